@@ -1,0 +1,50 @@
+# `make demo` and `make test` set up everything they need on a machine with Python >= 3.11 and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: install demo test lint types check-slow bench bench-serving bench-automl bench-batch bench-start docs lock clean
+
+install: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Portico needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r uv.lock.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline -e .
+	touch $@
+
+demo: install
+	$(BIN)/portico demo
+
+test: install lint types
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: install
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+
+types: install
+	$(BIN)/mypy
+
+check-slow: install
+	$(BIN)/python -m pytest -m slow --timeout=3600
+
+bench: bench-start bench-serving bench-batch bench-automl
+
+bench-serving bench-automl bench-batch bench-start: bench-%: install
+	$(BIN)/python -m bench.$*
+
+docs: install
+	$(BIN)/python -m portico.host.coverage docs/coverage.md
+
+# Versions and hashes, and no registry's name.
+lock:
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --extra clients --extra dev pyproject.toml -o requirements.lock
+	grep -A 40 '^uv==' requirements.lock | awk 'NR==1 || /^    --hash/ {print; next} {exit}' > uv.lock.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

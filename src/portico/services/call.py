@@ -1,0 +1,74 @@
+"""What a door hands to a service, and how a service says which method it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portico.clock import Clock
+from portico.ids import Ids
+from portico.store.database import Database
+
+if TYPE_CHECKING:
+    from portico.jobs.queue import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `email` is empty for a caller that showed no credentials (loopback only)."""
+
+    email: str = ""
+
+
+@dataclass(slots=True)
+class Rooms:
+    """What the host hands to every service."""
+
+    home: Path
+    database: Database
+    clock: Clock
+    ids: Ids
+    queue: Queue
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, routed and checked.
+
+    `method` is the id in Google's discovery document without the API's name ("projects.locations.models.get",
+    "buckets.insert"). `params` holds path and query parameters, typed as the document says; absent ones are
+    absent. `body` is canonical proto3 JSON: camelCase names, enum names, output-only fields dropped.
+    """
+
+    api: str
+    version: str
+    method: str
+    params: dict[str, Any]
+    body: dict[str, Any]
+    caller: Caller
+    rooms: Rooms
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The full resource name in the path, for methods that have one."""
+        return str(self.params["name"])
+
+
+Handler = Callable[[Call], Any]
+IMPLEMENTED: dict[tuple[str, str], Handler] = {}
+
+
+def implements(api: str, *methods: str) -> Callable[[Handler], Handler]:
+    """Registers the decorated function as what `methods` of `api` do. It returns the response's JSON."""
+
+    def register(handler: Handler) -> Handler:
+        for method in methods:
+            if (api, method) in IMPLEMENTED:
+                raise RuntimeError(f"{api}.{method} is implemented twice")
+            IMPLEMENTED[api, method] = handler
+        return handler
+
+    return register
