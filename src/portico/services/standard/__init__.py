@@ -1,0 +1,1 @@
+"""What every collection does alike: filters, orders, masks, pages (Google's API Improvement Proposals)."""
