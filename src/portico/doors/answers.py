@@ -1,0 +1,65 @@
+"""Google's JSON error shapes, and how an answer is written to the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from portico.errors import PorticoError
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_JSON = (b"content-type", b"application/json; charset=UTF-8")
+
+
+def error_body(error: PorticoError) -> bytes:
+    """The error shape of Google's APIs: google.rpc.Status under "error".
+    https://cloud.google.com/apis/design/errors#http_mapping"""
+    body: dict[str, Any] = {"code": error.http_status, "message": error.message, "status": error.code}
+    if error.violations:
+        body["details"] = [
+            {
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": [
+                    {"field": v.field, "description": v.description} for v in error.violations
+                ],
+            }
+        ]
+    return orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2)
+
+
+def error_headers(error: PorticoError) -> list[tuple[bytes, bytes]]:
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if error.http_status == 401:
+        headers.append((b"www-authenticate", b'Bearer realm="portico"'))
+    return headers
+
+
+async def send_json(send: Send, body: Any, status: int = 200) -> None:
+    await send_bytes(send, orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), status)
+
+
+async def send_error(send: Send, error: PorticoError, body: bytes | None = None) -> None:
+    await send_bytes(
+        send, error_body(error) if body is None else body, error.http_status, error_headers(error)
+    )
+
+
+async def send_bytes(
+    send: Send, body: bytes, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    kept = headers or []
+    if not any(name == b"content-type" for name, _ in kept):
+        kept = [*kept, _JSON]
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*kept, (b"content-length", str(len(body)).encode())],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,179 @@
+"""The control plane's door: guard, identity, route, check, hand to the service, answer in Google's shapes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from portico.doors import guard, storage_errors, storage_wire, supplement
+from portico.doors.answers import Send, error_body, send_bytes, send_error, send_json
+from portico.doors.checks import Checker, query
+from portico.doors.contract import APIS, Contract, Match
+from portico.doors.identity import Identity
+from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.services.call import IMPLEMENTED, Call, Caller, Handler, Rooms
+from portico.services.standard.masks import apply_field_mask
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Page = Callable[["Door"], Awaitable[tuple[bytes, bytes]]]
+
+log = logging.getLogger(__name__)
+
+_MAX_BODY = 64 * 2**20  # bytes of JSON
+_THREADS = 40
+
+
+class Door:
+    """The ASGI application. `pages` are Portico's own GET pages below `/-/`: content type and body."""
+
+    def __init__(
+        self, rooms: Rooms, contract: Contract, identity: Identity, guard: guard.Guard, pages: dict[str, Page]
+    ) -> None:
+        self.rooms = rooms
+        self.contract = contract
+        self._identity = identity
+        self._guard = guard
+        self._pages = pages
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="service")
+        self._checkers = {(a, v): Checker(contract, a, v) for a, versions in APIS.items() for v in versions}
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
+        storage = path.startswith(("/storage/", "/upload/", "/download/", "/batch/"))
+        started = False
+
+        async def tracked(message: dict[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            self._guard.check(headers)
+            caller = self._identity.caller(headers.get("authorization"))
+            if path.startswith("/-/"):
+                await self._own(scope["method"], path, receive, tracked)
+            elif storage_wire.owns(scope["method"], scope["raw_path"], scope["query_string"]):
+                storage = True
+                await storage_wire.handle(scope, receive, tracked, self.rooms, caller)
+            else:
+                answer = await self._api(scope, path, headers, caller, receive)
+                if answer is None:
+                    await send_bytes(tracked, b"", 204, [(b"content-type", b"application/json")])
+                else:
+                    await send_json(tracked, answer)
+        except Exception as error:
+            if started:
+                raise  # too late for another answer: the server closes the connection
+            known = error if isinstance(error, PorticoError) else _unexpected(error, scope)
+            if storage:
+                status, body = storage_errors.render(known)
+                known.http_status = status
+                await send_error(send, known, body)
+            else:
+                await send_error(send, known, error_body(known))
+
+    async def _api(
+        self, scope: dict[str, Any], path: str, headers: dict[str, str], caller: Caller, receive: Receive
+    ) -> Any:
+        http = scope["method"]
+        match = self.contract.match(http, path) or supplement.match(http, path)
+        if match is None:
+            raise NotFound(
+                f"The requested URL {path} was not found for {http}. Portico serves aiplatform at /v1 and "
+                "/v1beta1, and storage at /storage/v1."
+            )
+        method = match.method
+        handler = implementation(match)
+        if handler is None:
+            raise Unimplemented(
+                f"{method.api}.{method.id} ({method.version}) is not built in Portico yet; "
+                "see docs/coverage.md for what is."
+            )
+        pairs = parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+        params = query(method, pairs)
+        fields = params.pop("fields", None)
+        params |= match.path_params
+        raw = await read_body(receive, _MAX_BODY)
+        body: dict[str, Any] = {}
+        if raw.strip() or http in ("POST", "PUT", "PATCH"):
+            if raw.strip():
+                guard.require_json(headers)
+            body = self._checkers[method.api, method.version].body(method, _parse(raw))
+        call = Call(method.api, method.version, method.id, params, body, caller, self.rooms, headers=headers)
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._threads, handler, call)
+        return apply_field_mask(answer, fields) if fields and answer is not None else answer
+
+    async def _own(self, http: str, path: str, receive: Receive, send: Send) -> None:
+        if http == "POST" and path == "/-/token":
+            form = dict(parse_qsl((await read_body(receive, 2**16)).decode("ascii", "replace")))
+            await send_json(send, self._identity.mint(form))
+            return
+        page = self._pages.get(path) if http == "GET" else None
+        if page is None:
+            raise NotFound(f"There is no page {path}.")
+        media, body = await page(self)
+        await send_bytes(send, body, 200, [(b"content-type", media)])
+
+
+def implementation(match: Match) -> Handler | None:
+    """What answers `match`. Methods that are the same below every collection are registered as "*.a.b"."""
+    api, method = match.method.key
+    tail = ".".join(method.rsplit(".", 2)[-2:])
+    return IMPLEMENTED.get((api, method)) or IMPLEMENTED.get((api, f"*.{tail}"))
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        InvalidArgument: it is longer than `limit` bytes.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidArgument("The client went away before its request was complete.")
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise InvalidArgument(f"Request payload size exceeds the limit: {limit} bytes.", http_status=413)
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return b"".join(pieces)
+
+
+def _parse(raw: bytes) -> Any:
+    if not raw.strip():
+        return None
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidArgument(f"Invalid JSON payload received. {error}") from None
+
+
+def _unexpected(error: Exception, scope: dict[str, Any]) -> PorticoError:
+    log.exception("%s %s failed", scope["method"], scope["path"], exc_info=error)
+    return Internal("An internal error occurred; the server's log has the details.")
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,297 @@
+"""Checks requests against the contract and turns them into canonical proto3 JSON.
+
+Canonical: camelCase names, enums by name, 64-bit integers as strings, no nulls, no output-only fields. What
+stands inside an `any` value (google.protobuf.Value) is the caller's own and stays as it is.
+https://protobuf.dev/programming-guides/json/
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from portico.doors.contract import Contract, Method, Parameter, Schema
+from portico.errors import InvalidArgument, Violation
+
+_DURATION = re.compile(r"-?\d{1,12}(\.\d{1,9})?s")
+_INTEGERS = {
+    "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int64": (-(2**63), 2**63 - 1),
+    "uint64": (0, 2**64 - 1),
+}
+# Query parameters of every Google API; the ones in the documents' own list and what clients add.
+_SYSTEM_PARAMETERS = frozenset(
+    [
+        *("$.xgafv", "$alt", "$fields", "$key", "$outputDefaults", "$prettyPrint", "$userProject"),
+        *("access_token", "alt", "callback", "fields", "key", "oauth_token", "prettyPrint", "project"),
+        *("quotaUser", "uploadType", "upload_protocol", "userIp", "userProject"),
+    ]
+)
+_MAX_DEPTH = 100
+
+
+class Checker:
+    """Checks bodies and query parameters of one API version."""
+
+    def __init__(self, contract: Contract, api: str, version: str) -> None:
+        self._schema: Callable[[str], Schema] = lambda name: contract.schema(api, version, name)
+
+    def body(self, method: Method, value: Any) -> dict[str, Any]:
+        """The canonical body of a request to `method`.
+
+        Raises:
+            InvalidArgument: naming the field.
+        """
+        if not method.request:
+            if value not in (None, {}):
+                raise InvalidArgument(f"{method.id} takes no request body.", field="body")
+            return {}
+        if value is None:
+            value = {}
+        if not isinstance(value, dict):
+            raise InvalidArgument(
+                f"Invalid JSON payload received. The body must be a JSON object, not {_kind(value)}."
+            )
+        return self._object(self._schema(method.request), value, "", 0)
+
+    def _value(self, schema: Schema, value: Any, path: str, depth: int) -> Any:
+        if depth > _MAX_DEPTH:
+            raise InvalidArgument("Invalid JSON payload received. It is nested too deeply.", field=path)
+        if "$ref" in schema:
+            schema = self._schema(schema["$ref"])
+        kind = schema.get("type", "any")
+        if kind == "any":
+            return value
+        if kind == "object":
+            if not isinstance(value, dict):
+                raise _invalid(path, value, "an object")
+            return self._object(schema, value, path, depth + 1)
+        if kind == "array":
+            if not isinstance(value, list):
+                raise _invalid(path, value, "a list")
+            items = schema["items"]
+            return [self._element(items, item, f"{path}[{i}]", depth) for i, item in enumerate(value)]
+        return scalar(schema, value, path)
+
+    def _element(self, schema: Schema, value: Any, path: str, depth: int) -> Any:
+        if value is None and schema.get("type") != "any":
+            raise _invalid(path, value, "a value; null can't stand in a list")
+        return self._value(schema, value, path, depth + 1)
+
+    def _object(self, schema: Schema, value: dict[str, Any], path: str, depth: int) -> dict[str, Any]:
+        properties: dict[str, Schema] = schema.get("properties", {})
+        extra: Schema | None = schema.get("additionalProperties")
+        if extra is not None and not properties:
+            return {
+                key: self._value(extra, item, f"{path}.{key}" if path else key, depth)
+                for key, item in value.items()
+                if item is not None or extra.get("type", "") == "any"
+            }
+        checked: dict[str, Any] = {}
+        unknown: list[Violation] = []
+        for key, item in value.items():
+            name = key if key in properties else camel(key)
+            declared = properties.get(name)
+            where = f"{path}.{key}" if path else key
+            if declared is None:
+                if key == "@type":
+                    continue
+                unknown.append(
+                    Violation(
+                        path,
+                        f'Invalid JSON payload received. Unknown name "{key}"{_at(path)}: Cannot find field.',
+                    )
+                )
+            elif (item is None and declared.get("type") != "any") or declared.get("readOnly"):
+                continue
+            elif name in checked:
+                raise InvalidArgument(
+                    f"Invalid JSON payload received. '{name}' is given twice{_at(path)}.", field=where
+                )
+            else:
+                checked[name] = self._value(declared, item, where, depth)
+        if unknown:
+            raise InvalidArgument("\n".join(v.description for v in unknown), violations=unknown)
+        return checked
+
+
+def scalar(schema: Schema, value: Any, path: str) -> Any:
+    """One string, number, boolean or enum value in canonical form."""
+    kind, form = schema["type"], schema.get("format", "")
+    if "enum" in schema:
+        return _enum(schema["enum"], value, path)
+    if form in _INTEGERS:
+        number = _integer(value, form, path)
+        return str(number) if kind == "string" else number
+    if kind == "integer":
+        return _integer(value, "int64", path)
+    if kind == "number":
+        return _number(value, form, path)
+    if kind == "boolean":
+        if not isinstance(value, bool):
+            raise _invalid(path, value, "true or false")
+        return value
+    if not isinstance(value, str):
+        raise _invalid(path, value, "a string")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise _invalid(path, value, "valid Unicode")
+    check = _STRING_FORMATS.get(form)
+    if check is not None and not check(value):
+        raise _invalid(path, value, _FORMAT_WORDS[form])
+    return value
+
+
+def query(method: Method, pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """The typed query parameters of a request to `method`.
+
+    Raises:
+        InvalidArgument: naming the parameter.
+    """
+    declared = {p.name: p for p in method.parameters}
+    found: dict[str, Any] = {}
+    for key, text in pairs:
+        name = key if key in declared else camel(key)
+        parameter = declared.get(name)
+        if parameter is None:
+            if key in _SYSTEM_PARAMETERS or name in _SYSTEM_PARAMETERS:
+                if name in ("fields", "$fields"):
+                    found["fields"] = text
+                continue
+            message = (
+                f'Invalid JSON payload received. Unknown name "{key}": Cannot bind query parameter. '
+                f"Field '{key}' could not be found in request message."
+            )
+            raise InvalidArgument(message, violations=[Violation("", message)])
+        value = _parameter(parameter, text)
+        if parameter.repeated:
+            found.setdefault(name, []).append(value)
+        else:
+            found[name] = value
+    return found
+
+
+def _parameter(parameter: Parameter, text: str) -> Any:
+    if parameter.enum:
+        # The documents give parameters' enums in numeric order or the client sends names.
+        numbers = {name: number for number, name in enumerate(parameter.enum)}
+        return _enum(numbers, int(text) if text.isdigit() else text, parameter.name)
+    if parameter.type == "boolean":
+        if text.lower() not in ("true", "false", "1", "0", ""):
+            raise _invalid(parameter.name, text, "true or false")
+        return text.lower() in ("true", "1", "")
+    return scalar({"type": parameter.type, "format": parameter.format}, text, parameter.name)
+
+
+def camel(name: str) -> str:
+    """`display_name` as `displayName`."""
+    head, *rest = name.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest) if rest else name
+
+
+def _enum(numbers: dict[str, int], value: Any, path: str) -> str:
+    if isinstance(value, str) and value in numbers:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for name, number in numbers.items():
+            if number == value:
+                return name
+    names = [name for name in numbers if not name.endswith("_UNSPECIFIED")]
+    shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    raise _invalid(path, value, f"one of {shown}")
+
+
+def _integer(value: Any, form: str, path: str) -> int:
+    number: int | None = None
+    if isinstance(value, bool):
+        pass
+    elif isinstance(value, int):
+        number = value
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    elif isinstance(value, str) and re.fullmatch(r"-?\d{1,20}(\.0+)?", value, re.ASCII):
+        number = int(value.partition(".")[0])
+    low, high = _INTEGERS[form]
+    if number is None or not low <= number <= high:
+        raise _invalid(path, value, f"an integer ({form})")
+    return number
+
+
+def _number(value: Any, form: str, path: str) -> float | str:
+    if isinstance(value, str):
+        if value in ("NaN", "Infinity", "-Infinity"):
+            return value
+        try:
+            value = float(value) if value.strip() == value and "_" not in value else None
+        except ValueError:
+            raise _invalid(path, value, "a number") from None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _invalid(path, value, "a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _invalid(path, value, "a number") from None
+    if not math.isfinite(number) or (form == "float" and abs(number) > 3.4028235e38):
+        raise _invalid(path, value, f"a number in the range of a {form or 'double'}")
+    return value if isinstance(value, int) else number
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
+
+
+def _is_field_mask(text: str) -> bool:
+    return re.fullmatch(r"[^\s\x00]*( ?, ?[^\s\x00]*)*", text) is not None
+
+
+_STRING_FORMATS: dict[str, Callable[[str], object]] = {
+    "google-datetime": _is_time,
+    "date-time": _is_time,
+    "date": lambda text: re.fullmatch(r"\d{4}-\d\d-\d\d", text),
+    "google-duration": _DURATION.fullmatch,
+    "byte": _is_base64,
+    "google-fieldmask": _is_field_mask,
+}
+_FORMAT_WORDS = {
+    "google-datetime": "an RFC 3339 time such as 2026-01-31T12:00:00Z",
+    "date-time": "an RFC 3339 time such as 2026-01-31T12:00:00Z",
+    "date": "a date such as 2026-01-31",
+    "google-duration": "a duration such as 3.5s",
+    "byte": "base64",
+    "google-fieldmask": "a comma-separated list of fields",
+}
+
+
+def _invalid(path: str, value: Any, wanted: str) -> InvalidArgument:
+    shown = repr(value) if isinstance(value, str | int | float | bool) else _kind(value)
+    if len(shown) > 80:
+        shown = shown[:77] + "..."
+    shown = shown.encode("utf-8", "replace").decode()
+    message = f"Invalid value at '{path}': {shown} is not {wanted}."
+    return InvalidArgument(message, violations=[Violation(path, message)])
+
+
+def _kind(value: Any) -> str:
+    return {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}.get(
+        type(value), "a number"
+    )
+
+
+def _at(path: str) -> str:
+    return f" at '{path}'" if path else ""

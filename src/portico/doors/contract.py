@@ -1,0 +1,271 @@
+"""Google's discovery documents as the table that routes and checks every request.
+
+The documents come with the package google-api-python-client. They are megabytes of prose, so the first start
+compiles them into a compact cache; a schema is decoded when a request first needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import orjson
+
+APIS = {"aiplatform": ("v1", "v1beta1"), "storage": ("v1",)}
+_FORMAT = 3  # of the cache; raise it when the compiled form changes
+
+Schema = dict[str, Any]
+
+
+class Parameter(msgspec.Struct, frozen=True, array_like=True):
+    name: str
+    type: str
+    format: str
+    repeated: bool
+    enum: tuple[str, ...]
+    required: bool
+
+
+class Method(msgspec.Struct, frozen=True, array_like=True):
+    """One method of one API version. `id` lacks the API's name: "projects.locations.models.get"."""
+
+    api: str
+    version: str
+    id: str
+    http: str
+    path: str
+    """The document's template, from the server's root: "v1/{+name}"."""
+    flat_path: str
+    parameters: tuple[Parameter, ...]
+    path_pattern: str
+    request: str
+    response: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.api, self.id
+
+
+class _Compiled(msgspec.Struct):
+    methods: list[Method]
+    schemas: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    method: Method
+    path_params: dict[str, str]
+
+
+class Contract:
+    """Routes and schemas of every served API."""
+
+    def __init__(self, compiled: _Compiled) -> None:
+        self.methods = compiled.methods
+        self._schemas = compiled.schemas
+        self._decoded: dict[str, Schema] = {}
+        self._patterns: dict[str, re.Pattern[str]] = {}
+
+    @classmethod
+    def load(cls, cache: Path) -> Contract:
+        """The contract, from `cache` (a folder) when it was compiled there before."""
+        stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}"
+        file = cache / f"contract-{stamp}.bin"
+        try:
+            return cls(msgspec.msgpack.decode(file.read_bytes(), type=_Compiled))
+        except (OSError, msgspec.DecodeError):
+            pass
+        compiled = compile_documents()
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(msgspec.msgpack.encode(compiled))
+        temporary.replace(file)
+        return cls(compiled)
+
+    def schema(self, api: str, version: str, name: str) -> Schema:
+        """The JSON schema `name`, without its prose."""
+        key = f"{api}.{version}.{name}"
+        found = self._decoded.get(key)
+        if found is None:
+            found = self._decoded[key] = msgspec.msgpack.decode(self._schemas[key])
+        return found
+
+    def match(self, http: str, raw_path: str) -> Match | None:
+        """The method that answers `http` on `raw_path` (still percent-encoded), or None."""
+        node = self._trie
+        segments = raw_path.strip("/").split("/")
+        found = _descend(node, segments, 0, http)
+        if found is None:
+            return None
+        pattern = self._patterns.get(found.path_pattern)
+        if pattern is None:
+            pattern = self._patterns[found.path_pattern] = re.compile(found.path_pattern)
+        matched = pattern.fullmatch(raw_path.strip("/"))
+        if matched is None:
+            return None
+        return Match(found, {_unmangle(k): unquote(v) for k, v in matched.groupdict().items()})
+
+    @cached_property
+    def _trie(self) -> _Node:
+        root = _Node()
+        for method in self.methods:
+            node = root
+            *head, last = method.flat_path.split("/")
+            for segment in head:
+                node = node.child(segment)
+            name, _, verb = _split_verb(last)
+            node.child(name).methods[f"{method.http} {verb}"] = method
+        return root
+
+
+class _Node:
+    __slots__ = ("literals", "methods", "wildcard")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.wildcard: _Node | None = None
+        self.methods: dict[str, Method] = {}
+
+    def child(self, segment: str) -> _Node:
+        if segment.startswith("{"):
+            if self.wildcard is None:
+                self.wildcard = _Node()
+            return self.wildcard
+        return self.literals.setdefault(segment, _Node())
+
+    def children(self, segment: str) -> list[_Node]:
+        """Where `segment` of a request may lead, the literal name before the wildcard."""
+        candidates = (self.literals.get(segment), self.wildcard if segment else None)
+        return [child for child in candidates if child is not None]
+
+
+def _descend(node: _Node, segments: list[str], index: int, http: str) -> Method | None:
+    segment = segments[index]
+    if index < len(segments) - 1:
+        for child in node.children(segment):
+            found = _descend(child, segments, index + 1, http)
+            if found is not None:
+                return found
+        return None
+    # "models/1:predict" is a verb on model 1 where such a verb exists, else a resource whose id has a colon.
+    name, _, verb = _split_verb(segment)
+    for candidate, rest in ((name, verb), (segment, "")):
+        for child in node.children(candidate):
+            found = child.methods.get(f"{http} {rest}")
+            if found is not None:
+                return found
+    return None
+
+
+def _split_verb(segment: str) -> tuple[str, str, str]:
+    name, colon, verb = segment.rpartition(":")
+    return (name, colon, verb) if colon and verb.isalpha() else (segment, "", "")
+
+
+def _unmangle(group: str) -> str:
+    return group.replace("__", ".")
+
+
+# --- compiling -------------------------------------------------------------------------------------------
+
+
+def document_path(api: str, version: str) -> Path:
+    """Where the package keeps an API's discovery document. The package itself is not imported."""
+    package = importlib.util.find_spec("googleapiclient")
+    assert package is not None and package.submodule_search_locations
+    folder = Path(package.submodule_search_locations[0]) / "discovery_cache" / "documents"
+    return folder / f"{api}.{version}.json"
+
+
+def compile_documents() -> _Compiled:
+    methods: list[Method] = []
+    schemas: dict[str, bytes] = {}
+    for api, versions in APIS.items():
+        for version in versions:
+            document = orjson.loads(document_path(api, version).read_bytes())
+            methods.extend(_methods(api, version, document, document))
+            enums = _EnumNumbers()
+            for name, schema in document["schemas"].items():
+                schemas[f"{api}.{version}.{name}"] = msgspec.msgpack.encode(_compact(schema, enums))
+    return _Compiled(methods, schemas)
+
+
+def _methods(api: str, version: str, document: Schema, node: Schema) -> list[Method]:
+    found = [_method(api, version, document, m) for m in node.get("methods", {}).values()]
+    for child in node.get("resources", {}).values():
+        found.extend(_methods(api, version, document, child))
+    return found
+
+
+def _method(api: str, version: str, document: Schema, node: Schema) -> Method:
+    prefix = document["servicePath"]
+    parameters = [
+        Parameter(
+            name=name,
+            type=p.get("type", "string"),
+            format=p.get("format", ""),
+            repeated=bool(p.get("repeated")),
+            enum=tuple(p.get("enum", ())),
+            required=bool(p.get("required")),
+        )
+        for name, p in node.get("parameters", {}).items()
+    ]
+    path = prefix + node["path"]
+    return Method(
+        api=api,
+        version=version,
+        id=node["id"].removeprefix(api + "."),
+        http=node["httpMethod"],
+        path=path,
+        flat_path=prefix + node.get("flatPath", node["path"]),
+        parameters=tuple(parameters),
+        path_pattern=_path_pattern(path, node.get("parameters", {})),
+        request=node.get("request", {}).get("$ref", ""),
+        response=node.get("response", {}).get("$ref", ""),
+    )
+
+
+def _path_pattern(path: str, parameters: dict[str, Schema]) -> str:
+    pieces = re.split(r"\{(\+?)([^}]+)\}", path)
+    pattern = re.escape(pieces[0])
+    for plus, name, literal in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        declared = parameters.get(name, {}).get("pattern", "^.+$") if plus else "^[^/]+$"
+        pattern += f"(?P<{name.replace('.', '__')}>{declared[1:-1]})" + re.escape(literal)
+    return pattern
+
+
+class _EnumNumbers:
+    """Numbers of enum values, which the documents lack: from the generated table `enums.json`."""
+
+    def __init__(self) -> None:
+        self._table: dict[str, list[int]] = orjson.loads((Path(__file__).parent / "enums.json").read_bytes())
+
+    def of(self, names: list[str]) -> list[int]:
+        return self._table.get(enum_key(names), list(range(len(names))))
+
+
+def enum_key(names: list[str]) -> str:
+    """What identifies an enum in the generated table: a digest of its names in the document's order."""
+    return hashlib.sha256("|".join(names).encode()).hexdigest()[:12]
+
+
+def _compact(schema: Schema, enums: _EnumNumbers) -> Schema:
+    """A schema with what checking needs: type, format, $ref, enum (name -> number), readOnly, items, …"""
+    kept: Schema = {k: schema[k] for k in ("type", "format", "$ref", "readOnly") if k in schema}
+    if "enum" in schema:
+        kept["enum"] = dict(zip(schema["enum"], enums.of(schema["enum"]), strict=True))
+    if "properties" in schema:
+        kept["properties"] = {name: _compact(p, enums) for name, p in schema["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            kept[key] = _compact(schema[key], enums)
+    return kept

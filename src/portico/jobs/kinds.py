@@ -1,0 +1,43 @@
+"""The kinds of jobs, registered by the services that own them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy.engine import Connection
+
+from portico.store.jobs import Job
+
+Follow = Callable[[Connection, Job, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """`run` names what does the work, as "module:function", called with a `worker.Context`; what it returns
+    becomes the job's result. `follow(connection, job, now)` is called in the transaction of every transition
+    (RUNNING, SUCCEEDED, FAILED, CANCELLED) and lets the resource and its operation follow the job. `lane`:
+    "thread" for work that mostly waits (copying, deploying), "process" for work that computes."""
+
+    name: str
+    run: str
+    follow: Follow
+    lane: Literal["thread", "process"] = "process"
+    max_attempts: int = 3
+
+    def load(self) -> Callable[[Any], Any]:
+        module, _, function = self.run.partition(":")
+        loaded: Callable[[Any], Any] = getattr(importlib.import_module(module), function)
+        return loaded
+
+
+KINDS: dict[str, JobKind] = {}
+
+
+def register(kind: JobKind) -> JobKind:
+    if kind.name in KINDS:
+        raise RuntimeError(f"job kind {kind.name} is registered twice")
+    KINDS[kind.name] = kind
+    return kind

@@ -1,0 +1,50 @@
+"""How a service starts and cancels durable jobs."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import Clock
+from portico.ids import Ids
+from portico.jobs.kinds import KINDS
+from portico.store import jobs
+
+
+def wake_path(home: Path) -> Path:
+    return home / "run" / "scheduler.sock"
+
+
+class Queue:
+    """Writes jobs into the store and wakes the scheduler."""
+
+    def __init__(self, home: Path, clock: Clock, ids: Ids) -> None:
+        self._wake = str(wake_path(home))
+        self._clock = clock
+        self._ids = ids
+
+    def add(self, connection: Connection, kind: str, resource: str, payload: dict[str, Any]) -> str:
+        """Adds a job in the caller's transaction; returns its id. Call `wake` when that has ended."""
+        if kind not in KINDS:
+            raise RuntimeError(f"job kind {kind} is not registered")
+        job_id = self._ids.number()
+        jobs.insert(
+            connection, id=job_id, kind=kind, resource=resource, payload=payload, now=self._clock.now()
+        )
+        return job_id
+
+    def cancel(self, connection: Connection, job_id: str) -> None:
+        """Asks for the job's end: it becomes CANCELLED, unless it ends first. Call `wake` afterwards."""
+        jobs.request_cancel(connection, job_id)
+
+    def wake(self) -> None:
+        """Tells the scheduler to look now. Nothing is lost where it isn't there: it also looks by itself."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            try:
+                sender.sendto(b"!", self._wake)
+            except OSError:
+                pass

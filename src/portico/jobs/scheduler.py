@@ -1,0 +1,199 @@
+"""The scheduler: leases queued jobs, gives them to an engine, follows cancellations, sweeps what a crash left.
+
+One scheduler runs per home (the host sees to it), so a job that is RUNNING when a scheduler starts was left by
+a crash: its worker died with the scheduler that owned it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from portico.clock import Clock
+from portico.errors import Cancelled, Internal
+from portico.ids import Ids
+from portico.jobs import worker
+from portico.jobs.engines.local import LocalProcesses
+from portico.jobs.kinds import KINDS
+from portico.jobs.queue import wake_path
+from portico.store import jobs
+from portico.store.database import Database
+from portico.store.jobs import Job
+
+log = logging.getLogger(__name__)
+
+_LEASE = 60.0  # seconds
+_BEAT = 10.0  # seconds between two heartbeats
+_LOOK = 1.0  # seconds between two looks without a call
+_GRACE = 15.0  # seconds that a cancelled worker has before it is killed
+_THREADS = 16
+
+
+@dataclass(slots=True)
+class _Thread:
+    thread: threading.Thread
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Scheduler:
+    def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids, modules: list[str]) -> None:
+        self._home = home
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._owner = ids.token()
+        self._threads: dict[str, _Thread] = {}
+        self._processes = LocalProcesses(home, modules)
+        self._stopping = threading.Event()
+        self._killed_at: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Works until `stop` is called; then lets running threads end and gives the processes' jobs back."""
+        waker = self._listen()
+        self._sweep()
+        beat = 0.0
+        while not self._stopping.is_set():
+            self._collect()
+            self._start_queued()
+            self._follow_cancellations()
+            if self._clock.monotonic() - beat > _BEAT:
+                beat = self._clock.monotonic()
+                self._heartbeat()
+            select.select([waker, *self._processes.descriptors()], [], [], _LOOK)
+            _drain(waker)
+        for running in self._threads.values():
+            running.stop.set()
+        for running in self._threads.values():
+            running.thread.join(timeout=10)
+        self._processes.close()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _listen(self) -> socket.socket:
+        path = wake_path(self._home)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        waker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        waker.bind(str(path))
+        waker.setblocking(False)
+        return waker
+
+    def _sweep(self) -> None:
+        with self._database.read() as connection:
+            left = list(jobs.in_state(connection, "RUNNING"))
+        for job in left:
+            self._lost(job.id, "the machine or the server went down")
+
+    def _lost(self, job_id: str, why: str) -> None:
+        """A worker ended without ending its job: again, or FAILED when its attempts are used up."""
+        with self._database.write() as connection:
+            job = jobs.get(connection, job_id)
+            if job is None or job.state != "RUNNING":
+                return
+            if not job.cancel_requested and job.attempts < KINDS[job.kind].max_attempts:
+                jobs.requeue(connection, job)
+                return
+        if job.cancel_requested:
+            worker.finish(
+                self._database,
+                job_id,
+                "CANCELLED",
+                self._clock.now(),
+                error=Cancelled("The job was cancelled."),
+            )
+        else:
+            error = Internal(f"The job's worker was lost {job.attempts} times ({why}).")
+            worker.finish(self._database, job_id, "FAILED", self._clock.now(), error=error)
+
+    def _start_queued(self) -> None:
+        with self._database.read() as connection:
+            queued = list(jobs.in_state(connection, "QUEUED"))
+        for job in queued:
+            if job.cancel_requested:
+                error = Cancelled("The job was cancelled before it started.")
+                worker.finish(self._database, job.id, "CANCELLED", self._clock.now(), error=error)
+                continue
+            lane = KINDS[job.kind].lane
+            if lane == "thread" and len(self._threads) < _THREADS:
+                self._lease(job)
+                self._start_thread(job)
+            elif lane == "process" and self._processes.free():
+                self._lease(job)
+                self._processes.start(job.id)
+
+    def _lease(self, job: Job) -> None:
+        now = self._clock.now()
+        with self._database.write() as connection:
+            jobs.lease(connection, job, self._owner, now, _LEASE)
+            KINDS[job.kind].follow(connection, job, now)
+
+    def _start_thread(self, job: Job) -> None:
+        def work() -> None:
+            path = worker.log_path(self._home, job.id)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+
+                def write_line(text: str) -> None:
+                    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, file=file, flush=True)
+
+                context = worker.Context(
+                    self._home, self._database, self._clock, self._ids, job, running.stop.is_set
+                )
+                worker.run(context, write_line)
+
+        running = _Thread(threading.Thread(target=_logged(work), name=f"job-{job.id}", daemon=True))
+        self._threads[job.id] = running
+        running.thread.start()
+
+    def _collect(self) -> None:
+        for job_id in [i for i, running in self._threads.items() if not running.thread.is_alive()]:
+            del self._threads[job_id]
+            self._lost(job_id, "its thread ended")
+        for job_id, status in self._processes.ended():
+            self._killed_at.pop(job_id, None)
+            code = os.waitstatus_to_exitcode(status)
+            self._lost(job_id, f"signal {-code}" if code < 0 else f"exit status {code}")
+
+    def _follow_cancellations(self) -> None:
+        with self._database.read() as connection:
+            asked = [job.id for job in jobs.in_state(connection, "RUNNING") if job.cancel_requested]
+        for job_id in asked:
+            if job_id in self._threads:
+                self._threads[job_id].stop.set()
+            elif job_id not in self._killed_at:
+                self._killed_at[job_id] = self._clock.monotonic()
+                self._processes.stop(job_id)
+            elif self._clock.monotonic() - self._killed_at[job_id] > _GRACE:
+                self._processes.kill(job_id)
+
+    def _heartbeat(self) -> None:
+        running = [*self._threads, *self._processes.running()]
+        if running:
+            with self._database.write() as connection:
+                jobs.heartbeat(connection, self._owner, running, self._clock.now() + _LEASE)
+
+
+def _logged(work: Callable[[], None]) -> Callable[[], None]:
+    def guarded() -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("a job's thread failed")
+
+    return guarded
+
+
+def _drain(waker: socket.socket) -> None:
+    try:
+        while True:
+            waker.recv(64)
+    except BlockingIOError:
+        pass

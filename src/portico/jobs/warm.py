@@ -1,0 +1,142 @@
+"""The warm server: it imports what jobs need, never computes, and forks a child for every job.
+
+A fork after LightGBM has trained once hangs (OpenMP), a fork of a process that only imported is clean, and
+starts in milliseconds where a new interpreter takes seconds. It talks with the scheduler in JSON lines over
+the socket that it gets as standard input: {"run": JOB} comes in; {"started": JOB, "pid": N} and
+{"ended": JOB, "status": N} go out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from portico.jobs import worker
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(home: Path, modules: list[str]) -> None:
+    """Serves until the scheduler's end of the socket closes."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = socket.socket(fileno=0)
+    for name in [*modules, "numpy", "pyarrow", "pyarrow.parquet", "pyarrow.csv", "lightgbm"]:
+        __import__(name)
+    import pyarrow
+
+    pyarrow.set_cpu_count(max(1, (os.cpu_count() or 2)))
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    children: dict[int, str] = {}
+    buffer = b""
+    while True:
+        ready, _, _ = select.select([channel.fileno(), read_end], [], [])
+        if read_end in ready:
+            os.read(read_end, 512)
+        _reap(channel, children)
+        if channel.fileno() not in ready:
+            continue
+        received = channel.recv(65536)
+        if not received:
+            return
+        *lines, buffer = (buffer + received).split(b"\n")
+        for line in lines:
+            job_id = json.loads(line)["run"]
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                channel.close()
+                _child(home, job_id)
+            children[pid] = job_id
+            _say(channel, {"started": job_id, "pid": pid})
+
+
+def _say(channel: socket.socket, message: dict[str, Any]) -> None:
+    channel.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _reap(channel: socket.socket, children: dict[int, str]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        _say(channel, {"ended": children.pop(pid), "status": status})
+
+
+def _child(home: Path, job_id: str) -> None:
+    """The forked child: runs one job and exits."""
+    status = 1
+    try:
+        die_with_parent()
+        _be_nice()
+        stopping = False
+
+        def stop(*_: object) -> None:
+            nonlocal stopping
+            stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _log_to(worker.log_path(home, job_id))
+        from portico.clock import SystemClock
+        from portico.ids import RandomIds
+        from portico.store import jobs
+        from portico.store.database import Database
+
+        database = Database(home)
+        with database.read() as connection:
+            job = jobs.get(connection, job_id)
+        if job is not None:
+            context = worker.Context(home, database, SystemClock(), RandomIds(), job, lambda: stopping)
+            worker.run(context, write_line)
+        status = 0
+    except BaseException as error:
+        print(f"worker failed: {error!r}", flush=True)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def write_line(text: str) -> None:
+    """One line of a job's log, with the time."""
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+
+
+def _log_to(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _be_nice() -> None:
+    """Lets serving go first. In a session of its own, niceness alone is cancelled by the kernel's autogroups."""
+    os.setsid()
+    os.nice(19)
+    try:
+        Path("/proc/self/autogroup").write_text("19")
+    except OSError:
+        pass
+
+
+def die_with_parent() -> None:
+    """This process gets SIGKILL when its parent ends, however that ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2].split(","))

@@ -1,0 +1,127 @@
+"""Runs one leased job to its end, wherever an engine put it: in a child process or in a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portico.clock import Clock
+from portico.errors import Cancelled, PorticoError, rpc_status
+from portico.ids import Ids
+from portico.jobs.kinds import KINDS
+from portico.store import jobs
+from portico.store.database import Database
+from portico.store.jobs import Job
+
+log = logging.getLogger(__name__)
+
+_NOTE_EVERY = 0.5  # seconds between two written notes of progress
+
+
+@dataclass(slots=True)
+class Context:
+    """What a job's handler is given."""
+
+    home: Path
+    database: Database
+    clock: Clock
+    ids: Ids
+    job: Job
+    should_stop: Callable[[], bool]
+    """True once the job's cancellation was asked for, or its host is going down."""
+    _noted: float = field(default=-1e9)
+
+    @property
+    def folder(self) -> Path:
+        """The job's own scratch folder. It survives a retry, so work can be resumed."""
+        return job_folder(self.home, self.job.id)
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Shows how far the job is (0 to 1), and stops it here when that was asked for."""
+        now = self.clock.monotonic()
+        if now - self._noted >= _NOTE_EVERY:
+            self._noted = now
+            with self.database.write() as connection:
+                jobs.note(connection, self.job.id, min(max(fraction, 0.0), 1.0), message)
+        self.check()
+
+    def check(self) -> None:
+        """
+        Raises:
+            Cancelled: the job shall stop.
+        """
+        if self.should_stop():
+            raise Cancelled("The job was cancelled.")
+
+
+def job_folder(home: Path, job_id: str) -> Path:
+    return home / "jobs" / job_id
+
+
+def log_path(home: Path, job_id: str) -> Path:
+    return job_folder(home, job_id) / "log.txt"
+
+
+def run(context: Context, write_line: Callable[[str], None]) -> None:
+    """Runs the handler of `context.job` and records its end."""
+    job, kind = context.job, KINDS[context.job.kind]
+    write_line(f"{kind.name} {job.resource}: attempt {job.attempts}")
+    state: jobs.State = "SUCCEEDED"
+    result: Any = None
+    error: PorticoError | None = None
+    try:
+        context.check()
+        result = kind.load()(context)
+    except Cancelled as cancelled:
+        state, error = "CANCELLED", cancelled
+    except PorticoError as known:
+        state, error = "FAILED", known
+    except Exception as unexpected:
+        write_line(traceback.format_exc())
+        state, error = "FAILED", _internal(unexpected)
+    if state == "CANCELLED" and not _cancel_requested(context):
+        write_line("interrupted; it will be run again")
+        with context.database.write() as connection:
+            job.attempts -= 1  # the host goes down: not the job's fault
+            jobs.requeue(connection, job)
+        return
+    write_line(f"{state.lower()}" + (f": {error.message}" if error else ""))
+    finish(context.database, job.id, state, context.clock.now(), result=result, error=error)
+
+
+def finish(
+    database: Database,
+    job_id: str,
+    state: jobs.State,
+    now: float,
+    *,
+    result: Any = None,
+    error: PorticoError | None = None,
+) -> None:
+    """Ends a job, and in the same transaction what follows it. Once only: a job that has ended stays so."""
+    with database.write() as connection:
+        job = jobs.get(connection, job_id)
+        if job is None or job.state in jobs.ENDED:
+            return
+        jobs.end(connection, job, state, now, result=result, error=rpc_status(error) if error else None)
+        KINDS[job.kind].follow(connection, job, now)
+
+
+def _cancel_requested(context: Context) -> bool:
+    with context.database.read() as connection:
+        job = jobs.get(connection, context.job.id)
+    return job is not None and job.cancel_requested
+
+
+def _internal(unexpected: Exception) -> PorticoError:
+    from portico.errors import Internal
+
+    message = f"{type(unexpected).__name__}: {unexpected}"
+    with contextlib.suppress(Exception):
+        log.error("job failed: %s", message)
+    return Internal(f"The job failed unexpectedly ({message}); its log has the details.")

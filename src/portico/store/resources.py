@@ -1,0 +1,124 @@
+"""All collections' resources: a resource is its JSON (design decision 2).
+
+Functions take the caller's open connection, so that several changes can be one transaction. The store knows
+nothing of what a resource means: `kind` is the collection, `parent` what it is listed under, `body` its JSON
+without name, etag and times, which are columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from portico.store.database import metadata
+
+resources = sa.Table(
+    "resources",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("parent", sa.String, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("update_time", sa.Float, nullable=False),
+    sa.Index("resources_listed", "kind", "parent", "create_time", "name"),
+)
+
+
+@dataclass(slots=True)
+class Resource:
+    """One resource. Times are seconds since the epoch; `revision` counts its changes."""
+
+    name: str
+    kind: str
+    parent: str
+    body: dict[str, Any]
+    revision: int
+    create_time: float
+    update_time: float
+
+
+def get(connection: Connection, name: str) -> Resource | None:
+    row = connection.execute(sa.select(resources).where(resources.c.name == name)).first()
+    return None if row is None else _resource(row)
+
+
+def insert(
+    connection: Connection, *, name: str, kind: str, parent: str, body: dict[str, Any], now: float
+) -> Resource | None:
+    """The new resource, or None where the name is taken."""
+    made = Resource(name, kind, parent, body, 1, now, now)
+    values = {
+        "name": name,
+        "kind": kind,
+        "parent": parent,
+        "body": orjson.dumps(body),
+        "revision": 1,
+        "create_time": now,
+        "update_time": now,
+    }
+    if connection.execute(sa.select(resources.c.name).where(resources.c.name == name)).first():
+        return None
+    connection.execute(sa.insert(resources).values(values))
+    return made
+
+
+def update(connection: Connection, resource: Resource, now: float) -> Resource:
+    """Writes `resource.body` and counts the change. The caller holds the write transaction it was read in."""
+    resource.revision += 1
+    resource.update_time = max(now, resource.update_time)
+    connection.execute(
+        sa.update(resources)
+        .where(resources.c.name == resource.name)
+        .values(
+            body=orjson.dumps(resource.body), revision=resource.revision, update_time=resource.update_time
+        )
+    )
+    return resource
+
+
+def delete(connection: Connection, name: str) -> bool:
+    return bool(connection.execute(sa.delete(resources).where(resources.c.name == name)).rowcount)
+
+
+def listed(
+    connection: Connection,
+    kind: str,
+    parent: str | None = None,
+    *,
+    after: tuple[float, str] | None = None,
+    limit: int | None = None,
+) -> Iterator[Resource]:
+    """Resources of `kind` under `parent` (None: under any), newest first, from behind `after` (time, name)."""
+    chosen = sa.select(resources).where(resources.c.kind == kind)
+    if parent is not None:
+        chosen = chosen.where(resources.c.parent == parent)
+    if after is not None:
+        time, name = after
+        chosen = chosen.where(
+            sa.or_(
+                resources.c.create_time < time,
+                sa.and_(resources.c.create_time == time, resources.c.name < name),
+            )
+        )
+    chosen = chosen.order_by(resources.c.create_time.desc(), resources.c.name.desc()).limit(limit)
+    for row in connection.execute(chosen):
+        yield _resource(row)
+
+
+def _resource(row: sa.Row[Any]) -> Resource:
+    return Resource(
+        row.name,
+        row.kind,
+        row.parent,
+        orjson.loads(row.body),
+        row.revision,
+        row.create_time,
+        row.update_time,
+    )
