@@ -40,7 +40,7 @@ def _client_enums(module: str) -> dict[frozenset[str], dict[str, int]]:
     def collect(holder: Any) -> None:
         for value in vars(holder).values():
             if isinstance(value, type) and issubclass(value, proto.Enum):
-                members = {name: int(member) for name, member in value.__members__.items()  # type: ignore[attr-defined]}
+                members = {str(member.name): int(member) for member in list(value)}
                 found[frozenset(members)] = members
             elif isinstance(value, type) and issubclass(value, proto.Message) and value is not holder:
                 collect(value)
