@@ -1,4 +1,4 @@
-"""Google's JSON error shapes, and how an answer is written to the wire."""
+"""How an answer is written to the wire."""
 
 from __future__ import annotations
 
@@ -8,26 +8,11 @@ from typing import Any
 import orjson
 
 from portico.errors import PorticoError
+from portico.prediction.answers import error_body
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _JSON = (b"content-type", b"application/json; charset=UTF-8")
-
-
-def error_body(error: PorticoError) -> bytes:
-    """The error shape of Google's APIs: google.rpc.Status under "error".
-    https://cloud.google.com/apis/design/errors#http_mapping"""
-    body: dict[str, Any] = {"code": error.http_status, "message": error.message, "status": error.code}
-    if error.violations:
-        body["details"] = [
-            {
-                "@type": "type.googleapis.com/google.rpc.BadRequest",
-                "fieldViolations": [
-                    {"field": v.field, "description": v.description} for v in error.violations
-                ],
-            }
-        ]
-    return orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2)
 
 
 def error_headers(error: PorticoError) -> list[tuple[bytes, bytes]]:

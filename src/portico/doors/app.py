@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from portico.doors import guard, storage_errors, storage_wire, supplement
-from portico.doors.answers import Send, error_body, send_bytes, send_error, send_json
+from portico.doors.answers import Send, send_bytes, send_error, send_json
 from portico.doors.checks import Checker, query
 from portico.doors.contract import APIS, Contract, Match
 from portico.doors.identity import Identity
@@ -83,7 +83,7 @@ class Door:
                 known.http_status = status
                 await send_error(send, known, body)
             else:
-                await send_error(send, known, error_body(known))
+                await send_error(send, known)
 
     async def _api(
         self, scope: dict[str, Any], path: str, headers: dict[str, str], caller: Caller, receive: Receive

@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import os
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from urllib.parse import unquote
 
 import msgspec
 import orjson
+
+from portico.services.standard.fields import FieldTypes
 
 APIS = {"aiplatform": ("v1", "v1beta1"), "storage": ("v1",)}
 _FORMAT = 3  # of the cache; raise it when the compiled form changes
@@ -99,6 +102,10 @@ class Contract:
             found = self._decoded[key] = msgspec.msgpack.decode(self._schemas[key])
         return found
 
+    def fields(self, api: str, version: str, name: str) -> FieldTypes:
+        """The field names and types of the message `name`."""
+        return FieldTypes(_Schemas(self, api, version), name)
+
     def match(self, http: str, raw_path: str) -> Match | None:
         """The method that answers `http` on `raw_path` (still percent-encoded), or None."""
         node = self._trie
@@ -125,6 +132,24 @@ class Contract:
             name, _, verb = _split_verb(last)
             node.child(name).methods[f"{method.http} {verb}"] = method
         return root
+
+
+class _Schemas(Mapping[str, Schema]):
+    """The schemas of one API version, decoded as they are looked up."""
+
+    def __init__(self, contract: Contract, api: str, version: str) -> None:
+        self._contract = contract
+        self._prefix = f"{api}.{version}."
+
+    def __getitem__(self, name: str) -> Schema:
+        api, version, _ = self._prefix.split(".")
+        return self._contract.schema(api, version, name)
+
+    def __iter__(self) -> Iterator[str]:
+        raise NotImplementedError("schemas are looked up, not listed")
+
+    def __len__(self) -> int:
+        raise NotImplementedError("schemas are looked up, not listed")
 
 
 class _Node:

@@ -40,7 +40,7 @@ def _client_enums(module: str) -> dict[frozenset[str], dict[str, int]]:
     def collect(holder: Any) -> None:
         for value in vars(holder).values():
             if isinstance(value, type) and issubclass(value, proto.Enum):
-                members = {str(member.name): int(member) for member in list(value)}
+                members = {str(member.name): int(member) for member in iter(value)}  # type: ignore[call-overload]
                 found[frozenset(members)] = members
             elif isinstance(value, type) and issubclass(value, proto.Message) and value is not holder:
                 collect(value)

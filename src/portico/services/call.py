@@ -13,6 +13,7 @@ from portico.store.database import Database
 
 if TYPE_CHECKING:
     from portico.jobs.queue import Queue
+    from portico.services.standard.fields import FieldTypes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Rooms:
     clock: Clock
     ids: Ids
     queue: Queue
+    fields: Callable[[str, str, str], FieldTypes]
+    """The field types of an API version's message: fields("aiplatform", "v1", "GoogleCloudAiplatformV1Model")."""
 
 
 @dataclass(slots=True)

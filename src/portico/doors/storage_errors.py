@@ -1,0 +1,73 @@
+"""Cloud Storage's own error shapes: JSON for its JSON API, XML for its XML API.
+
+https://cloud.google.com/storage/docs/json_api/v1/status-codes, .../xml-api/reference-status
+"""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import escape
+
+import orjson
+
+from portico.errors import PorticoError
+
+_REASONS = {
+    400: "invalid",
+    401: "authError",
+    403: "forbidden",
+    404: "notFound",
+    409: "conflict",
+    412: "conditionNotMet",
+    413: "uploadTooLarge",
+    416: "requestedRangeNotSatisfiable",
+    429: "rateLimitExceeded",
+    501: "notImplemented",
+    503: "backendError",
+}
+_XML_CODES = {
+    400: "InvalidArgument",
+    401: "AuthenticationRequired",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    405: "MethodNotAllowed",
+    409: "BucketNotEmpty",
+    412: "PreconditionFailed",
+    416: "InvalidRange",
+    429: "SlowDown",
+    501: "NotImplemented",
+    503: "ServiceUnavailable",
+}
+
+
+def render(error: PorticoError) -> tuple[int, bytes]:
+    """The status and the JSON body. 304 has none."""
+    status = error.http_status
+    if status == 304:
+        return status, b""
+    item = {
+        "message": error.message,
+        "domain": "global",
+        "reason": error.reason or _REASONS.get(status, "internalError"),
+    }
+    if error.violations and error.violations[0].field:
+        item |= {"locationType": "parameter", "location": error.violations[0].field}
+    return status, orjson.dumps({"error": {"code": status, "message": error.message, "errors": [item]}})
+
+
+def render_xml(error: PorticoError) -> tuple[int, bytes]:
+    """The status and the XML body. 304 has none."""
+    status = error.http_status
+    if status == 304:
+        return status, b""
+    code = _XML_CODES.get(status, "InternalError")
+    if "doesn't match calculated" in error.message:
+        code = "BadDigest"
+    elif error.reason[:1].isupper():  # already one of the XML API's codes
+        code = error.reason
+    elif status == 404 and "bucket" in error.message:
+        code = "NoSuchBucket"
+    message = escape(error.message)
+    return status, (
+        f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code>"
+        f"<Message>{message}</Message><Details>{message}</Details></Error>"
+    ).encode()

@@ -1,0 +1,117 @@
+"""What uploads and downloads share: the request's parts, its body in big pieces, threads for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from portico.errors import InvalidArgument
+from portico.services.call import Caller, Rooms
+
+PIECE = 1 << 20  # bytes handed to the disk at once
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+T = TypeVar("T")
+
+_threads = ThreadPoolExecutor(16, thread_name_prefix="storage")
+
+
+class ClientGone(Exception):
+    """The connection ended in the middle of the request."""
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_threads, function, *args)
+
+
+@dataclass(slots=True)
+class Request:
+    scope: dict[str, Any]
+    receive: Receive
+    send: Send
+    rooms: Rooms
+    caller: Caller
+    method: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.method = self.scope["method"]
+        self.headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in self.scope["headers"]}
+        query = self.scope["query_string"].decode("ascii", "replace")
+        self.params = dict(parse_qsl(query, keep_blank_values=True))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, in pieces of at least PIECE bytes but for the last.
+
+        Raises:
+            ClientGone: after what had come has been given out.
+        """
+        held: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                if held:
+                    yield b"".join(held)
+                raise ClientGone
+            if body := message.get("body"):
+                held.append(body)
+                size += len(body)
+            more = message.get("more_body", False)
+            if held and (size >= PIECE or not more):
+                yield b"".join(held)
+                held, size = [], 0
+            if not more:
+                return
+
+    async def body(self, limit: int) -> bytes:
+        """All of the body.
+
+        Raises:
+            InvalidArgument: it is longer than `limit` bytes.
+        """
+        whole = bytearray()
+        async for piece in self.pieces():
+            whole += piece
+            if len(whole) > limit:
+                raise InvalidArgument(f"The request body is longer than {limit} bytes.", http_status=413)
+        return bytes(whole)
+
+    async def answer(
+        self, status: int, body: bytes = b"", headers: Headers | None = None, media: bytes = b""
+    ) -> None:
+        lines = [*(headers or []), (b"content-length", str(len(body)).encode())]
+        if media or body:
+            lines.append((b"content-type", media or b"application/json; charset=UTF-8"))
+        await self.send({"type": "http.response.start", "status": status, "headers": lines})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+async def pour(pieces: AsyncIterator[bytes], write: Callable[[bytes], None]) -> None:
+    """Gives each piece to `write` in a thread, while the next one arrives."""
+    writing: asyncio.Future[None] | None = None
+    loop = asyncio.get_running_loop()
+    try:
+        async for piece in pieces:
+            if writing is not None:
+                await writing
+            writing = loop.run_in_executor(_threads, write, piece)
+    finally:
+        # Whoever closes the file does so only after the last write, whatever went wrong here.
+        if writing is not None:
+            await asyncio.wait([writing])
+            writing.result()
+
+
+def decode_name(quoted: bytes) -> str:
+    """Raises InvalidArgument: not UTF-8."""
+    try:
+        return unquote_to_bytes(quoted).decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument("The name in the path is not valid UTF-8.", reason="invalid") from None

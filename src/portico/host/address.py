@@ -1,0 +1,75 @@
+"""Which server runs on a home, and where."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int
+    pid: int
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("PORTICO_HOME") or Path.home() / ".portico").absolute()
+
+
+class AlreadyRunning(Exception):
+    def __init__(self, address: Address | None) -> None:
+        where = f" at {address.url} (process {address.pid})" if address else ""
+        super().__init__(f"Portico already runs on this home{where}.")
+
+
+def claim(home: Path) -> int:
+    """Takes the home for this process; the lock is held as long as the returned descriptor is open.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+    """
+    (home / "run").mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / "run" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise AlreadyRunning(_read(home)) from None
+    return descriptor
+
+
+def publish(home: Path, address: Address) -> None:
+    temporary = home / "run" / "address.new"
+    temporary.write_text(json.dumps(asdict(address)))
+    temporary.replace(home / "run" / "address.json")
+
+
+def withdraw(home: Path) -> None:
+    (home / "run" / "address.json").unlink(missing_ok=True)
+
+
+def running(home: Path) -> Address | None:
+    """The address of the server that runs on `home` now, or None."""
+    try:
+        os.close(claim(home))
+    except AlreadyRunning:
+        return _read(home)
+    except OSError:
+        return None
+    return None
+
+
+def _read(home: Path) -> Address | None:
+    try:
+        return Address(**json.loads((home / "run" / "address.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,25 @@
+"""The control process: every door and service but the prediction fast path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portico.clock import SystemClock
+from portico.doors.app import Door
+from portico.doors.contract import Contract
+from portico.doors.guard import Guard
+from portico.doors.identity import Identity
+from portico.host.pages import pages
+from portico.host.wiring import make_rooms
+
+
+def make_door(home: Path, contract: Contract) -> Door:
+    rooms = make_rooms(home, contract)
+    return Door(rooms, contract, Identity(home, SystemClock()), Guard(), pages(home))
+
+
+def main(home: Path, contract: Contract) -> None:
+    """Serves connections that the fronts hand over, until SIGTERM."""
+    from portico.doors.connections import serve_control
+
+    serve_control(make_door(home, contract), home)

@@ -1,0 +1,29 @@
+"""The scheduler's process: jobs, and the replicas of models that need their own environment."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+from portico.clock import SystemClock
+from portico.host.wiring import SERVICES, import_services
+from portico.ids import RandomIds
+from portico.jobs.scheduler import Scheduler
+from portico.prediction.replicas.manager import ReplicaManager
+from portico.store.database import Database
+
+
+def main(home: Path) -> None:
+    """Works until SIGTERM."""
+    import_services()
+    database = Database(home)
+    clock, ids = SystemClock(), RandomIds()
+    scheduler = Scheduler(home, database, clock, ids, list(SERVICES))
+    replicas = ReplicaManager(home, database, clock)
+    signal.signal(signal.SIGTERM, lambda *_: scheduler.stop())
+    thread = threading.Thread(target=replicas.run_forever, name="replicas", daemon=True)
+    thread.start()
+    scheduler.run()
+    replicas.stop()
+    thread.join(timeout=10)

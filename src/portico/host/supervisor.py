@@ -1,0 +1,271 @@
+"""`portico up`: forks the processes from a parent that only imports, restarts what dies, ends all on SIGTERM."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from portico.host import address
+from portico.host.address import Address
+from portico.jobs.warm import die_with_parent
+
+log = logging.getLogger(__name__)
+
+_DRAIN = 30.0  # seconds that the processes have to end
+_MAX_BACKOFF = 5.0  # seconds between two starts of a process that keeps dying
+
+
+class RefusedHost(Exception):
+    pass
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    main: Callable[[], None]
+    pid: int = 0
+    started: float = 0.0
+    failures: int = 0
+
+
+def up(home: Path, host: str, port: int, fronts: int, ready: Callable[[Address], None]) -> None:
+    """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests.
+
+    Raises:
+        RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
+    """
+    _require_loopback(host)
+    lock = address.claim(home)
+    sockets = _listen(host, port, fronts)
+    here = Address(host, sockets[0].getsockname()[1], os.getpid())
+    children = _prepare(home, here, sockets)
+    Supervisor(home, children, here, ready).run()
+    os.close(lock)
+
+
+def _require_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise RefusedHost(
+            f"Portico does not listen on {host}: it has no authentication yet, so it serves this machine only. "
+            "Use --host 127.0.0.1."
+        )
+
+
+def _listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """One socket a front on the same port, so that the kernel spreads the connections."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets = []
+    for _ in range(count):
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not sockets:
+            # Without SO_REUSEPORT first: someone else's server on this port is an error, not a partner.
+            listener.bind((host, port))
+            port = listener.getsockname()[1]
+            if count > 1:
+                listener.close()
+                listener = socket.socket(family, socket.SOCK_STREAM)
+        if count > 1:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind((host, port))
+        listener.listen(1024)
+        listener.setblocking(False)
+        sockets.append(listener)
+    return sockets
+
+
+def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_Child]:
+    """Imports everything once, makes the tables and the key file, sweeps what a crash left."""
+    from portico.clock import SystemClock
+    from portico.doors.connections import serve_control  # noqa: F401  imported before the forks
+    from portico.doors.contract import Contract
+    from portico.doors.identity import Identity, write_key_file
+    from portico.host import control, scheduling, wiring
+    from portico.prediction.front import run_front
+    from portico.store.database import Database
+    from portico.store.objects_sweep import sweep
+
+    wiring.import_services()
+    contract = Contract.load(home / "cache")
+    write_key_file(home, here.url)
+    database = Database(home)
+    database.create_tables()
+    sweep(database, home)
+    database.close()
+
+    def front(index: int, listener: socket.socket) -> Callable[[], None]:
+        def verify(token: str) -> str:
+            return identity.caller(f"Bearer {token}").email
+
+        identity = Identity(home, SystemClock())
+        return lambda: run_front(home, listener, index, verify)
+
+    children = [
+        _Child("control", lambda: control.main(home, contract)),
+        _Child("scheduler", lambda: scheduling.main(home)),
+    ]
+    return children + [_Child(f"front-{i}", front(i, s)) for i, s in enumerate(sockets)]
+
+
+class Supervisor:
+    def __init__(
+        self, home: Path, children: list[_Child], here: Address, ready: Callable[[Address], None]
+    ) -> None:
+        self._home = home
+        self._children = children
+        self._here = here
+        self._ready = ready
+        self._stopping = False
+
+    def run(self) -> None:
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        os.set_blocking(read_end, False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for child in self._children:
+            self._start(child)
+        address.publish(self._home, self._here)
+        threading.Thread(target=self._announce, daemon=True).start()
+        while not self._stopping:
+            pause = self._restart_dead()
+            select.select([read_end], [], [], pause)
+            _drain(read_end)
+        self._end_all()
+        address.withdraw(self._home)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _start(self, child: _Child) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child.started = time.monotonic()
+        child.pid = os.fork()
+        if child.pid == 0:
+            _run_child(child)
+
+    def _restart_dead(self) -> float:
+        """Reaps and restarts; returns how long to wait for the next event, in seconds."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            for child in self._children:
+                if child.pid == pid:
+                    child.pid = 0
+                    quick = time.monotonic() - child.started < 5
+                    child.failures = child.failures + 1 if quick else 0
+                    log.warning(
+                        "%s ended with %d; starting it again", child.name, os.waitstatus_to_exitcode(status)
+                    )
+        pause = 3600.0
+        for child in self._children:
+            if child.pid == 0:
+                backoff = min(_MAX_BACKOFF, 0.05 * 2**child.failures) if child.failures else 0.0
+                left = child.started + backoff - time.monotonic()
+                if left <= 0:
+                    self._start(child)
+                else:
+                    pause = min(pause, left)
+        return pause
+
+    def _announce(self) -> None:
+        """Calls `ready` as soon as a request is answered through a front by the control process."""
+        import http.client
+
+        while not self._stopping:
+            try:
+                connection = http.client.HTTPConnection(self._here.host, self._here.port, timeout=5)
+                connection.request("GET", "/-/healthz")
+                answered = connection.getresponse().status == 200
+                connection.close()
+                if answered:
+                    self._ready(self._here)
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+
+    def _end_all(self) -> None:
+        """Fronts first: they finish what is in flight, which may need the others."""
+        end = time.monotonic() + _DRAIN
+        groups = (
+            [c for c in self._children if c.name.startswith("front")],
+            [c for c in self._children if c.name == "control"],
+            [c for c in self._children if c.name == "scheduler"],
+        )
+        for group in groups:
+            for child in group:
+                _signal(child.pid, signal.SIGTERM)
+            for child in group:
+                _wait(child.pid, end)
+
+
+def _run_child(child: _Child) -> None:
+    """In the forked child: runs its main and exits, whatever happens."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+        die_with_parent()
+        child.main()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    if pid:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def _wait(pid: int, end: float) -> None:
+    while pid:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        except ChildProcessError:
+            return
+        if time.monotonic() > end:
+            _signal(pid, signal.SIGKILL)
+            end += 5
+        time.sleep(0.01)
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 512):
+            pass
+    except BlockingIOError:
+        pass

@@ -1,0 +1,33 @@
+"""Joins the rooms: what a process of Portico needs, made once after it was forked."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from portico.clock import SystemClock
+from portico.doors.contract import Contract
+from portico.ids import RandomIds
+from portico.jobs.queue import Queue
+from portico.services.call import Rooms
+from portico.store.database import Database
+
+# Importing a service registers its methods and job kinds.
+SERVICES = ("portico.services.aiplatform", "portico.services.storage")
+
+
+def import_services() -> None:
+    for name in SERVICES:
+        importlib.import_module(name)
+
+
+def make_rooms(home: Path, contract: Contract) -> Rooms:
+    clock, ids = SystemClock(), RandomIds()
+    return Rooms(
+        home=home,
+        database=Database(home),
+        clock=clock,
+        ids=ids,
+        queue=Queue(home, clock, ids),
+        fields=contract.fields,
+    )

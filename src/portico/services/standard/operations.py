@@ -1,0 +1,160 @@
+"""Long-running operations: made by the methods that take long, polled at every path that clients use."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import FailedPrecondition, NotFound
+from portico.services.call import Call, implements
+from portico.services.standard import pages
+from portico.services.standard.filters import compile_filter
+from portico.store import operations
+from portico.store.jobs import Job
+from portico.store.operations import Operation
+
+_TYPES = "type.googleapis.com/google.cloud.aiplatform."
+_EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
+_MAX_WAIT = 60.0  # seconds that one wait call lasts at most
+_LOOK = 0.05  # seconds
+
+
+def start(
+    call: Call,
+    connection: Connection,
+    parent: str,
+    metadata_type: str,
+    *,
+    job: str | None = None,
+    **extra: Any,
+) -> Operation:
+    """A new operation on the resource `parent` (or below a location), which `job` will finish."""
+    now = call.rooms.clock.now()
+    number = call.rooms.ids.number()
+    stamp = rfc3339(now)
+    metadata = {
+        "@type": f"{_TYPES}{call.version}.{metadata_type}",
+        "genericMetadata": {"createTime": stamp, "updateTime": stamp},
+        **extra,
+    }
+    return operations.insert(
+        connection,
+        Operation(
+            id=number, name=f"{parent}/operations/{number}", parent=parent, version=call.version,
+            metadata=metadata, job=job, done=False, response=None, error=None, create_time=now, update_time=now,
+        ),
+    )  # fmt: skip
+
+
+def done(
+    call: Call, connection: Connection, parent: str, metadata_type: str, message: str | None,
+    response: dict[str, Any] | None = None, **extra: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """A finished operation, for what a method did at once. `message` names the response's type (None: Empty)."""
+    operation = start(call, connection, parent, metadata_type, **extra)
+    _succeed(operation, message, response)
+    operations.update(connection, operation)
+    return render(operation)
+
+
+def follow(
+    connection: Connection, job: Job, now: float, message: str | None, response: dict[str, Any] | None = None
+) -> Operation | None:
+    """Lets the operation of `job` follow the job's state; `response` belongs to SUCCEEDED."""
+    operation = operations.of_job(connection, job.id)
+    if operation is None:
+        return None
+    operation.update_time = now
+    operation.metadata["genericMetadata"]["updateTime"] = rfc3339(now)
+    if job.state == "SUCCEEDED":
+        _succeed(operation, message, response)
+    elif job.state in ("FAILED", "CANCELLED"):
+        operation.done = True
+        operation.error = job.error or {"code": 1, "message": "The operation was cancelled."}
+    operations.update(connection, operation)
+    return operation
+
+
+def _succeed(operation: Operation, message: str | None, response: dict[str, Any] | None) -> None:
+    operation.done = True
+    if message is None:
+        operation.response = _EMPTY
+    else:
+        operation.response = {"@type": f"{_TYPES}{operation.version}.{message}", **(response or {})}
+
+
+def render(operation: Operation) -> dict[str, Any]:
+    """google.longrunning.Operation as JSON."""
+    shown: dict[str, Any] = {"name": operation.name, "metadata": operation.metadata}
+    if operation.done:
+        shown["done"] = True
+        shown.update({"error": operation.error} if operation.error else {"response": operation.response})
+    return shown
+
+
+def _require(connection: Connection, name: str) -> Operation:
+    found = operations.get(connection, name.rpartition("/")[2])
+    # Clients poll an operation under its own name, or right below the location.
+    if found is None or not found.name.startswith(name.partition("/operations/")[0]):
+        raise NotFound(f"The operation {name!r} does not exist.")
+    return found
+
+
+@implements("aiplatform", "*.operations.get")
+def get(call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        return render(_require(connection, call.name))
+
+
+@implements("aiplatform", "*.operations.list")
+def list_(call: Call) -> dict[str, Any]:
+    params = call.params
+    size = pages.page_size(params.get("pageSize"), default=100, maximum=1000)
+    query = (call.name, str(params.get("filter", "")))
+    start_at = int(pages.read_token(params.get("pageToken", ""), "operations", *query) or 0)
+    keep = compile_filter(params.get("filter", ""))
+    with call.rooms.database.read() as connection:
+        parent = call.name.removesuffix("/operations")
+        found = [shown for o in operations.listed(connection, parent) if keep(shown := render(o))]
+    answer: dict[str, Any] = {}
+    if found:
+        answer["operations"] = found[start_at : start_at + size]
+    if len(found) > start_at + size:
+        answer["nextPageToken"] = pages.write_token(start_at + size, "operations", *query)
+    return answer
+
+
+@implements("aiplatform", "*.operations.wait")
+def wait(call: Call) -> dict[str, Any]:
+    asked = call.params.get("timeout")
+    limit = min(float(asked.rstrip("s")) if asked else _MAX_WAIT, _MAX_WAIT)
+    end = call.rooms.clock.monotonic() + limit
+    while True:
+        with call.rooms.database.read() as connection:
+            operation = _require(connection, call.name)
+        if operation.done or call.rooms.clock.monotonic() >= end:
+            return render(operation)
+        time.sleep(_LOOK)
+
+
+@implements("aiplatform", "*.operations.cancel")
+def cancel(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        operation = _require(connection, call.name)
+        if operation.job and not operation.done:
+            call.rooms.queue.cancel(connection, operation.job)
+    call.rooms.queue.wake()
+    return {}
+
+
+@implements("aiplatform", "*.operations.delete")
+def delete(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        operation = _require(connection, call.name)
+        if not operation.done:
+            raise FailedPrecondition(f"{operation.name} is still running; cancel it first.")
+        operations.delete(connection, operation.id)
+    return {}
