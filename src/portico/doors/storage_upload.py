@@ -5,9 +5,7 @@ https://cloud.google.com/storage/docs/uploads-downloads, .../performing-resumabl
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from email.message import Message
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +13,7 @@ import orjson
 
 from portico.doors import storage_sessions
 from portico.doors.storage_http import Request, in_thread, pour
+from portico.doors.storage_related import RelatedParts
 from portico.errors import InvalidArgument
 from portico.services.storage import uploads
 from portico.services.storage.render import base_url, object_json
@@ -93,10 +92,9 @@ async def _start(request: Request, bucket: str) -> None:
 
 async def _multipart(request: Request, bucket: str) -> None:
     parts = RelatedParts(request.headers.get("content-type", ""), request.pieces())
-    head, resource_body = await parts.first()
-    resource = parse_resource(resource_body)
-    media = parts.data_headers.get("content-type")
-    if media:
+    first, data_headers = await parts.first()
+    resource = parse_resource(first)
+    if media := data_headers.get("content-type"):
         resource.setdefault("contentType", media)
     insertion = await in_thread(
         uploads.begin, request.rooms, bucket, resource, request.params, request.headers
@@ -115,39 +113,3 @@ def parse_resource(body: bytes) -> dict[str, Any]:
     if not isinstance(resource, dict):
         raise InvalidArgument("Parse Error: the metadata must be a JSON object.", reason="parseError")
     return resource
-
-
-class RelatedParts:
-    """A multipart/related body of two parts, the second of any length (RFC 2387).
-
-    Lines end as the first one does: with CR LF, or, as gcsfs writes them, with LF alone.
-    """
-
-    def __init__(self, content_type: str, pieces: AsyncIterator[bytes]) -> None:
-        message = Message()
-        message["content-type"] = content_type
-        boundary = message.get_param("boundary")
-        if message.get_content_maintype() != "multipart" or not isinstance(boundary, str) or not boundary:
-            raise InvalidArgument(
-                "A multipart upload needs Content-Type: multipart/related; boundary=...", reason="invalid"
-            )
-        self._boundary = b"--" + boundary.encode("latin-1")
-        self._pieces = pieces
-        self._held = b""
-        self._newline = b"\r\n"
-        self.data_headers: dict[str, str] = {}
-
-    async def first(self) -> bytes:
-        """The first part's body; reads up to where the second's begins.
-
-        Raises:
-            InvalidArgument: it is not such a body.
-        """
-        await self._until(self._boundary + b"\n", self._boundary + b"\r\n")
-        if not self._held.startswith(b"\r"):
-            self._newline = b"\n"
-        ...
-        raise NotImplementedError
-
-    async def data(self) -> AsyncIterator[bytes]:
-        yield b""

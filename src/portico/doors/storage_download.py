@@ -1,0 +1,235 @@
+"""Downloads: the bytes of one generation, whole or a range, streamed from its file.
+
+The file is open from the first byte to the last, so an overwrite or a deletion meanwhile changes nothing
+for the reader. https://cloud.google.com/storage/docs/json_api/v1/objects/get, .../transcoding
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import zlib
+from collections.abc import AsyncIterator
+from email.utils import formatdate, parsedate_to_datetime
+
+from portico.doors.storage_http import PIECE, Headers, Request, in_thread
+from portico.errors import OutOfRange
+from portico.services.storage.render import etag
+from portico.services.storage.requests import generation, preconditions, refuse_encryption
+from portico.store import objects, objects_buckets, objects_files
+from portico.store.objects import ObjectRow, no_such_object
+
+_RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
+_ATTEMPTS = 5
+
+
+async def handle(request: Request, bucket: str, name: str, *, xml: bool = False) -> None:
+    refuse_encryption(request.params, request.headers)
+    row, fd = await in_thread(_open, request, bucket, name)
+    try:
+        tag = xml_etag(row) if xml else etag(row)
+        if _not_modified(request, row, tag):
+            await request.answer(304, headers=_headers(row, tag))
+        elif _decompresses(request, row):
+            await _send_decompressed(request, row, tag, fd)
+        else:
+            await _send(request, row, tag, fd)
+    finally:
+        os.close(fd)
+
+
+def _open(request: Request, bucket: str, name: str) -> tuple[ObjectRow, int]:
+    for _ in range(_ATTEMPTS):
+        with request.rooms.database.read() as connection:
+            objects_buckets.get(connection, bucket)
+            row = objects.get(connection, bucket, name, generation(request.params))
+        preconditions(request.params).check(row, reading=True)
+        try:
+            path = objects_files.path_of(request.rooms.home, row.file)
+            return row, os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # overwritten or deleted between the two: look again
+    raise no_such_object(bucket, name)
+
+
+def xml_etag(row: ObjectRow) -> str:
+    """The quoted md5, as the XML API has it; composed objects have none, and get the other kind."""
+    import base64
+
+    return f'"{base64.b64decode(row.md5).hex()}"' if row.md5 else f'"{etag(row)}"'
+
+
+def _not_modified(request: Request, row: ObjectRow, tag: str) -> bool:
+    """Raises FailedPrecondition (412): If-Match or If-Unmodified-Since does not hold."""
+    headers = request.headers
+    if "if-match" in headers and not _names(headers["if-match"], tag):
+        objects.Preconditions(generation_match=-1).check(row)
+    if (since := _date(headers.get("if-unmodified-since"))) is not None and int(row.updated) > since:
+        objects.Preconditions(generation_match=-1).check(row)
+    if "if-none-match" in headers:
+        return _names(headers["if-none-match"], tag)
+    since = _date(headers.get("if-modified-since"))
+    return since is not None and int(row.updated) <= since
+
+
+def _names(header: str, tag: str) -> bool:
+    wanted = [item.strip().removeprefix("W/").strip('"') for item in header.split(",")]
+    return "*" in wanted or tag.strip('"') in wanted
+
+
+def _date(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _headers(row: ObjectRow, tag: str) -> Headers:
+    fields = row.fields
+    encoding = fields.get("contentEncoding") or "identity"
+    hashes = f"crc32c={row.crc32c}" + (f",md5={row.md5}" if row.md5 else "")
+    values = {
+        "etag": tag,
+        "last-modified": formatdate(row.updated, usegmt=True),
+        "accept-ranges": "bytes",
+        "x-goog-generation": str(row.generation),
+        "x-goog-metageneration": str(row.metageneration),
+        "x-goog-stored-content-encoding": encoding,
+        "x-goog-stored-content-length": str(row.size),
+        "x-goog-hash": hashes,
+        "x-goog-storage-class": fields.get("storageClass", "STANDARD"),
+        "cache-control": fields.get("cacheControl"),
+        "content-disposition": fields.get("contentDisposition"),
+        "content-language": fields.get("contentLanguage"),
+        "x-goog-component-count": fields.get("componentCount"),
+    }
+    if encoding == "gzip":
+        values["vary"] = "Accept-Encoding"
+    lines = {name: value for name, value in values.items() if value is not None}
+    lines |= {f"x-goog-meta-{key.lower()}": value for key, value in fields.get("metadata", {}).items()}
+    return [(name.encode(), _line(str(value))) for name, value in lines.items() if _is_token(name)]
+
+
+def _line(text: str) -> bytes:
+    """A header's value; what can't stand in one is percent-encoded."""
+    return re.sub(rb"[\x00-\x1f\x7f]", lambda m: b"%%%02X" % m[0][0], text.encode())
+
+
+def _is_token(name: str) -> bool:
+    return re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]+", name) is not None
+
+
+def _media_type(row: ObjectRow) -> bytes:
+    return _line(row.fields.get("contentType") or "application/octet-stream")
+
+
+async def _send(request: Request, row: ObjectRow, tag: str, fd: int) -> None:
+    start, end, partial = _range(request.headers.get("range"), row.size)
+    lines = [*_headers(row, tag), (b"content-type", _media_type(row))]
+    lines.append((b"content-length", str(end - start).encode()))
+    if row.fields.get("contentEncoding"):
+        lines.append((b"content-encoding", _line(row.fields["contentEncoding"])))
+    if partial:
+        lines.append((b"content-range", f"bytes {start}-{end - 1}/{row.size}".encode()))
+    await request.send({"type": "http.response.start", "status": 206 if partial else 200, "headers": lines})
+    if request.method == "HEAD":
+        end = start
+    await _stream(request, _read(fd, start, end))
+
+
+async def _send_decompressed(request: Request, row: ObjectRow, tag: str, fd: int) -> None:
+    """Decompressive transcoding: the length is not known before, and a range of it means nothing."""
+    lines = [*_headers(row, tag), (b"content-type", _media_type(row))]
+    lines.append((b"warning", b'214 UploadServer "gunzipped"'))
+    await request.send({"type": "http.response.start", "status": 200, "headers": lines})
+    if request.method == "HEAD":
+        await request.send({"type": "http.response.body", "body": b""})
+        return
+    await _stream(request, _gunzip(_read(fd, 0, row.size)))
+
+
+def _decompresses(request: Request, row: ObjectRow) -> bool:
+    fields = row.fields
+    return (
+        fields.get("contentEncoding") == "gzip"
+        and "gzip" not in request.headers.get("accept-encoding", "")
+        and "no-transform" not in fields.get("cacheControl", "")
+    )
+
+
+def _range(header: str | None, size: int) -> tuple[int, int, bool]:
+    """The half-open range that a Range header means, and whether it is one; malformed ones are ignored.
+
+    Raises:
+        OutOfRange (416): it begins behind the end.
+    """
+    match = _RANGE.fullmatch(header.strip()) if header else None
+    if match is None:
+        return 0, size, False
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        start, end = max(0, size - int(suffix)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < start:
+            return 0, size, False
+    if start >= size:
+        raise OutOfRange(
+            f"The requested range cannot be satisfied: not satisfiable for the object's {size} bytes.",
+            reason="requestedRangeNotSatisfiable",
+            http_status=416,
+        )
+    return start, end, True
+
+
+async def _read(fd: int, start: int, end: int) -> AsyncIterator[bytes]:
+    """The file's bytes in pieces, the next one being read while one is sent."""
+    if start >= end:
+        return
+    ahead = asyncio.ensure_future(in_thread(os.pread, fd, min(PIECE, end - start), start))
+    try:
+        while start < end:
+            piece = await ahead
+            if not piece:
+                raise EOFError("the object's file is shorter than its row says")
+            start += len(piece)
+            if start < end:
+                ahead = asyncio.ensure_future(in_thread(os.pread, fd, min(PIECE, end - start), start))
+            yield piece
+    finally:
+        await asyncio.wait([ahead])  # the caller closes the file next
+
+
+async def _gunzip(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Decompresses member after member, never more than PIECE at once."""
+    decoder = zlib.decompressobj(wbits=31)
+    async for piece in pieces:
+        while piece:
+            yield await in_thread(decoder.decompress, piece, PIECE)
+            piece = decoder.unconsumed_tail
+            if decoder.eof:
+                piece = decoder.unused_data
+                decoder = zlib.decompressobj(wbits=31)
+    if rest := decoder.flush():
+        yield rest
+
+
+async def _stream(request: Request, pieces: AsyncIterator[bytes]) -> None:
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        async for piece in pieces:
+            if gone.done():
+                return
+            await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await request.send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+        await pieces.aclose()  # type: ignore[attr-defined]
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,255 @@
+"""Resumable uploads: chunks that may stop anywhere and go on later, also after a restart.
+
+What was received is what is in the session's file; one connection at a time may add to it (flock). The
+md5 is carried along in memory while the chunks come to the same process, and caught up from the file
+where it was not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+from portico.doors.storage_http import PIECE, ClientGone, Request, in_thread, pour
+from portico.errors import InvalidArgument, NotFound, PorticoError, Unavailable
+from portico.services.call import Rooms
+from portico.services.storage import uploads
+from portico.store import objects, objects_files, objects_uploads
+from portico.store.objects import ObjectRow, Preconditions, StoredFile
+from portico.store.objects_hashes import Hasher
+from portico.store.objects_uploads import Upload
+
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_LOCK_WAIT = 20.0  # seconds
+_MOST_HASHERS = 256
+
+_hashers: OrderedDict[str, Hasher] = OrderedDict()
+
+
+def start(rooms: Rooms, insertion: uploads.Insertion) -> str:
+    """A new session's id."""
+    upload = rooms.ids.token()
+    request = {
+        "settings": insertion.settings,
+        "preconditions": asdict(insertion.preconditions),
+        "md5": insertion.md5,
+        "crc32c": insertion.crc32c,
+    }
+    file, fd = objects_files.create(rooms.home, rooms.ids)
+    try:
+        objects_files.flush(rooms.home, file, fd)
+        with rooms.database.write() as connection:
+            objects_uploads.start(
+                connection, upload, insertion.bucket, insertion.name, request, rooms.clock.now(), file
+            )
+    except BaseException:
+        objects_files.remove(rooms.home, [file])
+        raise
+    finally:
+        os.close(fd)
+    return upload
+
+
+async def handle(request: Request) -> None:
+    """One request to a session's URL: a chunk, a question how much is there, or its end."""
+    from portico.doors.storage_upload import answer_object
+
+    upload = request.params["upload_id"]
+    if request.method == "DELETE":
+        await in_thread(_cancel, request.rooms, upload)
+        await request.answer(499)
+        return
+    if request.method not in ("PUT", "POST"):
+        raise InvalidArgument(f"{request.method} is not allowed on an upload session.", http_status=405)
+    first, last, total = _content_range(request.headers)
+    session = await in_thread(_read, request.rooms, upload)
+    if session.generation is not None:
+        await answer_object(request, await in_thread(_result, request.rooms, session))
+        return
+    received = await _Received.open(request.rooms, session)
+    try:
+        row = await _add(request, received, first, last, total)
+    finally:
+        received.close()
+    if row is not None:
+        await answer_object(request, row)
+    else:
+        have = [(b"range", f"bytes=0-{received.size - 1}".encode())] if received.size else []
+        await request.answer(308, headers=have)
+
+
+async def _add(
+    request: Request, received: _Received, first: int | None, last: int | None, total: int | None
+) -> ObjectRow | None:
+    if received.done is not None:
+        return received.done
+    if first is not None:
+        if first > received.size:
+            raise InvalidArgument(
+                f"According to the Content-Range header, the upload offset is {first} byte(s), which exceeds the "
+                f"{received.size} byte(s) already uploaded.",
+                reason="badRequest",
+            )
+        try:
+            await pour(_skip(request.pieces(), received.size - first), received.append)
+        except ClientGone:
+            await in_thread(received.remember)
+            raise
+        if last is not None and received.size < last + 1:
+            raise InvalidArgument("The body is shorter than its Content-Range.", reason="badRequest")
+        if total is None and last is None:
+            total = received.size
+    if total is not None and received.size > total:
+        raise InvalidArgument(
+            f"{received.size} bytes were uploaded, more than the {total} of the Content-Range header.",
+            reason="badRequest",
+        )
+    if total != received.size:
+        await in_thread(received.remember)
+        return None
+    return await in_thread(received.finish, uploads.expected_hashes(request.headers))
+
+
+class _Received:
+    """A session's file, locked, open at its end."""
+
+    def __init__(self, rooms: Rooms, session: Upload, fd: int) -> None:
+        self._rooms = rooms
+        self._session = session
+        self._fd = fd
+        self.done: ObjectRow | None = None
+        self.size = os.fstat(fd).st_size
+        os.lseek(fd, 0, os.SEEK_END)
+        hasher = _hashers.pop(session.id, None)
+        if hasher is None and self.size == 0:
+            hasher = Hasher()
+        self._hasher = hasher if hasher is not None and hasher.size == self.size else None
+
+    @staticmethod
+    async def open(rooms: Rooms, session: Upload) -> _Received:
+        """Raises Unavailable: another connection has been writing the session for too long."""
+        deadline = rooms.clock.monotonic() + _LOCK_WAIT
+        while True:
+            opened = await in_thread(_Received._try_open, rooms, session)
+            if opened is not None:
+                return opened
+            if rooms.clock.monotonic() > deadline:
+                raise Unavailable("Another connection is writing this upload session.", retry_after=1)
+            await asyncio.sleep(0.02)
+
+    @staticmethod
+    def _try_open(rooms: Rooms, session: Upload) -> _Received | None:
+        assert session.file is not None
+        try:
+            fd = os.open(objects_files.path_of(rooms.home, session.file), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            _read(rooms, session.id)  # raises, if it was cancelled
+            raise objects.no_such_object(session.bucket, session.name) from None  # deleted since
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            received = _Received(rooms, session, fd)
+            # Whoever held the lock before may have finished the session.
+            now = _read(rooms, session.id)
+            if now.generation is not None:
+                received.done = _result(rooms, now)
+            return received
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def append(self, piece: bytes) -> None:
+        objects_files.write_all(self._fd, piece)
+        self.size += len(piece)
+        if self._hasher is not None:
+            self._hasher.update(piece)
+
+    def remember(self) -> None:
+        """Keeps the checksum's state for the next chunk."""
+        if self._hasher is not None and self._hasher.size == self.size:
+            _hashers[self._session.id] = self._hasher
+            while len(_hashers) > _MOST_HASHERS:
+                _hashers.popitem(last=False)
+
+    def finish(self, announced: dict[str, str]) -> ObjectRow:
+        """Makes what was received the object; forgets the session if that is refused."""
+        session, rooms = self._session, self._rooms
+        assert session.file is not None
+        hasher = self._hasher or Hasher()
+        while piece := os.pread(self._fd, PIECE, hasher.size):
+            hasher.update(piece)
+        objects_files.flush(rooms.home, session.file, self._fd)
+        wanted: dict[str, Any] = session.request
+        insertion = uploads.Insertion(
+            session.bucket,
+            session.name,
+            wanted["settings"],
+            Preconditions(**wanted["preconditions"]),
+            announced.get("md5") or wanted["md5"],
+            announced.get("crc32c") or wanted["crc32c"],
+        )
+        stored = StoredFile(session.file, hasher.size, hasher.crc32c, hasher.md5)
+        try:
+            return uploads.commit(
+                rooms,
+                insertion,
+                stored,
+                lambda connection, row: objects_uploads.finish(connection, session.id, row.generation),
+            )
+        except PorticoError:
+            _cancel(rooms, session.id)
+            raise
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _read(rooms: Rooms, upload: str) -> Upload:
+    with rooms.database.read() as connection:
+        session = objects_uploads.get(connection, upload)
+    if session.file is None and session.generation is None:
+        raise NotFound(f"No upload session {upload}: that is a multipart upload.", reason="notFound")
+    return session
+
+
+def _result(rooms: Rooms, session: Upload) -> ObjectRow:
+    with rooms.database.read() as connection:
+        return objects.get(connection, session.bucket, session.name, session.generation)
+
+
+def _cancel(rooms: Rooms, upload: str) -> None:
+    with rooms.database.write() as connection:
+        garbage = objects_uploads.cancel(connection, objects_uploads.get(connection, upload))
+    _hashers.pop(upload, None)
+    objects_files.remove(rooms.home, garbage)
+
+
+def _content_range(headers: dict[str, str]) -> tuple[int | None, int | None, int | None]:
+    """First and last offset and total of the header Content-Range; None for `*`. Without the header the
+    body is the whole object."""
+    text = headers.get("content-range")
+    if text is None:
+        return 0, None, None
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidArgument(f"Content-Range is malformed: {text!r}", reason="badRequest")
+    first, last, total = (None if group in (None, "*") else int(group) for group in match.groups())
+    if first is not None and last is not None and (last < first or (total is not None and last >= total)):
+        raise InvalidArgument(f"Content-Range contradicts itself: {text!r}", reason="badRequest")
+    return first, last, total
+
+
+async def _skip(pieces: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes]:
+    """`pieces` without their first `count` bytes, which an earlier attempt has brought."""
+    async for piece in pieces:
+        if count < len(piece):
+            yield piece[count:]
+        count = max(0, count - len(piece))

@@ -1,0 +1,317 @@
+"""The XML API, as far as the transfer manager, gcsfs and public URLs use it: objects and multipart uploads.
+
+https://cloud.google.com/storage/docs/xml-api/reference-methods, .../multipart-uploads
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from sqlalchemy.engine import Connection
+
+from portico.doors import storage_download, storage_upload
+from portico.doors.storage_errors import render_xml
+from portico.doors.storage_http import Request, decode_name, in_thread, pour
+from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.services.call import Rooms
+from portico.services.storage import uploads
+from portico.services.storage.render import milliseconds
+from portico.services.storage.requests import generation, preconditions
+from portico.store import objects, objects_buckets, objects_files, objects_uploads
+from portico.store.objects import ObjectRow, Preconditions, StoredFile
+from portico.store.objects_files import FileCopy, FileWriter
+from portico.store.objects_names import is_bucket_name
+from portico.store.objects_uploads import Part, Upload
+
+# First segments of other APIs' paths; a bucket with such a name is reached through the JSON API only.
+_RESERVED = frozenset(
+    (
+        *("apis", "batch", "bigquery", "compute", "discovery", "download", "resumable", "storage", "ui"),
+        *("upload", "v1", "v1alpha1", "v1beta1", "v1beta2", "v2", "v3"),
+    )
+)
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_MOST_PARTS = 10_000
+_XML = b"application/xml; charset=UTF-8"
+# Request headers that set what the JSON API calls by these names.
+_SETTINGS = {
+    "cache-control": "cacheControl",
+    "content-disposition": "contentDisposition",
+    "content-encoding": "contentEncoding",
+    "content-language": "contentLanguage",
+    "content-type": "contentType",
+    "x-goog-custom-time": "customTime",
+    "x-goog-storage-class": "storageClass",
+}
+_PRECONDITIONS = {
+    "x-goog-if-generation-match": "ifGenerationMatch",
+    "x-goog-if-metageneration-match": "ifMetagenerationMatch",
+}
+
+
+def owns(raw_path: bytes) -> bool:
+    """Whether the path is `/BUCKET/OBJECT` or `/BUCKET`, with a bucket that no API's path begins with."""
+    first = raw_path.partition(b"?")[0].split(b"/", 2)[1:2]
+    name = first[0].decode("ascii", "replace") if first else ""
+    return name not in _RESERVED and is_bucket_name(name)
+
+
+async def handle(request: Request, path: bytes) -> None:
+    _, quoted_bucket, *rest = path.split(b"/", 2)
+    try:
+        bucket = decode_name(quoted_bucket)
+        name = decode_name(rest[0]) if rest else ""
+        request.params |= {
+            _PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS
+        }
+        if not name:
+            raise Unimplemented("Buckets are not built in Portico's XML API: use the JSON API.")
+        await _method(request)(request, bucket, name)
+    except PorticoError as error:
+        status, body = render_xml(error)
+        await request.answer(status, body if request.method != "HEAD" else b"", media=_XML)
+
+
+Method = Callable[[Request, str, str], Awaitable[None]]
+
+
+def _method(request: Request) -> Method:
+    params, method = request.params, request.method
+    if method == "POST" and "uploads" in params:
+        return _initiate
+    if "uploadId" in params:
+        found = {"PUT": _put_part, "POST": _complete, "DELETE": _abort, "GET": _list_parts}.get(method)
+    else:
+        found = {"GET": _get, "HEAD": _get, "PUT": _put, "DELETE": _delete}.get(method)
+    if found is None:
+        raise InvalidArgument(f"{method} is not allowed here.", reason="MethodNotAllowed", http_status=405)
+    return found
+
+
+async def _get(request: Request, bucket: str, name: str) -> None:
+    await storage_download.handle(request, bucket, name, xml=True)
+
+
+async def _put(request: Request, bucket: str, name: str) -> None:
+    insertion = await in_thread(_insertion, request, bucket, name)
+    row = await storage_upload.store(request, insertion, request.pieces())
+    await request.answer(200, headers=_object_headers(row))
+
+
+async def _delete(request: Request, bucket: str, name: str) -> None:
+    def delete() -> None:
+        rooms, exact = request.rooms, generation(request.params)
+        with rooms.database.write() as connection:
+            bucket_row = objects_buckets.get(connection, bucket)
+            row = objects.get(connection, bucket, name, exact)
+            preconditions(request.params).check(row)
+            garbage = objects.delete(
+                connection, bucket_row, row, rooms.clock.now(), for_good=exact is not None
+            )
+        objects_files.remove(rooms.home, garbage)
+
+    await in_thread(delete)
+    await request.answer(204)
+
+
+async def _initiate(request: Request, bucket: str, name: str) -> None:
+    def initiate() -> str:
+        rooms = request.rooms
+        insertion = _insertion(request, bucket, name)
+        upload = rooms.ids.token()
+        wanted = {
+            "settings": insertion.settings,
+            "preconditions": {"generation_match": insertion.preconditions.generation_match},
+        }
+        with rooms.database.write() as connection:
+            objects_uploads.start(connection, upload, bucket, name, wanted, rooms.clock.now(), None)
+        return upload
+
+    upload = await in_thread(initiate)
+    await _answer(
+        request,
+        "InitiateMultipartUploadResult",
+        f"<Bucket>{bucket}</Bucket><Key>{_text(name)}</Key><UploadId>{upload}</UploadId>",
+    )
+
+
+async def _put_part(request: Request, bucket: str, name: str) -> None:
+    rooms = request.rooms
+    upload = await in_thread(_read, rooms, request.params["uploadId"], bucket, name)
+    number = request.params.get("partNumber", "")
+    if not number.isdecimal() or not 1 <= int(number) <= _MOST_PARTS:
+        raise InvalidArgument(f"partNumber must be from 1 to {_MOST_PARTS}, not {number!r}.")
+    writer = await in_thread(FileWriter, rooms.home, rooms.ids)
+    with writer:
+        await pour(request.pieces(), writer.write)
+
+        def finish() -> StoredFile:
+            stored = writer.finish()
+            uploads.check_hashes(uploads.expected_hashes(request.headers), stored)
+            with rooms.database.write() as connection:
+                objects_uploads.get(connection, upload.id)  # it may have been aborted meanwhile
+                part = Part(int(number), stored, rooms.clock.now())
+                garbage = objects_uploads.put_part(connection, upload.id, part)
+            writer.keep()
+            objects_files.remove(rooms.home, garbage)
+            return stored
+
+        stored = await in_thread(finish)
+    await request.answer(200, headers=[(b"etag", _part_etag(stored)), (b"x-goog-hash", _hashes(stored))])
+
+
+async def _complete(request: Request, bucket: str, name: str) -> None:
+    wanted = _parse_parts(await request.body(8 << 20))
+    row = await in_thread(_assemble, request.rooms, request.params["uploadId"], bucket, name, wanted)
+    await _answer(
+        request,
+        "CompleteMultipartUploadResult",
+        f"<Location>http://{escape(request.headers.get('host', 'localhost'))}/{bucket}/{quote(name)}</Location>"
+        f"<Bucket>{bucket}</Bucket><Key>{_text(name)}</Key>"
+        f"<ETag>{escape(storage_download.xml_etag(row))}</ETag>",
+        _object_headers(row),
+    )
+
+
+async def _abort(request: Request, bucket: str, name: str) -> None:
+    def abort() -> None:
+        rooms = request.rooms
+        upload = _read(rooms, request.params["uploadId"], bucket, name)
+        with rooms.database.write() as connection:
+            garbage = objects_uploads.cancel(connection, upload)
+        objects_files.remove(rooms.home, garbage)
+
+    await in_thread(abort)
+    await request.answer(204)
+
+
+async def _list_parts(request: Request, bucket: str, name: str) -> None:
+    def read() -> list[Part]:
+        upload = _read(request.rooms, request.params["uploadId"], bucket, name)
+        with request.rooms.database.read() as connection:
+            return objects_uploads.parts(connection, upload.id)
+
+    marker = int(request.params.get("part-number-marker") or 0)
+    most = min(int(request.params.get("max-parts") or 1000), 1000)
+    parts = [part for part in await in_thread(read) if part.number > marker]
+    shown = parts[:most]
+    items = "".join(
+        f"<Part><PartNumber>{part.number}</PartNumber><LastModified>{milliseconds(part.created)}</LastModified>"
+        f"<ETag>{escape(_part_etag(part.stored).decode())}</ETag><Size>{part.stored.size}</Size></Part>"
+        for part in shown
+    )
+    await _answer(
+        request,
+        "ListPartsResult",
+        f"<Bucket>{bucket}</Bucket><Key>{_text(name)}</Key><UploadId>{request.params['uploadId']}</UploadId>"
+        f"<StorageClass>STANDARD</StorageClass><PartNumberMarker>{marker}</PartNumberMarker>"
+        f"<NextPartNumberMarker>{shown[-1].number if shown else marker}</NextPartNumberMarker>"
+        f"<MaxParts>{most}</MaxParts><IsTruncated>{str(len(shown) < len(parts)).lower()}</IsTruncated>{items}",
+    )
+
+
+def _assemble(
+    rooms: Rooms, upload_id: str, bucket: str, name: str, wanted: list[tuple[int, str]]
+) -> ObjectRow:
+    upload = _read(rooms, upload_id, bucket, name, finished=True)
+    with rooms.database.read() as connection:
+        if upload.generation is not None:  # a repeated last request
+            return objects.get(connection, bucket, name, upload.generation)
+        there = {part.number: part.stored for part in objects_uploads.parts(connection, upload.id)}
+    if [number for number, _ in wanted] != sorted({number for number, _ in wanted}):
+        raise InvalidArgument("The parts must be named in ascending order.", reason="InvalidPartOrder")
+    for number, tag in wanted:
+        if number not in there or _part_etag(there[number]).strip(b'"').decode() != tag.strip('"'):
+            raise InvalidArgument(f"Part {number} was not uploaded with ETag {tag}.", reason="InvalidPart")
+    if not wanted:
+        raise InvalidArgument("A multipart upload needs at least one part.", reason="InvalidPart")
+    insertion = uploads.Insertion(
+        bucket, name, upload.request["settings"], Preconditions(**upload.request["preconditions"])
+    )
+    with FileCopy(rooms.home, rooms.ids, [there[number] for number, _ in wanted]) as made:
+        garbage: list[str] = []
+
+        def end(connection: Connection, row: ObjectRow) -> None:
+            garbage.extend(objects_uploads.complete(connection, upload.id, row.generation))
+
+        row = uploads.commit(rooms, insertion, made.stored, end)
+        made.keep()
+    objects_files.remove(rooms.home, garbage)
+    return row
+
+
+def _read(rooms: Rooms, upload_id: str, bucket: str, name: str, *, finished: bool = False) -> Upload:
+    try:
+        with rooms.database.read() as connection:
+            upload = objects_uploads.get(connection, upload_id)
+    except NotFound as error:
+        raise NotFound(error.message, reason="NoSuchUpload") from None
+    if (upload.bucket, upload.name) != (bucket, name) or upload.file or (upload.generation and not finished):
+        raise NotFound(f"No multipart upload {upload_id} of {bucket}/{name}.", reason="NoSuchUpload")
+    return upload
+
+
+def _insertion(request: Request, bucket: str, name: str) -> uploads.Insertion:
+    headers = request.headers
+    resource: dict[str, object] = {field: headers[key] for key, field in _SETTINGS.items() if key in headers}
+    metadata = {
+        key.removeprefix("x-goog-meta-"): value
+        for key, value in headers.items()
+        if key.startswith("x-goog-meta-")
+    }
+    if metadata:
+        resource["metadata"] = metadata
+    return uploads.begin(request.rooms, bucket, resource, {**request.params, "name": name}, headers)
+
+
+def _parse_parts(body: bytes) -> list[tuple[int, str]]:
+    """The numbers and ETags in a CompleteMultipartUpload document.
+
+    Raises:
+        InvalidArgument: it is not one.
+    """
+    try:
+        if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+            raise ValueError("declarations are not allowed")
+        parts = []
+        for part in ElementTree.fromstring(body):
+            values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in part}
+            parts.append((int(values["PartNumber"]), values["ETag"]))
+        return parts
+    except (ElementTree.ParseError, ValueError, KeyError) as error:
+        raise InvalidArgument(f"Not a list of parts: {error}", reason="MalformedXML") from None
+
+
+def _text(name: str) -> str:
+    """`name` for an XML text; characters that XML can't hold are replaced."""
+    return escape("".join(c if c >= " " or c == "\t" else "\ufffd" for c in name))
+
+
+def _part_etag(stored: StoredFile) -> bytes:
+    return b'"' + base64.b64decode(stored.md5 or "").hex().encode() + b'"'
+
+
+def _hashes(stored: StoredFile) -> bytes:
+    return f"crc32c={stored.crc32c},md5={stored.md5}".encode()
+
+
+def _object_headers(row: ObjectRow) -> list[tuple[bytes, bytes]]:
+    hashes = f"crc32c={row.crc32c}" + (f",md5={row.md5}" if row.md5 else "")
+    return [
+        (b"etag", storage_download.xml_etag(row).encode()),
+        (b"x-goog-generation", str(row.generation).encode()),
+        (b"x-goog-metageneration", str(row.metageneration).encode()),
+        (b"x-goog-hash", hashes.encode()),
+        (b"x-goog-stored-content-length", str(row.size).encode()),
+    ]
+
+
+async def _answer(
+    request: Request, root: str, inner: str, headers: list[tuple[bytes, bytes]] | None = None
+) -> None:
+    body = f"<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{_NAMESPACE}'>{inner}</{root}>"
+    await request.answer(200, body.encode(), headers, media=_XML)

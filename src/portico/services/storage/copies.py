@@ -1,0 +1,166 @@
+"""storage.objects: copy, rewrite, move and compose. Files never change, so a copy is a link to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from portico.errors import InvalidArgument, NotFound
+from portico.services.call import Call, implements
+from portico.services.storage.objects import answer
+from portico.services.storage.requests import (
+    SETTINGS,
+    generation,
+    integer,
+    object_settings,
+    preconditions,
+    refuse_encryption,
+)
+from portico.store import objects, objects_buckets, objects_files
+from portico.store.objects import ObjectRow, StoredFile
+from portico.store.objects_files import FileCopy
+from portico.store.objects_names import check_object_name
+
+_MOST_SOURCES = 32
+
+
+@implements("storage", "objects.copy")
+def copy(call: Call) -> dict[str, Any]:
+    return answer(call, _copy(call))
+
+
+@implements("storage", "objects.rewrite")
+def rewrite(call: Call) -> dict[str, Any]:
+    """Always done in one call, so no token is ever given, and any that comes is refused."""
+    if call.params.get("rewriteToken"):
+        raise InvalidArgument("Invalid rewrite token.", reason="invalid", field="rewriteToken")
+    limit = integer(call.params, "maxBytesRewrittenPerCall")
+    if limit is not None and limit < 2**20:
+        raise InvalidArgument(
+            "maxBytesRewrittenPerCall must be at least 1048576.",
+            reason="invalid",
+            field="maxBytesRewrittenPerCall",
+        )
+    row = _copy(call)
+    return {
+        "kind": "storage#rewriteResponse",
+        "totalBytesRewritten": str(row.size),
+        "objectSize": str(row.size),
+        "done": True,
+        "resource": answer(call, row),
+    }
+
+
+@implements("storage", "objects.move")
+def move(call: Call) -> dict[str, Any]:
+    """Copy and delete in one transaction, within a bucket."""
+    params = call.params
+    if params["sourceObject"] == params["destinationObject"]:
+        raise InvalidArgument("Source and destination object names must be different.", reason="invalid")
+    bucket = params["bucket"]
+    places = {"sourceBucket": bucket, "destinationBucket": bucket}
+    return answer(call, _copy(call, places, and_delete=True))
+
+
+@implements("storage", "objects.compose")
+def compose(call: Call) -> dict[str, Any]:
+    rooms, params = call.rooms, call.params
+    refuse_encryption(params, call.headers)
+    bucket_name, name = params["destinationBucket"], params["destinationObject"]
+    check_object_name(name)
+    wanted = call.body.get("sourceObjects") or []
+    if not 1 <= len(wanted) <= _MOST_SOURCES:
+        raise InvalidArgument(
+            f"The number of source components provided ({len(wanted)}) must be from 1 to {_MOST_SOURCES}.",
+            reason="invalid",
+            field="sourceObjects",
+        )
+    with rooms.database.read() as connection:
+        bucket = objects_buckets.get(connection, bucket_name)
+        sources = []
+        for item in wanted:
+            source_name = item.get("name")
+            if not source_name:
+                raise InvalidArgument(
+                    "Required parameter: sourceObjects.name", reason="required", field="sourceObjects.name"
+                )
+            row = objects.get(connection, bucket_name, source_name, generation(item))
+            preconditions(item.get("objectPreconditions") or {}).check(row)
+            sources.append(row)
+    settings = object_settings(call.body.get("destination") or {}, bucket)
+    settings.setdefault("contentType", sources[0].fields.get("contentType"))
+    settings["componentCount"] = sum(row.fields.get("componentCount", 1) for row in sources)
+    settings = {key: value for key, value in settings.items() if value is not None}
+    files = [_file(row) for row in sources]
+    with _copy_files(call, files) as made:
+        stored = StoredFile(made.stored.id, made.stored.size, made.stored.crc32c, None)
+        with rooms.database.write() as connection:
+            row, garbage = objects.put(
+                connection,
+                objects_buckets.get(connection, bucket_name),
+                name,
+                stored,
+                settings,
+                rooms.clock.now(),
+                preconditions(params),
+            )
+        made.keep()
+    objects_files.remove(rooms.home, garbage)
+    return answer(call, row)
+
+
+def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bool = False) -> ObjectRow:
+    rooms, params = call.rooms, {**call.params, **(places or {})}
+    refuse_encryption(params, call.headers)
+    check_object_name(params["destinationObject"])
+    with rooms.database.read() as connection:
+        objects_buckets.get(connection, params["sourceBucket"])
+        bucket = objects_buckets.get(connection, params["destinationBucket"])
+        source = objects.get(
+            connection, params["sourceBucket"], params["sourceObject"], generation(params, "sourceGeneration")
+        )
+    preconditions(params, "Source").check(source)
+    garbage: list[str] = []
+    with _copy_files(call, [_file(source)]) as made:
+        with rooms.database.write() as connection:
+            now = rooms.clock.now()
+            bucket = objects_buckets.get(connection, bucket.name)
+            row, garbage = objects.put(
+                connection,
+                bucket,
+                params["destinationObject"],
+                made.stored,
+                _settings_of_copy(call.body, source, bucket),
+                now,
+                preconditions(params),
+            )
+            if and_delete:
+                there = objects.get(connection, source.bucket, source.name, source.generation)
+                garbage += objects.delete(connection, bucket, there, now)
+        made.keep()
+    objects_files.remove(rooms.home, garbage)
+    return row
+
+
+def _settings_of_copy(
+    body: Mapping[str, Any], source: ObjectRow, bucket: objects_buckets.BucketRow
+) -> dict[str, Any]:
+    """A body with settings replaces the source's; the storage class is the destination bucket's by default."""
+    given = {key: value for key, value in body.items() if key in SETTINGS}
+    kept = {
+        k: v for k, v in source.fields.items() if k not in ("storageClass", "temporaryHold", "eventBasedHold")
+    }
+    components = {k: v for k, v in source.fields.items() if k == "componentCount"}
+    return components | object_settings(given or kept, bucket)
+
+
+def _file(row: ObjectRow) -> StoredFile:
+    return StoredFile(row.file, row.size, row.crc32c, row.md5)
+
+
+def _copy_files(call: Call, files: list[StoredFile]) -> FileCopy:
+    try:
+        return FileCopy(call.rooms.home, call.rooms.ids, files)
+    except FileNotFoundError:
+        # Deleted or overwritten since its row was read: for the caller it was gone from the start.
+        raise NotFound("No such object: the source was deleted meanwhile.", reason="notFound") from None

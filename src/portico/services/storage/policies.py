@@ -1,0 +1,70 @@
+"""storage.buckets: IAM policies, stored and given back; and the project's service account."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+import orjson
+
+from portico.errors import FailedPrecondition
+from portico.services.call import Call, implements
+from portico.services.storage.render import project_number
+from portico.store import objects_buckets
+
+
+@implements("storage", "buckets.getIamPolicy")
+def get_iam_policy(call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        row = objects_buckets.get(connection, call.params["bucket"])
+    return _policy(row)
+
+
+@implements("storage", "buckets.setIamPolicy")
+def set_iam_policy(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        row = objects_buckets.get(connection, call.params["bucket"])
+        given = call.body.get("etag")
+        if given and given != _policy(row)["etag"]:
+            raise FailedPrecondition(
+                "The policy was changed since it was read: read it again and apply the change to that.",
+                reason="conditionNotMet",
+                http_status=412,
+            )
+        policy = {"version": call.body.get("version", 1), "bindings": call.body.get("bindings", [])}
+        objects_buckets.set_policy(connection, row.name, policy, call.rooms.clock.now())
+        row = objects_buckets.get(connection, row.name)
+    return _policy(row)
+
+
+@implements("storage", "buckets.testIamPermissions")
+def test_iam_permissions(call: Call) -> dict[str, Any]:
+    """Every caller may do everything, until permissions come."""
+    with call.rooms.database.read() as connection:
+        objects_buckets.get(connection, call.params["bucket"])
+    asked = call.params.get("permissions", [])
+    return {
+        "kind": "storage#testIamPermissionsResponse",
+        "permissions": [asked] if isinstance(asked, str) else list(asked),
+    }
+
+
+@implements("storage", "projects.serviceAccount.get")
+def get_service_account(call: Call) -> dict[str, Any]:
+    project = call.params["projectId"]
+    return {
+        "kind": "storage#serviceAccount",
+        "email_address": f"service-{project_number(project)}@gs-project-accounts.iam.gserviceaccount.com",
+    }
+
+
+def _policy(row: objects_buckets.BucketRow) -> dict[str, Any]:
+    policy = row.policy or {"version": 1, "bindings": []}
+    digest = hashlib.sha256(orjson.dumps(policy, option=orjson.OPT_SORT_KEYS)).digest()
+    return {
+        "kind": "storage#policy",
+        "resourceId": f"projects/_/buckets/{row.name}",
+        **policy,
+        "etag": base64.b64encode(digest[:8]).decode(),
+    }

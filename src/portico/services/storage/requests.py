@@ -1,0 +1,155 @@
+"""What the methods of Cloud Storage read from a request: numbers, preconditions, pages, object settings."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import orjson
+
+from portico.clock import parse_rfc3339
+from portico.errors import InvalidArgument, Unimplemented
+from portico.services.storage.render import milliseconds
+from portico.store.objects import Preconditions
+from portico.store.objects_buckets import BucketRow
+
+MAX_RESULTS = 1000
+STORAGE_CLASSES = frozenset(
+    [
+        "STANDARD",
+        "NEARLINE",
+        "COLDLINE",
+        "ARCHIVE",
+        "MULTI_REGIONAL",
+        "REGIONAL",
+        "DURABLE_REDUCED_AVAILABILITY",
+    ]
+)
+
+
+class ObjectSettings(msgspec.Struct, omit_defaults=True):
+    """The fields of an Object resource that its writer sets; everything else in one is passed over."""
+
+    acl: list[dict[str, Any]] | None = None
+    cacheControl: str | None = None
+    contentDisposition: str | None = None
+    contentEncoding: str | None = None
+    contentLanguage: str | None = None
+    contentType: str | None = None
+    contexts: dict[str, Any] | None = None
+    customTime: str | None = None
+    eventBasedHold: bool | None = None
+    metadata: dict[str, str | None] | None = None
+    storageClass: str | None = None
+    temporaryHold: bool | None = None
+
+
+SETTINGS = tuple(ObjectSettings.__struct_fields__)
+
+
+def object_settings(resource: Mapping[str, Any], bucket: BucketRow) -> dict[str, Any]:
+    """What to store of an Object `resource` for a new generation in `bucket`.
+
+    Raises:
+        InvalidArgument: a field has the wrong type, or a value that Cloud Storage refuses.
+    """
+    known = {key: resource[key] for key in SETTINGS if resource.get(key) is not None}
+    try:
+        settings: dict[str, Any] = msgspec.to_builtins(msgspec.convert(known, ObjectSettings))
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"Invalid value in the object's metadata: {error}", reason="invalid") from None
+    if "metadata" in settings:
+        settings["metadata"] = {k: v for k, v in settings["metadata"].items() if v is not None}
+    if "customTime" in settings:
+        settings["customTime"] = _time(settings["customTime"])
+    settings.setdefault("storageClass", bucket.fields.get("storageClass", "STANDARD"))
+    if settings["storageClass"] not in STORAGE_CLASSES:
+        raise InvalidArgument(f"Invalid storage class {settings['storageClass']!r}.", reason="invalid")
+    if bucket.fields.get("defaultEventBasedHold"):
+        settings.setdefault("eventBasedHold", True)
+    return settings
+
+
+def merge(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`current` with `patch` laid over it: null removes, objects are merged (RFC 7396)."""
+    merged = dict(current)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = merge(merged[key] if isinstance(merged.get(key), dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def integer(params: Mapping[str, Any], name: str) -> int | None:
+    """Raises InvalidArgument: it is there and not a whole number."""
+    value = params.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        raise InvalidArgument(f"Invalid value for {name}: {value!r}", reason="invalid", field=name) from None
+
+
+def generation(params: Mapping[str, Any], name: str = "generation") -> int | None:
+    return integer(params, name)
+
+
+def preconditions(params: Mapping[str, Any], kind: str = "") -> Preconditions:
+    """The `if*` parameters; with `kind` "Source" those of a copy's source."""
+    return Preconditions(
+        generation_match=integer(params, f"if{kind}GenerationMatch"),
+        generation_not_match=integer(params, f"if{kind}GenerationNotMatch"),
+        metageneration_match=integer(params, f"if{kind}MetagenerationMatch"),
+        metageneration_not_match=integer(params, f"if{kind}MetagenerationNotMatch"),
+    )
+
+
+def page_size(params: Mapping[str, Any]) -> int:
+    wanted = integer(params, "maxResults")
+    if wanted is not None and wanted < 0:
+        raise InvalidArgument(f"Invalid value for maxResults: {wanted}", reason="invalid", field="maxResults")
+    return min(wanted or MAX_RESULTS, MAX_RESULTS)
+
+
+def page_token(value: list[Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(value)).decode()
+
+
+def parse_page_token(params: Mapping[str, Any], shape: type[Any]) -> Any:
+    """What `page_token` was given, or None without a token.
+
+    Raises:
+        InvalidArgument: it is not one of ours.
+    """
+    token = params.get("pageToken")
+    if not token:
+        return None
+    try:
+        return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=shape)
+    except (ValueError, msgspec.MsgspecError):
+        raise InvalidArgument("Invalid pageToken.", reason="invalid", field="pageToken") from None
+
+
+def refuse_encryption(params: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+    """Data would be stored in the clear, so a caller who asks for it under a key is told so.
+
+    Raises:
+        Unimplemented
+    """
+    asked = [name for name in headers if name.startswith("x-goog-") and "encryption-" in name]
+    asked += [name for name in ("kmsKeyName", "destinationKmsKeyName") if params.get(name)]
+    if asked:
+        raise Unimplemented(f"Encryption under a key of yours is not built in Portico ({asked[0]}).")
+
+
+def _time(text: str) -> str:
+    try:
+        return milliseconds(parse_rfc3339(text))
+    except (ValueError, OverflowError):
+        raise InvalidArgument(f"customTime is not an RFC 3339 time: {text!r}", reason="invalid") from None

@@ -1,0 +1,319 @@
+"""Objects: one row a generation, one immutable file a row. The row's commit is what makes it visible.
+
+Functions here take the connection of the caller's transaction. Those that take generations away return the
+ids of the files that no row needs any more; the caller hands them to `objects_files.remove` once the
+transaction has ended. A crash in between leaves files that `objects_files.sweep` finds.
+
+A pinned generation (`pin`) keeps its row and file when it is overwritten or deleted: it is then HIDDEN,
+seen only by those who ask for exactly this generation as `pinned`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from portico.errors import FailedPrecondition, NotFound, PermissionDenied
+from portico.store.database import metadata
+from portico.store.objects_buckets import NAME, BucketRow
+
+LIVE, NONCURRENT, HIDDEN = 1, 2, 3
+
+objects = sa.Table(
+    "storage_objects",
+    metadata,
+    sa.Column("bucket", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("state", sa.SmallInteger, nullable=False),
+    sa.Column("metageneration", sa.BigInteger, nullable=False),
+    sa.Column("file", sa.String, nullable=False, unique=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("crc32c", sa.String, nullable=False),
+    sa.Column("md5", sa.String, nullable=True),
+    sa.Column("updated", sa.Double, nullable=False),
+    sa.Column("deleted", sa.Double, nullable=True),
+    sa.Column("fields", sa.LargeBinary, nullable=False),
+)
+# At most one live generation a name; and what a listing walks along.
+sa.Index(
+    "storage_objects_live",
+    objects.c.bucket,
+    objects.c.name,
+    unique=True,
+    sqlite_where=objects.c.state == LIVE,
+    postgresql_where=objects.c.state == LIVE,
+)
+
+_pins = sa.Table(
+    "storage_pins",
+    metadata,
+    sa.Column("file", sa.String, primary_key=True),
+    sa.Column("holder", sa.String, primary_key=True),
+    sa.Index("storage_pins_by_holder", "holder"),
+)
+# One row: the newest generation number ever given, so that numbers grow even when the clock stands still.
+_generations = sa.Table(
+    "storage_generations",
+    metadata,
+    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A finished file under `objects/`. `crc32c` and `md5` are base64, as Cloud Storage writes them;
+    composed objects have no md5."""
+
+    id: str
+    size: int
+    crc32c: str
+    md5: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """One generation. `fields` is what the writer may set (contentType, metadata, ...) and componentCount.
+
+    `updated` and `deleted` are seconds since the epoch; `created` follows from the generation, which is
+    the creation time in microseconds.
+    """
+
+    bucket: str
+    name: str
+    generation: int
+    state: int
+    metageneration: int
+    file: str
+    size: int
+    crc32c: str
+    md5: str | None
+    updated: float
+    deleted: float | None
+    fields: dict[str, Any]
+
+    @property
+    def created(self) -> float:
+        return self.generation / 1e6
+
+    @property
+    def uri(self) -> str:
+        return f"gs://{self.bucket}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Preconditions:
+    """The `if*` parameters of a request. The generation of an absent object is 0."""
+
+    generation_match: int | None = None
+    generation_not_match: int | None = None
+    metageneration_match: int | None = None
+    metageneration_not_match: int | None = None
+
+    def check(self, row: ObjectRow | None, *, reading: bool = False) -> None:
+        """Raises FailedPrecondition with status 412, or, for an unmet Not-Match of a `reading` call, 304."""
+        generation = row.generation if row else 0
+        metageneration = row.metageneration if row else 0
+        if (self.generation_match is not None and self.generation_match != generation) or (
+            self.metageneration_match is not None and self.metageneration_match != metageneration
+        ):
+            raise _unmet(412)
+        if (self.generation_not_match is not None and self.generation_not_match == generation) or (
+            self.metageneration_not_match is not None and self.metageneration_not_match == metageneration
+        ):
+            raise _unmet(304 if reading else 412)
+
+
+ANY = Preconditions()
+
+
+def _unmet(http_status: int) -> FailedPrecondition:
+    return FailedPrecondition(
+        "At least one of the pre-conditions you specified did not hold.",
+        reason="conditionNotMet",
+        http_status=http_status,
+    )
+
+
+def no_such_object(bucket: str, name: str) -> NotFound:
+    return NotFound(f"No such object: {bucket}/{name}", reason="notFound")
+
+
+def find(
+    connection: Connection, bucket: str, name: str, generation: int | None = None, *, pinned: bool = False
+) -> ObjectRow | None:
+    """The live generation, or exactly `generation` (live or noncurrent; with `pinned` also a hidden one)."""
+    query = sa.select(objects).where(objects.c.bucket == bucket, objects.c.name == name)
+    if generation is None:
+        query = query.where(objects.c.state == LIVE)
+    else:
+        query = query.where(objects.c.generation == generation)
+        if not pinned:
+            query = query.where(objects.c.state != HIDDEN)
+    found = connection.execute(query).first()
+    return None if found is None else row_of(found)
+
+
+def get(
+    connection: Connection, bucket: str, name: str, generation: int | None = None, *, pinned: bool = False
+) -> ObjectRow:
+    """As `find`; raises NotFound."""
+    row = find(connection, bucket, name, generation, pinned=pinned)
+    if row is None:
+        raise no_such_object(bucket, name)
+    return row
+
+
+def put(
+    connection: Connection,
+    bucket: BucketRow,
+    name: str,
+    file: StoredFile,
+    fields: Mapping[str, Any],
+    now: float,
+    preconditions: Preconditions = ANY,
+) -> tuple[ObjectRow, list[str]]:
+    """Makes `file` the live generation of `name`; the generation before becomes noncurrent or goes.
+
+    Raises:
+        FailedPrecondition: `preconditions` do not hold of the live generation (412).
+        PermissionDenied: a hold or the bucket's retention policy protects it.
+    """
+    current = find(connection, bucket.name, name)
+    preconditions.check(current)
+    garbage = _retire(connection, bucket, current, now) if current else []
+    row = ObjectRow(
+        bucket=bucket.name,
+        name=name,
+        generation=_next_generation(connection, now),
+        state=LIVE,
+        metageneration=1,
+        file=file.id,
+        size=file.size,
+        crc32c=file.crc32c,
+        md5=file.md5,
+        updated=now,
+        deleted=None,
+        fields=dict(fields),
+    )
+    values = {column.name: getattr(row, column.name) for column in objects.c}
+    connection.execute(sa.insert(objects).values(values | {"fields": orjson.dumps(row.fields)}))
+    return row, garbage
+
+
+def update(connection: Connection, row: ObjectRow, fields: Mapping[str, Any], now: float) -> ObjectRow:
+    """Replaces what the writer may set; counts the metageneration up."""
+    connection.execute(
+        sa.update(objects)
+        .where(*_is(row))
+        .values(fields=orjson.dumps(fields), metageneration=row.metageneration + 1, updated=now)
+    )
+    return get(connection, row.bucket, row.name, row.generation)
+
+
+def delete(
+    connection: Connection, bucket: BucketRow, row: ObjectRow, now: float, *, for_good: bool = False
+) -> list[str]:
+    """Deletes a generation: for good when it was asked for by its number, else as versioning says.
+
+    Raises:
+        PermissionDenied: a hold or the bucket's retention policy protects it.
+    """
+    if for_good:
+        _check_protection(bucket, row, now)
+        return _drop(connection, row)
+    return _retire(connection, bucket, row, now)
+
+
+def is_empty(connection: Connection, bucket: str) -> bool:
+    """Whether the bucket has neither live nor noncurrent generations."""
+    query = sa.select(objects.c.name).where(objects.c.bucket == bucket, objects.c.state != HIDDEN).limit(1)
+    return connection.execute(query).first() is None
+
+
+def pin(connection: Connection, row: ObjectRow, holder: str) -> None:
+    """Keeps the data of `row` for `holder` (a resource name), whatever happens to the object."""
+    held = sa.select(_pins.c.file).where(_pins.c.file == row.file, _pins.c.holder == holder)
+    if connection.execute(held).first() is None:
+        connection.execute(sa.insert(_pins).values(file=row.file, holder=holder))
+
+
+def unpin(connection: Connection, holder: str) -> list[str]:
+    """Gives up all that `holder` has pinned."""
+    files = connection.execute(sa.select(_pins.c.file).where(_pins.c.holder == holder)).scalars().all()
+    connection.execute(sa.delete(_pins).where(_pins.c.holder == holder))
+    hidden = sa.select(objects).where(objects.c.file.in_(files), objects.c.state == HIDDEN)
+    garbage: list[str] = []
+    for found in connection.execute(hidden).all():
+        garbage += _drop(connection, row_of(found))
+    return garbage
+
+
+def files_with_rows(connection: Connection, low: str, high: str) -> set[str]:
+    """The ids in [low, high) of the files that rows need."""
+    query = sa.select(objects.c.file).where(objects.c.file >= low, objects.c.file < high)
+    return set(connection.execute(query).scalars())
+
+
+def row_of(found: Row[Any]) -> ObjectRow:
+    """The typed form of a row selected from `objects`."""
+    values = dict(found._mapping)
+    return ObjectRow(**(values | {"fields": orjson.loads(values["fields"])}))
+
+
+def _retire(connection: Connection, bucket: BucketRow, row: ObjectRow, now: float) -> list[str]:
+    if bucket.versioning:
+        values = {"state": NONCURRENT, "deleted": now}
+        connection.execute(sa.update(objects).where(*_is(row)).values(values))
+        return []
+    _check_protection(bucket, row, now)
+    return _drop(connection, row)
+
+
+def _drop(connection: Connection, row: ObjectRow) -> list[str]:
+    if connection.execute(sa.select(_pins.c.file).where(_pins.c.file == row.file).limit(1)).first():
+        connection.execute(sa.update(objects).where(*_is(row)).values(state=HIDDEN))
+        return []
+    connection.execute(sa.delete(objects).where(*_is(row)))
+    return [row.file]
+
+
+def _check_protection(bucket: BucketRow, row: ObjectRow, now: float) -> None:
+    for field, hold in (("temporaryHold", "Temporary"), ("eventBasedHold", "Event-Based")):
+        if row.fields.get(field):
+            raise PermissionDenied(
+                f"Object '{row.bucket}/{row.name}' is under active {hold} hold and cannot be deleted, "
+                "overwritten or archived until hold is removed.",
+                reason="forbidden",
+            )
+    if now < row.created + bucket.retention_seconds:
+        raise PermissionDenied(
+            f"Object '{row.bucket}/{row.name}' is subject to bucket's retention policy and cannot be "
+            f"deleted, overwritten or archived until it is {bucket.retention_seconds} seconds old.",
+            reason="retentionPolicyNotMet",
+        )
+
+
+def _next_generation(connection: Connection, now: float) -> int:
+    wanted = int(now * 1e6)
+    last = connection.execute(sa.select(_generations.c.last)).scalar()
+    if last is None:
+        connection.execute(sa.insert(_generations).values(id=1, last=wanted))
+        return wanted
+    generation = max(wanted, int(last) + 1)
+    connection.execute(sa.update(_generations).values(last=generation))
+    return generation
+
+
+def _is(row: ObjectRow) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        objects.c.bucket == row.bucket,
+        objects.c.name == row.name,
+        objects.c.generation == row.generation,
+    )

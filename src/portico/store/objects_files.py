@@ -1,0 +1,179 @@
+"""The files behind objects: written once, flushed to the disk, then never changed.
+
+A file is `HOME/objects/XX/ID`; no part of its path comes from a user. Whoever writes a file, or has one
+that no row names yet, holds a shared or exclusive lock (flock) on it, which the kernel releases when the
+process dies; by that, `objects_sweep` tells an upload that is under way from one that a crash has left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from portico.ids import Ids
+from portico.store.objects import StoredFile
+from portico.store.objects_hashes import Hasher, combine_crc32c
+
+_PIECE = 1 << 20
+
+
+def path_of(home: Path, file: str) -> Path:
+    return home / "objects" / file[:2] / file
+
+
+def remove(home: Path, files: Iterable[str]) -> None:
+    """Unlinks files that no row needs any more. Whoever has one open reads it to its end."""
+    for file in files:
+        path_of(home, file).unlink(missing_ok=True)
+
+
+def create(home: Path, ids: Ids) -> tuple[str, int]:
+    """An empty file: its id and a descriptor for writing that holds the lock. Close that after the commit."""
+    file = ids.token()
+    path = path_of(home, file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return file, fd
+
+
+def flush(home: Path, file: str, fd: int) -> None:
+    """Brings the file's bytes and its name to the disk."""
+    os.fsync(fd)
+    directory = os.open(path_of(home, file).parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class FileWriter:
+    """Writes one new file and its checksums.
+
+    Leaving the `with` block closes the file, and removes it unless `keep` was called, which whoever commits
+    a row with it does after the commit. Not for two threads at once.
+    """
+
+    def __init__(self, home: Path, ids: Ids) -> None:
+        self._home = home
+        self._hasher = Hasher()
+        self._kept = False
+        self.file, self._fd = create(home, ids)
+
+    @property
+    def size(self) -> int:
+        return self._hasher.size
+
+    def write(self, data: bytes) -> None:
+        self._hasher.update(data)
+        write_all(self._fd, data)
+
+    def finish(self) -> StoredFile:
+        """Brings the file to the disk. Nothing may be written afterwards."""
+        flush(self._home, self.file, self._fd)
+        return StoredFile(self.file, self._hasher.size, self._hasher.crc32c, self._hasher.md5)
+
+    def keep(self) -> None:
+        self._kept = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._kept:
+            remove(self._home, [self.file])
+        os.close(self._fd)
+
+
+class FileCopy:
+    """A new file with the bytes of finished ones, end to end. Used as FileWriter is, `stored` is its result.
+
+    A single source is linked, not copied: files never change, so two names may share one.
+    """
+
+    def __init__(self, home: Path, ids: Ids, sources: Sequence[StoredFile]) -> None:
+        self._home = home
+        self._kept = False
+        if len(sources) == 1 and self._link(ids, sources[0]):
+            return
+        file, self._fd = create(home, ids)
+        try:
+            for source in sources:
+                _append(path_of(home, source.id), source.size, self._fd)
+            flush(home, file, self._fd)
+        except BaseException:
+            remove(home, [file])
+            os.close(self._fd)
+            raise
+        crc32c = sources[0].crc32c
+        for source in sources[1:]:
+            crc32c = combine_crc32c(crc32c, source.crc32c, source.size)
+        md5 = sources[0].md5 if len(sources) == 1 else None
+        self.stored = StoredFile(file, sum(source.size for source in sources), crc32c, md5)
+
+    def _link(self, ids: Ids, source: StoredFile) -> bool:
+        file = ids.token()
+        path = path_of(self._home, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path_of(self._home, source.id), os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+        try:
+            os.link(path_of(self._home, source.id), path)
+        except FileNotFoundError:
+            os.close(self._fd)
+            raise
+        except OSError:  # a file system without links, or too many of them
+            os.close(self._fd)
+            return False
+        flush(self._home, file, self._fd)
+        self.stored = StoredFile(file, source.size, source.crc32c, source.md5)
+        return True
+
+    def keep(self) -> None:
+        self._kept = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._kept:
+            remove(self._home, [self.stored.id])
+        os.close(self._fd)
+
+
+def _append(source: Path, size: int, target: int) -> None:
+    """Appends `size` bytes of `source`, inside the kernel where it can."""
+    fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        left = size
+        in_kernel = hasattr(os, "copy_file_range")
+        while left:
+            if in_kernel:
+                try:
+                    copied = os.copy_file_range(fd, target, min(left, 1 << 30))
+                except OSError:
+                    in_kernel = False
+                    continue
+            else:
+                piece = os.read(fd, min(left, _PIECE))
+                write_all(target, piece)
+                copied = len(piece)
+            if not copied:
+                raise EOFError(f"{source} ends {left} bytes early")
+            left -= copied
+    finally:
+        os.close(fd)
