@@ -1,0 +1,83 @@
+"""Arrow columns as NumPy arrays, read cell by cell as `values` says, but only once per distinct value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from portico.ml import values
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Column: TypeAlias = pa.Array | pa.ChunkedArray
+
+
+def numbers(column: Column) -> tuple[Floats, Mask]:
+    """The column as float64 (missing is NaN) and the mask of cells that are not numbers (NaN there too)."""
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return _doubles(column.cast(pa.float64(), safe=False)), np.zeros(len(column), bool)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        try:
+            return _doubles(column.cast(pa.float64())), np.zeros(len(column), bool)
+        except pa.ArrowInvalid:
+            pass
+    return distinct(column, values.number, 1)[::2]
+
+
+def distinct(column: Column, read: Callable[[Any], Any], width: int) -> tuple[Floats, list[str], Mask]:
+    """`read` of each cell, as (rows, `width`) float64 ((rows,) for a width of 1), errors, and the mask of bad cells.
+
+    `read` is called once per distinct value and returns a float, or a tuple of `width` floats; a ValueError
+    makes the cell bad: NaN, with its message in the list (one per distinct bad value).
+    """
+    codes, cells = factorize(column)
+    table = np.empty((len(cells), width), np.float64)
+    bad = np.zeros(len(cells), bool)
+    errors = []
+    for position, cell in enumerate(cells):
+        try:
+            table[position] = read(cell)
+        except ValueError as error:
+            table[position] = np.nan
+            bad[position] = True
+            errors.append(str(error))
+    rows = table[codes]
+    return (rows[:, 0] if width == 1 else rows), errors, bad[codes]
+
+
+def factorize(column: Column) -> tuple[NDArray[np.int64], list[Any]]:
+    """For each row the position of its value in the list of distinct values; null is one of them."""
+    if len(column) == 0:
+        return np.zeros(0, np.int64), []
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks)
+    if pa.types.is_nested(column.type):
+        return np.arange(len(column)), column.to_pylist()
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    if not pa.types.is_dictionary(column.type):
+        column = pc.dictionary_encode(column)
+    cells = column.dictionary.to_pylist()
+    codes = column.indices.cast(pa.int64()).fill_null(len(cells)).to_numpy(zero_copy_only=False)
+    return codes, [*cells, None]
+
+
+def missing(column: Column) -> Mask:
+    """Which cells are empty, null or NaN."""
+    codes, cells = factorize(column)
+    return np.array([values.is_missing(cell) for cell in cells], bool)[codes]
+
+
+def _doubles(column: Column) -> Floats:
+    array = (
+        column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
+    )
+    return np.asarray(array, np.float64)

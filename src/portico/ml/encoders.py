@@ -1,0 +1,239 @@
+"""One fitted encoder per column: a cell becomes one or more floats, the same online and in batch.
+
+An encoder's `encode(value)` is the only definition of what a cell becomes; the batch form calls it once per
+distinct value. All state is plain JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Protocol
+
+from portico.ml import arrays, values
+from portico.ml.arrays import Column, Floats, Mask
+
+UNKNOWN, MISSING = 0, 1  # the first two codes of every categorical column
+_RARE = 5  # as Google's categorical transformation: a category seen less often is the unknown one
+
+
+class Encoder(Protocol):
+    """`width` output columns; `cardinality` is the number of codes of a categorical output, 0 for numbers."""
+
+    kind: ClassVar[str]
+    name: str
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def cardinality(self) -> int: ...
+
+    def encode(self, value: Any) -> Any:
+        """A float, or a tuple of `width` floats. Raises ValueError for a value of a wrong type."""
+        ...
+
+
+def encode_column(encoder: Encoder, column: Column) -> tuple[Floats, Mask, str]:
+    """The column as (rows, width) float64, the mask of bad cells, and the first bad cell's message."""
+    if isinstance(encoder, NumericEncoder):
+        cells, bad = arrays.numbers(column)
+        if not bad.any():
+            return cells[:, None], bad, ""
+    rows, errors, bad = arrays.distinct(column, encoder.encode, encoder.width)
+    return rows.reshape(len(column), encoder.width), bad, errors[0] if errors else ""
+
+
+@dataclass(slots=True)
+class NumericEncoder:
+    """The number itself; missing is NaN. `absent` holds words that stood for "missing" in the training data."""
+
+    kind: ClassVar[str] = "numeric"
+    name: str
+    absent: list[str] = field(default_factory=list)
+    invalid_values_allowed: bool = False
+    width: ClassVar[int] = 1
+    cardinality: ClassVar[int] = 0
+
+    def encode(self, value: Any) -> float:
+        try:
+            return values.number(value)
+        except ValueError:
+            if self.invalid_values_allowed or (isinstance(value, str) and value in self.absent):
+                return values.NAN
+            raise ValueError(f"{value!r} is not a number") from None
+
+
+@dataclass(slots=True)
+class CategoricalEncoder:
+    """A code per category; unseen and rare categories share one, missing has its own."""
+
+    kind: ClassVar[str] = "categorical"
+    name: str
+    codes: dict[str, int]
+    width: ClassVar[int] = 1
+
+    @classmethod
+    def fit(cls, name: str, column: Column) -> CategoricalEncoder:
+        counts = category_counts(column)
+        kept = [label for label, count in counts.most_common() if count >= _RARE] or list(counts)
+        return cls(name, {label: code for code, label in enumerate(kept, 2)})
+
+    @property
+    def cardinality(self) -> int:
+        return len(self.codes) + 2
+
+    def encode(self, value: Any) -> float:
+        label = values.category(value)
+        return float(MISSING if label is None else self.codes.get(label, UNKNOWN))
+
+
+@dataclass(slots=True)
+class TargetEncoder:
+    """Categories of a column with many: smoothed means of the target per category, and how often it was seen.
+
+    `means[label]` holds one mean per target statistic and the logarithm of the count; `prior` is what an unseen
+    category gets. Smoothing is additive: (sum + strength * prior) / (count + strength) (Micci-Barreca 2001).
+    """
+
+    kind: ClassVar[str] = "high_cardinality"
+    name: str
+    means: dict[str, list[float]]
+    prior: list[float]
+    absent: list[float]
+    cardinality: ClassVar[int] = 0
+
+    @property
+    def width(self) -> int:
+        return len(self.prior)
+
+    def encode(self, value: Any) -> tuple[float, ...]:
+        label = values.category(value)
+        return tuple(self.absent if label is None else self.means.get(label, self.prior))
+
+
+_FIELDS: Mapping[str, Callable[[datetime], float]] = {
+    "year": lambda t: t.year,
+    "month": lambda t: t.month,
+    "day": lambda t: t.day,
+    "weekday": lambda t: t.weekday(),
+    "day_of_year": lambda t: t.timetuple().tm_yday,
+    "hour": lambda t: t.hour,
+    "minute": lambda t: t.minute,
+    "second": lambda t: t.second,
+}
+
+
+@dataclass(slots=True)
+class TimestampEncoder:
+    """Calendar fields (UTC) and days since `start`; only fields that vary in the training data are made.
+
+    Trees don't extrapolate: beyond the training data `elapsed` only says "late".
+    """
+
+    kind: ClassVar[str] = "timestamp"
+    name: str
+    fields: list[str]
+    start: float
+    time_format: str = ""
+    invalid_values_allowed: bool = False
+    cardinality: ClassVar[int] = 0
+
+    @classmethod
+    def fit(
+        cls, name: str, column: Column, time_format: str, invalid_values_allowed: bool
+    ) -> TimestampEncoder:
+        def fields(value: Any) -> tuple[float, ...]:
+            return _calendar(values.timestamp(value, time_format), tuple(_FIELDS))
+
+        rows, _, _ = arrays.distinct(column, fields, len(_FIELDS))
+        seconds, _, _ = arrays.distinct(column, lambda value: values.timestamp(value, time_format), 1)
+        present = rows[seconds == seconds]
+        varying = [key for key, cells in zip(_FIELDS, present.T, strict=True) if len(set(cells.tolist())) > 1]
+        start = float(seconds[seconds == seconds].min()) if len(present) else 0.0
+        return cls(name, varying, start, time_format, invalid_values_allowed)
+
+    @property
+    def width(self) -> int:
+        return len(self.fields) + 1
+
+    def encode(self, value: Any) -> tuple[float, ...]:
+        try:
+            seconds = values.timestamp(value, self.time_format)
+            return (*_calendar(seconds, self.fields), (seconds - self.start) / 86400)
+        except (ValueError, OverflowError, OSError):
+            if self.invalid_values_allowed:
+                return (values.NAN,) * self.width
+            raise ValueError(f"{value!r} is not a time in {self.time_format or 'RFC 3339'}") from None
+
+
+def _calendar(seconds: float, fields: list[str] | tuple[str, ...]) -> tuple[float, ...]:
+    if seconds != seconds:
+        return (values.NAN,) * len(fields)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return tuple(float(_FIELDS[key](moment)) for key in fields)
+
+
+@dataclass(slots=True)
+class TextEncoder:
+    """A linear model's scores on tf-idf weighted words, the number of words, and the number of characters.
+
+    `weights[word]` holds idf and one weight per score; a text's tf-idf vector has length one. Missing text is NaN.
+    """
+
+    kind: ClassVar[str] = "text"
+    name: str
+    weights: dict[str, list[float]]
+    bias: list[float]
+    cardinality: ClassVar[int] = 0
+
+    @property
+    def width(self) -> int:
+        return len(self.bias) + 2
+
+    def encode(self, value: Any) -> tuple[float, ...]:
+        written = values.text(value)
+        if written is None:
+            return (values.NAN,) * self.width
+        counts = Counter(values.words(written))
+        scores, norm = [0.0] * len(self.bias), 0.0
+        for word, count in counts.items():
+            known = self.weights.get(word)
+            if known is None:
+                continue
+            weight = (1 + math.log(count)) * known[0]
+            norm += weight * weight
+            for position in range(len(scores)):
+                scores[position] += weight * known[position + 1]
+        length = math.sqrt(norm) or 1.0
+        linear = (score / length + bias for score, bias in zip(scores, self.bias, strict=True))
+        return (*linear, float(counts.total()), float(len(written)))
+
+
+def category_counts(column: Column) -> Counter[str]:
+    """How often each category occurs, missing cells and cells that are not single values left out."""
+    codes, cells = arrays.factorize(column)
+    counts: Counter[str] = Counter()
+    for cell, count in zip(cells, _bincount(codes, len(cells)), strict=True):
+        try:
+            label = values.category(cell)
+        except ValueError:
+            continue
+        if label is not None and count:
+            counts[label] += count
+    return counts
+
+
+def _bincount(codes: Any, size: int) -> list[int]:
+    import numpy as np
+
+    return [int(count) for count in np.bincount(codes, minlength=size)]
+
+
+ENCODERS: dict[str, type] = {
+    encoder.kind: encoder
+    for encoder in (NumericEncoder, CategoricalEncoder, TargetEncoder, TimestampEncoder, TextEncoder)
+}

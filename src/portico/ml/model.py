@@ -1,0 +1,166 @@
+"""A trained model: native files, one fitted transform, the same answers online and in batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from portico.ml import objectives
+from portico.ml.arrays import Floats, Mask
+from portico.ml.bounds import Bounds
+from portico.ml.errors import DataError
+from portico.ml.forest import Forest
+from portico.ml.transform import Transform
+
+FORMAT = "portico-tabular-1"
+
+
+@dataclass(slots=True)
+class Predictions:
+    """For each row probabilities (rows, classes) or values (rows,) with bounds.
+
+    Rows in `bad` were not predicted; `messages[row]` says why, and their numbers mean nothing.
+    """
+
+    labels: list[str]
+    scores: Floats | None
+    values: Floats | None
+    lower: Floats | None
+    upper: Floats | None
+    bad: Mask
+    messages: dict[int, str]
+
+    def instance(self, row: int) -> dict[str, Any]:
+        """One row in Google's shape of an AutoML tabular prediction."""
+        if self.scores is not None:
+            return {"classes": self.labels, "scores": self.scores[row].tolist()}
+        assert self.values is not None and self.lower is not None and self.upper is not None
+        return {
+            "value": float(self.values[row]),
+            "lower_bound": float(self.lower[row]),
+            "upper_bound": float(self.upper[row]),
+        }
+
+
+@dataclass(slots=True)
+class Manifest:
+    """What `model.json` holds beside the transform."""
+
+    prediction_type: str
+    target: str
+    labels: list[str]
+    objective: str
+    link: str
+    bounds: dict[str, Any] | None
+    feature_importance: dict[str, float]
+    kinds: dict[str, str]
+    background: list[list[float | None]]
+    seed: int
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class Model:
+    """Safe for threads. Loading needs NumPy and LightGBM's library, no scikit-learn and no pickle."""
+
+    def __init__(self, manifest: Manifest, transform: Transform, forest: Forest) -> None:
+        self.manifest = manifest
+        self.transform = transform
+        self.forest = forest
+        self.labels = manifest.labels
+        self.bounds = Bounds(**manifest.bounds) if manifest.bounds else None
+        self.background: Floats = np.array(manifest.background, np.float64).reshape(-1, transform.width)
+
+    @property
+    def features(self) -> list[str]:
+        return self.transform.features
+
+    def predict_table(self, table: pa.Table | pa.RecordBatch) -> Predictions:
+        """Predicts every row whose values can be read; the others are marked bad."""
+        encoded = self.transform.transform(table)
+        return self._answer(self.forest.margins(encoded.matrix), encoded.bad, encoded.messages)
+
+    def predict_instances(
+        self, instances: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Instances (feature name to value) to Google's AutoML tabular predictions.
+
+        A feature that is absent or null is missing; features that the model does not know are ignored; an unseen
+        category counts as unknown.
+
+        Raises:
+            DataError: a value of a wrong type; the message names the instance and the feature.
+        """
+        row = self.forest.row()
+        answers = []
+        for position, instance in enumerate(instances):
+            self._pack(instance, position, row.features)
+            row.predict()
+            answers.append(self._answer(row.margins[None, :], _NOT_BAD, {}).instance(0))
+        return answers
+
+    def explain_instances(
+        self,
+        instances: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Google's `Explanation` JSON of each instance: see `explain.explain_instances`."""
+        from portico.ml.explain import explain_instances
+
+        return explain_instances(self, instances, parameters, **options)
+
+    def encode_instances(self, instances: Sequence[Mapping[str, Any]]) -> Floats:
+        """(instances, width), as `Transform.transform` would. Raises DataError as `predict_instances`."""
+        matrix = np.empty((len(instances), self.transform.width))
+        for position, instance in enumerate(instances):
+            self._pack(instance, position, matrix[position])
+        return matrix
+
+    def output(self, matrix: Floats) -> Floats:
+        """Probabilities (rows, classes) or values (rows, 1) of encoded rows."""
+        made = objectives.link(self.manifest.link, self.forest.margins(matrix))
+        return made if made.ndim == 2 else made[:, None]
+
+    def _pack(self, instance: Mapping[str, Any], position: int, buffer: Floats) -> None:
+        try:
+            self.transform.pack_row(instance, buffer)
+        except DataError as error:
+            raise DataError(
+                f"instances[{position}]: {error.message}", field=error.field, row=position
+            ) from None
+
+    def _answer(self, margins: Floats, bad: Mask, messages: dict[int, str]) -> Predictions:
+        made = objectives.link(self.manifest.link, margins)
+        if self.bounds is None:
+            return Predictions(self.labels, made, None, None, None, bad, messages)
+        lower, upper = self.bounds.around(made)
+        return Predictions([], None, made, lower, upper, bad, messages)
+
+    def save(self, directory: Path) -> None:
+        """Writes `model.json` and `forest.txt` into `directory`, which is made."""
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "forest.txt").write_text(self.forest.text)
+        body = {"format": FORMAT, **asdict(self.manifest), "transform": self.transform.to_json()}
+        (directory / "model.json").write_text(json.dumps(body, allow_nan=False))
+
+    @classmethod
+    def load(cls, directory: Path) -> Model:
+        """Raises DataError: `directory` holds no model of this format."""
+        try:
+            body = json.loads((directory / "model.json").read_text())
+        except FileNotFoundError:
+            raise DataError(f"{directory.name} holds no model.json") from None
+        if body.pop("format", None) != FORMAT:
+            raise DataError(f"{directory.name}/model.json is not of the format {FORMAT}")
+        transform = Transform.from_json(body.pop("transform"))
+        forest = Forest((directory / "forest.txt").read_text(), transform.width)
+        return cls(Manifest(**body), transform, forest)
+
+
+_NOT_BAD = np.zeros(1, bool)

@@ -1,0 +1,187 @@
+"""Trains a tabular model: splits, encodes, searches, refits, measures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from portico.ml import objectives
+from portico.ml.arrays import Floats
+from portico.ml.bounds import fit_bounds
+from portico.ml.errors import DataError
+from portico.ml.forest import Forest, join
+from portico.ml.model import Manifest, Model, Predictions
+from portico.ml.search import Found, search
+from portico.ml.spec import TrainSpec
+from portico.ml.split import Split, split_rows
+from portico.ml.supervised import statistics
+from portico.ml.targets import Target, read_target
+from portico.ml.task import Rows, Task
+from portico.ml.transform import fit_transform
+
+Progress = Callable[[float, str], None]
+_BACKGROUND_ROWS = 32
+
+
+@dataclass(slots=True)
+class TrainedModel:
+    """A model and what its training showed.
+
+    `split` holds row positions in the given table; `test_true` are positions in `model.labels` or values, aligned
+    with `test_predictions`, `test_weights` and `split.test`. `leaderboard` lists every member that was tried: name,
+    parameters, loss on the validation rows, seconds, weight in the final model. `dropped_rows` had no target or a
+    weight of 0.
+    """
+
+    model: Model
+    split: Split
+    test_true: Floats
+    test_weights: Floats
+    test_predictions: Predictions
+    validation_loss: float
+    leaderboard: list[dict[str, Any]]
+    dropped_rows: int
+    seconds: float
+
+    @property
+    def feature_importance(self) -> dict[str, float]:
+        return self.model.manifest.feature_importance
+
+    def save(self, directory: Path) -> None:
+        self.model.save(directory)
+
+
+def train(
+    table: pa.Table,
+    spec: TrainSpec,
+    *,
+    workdir: Path | None = None,
+    progress: Progress = lambda fraction, message: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainedModel:
+    """Trains on `table` as `spec` says.
+
+    `progress(fraction, message)` is called as it goes; `should_stop()` is asked often. `workdir` may hold scratch.
+
+    Raises:
+        DataError: the data or the parameters cannot be used; `field` names the column or parameter.
+        TrainingStopped: `should_stop()` was true.
+    """
+    started = time.monotonic()
+    deadline = started + spec.budget_seconds
+    spec.check()
+    target = read_target(table, spec)
+    split = _with_validation(split_rows(table, spec.split, target.rows), spec)
+    objective = objectives.objective_of(spec, len(target.labels))
+    progress(
+        0.02,
+        f"{len(split.training):,} rows train, {len(split.validation):,} choose, {len(split.test):,} test",
+    )
+    task = _task(spec, target, objective, should_stop)
+
+    goals = statistics(target.cells[split.training], len(target.labels))
+    fit_rows = table.take(split.training)
+    transform, matrix, keep, kinds = fit_transform(
+        fit_rows, spec.columns_of(table.column_names), goals, spec.seed
+    )
+    task.cardinalities = transform.cardinalities
+    training = _rows(task, target, split.training, matrix).take(keep)
+    validation = _rows(
+        task, target, split.validation, transform.transform(table.take(split.validation)).matrix
+    )
+    task.check_stop()
+    progress(0.1, f"{len(transform.features)} columns read")
+
+    found = search(task, training, validation, spec, deadline, progress)
+    forest = Forest(join(found.members, transform.width, task.outputs), transform.width, spec.threads)
+    validation_output = objectives.link(task.link, found.margins)
+    bounds = None
+    if spec.prediction_type == "regression":
+        bounds = fit_bounds(validation_output, target.cells[split.validation])
+    manifest = Manifest(
+        prediction_type=spec.prediction_type,
+        target=spec.target,
+        labels=target.labels,
+        objective=objective,
+        link=task.link,
+        bounds=None if bounds is None else {slot: getattr(bounds, slot) for slot in bounds.__slots__},
+        feature_importance={},
+        kinds=dict(kinds),
+        background=_background(matrix, spec.seed),
+        seed=spec.seed,
+        versions=_versions(),
+    )
+    model = Model(manifest, transform, forest)
+    manifest.feature_importance = _importance(model, validation, spec.seed)
+    progress(0.97, "measuring on the test rows")
+    return TrainedModel(
+        model,
+        split,
+        target.cells[split.test],
+        target.weights[split.test],
+        model.predict_table(table.take(split.test)),
+        found.loss,
+        found.leaderboard,
+        target.dropped,
+        time.monotonic() - started,
+    )
+
+
+def _task(spec: TrainSpec, target: Target, objective: str, should_stop: Callable[[], bool]) -> Task:
+    classes = len(target.labels)
+    link = "sigmoid" if classes == 2 else "softmax" if classes else "identity"
+    if objective == "minimize-rmsle":
+        link = "expm1"
+    loss = objectives.loss_of("minimize-rmse" if link == "expm1" else objective, spec)
+    outputs = classes if classes > 2 else 1
+    return Task(objective, link, outputs, [], loss, spec.seed, spec.threads, should_stop)
+
+
+def _rows(task: Task, target: Target, positions: Any, matrix: Floats) -> Rows:
+    cells = target.cells[positions]
+    return Rows(matrix, np.log1p(cells) if task.link == "expm1" else cells, target.weights[positions])
+
+
+def _with_validation(split: Split, spec: TrainSpec) -> Split:
+    """A validation set is needed to choose by: where the split has none, a tenth of the training rows are taken."""
+    training, validation = split.training, split.validation
+    if len(training) + len(validation) < 10:
+        raise DataError(
+            f"{len(training)} rows to train on are too few; at least 10 are needed", field="trainingFraction"
+        )
+    if len(validation) == 0:
+        size = max(len(training) // 10, 2)
+        if spec.split.kind != "timestamp":
+            training = np.random.default_rng(spec.seed).permutation(training)
+        training, validation = training[:-size], training[-size:]
+    return Split(training, validation, split.test, split.times)
+
+
+def _background(matrix: Floats, seed: int) -> list[list[float | None]]:
+    """Encoded training rows that stand for "the feature is not known" in explanations."""
+    rows = np.random.default_rng(seed).permutation(len(matrix))[:_BACKGROUND_ROWS]
+    return [[None if cell != cell else cell for cell in row] for row in matrix[rows].tolist()]
+
+
+def _importance(model: Model, rows: Rows, seed: int) -> dict[str, float]:
+    """Each feature's share of the mean absolute margin contribution (TreeSHAP) over up to 500 rows."""
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:500]
+    contributions = np.abs(model.forest.contributions(rows.matrix[chosen])[:, :, :-1]).mean(axis=(0, 1))
+    sums = [float(contributions[part].sum()) for part in model.transform.slices]
+    total = sum(sums) or 1.0
+    return {name: value / total for name, value in zip(model.features, sums, strict=True)}
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("portico", "lightgbm", "numpy", "pyarrow")}
+
+
+__all__ = ["Found", "TrainSpec", "TrainedModel", "train"]
