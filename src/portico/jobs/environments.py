@@ -1,0 +1,232 @@
+"""Python environments for code that is not ours, made with uv and kept per requirement set.
+
+An environment lives under `HOME/envs/<hash>/`, where the hash names its normalised requirements and its
+Python. It is built beside that folder and renamed, so it is there whole or not at all; builders of the same
+one queue for a file lock. Only wheels are installed: building a package from source would run its code here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from portico.errors import FailedPrecondition
+
+Progress = Callable[[str], None]
+_RECORD = "portico.json"
+
+
+def environment(
+    requirements: Sequence[str], python: str, cache: Path, progress: Progress | None = None
+) -> Path:
+    """The Python of an environment that has `requirements` (PEP 508 lines), built under `cache` when missing.
+
+    `python` is a version ("3.10") or the path of an interpreter. `progress` gets uv's lines as they come.
+    May take minutes; safe for concurrent builders, in one process and in several.
+
+    Raises:
+        FailedPrecondition: there is no such Python here, or the requirements cannot be installed for it.
+    """
+    interpreter = python if "/" in python else find_python([python])
+    wanted = sorted({normalise(line) for line in requirements})
+    key = _key(wanted, interpreter)
+    cache.mkdir(parents=True, exist_ok=True)
+    home = cache / key
+    if _whole(home):
+        _touch(home)
+        return home / "bin" / "python"
+    with _lock(cache / f"{key}.lock"):
+        if not _whole(home):
+            for leftover in [home, *cache.glob(f".{key}-*")]:
+                shutil.rmtree(leftover, ignore_errors=True)
+            _build(wanted, interpreter, cache / f".{key}-{os.getpid()}", home, progress)
+        _touch(home)
+    return home / "bin" / "python"
+
+
+def find_python(versions: Sequence[str]) -> str:
+    """The path of an interpreter of the first of `versions` ("3.10", best first) that this machine has.
+
+    Raises:
+        FailedPrecondition: it has none of them.
+    """
+    for version in versions:
+        if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+            return os.path.realpath(sys.executable)
+        for candidate in _candidates(version):
+            if _is(candidate, version):
+                return os.path.realpath(candidate)
+    raise FailedPrecondition(
+        f"This needs Python {' or '.join(versions)}, and none of these is installed on this machine. "
+        f"Install one of them (for example with pyenv, or your system's package python{versions[0]})."
+    )
+
+
+def prefixes(python: Path) -> list[Path]:
+    """The folders that `python`, an environment's, reads at run time: the environment and the Python below."""
+    home = python.parent.parent
+    folders = [home]
+    for line in (home / "pyvenv.cfg").read_text().splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "home":
+            below = Path(value.strip()).parent
+            folders += [below, below.resolve()]
+    return list(dict.fromkeys(folders))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One environment in the cache, for a sweep to judge. `size` in bytes, times in seconds since the epoch."""
+
+    path: Path
+    requirements: list[str]
+    size: int
+    last_used: float
+
+
+def kept(cache: Path) -> list[Kept]:
+    """The whole environments under `cache`, the longest unused first."""
+    found = []
+    for record in cache.glob(f"*/{_RECORD}"):
+        try:
+            told = json.loads(record.read_text())
+            used = record.stat().st_mtime
+        except (OSError, ValueError):
+            continue
+        found.append(Kept(record.parent, told["requirements"], told["size"], used))
+    return sorted(found, key=lambda one: one.last_used)
+
+
+def normalise(requirement: str) -> str:
+    """`requirement` as two spellings of it agree: the name by PEP 503, no spaces but around a marker's `;`."""
+    body, semicolon, marker = requirement.partition(";")
+    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(.*)", body, re.DOTALL)
+    if match is None:
+        return requirement.strip()
+    name = re.sub(r"[-_.]+", "-", match[1]).lower().rstrip("-")
+    rest = "".join(match[2].split())
+    clauses = rest if "[" in rest or "@" in rest else ",".join(sorted(rest.split(",")))
+    return f"{name}{clauses}" + (f" ; {' '.join(marker.split())}" if semicolon else "")
+
+
+def _key(requirements: Sequence[str], interpreter: str) -> str:
+    told = json.dumps([requirements, interpreter])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _whole(home: Path) -> bool:
+    # The link to the Python below dangles when that Python was removed or moved.
+    return (home / _RECORD).is_file() and (home / "bin" / "python").exists()
+
+
+def _touch(home: Path) -> None:
+    """Notes that the environment is in use now."""
+    os.utime(home / _RECORD)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    # A descriptor of its own per builder: flock then queues threads as well as processes.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _build(
+    requirements: Sequence[str], interpreter: str, beside: Path, home: Path, progress: Progress | None
+) -> None:
+    import uv
+
+    binary = os.fsdecode(uv.find_uv_bin())
+    try:
+        made = ["venv", "--quiet", "--no-project", "--relocatable", "--python", interpreter, str(beside)]
+        _uv([binary, *made], requirements, progress)
+        if requirements:
+            listed = beside / "requirements.txt"
+            listed.write_text("".join(f"{line}\n" for line in requirements))
+            # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
+            install = ["pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
+            target = ["--python", str(beside / "bin" / "python"), "-r", str(listed)]
+            _uv([binary, *install, *target], requirements, progress)
+        size = sum(entry.lstat().st_size for entry in beside.rglob("*"))
+        record = {
+            "requirements": list(requirements),
+            "python": interpreter,
+            "size": size,
+            "made": time.time(),
+        }
+        (beside / _RECORD).write_text(json.dumps(record))
+        beside.rename(home)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _uv(command: list[str], requirements: Sequence[str], progress: Progress | None) -> None:
+    environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
+    environ.pop("VIRTUAL_ENV", None)
+    # Niced: an installation never makes a prediction wait.
+    running = subprocess.Popen(
+        ["nice", "-n", "10", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environ,
+    )
+    told: list[str] = []
+    assert running.stderr is not None
+    for line in running.stderr:
+        told.append(line)
+        if progress and line.strip():
+            progress(line.strip())
+    if running.wait() != 0:
+        raise FailedPrecondition(
+            f"The Python environment for {', '.join(requirements) or 'no packages'} cannot be made: "
+            f"{_reason(told)}"
+        )
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """What uv says, without its frames and its hints about options that nobody here can give."""
+    text = "".join(lines)
+    start = max(text.find("error:"), text.find("×"), 0)
+    text = re.split(r"\n\s*hint:", text[start:])[0]
+    text = re.sub(r"[╰├─▶│×]+|^error:|\bcause:", " ", text)
+    return " ".join(text.split()) or "uv gave no reason"
+
+
+def _candidates(version: str) -> Iterator[str]:
+    executable = f"python{version}"
+    roots = [Path(found) for found in os.environ.get("PATH", "").split(os.pathsep) if found]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    managed = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local/share/uv/python")
+    roots += sorted(pyenv.glob(f"{version}.*/bin"), reverse=True)
+    roots += sorted(managed.glob(f"cpython-{version}.*/bin"), reverse=True)
+    for root in roots:
+        if (root / executable).is_file():
+            yield str(root / executable)
+
+
+def _is(interpreter: str, version: str) -> bool:
+    """Whether `interpreter` really runs as `version` (a pyenv shim is there for versions that are not)."""
+    asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        told = subprocess.run([interpreter, "-I", "-c", asked], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return told.returncode == 0 and told.stdout.strip() == version

@@ -1,0 +1,1 @@
+"""Models that need an environment of their own: a process per replica, behind a Unix socket."""

@@ -1,0 +1,156 @@
+"""What a model's file says about the library that made it, read without loading it.
+
+A pickle is never loaded here: its bytes are searched for the version that the library writes into them.
+The replica checks once more when it loads the file, with the library itself.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from portico.errors import FailedPrecondition
+
+_MOST = 1 << 28  # of the unpacked bytes: a file that unpacks to more is left to the replica's own check
+_CHUNK = 1 << 20
+_KEEP = 64  # bytes that a version and its name span
+
+# An estimator's state in a pickle: the key, then the version as a short or a long string (protocols 2 to 5).
+_SKLEARN = re.compile(
+    rb"_sklearn_version(?:\x94|q.|r....)?(?:\x8c.|X....)(\d+\.\d+[0-9A-Za-z.+]*)", re.DOTALL
+)
+# A saved booster, also inside a pickle: UBJSON (three bytes), JSON, and the binary format before 1.6.
+_XGBOOST = [
+    re.compile(rb"version\[#L.{7}\x03i(.)i(.)i(.)", re.DOTALL),
+    re.compile(rb'"version":\s*\[(\d+),\s*(\d+),\s*(\d+)\]'),
+]
+
+
+class SupportsRead(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+_LIBRARY = {"sklearn": "scikit-learn", "xgboost": "XGBoost"}
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model's file, and the version of the library that made it ("" when the file does not tell)."""
+
+    path: Path
+    version: str
+
+
+def find(folder: Path, names: Sequence[str], framework: str) -> Artifact:
+    """The first of `names` in `folder`.
+
+    Raises:
+        FailedPrecondition: none of them is there.
+    """
+    for name in names:
+        path = folder / name
+        if path.is_file():
+            return Artifact(path, made_with(path, framework))
+    held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) if folder.is_dir() else ""
+    raise FailedPrecondition(
+        f"The model's artifacts have no {' or '.join(names)}, which is what this image serves; "
+        f"they have {held or 'no files'}."
+    )
+
+
+def made_with(path: Path, framework: str) -> str:
+    """The version of `framework` ("sklearn" or "xgboost") that wrote the file `path`; "" when it does not tell."""
+    try:
+        for window in _windows(path):
+            if framework == "sklearn":
+                if match := _SKLEARN.search(window):
+                    return match[1].decode()
+                continue
+            for number, pattern in enumerate(_XGBOOST):
+                if match := pattern.search(window):
+                    parts = match.groups()
+                    return ".".join(part.decode() if number else str(part[0]) for part in parts)
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+        pass  # not what its name says: the replica tells why it cannot be loaded
+    return ""
+
+
+def exact(
+    requirements: Sequence[str], framework: str, version: str, artifact: Artifact, image: str
+) -> list[str]:
+    """`requirements` with the library pinned to the very version that made `artifact`, where it is known.
+
+    scikit-learn warns about any other version, also of the same minor line.
+
+    Raises:
+        FailedPrecondition: it was made with another minor version than the image's `version` ("1.5"), so
+            that it would load wrongly. (XGBoost reads what an older one saved with `save_model`.)
+    """
+    if not artifact.version:
+        return list(requirements)
+    made, serves = _minor(artifact.version), _minor(version)
+    library = _LIBRARY[framework]
+    pickled = artifact.path.suffix != ".bst"
+    if made != serves if pickled else made > serves:
+        fitting = f"{framework}-cpu.{made[0]}-{made[1]}"
+        raise FailedPrecondition(
+            f"{artifact.path.name} was made with {library} {artifact.version}, and the image {image} serves "
+            f"{library} {version}: it would load wrongly. Use the image {fitting}, or make the model again "
+            f"with {library} {version}."
+        )
+    if framework != "sklearn":
+        return list(requirements)
+    return [
+        f"scikit-learn=={artifact.version}" if line.startswith("scikit-learn==") else line
+        for line in requirements
+    ]
+
+
+def _minor(version: str) -> tuple[int, int]:
+    numbers = re.findall(r"\d+", version)
+    return int(numbers[0]), int(numbers[1])
+
+
+def _windows(path: Path) -> Iterator[bytes]:
+    """The unpacked bytes of `path`, in pieces that overlap so that no pattern is cut."""
+    with path.open("rb") as plain:
+        start = plain.read(8)
+        plain.seek(0)
+        # The ways in which joblib packs, by their first bytes; its zlib and lz4 files have no name for theirs.
+        if start[:2] == b"\x1f\x8b":
+            source: Iterator[bytes] = _chunks(gzip.GzipFile(fileobj=plain))
+        elif start[:3] == b"BZh":
+            source = _chunks(bz2.BZ2File(plain))
+        elif start[:6] == b"\xfd7zXZ\x00" or start[:3] == b"\x5d\x00\x00":
+            source = _chunks(lzma.LZMAFile(plain))  # noqa: SIM115
+        elif start[:1] == b"\x78":
+            source = _inflate(plain)
+        else:
+            source = _chunks(plain)
+        tail, total = b"", 0
+        for chunk in source:
+            yield tail + chunk
+            tail = (tail + chunk)[-_KEEP:]
+            total += len(chunk)
+            if total > _MOST:
+                return
+
+
+def _chunks(file: SupportsRead) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
+def _inflate(file: SupportsRead) -> Iterator[bytes]:
+    unpack = zlib.decompressobj()
+    for chunk in _chunks(file):
+        yield unpack.decompress(chunk, _CHUNK)
+        while unpack.unconsumed_tail:
+            yield unpack.decompress(unpack.unconsumed_tail, _CHUNK)

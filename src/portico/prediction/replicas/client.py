@@ -1,0 +1,293 @@
+"""Asks the replicas of one deployed model for predictions: from a front's event loop, or from a batch job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from portico.errors import DeadlineExceeded, Unavailable
+from portico.prediction.replicas import shapley
+from portico.prediction.replicas.frames import KINDS, PING, SCORE, Reader, pack
+
+# A prediction that takes longer is given up; Google's limit for online predictions.
+TIMEOUT = 60.0
+# How long a request waits for the first connection, right after a deployment.
+_CONNECTING = 2.0
+_BACKOFF_FIRST, _BACKOFF_MOST = 0.05, 1.0
+_AWAY = "No replica of this deployed model is up just now; it is being restarted. Retry in a second."
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    kind: int
+    body: bytes
+    future: asyncio.Future[tuple[int, bytes]]
+    retried: bool = False
+
+
+class ReplicaClient:
+    """Spreads requests over the replicas behind `sockets`, to the one with the least in flight.
+
+    Belongs to the event loop that runs at its first use. A replica that goes away is reconnected to with
+    backoff; what it had in flight is sent once more, to a sibling (predictions change nothing).
+    `explanation` says how `explain` is done; without it explain is refused.
+    """
+
+    def __init__(self, sockets: Sequence[str], explanation: shapley.Sampling | None = None) -> None:
+        self._explanation = explanation
+        self._links = [_Link(path, self._resend) for path in sockets]
+        self._started = False
+
+    async def predict(self, kind: str, body: bytes) -> tuple[int, bytes]:
+        """HTTP status and JSON body of the model's answer to `body`, `{"instances": [...]}`.
+
+        `kind` is "predict", "rawPredict" (both answer `{"predictions": [...]}`) or "explain" (`{"explanations":
+        [...], "predictions": [...]}`). What the model refuses comes back as 400 with Google's error body.
+
+        Raises:
+            Unavailable: no replica is up, or two died with this request.
+            DeadlineExceeded: no answer within a minute.
+            PorticoError: explain is not possible, with the reason.
+        """
+        if kind == "explain":
+            work = shapley.explain(body, self._explanation)
+            scored = None
+            while True:
+                try:
+                    asked = work.send(scored)
+                except StopIteration as done:
+                    answer: tuple[int, bytes] = done.value
+                    return answer
+                scored = await self._ask(SCORE, asked)
+        return await self._ask(KINDS[kind], body)
+
+    async def ready(self, timeout: float) -> bool:
+        """Waits until at least one replica is connected; False when that takes longer than `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        self._start()
+        while not any(link.up for link in self._links):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    async def close(self) -> None:
+        """Ends the connections; requests in flight end with Unavailable."""
+        for link in self._links:
+            await link.close()
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            for link in self._links:
+                link.start()
+
+    async def _ask(self, kind: int, body: bytes) -> tuple[int, bytes]:
+        link = self._least()
+        if link is None:
+            link = await self._first()
+        loop = asyncio.get_running_loop()
+        request = _Request(kind, body, loop.create_future())
+        link.send(request)
+        # Cheaper than asyncio.wait_for, and this is the hot path.
+        alarm = loop.call_later(TIMEOUT, _give_up, request.future)
+        try:
+            return await request.future
+        finally:
+            alarm.cancel()
+
+    def _least(self) -> _Link | None:
+        best: _Link | None = None
+        for link in self._links:
+            if link.up and (best is None or len(link.waiting) < len(best.waiting)):
+                best = link
+        return best
+
+    async def _first(self) -> _Link:
+        self._start()
+        deadline = time.monotonic() + _CONNECTING
+        while any(link.untried for link in self._links) and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+            if (link := self._least()) is not None:
+                return link
+        raise Unavailable(_AWAY, retry_after=1)
+
+    def _resend(self, requests: list[_Request]) -> None:
+        """Gives what a lost replica had in flight to a sibling, once."""
+        for request in requests:
+            if request.future.done():
+                continue
+            link = self._least()
+            if request.retried or link is None:
+                request.future.set_exception(Unavailable(_AWAY, retry_after=1))
+            else:
+                request.retried = True
+                link.send(request)
+
+
+class _Link(asyncio.Protocol):
+    """The connection to one replica: up once it has answered a ping, which it does when it has its model."""
+
+    def __init__(self, path: str, lost: Callable[[list[_Request]], None]) -> None:
+        self.path = path
+        self.up = False
+        self.untried = True
+        self.waiting: dict[int, _Request] = {}
+        self._lost = lost
+        self._numbers = itertools.count(1)
+        self._reader = Reader()
+        self._transport: asyncio.Transport | None = None
+        self._closed: asyncio.Event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._stay_connected())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._transport is not None:
+            self._transport.abort()
+            await self._closed.wait()
+
+    def send(self, request: _Request) -> None:
+        assert self._transport is not None
+        number = next(self._numbers) & 0xFFFFFFFF
+        self.waiting[number] = request
+        self._transport.write(pack(number, request.kind, request.body))
+
+    async def _stay_connected(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = _BACKOFF_FIRST
+        while True:
+            self._closed.clear()
+            try:
+                await loop.create_unix_connection(lambda: self, self.path)
+            except OSError:
+                self.untried = False
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _BACKOFF_MOST)
+                continue
+            await self._closed.wait()
+            self.untried = False
+            await asyncio.sleep(_BACKOFF_FIRST)
+            pause = _BACKOFF_FIRST
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast: uvloop's transports are not asyncio's by class.
+        self._transport = cast(asyncio.Transport, transport)
+        self._reader = Reader()
+        self._transport.write(pack(0, PING, b"{}"))
+
+    def data_received(self, data: bytes) -> None:
+        for number, status, body in self._reader.feed(data):
+            if number == 0:
+                self.up, self.untried = True, False
+            elif (request := self.waiting.pop(number, None)) and not request.future.done():
+                request.future.set_result((status, body))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.up, self._transport = False, None
+        requests = list(self.waiting.values())
+        self.waiting.clear()
+        self._closed.set()
+        self._lost(requests)
+
+
+def _give_up(future: asyncio.Future[tuple[int, bytes]]) -> None:
+    if not future.done():
+        future.set_exception(DeadlineExceeded(f"The model gave no answer within {TIMEOUT:.0f} seconds."))
+
+
+class BlockingReplicaClient:
+    """The same for a caller without an event loop, such as a batch job: one request at a time, not for threads.
+
+    Waits for a replica that is being restarted, up to `patience` seconds a request.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[str],
+        explanation: shapley.Sampling | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        self._sockets = list(sockets)
+        self._explanation = explanation
+        self._patience = patience
+        self._connection: socket.socket | None = None
+        self._turn = random.randrange(len(self._sockets))  # so that several jobs spread over the replicas
+
+    def predict(self, kind: str, body: bytes) -> tuple[int, bytes]:
+        """As `ReplicaClient.predict`."""
+        if kind != "explain":
+            return self._ask(KINDS[kind], body)
+        work = shapley.explain(body, self._explanation)
+        scored = None
+        while True:
+            try:
+                asked = work.send(scored)
+            except StopIteration as done:
+                answer: tuple[int, bytes] = done.value
+                return answer
+            scored = self._ask(SCORE, asked)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _ask(self, kind: int, body: bytes) -> tuple[int, bytes]:
+        deadline = time.monotonic() + self._patience
+        deaths = 0
+        while True:
+            sent = False
+            try:
+                connection = self._connection or self._connect()
+                sent = True
+                connection.sendall(pack(1, kind, body))
+                return _receive(connection)
+            except TimeoutError:
+                self.close()
+                raise DeadlineExceeded(f"The model gave no answer within {TIMEOUT:.0f} seconds.") from None
+            except OSError:
+                self.close()
+                deaths += sent
+                self._turn += 1
+                # A request that ends two replicas would end them all.
+                if deaths > 1 or time.monotonic() > deadline:
+                    raise Unavailable(_AWAY, retry_after=1) from None
+                if not sent:
+                    time.sleep(0.1)
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(TIMEOUT)
+            connection.connect(self._sockets[self._turn % len(self._sockets)])
+            connection.sendall(pack(0, PING, b"{}"))
+            _receive(connection)
+        except TimeoutError:
+            connection.close()
+            raise ConnectionError("the replica is still loading its model") from None
+        except OSError:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+
+def _receive(connection: socket.socket) -> tuple[int, bytes]:
+    reader = Reader()
+    while received := connection.recv(1 << 18):
+        for _, status, body in reader.feed(received):
+            return status, body
+    raise ConnectionResetError("the replica went away")

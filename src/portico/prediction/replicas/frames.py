@@ -1,0 +1,34 @@
+"""The frames between a front and a replica, as `worker.py` describes them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+HEADER = struct.Struct("<IIH")
+PING, PREDICT, SCORE = 0, 1, 2
+# What a caller asks for -> the frame's kind. The prebuilt containers answer both with `{"predictions": [...]}`.
+KINDS = {"predict": PREDICT, "rawPredict": PREDICT, "score": SCORE}
+
+
+def pack(number: int, kind: int, body: bytes) -> bytes:
+    return HEADER.pack(len(body), number, kind) + body
+
+
+class Reader:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Id, status (or kind) and body of each frame that is complete with `data`."""
+        self._buffer += data
+        while len(self._buffer) >= HEADER.size:
+            length, number, status = HEADER.unpack_from(self._buffer)
+            end = HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[HEADER.size : end])
+            del self._buffer[:end]
+            yield number, status, body

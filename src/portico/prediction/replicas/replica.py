@@ -1,0 +1,163 @@
+"""One replica: the process that runs `worker.py` with a model, as its manager sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from portico.jobs import environments, isolation
+from portico.prediction.replicas import places
+
+_WORKER = Path(__file__).with_name("worker.py")
+_LONGEST_LOG = 10 << 20  # bytes
+
+
+class Replica:
+    """Starts a process that serves `file` on the socket `path`; it reads only `model_dir` and its Python.
+
+    `since` is the caller's monotonic time. Not `ready` before `look` has seen the process say so.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        path: str,
+        folder: Path,
+        python: Path,
+        framework: str,
+        file: Path,
+        model_dir: Path,
+        since: float,
+    ) -> None:
+        self.number = number
+        self.since = since
+        self.ready = False
+        self.error: str | None = None
+        self._path = path
+        self._log = folder / f"{number}.log"
+        self._told = b""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix=f"{number}-", dir=folder))
+        with _listen(path) as listening, self._log.open("ab") as log:
+            settings = {"fd": listening.fileno(), "framework": framework, "file": str(file)}
+            self._process = isolation.start(
+                [str(python), "-I", "-B", str(_WORKER), json.dumps(settings)],
+                readable=[model_dir, _WORKER, *environments.prefixes(python)],
+                scratch=self._scratch,
+                log=log,
+                # Replicas spread over the cores; threads within one would only fight for them.
+                environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                pass_fds=[listening.fileno()],
+            )
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def started(self) -> float:
+        """When the process started, as `end_leftover` compares it."""
+        try:
+            return psutil.Process(self.pid).create_time()
+        except psutil.Error:
+            return 0.0
+
+    def look(self) -> None:
+        """Takes note of what the process reports: that it is `ready`, or why it cannot be (`error`)."""
+        if self.ready or self.error is not None:
+            return
+        assert self._process.stdout is not None
+        with contextlib.suppress(BlockingIOError):
+            self._told += os.read(self._process.stdout.fileno(), 1 << 16)
+        if b"\n" not in self._told:
+            return
+        try:
+            told = json.loads(self._told)
+            self.ready = bool(told.get("ready"))
+            self.error = None if self.ready else str(told.get("error"))
+        except (ValueError, AttributeError):
+            self.error = "its process gave no sense"
+
+    def ended(self) -> str:
+        """How the process ended; empty while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        # A process ended by a signal: directly, or below bubblewrap or a shell.
+        number = -code if code < 0 else code - 128
+        if number in list(signal.Signals):
+            return f"signal {signal.Signals(number).name}"
+        return f"exit status {code}"
+
+    def drain(self) -> None:
+        """Asks the process to end when it has answered what it has been sent; nobody new finds it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        self._end_of_input()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+
+    def dispose(self) -> None:
+        """Lets go of what belongs to a process that has ended."""
+        self._process.wait()
+        self._end_of_input()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def last_words(self) -> str:
+        """The last lines of its log."""
+        try:
+            with self._log.open("rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - 4096))
+                lines = log.read().decode(errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return " | ".join(line.strip() for line in lines[-3:])
+
+    def trim_log(self) -> None:
+        """Empties a log that has grown too long (the process appends, so it goes on at the start)."""
+        with contextlib.suppress(OSError):
+            if self._log.stat().st_size > _LONGEST_LOG:
+                os.truncate(self._log, 0)
+
+    def _end_of_input(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+
+def end_leftover(pid: int, started: float) -> None:
+    """Ends the process that a manager started before it crashed, if the pid is still that process."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        # A second of tolerance: the kernel counts from its start, and the wall clock is adjusted.
+        if abs(process.create_time() - started) < 1.0:
+            below = process.children(recursive=True)
+            for one in [process, *below]:
+                with contextlib.suppress(psutil.Error):
+                    one.kill()
+
+
+def _listen(path: str) -> socket.socket:
+    places.make_socket_folder(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind(path)
+    listening.listen(128)
+    return listening

@@ -1,0 +1,263 @@
+"""Explains a model that can only be asked, by sampled Shapley values.
+
+The attribution of a feature is the mean, over random orders of the features, of what the output changes by
+when that feature goes from its baseline to the instance's value, after those before it in the order have.
+The changes along one order add up to the output at the instance less the output at the baseline, and so do
+their means. (Castro, Gómez, Tejada: Polynomial calculation of the Shapley value based on sampling, 2009;
+each order is followed by its reverse, as in Mitchell et al., Sampling permutations for Shapley value
+estimation, 2022.)
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from portico.errors import FailedPrecondition, InvalidArgument
+
+_CHUNK = 500  # rows a question, so that other predictions come between
+_MOST_PATHS = 50  # Google's limit
+
+Answer = tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model is explained, from its ExplanationSpec.
+
+    `baselines` has, by name of the input, the values to start from (several: the attributions are averaged).
+    For the one input that holds the whole instance, `features` names its values.
+    """
+
+    path_count: int = 10
+    baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    whole: str = ""  # the name of the input that holds the whole instance
+    features: Sequence[str] = ()
+    output_name: str = ""
+    top_k: int = 1
+    output_indices: Sequence[int] = ()
+
+    @staticmethod
+    def from_spec(spec: Mapping[str, Any]) -> Sampling:
+        """From a Model's or a request's `explanationSpec` (JSON).
+
+        Raises:
+            InvalidArgument: it says what cannot be done, naming the field.
+        """
+        parameters = spec.get("parameters") or {}
+        metadata = spec.get("metadata") or {}
+        method = parameters.get("sampledShapleyAttribution")
+        if method is None:
+            raise InvalidArgument(
+                "Models in replicas are explained by sampledShapleyAttribution only.",
+                field="explanation_spec.parameters",
+            )
+        paths = int(method.get("pathCount") or 10)
+        if not 1 <= paths <= _MOST_PATHS:
+            raise InvalidArgument(
+                f"pathCount is {paths}; it must be from 1 to {_MOST_PATHS}.",
+                field="explanation_spec.parameters.sampled_shapley_attribution.path_count",
+            )
+        inputs: Mapping[str, Mapping[str, Any]] = metadata.get("inputs") or {}
+        whole, features = "", []
+        if len(inputs) == 1:
+            name, only = next(iter(inputs.items()))
+            features = list(only.get("indexFeatureMapping") or [])
+            if features or only.get("encoding") == "BAG_OF_FEATURES":
+                whole = name
+        return Sampling(
+            path_count=paths,
+            baselines={name: list(one.get("inputBaselines") or []) for name, one in inputs.items()},
+            whole=whole,
+            features=features,
+            output_name=next(iter(metadata.get("outputs") or {}), ""),
+            top_k=int(parameters.get("topK") or 1),
+            output_indices=[int(index) for index in parameters.get("outputIndices") or []],
+        )
+
+
+def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer | None, Answer]:
+    """Asks for the scores that it needs and gives the explanation of `body`, `{"instances": [...]}`.
+
+    Yields request bodies for the frame kind SCORE, is sent their answers, and returns status and body:
+    `{"explanations": [{"attributions": [...]}], "predictions": [...]}`, or the first refusal of the model.
+    What is explained is the probability of a class where the model has probabilities, else its prediction.
+
+    Raises:
+        FailedPrecondition: the model has no explanation spec, or a text feature has no baseline.
+        InvalidArgument: the body has no instances.
+    """
+    if sampling is None:
+        raise FailedPrecondition(
+            "This model was deployed without an explanation spec: upload it with explanationSpec."
+        )
+    try:
+        instances = orjson.loads(body)["instances"]
+    except (ValueError, KeyError, TypeError):
+        raise InvalidArgument("The request has no instances.", field="instances") from None
+    first = yield orjson.dumps({"instances": instances})
+    assert first is not None
+    if first[0] != 200:
+        return first
+    told = orjson.loads(first[1])
+    explanations = []
+    for index, instance in enumerate(instances):
+        walk = _Walk(instance, sampling, told["names"], index)
+        outputs: list[Any] = []
+        rows = walk.rows()
+        for start in range(0, len(rows), _CHUNK):
+            answer = yield orjson.dumps({"instances": rows[start : start + _CHUNK]})
+            assert answer is not None
+            if answer[0] != 200:
+                return answer
+            outputs += orjson.loads(answer[1])["scores"]
+        explanations.append(
+            {"attributions": walk.attributions(outputs, told["scores"][index], told["classes"])}
+        )
+    return 200, orjson.dumps({"explanations": explanations, "predictions": told["predictions"]})
+
+
+class _Walk:
+    """The paths from the baselines of one instance to it."""
+
+    def __init__(self, instance: Any, sampling: Sampling, names: Sequence[str] | None, index: int) -> None:
+        self._sampling = sampling
+        self._keys: list[Any]
+        if isinstance(instance, dict):
+            self._keys = [key for key in instance if names is None or key in names]
+            self._names = [str(key) for key in self._keys]
+        else:
+            instance = instance if isinstance(instance, list) else [instance]
+            self._keys = list(range(len(instance)))
+            known = sampling.features or names or []
+            self._names = [known[at] if at < len(known) else str(at) for at in self._keys]
+        self._instance = instance
+        self._index = index
+        self._starts = self._baselines()
+        self._paths: list[tuple[int, list[int]]] = []
+
+    def rows(self) -> list[Any]:
+        """The baselines, and then for each path the points on it, its start left out."""
+        dice = random.Random(0)  # the same question gets the same answer
+        rows = [self._row(start) for start in self._starts]
+        for number, start in enumerate(self._starts):
+            # What already has its baseline's value changes nothing, wherever it stands in the order.
+            moving = [at for at, value in enumerate(start) if value != self._instance[self._keys[at]]]
+            order = list(moving)
+            for path in range(self._sampling.path_count):
+                if path % 2:
+                    order = order[::-1]
+                else:
+                    order = dice.sample(moving, len(moving))
+                self._paths.append((number, order))
+                point = list(start)
+                for at in order:
+                    point[at] = self._instance[self._keys[at]]
+                    rows.append(self._row(point))
+        return rows
+
+    def attributions(
+        self, outputs: Sequence[Any], score: Any, classes: Sequence[Any] | None
+    ) -> list[dict[str, Any]]:
+        """google.cloud.aiplatform.v1.Attribution for each output asked for, given the outputs of `rows()`."""
+        several = isinstance(score, list)
+        values = score if several else [score]
+        chosen = sorted(range(len(values)), key=lambda at: -_number(values[at]))
+        if self._sampling.output_indices:
+            chosen = [at for at in chosen if at in self._sampling.output_indices]
+        elif self._sampling.top_k > 0:
+            chosen = chosen[: self._sampling.top_k]
+        told = []
+        for at in chosen:
+            column = [_number(one[at] if several else one) for one in outputs]
+            attribution = self._attribution(column, _number(values[at]))
+            if several:
+                attribution["outputIndex"] = [at]
+            if classes is not None:
+                attribution["outputDisplayName"] = str(classes[at])
+            if self._sampling.output_name:
+                attribution["outputName"] = self._sampling.output_name
+            told.append(attribution)
+        return told
+
+    def _attribution(self, column: Sequence[float], score: float) -> dict[str, Any]:
+        starts = column[: len(self._starts)]
+        sums, squares = [0.0] * len(self._keys), [0.0] * len(self._keys)
+        cursor = len(starts)
+        for number, order in self._paths:
+            before = starts[number]
+            for at in order:
+                change = column[cursor] - before
+                sums[at] += change
+                squares[at] += change * change
+                before = column[cursor]
+                cursor += 1
+        paths = len(self._paths)
+        means = [total / paths for total in sums]
+        baseline = math.fsum(starts) / len(starts)
+        # The standard error of the attributions, as a share of what they explain.
+        variance = math.fsum(
+            max(square / paths - mean * mean, 0.0) for square, mean in zip(squares, means, strict=True)
+        )
+        error = math.sqrt(variance / paths) / (abs(score - baseline) or 1.0)
+        return {
+            "baselineOutputValue": baseline,
+            "instanceOutputValue": score,
+            "featureAttributions": self._features(means),
+            "approximationError": error,
+        }
+
+    def _features(self, means: Sequence[float]) -> dict[str, Any]:
+        if self._sampling.whole and not self._sampling.features and not isinstance(self._instance, dict):
+            return {self._sampling.whole: list(means)}
+        return dict(zip(self._names, means, strict=True))
+
+    def _row(self, point: Sequence[Any]) -> Any:
+        return dict(zip(self._keys, point, strict=True)) if isinstance(self._instance, dict) else list(point)
+
+    def _baselines(self) -> list[list[Any]]:
+        sampling = self._sampling
+        if sampling.whole and (given := sampling.baselines.get(sampling.whole)):
+            for baseline in given:
+                if not isinstance(baseline, list) or len(baseline) != len(self._keys):
+                    raise FailedPrecondition(
+                        f"Each of inputBaselines of {sampling.whole!r} must be a list of "
+                        f"{len(self._keys)} values, as the instance is."
+                    )
+            return [list(baseline) for baseline in given]
+        count = max((len(sampling.baselines.get(name) or [0]) for name in self._names), default=1)
+        return [[self._baseline(at, number) for at in range(len(self._keys))] for number in range(count)]
+
+    def _baseline(self, at: int, number: int) -> Any:
+        given = self._sampling.baselines.get(self._names[at])
+        if given:
+            return given[min(number, len(given) - 1)]
+        if _is_text(self._instance[self._keys[at]]):
+            raise FailedPrecondition(
+                f"Feature {self._names[at]!r} of instances[{self._index}] is text and has no baseline: "
+                f"give inputBaselines for it in the model's explanation metadata."
+            )
+        return 0
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise FailedPrecondition(
+        f"The model predicts {value!r}, which is no number, so its prediction cannot be attributed to features."
+    )

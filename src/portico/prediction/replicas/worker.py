@@ -1,0 +1,463 @@
+"""One replica: loads a model and answers predictions on a Unix socket. Run by the model's own Python.
+
+Self-contained: the standard library (3.7 and later) and the model's libraries, nothing of Portico. Started as
+`python -I -B worker.py '{"fd": 3, "framework": "sklearn", "file": "/models/1/model.joblib"}'`, where `fd` is
+the listening socket. It writes one JSON line to stdout when the model is loaded (`{"ready": true, ...}`) or
+cannot be (`{"error": "..."}`), and serves until stdin ends; then it answers what it has been sent, and exits.
+
+Frames, both ways: a header of three little-endian numbers, then the body (JSON).
+    request   length of the body (uint32), id (uint32), kind (uint16)
+    response  length of the body (uint32), id (uint32), HTTP status (uint16)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import selectors
+import signal
+import socket
+import struct
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Row = list[Any]  # an instance's values in the model's order of features
+
+HEADER = struct.Struct("<IIH")
+PING, PREDICT, SCORE = 0, 1, 2
+# Where the estimators are that see nothing but a matrix of numbers.
+NUMERIC = tuple(
+    "sklearn." + name
+    for name in (
+        "cluster",
+        "decomposition",
+        "discriminant_analysis",
+        "ensemble._forest",
+        "ensemble._gb",
+        "linear_model",
+        "naive_bayes",
+        "neighbors",
+        "neural_network",
+        "pipeline",
+        "preprocessing._data",
+        "svm",
+        "tree",
+    )
+)
+UNPICKLED = re.compile(r"Trying to unpickle estimator \S+ from version (\S+) when using version (\S+?)\.?\s")
+
+
+class Refused(Exception):
+    """The request cannot be answered, with the reason for its sender."""
+
+
+class Model:
+    """What the frameworks share: reading instances into rows, and writing the output as JSON values."""
+
+    def __init__(self) -> None:
+        self.names: list[str] | None = None  # feature names, where the model knows them
+        self.width: int | None = None  # number of features, where the model knows it
+        self.classes: list[Any] | None = None  # labels, where `scores` answers with one score for each
+
+    def rows(self, instances: list[Any]) -> list[Row]:
+        """`instances` as equally long lists in the model's order of features.
+
+        A dict must have every feature that the model names; other keys are ignored. null is a missing value.
+        """
+        rows = []
+        for index, instance in enumerate(instances):
+            if isinstance(instance, dict):
+                rows.append(self.from_dict(index, instance))
+            elif isinstance(instance, list):
+                rows.append(instance)
+            else:
+                rows.append([instance])
+        width = self.width if self.width is not None else len(rows[0])
+        for index, row in enumerate(rows):
+            if len(row) != width:
+                raise Refused(f"instances[{index}] has {len(row)} values; the model takes {width}")
+        return rows
+
+    def predict(self, rows: list[Row]) -> Any:
+        """The model's output, an array with an entry for each row."""
+        raise NotImplementedError
+
+    def scores(self, rows: list[Row]) -> Any:
+        """What is explained: an array of class probabilities a row, or the output itself."""
+        raise NotImplementedError
+
+    def from_dict(self, index: int, instance: dict[str, Any]) -> Row:
+        if self.names is None:
+            raise Refused(
+                f"instances[{index}] is an object, and this model was fitted without feature names: "
+                "send a list of values in the order of the training data"
+            )
+        try:
+            return [instance[name] for name in self.names]
+        except KeyError as missing:
+            raise Refused(f"instances[{index}] has no feature {missing.args[0]!r}") from None
+
+    def place(self, rows: list[Row], wrong: Callable[[Any], bool]) -> str:
+        """Says where the first value of `rows` stands for which `wrong` holds; empty when nowhere."""
+        for index, row in enumerate(rows):
+            for column, value in enumerate(row):
+                if wrong(value):
+                    feature = f"feature {self.names[column]!r}" if self.names else f"value {column}"
+                    return f"instances[{index}], {feature}: {json.dumps(value)[:100]}"
+        return ""
+
+    def blame(self, rows: list[Row], error: Exception) -> str:
+        """The message for an exception of the model, with the row and the feature where they can be told."""
+        text = str(error) or type(error).__name__
+        if "could not convert string to float" in text or "strings" in text or "Unable to convert" in text:
+            where = self.place(rows, lambda value: isinstance(value, str) and not is_number(value))
+            if where:
+                return f"{where} is not a number (the model says: {text})"
+        if "NaN" in text or "infinity" in text:
+            where = self.place(rows, lambda value: value is None or (is_number(value) and not finite(value)))
+            if where:
+                return f"{where}: the model takes no missing value here (it says: {text})"
+        unknown = re.search(r"unknown categories \[(.*)\] in column", text)
+        if unknown:
+            where = self.place(rows, lambda value: repr(value) in unknown.group(1))
+            if where:
+                return f"{where} is a category that the model does not know (it says: {text})"
+        return f"The model raised {type(error).__name__}: {text}"
+
+
+class SklearnModel(Model):
+    """A scikit-learn estimator or pipeline."""
+
+    def __init__(self, loaded: Any) -> None:
+        super().__init__()
+        self.loaded = loaded
+        if not callable(getattr(loaded, "predict", None)):
+            raise Refused(f"the file holds {type(loaded).__name__}, which has no predict()")
+        names = getattr(loaded, "feature_names_in_", None)
+        self.names = None if names is None else [str(name) for name in names]
+        width = getattr(loaded, "n_features_in_", None)
+        self.width = None if width is None else int(width)
+        classes = getattr(loaded, "classes_", None)
+        if classes is not None and hasattr(loaded, "predict_proba") and getattr(classes, "ndim", 0) == 1:
+            self.classes = classes.tolist()
+        self.by_name = self.names is not None and not takes_numbers(loaded)
+
+    def matrix(self, rows: list[Row]) -> Any:
+        import numpy
+
+        if self.by_name:
+            import pandas
+
+            rows = [[math.nan if value is None else value for value in row] for row in rows]
+            return pandas.DataFrame(rows, columns=self.names)
+        try:
+            numbers = all(not isinstance(value, str) for row in rows for value in row)
+            return numpy.array(rows, dtype=numpy.float64 if numbers else object)
+        except (TypeError, ValueError):
+            where = self.place(rows, lambda value: isinstance(value, (list, dict)))
+            raise Refused(f"{where or 'an instance'} is no single value") from None
+
+    def predict(self, rows: list[Row]) -> Any:
+        return self.loaded.predict(self.matrix(rows))
+
+    def scores(self, rows: list[Row]) -> Any:
+        matrix = self.matrix(rows)
+        return self.loaded.predict(matrix) if self.classes is None else self.loaded.predict_proba(matrix)
+
+
+class XGBoostEstimator(SklearnModel):
+    """XGBoost's scikit-learn interface (XGBClassifier and the like)."""
+
+    def matrix(self, rows: list[Row]) -> Any:
+        values = numbers(self, rows)
+        if self.names is None:
+            return values
+        import pandas
+
+        return pandas.DataFrame(values, columns=self.names)
+
+
+class BoosterModel(Model):
+    """An XGBoost booster: predicts through a DMatrix, as Google's container does. null is XGBoost's missing."""
+
+    def __init__(self, booster: Any) -> None:
+        super().__init__()
+        self.booster = booster
+        self.names = booster.feature_names
+        try:
+            self.width = int(booster.num_features())
+        except AttributeError:  # before XGBoost 1.5
+            self.width = len(self.names) if self.names else None
+
+    def matrix(self, rows: list[Row]) -> Any:
+        import xgboost
+
+        types = self.booster.feature_types
+        return xgboost.DMatrix(numbers(self, rows), feature_names=self.names, feature_types=types)
+
+    def predict(self, rows: list[Row]) -> Any:
+        return self.booster.predict(self.matrix(rows))
+
+    def scores(self, rows: list[Row]) -> Any:
+        return self.predict(rows)
+
+
+def takes_numbers(estimator: Any) -> bool:
+    """Whether `estimator`, fitted on a data frame, answers alike for an array, which is five times faster.
+
+    Not when a part of it may pick columns by their name or type.
+    """
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    return all(type(part).__module__.startswith(NUMERIC) for part in parts if hasattr(part, "get_params"))
+
+
+def numbers(model: Model, rows: list[Row]) -> Any:
+    """`rows` as XGBoost takes them: 32-bit numbers, null as NaN."""
+    import numpy
+
+    try:
+        return numpy.array(rows, dtype=numpy.float32)
+    except (TypeError, ValueError):
+        where = model.place(rows, lambda value: value is not None and not is_number(value))
+        raise Refused(f"{where or 'a value'} is not a number") from None
+
+
+def is_number(value: Any) -> bool:
+    """Whether float() takes it: 1, 1.0 and "1" are alike."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def finite(value: Any) -> bool:
+    return math.isfinite(float(value))
+
+
+def load(framework: str, path: str) -> Model:
+    """The model in the file `path`.
+
+    Raises:
+        Refused: it was made with another version than the one here, and may predict otherwise.
+    """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        failure: Exception | None = None
+        try:
+            loaded = unpickle(path) if path.endswith((".joblib", ".pkl")) else booster(path)
+        except Exception as error:
+            failure = error
+    for warning in told:
+        text = str(warning.message) + " "
+        versions = UNPICKLED.search(text)
+        if versions:
+            made, here = versions.groups()
+            raise Refused(f"it was made with scikit-learn {made}, and would be loaded by scikit-learn {here}")
+        if "serialized model" in text and "older XGBoost" in text:
+            raise Refused(f"it was made with another XGBoost than {version('xgboost')}: {text.strip()}")
+    if failure is not None:
+        raise Refused(
+            f"{framework} {version(framework)} cannot load it: "
+            f"{type(failure).__name__}: {str(failure) or 'no reason given'}"
+        )
+    if framework == "xgboost" and type(loaded).__name__ == "Booster":
+        return BoosterModel(loaded)
+    return XGBoostEstimator(loaded) if framework == "xgboost" else SklearnModel(loaded)
+
+
+def unpickle(path: str) -> Any:
+    if path.endswith(".joblib"):
+        import joblib
+
+        return joblib.load(path)
+    import pickle
+
+    with open(path, "rb") as file:
+        return pickle.load(file)
+
+
+def booster(path: str) -> Any:
+    import xgboost
+
+    loaded = xgboost.Booster()
+    loaded.load_model(path)
+    return loaded
+
+
+def version(module: str) -> str:
+    return str(getattr(__import__(module), "__version__", "of an unknown version"))
+
+
+def answer(model: Model, kind: int, body: bytes) -> tuple[int, bytes]:
+    """Status and body for one request."""
+    try:
+        instances = json.loads(body)["instances"]
+        rows = model.rows(instances)
+        try:
+            output = model.predict(rows)
+            told = {"predictions": output.tolist() if hasattr(output, "tolist") else list(output)}
+            if kind == SCORE:
+                scores = told["predictions"] if model.classes is None else model.scores(rows).tolist()
+                told.update(scores=scores, classes=model.classes, names=model.names)
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused(model.blame(rows, error)) from None
+        return 200, encode(told)
+    except Refused as refusal:
+        message = str(refusal)
+    except Exception as error:
+        message = f"the request cannot be read: {type(error).__name__}: {error}"
+    refused = {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}
+    return 400, json.dumps({"error": refused}).encode()
+
+
+def encode(told: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(told, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError):
+        return json.dumps(plain(told), allow_nan=False, separators=(",", ":")).encode()
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can say it: what is not a finite number is null."""
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+class Peer:
+    """One connection: what has been read of it and not answered, and what is still to be sent."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.incoming = bytearray()
+        self.outgoing = bytearray()
+
+
+class Server:
+    """Answers one request after the other; a client may send the next before it has the answer."""
+
+    def __init__(self, listening: socket.socket, model: Model) -> None:
+        self.listening = listening
+        self.model = model
+        self.selector = selectors.DefaultSelector()
+        self.draining = False
+
+    def run(self) -> None:
+        self.listening.setblocking(False)
+        self.selector.register(self.listening, selectors.EVENT_READ)
+        self.selector.register(0, selectors.EVENT_READ)
+        while True:
+            # While draining, a moment without a request is the end.
+            ready = self.selector.select(0.25 if self.draining else None)
+            if self.draining and not ready:
+                return
+            for key, events in ready:
+                if key.fileobj == 0:
+                    if not os.read(0, 4096):
+                        self.draining = True
+                        self.selector.unregister(0)
+                elif key.fileobj is self.listening:
+                    self.accept()
+                elif events & selectors.EVENT_READ:
+                    self.read(key.data)
+                else:
+                    self.send(key.data)
+
+    def accept(self) -> None:
+        try:
+            connection, _ = self.listening.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        self.selector.register(connection, selectors.EVENT_READ, Peer(connection))
+
+    def read(self, peer: Peer) -> None:
+        try:
+            received = peer.connection.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        if not received:
+            self.close(peer)
+            return
+        peer.incoming += received
+        while len(peer.incoming) >= HEADER.size:
+            length, number, kind = HEADER.unpack_from(peer.incoming)
+            end = HEADER.size + length
+            if len(peer.incoming) < end:
+                break
+            body = bytes(peer.incoming[HEADER.size : end])
+            del peer.incoming[:end]
+            status, told = (200, b"{}") if kind == PING else answer(self.model, kind, body)
+            peer.outgoing += HEADER.pack(len(told), number, status) + told
+            if not self.send(peer):
+                return
+
+    def send(self, peer: Peer) -> bool:
+        """Sends what the connection takes now; False when it is closed."""
+        try:
+            sent = peer.connection.send(peer.outgoing)
+            del peer.outgoing[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close(peer)
+            return False
+        # A client that does not read its answers is not read from either.
+        wanted = selectors.EVENT_WRITE if peer.outgoing else selectors.EVENT_READ
+        if self.selector.get_key(peer.connection).events != wanted:
+            self.selector.modify(peer.connection, wanted, peer)
+        return True
+
+    def close(self, peer: Peer) -> None:
+        self.selector.unregister(peer.connection)
+        peer.connection.close()
+
+
+def die_with_parent() -> None:
+    """Asks Linux to end this process when the manager does, however it does."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        pass  # stdin's end tells it too
+
+
+def main() -> None:
+    settings = json.loads(sys.argv[1])
+    die_with_parent()
+    # What the model prints goes to the log, not between the lines for the manager.
+    report = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        model = load(settings["framework"], settings["file"])
+        told = {"ready": True, "version": version(settings["framework"])}
+    except Exception as error:
+        told = {"error": str(error) or type(error).__name__}
+    report.write(json.dumps(told) + "\n")
+    report.close()
+    if "error" in told:
+        return
+    warnings.simplefilter("ignore")
+    Server(socket.socket(fileno=settings["fd"]), model).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What a serving container's image name means here: which framework and version, and how it is served.
+
+Google's prebuilt scikit-learn and XGBoost images resolve to Python environments for replica processes. Our
+own names are `us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest` (artifact `model.txt`) and
+`us-docker.pkg.dev/portico/prediction/onnx-cpu.1-32:latest` (`model.onnx`), with any region, minor version and
+tag; they are served in the front's process.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from portico.errors import InvalidArgument, Unimplemented
+
+# google/cloud/aiplatform/constants/prediction.py, and the names before Artifact Registry.
+_PREBUILT = re.compile(
+    r"(?:[a-z0-9-]+-docker\.pkg\.dev/(?P<project>vertex-ai|portico)/prediction"
+    r"|(?:(?:us|eu|asia)\.)?gcr\.io/cloud-aiplatform/prediction)"
+    r"/(?P<short>(?P<framework>[a-z0-9]+)-(?P<accelerator>[a-z]+)\.(?P<version>\d+(?:-\d+)*))"
+    r"(?P<tag>(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a model with a prebuilt image is served.
+
+    `image` is the image's short name ("sklearn-cpu.1-5"), `version` the framework's ("1.5"). `artifacts` are
+    the file names it may have, the first found wins. For a "replica", `requirements` (PEP 508) and `pythons`
+    (versions that fit, the best first) make its environment.
+    """
+
+    kind: Literal["replica", "native"]
+    framework: str
+    version: str
+    image: str
+    artifacts: tuple[str, ...]
+    requirements: tuple[str, ...] = ()
+    pythons: tuple[str, ...] = ()
+
+
+_SKLEARN_FILES = ("model.joblib", "model.pkl")
+_XGBOOST_FILES = ("model.bst", "model.joblib", "model.pkl")
+# Upper bounds are what was current when the version was: later ones import but fail, or warn.
+# version -> (bounds on what it stands on, Pythons with wheels of it)
+_SKLEARN = {
+    "0.20": ("numpy<1.17 scipy<1.3 pandas<1 joblib<1", "3.7"),
+    "0.22": ("numpy<1.19 scipy<1.5 pandas<1.1 joblib<1", "3.7 3.8"),
+    "0.23": ("numpy<1.20 scipy<1.6 pandas<1.2 joblib<1.1", "3.7 3.8"),
+    "0.24": ("numpy<1.22 scipy<1.8 pandas<1.4 joblib<1.2", "3.7 3.8 3.9"),
+    "1.0": ("numpy<1.24 scipy<1.11 pandas<2 joblib<1.3", "3.7 3.8 3.9 3.10"),
+    "1.1": ("numpy<1.24 scipy<1.11 pandas<2 joblib<1.3", "3.10 3.9 3.8 3.11"),
+    "1.2": ("numpy<1.27 scipy<1.12 pandas<2.1 joblib<1.4", "3.10 3.11 3.9 3.8"),
+    "1.3": ("numpy<2 scipy<1.13 pandas<2.3 joblib<1.5", "3.10 3.11 3.12 3.9 3.8"),
+    "1.4": ("numpy<2 scipy<1.14 pandas<2.3 joblib<1.5", "3.10 3.11 3.12 3.9"),
+    "1.5": ("numpy<2.3 scipy<1.15 pandas<2.3 joblib<1.5", "3.10 3.11 3.12 3.9 3.13"),
+    "1.6": ("numpy<2.3 scipy<1.16 pandas<3 joblib<1.6", "3.10 3.11 3.12 3.13 3.9"),
+}
+_XGBOOST = {
+    "0.82": ("numpy<1.20 scipy<1.6 pandas<1.2 scikit-learn<0.24 joblib<1.2", "3.7 3.8"),
+    "0.90": ("numpy<1.20 scipy<1.6 pandas<1.2 scikit-learn<0.24 joblib<1.2", "3.7 3.8"),
+    "1.1": ("numpy<1.22 scipy<1.8 pandas<1.4 scikit-learn<1.0 joblib<1.2", "3.7 3.8 3.9"),
+    "1.2": ("numpy<1.22 scipy<1.8 pandas<1.4 scikit-learn<1.0 joblib<1.2", "3.7 3.8 3.9"),
+    "1.3": ("numpy<1.22 scipy<1.8 pandas<1.4 scikit-learn<1.0 joblib<1.2", "3.7 3.8 3.9"),
+    "1.4": ("numpy<1.22 scipy<1.8 pandas<1.4 scikit-learn<1.0 joblib<1.2", "3.7 3.8 3.9"),
+    "1.5": ("numpy<1.24 scipy<1.11 pandas<2 scikit-learn<1.2 joblib<1.3", "3.8 3.9 3.10 3.7"),
+    "1.6": ("numpy<1.24 scipy<1.11 pandas<2 scikit-learn<1.2 joblib<1.3", "3.10 3.9 3.8 3.11"),
+    "1.7": ("numpy<1.27 scipy<1.12 pandas<2.1 scikit-learn<1.3 joblib<1.4", "3.10 3.11 3.9 3.8"),
+    "2.0": ("numpy<2 scipy<1.13 pandas<2.3 scikit-learn<1.4 joblib<1.5", "3.10 3.11 3.12 3.9 3.8"),
+    "2.1": ("numpy<2.3 scipy<1.15 pandas<2.3 scikit-learn<1.6 joblib<1.5", "3.10 3.11 3.12 3.9"),
+}
+# Versions after the tables: what is current then fits.
+_LATER = "3.11 3.12 3.13 3.14 3.10"
+_NATIVE = {"lightgbm": ("model.txt",), "onnx": ("model.onnx",)}
+_OTHERS = {"tf": "TensorFlow", "tf2": "TensorFlow", "pytorch": "PyTorch"}
+
+
+def resolve(image_uri: str) -> Serving:
+    """What serves a model whose `containerSpec.imageUri` is `image_uri`.
+
+    Raises:
+        InvalidArgument: it is empty, or names a version that a prebuilt image does not have.
+        Unimplemented: it cannot be served here, with what would be needed.
+    """
+    if not image_uri:
+        raise InvalidArgument("The model has no image to be served with.", field="container_spec.image_uri")
+    match = _PREBUILT.fullmatch(image_uri)
+    if match is None:
+        raise Unimplemented(
+            f"{image_uri} is a container image of its own: serving it needs a Docker engine, which Portico "
+            f"cannot use yet. Models for Google's prebuilt scikit-learn and XGBoost images, LightGBM, ONNX and "
+            f"AutoML models are served."
+        )
+    framework, version, short = match["framework"], match["version"].replace("-", "."), match["short"]
+    if match["project"] == "portico":
+        if framework not in _NATIVE or match["accelerator"] != "cpu":
+            raise InvalidArgument(
+                f"There is no image {short} of Portico's; there are lightgbm-cpu and onnx-cpu.",
+                field="container_spec.image_uri",
+            )
+        return Serving("native", framework, version, short, _NATIVE[framework])
+    if framework in _OTHERS:
+        raise Unimplemented(
+            f"{short} serves {_OTHERS[framework]} models, which needs a Docker engine to run Google's image, and "
+            f"Portico cannot use one yet. A model exported to ONNX (model.onnx) is served with the image "
+            f"us-docker.pkg.dev/portico/prediction/onnx-cpu.1-32:latest."
+        )
+    table = {"sklearn": _SKLEARN, "xgboost": _XGBOOST}.get(framework)
+    if table is None or match["accelerator"] != "cpu" or not _known(version, table):
+        names = ", ".join(f"{framework}-cpu.{known.replace('.', '-')}" for known in table or {})
+        raise InvalidArgument(
+            f"There is no prebuilt image {short}" + (f"; there are {names}." if names else "."),
+            field="container_spec.image_uri",
+        )
+    bounds, pythons = table.get(version) or ("pandas joblib scikit-learn", _LATER)
+    below = [line for line in bounds.split() if framework != "sklearn" or line != "scikit-learn"]
+    library = [f"scikit-learn=={version}.*"] if framework == "sklearn" else _xgboost(version)
+    files = _SKLEARN_FILES if framework == "sklearn" else _XGBOOST_FILES
+    requirements = (*library, *below)
+    return Serving("replica", framework, version, short, files, requirements, tuple(pythons.split()))
+
+
+def _known(version: str, table: dict[str, tuple[str, str]]) -> bool:
+    """Whether `version` is in `table`, or a later one."""
+    return version in table or (version.count(".") == 1 and _numbers(version) > max(map(_numbers, table)))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _xgboost(version: str) -> list[str]:
+    if _numbers(version) < (2, 1):
+        return [f"xgboost=={version}.*"]
+    # The same library without the parts for CUDA, which take 300 MB; it has no wheels for macOS.
+    return [
+        f"xgboost-cpu=={version}.* ; sys_platform != 'darwin'",
+        f"xgboost=={version}.* ; sys_platform == 'darwin'",
+    ]
