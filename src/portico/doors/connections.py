@@ -1,0 +1,182 @@
+"""Control's end of the connections: they come from the fronts, and predictions on them go back there.
+
+Control listens on no TCP port. A front accepts every connection; at a request that is no prediction it passes the
+connection here (`prediction.handover`), and this protocol passes it back at the next prediction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from portico.errors import InvalidArgument, Unavailable
+from portico.prediction.answers import Answers
+from portico.prediction.framing import MAX_HEAD, Body, is_prediction
+from portico.prediction.handover import Taker, control_socket, give, run_folder
+
+_KEEP_ALIVE: Final = 600  # seconds; longer than clients keep idle connections, so that it is they who close
+_DRAIN: Final = 25  # seconds
+_AWAY: Final = 2.0  # seconds that the fronts may be away before a prediction is answered 503
+
+
+class ControlProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, fed one request at a time, so that each is looked at before it is begun.
+
+    `home` and `front` (the number of the front that gave the connection) are set by `ControlServer`.
+    """
+
+    home: Path
+    front: int = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._held = b""  # what came in and is not fed yet
+        self._body: Body | None = None  # the body that is being read
+        self._passing = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        self._held += data
+        self._feed()
+
+    def _feed(self) -> None:
+        while self._held and not self._passing and not self.transport.is_closing():
+            if self._body is not None:
+                try:
+                    end = self._body.feed(self._held)
+                except InvalidArgument:
+                    end = -1  # httptools finds the same fault and answers it
+                done = end >= 0
+                piece, self._held = (self._held[:end], self._held[end:]) if done else (self._held, b"")
+                if done:
+                    self._body = None
+                super().data_received(piece)
+            elif self._answering:
+                self.flow.pause_reading()  # a further request waits until this one is answered
+                return
+            elif not self._begin():
+                return
+
+    def _begin(self) -> bool:
+        """Begins the next request; False when it is not all there yet, or not for this process."""
+        prediction = is_prediction(self._held)
+        if prediction:
+            self._pass_back()
+            return False
+        end = self._held.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if len(self._held) > MAX_HEAD or (prediction is False and b"\n\n" in self._held):
+                self.send_400_response("The request's head can't be read.")
+            return False
+        head, self._held = self._held[:end], self._held[end:]
+        super().data_received(head)
+        if self.transport.is_closing() or self.headers is None:
+            return False
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"0")
+        chunked = b"transfer-encoding" in headers
+        if chunked or length != b"0":
+            self._body = Body(int(length), chunked, keep=False)
+        return True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._held and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self.loop.call_soon(self._feed)
+
+    def _pass_back(self) -> None:
+        self._passing = True
+        self.transport.pause_reading()
+        data, self._held = self._held, b""
+        self._task = self.loop.create_task(self._pass_to_front(data))
+
+    async def _pass_to_front(self, data: bytes) -> None:
+        while self.transport.get_write_buffer_size() and not self.transport.is_closing():
+            await asyncio.sleep(0.001)
+        if self.transport.is_closing():
+            return
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if await self._give(descriptor, data):
+            self.transport.abort()  # closes this process's copy only
+            return
+        error = Unavailable("Portico's fronts are restarting. Retry in a second.", retry_after=1)
+        self.transport.write(Answers().error(error, b"connection: close\r\n"))
+        self.transport.close()
+
+    async def _give(self, descriptor: int, data: bytes) -> bool:
+        deadline = self.loop.time() + _AWAY
+        own = run_folder(self.home) / f"front-{self.front}.connections"
+        while True:
+            others = list(run_folder(self.home).glob("front-*.connections"))
+            random.shuffle(others)
+            for path in (own, *others):
+                if await give(path, descriptor, -1, data, 0):
+                    return True
+            if self.loop.time() > deadline:
+                return False
+            await asyncio.sleep(0.02)
+
+    def send_400_response(self, msg: str) -> None:
+        """Google's error shape in place of uvicorn's text."""
+        self.transport.write(Answers().error(InvalidArgument(msg), b"connection: close\r\n"))
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        if self._passing:
+            return
+        super().shutdown()
+
+
+class ControlServer(uvicorn.Server):
+    """uvicorn's server without a TCP listener: its connections come from the fronts of `home`.
+
+    Run it as any `uvicorn.Server`, with `sockets=[]`.
+    """
+
+    def __init__(self, config: uvicorn.Config, home: Path) -> None:
+        super().__init__(config)
+        self._taker = Taker(control_socket(home), self._protocol)
+        self._home = home
+
+    def _protocol(self, front: int) -> asyncio.Protocol:
+        protocol = ControlProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        protocol.home, protocol.front = self._home, front
+        return protocol
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        if not self.should_exit:
+            self._taker.start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._taker.close()
+        await super().shutdown(sockets=[])
+
+
+def serve_control(app: Any, home: Path) -> None:
+    """Runs control with the ASGI application `app` until SIGTERM, and lets requests that have begun end."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_DRAIN,
+    )
+    ControlServer(config, home).run()

@@ -1,0 +1,253 @@
+"""One client connection of a front: frames requests, answers predictions, passes everything else on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, cast
+
+from portico.errors import InvalidArgument, PorticoError, Unavailable
+from portico.prediction.framing import MAX_HEAD, Body, Head, is_prediction
+from portico.prediction.predicting import MAX_BODY, Request
+
+if TYPE_CHECKING:
+    from portico.prediction.front import Front
+
+log = logging.getLogger(__name__)
+
+_LINGER: Final = 2.0  # seconds that a refused client has to read its answer
+_HELD: Final = 256 * 1024  # bytes of further requests that are read while one is answered
+
+
+class KnownHead:
+    """A request's head that has passed every check; clients send the same one again and again.
+
+    `error` is what the request is answered with whatever its body. The token is looked at again after
+    `verified_until` (loop time).
+    """
+
+    __slots__ = ("authorization", "connection", "error", "head", "length", "plain", "verified_until")
+
+    def __init__(self, head: Head, error: PorticoError | None) -> None:
+        self.head = head
+        self.error = error
+        self.length = head.length
+        self.authorization = head.headers.get("authorization")
+        self.verified_until = 0.0
+        self.connection = b""
+        if not head.keep_alive:
+            self.connection = b"connection: close\r\n"
+        elif head.http_1_0:
+            self.connection = b"connection: keep-alive\r\n"
+        # Nothing about it asks for more than: read `length` bytes, answer, go on.
+        self.plain = not (head.chunked or head.expects_continue or self.connection or error)
+
+
+class Connection(asyncio.Protocol):
+    """The states: reading a head (`known` is None), reading its body, `busy` (an answer is being made, or the
+    connection is being passed on), `refused` (whatever comes is thrown away until the client closes)."""
+
+    __slots__ = ("body", "busy", "drained", "front", "held", "known", "refused", "seen", "transport")
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.held = b""  # bytes that are not dealt with yet
+        self.known: KnownHead | None = None
+        self.body: Body | None = None
+        self.busy = False
+        self.refused = False
+        self.drained: asyncio.Future[None] | None = None
+        self.seen = front.now
+
+    @property
+    def idle(self) -> bool:
+        return not (self.busy or self.held or self.known)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.front.connections.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.front.connections.discard(self)
+        self.refused = True
+        if self.drained is not None and not self.drained.done():
+            self.drained.set_result(None)
+
+    def resume_writing(self) -> None:
+        if self.drained is not None and not self.drained.done():
+            self.drained.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self.seen = self.front.now
+        if self.busy:
+            self.held += data
+            if len(self.held) > _HELD:
+                self.transport.pause_reading()
+        elif not self.refused:
+            try:
+                self._read(self.held + data if self.held else data)
+            except InvalidArgument as error:
+                self._refuse(error)
+
+    def _read(self, data: bytes) -> None:
+        """Deals with `data`, and with what follows it, up to the first thing that has to be waited for."""
+        at = 0
+        while not self.busy and not self.refused:
+            known = self.known
+            if known is None:
+                if at == len(data):
+                    self.held = b""
+                    return
+                end = data.find(b"\r\n\r\n", at) + 4
+                if end < 4:
+                    self._head_goes_on(data[at:])
+                    return
+                bytes_of_head = data[at:end]
+                known = self.front.heads.get(bytes_of_head)
+                if known is None:
+                    if not is_prediction(bytes_of_head):
+                        self._pass_on(data[at:])
+                        return
+                    known = self.front.learn(bytes_of_head)
+                at = end
+                if known.plain and len(data) - at >= known.length:  # the usual case
+                    content = data[at : at + known.length]
+                    at += known.length
+                    self.held = data[at:] if at < len(data) else b""
+                    self._answer(known, content)
+                    continue
+                self._begin_body(known)
+            at = self._read_body(known, data, at)
+            if at < 0:
+                self.held = b""
+                return
+
+    def _head_goes_on(self, data: bytes) -> None:
+        if is_prediction(data) is False:
+            self._pass_on(data)
+        elif len(data) > MAX_HEAD:
+            raise InvalidArgument("The request's head is too long.", http_status=431)
+        else:
+            self.held = data
+
+    def _begin_body(self, known: KnownHead) -> None:
+        self.known = known
+        head = known.head
+        self.body = Body(head.length, head.chunked, keep=known.error is None, limit=MAX_BODY)
+        if self.body.too_large:
+            raise _too_large()
+        if head.expects_continue:
+            if known.error is not None:
+                raise known.error
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _read_body(self, known: KnownHead, data: bytes, at: int) -> int:
+        """Reads on; the position after the body once the request is answered, -1 while the body goes on."""
+        body = cast(Body, self.body)
+        end = body.feed(data, at)
+        if body.too_large:
+            raise _too_large()
+        if end >= 0:
+            self.known = self.body = None
+            self.held = data[end:]
+            self._answer(known, body.content())
+        return end
+
+    def _answer(self, known: KnownHead, content: bytes) -> None:
+        front = self.front
+        try:
+            if known.error is not None:
+                raise known.error
+            if known.authorization is not None and known.verified_until < front.now:
+                front.verify_again(known)
+            request = Request(front, known.head.path, content)
+            answer = request.answer_now()
+        except PorticoError as error:
+            answer = front.answers.error(error, known.connection)
+        except Exception:
+            log.exception("a prediction failed")
+            answer = front.answers.error(front.unexpected(), known.connection)
+        else:
+            if answer is None:
+                self.busy = True
+                front.spawn(self._answer_later(known, request))
+                return
+            if known.connection:
+                answer = answer.replace(b"content-length: ", known.connection + b"content-length: ", 1)
+        self._write(known, answer)
+
+    def _write(self, known: KnownHead, answer: bytes) -> None:
+        self.transport.write(answer)
+        if not known.head.keep_alive or self.front.draining:
+            self.refused = True
+            self.transport.close()
+
+    async def _answer_later(self, known: KnownHead, request: Request) -> None:
+        try:
+            answer = await request.answer_later()
+            if known.connection:
+                answer = answer.replace(b"content-length: ", known.connection + b"content-length: ", 1)
+        except PorticoError as error:
+            answer = self.front.answers.error(error, known.connection)
+        except Exception:
+            log.exception("a prediction failed")
+            answer = self.front.answers.error(self.front.unexpected(), known.connection)
+        if self.transport.is_closing():
+            return
+        self.busy = False
+        self._write(known, answer)
+        if not self.refused:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self.transport.resume_reading()
+        if self.held:
+            data, self.held = self.held, b""
+            self.data_received(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        self.busy = True
+        self.held = b""
+        self.transport.pause_reading()
+        self.front.spawn(self._pass_to_control(data))
+
+    async def _pass_to_control(self, data: bytes) -> None:
+        await self._written()
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if self.transport.is_closing():
+            return
+        if await self.front.give(descriptor, data):
+            self.transport.abort()  # closes this process's copy only
+            return
+        self.busy = False
+        self._refuse(
+            Unavailable("Portico's control process is restarting. Retry in a second.", retry_after=1)
+        )
+
+    async def _written(self) -> None:
+        """Waits until earlier answers have left: what the transport holds does not travel along."""
+        self.drained = asyncio.get_running_loop().create_future()
+        self.transport.set_write_buffer_limits(0)
+        if self.transport.get_write_buffer_size():
+            await self.drained
+        self.transport.set_write_buffer_limits()
+
+    def _refuse(self, error: PorticoError) -> None:
+        """Answers and ends the connection, though the client may still be sending: closing at once would
+        take the answer from it."""
+        self.refused = True
+        self.held = b""
+        self.known = self.body = None
+        if self.transport.is_closing():
+            return
+        self.transport.write(self.front.answers.error(error, b"connection: close\r\n"))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(_LINGER, self.transport.abort)
+
+
+def _too_large() -> InvalidArgument:
+    # The words are those of Google's front end.
+    return InvalidArgument(f"Request payload size exceeds the limit: {MAX_BODY} bytes.", http_status=413)

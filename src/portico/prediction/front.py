@@ -1,0 +1,248 @@
+"""The process of a front: it holds the loaded models, follows what is served, and answers predictions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from portico.errors import Internal, PorticoError, Unauthenticated
+from portico.prediction.answers import Answers
+from portico.prediction.connection import Connection, KnownHead
+from portico.prediction.framing import Head
+from portico.prediction.guard import Guard, require_json
+from portico.prediction.handover import Taker, control_socket, front_admin, front_connections, give
+from portico.prediction.loading import Loader
+from portico.prediction.router import Router
+from portico.prediction.tap import Tap
+from portico.store.database import Database
+
+log = logging.getLogger(__name__)
+
+Verify = Callable[[str], str | None]
+
+_FOLLOW: Final = 0.1  # seconds between looks at the change counter
+_FLUSH: Final = 0.25
+_VERIFIED: Final = 5.0  # seconds that a token, once verified, is not looked at again
+_KEEP_ALIVE: Final = 600.0  # longer than clients keep idle connections, so that it is they who close
+_STALLED: Final = 60.0  # a request that stops coming in
+_AWAY: Final = 2.0  # how long control may be away before a request is answered 503
+_DRAIN: Final = 30.0
+_KNOWN_HEADS: Final = 1024
+_BACKLOG: Final = 2048
+
+
+class Front:
+    """The state that all connections share. Lives in one event loop."""
+
+    def __init__(self, home: Path, index: int, verify: Verify) -> None:
+        self.index = index
+        self.answers = Answers()
+        self.router = Router()
+        self.heads: dict[bytes, KnownHead] = {}
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time()
+        self.tap = Tap(home / "spool" / f"front-{index}")
+        self.threads = ThreadPoolExecutor(4, thread_name_prefix="predict")
+        self._guard = Guard()
+        self._verify = verify
+        self._control = control_socket(home)
+        self._loader = Loader(Database(home))
+        self._following: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def learn(self, head_bytes: bytes) -> KnownHead:
+        """Checks a head that was not seen before.
+
+        Raises:
+            InvalidArgument: it can't be read, so where the next request begins is not known.
+        """
+        head = Head(head_bytes)
+        error: PorticoError | None = None
+        known = KnownHead(head, None)
+        try:
+            self._guard.check(head.headers)
+            if not head.path.endswith(b"rawPredict"):  # its body is the model's own affair
+                require_json(head.headers)
+            if known.authorization is not None:
+                self.verify_again(known)
+        except PorticoError as refused:
+            error = refused
+        if error is not None:
+            return KnownHead(head, error)
+        if len(self.heads) >= _KNOWN_HEADS:
+            self.heads.clear()
+        self.heads[head_bytes] = known
+        return known
+
+    def verify_again(self, known: KnownHead) -> None:
+        """
+        Raises:
+            Unauthenticated: the request's token is not, or no longer, good.
+        """
+        scheme, _, token = (known.authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not self._verify(token.strip()):
+            raise Unauthenticated(
+                "The Authorization header must be 'Bearer TOKEN' with a token of this server."
+            )
+        known.verified_until = self.now + _VERIFIED
+
+    def unexpected(self) -> Internal:
+        return Internal("An internal error occurred; the server's log has the details.")
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def give(self, descriptor: int, data: bytes) -> bool:
+        """Passes a connection to control; False when control is away."""
+        return await give(self._control, descriptor, self.index, data, _AWAY)
+
+    async def follow(self) -> None:
+        """Returns when this front serves what was stored before the call."""
+        if self._following is not None:
+            await self._following  # it may have begun too early
+        if self._following is None:
+            self._following = self.loop.create_task(self._load())
+            self._following.add_done_callback(self._followed)
+        await self._following
+
+    def _followed(self, _: Any) -> None:
+        self._following = None
+
+    async def _load(self) -> None:
+        router = await self.loop.run_in_executor(None, self._loader.load)
+        if router is not None:
+            self.router = router
+            gc.freeze()  # models are for good: the collector need not look at them
+
+    async def keep_following(self) -> None:
+        while True:
+            await asyncio.sleep(_FOLLOW)
+            try:
+                await self.follow()
+            except Exception:
+                log.exception("what is served can't be read")
+                await asyncio.sleep(1)
+
+    async def keep_house(self) -> None:
+        """The clock, the tap's batches, and connections that nobody uses."""
+        ticks = 0
+        while True:
+            await asyncio.sleep(_FLUSH)
+            self.now = self.loop.time()
+            self.tap.flush()
+            ticks += 1
+            if ticks % 4 == 0:
+                self.answers.tick()
+            if ticks % 40 == 0:
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        for connection in list(self.connections):
+            quiet = self.now - connection.seen
+            if quiet > _KEEP_ALIVE or (quiet > _STALLED and not connection.idle and not connection.busy):
+                connection.transport.abort()
+
+    async def administer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers lines of JSON: `{"sync": VERSION}` when that version is served, `{"metrics": true}`."""
+        with (
+            contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError),
+            contextlib.closing(writer),
+        ):
+            while line := await reader.readline():
+                question = orjson.loads(line)
+                if "sync" in question:
+                    while self._loader.version < int(question["sync"]):
+                        await self.follow()
+                    answer: dict[str, Any] = {
+                        "version": self._loader.version,
+                        "errors": self._loader.errors(),
+                    }
+                else:
+                    answer = self._metrics()
+                writer.write(orjson.dumps(answer) + b"\n")
+                await writer.drain()
+
+    def _metrics(self) -> dict[str, Any]:
+        models = [
+            {"endpoint": target.name, "deployedModel": deployed.served.id, **deployed.metrics.report()}
+            for target in self.router.targets.values()
+            for deployed in target.deployed.values()
+        ]
+        totals = {
+            name: sum(model[name] for model in models) for name in ("requests", "errors", "rows", "seconds")
+        }
+        return {
+            "front": self.index,
+            "pid": os.getpid(),
+            "connections": len(self.connections),
+            **totals,
+            **self.tap.report,
+            "models": models,
+        }
+
+    async def drain(self) -> None:
+        """Lets requests that have begun end, and closes everything."""
+        self.draining = True
+        deadline = self.loop.time() + _DRAIN
+        while self.connections and self.loop.time() < deadline:
+            for connection in list(self.connections):
+                if connection.idle:
+                    connection.transport.close()
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.transport.abort()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        await self.loop.run_in_executor(None, self.tap.close)
+
+
+def run_front(home: Path, listen_socket: socket.socket, index: int, verify: Verify) -> None:
+    """Runs a front on `listen_socket` (its own, bound with SO_REUSEPORT) until SIGTERM; then drains and returns.
+
+    `verify(token)` says whose a bearer token is; it raises Unauthenticated, or gives nothing, for a bad one. It is
+    asked for requests to `:predict`, `:rawPredict` and `:explain` only; others go to control unseen.
+    """
+    import uvloop
+
+    sys.setswitchinterval(0.0005)  # a thread that loads a model gives the loop its turn ten times sooner
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(home, listen_socket, index, verify))
+
+
+async def _run(home: Path, listen_socket: socket.socket, index: int, verify: Verify) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    front = Front(home, index, verify)
+    admin_path = front_admin(home, index)
+    admin_path.unlink(missing_ok=True)
+    # It answers before anything is loaded, so that nobody who changes what is served overlooks this front.
+    admin = await asyncio.start_unix_server(front.administer, admin_path)
+    await front.follow()
+    taker = Taker(front_connections(home, index), lambda _: Connection(front))
+    taker.start()
+    server = await loop.create_server(lambda: Connection(front), sock=listen_socket, backlog=_BACKLOG)
+    chores = [loop.create_task(front.keep_following()), loop.create_task(front.keep_house())]
+    await stop.wait()
+    server.close()
+    taker.close()
+    for chore in chores:
+        chore.cancel()
+    await front.drain()
+    admin.close()

@@ -1,0 +1,50 @@
+"""Refuses what a web page in someone's browser could send to a loopback port (design decision 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from portico.errors import InvalidArgument, PermissionDenied
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_OWN_SITES = frozenset({"", "none", "same-origin"})
+
+
+class Guard:
+    """Checks headers (lower-case names) before anything else is looked at."""
+
+    def __init__(self, hosts: frozenset[str] = frozenset()) -> None:
+        self._hosts = _LOOPBACK | hosts
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """
+        Raises:
+            PermissionDenied: a foreign Origin, a cross-site request, or a Host that is not ours.
+        """
+        host = headers.get("host", "")
+        if _name(host) not in self._hosts:
+            raise PermissionDenied(f"This server does not answer for the host {host!r}; use 127.0.0.1.")
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
+            raise PermissionDenied(f"Requests from the web origin {origin!r} are refused.")
+        site = headers.get("sec-fetch-site", "")
+        if site not in _OWN_SITES:
+            raise PermissionDenied(f"Requests that a web page sends from elsewhere ({site}) are refused.")
+
+
+def require_json(headers: Mapping[str, str]) -> None:
+    """A body must say that it is JSON: a web page can't send that across sites without asking first.
+
+    Raises:
+        InvalidArgument: it does not.
+    """
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise InvalidArgument(
+            f"The request body has the content type {media or '(none)'!r}; send application/json."
+        )
+
+
+def _name(host: str) -> str:
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    return name.lower()

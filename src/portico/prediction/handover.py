@@ -1,0 +1,189 @@
+"""Passes an idle client connection, with the bytes already read of its next request, to another process.
+
+The giver connects to the taker's Unix socket and sends the connection's descriptor (SCM_RIGHTS), its own number and
+the bytes; the taker answers one byte when the connection is its own, before it looks at the request. Without that
+byte the giver still owns the connection, so a taker that dies in between loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from portico.errors import FailedPrecondition
+
+_HEADER: Final = struct.Struct("<iI")  # the giver's number, the count of bytes
+_FIRST: Final = 32 * 1024  # goes with the descriptor: always fits into a fresh socket's buffer
+_LONGEST: Final = 100  # bytes of a Unix socket's address; Linux takes 107
+_RETRY: Final = 0.02  # seconds
+
+
+def run_folder(home: Path) -> Path:
+    """Where the processes of `home` keep their sockets: `HOME/run`, or a private folder when that is too long."""
+    folder = (home / "run").absolute()
+    if len(os.fsencode(folder)) > _LONGEST - 30:
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir(), f"portico-{os.getuid()}-{digest}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        if status.st_uid != os.getuid():
+            raise FailedPrecondition(f"{folder} belongs to another user.")
+        folder.chmod(0o700)
+    return folder
+
+
+def control_socket(home: Path) -> Path:
+    """Where control takes connections."""
+    return run_folder(home) / "control.sock"
+
+
+def front_connections(home: Path, index: int) -> Path:
+    """Where the front `index` takes connections."""
+    return run_folder(home) / f"front-{index}.connections"
+
+
+def front_admin(home: Path, index: int) -> Path:
+    """Where the front `index` answers about itself."""
+    return run_folder(home) / f"front-{index}.sock"
+
+
+async def give(path: Path, descriptor: int, number: int, data: bytes, patience: float) -> bool:
+    """Passes `descriptor` with `data` to whoever takes connections at `path`.
+
+    True when it was taken: the caller then closes its copy. False when nobody took it for `patience` seconds; the
+    descriptor is then the caller's alone. A taker that is there but busy is waited for.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while True:
+        try:
+            if await _give(loop, path, descriptor, number, data):
+                return True
+        except OSError:
+            pass
+        if loop.time() >= deadline:
+            return False
+        await asyncio.sleep(_RETRY)
+
+
+async def _give(
+    loop: asyncio.AbstractEventLoop, path: Path, descriptor: int, number: int, data: bytes
+) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.setblocking(False)
+        link.connect(str(path))
+        first = _HEADER.pack(number, len(data)) + data[:_FIRST]
+        sent = socket.send_fds(link, [first], [descriptor])
+        rest = first[sent:] + data[_FIRST:]
+        if rest:
+            await loop.sock_sendall(link, rest)
+        return await loop.sock_recv(link, 1) != b""
+
+
+class Taker:
+    """Takes connections at the Unix socket `path`.
+
+    `protocol(number)` makes the protocol for a connection that the process `number` gave; it is served as if
+    the connection had been accepted here and the bytes had just come in.
+    """
+
+    def __init__(self, path: Path, protocol: Callable[[int], asyncio.Protocol]) -> None:
+        self._path = path
+        self._protocol = protocol
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Listens. A socket that a dead process left at the path is replaced."""
+        self._loop = asyncio.get_running_loop()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        self._listener.bind(str(temporary))
+        self._listener.listen(1024)
+        temporary.rename(self._path)  # whoever connects finds the old listener or this one
+        self._loop.add_reader(self._listener, self._accept)
+
+    def close(self) -> None:
+        """Stops listening; connections that were taken go on."""
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                return  # out of descriptors: the giver goes on waiting
+            task = self._loop.create_task(self._take(link))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _take(self, link: socket.socket) -> None:
+        with link:
+            link.setblocking(False)
+            received = await self._receive(link)
+            if received is None:
+                return
+            connection, number, data = received
+            try:
+                _, protocol = await self._loop.connect_accepted_socket(
+                    lambda: self._protocol(number), connection
+                )
+            except OSError:  # the client went away meanwhile
+                connection.close()
+                return
+            with contextlib.suppress(OSError):
+                link.send(b"\x01")
+            protocol.data_received(data)
+
+    async def _receive(self, link: socket.socket) -> tuple[socket.socket, int, bytes] | None:
+        """The connection, the giver's number and the bytes; None when the giver gave up."""
+        while True:
+            try:
+                first, descriptors, _, _ = socket.recv_fds(link, _FIRST + _HEADER.size, 1, _CLOEXEC)
+                break
+            except BlockingIOError:
+                await self._readable(link)
+            except OSError:
+                return None
+        if not descriptors:
+            return None
+        connection = socket.socket(fileno=descriptors[0])
+        try:
+            number, length = _HEADER.unpack_from(first)
+            data = bytearray(first[_HEADER.size :])
+            while len(data) < length:
+                piece = await self._loop.sock_recv(link, length - len(data))
+                if not piece:
+                    connection.close()
+                    return None
+                data += piece
+        except BaseException:
+            connection.close()
+            raise
+        connection.setblocking(False)
+        return connection, number, bytes(data)
+
+    async def _readable(self, link: socket.socket) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_reader(link, lambda: None if ready.done() else ready.set_result(None))
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(link)
+
+
+_CLOEXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)

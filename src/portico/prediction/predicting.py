@@ -1,0 +1,220 @@
+"""What a prediction request means: read its body, pick a model, ask it, put the answer together."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from portico.prediction.router import EXPLAIN, PREDICT, RAW_PREDICT, Deployed, Route, endpoint_name
+
+if TYPE_CHECKING:
+    from portico.prediction.front import Front
+    from portico.prediction.replicas.client import ReplicaClient
+
+MAX_BODY: Final = 10 * 2**20  # bytes of a request
+MAX_INSTANCES: Final = 100_000
+_IN_LOOP: Final = 32  # more instances than this are predicted in a thread, so that others need not wait
+_LARGE: Final = 128 * 1024  # bytes of a body that is parsed in a thread
+
+_FIELDS: Final = {
+    PREDICT: frozenset({"instances", "parameters", "labels"}),
+    RAW_PREDICT: frozenset({"instances", "parameters"}),
+    EXPLAIN: frozenset(
+        {
+            "instances",
+            "parameters",
+            "deployedModelId",
+            "explanationSpecOverride",
+            "concurrentExplanationSpecOverride",
+        }
+    ),
+}
+_SNAKE: Final = {
+    "deployed_model_id": "deployedModelId",
+    "explanation_spec_override": "explanationSpecOverride",
+    "concurrent_explanation_spec_override": "concurrentExplanationSpecOverride",
+}
+_METHOD_NAMES: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: "explain"}
+
+
+class Request:
+    """One prediction: first `answer_now`; where that gives None, `answer_later`."""
+
+    __slots__ = ("_asked_for", "_body", "_deployed", "_front", "_instances", "_parameters", "_path", "_route",
+                 "_started", "_wrapped")  # fmt: skip
+
+    def __init__(self, front: Front, path: bytes, body: bytes) -> None:
+        self._front = front
+        self._path = path
+        self._body = body
+        self._route: Route | None = None
+        self._instances: list[Any] | None = None
+        self._deployed: Deployed | None = None
+        self._asked_for = ""  # the deployed model that an explain request names
+        self._wrapped = False  # a rawPredict whose body came inside a google.api.HttpBody
+        self._started = time.perf_counter()
+
+    def answer_now(self) -> bytes | None:
+        """The answer's bytes when a model of this process gives it within microseconds.
+
+        Raises:
+            PorticoError: what the client is to be told.
+        """
+        router = self._front.router
+        route = self._route = router.exact(self._path) or router.find(self._path)
+        if route is None or route.method != PREDICT or len(self._body) > _LARGE:
+            return None
+        instances = self._parse()
+        deployed = self._deployed = route.target.pick()
+        if deployed.local is None or len(instances) > _IN_LOOP:
+            return None
+        try:
+            predictions = deployed.local.predict(instances, self._parameters)
+        except Exception:
+            deployed.metrics.errors += 1
+            raise
+        return self._finish(deployed, b'{"predictions":%b%b' % (_dumps(predictions), deployed.suffix))
+
+    async def answer_later(self) -> bytes:
+        """The answer's bytes, from a replica, a thread, or once the front knows a new endpoint.
+
+        Raises:
+            PorticoError: what the client is to be told.
+        """
+        front = self._front
+        if self._route is None:
+            await front.follow()  # it may have been made a moment ago
+            self._route = front.router.find(self._path)
+            if self._route is None:
+                raise NotFound(f"Endpoint `{endpoint_name(self._path)}` not found.")
+        target = self._route.target
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(front.threads, self._parse)
+        deployed = self._deployed
+        if deployed is None:
+            deployed = self._deployed = target.chosen(self._asked_for) if self._asked_for else target.pick()
+        deployed.check_loaded()
+        if self._route.method == EXPLAIN and not deployed.served.explain:
+            raise FailedPrecondition(
+                f"The deployed model {deployed.served.id} has no explanation spec; deploy it with one to explain."
+            )
+        try:
+            if deployed.remote is not None:
+                return await self._remote(deployed, deployed.remote)
+            body = await loop.run_in_executor(front.threads, self._local, deployed)
+        except Exception:
+            deployed.metrics.errors += 1
+            raise
+        return self._finish(deployed, body)
+
+    def _parse(self) -> list[Any]:
+        """The request's instances, checked. Idempotent."""
+        if self._instances is not None:
+            return self._instances
+        assert self._route is not None
+        method = self._route.method
+        try:
+            request = orjson.loads(self._body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidArgument(f"Invalid JSON payload received. {error}") from None
+        if method == RAW_PREDICT:
+            request = self._unwrapped(request)
+        if request.__class__ is not dict:
+            raise InvalidArgument("Invalid JSON payload received. The request must be an object.")
+        if not request.keys() <= _FIELDS[method]:
+            request = _canonical(request, method)
+        instances = request.get("instances")
+        if instances.__class__ is not list or not instances:
+            raise InvalidArgument("instances must be a list that is not empty.", field="instances")
+        if len(instances) > MAX_INSTANCES:
+            raise InvalidArgument(
+                f"{len(instances)} instances are too many; one request takes up to {MAX_INSTANCES}. "
+                "For more use a batch prediction job.",
+                field="instances",
+            )
+        self._parameters = request.get("parameters")
+        if method == EXPLAIN:
+            self._asked_for = str(request.get("deployedModelId") or "")
+            for name in ("explanationSpecOverride", "concurrentExplanationSpecOverride"):
+                if request.get(name):
+                    raise Unimplemented(f"{name} is not built in Portico yet; leave it out.")
+        self._instances = instances
+        return instances
+
+    def _unwrapped(self, request: Any) -> Any:
+        """The generated clients send the whole RawPredictRequest, others just the model's own body."""
+        if not isinstance(request, dict):
+            return request
+        wrapped = request.get("httpBody", request.get("http_body"))
+        if not isinstance(wrapped, dict):
+            return request
+        self._wrapped = True
+        try:
+            self._body = base64.b64decode(wrapped.get("data", ""), validate=True)
+            return orjson.loads(self._body)
+        except (ValueError, TypeError):  # orjson's and binascii's errors are ValueErrors
+            raise InvalidArgument("httpBody.data must be base64 of JSON.", field="httpBody.data") from None
+
+    def _local(self, deployed: Deployed) -> bytes:
+        """The body that a model of this process answers with. Runs in a thread."""
+        assert self._route is not None and deployed.local is not None
+        instances = self._parse()
+        predictions = _dumps(deployed.local.predict(instances, self._parameters))
+        if self._route.method == RAW_PREDICT:
+            return b'{"predictions":%b}' % predictions
+        if self._route.method == PREDICT:
+            return b'{"predictions":%b%b' % (predictions, deployed.suffix)
+        explanations = _dumps(deployed.local.explain(instances, self._parameters))
+        return b'{"explanations":%b,"predictions":%b%b' % (explanations, predictions, deployed.explain_suffix)
+
+    async def _remote(self, deployed: Deployed, replicas: ReplicaClient) -> bytes:
+        assert self._route is not None
+        status, body = await replicas.predict(_METHOD_NAMES[self._route.method], self._body)
+        if status != 200:
+            deployed.metrics.errors += 1
+            return self._front.answers.render(status, body)
+        if self._route.method != RAW_PREDICT:
+            suffix = deployed.suffix if self._route.method == PREDICT else deployed.explain_suffix
+            body = body.rstrip()[:-1] + suffix
+        return self._finish(deployed, body)
+
+    def _finish(self, deployed: Deployed, body: bytes) -> bytes:
+        """Counts, taps, and puts the head before the body."""
+        assert self._route is not None
+        front = self._front
+        route = self._route
+        seconds = time.perf_counter() - self._started
+        deployed.metrics.count(len(self._instances or ()), seconds)
+        rate = route.target.sampling_rate
+        if rate > 0 and (rate >= 1 or random.random() < rate):
+            front.tap.put(time.time(), route.target.name, deployed.served.id, self._body, body, seconds)
+        if route.method != RAW_PREDICT:
+            return b"%b%d\r\n\r\n%b" % (front.answers.ok, len(body), body)
+        if self._wrapped:
+            body = orjson.dumps({"contentType": "application/json", "data": base64.b64encode(body).decode()})
+        return front.answers.render(200, body, deployed.raw_headers)
+
+
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _canonical(request: dict[str, Any], method: int) -> dict[str, Any]:
+    """`request` with Google's names in camel case; proto3 JSON takes both casings.
+
+    Raises:
+        InvalidArgument: a field that the method does not have.
+    """
+    renamed = {_SNAKE.get(name, name): value for name, value in request.items()}
+    for name in renamed:
+        if name not in _FIELDS[method]:
+            raise InvalidArgument(
+                f"Invalid JSON payload received. Unknown name {name!r}: Cannot find field.", field=name
+            )
+    return renamed

@@ -1,0 +1,89 @@
+"""Loaded models of every format that is served in this process, for fronts and batch workers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
+
+
+class Predictor(Protocol):
+    """A loaded model. Thread-safe. Instances and parameters are JSON values as the request has them.
+
+    Both methods raise InvalidArgument, naming the row and the feature, for instances the model can't take.
+    """
+
+    def predict(self, instances: list[Any], parameters: Any) -> list[Any]:
+        """One prediction for each instance, as JSON values."""
+        ...
+
+    def explain(self, instances: list[Any], parameters: Any) -> list[dict[str, Any]]:
+        """One google.cloud.aiplatform.v1.Explanation for each instance; attributions add up to the prediction.
+
+        Raises:
+            Unimplemented: the format can't be explained.
+        """
+        ...
+
+
+def load(format: str, path: Path | str, explanation: Mapping[str, Any] | None = None) -> Predictor:
+    """Loads the model of `format` ("portico", "lightgbm", "onnx") at `path`.
+
+    `explanation` is the explanation spec of the deployed model, for formats that need one to explain.
+
+    Raises:
+        FailedPrecondition: what is at `path` is no such model. The message says what is wrong.
+    """
+    try:
+        if format == "portico":
+            return _Portico(Path(path))
+        if format == "lightgbm":
+            from portico.prediction.lightgbm_model import LightGBMModel
+
+            return LightGBMModel(Path(path))
+        if format == "onnx":
+            from portico.prediction.onnx_model import OnnxModel
+
+            return OnnxModel(Path(path))
+    except PorticoError:
+        raise
+    except Exception as error:
+        raise FailedPrecondition(f"The {format} model can't be loaded: {error}") from error
+    raise FailedPrecondition(f"Models of the format {format!r} are not served in this process.")
+
+
+class _Portico:
+    """A model that Portico's own training made."""
+
+    def __init__(self, path: Path) -> None:
+        from portico.ml.errors import DataError
+        from portico.ml.model import Model
+
+        self._model = Model.load(path)
+        self._data_error = DataError
+
+    def predict(self, instances: list[Any], parameters: Any) -> list[Any]:
+        try:
+            return self._model.predict_instances(instances, parameters)
+        except self._data_error as error:
+            raise _bad_instance(error) from error
+
+    def explain(self, instances: list[Any], parameters: Any) -> list[dict[str, Any]]:
+        try:
+            explanations: list[dict[str, Any]] = self._model.explain_instances(instances, parameters)
+            return explanations
+        except self._data_error as error:
+            raise _bad_instance(error) from error
+
+
+def _bad_instance(error: Any) -> InvalidArgument:
+    where = "" if error.row is None else f"instances[{error.row}]"
+    field = f"{where}.{error.field}" if where and error.field else where or error.field
+    message = error.message if not where or where in error.message else f"{where}: {error.message}"
+    return InvalidArgument(message, field=field)
+
+
+def no_explanations(format: str) -> Unimplemented:
+    return Unimplemented(f"Models of the format {format} can't be explained in Portico yet.")

@@ -1,0 +1,147 @@
+"""From a request's path to a loaded model: an exact dictionary, and a weighted draw."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from portico.errors import FailedPrecondition, InvalidArgument, Unavailable
+from portico.prediction.metrics import ModelMetrics
+from portico.prediction.predictors import Predictor
+from portico.store.served import ServedEndpoint, ServedModel
+
+if TYPE_CHECKING:
+    from portico.prediction.replicas.client import ReplicaClient
+
+PREDICT: Final = 0
+RAW_PREDICT: Final = 1
+EXPLAIN: Final = 2
+_METHODS: Final = {"predict": PREDICT, "rawPredict": RAW_PREDICT, "explain": EXPLAIN}
+
+
+class Deployed:
+    """A deployed model that this process can answer for. Exactly one of `local` and `remote` is set, unless
+    it failed to load: then `error` says why."""
+
+    __slots__ = ("error", "explain_suffix", "local", "metrics", "raw_headers", "remote", "served", "suffix")
+
+    def __init__(
+        self,
+        served: ServedModel,
+        endpoint: str,
+        *,
+        local: Predictor | None = None,
+        remote: ReplicaClient | None = None,
+        error: str = "",
+        metrics: ModelMetrics | None = None,
+    ) -> None:
+        self.served = served
+        self.local = local
+        self.remote = remote
+        self.error = error
+        self.metrics = metrics or ModelMetrics()
+        # What follows the predictions in an answer never changes.
+        tail = {
+            "deployedModelId": served.id,
+            "model": served.model,
+            "modelDisplayName": served.display_name,
+            "modelVersionId": served.model_version_id,
+        }
+        self.suffix = b"," + orjson.dumps(tail)[1:]
+        self.explain_suffix = b"," + orjson.dumps({"deployedModelId": served.id})[1:]
+        # The names are those that the client's Endpoint.raw_predict reads.
+        self.raw_headers = (
+            f"x-vertex-ai-deployed-model-id: {served.id}\r\nx-vertex-ai-endpoint-id: {endpoint.rpartition('/')[2]}"
+            f"\r\nx-vertex-ai-model: {served.model}\r\nx-vertex-ai-model-version-id: {served.model_version_id}\r\n"
+        ).encode("latin-1", "replace")
+
+    def check_loaded(self) -> None:
+        """
+        Raises:
+            Unavailable: it failed to load.
+        """
+        if self.error:
+            raise Unavailable(
+                f"The deployed model {self.served.id} can't be served: {self.error}", retry_after=10
+            )
+
+
+class Target:
+    """A served endpoint: its deployed models and how traffic is split among them."""
+
+    __slots__ = ("_choices", "_cumulative", "_only", "deployed", "name", "sampling_rate", "served")
+
+    def __init__(self, served: ServedEndpoint, deployed: Iterable[Deployed]) -> None:
+        self.served = served
+        self.name = served.name
+        self.sampling_rate = served.sampling_rate
+        self.deployed = {d.served.id: d for d in deployed}
+        shares = [
+            (self.deployed[i], s) for i, s in served.traffic_split.items() if s > 0 and i in self.deployed
+        ]
+        self._choices = [d for d, _ in shares]
+        self._cumulative = list(accumulate(share for _, share in shares))
+        self._only = self._choices[0] if len(shares) == 1 else None
+
+    def pick(self) -> Deployed:
+        """A deployed model, drawn by the traffic split.
+
+        Raises:
+            FailedPrecondition: nothing is deployed, or nothing gets traffic.
+        """
+        if self._only is not None:
+            return self._only
+        if not self._choices:
+            raise FailedPrecondition(
+                f"Endpoint {self.name} has no deployed model that receives traffic. "
+                "Deploy a model to it, or set its traffic split."
+            )
+        return random.choices(self._choices, cum_weights=self._cumulative)[0]
+
+    def chosen(self, deployed_model_id: str) -> Deployed:
+        """The deployed model with this id.
+
+        Raises:
+            InvalidArgument: there is none.
+        """
+        found = self.deployed.get(deployed_model_id)
+        if found is None:
+            raise InvalidArgument(
+                f"Endpoint {self.name} has no deployed model {deployed_model_id!r}.", field="deployedModelId"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: int
+    target: Target
+
+
+class Router:
+    """The paths of all targets. Never changed once built: a change of what is served builds a new one."""
+
+    def __init__(self, targets: Iterable[Target] = ()) -> None:
+        self.targets = {target.name: target for target in targets}
+        self._routes = {
+            f"/{version}/{target.name}:{method}".encode(): Route(number, target)
+            for target in self.targets.values()
+            for version in ("v1", "v1beta1")
+            for method, number in _METHODS.items()
+        }
+        self.exact: Callable[[bytes], Route | None] = self._routes.get
+
+    def find(self, path: bytes) -> Route | None:
+        """The route of a request's path, percent-encoded or not."""
+        return self._routes.get(path) or self._routes.get(unquote_to_bytes(path))
+
+
+def endpoint_name(path: bytes) -> str:
+    """The endpoint that a prediction's path names."""
+    return unquote_to_bytes(path).decode("utf-8", "replace").split("/", 2)[2].rpartition(":")[0]

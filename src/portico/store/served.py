@@ -1,0 +1,73 @@
+"""What the fronts serve: one row for each endpoint, followed by the change topic "served"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from portico.store.database import bump, metadata
+
+TOPIC = "served"
+
+_table = sa.Table(
+    "served_endpoints",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One deployed model as a front needs it.
+
+    `id` is the deployed model's, `model` the model's resource name. `format` is "portico", "lightgbm", "onnx"
+    (loaded into the front from `path`) or "replica" (asked at the Unix sockets `replicas`). `explain` says
+    whether it was deployed with an explanation spec; `explanation` is what its predictor needs of the spec.
+    """
+
+    id: str
+    model: str
+    model_version_id: str
+    display_name: str
+    format: str
+    path: str = ""
+    replicas: list[str] = field(default_factory=list)
+    explain: bool = False
+    explanation: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedEndpoint:
+    """An endpoint. `name` is canonical: `projects/P/locations/L/endpoints/E`.
+
+    `traffic_split` maps ids of `deployed` to percents that add up to 100; it is empty when nothing is to get
+    traffic. `sampling_rate` is the fraction of requests that the tap keeps, 0 when logging is off.
+    """
+
+    name: str
+    deployed: list[ServedModel] = field(default_factory=list)
+    traffic_split: dict[str, int] = field(default_factory=dict)
+    sampling_rate: float = 0.0
+
+
+def put(connection: Connection, endpoint: ServedEndpoint) -> int:
+    """Makes `endpoint` what the fronts serve under its name; returns the version for `await_fronts`."""
+    connection.execute(sa.delete(_table).where(_table.c.name == endpoint.name))
+    connection.execute(sa.insert(_table).values(name=endpoint.name, body=msgspec.json.encode(endpoint)))
+    return bump(connection, TOPIC)
+
+
+def delete(connection: Connection, name: str) -> int:
+    """Stops serving the endpoint `name`; returns the version for `await_fronts`."""
+    connection.execute(sa.delete(_table).where(_table.c.name == name))
+    return bump(connection, TOPIC)
+
+
+def load_all(connection: Connection) -> list[ServedEndpoint]:
+    """Every served endpoint, by name."""
+    rows = connection.execute(sa.select(_table.c.body).order_by(_table.c.name)).scalars()
+    return [msgspec.json.decode(body, type=ServedEndpoint) for body in rows]
