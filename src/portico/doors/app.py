@@ -47,6 +47,7 @@ class Door:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
+            scope["app"] = self  # a batch sends its parts through here
             await self._http(scope, receive, send)
 
     async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -41,6 +41,7 @@ class Checker:
 
     def __init__(self, contract: Contract, api: str, version: str) -> None:
         self._schema: Callable[[str], Schema] = lambda name: contract.schema(api, version, name)
+        self._keep_nulls = api == "storage"  # in its patches a null removes what it names (RFC 7396)
 
     def body(self, method: Method, value: Any) -> dict[str, Any]:
         """The canonical body of a request to `method`.
@@ -89,9 +90,11 @@ class Checker:
         extra: Schema | None = schema.get("additionalProperties")
         if extra is not None and not properties:
             return {
-                key: self._value(extra, item, f"{path}.{key}" if path else key, depth)
+                key: None
+                if item is None
+                else self._value(extra, item, f"{path}.{key}" if path else key, depth)
                 for key, item in value.items()
-                if item is not None or extra.get("type", "") == "any"
+                if item is not None or self._keep_nulls or extra.get("type", "") == "any"
             }
         checked: dict[str, Any] = {}
         unknown: list[Violation] = []
@@ -109,7 +112,8 @@ class Checker:
                     )
                 )
             elif (item is None and declared.get("type") != "any") or declared.get("readOnly"):
-                continue
+                if self._keep_nulls:
+                    checked[name] = None
             elif name in checked:
                 raise InvalidArgument(
                     f"Invalid JSON payload received. '{name}' is given twice{_at(path)}.", field=where

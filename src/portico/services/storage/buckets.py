@@ -51,7 +51,7 @@ def insert(call: Call) -> dict[str, Any]:
     if not name:
         raise InvalidArgument("Required parameter: name", reason="required", field="name")
     check_bucket_name(name)
-    settings = _settings(call.body)
+    settings = merge({}, _settings(call.body))
     settings["location"] = settings.get("location", "US").upper()
     if not _LOCATION.fullmatch(settings["location"]):
         raise InvalidArgument(
@@ -103,7 +103,7 @@ def patch(call: Call) -> dict[str, Any]:
 def update(call: Call) -> dict[str, Any]:
     def replace(row: BucketRow) -> dict[str, Any]:
         kept = {key: row.fields[key] for key in (*_IMMUTABLE, "storageClass") if key in row.fields}
-        return kept | {k: v for k, v in _settings(call.body).items() if v is not None}
+        return kept | merge({}, _settings(call.body))
 
     return _change(call, replace)
 

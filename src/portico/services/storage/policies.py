@@ -32,7 +32,7 @@ def set_iam_policy(call: Call) -> dict[str, Any]:
                 reason="conditionNotMet",
                 http_status=412,
             )
-        policy = {"version": call.body.get("version", 1), "bindings": call.body.get("bindings", [])}
+        policy = {"version": call.body.get("version") or 1, "bindings": call.body.get("bindings") or []}
         objects_buckets.set_policy(connection, row.name, policy, call.rooms.clock.now())
         row = objects_buckets.get(connection, row.name)
     return _policy(row)
