@@ -17,6 +17,7 @@ from portico.doors.checks import Checker, query
 from portico.doors.contract import APIS, Contract, Match
 from portico.doors.identity import Identity
 from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.services.aiplatform import required
 from portico.services.call import IMPLEMENTED, Call, Caller, Handler, Rooms
 from portico.services.standard.masks import apply_field_mask
 
@@ -113,6 +114,8 @@ class Door:
             if raw.strip():
                 guard.require_json(headers)
             body = self._checkers[method.api, method.version].body(method, _parse(raw))
+            if method.api == "aiplatform":
+                required.check(method.id, body)
         call = Call(method.api, method.version, method.id, params, body, caller, self.rooms, headers=headers)
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._threads, handler, call)

@@ -33,6 +33,8 @@ class ControlProtocol(HttpToolsProtocol):
 
     home: Path
     front: int = 0
+    first: bytes = b""
+    """What came in before the connection was given here."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -44,6 +46,11 @@ class ControlProtocol(HttpToolsProtocol):
     @property
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.first:
+            self.data_received(self.first)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

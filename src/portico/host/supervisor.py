@@ -69,7 +69,7 @@ def _require_loopback(host: str) -> None:
 def _listen(host: str, port: int, count: int) -> list[socket.socket]:
     """One socket a front on the same port, so that the kernel spreads the connections."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sockets = []
+    sockets: list[socket.socket] = []
     for _ in range(count):
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -106,7 +106,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     write_key_file(home, here.url)
     database = Database(home)
     database.create_tables()
-    sweep(database, home)
+    sweep(database, home, SystemClock().now())
     database.close()
 
     def front(index: int, listener: socket.socket) -> Callable[[], None]:

@@ -47,11 +47,12 @@ class Connection(asyncio.Protocol):
     """The states: reading a head (`known` is None), reading its body, `busy` (an answer is being made, or the
     connection is being passed on), `refused` (whatever comes is thrown away until the client closes)."""
 
-    __slots__ = ("body", "busy", "drained", "front", "held", "known", "refused", "seen", "transport")
+    __slots__ = ("body", "busy", "drained", "first", "front", "held", "known", "refused", "seen", "transport")
 
     def __init__(self, front: Front) -> None:
         self.front = front
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.first = b""  # what came with a connection that control gave back
         self.held = b""  # bytes that are not dealt with yet
         self.known: KnownHead | None = None
         self.body: Body | None = None
@@ -67,6 +68,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.front.connections.add(self)
+        if self.first:
+            self.data_received(self.first)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.front.connections.discard(self)

@@ -138,16 +138,15 @@ class Taker:
             if received is None:
                 return
             connection, number, data = received
+            protocol = self._protocol(number)
+            protocol.first = data  # type: ignore[attr-defined]  # dealt with before anything the socket still holds
             try:
-                _, protocol = await self._loop.connect_accepted_socket(
-                    lambda: self._protocol(number), connection
-                )
+                await self._loop.connect_accepted_socket(lambda: protocol, connection)
             except OSError:  # the client went away meanwhile
                 connection.close()
                 return
             with contextlib.suppress(OSError):
                 link.send(b"\x01")
-            protocol.data_received(data)
 
     async def _receive(self, link: socket.socket) -> tuple[socket.socket, int, bytes] | None:
         """The connection, the giver's number and the bytes; None when the giver gave up."""

@@ -21,6 +21,9 @@ TIMEOUT = 60.0
 # How long a request waits for the first connection, right after a deployment.
 _CONNECTING = 2.0
 _BACKOFF_FIRST, _BACKOFF_MOST = 0.05, 1.0
+# A replica that is away for so long is not tried again before a request finds none up: so the client of a
+# model that has been undeployed comes to rest.
+_GIVEN_UP = 120.0
 _AWAY = "No replica of this deployed model is up just now; it is being restarted. Retry in a second."
 
 
@@ -43,7 +46,6 @@ class ReplicaClient:
     def __init__(self, sockets: Sequence[str], explanation: shapley.Sampling | None = None) -> None:
         self._explanation = explanation
         self._links = [_Link(path, self._resend) for path in sockets]
-        self._started = False
 
     async def predict(self, kind: str, body: bytes) -> tuple[int, bytes]:
         """HTTP status and JSON body of the model's answer to `body`, `{"instances": [...]}`.
@@ -84,10 +86,8 @@ class ReplicaClient:
             await link.close()
 
     def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            for link in self._links:
-                link.start()
+        for link in self._links:
+            link.start()
 
     async def _ask(self, kind: int, body: bytes) -> tuple[int, bytes]:
         link = self._least()
@@ -148,7 +148,9 @@ class _Link(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._stay_connected())
+        if self._task is None or self._task.done():
+            self.untried = True
+            self._task = asyncio.get_running_loop().create_task(self._stay_connected())
 
     async def close(self) -> None:
         if self._task is not None:
@@ -168,7 +170,8 @@ class _Link(asyncio.Protocol):
     async def _stay_connected(self) -> None:
         loop = asyncio.get_running_loop()
         pause = _BACKOFF_FIRST
-        while True:
+        seen = loop.time()
+        while loop.time() - seen < _GIVEN_UP:
             self._closed.clear()
             try:
                 await loop.create_unix_connection(lambda: self, self.path)
@@ -180,7 +183,7 @@ class _Link(asyncio.Protocol):
             await self._closed.wait()
             self.untried = False
             await asyncio.sleep(_BACKOFF_FIRST)
-            pause = _BACKOFF_FIRST
+            pause, seen = _BACKOFF_FIRST, loop.time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast: uvloop's transports are not asyncio's by class.

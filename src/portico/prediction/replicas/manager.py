@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,30 +55,37 @@ class _Group:
 
 
 class ReplicaManager:
-    """Make it and call `run_forever`, or `step` again and again, in one thread that lives as long as it does."""
+    """Call `run_forever` in a thread, and `stop` from any; or `step` again and again, and then `close`.
+
+    All steps are one thread's, and it lives as long as the replicas.
+    """
 
     def __init__(self, home: Path, database: Database, clock: Clock) -> None:
         self._home = home
         self._database = database
         self._clock = clock
+        self._stopping = threading.Event()
         self._groups: dict[str, _Group] = {}
         self._leaving: list[tuple[Replica, float]] = []
         # One at a time: two installations would only share the disk and the processors.
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="environments")
         self._end_leftovers()
 
-    def run_forever(self, should_stop: Callable[[], bool]) -> None:
-        """Steps until `should_stop`, then ends the replicas."""
+    def run_forever(self) -> None:
+        """Steps until `stop`, then ends the replicas."""
         try:
-            while not should_stop():
+            while not self._stopping.wait(_INTERVAL):
                 try:
                     self.step()
                 except Exception:
                     _logger.exception("a step of the replica manager failed")
-                    time.sleep(1)
-                time.sleep(_INTERVAL)
+                    self._stopping.wait(1)
         finally:
-            self.stop()
+            self.close()
+
+    def stop(self) -> None:
+        """Asks `run_forever` to end; join its thread to know that the replicas have."""
+        self._stopping.set()
 
     def step(self) -> None:
         """Does what can be done now to bring what runs to what is wanted; does not wait."""
@@ -100,7 +107,7 @@ class ReplicaManager:
             self._advance(group)
         self._reap()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ends all replicas, each after what it has been sent; returns when they have ended."""
         for group in list(self._groups.values()):
             self._leave(group)

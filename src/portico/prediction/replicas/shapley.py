@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -80,6 +80,20 @@ class Sampling:
             output_indices=[int(index) for index in parameters.get("outputIndices") or []],
         )
 
+    def overridden(self, override: Mapping[str, Any]) -> Sampling:
+        """With what a request's `explanationSpecOverride` (JSON) says instead; raises like `from_spec`."""
+        parameters = override.get("parameters")
+        inputs = (override.get("metadata") or {}).get("inputs") or {}
+        given = {name: one["inputBaselines"] for name, one in inputs.items() if one.get("inputBaselines")}
+        base = replace(self, baselines={**self.baselines, **given})
+        if not parameters:
+            return base
+        method = {"sampledShapleyAttribution": {"pathCount": self.path_count}}
+        said = Sampling.from_spec({"parameters": {**method, **parameters}})
+        return replace(
+            base, path_count=said.path_count, top_k=said.top_k, output_indices=said.output_indices
+        )
+
 
 def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer | None, Answer]:
     """Asks for the scores that it needs and gives the explanation of `body`, `{"instances": [...]}`.
@@ -97,9 +111,13 @@ def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer |
             "This model was deployed without an explanation spec: upload it with explanationSpec."
         )
     try:
-        instances = orjson.loads(body)["instances"]
-    except (ValueError, KeyError, TypeError):
+        request = orjson.loads(body)
+        instances = request["instances"]
+        override = request.get("explanationSpecOverride")
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidArgument("The request has no instances.", field="instances") from None
+    if override:
+        sampling = sampling.overridden(override)
     first = yield orjson.dumps({"instances": instances})
     assert first is not None
     if first[0] != 200:

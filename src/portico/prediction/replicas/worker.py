@@ -65,11 +65,13 @@ class Model:
         self.width: int | None = None  # number of features, where the model knows it
         self.classes: list[Any] | None = None  # labels, where `scores` answers with one score for each
 
-    def rows(self, instances: list[Any]) -> list[Row]:
+    def rows(self, instances: Any) -> list[Row]:
         """`instances` as equally long lists in the model's order of features.
 
         A dict must have every feature that the model names; other keys are ignored. null is a missing value.
         """
+        if not isinstance(instances, list) or not instances:
+            raise Refused("instances must be a list with at least one instance")
         rows = []
         for index, instance in enumerate(instances):
             if isinstance(instance, dict):

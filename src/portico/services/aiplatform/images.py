@@ -9,8 +9,8 @@ tag; they are served in the front's process.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from portico.errors import InvalidArgument, Unimplemented
 
@@ -39,6 +39,18 @@ class Serving:
     artifacts: tuple[str, ...]
     requirements: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it, for the registry."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
+
+    @staticmethod
+    def from_json(told: dict[str, Any]) -> Serving:
+        return Serving(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+        )
 
 
 _SKLEARN_FILES = ("model.joblib", "model.pkl")

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import rfc3339
+from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from portico.services.call import Call, implements
 from portico.services.standard import masks, order, pages
@@ -59,6 +59,7 @@ class Collection:
     def render(self, resource: Resource) -> dict[str, Any]:
         """The resource as clients see it."""
         shown = {"name": resource.name, **resource.body}
+        shown.pop("_", None)  # what only the services know
         shown["createTime"] = rfc3339(resource.create_time)
         shown["updateTime"] = rfc3339(resource.update_time)
         if self.has_etag:
@@ -115,7 +116,7 @@ class Collection:
             check_etag(current, call.body.get("etag"))
             current.body = masks.apply_update_mask(
                 current.body,
-                {key: value for key, value in call.body.items() if key not in _COLUMNS},
+                call.body,
                 call.params.get("updateMask"),
                 output_only=self.output_only | _COLUMNS,
                 immutable=self.immutable,
@@ -180,14 +181,16 @@ def page(
     call: Call,
     collection: Collection,
     read: Callable[[tuple[float, str] | None, int | None], Iterable[dict[str, Any]]],
+    cursor: Callable[[dict[str, Any]], tuple[str, str]] = lambda shown: (shown["createTime"], shown["name"]),
 ) -> dict[str, Any]:
-    """One page of what `read(after, limit)` yields, newest first, filtered and ordered as `call` asks."""
-    from portico.clock import parse_rfc3339
+    """One page of what `read(after, limit)` yields, newest first, filtered and ordered as `call` asks.
 
+    `cursor` tells where in that order a shown resource is: its creation time and row name.
+    """
     params = call.params
     size = pages.page_size(params.get("pageSize"), default=PAGE_SIZE, maximum=MAX_PAGE_SIZE)
     query = [str(params.get(key, "")) for key in ("parent", "name", "filter", "orderBy")]
-    cursor = pages.read_token(params.get("pageToken", ""), collection.kind, *query)
+    place = pages.read_token(params.get("pageToken", ""), collection.kind, *query)
     fields = collection.fields(call)
     keep = compile_filter(params.get("filter", ""), fields, virtual=collection.filters)
     ordered = params.get("orderBy", "")
@@ -195,13 +198,13 @@ def page(
     found: list[dict[str, Any]]
     token = ""
     if ordered:
-        start = int(cursor or 0)
+        start = int(place or 0)
         found = [dict(shown) for shown in sort(shown for shown in read(None, None) if keep(shown))]
         if len(found) > start + size:
             token = pages.write_token(start + size, collection.kind, *query)
         found = found[start : start + size]
     else:
-        after = (float(cursor[0]), str(cursor[1])) if cursor else None
+        after = (float(place[0]), str(place[1])) if place else None
         limit = size + 1 if not params.get("filter") else None
         found = []
         for shown in read(after, limit):
@@ -210,10 +213,8 @@ def page(
                 if len(found) > size:
                     break
         if len(found) > size:
-            last = found[size - 1]
-            token = pages.write_token(
-                [parse_rfc3339(last["createTime"]), last["name"]], collection.kind, *query
-            )
+            time, name = cursor(found[size - 1])
+            token = pages.write_token([parse_rfc3339(time), name], collection.kind, *query)
             found = found[:size]
     mask = params.get("readMask")
     if mask:

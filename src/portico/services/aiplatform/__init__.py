@@ -1,0 +1,10 @@
+"""Vertex AI: one file per resource collection. Importing this registers every method and job kind."""
+
+from portico.services.aiplatform import (  # noqa: F401
+    dataset_versions,
+    datasets,
+    deployments,
+    endpoints,
+    models,
+)
+from portico.services.standard import operations  # noqa: F401

@@ -1,0 +1,87 @@
+"""Dataset versions: each pins the generations of the dataset's objects, so that they can be restored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portico.services.aiplatform import sources
+from portico.services.aiplatform.datasets import DATASETS
+from portico.services.call import Call, implements
+from portico.services.standard import operations
+from portico.services.standard.collection import Collection, register
+from portico.store import objects, resources
+from portico.store.objects_files import remove
+
+VERSIONS = Collection(
+    "projects.locations.datasets.datasetVersions",
+    "DatasetVersion",
+    output_only=frozenset({"metadata", "modelReference", "bigQueryDatasetName"}),
+)
+register(VERSIONS, "get", "list", "patch")
+
+
+@implements("aiplatform", VERSIONS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    parent = str(call.params["parent"])
+    with call.rooms.database.read() as connection:
+        private = DATASETS.require(connection, parent).body["_"]
+    rows = [] if private["pins"] else sources.find(sources.gcs_of(call.rooms), private["uris"], "parent")
+    with call.rooms.database.write() as connection:
+        dataset = DATASETS.require(connection, parent)
+        name = f"{parent}/datasetVersions/{call.rooms.ids.number()}"
+        if private["pins"]:
+            pinned = sources.from_json(private["pins"])
+            sources.repin(connection, pinned, name)
+        else:
+            for row in rows:
+                objects.pin(connection, row, name)
+            pinned = [sources.source_of(row) for row in rows]
+        body = {
+            "displayName": dataset.body["displayName"],
+            **call.body,
+            "metadata": {
+                **dataset.body["metadata"],
+                "generations": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
+            },
+            "_": {"pins": [s.to_json() for s in pinned]},
+        }
+        made = VERSIONS.create(call, connection, name, parent, body)
+        return operations.done(
+            call, connection, parent, "CreateDatasetVersionOperationMetadata", "DatasetVersion",
+            VERSIONS.render(made),
+        )  # fmt: skip
+
+
+@implements("aiplatform", VERSIONS.method("restore"))
+def restore(call: Call) -> dict[str, Any]:
+    """The dataset reads the version's generations from now on, whatever lies under their names later."""
+    with call.rooms.database.write() as connection:
+        version = VERSIONS.require(connection, call.name)
+        dataset = DATASETS.require(connection, version.parent)
+        pinned = sources.from_json(version.body["_"]["pins"])
+        # First the new pins, then the old away: the two may share files.
+        restored = f"{dataset.name}#restored"
+        dropped = objects.unpin(connection, restored)
+        sources.repin(connection, pinned, restored)
+        dropped = [file for file in dropped if file not in {s.file for s in pinned}]
+        dataset.body["_"]["pins"] = version.body["_"]["pins"]
+        kept = {k: v for k, v in version.body["metadata"].items() if k != "generations"}
+        dataset.body["metadata"] = kept
+        resources.update(connection, dataset, call.rooms.clock.now())
+        answer = operations.done(
+            call, connection, dataset.name, "RestoreDatasetVersionOperationMetadata", "DatasetVersion",
+            VERSIONS.render(version),
+        )  # fmt: skip
+    remove(call.rooms.home, dropped)
+    return answer
+
+
+@implements("aiplatform", VERSIONS.method("delete"))
+def delete(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        version = VERSIONS.require(connection, call.name)
+        dropped = objects.unpin(connection, version.name)
+        resources.delete(connection, version.name)
+        answer = operations.done(call, connection, version.parent, "DeleteOperationMetadata", None)
+    remove(call.rooms.home, dropped)
+    return answer

@@ -1,0 +1,139 @@
+"""Datasets: tabular and time series data in Cloud Storage, with the schema and statistics read from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.errors import InvalidArgument, Unimplemented
+from portico.jobs.kinds import JobKind
+from portico.jobs.kinds import register as register_kind
+from portico.jobs.worker import Context
+from portico.services.aiplatform import sources
+from portico.services.aiplatform.names import canonical
+from portico.services.call import Call, implements
+from portico.services.standard import operations
+from portico.services.standard.collection import Collection, check_etag, register
+from portico.store import objects, resources
+from portico.store.jobs import Job
+from portico.store.objects_files import remove
+
+_SCHEMAS = "gs://google-cloud-aiplatform/schema/dataset/metadata/"
+TABULAR = f"{_SCHEMAS}tabular_1.0.0.yaml"
+TIME_SERIES = f"{_SCHEMAS}time_series_1.0.0.yaml"
+
+DATASETS = Collection(
+    "projects.locations.datasets",
+    "Dataset",
+    output_only=frozenset({"dataItemCount", "metadataArtifact", "savedQueries", "modelReference"}),
+    immutable=frozenset({"metadataSchemaUri", "metadata"}),
+)
+register(DATASETS, "get", "list", "patch")
+
+
+def uris_of(metadata: dict[str, Any]) -> list[str]:
+    """The gs:// names of a dataset's metadata.
+
+    Raises:
+        InvalidArgument: there are none. Unimplemented: the data are in BigQuery.
+    """
+    config = canonical(metadata).get("inputConfig") or {}
+    if config.get("bigquerySource"):
+        raise Unimplemented(
+            "Datasets in BigQuery are not built in Portico yet; put the data into Cloud Storage (gcsSource)."
+        )
+    uris = (config.get("gcsSource") or {}).get("uri") or []
+    uris = [uris] if isinstance(uris, str) else uris
+    if not uris or not all(isinstance(uri, str) for uri in uris):
+        raise InvalidArgument(
+            "metadata.inputConfig.gcsSource.uri must list the gs:// names of the data.",
+            field="dataset.metadata.inputConfig.gcsSource.uri",
+        )
+    return list(uris)
+
+
+@implements("aiplatform", DATASETS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    schema = call.body["metadataSchemaUri"]
+    if schema not in (TABULAR, TIME_SERIES):
+        raise Unimplemented(
+            f"Datasets of the kind {schema} are not built in Portico yet; tabular and time series ones are."
+        )
+    metadata = canonical(call.body.get("metadata") or {})
+    uris = uris_of(metadata)
+    parent = str(call.params["parent"])
+    rows = sources.find(sources.gcs_of(call.rooms), uris, "dataset.metadata.inputConfig.gcsSource.uri")
+    sources.format_of([row.name for row in rows], "", "dataset.metadata.inputConfig.gcsSource.uri")
+    with call.rooms.database.write() as connection:
+        name = f"{parent}/datasets/{call.rooms.ids.number()}"
+        body = {**call.body, "metadata": metadata, "_": {"uris": uris, "pins": None}}
+        made = DATASETS.create(call, connection, name, parent, body)
+        job = call.rooms.queue.add(connection, "datasets.create", name, {})
+        operation = operations.start(call, connection, made.name, "CreateDatasetOperationMetadata", job=job)
+    call.rooms.queue.wake()
+    return operations.render(operation)
+
+
+def profile(context: Context) -> dict[str, Any]:
+    """Job: reads the data of a new dataset; returns its row count and columns."""
+    from portico.ml.errors import DataError
+    from portico.ml.schema import describe
+    from portico.ml.tables import read_table
+
+    with context.database.read() as connection:
+        dataset = DATASETS.require(connection, context.job.resource)
+    private = dataset.body["_"]
+    gcs = sources.gcs_of(context)
+    pinned = sources.pin(gcs, private["uris"], f"job:{context.job.id}", "metadata")
+    try:
+        kind = sources.format_of([s.uri for s in pinned], "", "metadata")
+        table = read_table([s.path(context.home) for s in pinned], format=kind)
+        found = describe(table)
+    except DataError as error:
+        raise InvalidArgument(f"The data can't be read: {error}", field=error.field) from None
+    finally:
+        gcs.unpin(f"job:{context.job.id}")
+    return {"rows": table.num_rows, "columns": [column.to_json() for column in found]}
+
+
+def _follow(connection: Connection, job: Job, now: float) -> None:
+    response = None
+    if job.state == "SUCCEEDED":
+        dataset = DATASETS.require(connection, job.resource)
+        dataset.body["metadata"]["statistics"] = job.result
+        dataset.body["dataItemCount"] = str(job.result["rows"])
+        response = DATASETS.render(resources.update(connection, dataset, now))
+    elif job.state in ("FAILED", "CANCELLED"):
+        resources.delete(connection, job.resource)
+    operations.follow(connection, job, now, "Dataset", response)
+
+
+register_kind(JobKind("datasets.create", f"{__name__}:profile", _follow))
+
+
+@implements("aiplatform", DATASETS.method("delete"))
+def delete(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        dataset = DATASETS.require(connection, call.name)
+        check_etag(dataset, call.params.get("etag"))
+        dropped: list[str] = []
+        for version in list(resources.listed(connection, "datasetVersions", dataset.name)):
+            dropped += objects.unpin(connection, version.name)
+            resources.delete(connection, version.name)
+        dropped += objects.unpin(connection, dataset.name)
+        resources.delete(connection, dataset.name)
+        answer = operations.done(call, connection, dataset.name, "DeleteOperationMetadata", None)
+    remove(call.rooms.home, dropped)
+    return answer
+
+
+def data_of(context: Context, dataset: resources.Resource, holder: str) -> list[sources.Source]:
+    """The data of `dataset` for a run, pinned for `holder`: a restored version's, else what lies there now."""
+    private = dataset.body["_"]
+    if private["pins"]:
+        kept = sources.from_json(private["pins"])
+        with context.database.write() as connection:
+            sources.repin(connection, kept, holder)
+        return kept
+    return sources.pin(sources.gcs_of(context), private["uris"], holder, "inputDataConfig.datasetId")

@@ -1,0 +1,296 @@
+"""What is deployed on an endpoint: deploy, undeploy, mutate.
+
+A deployment first lets every front load the model without traffic and only then moves the traffic, so no request
+meets a model that is not there; where a front can't load it, the endpoint stays as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError
+from portico.jobs.kinds import JobKind
+from portico.jobs.kinds import register as register_kind
+from portico.jobs.worker import Context
+from portico.prediction.replicas.places import socket_paths
+from portico.prediction.sync import await_fronts
+from portico.services.aiplatform import images, model_store
+from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, check_traffic, publish
+from portico.services.aiplatform.names import check_same_location
+from portico.services.call import Call, implements
+from portico.services.standard import operations
+from portico.services.standard.collection import check_common
+from portico.store import replicas, resources, served
+from portico.store.jobs import Job
+from portico.store.resources import Resource
+
+_SYNC = 60.0  # seconds that fronts have to load a model
+_REPLICAS = 1800.0  # seconds that an environment may take to install, and its replicas to start
+
+
+@implements("aiplatform", ENDPOINTS.method("deployModel"))
+def deploy(call: Call) -> dict[str, Any]:
+    name = str(call.params["endpoint"])
+    deployed = dict(call.body["deployedModel"])
+    check_common(deployed)
+    check_same_location(name, deployed["model"], "deployedModel.model")
+    _check_replica_counts(deployed)
+    if deployed.get("sharedResources"):
+        from portico.errors import Unimplemented
+
+        raise Unimplemented("Deployment resource pools are not built in Portico yet; use dedicatedResources.")
+    deployed["id"] = deployed.get("id") or call.rooms.ids.number()
+    split = call.body.get("trafficSplit") or {}
+    with call.rooms.database.write() as connection:
+        endpoint = ENDPOINTS.require(connection, name)
+        held = endpoint.body.get("deployedModels") or []
+        if any(d["id"] == deployed["id"] for d in held):
+            raise AlreadyExists(f"The endpoint already has a deployed model {deployed['id']!r}.")
+        version = model_store.version_row(connection, deployed["model"])
+        _check_new_split(split, deployed["id"], endpoint)
+        payload = {
+            "deployed": deployed,
+            "split": split,
+            "version": version.name,
+            "token": call.rooms.ids.token(),
+        }
+        job = call.rooms.queue.add(connection, "endpoints.deployModel", name, payload)
+        operation = operations.start(call, connection, name, "DeployModelOperationMetadata", job=job)
+    call.rooms.queue.wake()
+    return operations.render(operation)
+
+
+def _check_replica_counts(deployed: dict[str, Any]) -> None:
+    for kind in ("dedicatedResources", "automaticResources"):
+        found = deployed.get(kind) or {}
+        low, high = (
+            found.get("minReplicaCount", 1),
+            found.get("maxReplicaCount") or found.get("minReplicaCount", 1),
+        )
+        if low < 1 or high < low:
+            raise InvalidArgument(
+                f"minReplicaCount is {low} and maxReplicaCount {high}; there must be at least one replica, and "
+                "no fewer at most than at least.",
+                field=f"deployedModel.{kind}.minReplicaCount",
+            )
+
+
+def _check_new_split(split: dict[str, Any], new_id: str, endpoint: Resource) -> None:
+    """In a request "0" stands for the model that is being deployed."""
+    future = {
+        **endpoint.body,
+        "deployedModels": [*(endpoint.body.get("deployedModels") or []), {"id": new_id}],
+    }
+    check_traffic(_resolved(split, new_id), future)
+
+
+def _resolved(split: dict[str, Any], new_id: str) -> dict[str, Any]:
+    return {new_id if key == "0" else key: value for key, value in split.items()}
+
+
+def run_deploy(context: Context) -> dict[str, Any]:
+    """Job: makes the model servable everywhere, then moves the traffic."""
+    payload = context.job.payload
+    deployed = payload["deployed"]
+    with context.database.read() as connection:
+        version = resources.get(connection, payload["version"])
+    if version is None:
+        raise NotFound(f"The Model version {payload['version']!r} was deleted meanwhile.")
+    try:
+        served_model = _prepare(context, version, deployed)
+        _add(context, version, served_model)
+        with context.database.write() as connection:
+            endpoint = ENDPOINTS.require(connection, context.job.resource)
+            split = _resolved(payload["split"], deployed["id"])
+            if not split and len(endpoint.body["deployedModels"]) == 1:
+                split = {deployed["id"]: 100}
+            if split:
+                check_traffic(split, endpoint.body)
+                endpoint.body["trafficSplit"] = split
+            resources.update(connection, endpoint, context.clock.now())
+            number = publish(connection, endpoint)
+        await_fronts(context.home, number, _SYNC, context.job.resource)
+    except PorticoError:
+        _withdraw(context, version, deployed["id"])
+        raise
+    with context.database.read() as connection:
+        endpoint = ENDPOINTS.require(connection, context.job.resource)
+    return next(d for d in endpoint.body["deployedModels"] if d["id"] == deployed["id"])
+
+
+def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> served.ServedModel:
+    """What the fronts need to serve `version`; starts its replicas and waits for them where it has them."""
+    private = version.body["_"]
+    spec = deployed.get("explanationSpec") or version.body.get("explanationSpec") or {}
+    folder = model_store.folder(context.home, private["artifact"])
+    sockets: list[str] = []
+    if private["format"] == "replica":
+        serving = images.resolve(version.body["containerSpec"]["imageUri"])
+        resources_asked = deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
+        wanted = replicas.ReplicaSet(
+            id=deployed["id"],
+            image=serving.image,
+            framework=serving.framework,
+            version=serving.version,
+            requirements=list(serving.requirements),
+            pythons=list(serving.pythons),
+            artifacts=list(serving.artifacts),
+            model_dir=str(folder),
+            count=max(1, int(resources_asked.get("minReplicaCount", 1))),
+        )
+        with context.database.write() as connection:
+            replicas.put(connection, wanted, context.job.payload["token"])
+        context.progress(0.2, "starting replicas")
+        replicas.wait_ready(context.database, wanted.id, _REPLICAS, context.should_stop)
+        sockets = socket_paths(context.home, wanted.id, wanted.count)
+    context.progress(0.6, "loading the model into every front")
+    return served.ServedModel(
+        id=deployed["id"],
+        model=version.parent,
+        model_version_id=version.body["versionId"],
+        display_name=version.body["displayName"],
+        format=private["format"],
+        path=str(folder),
+        replicas=sockets,
+        explain=bool(spec) or private["format"] == "portico",
+        explanation=spec,
+    )
+
+
+def _add(context: Context, version: Resource, model: served.ServedModel) -> None:
+    """Adds the deployed model without traffic and waits until every front has loaded it."""
+    from dataclasses import asdict
+
+    deployed = {
+        "displayName": version.body["displayName"],
+        **context.job.payload["deployed"],
+        "model": version.parent,
+        "modelVersionId": version.body["versionId"],
+        "createTime": rfc3339(context.clock.now()),
+    }
+    now = context.clock.now()
+    with context.database.write() as connection:
+        endpoint = ENDPOINTS.require(connection, context.job.resource)
+        held = endpoint.body.get("deployedModels") or []
+        if not any(d["id"] == model.id for d in held):
+            endpoint.body["deployedModels"] = [*held, deployed]
+        endpoint.body["_"] = {**endpoint.body.get("_", {}), model.id: asdict(model)}
+        resources.update(connection, endpoint, now)
+        current = resources.get(connection, version.name)
+        if current is None:
+            raise NotFound(f"The Model version {version.name!r} was deleted meanwhile.")
+        model_store.set_deployed(connection, current, endpoint.name, model.id, True, now)
+        number = publish(connection, endpoint)
+    await_fronts(context.home, number, _SYNC, context.job.resource)
+
+
+def _withdraw(context: Context, version: Resource, deployed_id: str) -> None:
+    with context.database.write() as connection:
+        endpoint = resources.get(connection, context.job.resource)
+        if endpoint is not None:
+            _remove(connection, endpoint, deployed_id, context.clock.now())
+
+
+def _remove(connection: Connection, endpoint: Resource, deployed_id: str, now: float) -> int:
+    """Takes a deployed model off its endpoint, its version's list and the replicas."""
+    held = endpoint.body.get("deployedModels") or []
+    gone = next((d for d in held if d["id"] == deployed_id), None)
+    endpoint.body["deployedModels"] = [d for d in held if d["id"] != deployed_id]
+    endpoint.body.get("_", {}).pop(deployed_id, None)
+    endpoint.body.get("trafficSplit", {}).pop(deployed_id, None)
+    resources.update(connection, endpoint, now)
+    if gone is not None:
+        version = resources.get(connection, f"{gone['model']}@{gone['modelVersionId']}")
+        if version is not None:
+            model_store.set_deployed(connection, version, endpoint.name, deployed_id, False, now)
+    replicas.remove(connection, deployed_id)
+    return publish(connection, endpoint)
+
+
+def _follow_deploy(connection: Connection, job: Job, now: float) -> None:
+    if job.state in ("FAILED", "CANCELLED"):
+        endpoint = resources.get(connection, job.resource)
+        if endpoint is not None:
+            _remove(connection, endpoint, job.payload["deployed"]["id"], now)
+    response = {"deployedModel": job.result} if job.state == "SUCCEEDED" else None
+    operations.follow(connection, job, now, "DeployModelResponse", response)
+
+
+register_kind(JobKind("endpoints.deployModel", f"{__name__}:run_deploy", _follow_deploy, lane="thread"))
+
+
+@implements("aiplatform", ENDPOINTS.method("undeployModel"))
+def undeploy(call: Call) -> dict[str, Any]:
+    name, deployed_id = str(call.params["endpoint"]), call.body["deployedModelId"]
+    split = call.body.get("trafficSplit") or {}
+    with call.rooms.database.write() as connection:
+        endpoint = ENDPOINTS.require(connection, name)
+        held = endpoint.body.get("deployedModels") or []
+        if not any(d["id"] == deployed_id for d in held):
+            raise NotFound(f"The Endpoint {name} has no deployed model {deployed_id!r}.")
+        rest = [d for d in held if d["id"] != deployed_id]
+        future = {**endpoint.body, "deployedModels": rest}
+        traffic = (endpoint.body.get("trafficSplit") or {}).get(deployed_id, 0)
+        if split:
+            check_traffic(split, future)
+            endpoint.body["trafficSplit"] = split
+        elif traffic and rest and traffic != 100:
+            raise InvalidArgument(
+                f"The deployed model {deployed_id} has {traffic}% of the traffic; give a trafficSplit that says "
+                "who gets it.",
+                field="trafficSplit",
+            )
+        version = _remove(connection, endpoint, deployed_id, call.rooms.clock.now())
+        answer = operations.done(
+            call, connection, name, "UndeployModelOperationMetadata", "UndeployModelResponse"
+        )
+    await_served(call, version)
+    return answer
+
+
+@implements("aiplatform", ENDPOINTS.method("mutateDeployedModel"))
+def mutate(call: Call) -> dict[str, Any]:
+    name = str(call.params["endpoint"])
+    asked = call.body["deployedModel"]
+    _check_replica_counts(asked)
+    changeable = (
+        "dedicatedResources",
+        "automaticResources",
+        "disableContainerLogging",
+        "enableAccessLogging",
+    )
+    with call.rooms.database.write() as connection:
+        endpoint = ENDPOINTS.require(connection, name)
+        for deployed in endpoint.body.get("deployedModels") or []:
+            if deployed["id"] == asked["id"]:
+                break
+        else:
+            raise NotFound(f"The Endpoint {name} has no deployed model {asked['id']!r}.")
+        for field in changeable:
+            value = asked.get(field)
+            if isinstance(value, dict):
+                value = {**deployed.get(field, {}), **value}
+            if value is not None:
+                deployed[field] = value
+        private = endpoint.body["_"][deployed["id"]]
+        if private["format"] == "replica":
+            stored = replicas.get(connection, deployed["id"]).spec
+            asked_count = (
+                deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
+            ).get("minReplicaCount", stored.count)
+            if asked_count != stored.count:
+                from dataclasses import replace
+
+                replicas.put(connection, replace(stored, count=asked_count), call.rooms.ids.token())
+                private["replicas"] = socket_paths(call.rooms.home, deployed["id"], asked_count)
+        resources.update(connection, endpoint, call.rooms.clock.now())
+        version = publish(connection, endpoint)
+        answer = operations.done(
+            call, connection, name, "MutateDeployedModelOperationMetadata", "MutateDeployedModelResponse",
+            {"deployedModel": deployed},
+        )  # fmt: skip
+    await_served(call, version)
+    return answer

@@ -1,0 +1,148 @@
+"""Endpoints: create, get, list, patch, delete. What is deployed on them is in `deployments`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from portico.services.call import Call, implements
+from portico.services.standard import masks, operations
+from portico.services.standard.collection import Collection, check_common, check_etag, register
+from portico.store import resources, served
+from portico.store.resources import Resource
+
+ENDPOINTS = Collection(
+    "projects.locations.endpoints",
+    "Endpoint",
+    output_only=frozenset({"deployedModels", "modelDeploymentMonitoringJob", "dedicatedEndpointDns"}),
+    immutable=frozenset({"network", "encryptionSpec"}),
+    filters={"endpoint": lambda shown: str(shown["name"]).rpartition("/")[2]},
+)
+register(ENDPOINTS, "get", "list")
+
+# The documented form of endpointId; numbers may have up to ten digits.
+_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|[0-9]{1,10}")
+
+
+@implements("aiplatform", ENDPOINTS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    parent = str(call.params["parent"])
+    given = call.params.get("endpointId", "")
+    if given and not _ID.fullmatch(given):
+        raise InvalidArgument(
+            f"endpointId {given!r} is not allowed: at most 63 lower-case letters, digits and '-', beginning with "
+            "a letter, or a number of at most ten digits.",
+            field="endpointId",
+        )
+    if call.body.get("network") or call.body.get("enablePrivateServiceConnect"):
+        raise Unimplemented("Private endpoints are not built in Portico yet; leave network out.")
+    if call.body.get("trafficSplit"):
+        raise InvalidArgument("A new endpoint has no models to split traffic between.", field="trafficSplit")
+    check_logging(call.body)
+    name = f"{parent}/endpoints/{given or call.rooms.ids.number()}"
+    body = {key: value for key, value in call.body.items() if key != "deployedModels"}
+    with call.rooms.database.write() as connection:
+        made = ENDPOINTS.create(call, connection, name, parent, body)
+        publish(connection, made)
+        return operations.done(
+            call, connection, name, "CreateEndpointOperationMetadata", "Endpoint", ENDPOINTS.render(made)
+        )
+
+
+@implements("aiplatform", ENDPOINTS.method("patch"), ENDPOINTS.method("update"))
+def patch(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        endpoint = ENDPOINTS.require(connection, call.name)
+        check_etag(endpoint, call.body.get("etag"))
+        endpoint.body = masks.apply_update_mask(
+            endpoint.body,
+            call.body,
+            call.params.get("updateMask"),
+            output_only=ENDPOINTS.output_only | {"name", "etag", "createTime", "updateTime"},
+            immutable=ENDPOINTS.immutable,
+            fields=ENDPOINTS.fields(call),
+        )
+        check_common(endpoint.body)
+        check_logging(endpoint.body)
+        check_traffic(endpoint.body.get("trafficSplit") or {}, endpoint.body)
+        resources.update(connection, endpoint, call.rooms.clock.now())
+        version = publish(connection, endpoint)
+        shown = ENDPOINTS.render(endpoint)
+    await_served(call, version)
+    return shown
+
+
+def await_served(call: Call, version: int) -> None:
+    """Returns when every front serves what was published."""
+    from portico.prediction.sync import await_fronts
+
+    await_fronts(call.rooms.home, version, timeout=30.0)
+
+
+@implements("aiplatform", ENDPOINTS.method("delete"))
+def delete(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        endpoint = ENDPOINTS.require(connection, call.name)
+        deployed = endpoint.body.get("deployedModels") or []
+        if deployed:
+            raise FailedPrecondition(
+                f"The Endpoint {endpoint.name} has {len(deployed)} deployed models "
+                f"({', '.join(d['id'] for d in deployed)}); undeploy them first."
+            )
+        resources.delete(connection, endpoint.name)
+        version = served.delete(connection, endpoint.name)
+        answer = operations.done(call, connection, endpoint.name, "DeleteOperationMetadata", None)
+    await_served(call, version)
+    return answer
+
+
+def check_logging(body: dict[str, Any]) -> None:
+    """
+    Raises:
+        InvalidArgument: the sampling rate is not a share.
+    """
+    rate = (body.get("predictRequestResponseLoggingConfig") or {}).get("samplingRate", 0)
+    if not isinstance(rate, int | float) or not 0 <= rate <= 1:
+        raise InvalidArgument(
+            f"samplingRate is {rate}; it must be between 0 and 1.",
+            field="predictRequestResponseLoggingConfig.samplingRate",
+        )
+
+
+def check_traffic(split: dict[str, Any], body: dict[str, Any]) -> None:
+    """
+    Raises:
+        InvalidArgument: the percentages don't add up to 100, or name what is not deployed.
+    """
+    if not split:
+        return
+    known = {deployed["id"] for deployed in body.get("deployedModels") or []}
+    for deployed_id, percent in split.items():
+        if deployed_id not in known:
+            raise InvalidArgument(
+                f"trafficSplit names the deployed model {deployed_id!r}, which this endpoint does not have; "
+                f"it has {', '.join(sorted(known)) or 'none'}.",
+                field="trafficSplit",
+            )
+        if not 0 <= percent <= 100:
+            raise InvalidArgument(
+                f"The traffic of {deployed_id!r} is {percent}; it must be 0 to 100.", field="trafficSplit"
+            )
+    if sum(split.values()) != 100:
+        raise InvalidArgument(
+            f"The percentages in trafficSplit add up to {sum(split.values())}; they must add up to 100.",
+            field="trafficSplit",
+        )
+
+
+def publish(connection: Connection, endpoint: Resource) -> int:
+    """Hands the endpoint to the fronts; returns the version to wait for."""
+    logging = endpoint.body.get("predictRequestResponseLoggingConfig") or {}
+    rate = float(logging.get("samplingRate", 0.0)) if logging.get("enabled") else 0.0
+    private = endpoint.body.get("_", {})
+    models = [served.ServedModel(**private[d["id"]]) for d in endpoint.body.get("deployedModels") or []]
+    split = {k: int(v) for k, v in (endpoint.body.get("trafficSplit") or {}).items() if v}
+    return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate))

@@ -1,0 +1,49 @@
+"""A model's files: out of Cloud Storage into the registry, checked, and back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from portico.errors import InvalidArgument, NotFound
+from portico.jobs.worker import Context
+from portico.services.aiplatform.images import Serving
+from portico.services.aiplatform.sources import gcs_of
+
+
+def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving) -> dict[str, Any]:
+    """Copies every object below `uri` into `target`, whole or not at all; returns what the registry keeps.
+
+    Raises:
+        InvalidArgument: nothing is there, or not the file that `serving` loads.
+    """
+    gcs = gcs_of(context)
+    try:
+        rows = gcs.under(uri)
+    except (NotFound, InvalidArgument) as error:
+        raise InvalidArgument(error.message, field="model.artifactUri") from None
+    prefix = uri.rstrip("/") + "/"
+    names = [row.uri.removeprefix(prefix) for row in rows]
+    if not any(name in serving.artifacts for name in names):
+        raise InvalidArgument(
+            f"{prefix} has none of {', '.join(serving.artifacts)}, which {serving.framework} models are loaded "
+            f"from; it has {', '.join(names[:5]) or 'nothing'}.",
+            field="model.artifactUri",
+        )
+    beside = target.with_name(target.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    gcs.download(uri, beside)
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+    return {"format": "replica" if serving.kind == "replica" else serving.framework}
+
+
+def write_artifact(context: Context, source: Path, uri: str) -> None:
+    """Writes the files below `source` as objects below `uri`."""
+    gcs = gcs_of(context)
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    for position, path in enumerate(files):
+        context.progress(position / max(1, len(files)), f"writing {path.name}")
+        gcs.write(f"{uri}/{path.relative_to(source).as_posix()}", path)

@@ -1,0 +1,112 @@
+"""Data in Cloud Storage: finding, pinning and reading what `gs://` names say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.errors import InvalidArgument, NotFound
+from portico.jobs.worker import Context
+from portico.services.call import Rooms
+from portico.store import objects, objects_files
+from portico.store.gcs import Gcs, parse_uri
+
+_FORMATS = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One pinned generation: it can be read as long as its pin is held."""
+
+    uri: str
+    generation: int
+    size: int
+    file: str
+
+    def path(self, home: Path) -> Path:
+        return objects_files.path_of(home, self.file)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def gcs_of(rooms: Rooms | Context) -> Gcs:
+    return Gcs(rooms.home, rooms.database, rooms.clock, rooms.ids)
+
+
+def find(gcs: Gcs, uris: Sequence[str], field: str) -> list[objects.ObjectRow]:
+    """The live objects that `uris` (which may hold wildcards) name, in order.
+
+    Raises:
+        InvalidArgument: a name is malformed or nothing is there.
+    """
+    if not uris:
+        raise InvalidArgument("At least one gs:// name is needed.", field=field)
+    found: list[objects.ObjectRow] = []
+    for uri in uris:
+        try:
+            found.extend(gcs.match(uri))
+        except (NotFound, InvalidArgument) as error:
+            raise InvalidArgument(error.message, field=field) from None
+    return found
+
+
+def pin(gcs: Gcs, uris: Sequence[str], holder: str, field: str) -> list[Source]:
+    """Pins the live objects that `uris` name for `holder`, so that they stay readable as they are now.
+
+    Raises:
+        InvalidArgument: as `find`.
+    """
+    rows = find(gcs, uris, field)
+    gcs.pin(rows, holder)
+    return [source_of(row) for row in rows]
+
+
+def source_of(row: objects.ObjectRow) -> Source:
+    return Source(row.uri, row.generation, row.size, row.file)
+
+
+def repin(connection: Connection, sources: Sequence[Source], holder: str) -> None:
+    """Lets `holder` hold `sources` too, which somebody still holds."""
+    for source in sources:
+        bucket, name = parse_uri(source.uri)
+        row = objects.get(connection, bucket, name, source.generation, pinned=True)
+        objects.pin(connection, row, holder)
+
+
+def from_json(pins: Sequence[dict[str, Any]]) -> list[Source]:
+    return [Source(**pin) for pin in pins]
+
+
+def format_of(names: Sequence[str], declared: str, field: str) -> str:
+    """csv, jsonl or parquet: `declared` (as Google writes formats: "csv", "jsonl", …) or from the names' endings.
+
+    Raises:
+        InvalidArgument: it can't be told, or the files differ.
+    """
+    if declared:
+        known = declared.lower().replace("json-lines", "jsonl")
+        if known not in ("csv", "jsonl", "parquet"):
+            raise InvalidArgument(
+                f"The format {declared!r} is not supported; use csv, jsonl or parquet.", field=field
+            )
+        return known
+    formats = {_FORMATS.get(Path(name).suffix.lower(), "") for name in names}
+    if len(formats) != 1 or "" in formats:
+        raise InvalidArgument(
+            f"The format of {', '.join(list(names)[:3])} can't be told from the ending; "
+            "name all files alike, .csv, .jsonl or .parquet.",
+            field=field,
+        )
+    return formats.pop()

@@ -1,0 +1,122 @@
+"""A running Portico for tests: the real command's processes, on a free port and a home of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+_START = 60.0  # seconds
+
+
+@dataclass
+class Portico:
+    """A server that a test started. `kill` and `start` play a crash and the next start on the same home."""
+
+    home: Path
+    port: int = 0
+    fronts: int = 1
+    process: subprocess.Popen[str] | None = None
+    url: str = ""
+    _log: IO[str] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> Portico:
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._log = (self.home.parent / f"{self.home.name}.log").open("a")
+        command = [sys.executable, "-m", "portico.cli.main", "up", "--home", str(self.home)]
+        command += ["--port", str(self.port), "--fronts", str(self.fronts)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if "ready at" not in line:
+            self.stop()
+            raise RuntimeError(f"the server did not start: {line!r}\n{self.log()}")
+        self.url = line.split()[-1]
+        self.port = int(self.url.rpartition(":")[2])
+        return self
+
+    def log(self) -> str:
+        return (self.home.parent / f"{self.home.name}.log").read_text()
+
+    def pids(self) -> list[int]:
+        """Every process of this server, the supervisor first."""
+        import psutil
+
+        try:
+            parent = psutil.Process(self.pid)
+            return [self.pid, *(child.pid for child in parent.children(recursive=True))]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> None:
+        """SIGKILL to every process at once, as a crash of the machine does."""
+        for pid in self.pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        assert self.process is not None
+        self.process.wait()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(timeout=45)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        finally:
+            if self._log:
+                self._log.close()
+        return code
+
+
+@pytest.fixture(scope="session")
+def portico(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portico]:
+    """One server for all tests of a worker that don't need one of their own."""
+    server = Portico(tmp_path_factory.mktemp("portico") / "home").start()
+    os.environ["STORAGE_EMULATOR_HOST"] = server.url
+    os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(server.home / "credentials.json")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def aiplatform(portico: Portico) -> Any:
+    """The official client, pointed at the server."""
+    from google.cloud import aiplatform
+
+    aiplatform.init(
+        project="test-project",
+        location="us-central1",
+        api_endpoint=portico.url,
+        api_transport="rest",
+        staging_bucket="gs://staging",
+    )
+    return aiplatform
+
+
+@pytest.fixture
+def bucket(portico: Portico) -> Any:
+    """A fresh bucket, by the official client."""
+    from google.cloud import storage
+
+    name = f"test-{time.time_ns()}"
+    return storage.Client(project="test-project").create_bucket(name)
