@@ -1,1 +1,175 @@
-def main() -> None: ...
+"""The command `portico`. Every command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from portico.errors import PorticoError
+
+# Plain help: Typer's coloured one imports Rich, which alone takes longer than the rest of `portico --help`.
+app = typer.Typer(
+    name="portico",
+    help="Google Cloud's machine-learning platform on your own machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+samples = typer.Typer(
+    help="Public data sets to try things on.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.add_typer(samples, name="samples")
+
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where everything is kept (default: $PORTICO_HOME, or ~/.portico).", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def main() -> None:
+    try:
+        app()
+    except PorticoError as error:
+        _fail(error.message, 1)
+    except BrokenPipeError:
+        sys.stderr.close()  # `portico … | head`: nobody reads on, and Python would complain at exit
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    home: Home = None,
+    host: Annotated[str, typer.Option(help="The loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
+    fronts: Annotated[int, typer.Option(min=1, help="Processes that answer predictions.")] = 1,
+) -> None:
+    """Start Portico and serve until Ctrl-C or SIGTERM."""
+    from portico.cli.up import serve
+
+    serve(_home(home), host, port, fronts)
+
+
+@app.command()
+def env(home: Home = None, json: Json = False) -> None:
+    """Print the settings for Google's clients: eval "$(portico env)"."""
+    from portico.cli.environment import as_shell
+    from portico.client import settings
+
+    values = settings(_home(home))
+    if json:
+        _print_json(values)
+    else:
+        print(as_shell(values))
+
+
+@app.command(
+    name="exec",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    no_args_is_help=True,
+)
+def execute(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGS]…", show_default=False)],
+    home: Home = None,
+) -> None:
+    """Run a command with Google's clients pointed here: portico exec -- python script.py"""
+    from portico.cli.environment import replace_process
+
+    replace_process(command, _home(home))
+
+
+@app.command()
+def status(home: Home = None, json: Json = False) -> None:
+    """Say what runs, what it holds, and how user code is isolated."""
+    from portico.cli.status import as_text, collect
+
+    found = collect(_home(home))
+    if json:
+        _print_json(found)
+    else:
+        print(as_text(found))
+
+
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(help="A job's id, or a resource's name or its last part.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Print the log of a job: a training, a batch prediction, an import …"""
+    from portico.cli.logs import as_json, show
+
+    if json:
+        _print_json(as_json(_home(home), job, follow))
+    else:
+        show(_home(home), job, follow)
+
+
+@app.command(name="demo")
+def run_demo(home: Home = None, json: Json = False) -> None:
+    """Take a real data set from a file to an explained online prediction and a finished batch job."""
+    from portico.cli.demo import main as demo
+
+    sys.exit(demo(None if home is None else home.expanduser().absolute(), json))
+
+
+@samples.command(name="list")
+def list_samples(json: Json = False) -> None:
+    """Name the data sets that there are."""
+    from portico.cli.samples import list_samples
+
+    rows = [
+        {"name": s.name, "sentence": s.sentence, "package": f"{s.package} {s.version}"}
+        for s in list_samples()
+    ]
+    if json:
+        _print_json(rows)
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        print(f"{row['name']:<{width}}  {row['sentence']}")
+
+
+@samples.command()
+def fetch(name: str, json: Json = False) -> None:
+    """Download a data set, once, and print the path of its file."""
+    from portico.cli.progress import telling
+    from portico.cli.samples import path
+
+    with telling() as tell:
+        file = path(name, tell)
+    if json:
+        _print_json({"name": name, "path": str(file)})
+    else:
+        print(file)
+
+
+def _home(given: Path | None) -> Path:
+    from portico.host.address import default_home
+
+    return default_home() if given is None else given.expanduser().absolute()
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"portico: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""`portico status`: what runs on a home, and what it holds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_SIZE_SECONDS = 1.0  # how long measuring the home's size may take
+
+
+def collect(home: Path) -> dict[str, Any]:
+    """What `portico status --json` prints. Sizes and memory are bytes; memory is PSS, which can be added up."""
+    from portico.host.address import running
+    from portico.jobs.isolation import isolation
+
+    address = running(home)
+    in_force = isolation()
+    size, whole = _size(home)
+    return {
+        "running": address is not None,
+        "url": address.url if address else None,
+        "pid": address.pid if address else None,
+        "processes": _processes(address.pid) if address else [],
+        "isolation": {"name": in_force.name, "detail": in_force.detail},
+        **_held(home),
+        "home": str(home),
+        "home_bytes": size,
+        "home_bytes_complete": whole,
+    }
+
+
+def as_text(found: dict[str, Any]) -> str:
+    if found["running"]:
+        memory = sum(process["pss_bytes"] for process in found["processes"])
+        count = len(found["processes"])
+        lines = [f"Running at {found['url']}: {count} processes, {_megabytes(memory)}"]
+        lines += [
+            f"  {p['pid']:>8}  {_megabytes(p['pss_bytes']):>10}  {p['name']}" for p in found["processes"]
+        ]
+    else:
+        lines = [f"Not running. Start it with: portico up --home {found['home']}"]
+    at_least = "" if found["home_bytes_complete"] else "at least "
+    lines += [
+        f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})",
+        f"Jobs: {_counts(found['jobs'])}",
+        f"Resources: {_counts(found['resources'])}",
+        f"Home: {found['home']}, {at_least}{_megabytes(found['home_bytes'])}",
+    ]
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
+
+
+def _processes(pid: int) -> list[dict[str, Any]]:
+    """The supervisor and everything below it."""
+    import psutil
+
+    try:
+        supervisor = psutil.Process(pid)
+        found = [supervisor, *supervisor.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+    described = []
+    for process in found:
+        try:
+            name = process.name()
+            if process.pid == pid:
+                name = "supervisor"
+            described.append({"pid": process.pid, "name": name, "pss_bytes": _pss(process)})
+        except psutil.Error:
+            continue  # it ended meanwhile
+    return described
+
+
+def _pss(process: Any) -> int:
+    """Proportional set size, bytes; where the system doesn't tell (macOS) the unique set size."""
+    memory = process.memory_full_info()
+    return int(getattr(memory, "pss", memory.uss))
+
+
+def _held(home: Path) -> dict[str, dict[str, int]]:
+    """Jobs by state and resources by collection."""
+    if not (home / "portico.db").exists():
+        return {"jobs": {}, "resources": {}}
+    import sqlalchemy as sa
+
+    from portico.store.database import Database
+    from portico.store.jobs import jobs
+    from portico.store.objects import objects
+    from portico.store.resources import resources
+
+    database = Database(home)
+    try:
+        with database.read() as connection:
+
+            def counted(column: Any) -> dict[str, int]:
+                rows = connection.execute(
+                    sa.select(column, sa.func.count()).group_by(column).order_by(column)
+                )
+                return {str(name): int(count) for name, count in rows}
+
+            held = counted(resources.c.kind)
+            for name, table in (("buckets", sa.table("storage_buckets")), ("objects", objects)):
+                count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
+                if count:
+                    held[name] = int(count)
+            return {"jobs": counted(jobs.c.state), "resources": held}
+    finally:
+        database.close()
+
+
+def _size(home: Path) -> tuple[int, bool]:
+    """The bytes that `home` takes on the disk, and whether there was time to count all of it."""
+    end = time.monotonic() + _SIZE_SECONDS
+    size = 0
+    for entry in _files(home):
+        try:
+            size += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue
+        if time.monotonic() > end:
+            return size, False
+    return size, True
+
+
+def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+        else:
+            yield entry

@@ -1,0 +1,148 @@
+"""What `portico exec` changes in Google's clients, one function a module, applied right after its import.
+
+Every change is a default or an address: the clients' own code does the work. Where another version of a client
+lacks what is patched here, it is left as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+URL = os.environ["PORTICO_URL"].rstrip("/")
+_NETLOC = urlsplit(URL).netloc
+
+
+def _is_vertex(host: str) -> bool:
+    # us-central1-aiplatform.googleapis.com, aiplatform.eu.rep.googleapis.com, 1.us-east1-2.prediction.vertexai.goog
+    labels = host.lower().split(".")
+    vertex = labels[-2:] == ["googleapis", "com"] and any(x.split("-")[-1] == "aiplatform" for x in labels)
+    return vertex or labels[-3:] == ["prediction", "vertexai", "goog"]
+
+
+def local_url(url: str) -> str:
+    """`url`, moved to this server where it goes to Google's Vertex AI or Cloud Storage."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _is_vertex(host) or host == "storage.googleapis.com" or parts.netloc == _NETLOC:
+        rest = url.split("://", 1)[1]
+        return URL + rest[len(parts.netloc) :]
+    return url
+
+
+def local_endpoint(endpoint: str | None) -> str:
+    """The `api_endpoint` of a Vertex client, moved here unless it names some other server on purpose."""
+    if not endpoint:
+        return URL
+    parts = urlsplit(endpoint if "://" in endpoint else "https://" + endpoint)
+    return URL if parts.netloc == _NETLOC or _is_vertex(parts.hostname or "") else endpoint
+
+
+def patch_service(module: Any) -> None:
+    """The generated clients (aiplatform_v1, aiplatform_v1beta1): endpoint and transport."""
+    for name, cls in list(vars(module).items()):
+        if name.endswith("Client") and getattr(cls, "__module__", None) == module.__name__:
+            cls.__init__ = _pointed_here(cls, cls.__init__)
+
+
+def _pointed_here(cls: Any, init: Any) -> Any:
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        transport = kwargs.get("transport")
+        if transport is None or isinstance(transport, (str, type)):
+            kwargs["client_options"] = _options(kwargs.get("client_options"))
+        if transport in (None, "grpc"):
+            kwargs["transport"] = "rest"
+        elif transport == "grpc_asyncio":
+            _use_async_rest(cls, kwargs)
+        init(self, *args, **kwargs)
+
+    return __init__
+
+
+def _options(options: Any) -> Any:
+    from google.api_core import client_options
+
+    if isinstance(options, dict):
+        made = client_options.from_dict(options)
+    else:
+        made = client_options.ClientOptions() if options is None else copy.copy(options)
+    made.api_endpoint = local_endpoint(made.api_endpoint)
+    return made
+
+
+def _use_async_rest(cls: Any, kwargs: dict[str, Any]) -> None:
+    """The async clients know REST only with aiohttp, and with credentials of another kind."""
+    if "rest_asyncio" in getattr(type(cls), "_transport_registry", {}):
+        kwargs["transport"] = "rest_asyncio"
+        kwargs["credentials"] = _async_credentials()
+    elif kwargs["client_options"].api_endpoint == URL:
+        kwargs["client_options"].api_endpoint = _NETLOC  # gRPC takes no scheme; it fails here, not elsewhere
+
+
+def _async_credentials() -> Any:
+    from google.auth import jwt
+    from google.auth.aio import credentials
+
+    jwt_credentials: Any = jwt.Credentials
+    signer = jwt_credentials.from_service_account_file(
+        os.environ["GOOGLE_APPLICATION_CREDENTIALS"], audience="https://aiplatform.googleapis.com/"
+    )
+
+    class SelfSigned(credentials.Credentials):
+        """Tokens that are signed here with the key file: nothing is asked over the network."""
+
+        async def refresh(self, request: Any) -> None:
+            signer.refresh(None)
+
+        async def before_request(self, request: Any, method: str, url: str, headers: Any) -> None:
+            signer.before_request(None, method, url, headers)
+
+    made: Any = SelfSigned
+    return made()
+
+
+def patch_requests(module: Any) -> None:
+    """Addresses that clients write out by themselves (`Endpoint.raw_predict`, dedicated endpoints)."""
+    request = module.AuthorizedSession.request
+
+    @functools.wraps(request)
+    def moved(self: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        return request(self, method, local_url(url), *args, **kwargs)
+
+    module.AuthorizedSession.request = moved
+
+
+def patch_credentials(module: Any) -> None:
+    """A service account's "regional access boundary", which newer clients ask of iamcredentials.googleapis.com."""
+    for cls in list(vars(module).values()):
+        if "_maybe_start_regional_access_boundary_refresh" in getattr(cls, "__dict__", {}):
+            cls._maybe_start_regional_access_boundary_refresh = lambda self, request, url: None
+
+
+def patch_storage(module: Any) -> None:
+    """With STORAGE_EMULATOR_HOST the client would be anonymous and without a project."""
+    client = module.Client
+    init = client.__init__
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        anonymous = len(args) < 2 and kwargs.get("credentials") is None and kwargs.get("_http") is None
+        if anonymous and kwargs.get("use_auth_w_custom_endpoint", True) and not kwargs.get("api_key"):
+            import google.auth
+
+            kwargs["credentials"], project = google.auth.default(scopes=client.SCOPE)
+            if not args:
+                kwargs.setdefault("project", project)
+        init(self, *args, **kwargs)
+
+    client.__init__ = __init__
+
+
+def patch_resource_manager(module: Any) -> None:
+    """Project ids and numbers are the same here, so there is nothing to ask the Resource Manager for."""
+    module.get_project_id = lambda project_number, credentials=None: project_number
+    module.get_project_number = lambda project_id, credentials=None: project_id

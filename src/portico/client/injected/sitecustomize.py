@@ -1,0 +1,88 @@
+"""Runs at the start of every Python under `portico exec`: arranges that Google's clients are pointed here.
+
+It may run in an environment without Portico and in an older Python, so: standard library only, nothing
+imported that the interpreter has not loaded already, and no work until one of the clients is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # typing is not imported: it would slow every start
+if TYPE_CHECKING:
+    from typing import Any
+
+# Module -> the function of `portico_clients` that patches it once it is loaded.
+_PATCHES = {
+    "google.auth.credentials": "patch_credentials",
+    "google.auth.transport.requests": "patch_requests",
+    "google.cloud.storage.client": "patch_storage",
+    "google.cloud.aiplatform.utils.resource_manager_utils": "patch_resource_manager",
+}
+_SERVICES = ("google.cloud.aiplatform_v1.services.", "google.cloud.aiplatform_v1beta1.services.")
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+def _patch_name(module: str) -> str | None:
+    if module.startswith(_SERVICES) and module.endswith(".client"):
+        return "patch_service"
+    return _PATCHES.get(module)
+
+
+class _Finder:
+    """Lets the others find a module, and patches it right after it has been executed."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        patch = _patch_name(name)
+        if patch is None:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                _patch_after(spec.loader, patch)
+                return spec
+        return None
+
+
+def _patch_after(loader: Any, patch: str) -> None:
+    execute = getattr(loader, "exec_module", None)
+    if execute is None:
+        return
+
+    def exec_module(module: Any) -> None:
+        execute(module)
+        try:
+            import portico_clients
+
+            getattr(portico_clients, patch)(module)
+        except Exception as error:
+            print(
+                f"portico exec: {module.__name__} is not pointed to Portico ({error!r})",
+                file=sys.stderr,
+            )
+
+    try:
+        loader.exec_module = exec_module
+    except AttributeError:
+        pass
+
+
+def _run_next() -> None:
+    """Runs the sitecustomize that this one hides, if there is one."""
+    own = sys.modules.pop("sitecustomize")
+    sys.path[:] = [entry for entry in sys.path if entry != _FOLDER]
+    try:
+        import sitecustomize  # noqa: F401
+    except ImportError as error:
+        if error.name != "sitecustomize":
+            raise
+    finally:
+        sys.modules.setdefault("sitecustomize", own)
+        sys.path.append(_FOLDER)  # last: it hides nothing, and portico_clients is found
+
+
+if os.environ.get("PORTICO_URL"):
+    sys.meta_path.insert(0, _Finder())
+_run_next()

@@ -1,0 +1,44 @@
+"""The environment variables with which Google's own clients talk to this server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from portico.errors import Unavailable
+from portico.host.address import running
+
+
+def settings(home: Path) -> dict[str, str]:
+    """Environment variables for the official clients and for what `injected_folder` holds.
+
+    GOOGLE_CLOUD_PROJECT is left alone: with it the Vertex client asks the Resource Manager API for a project id.
+
+    Raises:
+        Unavailable: nothing runs on `home`.
+    """
+    address = running(home)
+    if address is None:
+        raise Unavailable(f"Portico does not run on {home}. Start it with: portico up --home {home}")
+    loopback = _without_proxy(address.host)
+    return {
+        "PORTICO_URL": address.url,
+        "STORAGE_EMULATOR_HOST": address.url,
+        # As doors.identity.key_file, whose imports would cost `portico exec` half a second; a test compares them.
+        "GOOGLE_APPLICATION_CREDENTIALS": str(home / "credentials.json"),
+        "GOOGLE_API_USE_CLIENT_CERTIFICATE": "false",
+        "NO_GCE_CHECK": "true",
+        "NO_PROXY": loopback,
+        "no_proxy": loopback,
+    }
+
+
+def injected_folder() -> Path:
+    """The folder that, first on PYTHONPATH, points the Vertex client of any Python here (see its sitecustomize)."""
+    return Path(__file__).with_name("injected")
+
+
+def _without_proxy(host: str) -> str:
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    hosts = [part.strip() for part in known.split(",") if part.strip()]
+    return ",".join(dict.fromkeys([*hosts, host, "127.0.0.1", "localhost"]))
