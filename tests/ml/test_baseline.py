@@ -197,6 +197,8 @@ def test_a_model_that_is_worse_and_one_that_is_as_good() -> None:
         values[cut:], mean + np.random.default_rng(0).normal(0, 0.1, len(mean)), only_mean, "minimize-rmse"
     )
     assert not same.model_is_better and same.sentence.startswith("A simple answer is as good")
+    assert same.interval and same.interval[0] < 0 < same.interval[1]
+    assert ("is worse by 0" in same.sentence) == (same.difference < 0)
 
 
 def test_areas_speak_of_areas() -> None:

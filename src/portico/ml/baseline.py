@@ -180,30 +180,31 @@ def _sentence(
     article = "an" if word[0] in "aeiou" else "a"
     if bounds is None:
         return f"There are too few rows to say whether the model is better than '{best}'."
-    margin = _margin(model, baseline, bounds, relative)
+    worse = baseline > model if objective.startswith("maximize") else model > baseline
+    margin = _margin(model, baseline, bounds, relative, worse)
     if bounds[0] > 0:
         return f"The model's {word} of {number(model)} beats '{best}' ({number(baseline)}) by {margin}."
     if bounds[1] < 0:
         return (
-            f"A simple answer is better: '{best}' reaches {article} {word} of {number(baseline)}, "
-            f"the model {number(model)}, which is worse by {margin}."
+            f"A simple answer is better: '{best}' reaches {article} {word} of {number(baseline)}, the model "
+            f"{number(model)}, which is worse by {margin}."
         )
     return (
         f"A simple answer is as good: '{best}' reaches {article} {word} of {number(baseline)}, the model "
-        f"{number(model)}; these rows do not tell them apart (the model is better by {margin})."
+        f"{number(model)}; these rows do not tell them apart: the model is {'worse' if worse else 'better'} "
+        f"by {margin}."
     )
 
 
-def _margin(model: float, baseline: float, bounds: Interval, relative: Interval | None) -> str:
+def _margin(model: float, baseline: float, bounds: Interval, relative: Interval | None, worse: bool) -> str:
     """By how much, as a share of the baseline's loss where there is one, with its interval."""
-    worse = bounds[1] < 0
+    low, high = bounds if relative is None else relative
+    low, high = (-high, -low) if worse else (low, high)
     if relative is None:
-        low, high = (-bounds[1], -bounds[0]) if worse else bounds
         return f"{number(abs(baseline - model))} (95% interval {number(low)} to {number(high)})"
-    share = 1 - model / baseline
-    low, high = (-relative[1], -relative[0]) if worse else relative
     places = 0 if high - low >= 0.03 else 1
-    return f"{abs(share) if worse else share:.{places}%} (95% interval {low:.{places}%} to {high:.{places}%})"
+    share = abs(1 - model / baseline)
+    return f"{share:.{places}%} (95% interval {low:.{places}%} to {high:.{places}%})"
 
 
 def number(value: float) -> str:
