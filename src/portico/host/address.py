@@ -58,7 +58,9 @@ def withdraw(home: Path) -> None:
 
 
 def running(home: Path) -> Address | None:
-    """The address of the server that runs on `home` now, or None."""
+    """The address of the server that runs on `home` now, or None. Asking makes no files."""
+    if not (home / "run" / "lock").exists():
+        return None
     try:
         os.close(claim(home))
     except AlreadyRunning:
