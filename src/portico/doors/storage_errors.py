@@ -64,7 +64,7 @@ def render_xml(error: PorticoError) -> tuple[int, bytes]:
         code = "BadDigest"
     elif error.reason[:1].isupper():  # already one of the XML API's codes
         code = error.reason
-    elif status == 404 and "bucket" in error.message:
+    elif status == 404 and error.message.startswith("The specified bucket"):
         code = "NoSuchBucket"
     message = escape(error.message)
     return status, (

@@ -292,7 +292,7 @@ def _check_protection(bucket: BucketRow, row: ObjectRow, now: float) -> None:
                 "overwritten or archived until hold is removed.",
                 reason="forbidden",
             )
-    if now < row.created + bucket.retention_seconds:
+    if bucket.retention_seconds and now < row.created + bucket.retention_seconds:
         raise PermissionDenied(
             f"Object '{row.bucket}/{row.name}' is subject to bucket's retention policy and cannot be "
             f"deleted, overwritten or archived until it is {bucket.retention_seconds} seconds old.",

@@ -64,7 +64,7 @@ def list_page(connection: Connection, query: Query, limit: int, position: Positi
             common = _common_prefix(query, row.name)
             entry = row.name if common is None else common
             wanted = (pattern is None or pattern.fullmatch(entry)) and common != last_prefix
-            if wanted and len(page.items) + len(page.prefixes) == limit:
+            if wanted and len(page.items) + len(page.prefixes) >= limit:
                 page.next = Position(row.name, row.generation - 1)
                 return page
             if common is None:

@@ -1,0 +1,305 @@
+"""The store behind Cloud Storage, without a server: listings against a model, files, sweeps, pins, gs://."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import threading
+import time
+
+import google_crc32c
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.errors import InvalidArgument, NotFound
+from portico.store import objects, objects_buckets, objects_files
+from portico.store.database import Database
+from portico.store.gcs import Gcs
+from portico.store.objects_hashes import combine_crc32c, encode_crc32c
+from portico.store.objects_listing import Query, glob_pattern, list_page, successor
+from portico.store.objects_sweep import sweep
+
+
+@pytest.fixture
+def gcs(tmp_path):
+    database = Database(tmp_path)
+    database.create_tables()
+    with database.write() as connection:
+        objects_buckets.insert(connection, "bucket", "p", {"location": "US"}, 1.0)
+    yield Gcs(tmp_path, database)
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    home = tmp_path_factory.mktemp("listed")
+    database = Database(home)
+    database.create_tables()
+    with database.write() as connection:
+        for name in ("plain", "versioned"):
+            fields = {"location": "US", "versioning": {"enabled": name == "versioned"}}
+            objects_buckets.insert(connection, name, "p", fields, 1.0)
+    return database
+
+
+def fill(database, bucket, names):
+    """Puts generations of `names` there as `objects.put` does, but many at once."""
+    latest: dict[str, int] = {}
+    rows = []
+    for number, name in enumerate(names):
+        if name in latest and bucket == "plain":
+            continue
+        if name in latest:
+            rows[latest[name]]["state"] = objects.NONCURRENT
+        latest[name] = len(rows)
+        rows.append(
+            {
+                "bucket": bucket,
+                "name": name,
+                "generation": 1000 + number,
+                "state": objects.LIVE,
+                "metageneration": 1,
+                "file": f"{bucket}{number}",
+                "size": 0,
+                "crc32c": "AAAAAA==",
+                "updated": 1.0,
+                "fields": b"{}",
+            }
+        )
+    with database.write() as connection:
+        connection.execute(objects.objects.delete().where(objects.objects.c.bucket == bucket))
+        if rows:
+            connection.execute(objects.objects.insert(), rows)
+
+
+def walk(database, query, limit):
+    items, prefixes, position, pages = [], [], None, 0
+    while True:
+        with database.read() as connection:
+            page = list_page(connection, query, limit, position)
+        assert len(page.items) + len(page.prefixes) <= limit + (1 if query.trailing_delimiter else 0)
+        items += [row.name for row in page.items]
+        prefixes += page.prefixes
+        position, pages = page.next, pages + 1
+        if position is None:
+            return items, prefixes
+        assert pages < 1000
+
+
+def model(names, query):
+    """The documentation's words for a listing, as slowly as can be."""
+    items, prefixes = [], []
+    for name in sorted(names, key=str.encode):
+        if not name.startswith(query.prefix) or name < query.start or (query.end and name >= query.end):
+            continue
+        cut = name.find(query.delimiter, len(query.prefix)) if query.delimiter else -1
+        if cut < 0:
+            items.append(name)
+            continue
+        prefix = name[: cut + len(query.delimiter)]
+        if prefix not in prefixes:
+            prefixes.append(prefix)
+        if query.trailing_delimiter and name == prefix:
+            items.append(name)
+    return items, prefixes
+
+
+letters = st.text(alphabet="ab/é\U0001f600\ud7ff\ue000", min_size=1, max_size=6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    names=st.lists(letters, max_size=25),
+    prefix=st.text(alphabet="ab/\U0001f600", max_size=2),
+    delimiter=st.sampled_from(["", "/", "b", "a/"]),
+    start=st.text(alphabet="ab/", max_size=2),
+    end=st.text(alphabet="ab/é", max_size=2),
+    limit=st.integers(1, 9),
+    trailing=st.booleans(),
+    bucket=st.sampled_from(["plain", "versioned"]),
+)
+def test_listings_are_what_the_documentation_says(
+    listed, names, prefix, delimiter, start, end, limit, trailing, bucket
+):
+    fill(listed, bucket, names)
+    versions = bucket == "versioned"
+    query = Query(bucket, prefix, delimiter, start, end, versions=versions, trailing_delimiter=trailing)
+    wanted_items, wanted_prefixes = model(names if versions else set(names), query)
+    items, prefixes = walk(listed, query, limit)
+    assert prefixes == wanted_prefixes
+    assert items == wanted_items
+
+
+def test_ten_thousand_objects_page_fast_and_prefixes_are_skipped(listed):
+    fill(listed, "plain", [f"dir{i % 3}/{i:05}" for i in range(10_000)])
+    began = time.perf_counter()
+    items, _ = walk(listed, Query("plain", prefix="dir1/"), 1000)
+    assert len(items) == 3333
+    paged = time.perf_counter() - began
+    began = time.perf_counter()
+    assert walk(listed, Query("plain", delimiter="/"), 1000) == ([], ["dir0/", "dir1/", "dir2/"])
+    assert time.perf_counter() - began < 0.5 and paged < 1.5  # measured: 0.02 and 0.06 s
+
+
+@pytest.mark.parametrize(
+    ("glob", "matching", "other"),
+    [
+        ("*.csv", ["a.csv", ".csv"], ["a/b.csv", "a.csv2"]),
+        ("**.csv", ["a.csv", "a/b/c.csv"], ["a"]),
+        ("a/**/z", ["a/b/z", "a/b/c/z"], ["a/z2"]),
+        ("a?c", ["abc"], ["a/c", "ac"]),
+        ("[a-c]x", ["ax", "cx"], ["dx"]),
+        ("[!a]x", ["bx"], ["ax"]),
+        ("{a,bc}*", ["a1", "bc"], ["b"]),
+        (r"\*", ["*"], ["a"]),
+        ("a.b", ["a.b"], ["axb"]),
+    ],
+)
+def test_globs(glob, matching, other):
+    pattern = glob_pattern(glob)
+    assert all(pattern.fullmatch(name) for name in matching)
+    assert not any(pattern.fullmatch(name) for name in other)
+
+
+@given(st.text(alphabet="ab[]{}!^*?\\-,", max_size=8))
+def test_every_glob_is_a_pattern_or_refused(glob):
+    try:
+        assert isinstance(glob_pattern(glob), re.Pattern)
+    except InvalidArgument:
+        pass
+
+
+@given(letters, letters)
+def test_the_successor_of_a_prefix(prefix, more):
+    beyond = successor(prefix)
+    assert beyond is not None and prefix <= prefix + more < beyond
+    beyond.encode()
+
+
+@given(st.binary(max_size=50), st.binary(max_size=5000))
+def test_checksums_combine(first, second):
+    whole = encode_crc32c(google_crc32c.value(first + second))
+    pieces = [encode_crc32c(google_crc32c.value(part)) for part in (first, second)]
+    assert combine_crc32c(*pieces, len(second)) == whole
+
+
+def test_what_is_written_is_found_read_and_matched(gcs, tmp_path):
+    row = gcs.write("gs://bucket/data/a.csv", b"x,y\n1,2\n", "text/csv")
+    assert row.md5 == base64.b64encode(hashlib.md5(b"x,y\n1,2\n").digest()).decode()
+    (tmp_path / "local").write_bytes(b"b")
+    gcs.write("gs://bucket/data/b.csv", tmp_path / "local")
+    gcs.write("gs://bucket/data/deep/c.csv", iter([b"c", b"c"]))
+    gcs.write("gs://bucket/data*", b"a name with a star")
+    assert [r.name for r in gcs.match("gs://bucket/data/*.csv")] == ["data/a.csv", "data/b.csv"]
+    assert [r.name for r in gcs.match("gs://bucket/data/**.csv")][-1] == "data/deep/c.csv"
+    assert gcs.match("gs://bucket/data*")[0].name == "data*"
+    assert [r.size for r in gcs.under("gs://bucket/data")] == [8, 1, 2]
+    with gcs.open(gcs.find("gs://bucket/data/a.csv")) as file:
+        assert file.read() == b"x,y\n1,2\n"
+    assert sorted(p.name for p in gcs.download("gs://bucket/data/", tmp_path / "d")) == [
+        "a.csv",
+        "b.csv",
+        "c.csv",
+    ]
+    assert (tmp_path / "d/deep/c.csv").read_bytes() == b"cc"
+    for bad in ("s3://x", "gs://", "bucket/x"):
+        with pytest.raises(InvalidArgument):
+            gcs.match(bad)
+    for missing in ("gs://bucket/none", "gs://bucket/none*", "gs://nobucket/x"):
+        with pytest.raises(NotFound):
+            gcs.match(missing)
+
+
+def test_a_name_does_not_lead_out_of_a_directory(gcs, tmp_path):
+    gcs.write("gs://bucket/m/../../evil", b"x")
+    with pytest.raises(InvalidArgument):
+        gcs.download("gs://bucket/m", tmp_path / "d")
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_writer_that_raises_leaves_nothing(gcs):
+    with pytest.raises(RuntimeError), gcs.writer("gs://bucket/half") as out:
+        out.write(b"x" * 1000)
+        raise RuntimeError
+    with pytest.raises(NotFound):
+        gcs.find("gs://bucket/half")
+    assert not [f for _, _, files in os.walk(gcs.home / "objects") for f in files]
+
+
+def test_pins_keep_what_is_overwritten_and_deleted(gcs):
+    first = gcs.write("gs://bucket/x", b"one")
+    gcs.pin([first], "datasets/1")
+    gcs.pin([first], "datasets/1")
+    gcs.pin([first], "datasets/2")
+    second = gcs.write("gs://bucket/x", b"two")
+    assert gcs.find("gs://bucket/x").generation == second.generation
+    assert gcs.open(gcs.find("gs://bucket/x", first.generation)).read() == b"one"
+    with gcs.database.read() as connection:
+        assert objects.find(connection, "bucket", "x", first.generation) is None  # not for the API
+    gcs.unpin("datasets/1")
+    assert gcs.path(first).exists()
+    gcs.unpin("datasets/2")
+    assert not gcs.path(first).exists()
+    with pytest.raises(NotFound):
+        gcs.find("gs://bucket/x", first.generation)
+    with pytest.raises(NotFound):
+        gcs.pin([first], "datasets/3")
+    gcs.unpin("never held")
+    assert gcs.open(second).read() == b"two"
+
+
+def test_the_sweep_takes_what_a_crash_left_and_nothing_else(gcs):
+    kept = gcs.write("gs://bucket/kept", b"kept")
+    left = objects_files.path_of(gcs.home, "ab" * 16)
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"left by a crash")
+    writing, go_on = threading.Event(), threading.Event()
+
+    def write():
+        with gcs.writer("gs://bucket/slow") as out:
+            out.write(b"slow")
+            writing.set()
+            go_on.wait(10)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    writing.wait(10)
+    assert sweep(gcs.database, gcs.home, time.time()) == 1
+    go_on.set()
+    thread.join()
+    assert not left.exists()
+    assert gcs.open(kept).read() == b"kept" and gcs.open(gcs.find("gs://bucket/slow")).read() == b"slow"
+
+
+def test_generations_grow_even_when_the_clock_does_not(gcs):
+    class Still:
+        def now(self) -> float:
+            return 1000.0
+
+        def monotonic(self) -> float:
+            return 0.0
+
+    still = Gcs(gcs.home, gcs.database, Still())
+    generations = [still.write(f"gs://bucket/{i % 2}", b"x").generation for i in range(4)]
+    assert generations == [1_000_000_000 + i for i in range(4)]
+
+
+def test_files_are_copied_where_links_do_not_work(gcs, monkeypatch):
+    from portico.ids import RandomIds
+    from portico.store.objects_files import FileCopy
+
+    row = gcs.write("gs://bucket/x", b"payload")
+    source = objects.StoredFile(row.file, row.size, row.crc32c, row.md5)
+
+    def no_links(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.delattr(os, "copy_file_range", raising=False)
+    with FileCopy(gcs.home, RandomIds(), [source]) as made:
+        assert objects_files.path_of(gcs.home, made.stored.id).read_bytes() == b"payload"
+        assert (made.stored.crc32c, made.stored.md5) == (row.crc32c, row.md5)
+    assert not objects_files.path_of(gcs.home, made.stored.id).exists()
