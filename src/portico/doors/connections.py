@@ -7,8 +7,11 @@ connection here (`prediction.handover`), and this protocol passes it back at the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import signal
 import socket
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from portico.errors import InvalidArgument, Unavailable
 from portico.prediction.answers import Answers
 from portico.prediction.framing import MAX_HEAD, Body, is_prediction
-from portico.prediction.handover import Taker, control_socket, give, run_folder
+from portico.prediction.handover import Take, Taker, control_socket, give, run_folder
 
 _KEEP_ALIVE: Final = 600  # seconds; longer than clients keep idle connections, so that it is they who close
 _DRAIN: Final = 25  # seconds
@@ -28,16 +31,14 @@ _AWAY: Final = 2.0  # seconds that the fronts may be away before a prediction is
 class ControlProtocol(HttpToolsProtocol):
     """uvicorn's protocol, fed one request at a time, so that each is looked at before it is begun.
 
-    `home` and `front` (the number of the front that gave the connection) are set by `ControlServer`.
+    `front` is the number of the front that gave the connection, `take` what takes it (see `Taker`).
     """
 
-    home: Path
-    front: int = 0
-    first: bytes = b""
-    """What came in before the connection was given here."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, home: Path, front: int, take: Take, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._home = home
+        self._front = front
+        self._take = take
         self._held = b""  # what came in and is not fed yet
         self._body: Body | None = None  # the body that is being read
         self._passing = False
@@ -49,8 +50,8 @@ class ControlProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if self.first:
-            self.data_received(self.first)
+        self._held = self._take()
+        self.loop.call_soon(self._feed)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -124,9 +125,9 @@ class ControlProtocol(HttpToolsProtocol):
 
     async def _give(self, descriptor: int, data: bytes) -> bool:
         deadline = self.loop.time() + _AWAY
-        own = run_folder(self.home) / f"front-{self.front}.connections"
+        own = run_folder(self._home) / f"front-{self._front}.connections"
         while True:
-            others = list(run_folder(self.home).glob("front-*.connections"))
+            others = list(run_folder(self._home).glob("front-*.connections"))
             random.shuffle(others)
             for path in (own, *others):
                 if await give(path, descriptor, -1, data, 0):
@@ -157,12 +158,23 @@ class ControlServer(uvicorn.Server):
         self._taker = Taker(control_socket(home), self._protocol)
         self._home = home
 
-    def _protocol(self, front: int) -> asyncio.Protocol:
-        protocol = ControlProtocol(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+    def _protocol(self, front: int, take: Take) -> asyncio.Protocol:
+        return ControlProtocol(
+            self._home,
+            front,
+            take,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
         )
-        protocol.home, protocol.front = self._home, front
-        return protocol
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """uvicorn's own kills the process by the signal once it has drained; a supervisor wants exit code 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])

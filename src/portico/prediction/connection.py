@@ -12,6 +12,7 @@ from portico.prediction.predicting import MAX_BODY, Request
 
 if TYPE_CHECKING:
     from portico.prediction.front import Front
+    from portico.prediction.handover import Take
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +48,12 @@ class Connection(asyncio.Protocol):
     """The states: reading a head (`known` is None), reading its body, `busy` (an answer is being made, or the
     connection is being passed on), `refused` (whatever comes is thrown away until the client closes)."""
 
-    __slots__ = ("body", "busy", "drained", "first", "front", "held", "known", "refused", "seen", "transport")
+    __slots__ = ("body", "busy", "drained", "front", "held", "known", "refused", "seen", "take", "transport")
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, take: Take | None = None) -> None:
         self.front = front
+        self.take = take  # for a connection that control gave back
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.first = b""  # what came with a connection that control gave back
         self.held = b""  # bytes that are not dealt with yet
         self.known: KnownHead | None = None
         self.body: Body | None = None
@@ -68,8 +69,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.front.connections.add(self)
-        if self.first:
-            self.data_received(self.first)
+        if self.take is not None:
+            self.held, self.take = self.take(), None
+            asyncio.get_running_loop().call_soon(self.data_received, b"")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.front.connections.discard(self)

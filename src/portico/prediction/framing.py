@@ -43,7 +43,7 @@ class Head:
 
     def _parse(self, data: bytes) -> None:
         reader = _Reader(self.headers)
-        parser = httptools.HttpRequestParser(reader)
+        reader.parser = parser = httptools.HttpRequestParser(reader)
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -52,12 +52,15 @@ class Head:
             raise InvalidArgument("The request's head can't be read.")
         self.path = reader.url.partition(b"?")[0]
         self.http_1_0 = parser.get_http_version() == "1.0"
-        self.keep_alive = parser.should_keep_alive()
+        self.keep_alive = reader.keep_alive
         if self.headers.get("transfer-encoding", "chunked").lower() != "chunked":
             raise InvalidArgument("The transfer encoding must be chunked or absent.")
 
 
 class _Reader:
+    parser: httptools.HttpRequestParser
+    keep_alive = False
+
     def __init__(self, headers: dict[str, str]) -> None:
         self.headers = headers
         self.url = b""
@@ -72,6 +75,7 @@ class _Reader:
 
     def on_headers_complete(self) -> None:
         self.complete = True
+        self.keep_alive = self.parser.should_keep_alive()  # a message that has ended is forgotten
 
 
 class Body:

@@ -235,7 +235,7 @@ async def _run(home: Path, listen_socket: socket.socket, index: int, verify: Ver
     # It answers before anything is loaded, so that nobody who changes what is served overlooks this front.
     admin = await asyncio.start_unix_server(front.administer, admin_path)
     await front.follow()
-    taker = Taker(front_connections(home, index), lambda _: Connection(front))
+    taker = Taker(front_connections(home, index), lambda _, take: Connection(front, take))
     taker.start()
     server = await loop.create_server(lambda: Connection(front), sock=listen_socket, backlog=_BACKLOG)
     chores = [loop.create_task(front.keep_following()), loop.create_task(front.keep_house())]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from portico.errors import InvalidArgument, PermissionDenied
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]+)?")
 _OWN_SITES = frozenset({"", "none", "same-origin"})
 
 
@@ -46,5 +48,6 @@ def require_json(headers: Mapping[str, str]) -> None:
 
 
 def _name(host: str) -> str:
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    return name.lower()
+    """The host without its port; "" for what is no host (two Host headers come as one with a comma)."""
+    match = _HOST.fullmatch(host)
+    return match[1].lower() if match else ""

@@ -57,6 +57,9 @@ def front_admin(home: Path, index: int) -> Path:
     return run_folder(home) / f"front-{index}.sock"
 
 
+Take = Callable[[], bytes]
+
+
 async def give(path: Path, descriptor: int, number: int, data: bytes, patience: float) -> bool:
     """Passes `descriptor` with `data` to whoever takes connections at `path`.
 
@@ -93,11 +96,13 @@ async def _give(
 class Taker:
     """Takes connections at the Unix socket `path`.
 
-    `protocol(number)` makes the protocol for a connection that the process `number` gave; it is served as if
-    the connection had been accepted here and the bytes had just come in.
+    `protocol(number, take)` makes the protocol for a connection that the process `number` gave. Its
+    `connection_made` must call `take`, which tells the giver that the connection is taken, and deal with the bytes
+    that it returns before those that come in. The transport does not read yet at that moment, so it can't be
+    paused: what may pause it must wait for the loop's next turn.
     """
 
-    def __init__(self, path: Path, protocol: Callable[[int], asyncio.Protocol]) -> None:
+    def __init__(self, path: Path, protocol: Callable[[int, Take], asyncio.Protocol]) -> None:
         self._path = path
         self._protocol = protocol
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,15 +143,16 @@ class Taker:
             if received is None:
                 return
             connection, number, data = received
-            protocol = self._protocol(number)
-            protocol.first = data  # type: ignore[attr-defined]  # dealt with before anything the socket still holds
+
+            def take() -> bytes:
+                with contextlib.suppress(OSError):  # the giver is dead: then the connection is ours anyway
+                    link.send(b"\x01")
+                return data
+
             try:
-                await self._loop.connect_accepted_socket(lambda: protocol, connection)
+                await self._loop.connect_accepted_socket(lambda: self._protocol(number, take), connection)
             except OSError:  # the client went away meanwhile
                 connection.close()
-                return
-            with contextlib.suppress(OSError):
-                link.send(b"\x01")
 
     async def _receive(self, link: socket.socket) -> tuple[socket.socket, int, bytes] | None:
         """The connection, the giver's number and the bytes; None when the giver gave up."""

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portico.prediction import tap as module
+from portico.prediction.tap import Tap, read_spool_file
+
+
+def spooled(folder: Path) -> list[module.Record]:
+    return [record for file in sorted(folder.glob("*.tap")) for record in read_spool_file(file)]
+
+
+def test_records_reach_the_spool_in_order(tmp_path: Path) -> None:
+    tap = Tap(tmp_path)
+    for number in range(200):
+        tap.put(number * 1.5, "endpoint", "model", b"request %d" % number, b"answer", 0.25)
+        if number % 70 == 0:
+            tap.flush()
+    tap.close()
+    assert not list(tmp_path.glob("*.part"))
+    records = spooled(tmp_path)
+    assert [record[0] for record in records] == list(range(1, 201))
+    assert records[7] == (8, 7 * 1.5, "endpoint", "model", b"request 7", b"answer", 0.25)
+    assert tap.report == {"tap_taken": 200, "tap_dropped": 0}
+
+
+def test_a_full_buffer_drops_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_RECORDS", 10)
+    monkeypatch.setattr(module, "_MAX_BYTES", 1000)
+    tap = Tap(tmp_path)
+    for _ in range(13):
+        tap.put(0, "e", "m", b"r", b"a", 0)
+    tap.flush()
+    tap.put(0, "e", "m", b"r" * 2000, b"a", 0)
+    tap.put(0, "e", "m", b"r", b"a", 0)
+    tap.close()
+    assert len(spooled(tmp_path)) == 11
+    assert tap.report == {"tap_taken": 11, "tap_dropped": 4}
+
+
+def test_a_full_spool_drops_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SPOOL_BYTES", 3000)
+    monkeypatch.setattr(module, "_FILE_BYTES", 1000)
+    tap = Tap(tmp_path)
+    for _ in range(10):
+        tap.put(0, "e", "m", b"r" * 1500, b"a", 0)
+        tap.flush()
+    tap.close()
+    assert len(spooled(tmp_path)) == 2
+    assert tap.report == {"tap_taken": 10, "tap_dropped": 8}
+
+
+def test_what_a_dead_front_left_is_kept(tmp_path: Path) -> None:
+    tap = Tap(tmp_path)
+    for _ in range(3):
+        tap.put(0, "e", "m", b"request", b"answer", 0)
+    tap.close()
+    (whole,) = tmp_path.glob("*.tap")
+    whole.write_bytes(whole.read_bytes()[:-5])
+    whole.rename(whole.with_suffix(".part"))
+    Tap(tmp_path).close()
+    assert [record[0] for record in spooled(tmp_path)] == [1, 2]
