@@ -42,6 +42,7 @@ def environment(
     wanted = sorted({normalise(line) for line in requirements})
     key = _key(wanted, interpreter)
     cache.mkdir(parents=True, exist_ok=True)
+    cache = cache.resolve()  # what is isolated sees no link on the way to it
     home = cache / key
     if _whole(home):
         _touch(home)

@@ -20,24 +20,22 @@ from portico.errors import FailedPrecondition
 
 _MOST = 1 << 28  # of the unpacked bytes: a file that unpacks to more is left to the replica's own check
 _CHUNK = 1 << 20
-_KEEP = 64  # bytes that a version and its name span
+_KEEP = 128  # more bytes than a version and its name span
 
 # An estimator's state in a pickle: the key, then the version as a short or a long string (protocols 2 to 5).
-_SKLEARN = re.compile(
-    rb"_sklearn_version(?:\x94|q.|r....)?(?:\x8c.|X....)(\d+\.\d+[0-9A-Za-z.+]*)", re.DOTALL
-)
-# A saved booster, also inside a pickle: UBJSON (three bytes), JSON, and the binary format before 1.6.
+_SKLEARN = re.compile(rb"_sklearn_version(?:\x94|q.|r....)?(?:\x8c(.)|X(....))", re.DOTALL)
+_VERSION = re.compile(rb"\d+\.\d+[0-9A-Za-z.+]{0,20}")  # it becomes part of a requirement
+# A saved booster, also inside a pickle: UBJSON, the old binary format (no third number), and JSON.
 _XGBOOST = [
     re.compile(rb"version\[#L.{7}\x03i(.)i(.)i(.)", re.DOTALL),
+    re.compile(rb"\Abinf.{20}([\x01-\xff])\0\0\0(.)\0\0\0", re.DOTALL),
     re.compile(rb'"version":\s*\[(\d+),\s*(\d+),\s*(\d+)\]'),
 ]
+_LIBRARY = {"sklearn": "scikit-learn", "xgboost": "XGBoost"}
 
 
 class SupportsRead(Protocol):
     def read(self, size: int, /) -> bytes: ...
-
-
-_LIBRARY = {"sklearn": "scikit-learn", "xgboost": "XGBoost"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +69,15 @@ def made_with(path: Path, framework: str) -> str:
         for window in _windows(path):
             if framework == "sklearn":
                 if match := _SKLEARN.search(window):
-                    return match[1].decode()
+                    length = int.from_bytes(match[1] or match[2], "little")
+                    told = window[match.end() : match.end() + length]
+                    if _VERSION.fullmatch(told) and len(told) == length:  # else cut: the next piece has it
+                        return told.decode()
                 continue
-            for number, pattern in enumerate(_XGBOOST):
+            for pattern in _XGBOOST:
                 if match := pattern.search(window):
-                    parts = match.groups()
-                    return ".".join(part.decode() if number else str(part[0]) for part in parts)
+                    text = match[0].startswith(b'"')
+                    return ".".join(part.decode() if text else str(part[0]) for part in match.groups())
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
         pass  # not what its name says: the replica tells why it cannot be loaded
     return ""

@@ -162,14 +162,14 @@ class ReplicaManager:
             except OSError as error:
                 return self._died(group, number, f"it cannot be started: {error}", prepared.file.name)
             return ""
-        replica.look()
+        how = replica.ended()
+        replica.look()  # after that: an error is reported before the end
         if replica.error is not None:
             return f"{prepared.file.name} cannot be served by the image {group.spec.image}: {replica.error}"
         late = not replica.ready and now - replica.since > _LONGEST_LOAD
         if late:
             replica.kill()
-        how = replica.ended()
-        if not how:
+        elif not how:
             if replica.ready and now - replica.since > _SETTLED:
                 group.deaths[number] = 0
             replica.trim_log()

@@ -90,9 +90,7 @@ class Sampling:
             return base
         method = {"sampledShapleyAttribution": {"pathCount": self.path_count}}
         said = Sampling.from_spec({"parameters": {**method, **parameters}})
-        return replace(
-            base, path_count=said.path_count, top_k=said.top_k, output_indices=said.output_indices
-        )
+        return replace(base, path_count=said.path_count, top_k=said.top_k, output_indices=said.output_indices)
 
 
 def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer | None, Answer]:

@@ -48,9 +48,10 @@ class Serving:
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> Serving:
-        return Serving(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-        )
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+        }
+        return Serving(**values)
 
 
 _SKLEARN_FILES = ("model.joblib", "model.pkl")

@@ -1,0 +1,146 @@
+"""Sampled Shapley values, against what they must be."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.errors import FailedPrecondition, InvalidArgument
+from portico.prediction.replicas.shapley import Sampling, explain
+
+
+def run(model, instances, sampling, names=None, classes=None, **more):
+    """The explanation, by a model that is a function of one instance."""
+    work = explain(orjson.dumps({"instances": instances, **more}), sampling)
+    body = next(work)
+    while True:
+        rows = orjson.loads(body)["instances"]
+        scores = [model(row) for row in rows]
+        told = {"scores": scores, "predictions": scores, "names": names, "classes": classes}
+        try:
+            body = work.send((200, orjson.dumps(told)))
+        except StopIteration as done:
+            status, answer = done.value
+            assert status == 200
+            return orjson.loads(answer)
+
+
+def attributions(*arguments, **more):
+    return run(*arguments, **more)["explanations"][0]["attributions"]
+
+
+def exactly(model, instance, baseline):
+    """Shapley values by their definition: the mean over all orders."""
+    size = len(instance)
+    sums = [0.0] * size
+    for order in itertools.permutations(range(size)):
+        point = list(baseline)
+        before = model(point)
+        for at in order:
+            point[at] = instance[at]
+            after = model(point)
+            sums[at] += after - before
+            before = after
+    return [total / math.factorial(size) for total in sums]
+
+
+def twisted(row):
+    return row[0] * row[1] + math.sin(row[2]) * row[0] + 3 * row[3]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=4, max_size=4), st.lists(st.floats(-5, 5), min_size=4, max_size=4))
+def test_they_add_up_whatever_the_paths(instance, baseline):
+    sampling = Sampling(path_count=3, baselines={"x": [baseline]}, whole="x", features="abcd")
+    (told,) = attributions(twisted, [instance], sampling)
+    assert told["baselineOutputValue"] == pytest.approx(twisted(baseline))
+    assert told["instanceOutputValue"] == pytest.approx(twisted(instance))
+    whole = told["baselineOutputValue"] + sum(told["featureAttributions"].values())
+    assert whole == pytest.approx(told["instanceOutputValue"], abs=1e-9)
+
+
+def test_many_paths_come_near_the_definition():
+    instance, baseline = [1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 0.0, 1.0]
+    spec = {"parameters": {"sampledShapleyAttribution": {"pathCount": 50}}}
+    spec["metadata"] = {"inputs": {"x": {"inputBaselines": [baseline], "indexFeatureMapping": list("abcd")}}}
+    (told,) = attributions(twisted, [instance], Sampling.from_spec(spec))
+    expected = dict(zip("abcd", exactly(twisted, instance, baseline), strict=True))
+    assert told["featureAttributions"] == pytest.approx(expected, abs=0.15)
+    assert 0 < told["approximationError"] < 0.1
+
+
+def test_a_linear_model_is_exact_and_its_baselines_are_averaged():
+    baselines = {"x": [[0, 0], [2, 4]]}
+    sampling = Sampling(path_count=2, baselines=baselines, whole="x", features=["a", "b"])
+    (told,) = attributions(lambda row: 3 * row[0] + 5 * row[1], [[1, 1]], sampling)
+    assert told["featureAttributions"] == pytest.approx({"a": 0, "b": -5})
+    assert told["baselineOutputValue"] == 13
+
+
+def test_names_of_the_features():
+    model = sum
+    assert set(attributions(model, [[1, 2]], Sampling())[0]["featureAttributions"]) == {"0", "1"}
+    assert set(attributions(model, [[1, 2]], Sampling(), names=["p", "q"])[0]["featureAttributions"]) == {
+        "p",
+        "q",
+    }
+    whole = Sampling(whole="x")
+    assert attributions(model, [[1, 2]], whole)[0]["featureAttributions"] == {"x": [1, 2]}
+    told = attributions(lambda row: row["p"], [{"p": 2, "other": "text"}], Sampling(), names=["p"])
+    assert told[0]["featureAttributions"] == {"p": 2}
+
+
+def test_the_likeliest_class_is_explained_or_those_asked_for():
+    def model(row):
+        return [0.2 * row[0], 0.5 * row[0], 0.3 * row[0]]
+
+    def ask(**more):
+        return attributions(model, [[1.0]], Sampling(**more), classes=["x", "y", "z"])
+
+    (told,) = ask()
+    assert (told["outputIndex"], told["outputDisplayName"]) == ([1], "y")
+    assert [one["outputIndex"] for one in ask(top_k=2)] == [[1], [2]]
+    assert [one["outputIndex"] for one in ask(top_k=-1)] == [[1], [2], [0]]
+    assert [one["outputIndex"] for one in ask(output_indices=[0])] == [[0]]
+
+
+def test_a_request_can_say_it_otherwise():
+    override = {
+        "parameters": {"topK": -1},
+        "metadata": {"inputs": {"x": {"inputBaselines": [[1]]}}},
+    }
+    sampling = Sampling(whole="x", features=["a"])
+    told = attributions(lambda row: [row[0], -row[0]], [[3]], sampling, explanationSpecOverride=override)
+    assert [one["featureAttributions"] for one in told] == [{"a": 2}, {"a": -2}]
+
+
+def test_the_same_question_gets_the_same_answer():
+    assert run(twisted, [[1, 2, 3, 4]], Sampling()) == run(twisted, [[1, 2, 3, 4]], Sampling())
+
+
+def test_what_cannot_be_explained():
+    with pytest.raises(FailedPrecondition, match="explanationSpec"):
+        run(sum, [[1]], None)
+    with pytest.raises(FailedPrecondition, match=r"'1' of .* is text and has no baseline"):
+        run(lambda row: 0, [[1, "x"]], Sampling())
+    with pytest.raises(FailedPrecondition, match="'yes', which is no number"):
+        run(lambda row: "yes", [[1]], Sampling())
+    with pytest.raises(FailedPrecondition, match="list of 2 values"):
+        run(sum, [[1, 2]], Sampling(whole="x", baselines={"x": [[1]]}))
+    with pytest.raises(InvalidArgument, match="sampledShapleyAttribution only"):
+        Sampling.from_spec({"parameters": {"xraiAttribution": {}}})
+    with pytest.raises(InvalidArgument, match="from 1 to 50"):
+        Sampling.from_spec({"parameters": {"sampledShapleyAttribution": {"pathCount": 51}}})
+
+
+def test_a_refusal_of_the_model_is_passed_on():
+    work = explain(b'{"instances": [[1]]}', Sampling())
+    next(work)
+    with pytest.raises(StopIteration) as done:
+        work.send((400, b"no"))
+    assert done.value.value == (400, b"no")
