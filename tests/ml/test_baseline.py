@@ -90,6 +90,7 @@ def test_daily_rows_and_too_short_a_history() -> None:
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.data())
+@settings(deadline=None)
 def test_the_best_constant(values: list[float], data: st.DataObject) -> None:
     train = np.array(values)
     weights = np.array(data.draw(st.lists(st.floats(0.1, 5), min_size=len(train), max_size=len(train))))

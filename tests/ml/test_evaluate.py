@@ -30,7 +30,7 @@ CASES = st.tuples(st.integers(0, 10**6), st.integers(4, 80), st.integers(2, 5), 
 
 
 @given(CASES)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_classification_against_scikit_learn(case: tuple[int, int, int, bool, bool]) -> None:
     seed, rows, count, ties, weighted = case
     y, scores, weights = classes(seed, rows, count, ties=ties)
@@ -132,6 +132,7 @@ def test_many_classes_have_no_confusion_matrix() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(2, 60), st.booleans(), st.sampled_from([0.0, 5.0]), st.booleans())
+@settings(deadline=None)
 def test_regression_against_scikit_learn(
     seed: int, rows: int, weighted: bool, shift: float, integers: bool
 ) -> None:
@@ -220,6 +221,7 @@ def test_curves_of_one_class() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 400), st.integers(2, 50))
+@settings(deadline=None)
 def test_thinning_keeps_the_ends(seed: int, rows: int, points: int) -> None:
     generator = np.random.default_rng(seed)
     ranking = rank(generator.random(rows) < 0.3, generator.integers(0, 50, rows) / 50.0)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument
@@ -183,6 +183,7 @@ TEXT = st.text(alphabet="ab.*=<>!:\"\\'()- ANDORT,1T~é", max_size=40)
 
 
 @given(TEXT)
+@settings(deadline=None)
 def test_anything_is_a_filter_or_an_invalid_argument(schema: Schema, text: str) -> None:
     try:
         predicate = compile_filter(text, schema("Model"))
@@ -197,12 +198,14 @@ def test_anything_is_a_filter_or_an_invalid_argument(schema: Schema, text: str) 
 
 
 @given(st.text(alphabet="ab*", max_size=12), st.text(alphabet="ab", max_size=12))
+@settings(deadline=None)
 def test_wildcards(pattern: str, text: str) -> None:
     expected = re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), text) is not None
     assert matches(pattern, text) is expected
 
 
 @given(st.sampled_from(["a=1", "b=2", "c=3"]), st.sampled_from(["a=1", "b=2", "c=3"]), st.integers(0, 7))
+@settings(deadline=None)
 def test_boolean_laws(one: str, other: str, bits: int) -> None:
     row = {name: str(position + 1) for position, name in enumerate("abc") if bits >> position & 1}
     p, q = compile_filter(one)(row), compile_filter(other)(row)

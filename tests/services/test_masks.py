@@ -4,7 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument
@@ -164,6 +164,7 @@ def test_unknown_selections(schema: Schema, mask: str) -> None:
 
 
 @given(st.text(alphabet="abitems,./()*` _", max_size=30), st.text(alphabet="displayNm_.,`* ", max_size=30))
+@settings(deadline=None)
 def test_anything_is_a_mask_or_an_invalid_argument(update: Update, selection: str, mask: str) -> None:
     for run in (lambda: apply_field_mask(LISTING, selection), lambda: update({"displayName": "x"}, mask)):
         try:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument
@@ -13,6 +13,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.lists(st.text(max_size=5), max_size=3))
+@settings(deadline=None)
 def test_round_trip(cursor: object, query: list[str]) -> None:
     token = write_token(cursor, *query)
     assert read_token(token, *query) == cursor
@@ -20,6 +21,7 @@ def test_round_trip(cursor: object, query: list[str]) -> None:
 
 
 @given(st.text(max_size=80))
+@settings(deadline=None)
 def test_made_up_tokens(token: str) -> None:
     if token:
         with pytest.raises(InvalidArgument) as caught:
@@ -28,6 +30,7 @@ def test_made_up_tokens(token: str) -> None:
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_changed_tokens(data: st.DataObject) -> None:
     token = write_token([1, "projects/p/models/1"], "projects/p", "", "")
     at = data.draw(st.integers(0, len(token) - 2))  # the last character holds spare bits
