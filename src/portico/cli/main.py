@@ -78,7 +78,7 @@ def env(home: Home = None, json: Json = False) -> None:
     no_args_is_help=True,
 )
 def execute(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGS]…", show_default=False)],
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", show_default=False)],
     home: Home = None,
 ) -> None:
     """Run a command with Google's clients pointed here: portico exec -- python script.py"""
