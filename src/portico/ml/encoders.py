@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from portico.ml import arrays, values
 from portico.ml.arrays import Column, Floats, Mask
 
@@ -69,7 +71,10 @@ class NumericEncoder:
 
 @dataclass(slots=True)
 class CategoricalEncoder:
-    """A code per category; unseen and rare categories share one, missing has its own."""
+    """A code per category; unseen and rare categories share one, missing has its own.
+
+    The codes stand in the order of the target's mean, so that a learner which takes them as numbers can use them.
+    """
 
     kind: ClassVar[str] = "categorical"
     name: str
@@ -77,9 +82,11 @@ class CategoricalEncoder:
     width: ClassVar[int] = 1
 
     @classmethod
-    def fit(cls, name: str, column: Column) -> CategoricalEncoder:
-        counts = category_counts(column)
-        kept = [label for label, count in counts.most_common() if count >= _RARE] or list(counts)
+    def fit(cls, name: str, column: Column, goals: Floats) -> CategoricalEncoder:
+        """`goals` (rows, statistics): the first orders the codes."""
+        counts, sums = category_sums(column, goals[:, 0])
+        kept = [label for label, count in counts.items() if count >= _RARE] or list(counts)
+        kept.sort(key=lambda label: (sums[label] / counts[label], label))
         return cls(name, {label: code for code, label in enumerate(kept, 2)})
 
     @property
@@ -213,24 +220,26 @@ class TextEncoder:
         return (*linear, float(counts.total()), float(len(written)))
 
 
-def category_counts(column: Column) -> Counter[str]:
-    """How often each category occurs, missing cells and cells that are not single values left out."""
+def category_sums(column: Column, goal: Floats) -> tuple[dict[str, int], dict[str, float]]:
+    """How often each category occurs and the sum of `goal` over it; cells that are missing or lists are left out."""
     codes, cells = arrays.factorize(column)
-    counts: Counter[str] = Counter()
-    for cell, count in zip(cells, _bincount(codes, len(cells)), strict=True):
+    counts: dict[str, int] = {}
+    sums: dict[str, float] = {}
+    per_cell = zip(
+        cells,
+        np.bincount(codes, minlength=len(cells)).tolist(),
+        np.bincount(codes, goal, minlength=len(cells)).tolist(),
+        strict=True,
+    )
+    for cell, count, total in per_cell:
         try:
             label = values.category(cell)
         except ValueError:
             continue
         if label is not None and count:
-            counts[label] += count
-    return counts
-
-
-def _bincount(codes: Any, size: int) -> list[int]:
-    import numpy as np
-
-    return [int(count) for count in np.bincount(codes, minlength=size)]
+            counts[label] = counts.get(label, 0) + count
+            sums[label] = sums.get(label, 0.0) + total
+    return counts, sums
 
 
 ENCODERS: dict[str, type] = {

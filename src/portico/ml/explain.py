@@ -101,7 +101,7 @@ def _mix(model: Model, row: Floats, background: Floats, masks: NDArray[np.bool_]
 def _worth(model: Model, row: Floats, masks: NDArray[np.bool_]) -> Floats:
     mixed = _mix(model, row, model.background, np.broadcast_to(masks, (len(model.background), *masks.shape)))
     made = model.output(mixed.reshape(-1, model.transform.width))
-    return made.reshape(len(model.background), len(masks), -1).mean(axis=0)
+    return np.asarray(made.reshape(len(model.background), len(masks), -1).mean(axis=0), np.float64)
 
 
 def _all_coalitions(count: int) -> tuple[NDArray[np.bool_], Floats]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from portico.ml.arrays import Floats
+from portico.ml.oblivious import forest_header
 
 _DOUBLE, _RAW, _CONTRIBUTIONS = 1, 1, 3
 _SCALED = re.compile(r"^(leaf_value|internal_value|leaf_const|leaf_coeff)=(.*)$", re.MULTILINE)
@@ -145,24 +146,34 @@ class Row:
             _library().LGBM_FastConfigFree(self._config)
 
 
-def join(boosters: Sequence[tuple[str, float]], width: int, outputs: int) -> str:
-    """One forest whose margins are the weighted sum of those of `boosters` (model texts with their weights)."""
-    trees: list[str] = []
-    for text, weight in boosters:
-        for tree in split_trees(text):
-            trees.append(f"Tree={len(trees)}\n{_scale(tree, weight)}\n\n")
-    header = [
-        "tree",
-        "version=v4",
-        f"num_class={outputs}",
-        f"num_tree_per_iteration={outputs}",
-        "label_index=0",
-        f"max_feature_idx={width - 1}",
-        "feature_names=" + " ".join(f"f{feature}" for feature in range(width)),
-        "feature_infos=" + " ".join("none" for _ in range(width)),
-        "tree_sizes=" + " ".join(str(len(tree)) for tree in trees),
-    ]
-    return "\n".join(header) + "\n\n" + "".join(trees) + "end of trees\n"
+def join(boosters: Sequence[Sequence[tuple[str, float]]], width: int) -> str:
+    """One forest over `width` features; each of `boosters` is a group of (model text, weight), summed.
+
+    One group: its members have any number of outputs, and so has the forest. Several groups: their members have one
+    output each, and output i of the forest is the sum of group i.
+    """
+    if len(boosters) == 1:
+        [group] = boosters
+        outputs = _outputs(group[0][0])
+        trees = [_scale(tree, weight) for text, weight in group for tree in split_trees(text)]
+    else:
+        outputs = len(boosters)
+        sums = [[_scale(tree, w) for text, w in group for tree in split_trees(text)] for group in boosters]
+        longest = max(map(len, sums))
+        padded = [trees + [_NOTHING] * (longest - len(trees)) for trees in sums]
+        trees = [tree for iteration in zip(*padded, strict=True) for tree in iteration]
+    numbered = [f"Tree={number}\n{tree}\n\n" for number, tree in enumerate(trees)]
+    return (
+        forest_header(width, outputs, [len(tree) for tree in numbered]) + "".join(numbered) + "end of trees\n"
+    )
+
+
+_NOTHING = "num_leaves=1\nnum_cat=0\nleaf_value=0\nis_linear=0\nshrinkage=1"
+
+
+def _outputs(text: str) -> int:
+    found = re.search(r"^num_tree_per_iteration=(\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else 1
 
 
 def split_trees(text: str) -> list[str]:

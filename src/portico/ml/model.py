@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from portico.ml import objectives
 from portico.ml.arrays import Floats, Mask
 from portico.ml.bounds import Bounds
 from portico.ml.errors import DataError
 from portico.ml.forest import Forest
+from portico.ml.links import Link
 from portico.ml.transform import Transform
 
 FORMAT = "portico-tabular-1"
@@ -56,7 +56,7 @@ class Manifest:
     target: str
     labels: list[str]
     objective: str
-    link: str
+    link: dict[str, Any]
     bounds: dict[str, Any] | None
     feature_importance: dict[str, float]
     kinds: dict[str, str]
@@ -73,6 +73,7 @@ class Model:
         self.transform = transform
         self.forest = forest
         self.labels = manifest.labels
+        self.link = Link(**manifest.link)
         self.bounds = Bounds(**manifest.bounds) if manifest.bounds else None
         self.background: Floats = np.array(manifest.background, np.float64).reshape(-1, transform.width)
 
@@ -124,7 +125,7 @@ class Model:
 
     def output(self, matrix: Floats) -> Floats:
         """Probabilities (rows, classes) or values (rows, 1) of encoded rows."""
-        made = objectives.link(self.manifest.link, self.forest.margins(matrix))
+        made = self.link.answer(self.forest.margins(matrix))
         return made if made.ndim == 2 else made[:, None]
 
     def _pack(self, instance: Mapping[str, Any], position: int, buffer: Floats) -> None:
@@ -136,7 +137,7 @@ class Model:
             ) from None
 
     def _answer(self, margins: Floats, bad: Mask, messages: dict[int, str]) -> Predictions:
-        made = objectives.link(self.manifest.link, margins)
+        made = self.link.answer(margins)
         if self.bounds is None:
             return Predictions(self.labels, made, None, None, None, bad, messages)
         lower, upper = self.bounds.around(made)

@@ -1,4 +1,4 @@
-"""The optimisation objectives as losses on the validation rows (lower is better), and the links to outputs."""
+"""The optimisation objectives as losses on the validation rows (lower is better)."""
 
 from __future__ import annotations
 
@@ -109,34 +109,6 @@ def _cumulative(y: Floats, score: Floats, weights: Floats) -> tuple[Floats, Floa
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(y) - 1)
     positive = weights[order] * (y[order] == 1)
     return np.cumsum(positive)[ends], np.cumsum(weights[order] - positive)[ends]
-
-
-def link(name: str, margins: Floats) -> Floats:
-    """Margins (rows, width) as the output: probabilities (rows, classes), or values (rows,).
-
-    Every step is element by element or along one row, so a row's result does not depend on its neighbours.
-    """
-    if name == "sigmoid":
-        positive = 1.0 / (1.0 + np.exp(-margins[:, 0]))
-        return np.stack([1.0 - positive, positive], axis=1)
-    if name == "softmax":
-        powers = np.exp(margins - margins.max(axis=1, keepdims=True))
-        total = powers[:, 0].copy()
-        for column in range(1, powers.shape[1]):  # a fixed order of summing, whatever the number of rows
-            total += powers[:, column]
-        return powers / total[:, None]
-    if name == "expm1":
-        return np.maximum(np.expm1(margins[:, 0]), 0.0)
-    return margins[:, 0]
-
-
-def margins_of(name: str, output: Floats) -> Floats:
-    """The inverse of `link`, as (rows, width); for starting values and tests."""
-    if name == "sigmoid":
-        return np.log(output[:, 1:] / output[:, :1])
-    if name == "softmax":
-        return np.log(output)
-    return (np.asarray(np.log1p(output)) if name == "expm1" else output)[:, None]
 
 
 def describe(objective: str, loss: float) -> dict[str, Any]:

@@ -1,27 +1,67 @@
-"""Tries learners within the budget, keeps what helps, and refits it on all the rows that may be learned from."""
+"""Tries recipes within the budget, keeps those that help, and refits them on all rows that may be learned from."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portico.ml import objectives
+import numpy as np
+from numpy.typing import NDArray
+
+from portico.ml import objectives, recipes
 from portico.ml.arrays import Floats
+from portico.ml.blend import Blend, blend
+from portico.ml.catgbm import CatBoost
+from portico.ml.forest import join
 from portico.ml.gbm import LightGBM
+from portico.ml.links import SPACES, Link, spaces_for
 from portico.ml.spec import TrainSpec
-from portico.ml.task import Rows, Task
+from portico.ml.task import Fitted, Learner, Recipe, Rows, Task, remaining
+
+_LEARNERS: dict[str, Learner] = {"lightgbm": LightGBM(), "catboost": CatBoost()}
+_SEARCH_SHARE = 0.6  # of the time; the rest refits
+_SMALL = 8_000  # below so many rows every one of them validates, in folds
+_FOLDS = 5
+_MOST_MEMBERS = 6
+_MOST_TREES = 6_000  # a row must be predicted in a fraction of a millisecond
+_PLATEAU_TRIALS = 10
+_PLATEAU_GAIN = 2e-4
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(slots=True)
 class Found:
-    """The chosen members (model texts with weights), their joint margins and loss on the validation rows."""
+    """The chosen forest and link; its `output` for the validation rows at `positions` of the joined rows, its loss.
 
-    members: list[tuple[str, float]]
-    margins: Floats
+    That output is from members that did not learn from those rows; the forest itself did learn from them.
+    """
+
+    forest: str
+    link: Link
+    output: Floats
+    positions: NDArray[np.int64]
     loss: float
     leaderboard: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Trial:
+    recipe: Recipe
+    fits: list[Fitted]
+    margins: Floats
+    loss: float
+    seconds: float
+
+    @property
+    def trees(self) -> int:
+        return round(self.iterations * self.margins.shape[1])
+
+    @property
+    def iterations(self) -> float:
+        return float(np.mean([fit.iterations for fit in self.fits]))
 
 
 def search(
@@ -32,12 +72,145 @@ def search(
     deadline: float,
     progress: Callable[[float, str], None],
 ) -> Found:
-    now = time.monotonic()
-    learner = LightGBM()
-    params = {"learning_rate": 0.05, "num_leaves": 31}
-    fitted = learner.fit(task, training, validation, params, now + 0.5 * (deadline - now))
-    loss = task.loss_of_margins(validation, fitted.margins)
-    progress(0.5, f"{learner.name}: {objectives.describe(task.objective, loss)}")
-    again = learner.refit(task, training.joined(validation), params, fitted.iterations, deadline)
-    board = [{"name": learner.name, "params": params, "loss": loss, "seconds": fitted.seconds, "weight": 1.0}]
-    return Found([(again or fitted.member, 1.0)], fitted.margins, loss, board)
+    """Learns from `training` and chooses by `validation`; all rows are learned from at the end.
+
+    With few rows and a random split both sets together are cross-validated in folds.
+    """
+    rows = training.joined(validation)
+    folds = _folds(task, rows, len(training), spec)
+    validated = np.concatenate([outside for _, outside in folds])
+    trials = _try_recipes(task, rows, folds, spec, deadline, progress)
+    made, chosen = _choose(task, rows.take(validated), trials)
+    progress(0.65, f"{len(chosen)} of {len(trials)} trials are kept; learning them on all rows")
+    groups: dict[str, list[tuple[str, float]]] = {space: [] for space in made.link.spaces or [""]}
+    for number, (trial, weight) in enumerate(sorted(chosen, key=lambda pair: -pair[1])):
+        refitted = _refit(task, rows, trial, len(training) if len(folds) == 1 else 0, deadline)
+        groups[trial.recipe.space].append((refitted, weight))
+        progress(0.65 + 0.3 * (number + 1) / len(chosen), f"{number + 1} of {len(chosen)} learned")
+    weight_of = {id(trial): weight for trial, weight in chosen}
+    board = [
+        {
+            "name": trial.recipe.learner,
+            "params": trial.recipe.params,
+            "space": trial.recipe.space,
+            "loss": trial.loss,
+            "iterations": round(trial.iterations),
+            "seconds": trial.seconds,
+            "weight": weight_of.get(id(trial), 0.0),
+        }
+        for trial in sorted(trials, key=lambda trial: trial.loss)
+    ]
+    forest = join(list(groups.values()), rows.matrix.shape[1])
+    return Found(forest, made.link, made.output(), validated, made.loss, board)
+
+
+def _folds(task: Task, rows: Rows, train_size: int, spec: TrainSpec) -> list[Fold]:
+    everything = np.arange(len(rows))
+    if len(rows) >= _SMALL or spec.split.kind in ("timestamp", "predefined"):
+        return [(everything[:train_size], everything[train_size:])]
+    order = np.random.default_rng(task.seed).permutation(len(rows))
+    if task.classes:  # each fold mirrors the classes
+        order = order[np.argsort(rows.target[order], kind="stable")]
+    fold = np.empty(len(rows), np.int64)
+    fold[order] = everything % _FOLDS
+    return [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(_FOLDS)]
+
+
+def _try_recipes(
+    task: Task,
+    rows: Rows,
+    folds: Sequence[Fold],
+    spec: TrainSpec,
+    deadline: float,
+    progress: Callable[[float, str], None],
+) -> list[Trial]:
+    started = time.monotonic()
+    until = started + _SEARCH_SHARE * (deadline - started)
+    spaces = [] if task.classes else spaces_for(rows.target, task.objective)
+    rate = 0.1 if until - started < 8 else 0.05
+    generator = np.random.default_rng(task.seed)
+    queue = list(recipes.first(spaces, rate, fast=task.classes > 20))
+    trials: list[Trial] = []
+    best_blends: list[float] = []
+    while not trials or remaining(until) > 0.1 * (until - started):
+        ranked = [trial.recipe for trial in sorted(trials, key=lambda trial: trial.loss)]
+        recipe = queue.pop(0) if queue else recipes.vary(ranked[:4], rate, generator)
+        if recipe.space == "*":
+            recipe = Recipe(recipe.learner, recipe.params, ranked[0].space)
+        trial = _try(task, rows, folds, recipe, time.monotonic() + 0.4 * remaining(until))
+        if trial is None:
+            continue
+        trials.append(trial)
+        best = min(trials, key=lambda trial: trial.loss)
+        spent = (time.monotonic() - started) / (until - started)
+        progress(
+            0.1 + 0.5 * min(spent, 1.0),
+            f"{len(trials)} trials; best {objectives.describe(task.objective, best.loss)} by {best.recipe.learner}",
+        )
+        if not spec.disable_early_stopping:
+            best_blends.append(
+                _choose(task, rows.take(np.concatenate([f[1] for f in folds])), trials)[0].loss
+            )
+            if len(best_blends) > _PLATEAU_TRIALS and not queue:
+                before, now = best_blends[-_PLATEAU_TRIALS - 1], best_blends[-1]
+                if before - now < _PLATEAU_GAIN * abs(before):
+                    break
+    return trials
+
+
+def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline: float) -> Trial | None:
+    started = time.monotonic()
+    learner = _LEARNERS[recipe.learner]
+    forward = SPACES[recipe.space][0] if recipe.space else None
+    fits = []
+    for number, (inside, outside) in enumerate(folds):
+        task.check_stop()
+        training, validation = rows.take(inside), rows.take(outside)
+        if forward is not None:
+            training = Rows(training.matrix, forward(training.target), training.weights)
+            validation = Rows(validation.matrix, forward(validation.target), validation.weights)
+        share = remaining(deadline) / (len(folds) - number)
+        fits.append(learner.fit(task, training, validation, recipe, time.monotonic() + share))
+    margins = np.concatenate([fit.margins for fit in fits])
+    if not np.isfinite(margins).all():
+        return None
+    link = Link("mixture", [recipe.space], [1.0])
+    if task.classes:
+        link = Link("sigmoid" if task.classes == 2 else "softmax")
+    validated = rows.take(np.concatenate([outside for _, outside in folds]))
+    loss = task.loss(validated.target, link.answer(margins), validated.weights)
+    return Trial(recipe, fits, margins, loss, time.monotonic() - started)
+
+
+def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, list[tuple[Trial, float]]]:
+    """A blend of the best trials whose trees together are few enough to serve fast."""
+    ranked = sorted(trials, key=lambda trial: trial.loss)[:20]
+    for most in range(_MOST_MEMBERS, 0, -1):
+        made = blend(
+            task,
+            validated,
+            [trial.margins for trial in ranked],
+            [trial.recipe.space for trial in ranked],
+            most,
+        )
+        chosen = [(ranked[member], weight) for member, weight in made.weights.items()]
+        if sum(trial.trees for trial, _ in chosen) <= _MOST_TREES:
+            break
+    return made, chosen
+
+
+def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: float) -> str:
+    """The trial's recipe learned on all rows; where time is too short the trial's own forest (of all its folds)."""
+    grown = len(rows) / train_size if train_size else _FOLDS / (_FOLDS - 1)
+    iterations = max(round(trial.iterations * min(grown, 1.25)), 1)
+    expected = trial.seconds / len(trial.fits) * grown
+    if remaining(deadline) > 1.2 * expected:
+        forward = SPACES[trial.recipe.space][0] if trial.recipe.space else None
+        target = rows.target if forward is None else forward(rows.target)
+        learner = _LEARNERS[trial.recipe.learner]
+        text = learner.refit(
+            task, Rows(rows.matrix, target, rows.weights), trial.recipe, iterations, deadline
+        )
+        if text is not None:
+            return text
+    return join([[(fit.text(), 1.0 / len(trial.fits)) for fit in trial.fits]], rows.matrix.shape[1])

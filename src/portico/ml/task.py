@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from portico.ml import objectives
 from portico.ml.arrays import Floats
 from portico.ml.errors import TrainingStopped
+from portico.ml.objectives import Loss
 
 
 @dataclass(slots=True)
 class Rows:
-    """Encoded rows: `matrix` (rows, width), `target` (rows,) in the space that is learned, `weights` (rows,)."""
+    """Encoded rows: `matrix` (rows, width), `target` (rows,) values or positions of classes, `weights` (rows,)."""
 
     matrix: Floats
     target: Floats
@@ -39,29 +39,25 @@ class Rows:
 
 @dataclass(slots=True)
 class Task:
-    """One problem. `outputs` margins per row; `link` makes them an answer (see `objectives.link`)."""
+    """One problem: `classes` is 0 for a regression; `cardinalities` has the number of codes of each categorical column
+    and 0 for numbers; `loss` is the objective's, lower is better."""
 
     objective: str
-    link: str
-    outputs: int
+    classes: int
     cardinalities: list[int]
-    loss: objectives.Loss
+    loss: Loss
     seed: int
     threads: int
     should_stop: Callable[[], bool]
 
     @property
-    def classes(self) -> int:
-        return {"sigmoid": 2, "softmax": self.outputs}.get(self.link, 0)
+    def outputs(self) -> int:
+        """How many margins a member makes for a row."""
+        return self.classes if self.classes > 2 else 1
 
     @property
     def categorical(self) -> list[int]:
         return [index for index, size in enumerate(self.cardinalities) if size]
-
-    def loss_of_margins(self, rows: Rows, margins: Floats) -> float:
-        """The objective's loss (lower is better) on `rows`; targets learned as log1p are measured as such."""
-        output = objectives.link("identity" if self.link == "expm1" else self.link, margins)
-        return self.loss(rows.target, output, rows.weights)
 
     def check_stop(self) -> None:
         if self.should_stop():
@@ -69,29 +65,34 @@ class Task:
 
 
 @dataclass(slots=True)
-class Fitted:
-    """A trained member: `member` can be saved and predicted, `iterations` says how long it learned."""
+class Recipe:
+    """What to try: a learner, its parameters, and for a regression the space it learns in (see `links.SPACES`)."""
 
-    member: Any
+    learner: str
+    params: dict[str, Any] = field(default_factory=dict)
+    space: str = ""
+
+
+@dataclass(slots=True)
+class Fitted:
+    """A trained member: its forest's text when it is asked for, its margins (rows, outputs) of the validation rows,
+    and its length."""
+
+    text: Callable[[], str]
     margins: Floats
     iterations: int
-    seconds: float
 
 
 class Learner(Protocol):
-    name: str
+    def fit(self, task: Task, training: Rows, validation: Rows, recipe: Recipe, deadline: float) -> Fitted:
+        """Learns on `training` and chooses its length on `validation`; ends near `deadline` (time.monotonic()).
 
-    def fit(
-        self, task: Task, training: Rows, validation: Rows, params: dict[str, Any], deadline: float
-    ) -> Fitted:
-        """Learns on `training`, chooses its length on `validation`; `margins` are those of `validation`.
-
-        Ends near `deadline` (time.monotonic()). Raises TrainingStopped.
+        The targets of both are already in the recipe's space. Raises TrainingStopped.
         """
         ...
 
-    def refit(self, task: Task, rows: Rows, params: dict[str, Any], iterations: int, deadline: float) -> Any:
-        """The member learned on all `rows` for `iterations`; None if `deadline` came too early for it to be of use."""
+    def refit(self, task: Task, rows: Rows, recipe: Recipe, iterations: int, deadline: float) -> str | None:
+        """The text learned on all `rows` for `iterations`; None if `deadline` came too early for it to be of use."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from portico.ml import objectives
 from portico.ml.arrays import Floats
 from portico.ml.bounds import fit_bounds
 from portico.ml.errors import DataError
-from portico.ml.forest import Forest, join
+from portico.ml.forest import Forest
 from portico.ml.model import Manifest, Model, Predictions
-from portico.ml.search import Found, search
+from portico.ml.search import search
 from portico.ml.spec import TrainSpec
 from portico.ml.split import Split, split_rows
 from portico.ml.supervised import statistics
@@ -91,26 +91,23 @@ def train(
         fit_rows, spec.columns_of(table.column_names), goals, spec.seed
     )
     task.cardinalities = transform.cardinalities
-    training = _rows(task, target, split.training, matrix).take(keep)
-    validation = _rows(
-        task, target, split.validation, transform.transform(table.take(split.validation)).matrix
-    )
+    training = _rows(target, split.training, matrix).take(keep)
+    validation = _rows(target, split.validation, transform.transform(table.take(split.validation)).matrix)
     task.check_stop()
     progress(0.1, f"{len(transform.features)} columns read")
 
     found = search(task, training, validation, spec, deadline, progress)
-    forest = Forest(join(found.members, transform.width, task.outputs), transform.width, spec.threads)
-    validation_output = objectives.link(task.link, found.margins)
+    forest = Forest(found.forest, transform.width, spec.threads)
     bounds = None
     if spec.prediction_type == "regression":
-        bounds = fit_bounds(validation_output, target.cells[split.validation])
+        bounds = fit_bounds(found.output, training.joined(validation).target[found.positions])
     manifest = Manifest(
         prediction_type=spec.prediction_type,
         target=spec.target,
         labels=target.labels,
         objective=objective,
-        link=task.link,
-        bounds=None if bounds is None else {slot: getattr(bounds, slot) for slot in bounds.__slots__},
+        link=asdict(found.link),
+        bounds=None if bounds is None else asdict(bounds),
         feature_importance={},
         kinds=dict(kinds),
         background=_background(matrix, spec.seed),
@@ -134,18 +131,12 @@ def train(
 
 
 def _task(spec: TrainSpec, target: Target, objective: str, should_stop: Callable[[], bool]) -> Task:
-    classes = len(target.labels)
-    link = "sigmoid" if classes == 2 else "softmax" if classes else "identity"
-    if objective == "minimize-rmsle":
-        link = "expm1"
-    loss = objectives.loss_of("minimize-rmse" if link == "expm1" else objective, spec)
-    outputs = classes if classes > 2 else 1
-    return Task(objective, link, outputs, [], loss, spec.seed, spec.threads, should_stop)
+    loss = objectives.loss_of(objective, spec)
+    return Task(objective, len(target.labels), [], loss, spec.seed, spec.threads, should_stop)
 
 
-def _rows(task: Task, target: Target, positions: Any, matrix: Floats) -> Rows:
-    cells = target.cells[positions]
-    return Rows(matrix, np.log1p(cells) if task.link == "expm1" else cells, target.weights[positions])
+def _rows(target: Target, positions: Any, matrix: Floats) -> Rows:
+    return Rows(matrix, target.cells[positions], target.weights[positions])
 
 
 def _with_validation(split: Split, spec: TrainSpec) -> Split:
@@ -181,7 +172,4 @@ def _importance(model: Model, rows: Rows, seed: int) -> dict[str, float]:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("portico", "lightgbm", "numpy", "pyarrow")}
-
-
-__all__ = ["Found", "TrainSpec", "TrainedModel", "train"]
+    return {name: version(name) for name in ("portico", "lightgbm", "catboost", "numpy", "pyarrow")}

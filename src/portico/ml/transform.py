@@ -191,7 +191,7 @@ def _fit_column(
     if kind == "timestamp":
         encoder = TimestampEncoder.fit(name, column, spec.time_format, spec.invalid_values_allowed)
     elif kind == "categorical":
-        encoder = CategoricalEncoder.fit(name, column)
+        encoder = CategoricalEncoder.fit(name, column, goals)
     else:
         fit = fit_text_encoder if kind == "text" else fit_target_encoder
         encoder, cells = fit_out_of_fold(lambda c, g: fit(name, c, g), column, goals, seed)

@@ -1,0 +1,184 @@
+"""AutoML measured: the same rows, the same seconds, the same two threads for Portico and for its peers.
+
+    python -m bench.automl [--budget 60] [--seeds 2] [--datasets census,bikes] [--peers flaml,autogluon]
+
+Each side runs in a process and an environment of its own (made once under ~/.cache/portico/bench-envs). AutoGluon is
+installed without PyTorch: its medium_quality and good_quality then have LightGBM, CatBoost, XGBoost, random forests
+and extra trees, and no neural nets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from bench.automl_data import PROBLEMS, write_split
+from portico.ml.objectives import log_loss
+
+ENVIRONMENTS = Path.home() / ".cache" / "portico" / "bench-envs"
+PEERS = {
+    "flaml": ["flaml[automl]==2.7.0", "pyarrow"],
+    "autogluon": ["autogluon.tabular[lightgbm,catboost,xgboost]==1.6.3", "pyarrow"],
+}
+SIDES = {"flaml": ["flaml"], "autogluon": ["autogluon-medium", "autogluon-good"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.automl")
+    parser.add_argument("--budget", type=float, default=60, help="seconds of training for each side")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--datasets", default=",".join(PROBLEMS))
+    parser.add_argument("--peers", default="flaml,autogluon", help="empty: Portico alone")
+    parser.add_argument("--without-portico", action="store_true", help="the peers alone")
+    parser.add_argument("--output", type=Path, default=Path("bench-results/automl.json"))
+    options = parser.parse_args()
+    peers = [peer for peer in options.peers.split(",") if peer]
+    pythons = ({} if options.without_portico else {"portico": Path(sys.executable)}) | {
+        side: environment(peer) for peer in peers for side in SIDES[peer]
+    }
+    results: list[dict[str, Any]] = []
+    for name in options.datasets.split(","):
+        for seed in range(options.seeds):
+            with tempfile.TemporaryDirectory() as folder:
+                write_split(name, seed, Path(folder))
+                for side, python in pythons.items():
+                    result = measure(name, seed, side, python, Path(folder), options.budget)
+                    results.append(result)
+                    print(line(result), flush=True)
+    report = {
+        "command": " ".join(["python -m bench.automl", *sys.argv[1:]]),
+        "machine": {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()},
+        "versions": {name: version(name) for name in ("portico", "lightgbm", "catboost", "numpy")} | PINNED,
+        "results": results,
+        "summary": summary(results),
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(report, indent=1))
+    print()
+    print(table(results, list(pythons)))
+    for ratio in report["summary"]:
+        print(ratio)
+
+
+PINNED = {
+    name.split("==")[0]: name.split("==")[1] for names in PEERS.values() for name in names if "==" in name
+}
+
+
+def environment(peer: str) -> Path:
+    """The Python of the peer's environment, made where it is not there yet."""
+    wanted = "\n".join(PEERS[peer])
+    folder = ENVIRONMENTS / peer
+    mark = folder / "made-of.txt"
+    python = folder / "bin" / "python"
+    if not mark.exists() or mark.read_text() != wanted:
+        print(f"making the environment of {peer}", flush=True)
+        uv = Path(sys.executable).parent / "uv"
+        base = sys.executable
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", base, folder], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *PEERS[peer]], check=True)
+        mark.write_text(wanted)
+    return python
+
+
+def measure(name: str, seed: int, side: str, python: Path, folder: Path, budget: float) -> dict[str, Any]:
+    """Trains one side and measures its loss on the test rows and the median time of one row's prediction."""
+    problem = PROBLEMS[name]
+    spec = find_spec("bench.automl_side")
+    assert spec is not None and spec.origin is not None
+    made = folder / f"{side}.npz"
+    arguments = [side, folder, budget, seed, problem.target, problem.prediction_type, problem.objective]
+    command = [python, "-W", "ignore", spec.origin, *map(str, [*arguments, problem.time, made])]
+    environ = os.environ | {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ)
+    result: dict[str, Any] = {"dataset": name, "seed": seed, "side": side, "metric": problem.objective}
+    if done.returncode or not made.exists():
+        return result | {"error": done.stderr[-2000:] or f"exit {done.returncode}"}
+    with np.load(made) as file:
+        output, about = file["output"], json.loads(str(file["about"]))
+    true = pq.read_table(folder / "test.parquet")[problem.target]
+    return result | {
+        "loss": loss(problem.objective, true.to_pylist(), output, about["labels"]),
+        "seconds": about["seconds"],
+        "row_ms": about["row"] * 1e3,
+    }
+
+
+def loss(objective: str, true: list[Any], output: np.ndarray, labels: list[str]) -> float:
+    if objective == "minimize-log-loss":
+        position = {label.lower(): index for index, label in enumerate(labels)}
+        y = np.array([position[str(cell).lower()] for cell in true], float)
+        return log_loss(y, output, np.ones(len(y)))
+    difference = np.asarray(true, float) - output
+    return float(
+        np.sqrt(np.mean(difference**2)) if objective == "minimize-rmse" else np.mean(np.abs(difference))
+    )
+
+
+def line(result: dict[str, Any]) -> str:
+    head = f"{result['dataset']:11s} seed {result['seed']}  {result['side']:17s}"
+    if "error" in result:
+        return f"{head} failed: {result['error'].strip().splitlines()[-1]}"
+    return f"{head} {result['loss']:12.5g}  trained {result['seconds']:5.1f} s  one row {result['row_ms']:8.3f} ms"
+
+
+def means(results: list[dict[str, Any]], key: str) -> dict[str, dict[str, float]]:
+    """data set -> side -> mean over seeds; sides that failed on a data set are absent there."""
+    made: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        if key in result:
+            made.setdefault(result["dataset"], {}).setdefault(result["side"], []).append(result[key])
+    return {name: {side: float(np.mean(cells)) for side, cells in of.items()} for name, of in made.items()}
+
+
+def table(results: list[dict[str, Any]], sides: list[str]) -> str:
+    losses = means(results, "loss")
+    rows = ["loss on test rows (lower is better)  " + "".join(f"{side:>18s}" for side in sides)]
+    for name, of in losses.items():
+        cells = "".join(f"{of[side]:18.5g}" if side in of else f"{'failed':>18s}" for side in sides)
+        rows.append(f"{name:37s}{cells}")
+    return "\n".join(rows)
+
+
+def summary(results: list[dict[str, Any]]) -> list[str]:
+    """The ratios against the named limits, one a line."""
+    losses, rows = means(results, "loss"), means(results, "row_ms")
+    made = []
+    both = [(of["portico"], of["flaml"]) for of in losses.values() if "portico" in of and "flaml" in of]
+    if both:
+        ours = np.mean([1 if p < f else 2 if p > f else 1.5 for p, f in both])
+        verdict = "holds" if ours < 3 - ours else "MISSED"
+        made.append(f"mean rank against FLAML: {ours:.2f} and {3 - ours:.2f} (limit: better)  {verdict}")
+    for name, of in losses.items():
+        gluon = [of[side] for side in ("autogluon-medium", "autogluon-good") if side in of]
+        if gluon and "portico" in of:
+            ratio = of["portico"] / min(gluon)
+            verdict = "holds" if ratio <= 1.01 else "MISSED"
+            made.append(f"{name}: loss / the better AutoGluon: {ratio:.4f} (limit 1.01)  {verdict}")
+    for name, of in rows.items():
+        peers = {
+            side: of[side] / of["portico"] for side in of if side.startswith("autogluon") and "portico" in of
+        }
+        if peers:
+            least = min(peers.values())
+            verdict = "holds" if least >= 20 else "MISSED"
+            made.append(
+                f"{name}: one row is {least:.0f}x faster than AutoGluon's predict (limit 20)  {verdict}"
+            )
+    return made
+
+
+if __name__ == "__main__":
+    main()

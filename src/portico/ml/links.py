@@ -1,0 +1,67 @@
+"""From a forest's margins to the answer: probabilities, or the mixture of the spaces a regression learned in.
+
+Every step works element by element, so a row's answer does not depend on its neighbours: online and in batch it
+is the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from portico.ml.arrays import Floats
+
+# Name of the space -> (value to what is learned, margin to value). In `exp` the learner itself has a logarithmic
+# link (Poisson deviance) and learns the value as it is.
+SPACES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
+    "identity": (lambda value: value, lambda margin: margin),
+    "log": (np.log1p, np.expm1),
+    "sqrt": (np.sqrt, lambda margin: np.square(np.maximum(margin, 0.0))),
+    "exp": (lambda value: value, np.exp),
+}
+
+
+@dataclass(slots=True)
+class Link:
+    """`kind` is sigmoid (one margin per row), softmax (one per class) or mixture.
+
+    A mixture has one margin for each of `spaces`; the value is the sum of what they mean times `weights`.
+    """
+
+    kind: str
+    spaces: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def answer(self, margins: Floats) -> Floats:
+        """Margins (rows, width) as probabilities (rows, classes) or values (rows,)."""
+        if self.kind == "sigmoid":
+            positive = 1.0 / (1.0 + np.exp(-margins[:, 0]))
+            return np.stack([1.0 - positive, positive], axis=1)
+        if self.kind == "softmax":
+            powers = np.exp(margins - margins.max(axis=1, keepdims=True))
+            total = powers[:, 0].copy()
+            for column in range(1, powers.shape[1]):  # one order of summing, however many rows there are
+                total += powers[:, column]
+            return np.asarray(powers / total[:, None], np.float64)
+        value = np.zeros(len(margins))
+        for column, (space, weight) in enumerate(zip(self.spaces, self.weights, strict=True)):
+            value += weight * SPACES[space][1](margins[:, column])
+        return value
+
+
+def spaces_for(target: Floats, objective: str) -> list[str]:
+    """The spaces worth learning a regression in: others than the identity need values of at least 0.
+
+    The square root and the logarithm tame a long right tail; `exp` keeps the mean where squared errors count.
+    """
+    if objective == "minimize-rmsle":
+        return ["log"]
+    if target.min() < 0 or target.max() <= 0:
+        return ["identity"]
+    spread = target.std() or 1.0
+    skewness = float(np.mean(((target - target.mean()) / spread) ** 3))
+    if skewness < 0.5:
+        return ["identity"]
+    return ["identity", "log", "sqrt", *(["exp"] if objective == "minimize-rmse" else [])]
