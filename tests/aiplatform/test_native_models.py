@@ -48,7 +48,7 @@ def test_a_lightgbm_model_goes_from_a_file_to_online_predictions(aiplatform, buc
 def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket, booster):
     from google.api_core import exceptions
 
-    with pytest.raises(exceptions.InvalidArgument, match=r"model\.txt"):
+    with pytest.raises(exceptions.BadRequest, match=r"model\.txt"):
         aiplatform.Model.upload(
             display_name="trees",
             artifact_uri=f"gs://{bucket.name}/nothing-here",

@@ -76,7 +76,6 @@ class LocalProcesses:
                     [sys.executable, "-m", "portico.jobs.warm", str(self._home), ",".join(self._modules)],
                     stdin=theirs.fileno(),
                 )
-            ours.settimeout(5)
             self._channel = ours
         return self._channel
 

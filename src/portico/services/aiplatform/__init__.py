@@ -5,6 +5,8 @@ from portico.services.aiplatform import (  # noqa: F401
     datasets,
     deployments,
     endpoints,
+    evaluations,
     models,
+    training_pipelines,
 )
 from portico.services.standard import operations  # noqa: F401

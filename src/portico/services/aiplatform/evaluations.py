@@ -1,0 +1,110 @@
+"""Model evaluations and their slices: what a training measured, and what a caller imports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.errors import InvalidArgument
+from portico.services.aiplatform import model_store
+from portico.services.call import Call, implements
+from portico.services.standard.collection import Collection, page
+from portico.store import resources
+from portico.store.resources import Resource
+
+EVALUATIONS = Collection("projects.locations.models.evaluations", "ModelEvaluation", has_etag=False)
+SLICES = Collection("projects.locations.models.evaluations.slices", "ModelEvaluationSlice", has_etag=False)
+_TIMES = frozenset({"updateTime"})  # neither message has it
+
+
+def add(connection: Connection, version: Resource, number: str, body: dict[str, Any], now: float) -> Resource:
+    """A new evaluation of a model's version."""
+    name = f"{version.parent}/evaluations/{number}"
+    made = resources.insert(
+        connection, name=name, kind=EVALUATIONS.kind, parent=version.name, body=body, now=now
+    )
+    assert made is not None
+    return made
+
+
+def add_slices(
+    connection: Connection,
+    version: Resource,
+    number: str,
+    first: str,
+    slices: list[dict[str, Any]],
+    now: float,
+) -> list[str]:
+    """Adds the slices of an evaluation, numbered from `first`; returns their names."""
+    parent = f"{version.parent}/evaluations/{number}"
+    names = []
+    for position, body in enumerate(slices):
+        name = f"{parent}/slices/{int(first) + position}"
+        resources.insert(connection, name=name, kind=SLICES.kind, parent=parent, body=body, now=now)
+        names.append(name)
+    return names
+
+
+def _without_version(name: str) -> str:
+    """`…/models/M@1/evaluations/E` as `…/models/M/evaluations/E`, under which it is kept."""
+    head, _, tail = name.partition("/evaluations")
+    return model_store.split(head)[0] + "/evaluations" + tail
+
+
+def _render(collection: Collection, found: Resource) -> dict[str, Any]:
+    return {key: value for key, value in collection.render(found).items() if key not in _TIMES}
+
+
+@implements("aiplatform", EVALUATIONS.method("get"))
+def get(call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        return _render(EVALUATIONS, EVALUATIONS.require(connection, _without_version(call.name)))
+
+
+@implements("aiplatform", EVALUATIONS.method("list"))
+def list_(call: Call) -> dict[str, Any]:
+    """The evaluations of a version; of the default one where the parent names none."""
+    with call.rooms.database.read() as connection:
+        version = model_store.version_row(connection, str(call.params["parent"]))
+        answer = page(call, EVALUATIONS, lambda after, limit: (
+            _render(EVALUATIONS, e)
+            for e in resources.listed(connection, EVALUATIONS.kind, version.name, after=after, limit=limit)
+        ))  # fmt: skip
+    if "evaluations" in answer:
+        answer["modelEvaluations"] = answer.pop("evaluations")
+    return answer
+
+
+@implements("aiplatform", EVALUATIONS.method("import"))
+def import_(call: Call) -> dict[str, Any]:
+    given = call.body["modelEvaluation"]
+    if not given.get("metricsSchemaUri") or "metrics" not in given:
+        raise InvalidArgument(
+            "modelEvaluation needs metrics and the metricsSchemaUri that they follow.",
+            field="modelEvaluation.metrics",
+        )
+    with call.rooms.database.write() as connection:
+        version = model_store.version_row(connection, str(call.params["parent"]))
+        made = add(connection, version, call.rooms.ids.number(), given, call.rooms.clock.now())
+        return _render(EVALUATIONS, made)
+
+
+@implements("aiplatform", SLICES.method("get"))
+def get_slice(call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        return _render(SLICES, SLICES.require(connection, _without_version(call.name)))
+
+
+@implements("aiplatform", SLICES.method("list"))
+def list_slices(call: Call) -> dict[str, Any]:
+    parent = _without_version(str(call.params["parent"]))
+    with call.rooms.database.read() as connection:
+        EVALUATIONS.require(connection, parent)
+        answer = page(call, SLICES, lambda after, limit: (
+            _render(SLICES, s)
+            for s in resources.listed(connection, SLICES.kind, parent, after=after, limit=limit)
+        ))  # fmt: skip
+    if "slices" in answer:
+        answer["modelEvaluationSlices"] = answer.pop("slices")
+    return answer

@@ -1,0 +1,187 @@
+"""The work of an AutoML tabular training: data in, a registered model's files and its evaluation out."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from portico.errors import Cancelled, InvalidArgument
+from portico.jobs.worker import Context
+from portico.ml import baseline, baseline_answers
+from portico.ml.errors import DataError, TrainingStopped
+from portico.ml.evaluate import evaluate_classification, evaluate_regression
+from portico.ml.evaluate_slices import evaluate_slices
+from portico.ml.spec import TrainSpec
+from portico.ml.tables import read_table
+from portico.ml.targets import read_target
+from portico.ml.train import TrainedModel, train
+from portico.services.aiplatform import model_store, sources, training_inputs
+from portico.services.aiplatform.datasets import DATASETS, data_of
+
+_SCHEMAS = "gs://google-cloud-aiplatform/schema/"
+_MAX_SLICE_COLUMNS = 10
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Job: trains as the pipeline says; returns what `training_pipelines` registers."""
+    import os
+
+    from portico.services.aiplatform.training_pipelines import PIPELINES
+
+    payload = context.job.payload
+    with context.database.read() as connection:
+        pipeline = PIPELINES.require(connection, context.job.resource)
+        dataset = DATASETS.require(connection, payload["dataset"])
+    spec = training_inputs.spec_of(pipeline.body, os.cpu_count() or 1)
+    pinned = data_of(context, dataset, pipeline.name)
+    try:
+        table = read_table(
+            [source.path(context.home) for source in pinned],
+            format=sources.format_of([source.uri for source in pinned], "", "inputDataConfig"),
+        )
+        context.progress(0.01, f"{table.num_rows:,} rows read")
+        trained = train(
+            table, spec, workdir=context.folder, progress=context.progress, should_stop=context.should_stop
+        )
+    except DataError as error:
+        raise InvalidArgument(f"{error.message}.", field=error.field) from None
+    except TrainingStopped:
+        raise Cancelled("The training was cancelled.") from None
+    _save(context, trained, payload["artifact"])
+    evaluation, slices = _evaluate(table, spec, trained)
+    return {
+        "model": _model(trained),
+        "evaluation": evaluation,
+        "slices": slices,
+        "metadata": {
+            "trainCostMilliNodeHours": str(max(1, round(trained.seconds / 3.6))),
+            "rows": {
+                "training": len(trained.split.training),
+                "validation": len(trained.split.validation),
+                "test": len(trained.split.test),
+                "withoutTarget": trained.dropped_rows,
+            },
+            "data": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
+            "seed": trained.model.manifest.seed,
+            "versions": trained.model.manifest.versions,
+            "leaderboard": trained.leaderboard,
+        },
+    }
+
+
+def _save(context: Context, trained: TrainedModel, artifact: str) -> None:
+    target = model_store.folder(context.home, artifact)
+    beside = target.with_name(target.name + ".part")
+    for old in (beside, target):
+        shutil.rmtree(old, ignore_errors=True)
+    trained.save(beside)
+    beside.rename(target)
+
+
+def _model(trained: TrainedModel) -> dict[str, Any]:
+    manifest = trained.model.manifest
+    tabular = f"{_SCHEMAS}predict/"
+    kind = manifest.prediction_type
+    return {
+        "metadataSchemaUri": f"{_SCHEMAS}model/metadata/automl_tabular_1.0.0.yaml",
+        "metadata": {
+            "predictionType": kind,
+            "targetColumn": manifest.target,
+            "classes": manifest.labels,
+            "columns": manifest.kinds,
+            "objective": manifest.objective,
+            "featureImportance": manifest.feature_importance,
+        },
+        "predictSchemata": {
+            "instanceSchemaUri": f"{tabular}instance/tabular_{kind}_1.0.0.yaml",
+            "predictionSchemaUri": f"{tabular}prediction/tabular_{kind}_1.0.0.yaml",
+        },
+        "explanationSpec": {
+            "parameters": {"sampledShapleyAttribution": {"pathCount": 32}},
+            "metadata": {
+                "inputs": {name: {"inputTensorName": name} for name in trained.model.features},
+                "outputs": {("value" if kind == "regression" else "scores"): {}},
+            },
+        },
+        "supportedExportFormats": [{"id": "portico-native", "exportableContents": ["ARTIFACT"]}],
+        "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "AUTOMATIC_RESOURCES"],
+        "supportedInputStorageFormats": ["jsonl", "csv", "parquet"],
+        "supportedOutputStorageFormats": ["jsonl", "csv", "parquet"],
+        "modelSourceInfo": {"sourceType": "AUTOML"},
+    }
+
+
+def _evaluate(
+    table: pa.Table, spec: TrainSpec, trained: TrainedModel
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The evaluation on the test rows and its slices, as Google's schemas have them; none without test rows."""
+    manifest = trained.model.manifest
+    kind = manifest.prediction_type
+    explained = {"meanAttributions": [{"featureAttributions": manifest.feature_importance}]}
+    evaluation: dict[str, Any] = {
+        "displayName": f"{spec.target}: {len(trained.split.test):,} test rows",
+        "metricsSchemaUri": f"{_SCHEMAS}modelevaluation/{kind}_metrics_1.0.0.yaml",
+        "modelExplanation": explained,
+        "metadata": {"testRows": len(trained.split.test)},
+    }
+    keep = ~trained.test_predictions.bad
+    if not keep.any():
+        evaluation["metadata"]["note"] = "There were no test rows to measure on."
+        return evaluation, []
+    truth, weights = trained.test_true[keep], trained.test_weights[keep]
+    given = weights if spec.weight_column else None
+    categorical = [name for name, of in manifest.kinds.items() if of == "categorical"][:_MAX_SLICE_COLUMNS]
+    rows = table.take(trained.split.test[keep])
+    features = {name: rows[name].to_pylist() for name in categorical}
+    output: np.ndarray[Any, np.dtype[np.float64]]
+    if kind == "classification":
+        assert trained.test_predictions.scores is not None
+        output = trained.test_predictions.scores[keep]
+        truth = truth.astype(np.int64)
+        evaluation["metrics"] = evaluate_classification(truth, output, manifest.labels, given)
+        slices = evaluate_slices(truth, output, labels=manifest.labels, features=features, weights=given)
+        evaluation["sliceDimensions"] = ["annotationSpec"]
+    else:
+        assert trained.test_predictions.values is not None
+        output = trained.test_predictions.values[keep]
+        evaluation["metrics"] = evaluate_regression(truth, output, given)
+        slices = evaluate_slices(truth, output, features=features, weights=given)
+    evaluation["metadata"]["baseline"] = _baseline(table, spec, trained, truth, output, given, keep).to_json()
+    return evaluation, slices
+
+
+def _baseline(
+    table: pa.Table, spec: TrainSpec, trained: TrainedModel, truth: Any, output: Any, weights: Any, keep: Any
+) -> baseline.Verdict:
+    """The model beside the trivial answers on the same rows."""
+    manifest, split = trained.model.manifest, trained.split
+    past = np.concatenate([split.training, split.validation])
+    target = read_target(table, spec)
+    before = target.cells[past]
+    times = test_times = None
+    block = 1
+    order = np.arange(len(truth))
+    if split.times is not None:
+        times, test_times = split.times[past], split.times[split.test][keep]
+        order = np.argsort(test_times, kind="stable")
+        block = baseline.block_length_of(test_times)
+    answers: dict[str, Any]
+    if manifest.prediction_type == "classification":
+        answers = baseline_answers.classification_baselines(
+            before.astype(np.int64), truth, len(manifest.labels), train_times=times, test_times=test_times
+        )
+    else:
+        answers = baseline_answers.regression_baselines(
+            before, truth, objective=manifest.objective, train_times=times, test_times=test_times
+        )
+    return baseline.compare(
+        truth[order],
+        output[order],
+        {name: answer[order] for name, answer in answers.items()},
+        manifest.objective,
+        block_length=block,
+        weights=None if weights is None else weights[order],
+    )
