@@ -7,10 +7,12 @@ for the reader. https://cloud.google.com/storage/docs/json_api/v1/objects/get, .
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 
 from portico.doors.storage_http import PIECE, Headers, Request, in_thread
@@ -24,19 +26,50 @@ _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 _ATTEMPTS = 5
 
 
+@dataclass(slots=True)
+class _Download:
+    """A generation, open, and what of it to send. `first` is the first piece, or all of it."""
+
+    row: ObjectRow
+    fd: int
+    tag: str
+    start: int = 0
+    end: int = 0
+    partial: bool = False
+    first: bytes = b""
+    not_modified: bool = False
+    decompress: bool = False
+
+
 async def handle(request: Request, bucket: str, name: str, *, xml: bool = False) -> None:
     refuse_encryption(request.params, request.headers)
-    row, fd = await in_thread(_open, request, bucket, name)
+    download = await in_thread(_prepare, request, bucket, name, xml)
     try:
-        tag = xml_etag(row) if xml else etag(row)
-        if _not_modified(request, row, tag):
-            await request.answer(304, headers=_headers(row, tag))
-        elif _decompresses(request, row):
-            await _send_decompressed(request, row, tag, fd)
+        if download.not_modified:
+            await request.answer(304, headers=_headers(download.row, download.tag))
+        elif download.decompress:
+            await _send_decompressed(request, download)
         else:
-            await _send(request, row, tag, fd)
+            await _send(request, download)
     finally:
+        os.close(download.fd)
+
+
+def _prepare(request: Request, bucket: str, name: str, xml: bool) -> _Download:
+    row, fd = _open(request, bucket, name)
+    try:
+        download = _Download(row, fd, xml_etag(row) if xml else etag(row))
+        download.not_modified = _not_modified(request, row, download.tag)
+        download.decompress = _decompresses(request, row)
+        if not download.not_modified and not download.decompress:
+            start, end, partial = _range(request.headers.get("range"), row.size)
+            download.start, download.end, download.partial = start, end, partial
+            if request.method != "HEAD":
+                download.first = os.pread(fd, min(PIECE, end - start), start)
+        return download
+    except BaseException:
         os.close(fd)
+        raise
 
 
 def _open(request: Request, bucket: str, name: str) -> tuple[ObjectRow, int]:
@@ -55,8 +88,6 @@ def _open(request: Request, bucket: str, name: str) -> tuple[ObjectRow, int]:
 
 def xml_etag(row: ObjectRow) -> str:
     """The quoted md5, as the XML API has it; composed objects have none, and get the other kind."""
-    import base64
-
     return f'"{base64.b64decode(row.md5).hex()}"' if row.md5 else f'"{etag(row)}"'
 
 
@@ -126,29 +157,35 @@ def _media_type(row: ObjectRow) -> bytes:
     return _line(row.fields.get("contentType") or "application/octet-stream")
 
 
-async def _send(request: Request, row: ObjectRow, tag: str, fd: int) -> None:
-    start, end, partial = _range(request.headers.get("range"), row.size)
-    lines = [*_headers(row, tag), (b"content-type", _media_type(row))]
+async def _send(request: Request, download: _Download) -> None:
+    row, start, end = download.row, download.start, download.end
+    lines = [*_headers(row, download.tag), (b"content-type", _media_type(row))]
     lines.append((b"content-length", str(end - start).encode()))
     if row.fields.get("contentEncoding"):
         lines.append((b"content-encoding", _line(row.fields["contentEncoding"])))
-    if partial:
+    if download.partial:
         lines.append((b"content-range", f"bytes {start}-{end - 1}/{row.size}".encode()))
-    await request.send({"type": "http.response.start", "status": 206 if partial else 200, "headers": lines})
-    if request.method == "HEAD":
-        end = start
-    await _stream(request, _read(fd, start, end))
+    status = 206 if download.partial else 200
+    await request.send({"type": "http.response.start", "status": status, "headers": lines})
+    begun = start + len(download.first)
+    if begun == end or request.method == "HEAD":
+        await request.send({"type": "http.response.body", "body": download.first})
+        return
+    await request.send({"type": "http.response.body", "body": download.first, "more_body": True})
+    download.first = b""
+    await _stream(request, _read(download.fd, begun, end))
 
 
-async def _send_decompressed(request: Request, row: ObjectRow, tag: str, fd: int) -> None:
+async def _send_decompressed(request: Request, download: _Download) -> None:
     """Decompressive transcoding: the length is not known before, and a range of it means nothing."""
-    lines = [*_headers(row, tag), (b"content-type", _media_type(row))]
+    row = download.row
+    lines = [*_headers(row, download.tag), (b"content-type", _media_type(row))]
     lines.append((b"warning", b'214 UploadServer "gunzipped"'))
     await request.send({"type": "http.response.start", "status": 200, "headers": lines})
     if request.method == "HEAD":
         await request.send({"type": "http.response.body", "body": b""})
         return
-    await _stream(request, _gunzip(_read(fd, 0, row.size)))
+    await _stream(request, _gunzip(_read(download.fd, 0, row.size)))
 
 
 def _decompresses(request: Request, row: ObjectRow) -> bool:

@@ -93,20 +93,34 @@ class Request:
         await self.send({"type": "http.response.body", "body": body})
 
 
-async def pour(pieces: AsyncIterator[bytes], write: Callable[[bytes], None]) -> None:
-    """Gives each piece to `write` in a thread, while the next one arrives."""
+async def pour(pieces: AsyncIterator[bytes], write: Callable[[bytes], None]) -> bytes:
+    """Gives each piece but the last to `write`, in a thread, while the next one arrives.
+
+    Returns the last one, so that whoever goes on to another thread can write it there. If `pieces` raises,
+    everything that came has been written.
+    """
     writing: asyncio.Future[None] | None = None
     loop = asyncio.get_running_loop()
+    last = b""
     try:
         async for piece in pieces:
-            if writing is not None:
-                await writing
-            writing = loop.run_in_executor(_threads, write, piece)
+            if last:
+                if writing is not None:
+                    await writing
+                writing = loop.run_in_executor(_threads, write, last)
+            last = piece
+    except ClientGone:
+        if writing is not None:
+            await writing
+        if last:
+            writing = loop.run_in_executor(_threads, write, last)
+        raise
     finally:
         # Whoever closes the file does so only after the last write, whatever went wrong here.
         if writing is not None:
             await asyncio.wait([writing])
             writing.result()
+    return last
 
 
 def decode_name(quoted: bytes) -> str:

@@ -97,7 +97,8 @@ async def _add(
                 reason="badRequest",
             )
         try:
-            await pour(_skip(request.pieces(), received.size - first), received.append)
+            last_piece = await pour(_skip(request.pieces(), received.size - first), received.append)
+            await in_thread(received.append, last_piece)
         except ClientGone:
             await in_thread(received.remember)
             raise

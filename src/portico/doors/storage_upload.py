@@ -5,7 +5,8 @@ https://cloud.google.com/storage/docs/uploads-downloads, .../performing-resumabl
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -44,14 +45,21 @@ async def handle(request: Request, bucket: str) -> None:
         )
 
 
-async def store(request: Request, insertion: uploads.Insertion, pieces: AsyncIterator[bytes]) -> ObjectRow:
-    """Writes `pieces` to a new file and commits it as the object."""
+async def store(
+    request: Request, begin: Callable[[], uploads.Insertion], pieces: AsyncIterator[bytes]
+) -> ObjectRow:
+    """Checks by `begin`, writes `pieces` to a new file, commits it as the object."""
     rooms = request.rooms
-    writer = await in_thread(FileWriter, rooms.home, rooms.ids)
+
+    def open_writer() -> tuple[uploads.Insertion, FileWriter]:
+        return begin(), FileWriter(rooms.home, rooms.ids)
+
+    insertion, writer = await in_thread(open_writer)
     with writer:
-        await pour(pieces, writer.write)
+        last = await pour(pieces, writer.write)
 
         def finish() -> ObjectRow:
+            writer.write(last)
             row = uploads.commit(rooms, insertion, writer.finish())
             writer.keep()
             return row
@@ -67,10 +75,8 @@ async def answer_object(request: Request, row: ObjectRow) -> None:
 
 async def _media(request: Request, bucket: str) -> None:
     resource = {"contentType": request.headers.get("content-type") or "application/octet-stream"}
-    insertion = await in_thread(
-        uploads.begin, request.rooms, bucket, resource, request.params, request.headers
-    )
-    await answer_object(request, await store(request, insertion, request.pieces()))
+    begin = partial(uploads.begin, request.rooms, bucket, resource, request.params, request.headers)
+    await answer_object(request, await store(request, begin, request.pieces()))
 
 
 async def _start(request: Request, bucket: str) -> None:
@@ -96,10 +102,8 @@ async def _multipart(request: Request, bucket: str) -> None:
     resource = parse_resource(first)
     if media := data_headers.get("content-type"):
         resource.setdefault("contentType", media)
-    insertion = await in_thread(
-        uploads.begin, request.rooms, bucket, resource, request.params, request.headers
-    )
-    await answer_object(request, await store(request, insertion, parts.data()))
+    begin = partial(uploads.begin, request.rooms, bucket, resource, request.params, request.headers)
+    await answer_object(request, await store(request, begin, parts.data()))
 
 
 def parse_resource(body: bytes) -> dict[str, Any]:

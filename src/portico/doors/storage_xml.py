@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import quote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -97,8 +98,8 @@ async def _get(request: Request, bucket: str, name: str) -> None:
 
 
 async def _put(request: Request, bucket: str, name: str) -> None:
-    insertion = await in_thread(_insertion, request, bucket, name)
-    row = await storage_upload.store(request, insertion, request.pieces())
+    begin = partial(_insertion, request, bucket, name)
+    row = await storage_upload.store(request, begin, request.pieces())
     await request.answer(200, headers=_object_headers(row))
 
 
@@ -147,9 +148,10 @@ async def _put_part(request: Request, bucket: str, name: str) -> None:
         raise InvalidArgument(f"partNumber must be from 1 to {_MOST_PARTS}, not {number!r}.")
     writer = await in_thread(FileWriter, rooms.home, rooms.ids)
     with writer:
-        await pour(request.pieces(), writer.write)
+        last = await pour(request.pieces(), writer.write)
 
         def finish() -> StoredFile:
+            writer.write(last)
             stored = writer.finish()
             uploads.check_hashes(uploads.expected_hashes(request.headers), stored)
             with rooms.database.write() as connection:
