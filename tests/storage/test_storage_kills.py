@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from test_wire import Wire, broken_put
+from test_storage_wire import Wire, broken_put
 
 BUCKET = "kill-bucket"
 
@@ -36,8 +36,15 @@ def check(wire: Wire, server, acknowledged: list[str]) -> None:
         data = data_of(name)
         assert size == len(data)
         assert wire.media(BUCKET, name)[2] == data
-    files = {f for _, _, names in os.walk(server.home / "objects") for f in names}
-    assert len(files) == len(listed)  # the sweep at start took what the kill left
+    # The sweep at start takes what the kill has left.
+    deadline = time.monotonic() + 10
+    while count_files(server) != len(listed) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert count_files(server) == len(listed)
+
+
+def count_files(server) -> int:
+    return sum(len(names) for _, _, names in os.walk(server.home / "objects"))
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.slow)])
