@@ -27,6 +27,7 @@ class CatBoost:
             lambda: _text(model, validation.matrix.shape[1]),
             np.asarray(margins).reshape(len(validation), task.outputs),
             int(model.tree_count_),
+            remaining(deadline) <= 0,
         )
 
     def refit(self, task: Task, rows: Rows, recipe: Recipe, iterations: int, deadline: float) -> str | None:

@@ -28,7 +28,7 @@ class LightGBM:
         booster = lgb.Booster(_params(task, recipe), train_set)
         booster.add_valid(valid_set, "validation")
         patience = int(min(max(2.0 / float(recipe.params["learning_rate"]), 20), 100))
-        best, best_iteration, iteration = float("inf"), 0, 0
+        best, best_iteration, iteration, cut_short = float("inf"), 0, 0, False
         while iteration < _MAX_ROUNDS and iteration - best_iteration < patience:
             task.check_stop()
             finished = booster.update()
@@ -37,7 +37,8 @@ class LightGBM:
             score = -result[2] if result[3] else result[2]
             if score < best:
                 best, best_iteration = score, iteration
-            if finished or remaining(deadline) <= 0:
+            cut_short = remaining(deadline) <= 0
+            if finished or cut_short:
                 break
         best_iteration = max(best_iteration, 1)
         margins = booster.predict(validation.matrix, raw_score=True, num_iteration=best_iteration)
@@ -45,6 +46,7 @@ class LightGBM:
             lambda: str(booster.model_to_string(num_iteration=best_iteration)),
             np.asarray(margins).reshape(len(validation), task.outputs),
             best_iteration,
+            cut_short,
         )
 
     def refit(self, task: Task, rows: Rows, recipe: Recipe, iterations: int, deadline: float) -> str | None:

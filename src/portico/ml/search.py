@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,11 @@ class Trial:
 
     @property
     def trees(self) -> int:
-        return round(self.iterations * self.margins.shape[1])
+        return int(self.iterations * self.margins.shape[1])
+
+    @property
+    def cut_short(self) -> bool:
+        return any(fit.cut_short for fit in self.fits)
 
     @property
     def iterations(self) -> float:
@@ -87,7 +92,8 @@ def search(
         refitted = _refit(task, rows, trial, len(training) if len(folds) == 1 else 0, deadline)
         groups[trial.recipe.space].append((refitted, weight))
         progress(0.65 + 0.3 * (number + 1) / len(chosen), f"{number + 1} of {len(chosen)} learned")
-    weight_of = {id(trial): weight for trial, weight in chosen}
+    in_all = dict(zip(made.link.spaces, made.link.weights, strict=True))
+    weight_of = {id(trial): weight * in_all.get(trial.recipe.space, 1.0) for trial, weight in chosen}
     board = [
         {
             "name": trial.recipe.learner,
@@ -124,6 +130,7 @@ def _try_recipes(
     deadline: float,
     progress: Callable[[float, str], None],
 ) -> list[Trial]:
+    import_module("lightgbm")  # takes a second, which no recipe should pay for
     started = time.monotonic()
     until = started + _SEARCH_SHARE * (deadline - started)
     spaces = [] if task.classes else spaces_for(rows.target, task.objective)
@@ -132,14 +139,21 @@ def _try_recipes(
     queue = list(recipes.first(spaces, rate, fast=task.classes > 20))
     trials: list[Trial] = []
     best_blends: list[float] = []
-    while not trials or remaining(until) > 0.1 * (until - started):
+    shortest = 0.0
+    while not trials or remaining(until) > max(0.8 * shortest, 0.05 * (until - started)):
         ranked = [trial.recipe for trial in sorted(trials, key=lambda trial: trial.loss)]
         recipe = queue.pop(0) if queue else recipes.vary(ranked[:4], rate, generator)
         if recipe.space == "*":
             recipe = Recipe(recipe.learner, recipe.params, ranked[0].space)
-        trial = _try(task, rows, folds, recipe, time.monotonic() + 0.4 * remaining(until))
+        if recipe.learner == "lightgbm":
+            recipe.params["learning_rate"] = rate
+        share = max(0.4 * remaining(until), min(1.5 * shortest, remaining(until)))
+        trial = _try(task, rows, folds, recipe, time.monotonic() + share)
         if trial is None:
             continue
+        if trial.cut_short and rate < 0.2:
+            rate *= 2  # shorter boosters, which end within their time
+        shortest = min(shortest, trial.seconds) if trials else trial.seconds
         trials.append(trial)
         best = min(trials, key=lambda trial: trial.loss)
         spent = (time.monotonic() - started) / (until - started)

@@ -76,11 +76,12 @@ class Recipe:
 @dataclass(slots=True)
 class Fitted:
     """A trained member: its forest's text when it is asked for, its margins (rows, outputs) of the validation rows,
-    and its length."""
+    and its length; `cut_short` when the deadline ended it."""
 
     text: Callable[[], str]
     margins: Floats
     iterations: int
+    cut_short: bool
 
 
 class Learner(Protocol):

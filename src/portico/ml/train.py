@@ -96,7 +96,8 @@ def train(
     task.check_stop()
     progress(0.1, f"{len(transform.features)} columns read")
 
-    found = search(task, training, validation, spec, deadline, progress)
+    afterwards = 0.03 * spec.budget_seconds  # for importance and the test rows
+    found = search(task, training, validation, spec, deadline - afterwards, progress)
     forest = Forest(found.forest, transform.width, spec.threads)
     bounds = None
     if spec.prediction_type == "regression":
@@ -161,8 +162,8 @@ def _background(matrix: Floats, seed: int) -> list[list[float | None]]:
 
 
 def _importance(model: Model, rows: Rows, seed: int) -> dict[str, float]:
-    """Each feature's share of the mean absolute margin contribution (TreeSHAP) over up to 500 rows."""
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:500]
+    """Each feature's share of the mean absolute margin contribution (TreeSHAP) over up to 200 rows."""
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:200]
     contributions = np.abs(model.forest.contributions(rows.matrix[chosen])[:, :, :-1]).mean(axis=(0, 1))
     sums = [float(contributions[part].sum()) for part in model.transform.slices]
     total = sum(sums) or 1.0

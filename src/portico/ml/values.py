@@ -149,7 +149,7 @@ def text(value: Any) -> str | None:
         ValueError: it is a list, an object or bytes.
     """
     if isinstance(value, str):
-        return value or None
+        return None if is_missing(value) else value
     return category(value)
 
 

@@ -1,0 +1,178 @@
+"""Files, schemas and splits."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from portico.ml.errors import DataError
+from portico.ml.schema import describe, describe_column
+from portico.ml.split import SplitSpec, split_rows
+from portico.ml.tables import iter_batches, read_table
+
+
+def test_csv_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('n,s,q\n1,x,"a,\nb"\n2.5,,c\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"n": 1, "s": "x", "q": "a,\\nb"}\n\n{"n": 2.5, "s": null, "q": "c"}\n'
+    )
+    pq.write_table(pa.table({"n": [1, 2.5], "s": ["x", None], "q": ["a,\nb", "c"]}), tmp_path / "a.parquet")
+    tables = [read_table([tmp_path / f"a.{suffix}"]) for suffix in ("csv", "jsonl", "parquet")]
+    for table in tables:
+        assert table["s"].to_pylist() == ["x", None]
+        assert table["q"].to_pylist() == ["a,\nb", "c"]
+        assert [float(cell) for cell in table["n"].to_pylist()] == [1, 2.5]
+    assert tables[0]["n"].to_pylist() == ["1", "2.5"]
+
+
+def test_files_of_different_columns_and_types_are_joined(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("n,a\n1,x\n")
+    (tmp_path / "b.csv").write_text("b,n\ny,2\n")
+    (tmp_path / "c.jsonl").write_text('{"n": 3}\n{"n": "four"}\n')
+    table = read_table([tmp_path / name for name in ("a.csv", "b.csv", "c.jsonl")])
+    assert table.to_pydict() == {
+        "n": ["1", "2", "3", "four"],
+        "a": ["x", None, None, None],
+        "b": [None, "y", None, None],
+    }
+
+
+def test_batches_are_bounded_and_gzip_is_read(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
+        file.write("n\n" + "\n".join(map(str, range(10_000))))
+    batches = list(iter_batches([tmp_path / "a.csv.gz"], max_rows=3000))
+    assert max(batch.num_rows for batch in batches) == 3000
+    assert sum(batch.num_rows for batch in batches) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "a,a\n1,2\n", "'a' stands twice"),
+        ("a.csv", "a,b\n1\n", "a.csv cannot be read as csv"),
+        ("a.jsonl", '{"a": 1}\n{oops\n', "line 2"),
+        ("a.jsonl", "[1]\n", "not a JSON object"),
+        ("a.parquet", "nonsense", "a.parquet cannot be read as parquet"),
+        ("a.xlsx", "", "the name ends with none of"),
+    ],
+)
+def test_unreadable_files_say_which_and_why(tmp_path: Path, name: str, content: str, says: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=says):
+        read_table([tmp_path / name])
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="'c' is not in the data; it has a, b") as caught:
+        read_table([tmp_path / "a.csv"], columns=["c"])
+    assert caught.value.field == "c"
+
+
+def test_kinds_are_recognised() -> None:
+    rows = 300
+    table = pa.table(
+        {
+            "number": [str(n / 3) for n in range(rows)],
+            "integer": list(range(rows)),
+            "code": [f"0{n % 50}" for n in range(rows)],
+            "yes": ["True", "False"] * (rows // 2),
+            "boolean": [True, False, None] * (rows // 3),
+            "colour": ["red", "green", "blue"] * (rows // 3),
+            "name": [f"name {n}" for n in range(rows)],
+            "review": [f"a rather long review number {n}" for n in range(rows)],
+            "day": [f"2020-01-{n % 28 + 1:02d}" for n in range(rows)],
+            "stamp": pa.array(range(rows), pa.timestamp("s")),
+            "same": ["x"] * rows,
+            "nothing": pa.nulls(rows),
+            "blank": [""] * rows,
+            "list": [[1, 2]] * rows,
+        }
+    )
+    assert {column.name: column.kind for column in describe(table)} == {
+        "number": "numeric",
+        "integer": "numeric",
+        "code": "categorical",
+        "yes": "categorical",
+        "boolean": "categorical",
+        "colour": "categorical",
+        "name": "high_cardinality",
+        "review": "text",
+        "day": "timestamp",
+        "stamp": "timestamp",
+        "same": "constant",
+        "nothing": "missing",
+        "blank": "missing",
+        "list": "unsupported",
+    }
+
+
+def test_statistics_are_those_of_numpy_and_json() -> None:
+    cells = np.random.default_rng(0).normal(size=1000)
+    written = [str(cell) for cell in cells] + [None, ""]
+    found = describe_column("x", pa.array(written))
+    assert (found.count, found.missing, found.distinct) == (1002, 2, 1000)
+    assert found.mean == pytest.approx(cells.mean())
+    assert found.std == pytest.approx(cells.std())
+    assert found.quantiles["0.25"] == pytest.approx(np.quantile(cells, 0.25))
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["kind"] == "numeric"
+    assert describe_column("c", pa.array(["a", "b", "a"])).top == [("a", 2), ("b", 1)]
+
+
+def test_fractions_are_random_seeded_and_disjoint() -> None:
+    table = pa.table({"x": range(1000)})
+    first = split_rows(table, SplitSpec(seed=1))
+    again = split_rows(table, SplitSpec(seed=1))
+    assert [len(first.training), len(first.validation), len(first.test)] == [800, 100, 100]
+    assert np.array_equal(first.training, again.training)
+    assert not np.array_equal(first.training, split_rows(table, SplitSpec(seed=2)).training)
+    everything = np.concatenate([first.training, first.validation, first.test])
+    assert sorted(everything.tolist()) == list(range(1000))
+
+
+def test_predefined_sets_in_both_cases() -> None:
+    table = pa.table({"set": ["training", "TRAIN", "VALIDATION", "test", "TEST", None]})
+    made = split_rows(table, SplitSpec("predefined", "set"))
+    assert (made.training.tolist(), made.validation.tolist(), made.test.tolist()) == ([0, 1], [2], [3, 4])
+
+
+def test_timestamps_train_on_the_oldest_whatever_the_order() -> None:
+    days = np.random.default_rng(0).permutation(100)
+    table = pa.table({"t": [f"2020-{d // 28 + 1:02d}-{d % 28 + 1:02d}T00:00:00Z" for d in days]})
+    made = split_rows(table, SplitSpec("timestamp", "t"))
+    assert days[made.training].tolist() == list(range(80))
+    assert days[made.test].tolist() == list(range(90, 100))
+
+
+def test_strata_are_mirrored_in_every_set() -> None:
+    labels = np.array(["a"] * 700 + ["b"] * 250 + ["c"] * 50)
+    made = split_rows(pa.table({"y": labels}), SplitSpec("stratified", "y"))
+    for rows in (made.training, made.validation, made.test):
+        assert abs(np.mean(labels[rows] == "a") - 0.7) < 0.02
+        assert abs(np.mean(labels[rows] == "c") - 0.05) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("spec", "says", "field"),
+    [
+        (SplitSpec("predefined", "no"), "'no' is not in the data", "no"),
+        (SplitSpec("predefined", "x"), "holds 0", "x"),
+        (SplitSpec("timestamp", "x"), "is not a time", "x"),
+        (SplitSpec("timestamp", "gap"), "empty in 1 rows, the first is row 3", "gap"),
+        (SplitSpec("stratified", "x"), "must be categorical", "x"),
+        (SplitSpec(training=0.9), "sum to 1.1", "trainingFraction"),
+        (SplitSpec(training=-1), "between 0 and 1", "trainingFraction"),
+        (SplitSpec(training=0), "nothing to train on", "trainingFraction"),
+    ],
+)
+def test_bad_splits_name_the_column(spec: SplitSpec, says: str, field: str) -> None:
+    table = pa.table({"x": range(9), "gap": ["2020-01-01"] * 3 + [None] + ["2020-01-02"] * 5})
+    with pytest.raises(DataError, match=says) as caught:
+        split_rows(table, spec)
+    assert caught.value.field == field
