@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -86,6 +86,16 @@ class Portico:
             if self._log:
                 self._log.close()
         return code
+
+
+@pytest.fixture(scope="session")
+def new_portico(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Portico]:
+    """Makes servers of a test's own, which it starts and stops itself."""
+
+    def make(fronts: int = 1) -> Portico:
+        return Portico(tmp_path_factory.mktemp("own") / "home", fronts=fronts)
+
+    return make
 
 
 @pytest.fixture(scope="session")
