@@ -305,3 +305,25 @@ def test_gcsfs_batch_deletion(fs, bucket):
     out = fsspec.asyn.sync(fs.loop, fs._rm_files, [*paths, f"{bucket.name}/nothing"])
     assert out[:3] == paths and isinstance(out[3], OSError)
     assert fs.ls(bucket.name, refresh=True) == []
+
+
+def test_access_control_lists(bucket, client):
+    blob = bucket.blob("public")
+    blob.upload_from_string("x")
+    blob.make_public()
+    entries = list(bucket.blob("public").acl)
+    assert {"entity": "allUsers", "role": "READER"} in entries
+    blob.acl.user("a@example.com").grant_owner()
+    blob.acl.save()
+    assert {"entity": "user-a@example.com", "role": "OWNER"} in list(bucket.blob("public").acl)
+    blob.make_private()
+    assert {"entity": "allUsers", "role": "READER"} not in list(bucket.blob("public").acl)
+    bucket.acl.save_predefined("publicRead")
+    assert {"entity": "allUsers", "role": "READER"} in list(client.bucket(bucket.name).acl)
+    bucket.default_object_acl.all_authenticated().grant_read()
+    bucket.default_object_acl.save()
+    assert list(client.bucket(bucket.name).default_object_acl)
+    bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+    bucket.patch()
+    with pytest.raises(exceptions.BadRequest):
+        bucket.blob("public").acl.reload()

@@ -8,6 +8,7 @@ from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
+from portico.services.storage.access_controls import predefined
 from portico.services.storage.render import base_url, bucket_json
 from portico.services.storage.requests import (
     STORAGE_CLASSES,
@@ -61,6 +62,7 @@ def insert(call: Call) -> dict[str, Any]:
         )
     settings.setdefault("storageClass", "STANDARD")
     _check(call, settings)
+    settings |= _predefined(call)
     with call.rooms.database.write() as connection:
         row = objects_buckets.insert(
             connection, name, call.params["project"], settings, call.rooms.clock.now()
@@ -153,13 +155,22 @@ def _change(call: Call, make: Any) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         row = objects_buckets.get(connection, call.params["bucket"])
         check_metageneration(call, row)
-        settings = make(row)
+        settings = make(row) | _predefined(call)
         for key in _IMMUTABLE:
             if settings.get(key) != row.fields.get(key):
                 raise InvalidArgument(f"{key} of a bucket cannot be changed.", reason="invalid", field=key)
         _check(call, settings)
         row = objects_buckets.update(connection, row, settings, call.rooms.clock.now())
     return _answer(call, row)
+
+
+def _predefined(call: Call) -> dict[str, Any]:
+    wanted = {"acl": "predefinedAcl", "defaultObjectAcl": "predefinedDefaultObjectAcl"}
+    return {
+        key: predefined(call.params[parameter], call.caller.email)
+        for key, parameter in wanted.items()
+        if call.params.get(parameter)
+    }
 
 
 def _settings(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
+from portico.services.storage.access_controls import predefined
 from portico.services.storage.render import base_url, object_json
 from portico.services.storage.requests import (
     SETTINGS,
@@ -105,6 +106,8 @@ def _change(call: Call, make: Any) -> dict[str, Any]:
                 reason="invalid",
                 field="storageClass",
             )
+        if params.get("predefinedAcl"):
+            wanted = {**wanted, "acl": predefined(params["predefinedAcl"], call.caller.email)}
         settings = object_settings(wanted | {"storageClass": row.fields.get("storageClass")}, bucket)
         kept = {key: value for key, value in row.fields.items() if key not in SETTINGS}
         row = objects.update(connection, row, kept | settings, call.rooms.clock.now())

@@ -10,6 +10,7 @@ from typing import Any
 
 from portico.errors import InvalidArgument
 from portico.services.call import Call, Rooms, implements
+from portico.services.storage.access_controls import predefined
 from portico.services.storage.render import base_url, object_json
 from portico.services.storage.requests import object_settings, preconditions, refuse_encryption
 from portico.store import objects, objects_buckets, objects_files
@@ -53,6 +54,8 @@ def begin(
         wanted.check(objects.find(connection, bucket, name))
     if params.get("contentEncoding"):
         resource = {"contentEncoding": params["contentEncoding"], **resource}
+    if params.get("predefinedAcl"):
+        resource = {**resource, "acl": predefined(params["predefinedAcl"], "")}
     hashes = expected_hashes(headers)
     return Insertion(
         bucket,
