@@ -57,6 +57,18 @@ class RowEncoder:
             raise self._explained(instance, position) from error
         raise self._misshaped(instance, position)
 
+    def cell(self, position: int, value: Any) -> float:
+        """What the value of the feature at `position` becomes, as in `row`.
+
+        Raises:
+            ValueError: it has the wrong type.
+        """
+        codes = self._codes.get(position)
+        return values.number(value) if codes is None else _code(codes, value)
+
+    def is_number(self, position: int) -> bool:
+        return position not in self._codes
+
     def _generate(self, argument: str, sources: list[str]) -> Callable[[Any], tuple[float, ...]]:
         lines = [f"def encode({argument}):", "    get = getattr(row, 'get', None)"]
         names: dict[str, Any] = {"number": values.number, "code": _code, "NAN": _NAN, "float": float}

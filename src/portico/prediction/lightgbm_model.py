@@ -26,8 +26,8 @@ class LightGBMModel:
     """
 
     def __init__(self, path: Path) -> None:
-        self._booster = FastBooster(_model_file(path))
-        self._encoder = RowEncoder(self._booster.feature_names, _categories(self._booster))
+        self._booster = FastBooster(model_file(path))
+        self._encoder = RowEncoder(self._booster.feature_names, categories(self._booster))
         self._pack = struct.Struct(f"{self._booster.num_features}d").pack_into
         self._single = self._booster.num_classes == 1
         self.predict([[None] * self._booster.num_features], None)  # the first call makes this thread's handle
@@ -82,7 +82,12 @@ class LightGBMModel:
         return np.array(rows, dtype=np.float64).reshape(len(rows), self._booster.num_features)
 
 
-def _model_file(path: Path) -> Path:
+def model_file(path: Path) -> Path:
+    """The model's file, which is `path` or in the folder `path`.
+
+    Raises:
+        FailedPrecondition: there is none.
+    """
     if path.is_file():
         return path
     for name in _FILES:
@@ -91,7 +96,12 @@ def _model_file(path: Path) -> Path:
     raise FailedPrecondition(f"The model's folder holds none of {', '.join(_FILES)}.")
 
 
-def _categories(booster: FastBooster) -> dict[int, list[Any]]:
+def categories(booster: FastBooster) -> dict[int, list[Any]]:
+    """By a categorical feature's position: the categories of the data frame that `booster` was trained on.
+
+    Raises:
+        FailedPrecondition: the model file doesn't tell which are whose.
+    """
     known, positions = booster.pandas_categorical, booster.categorical_features
     if not known:
         return {}

@@ -1,6 +1,7 @@
 """Vertex AI: one file per resource collection. Importing this registers every method and job kind."""
 
 from portico.services.aiplatform import (  # noqa: F401
+    batch_prediction_jobs,
     dataset_versions,
     datasets,
     deployments,

@@ -1,0 +1,143 @@
+"""What a model says about the rows of a chunk, and how batch output writes it: JSON texts and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+class Output(Protocol):
+    """Predictions of some rows, in order."""
+
+    def texts(self) -> list[bytes]:
+        """Each prediction as the JSON that online prediction answers with."""
+        ...
+
+    def columns(self, rows: np.ndarray, nested: bool) -> dict[str, pa.Array]:
+        """The predictions of `rows` as columns; with `nested` lists stay lists, else they are JSON text."""
+        ...
+
+
+@dataclass(slots=True)
+class Answers:
+    """`bad` says by position which rows have no prediction, and why. `explanations` are JSON texts."""
+
+    output: Output
+    bad: dict[int, str] = field(default_factory=dict)
+    explanations: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Classes:
+    """Google's `{"classes": [...], "scores": [...]}`; in tables a column `TARGET_CLASS_scores` for each class."""
+
+    target: str
+    labels: Sequence[str]
+    scores: np.ndarray  # rows × classes
+
+    def texts(self) -> list[bytes]:
+        head = b'{"classes":' + orjson.dumps(list(self.labels)) + b',"scores":['
+        return [head + row + b"]}" for row in number_rows(self.scores)]
+
+    def columns(self, rows: np.ndarray, nested: bool) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        return {
+            f"{self.target}_{label}_scores": pa.array(self.scores[rows, position])
+            for position, label in enumerate(self.labels)
+        }
+
+
+@dataclass(slots=True)
+class Values:
+    """Google's `{"value": v, "lower_bound": l, "upper_bound": u}`; in tables `predicted_TARGET` and its bounds."""
+
+    target: str
+    values: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+    def texts(self) -> list[bytes]:
+        columns = (numbers(self.values), numbers(self.lower), numbers(self.upper))
+        return [b'{"value":%b,"lower_bound":%b,"upper_bound":%b}' % row for row in zip(*columns, strict=True)]
+
+    def columns(self, rows: np.ndarray, nested: bool) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        name = f"predicted_{self.target}"
+        return {
+            name: pa.array(self.values[rows]),
+            f"{name}_lower_bound": pa.array(self.lower[rows]),
+            f"{name}_upper_bound": pa.array(self.upper[rows]),
+        }
+
+
+@dataclass(slots=True)
+class Numbers:
+    """A number, or a list of numbers, for each row; in tables the column `prediction`."""
+
+    outputs: np.ndarray  # rows, or rows × outputs
+
+    def texts(self) -> list[bytes]:
+        if self.outputs.ndim == 1:
+            return numbers(self.outputs)
+        return [b"[" + row + b"]" for row in number_rows(self.outputs)]
+
+    def columns(self, rows: np.ndarray, nested: bool) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        chosen = self.outputs[rows]
+        if chosen.ndim == 1:
+            return {"prediction": pa.array(chosen)}
+        if nested:
+            return {"prediction": pa.array(list(chosen))}
+        return {"prediction": pa.array([b"[%b]" % row for row in number_rows(chosen)]).cast(pa.string())}
+
+
+@dataclass(slots=True)
+class Json:
+    """Any JSON values; in tables the column `prediction`."""
+
+    values: list[Any]
+
+    def texts(self) -> list[bytes]:
+        return [orjson.dumps(value) for value in self.values]
+
+    def columns(self, rows: np.ndarray, nested: bool) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        chosen = [self.values[row] for row in rows.tolist()]
+        if nested or not any(isinstance(value, list | dict) for value in chosen):
+            try:
+                return {"prediction": pa.array(chosen)}
+            except pa.ArrowException:
+                pass  # values of several types
+        texts = [v if isinstance(v, str) else orjson.dumps(v).decode() for v in chosen]
+        return {"prediction": pa.array(texts, pa.string())}
+
+
+def numbers(values: np.ndarray) -> list[bytes]:
+    """Each of `values` (rows,) as JSON; what is not finite is null."""
+    if not len(values):
+        return []
+    return _dumps(values)[1:-1].split(b",")
+
+
+def number_rows(values: np.ndarray) -> list[bytes]:
+    """The numbers of each row of `values` (rows × n) as JSON, separated by commas."""
+    if not len(values):
+        return []
+    return _dumps(values)[2:-2].split(b"],[")
+
+
+def _dumps(values: np.ndarray) -> bytes:
+    import numpy as np
+
+    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)

@@ -1,0 +1,266 @@
+"""Batch prediction jobs: create, get, list, cancel, delete. Their work is in `batch_run`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from portico.jobs.kinds import JobKind
+from portico.jobs.kinds import register as register_kind
+from portico.services.aiplatform import model_store, sources
+from portico.services.aiplatform.batch_instances import InstanceConfig
+from portico.services.aiplatform.batch_run import replica_set_id
+from portico.services.aiplatform.names import check_same_location
+from portico.services.call import Call, implements
+from portico.services.standard import operations
+from portico.services.standard.collection import Collection, register
+from portico.store import objects, objects_buckets, replicas, resources
+from portico.store.gcs import parse_uri
+from portico.store.jobs import Job
+from portico.store.resources import Resource
+
+BATCH_PREDICTION_JOBS = Collection(
+    "projects.locations.batchPredictionJobs",
+    "BatchPredictionJob",
+    output_only=frozenset({"state", "modelVersionId"}),
+    has_etag=False,
+)
+register(BATCH_PREDICTION_JOBS, "get", "list")
+
+_KIND = "batchPredictionJobs.run"
+_FORMATS = ("jsonl", "csv", "parquet")
+_GOOGLES = ("bigquery", "tf-record", "tf-record-gzip", "file-list")  # that Google has and Portico has not yet
+_ENDED = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
+_EXPLAINED = ("portico", "lightgbm", "replica")
+
+
+@implements("aiplatform", BATCH_PREDICTION_JOBS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    parent, body = str(call.params["parent"]), call.body
+    _check_model_name(body, parent)
+    uris, prefix = _source(body["inputConfig"]), _destination(body["outputConfig"])
+    config = InstanceConfig.from_json(body.get("instanceConfig") or {})
+    _check_not_built(body)
+    found = sources.find(sources.gcs_of(call.rooms), uris, "inputConfig.gcsSource.uris")
+    with call.rooms.database.write() as connection:
+        version = model_store.version_row(connection, body["model"])
+        format = version.body.get("_", {}).get("format")
+        if not format:
+            raise FailedPrecondition(f"The Model {body['model']!r} has no files to predict with.")
+        if format == "portico" and config.instance_type == "array":
+            raise InvalidArgument(
+                "The model takes objects with named features; instanceType can't be array.",
+                field="instanceConfig.instanceType",
+            )
+        explanation = _explanation(body, version)
+        _check_bucket(connection, prefix)
+        name = f"{parent}/batchPredictionJobs/{call.rooms.ids.number()}"
+        pinned = [objects.get(connection, row.bucket, row.name, row.generation) for row in found]
+        for row in pinned:
+            objects.pin(connection, row, name)
+        pins = [sources.source_of(row).to_json() for row in pinned]
+        made = BATCH_PREDICTION_JOBS.create(
+            call, connection, name, parent,
+            {
+                **body,
+                "model": version.parent,
+                "modelVersionId": version.body["versionId"],
+                "state": "JOB_STATE_QUEUED",
+                "_": {
+                    "version": version.name,
+                    "pins": pins,
+                    "directory": _directory(prefix, version.body["displayName"], call.rooms.clock.now()),
+                    "explanation": explanation,
+                },
+            },
+        )  # fmt: skip
+        made.body["_"]["job"] = call.rooms.queue.add(connection, _KIND, name, {})
+        shown = BATCH_PREDICTION_JOBS.render(resources.update(connection, made, made.create_time))
+    call.rooms.queue.wake()
+    return shown
+
+
+def _check_model_name(body: dict[str, Any], parent: str) -> None:
+    given = [key for key in ("model", "unmanagedContainerModel", "endpoint") if body.get(key)]
+    if len(given) != 1:
+        raise InvalidArgument(
+            "Exactly one of model, unmanagedContainerModel and endpoint must be given; "
+            f"{' and '.join(given) or 'none'} is.",
+            field="model",
+        )
+    if given != ["model"]:
+        raise Unimplemented(f"Batch prediction with {given[0]} is not built in Portico yet; give model.")
+    if "/publishers/" in f"/{body['model']}":
+        raise Unimplemented("Publisher models are not built in Portico yet; give a model of the registry.")
+    check_same_location(parent, body["model"], "model")
+
+
+def _check_not_built(body: dict[str, Any]) -> None:
+    for key, what in (("modelMonitoringConfig", "Monitoring of"), ("encryptionSpec", "Customer keys for")):
+        if body.get(key):
+            raise Unimplemented(f"{what} batch prediction jobs is not built in Portico yet; leave {key} out.")
+    resources_asked = body.get("dedicatedResources") or {}
+    for key in ("startingReplicaCount", "maxReplicaCount"):
+        if resources_asked.get(key, 0) < 0:
+            raise InvalidArgument(f"{key} is negative.", field=f"dedicatedResources.{key}")
+    if (body.get("manualBatchTuningParameters") or {}).get("batchSize", 0) < 0:
+        raise InvalidArgument("batchSize is negative.", field="manualBatchTuningParameters.batchSize")
+
+
+def _check_format(format: str, field: str) -> None:
+    if not format:
+        raise InvalidArgument(f"{field} is missing: jsonl, csv or parquet.", field=field)
+    if format in _GOOGLES:
+        raise Unimplemented(
+            f"The format {format} is not built in Portico's batch prediction yet; use jsonl, csv or parquet."
+        )
+    if format not in _FORMATS:
+        raise InvalidArgument(
+            f"The format {format!r} is not supported; use jsonl, csv or parquet.", field=field
+        )
+
+
+def _source(config: dict[str, Any]) -> list[str]:
+    if config.get("bigquerySource"):
+        raise Unimplemented(
+            "Batch prediction from BigQuery is not built in Portico yet; put the rows into Cloud Storage (gcsSource)."
+        )
+    if config.get("vertexMultimodalDatasetSource"):
+        raise Unimplemented("Multimodal datasets are not built in Portico yet; use gcsSource.")
+    _check_format(config.get("instancesFormat", ""), "inputConfig.instancesFormat")
+    uris = (config.get("gcsSource") or {}).get("uris") or []
+    if not uris:
+        raise InvalidArgument(
+            "inputConfig.gcsSource.uris must list the gs:// names of the input.",
+            field="inputConfig.gcsSource.uris",
+        )
+    return list(uris)
+
+
+def _destination(config: dict[str, Any]) -> str:
+    if config.get("bigqueryDestination"):
+        raise Unimplemented(
+            "Batch prediction to BigQuery is not built in Portico yet; write to Cloud Storage (gcsDestination)."
+        )
+    if config.get("vertexMultimodalDatasetDestination"):
+        raise Unimplemented("Multimodal datasets are not built in Portico yet; use gcsDestination.")
+    _check_format(config.get("predictionsFormat", ""), "outputConfig.predictionsFormat")
+    prefix = str((config.get("gcsDestination") or {}).get("outputUriPrefix", ""))
+    if not prefix.startswith("gs://"):
+        raise InvalidArgument(
+            "outputConfig.gcsDestination.outputUriPrefix must be a gs:// name.",
+            field="outputConfig.gcsDestination.outputUriPrefix",
+        )
+    return prefix.rstrip("/")
+
+
+def _check_bucket(connection: Connection, prefix: str) -> None:
+    try:
+        objects_buckets.get(connection, parse_uri(prefix)[0])
+    except (NotFound, InvalidArgument) as error:
+        raise InvalidArgument(
+            f"Nothing can be written to {prefix}: {error.message}",
+            field="outputConfig.gcsDestination.outputUriPrefix",
+        ) from None
+
+
+def _explanation(body: dict[str, Any], version: Resource) -> dict[str, Any]:
+    """The explanation spec in force: the job's, and where it leaves a part open the model's."""
+    own, format = body.get("explanationSpec") or {}, version.body["_"]["format"]
+    if not body.get("generateExplanation"):
+        if own:
+            raise InvalidArgument(
+                "explanationSpec is only for jobs with generateExplanation.", field="explanationSpec"
+            )
+        return {}
+    if body["outputConfig"]["predictionsFormat"] == "csv":
+        raise InvalidArgument(
+            "Explanations can't be written as CSV; use predictionsFormat jsonl or parquet.",
+            field="generateExplanation",
+        )
+    if format not in _EXPLAINED:
+        raise Unimplemented(f"Models of the format {format} can't be explained in Portico yet.")
+    of_model = version.body.get("explanationSpec") or {}
+    spec = {
+        part: {**(of_model.get(part) or {}), **(own.get(part) or {})}
+        for part in ("parameters", "metadata")
+        if of_model.get(part) or own.get(part)
+    }
+    if not spec and format != "portico":
+        raise InvalidArgument(
+            "generateExplanation needs an explanationSpec, of the model or of the job.",
+            field="generateExplanation",
+        )
+    if format == "replica":
+        from portico.prediction.replicas.shapley import Sampling
+
+        Sampling.from_spec(spec)
+    return spec
+
+
+def _directory(prefix: str, display_name: str, now: float) -> str:
+    """Google's `prediction-<model-display-name>-<job-create-time>`."""
+    name = re.sub(r"[/\x00-\x1f#*?\[\]]", "_", display_name)
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y_%m_%dT%H_%M_%S_%f")[:-3]
+    return f"{prefix}/prediction-{name}-{stamp}Z"
+
+
+_STATES = {
+    "RUNNING": "JOB_STATE_RUNNING",
+    "SUCCEEDED": "JOB_STATE_SUCCEEDED",
+    "FAILED": "JOB_STATE_FAILED",
+    "CANCELLED": "JOB_STATE_CANCELLED",
+}
+
+
+def _follow(connection: Connection, job: Job, now: float) -> None:
+    resource = resources.get(connection, job.resource)
+    if resource is None:
+        return
+    body = resource.body
+    if not (job.state == "RUNNING" and body["state"] == "JOB_STATE_CANCELLING"):
+        body["state"] = _STATES[job.state]
+    if job.state == "RUNNING":
+        body.setdefault("startTime", rfc3339(now))
+    if body["state"] in _ENDED:
+        body["endTime"] = rfc3339(now)
+        if job.error:
+            body["error"] = job.error
+        # The files of inputs that were overwritten meanwhile go with the next sweep.
+        objects.unpin(connection, resource.name)
+        replicas.remove(connection, replica_set_id(job.id))
+    resources.update(connection, resource, now)
+
+
+register_kind(JobKind(_KIND, "portico.services.aiplatform.batch_run:run", _follow))
+
+
+@implements("aiplatform", BATCH_PREDICTION_JOBS.method("cancel"))
+def cancel(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        job = BATCH_PREDICTION_JOBS.require(connection, call.name)
+        if job.body["state"] in _ENDED:
+            raise FailedPrecondition(f"{job.name} has ended already ({job.body['state']}).")
+        job.body["state"] = "JOB_STATE_CANCELLING"
+        resources.update(connection, job, call.rooms.clock.now())
+        call.rooms.queue.cancel(connection, job.body["_"]["job"])
+    call.rooms.queue.wake()
+    return {}
+
+
+@implements("aiplatform", BATCH_PREDICTION_JOBS.method("delete"))
+def delete(call: Call) -> dict[str, Any]:
+    """Deletes a job that has ended. Its output stays."""
+    with call.rooms.database.write() as connection:
+        job = BATCH_PREDICTION_JOBS.require(connection, call.name)
+        if job.body["state"] not in _ENDED:
+            raise FailedPrecondition(
+                f"{job.name} has not ended ({job.body['state']}); cancel it and delete it then."
+            )
+        resources.delete(connection, job.name)
+        return operations.done(call, connection, job.parent, "DeleteOperationMetadata", None)

@@ -1,0 +1,200 @@
+"""Reads a batch job's input in chunks of bounded size; what can't be read becomes a bad row, not a failed job."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import orjson
+
+from portico.services.aiplatform.sources import Source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BLOCK = 4 << 20  # bytes read at a time
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Consecutive rows of one file: `lines` of JSON with their `values`, or a `batch` of columns.
+
+    `start` is the first row's number in its file, counted from 0. `bad` says, by position in `lines`, which
+    lines hold no row, and why; their value is None. A chunk of `rejected` CSV lines has only those.
+    `failure` says why the rest of the file can't be read; such a chunk has no rows. `done` is how many bytes
+    of all files were read when the chunk was made. `text_cells`: the batch is CSV's, whose cells are text.
+    """
+
+    source: str
+    start: int
+    done: int
+    lines: list[bytes] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    bad: dict[int, str] = field(default_factory=dict)
+    batch: pa.RecordBatch | None = None
+    text_cells: bool = False
+    failure: str = ""
+
+    def __len__(self) -> int:
+        return len(self.lines) if self.batch is None else self.batch.num_rows
+
+
+def read(sources: Sequence[Source], home: Path, format: str, max_rows: int) -> Iterator[Chunk]:
+    """The rows of all `sources` in order, at most `max_rows` a chunk.
+
+    A file that can't be read (or read further) ends with a chunk that says why in `failure`.
+    """
+    import pyarrow as pa
+
+    before = 0
+    for source in sources:
+        state = _Reading(source, before)
+        try:
+            with _open(source, home) as file:
+                yield from _READERS[format](state, file, max_rows)
+        except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+            yield state.chunk(failure=f"{source.uri} can't be read as {format}: {error}")
+        before += source.size
+
+
+@dataclass(slots=True)
+class _Reading:
+    source: Source
+    before: int  # bytes of the files before this one
+    row: int = 0
+    position: Callable[[], int] = field(default=lambda: 0)
+
+    def chunk(self, **parts: Any) -> Chunk:
+        done = self.before + min(self.position(), self.source.size)
+        made = Chunk(self.source.uri, self.row, done, **parts)
+        self.row += len(made)
+        return made
+
+
+def _open(source: Source, home: Path) -> IO[bytes]:
+    import gzip
+
+    path = source.path(home)
+    return gzip.open(path) if source.uri.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
+def _jsonl(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
+    state.position = file.tell
+    while lines := file.readlines(_BLOCK):
+        kept = [stripped for line in lines if (stripped := line.strip())]
+        for at in range(0, len(kept), max_rows):
+            yield state.chunk(lines=kept[at : at + max_rows])
+
+
+def parse(chunk: Chunk) -> None:
+    """Fills in the `values` of a chunk of JSON lines, and what is `bad`."""
+    if chunk.values or chunk.bad:
+        return
+    loads = orjson.loads
+    try:
+        chunk.values = [loads(line) for line in chunk.lines]
+    except ValueError:
+        chunk.values = [_value(chunk, position, line) for position, line in enumerate(chunk.lines)]
+
+
+def _value(chunk: Chunk, position: int, line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        pass
+    try:
+        value = json.loads(line)  # it also takes NaN, which Python's own json writes; JSON's word is null
+    except ValueError as error:
+        chunk.bad[position] = f"Row {chunk.start + position} is not JSON: {error}."
+        return None
+    chunk.lines[position] = orjson.dumps(value)
+    return value
+
+
+def _csv(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    header = file.readline()
+    while header.count(b'"') % 2 and (more := file.readline()):
+        header += more
+    names = next(csv.reader(io.StringIO(header.decode("utf-8-sig"), newline="")), [])
+    if not names:
+        raise ValueError("it has no header line with the columns' names")
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"the column {repeated[0]!r} stands twice in its header")
+    rejected: list[tuple[str, str]] = []
+
+    def reject(row: pyarrow.csv.InvalidRow) -> str:
+        complaint = f"A line has {row.actual_columns} cells; the header has {row.expected_columns}."
+        rejected.append((row.text, complaint))
+        return "skip"
+
+    counted = _Counted(file)
+    state.position = lambda: counted.read_bytes
+    if file.peek(1) == b"":  # type: ignore[attr-defined]
+        return
+    with pyarrow.csv.open_csv(
+        pa.PythonFile(counted, mode="r"),
+        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=_BLOCK),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=reject),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={name: pa.string() for name in names},
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            null_values=[""],
+        ),
+    ) as reader:
+        for batch in reader:
+            for at in range(0, batch.num_rows, max_rows):
+                yield state.chunk(batch=batch.slice(at, max_rows), text_cells=True)
+            if rejected:
+                yield _rejected(state, rejected)
+    if rejected:
+        yield _rejected(state, rejected)
+
+
+def _rejected(state: _Reading, rejected: list[tuple[str, str]]) -> Chunk:
+    lines = [orjson.dumps(text) for text, _ in rejected]
+    bad = {position: complaint for position, (_, complaint) in enumerate(rejected)}
+    rejected.clear()
+    return state.chunk(lines=lines, values=[None] * len(lines), bad=bad)
+
+
+class _Counted(io.RawIOBase):
+    """A file that says how many of its bytes were asked for; Arrow reads it from a thread of its own."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.read_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.read_bytes += len(data)
+        return data
+
+
+def _parquet(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as reader:
+        total = reader.metadata.num_rows or 1
+        state.position = lambda: state.source.size * state.row // total
+        for batch in reader.iter_batches(batch_size=max_rows):
+            yield state.chunk(batch=batch)
+
+
+_READERS: dict[str, Callable[[_Reading, IO[bytes], int], Iterator[Chunk]]] = {
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "parquet": _parquet,
+}

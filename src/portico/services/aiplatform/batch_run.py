@@ -1,0 +1,196 @@
+"""The work of a batch prediction job: read, predict, write, in parallel and in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from portico.errors import FailedPrecondition, NotFound
+from portico.jobs.worker import Context
+from portico.services.aiplatform import batch_models, batch_read, batch_write, images, model_store, sources
+from portico.services.aiplatform.batch_instances import InstanceConfig, Lines, Table
+from portico.services.aiplatform.batch_models import BatchModel
+from portico.services.aiplatform.batch_read import Chunk
+from portico.services.aiplatform.batch_write import Piece
+from portico.store import replicas, resources
+from portico.store.objects_files import remove
+from portico.store.resources import Resource
+
+_ROWS = 16_384  # of a chunk, for a model in this process
+_REPLICA_ROWS = 1_000  # of a request to a replica, where the job's batchSize does not say otherwise
+_REPLICA_START = 1800.0  # seconds that an environment may take to install, and its replicas to start
+_MOST_FAILURES = 20  # BatchPredictionJob.partialFailures never has more
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(slots=True)
+class _Count:
+    good: int = 0
+    failed: int = 0
+    first_error: str = ""
+    failures: list[str] = field(default_factory=list)
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Job: predicts every row of the input that was pinned when the job was made.
+
+    Raises:
+        FailedPrecondition: nothing could be predicted; the error file says why of each row.
+    """
+    with context.database.read() as connection:
+        job = resources.get(connection, context.job.resource)
+        if job is None:
+            raise NotFound(f"{context.job.resource} was deleted.")
+        version = resources.get(connection, job.body["_"]["version"])
+    if version is None:
+        raise FailedPrecondition(f"The Model version {job.body['_']['version']} was deleted meanwhile.")
+    started = context.clock.monotonic()
+    body = job.body
+    output_format = body["outputConfig"]["predictionsFormat"]
+    explain = bool(body.get("generateExplanation"))
+    config = InstanceConfig.from_json(body.get("instanceConfig") or {})
+    pinned = sources.from_json(body["_"]["pins"])
+    total = sum(source.size for source in pinned) or 1
+    count = _Count()
+    context.progress(0.0, "loading the model")
+    with (
+        _model(context, job, version) as (model, workers, max_rows),
+        batch_write.Outputs(context.home, context.ids, output_format) as outputs,
+        ThreadPoolExecutor(workers, "batch") as pool,
+    ):
+        as_array = config.instance_type == "array" or (
+            not config.instance_type and version.body["_"]["format"] != "portico"
+        )
+
+        def work(chunk: Chunk) -> tuple[Chunk, Piece | None]:
+            if chunk.failure:
+                return chunk, None
+            instances = Lines(chunk, config) if chunk.batch is None else Table(chunk, config, as_array)
+            answers = model.answer(instances, explain)
+            return chunk, batch_write.render(instances, answers, output_format)
+
+        chunks = batch_read.read(pinned, context.home, body["inputConfig"]["instancesFormat"], max_rows)
+        for chunk, piece in _in_order(pool, work, chunks, workers + 1):
+            context.check()
+            if piece is None:
+                count.failures.append(chunk.failure)
+                continue
+            outputs.write(piece)
+            count.good += piece.good
+            count.failed += piece.failed
+            count.first_error = count.first_error or piece.first_error
+            context.progress(0.99 * chunk.done / total, f"{count.good + count.failed:,} rows")
+        context.check()
+        _publish(context, outputs, count, (context.clock.monotonic() - started) * workers / 3600)
+    if count.good == 0 and (count.failed or count.failures):
+        reason = count.failures[0] if count.failures else count.first_error
+        raise FailedPrecondition(f"Not one row could be predicted. The first reason: {reason}")
+    return {"successful": count.good, "failed": count.failed}
+
+
+def _publish(context: Context, outputs: batch_write.Outputs, count: _Count, replica_hours: float) -> None:
+    """Makes the output visible and notes it on the job, in one transaction."""
+    files = outputs.finish()
+    now = context.clock.now()
+    with context.database.write() as connection:
+        job = resources.get(connection, context.job.resource)
+        if job is None:
+            raise NotFound(f"{context.job.resource} was deleted.")
+        body = job.body
+        directory = body["_"]["directory"]
+        garbage = batch_write.withdraw(connection, directory, body["_"].get("published", []), now)
+        made, dropped = batch_write.publish(
+            connection, directory, body["outputConfig"]["predictionsFormat"], files, now
+        )
+        body["_"]["published"] = made
+        body["outputInfo"] = {"gcsOutputDirectory": directory}
+        body["completionStats"] = {
+            "successfulCount": str(count.good),
+            "failedCount": str(count.failed),
+            # Of a file that can't be read on, nobody knows how many rows it would have had.
+            "incompleteCount": "-1" if count.failures else "0",
+        }
+        failures = [{"code": 3, "message": message} for message in count.failures[:_MOST_FAILURES]]
+        if failures:
+            body["partialFailures"] = failures
+        body["resourcesConsumed"] = {"replicaHours": replica_hours}
+        resources.update(connection, job, now)
+    outputs.keep()
+    remove(context.home, [*garbage, *dropped])
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[_T], _R], items: Iterable[_T], ahead: int
+) -> Iterator[_R]:
+    """`work` of each item, in their order, with at most `ahead` of them under way."""
+    waiting: deque[Future[_R]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple[BatchModel, int, int]]:
+    """The job's model, with how many threads may ask it, and for how many rows at once."""
+    private = version.body["_"]
+    spec = job.body["_"]["explanation"]
+    folder = model_store.folder(context.home, private["artifact"])
+    cores = os.cpu_count() or 1
+    if private["format"] == "portico":
+        yield batch_models.PorticoModel(folder), cores, _ROWS
+    elif private["format"] == "lightgbm":
+        yield batch_models.LightGBMModel(folder, spec), cores, _ROWS
+    elif private["format"] == "replica":
+        with _replicas(context, job, version, str(folder)) as sockets:
+            size = (job.body.get("manualBatchTuningParameters") or {}).get("batchSize") or _REPLICA_ROWS
+            yield batch_models.ReplicaModel(sockets, spec), len(sockets), size
+    else:
+        parameters = job.body.get("modelParameters")
+        yield batch_models.AnyPredictor(private["format"], folder, spec, parameters), cores, _REPLICA_ROWS
+
+
+def replica_set_id(job_id: str) -> str:
+    return f"batch-{job_id}"
+
+
+@contextmanager
+def _replicas(context: Context, job: Resource, version: Resource, folder: str) -> Iterator[list[str]]:
+    """Replicas for as long as the job runs: as many as it asks for, but no more than there are cores."""
+    from portico.prediction.replicas.places import socket_paths
+
+    serving = images.resolve(version.body["containerSpec"]["imageUri"])
+    asked = (job.body.get("dedicatedResources") or {}).get("startingReplicaCount") or 1
+    wanted = replicas.ReplicaSet(
+        id=replica_set_id(context.job.id),
+        image=serving.image,
+        framework=serving.framework,
+        version=serving.version,
+        requirements=list(serving.requirements),
+        pythons=list(serving.pythons),
+        artifacts=list(serving.artifacts),
+        model_dir=folder,
+        count=max(1, min(int(asked), os.cpu_count() or 1)),
+    )
+    with context.database.write() as connection:
+        replicas.put(connection, wanted, context.ids.token())
+    try:
+        context.progress(0.0, "starting replicas")
+        replicas.wait_ready(context.database, wanted.id, _REPLICA_START, context.should_stop)
+        yield socket_paths(context.home, wanted.id, wanted.count)
+    finally:
+        with context.database.write() as connection:
+            replicas.remove(connection, wanted.id)
