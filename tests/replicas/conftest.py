@@ -42,6 +42,12 @@ with open(out + "/piped.pkl", "wb") as file:
 
 
 @pytest.fixture(scope="session")
+def environments_folder() -> Path:
+    """Kept between test runs."""
+    return ENVIRONMENTS
+
+
+@pytest.fixture(scope="session")
 def image() -> Serving:
     found = resolve("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest")
     # The version that models below are made with, so that one environment does for all tests.

@@ -97,7 +97,7 @@ class Model:
     def from_dict(self, index: int, instance: dict[str, Any]) -> Row:
         if self.names is None:
             raise Refused(
-                f"instances[{index}] is an object, and this model was fitted without feature names: "
+                f"instances[{index}] is an object, and the model has no feature names: "
                 "send a list of values in the order of the training data"
             )
         try:
@@ -191,7 +191,8 @@ class BoosterModel(Model):
     def __init__(self, booster: Any) -> None:
         super().__init__()
         self.booster = booster
-        self.names = booster.feature_names
+        self.names = getattr(booster, "feature_names", None)  # not there in an old one that was loaded
+        self.types = getattr(booster, "feature_types", None)
         try:
             self.width = int(booster.num_features())
         except AttributeError:  # before XGBoost 1.5
@@ -200,8 +201,7 @@ class BoosterModel(Model):
     def matrix(self, rows: list[Row]) -> Any:
         import xgboost
 
-        types = self.booster.feature_types
-        return xgboost.DMatrix(numbers(self, rows), feature_names=self.names, feature_types=types)
+        return xgboost.DMatrix(numbers(self, rows), feature_names=self.names, feature_types=self.types)
 
     def predict(self, rows: list[Row]) -> Any:
         return self.booster.predict(self.matrix(rows))
