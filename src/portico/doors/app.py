@@ -11,12 +11,13 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from portico.doors import guard, storage_errors, storage_wire, supplement
+from portico.doors import storage_errors, storage_wire, supplement
 from portico.doors.answers import Send, send_bytes, send_error, send_json
 from portico.doors.checks import Checker, query
 from portico.doors.contract import APIS, Contract, Match
 from portico.doors.identity import Identity
 from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.prediction.guard import Guard, require_json
 from portico.services.aiplatform import required
 from portico.services.call import IMPLEMENTED, Call, Caller, Handler, Rooms
 from portico.services.standard.masks import apply_field_mask
@@ -34,7 +35,7 @@ class Door:
     """The ASGI application. `pages` are Portico's own GET pages below `/-/`: content type and body."""
 
     def __init__(
-        self, rooms: Rooms, contract: Contract, identity: Identity, guard: guard.Guard, pages: dict[str, Page]
+        self, rooms: Rooms, contract: Contract, identity: Identity, guard: Guard, pages: dict[str, Page]
     ) -> None:
         self.rooms = rooms
         self.contract = contract
@@ -62,7 +63,7 @@ class Door:
             await send(message)
 
         try:
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            headers = _headers(scope["headers"])
             self._guard.check(headers)
             caller = self._identity.caller(headers.get("authorization"))
             if path.startswith("/-/"):
@@ -112,7 +113,7 @@ class Door:
         body: dict[str, Any] = {}
         if raw.strip() or http in ("POST", "PUT", "PATCH"):
             if raw.strip():
-                guard.require_json(headers)
+                require_json(headers)
             body = self._checkers[method.api, method.version].body(method, _parse(raw))
             if method.api == "aiplatform":
                 required.check(method.id, body)
@@ -159,6 +160,15 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         pieces.append(piece)
         if not message.get("more_body"):
             return b"".join(pieces)
+
+
+def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """By lower-case name; repeated ones are joined by commas, so that a second Host can't hide the first."""
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    return headers
 
 
 def _parse(raw: bytes) -> Any:

@@ -7,10 +7,10 @@ from pathlib import Path
 from portico.clock import SystemClock
 from portico.doors.app import Door
 from portico.doors.contract import Contract
-from portico.doors.guard import Guard
 from portico.doors.identity import Identity
 from portico.host.pages import pages
 from portico.host.wiring import make_rooms
+from portico.prediction.guard import Guard
 
 
 def make_door(home: Path, contract: Contract) -> Door:
