@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -175,7 +176,10 @@ def start_peer(peer: str, folder: Path) -> tuple[Server, dict[str, str]]:
         command = [python.with_name("mlflow"), *arguments]
     else:
         command = [python, script, peer, model, port]
-    return Server(command, port, cwd=HERE), packages_of(python, [PEERS[peer][0].partition("[")[0]])
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # mlflow starts uvicorn by its name
+    return Server(command, port, cwd=HERE, env={**os.environ, "PATH": path}), packages_of(
+        python, [PEERS[peer][0].partition("[")[0]]
+    )
 
 
 def peer_request(peer: str, instance: dict[str, Any], official: bytes) -> bytes:

@@ -13,6 +13,4 @@ class Served:
 
     @bentoml.api(route="/predict")
     def predict(self, instances: list[dict]) -> dict:
-        import pandas as pd
-
-        return {"predictions": self.answer(pd.DataFrame(instances)).tolist()}
+        return {"predictions": self.answer(instances).tolist()}

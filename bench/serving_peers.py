@@ -7,18 +7,27 @@ import sys
 
 
 def load(path):
-    """The booster, and a function from rows (objects by name) to its predictions by way of a data frame."""
+    """A function from rows (objects by name) to the booster's predictions. Without pandas: that would cost 2 ms."""
     import lightgbm
-    import pandas as pd
+    import numpy as np
 
     booster = lightgbm.Booster(model_file=path)
-    names = booster.feature_name()
-    known = booster.pandas_categorical
-    kinds = {
-        name: pd.CategoricalDtype(categories)
-        for name, categories in zip(names[-len(known) :], known, strict=True)
-    }
-    return lambda frame: booster.predict(frame[names].astype(kinds), num_threads=1)
+    names, known = booster.feature_name(), booster.pandas_categorical
+    codes = dict(
+        zip(
+            names[-len(known) :],
+            ({value: float(code) for code, value in enumerate(values)} for values in known),
+            strict=True,
+        )
+    )
+
+    def answer(rows):
+        encoded = [
+            [codes[name].get(row[name]) if name in codes else row[name] for name in names] for row in rows
+        ]
+        return booster.predict(np.array(encoded), num_threads=1)
+
+    return answer
 
 
 def mlflow_save(model, folder):
@@ -29,13 +38,12 @@ def mlflow_save(model, folder):
             self.answer = load(context.artifacts["model"])
 
         def predict(self, context, model_input, params=None):
-            return self.answer(model_input)
+            return self.answer(model_input.to_dict("records"))
 
     mlflow.pyfunc.save_model(folder, python_model=Served(), artifacts={"model": model}, pip_requirements=[])
 
 
 def ray_serve(model, port):
-    import pandas as pd
     import ray
     from ray import serve
 
@@ -49,7 +57,7 @@ def ray_serve(model, port):
 
         async def __call__(self, request):
             instances = (await request.json())["instances"]
-            return {"predictions": self.answer(pd.DataFrame(instances)).tolist()}
+            return {"predictions": self.answer(instances).tolist()}
 
     serve.run(Served.bind(), route_prefix="/", blocking=True)
 

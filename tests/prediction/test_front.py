@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,9 +20,10 @@ from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, eventually, l
 from portico.errors import FailedPrecondition, Unavailable
 from portico.prediction.metrics import collect
 from portico.prediction.predictors import load
+from portico.prediction.replicas import worker
 from portico.prediction.sync import await_fronts
 from portico.prediction.tap import read_spool_file
-from portico.store.served import ServedEndpoint
+from portico.store.served import ServedEndpoint, ServedModel
 
 ROW = {"n0": 0.5, "n1": -1, "c0": "red", "c1": 2}
 RAW = f"/v1/{NAME}:rawPredict"
@@ -300,6 +304,62 @@ def test_the_tap_and_the_counters(client: Raw, front: Processes, boosters: dict[
     records = [r for file in sorted(folder.iterdir()) for r in read_spool_file(file) if r[3] == "tapped"]
     assert [json.loads(r[4])["instances"][0] for r in records] == rows
     assert [json.loads(r[5]) for r in records] == [answer for _, answer in answers]
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Any:
+    """The socket of a real replica with a scikit-learn model: the sum of a row's two values."""
+    import joblib
+    import numpy as np
+    from sklearn.linear_model import LinearRegression
+
+    data = np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]])
+    joblib.dump(LinearRegression().fit(data, data.sum(1)), tmp_path / "model.joblib")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "replica.sock"))
+    listener.listen()
+    settings = {"fd": listener.fileno(), "framework": "sklearn", "file": str(tmp_path / "model.joblib")}
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-B", worker.__file__, json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[listener.fileno()],
+    )
+    assert process.stdout is not None and b"ready" in process.stdout.readline()
+    yield str(tmp_path / "replica.sock"), process
+    process.kill()
+    process.wait()
+    listener.close()
+
+
+def test_models_in_replicas(client: Raw, front: Processes, replica: Any) -> None:
+    path, process = replica
+    spec = {
+        "parameters": {"sampledShapleyAttribution": {"pathCount": 5}},
+        "metadata": {"inputs": {"x": {"inputBaselines": [[0, 0]], "indexFeatureMapping": ["a", "b"],
+                                      "encoding": "BAG_OF_FEATURES"}}, "outputs": {"y": {}}},
+    }  # fmt: skip
+    model = ServedModel(
+        "7", MODEL, "3", "in a replica", "replica", replicas=[path], explain=True, explanation=spec
+    )
+    front.serve(endpoint(model, rate=1.0))
+    status, answer = client.ask(PREDICT, {"instances": [[1, 2], [3, 4]]})
+    assert (status, answer["deployedModelId"], answer["modelVersionId"]) == (200, "7", "3")
+    assert answer["predictions"] == pytest.approx([3, 7])
+    status, answer = client.ask(EXPLAIN, {"instances": [[1, 2]]})
+    (attribution,) = answer["explanations"][0]["attributions"]
+    assert (status, answer["deployedModelId"]) == (200, "7")
+    assert attribution["featureAttributions"] == pytest.approx({"a": 1, "b": 2})
+    client.send(client.request(RAW, {"instances": [[1, 2]]}))
+    status, headers, body = client.receive()
+    assert json.loads(body)["predictions"] == pytest.approx([3])
+    assert headers["x-vertex-ai-deployed-model-id"] == "7"
+    assert refused(client, PREDICT, {"instances": [["a", 2]]})[:2] == (400, "INVALID_ARGUMENT")
+    process.kill()
+    process.wait()
+    client.send(client.request(PREDICT, {"instances": [[1, 2]]}))
+    status, headers, body = client.receive()
+    assert status == 503 and "retry-after" in headers
 
 
 def test_a_front_drains(processes: Processes, boosters: dict[str, Path], tmp_path: Path) -> None:

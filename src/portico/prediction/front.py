@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -28,6 +28,9 @@ from portico.prediction.router import Router
 from portico.prediction.tap import Tap
 from portico.store.database import Database
 
+if TYPE_CHECKING:
+    from portico.prediction.replicas.client import ReplicaClient
+
 log = logging.getLogger(__name__)
 
 Verify = Callable[[str], str | None]
@@ -39,6 +42,7 @@ _KEEP_ALIVE: Final = 600.0  # longer than clients keep idle connections, so that
 _STALLED: Final = 60.0  # a request that stops coming in
 _AWAY: Final = 2.0  # how long control may be away before a request is answered 503
 _DRAIN: Final = 30.0
+_LONGEST: Final = 65.0  # no prediction takes longer
 _KNOWN_HEADS: Final = 1024
 _BACKLOG: Final = 2048
 
@@ -127,8 +131,12 @@ class Front:
     async def _load(self) -> None:
         router = await self.loop.run_in_executor(None, self._loader.load)
         if router is not None:
-            self.router = router
+            before, self.router = self.router, router
             gc.freeze()  # models are for good: the collector need not look at them
+            kept = {id(deployed) for deployed in router.deployed()}
+            for deployed in before.deployed():
+                if deployed.remote is not None and id(deployed) not in kept:
+                    self.spawn(_close_later(deployed.remote))
 
     async def keep_following(self) -> None:
         while True:
@@ -180,9 +188,8 @@ class Front:
 
     def _metrics(self) -> dict[str, Any]:
         models = [
-            {"endpoint": target.name, "deployedModel": deployed.served.id, **deployed.metrics.report()}
-            for target in self.router.targets.values()
-            for deployed in target.deployed.values()
+            {"endpoint": deployed.endpoint, "deployedModel": deployed.served.id, **deployed.metrics.report()}
+            for deployed in self.router.deployed()
         ]
         totals = {
             name: sum(model[name] for model in models) for name in ("requests", "errors", "rows", "seconds")
@@ -209,6 +216,11 @@ class Front:
             connection.transport.abort()
         self.threads.shutdown(wait=False, cancel_futures=True)
         await self.loop.run_in_executor(None, self.tap.close)
+
+
+async def _close_later(replicas: ReplicaClient) -> None:
+    await asyncio.sleep(_LONGEST)  # requests that are in flight still want their answers
+    await replicas.close()
 
 
 def run_front(home: Path, listen_socket: socket.socket, index: int, verify: Verify) -> None:

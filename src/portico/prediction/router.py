@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
@@ -29,7 +29,17 @@ class Deployed:
     """A deployed model that this process can answer for. Exactly one of `local` and `remote` is set, unless
     it failed to load: then `error` says why."""
 
-    __slots__ = ("error", "explain_suffix", "local", "metrics", "raw_headers", "remote", "served", "suffix")
+    __slots__ = (
+        "endpoint",
+        "error",
+        "explain_suffix",
+        "local",
+        "metrics",
+        "raw_headers",
+        "remote",
+        "served",
+        "suffix",
+    )
 
     def __init__(
         self,
@@ -42,6 +52,7 @@ class Deployed:
         metrics: ModelMetrics | None = None,
     ) -> None:
         self.served = served
+        self.endpoint = endpoint
         self.local = local
         self.remote = remote
         self.error = error
@@ -136,6 +147,11 @@ class Router:
             for method, number in _METHODS.items()
         }
         self.exact: Callable[[bytes], Route | None] = self._routes.get
+
+    def deployed(self) -> Iterator[Deployed]:
+        """Every deployed model of every target."""
+        for target in self.targets.values():
+            yield from target.deployed.values()
 
     def find(self, path: bytes) -> Route | None:
         """The route of a request's path, percent-encoded or not."""
