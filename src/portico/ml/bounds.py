@@ -19,7 +19,7 @@ _ROWS_PER_BIN = 200
 _MAX_BINS = 20
 
 
-@dataclass(slots=True)
+@dataclass
 class Bounds:
     """`edges` (bins - 1,) between bins of the predicted value; `lower`, `upper` (bins,) are added to it."""
 
@@ -28,10 +28,13 @@ class Bounds:
     upper: list[float]
     coverage: float = COVERAGE
 
+    def __post_init__(self) -> None:
+        self._edges, self._lower, self._upper = map(np.asarray, (self.edges, self.lower, self.upper))
+
     def around(self, values: Floats) -> tuple[Floats, Floats]:
         """Lower and upper bounds (rows,) of predicted `values` (rows,)."""
-        place = np.searchsorted(np.asarray(self.edges), values, side="right")
-        return values + np.asarray(self.lower)[place], values + np.asarray(self.upper)[place]
+        place = self._edges.searchsorted(values, side="right")
+        return values + self._lower[place], values + self._upper[place]
 
 
 def fit_bounds(predicted: Floats, true: Floats, coverage: float = COVERAGE) -> Bounds:

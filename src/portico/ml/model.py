@@ -14,7 +14,7 @@ import pyarrow as pa
 from portico.ml.arrays import Floats, Mask
 from portico.ml.bounds import Bounds
 from portico.ml.errors import DataError
-from portico.ml.forest import Forest
+from portico.ml.fastbooster import FastBooster
 from portico.ml.links import Link
 from portico.ml.transform import Transform
 
@@ -68,10 +68,12 @@ class Manifest:
 class Model:
     """Safe for threads. Loading needs NumPy and LightGBM's library, no scikit-learn and no pickle."""
 
-    def __init__(self, manifest: Manifest, transform: Transform, forest: Forest) -> None:
+    def __init__(self, manifest: Manifest, transform: Transform, forest: str, threads: int = 1) -> None:
+        """`forest` is its text (see `forest.join`); `threads` are those of tables, rows use the caller's."""
         self.manifest = manifest
         self.transform = transform
-        self.forest = forest
+        self.forest = FastBooster(forest, threads=threads, raw_score=True)
+        self._text = forest
         self.labels = manifest.labels
         self.link = Link(**manifest.link)
         self.bounds = Bounds(**manifest.bounds) if manifest.bounds else None
@@ -84,7 +86,7 @@ class Model:
     def predict_table(self, table: pa.Table | pa.RecordBatch) -> Predictions:
         """Predicts every row whose values can be read; the others are marked bad."""
         encoded = self.transform.transform(table)
-        return self._answer(self.forest.margins(encoded.matrix), encoded.bad, encoded.messages)
+        return self._answer(self._margins(encoded.matrix), encoded.bad, encoded.messages)
 
     def predict_instances(
         self, instances: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any] | None = None
@@ -97,12 +99,17 @@ class Model:
         Raises:
             DataError: a value of a wrong type; the message names the instance and the feature.
         """
-        row = self.forest.row()
+        if len(instances) > _FEW:
+            matrix = self.encode_instances(instances)
+            made = self._answer(self._margins(matrix), np.zeros(len(matrix), bool), {})
+            return [made.instance(position) for position in range(len(matrix))]
+        row = self.forest.row
         answers = []
         for position, instance in enumerate(instances):
-            self._pack(instance, position, row.features)
-            row.predict()
-            answers.append(self._answer(row.margins[None, :], _NOT_BAD, {}).instance(0))
+            self._pack(instance, position, row.buffer)
+            row.run()
+            margins = np.frombuffer(memoryview(row.outputs))[None, :]
+            answers.append(self._answer(margins, _NOT_BAD, {}).instance(0))
         return answers
 
     def explain_instances(
@@ -125,10 +132,13 @@ class Model:
 
     def output(self, matrix: Floats) -> Floats:
         """Probabilities (rows, classes) or values (rows, 1) of encoded rows."""
-        made = self.link.answer(self.forest.margins(matrix))
+        made = self.link.answer(self._margins(matrix))
         return made if made.ndim == 2 else made[:, None]
 
-    def _pack(self, instance: Mapping[str, Any], position: int, buffer: Floats) -> None:
+    def _margins(self, matrix: Floats) -> Floats:
+        return self.forest.predict_matrix(matrix).reshape(len(matrix), self.forest.num_classes)
+
+    def _pack(self, instance: Mapping[str, Any], position: int, buffer: Any) -> None:
         try:
             self.transform.pack_row(instance, buffer)
         except DataError as error:
@@ -146,12 +156,12 @@ class Model:
     def save(self, directory: Path) -> None:
         """Writes `model.json` and `forest.txt` into `directory`, which is made."""
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "forest.txt").write_text(self.forest.text)
+        (directory / "forest.txt").write_text(self._text)
         body = {"format": FORMAT, **asdict(self.manifest), "transform": self.transform.to_json()}
         (directory / "model.json").write_text(json.dumps(body, allow_nan=False))
 
     @classmethod
-    def load(cls, directory: Path) -> Model:
+    def load(cls, directory: Path, threads: int = 1) -> Model:
         """Raises DataError: `directory` holds no model of this format."""
         try:
             body = json.loads((directory / "model.json").read_text())
@@ -160,8 +170,8 @@ class Model:
         if body.pop("format", None) != FORMAT:
             raise DataError(f"{directory.name}/model.json is not of the format {FORMAT}")
         transform = Transform.from_json(body.pop("transform"))
-        forest = Forest((directory / "forest.txt").read_text(), transform.width)
-        return cls(Manifest(**body), transform, forest)
+        return cls(Manifest(**body), transform, (directory / "forest.txt").read_text(), threads)
 
 
+_FEW = 4  # up to so many rows one by one is faster than a matrix
 _NOT_BAD = np.zeros(1, bool)

@@ -15,7 +15,6 @@ from portico.ml import objectives
 from portico.ml.arrays import Floats
 from portico.ml.bounds import fit_bounds
 from portico.ml.errors import DataError
-from portico.ml.forest import Forest
 from portico.ml.model import Manifest, Model, Predictions
 from portico.ml.search import search
 from portico.ml.spec import TrainSpec
@@ -98,7 +97,6 @@ def train(
 
     afterwards = 0.03 * spec.budget_seconds  # for importance and the test rows
     found = search(task, training, validation, spec, deadline - afterwards, progress)
-    forest = Forest(found.forest, transform.width, spec.threads)
     bounds = None
     if spec.prediction_type == "regression":
         bounds = fit_bounds(found.output, training.joined(validation).target[found.positions])
@@ -115,7 +113,7 @@ def train(
         seed=spec.seed,
         versions=_versions(),
     )
-    model = Model(manifest, transform, forest)
+    model = Model(manifest, transform, found.forest, spec.threads)
     manifest.feature_importance = _importance(model, validation, spec.seed)
     progress(0.97, "measuring on the test rows")
     return TrainedModel(
