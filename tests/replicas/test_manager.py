@@ -204,6 +204,23 @@ thread.join()
 """
 
 
+def test_an_installation_does_not_keep_the_manager_from_ending(database, replica_set, tmp_path):
+    fifo = tmp_path / "never-written"
+    os.mkfifo(fifo)  # opening it blocks, as a registry that does not answer would
+    put(database, replica_set())
+    blocks = (
+        "from portico.prediction.replicas import artifacts\nartifacts.find = lambda *_: open(sys.argv[2])\n"
+    )
+    code = MANAGER.replace("home = ", blocks + "home = ")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "home"), str(fifo)], stdin=subprocess.PIPE
+    ) as running:
+        while state(database) != "BUILDING":
+            time.sleep(0.05)
+        running.stdin.close()
+        assert running.wait(10) == 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, None])
 def test_no_replica_outlives_the_manager(manager, database, replica_set, tmp_path, how):
     command = [sys.executable, "-c", MANAGER, str(tmp_path / "home")]

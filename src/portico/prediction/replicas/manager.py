@@ -10,7 +10,7 @@ import logging
 import shutil
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -67,8 +67,6 @@ class ReplicaManager:
         self._stopping = threading.Event()
         self._groups: dict[str, _Group] = {}
         self._leaving: list[tuple[Replica, float]] = []
-        # One at a time: two installations would only share the disk and the processors.
-        self._builder = ThreadPoolExecutor(1, thread_name_prefix="environments")
         self._end_leftovers()
 
     def run_forever(self) -> None:
@@ -100,7 +98,7 @@ class ReplicaManager:
                 self._follow(group, stored)
         for set_id, stored in wanted.items():
             if set_id not in self._groups and stored.state != "FAILED":
-                preparing = self._builder.submit(_prepare, self._home, stored.spec)
+                preparing = _prepare_beside(self._home, stored.spec)
                 self._groups[set_id] = _Group(stored.spec, stored.generation, preparing)
                 self._tell(self._groups[set_id], "BUILDING")
         for group in list(self._groups.values()):
@@ -114,7 +112,6 @@ class ReplicaManager:
         while self._leaving:
             self._reap()
             time.sleep(0.02)
-        self._builder.shutdown(wait=False, cancel_futures=True)
 
     def _follow(self, group: _Group, stored: store.Stored) -> None:
         """Brings `group` to what was put anew under its id: another count in place, anything else from the start."""
@@ -247,6 +244,27 @@ class ReplicaManager:
                 store.forget(connection, process.set_id, process.number)
         for scratch in places.scratches(self._home):
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+# One at a time: two installations would only share the disk and the processors.
+_preparing = threading.Lock()
+
+
+def _prepare_beside(home: Path, spec: store.ReplicaSet) -> Future[_Prepared]:
+    """`_prepare` in a thread that does not keep the process from ending, as a pool's would."""
+    future: Future[_Prepared] = Future()
+
+    def run() -> None:
+        with _preparing:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(_prepare(home, spec))
+            except Exception as error:
+                future.set_exception(error)
+
+    threading.Thread(target=run, name=f"prepare-{spec.id}", daemon=True).start()
+    return future
 
 
 def _prepare(home: Path, spec: store.ReplicaSet) -> _Prepared:
