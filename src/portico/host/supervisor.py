@@ -232,6 +232,7 @@ def _run_child(child: _Child) -> None:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
         die_with_parent()
+        _name(f"portico-{child.name}")
         child.main()
         status = 0
     except BaseException:
@@ -240,6 +241,14 @@ def _run_child(child: _Child) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _name(name: str) -> None:
+    """What `ps` and `portico status` call this process."""
+    try:
+        Path("/proc/self/comm").write_text(name[:15])
+    except OSError:
+        pass
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

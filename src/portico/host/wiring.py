@@ -14,6 +14,8 @@ from portico.store.database import Database
 
 # Importing a service registers its methods and job kinds.
 SERVICES = ("portico.services.aiplatform", "portico.services.storage")
+# What jobs' handlers need beside: only the processes that run jobs import it.
+HANDLERS = ("portico.services.aiplatform.training_automl", "portico.services.aiplatform.batch_run")
 
 
 def import_services() -> None:

@@ -1,0 +1,56 @@
+"""`portico demo`: starts a server on a home of its own and runs the demo's script against it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from portico.host.address import default_home, running
+
+SCRIPT = Path(__file__).with_name("demo_bikes.py")
+
+
+def main(home: Path | None, as_json: bool) -> int:
+    """Runs the demo on `home` (default: `demo` below the usual one); returns the exit code."""
+    home = home or default_home().with_name(default_home().name + "-demo")
+    server = None
+    if running(home) is None:
+        server = _start(home)
+    try:
+        results = home / "demo" / "results.json"
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.unlink(missing_ok=True)
+        command = [sys.executable, str(SCRIPT), "--out", str(results.parent)]
+        code = subprocess.run(
+            [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(home), "--", *command],
+            stdout=subprocess.DEVNULL if as_json else None,
+            env=os.environ | {"PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"},
+            check=False,
+        ).returncode
+        if code == 0 and as_json:
+            print(results.read_text())
+        elif code == 0:
+            print(f"\nThe home stays at {home}. To look further:")
+            print(f"  portico up --home {home}        # start it again")
+            print(f"  portico status --home {home}    # what it holds")
+            print(f"  portico exec --home {home} -- python {SCRIPT}    # this script, unchanged client code")
+        return code
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=60)
+
+
+def _start(home: Path) -> subprocess.Popen[str]:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "portico.cli.main", "up", "--home", str(home), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    if "ready at" not in server.stdout.readline():
+        raise SystemExit(server.wait() or 1)
+    return server
