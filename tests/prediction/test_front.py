@@ -206,6 +206,30 @@ def test_requests_one_after_the_other_without_waiting(client: Raw, boosters: dic
     assert got == load("lightgbm", boosters["binary"]).predict(rows, None)
 
 
+def test_a_client_that_does_not_read_is_not_read_from(client: Raw, front: Processes) -> None:
+    request = client.request(PREDICT, {"instances": [ROW] * 30})
+    count = 40_000
+    sender = threading.Thread(target=lambda: client.send(request * count))
+    sender.start()
+    sender.join(1.5)
+    assert sender.is_alive()  # the front stopped reading, though the client has not read one answer
+    peak = next(
+        line
+        for line in Path(f"/proc/{front.fronts[0].pid}/status").read_text().splitlines()
+        if "VmHWM" in line
+    )
+    assert int(peak.split()[1]) < 150_000  # kB
+    for _ in range(count):
+        assert client.receive()[0] == 200
+    sender.join()
+
+
+def test_empty_lines_before_a_request(client: Raw) -> None:
+    request = client.request(PREDICT, {"instances": [ROW]})
+    client.send(b"\r\n" + request + b"\r\n\r\n" + request)
+    assert [client.receive()[0] for _ in range(2)] == [200, 200]
+
+
 def test_connections_end_as_the_client_wants(front: Processes) -> None:
     closing = Raw(front.port)
     assert closing.ask(PREDICT, {"instances": [ROW]}, headers="connection: close\r\n")[0] == 200

@@ -78,6 +78,7 @@ class ControlProtocol(HttpToolsProtocol):
 
     def _begin(self) -> bool:
         """Begins the next request; False when it is not all there yet, or not for this process."""
+        self._held = self._held.lstrip(b"\r\n")  # empty lines before a request mean nothing
         prediction = is_prediction(self._held)
         if prediction:
             self._pass_back()

@@ -45,10 +45,26 @@ class KnownHead:
 
 
 class Connection(asyncio.Protocol):
-    """The states: reading a head (`known` is None), reading its body, `busy` (an answer is being made, or the
-    connection is being passed on), `refused` (whatever comes is thrown away until the client closes)."""
+    """One client's connection.
 
-    __slots__ = ("body", "busy", "drained", "front", "held", "known", "refused", "seen", "take", "transport")
+    The states: reading a head (`known` is None), reading its body, `busy` (an answer is being made, or the
+    connection is being passed on), `choked` (answers wait to leave), `refused` (whatever comes is thrown away
+    until the client closes).
+    """
+
+    __slots__ = (
+        "body",
+        "busy",
+        "choked",
+        "drained",
+        "front",
+        "held",
+        "known",
+        "refused",
+        "seen",
+        "take",
+        "transport",
+    )
 
     def __init__(self, front: Front, take: Take | None = None) -> None:
         self.front = front
@@ -58,6 +74,7 @@ class Connection(asyncio.Protocol):
         self.known: KnownHead | None = None
         self.body: Body | None = None
         self.busy = False
+        self.choked = False  # the client does not read its answers
         self.refused = False
         self.drained: asyncio.Future[None] | None = None
         self.seen = front.now
@@ -79,13 +96,20 @@ class Connection(asyncio.Protocol):
         if self.drained is not None and not self.drained.done():
             self.drained.set_result(None)
 
+    def pause_writing(self) -> None:
+        self.choked = True
+        self.transport.pause_reading()
+
     def resume_writing(self) -> None:
-        if self.drained is not None and not self.drained.done():
+        self.choked = False
+        if self.drained is None:
+            self._go_on()
+        elif not self.drained.done():
             self.drained.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self.seen = self.front.now
-        if self.busy:
+        if self.busy or self.choked:
             self.held += data
             if len(self.held) > _HELD:
                 self.transport.pause_reading()
@@ -98,7 +122,7 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Deals with `data`, and with what follows it, up to the first thing that has to be waited for."""
         at = 0
-        while not self.busy and not self.refused:
+        while not (self.busy or self.refused or self.choked):
             known = self.known
             if known is None:
                 if at == len(data):
@@ -111,6 +135,9 @@ class Connection(asyncio.Protocol):
                 bytes_of_head = data[at:end]
                 known = self.front.heads.get(bytes_of_head)
                 if known is None:
+                    if data.startswith(b"\r\n", at):  # an empty line before a request means nothing
+                        at += 2
+                        continue
                     if not is_prediction(bytes_of_head):
                         self._pass_on(data[at:])
                         return

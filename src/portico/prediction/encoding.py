@@ -85,7 +85,7 @@ class RowEncoder:
                 lines.append(f"    if x{i}.__class__ is not float: x{i} = number(x{i})")
         lines.append(f"    return ({''.join(f'x{i}, ' for i in range(len(sources)))})")
         exec("\n".join(lines), names)  # the names in it are repr()s of strings, the rest is above
-        return names["encode"]  # type: ignore[no-any-return]
+        return names.pop("encode")  # type: ignore[no-any-return]  # no cycle: the collector does not look here
 
     def _explained(self, instance: Any, position: int) -> InvalidArgument:
         for i, name in enumerate(self.features):

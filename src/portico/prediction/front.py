@@ -44,6 +44,7 @@ _AWAY: Final = 2.0  # how long control may be away before a request is answered 
 _DRAIN: Final = 30.0
 _LONGEST: Final = 65.0  # no prediction takes longer
 _KNOWN_HEADS: Final = 1024
+_LONG_HEAD: Final = 8 * 1024  # bytes; longer ones are not remembered
 _BACKLOG: Final = 2048
 
 
@@ -87,6 +88,8 @@ class Front:
             error = refused
         if error is not None:
             return KnownHead(head, error)
+        if len(head_bytes) > _LONG_HEAD:
+            return known
         if len(self.heads) >= _KNOWN_HEADS:
             self.heads.clear()
         self.heads[head_bytes] = known

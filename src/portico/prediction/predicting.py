@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_BODY: Final = 10 * 2**20  # bytes of a request
 MAX_INSTANCES: Final = 100_000
-_IN_LOOP: Final = 32  # more instances than this are predicted in a thread, so that others need not wait
+_SLOW: Final = 0.002  # seconds; what takes longer is predicted in a thread, so that others need not wait
 _LARGE: Final = 128 * 1024  # bytes of a body that is parsed in a thread
 
 _FIELDS: Final = {
@@ -72,7 +72,7 @@ class Request:
             return None
         instances = self._parse()
         deployed = self._deployed = route.target.pick()
-        if deployed.local is None or len(instances) > _IN_LOOP:
+        if deployed.local is None or len(instances) * deployed.row_seconds > _SLOW:
             return None
         try:
             predictions = deployed.local.predict(instances, self._parameters)
@@ -190,7 +190,10 @@ class Request:
         front = self._front
         route = self._route
         seconds = time.perf_counter() - self._started
-        deployed.metrics.count(len(self._instances or ()), seconds)
+        rows = len(self._instances or (None,))
+        deployed.metrics.count(rows, seconds)
+        if route.method == PREDICT:
+            deployed.row_seconds += (seconds / rows - deployed.row_seconds) / 8
         rate = route.target.sampling_rate
         if rate > 0 and (rate >= 1 or random.random() < rate):
             front.tap.put(time.time(), route.target.name, deployed.served.id, self._body, body, seconds)

@@ -37,6 +37,7 @@ class Deployed:
         "metrics",
         "raw_headers",
         "remote",
+        "row_seconds",
         "served",
         "suffix",
     )
@@ -56,6 +57,7 @@ class Deployed:
         self.local = local
         self.remote = remote
         self.error = error
+        self.row_seconds = 1e-4  # about how long one row takes
         self.metrics = metrics or ModelMetrics()
         # What follows the predictions in an answer never changes.
         tail = {
