@@ -2,55 +2,160 @@
 
 from __future__ import annotations
 
-import lightgbm
-import numpy as np
-import pytest
+import json
+import threading
+import time
 
-IMAGE = "us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest"
+import pytest
+import requests
+from google.api_core import exceptions
+
+from tests.aiplatform.conftest import IMAGE, train_booster
+
+ROWS = [[0.5, -1.0, 2.0], [-2.0, 0.1, 0.0]]
+INSTANCES = [dict(zip("abc", row, strict=True)) for row in ROWS]
+
+
+def test_a_lightgbm_model_goes_from_a_file_to_online_predictions(aiplatform, upload, booster):
+    model = upload(labels={"team": "trees"})
+    assert (model.display_name, model.version_id, model.version_aliases) == ("trees", "1", ["default"])
+    endpoint = aiplatform.Endpoint.create(display_name="trees")
+    model.deploy(endpoint=endpoint, machine_type="n1-standard-2", min_replica_count=1)
+    answer = endpoint.predict(instances=INSTANCES)
+    assert answer.predictions == booster.predict(ROWS).tolist()
+    assert (answer.model_resource_name, answer.model_version_id) == (model.resource_name, "1")
+    with pytest.raises(exceptions.BadRequest, match="undeploy it first"):
+        model.delete()
+    endpoint.undeploy_all()
+    with pytest.raises(exceptions.GoogleAPICallError):
+        endpoint.predict(instances=INSTANCES)
+    endpoint.delete()
+    model.delete()
+    with pytest.raises(exceptions.NotFound):
+        aiplatform.Model(model.resource_name)
+
+
+def test_raw_predict_answers_as_the_container_would(portico, aiplatform, upload, booster):
+    endpoint = upload().deploy()
+    answer = requests.post(
+        f"{portico.url}/v1/{endpoint.resource_name}:rawPredict",
+        data=json.dumps({"instances": INSTANCES}),
+        headers={"content-type": "application/json"},
+        timeout=30,
+    )
+    assert answer.json()["predictions"] == booster.predict(ROWS).tolist()
+    endpoint.undeploy_all()
+
+
+def test_explanations_add_up_to_the_prediction(aiplatform, upload, booster):
+    model = upload(
+        explanation_parameters={"sampled_shapley_attribution": {"path_count": 10}},
+        explanation_metadata={"inputs": {name: {} for name in "abc"}, "outputs": {"value": {}}},
+    )
+    endpoint = model.deploy()
+    answer = endpoint.explain(instances=INSTANCES)
+    for explanation, row in zip(answer.explanations, ROWS, strict=True):
+        [attribution] = explanation.attributions
+        total = attribution.baseline_output_value + sum(attribution.feature_attributions.values())
+        assert total == pytest.approx(booster.predict([row])[0], abs=1e-9)
+    endpoint.undeploy_all()
+
+
+@pytest.mark.parametrize(
+    ("instance", "message"),
+    [
+        ({"a": "abc", "b": 0, "c": 0}, r"instances\[0\].*'?a'?"),
+        ({"a": [1], "b": 0, "c": 0}, r"instances\[0\].*'?a'?"),
+        ("nonsense", r"instances\[0\]"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_row_and_feature(aiplatform, deployed, instance, message):
+    with pytest.raises(exceptions.BadRequest, match=message):
+        deployed.predict(instances=[instance])
 
 
 @pytest.fixture(scope="module")
-def booster():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(500, 3))
-    target = features[:, 0] * 2 - features[:, 1] + rng.normal(size=500) * 0.1
-    data = lightgbm.Dataset(features, target, feature_name=["a", "b", "c"])
-    return lightgbm.train({"objective": "regression", "verbose": -1, "num_threads": 1}, data, 20)
+def deployed(portico):
+    from google.cloud import aiplatform, storage
 
-
-def upload(aiplatform, bucket, booster, **more):
-    bucket.blob("model/model.txt").upload_from_string(booster.model_to_string())
-    return aiplatform.Model.upload(
-        display_name="trees",
-        artifact_uri=f"gs://{bucket.name}/model",
-        serving_container_image_uri=IMAGE,
-        **more,
+    aiplatform.init(
+        project="test-project", location="us-central1", api_endpoint=portico.url, api_transport="rest"
     )
-
-
-def test_a_lightgbm_model_goes_from_a_file_to_online_predictions(aiplatform, bucket, booster):
-    model = upload(aiplatform, bucket, booster, labels={"team": "trees"})
-    assert model.display_name == "trees"
-    assert model.version_id == "1"
-    assert model.version_aliases == ["default"]
-    endpoint = aiplatform.Endpoint.create(display_name="trees")
-    model.deploy(endpoint=endpoint, machine_type="n1-standard-2", min_replica_count=1)
-    rows = [[0.5, -1.0, 2.0], [-2.0, 0.1, 0.0]]
-    answer = endpoint.predict(instances=[dict(zip("abc", row, strict=True)) for row in rows])
-    assert answer.predictions == booster.predict(rows).tolist()
-    assert answer.model_resource_name == model.resource_name
-    assert answer.model_version_id == "1"
+    bucket = storage.Client(project="test-project").create_bucket(f"native-{time.time_ns()}")
+    bucket.blob("m/model.txt").upload_from_string(train_booster().model_to_string())
+    model = aiplatform.Model.upload(
+        display_name="m", artifact_uri=f"gs://{bucket.name}/m", serving_container_image_uri=IMAGE
+    )
+    endpoint = model.deploy()
+    yield endpoint
     endpoint.undeploy_all()
-    endpoint.delete()
-    model.delete()
 
 
-def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket, booster):
-    from google.api_core import exceptions
+def test_one_and_its_spellings_are_the_same(deployed):
+    spellings = [{"a": one, "b": 0, "c": 0} for one in (1, 1.0, "1", "1.0")]
+    assert len(set(deployed.predict(instances=spellings).predictions)) == 1
 
-    with pytest.raises(exceptions.BadRequest, match=r"model\.txt"):
+
+def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket):
+    bucket.blob("other/readme.txt").upload_from_string("nothing")
+    with pytest.raises(exceptions.GoogleAPICallError, match=r"model\.txt"):
         aiplatform.Model.upload(
             display_name="trees",
-            artifact_uri=f"gs://{bucket.name}/nothing-here",
+            artifact_uri=f"gs://{bucket.name}/other",
             serving_container_image_uri=IMAGE,
         )
+    with pytest.raises(exceptions.GoogleAPICallError, match="(?i)docker|container"):
+        aiplatform.Model.upload(
+            display_name="own",
+            artifact_uri=f"gs://{bucket.name}/other",
+            serving_container_image_uri="gcr.io/me/my-server:1",
+        )
+
+
+def test_a_broken_model_leaves_the_endpoint_as_it_was(aiplatform, bucket, upload, booster):
+    endpoint = upload().deploy()
+    bucket.blob("broken/model.txt").upload_from_string("tree\nthis is no model\n")
+    broken = aiplatform.Model.upload(
+        display_name="broken", artifact_uri=f"gs://{bucket.name}/broken", serving_container_image_uri=IMAGE
+    )
+    with pytest.raises(exceptions.GoogleAPICallError):
+        broken.deploy(endpoint=endpoint, traffic_percentage=100)
+    assert endpoint.predict(instances=INSTANCES).predictions == booster.predict(ROWS).tolist()
+    assert len(endpoint.list_models()) == 1
+    endpoint.undeploy_all()
+    broken.delete()
+
+
+def test_deploying_shifting_and_undeploying_drop_no_request(portico, aiplatform, upload):
+    first = upload()
+    endpoint = first.deploy()
+    second = upload(train_booster(factor=-3.0), parent_model=first.resource_name)
+    url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
+    failures: list[str] = []
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def ask() -> None:
+        session = requests.Session()
+        while not stop.is_set():
+            answer = session.post(url, json={"instances": INSTANCES}, timeout=30)
+            if answer.status_code != 200:
+                failures.append(answer.text)
+            else:
+                seen.add(answer.json()["modelVersionId"])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    second.deploy(endpoint=endpoint, traffic_percentage=50)
+    old, new = endpoint.list_models()[0].id, endpoint.list_models()[1].id
+    assert sorted(endpoint.traffic_split.values()) == [50, 50]
+    endpoint.update(traffic_split={old: 0, new: 100})
+    endpoint.undeploy(old)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert seen == {"1", "2"}
+    assert endpoint.predict(instances=INSTANCES).model_version_id == "2"
+    endpoint.undeploy_all()

@@ -202,6 +202,7 @@ def _follow_upload(connection: Connection, job: Job, now: float) -> None:
             "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"],
             "supportedInputStorageFormats": ["jsonl", "csv", "parquet"],
             "supportedOutputStorageFormats": ["jsonl", "csv", "parquet"],
+            "supportedExportFormats": [{"id": "custom-trained", "exportableContents": ["ARTIFACT"]}],
             "modelSourceInfo": {"sourceType": "CUSTOM"},
             "_": {"artifact": payload["artifact"], **job.result},
         }
