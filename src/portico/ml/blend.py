@@ -11,7 +11,7 @@ from portico.ml.arrays import Floats
 from portico.ml.links import Link
 from portico.ml.task import Rows, Task
 
-_ROUNDS = 40
+_ROUNDS = 30
 
 
 @dataclass(slots=True)
@@ -27,14 +27,16 @@ class Blend:
         return self.link.answer(self.margins)
 
 
-def blend(task: Task, rows: Rows, margins: Sequence[Floats], spaces: Sequence[str], most: int) -> Blend:
+def blend(
+    task: Task, rows: Rows, margins: Sequence[Floats], spaces: Sequence[str], most: int, rounds: int = _ROUNDS
+) -> Blend:
     """Of members with `margins` (rows, outputs) and `spaces` for `rows`, at most `most` different ones.
 
     Margins are averaged within a space and the spaces' values are mixed, as the one forest of a model does it.
     """
     counts: dict[int, int] = {}
     best: Blend | None = None
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         candidates = range(len(margins)) if len(counts) < most else list(counts)
         found: tuple[Blend, int] | None = None
         for member in candidates:

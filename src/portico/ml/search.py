@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -26,7 +26,8 @@ _SEARCH_SHARE = 0.6  # of the time; the rest refits
 _SMALL = 8_000  # below so many rows every one of them validates, in folds
 _FOLDS = 5
 _MOST_MEMBERS = 6
-_MOST_TREES = 6_000  # a row must be predicted in a fraction of a millisecond
+_MOST_SEEDS = 4
+_MOST_TREES = 4_000  # a row must be predicted in a fraction of a millisecond
 _PLATEAU_TRIALS = 10
 _PLATEAU_GAIN = 2e-4
 
@@ -60,6 +61,10 @@ class Trial:
     def trees(self) -> int:
         return int(self.iterations * self.margins.shape[1])
 
+    def own_forest(self, width: int) -> str:
+        """The mean of the forests that it learned on the folds."""
+        return join([[(fit.text(), 1.0 / len(self.fits)) for fit in self.fits]], width)
+
     @property
     def cut_short(self) -> bool:
         return any(fit.cut_short for fit in self.fits)
@@ -87,11 +92,9 @@ def search(
     trials = _try_recipes(task, rows, folds, spec, deadline, progress)
     made, chosen = _choose(task, rows.take(validated), trials)
     progress(0.65, f"{len(chosen)} of {len(trials)} trials are kept; learning them on all rows")
-    groups: dict[str, list[tuple[str, float]]] = {space: [] for space in made.link.spaces or [""]}
-    for number, (trial, weight) in enumerate(sorted(chosen, key=lambda pair: -pair[1])):
-        refitted = _refit(task, rows, trial, len(training) if len(folds) == 1 else 0, deadline)
-        groups[trial.recipe.space].append((refitted, weight))
-        progress(0.65 + 0.3 * (number + 1) / len(chosen), f"{number + 1} of {len(chosen)} learned")
+    groups = _learn_again(
+        task, rows, made, chosen, len(training) if len(folds) == 1 else 0, deadline, progress
+    )
     in_all = dict(zip(made.link.spaces, made.link.weights, strict=True))
     weight_of = {id(trial): weight * in_all.get(trial.recipe.space, 1.0) for trial, weight in chosen}
     board = [
@@ -104,9 +107,9 @@ def search(
             "seconds": trial.seconds,
             "weight": weight_of.get(id(trial), 0.0),
         }
-        for trial in sorted(trials, key=lambda trial: trial.loss)
+        for trial in _ranked(trials)
     ]
-    forest = join(list(groups.values()), rows.matrix.shape[1])
+    forest = join(groups, rows.matrix.shape[1])
     return Found(forest, made.link, made.output(), validated, made.loss, board)
 
 
@@ -137,11 +140,12 @@ def _try_recipes(
     rate = 0.1 if until - started < 8 else 0.05
     generator = np.random.default_rng(task.seed)
     queue = list(recipes.first(spaces, rate, fast=task.classes > 20))
+    validated = rows.take(np.concatenate([outside for _, outside in folds]))
     trials: list[Trial] = []
     best_blends: list[float] = []
     shortest = 0.0
     while not trials or remaining(until) > max(0.8 * shortest, 0.05 * (until - started)):
-        ranked = [trial.recipe for trial in sorted(trials, key=lambda trial: trial.loss)]
+        ranked = [trial.recipe for trial in _ranked(trials)]
         recipe = queue.pop(0) if queue else recipes.vary(ranked[:4], rate, generator)
         if recipe.space == "*":
             recipe = Recipe(recipe.learner, recipe.params, ranked[0].space)
@@ -162,9 +166,7 @@ def _try_recipes(
             f"{len(trials)} trials; best {objectives.describe(task.objective, best.loss)} by {best.recipe.learner}",
         )
         if not spec.disable_early_stopping:
-            best_blends.append(
-                _choose(task, rows.take(np.concatenate([f[1] for f in folds])), trials)[0].loss
-            )
+            best_blends.append(_quick_blend(task, validated, trials))
             if len(best_blends) > _PLATEAU_TRIALS and not queue:
                 before, now = best_blends[-_PLATEAU_TRIALS - 1], best_blends[-1]
                 if before - now < _PLATEAU_GAIN * abs(before):
@@ -198,33 +200,69 @@ def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline
 
 def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, list[tuple[Trial, float]]]:
     """A blend of the best trials whose trees together are few enough to serve fast."""
-    ranked = sorted(trials, key=lambda trial: trial.loss)[:20]
+    ranked = _ranked(trials)[:20]
+    margins, spaces = [trial.margins for trial in ranked], [trial.recipe.space for trial in ranked]
     for most in range(_MOST_MEMBERS, 0, -1):
-        made = blend(
-            task,
-            validated,
-            [trial.margins for trial in ranked],
-            [trial.recipe.space for trial in ranked],
-            most,
-        )
+        made = blend(task, validated, margins, spaces, most)
         chosen = [(ranked[member], weight) for member, weight in made.weights.items()]
         if sum(trial.trees for trial, _ in chosen) <= _MOST_TREES:
             break
     return made, chosen
 
 
-def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: float) -> str:
-    """The trial's recipe learned on all rows; where time is too short the trial's own forest (of all its folds)."""
+def _quick_blend(task: Task, validated: Rows, trials: list[Trial]) -> float:
+    """The loss of a small blend: what the search watches for a plateau."""
+    ranked = _ranked(trials)[:6]
+    return blend(
+        task, validated, [t.margins for t in ranked], [t.recipe.space for t in ranked], 4, rounds=6
+    ).loss
+
+
+def _ranked(trials: list[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda trial: trial.loss)
+
+
+def _learn_again(
+    task: Task,
+    rows: Rows,
+    made: Blend,
+    chosen: list[tuple[Trial, float]],
+    train_size: int,
+    deadline: float,
+    progress: Callable[[float, str], None],
+) -> list[list[tuple[str, float]]]:
+    """The chosen members learned on all rows, as groups of (text, weight) by space.
+
+    In the time that is left they are learned again from other seeds: the mean of several is steadier than one.
+    """
+    order = sorted(chosen, key=lambda pair: -pair[1])
+    texts = {id(trial): [_refit(task, rows, trial, train_size, deadline, 0)] for trial, _ in order}
+    trees = sum(trial.trees for trial, _ in order)
+    progress(0.85, f"{len(order)} learned on all rows")
+    for seed in range(1, _MOST_SEEDS):
+        for trial, _ in order:
+            if trees + trial.trees > _MOST_TREES:
+                continue
+            text = _refit(task, rows, trial, train_size, deadline, seed)
+            if text:
+                texts[id(trial)].append(text)
+                trees += trial.trees
+    groups: dict[str, list[tuple[str, float]]] = {space: [] for space in made.link.spaces or [""]}
+    for trial, weight in order:
+        learned = [text for text in texts[id(trial)] if text] or [trial.own_forest(rows.matrix.shape[1])]
+        groups[trial.recipe.space] += [(text, weight / len(learned)) for text in learned]
+    return list(groups.values())
+
+
+def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: float, seed: int) -> str:
+    """The trial's recipe learned on all rows; "" where time is too short for that."""
     grown = len(rows) / train_size if train_size else _FOLDS / (_FOLDS - 1)
     iterations = max(round(trial.iterations * min(grown, 1.25)), 1)
-    expected = trial.seconds / len(trial.fits) * grown
-    if remaining(deadline) > 1.2 * expected:
-        forward = SPACES[trial.recipe.space][0] if trial.recipe.space else None
-        target = rows.target if forward is None else forward(rows.target)
-        learner = _LEARNERS[trial.recipe.learner]
-        text = learner.refit(
-            task, Rows(rows.matrix, target, rows.weights), trial.recipe, iterations, deadline
-        )
-        if text is not None:
-            return text
-    return join([[(fit.text(), 1.0 / len(trial.fits)) for fit in trial.fits]], rows.matrix.shape[1])
+    if remaining(deadline) < 1.3 * trial.seconds / len(trial.fits) * grown:
+        return ""
+    forward = SPACES[trial.recipe.space][0] if trial.recipe.space else None
+    again = Rows(rows.matrix, rows.target if forward is None else forward(rows.target), rows.weights)
+    learner = _LEARNERS[trial.recipe.learner]
+    return (
+        learner.refit(replace(task, seed=task.seed + seed), again, trial.recipe, iterations, deadline) or ""
+    )

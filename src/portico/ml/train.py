@@ -161,7 +161,9 @@ def _background(matrix: Floats, seed: int) -> list[list[float | None]]:
 
 def _importance(model: Model, rows: Rows, seed: int) -> dict[str, float]:
     """Each feature's share of the mean absolute margin contribution (TreeSHAP) over up to 200 rows."""
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:200]
+    trees = model.forest.num_iterations * model.forest.num_classes
+    count = int(np.clip(200_000 // max(trees, 1), 20, 200))  # TreeSHAP takes some 20 µs per tree and row
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
     contributions = np.abs(model.forest.contributions(rows.matrix[chosen])[:, :, :-1]).mean(axis=(0, 1))
     sums = [float(contributions[part].sum()) for part in model.transform.slices]
     total = sum(sums) or 1.0
