@@ -98,6 +98,16 @@ def new_portico(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Porti
     return make
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _stay_here() -> None:
+    """Keeps google-auth from asking iamcredentials.googleapis.com about every service account."""
+    from google.auth import credentials
+
+    for cls in list(vars(credentials).values()):
+        if "_maybe_start_regional_access_boundary_refresh" in getattr(cls, "__dict__", {}):
+            cls._maybe_start_regional_access_boundary_refresh = lambda self, request, url: None
+
+
 @pytest.fixture(scope="session")
 def portico(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portico]:
     """One server for all tests of a worker that don't need one of their own."""
