@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from portico.errors import FailedPrecondition, InvalidArgument
 from portico.prediction.predictors import load
 
 DATA = np.random.default_rng(3).normal(size=(200, 3)).astype(np.float32)
@@ -29,8 +29,18 @@ def test_a_regression_takes_lists(tmp_path: Path) -> None:
     got = model.predict(DATA[:5].tolist(), None)
     assert got == pytest.approx(fitted.predict(DATA[:5]).tolist(), abs=1e-4)
     assert model.predict([{"X": DATA[0].tolist()}], None) == pytest.approx(got[:1], abs=1e-6)
-    with pytest.raises(Unimplemented):
+    with pytest.raises(FailedPrecondition, match="explanation spec"):
         model.explain([[1, 2, 3]], None)
+    spec = {
+        "parameters": {"sampledShapleyAttribution": {"pathCount": 4}},
+        "metadata": {
+            "inputs": {"X": {"inputBaselines": [[0, 0, 0]], "indexFeatureMapping": ["a", "b", "c"]}}
+        },
+    }
+    (explained,) = load("onnx", tmp_path, spec).explain([[1, 1, 2]], None)
+    attribution = explained["attributions"][0]
+    assert attribution["featureAttributions"] == pytest.approx({"a": 1, "b": 2, "c": 6}, abs=1e-4)
+    assert attribution["baselineOutputValue"] == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("zipmap", [True, False])
@@ -40,6 +50,12 @@ def test_a_classifier_answers_by_output_name(tmp_path: Path, zipmap: bool) -> No
     fitted = LogisticRegression().fit(DATA, (DATA[:, 0] > 0).astype(int))
     folder = save(tmp_path / "model.onnx", fitted, options={LogisticRegression: {"zipmap": zipmap}})
     (answer,) = load("onnx", folder).predict([DATA[0].tolist()], None)
+    spec = {"parameters": {"sampledShapleyAttribution": {"pathCount": 4}}}
+    (explained,) = load("onnx", folder, spec).explain([DATA[0].tolist()], None)
+    (attribution,) = explained["attributions"]
+    total = attribution["baselineOutputValue"] + sum(attribution["featureAttributions"].values())
+    assert total == pytest.approx(fitted.predict_proba(DATA[:1])[0].max(), abs=1e-5)
+    assert attribution["outputIndex"] == [int(fitted.predict(DATA[:1])[0])]
     expected = fitted.predict_proba(DATA[:1])[0].tolist()
     scores = answer["output_probability"] if zipmap else answer["probabilities"]
     assert (list(scores.values()) if zipmap else scores) == pytest.approx(expected, abs=1e-5)

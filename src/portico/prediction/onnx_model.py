@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from portico.errors import FailedPrecondition, InvalidArgument
-from portico.prediction.predictors import no_explanations
 
 _TYPES = {
     "tensor(float)": "float32",
@@ -29,8 +31,10 @@ class OnnxModel:
     output's row, with several an object by output name.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, explanation: Mapping[str, Any] | None = None) -> None:
         import onnxruntime
+
+        self._explanation = explanation
 
         file = path / "model.onnx" if path.is_dir() else path
         if not file.is_file():
@@ -56,7 +60,28 @@ class OnnxModel:
         return [dict(zip(self._outputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def explain(self, instances: list[Any], parameters: Any) -> list[dict[str, Any]]:
-        raise no_explanations("onnx")
+        """Sampled Shapley values. Of a classifier's outputs its probabilities are explained."""
+        from portico.prediction.replicas import shapley
+
+        sampling = shapley.Sampling.from_spec(self._explanation) if self._explanation else None
+        work = shapley.explain(orjson.dumps({"instances": instances}), sampling)
+        scored: tuple[int, bytes] | None = None
+        while True:
+            try:
+                asked = work.send(scored)
+            except StopIteration as done:
+                explanations: list[dict[str, Any]] = orjson.loads(done.value[1])["explanations"]
+                return explanations
+            predictions = self.predict(orjson.loads(asked)["instances"], parameters)
+            scores = [_scores(prediction) for prediction in predictions]
+            classes = list(scores[0]) if isinstance(scores[0], dict) else None
+            told = {
+                "names": None,
+                "classes": classes,
+                "scores": [list(one.values()) if classes else one for one in scores],
+                "predictions": predictions,
+            }
+            scored = 200, orjson.dumps(told)
 
     def _input(self, spec: Any, instances: list[Any]) -> Any:
         import numpy as np
@@ -96,6 +121,14 @@ class OnnxModel:
 
 def _fits(wanted: list[Any], given: tuple[int, ...]) -> bool:
     return all(not isinstance(w, int) or w == g for w, g in zip(wanted, given, strict=True))
+
+
+def _scores(prediction: Any) -> Any:
+    """What of a prediction is explained: of several outputs the one with a number for each class."""
+    if not isinstance(prediction, dict):
+        return prediction
+    several = [value for value in prediction.values() if isinstance(value, (list, dict))]
+    return several[0] if several else next(iter(prediction.values()))
 
 
 def _rows(result: Any, count: int) -> list[Any]:

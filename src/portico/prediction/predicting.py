@@ -46,8 +46,10 @@ _METHOD_NAMES: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: 
 class Request:
     """One prediction: first `answer_now`; where that gives None, `answer_later`."""
 
-    __slots__ = ("_asked_for", "_body", "_deployed", "_front", "_instances", "_parameters", "_path", "_route",
-                 "_started", "_wrapped")  # fmt: skip
+    __slots__ = (
+        "_asked_for", "_body", "_deployed", "_front", "_instances", "_overrides", "_parameters", "_path", "_route",
+        "_started", "_wrapped",
+    )  # fmt: skip
 
     def __init__(self, front: Front, path: bytes, body: bytes) -> None:
         self._front = front
@@ -56,6 +58,7 @@ class Request:
         self._route: Route | None = None
         self._instances: list[Any] | None = None
         self._deployed: Deployed | None = None
+        self._overrides = False
         self._asked_for = ""  # the deployed model that an explain request names
         self._wrapped = False  # a rawPredict whose body came inside a google.api.HttpBody
         self._started = time.perf_counter()
@@ -141,9 +144,11 @@ class Request:
         self._parameters = request.get("parameters")
         if method == EXPLAIN:
             self._asked_for = str(request.get("deployedModelId") or "")
-            for name in ("explanationSpecOverride", "concurrentExplanationSpecOverride"):
-                if request.get(name):
-                    raise Unimplemented(f"{name} is not built in Portico yet; leave it out.")
+            if request.get("concurrentExplanationSpecOverride"):
+                raise Unimplemented(
+                    "concurrentExplanationSpecOverride is not built in Portico yet; leave it out."
+                )
+            self._overrides = bool(request.get("explanationSpecOverride"))
         self._instances = instances
         return instances
 
@@ -170,6 +175,11 @@ class Request:
             return b'{"predictions":%b}' % predictions
         if self._route.method == PREDICT:
             return b'{"predictions":%b%b' % (predictions, deployed.suffix)
+        if self._overrides:
+            raise Unimplemented(
+                f"explanationSpecOverride is not built in Portico yet for models of the format "
+                f"{deployed.served.format}; leave it out."
+            )
         explanations = _dumps(deployed.local.explain(instances, self._parameters))
         return b'{"explanations":%b,"predictions":%b%b' % (explanations, predictions, deployed.explain_suffix)
 

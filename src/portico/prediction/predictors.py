@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
+from portico.errors import FailedPrecondition, InvalidArgument, PorticoError
 
 
 class Predictor(Protocol):
@@ -23,7 +23,8 @@ class Predictor(Protocol):
         """One google.cloud.aiplatform.v1.Explanation for each instance; attributions add up to the prediction.
 
         Raises:
-            Unimplemented: the format can't be explained.
+            FailedPrecondition: the model needs an explanation spec and was deployed without.
+            Unimplemented: this kind of model can't be explained yet.
         """
         ...
 
@@ -46,7 +47,7 @@ def load(format: str, path: Path | str, explanation: Mapping[str, Any] | None = 
         if format == "onnx":
             from portico.prediction.onnx_model import OnnxModel
 
-            return OnnxModel(Path(path))
+            return OnnxModel(Path(path), explanation)
     except PorticoError:
         raise
     except Exception as error:
@@ -83,7 +84,3 @@ def _bad_instance(error: Any) -> InvalidArgument:
     field = f"{where}.{error.field}" if where and error.field else where or error.field
     message = error.message if not where or where in error.message else f"{where}: {error.message}"
     return InvalidArgument(message, field=field)
-
-
-def no_explanations(format: str) -> Unimplemented:
-    return Unimplemented(f"Models of the format {format} can't be explained in Portico yet.")
