@@ -247,6 +247,11 @@ def test_transcoding(wire, bucket):
     url = f"/storage/v1/b/{bucket.name}/o/z"
     assert wire("PATCH", url, b'{"cacheControl": "no-transform"}')[0] == 200
     assert wire.media(bucket.name, "z")[2] == packed
+    wire.upload(bucket.name, "padded", packed + bytes(100), contentEncoding="gzip")
+    assert wire.media(bucket.name, "padded")[2] == plain
+    for not_gzip in (b"", b"no gzip"):
+        wire.upload(bucket.name, "liar", not_gzip, contentEncoding="gzip")
+        assert wire.media(bucket.name, "liar")[2] == not_gzip
 
 
 def test_headers_of_a_download(wire, bucket):
@@ -302,6 +307,8 @@ def test_malformed_requests_get_400_and_not_500(wire, bucket):
         ("GET", f"/storage/v1/b/{bucket.name}/o?pageToken=nonsense", b"", {}),
         ("GET", f"/storage/v1/b/{bucket.name}/o?maxResults=-1", b"", {}),
         ("GET", f"/storage/v1/b/{bucket.name}/o?matchGlob=%5Ba", b"", {}),
+        ("GET", f"/storage/v1/b/{bucket.name}/o?pageToken=WyJhIiwgOTk5OTk5OTk5OTk5OTk5OTk5OTk5XQ==", b"", {}),
+        ("GET", f"/{bucket.name}/x?generation=99999999999999999999", b"", {}),
         ("POST", "/batch/storage/v1", b"", {}),
         (
             "POST",

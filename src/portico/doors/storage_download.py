@@ -24,6 +24,7 @@ from portico.store.objects import ObjectRow, no_such_object
 
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 _ATTEMPTS = 5
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(slots=True)
@@ -60,7 +61,8 @@ def _prepare(request: Request, bucket: str, name: str, xml: bool) -> _Download:
     try:
         download = _Download(row, fd, xml_etag(row) if xml else etag(row))
         download.not_modified = _not_modified(request, row, download.tag)
-        download.decompress = _decompresses(request, row)
+        # What only says that it is gzip is sent as it was stored.
+        download.decompress = _decompresses(request, row) and os.pread(fd, 2, 0) == _GZIP
         if not download.not_modified and not download.decompress:
             start, end, partial = _range(request.headers.get("range"), row.size)
             download.start, download.end, download.partial = start, end, partial
@@ -249,6 +251,8 @@ async def _gunzip(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             piece = decoder.unconsumed_tail
             if decoder.eof:
                 piece = decoder.unused_data
+                if not piece.startswith(_GZIP[: len(piece)]):
+                    return  # padding after the last member, which gzip ignores, too
                 decoder = zlib.decompressobj(wbits=31)
     if rest := decoder.flush():
         yield rest

@@ -21,7 +21,7 @@ from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemente
 from portico.services.call import Rooms
 from portico.services.storage import uploads
 from portico.services.storage.render import milliseconds
-from portico.services.storage.requests import generation, preconditions
+from portico.services.storage.requests import generation, integer, preconditions
 from portico.store import objects, objects_buckets, objects_files, objects_uploads
 from portico.store.objects import ObjectRow, Preconditions, StoredFile
 from portico.store.objects_files import FileCopy, FileWriter
@@ -197,8 +197,8 @@ async def _list_parts(request: Request, bucket: str, name: str) -> None:
         with request.rooms.database.read() as connection:
             return objects_uploads.parts(connection, upload.id)
 
-    marker = int(request.params.get("part-number-marker") or 0)
-    most = min(int(request.params.get("max-parts") or 1000), 1000)
+    marker = integer(request.params, "part-number-marker") or 0
+    most = min(max(0, integer(request.params, "max-parts") or 1000), 1000)
     parts = [part for part in await in_thread(read) if part.number > marker]
     shown = parts[:most]
     items = "".join(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
@@ -21,6 +23,8 @@ from portico.services.storage.requests import (
 from portico.store import objects, objects_buckets, objects_files
 from portico.store.objects import ObjectRow
 from portico.store.objects_listing import Position, Query, list_page
+
+_Token = tuple[str, Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]]
 
 
 @implements("storage", "objects.get")
@@ -51,7 +55,7 @@ def list_(call: Call) -> dict[str, Any]:
         versions=bool(params.get("versions")),
         trailing_delimiter=bool(params.get("includeTrailingDelimiter")),
     )
-    token = parse_page_token(params, tuple[str, int])
+    token = parse_page_token(params, _Token)
     with call.rooms.database.read() as connection:
         objects_buckets.get(connection, query.bucket)
         page = list_page(connection, query, page_size(params), Position(*token) if token else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,14 +87,13 @@ def merge(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 
 def integer(params: Mapping[str, Any], name: str) -> int | None:
-    """Raises InvalidArgument: it is there and not a whole number."""
+    """Raises InvalidArgument: it is there and not a 64-bit integer."""
     value = params.get(name)
     if value is None or value == "":
         return None
-    try:
-        return int(value)
-    except ValueError:
-        raise InvalidArgument(f"Invalid value for {name}: {value!r}", reason="invalid", field=name) from None
+    if not re.fullmatch(r"-?\d{1,20}", str(value), re.ASCII) or not -(2**63) <= int(value) < 2**63:
+        raise InvalidArgument(f"Invalid value for {name}: {value!r}", reason="invalid", field=name)
+    return int(value)
 
 
 def generation(params: Mapping[str, Any], name: str = "generation") -> int | None:
@@ -121,7 +121,7 @@ def page_token(value: list[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(value)).decode()
 
 
-def parse_page_token(params: Mapping[str, Any], shape: type[Any]) -> Any:
+def parse_page_token(params: Mapping[str, Any], shape: Any) -> Any:
     """What `page_token` was given, or None without a token.
 
     Raises:
