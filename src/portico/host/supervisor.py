@@ -159,9 +159,10 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         child.started = time.monotonic()
+        supervisor = os.getpid()
         child.pid = os.fork()
         if child.pid == 0:
-            _run_child(child)
+            _run_child(child, supervisor)
 
     def _restart_dead(self) -> float:
         """Reaps and restarts; returns how long to wait for the next event, in seconds."""
@@ -223,7 +224,7 @@ class Supervisor:
                 _wait(child.pid, end)
 
 
-def _run_child(child: _Child) -> None:
+def _run_child(child: _Child, supervisor: int) -> None:
     """In the forked child: runs its main and exits, whatever happens."""
     status = 1
     try:
@@ -231,7 +232,7 @@ def _run_child(child: _Child) -> None:
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
-        die_with_parent()
+        die_with_parent(supervisor)
         _name(f"portico-{child.name}")
         child.main()
         status = 0

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from portico.clock import Clock
-from portico.errors import Cancelled, Internal
+from portico.errors import Cancelled, Internal, PorticoError, rpc_status
 from portico.ids import Ids
 from portico.jobs import worker
 from portico.jobs.engines.local import LocalProcesses
@@ -25,7 +25,7 @@ from portico.jobs.kinds import KINDS
 from portico.jobs.queue import wake_path
 from portico.store import jobs
 from portico.store.database import Database
-from portico.store.jobs import Job
+from portico.store.jobs import Job, State
 
 log = logging.getLogger(__name__)
 
@@ -102,38 +102,43 @@ class Scheduler:
                 jobs.requeue(connection, job)
                 return
         if job.cancel_requested:
-            worker.finish(
-                self._database,
-                job_id,
-                "CANCELLED",
-                self._clock.now(),
-                error=Cancelled("The job was cancelled."),
-            )
+            self._end(job, "CANCELLED", Cancelled("The job was cancelled."))
         else:
-            error = Internal(f"The job's worker was lost {job.attempts} times ({why}).")
-            worker.finish(self._database, job_id, "FAILED", self._clock.now(), error=error)
+            self._end(job, "FAILED", Internal(f"The job's worker was lost {job.attempts} times ({why})."))
+
+    def _end(self, job: Job, state: State, error: PorticoError) -> None:
+        """A job that can't be ended must not end the scheduler, and with it every other job."""
+        try:
+            worker.end(self._database, job, state, self._clock.now(), error=error)
+        except Exception:
+            log.exception("what follows the job %s can't be done", job.id)
+            with self._database.write() as connection:
+                jobs.end(connection, job, state, self._clock.now(), error=rpc_status(error))
 
     def _start_queued(self) -> None:
         with self._database.read() as connection:
             queued = list(jobs.in_state(connection, "QUEUED"))
         for job in queued:
             if job.cancel_requested:
-                error = Cancelled("The job was cancelled before it started.")
-                worker.finish(self._database, job.id, "CANCELLED", self._clock.now(), error=error)
+                self._end(job, "CANCELLED", Cancelled("The job was cancelled before it started."))
                 continue
             lane = KINDS[job.kind].lane
             if lane == "thread" and len(self._threads) < _THREADS:
-                self._lease(job)
-                self._start_thread(job)
-            elif lane == "process" and self._processes.free():
-                self._lease(job)
+                if self._lease(job):
+                    self._start_thread(job)
+            elif lane == "process" and self._processes.free() and self._lease(job):
                 self._processes.start(job.id)
 
-    def _lease(self, job: Job) -> None:
+    def _lease(self, job: Job) -> bool:
+        """Takes a queued job; False when it is not queued any more."""
         now = self._clock.now()
         with self._database.write() as connection:
+            there = jobs.get(connection, job.id)
+            if there is None or there.state != "QUEUED":
+                return False
             jobs.lease(connection, job, self._owner, now, _LEASE)
             KINDS[job.kind].follow(connection, job, now)
+        return True
 
     def _start_thread(self, job: Job) -> None:
         def work() -> None:

@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(home: Path, modules: list[str]) -> None:
     """Serves until the scheduler's end of the socket closes."""
-    die_with_parent()
+    die_with_parent()  # and where the parent is gone already, the channel is closed
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=0)
     for name in [*modules, "numpy", "pyarrow", "pyarrow.parquet", "pyarrow.csv", "lightgbm"]:
@@ -53,11 +53,12 @@ def main(home: Path, modules: list[str]) -> None:
         *lines, buffer = (buffer + received).split(b"\n")
         for line in lines:
             job_id = json.loads(line)["run"]
+            server = os.getpid()
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 channel.close()
-                _child(home, job_id)
+                _child(home, job_id, server)
             children[pid] = job_id
             _say(channel, {"started": job_id, "pid": pid})
 
@@ -74,11 +75,11 @@ def _reap(channel: socket.socket, children: dict[int, str]) -> None:
         _say(channel, {"ended": children.pop(pid), "status": status})
 
 
-def _child(home: Path, job_id: str) -> None:
+def _child(home: Path, job_id: str, server: int) -> None:
     """The forked child: runs one job and exits."""
     status = 1
     try:
-        die_with_parent()
+        die_with_parent(server)
         _be_nice()
         stopping = False
 
@@ -97,7 +98,7 @@ def _child(home: Path, job_id: str) -> None:
         database = Database(home)
         with database.read() as connection:
             job = jobs.get(connection, job_id)
-        if job is not None:
+        if job is not None and job.state == "RUNNING":
             context = worker.Context(home, database, SystemClock(), RandomIds(), job, lambda: stopping)
             worker.run(context, write_line)
         status = 0
@@ -132,10 +133,15 @@ def _be_nice() -> None:
         pass
 
 
-def die_with_parent() -> None:
-    """This process gets SIGKILL when its parent ends, however that ends (Linux)."""
+def die_with_parent(parent: int = 0) -> None:
+    """This process gets SIGKILL when its parent ends, however that ends (Linux).
+
+    A forked child names its `parent`, so that it ends also if that died before this call.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if parent and os.getppid() != parent:
+            os._exit(1)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.clock import Clock
 from portico.errors import Cancelled, PorticoError, rpc_status
 from portico.ids import Ids
@@ -87,29 +89,51 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
     if state == "CANCELLED" and not _cancel_requested(context):
         write_line("interrupted; it will be run again")
         with context.database.write() as connection:
-            job.attempts -= 1  # the host goes down: not the job's fault
-            jobs.requeue(connection, job)
+            if _owned(connection, job):
+                job.attempts -= 1  # the host goes down: not the job's fault
+                jobs.requeue(connection, job)
         return
+    if state == "SUCCEEDED":
+        try:
+            end(context.database, job, state, context.clock.now(), result=result)
+        except PorticoError as known:  # what it made can't be registered: the name was taken meanwhile, …
+            state, error = "FAILED", known
+        except Exception as unexpected:
+            write_line(traceback.format_exc())
+            state, error = "FAILED", _internal(unexpected)
     write_line(f"{state.lower()}" + (f": {error.message}" if error else ""))
-    finish(context.database, job.id, state, context.clock.now(), result=result, error=error)
+    if error is not None:
+        end(context.database, job, state, context.clock.now(), error=error)
 
 
-def finish(
+def end(
     database: Database,
-    job_id: str,
+    mine: Job,
     state: jobs.State,
     now: float,
     *,
     result: Any = None,
     error: PorticoError | None = None,
 ) -> None:
-    """Ends a job, and in the same transaction what follows it. Once only: a job that has ended stays so."""
+    """Ends a job, and in the same transaction what follows it. Once only: a job that has ended stays so, and
+    whoever lost it (another attempt has begun, or will) changes nothing."""
     with database.write() as connection:
-        job = jobs.get(connection, job_id)
-        if job is None or job.state in jobs.ENDED:
+        if not _owned(connection, mine):
             return
+        job = jobs.get(connection, mine.id)
+        assert job is not None
         jobs.end(connection, job, state, now, result=result, error=rpc_status(error) if error else None)
         KINDS[job.kind].follow(connection, job, now)
+
+
+def _owned(connection: Connection, mine: Job) -> bool:
+    """Whether `mine`, as it was read, is still what is to be done: in the same state, by the same attempt."""
+    job = jobs.get(connection, mine.id)
+    return job is not None and job.state not in jobs.ENDED and _claim(job) == _claim(mine)
+
+
+def _claim(job: Job) -> tuple[str, str | None, int]:
+    return job.state, job.owner, job.attempts
 
 
 def _cancel_requested(context: Context) -> bool:

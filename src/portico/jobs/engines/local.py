@@ -20,6 +20,7 @@ class LocalProcesses:
         self._modules = modules
         self._slots = max(1, os.cpu_count() or 1)
         self._pids: dict[str, int] = {}
+        self._unwanted: set[str] = set()  # asked to end before their process had started
         self._ended: list[tuple[str, int]] = []
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
@@ -43,7 +44,9 @@ class LocalProcesses:
             self._server_lost()
 
     def stop(self, job_id: str) -> None:
-        """Asks the job's process to end (SIGTERM)."""
+        """Asks the job's process to end (SIGTERM), as soon as it has one."""
+        if self._pids.get(job_id) == 0:
+            self._unwanted.add(job_id)
         self._signal(job_id, signal.SIGTERM)
 
     def kill(self, job_id: str) -> None:
@@ -99,8 +102,11 @@ class LocalProcesses:
             news = json.loads(line)
             if "started" in news and news["started"] in self._pids:
                 self._pids[news["started"]] = news["pid"]
+                if news["started"] in self._unwanted:
+                    self.stop(news["started"])
             elif "ended" in news:
                 self._pids.pop(news["ended"], None)
+                self._unwanted.discard(news["ended"])
                 self._ended.append((news["ended"], news["status"]))
 
     def _server_lost(self) -> None:
@@ -113,6 +119,7 @@ class LocalProcesses:
         self._channel, self._server, self._buffer = None, None, b""
         self._ended.extend((job_id, signal.SIGKILL) for job_id in self._pids)
         self._pids.clear()
+        self._unwanted.clear()
 
     def _signal(self, job_id: str, number: signal.Signals) -> None:
         pid = self._pids.get(job_id)

@@ -105,6 +105,7 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
         dataset.body["dataItemCount"] = str(job.result["rows"])
         response = DATASETS.render(resources.update(connection, dataset, now))
     elif job.state in ("FAILED", "CANCELLED"):
+        objects.unpin(connection, f"job:{job.id}")  # where a crash kept the job from doing it
         resources.delete(connection, job.resource)
     operations.follow(connection, job, now, "Dataset", response)
 

@@ -189,9 +189,15 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
 
 def _withdraw(context: Context, version: Resource, deployed_id: str) -> None:
     with context.database.write() as connection:
-        endpoint = resources.get(connection, context.job.resource)
-        if endpoint is not None:
-            _remove(connection, endpoint, deployed_id, context.clock.now())
+        _take_back(connection, context.job.resource, deployed_id, context.clock.now())
+
+
+def _take_back(connection: Connection, endpoint_name: str, deployed_id: str, now: float) -> None:
+    endpoint = resources.get(connection, endpoint_name)
+    if endpoint is not None:
+        _remove(connection, endpoint, deployed_id, now)
+    else:  # deleted meanwhile
+        replicas.remove(connection, deployed_id)
 
 
 def _remove(connection: Connection, endpoint: Resource, deployed_id: str, now: float) -> int:
@@ -212,9 +218,7 @@ def _remove(connection: Connection, endpoint: Resource, deployed_id: str, now: f
 
 def _follow_deploy(connection: Connection, job: Job, now: float) -> None:
     if job.state in ("FAILED", "CANCELLED"):
-        endpoint = resources.get(connection, job.resource)
-        if endpoint is not None:
-            _remove(connection, endpoint, job.payload["deployed"]["id"], now)
+        _take_back(connection, job.resource, job.payload["deployed"]["id"], now)
     response = {"deployedModel": job.result} if job.state == "SUCCEEDED" else None
     operations.follow(connection, job, now, "DeployModelResponse", response)
 

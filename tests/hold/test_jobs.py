@@ -1,0 +1,91 @@
+"""Durable jobs where it is narrow: early cancellations, names that are taken meanwhile, attempts that were lost."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import world
+from wire import Wire
+
+from portico.errors import Internal
+from portico.jobs import kinds, worker
+from portico.jobs.kinds import JobKind
+from portico.store import jobs
+from portico.store.database import Database
+
+L = "projects/jobs/locations/us-central1"
+
+
+@pytest.fixture(scope="module")
+def wire(portico):
+    wire = Wire(portico.url)
+    yield wire
+    wire.close()
+
+
+def test_a_training_cancelled_at_once_ends_at_once(wire):
+    dataset = world.make_dataset(wire, L, world.make_bucket(wire))
+    training = world.make_training(wire, L, dataset, budget=1000)
+    began = time.monotonic()
+    world.good(wire("POST", f"/v1/{training}:cancel", {}))
+    while (state := wire("GET", f"/v1/{training}").json["state"]) != "PIPELINE_STATE_CANCELLED":
+        assert state in ("PIPELINE_STATE_CANCELLING", "PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING")
+        assert time.monotonic() - began < 12
+        time.sleep(0.05)
+
+
+def test_of_two_uploads_of_one_name_one_fails_with_a_reason(wire):
+    bucket = world.make_bucket(wire)
+    model = {
+        "displayName": "trees",
+        "artifactUri": f"gs://{bucket}/model",
+        "containerSpec": {"imageUri": world.IMAGE},
+    }
+    body = {"model": model, "modelId": world.fresh_name("model")}
+    started = [wire("POST", f"/v1/{L}/models:upload", body) for _ in range(4)]
+    running = [world.good(answer) for answer in started if answer.status == 200]
+    ended = [world.good(wire("POST", f"/v1/{o['name']}:wait?timeout=30s", {})) for o in running]
+    assert all(o["done"] for o in ended)
+    assert sum("response" in o for o in ended) == 1
+    for failed in (o["error"] for o in ended if "error" in o):
+        assert failed["code"] == 6 and "already exists" in failed["message"]
+    assert all(answer.status == 409 for answer in started if answer.status != 200)
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(tmp_path)
+    database.create_tables()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def followed(monkeypatch):
+    seen: list[str] = []
+    kind = JobKind("test.kind", "nowhere:run", lambda connection, job, now: seen.append(job.state))
+    monkeypatch.setitem(kinds.KINDS, "test.kind", kind)
+    return seen
+
+
+def test_an_attempt_that_was_given_up_changes_nothing_any_more(database, followed):
+    with database.write() as connection:
+        jobs.insert(connection, id="1", kind="test.kind", resource="r", payload={}, now=1.0)
+        first = jobs.get(connection, "1")
+        jobs.lease(connection, first, "scheduler-1", 1.0, 60)
+    with database.write() as connection:  # its worker is lost; the next scheduler leases the job again
+        again = jobs.get(connection, "1")
+        jobs.requeue(connection, again)
+    worker.end(database, first, "SUCCEEDED", 2.0, result="late")
+    with database.write() as connection:
+        assert jobs.get(connection, "1").state == "QUEUED"
+        jobs.lease(connection, again, "scheduler-2", 3.0, 60)
+    worker.end(database, first, "FAILED", 4.0, error=Internal("late"))
+    assert followed == []
+    worker.end(database, again, "SUCCEEDED", 5.0, result="right")
+    worker.end(database, again, "FAILED", 6.0, error=Internal("twice"))
+    with database.read() as connection:
+        ended = jobs.get(connection, "1")
+    assert (ended.state, ended.result, ended.error) == ("SUCCEEDED", "right", None)
+    assert followed == ["SUCCEEDED"]
