@@ -310,6 +310,8 @@ def test_malformed_requests_get_400_and_not_500(wire, bucket):
         ("GET", f"/storage/v1/b/{bucket.name}/o?pageToken=WyJhIiwgOTk5OTk5OTk5OTk5OTk5OTk5OTk5XQ==", b"", {}),
         ("GET", f"/{bucket.name}/x?generation=99999999999999999999", b"", {}),
         ("POST", "/batch/storage/v1", b"", {}),
+        ("GET", "/storage/v1/b", b"", {}),
+        ("POST", "/storage/v1/b", b'{"name": "a-bucket"}', {}),
         (
             "POST",
             "/batch/storage/v1",

@@ -48,7 +48,7 @@ _LOCATION = re.compile(r"[A-Z][A-Z0-9-]{1,40}")
 
 @implements("storage", "buckets.insert")
 def insert(call: Call) -> dict[str, Any]:
-    name = call.body.get("name")
+    project, name = _project(call), call.body.get("name")
     if not name:
         raise InvalidArgument("Required parameter: name", reason="required", field="name")
     check_bucket_name(name)
@@ -64,9 +64,7 @@ def insert(call: Call) -> dict[str, Any]:
     _check(call, settings)
     settings |= _predefined(call)
     with call.rooms.database.write() as connection:
-        row = objects_buckets.insert(
-            connection, name, call.params["project"], settings, call.rooms.clock.now()
-        )
+        row = objects_buckets.insert(connection, name, project, settings, call.rooms.clock.now())
     return _answer(call, row)
 
 
@@ -85,7 +83,7 @@ def list_(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
         rows = objects_buckets.list_page(
             connection,
-            call.params["project"],
+            _project(call),
             call.params.get("prefix", ""),
             after[0] if after else "",
             limit + 1,
@@ -149,6 +147,13 @@ def check_metageneration(call: Call, row: BucketRow, *, reading: bool = False) -
         metageneration_match=wanted.metageneration_match,
         metageneration_not_match=wanted.metageneration_not_match,
     ).check(as_object, reading=reading)
+
+
+def _project(call: Call) -> str:
+    project = call.params.get("project")
+    if not project:
+        raise InvalidArgument("Required parameter: project", reason="required", field="project")
+    return str(project)
 
 
 def _change(call: Call, make: Any) -> dict[str, Any]:
