@@ -104,7 +104,7 @@ def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket):
             artifact_uri=f"gs://{bucket.name}/other",
             serving_container_image_uri=IMAGE,
         )
-    with pytest.raises(exceptions.GoogleAPICallError, match="(?i)docker|container"):
+    with pytest.raises(exceptions.GoogleAPICallError, match=r"(?i)docker|container"):
         aiplatform.Model.upload(
             display_name="own",
             artifact_uri=f"gs://{bucket.name}/other",
