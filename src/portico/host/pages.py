@@ -42,24 +42,55 @@ def _lines(door: Door, home: Path) -> list[str]:
         by_kind = connection.execute(
             sa.select(resources.c.kind, sa.func.count()).group_by(resources.c.kind)
         ).all()
-    lines = ["# HELP portico_jobs Jobs by kind and state.", "# TYPE portico_jobs gauge"]
+    lines = _family("portico_jobs", "gauge", "Durable jobs by kind and state.")
     lines += [f'portico_jobs{{kind="{kind}",state="{state}"}} {count}' for kind, state, count in by_state]
-    lines += ["# HELP portico_resources Resources by collection.", "# TYPE portico_resources gauge"]
+    lines += _family("portico_resources", "gauge", "Resources by collection.")
     lines += [f'portico_resources{{collection="{kind}"}} {count}' for kind, count in by_kind]
     return lines + _fronts(collect(home))
 
 
 def _fronts(fronts: list[dict[str, Any]]) -> list[str]:
-    """The fronts' counters (each a flat mapping of numbers), with the front as a label."""
     lines: list[str] = []
-    names = sorted(
-        {name for front in fronts for name, value in front.items() if isinstance(value, int | float)}
-    )
-    for name in names:
-        lines.append(f"# TYPE portico_front_{name} gauge")
-        lines += [
-            f'portico_front_{name}{{front="{number}"}} {front[name]}'
-            for number, front in enumerate(fronts)
-            if name in front
-        ]
+    for key, name, kind, words in (
+        ("connections", "connections", "gauge", "Open connections of a front."),
+        ("tap_taken", "tap_requests_total", "counter", "Sampled requests that a front's tap took."),
+        ("tap_dropped", "tap_dropped_total", "counter", "Sampled requests that a full tap dropped."),
+    ):
+        lines += _family(f"portico_front_{name}", kind, words)
+        lines += [f'portico_front_{name}{{front="{f["front"]}"}} {f[key]}' for f in fronts]
+    models = [({**model, "front": front["front"]}) for front in fronts for model in front["models"]]
+    for key, name, words in (
+        ("requests", "requests_total", "Prediction requests that were answered."),
+        ("errors", "errors_total", "Prediction requests that were answered with an error."),
+        ("rows", "rows_total", "Instances that were predicted."),
+    ):
+        lines += _family(f"portico_prediction_{name}", "counter", words)
+        lines += [f"portico_prediction_{name}{{{_labels(model)}}} {model[key]}" for model in models]
+    lines += _family("portico_prediction_seconds", "histogram", "Time to answer a prediction request.")
+    for model in models:
+        lines += _histogram("portico_prediction_seconds", model)
     return lines
+
+
+def _histogram(name: str, model: dict[str, Any]) -> list[str]:
+    """`buckets[k]` counts what took less than 2**k microseconds; Prometheus wants sums, in seconds."""
+    labels, total, lines = _labels(model), 0, []
+    for exponent, count in enumerate(model["buckets"][:-1]):
+        total += count
+        lines.append(f'{name}_bucket{{{labels},le="{2**exponent / 1e6:g}"}} {total}')
+    lines.append(f'{name}_bucket{{{labels},le="+Inf"}} {model["requests"]}')
+    return [
+        *lines,
+        f"{name}_sum{{{labels}}} {model['seconds']}",
+        f"{name}_count{{{labels}}} {model['requests']}",
+    ]
+
+
+def _labels(model: dict[str, Any]) -> str:
+    return (
+        f'front="{model["front"]}",endpoint="{model["endpoint"]}",deployed_model="{model["deployedModel"]}"'
+    )
+
+
+def _family(name: str, kind: str, words: str) -> list[str]:
+    return [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
