@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.ml import values
@@ -64,6 +64,7 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+@settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries({}, optional=CELLS), min_size=1, max_size=8))
 def test_a_row_encodes_alike_alone_and_in_a_table(rows: list[dict[str, Any]]) -> None:
     made = TRANSFORM.transform(pa.Table.from_batches([rows_to_batch([{"id": 0, **row} for row in rows])]))
@@ -80,6 +81,7 @@ def test_a_row_encodes_alike_alone_and_in_a_table(rows: list[dict[str, Any]]) ->
             )
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**52), 2**52))
 def test_an_integer_is_one_category_and_one_number_in_every_spelling(number: int) -> None:
     spellings: list[Any] = [number, float(number), str(number), f"{number}.0", f"{number}.00"]
@@ -87,6 +89,7 @@ def test_an_integer_is_one_category_and_one_number_in_every_spelling(number: int
     assert {values.number(spelling) for spelling in spellings} == {float(number)}
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_float_is_one_category_in_every_spelling(number: float) -> None:
     assert values.category(number) == values.category(repr(number))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.ml.fastbooster import FastBooster
@@ -15,12 +15,14 @@ from portico.ml.forest import join
 from portico.ml.oblivious import forest_text, threshold
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.floats(allow_nan=False))
 def test_a_float64_threshold_branches_as_the_float32_border(border: float, value: float) -> None:
     with np.errstate(over="ignore"):
         assert (np.float32(value) > np.float32(border)) == (value > threshold(border))
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, min_value=-(2.0**90), max_value=2.0**90), st.integers(-3, 3))
 def test_also_right_beside_the_border(border: float, steps: int) -> None:
     value = threshold(border)

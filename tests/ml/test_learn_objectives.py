@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -17,6 +17,7 @@ from portico.ml.spec import TrainSpec
 from portico.ml.task import Rows, Task
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.booleans())
 def test_ranking_metrics_are_scikit_learns(seed: int, ties: bool) -> None:
     generator = np.random.default_rng(seed)
@@ -92,6 +93,7 @@ def test_googles_default_objectives() -> None:
         objectives.objective_of(TrainSpec("classification", "y", optimization_objective="maximize-au-roc"), 3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_an_answer_does_not_depend_on_the_rows_beside_it(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -104,6 +106,7 @@ def test_an_answer_does_not_depend_on_the_rows_beside_it(seed: int) -> None:
         together = link.answer(margins)
         for row in range(37):
             assert link.answer(margins[row : row + 1])[0].tobytes() == together[row].tobytes()
+            assert link.answer_row(margins[row].tolist()) == np.atleast_1d(together[row]).tolist()
 
 
 def test_bounds_cover_new_rows_also_where_the_noise_grows() -> None:
@@ -112,6 +115,9 @@ def test_bounds_cover_new_rows_also_where_the_noise_grows() -> None:
     true = predicted + generator.normal(size=20_000) * (0.1 + predicted)
     bounds = fit_bounds(predicted[:4000], true[:4000])
     lower, upper = bounds.around(predicted[4000:])
+    assert [bounds.around_one(value) for value in predicted[4000:4500].tolist()] == list(
+        zip(lower[:500].tolist(), upper[:500].tolist(), strict=True)
+    )
     inside = (lower <= true[4000:]) & (true[4000:] <= upper)
     assert 0.94 < inside.mean() < 0.97
     assert 0.92 < inside[predicted[4000:] > 9].mean() < 0.98

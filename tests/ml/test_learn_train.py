@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from portico.ml.errors import DataError
 from portico.ml.explain import explain_instances
 from portico.ml.model import Model
 from portico.ml.spec import TrainSpec
@@ -77,7 +78,8 @@ def test_saved_and_loaded_models_answer_alike_online_and_in_batch(
     model = Model.load(tmp_path / "model")
     rows = people(300, seed=1)
     batch = model.predict_table(rows)
-    online = model.predict_instances(rows.to_pylist())
+    online = [model.predict_instances([row])[0] for row in rows.to_pylist()]
+    assert online == model.predict_instances(rows.to_pylist())
     as_text = [{key: None if v is None else str(v) for key, v in row.items()} for row in rows.to_pylist()]
     assert online == [batch.instance(row) for row in range(300)]
     assert online == model.predict_instances(as_text)
@@ -139,3 +141,68 @@ def test_timestamp_split_trains_on_the_oldest() -> None:
     assert times is not None
     assert times[trained.split.training].max() <= times[trained.split.validation].min()
     assert times[trained.split.validation].max() <= times[trained.split.test].min()
+
+
+def test_attributions_are_shapley_values_of_an_additive_model() -> None:
+    """For a sum of functions of one feature each, a Shapley value is that function's gain over its background mean."""
+    generator = np.random.default_rng(0)
+    for count in (3, 9):  # played exactly, and sampled
+        matrix = generator.normal(size=(600, count))
+        table = pa.table({f"x{column}": matrix[:, column] for column in range(count)})
+        table = table.append_column("y", pa.array(matrix @ np.arange(count, dtype=float)))
+        model = train(table, TrainSpec("regression", "y", budget_seconds=1)).model
+        shapley_game(model, table)
+
+
+def shapley_game(model: Model, table: pa.Table) -> None:
+    """Replaces the trees by a linear function and compares."""
+    coefficients = np.arange(1.0, len(model.features) + 1)
+
+    def output(matrix: np.ndarray) -> np.ndarray:
+        return (matrix @ coefficients)[:, None]
+
+    model.output = output  # type: ignore[method-assign]
+    instances = table.slice(0, 3).to_pylist()
+    for instance, explanation in zip(instances, explain_instances(model, instances), strict=True):
+        [attribution] = explanation["attributions"]
+        row = model.transform.encode_row(instance)
+        expected = coefficients * (row - model.background.mean(axis=0))
+        assert list(attribution["featureAttributions"].values()) == pytest.approx(expected.tolist(), abs=1e-9)
+        assert attribution["approximationError"] >= 0
+
+
+def test_chosen_classes_and_top_features_are_explained(models: dict[str, TrainedModel]) -> None:
+    model = models["kind"].model
+    [explanation] = explain_instances(model, [{"age": 30, "colour": "red"}], output_names=["2", "0"], top_k=2)
+    assert [entry["outputDisplayName"] for entry in explanation["attributions"]] == ["2", "0"]
+    assert [entry["outputIndex"] for entry in explanation["attributions"]] == [[2], [0]]
+    assert all(len(entry["featureAttributions"]) == 2 for entry in explanation["attributions"])
+    with pytest.raises(DataError, match="no class '9'"):
+        explain_instances(model, [{}], output_names=["9"])
+
+
+def test_models_are_safe_for_threads(models: dict[str, TrainedModel]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = models["kind"].model
+    instances = people(200, seed=4).to_pylist()
+    expected = [model.predict_instances([instance])[0] for instance in instances]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert (
+                list(pool.map(lambda instance: model.predict_instances([instance])[0], instances)) == expected
+            )
+
+
+def test_a_bad_instance_is_named_with_its_position(models: dict[str, TrainedModel]) -> None:
+    with pytest.raises(DataError, match=r"instances\[1\].*'age'.*'abc'") as caught:
+        models["amount"].model.predict_instances([{}, {"age": "abc"}])
+    assert (caught.value.row, caught.value.field) == (1, "age")
+    batch = models["amount"].model.predict_table(pa.table({"age": ["30", "abc"]}))
+    assert batch.bad.tolist() == [False, True]
+    assert "'abc'" in batch.messages[1]
+
+
+def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no model"):
+        Model.load(tmp_path)

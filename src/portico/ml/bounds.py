@@ -8,6 +8,7 @@ than the validation rows (a timestamp split) may differ from them, and then the 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,11 @@ class Bounds:
         """Lower and upper bounds (rows,) of predicted `values` (rows,)."""
         place = self._edges.searchsorted(values, side="right")
         return values + self._lower[place], values + self._upper[place]
+
+    def around_one(self, value: float) -> tuple[float, float]:
+        """`around` for a single value, bit for bit."""
+        place = bisect_right(self.edges, value)
+        return value + self.lower[place], value + self.upper[place]
 
 
 def fit_bounds(predicted: Floats, true: Floats, coverage: float = COVERAGE) -> Bounds:

@@ -6,8 +6,9 @@ is the same, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from portico.ml.arrays import Floats
 
 # Name of the space -> (value to what is learned, margin to value). In `exp` the learner itself has a logarithmic
 # link (Poisson deviance) and learns the value as it is.
-SPACES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
+SPACES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Any], Any]]] = {
     "identity": (lambda value: value, lambda margin: margin),
     "log": (np.log1p, np.expm1),
     "sqrt": (np.sqrt, lambda margin: np.square(np.maximum(margin, 0.0))),
@@ -49,6 +50,25 @@ class Link:
         for column, (space, weight) in enumerate(zip(self.spaces, self.weights, strict=True)):
             value += weight * SPACES[space][1](margins[:, column])
         return value
+
+    def answer_row(self, margins: Sequence[float]) -> list[float]:
+        """One row's margins (width) as its probabilities or [value]: bit for bit what `answer` makes, but sooner.
+
+        NumPy's functions on single numbers run the same code as on arrays; the rest is plain IEEE arithmetic.
+        """
+        if self.kind == "sigmoid":
+            positive = 1.0 / (1.0 + float(np.exp(-margins[0])))
+            return [1.0 - positive, positive]
+        if self.kind == "softmax":
+            powers = np.exp(np.subtract(margins, max(margins))).tolist()
+            total = 0.0
+            for power in powers:
+                total += power
+            return [power / total for power in powers]
+        value = 0.0
+        for margin, space, weight in zip(margins, self.spaces, self.weights, strict=True):
+            value += weight * (margin if space == "identity" else float(SPACES[space][1](margin)))
+        return [value]
 
 
 def spaces_for(target: Floats, objective: str) -> list[str]:

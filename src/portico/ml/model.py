@@ -101,15 +101,19 @@ class Model:
         """
         if len(instances) > _FEW:
             matrix = self.encode_instances(instances)
-            made = self._answer(self._margins(matrix), np.zeros(len(matrix), bool), {})
-            return [made.instance(position) for position in range(len(matrix))]
+            predictions = self._answer(self._margins(matrix), np.zeros(len(matrix), bool), {})
+            return [predictions.instance(position) for position in range(len(matrix))]
         row = self.forest.row
-        answers = []
+        answers: list[dict[str, Any]] = []
         for position, instance in enumerate(instances):
             self._pack(instance, position, row.buffer)
             row.run()
-            margins = np.frombuffer(memoryview(row.outputs))[None, :]
-            answers.append(self._answer(margins, _NOT_BAD, {}).instance(0))
+            made = self.link.answer_row(row.outputs[:])
+            if self.bounds is None:
+                answers.append({"classes": self.labels, "scores": made})
+            else:
+                lower, upper = self.bounds.around_one(made[0])
+                answers.append({"value": made[0], "lower_bound": lower, "upper_bound": upper})
         return answers
 
     def explain_instances(
@@ -174,4 +178,3 @@ class Model:
 
 
 _FEW = 4  # up to so many rows one by one is faster than a matrix
-_NOT_BAD = np.zeros(1, bool)

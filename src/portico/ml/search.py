@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -133,7 +132,6 @@ def _try_recipes(
     deadline: float,
     progress: Callable[[float, str], None],
 ) -> list[Trial]:
-    import_module("lightgbm")  # takes a second, which no recipe should pay for
     started = time.monotonic()
     until = started + _SEARCH_SHARE * (deadline - started)
     spaces = [] if task.classes else spaces_for(rows.target, task.objective)

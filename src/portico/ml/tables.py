@@ -153,7 +153,9 @@ def rows_to_batch(rows: Sequence[dict[str, object]]) -> pa.RecordBatch:
     for name in names:
         cells = [row.get(name) for row in rows]
         try:
-            array = pa.array(cells)
+            # Arrow would make 1.0 of a True among floats.
+            mixed = len({type(cell) is bool for cell in cells if cell is not None}) > 1
+            array = pa.array([_as_text(cell) for cell in cells], pa.string()) if mixed else pa.array(cells)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             array = pa.array([_as_text(cell) for cell in cells], pa.string())
         arrays.append(array)

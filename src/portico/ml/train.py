@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def train(
         DataError: the data or the parameters cannot be used; `field` names the column or parameter.
         TrainingStopped: `should_stop()` was true.
     """
+    import_module("lightgbm")  # takes a second or more, which is no time of learning
     started = time.monotonic()
     deadline = started + spec.budget_seconds
     spec.check()
