@@ -185,12 +185,12 @@ class Report:
         holds = value >= limit if at_least else value <= limit
         sign = "≥" if at_least else "≤"
         self.lines.append(
-            f"{'ok  ' if holds else 'MISS'} {what}: {value:.2f}{unit} (limit {sign} {limit:g}{unit})"
+            f"{'ok  ' if holds else 'MISS'} {what}: {value:.3g}{unit} (limit {sign} {limit:g}{unit})"
         )
 
     def beside(self, what: str, value: float, unit: str = "×") -> None:
         """A line without a limit."""
-        self.lines.append(f"     {what}: {value:.2f}{unit}")
+        self.lines.append(f"     {what}: {value:.3g}{unit}")
 
     def end(self, **results: Any) -> None:
         print("\n" + "\n".join(self.lines))

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,73 +46,116 @@ def main() -> None:
     parser.add_argument("--no-side-load", action="store_true")
     options = parser.parse_args()
     report = Report("serving")
+    peers = [name for name in options.peers.split(",") if name]
+    pythons: dict[str, Path] = {}
+    for peer in peers:
+        try:
+            pythons[peer] = environment(f"serving-{peer}", PEERS[peer])
+        except subprocess.CalledProcessError:
+            report.facts[f"{peer} is left out"] = "it does not install here"
+    report.header(
+        versions=versions("portico", "lightgbm", "uvicorn", "uvloop", "httptools", "orjson"),
+        peers={k: v for peer, python in pythons.items() for k, v in packages_of(python, [peer]).items()},
+        load_generator="bench.load at 1 connection, "
+        + ("wrk" if shutil.which("wrk") else "bench.load")
+        + " at 16",
+    )
+    values: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        instance = make_model(folder / "model.txt")
-        portico = stack.enter_context(Portico(folder / "home", folder / "model.txt"))
-        requests = {"portico": captured_request(portico, instance)}
-        ports = {"portico": portico.port}
-        bare = free_port()
-        stack.enter_context(
-            Server([sys.executable, HERE / "serving_bare.py", folder / "model.txt", bare], bare)
-        )
-        ports["bare"], requests["bare"] = bare, requests["portico"]
-        found: dict[str, Any] = {}
-        for peer in [name for name in options.peers.split(",") if name]:
+        model = folder / "model.txt"
+        instance = make_model(model)
+        portico = stack.enter_context(Portico(folder / "home", model))
+        official = captured_request(portico, instance)
+        sides = {"portico": Side(portico.port, official, folder)}
+        for other in ("bare", *pythons):
+            # In pairs, so that the others' idle work disturbs neither side.
             try:
-                server, found[peer] = start_peer(peer, folder)
+                server = start(other, pythons.get(other), model, folder)
             except (RuntimeError, subprocess.CalledProcessError) as error:
-                report.facts[f"{peer} is left out"] = str(error)[-300:]
+                report.facts[f"{other} is left out"] = str(error)[-300:]
                 continue
-            stack.enter_context(server)
-            ports[peer] = server.port
-            requests[peer] = peer_request(peer, instance, requests["portico"])
-        report.header(
-            versions=versions("portico", "lightgbm", "uvicorn", "uvloop", "httptools", "orjson"),
-            peers={peer: version for packages in found.values() for peer, version in packages.items()},
-            load_generator="bench.load at 1 connection, "
-            + ("wrk" if shutil.which("wrk") else "bench.load")
-            + " at 16",
+            with server:
+                sides[other] = Side(server.port, request_for(other, instance, official), folder)
+                same_answers(sides["portico"], sides[other])
+                pair = ("portico", other)
+                values[other] = interleaved(
+                    pair, lambda s: sides[s].measure(s, options.seconds), options.rounds
+                )
+                lines(report, other, values[other])
+                if other == "bare" and not options.no_side_load:
+                    values["side load"] = side_load(
+                        report, portico, lambda s: sides[s].load(1, 2 * options.seconds), options.rounds
+                    )
+    report.end(values=values)
+
+
+def lines(report: Report, other: str, values: dict[str, dict[str, list[float]]]) -> None:
+    name = "the bare handler" if other == "bare" else other
+    p50, rate = ratio(values, "p50", "portico", other), ratio(values, "throughput", "portico", other)
+    median_of = {side: median(values[side]["p50"]) for side in values}
+    shown = f"p50 at 1 connection, to {name}'s ({median_of['portico']:.0f} to {median_of[other]:.0f} µs)"
+    if other == "bare":
+        report.limit(shown, p50, 0.8, at_least=False)
+    else:
+        report.beside(shown, p50)
+    median_of = {side: median(values[side]["throughput"]) for side in values}
+    shown = f"throughput at 16, to {name}'s ({median_of['portico']:.0f} to {median_of[other]:.0f} a second)"
+    limit = {"bare": 1.5, "mlflow": 20.0}.get(other)
+    if limit is None:
+        report.beside(shown, rate)
+    else:
+        report.limit(shown, rate, limit, at_least=True)
+
+
+class Side:
+    """A server that is measured: its port, and the request that it is sent."""
+
+    def __init__(self, port: int, request: bytes, folder: Path) -> None:
+        self.port = port
+        self.request = request
+        self._file = folder / f"request-{port}"
+        self._file.write_bytes(request)
+
+    def measure(self, name: str, seconds: float) -> dict[str, float]:
+        """p50 and p99 in µs at one connection, and requests a second at 16."""
+        one = self.load(1, seconds)
+        rate = self.throughput(seconds)
+        print(
+            f"{name:>8}: p50 {one['p50']:7.0f} µs, p99 {one['p99']:7.0f} µs, {rate:8.0f}/s at 16", flush=True
         )
-        same_answers(ports, requests)
+        return {"p50": one["p50"], "p99": one["p99"], "throughput": rate}
 
-        def measure(side: str) -> dict[str, float]:
-            one = load(ports[side], requests[side], 1, options.seconds, folder)
-            sixteen = throughput(ports[side], requests[side], options.seconds, folder)
-            print(
-                f"{side:>8}: p50 {one['p50']:7.0f} µs, p99 {one['p99']:7.0f} µs, {sixteen:8.0f}/s at 16",
-                flush=True,
-            )
-            return {"p50": one["p50"], "p99": one["p99"], "throughput": sixteen}
+    def load(self, connections: int, seconds: float) -> dict[str, float]:
+        """Runs the load generator in a process of its own."""
+        arguments = [str(self.port), str(self._file), str(connections), str(seconds)]
+        command = [sys.executable, str(HERE / "load.py"), *arguments]
+        answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        if answer["wrong"]:
+            raise SystemExit(f"{answer['wrong']:.0f} of {answer['requests']:.0f} answers were not 200")
+        return answer
 
-        values = interleaved(list(ports), measure, options.rounds)
-        medians = {side: {name: median(v) for name, v in of.items()} for side, of in values.items()}
-        lines(report, values)
-        busy: dict[str, Any] = {}
-        if not options.no_side_load:
-            busy = side_load(
-                report,
-                portico,
-                lambda side, connections: load(
-                    ports[side], requests[side], connections, 2 * options.seconds, folder
-                ),
-                options.rounds,
-            )
-        report.end(medians=medians, values=values, **busy)
-
-
-def lines(report: Report, values: dict[str, dict[str, list[float]]]) -> None:
-    p50, rate = ratio(values, "p50", "portico", "bare"), ratio(values, "throughput", "portico", "bare")
-    report.limit("p50 at 1 connection, to the bare handler's", p50, 0.8, at_least=False)
-    report.limit("throughput at 16 connections, to the bare handler's", rate, 1.5, at_least=True)
-    for peer in values.keys() - {"portico", "bare"}:
-        rate = ratio(values, "throughput", "portico", peer)
-        what = f"throughput at 16 connections, to {peer}'s"
-        if peer == "mlflow":
-            report.limit(what, rate, 20, at_least=True)
-        else:
-            report.beside(what, rate)
-        report.beside(f"p50 at 1 connection, to {peer}'s", ratio(values, "p50", "portico", peer))
+    def throughput(self, seconds: float) -> float:
+        """Requests a second at 16 connections."""
+        if shutil.which("wrk") is None:
+            answer = self.load(16, seconds)
+            return answer["requests"] / answer["seconds"]
+        head, _, body = self.request.partition(b"\r\n\r\n")
+        first, *headers = head.decode().split("\r\n")
+        skipped = ("host", "content-length", "connection")
+        kept = [line.split(": ", 1) for line in headers if line.partition(":")[0].lower() not in skipped]
+        script = self._file.with_suffix(".lua")
+        script.write_text(
+            f'wrk.method = "POST"\nwrk.body = {json.dumps(body.decode())}\n'
+            + "".join(f"wrk.headers[{json.dumps(key)}] = {json.dumps(value)}\n" for key, value in kept)
+        )
+        url = f"http://127.0.0.1:{self.port}{first.split(' ')[1]}"
+        command = ["wrk", "-t1", "-c16", f"-d{max(1, round(seconds))}s", "-s", str(script), url]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        match = re.search(r"Requests/sec:\s+([\d.]+)", output)
+        if "Non-2xx" in output or match is None:
+            raise SystemExit(output)
+        return float(match[1])
 
 
 def make_model(path: Path) -> dict[str, Any]:
@@ -165,30 +209,31 @@ def captured_request(portico: Portico, instance: dict[str, Any]) -> bytes:
     return taken[0].replace(address.encode(), f"127.0.0.1:{portico.port}".encode())
 
 
-def start_peer(peer: str, folder: Path) -> tuple[Server, dict[str, str]]:
-    python = environment(f"serving-{peer}", PEERS[peer])
-    model, port = folder / "model.txt", free_port()
+def start(other: str, python: Path | None, model: Path, folder: Path) -> Server:
+    """The server of a side, in its own environment."""
+    port = free_port()
+    if python is None:
+        return Server([sys.executable, HERE / "serving_bare.py", model, port], port)
     script = HERE / "serving_peers.py"
-    if peer == "mlflow":
+    command: list[Any] = [python, script, other, model, port]
+    if other == "mlflow":
         saved = folder / "mlflow-model"
         subprocess.run([python, script, "mlflow-save", model, saved], check=True, capture_output=True)
         arguments = ["models", "serve", "-m", saved, "-p", port, "-w", "1", "--env-manager", "local"]
         command = [python.with_name("mlflow"), *arguments]
-    else:
-        command = [python, script, peer, model, port]
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # mlflow starts uvicorn by its name
-    return Server(command, port, cwd=HERE, env={**os.environ, "PATH": path}), packages_of(
-        python, [PEERS[peer][0].partition("[")[0]]
-    )
+    return Server(command, port, cwd=HERE, env={**os.environ, "PATH": path})
 
 
-def peer_request(peer: str, instance: dict[str, Any], official: bytes) -> bytes:
-    """The official client's headers, with the path and the body that the peer takes."""
+def request_for(other: str, instance: dict[str, Any], official: bytes) -> bytes:
+    """The official client's headers, with the path and the body that the side takes."""
+    if other == "bare":
+        return official
     path, body = {
         "mlflow": ("/invocations", {"dataframe_records": [instance]}),
         "ray": ("/", {"instances": [instance]}),
         "bentoml": ("/predict", {"instances": [instance]}),
-    }[peer]
+    }[other]
     content = json.dumps(body).encode()
     head = official.partition(b"\r\n\r\n")[0]
     head = re.sub(rb"^POST \S+", b"POST " + path.encode(), head)
@@ -196,54 +241,24 @@ def peer_request(peer: str, instance: dict[str, Any], official: bytes) -> bytes:
     return head + b"\r\n\r\n" + content
 
 
-def same_answers(ports: dict[str, int], requests: dict[str, bytes]) -> None:
-    """Stops when the sides do not all give the same prediction."""
-    answers = {}
-    for side, port in ports.items():
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as link:
-            link.sendall(requests[side].replace(b"Connection: keep-alive", b"Connection: close"))
-            data = b"".join(iter(lambda: link.recv(65536), b""))
-        number = re.search(rb'"predictions": ?\[([-0-9.e]+)', data)
-        if number is None:
-            raise SystemExit(f"{side} answers {data.decode(errors='replace')[:2000]}")
-        answers[side] = float(number[1])
-    if len(set(answers.values())) != 1:
+def same_answers(*sides: Side) -> None:
+    """Stops when the sides do not all give the same prediction. Waits until they answer."""
+    answers = []
+    for side in sides:
+        deadline = time.monotonic() + 60
+        while (number := prediction(side)) is None and time.monotonic() < deadline:
+            time.sleep(0.5)
+        answers.append(number)
+    if None in answers or len(set(answers)) != 1:
         raise SystemExit(f"the sides do not agree: {answers}")
 
 
-def load(port: int, request: bytes, connections: int, seconds: float, folder: Path) -> dict[str, float]:
-    """Runs the load generator in a process of its own."""
-    file = folder / f"request-{port}"
-    file.write_bytes(request)
-    command = [sys.executable, str(HERE / "load.py"), str(port), str(file), str(connections), str(seconds)]
-    answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    if answer["wrong"]:
-        raise SystemExit(f"{answer['wrong']:.0f} of {answer['requests']:.0f} answers were not 200")
-    return answer
-
-
-def throughput(port: int, request: bytes, seconds: float, folder: Path) -> float:
-    """Requests per second at 16 connections."""
-    if shutil.which("wrk") is None:
-        answer = load(port, request, 16, seconds, folder)
-        return answer["requests"] / answer["seconds"]
-    head, _, body = request.partition(b"\r\n\r\n")
-    first, *headers = head.decode().split("\r\n")
-    skipped = ("host", "content-length", "connection")
-    kept = [line for line in headers if line.partition(":")[0].lower() not in skipped]
-    script = folder / "request.lua"
-    script.write_text(
-        f'wrk.method = "POST"\nwrk.body = {json.dumps(body.decode())}\n'
-        + "".join(
-            f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}\n" for k, v in (h.split(": ", 1) for h in kept)
-        )
-    )
-    url = f"http://127.0.0.1:{port}{first.split(' ')[1]}"
-    command = ["wrk", "-t1", "-c16", f"-d{max(1, round(seconds))}s", "-s", str(script), url]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    if "Non-2xx" in output or (match := re.search(r"Requests/sec:\s+([\d.]+)", output)) is None:
-        raise SystemExit(output)
-    return float(match[1])
+def prediction(side: Side) -> float | None:
+    with socket.create_connection(("127.0.0.1", side.port), timeout=60) as link:
+        link.sendall(side.request.replace(b"Connection: keep-alive", b"Connection: close"))
+        data = b"".join(iter(lambda: link.recv(65536), b""))
+    number = re.search(rb'"predictions": ?\[([-0-9.e]+)', data)
+    return float(number[1]) if number else None
 
 
 if __name__ == "__main__":

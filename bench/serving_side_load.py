@@ -38,14 +38,14 @@ while True:
 
 
 def side_load(
-    report: Report, portico: Portico, load: Callable[[str, int], dict[str, float]], rounds: int
+    report: Report, portico: Portico, load: Callable[[str], dict[str, float]], rounds: int
 ) -> dict[str, Any]:
-    """Adds the line about p99. `load(side, connections)` measures "portico" or "bare" once."""
+    """Adds the line about p99. `load(side)` measures "portico" or "bare" once."""
     _add_models(portico.home)
     done: dict[str, int] = {"pages listed": 0, "uploads": 0}
 
     def measure(side: str) -> dict[str, float]:
-        one = load(side, 1)
+        one = load(side)
         print(f"{side:>8} with side load: p50 {one['p50']:7.0f} µs, p99 {one['p99']:7.0f} µs", flush=True)
         return {"p50": one["p50"], "p99": one["p99"]}
 
@@ -59,7 +59,7 @@ def side_load(
         1.0,
         at_least=False,
     )
-    return {"side load": values, **done}
+    return {**values, "meanwhile": done}
 
 
 def _add_models(home: Path) -> None:
