@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.ml import values
+from portico.ml.encoders import TimestampEncoder
 from portico.ml.errors import DataError
 from portico.ml.tables import rows_to_batch
 from portico.ml.transform import ColumnSpec, Transform, fit_transform, parse_transformations
@@ -196,6 +197,21 @@ def test_target_statistics_of_training_rows_do_not_know_their_own_target() -> No
 )
 def test_times_are_read_in_their_format(time_format: str, cell: Any) -> None:
     assert values.timestamp(cell, time_format) == 1577934245.0
+
+
+@pytest.mark.parametrize(
+    ("years", "fields"), [(1, {"weekday", "hour"}), (3, {"year", "month", "day", "weekday", "hour"})]
+)
+def test_a_season_seen_once_is_not_learned_for_the_future(years: int, fields: set[str]) -> None:
+    hours = np.arange(0, 365 * 24 * years, 7)
+    times = [str(np.datetime64("2011-01-01T00") + np.timedelta64(int(h), "h")) + ":00:00Z" for h in hours]
+    table, goals = pa.table({"t": times}), np.ones((len(hours), 1))
+    [encoder] = fit_transform(table, [ColumnSpec("t")], goals, 0, future=True)[0].encoders
+    assert isinstance(encoder, TimestampEncoder)
+    assert set(encoder.fields) - {"day_of_year"} == fields
+    assert encoder.elapsed == (years > 1)
+    [encoder] = fit_transform(table, [ColumnSpec("t")], goals, 0)[0].encoders
+    assert isinstance(encoder, TimestampEncoder) and encoder.elapsed
 
 
 def test_transformations_are_read_as_google_writes_them() -> None:

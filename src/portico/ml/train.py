@@ -89,7 +89,7 @@ def train(
     goals = statistics(target.cells[split.training], len(target.labels))
     fit_rows = table.take(split.training)
     transform, matrix, keep, kinds = fit_transform(
-        fit_rows, spec.columns_of(table.column_names), goals, spec.seed
+        fit_rows, spec.columns_of(table.column_names), goals, spec.seed, spec.split.kind == "timestamp"
     )
     task.cardinalities = transform.cardinalities
     training = _rows(target, split.training, matrix).take(keep)

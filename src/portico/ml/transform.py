@@ -127,9 +127,10 @@ class Transform:
 
 
 def fit_transform(
-    table: pa.Table, columns: Sequence[ColumnSpec], goals: Floats, seed: int
+    table: pa.Table, columns: Sequence[ColumnSpec], goals: Floats, seed: int, future: bool = False
 ) -> tuple[Transform, Floats, Mask, dict[str, Kind]]:
-    """Fits on the rows of `table`, whose target statistics are `goals` (rows, statistics).
+    """Fits on the rows of `table`, whose target statistics are `goals` (rows, statistics); `future` says that it
+    is for predicting later rows than these.
 
     Returns the transform, the training matrix (out of fold where an encoder learns from the target), the rows to
     keep (Google drops a training row whose numeric or timestamp cell is invalid unless the transformation
@@ -149,7 +150,7 @@ def fit_transform(
         kind = kinds[spec.name] = _kind(spec, column)
         if kind in ("constant", "missing", "unsupported"):
             continue
-        encoder, part, bad = _fit_column(spec, kind, column, goals, seed)
+        encoder, part, bad = _fit_column(spec, kind, column, goals, seed, future)
         if spec.transformation in ("numeric", "timestamp") and not spec.invalid_values_allowed:
             keep &= ~bad
         encoders.append(encoder)
@@ -178,7 +179,7 @@ def _kind(spec: ColumnSpec, column: Column) -> Kind:
 
 
 def _fit_column(
-    spec: ColumnSpec, kind: Kind, column: Column, goals: Floats, seed: int
+    spec: ColumnSpec, kind: Kind, column: Column, goals: Floats, seed: int, future: bool
 ) -> tuple[Encoder, Floats, Mask]:
     name = spec.name
     encoder: Encoder
@@ -189,7 +190,7 @@ def _fit_column(
             encoder = NumericEncoder(name, _words_for_missing(column), False)
         return encoder, cells, bad
     if kind == "timestamp":
-        encoder = TimestampEncoder.fit(name, column, spec.time_format, spec.invalid_values_allowed)
+        encoder = TimestampEncoder.fit(name, column, spec.time_format, spec.invalid_values_allowed, future)
     elif kind == "categorical":
         encoder = CategoricalEncoder.fit(name, column, goals)
     else:
