@@ -26,6 +26,8 @@ def settings(home: Path) -> dict[str, str]:
         "STORAGE_EMULATOR_HOST": address.url,
         # As doors.identity.key_file, whose imports would cost `portico exec` half a second; a test compares them.
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "credentials.json"),
+        # Else gcsfs asks by gRPC over TLS of what kind each bucket is, and waits a minute for no answer.
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "GOOGLE_API_USE_CLIENT_CERTIFICATE": "false",
         "NO_GCE_CHECK": "true",
         "NO_PROXY": loopback,

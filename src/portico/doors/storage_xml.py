@@ -31,7 +31,8 @@ from portico.store.objects_uploads import Part, Upload
 # First segments of other APIs' paths; a bucket with such a name is reached through the JSON API only.
 _RESERVED = frozenset(
     (
-        *("apis", "batch", "bigquery", "compute", "discovery", "download", "resumable", "storage", "ui"),
+        *("apis", "batch", "bigquery", "compute", "discovery", "download"),
+        *("operations", "projects", "resumable", "storage", "ui"),
         *("upload", "v1", "v1alpha1", "v1beta1", "v1beta2", "v2", "v3"),
     )
 )
