@@ -80,7 +80,7 @@ def _child(home: Path, job_id: str, server: int) -> None:
     status = 1
     try:
         die_with_parent(server)
-        _be_nice()
+        be_nice()
         stopping = False
 
         def stop(*_: object) -> None:
@@ -123,7 +123,7 @@ def _log_to(path: Path) -> None:
     os.close(descriptor)
 
 
-def _be_nice() -> None:
+def be_nice() -> None:
     """Lets serving go first. In a session of its own, niceness alone is cancelled by the kernel's autogroups."""
     os.setsid()
     os.nice(19)

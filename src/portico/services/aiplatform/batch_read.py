@@ -56,8 +56,10 @@ def read(sources: Sequence[Source], home: Path, format: str, max_rows: int) -> I
         state = _Reading(source, before)
         try:
             with _open(source, home) as file:
+                state.position = getattr(file, "fileobj", file).tell  # of a .gz in its packed bytes
                 yield from _READERS[format](state, file, max_rows)
         except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+            state.position = lambda: source.size  # noqa: B023 (used before the next file)
             yield state.chunk(failure=f"{source.uri} can't be read as {format}: {error}")
         before += source.size
 
@@ -84,7 +86,6 @@ def _open(source: Source, home: Path) -> IO[bytes]:
 
 
 def _jsonl(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
-    state.position = file.tell
     while lines := file.readlines(_BLOCK):
         kept = [stripped for line in lines if (stripped := line.strip())]
         for at in range(0, len(kept), max_rows):
@@ -136,12 +137,10 @@ def _csv(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
         rejected.append((row.text, complaint))
         return "skip"
 
-    counted = _Counted(file)
-    state.position = lambda: counted.read_bytes
     if file.peek(1) == b"":  # type: ignore[attr-defined]
         return
     with pyarrow.csv.open_csv(
-        pa.PythonFile(counted, mode="r"),
+        file,
         read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=_BLOCK),
         parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=reject),
         convert_options=pyarrow.csv.ConvertOptions(
@@ -156,8 +155,8 @@ def _csv(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
                 yield state.chunk(batch=batch.slice(at, max_rows), text_cells=True)
             if rejected:
                 yield _rejected(state, rejected)
-    if rejected:
-        yield _rejected(state, rejected)
+        if rejected:
+            yield _rejected(state, rejected)
 
 
 def _rejected(state: _Reading, rejected: list[tuple[str, str]]) -> Chunk:
@@ -165,22 +164,6 @@ def _rejected(state: _Reading, rejected: list[tuple[str, str]]) -> Chunk:
     bad = {position: complaint for position, (_, complaint) in enumerate(rejected)}
     rejected.clear()
     return state.chunk(lines=lines, values=[None] * len(lines), bad=bad)
-
-
-class _Counted(io.RawIOBase):
-    """A file that says how many of its bytes were asked for; Arrow reads it from a thread of its own."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.read_bytes = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.read_bytes += len(data)
-        return data
 
 
 def _parquet(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
