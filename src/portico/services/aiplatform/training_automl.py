@@ -131,12 +131,13 @@ def _evaluate(
     if not keep.any():
         evaluation["metadata"]["note"] = "There were no test rows to measure on."
         return evaluation, []
-    truth, weights = trained.test_true[keep], trained.test_weights[keep]
+    truth: Any = trained.test_true[keep]
+    weights = trained.test_weights[keep]
     given = weights if spec.weight_column else None
     categorical = [name for name, of in manifest.kinds.items() if of == "categorical"][:_MAX_SLICE_COLUMNS]
     rows = table.take(trained.split.test[keep])
     features = {name: rows[name].to_pylist() for name in categorical}
-    output: np.ndarray[Any, np.dtype[np.float64]]
+    output: Any
     if kind == "classification":
         assert trained.test_predictions.scores is not None
         output = trained.test_predictions.scores[keep]
