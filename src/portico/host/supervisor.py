@@ -46,6 +46,8 @@ def up(home: Path, host: str, port: int, fronts: int, ready: Callable[[Address],
         RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
     """
     _require_loopback(host)
+    # Read once by OpenMP: threads that have nothing to do sleep, since others want the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     lock = address.claim(home)
     sockets = _listen(host, port, fronts)
     here = Address(host, sockets[0].getsockname()[1], os.getpid())
@@ -233,7 +235,7 @@ def _run_child(child: _Child, supervisor: int) -> None:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
         die_with_parent(supervisor)
-        _name(f"portico-{child.name}")
+        _name(child.name)
         child.main()
         status = 0
     except BaseException:

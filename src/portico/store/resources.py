@@ -100,13 +100,7 @@ def listed(
     if parent is not None:
         chosen = chosen.where(resources.c.parent == parent)
     if after is not None:
-        time, name = after
-        chosen = chosen.where(
-            sa.or_(
-                resources.c.create_time < time,
-                sa.and_(resources.c.create_time == time, resources.c.name < name),
-            )
-        )
+        chosen = chosen.where(sa.tuple_(resources.c.create_time, resources.c.name) < after)
     chosen = chosen.order_by(resources.c.create_time.desc(), resources.c.name.desc()).limit(limit)
     for row in connection.execute(chosen):
         yield _resource(row)
