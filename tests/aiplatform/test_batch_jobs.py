@@ -77,37 +77,45 @@ def test_a_job_whose_process_is_killed_runs_again_and_writes_once(
     assert len(files_of(job)["prediction.results-00000-of-00001"].splitlines()) == MANY
 
 
+@pytest.fixture
+def own_portico(new_portico, monkeypatch):
+    """A server of the test's own, at which the official clients point."""
+    from google.cloud import aiplatform
+
+    server = new_portico().start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.home / "credentials.json"))
+    monkeypatch.setattr(aiplatform.initializer.global_config, "_credentials", None)
+    aiplatform.init(
+        project="test-project", location="us-central1", api_endpoint=server.url, api_transport="rest"
+    )
+    yield server
+    server.stop()
+
+
 @pytest.mark.slow
-def test_a_job_outlives_the_whole_server(new_portico, monkeypatch):
-    import lightgbm
+def test_a_job_outlives_the_whole_server(own_portico):
     from google.cloud import aiplatform, storage
 
     from .conftest import IMAGE, train_booster
 
-    server = new_portico()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.home / "credentials.json"))
-    aiplatform.init(
-        project="test-project", location="us-central1", api_endpoint=server.url, api_transport="rest"
-    )
     bucket = storage.Client(project="test-project").create_bucket("kills")
-    trees: lightgbm.Booster = train_booster()
-    bucket.blob("model/model.txt").upload_from_string(trees.model_to_string())
-    model = aiplatform.Model.upload(  # noqa: F811
+    bucket.blob("model/model.txt").upload_from_string(train_booster().model_to_string())
+    trees = aiplatform.Model.upload(
         display_name="trees",
         artifact_uri="gs://kills/model",
         serving_container_image_uri=IMAGE,
     )
-    job = submitted(aiplatform, bucket, model, '{"a":1,"b":2,"c":3}\n' * 1_000_000)
+    job = submitted(aiplatform, bucket, trees, '{"a":1,"b":2,"c":3}\n' * 1_000_000)
     until(job, "JOB_STATE_RUNNING")
     for pause in (0.5, 1.5):
         time.sleep(pause)
-        server.kill()
-        server.start()
+        own_portico.kill()
+        own_portico.start()
     job.wait_for_completion()
     assert len(files_of(job)["prediction.results-00000-of-00001"].splitlines()) == 1_000_000
     # The two attempts' unfinished files are gone: input, model and two outputs are left.
-    left = [path for path in (server.home / "objects").glob("*/*") if path.is_file()]
+    left = [path for path in (own_portico.home / "objects").glob("*/*") if path.is_file()]
     assert len(left) == 4
 
 
@@ -140,6 +148,8 @@ joblib.dump(LinearRegression().fit(x, x @ [1.0, 2.0, 3.0] + 4.0), sys.argv[1])
 @pytest.mark.slow
 def test_a_scikit_learn_model_predicts_in_replicas_of_its_own(portico, aiplatform, bucket, predict, tmp_path):  # noqa: F811
     import subprocess
+
+    from google.protobuf import json_format, struct_pb2
 
     from portico.jobs import environments
     from portico.services.aiplatform.images import resolve
@@ -184,7 +194,7 @@ def test_a_scikit_learn_model_predicts_in_replicas_of_its_own(portico, aiplatfor
     explained = {"sampled_shapley_attribution": {"path_count": 10}}
     metadata = {
         "inputs": {"x": {"encoding": "BAG_OF_FEATURES", "index_feature_mapping": ["p", "q", "r"],
-                         "input_baselines": [[0, 0, 0]]}},
+                         "input_baselines": [json_format.ParseDict([0, 0, 0], struct_pb2.Value())]}},
         "outputs": {"y": {}},
     }  # fmt: skip
     _, files = predict(
