@@ -18,6 +18,7 @@ from typing import Any
 from portico.doors.contract import Contract, Method, Parameter, Schema
 from portico.errors import InvalidArgument, Violation
 
+_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 _DURATION = re.compile(r"-?\d{1,12}(\.\d{1,9})?s")
 _INTEGERS = {
     "int32": (-(2**31), 2**31 - 1),
@@ -184,7 +185,7 @@ def _parameter(parameter: Parameter, text: str) -> Any:
     if parameter.enum:
         # The documents give parameters' enums in numeric order or the client sends names.
         numbers = {name: number for number, name in enumerate(parameter.enum)}
-        return _enum(numbers, int(text) if text.isdigit() else text, parameter.name)
+        return _enum(numbers, int(text) if _NUMBER.fullmatch(text) else text, parameter.name)
     if parameter.type == "boolean":
         if text.lower() not in ("true", "false", "1", "0", ""):
             raise _invalid(parameter.name, text, "true or false")

@@ -53,6 +53,7 @@ def insert(
     connection: Connection, *, name: str, kind: str, parent: str, body: dict[str, Any], now: float
 ) -> Resource | None:
     """The new resource, or None where the name is taken."""
+    now = round(now, 6)  # as a Timestamp shows it: page tokens find their place again by it
     made = Resource(name, kind, parent, body, 1, now, now)
     values = {
         "name": name,

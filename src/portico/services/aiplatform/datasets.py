@@ -11,7 +11,7 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.services.aiplatform import sources
-from portico.services.aiplatform.names import canonical
+from portico.services.aiplatform.names import canonical, message
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_etag, register
@@ -38,17 +38,18 @@ def uris_of(metadata: dict[str, Any]) -> list[str]:
     Raises:
         InvalidArgument: there are none. Unimplemented: the data are in BigQuery.
     """
-    config = canonical(metadata).get("inputConfig") or {}
+    field = "dataset.metadata.inputConfig"
+    config = message(metadata.get("inputConfig"), field)
     if config.get("bigquerySource"):
         raise Unimplemented(
             "Datasets in BigQuery are not built in Portico yet; put the data into Cloud Storage (gcsSource)."
         )
-    uris = (config.get("gcsSource") or {}).get("uri") or []
+    uris = message(config.get("gcsSource"), f"{field}.gcsSource").get("uri") or []
     uris = [uris] if isinstance(uris, str) else uris
-    if not uris or not all(isinstance(uri, str) for uri in uris):
+    if not isinstance(uris, list) or not uris or not all(isinstance(uri, str) for uri in uris):
         raise InvalidArgument(
             "metadata.inputConfig.gcsSource.uri must list the gs:// names of the data.",
-            field="dataset.metadata.inputConfig.gcsSource.uri",
+            field=f"{field}.gcsSource.uri",
         )
     return list(uris)
 
@@ -60,7 +61,7 @@ def create(call: Call) -> dict[str, Any]:
         raise Unimplemented(
             f"Datasets of the kind {schema} are not built in Portico yet; tabular and time series ones are."
         )
-    metadata = canonical(call.body.get("metadata") or {})
+    metadata = canonical(message(call.body.get("metadata"), "dataset.metadata"))
     uris = uris_of(metadata)
     parent = str(call.params["parent"])
     rows = sources.find(sources.gcs_of(call.rooms), uris, "dataset.metadata.inputConfig.gcsSource.uri")

@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
-from portico.services.standard import masks, operations
-from portico.services.standard.collection import Collection, check_common, check_etag, register
+from portico.services.standard import operations
+from portico.services.standard.collection import Collection, check_etag, register
 from portico.store import resources, served
 from portico.store.resources import Resource
 
@@ -57,15 +57,7 @@ def patch(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, call.name)
         check_etag(endpoint, call.body.get("etag"))
-        endpoint.body = masks.apply_update_mask(
-            endpoint.body,
-            call.body,
-            call.params.get("updateMask"),
-            output_only=ENDPOINTS.output_only | {"name", "etag", "createTime", "updateTime"},
-            immutable=ENDPOINTS.immutable,
-            fields=ENDPOINTS.fields(call),
-        )
-        check_common(endpoint.body)
+        endpoint.body = ENDPOINTS.patched(call, endpoint.body)
         check_logging(endpoint.body)
         check_traffic(endpoint.body.get("trafficSplit") or {}, endpoint.body)
         resources.update(connection, endpoint, call.rooms.clock.now())

@@ -15,7 +15,7 @@ from portico.services.aiplatform.model_files import fetch_artifact
 from portico.services.aiplatform.model_store import MODELS, VERSION_KIND
 from portico.services.aiplatform.names import check_aliases, check_same_location, own_id
 from portico.services.call import Call, implements
-from portico.services.standard import masks, operations
+from portico.services.standard import operations
 from portico.services.standard.collection import check_common, check_etag, page, register
 from portico.store import resources
 from portico.store.jobs import Job
@@ -45,14 +45,7 @@ def patch(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         version = model_store.version_row(connection, call.name)
         check_etag(version, call.body.get("etag"))
-        version.body = masks.apply_update_mask(
-            version.body,
-            {k: v for k, v in call.body.items() if k not in ("name", "etag")},
-            call.params.get("updateMask"),
-            output_only=MODELS.output_only | {"name", "etag", "createTime", "updateTime"},
-            fields=MODELS.fields(call),
-        )
-        check_common(version.body)
+        version.body = MODELS.patched(call, version.body)
         model_store.change_version(connection, version, call.rooms.clock.now())
         return model_store.render_version(version)
 

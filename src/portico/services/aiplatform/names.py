@@ -59,6 +59,19 @@ def check_same_location(parent: str, name: str, field: str) -> None:
         raise InvalidArgument(f"{name!r} is not in {location_of(parent)}.", field=field)
 
 
+def message(value: Any, field: str) -> dict[str, Any]:
+    """A message inside an `any` value, which no schema has checked; absent is empty.
+
+    Raises:
+        InvalidArgument: it is no object.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{field} must be an object.", field=field)
+    return value
+
+
 def canonical(value: Any) -> Any:
     """An `any` value with its messages' field names in camelCase: clients write them both ways."""
     from portico.services.standard.fields import camel

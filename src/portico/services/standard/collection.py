@@ -114,17 +114,28 @@ class Collection:
         with call.rooms.database.write() as connection:
             current = self.require(connection, call.name)
             check_etag(current, call.body.get("etag"))
-            current.body = masks.apply_update_mask(
-                current.body,
-                call.body,
-                call.params.get("updateMask"),
-                output_only=self.output_only | _COLUMNS,
-                immutable=self.immutable,
-                fields=self.fields(call),
-            )
-            check_common(current.body)
+            current.body = self.patched(call, current.body)
             self.check(call, current.body)
             return self.render(resources.update(connection, current, call.rooms.clock.now()))
+
+    def patched(self, call: Call, body: dict[str, Any]) -> dict[str, Any]:
+        """`body` with what the call's updateMask names taken from its body.
+
+        Raises:
+            InvalidArgument: on the mask, an immutable field, or a display name that would be gone.
+        """
+        changed = masks.apply_update_mask(
+            body,
+            call.body,
+            call.params.get("updateMask"),
+            output_only=self.output_only | _COLUMNS | {"_"},
+            immutable=self.immutable,
+            fields=self.fields(call),
+        )
+        if body.get("displayName") and not changed.get("displayName"):
+            raise InvalidArgument("displayName can be changed, not cleared.", field="displayName")
+        check_common(changed)
+        return changed
 
 
 def register(collection: Collection, *verbs: str) -> None:

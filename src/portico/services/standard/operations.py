@@ -113,11 +113,12 @@ def get(call: Call) -> dict[str, Any]:
 def list_(call: Call) -> dict[str, Any]:
     params = call.params
     size = pages.page_size(params.get("pageSize"), default=100, maximum=1000)
-    query = (call.name, str(params.get("filter", "")))
+    name = str(params.get("name", ""))  # absent in GET /v1/operations, below which nothing is
+    query = (name, str(params.get("filter", "")))
     start_at = int(pages.read_token(params.get("pageToken", ""), "operations", *query) or 0)
     keep = compile_filter(params.get("filter", ""))
     with call.rooms.database.read() as connection:
-        parent = call.name.removesuffix("/operations")
+        parent = name.removesuffix("/operations")
         found = [shown for o in operations.listed(connection, parent) if keep(shown := render(o))]
     answer: dict[str, Any] = {}
     if found:
