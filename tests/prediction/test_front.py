@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -18,11 +19,13 @@ import pytest
 from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model, training_data
 
 from portico.errors import FailedPrecondition, Unavailable
+from portico.prediction.front import Front
 from portico.prediction.metrics import collect
 from portico.prediction.predictors import load
 from portico.prediction.replicas import worker
 from portico.prediction.sync import await_fronts
 from portico.prediction.tap import read_spool_file
+from portico.store import served
 from portico.store.served import ServedEndpoint, ServedModel
 
 ROW = {"n0": 0.5, "n1": -1, "c0": "red", "c1": 2}
@@ -168,8 +171,6 @@ def test_unknown_and_empty_endpoints(client: Raw, front: Processes) -> None:
     status, code, message = refused(client, PREDICT.replace("123", "9"), {"instances": [ROW]})
     assert (status, code) == (404, "NOT_FOUND") and "endpoints/9" in message
     with front.database.write() as connection:
-        from portico.store import served
-
         served.put(connection, ServedEndpoint(NAME.replace("123", "9")))
     # Nobody waited for the front: it looks once more before it says that there is none.
     assert refused(client, PREDICT.replace("123", "9"), {"instances": [ROW]})[1] == "FAILED_PRECONDITION"
@@ -206,18 +207,18 @@ def test_requests_one_after_the_other_without_waiting(client: Raw, boosters: dic
     assert got == load("lightgbm", boosters["binary"]).predict(rows, None)
 
 
-def test_a_client_that_does_not_read_is_not_read_from(client: Raw, front: Processes) -> None:
-    request = client.request(PREDICT, {"instances": [ROW] * 30})
-    count = 40_000
+def test_a_client_that_does_not_read_is_not_read_from(front: Processes) -> None:
+    client = Raw(front.port)
+    client.socket.settimeout(120)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    request = client.request(PREDICT, {"instances": [ROW], "labels": {"long": "x" * 2000}})
+    count = 20_000
     sender = threading.Thread(target=lambda: client.send(request * count))
     sender.start()
     sender.join(1.5)
     assert sender.is_alive()  # the front stopped reading, though the client has not read one answer
-    peak = next(
-        line
-        for line in Path(f"/proc/{front.fronts[0].pid}/status").read_text().splitlines()
-        if "VmHWM" in line
-    )
+    status = Path(f"/proc/{front.fronts[0].pid}/status").read_text()
+    peak = next(line for line in status.splitlines() if "VmHWM" in line)
     assert int(peak.split()[1]) < 150_000  # kB
     for _ in range(count):
         assert client.receive()[0] == 200
@@ -266,6 +267,12 @@ def test_too_large_and_unreadable_requests(front: Processes) -> None:
     assert waiting.receive()[0] == 100
     waiting.send(body)
     assert waiting.receive()[0] == 200
+    waiting.send((head + b"\r\n\r\n").replace(b"content-type", b"origin: http://evil.example\r\nx"))
+    assert waiting.receive()[0] == 403  # at once: the body need not come
+    offering = Raw(front.port)
+    upgrade = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
+    for _ in range(2):
+        assert offering.ask(PREDICT, {"instances": [ROW]}, headers=upgrade)[0] == 200
 
 
 def test_changing_what_is_served_drops_no_request(front: Processes, boosters: dict[str, Path]) -> None:
@@ -311,6 +318,37 @@ def test_a_model_that_cannot_be_loaded(
     status, code, message = refused(client, PREDICT.replace("123", "8"), {"instances": [ROW]})
     assert (status, code) == (503, "UNAVAILABLE") and "model.txt" in message
     front.stop_serving(other)
+
+
+class Counting:
+    """In place of the loader: what is stored is a number."""
+
+    stored = 0
+
+    def load(self) -> tuple[int, None]:
+        return self.stored, None
+
+
+def test_following_never_comes_too_early(tmp_path: Path) -> None:
+    async def follow() -> None:
+        front = Front(tmp_path, 0, lambda token: None)
+        front._loader = loader = Counting()  # type: ignore[assignment]
+
+        async def always() -> None:
+            while True:
+                await front.follow()
+
+        others = [asyncio.create_task(always()) for _ in range(3)]
+        for trial in range(900):
+            for _ in range(trial % 300):
+                await asyncio.sleep(0)  # so that every moment of a load is met
+            loader.stored += 1
+            await front.follow()
+            assert front.version >= loader.stored
+        for other in others:
+            other.cancel()
+
+    asyncio.run(follow())
 
 
 def test_the_tap_and_the_counters(client: Raw, front: Processes, boosters: dict[str, Path]) -> None:

@@ -43,6 +43,9 @@ def test_heads() -> None:
     assert head("Transfer-Encoding: chunked").chunked
     assert not head("Connection: close").keep_alive
     assert head("Expect: 100-Continue").expects_continue
+    for length in ("0", "5"):
+        offer = head("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", f"Content-Length: {length}")
+        assert offer.keep_alive and offer.length == int(length)
 
 
 @pytest.mark.parametrize(

@@ -79,18 +79,18 @@ def test_unchanged_models_are_kept_and_broken_ones_change_nothing(
     one, two = lightgbm_model(boosters["binary"], "1"), lightgbm_model(boosters["regression"], "2")
     loader = Loader(database)
     put(database, endpoint(one))
-    router = loader.load()
-    assert router is not None and loader.load() is None
+    router = loader.load()[1]
+    assert router is not None and loader.load() == (1, None)
     before = router.targets[NAME].deployed["1"]
     put(database, endpoint(one, two, split={"1": 50, "2": 50}))
-    router = loader.load()
+    router = loader.load()[1]
     assert router is not None and router.targets[NAME].deployed["1"] is before
     broken = lightgbm_model(tmp_path / "nothing", "3")
     version = put(database, endpoint(broken))
-    router = loader.load()
+    router = loader.load()[1]
     assert router is not None and loader.version == version
     assert list(router.targets[NAME].deployed) == ["1", "2"]
     assert "model.txt" in loader.errors()[NAME]["3"]
     put(database, endpoint(two))
-    router = loader.load()
+    router = loader.load()[1]
     assert router is not None and list(router.targets[NAME].deployed) == ["2"] and not loader.errors()

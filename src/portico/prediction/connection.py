@@ -116,7 +116,7 @@ class Connection(asyncio.Protocol):
         elif not self.refused:
             try:
                 self._read(self.held + data if self.held else data)
-            except InvalidArgument as error:
+            except PorticoError as error:
                 self._refuse(error)
 
     def _read(self, data: bytes) -> None:

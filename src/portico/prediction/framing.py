@@ -46,7 +46,9 @@ class Head:
         reader.parser = parser = httptools.HttpRequestParser(reader)
         try:
             parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade:
+            pass  # an offer of HTTP/2 or the like, which a server may overlook
+        except httptools.HttpParserError as error:
             raise InvalidArgument(f"The request's head can't be read: {error}") from None
         if not reader.complete:
             raise InvalidArgument("The request's head can't be read.")

@@ -55,6 +55,7 @@ class Front:
         self.index = index
         self.answers = Answers()
         self.router = Router()
+        self.version = -1  # of what is served
         self.heads: dict[bytes, KnownHead] = {}
         self.connections: set[Connection] = set()
         self.draining = False
@@ -86,6 +87,9 @@ class Front:
                 self.verify_again(known)
         except PorticoError as refused:
             error = refused
+        except Exception:
+            log.exception("a request's headers can't be checked")
+            error = self.unexpected()
         if error is not None:
             return KnownHead(head, error)
         if len(head_bytes) > _LONG_HEAD:
@@ -122,24 +126,27 @@ class Front:
     async def follow(self) -> None:
         """Returns when this front serves what was stored before the call."""
         if self._following is not None:
-            await self._following  # it may have begun too early
+            await asyncio.wait((self._following,))  # it may have begun too early
         if self._following is None:
             self._following = self.loop.create_task(self._load())
-            self._following.add_done_callback(self._followed)
-        await self._following
-
-    def _followed(self, _: Any) -> None:
-        self._following = None
+        following = self._following
+        await asyncio.wait((following,))
+        following.result()
 
     async def _load(self) -> None:
-        router = await self.loop.run_in_executor(None, self._loader.load)
-        if router is not None:
-            before, self.router = self.router, router
-            gc.freeze()  # models are for good: the collector need not look at them
-            kept = {id(deployed) for deployed in router.deployed()}
-            for deployed in before.deployed():
-                if deployed.remote is not None and id(deployed) not in kept:
-                    self.spawn(_close_later(deployed.remote))
+        try:
+            version, router = await self.loop.run_in_executor(None, self._loader.load)
+        finally:
+            self._following = None  # here, so that nobody ever waits for a task that has ended
+        self.version = version
+        if router is None:
+            return
+        before, self.router = self.router, router
+        gc.freeze()  # models are for good: the collector need not look at them
+        kept = {id(deployed) for deployed in router.deployed()}
+        for deployed in before.deployed():
+            if deployed.remote is not None and id(deployed) not in kept:
+                self.spawn(_close_later(deployed.remote))
 
     async def keep_following(self) -> None:
         while True:
@@ -178,10 +185,10 @@ class Front:
             while line := await reader.readline():
                 question = orjson.loads(line)
                 if "sync" in question:
-                    while self._loader.version < int(question["sync"]):
+                    while self.version < int(question["sync"]):
                         await self.follow()
                     answer: dict[str, Any] = {
-                        "version": self._loader.version,
+                        "version": self.version,
                         "errors": self._loader.errors(),
                     }
                 else:

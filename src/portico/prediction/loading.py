@@ -26,8 +26,8 @@ class Loader:
         self._failed: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
 
-    def load(self) -> Router | None:
-        """A router for the newest version of what is served; None when nothing changed.
+    def load(self) -> tuple[int, Router | None]:
+        """The newest version of what is served and a router for it; None when nothing changed.
 
         An endpoint with a model that can't be loaded stays as it was, and `errors` says why. A new endpoint
         is served without that model.
@@ -36,7 +36,7 @@ class Loader:
             with self._database.read() as connection:
                 version = current(connection, served.TOPIC)
                 if version == self.version:
-                    return None
+                    return version, None
                 endpoints = served.load_all(connection)
             targets: dict[str, Target] = {}
             failed: dict[str, dict[str, str]] = {}
@@ -49,7 +49,7 @@ class Loader:
                 targets[endpoint.name] = target
             self._targets, self._failed = targets, failed
             self.version = version
-            return Router(targets.values())
+            return version, Router(targets.values())
 
     def errors(self) -> dict[str, dict[str, str]]:
         """By endpoint and deployed model: why it could not be loaded."""
