@@ -38,6 +38,8 @@ def test_one_connection_for_everything(running: Processes) -> None:
         assert client.ask(f"/v1/{NAME}", method="GET") == (200, f"GET /v1/{NAME} 0")
         assert client.ask(PREDICT, BODY) == predicted
         assert client.ask("/upload", b"x" * i) == (200, f"POST /upload {i}")
+        offer = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
+        assert client.ask("/upload", b"x" * i, headers=offer) == (200, f"POST /upload {i}")
     client.close()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import signal
 import socket
 from collections.abc import Generator
@@ -23,6 +24,8 @@ from portico.prediction.answers import Answers
 from portico.prediction.framing import MAX_HEAD, Body, is_prediction
 from portico.prediction.handover import Take, Taker, control_socket, give, run_folder
 
+# An offer of HTTP/2 or a WebSocket, which a server may overlook; httptools would stop reading after the head.
+_UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 _KEEP_ALIVE: Final = 600  # seconds; longer than clients keep idle connections, so that it is they who close
 _DRAIN: Final = 25  # seconds
 _AWAY: Final = 2.0  # seconds that the fronts may be away before a prediction is answered 503
@@ -89,7 +92,7 @@ class ControlProtocol(HttpToolsProtocol):
                 self.send_400_response("The request's head can't be read.")
             return False
         head, self._held = self._held[:end], self._held[end:]
-        super().data_received(head)
+        super().data_received(_UPGRADE.sub(b"", head))
         if self.transport.is_closing() or self.headers is None:
             return False
         headers = dict(self.headers)
