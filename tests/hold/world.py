@@ -80,6 +80,23 @@ def make_model(wire: Wire, location: str, bucket: str, **more: Any) -> str:
     return str(wait(wire, good(wire("POST", f"/v1/{location}/models:upload", {"model": model})))["model"])
 
 
+def make_linear(wire: Wire, location: str, bucket: str) -> str:
+    """A scikit-learn model, which is served by a replica process."""
+    import io
+
+    import joblib
+    import sklearn
+    from sklearn.linear_model import LinearRegression
+
+    file = io.BytesIO()
+    joblib.dump(LinearRegression().fit([[0, 0], [1, 0], [0, 1], [1, 1]], [1, 3, 2, 4]), file)
+    upload(wire, bucket, "linear/model.joblib", file.getvalue())
+    minor = "-".join(sklearn.__version__.split(".")[:2])
+    image = f"us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.{minor}:latest"
+    more = {"artifactUri": f"gs://{bucket}/linear", "containerSpec": {"imageUri": image}}
+    return make_model(wire, location, bucket, **more)
+
+
 def make_endpoint(wire: Wire, location: str, **more: Any) -> str:
     made = good(wire("POST", f"/v1/{location}/endpoints", {"displayName": "served", **more}))
     return str(wait(wire, made)["name"])
