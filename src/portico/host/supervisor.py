@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -46,6 +47,8 @@ def up(home: Path, host: str, port: int, fronts: int, ready: Callable[[Address],
         RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
     """
     _require_loopback(host)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Read once by OpenMP: threads that have nothing to do sleep, since others want the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     lock = address.claim(home)
