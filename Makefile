@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/portico demo
 
 test: install lint types
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check src tests bench
@@ -33,6 +33,7 @@ check-slow: install
 	$(BIN)/python -m pytest -m slow --timeout=3600
 
 bench: bench-start bench-serving bench-batch bench-automl
+	$(BIN)/python -m bench.page
 
 bench-serving bench-automl bench-batch bench-start: bench-%: install
 	$(BIN)/python -m bench.$*

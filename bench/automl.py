@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bench.automl_data import PROBLEMS, write_split
+from bench.common import Report, environment, packages_of, versions
 from portico.ml.objectives import log_loss
 
-ENVIRONMENTS = Path.home() / ".cache" / "portico" / "bench-envs"
 PEERS = {
     "flaml": ["flaml[automl]==2.7.0", "pyarrow"],
     "autogluon": ["autogluon.tabular[lightgbm,catboost,xgboost]==1.6.3", "pyarrow"],
 }
+NAMES = {"flaml": ["flaml"], "autogluon": ["autogluon.tabular"]}
 SIDES = {"flaml": ["flaml"], "autogluon": ["autogluon-medium", "autogluon-good"]}
 
 
@@ -41,13 +40,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--datasets", default=",".join(PROBLEMS))
     parser.add_argument("--peers", default="flaml,autogluon", help="empty: Portico alone")
-    parser.add_argument("--without-portico", action="store_true", help="the peers alone")
-    parser.add_argument("--output", type=Path, default=Path("bench-results/automl.json"))
     options = parser.parse_args()
     peers = [peer for peer in options.peers.split(",") if peer]
-    pythons = ({} if options.without_portico else {"portico": Path(sys.executable)}) | {
-        side: environment(peer) for peer in peers for side in SIDES[peer]
+    environments = {peer: environment(peer, PEERS[peer]) for peer in peers}
+    pythons = {"portico": Path(sys.executable)} | {
+        side: environments[peer] for peer in peers for side in SIDES[peer]
     }
+    report = Report("automl")
+    found = {peer: packages_of(environments[peer], NAMES[peer]) for peer in peers}
+    report.header(
+        versions=versions("portico", "lightgbm", "catboost", "numpy"),
+        peers={name: number for of in found.values() for name, number in of.items()},
+    )
     results: list[dict[str, Any]] = []
     for name in options.datasets.split(","):
         for seed in range(options.seeds):
@@ -57,40 +61,10 @@ def main() -> None:
                     result = measure(name, seed, side, python, Path(folder), options.budget)
                     results.append(result)
                     print(line(result), flush=True)
-    report = {
-        "command": " ".join(["python -m bench.automl", *sys.argv[1:]]),
-        "machine": {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-        "versions": {name: version(name) for name in ("portico", "lightgbm", "catboost", "numpy")} | PINNED,
-        "results": results,
-        "summary": summary(results),
-    }
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1))
-    print()
-    print(table(results, list(pythons)))
-    for ratio in report["summary"]:
-        print(ratio)
-
-
-PINNED = {
-    name.split("==")[0]: name.split("==")[1] for names in PEERS.values() for name in names if "==" in name
-}
-
-
-def environment(peer: str) -> Path:
-    """The Python of the peer's environment, made where it is not there yet."""
-    wanted = "\n".join(PEERS[peer])
-    folder = ENVIRONMENTS / peer
-    mark = folder / "made-of.txt"
-    python = folder / "bin" / "python"
-    if not mark.exists() or mark.read_text() != wanted:
-        print(f"making the environment of {peer}", flush=True)
-        uv = Path(sys.executable).parent / "uv"
-        base = sys.executable
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", base, folder], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *PEERS[peer]], check=True)
-        mark.write_text(wanted)
-    return python
+    text = table(results, list(pythons))
+    print("\n" + text)
+    summarise(results, report)
+    report.end(results=results, table=text)
 
 
 def measure(name: str, seed: int, side: str, python: Path, folder: Path, budget: float) -> dict[str, Any]:
@@ -152,32 +126,26 @@ def table(results: list[dict[str, Any]], sides: list[str]) -> str:
     return "\n".join(rows)
 
 
-def summary(results: list[dict[str, Any]]) -> list[str]:
+def summarise(results: list[dict[str, Any]], report: Report) -> None:
     """The ratios against the named limits, one a line."""
     losses, rows = means(results, "loss"), means(results, "row_ms")
-    made = []
     both = [(of["portico"], of["flaml"]) for of in losses.values() if "portico" in of and "flaml" in of]
     if both:
-        ours = np.mean([1 if p < f else 2 if p > f else 1.5 for p, f in both])
-        verdict = "holds" if ours < 3 - ours else "MISSED"
-        made.append(f"mean rank against FLAML: {ours:.2f} and {3 - ours:.2f} (limit: better)  {verdict}")
+        ours = float(np.mean([1 if p < f else 2 if p > f else 1.5 for p, f in both]))
+        report.limit("mean rank to FLAML's", ours / (3 - ours), 1, at_least=False)
     for name, of in losses.items():
-        gluon = [of[side] for side in ("autogluon-medium", "autogluon-good") if side in of]
+        gluon = [of[side] for side in SIDES["autogluon"] if side in of]
         if gluon and "portico" in of:
-            ratio = of["portico"] / min(gluon)
-            verdict = "holds" if ratio <= 1.01 else "MISSED"
-            made.append(f"{name}: loss / the better AutoGluon: {ratio:.4f} (limit 1.01)  {verdict}")
-    for name, of in rows.items():
-        peers = {
-            side: of[side] / of["portico"] for side in of if side.startswith("autogluon") and "portico" in of
-        }
-        if peers:
-            least = min(peers.values())
-            verdict = "holds" if least >= 20 else "MISSED"
-            made.append(
-                f"{name}: one row is {least:.0f}x faster than AutoGluon's predict (limit 20)  {verdict}"
+            report.limit(
+                f"{name}: loss to the better AutoGluon's", of["portico"] / min(gluon), 1.01, at_least=False
             )
-    return made
+    for name, of in rows.items():
+        peers = [of[side] / of["portico"] for side in SIDES["autogluon"] if side in of and "portico" in of]
+        if peers:
+            report.limit(
+                f"{name}: AutoGluon's time for one row to Portico's, the faster preset",
+                min(peers), 20, at_least=True,
+            )  # fmt: skip
 
 
 if __name__ == "__main__":
