@@ -24,9 +24,9 @@ from portico.jobs import worker
 _PR_SET_PDEATHSIG = 1
 
 
-def main(home: Path, modules: list[str]) -> None:
-    """Serves until the scheduler's end of the socket closes."""
-    die_with_parent()  # and where the parent is gone already, the channel is closed
+def main(home: Path, modules: list[str], scheduler: int) -> None:
+    """Serves until the `scheduler` (its pid) ends."""
+    die_with_parent(scheduler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=0)
     for name in [*modules, "numpy", "pyarrow", "pyarrow.parquet", "pyarrow.csv", "lightgbm"]:
@@ -133,16 +133,16 @@ def be_nice() -> None:
         pass
 
 
-def die_with_parent(parent: int = 0) -> None:
-    """This process gets SIGKILL when its parent ends, however that ends (Linux).
+def die_with_parent(parent: int) -> None:
+    """This process gets SIGKILL when its `parent` ends, however that ends (Linux).
 
-    A forked child names its `parent`, so that it ends also if that died before this call.
+    It ends here if that has happened before: it must not do work that the next scheduler gives to others.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if parent and os.getppid() != parent:
+        if os.getppid() != parent:
             os._exit(1)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2].split(","))
+    main(Path(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[3]))

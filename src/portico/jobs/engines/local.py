@@ -75,9 +75,9 @@ class LocalProcesses:
         if self._channel is None:
             ours, theirs = socket.socketpair()
             with theirs:
+                arguments = [str(self._home), ",".join(self._modules), str(os.getpid())]
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "portico.jobs.warm", str(self._home), ",".join(self._modules)],
-                    stdin=theirs.fileno(),
+                    [sys.executable, "-m", "portico.jobs.warm", *arguments], stdin=theirs.fileno()
                 )
             self._channel = ours
         return self._channel
