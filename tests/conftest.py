@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +16,11 @@ from typing import IO, Any
 import pytest
 
 _START = 60.0  # seconds
+
+
+def _end_with_the_tests() -> None:
+    """The server gets SIGTERM when the process that tests ends, however that ends (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 @dataclass
@@ -39,7 +45,12 @@ class Portico:
         command = [sys.executable, "-m", "portico.cli.main", "up", "--home", str(self.home)]
         command += ["--port", str(self.port), "--fronts", str(self.fronts)]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,
+            preexec_fn=_end_with_the_tests,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
