@@ -242,6 +242,43 @@ def test_no_replica_outlives_the_manager(manager, database, replica_set, tmp_pat
     step_until(manager, lambda: state(database) == "READY" and len(pids(database)) == 2)
 
 
+def test_what_has_served_is_started_again_however_often_it_is_killed(
+    manager, database, replica_set, tmp_path
+):
+    """Three deaths before a replica is ready fail a new model; one that has served is only unlucky."""
+    from portico.clock import SystemClock
+    from portico.prediction.replicas.manager import ReplicaManager
+
+    serving(manager, database, replica_set())
+    manager.close()
+    following = ReplicaManager(tmp_path / "home", database, SystemClock())
+    try:
+        for _ in range(4):
+            step_until(following, lambda: pids(database) and psutil.pid_exists(pids(database)[0]))
+            os.kill(pid := pids(database)[0], signal.SIGKILL)
+            step_until(following, lambda pid=pid: pids(database) != [pid])
+        step_until(following, lambda: state(database) == "READY")
+    finally:
+        following.close()
+
+
+def test_what_has_served_and_failed_gets_another_chance_from_the_next_manager(
+    manager, database, replica_set, tmp_path
+):
+    from portico.clock import SystemClock
+    from portico.prediction.replicas.manager import ReplicaManager
+
+    serving(manager, database, replica_set())
+    manager.close()
+    with database.write() as connection:
+        store.set_state(connection, "1", "g1", "FAILED", "the disk was full")
+    following = ReplicaManager(tmp_path / "home", database, SystemClock())
+    try:
+        step_until(following, lambda: state(database) == "READY")
+    finally:
+        following.close()
+
+
 def test_a_leftover_is_ended_by_the_next_manager(database, tmp_path):
     from portico.clock import SystemClock
     from portico.prediction.replicas.manager import ReplicaManager

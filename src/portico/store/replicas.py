@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ _sets = sa.Table(
     sa.Column("generation", sa.String, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("served", sa.Boolean, nullable=False),
 )
 
 _processes = sa.Table(
@@ -63,12 +64,14 @@ class ReplicaSet:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A replica set as the store has it. `generation` changes with each `put`."""
+    """A replica set as the store has it. `generation` changes with each `put`; `served` says that it has been
+    READY once, so that what ends it now is no fault of its model."""
 
     spec: ReplicaSet
     generation: str
     state: State
     error: str
+    served: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,21 @@ class Process:
 
 def put(connection: Connection, replicas: ReplicaSet, generation: str) -> None:
     """Wants `replicas` to run, in place of what ran under its id. `generation` is a fresh token."""
+    row = connection.execute(sa.select(_sets).where(_sets.c.id == replicas.id)).first()
+    before = _stored(row) if row is not None else None
     values = {
         "spec": json.dumps({name: getattr(replicas, name) for name in ReplicaSet.__slots__}),
         "generation": generation,
         "state": "PENDING",
         "error": "",
+        # Another count of the same has served before.
+        "served": before is not None
+        and before.served
+        and replace(before.spec, count=replicas.count) == replicas,
     }
-    updated = connection.execute(sa.update(_sets).where(_sets.c.id == replicas.id).values(values))
-    if updated.rowcount == 0:
+    if before is not None:
+        connection.execute(sa.update(_sets).where(_sets.c.id == replicas.id).values(values))
+    else:
         connection.execute(sa.insert(_sets).values(id=replicas.id, **values))
 
 
@@ -115,7 +125,8 @@ def load_all(connection: Connection) -> list[Stored]:
 def set_state(connection: Connection, id: str, generation: str, state: State, error: str = "") -> None:
     """Writes what became of a replica set, unless it has been put anew or removed meanwhile."""
     mine = (_sets.c.id == id) & (_sets.c.generation == generation)
-    connection.execute(sa.update(_sets).where(mine).values(state=state, error=error))
+    values = {"state": state, "error": error, **({"served": True} if state == "READY" else {})}
+    connection.execute(sa.update(_sets).where(mine).values(values))
 
 
 def record(connection: Connection, process: Process) -> None:
@@ -166,4 +177,4 @@ def wait_ready(
 
 
 def _stored(row: Row[Any]) -> Stored:
-    return Stored(ReplicaSet(**json.loads(row.spec)), row.generation, row.state, row.error)
+    return Stored(ReplicaSet(**json.loads(row.spec)), row.generation, row.state, row.error, row.served)

@@ -50,7 +50,8 @@ class _Group:
     replicas: dict[int, Replica] = field(default_factory=dict)
     deaths: dict[int, int] = field(default_factory=dict)
     not_before: dict[int, float] = field(default_factory=dict)
-    served: bool = False  # has been ready once
+    served: bool = False  # has been ready since it was put
+    proven: bool = False  # has been ready at any time, under this manager or another
     state: store.State = "PENDING"
 
 
@@ -67,6 +68,7 @@ class ReplicaManager:
         self._stopping = threading.Event()
         self._groups: dict[str, _Group] = {}
         self._leaving: list[tuple[Replica, float]] = []
+        self._given_up: set[str] = set()
         self._end_leftovers()
 
     def run_forever(self) -> None:
@@ -97,9 +99,12 @@ class ReplicaManager:
             elif stored.generation != group.generation:
                 self._follow(group, stored)
         for set_id, stored in wanted.items():
-            if set_id not in self._groups and stored.state != "FAILED":
+            if set_id in self._groups:
+                continue
+            # What has served gets another chance when the manager starts again.
+            if stored.state != "FAILED" or (stored.served and stored.generation not in self._given_up):
                 preparing = _prepare_beside(self._home, stored.spec)
-                self._groups[set_id] = _Group(stored.spec, stored.generation, preparing)
+                self._groups[set_id] = _Group(stored.spec, stored.generation, preparing, proven=stored.served)
                 self._tell(self._groups[set_id], "BUILDING")
         for group in list(self._groups.values()):
             self._advance(group)
@@ -145,6 +150,7 @@ class ReplicaManager:
         ready = sum(replica.ready for replica in group.replicas.values())
         # READY first when all of them serve, from then on while one does.
         group.served |= ready == group.spec.count
+        group.proven |= group.served
         self._tell(group, "READY" if group.served and ready else "STARTING")
 
     def _advance_one(self, group: _Group, prepared: _Prepared, number: int) -> str:
@@ -181,7 +187,7 @@ class ReplicaManager:
         """Notes a death and when to start again; why the whole set has failed, or empty."""
         _logger.warning("replica %s of %s: %s", number, group.spec.id, how)
         deaths = group.deaths[number] = group.deaths.get(number, 0) + 1
-        if not group.served and deaths >= _TRIES:
+        if not group.proven and deaths >= _TRIES:
             return f"The process that serves {file} ended {deaths} times before it was ready ({how})."
         group.not_before[number] = self._clock.monotonic() + _BACKOFF[min(deaths, len(_BACKOFF)) - 1]
         return ""
@@ -226,6 +232,7 @@ class ReplicaManager:
 
     def _fail(self, group: _Group, error: str) -> None:
         self._leave(group)
+        self._given_up.add(group.generation)
         with self._database.write() as connection:
             store.set_state(connection, group.spec.id, group.generation, "FAILED", error)
 
