@@ -10,199 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from nonsense import FIELDS, FILTERS, INSTANCES, MASKS, ORDERS, SEGMENTS, TEXTS, WANTED
 from world import World
 
 from portico.doors.contract import Contract, Method, Parameter
 from portico.services.aiplatform.required import REQUIRED
 
 _DEEP = 5
-# What methods look at first: without these fields most requests would not get far.
-_WANTED = {
-    *(
-        "containerSpec",
-        "imageUri",
-        "artifactUri",
-        "gcsSource",
-        "uris",
-        "gcsDestination",
-        "outputUriPrefix",
-        "model",
-    ),
-    *(
-        "instancesFormat",
-        "predictionsFormat",
-        "inputDataConfig",
-        "datasetId",
-        "metadata",
-        "metrics",
-        "displayName",
-    ),
-    *("metricsSchemaUri", "dedicatedResources", "minReplicaCount", "instances", "name"),
-}
-_TEXTS = (
-    *(
-        "",
-        " ",
-        "a",
-        "0",
-        "-1",
-        "null",
-        "true",
-        "default",
-        "é",
-        "日本語",
-        "\U0001f984",
-        "a b",
-        "a/b",
-        "..",
-        "../..",
-    ),
-    *(
-        "a" * 300,
-        "\0",
-        "a\0b",
-        "\x7f",
-        "\r\nX: y",
-        "%",
-        "%00",
-        "'; DROP TABLE resources; --",
-        '"',
-        "\\",
-        "{}",
-        "[]",
-    ),
-    *(
-        "*",
-        "?",
-        "-",
-        "_",
-        "~",
-        "@1",
-        "x@1",
-        "x@default",
-        "1:predict",
-        ":",
-        "\u202e",
-        "\ufeff",
-        "NaN",
-        "1e999",
-        ".",
-    ),
-    *(
-        "gs://",
-        "gs:///x",
-        "gs://bucket",
-        "gs://no-such-bucket/x",
-        "file:///etc/passwd",
-        "projects/p/locations/l/x/1",
-    ),
-)
-# Percent-encoded segments of a path.
-_SEGMENTS = (
-    *(
-        "%00",
-        "%2e%2e",
-        "..",
-        ".",
-        "%2F",
-        "a%2Fb",
-        "%",
-        "%zz",
-        "%ff",
-        "%C3%A9",
-        "%ed%a0%80",
-        "a" * 2000,
-        "%20",
-    ),
-    *(
-        "a:b",
-        "a:",
-        ":",
-        "@",
-        "x@1",
-        "x@",
-        "@@",
-        "*",
-        "-",
-        "~",
-        "%0d%0aX:%20y",
-        "+",
-        "null",
-        "%25",
-        "$",
-        "(",
-        "%22",
-    ),
-)
-_FILTERS = (
-    *(
-        "displayName=trees",
-        "display_name:*",
-        'labels.team="trees"',
-        "createTime>2020-01-01T00:00:00Z",
-        "state=x",
-    ),
-    *(
-        "(",
-        ")",
-        "a AND",
-        "NOT",
-        "NOT NOT a",
-        "a=b OR",
-        '"',
-        "a=",
-        "=a",
-        "a.b.c.d:e",
-        "f(x)",
-        "a=" * 99,
-        "(" * 500,
-    ),
-    *(
-        "-a",
-        "a:(b OR c)",
-        "displayName>=5",
-        "labels:*",
-        "x" * 5000,
-        "a=\0",
-        "done=true",
-        "metadata.x=1",
-        "a b c",
-        "'",
-    ),
-    *(
-        " AND ".join(["a=1"] * 300),
-        "labels.'a b'=1",
-        "name=~'.*'",
-        "createTime>yesterday",
-        "dataItemCount>1",
-        "a!=1",
-    ),
-)
-_ORDERS = (
-    "createTime desc",
-    "display_name,name",
-    "labels.team",
-    "x",
-    "createTime up",
-    ",",
-    "a.b.c desc,,",
-    " ",
-    "\0",
-)
-_MASKS = (
-    "displayName",
-    "display_name,labels",
-    "*",
-    "labels.team",
-    "x",
-    "name",
-    "etag",
-    ",",
-    "a..b",
-    "displayName.x",
-)
-_FIELDS = ("name", "*", "x/y", "items(", "a(b", "", "a,b(c,d)", "\0", "(" * 300)
-_INSTANCES = ({"a": 1, "b": 2, "c": 3}, {"a": "x"}, [1, 2, 3], [1], 1, None, {}, {"a": {}}, {"a": [1]})
 _SECRETS = (b"Traceback", b'File "', b"<html", b"<HTML", b"sqlalchemy", b"sqlite", b"portico/")
 
 
@@ -279,7 +93,7 @@ class Fuzzer:
         return quote(self._ids[name]) if name in ("projectsId", "locationsId") else "missing"
 
     def _segment(self, name: str) -> str:
-        return self.random.choice(_SEGMENTS) if self.random.random() < 0.4 else self._there(name)
+        return self.random.choice(SEGMENTS) if self.random.random() < 0.4 else self._there(name)
 
     def _query(self, method: Method) -> str:
         pairs: list[tuple[str, str]] = []
@@ -291,7 +105,7 @@ class Fuzzer:
         if self.random.random() < 0.1:
             pairs.append(self.random.choice((("unknown", "1"), ("$alt", "json;enum-encoding=int"))))
         if self.random.random() < 0.1:
-            pairs.append(("fields", self.random.choice(_FIELDS)))
+            pairs.append(("fields", self.random.choice(FIELDS)))
         query = urlencode(pairs, errors="surrogatepass")
         if self.random.random() < 0.05:
             query += self.random.choice(("&%", "&%zz=%ff", "&&&=&", "&a;b", "?x", "&filter=%ff%fe"))
@@ -300,8 +114,8 @@ class Fuzzer:
     def _argument(self, parameter: Parameter) -> str:
         name = parameter.name.lower()
         if self.random.random() < 0.15:
-            return self.random.choice(_TEXTS)
-        for word, pool in (("filter", _FILTERS), ("orderby", _ORDERS), ("mask", _MASKS)):
+            return self.random.choice(TEXTS)
+        for word, pool in (("filter", FILTERS), ("orderby", ORDERS), ("mask", MASKS)):
             if word in name:
                 return self.random.choice(pool)
         if parameter.enum:
@@ -314,7 +128,7 @@ class Fuzzer:
             return self.random.choice(("true", "false", "1", "yes", "", "TRUE"))
         if parameter.format == "google-duration":
             return self.random.choice(("0s", "0.01s", "-1s", "1", "s", "1e3s", "x"))
-        return self.random.choice(_TEXTS)
+        return self.random.choice(TEXTS)
 
     # --- bodies ---
 
@@ -395,7 +209,7 @@ class Fuzzer:
                 for _ in range(self.random.choice((0, 1, 2)))
             }
         likely = 0.7 if depth < 2 and len(properties) < 12 else 0.3
-        needed = {path.rpartition(".")[2] for path in REQUIRED.get(method.id, ())} | _WANTED
+        needed = {path.rpartition(".")[2] for path in REQUIRED.get(method.id, ())} | WANTED
         return {
             _snaked(name) if self.random.random() < 0.1 else name: self._of_schema(method, p, name, depth + 1)
             for name, p in properties.items()
@@ -407,7 +221,7 @@ class Fuzzer:
         if known is not None and self.random.random() < 0.7:
             return known
         if form == "google-fieldmask":
-            return self.random.choice(_MASKS)
+            return self.random.choice(MASKS)
         if form in ("google-datetime", "date-time"):
             return self.random.choice(
                 ("2026-01-31T12:00:00Z", "2026-01-31", "yesterday", "9999-99-99T00:00:00Z", "")
@@ -416,7 +230,7 @@ class Fuzzer:
             return self.random.choice(("aGk=", "aGk", "!", "-_", ""))
         if form == "google-duration":
             return self.random.choice(("1s", "-1s", "1", "1e9s", ""))
-        return self.random.choice(_TEXTS)
+        return self.random.choice(TEXTS)
 
     def _known(self, hint: str) -> str | None:
         """What the service would find sensible in a field of this name."""
@@ -457,7 +271,7 @@ class Fuzzer:
         if hint == "trainingTaskInputs" and self.random.random() < 0.8:
             return self._inputs()
         if hint == "instances":
-            return self.random.choice(_INSTANCES)
+            return self.random.choice(INSTANCES)
         return self._nonsense()
 
     def _inputs(self) -> dict[str, Any]:
@@ -500,7 +314,7 @@ class Fuzzer:
                     [{}],
                 ),
                 deep,
-                self.random.choice(_TEXTS),
+                self.random.choice(TEXTS),
             )
         )
 

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 import world
 from fuzz import Fuzzer, complaints
+from fuzz_wire import WireFuzzer
 from wire import Wire
 
 from portico.doors.app import implementation
@@ -97,6 +98,31 @@ def test_other_methods_under_wrong_requests(portico, contract, made, rounds):
         for method in others if rounds > 1 else fuzzer.random.sample(others, 600):
             send(wire, fuzzer, fuzzer.wrong(method), counts)
     assert counts[501] > 100
+    wire.close()
+
+
+@pytest.mark.parametrize("count", [1500, pytest.param(60_000, marks=pytest.mark.slow)])
+def test_what_no_document_lists_under_wrong_requests(portico, made, count):
+    """Uploads, downloads, batches, the XML API, predictions."""
+    wire = Wire(portico.url)
+    fuzzer = WireFuzzer(made, seed=int(os.environ.get("PORTICO_FUZZ_SEED", "4")))
+    counts: Counter[int] = Counter()
+    failures = []
+    before = len(portico.log())
+    for _ in range(count):
+        method, target, body, headers = fuzzer.wrong()
+        answer = wire(method, target, body or None, headers)
+        counts[answer.status] += 1
+        known = answer.status < 500 or answer.status == 501
+        if answer.status >= 400 and method != "HEAD":
+            known = known and (b'"error"' in answer.body or b"<Error>" in answer.body)
+        if not known or b"Traceback" in answer.body[:5000]:
+            failures.append((method, target[:300], body[:300], headers, answer.status, answer.body[:300]))
+    print(counts)
+    assert failures == []
+    assert counts[200] > count / 40 and counts[400] > count / 20
+    assert "Traceback" not in portico.log()[before:]
+    assert world.predict(wire, made.endpoint).status == 200
     wire.close()
 
 
