@@ -182,3 +182,13 @@ def test_malformed_http_gets_an_error_or_is_cut_off(portico, made, number):
     assert wire("GET", f"/v1/{made.endpoint}").status == 200
     assert world.predict(wire, made.endpoint).status == 200
     wire.close()
+
+
+def test_an_any_value_that_is_nested_too_deeply_is_refused(portico, made):
+    deep = (
+        b'{"displayName": "x", "metadataSchemaUri": "x", "metadata": ' + b'{"a":[' * 400 + b"]}" * 400 + b"}"
+    )
+    wire = Wire(portico.url)
+    answer = wire("POST", f"/v1/{L}/datasets", deep, {"content-type": "application/json"})
+    assert answer.status == 400 and "levels deep" in answer.json["error"]["message"]
+    wire.close()
