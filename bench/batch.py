@@ -1,6 +1,6 @@
 """Batch prediction beside a plain script with pandas and LightGBM: the same rows, booster and formats.
 
-    python -m bench.batch [--rounds 5] [--rows 300000] [--formats csv,jsonl,parquet]
+    python -m bench.batch [--rounds 5] [--rows 1000000] [--formats csv,jsonl,parquet]
 
 Portico's time runs from the request that makes the job to the answer that it has succeeded; the script's from
 opening its input to closing its output, imports not counted. The script runs with a job's low priority, so that
@@ -37,7 +37,7 @@ BUCKET = "bench"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.batch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=300_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--formats", default="csv,jsonl,parquet")
     options = parser.parse_args()
     formats = options.formats.split(",")

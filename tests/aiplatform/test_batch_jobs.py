@@ -29,8 +29,8 @@ def submitted(aiplatform, bucket, model, data):  # noqa: F811
 
 def until(job, state, seconds=60):
     deadline = time.monotonic() + seconds
-    while job.state.name != state:
-        assert job.state.name in ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
+    while (now := job.state.name) != state:
+        assert now in ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -47,11 +47,27 @@ def worker_of(portico):
     return None
 
 
-def test_a_running_job_is_cancelled_and_leaves_nothing(aiplatform, bucket, model):  # noqa: F811
+def half_done(portico):
+    """The process of the running job, once it has written a megabyte."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        worker = worker_of(portico)
+        try:
+            opened = worker.open_files() if worker else []
+            if any(file.mode != "r" and os.path.getsize(file.path) > 1 << 20 for file in opened):
+                return worker
+        except (psutil.NoSuchProcess, FileNotFoundError):
+            pass
+        time.sleep(0.01)
+    raise AssertionError("no job has written a megabyte")
+
+
+def test_a_running_job_is_cancelled_and_leaves_nothing(portico, aiplatform, bucket, model):  # noqa: F811
     job = submitted(aiplatform, bucket, model, ROW * MANY)
     until(job, "JOB_STATE_RUNNING")
     with pytest.raises(exceptions.BadRequest, match="has not ended"):
         job.delete()
+    half_done(portico)
     job.cancel()
     until(job, "JOB_STATE_CANCELLED")
     assert job.error.code == 1 and job.end_time
@@ -64,12 +80,7 @@ def test_a_job_whose_process_is_killed_runs_again_and_writes_once(
 ):  # fmt: skip
     job = submitted(aiplatform, bucket, model, ROW * MANY)
     until(job, "JOB_STATE_RUNNING")
-    deadline = time.monotonic() + 30
-    while (worker := worker_of(portico)) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(0.3)
-    os.kill(worker.pid, signal.SIGKILL)
+    os.kill(half_done(portico).pid, signal.SIGKILL)
     job.wait_for_completion()
     assert job.completion_stats.successful_count == MANY
     names = sorted(blob.name.rpartition("/")[2] for blob in bucket.list_blobs(prefix="out/"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from portico.ml.model import Predictions
+    from portico.prediction.predictors import Predictor
 
 Instances = Lines | Table
 _PLACE = re.compile(r"instances\[(\d+)\]")
@@ -91,13 +93,18 @@ class LightGBMModel:
 
     def __init__(self, path: Path, explanation: Mapping[str, Any] | None) -> None:
         from portico.ml.fastbooster import FastBooster
-        from portico.prediction import predictors
         from portico.prediction.encoding import RowEncoder
         from portico.prediction.lightgbm_model import categories, model_file
 
         self._booster = FastBooster(model_file(path))
         self._encoder = RowEncoder(self._booster.feature_names, categories(self._booster))
-        self._online = predictors.load("lightgbm", path, explanation)
+        self._path, self._explanation = path, explanation
+
+    @cached_property
+    def _online(self) -> Predictor:
+        from portico.prediction import predictors
+
+        return predictors.load("lightgbm", self._path, self._explanation)
 
     def answer(self, instances: Instances, explain: bool) -> Answers:
         if isinstance(instances, Table):

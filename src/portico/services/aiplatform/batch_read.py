@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK = 4 << 20  # bytes read at a time
+_CELLS = 1 << 20  # of a chunk of columns at most
 
 
 @dataclass(slots=True)
@@ -150,6 +151,7 @@ def _csv(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
             null_values=[""],
         ),
     ) as reader:
+        max_rows = max(1, min(max_rows, _CELLS // len(names)))
         for batch in reader:
             for at in range(0, batch.num_rows, max_rows):
                 yield state.chunk(batch=batch.slice(at, max_rows), text_cells=True)
@@ -172,7 +174,8 @@ def _parquet(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]
     with pyarrow.parquet.ParquetFile(file) as reader:
         total = reader.metadata.num_rows or 1
         state.position = lambda: state.source.size * state.row // total
-        for batch in reader.iter_batches(batch_size=max_rows):
+        size = max(1, min(max_rows, _CELLS // max(1, reader.metadata.num_columns)))
+        for batch in reader.iter_batches(batch_size=size):
             yield state.chunk(batch=batch)
 
 

@@ -21,7 +21,7 @@ from portico.store import replicas, resources
 from portico.store.objects_files import remove
 from portico.store.resources import Resource
 
-_ROWS = 16_384  # of a chunk, for a model in this process
+_ROWS = 8_192  # of a chunk, for a model in this process
 _REPLICA_ROWS = 1_000  # of a request to a replica, where the job's batchSize does not say otherwise
 _REPLICA_START = 1800.0  # seconds that an environment may take to install, and its replicas to start
 _MOST_FAILURES = 20  # BatchPredictionJob.partialFailures never has more

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SHARD = 1 << 30  # bytes after which the next file begins
+_ROW_GROUP = 16 << 20  # bytes of columns that make a Parquet row group
 _TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 _ENDINGS = {"jsonl": "", "csv": ".csv", "parquet": ".parquet"}
 
@@ -145,6 +146,7 @@ class Outputs:
     _errors: FileWriter | None = None
     _schema: pa.Schema | None = None
     _parquet: Any = None
+    _waiting: list[pa.RecordBatch] = field(default_factory=list)  # for the next row group
 
     def __enter__(self) -> Outputs:
         return self
@@ -173,10 +175,12 @@ class Outputs:
         if fitted is None:
             fitted = batch
             self._begin(batch.schema)
-        if self._parquet is not None:
-            self._parquet.write_batch(fitted)
-        else:
+        if self._parquet is None:
             self._shards[-1].write(_csv_block(fitted))
+            return
+        self._waiting.append(fitted)
+        if sum(batch.nbytes for batch in self._waiting) > _ROW_GROUP:
+            self._end_row_group()
 
     def _begin(self, schema: pa.Schema) -> None:
         """A new file: the first, the last one is full, or the columns are others than before."""
@@ -188,14 +192,25 @@ class Outputs:
         self._shards.append(self._file())
         if self.format == "parquet":
             sink = pa.PythonFile(_Sink(self._shards[-1]), mode="w")
-            self._parquet = pyarrow.parquet.ParquetWriter(sink, schema)
+            # A dictionary of floating-point numbers takes long to make and saves nothing.
+            kept = [column.name for column in schema if not pa.types.is_floating(column.type)]
+            self._parquet = pyarrow.parquet.ParquetWriter(sink, schema, use_dictionary=kept)
         else:
             header = io.StringIO()
             csv.writer(header, lineterminator="\n").writerow(schema.names)
             self._shards[-1].write(header.getvalue().encode())
 
+    def _end_row_group(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting)
+            self._parquet.write_table(table, row_group_size=table.num_rows)
+            self._waiting.clear()
+
     def _end_parquet(self) -> None:
         if self._parquet is not None:
+            self._end_row_group()
             self._parquet.close()
             self._parquet = None
 
