@@ -36,7 +36,8 @@ def main() -> None:
 
 def section(title: str, result: dict[str, Any]) -> str:
     skipped = {"lines", "results", "values", "medians", "table"}
-    facts = [f"- {key}: {shown(value)}" for key, value in result.items() if key not in skipped]
+    kept = {k: v for k, v in result.items() if k not in skipped and not isinstance(v, list)}
+    facts = [f"- {key}: {shown(value)}" for key, value in kept.items()]
     blocks = [result["table"]] if "table" in result else []
     blocks.append("\n".join(result["lines"]))
     fenced = "\n\n".join(f"```\n{block}\n```" for block in blocks)
