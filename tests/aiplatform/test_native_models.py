@@ -159,3 +159,29 @@ def test_deploying_shifting_and_undeploying_drop_no_request(portico, aiplatform,
     assert seen == {"1", "2"}
     assert endpoint.predict(instances=INSTANCES).model_version_id == "2"
     endpoint.undeploy_all()
+
+
+def test_a_deployed_model_is_mutated_where_the_mask_says(portico, deployed):
+    from google.cloud import aiplatform_v1
+
+    client = aiplatform_v1.EndpointServiceClient(
+        client_options={"api_endpoint": portico.url}, transport="rest"
+    )
+    [model] = deployed.list_models()
+    asked = {
+        "id": model.id,
+        "dedicated_resources": {"min_replica_count": 1, "max_replica_count": 3},
+        "enable_access_logging": True,
+    }
+    client.mutate_deployed_model(
+        endpoint=deployed.resource_name,
+        deployed_model=asked,
+        update_mask={"paths": ["dedicated_resources.max_replica_count"]},
+    ).result()
+    [changed] = deployed.list_models()
+    assert changed.dedicated_resources.max_replica_count == 3
+    assert not changed.enable_access_logging
+    with pytest.raises(exceptions.BadRequest, match="displayName"):
+        client.mutate_deployed_model(
+            endpoint=deployed.resource_name, deployed_model=asked, update_mask={"paths": ["display_name"]}
+        )

@@ -23,6 +23,7 @@ from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common
+from portico.services.standard.fields import camel
 from portico.store import replicas, resources, served
 from portico.store.jobs import Job
 from portico.store.resources import Resource
@@ -255,17 +256,31 @@ def undeploy(call: Call) -> dict[str, Any]:
     return answer
 
 
+_MUTABLE = ("dedicatedResources", "automaticResources", "disableContainerLogging", "enableAccessLogging")
+
+
+def _fields_to_mutate(mask: str) -> list[str]:
+    """The fields of a deployed model that `mask` names; all that may change, without one.
+
+    Raises:
+        InvalidArgument: it names another.
+    """
+    named = [camel(path.strip().partition(".")[0]) for path in mask.split(",") if path.strip()]
+    for name in named:
+        if name not in _MUTABLE:
+            raise InvalidArgument(
+                f"updateMask names {name!r}; of a deployed model only {', '.join(_MUTABLE)} can change.",
+                field="updateMask",
+            )
+    return named or list(_MUTABLE)
+
+
 @implements("aiplatform", ENDPOINTS.method("mutateDeployedModel"))
 def mutate(call: Call) -> dict[str, Any]:
     name = str(call.params["endpoint"])
     asked = call.body["deployedModel"]
     _check_replica_counts(asked)
-    changeable = (
-        "dedicatedResources",
-        "automaticResources",
-        "disableContainerLogging",
-        "enableAccessLogging",
-    )
+    changed = _fields_to_mutate(call.body.get("updateMask", ""))
     with call.rooms.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, name)
         for deployed in endpoint.body.get("deployedModels") or []:
@@ -273,7 +288,7 @@ def mutate(call: Call) -> dict[str, Any]:
                 break
         else:
             raise NotFound(f"The Endpoint {name} has no deployed model {asked['id']!r}.")
-        for field in changeable:
+        for field in changed:
             value = asked.get(field)
             if isinstance(value, dict):
                 value = {**deployed.get(field, {}), **value}
