@@ -14,8 +14,8 @@ from portico.client import injected_folder, settings
 
 _HINTS = """\
 # Settings for Google's clients, for this shell:  eval "$(portico env)"
-# google-cloud-storage and gcsfs need no more. The Vertex client has no variable for its address; either run the
-# script unchanged with `portico exec -- python script.py`, or say in it:
+# google-cloud-storage (given a project) and gcsfs need no more. The Vertex client has no variable for its
+# address; either run the script unchanged with `portico exec -- python script.py`, or say in it:
 #   aiplatform.init(project="my-project", location="us-central1",
 #                   api_endpoint="{url}", api_transport="rest")
 # and for the generated clients:

@@ -17,6 +17,7 @@ from typing import Any
 
 from portico.doors.contract import Contract, Method, Parameter, Schema
 from portico.errors import InvalidArgument, Violation
+from portico.services.standard.fields import camel
 
 _NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 _DURATION = re.compile(r"-?\d{1,12}(\.\d{1,9})?s")
@@ -212,12 +213,6 @@ def _parameter(parameter: Parameter, text: str) -> Any:
             raise _invalid(parameter.name, text, "true or false")
         return text.lower() in ("true", "1", "")
     return scalar({"type": parameter.type, "format": parameter.format}, text, parameter.name)
-
-
-def camel(name: str) -> str:
-    """`display_name` as `displayName`."""
-    head, *rest = name.split("_")
-    return head + "".join(part[:1].upper() + part[1:] for part in rest) if rest else name
 
 
 def _enum(numbers: dict[str, int], value: Any, path: str) -> str:

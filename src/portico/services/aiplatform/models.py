@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
@@ -122,8 +122,6 @@ def target_of(call: Call, parent: str, model_id: str, parent_model: str) -> dict
         with call.rooms.database.read() as connection:
             taken = resources.get(connection, f"{parent}/models/{made}")
         if taken is not None:
-            from portico.errors import AlreadyExists
-
             raise AlreadyExists(
                 f"The Model {taken.name!r} already exists; give it as parentModel to add a version to it."
             )
@@ -158,7 +156,7 @@ def upload(call: Call) -> dict[str, Any]:
             "model.containerSpec.imageUri is missing: it says what serves the model.",
             field="model.containerSpec.imageUri",
         )
-    serving = images.resolve(image)
+    images.resolve(image)  # refuses now what nothing here could serve
     if not model.get("artifactUri"):
         raise InvalidArgument(
             "model.artifactUri is missing: the gs:// folder that holds the model's file.",
@@ -173,7 +171,6 @@ def upload(call: Call) -> dict[str, Any]:
         job = call.rooms.queue.add(connection, "models.upload", name, payload)
         operation = operations.start(call, connection, name, "UploadModelOperationMetadata", job=job)
     call.rooms.queue.wake()
-    del serving
     return operations.render(operation)
 
 
