@@ -60,6 +60,7 @@ def main() -> None:
                 for side, python in pythons.items():
                     result = measure(name, seed, side, python, Path(folder), options.budget)
                     results.append(result)
+                    report.keep(results=results)  # an hour's work: what is measured stays
                     print(line(result), flush=True)
     text = table(results, list(pythons))
     print("\n" + text)

@@ -192,9 +192,13 @@ class Report:
         """A line without a limit."""
         self.lines.append(f"     {what}: {value:.3g}{unit}")
 
-    def end(self, **results: Any) -> None:
-        print("\n" + "\n".join(self.lines))
+    def keep(self, **results: Any) -> Path:
+        """Writes what is known so far."""
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{self.name}.json"
         path.write_text(json.dumps({**self.facts, "lines": self.lines, **results}, indent=1))
-        print(f"\nwritten to {path}")
+        return path
+
+    def end(self, **results: Any) -> None:
+        print("\n" + "\n".join(self.lines))
+        print(f"\nwritten to {self.keep(**results)}")
