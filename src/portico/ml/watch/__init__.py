@@ -1,0 +1,1 @@
+"""Watching a model: what its inputs and outputs look like, beside the training data and the window before."""
