@@ -14,6 +14,7 @@ from portico.ml.task import Fitted, Recipe, Rows, Task, remaining
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _MAX_ROUNDS = 4000
+_MAX_TREES_OF_CLASSES = 1000  # of several classes each has a tree a round, and a row passes them all
 _CLASS_METRICS = {"minimize-log-loss": "binary_logloss", "maximize-au-roc": "auc"}
 
 
@@ -29,7 +30,8 @@ class LightGBM:
         booster.add_valid(valid_set, "validation")
         patience = int(min(max(2.0 / float(recipe.params["learning_rate"]), 20), 100))
         best, best_iteration, iteration, cut_short = float("inf"), 0, 0, False
-        while iteration < _MAX_ROUNDS and iteration - best_iteration < patience:
+        most = _MAX_ROUNDS if task.outputs == 1 else max(_MAX_TREES_OF_CLASSES // task.outputs, 30)
+        while iteration < most and iteration - best_iteration < patience:
             task.check_stop()
             finished = booster.update()
             iteration += 1
