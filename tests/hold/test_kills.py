@@ -174,7 +174,7 @@ def kill_some(server: Any, dice: random.Random, seconds: float, killed: Counter[
 
 
 def kind_of(pid: int) -> str:
-    """front, control, scheduler, warm (and the workers that it forks), replica."""
+    """front, control, scheduler, watcher, warm (and the workers that it forks), replica."""
     try:
         process = psutil.Process(pid)
         command, name = " ".join(process.cmdline()), process.name()
@@ -365,7 +365,7 @@ def test_whatever_is_killed_what_was_acknowledged_holds(new_portico, rounds, sec
         found = check(server, ledger, made, expected)
         print(killed, ledger.seen, found)
         assert found["objects"] and found["operations"]
-        assert rounds < 10 or {"front", "control", "scheduler", "warm", "replica"} <= set(killed)
+        assert rounds < 10 or {"front", "control", "scheduler", "watcher", "warm", "replica"} <= set(killed)
     except BaseException:
         print(server.log()[-5000:])
         raise

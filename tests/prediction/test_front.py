@@ -324,6 +324,7 @@ class Counting:
     """In place of the loader: what is stored is a number."""
 
     stored = 0
+    domain_time = None
 
     def load(self) -> tuple[int, None]:
         return self.stored, None
@@ -363,9 +364,11 @@ def test_the_tap_and_the_counters(client: Raw, front: Processes, boosters: dict[
     folder = front.home / "spool" / "front-0"
     assert eventually(lambda: any(folder.glob("*.part")) or any(folder.glob("*.tap")))
     time.sleep(0.6)
-    records = [r for file in sorted(folder.iterdir()) for r in read_spool_file(file) if r[3] == "tapped"]
-    assert [json.loads(r[4])["instances"][0] for r in records] == rows
-    assert [json.loads(r[5]) for r in records] == [answer for _, answer in answers]
+    records = [
+        r for file in sorted(folder.iterdir()) for r in read_spool_file(file) if r.deployed_model == "tapped"
+    ]
+    assert [json.loads(r.request)["instances"][0] for r in records] == rows
+    assert [json.loads(r.answer) for r in records] == [answer for _, answer in answers]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,12 @@ def test_records_reach_the_spool_in_order(tmp_path: Path) -> None:
     tap.close()
     assert not list(tmp_path.glob("*.part"))
     records = spooled(tmp_path)
-    assert [record[0] for record in records] == list(range(1, 201))
-    assert records[7] == (8, 7 * 1.5, "endpoint", "model", b"request 7", b"answer", 0.25)
+    assert [record.request for record in records] == [b"request %d" % n for n in range(200)]
+    made = [record.id for record in records]
+    assert made == sorted(set(made))
+    assert records[7] == module.Record(
+        made[7], 7 * 1.5, "endpoint", "model", 0, "", b"request 7", b"answer", 0.25
+    )
     assert tap.report == {"tap_taken": 200, "tap_dropped": 0}
 
 
@@ -54,11 +59,27 @@ def test_a_full_spool_drops_and_counts(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_a_dead_front_left_is_kept(tmp_path: Path) -> None:
     tap = Tap(tmp_path)
-    for _ in range(3):
-        tap.put(0, "e", "m", b"request", b"answer", 0)
+    for number in range(3):
+        tap.put(number, "e", "m", b"request", b"answer", 0)
     tap.close()
     (whole,) = tmp_path.glob("*.tap")
     whole.write_bytes(whole.read_bytes()[:-5])
     whole.rename(whole.with_suffix(".part"))
     Tap(tmp_path).close()
-    assert [record[0] for record in spooled(tmp_path)] == [1, 2]
+    assert [record.at for record in spooled(tmp_path)] == [0, 1]
+
+
+def test_what_was_lost_is_said(tmp_path: Path) -> None:
+    tap = Tap(tmp_path)
+    for _ in range(3):
+        tap.put(0, "e", "m", b"request", b"answer", 0)
+    asyncio.run(tap.sync())
+    for _ in range(5):
+        tap.put(0, "e", "m", b"request", b"answer", 0)
+    # It dies here, with five records in its buffer.
+    Tap(tmp_path).close()
+    (lost,) = tmp_path.glob("*.lost")
+    assert lost.read_text() == "5"
+    assert len(spooled(tmp_path)) == 3
+    Tap(tmp_path).close()
+    assert len(list(tmp_path.glob("*.lost"))) == 1

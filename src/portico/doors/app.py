@@ -96,7 +96,7 @@ class Door:
         if match is None:
             raise NotFound(
                 f"The requested URL {path} was not found for {http}. Portico serves aiplatform at /v1 and "
-                "/v1beta1, and storage at /storage/v1."
+                "/v1beta1, storage at /storage/v1, and its own API at /apis/portico/v1."
             )
         method = match.method
         handler = implementation(match)

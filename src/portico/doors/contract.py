@@ -23,8 +23,9 @@ import orjson
 
 from portico.services.standard.fields import FieldTypes
 
-APIS = {"aiplatform": ("v1", "v1beta1"), "storage": ("v1",)}
-_FORMAT = 3  # of the cache; raise it when the compiled form changes
+APIS = {"aiplatform": ("v1", "v1beta1"), "storage": ("v1",), "portico": ("v1",)}
+OWN = "portico"  # declared here, beside this file
+_FORMAT = 4  # of the cache; raise it when the compiled form changes
 
 Schema = dict[str, Any]
 
@@ -81,7 +82,8 @@ class Contract:
     @classmethod
     def load(cls, cache: Path) -> Contract:
         """The contract, from `cache` (a folder) when it was compiled there before."""
-        stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}"
+        own = hashlib.sha256(document_path(OWN, "v1").read_bytes()).hexdigest()[:12]
+        stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}-{own}"
         file = cache / f"contract-{stamp}.bin"
         try:
             return cls(msgspec.msgpack.decode(file.read_bytes(), type=_Compiled))
@@ -204,7 +206,9 @@ def _unmangle(group: str) -> str:
 
 
 def document_path(api: str, version: str) -> Path:
-    """Where the package keeps an API's discovery document. The package itself is not imported."""
+    """Where an API's discovery document lies: Google's in their package, which is not imported, ours here."""
+    if api == OWN:
+        return Path(__file__).parent / "documents" / f"{api}.{version}.json"
     package = importlib.util.find_spec("googleapiclient")
     assert package is not None and package.submodule_search_locations
     folder = Path(package.submodule_search_locations[0]) / "discovery_cache" / "documents"

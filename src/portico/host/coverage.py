@@ -13,7 +13,11 @@ from portico.doors.contract import Contract, Match, Method, compile_documents
 from portico.host.wiring import import_services
 from portico.prediction.framing import is_prediction
 
-_TITLES = {"aiplatform": "Vertex AI (`aiplatform` v1, v1beta1)", "storage": "Cloud Storage (`storage` v1)"}
+_TITLES = {
+    "aiplatform": "Vertex AI (`aiplatform` v1, v1beta1)",
+    "storage": "Cloud Storage (`storage` v1)",
+    "portico": "Portico's own (`/apis/portico/v1`)",
+}
 _BETA = "ᵝ"
 _NOTES = {
     "aiplatform": (
@@ -26,6 +30,7 @@ _NOTES = {
         "(`alt=media`, `/download/storage/v1`), batches (`/batch/storage/v1`), and of the XML API the objects "
         "(GET, HEAD, PUT, DELETE) and multipart uploads."
     ),
+    "portico": "What Google has no API for. Its discovery document is `src/portico/doors/documents/portico.v1.json`.",
 }
 
 

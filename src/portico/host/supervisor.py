@@ -101,7 +101,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     from portico.doors.connections import serve_control  # noqa: F401  imported before the forks
     from portico.doors.contract import Contract
     from portico.doors.identity import Identity, write_key_file
-    from portico.host import control, scheduling, wiring
+    from portico.host import control, scheduling, watching, wiring
     from portico.prediction.front import run_front
     from portico.store.database import Database
     from portico.store.objects_sweep import sweep
@@ -124,6 +124,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     children = [
         _Child("control", lambda: control.main(home, contract)),
         _Child("scheduler", lambda: scheduling.main(home)),
+        _Child("watcher", lambda: watching.main(home)),
     ]
     return children + [_Child(f"front-{i}", front(i, s)) for i, s in enumerate(sockets)]
 
@@ -220,7 +221,7 @@ class Supervisor:
         groups = (
             [c for c in self._children if c.name.startswith("front")],
             [c for c in self._children if c.name == "control"],
-            [c for c in self._children if c.name == "scheduler"],
+            [c for c in self._children if c.name in ("scheduler", "watcher")],
         )
         for group in groups:
             for child in group:

@@ -13,7 +13,7 @@ from portico.services.call import Rooms
 from portico.store.database import Database
 
 # Importing a service registers its methods and job kinds.
-SERVICES = ("portico.services.aiplatform", "portico.services.storage")
+SERVICES = ("portico.services.aiplatform", "portico.services.storage", "portico.services.portico")
 # What jobs' handlers need beside: only the processes that run jobs import it.
 HANDLERS = ("portico.services.aiplatform.training_automl", "portico.services.aiplatform.batch_run")
 

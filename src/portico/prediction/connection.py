@@ -27,10 +27,20 @@ class KnownHead:
     `verified_until` (loop time).
     """
 
-    __slots__ = ("authorization", "connection", "error", "head", "length", "plain", "verified_until")
+    __slots__ = (
+        "authorization",
+        "connection",
+        "error",
+        "head",
+        "length",
+        "plain",
+        "request_id",
+        "verified_until",
+    )
 
     def __init__(self, head: Head, error: PorticoError | None) -> None:
         self.head = head
+        self.request_id = head.headers.get("x-request-id", "")
         self.error = error
         self.length = head.length
         self.authorization = head.headers.get("authorization")
@@ -193,7 +203,7 @@ class Connection(asyncio.Protocol):
                 raise known.error
             if known.authorization is not None and known.verified_until < front.now:
                 front.verify_again(known)
-            request = Request(front, known.head.path, content)
+            request = Request(front, known.head.path, content, known.request_id)
             answer = request.answer_now()
         except PorticoError as error:
             answer = front.answers.error(error, known.connection)

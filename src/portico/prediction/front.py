@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from portico.errors import Internal, PorticoError, Unauthenticated
+from portico.errors import Internal, InvalidArgument, PorticoError, Unauthenticated
 from portico.prediction.answers import Answers
 from portico.prediction.connection import Connection, KnownHead
 from portico.prediction.framing import Head
@@ -45,6 +45,7 @@ _DRAIN: Final = 30.0
 _LONGEST: Final = 65.0  # no prediction takes longer
 _KNOWN_HEADS: Final = 1024
 _LONG_HEAD: Final = 8 * 1024  # bytes; longer ones are not remembered
+_LONG_ID: Final = 256  # characters of a caller's request id
 _BACKLOG: Final = 2048
 
 
@@ -61,7 +62,8 @@ class Front:
         self.draining = False
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
-        self.tap = Tap(home / "spool" / f"front-{index}")
+        self.domain_time = 0.0  # simulated, in seconds since the epoch; 0 while it is the wall clock's
+        self.tap = Tap(home / "spool" / f"front-{index}", index)
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="predict")
         self._guard = Guard()
         self._verify = verify
@@ -83,6 +85,8 @@ class Front:
             self._guard.check(head.headers)
             if not head.path.endswith(b"rawPredict"):  # its body is the model's own affair
                 require_json(head.headers)
+            if len(known.request_id) > _LONG_ID:
+                raise InvalidArgument(f"X-Request-Id is longer than {_LONG_ID} characters.")
             if known.authorization is not None:
                 self.verify_again(known)
         except PorticoError as refused:
@@ -92,7 +96,7 @@ class Front:
             error = self.unexpected()
         if error is not None:
             return KnownHead(head, error)
-        if len(head_bytes) > _LONG_HEAD:
+        if len(head_bytes) > _LONG_HEAD or known.request_id:  # no two requests have the same id
             return known
         if len(self.heads) >= _KNOWN_HEADS:
             self.heads.clear()
@@ -139,6 +143,7 @@ class Front:
         finally:
             self._following = None  # here, so that nobody ever waits for a task that has ended
         self.version = version
+        self.domain_time = self._loader.domain_time or 0.0
         if router is None:
             return
         before, self.router = self.router, router
@@ -177,7 +182,8 @@ class Front:
                 connection.transport.abort()
 
     async def administer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers lines of JSON: `{"sync": VERSION}` when that version is served, `{"metrics": true}`."""
+        """Answers lines of JSON: `{"sync": VERSION}` when that version is served, `{"flush": true}` when everything
+        answered so far lies in the spool, `{"metrics": true}`."""
         with (
             contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError),
             contextlib.closing(writer),
@@ -191,6 +197,9 @@ class Front:
                         "version": self.version,
                         "errors": self._loader.errors(),
                     }
+                elif "flush" in question:
+                    await self.tap.sync()
+                    answer = {}
                 else:
                     answer = self._metrics()
                 writer.write(orjson.dumps(answer) + b"\n")

@@ -9,7 +9,7 @@ from typing import Any
 from portico.errors import PorticoError
 from portico.prediction import predictors
 from portico.prediction.router import Deployed, Router, Target
-from portico.store import served
+from portico.store import domain_clock, served
 from portico.store.database import Database, current
 from portico.store.served import ServedEndpoint, ServedModel
 
@@ -21,6 +21,7 @@ class Loader:
 
     def __init__(self, database: Database) -> None:
         self.version = -1
+        self.domain_time: float | None = None  # as it was when this version was read; None: the wall clock's
         self._database = database
         self._targets: dict[str, Target] = {}
         self._failed: dict[str, dict[str, str]] = {}
@@ -38,6 +39,7 @@ class Loader:
                 if version == self.version:
                     return version, None
                 endpoints = served.load_all(connection)
+                self.domain_time = domain_clock.simulated(connection)
             targets: dict[str, Target] = {}
             failed: dict[str, dict[str, str]] = {}
             for endpoint in endpoints:

@@ -47,14 +47,15 @@ class Request:
     """One prediction: first `answer_now`; where that gives None, `answer_later`."""
 
     __slots__ = (
-        "_asked_for", "_body", "_deployed", "_front", "_instances", "_overrides", "_parameters", "_path", "_route",
-        "_started", "_wrapped",
+        "_asked_for", "_body", "_caller_id", "_deployed", "_front", "_instances", "_overrides", "_parameters", "_path",
+        "_route", "_started", "_wrapped",
     )  # fmt: skip
 
-    def __init__(self, front: Front, path: bytes, body: bytes) -> None:
+    def __init__(self, front: Front, path: bytes, body: bytes, caller_id: str = "") -> None:
         self._front = front
         self._path = path
         self._body = body
+        self._caller_id = caller_id
         self._route: Route | None = None
         self._instances: list[Any] | None = None
         self._deployed: Deployed | None = None
@@ -205,13 +206,22 @@ class Request:
         if route.method == PREDICT:
             deployed.row_seconds += (seconds / rows - deployed.row_seconds) / 8
         rate = route.target.sampling_rate
+        logged = 0
         if rate > 0 and (rate >= 1 or random.random() < rate):
-            front.tap.put(time.time(), route.target.name, deployed.served.id, self._body, body, seconds)
+            logged = front.tap.put(
+                front.domain_time or time.time(), route.target.name, deployed.served.id, self._body, body, seconds,
+                route.method, self._caller_id,
+            )  # fmt: skip
         if route.method != RAW_PREDICT:
+            if logged:
+                return b"%b%d\r\nx-request-id: %d\r\n\r\n%b" % (front.answers.ok, len(body), logged, body)
             return b"%b%d\r\n\r\n%b" % (front.answers.ok, len(body), body)
         if self._wrapped:
             body = orjson.dumps({"contentType": "application/json", "data": base64.b64encode(body).decode()})
-        return front.answers.render(200, body, deployed.raw_headers)
+        headers = deployed.raw_headers
+        return front.answers.render(
+            200, body, b"%bx-request-id: %d\r\n" % (headers, logged) if logged else headers
+        )
 
 
 def _dumps(value: Any) -> bytes:

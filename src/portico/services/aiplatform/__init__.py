@@ -7,6 +7,7 @@ from portico.services.aiplatform import (  # noqa: F401
     deployments,
     endpoints,
     evaluations,
+    model_deployment_monitoring_jobs,
     models,
     training_pipelines,
 )

@@ -22,6 +22,18 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}endpoints.deployModel": ("deployedModel", "deployedModel.model"),
     f"{_L}endpoints.undeployModel": ("deployedModelId",),
     f"{_L}endpoints.mutateDeployedModel": ("deployedModel", "deployedModel.id"),
+    f"{_L}modelDeploymentMonitoringJobs.create": (
+        "displayName",
+        "endpoint",
+        "modelDeploymentMonitoringObjectiveConfigs",
+        "modelDeploymentMonitoringScheduleConfig",
+        "modelDeploymentMonitoringScheduleConfig.monitorInterval",
+        "loggingSamplingStrategy",
+    ),
+    f"{_L}modelDeploymentMonitoringJobs.searchModelDeploymentMonitoringStatsAnomalies": (
+        "deployedModelId",
+        "objectives",
+    ),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }
 

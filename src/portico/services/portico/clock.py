@@ -1,0 +1,51 @@
+"""The domain clock: read it, and advance it through years of simulated time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portico.clock import parse_rfc3339, rfc3339
+from portico.errors import FailedPrecondition, InvalidArgument
+from portico.prediction.sync import await_fronts
+from portico.services.call import Call, implements
+from portico.services.portico.settling import settle
+from portico.store import domain_clock
+
+_FRONTS = 30.0  # seconds
+_DUE = 600.0  # seconds that what is due may take
+
+
+@implements("portico", "clock.get")
+def get(call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        found = domain_clock.simulated(connection)
+    return _shown(call.rooms.clock.now() if found is None else found, found is not None)
+
+
+@implements("portico", "clock.advance")
+def advance(call: Call) -> dict[str, Any]:
+    given = [key for key in ("time", "duration") if call.body.get(key)]
+    if len(given) != 1:
+        raise InvalidArgument("Give either the time to go to or the duration to go.", field="time")
+    settle(call.rooms.home, _DUE)  # what was answered before belongs to the time before
+    with call.rooms.database.write() as connection:
+        found = domain_clock.simulated(connection)
+        now = call.rooms.clock.now() if found is None else found
+        if "time" in given:
+            to = parse_rfc3339(call.body["time"])
+        else:
+            to = now + float(call.body["duration"].removesuffix("s"))
+        to = round(to, 6)  # as a Timestamp shows it
+        # The first advance may begin a simulation in the past: no simulated time goes back.
+        if to < now and (found is not None or "duration" in given):
+            raise FailedPrecondition(
+                f"The domain clock shows {rfc3339(now)}; it does not go back to {rfc3339(to)}."
+            )
+        version = domain_clock.advance(connection, to)
+    await_fronts(call.rooms.home, version, timeout=_FRONTS)
+    settle(call.rooms.home, _DUE)
+    return _shown(to, True)
+
+
+def _shown(seconds: float, simulated: bool) -> dict[str, Any]:
+    return {"time": rfc3339(seconds), "simulated": simulated}

@@ -1,0 +1,56 @@
+"""The domain clock: the time of windows, label delays, cool-downs and canaries (design decision 7).
+
+It is the wall clock until somebody advances it; from then on it is simulated: durable state, the same in every
+process, moved by nobody but `advance`. Leases, timeouts and tokens never look at it.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from portico.clock import Clock
+from portico.store import served
+from portico.store.database import Database, bump, metadata
+
+_table = sa.Table("domain_clock", metadata, sa.Column("now", sa.Float, nullable=False))
+
+
+def simulated(connection: Connection) -> float | None:
+    """The simulated time, in seconds since the epoch; None while the domain clock is the wall clock."""
+    value = connection.execute(sa.select(_table.c.now)).scalar()
+    return None if value is None else float(value)
+
+
+def advance(connection: Connection, to: float) -> int:
+    """Moves the domain clock to `to`; returns the version that fronts serve when they know it.
+
+    Raises:
+        ValueError: `to` lies before the simulated time.
+    """
+    before = simulated(connection)
+    if before is None:
+        connection.execute(sa.insert(_table).values(now=to))
+    elif to < before:
+        raise ValueError("the domain clock does not go back")
+    else:
+        connection.execute(sa.update(_table).values(now=to))
+    return bump(connection, served.TOPIC)
+
+
+class DomainClock:
+    """Reads the domain clock anew each time: what one process advanced, every other sees."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        with self._database.read() as connection:
+            return self.at(connection)
+
+    def at(self, connection: Connection) -> float:
+        """As `now`, in the caller's transaction."""
+        found = simulated(connection)
+        return self._clock.now() if found is None else found

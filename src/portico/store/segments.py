@@ -1,0 +1,186 @@
+"""Streams of rows in immutable Parquet files: the prediction log, labelled predictions.
+
+A stream is a name. Its rows come in segments, each a file below `HOME/warehouse/segments/` named by an id; the row
+in the table is the only moment at which a segment becomes visible, and small ones are merged behind the readers.
+Readers hold a listing: a file that was merged away stays for `_GRACE` seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from portico.clock import Clock
+from portico.ids import Ids
+from portico.store.database import Database, metadata
+
+_table = sa.Table(
+    "segments",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("stream", sa.String, nullable=False),
+    sa.Column("file", sa.String, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("first", sa.Float, nullable=False),
+    sa.Column("last", sa.Float, nullable=False),
+    sa.Index("segments_of_stream", "stream", "id"),
+    sqlite_autoincrement=True,  # ids of merged segments never come back
+)
+
+_SMALL = 50_000  # rows; larger segments are left as they are
+_MANY = 64  # so many small ones in a row are merged
+_GRACE = 60.0  # seconds that merged files stay for readers
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`first` and `last` are the times of its rows, in seconds since the epoch. Ids grow with time of arrival."""
+
+    id: int
+    stream: str
+    file: str
+    rows: int
+    first: float
+    last: float
+
+
+class Segments:
+    """Safe for threads; one process appends to a stream and merges it."""
+
+    def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids) -> None:
+        self._folder = home / "warehouse" / "segments"
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._left: list[tuple[float, str]] = []
+        self._lock = threading.Lock()
+
+    def write(self, table: Any) -> str:
+        """Writes an Arrow table to a new file, on disk when this returns; `add` makes it visible."""
+        import pyarrow.parquet as pq
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{self._ids.token()}.parquet"
+        path = self._folder / name
+        with path.open("xb") as file:
+            pq.write_table(table, file, compression="zstd", write_statistics=False)
+            file.flush()
+            os.fsync(file.fileno())
+        return name
+
+    def add(
+        self, connection: Connection, stream: str, file: str, rows: int, first: float, last: float
+    ) -> Segment:
+        """Makes a written file the newest segment of `stream`, in the caller's transaction."""
+        values = {"stream": stream, "file": file, "rows": rows, "first": first, "last": last}
+        made = connection.execute(sa.insert(_table).values(values)).inserted_primary_key
+        assert made is not None
+        return Segment(int(made[0]), **values)  # type: ignore[arg-type]
+
+    def read(self, segment: Segment, columns: Sequence[str] | None = None) -> Any:
+        """The segment as an Arrow table."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(
+            self._folder / segment.file, columns=list(columns) if columns else None, use_threads=False
+        )
+
+    def scan(
+        self,
+        stream: str,
+        start: float | None = None,
+        end: float | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[Any]:
+        """The tables of the segments that may hold rows of [start, end), oldest arrival first."""
+        with self._database.read() as connection:
+            found = listed(connection, stream, start=start, end=end)
+        for segment in found:
+            yield self.read(segment, columns)
+
+    def merge(self, stream: str) -> int:
+        """Merges runs of small segments; returns how many files that spared. Call it now and then."""
+        self._remove_left()
+        with self._database.read() as connection:
+            small = [s for s in listed(connection, stream) if s.rows < _SMALL]
+        if len(small) < _MANY:
+            return 0
+        import pyarrow as pa
+
+        whole = pa.concat_tables([self.read(segment) for segment in small], promote_options="default")
+        file = self.write(whole)
+        with self._database.write() as connection:
+            connection.execute(sa.delete(_table).where(_table.c.id.in_([s.id for s in small[:-1]])))
+            # It takes the place of the newest: whoever has read up to there has read all of it.
+            connection.execute(
+                sa.update(_table)
+                .where(_table.c.id == small[-1].id)
+                .values(
+                    file=file,
+                    rows=whole.num_rows,
+                    first=min(s.first for s in small),
+                    last=max(s.last for s in small),
+                )
+            )
+        gone = self._clock.monotonic() + _GRACE
+        with self._lock:
+            self._left += [(gone, segment.file) for segment in small]
+        return len(small) - 1
+
+    def delete(self, connection: Connection, stream: str) -> Callable[[], None]:
+        """Removes a stream's rows; call what is returned after the commit, to remove its files."""
+        files = [segment.file for segment in listed(connection, stream)]
+        connection.execute(sa.delete(_table).where(_table.c.stream == stream))
+
+        def remove() -> None:
+            for file in files:
+                (self._folder / file).unlink(missing_ok=True)
+
+        return remove
+
+    def sweep(self) -> int:
+        """Removes the files that no row needs. Call it when nobody writes: at start."""
+        with self._database.read() as connection:
+            needed = set(connection.execute(sa.select(_table.c.file)).scalars())
+        left = [p for p in self._folder.glob("*.parquet") if p.name not in needed]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    def _remove_left(self) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            due = [file for at, file in self._left if at <= now]
+            self._left = [(at, file) for at, file in self._left if at > now]
+        for file in due:
+            (self._folder / file).unlink(missing_ok=True)
+
+
+def listed(
+    connection: Connection,
+    stream: str,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    after: int = 0,
+) -> list[Segment]:
+    """The segments of `stream` with an id above `after` that may hold rows of [start, end), oldest id first."""
+    chosen = sa.select(_table).where(_table.c.stream == stream, _table.c.id > after).order_by(_table.c.id)
+    if start is not None:
+        chosen = chosen.where(_table.c.last >= start)
+    if end is not None:
+        chosen = chosen.where(_table.c.first < end)
+    return [Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in connection.execute(chosen)]
+
+
+def streams(connection: Connection, prefix: str) -> list[str]:
+    """The names of the streams that begin with `prefix`."""
+    names = connection.execute(sa.select(_table.c.stream).distinct()).scalars()
+    return sorted(name for name in names if name.startswith(prefix))

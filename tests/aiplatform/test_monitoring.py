@@ -1,0 +1,204 @@
+"""Model deployment monitoring by the official client: skew and drift of what was really predicted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from google.api_core import exceptions
+from google.cloud.aiplatform import model_monitoring
+
+from portico.clock import parse_rfc3339
+
+HOUR = 3600
+
+
+@pytest.fixture
+def advance(portico: Any) -> Any:
+    """Moves the domain clock; all that is due has been done when it returns."""
+
+    def go(seconds: int) -> float:
+        url = f"{portico.url}/apis/portico/v1/clock:advance"
+        answer = requests.post(url, json={"duration": f"{seconds}s"}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return parse_rfc3339(answer.json()["time"])
+
+    return go
+
+
+@pytest.fixture
+def endpoint(upload: Any) -> Any:
+    made = upload().deploy()
+    yield made
+    made.undeploy_all()
+    made.delete()
+
+
+def rows(seed: int, count: int, shift: float = 0.0) -> list[dict[str, float]]:
+    cells = np.random.default_rng(seed).normal(size=(count, 3)) + np.array([shift, 0, 0])
+    return [dict(zip("abc", row, strict=True)) for row in cells.tolist()]
+
+
+def training(bucket: Any) -> str:
+    lines = ["a,b,c,y", *(f"{r['a']},{r['b']},{r['c']},0" for r in rows(0, 3000))]
+    bucket.blob("train.csv").upload_from_string("\n".join(lines))
+    return f"gs://{bucket.name}/train.csv"
+
+
+def monitor(aiplatform: Any, endpoint: Any, source: str, **options: Any) -> Any:
+    skew = model_monitoring.SkewDetectionConfig(
+        data_source=source, data_format="csv", skew_thresholds={"a": 0.1, "b": 0.1}, target_field="y"
+    )
+    drift = model_monitoring.DriftDetectionConfig(drift_thresholds={"a": 0.1, "c": 0.1})
+    options = {
+        "display_name": "watched",
+        "schedule_config": model_monitoring.ScheduleConfig(monitor_interval=1),
+        "logging_sampling_strategy": model_monitoring.RandomSampleConfig(sample_rate=1.0),
+        "alert_config": model_monitoring.EmailAlertConfig(user_emails=["a@example.com"]),
+        "objective_configs": model_monitoring.ObjectiveConfig(skew, drift),
+    } | options
+    return aiplatform.ModelDeploymentMonitoringJob.create(endpoint=endpoint, **options)
+
+
+def found(job: Any, endpoint: Any, objective: str) -> dict[str, list[tuple[float, float]]]:
+    """Feature -> (distance, threshold) of every window, the newest first."""
+    answer = job.api_client.search_model_deployment_monitoring_stats_anomalies(
+        request={
+            "model_deployment_monitoring_job": job.resource_name,
+            "deployed_model_id": endpoint.list_models()[0].id,
+            "objectives": [{"type_": objective}],
+        }
+    )
+    return {
+        feature.feature_display_name: [
+            (s.distribution_deviation, s.anomaly_detection_threshold) for s in feature.prediction_stats
+        ]
+        for stats in answer
+        for feature in stats.feature_stats
+    }
+
+
+def test_skew_and_drift_are_found_where_they_are(aiplatform, bucket, endpoint, advance):
+    job = monitor(aiplatform, endpoint, training(bucket))
+    advance(1)
+    job._sync_gca_resource()
+    assert job.state.name == "JOB_STATE_RUNNING"
+    assert endpoint.gca_resource.model_deployment_monitoring_job in ("", job.resource_name)
+    for seed in (1, 2):
+        for start in range(0, 600, 100):
+            endpoint.predict(rows(seed * 1000 + start, 100))
+        advance(HOUR)
+    for start in range(0, 600, 100):
+        endpoint.predict(rows(9000 + start, 100, shift=2.0))
+    advance(HOUR)
+    skew, drift = found(job, endpoint, "RAW_FEATURE_SKEW"), found(job, endpoint, "RAW_FEATURE_DRIFT")
+    assert skew.keys() == {"a", "b"} and drift.keys() == {"a", "c"}  # those that have a threshold
+    assert [distance > threshold for distance, threshold in skew["a"]] == [True, False, False]
+    assert [distance > threshold for distance, threshold in skew["b"]] == [False, False, False]
+    assert [distance > threshold for distance, threshold in drift["a"]] == [True, False]
+    assert [distance > threshold for distance, threshold in drift["c"]] == [False, False]
+    assert skew["a"][0][0] > 0.4 and skew["a"][1][0] < 0.06
+    job.delete()
+
+
+def test_pause_resume_update_and_delete(aiplatform, bucket, endpoint, advance):
+    job = monitor(aiplatform, endpoint, training(bucket))
+    with pytest.raises(exceptions.BadRequest, match="monitored by"):
+        monitor(aiplatform, endpoint, training(bucket))
+    advance(HOUR)
+    endpoint.predict(rows(1, 50))
+    job.pause()
+    advance(3 * HOUR)
+    assert job.state.name == "JOB_STATE_PAUSED"
+    assert found(job, endpoint, "RAW_FEATURE_SKEW") == {}
+    job.resume()
+    endpoint.predict(rows(2, 50))
+    advance(HOUR - 1)
+    assert found(job, endpoint, "RAW_FEATURE_SKEW") == {}
+    now = advance(1)
+    assert len(found(job, endpoint, "RAW_FEATURE_SKEW")["a"]) == 1
+    job.update(display_name="renamed", schedule_config=model_monitoring.ScheduleConfig(monitor_interval=5))
+    assert job.display_name == "renamed"
+    assert job._gca_resource.next_schedule_time.timestamp() == pytest.approx(now + 5 * HOUR, abs=1)
+    names = [j.resource_name for j in aiplatform.ModelDeploymentMonitoringJob.list()]
+    assert job.resource_name in names
+    job.delete()
+    with pytest.raises(exceptions.NotFound):
+        aiplatform.ModelDeploymentMonitoringJob(job.resource_name)
+
+
+def test_training_data_that_are_not_there_say_so(aiplatform, bucket, endpoint, advance):
+    job = monitor(aiplatform, endpoint, f"gs://{bucket.name}/nothing.csv")
+    advance(1)
+    assert job.state.name == "JOB_STATE_FAILED"
+    assert "nothing.csv" in job._gca_resource.error.message
+    training(bucket)
+    bucket.copy_blob(bucket.blob("train.csv"), bucket, "nothing.csv")
+    advance(1)
+    assert job.state.name == "JOB_STATE_RUNNING"
+    job.delete()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logging_sampling_strategy": model_monitoring.RandomSampleConfig(sample_rate=1.5)}, "sampleRate"),
+        ({"schedule_config": model_monitoring.ScheduleConfig(monitor_interval=0)}, "monitorInterval"),
+    ],
+)
+def test_bad_input_names_the_field(aiplatform, bucket, endpoint, change, message):
+    with pytest.raises(exceptions.BadRequest, match=message):
+        monitor(aiplatform, endpoint, training(bucket), **change)
+
+
+def test_the_clock_only_goes_forward(portico, advance):
+    advance(10)
+    url = f"{portico.url}/apis/portico/v1/clock"
+    shown = requests.get(url, timeout=10).json()
+    assert shown["simulated"] is True
+    for body in (
+        {"time": "2001-01-01T00:00:00Z"},
+        {},
+        {"time": shown["time"], "duration": "1s"},
+        {"speed": 2},
+    ):
+        answer = requests.post(f"{url}:advance", json=body, timeout=10)
+        assert answer.status_code == 400 and answer.json()["error"]["message"]
+    assert requests.get(url, timeout=10).json() == shown
+
+
+def test_an_answer_has_an_id_where_it_is_logged(portico, upload, aiplatform):
+    endpoint = aiplatform.Endpoint.create(
+        display_name="logged",
+        enable_request_response_logging=True,
+        request_response_logging_sampling_rate=1.0,
+    )
+    upload().deploy(endpoint=endpoint)
+    url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
+    ids = []
+    for number in range(3):
+        headers = {"X-Request-Id": f"mine-{number}"}
+        answer = requests.post(url, json={"instances": rows(number, 1)}, headers=headers, timeout=10)
+        ids.append(int(answer.headers["x-request-id"]))
+    assert ids == sorted(set(ids))
+    long = requests.post(url, json={"instances": rows(0, 1)}, headers={"X-Request-Id": "x" * 300}, timeout=10)
+    assert long.status_code == 400 and "X-Request-Id" in long.text
+    from portico.clock import SystemClock
+    from portico.ids import RandomIds
+    from portico.prediction.prediction_log import stream_of
+    from portico.store.database import Database
+    from portico.store.segments import Segments
+
+    segments = Segments(portico.home, Database(portico.home), SystemClock(), RandomIds())
+    project_free = endpoint.resource_name
+    end = time.monotonic() + 20
+    logged: list[dict[str, Any]] = []
+    while len(logged) < 3 and time.monotonic() < end:
+        time.sleep(0.2)
+        logged = [r for table in segments.scan(stream_of(project_free)) for r in table.to_pylist()]
+    assert [int(r["request_id"]) for r in logged] == ids
+    assert [r["caller_request_id"] for r in logged] == ["mine-0", "mine-1", "mine-2"]
+    endpoint.undeploy_all()
