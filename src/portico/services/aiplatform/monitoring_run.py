@@ -15,7 +15,7 @@ from portico.errors import FailedPrecondition, PorticoError, rpc_status
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform import model_deployment_monitoring_jobs as jobs
-from portico.services.aiplatform import sources
+from portico.services.aiplatform import monitoring_mail, sources
 from portico.services.aiplatform.datasets import DATASETS
 from portico.store import resources, segments, windows
 from portico.store.database import Database
@@ -253,13 +253,24 @@ def _features(instance: Any, names: list[str]) -> dict[str, Any]:
 
 
 def _tell(job: Resource, window: StoredWindow) -> None:
-    """Anomalies go to the server's log in words: which feature, how far, what moved most."""
-    for name, feature in window.body["features"].items():
-        for kind in ("skew", "drift"):
-            found = feature.get(kind)
-            if found and found["distance"] > found["threshold"]:
-                log.warning(
-                    "%s: %s of %r in the window to %s is %.3f, above %.3f (%s)",
-                    job.body["displayName"], kind, name, rfc3339(window.end), found["distance"], found["threshold"],
-                    found["most"],
-                )  # fmt: skip
+    """Anomalies go to the server's log and to the job's mail addresses: which feature, how far, what moved most."""
+    lines = [
+        f"{kind} of {name!r} is {found['distance']:.3f}, above {found['threshold']:.3f} ({found['most']})"
+        for name, feature in window.body["features"].items()
+        for kind in ("skew", "drift")
+        if (found := feature.get(kind)) and found["distance"] > found["threshold"]
+    ]
+    if not lines:
+        return
+    where = f"{job.body['displayName']}: {len(lines)} anomalies in the window to {rfc3339(window.end)}"
+    for line in lines:
+        log.warning("%s: %s", where, line)
+    alerts = job.body.get("modelMonitoringAlertConfig") or {}
+    to = (alerts.get("emailAlertConfig") or {}).get("userEmails") or []
+    text = (
+        f"The deployed model {window.deployed_model} of {job.body['endpoint']} was asked for "
+        f"{window.body['rows']:,} rows from {rfc3339(window.start)} to {rfc3339(window.end)}.\n\n"
+        + "\n".join(f"- {line}" for line in lines)
+        + f"\n\nLook first at the feature that moved most, and at where it comes from. The job: {job.name}\n"
+    )
+    monitoring_mail.send(to, f"Portico: {where}", text)

@@ -1,0 +1,55 @@
+"""Mail about anomalies: what moved, since when, how far. A mail server that fails blocks nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import smtplib
+import threading
+import time
+from email.message import EmailMessage
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+log = logging.getLogger(__name__)
+
+VARIABLE: Final = "PORTICO_SMTP"  # smtp://[user:password@]host[:port], or smtps://
+_ATTEMPTS: Final = 4
+_TIMEOUT: Final = 10.0  # seconds
+
+
+def send(to: list[str], subject: str, text: str, pause: float = 5.0) -> threading.Thread | None:
+    """Sends in a thread, again after `pause`, twice that, … seconds when it fails; None without a mail server."""
+    url = os.environ.get(VARIABLE, "")
+    if not to or not url:
+        if to:
+            log.warning("no mail to %s about %r: set %s to send it", ", ".join(to), subject, VARIABLE)
+        return None
+    message = EmailMessage()
+    message["From"] = os.environ.get("PORTICO_MAIL_FROM", "portico@localhost")
+    message["To"] = ", ".join(to)
+    message["Subject"] = " ".join(subject.split())
+    message.set_content(text)
+    thread = threading.Thread(target=_deliver, args=(url, message, pause), name="mail", daemon=True)
+    thread.start()
+    return thread
+
+
+def _deliver(url: str, message: EmailMessage, pause: float) -> None:
+    for attempt in range(_ATTEMPTS):
+        try:
+            _deliver_once(url, message)
+            return
+        except (OSError, smtplib.SMTPException) as error:
+            log.warning("mail to %s was not sent (attempt %d): %s", message["To"], attempt + 1, error)
+            if attempt + 1 < _ATTEMPTS:
+                time.sleep(pause * 2**attempt)
+
+
+def _deliver_once(url: str, message: EmailMessage) -> None:
+    place = urlsplit(url)
+    kind = smtplib.SMTP_SSL if place.scheme == "smtps" else smtplib.SMTP
+    with kind(place.hostname or "localhost", place.port or 0, timeout=_TIMEOUT) as server:
+        if place.username:
+            server.login(unquote(place.username), unquote(place.password or ""))
+        server.send_message(message)
