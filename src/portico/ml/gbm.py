@@ -14,7 +14,7 @@ from portico.ml.task import Fitted, Recipe, Rows, Task, remaining
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _MAX_ROUNDS = 4000
-_MAX_TREES_OF_CLASSES = 1000  # of several classes each has a tree a round, and a row passes them all
+_MAX_TREES_OF_CLASSES = 1300  # of several classes each has a tree a round, and a row passes them all
 _CLASS_METRICS = {"minimize-log-loss": "binary_logloss", "maximize-au-roc": "auc"}
 
 
@@ -39,7 +39,7 @@ class LightGBM:
             score = -result[2] if result[3] else result[2]
             if score < best:
                 best, best_iteration = score, iteration
-            cut_short = remaining(deadline) <= 0
+            cut_short = remaining(deadline) <= 0 or (task.outputs > 1 and iteration == most)
             if finished or cut_short:
                 break
         best_iteration = max(best_iteration, 1)
