@@ -193,12 +193,18 @@ def test_an_answer_has_an_id_where_it_is_logged(portico, upload, aiplatform):
     from portico.store.segments import Segments
 
     segments = Segments(portico.home, Database(portico.home), SystemClock(), RandomIds())
-    project_free = endpoint.resource_name
+    name = endpoint.resource_name
     end = time.monotonic() + 20
     logged: list[dict[str, Any]] = []
     while len(logged) < 3 and time.monotonic() < end:
         time.sleep(0.2)
-        logged = [r for table in segments.scan(stream_of(project_free)) for r in table.to_pylist()]
+        logged = [r for table in segments.scan(stream_of(name)) for r in table.to_pylist()]
     assert [int(r["request_id"]) for r in logged] == ids
     assert [r["caller_request_id"] for r in logged] == ["mine-0", "mine-1", "mine-2"]
+    own = f"{portico.url}/apis/portico/v1/{endpoint.resource_name}"
+    truths = [{"requestId": "mine-0", "truth": 1.5}, {"requestId": str(ids[1]), "truth": 2}]
+    truths += [{"key": {"a": rows(2, 1)[0]["a"]}, "truth": 3}, {"requestId": "later", "truth": 4}]
+    assert requests.post(f"{own}:addLabels", json={"labels": truths}, timeout=10).json()["new"] == 4
+    stats = requests.get(f"{own}:labelStats", timeout=10).json()
+    assert (stats["predictions"], stats["labelledPredictions"], stats["waiting"]) == (3, 3, 1)
     endpoint.undeploy_all()

@@ -11,7 +11,7 @@ from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_etag, register
-from portico.store import resources, served
+from portico.store import labels, resources, served
 from portico.store.resources import Resource
 
 ENDPOINTS = Collection(
@@ -89,6 +89,7 @@ def delete(call: Call) -> dict[str, Any]:
                 f"The Endpoint {endpoint.name} is monitored by {watched}; delete that first."
             )
         resources.delete(connection, endpoint.name)
+        labels.delete(connection, endpoint.name)
         version = served.delete(connection, endpoint.name)
         answer = operations.done(call, connection, endpoint.name, "DeleteOperationMetadata", None)
     await_served(call, version)
