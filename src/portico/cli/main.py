@@ -26,6 +26,10 @@ samples = typer.Typer(
     add_completion=False,
 )
 app.add_typer(samples, name="samples")
+labels = typer.Typer(
+    help="The truth about predictions.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
+app.add_typer(labels, name="labels")
 
 Home = Annotated[
     Path | None,
@@ -152,6 +156,32 @@ def fetch(name: str, json: Json = False) -> None:
         _print_json({"name": name, "path": str(file)})
     else:
         print(file)
+
+
+@labels.command(name="add")
+def add_labels(
+    endpoint: Annotated[str, typer.Argument(help="projects/P/locations/L/endpoints/E")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet.")],
+    truth: Annotated[str, typer.Option(help="The column with what was true.")] = "truth",
+    request_id: Annotated[str, typer.Option(help="The column with the predictions' request ids.")] = "",
+    index: Annotated[str, typer.Option(help="The column with the instance's place in the request.")] = "",
+    key: Annotated[
+        list[str] | None, typer.Option(help="A column that identifies an instance; repeatable.")
+    ] = None,
+    time: Annotated[str, typer.Option(help="With a key: the newest prediction at or before this time.")] = "",
+    observed: Annotated[str, typer.Option(help="The column with when the truth was observed.")] = "",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Send labels from a file, by request id or by key."""
+    from portico.cli.labels import Columns, add
+
+    columns = Columns(truth, request_id, index, tuple(key or ()), time, observed)
+    found = add(_home(home), endpoint, file, columns)
+    if json:
+        _print_json(found)
+    else:
+        print(", ".join(f"{count:,} {name}" for name, count in found.items()))
 
 
 def _home(given: Path | None) -> Path:
