@@ -12,6 +12,7 @@ from portico.services.portico.settling import settle
 from portico.store import domain_clock
 
 _FRONTS = 30.0  # seconds
+_LAST = parse_rfc3339("9999-12-31T00:00:00Z")  # a Timestamp ends there
 _DUE = 600.0  # seconds that what is due may take
 
 
@@ -36,6 +37,8 @@ def advance(call: Call) -> dict[str, Any]:
         else:
             to = now + float(call.body["duration"].removesuffix("s"))
         to = round(to, 6)  # as a Timestamp shows it
+        if to > _LAST:
+            raise InvalidArgument("The domain clock ends with the year 9999.", field=given[0])
         # The first advance may begin a simulation in the past: no simulated time goes back.
         if to < now and (found is not None or "duration" in given):
             raise FailedPrecondition(
