@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import socket
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from portico.clock import SystemClock
 from portico.host.wiring import import_services
 from portico.ids import RandomIds
+from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog, stream_of
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.portico.settling import socket_path
@@ -31,7 +31,7 @@ _LOOK = 0.5  # seconds between two looks
 def main(home: Path) -> None:
     """Works until SIGTERM; then reads what the fronts left, and returns."""
     import_services()
-    os.nice(19)
+    be_nice()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     watcher = Watcher(home)
