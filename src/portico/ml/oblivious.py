@@ -59,11 +59,13 @@ def forest_header(width: int, outputs: int, tree_sizes: Sequence[int]) -> str:
 def threshold(border: float) -> float:
     """The largest float64 that, rounded to float32, is at most `border`."""
     low = np.float32(border)
-    high = np.nextafter(low, np.float32(np.inf))
-    if not np.isfinite(high):
-        return float(low)
-    middle = (float(low) + float(high)) / 2
-    return middle if np.float32(middle) <= low else float(np.nextafter(middle, -np.inf))
+    high = float(np.nextafter(low, np.float32(np.inf)))
+    if high == np.inf:  # above the largest float32 lies half a step that still rounds to it
+        high = 2 * float(low) - float(np.nextafter(low, np.float32(0)))
+    middle = (float(low) + high) / 2
+    with np.errstate(over="ignore"):
+        rounds_down = np.float32(middle) <= low
+    return middle if rounds_down else float(np.nextafter(middle, -np.inf))
 
 
 @dataclass(slots=True)
