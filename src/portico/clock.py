@@ -33,6 +33,11 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def duration_seconds(text: str) -> float:
+    """Seconds of a Duration as proto3 JSON writes it ("3.5s"); "" is 0. The doors have checked its form."""
+    return float(text.removesuffix("s") or 0.0)
+
+
 def parse_rfc3339(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time.
 

@@ -86,7 +86,10 @@ def test_skew_and_drift_are_found_where_they_are(aiplatform, bucket, endpoint, a
     advance(1)
     job._sync_gca_resource()
     assert job.state.name == "JOB_STATE_RUNNING"
-    assert endpoint.gca_resource.model_deployment_monitoring_job in ("", job.resource_name)
+    assert (
+        aiplatform.Endpoint(endpoint.resource_name).gca_resource.model_deployment_monitoring_job
+        == job.resource_name
+    )
     for seed in (1, 2):
         for start in range(0, 600, 100):
             endpoint.predict(rows(seed * 1000 + start, 100))
@@ -208,3 +211,31 @@ def test_an_answer_has_an_id_where_it_is_logged(portico, upload, aiplatform):
     stats = requests.get(f"{own}:labelStats", timeout=10).json()
     assert (stats["predictions"], stats["labelledPredictions"], stats["waiting"]) == (3, 3, 1)
     endpoint.undeploy_all()
+
+
+def test_drift_goes_on_after_a_pause_and_starts_anew_with_new_objectives(
+    aiplatform, bucket, endpoint, advance
+):
+    drift = model_monitoring.DriftDetectionConfig(drift_thresholds={"a": 0.1})
+    only = model_monitoring.ObjectiveConfig(drift_detection_config=drift)
+    job = monitor(aiplatform, endpoint, "", objective_configs=only)
+
+    def hour(seed: int, count: int, shift: float = 0.0) -> None:
+        for start in range(0, count, 100):
+            endpoint.predict(rows(seed * 1000 + start, 100, shift))
+        advance(HOUR)
+
+    hour(1, 300)
+    job.pause()
+    job.resume()
+    hour(2, 900)  # other rows, and so other bins, if they were made anew
+    assert [d > t for d, t in found(job, endpoint, "RAW_FEATURE_DRIFT")["a"]] == [False]
+    skew = model_monitoring.SkewDetectionConfig(
+        data_source=training(bucket), data_format="csv", skew_thresholds=0.1, target_field="y"
+    )
+    job.update(objective_configs=model_monitoring.ObjectiveConfig(skew, drift))
+    hour(3, 300)  # its bins are those of the training data: no window before it is like it
+    assert len(found(job, endpoint, "RAW_FEATURE_DRIFT")["a"]) == 1
+    hour(4, 600, shift=2.0)
+    assert [d > t for d, t in found(job, endpoint, "RAW_FEATURE_DRIFT")["a"]] == [True, False]
+    job.delete()

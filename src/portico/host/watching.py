@@ -10,17 +10,15 @@ import logging
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
-from portico.clock import SystemClock
-from portico.host.wiring import import_services
-from portico.ids import RandomIds
+from portico.doors.contract import Contract
+from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
-from portico.prediction.prediction_log import PredictionLog, stream_of
+from portico.prediction.prediction_log import PredictionLog
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.portico.settling import socket_path
-from portico.store.database import Database
-from portico.store.domain_clock import DomainClock
 from portico.store.segments import Segments
 
 log = logging.getLogger(__name__)
@@ -28,13 +26,13 @@ log = logging.getLogger(__name__)
 _LOOK = 0.5  # seconds between two looks
 
 
-def main(home: Path) -> None:
+def main(home: Path, contract: Contract) -> None:
     """Works until SIGTERM; then reads what the fronts left, and returns."""
     import_services()
     be_nice()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    watcher = Watcher(home)
+    watcher = Watcher(home, contract)
     path = socket_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -66,19 +64,20 @@ def answer(asked: socket.socket | None) -> None:
 
 
 class Watcher:
-    def __init__(self, home: Path) -> None:
-        database, clock, ids = Database(home), SystemClock(), RandomIds()
-        self._segments = Segments(home, database, clock, ids)
+    def __init__(self, home: Path, contract: Contract) -> None:
+        rooms = make_rooms(home, contract)
+        self._segments = Segments(home, rooms.database, rooms.clock, rooms.ids)
         self._segments.sweep()
-        self._log = PredictionLog(home, database, self._segments)
-        self._monitoring = Monitoring(home, database, DomainClock(database, clock), self._segments)
+        self._log = PredictionLog(home, rooms.database, self._segments)
+        self._monitoring = Monitoring(rooms, self._segments)
 
     def look(self) -> None:
         self.ingest()
         self._monitoring.run_due()
 
     def ingest(self) -> None:
-        """Reads the spools until they are empty."""
-        while batch := self._log.ingest().rows:
-            for endpoint in batch:
-                self._segments.merge(stream_of(endpoint))
+        """Reads what was in the spools when it began, however fast they grow meanwhile."""
+        until = time.time_ns()
+        while (made := self._log.ingest(until)) is not None:
+            for stream in {segment.stream for segment in made}:
+                self._segments.merge(stream)

@@ -76,7 +76,7 @@ class Recipe:
 @dataclass(slots=True)
 class Fitted:
     """A trained member: its forest's text when it is asked for, its margins (rows, outputs) of the validation rows,
-    and its length; `cut_short` when the deadline ended it."""
+    and its length; `cut_short` when the deadline, or the most trees that a model may have, ended it."""
 
     text: Callable[[], str]
     margins: Floats

@@ -12,11 +12,10 @@ import decimal
 import logging
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -42,12 +41,22 @@ _lost = sa.Table(
 )
 
 
-@dataclass(slots=True)
-class Batch:
-    """What one call of `ingest` has read: new segments, and the rows themselves by endpoint."""
+class _Request(msgspec.Struct):
+    """A request's body, its instances left as text."""
 
-    segments: list[Segment] = field(default_factory=list)
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    instances: list[msgspec.Raw]
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    """A prediction's answer, its predictions left as text."""
+
+    predictions: list[msgspec.Raw]
+    model: str = ""
+    model_version_id: str = ""
+
+
+_request = msgspec.json.Decoder(_Request).decode
+_answer = msgspec.json.Decoder(_Answer).decode
 
 
 def stream_of(endpoint: str) -> str:
@@ -64,46 +73,59 @@ class PredictionLog:
         self._segments = segments
         self._models: dict[str, tuple[str, str]] = {}
 
-    def ingest(self) -> Batch:
-        """Turns whole spool files into rows, the oldest first; about 64 MiB a call. Nothing is read twice."""
-        files = self._waiting()
+    def ingest(self, until: int | None = None) -> list[Segment] | None:
+        """Turns spool files into segments, the oldest first, about 64 MiB a call; None when there were none.
+
+        With `until` only files that were begun before that moment (nanoseconds since the epoch). Nothing is read twice.
+        """
+        files = self._waiting(until)
         self._note_lost()
         if not files:
-            return Batch()
-        names = [f"{path.parent.name}/{path.name}" for path in files]
+            return None
         with self._database.read() as connection:
-            known = set(connection.execute(sa.select(_read.c.file).where(_read.c.file.in_(names))).scalars())
-        fresh = [path for path, name in zip(files, names, strict=True) if name not in known]
-        by_endpoint: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for path in fresh:
-            for record in read_spool_file(path):
-                by_endpoint[record.endpoint].append(self._row(record))
+            noted = set(connection.execute(sa.select(_read.c.file)).scalars())
+        fresh = [path for path in files if self._name(path) not in noted]
         written = []
-        for endpoint, rows in by_endpoint.items():
-            rows.sort(key=lambda row: row["request_id"])
-            times = [row["logging_time"] for row in rows]
-            written.append((endpoint, self._segments.write(_table(rows)), len(rows), min(times), max(times)))
-        made = Batch(rows=dict(by_endpoint))
-        if fresh:
-            with self._database.write() as connection:
-                for endpoint, file, count, first, last in written:
-                    stream = stream_of(endpoint)
-                    made.segments.append(self._segments.add(connection, stream, file, count, first, last))
-                connection.execute(
-                    sa.insert(_read), [{"file": n} for p, n in zip(files, names, strict=True) if p in fresh]
-                )
+        for endpoint, records in self._records(fresh).items():
+            times = [record.at for record in records]
+            written.append(
+                (endpoint, self._segments.write(self._table(records)), len(records), min(times), max(times))
+            )
+        made = []
+        gone = [name for name in noted if not (self._spool / name).exists()]
+        with self._database.write() as connection:
+            for endpoint, file, count, first, last in written:
+                made.append(self._segments.add(connection, stream_of(endpoint), file, count, first, last))
+            # A note is needed as long as its file is there.
+            connection.execute(sa.delete(_read).where(_read.c.file.in_(gone)))
+            if fresh:
+                connection.execute(sa.insert(_read), [{"file": self._name(path)} for path in fresh])
         for path in files:
             path.unlink(missing_ok=True)
-        self._forget(names)
         return made
 
-    def _waiting(self) -> list[Path]:
-        found = sorted(self._spool.glob("front-*/*.tap"), key=lambda path: path.name)
+    def _name(self, path: Path) -> str:
+        return f"{path.parent.name}/{path.name}"
+
+    def _waiting(self, until: int | None) -> list[Path]:
+        found = sorted(self._spool.glob("front-*/*.tap"), key=lambda path: int(path.stem))
         size = 0
         for count, path in enumerate(found):
+            if until is not None and int(path.stem) >= until:
+                return found[:count]
             size += path.stat().st_size
             if size > _BATCH_BYTES:
                 return found[: count + 1]
+        return found
+
+    def _records(self, files: list[Path]) -> dict[str, list[Record]]:
+        """By endpoint, in the order of their ids."""
+        found: dict[str, list[Record]] = defaultdict(list)
+        for path in files:
+            for record in read_spool_file(path):
+                found[record.endpoint].append(record)
+        for records in found.values():
+            records.sort(key=lambda record: record.id)
         return found
 
     def _note_lost(self) -> None:
@@ -119,32 +141,33 @@ class PredictionLog:
                 )
             path.unlink()
 
-    def _forget(self, names: list[str]) -> None:
-        """What is deleted can't be read again; its note may go."""
-        with self._database.write() as connection:
-            connection.execute(sa.delete(_read).where(_read.c.file.in_(names)))
+    def _table(self, records: list[Record]) -> Any:
+        import pyarrow as pa
 
-    def _row(self, record: Record) -> dict[str, Any]:
-        model, version = self._model_of(record.deployed_model)
-        answer = orjson.loads(record.answer)
-        if model == "" and isinstance(answer, dict):
-            model, version = answer.get("model", ""), answer.get("modelVersionId", "")
-        return {
-            "endpoint": record.endpoint,
-            "deployed_model_id": record.deployed_model,
-            "logging_time": record.at,
-            "request_id": record.id,
-            "request_payload": _texts(orjson.loads(record.request), "instances"),
-            "response_payload": _texts(answer, "predictions"),
-            "model": model,
-            "model_version": version,
-            "api_method": _METHODS.get(record.method, "predict"),
-            "caller_request_id": record.caller_id,
-            "latency_seconds": record.seconds,
-            "log_source": "online",
+        answers = [_texts_of_answer(record.answer) for record in records]
+        models = [
+            (model, version) if model else self._model_of(record.deployed_model)
+            for record, (_, model, version) in zip(records, answers, strict=True)
+        ]
+        texts = pa.list_(pa.string())
+        columns = {
+            "endpoint": pa.array([r.endpoint for r in records], pa.string()),
+            "deployed_model_id": pa.array([r.deployed_model for r in records], pa.string()),
+            "logging_time": pa.array([round(r.at * 1e6) for r in records], pa.timestamp("us", tz="UTC")),
+            "request_id": pa.array([decimal.Decimal(r.id) for r in records], pa.decimal128(38, 0)),
+            "request_payload": pa.array([_texts_of_request(r.request) for r in records], texts),
+            "response_payload": pa.array([found for found, _, _ in answers], texts),
+            "model": pa.array([model for model, _ in models], pa.string()),
+            "model_version": pa.array([version for _, version in models], pa.string()),
+            "api_method": pa.array([_METHODS.get(r.method, "predict") for r in records], pa.string()),
+            "caller_request_id": pa.array([r.caller_id for r in records], pa.string()),
+            "latency_seconds": pa.array([r.seconds for r in records], pa.float64()),
+            "log_source": pa.array(["online"] * len(records), pa.string()),
         }
+        return pa.table(columns)
 
     def _model_of(self, deployed_id: str) -> tuple[str, str]:
+        """For answers that don't name their model; empty once it is served no more."""
         if deployed_id not in self._models:
             with self._database.read() as connection:
                 self._models |= {
@@ -152,7 +175,7 @@ class PredictionLog:
                     for endpoint in served.load_all(connection)
                     for m in endpoint.deployed
                 }
-        return self._models.get(deployed_id, ("", ""))
+        return self._models.setdefault(deployed_id, ("", ""))
 
 
 def lost(connection: Connection) -> int:
@@ -160,27 +183,18 @@ def lost(connection: Connection) -> int:
     return int(connection.execute(sa.select(sa.func.sum(_lost.c.count))).scalar() or 0)
 
 
-def _texts(message: Any, key: str) -> list[str]:
-    """One JSON text an instance; a body without the list is one text."""
-    found = message.get(key) if isinstance(message, dict) else None
-    items = found if isinstance(found, list) else [message]
-    return [orjson.dumps(item).decode() for item in items]
+def _texts_of_request(body: bytes) -> list[str]:
+    """One JSON text an instance; a body without instances is one text."""
+    try:
+        return [bytes(raw).decode() for raw in _request(body).instances]
+    except msgspec.DecodeError:
+        return [body.decode(errors="replace")]
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
-    import pyarrow as pa
-
-    strings = pa.list_(pa.string())
-    schema = pa.schema(
-        [
-            ("endpoint", pa.string()), ("deployed_model_id", pa.string()),
-            ("logging_time", pa.timestamp("us", tz="UTC")), ("request_id", pa.decimal128(38, 0)),
-            ("request_payload", strings), ("response_payload", strings), ("model", pa.string()),
-            ("model_version", pa.string()), ("api_method", pa.string()), ("caller_request_id", pa.string()),
-            ("latency_seconds", pa.float64()), ("log_source", pa.string()),
-        ]
-    )  # fmt: skip
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in schema.names}
-    columns["logging_time"] = [round(seconds * 1e6) for seconds in columns["logging_time"]]
-    columns["request_id"] = [decimal.Decimal(number) for number in columns["request_id"]]
-    return pa.table(columns, schema=schema)
+def _texts_of_answer(body: bytes) -> tuple[list[str], str, str]:
+    """One JSON text a prediction, and the model and version that the answer names."""
+    try:
+        answer = _answer(body)
+    except msgspec.DecodeError:
+        return [body.decode(errors="replace")], "", ""
+    return [bytes(raw).decode() for raw in answer.predictions], answer.model, answer.model_version_id

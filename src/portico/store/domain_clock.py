@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import Clock
 from portico.store import served
-from portico.store.database import Database, bump, metadata
+from portico.store.database import bump, metadata
 
 _table = sa.Table("domain_clock", metadata, sa.Column("now", sa.Float, nullable=False))
 
@@ -38,19 +38,7 @@ def advance(connection: Connection, to: float) -> int:
     return bump(connection, served.TOPIC)
 
 
-class DomainClock:
-    """Reads the domain clock anew each time: what one process advanced, every other sees."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        with self._database.read() as connection:
-            return self.at(connection)
-
-    def at(self, connection: Connection) -> float:
-        """As `now`, in the caller's transaction."""
-        found = simulated(connection)
-        return self._clock.now() if found is None else found
+def now(connection: Connection, clock: Clock) -> float:
+    """The domain time in seconds since the epoch, read anew each time: what one process advanced, every other sees."""
+    found = simulated(connection)
+    return clock.now() if found is None else found

@@ -30,6 +30,9 @@ _table = sa.Table(
 )
 
 
+_AT_ONCE = 500  # names in one look-up
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """`truth` is any JSON value; `observed` and `arrived` are domain time, in seconds since the epoch."""
@@ -51,29 +54,48 @@ class Added:
 
 def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added:
     """Takes labels in their order of arrival."""
+    labels = list(labels)
+    known = _known(connection, endpoint, {label.name for label in labels})
+    fresh: dict[str, dict[str, Any]] = {}
+    changed: set[str] = set()
     added = Added()
     for label in labels:
-        where = (_table.c.endpoint == endpoint, _table.c.name == label.name)
         truth = orjson.dumps(label.truth)
-        there = connection.execute(sa.select(_table).where(*where)).first()
+        values = {"truth": truth, "observed": label.observed, "arrived": label.arrived}
+        there = known.get(label.name)
         if there is None:
             added.new += 1
-            connection.execute(
-                sa.insert(_table).values(
-                    endpoint=endpoint, name=label.name, truth=truth, observed=label.observed, arrived=label.arrived,
-                    repeated=0, contradicted=0,
-                )
-            )  # fmt: skip
-        elif there.truth == truth:
+            known[label.name] = fresh[label.name] = {
+                "endpoint": endpoint, "name": label.name, "repeated": 0, "contradicted": 0, **values,
+            }  # fmt: skip
+            continue
+        changed.add(label.name)
+        if there["truth"] == truth:
             added.repeated += 1
-            connection.execute(sa.update(_table).where(*where).values(repeated=there.repeated + 1))
+            there["repeated"] += 1
         else:
             added.contradicted += 1
-            values: dict[str, Any] = {"contradicted": there.contradicted + 1}
-            if label.observed >= there.observed:
-                values |= {"truth": truth, "observed": label.observed, "arrived": label.arrived}
-            connection.execute(sa.update(_table).where(*where).values(values))
+            there["contradicted"] += 1
+            if label.observed >= there["observed"]:
+                there |= values
+    if fresh:
+        connection.execute(sa.insert(_table), list(fresh.values()))
+    for name in changed - fresh.keys():
+        where = (_table.c.endpoint == endpoint, _table.c.name == name)
+        connection.execute(sa.update(_table).where(*where).values(known[name]))
     return added
+
+
+def _known(connection: Connection, endpoint: str, names: set[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    ordered = sorted(names)
+    for start in range(0, len(ordered), _AT_ONCE):
+        part = ordered[start : start + _AT_ONCE]
+        rows = connection.execute(
+            sa.select(_table).where(_table.c.endpoint == endpoint, _table.c.name.in_(part))
+        )
+        found |= {row.name: dict(row._mapping) for row in rows}
+    return found
 
 
 def listed(connection: Connection, endpoint: str) -> Iterator[Label]:

@@ -1,4 +1,4 @@
-"""Streams of rows in immutable Parquet files: the prediction log, labelled predictions.
+"""Streams of rows in immutable Parquet files: the prediction log.
 
 A stream is a name. Its rows come in segments, each a file below `HOME/warehouse/segments/` named by an id; the row
 in the table is the only moment at which a segment becomes visible, and small ones are merged behind the readers.
@@ -8,8 +8,7 @@ Readers hold a listing: a file that was merged away stays for `_GRACE` seconds.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ class Segment:
 
 
 class Segments:
-    """Safe for threads; one process appends to a stream and merges it."""
+    """Anyone may read; one thread of one process writes, merges and sweeps."""
 
     def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids) -> None:
         self._folder = home / "warehouse" / "segments"
@@ -60,7 +59,6 @@ class Segments:
         self._clock = clock
         self._ids = ids
         self._left: list[tuple[float, str]] = []
-        self._lock = threading.Lock()
 
     def write(self, table: Any) -> str:
         """Writes an Arrow table to a new file, on disk when this returns; `add` makes it visible."""
@@ -118,7 +116,7 @@ class Segments:
         file = self.write(whole)
         with self._database.write() as connection:
             connection.execute(sa.delete(_table).where(_table.c.id.in_([s.id for s in small[:-1]])))
-            # It takes the place of the newest: whoever has read up to there has read all of it.
+            # It takes the place of the newest: ids go on growing with time of arrival.
             connection.execute(
                 sa.update(_table)
                 .where(_table.c.id == small[-1].id)
@@ -130,20 +128,8 @@ class Segments:
                 )
             )
         gone = self._clock.monotonic() + _GRACE
-        with self._lock:
-            self._left += [(gone, segment.file) for segment in small]
+        self._left += [(gone, segment.file) for segment in small]
         return len(small) - 1
-
-    def delete(self, connection: Connection, stream: str) -> Callable[[], None]:
-        """Removes a stream's rows; call what is returned after the commit, to remove its files."""
-        files = [segment.file for segment in listed(connection, stream)]
-        connection.execute(sa.delete(_table).where(_table.c.stream == stream))
-
-        def remove() -> None:
-            for file in files:
-                (self._folder / file).unlink(missing_ok=True)
-
-        return remove
 
     def sweep(self) -> int:
         """Removes the files that no row needs. Call it when nobody writes: at start."""
@@ -156,9 +142,8 @@ class Segments:
 
     def _remove_left(self) -> None:
         now = self._clock.monotonic()
-        with self._lock:
-            due = [file for at, file in self._left if at <= now]
-            self._left = [(at, file) for at, file in self._left if at > now]
+        due = [file for at, file in self._left if at <= now]
+        self._left = [(at, file) for at, file in self._left if at > now]
         for file in due:
             (self._folder / file).unlink(missing_ok=True)
 
@@ -169,18 +154,11 @@ def listed(
     *,
     start: float | None = None,
     end: float | None = None,
-    after: int = 0,
 ) -> list[Segment]:
-    """The segments of `stream` with an id above `after` that may hold rows of [start, end), oldest id first."""
-    chosen = sa.select(_table).where(_table.c.stream == stream, _table.c.id > after).order_by(_table.c.id)
+    """The segments of `stream` that may hold rows of [start, end), oldest id first."""
+    chosen = sa.select(_table).where(_table.c.stream == stream).order_by(_table.c.id)
     if start is not None:
         chosen = chosen.where(_table.c.last >= start)
     if end is not None:
         chosen = chosen.where(_table.c.first < end)
     return [Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in connection.execute(chosen)]
-
-
-def streams(connection: Connection, prefix: str) -> list[str]:
-    """The names of the streams that begin with `prefix`."""
-    names = connection.execute(sa.select(_table.c.stream).distinct()).scalars()
-    return sorted(name for name in names if name.startswith(prefix))

@@ -12,7 +12,7 @@ from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.services.aiplatform import sources
 from portico.services.aiplatform.names import canonical, message
-from portico.services.call import Call, implements
+from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_etag, register
 from portico.store import objects, resources
@@ -130,7 +130,7 @@ def delete(call: Call) -> dict[str, Any]:
     return answer
 
 
-def data_of(context: Context, dataset: resources.Resource, holder: str) -> list[sources.Source]:
+def data_of(context: Rooms | Context, dataset: resources.Resource, holder: str) -> list[sources.Source]:
     """The data of `dataset` for a run, pinned for `holder`: a restored version's, else what lies there now."""
     private = dataset.body["_"]
     if private["pins"]:

@@ -1,26 +1,24 @@
 """Monitoring of what is deployed on an endpoint: create, update, pause, resume, delete, and what was found.
 
-The work is in `monitoring_run`. Under "_" of a job: `next` (domain time of its next run) and `baselines`.
+The work is in `monitoring_run`. Under "_" of a job: `baselines`, what windows are compared with, once it is read.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import parse_rfc3339, rfc3339
+from portico.clock import duration_seconds, parse_rfc3339, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
 from portico.services.standard import operations, pages
 from portico.services.standard.collection import Collection, register
-from portico.store import resources, windows
-from portico.store.domain_clock import DomainClock
+from portico.store import domain_clock, resources, windows
 from portico.store.resources import Resource
 from portico.store.windows import StoredWindow
 
@@ -47,20 +45,13 @@ _HOUR = 3600.0
 _OBJECTIVES = "modelDeploymentMonitoringObjectiveConfigs"
 _SCHEDULE = "modelDeploymentMonitoringScheduleConfig"
 _FOUND = {"RAW_FEATURE_SKEW": "skew", "RAW_FEATURE_DRIFT": "drift"}
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
-
-
-def seconds_of(duration: str) -> float:
-    """Seconds of a proto3 JSON Duration."""
-    found = _SECONDS.fullmatch(duration)
-    return float(found[1]) if found else 0.0
 
 
 def schedule_of(body: dict[str, Any]) -> tuple[float, float]:
     """Interval (whole hours, rounded up as Google does) and window of a job, in seconds."""
     config = body.get(_SCHEDULE) or {}
-    interval = math.ceil(seconds_of(config.get("monitorInterval", "")) / _HOUR) * _HOUR
-    window = seconds_of(config.get("monitorWindow", "")) or interval
+    interval = math.ceil(duration_seconds(config.get("monitorInterval", "")) / _HOUR) * _HOUR
+    window = duration_seconds(config.get("monitorWindow", "")) or interval
     return interval, window
 
 
@@ -90,19 +81,10 @@ def create(call: Call) -> dict[str, Any]:
                 "already; delete that first."
             )
         _check(body, endpoint)
-        interval, _ = schedule_of(body)
-        now = DomainClock(call.rooms.database, call.rooms.clock).at(connection)
-        body |= {
-            "state": "JOB_STATE_PENDING",
-            "scheduleState": "PENDING",
-            "nextScheduleTime": rfc3339(now + interval),
-            "_": {"next": round(now + interval, 6), "baselines": {}},
-        }
+        body |= {"state": "JOB_STATE_PENDING", "_": {"baselines": {}}}
+        _schedule(call, connection, body)
         made = JOBS.create(call, connection, name, parent, body)
-        endpoint.body["modelDeploymentMonitoringJob"] = name
-        endpoint.body.setdefault("_", {})["samplingRate"] = _sampling_rate(body)
-        resources.update(connection, endpoint, call.rooms.clock.now())
-        version = publish(connection, endpoint)
+        version = _publish(call, connection, endpoint, name, body)
         shown = JOBS.render(made)
     await_served(call, version)
     return shown
@@ -116,15 +98,11 @@ def patch(call: Call) -> dict[str, Any]:
         job.body = JOBS.patched(call, job.body)
         endpoint = ENDPOINTS.require(connection, job.body["endpoint"])
         _check(job.body, endpoint)
-        now = DomainClock(call.rooms.database, call.rooms.clock).at(connection)
         if schedule_of(before) != schedule_of(job.body):
-            job.body["_"]["next"] = round(now + schedule_of(job.body)[0], 6)
-            job.body["nextScheduleTime"] = rfc3339(job.body["_"]["next"])
+            _schedule(call, connection, job.body)
         if before[_OBJECTIVES] != job.body[_OBJECTIVES]:
-            job.body["_"]["baselines"] = {}
-        endpoint.body.setdefault("_", {})["samplingRate"] = _sampling_rate(job.body)
-        resources.update(connection, endpoint, call.rooms.clock.now())
-        version = publish(connection, endpoint)
+            job.body["_"] = {"baselines": {}}
+        version = _publish(call, connection, endpoint, job.name, job.body)
         resources.update(connection, job, call.rooms.clock.now())
         answer = operations.done(
             call, connection, job.name, "UpdateModelDeploymentMonitoringJobOperationMetadata",
@@ -149,13 +127,8 @@ def resume(call: Call) -> dict[str, Any]:
         job = JOBS.require(connection, call.name)
         if job.body["state"] != "JOB_STATE_PAUSED":
             raise FailedPrecondition(f"{job.name} is not paused: its state is {job.body['state']}.")
-        now = DomainClock(call.rooms.database, call.rooms.clock).at(connection)
-        job.body["_"]["next"] = round(now + schedule_of(job.body)[0], 6)
-        job.body |= {
-            "state": "JOB_STATE_PENDING",
-            "scheduleState": "PENDING",
-            "nextScheduleTime": rfc3339(job.body["_"]["next"]),
-        }
+        job.body["state"] = "JOB_STATE_RUNNING" if job.body["_"]["baselines"] else "JOB_STATE_PENDING"
+        _schedule(call, connection, job.body)
         resources.update(connection, job, call.rooms.clock.now())
     return {}
 
@@ -167,16 +140,29 @@ def delete(call: Call) -> dict[str, Any]:
         endpoint = resources.get(connection, job.body["endpoint"])
         version = None
         if endpoint is not None:
-            endpoint.body.pop("modelDeploymentMonitoringJob", None)
-            endpoint.body.get("_", {}).pop("samplingRate", None)
-            resources.update(connection, endpoint, call.rooms.clock.now())
-            version = publish(connection, endpoint)
+            version = _publish(call, connection, endpoint, "", {})
         windows.delete(connection, job.name)
         resources.delete(connection, job.name)
         answer = operations.done(call, connection, job.name, "DeleteOperationMetadata", None)
     if version is not None:
         await_served(call, version)
     return answer
+
+
+def _schedule(call: Call, connection: Connection, body: dict[str, Any]) -> None:
+    """The next run is an interval from now, in domain time."""
+    next_run = domain_clock.now(connection, call.rooms.clock) + schedule_of(body)[0]
+    body |= {"scheduleState": "PENDING", "nextScheduleTime": rfc3339(next_run)}
+
+
+def _publish(call: Call, connection: Connection, endpoint: Resource, name: str, body: dict[str, Any]) -> int:
+    """Lets the fronts log what the job `name` samples; nothing for it where there is none. As `publish`."""
+    endpoint.body.pop("modelDeploymentMonitoringJob", None)
+    if name:
+        endpoint.body["modelDeploymentMonitoringJob"] = name
+    endpoint.body.setdefault("_", {})["samplingRate"] = _sampling_rate(body) if name else 0.0
+    resources.update(connection, endpoint, call.rooms.clock.now())
+    return publish(connection, endpoint)
 
 
 @implements("aiplatform", JOBS.method("searchModelDeploymentMonitoringStatsAnomalies"))
@@ -196,7 +182,8 @@ def search(call: Call) -> dict[str, Any]:
             )
         start, end = (parse_rfc3339(body[k]) if body.get(k) else None for k in ("startTime", "endTime"))
         found = windows.listed(connection, name, deployed_id, start=start, end=end)
-    every = [s for o in asked for s in _stats(_FOUND[o], o, body, found)]
+    wanted = body.get("featureDisplayName", "")
+    every = [(o, shown) for o in asked for shown in _stats(_FOUND[o], wanted, found)]
     size = pages.page_size(body.get("pageSize"), default=100, maximum=1000)
     query = (name, deployed_id, *asked)
     at = int(pages.read_token(body.get("pageToken", ""), "monitoringStats", *query) or 0)
@@ -206,37 +193,28 @@ def search(call: Call) -> dict[str, Any]:
     return answer
 
 
-def _stats(
-    kind: str, objective: str, body: dict[str, Any], found: list[StoredWindow]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Objective and feature statistics, the features in the order of their names."""
-    names = sorted({name for window in found for name in window.body["features"]})
-    wanted = body.get("featureDisplayName", "")
-    for name in names:
+def _stats(kind: str, wanted: str, found: list[StoredWindow]) -> Iterator[dict[str, Any]]:
+    """The statistics of the feature `wanted` (of each, by name, where it is empty), the newest window first."""
+    for name in sorted({name for window in found for name in window.body["features"]}):
         if wanted and name != wanted:
             continue
-        history, threshold = [], None
-        for window in found:
-            result = window.body["features"].get(name, {}).get(kind)
-            if result is None:
-                continue
-            if threshold is None:
-                threshold = result["threshold"]
-            history.append(
-                {
-                    "distributionDeviation": result["distance"],
-                    "anomalyDetectionThreshold": result["threshold"],
-                    "startTime": rfc3339(window.start),
-                    "endTime": rfc3339(window.end),
-                }
-            )
+        results = [(window, window.body["features"].get(name, {}).get(kind)) for window in found]
+        history = [
+            {
+                "distributionDeviation": result["distance"],
+                "anomalyDetectionThreshold": result["threshold"],
+                "startTime": rfc3339(window.start),
+                "endTime": rfc3339(window.end),
+            }
+            for window, result in results
+            if result is not None
+        ]
         if history:
-            shown = {
+            yield {
                 "featureDisplayName": name,
-                "threshold": {"value": threshold},
+                "threshold": {"value": history[0]["anomalyDetectionThreshold"]},
                 "predictionStats": history,
             }
-            yield objective, shown
 
 
 def _grouped(deployed_id: str, stats: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:

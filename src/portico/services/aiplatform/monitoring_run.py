@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from portico.clock import Clock, SystemClock, rfc3339
+from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import FailedPrecondition, PorticoError, rpc_status
-from portico.ids import RandomIds
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform import model_deployment_monitoring_jobs as jobs
 from portico.services.aiplatform import monitoring_mail, sources
-from portico.services.aiplatform.datasets import DATASETS
-from portico.store import resources, segments, windows
-from portico.store.database import Database
-from portico.store.domain_clock import DomainClock
-from portico.store.gcs import Gcs
-from portico.store.objects_files import path_of
+from portico.services.aiplatform.datasets import DATASETS, data_of
+from portico.services.call import Rooms
+from portico.store import domain_clock, resources, segments, windows
 from portico.store.resources import Resource
 from portico.store.segments import Segments
 from portico.store.windows import StoredWindow
@@ -38,40 +34,27 @@ _ROWS = 50_000  # instances that are counted at once
 class Monitoring:
     """Belongs to the watcher's process."""
 
-    def __init__(
-        self,
-        home: Path,
-        database: Database,
-        domain: DomainClock,
-        segments: Segments,
-        clock: Clock | None = None,
-    ) -> None:
-        self._home = home
-        self._database = database
-        self._domain = domain
+    def __init__(self, rooms: Rooms, segments: Segments) -> None:
+        self._rooms = rooms
+        self._database = rooms.database
         self._segments = segments
-        self._clock = clock or SystemClock()
 
     def run_due(self) -> None:
-        """Runs every job as often as it was due up to now, in the domain clock's order."""
+        """Runs every job as often as it was due up to now, in domain time. A job that can't be run stops no other."""
         with self._database.read() as connection:
-            now = self._domain.at(connection)
+            now = domain_clock.now(connection, self._rooms.clock)
             found = jobs.monitored(connection)
         for job in found:
-            if not self._ready(job):
-                try:
+            try:
+                if not job.body["_"]["baselines"]:
                     self._prepare(job)
-                except PorticoError as error:
-                    self._failed(job, error)
-                    continue
-            self._run_until(job.name, now)
+                self._run_until(job.name, now)
+            except PorticoError as error:
+                self._failed(job, error)
+            except Exception:
+                log.exception("%s can't be run", job.name)
 
     # --- the baseline ---
-
-    def _ready(self, job: Resource) -> bool:
-        return job.body["state"] in ("JOB_STATE_RUNNING", "JOB_STATE_FAILED") and bool(
-            job.body["_"]["baselines"]
-        )
 
     def _prepare(self, job: Resource) -> None:
         """Reads the training data of each objective: bins and counts that windows are compared with."""
@@ -80,35 +63,37 @@ class Monitoring:
             baselines[config["deployedModelId"]] = self._baseline(job, config)
         with self._database.write() as connection:
             current = resources.get(connection, job.name)
-            if current is None or current.body["state"] == "JOB_STATE_PAUSED":
-                return
+            if current is None or current.revision != job.revision:
+                return  # it was changed meanwhile: read again at the next look
             current.body["_"]["baselines"] = baselines
-            current.body |= {"state": "JOB_STATE_RUNNING", "scheduleState": "PENDING"}
+            current.body["state"] = "JOB_STATE_RUNNING"
             current.body.pop("error", None)
-            resources.update(connection, current, self._clock.now())
+            resources.update(connection, current, self._rooms.clock.now())
 
     def _baseline(self, job: Resource, config: dict[str, Any]) -> dict[str, Any]:
         """`bins`, and with training data `training`: their counts. Without them the first window makes the bins."""
         data = config["objectiveConfig"].get("trainingDataset") or {}
-        gcs = Gcs(self._home, self._database, self._clock, RandomIds())
-        uris = (data.get("gcsSource") or {}).get("uris") or []
-        if data.get("dataset"):
-            with self._database.read() as connection:
-                uris = DATASETS.require(connection, data["dataset"]).body["_"]["uris"]
-        if not uris:
+        if not data:
             return {"bins": [], "training": None}
         from portico.ml.errors import DataError
         from portico.ml.tables import read_table
         from portico.ml.watch.bins import count, fit_bins
 
-        rows = sources.find(gcs, uris, "trainingDataset")
-        form = sources.format_of(
-            [row.name for row in rows], data.get("dataFormat", ""), "trainingDataset.dataFormat"
-        )
+        gcs = sources.gcs_of(self._rooms)
         try:
-            table = read_table([path_of(self._home, row.file) for row in rows], format=form)
+            if data.get("dataset"):
+                with self._database.read() as connection:
+                    dataset = DATASETS.require(connection, data["dataset"])
+                pinned = data_of(self._rooms, dataset, job.name)
+            else:
+                pinned = sources.pin(gcs, data["gcsSource"]["uris"], job.name, "trainingDataset")
+            names = [source.uri for source in pinned]
+            form = sources.format_of(names, data.get("dataFormat", ""), "trainingDataset.dataFormat")
+            table = read_table([source.path(self._rooms.home) for source in pinned], format=form)
         except DataError as error:
             raise FailedPrecondition(f"The training data can't be read: {error.message}.") from None
+        finally:
+            gcs.unpin(job.name)
         target = data.get("targetField", "")
         features = table.drop_columns([target]) if target in table.column_names else table
         bins = fit_bins(features, self._kinds(job, config["deployedModelId"]))
@@ -132,43 +117,46 @@ class Monitoring:
 
     def _run_until(self, name: str, now: float) -> None:
         """Runs the job for each interval that ended up to `now`; intervals without predictions leave no window."""
-        while True:
+        while (job := self._due(name, now)) is not None:
+            interval, length = jobs.schedule_of(job.body)
+            end = parse_rfc3339(job.body["nextScheduleTime"])
             with self._database.read() as connection:
-                job = resources.get(connection, name)
-                if job is None or job.body["_"]["next"] > now or job.body["state"] == "JOB_STATE_PAUSED":
-                    return
-                interval, length = jobs.schedule_of(job.body)
-                end = job.body["_"]["next"]
-                stream = stream_of(job.body["endpoint"])
-                start = round(end - length, 6)  # as precise as a Timestamp
-                later = segments.listed(connection, stream, start=start)
-            if not later:  # nothing was predicted since: go on with the interval that holds now
-                end = round(end + math.floor((now - end) / interval) * interval, 6)
-                start = round(end - length, 6)
-            made = [
-                self._window(job, config, start, end)
-                for config in job.body["modelDeploymentMonitoringObjectiveConfigs"]
-            ]
+                later = segments.listed(
+                    connection, stream_of(job.body["endpoint"]), start=_exact(end - length)
+                )
+            # Nothing was predicted until then: go on with the interval before it.
+            until = min([now, *(segment.first for segment in later)])
+            end = _exact(end + max(math.floor((until - end) / interval), 0) * interval)
+            configs = job.body["modelDeploymentMonitoringObjectiveConfigs"]
+            made = [self._window(job, config, _exact(end - length), end) for config in configs]
             with self._database.write() as connection:
                 current = resources.get(connection, name)
-                if current is None:
-                    return
-                for window, bins in made:
+                if current is None or current.revision != job.revision:
+                    return  # it was changed meanwhile: the next look runs it as it is now
+                for config, (window, bins) in zip(configs, made, strict=True):
+                    current.body["_"]["baselines"][config["deployedModelId"]]["bins"] = bins
                     if window is not None:
                         windows.put(connection, window)
-                        current.body["_"]["baselines"][window.deployed_model]["bins"] = bins
-                current.body["_"]["next"] = round(end + interval, 6)
-                current.body["nextScheduleTime"] = rfc3339(end + interval)
+                current.body |= {"state": "JOB_STATE_RUNNING", "nextScheduleTime": rfc3339(end + interval)}
+                current.body.pop("error", None)
                 current.body["latestMonitoringPipelineMetadata"] = {"runTime": rfc3339(end), "status": {}}
-                resources.update(connection, current, self._clock.now())
+                resources.update(connection, current, self._rooms.clock.now())
             for window, _ in made:
                 if window is not None:
                     _tell(job, window)
 
+    def _due(self, name: str, now: float) -> Resource | None:
+        """The job as it is now, where a run of it is due."""
+        with self._database.read() as connection:
+            job = resources.get(connection, name)
+        if job is None or job.body["state"] == "JOB_STATE_PAUSED" or not job.body["_"]["baselines"]:
+            return None
+        return job if parse_rfc3339(job.body["nextScheduleTime"]) <= now else None
+
     def _window(
         self, job: Resource, config: dict[str, Any], start: float, end: float
     ) -> tuple[StoredWindow | None, list[dict[str, Any]]]:
-        """The window [start, end) of one deployed model, scored; None when it had no predictions."""
+        """The window [start, end) of one deployed model, scored (None when it had no predictions), and its bins."""
         from portico.ml.watch.bins import Counts, FeatureBins, count, fit_bins, merge
         from portico.ml.watch.distances import score
 
@@ -182,38 +170,47 @@ class Monitoring:
             counted = part if counted is None else merge(counted, part)
         if counted is None:
             return None, baseline["bins"]
-        with self._database.read() as connection:
-            before = windows.listed(connection, job.name, deployed_id, end=end - 1e-6, limit=1)
-        references = {"skew": baseline["training"], "drift": _counts(before[0]) if before else None}
+        shown = [feature.to_json() for feature in bins]
+        digest = hashlib.sha256(orjson.dumps(shown)).hexdigest()
+        references = {"skew": baseline["training"], "drift": self._before(job.name, deployed_id, end, digest)}
         features: dict[str, dict[str, Any]] = {f.name: {"counts": counted[f.name].to_json()} for f in bins}
         for kind, part_name, thresholds, default in _KINDS:
             part = config["objectiveConfig"].get(part_name)
             reference = references[kind]
             if part is None or reference is None:
                 continue
-            known = [f for f in bins if f.name in reference]
-            held = {name: Counts.from_json(reference[name]) for name in (f.name for f in known)}
-            for scored in score(counted, held, known):
+            held = {name: Counts.from_json(counts) for name, counts in reference.items()}
+            for scored in score(counted, held, bins):
                 threshold = jobs.threshold_of(part, scored.name, thresholds, default)
                 if threshold is not None:
                     features[scored.name][kind] = {**scored.to_json(), "threshold": threshold}
-        body = {"features": features, "rows": next((c.rows for c in counted.values()), 0)}
-        stored = StoredWindow(job.name, deployed_id, start, end, body)
-        return stored, [feature.to_json() for feature in bins]
+        rows = next((counts.rows for counts in counted.values()), 0)
+        body = {"features": features, "rows": rows, "bins": digest}
+        return StoredWindow(job.name, deployed_id, start, end, body), shown
+
+    def _before(self, name: str, deployed_id: str, end: float, digest: str) -> dict[str, Any] | None:
+        """The counts of the window before the one that ends at `end`, where it was counted in the same bins."""
+        with self._database.read() as connection:
+            found = windows.listed(connection, name, deployed_id, end=end - 1e-6, limit=1)
+        if not found or found[0].body["bins"] != digest:
+            return None
+        return {feature: about["counts"] for feature, about in found[0].body["features"].items()}
 
     def _instances(self, job: Resource, deployed_id: str, start: float, end: float) -> Iterator[Any]:
         """The instances that the deployed model was asked for in [start, end), as tables of features."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         from portico.ml.tables import rows_to_batch
 
+        first, last = (pa.scalar(round(at * 1e6), pa.timestamp("us", tz="UTC")) for at in (start, end))
+        time = pc.field("logging_time")
+        wanted = (pc.field("deployed_model_id") == deployed_id) & (time >= first) & (time < last)
+        names = self._order(job)
         rows: list[dict[str, Any]] = []
         for table in self._segments.scan(stream_of(job.body["endpoint"]), start, end, _COLUMNS):
-            for row in table.to_pylist():
-                if (
-                    row["deployed_model_id"] != deployed_id
-                    or not start <= row["logging_time"].timestamp() < end
-                ):
-                    continue
-                rows += [_features(orjson.loads(text), self._order(job)) for text in row["request_payload"]]
+            for texts in table.filter(wanted)["request_payload"].to_pylist():
+                rows += [_features(orjson.loads(text), names) for text in texts]
             if len(rows) >= _ROWS:
                 yield rows_to_batch(rows)
                 rows = []
@@ -231,7 +228,7 @@ class Monitoring:
             current = resources.get(connection, job.name)
             if current is not None and current.body.get("error") != rpc_status(error):
                 current.body |= {"state": "JOB_STATE_FAILED", "error": rpc_status(error)}
-                resources.update(connection, current, self._clock.now())
+                resources.update(connection, current, self._rooms.clock.now())
 
 
 _KINDS = (
@@ -240,8 +237,9 @@ _KINDS = (
 )
 
 
-def _counts(window: StoredWindow) -> dict[str, Any]:
-    return {name: feature["counts"] for name, feature in window.body["features"].items()}
+def _exact(seconds: float) -> float:
+    """As precise as a Timestamp, which is what times are compared with."""
+    return round(seconds, 6)
 
 
 def _features(instance: Any, names: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.clock import parse_rfc3339, rfc3339
+from portico.clock import duration_seconds, parse_rfc3339, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.prediction.sync import await_fronts
 from portico.services.call import Call, implements
@@ -20,7 +20,7 @@ _DUE = 600.0  # seconds that what is due may take
 def get(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
         found = domain_clock.simulated(connection)
-    return _shown(call.rooms.clock.now() if found is None else found, found is not None)
+        return _shown(domain_clock.now(connection, call.rooms.clock), found is not None)
 
 
 @implements("portico", "clock.advance")
@@ -31,11 +31,11 @@ def advance(call: Call) -> dict[str, Any]:
     settle(call.rooms.home, _DUE)  # what was answered before belongs to the time before
     with call.rooms.database.write() as connection:
         found = domain_clock.simulated(connection)
-        now = call.rooms.clock.now() if found is None else found
+        now = domain_clock.now(connection, call.rooms.clock)
         if "time" in given:
             to = parse_rfc3339(call.body["time"])
         else:
-            to = now + float(call.body["duration"].removesuffix("s"))
+            to = now + duration_seconds(call.body["duration"])
         to = round(to, 6)  # as a Timestamp shows it
         if to > _LAST:
             raise InvalidArgument("The domain clock ends with the year 9999.", field=given[0])

@@ -17,13 +17,11 @@ import orjson
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument
-from portico.ids import RandomIds
 from portico.ml import values
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, implements
-from portico.store import labels
-from portico.store.domain_clock import DomainClock
+from portico.store import domain_clock, labels
 from portico.store.labels import Label
 from portico.store.segments import Segments
 
@@ -55,10 +53,12 @@ def add(call: Call) -> dict[str, Any]:
         raise InvalidArgument(
             f"Give 1 to {_MOST:,} labels in a request; there are {len(given):,}.", field="labels"
         )
+    with call.rooms.database.read() as connection:
+        now = domain_clock.now(connection, call.rooms.clock)
+    read = [_label(body, position, now) for position, body in enumerate(given)]
     with call.rooms.database.write() as connection:
         ENDPOINTS.require(connection, endpoint)
-        now = DomainClock(call.rooms.database, call.rooms.clock).at(connection)
-        found = labels.add(connection, endpoint, [_label(body, i, now) for i, body in enumerate(given)])
+        found = labels.add(connection, endpoint, read)
     return {"new": found.new, "repeated": found.repeated, "contradicted": found.contradicted}
 
 
@@ -69,7 +69,7 @@ def stats(call: Call) -> dict[str, Any]:
         ENDPOINTS.require(connection, endpoint)
         found = labels.counts(connection, endpoint)
         every = list(labels.listed(connection, endpoint))
-    segments = Segments(call.rooms.home, call.rooms.database, call.rooms.clock, RandomIds())
+    segments = Segments(call.rooms.home, call.rooms.database, call.rooms.clock, call.rooms.ids)
     rows = (
         row for table in segments.scan(stream_of(endpoint), columns=_COLUMNS) for row in table.to_pylist()
     )
@@ -135,7 +135,7 @@ class Matcher:
         self.used: set[str] = set()
         self._by_name = {label.name: label for label in every}
         self._columns = {tuple(orjson.loads(n[4:])[0]) for n in self._by_name if n.startswith("key:")}
-        # Labels at a time, by key: the times in order, each waiting for the newest prediction before it.
+        # Labels at a time, by key: each waiting for the newest prediction before it.
         self._timed: dict[str, list[tuple[float, str]]] = defaultdict(list)
         for name in self._by_name:
             if name.startswith("at:"):

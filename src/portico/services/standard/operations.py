@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import rfc3339
+from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, NotFound
 from portico.services.call import Call, implements
 from portico.services.standard import pages
@@ -131,7 +131,7 @@ def list_(call: Call) -> dict[str, Any]:
 @implements("aiplatform", "*.operations.wait")
 def wait(call: Call) -> dict[str, Any]:
     asked = call.params.get("timeout")
-    limit = min(float(asked.rstrip("s")) if asked else _MAX_WAIT, _MAX_WAIT)
+    limit = min(duration_seconds(asked) if asked else _MAX_WAIT, _MAX_WAIT)
     end = call.rooms.clock.monotonic() + limit
     while True:
         with call.rooms.database.read() as connection:
