@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import requests
 
 from portico.errors import InvalidArgument
-from portico.services.portico.labels import Matcher, _label, key_name
+from portico.services.portico.joining import Joined, key_name
+from portico.services.portico.labels import _label
 from portico.store import labels
 from portico.store.database import Database
 from portico.store.labels import Added, Label
@@ -23,6 +25,8 @@ def row(number: int, at: float, *instances: dict[str, Any], caller: str = "") ->
         "caller_request_id": caller,
         "logging_time": datetime.fromtimestamp(at, UTC),
         "deployed_model_id": "7",
+        "model": "m",
+        "latency_seconds": 0.001,
         "model_version": "1",
         "request_payload": [json.dumps(instance) for instance in instances],
         "response_payload": [json.dumps({"value": number}) for _ in instances],
@@ -34,7 +38,19 @@ def label(truth: Any, **named: Any) -> Label:
 
 
 def matched(rows: list[dict[str, Any]], *every: Label) -> dict[tuple[int, int], Any]:
-    return {(o.request_id, o.index): o.truth for o in Matcher(every).outcomes(rows)}
+    """The truth of each prediction, by request id and place: the same in whatever order they come."""
+    found = []
+    for order in range(4):
+        joined = Joined()
+        for row in rows if order % 2 else reversed(rows):
+            if order > 1:
+                joined.add_predictions(pa.Table.from_pylist([row]))
+        joined.add_labels(every if order % 2 else reversed(every))
+        if order <= 1:
+            joined.add_predictions(pa.Table.from_pylist(rows))
+        found.append({(o.request_id, o.index): o.label.truth for o in joined.labelled() if o.label})
+    assert all(other == found[0] for other in found)
+    return found[0]
 
 
 ROWS = [
@@ -86,7 +102,7 @@ def test_repeated_and_contradicting_labels(tmp_path: Path) -> None:
 
     def held() -> Any:
         with database.read() as connection:
-            (found,) = labels.listed(connection, "e")
+            ((found,), _) = labels.since(connection, "e", -1)
         return found.truth
 
     assert add(5, 100) == Added(new=1)

@@ -48,9 +48,22 @@ class Database:
         self._lock_fd = os.open(home / "portico.db.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def create_tables(self) -> None:
-        """Creates the tables that are missing. Every module that declares tables must be imported before."""
+        """Creates the tables, columns and indexes that are missing, as homes of an older Portico lack them.
+
+        Every module that declares tables must be imported before. A column that is added to a table later must be
+        nullable or have a server default.
+        """
         with self.write() as connection:
             metadata.create_all(connection)
+            inspector = sa.inspect(connection)
+            for table in metadata.tables.values():
+                there = {column["name"] for column in inspector.get_columns(table.name)}
+                for column in table.columns:
+                    if column.name not in there:
+                        made = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                        connection.exec_driver_sql(f'ALTER TABLE "{table.name}" ADD COLUMN {made}')
+                for index in table.indexes:
+                    index.create(connection, checkfirst=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -7,7 +7,7 @@ the one that was observed later holds (observed at the same time: the one that c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,10 @@ _table = sa.Table(
     sa.Column("arrived", sa.Float, nullable=False),
     sa.Column("repeated", sa.Integer, nullable=False),
     sa.Column("contradicted", sa.Integer, nullable=False),
+    # Grows with every change of a truth, so that a reader can go on where it stopped.
+    sa.Column("change", sa.Integer, nullable=False, server_default="0"),
+    sa.Index("labels_by_change", "endpoint", "change"),
 )
-
 
 _AT_ONCE = 500  # names in one look-up
 
@@ -59,14 +61,20 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
     fresh: dict[str, dict[str, Any]] = {}
     changed: set[str] = set()
     added = Added()
+    newest = connection.execute(
+        sa.select(sa.func.max(_table.c.change)).where(_table.c.endpoint == endpoint)
+    ).scalar()
+    change = int(newest or 0)
     for label in labels:
         truth = orjson.dumps(label.truth)
         values = {"truth": truth, "observed": label.observed, "arrived": label.arrived}
         there = known.get(label.name)
         if there is None:
             added.new += 1
+            change += 1
             known[label.name] = fresh[label.name] = {
-                "endpoint": endpoint, "name": label.name, "repeated": 0, "contradicted": 0, **values,
+                "endpoint": endpoint, "name": label.name, "repeated": 0, "contradicted": 0, "change": change,
+                **values,
             }  # fmt: skip
             continue
         changed.add(label.name)
@@ -77,7 +85,8 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
             added.contradicted += 1
             there["contradicted"] += 1
             if label.observed >= there["observed"]:
-                there |= values
+                change += 1
+                there |= values | {"change": change}
     if fresh:
         connection.execute(sa.insert(_table), list(fresh.values()))
     for name in changed - fresh.keys():
@@ -98,10 +107,14 @@ def _known(connection: Connection, endpoint: str, names: set[str]) -> dict[str, 
     return found
 
 
-def listed(connection: Connection, endpoint: str) -> Iterator[Label]:
-    """The valid labels of an endpoint."""
-    for row in connection.execute(sa.select(_table).where(_table.c.endpoint == endpoint)):
-        yield Label(row.name, orjson.loads(row.truth), row.observed, row.arrived)
+def since(connection: Connection, endpoint: str, change: int) -> tuple[list[Label], int]:
+    """The labels whose truth changed after `change` (-1: all), in order of change, and the newest change."""
+    chosen = sa.select(_table).where(_table.c.endpoint == endpoint, _table.c.change > change)
+    found = []
+    for row in connection.execute(chosen.order_by(_table.c.change)):
+        found.append(Label(row.name, orjson.loads(row.truth), row.observed, row.arrived))
+        change = row.change
+    return found, change
 
 
 def counts(connection: Connection, endpoint: str) -> Added:

@@ -1,0 +1,235 @@
+"""Predictions and their truth, joined as either comes: in any order, late, and corrected.
+
+By request id wins over by key and time, which wins over by key alone (see `labels`). What comes out does not depend
+on the order in which predictions and labels came in.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from portico.errors import InvalidArgument
+from portico.ml import values
+from portico.store.labels import Label
+
+COLUMNS = ("deployed_model_id", "model", "model_version", "logging_time", "request_id", "caller_request_id",
+           "request_payload", "response_payload", "latency_seconds")  # fmt: skip
+
+_Timed = tuple[float, str]
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """A prediction, and its label once there is one.
+
+    `time` is when it was made, in domain seconds; `index` its place in the request; `request` and `response` are the
+    instance and the prediction as JSON texts; `seconds` is how long the whole request took.
+    """
+
+    time: float
+    request_id: int
+    index: int
+    caller_id: str
+    deployed_model_id: str
+    model: str
+    model_version: str
+    request: str
+    response: str
+    seconds: float
+    label: Label | None = None
+    _keys: list[str] = field(default_factory=list)
+    _timed: list[_Timed] = field(default_factory=list)
+
+    @property
+    def instance(self) -> Any:
+        return orjson.loads(self.request)
+
+    @property
+    def output(self) -> Any:
+        return orjson.loads(self.response) if self.response else None
+
+    @property
+    def place(self) -> tuple[float, int, int]:
+        return self.time, self.request_id, self.index
+
+
+class Joined:
+    """`keep` bounds how many predictions stay in memory, the newest; None keeps all."""
+
+    def __init__(self, keep: int | None = None) -> None:
+        self._keep = keep
+        self._labels: dict[str, Label] = {}
+        self._rows: list[Outcome] = []
+        self._forget_indexes()
+
+    def _forget_indexes(self) -> None:
+        self._columns: set[tuple[str, ...]] = set()
+        self._by_id: dict[str, list[Outcome]] = defaultdict(list)
+        self._by_key: dict[str, list[tuple[tuple[float, int, int], Outcome]]] = defaultdict(list)
+        self._timed: dict[str, list[_Timed]] = defaultdict(list)
+
+    # --- what comes in ---
+
+    def add_predictions(self, table: Any) -> None:
+        """Takes rows of a prediction log: an Arrow table with `COLUMNS`."""
+        made = list(_outcomes(table.to_pylist()))
+        self._rows += made
+        for row in made:
+            self._index(row)
+        if self._keep is not None and len(self._rows) > 2 * self._keep:
+            self._prune(self._keep)
+
+    def add_labels(self, labels: Iterable[Label]) -> None:
+        """Takes new labels and corrected ones."""
+        fresh = []
+        for label in labels:
+            if label.name not in self._labels:
+                fresh.append(label)
+            self._labels[label.name] = label
+            for row in self._named(label.name):
+                self._relabel(row)
+        self._learn_columns(label.name for label in fresh)
+        for label in fresh:
+            if label.name.startswith("at:"):
+                _, text, key = label.name.split(":", 2)
+                timed = (float(text), label.name)
+                insort(self._timed[key], timed)
+                rows = self._by_key.get(key, [])
+                place = bisect_right(rows, timed[0], key=lambda entry: entry[0][0])
+                if place:
+                    insort(rows[place - 1][1]._timed, timed)
+            for row in self._named(label.name):
+                self._relabel(row)
+
+    def _named(self, name: str) -> list[Outcome]:
+        if name.startswith("id:"):
+            return self._by_id.get(name, [])
+        if name.startswith("key:"):
+            return [row for _, row in self._by_key.get(name, [])]
+        _, text, key = name.split(":", 2)
+        timed = (float(text), name)
+        return [row for _, row in self._by_key.get(key, []) if timed in row._timed]
+
+    def _learn_columns(self, names: Iterable[str]) -> None:
+        """A key of other columns than before: every prediction that is here may have it."""
+        fresh = set()
+        for name in names:
+            if name.startswith(("key:", "at:")):
+                fresh.add(tuple(orjson.loads(name[name.index("key:") + 4 :])[0]))
+        fresh -= self._columns
+        self._columns |= fresh
+        if fresh:
+            for row in self._rows:
+                self._index_keys(row, fresh)
+
+    def _index(self, row: Outcome) -> None:
+        for given in {str(row.request_id), row.caller_id} - {""}:
+            self._by_id[f"id:{row.index}:{given}"].append(row)
+        self._index_keys(row, self._columns)
+        self._relabel(row)
+
+    def _index_keys(self, row: Outcome, columns: Iterable[tuple[str, ...]]) -> None:
+        if not columns:
+            return
+        for key in keys_of(row.instance, columns):
+            row._keys.append(key)
+            rows = self._by_key[key]
+            place = bisect_left(rows, row.place, key=lambda entry: entry[0])
+            rows.insert(place, (row.place, row))
+            timed = self._timed.get(key)
+            if not timed:
+                continue
+            # Labels from its time until the next prediction's are now this one's.
+            until = rows[place + 1][0][0] if place + 1 < len(rows) else float("inf")
+            for entry in timed[bisect_left(timed, (row.time, "")) : bisect_left(timed, (until, ""))]:
+                if place and entry in rows[place - 1][1]._timed:
+                    rows[place - 1][1]._timed.remove(entry)
+                    self._relabel(rows[place - 1][1])
+                insort(row._timed, entry)
+
+    def _relabel(self, row: Outcome) -> None:
+        names = [f"id:{row.index}:{row.request_id}", f"id:{row.index}:{row.caller_id}"]
+        names += [name for _, name in row._timed]
+        names += row._keys
+        row.label = next((self._labels[name] for name in names if name in self._labels), None)
+
+    def _prune(self, keep: int) -> None:
+        self._rows.sort(key=lambda row: row.place)
+        gone, self._rows = self._rows[:-keep], self._rows[-keep:]
+        needed = {row.label.name for row in self._rows if row.label}
+        for row in gone:
+            if row.label and row.label.name not in needed:
+                self._labels.pop(row.label.name, None)
+        rows, labels = self._rows, list(self._labels.values())
+        self._forget_indexes()
+        for row in rows:
+            row._keys, row._timed = [], []
+            self._index(row)
+        self._labels = {}
+        self.add_labels(labels)
+
+    # --- what comes out ---
+
+    @property
+    def predictions(self) -> int:
+        return len(self._rows)
+
+    def labelled(self) -> list[Outcome]:
+        """The predictions that have a label, in order of time."""
+        found = [row for row in self._rows if row.label is not None]
+        found.sort(key=lambda row: row.place)
+        return found
+
+    def waiting(self) -> int:
+        """How many labels have no prediction."""
+        used = {row.label.name for row in self._rows if row.label}
+        # A label that a more exact one outdoes has its prediction all the same.
+        used.update(name for row in self._rows for name in (*row._keys, *(n for _, n in row._timed)))
+        used.update(self._by_id)
+        return sum(1 for name in self._labels if name not in used)
+
+
+def _outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
+    for row in rows:
+        answers = row["response_payload"]
+        time, number = row["logging_time"].timestamp(), int(row["request_id"])
+        for index, text in enumerate(row["request_payload"]):
+            yield Outcome(
+                time, number, index, row["caller_request_id"] or "", row["deployed_model_id"], row["model"],
+                row["model_version"], text, answers[index] if index < len(answers) else "",
+                row["latency_seconds"] or 0.0,
+            )  # fmt: skip
+
+
+def keys_of(instance: Any, columns: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    if not isinstance(instance, dict):
+        return
+    for names in columns:
+        try:
+            if all(name in instance for name in names):
+                yield key_name({name: instance[name] for name in names}, "instance")
+        except InvalidArgument:
+            continue  # a list or an object is no key
+
+
+def key_name(key: Any, field: str) -> str:
+    """The one spelling of a key: `{"day": 1}` and `{"day": "1.0"}` mean the same instance, as to a model.
+
+    Raises:
+        InvalidArgument: it is no object of plain values.
+    """
+    if not isinstance(key, Mapping) or not key:
+        raise InvalidArgument(
+            f"{field}.key must be an object: instance columns and their values.", field=f"{field}.key"
+        )
+    try:
+        cells = [values.category(key[column]) for column in sorted(key)]
+    except ValueError as error:
+        raise InvalidArgument(f"{field}.key: {error}.", field=f"{field}.key") from None
+    return "key:" + orjson.dumps([sorted(key), cells]).decode()
