@@ -19,11 +19,13 @@ from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.portico.settling import socket_path
+from portico.services.portico.steward_run import Stewards
 from portico.store.segments import Segments
 
 log = logging.getLogger(__name__)
 
 _LOOK = 0.5  # seconds between two looks
+_BUSY = 0.05  # while somebody waits for us
 
 
 def main(home: Path, contract: Contract) -> None:
@@ -39,28 +41,29 @@ def main(home: Path, contract: Contract) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        listener.settimeout(_LOOK)
+        asking: list[socket.socket] = []
         while not stop.is_set():
-            asked: socket.socket | None = None
+            # Who asks while a training of ours is under way is answered at its end: simulated time does not pass it by.
+            listener.settimeout(_BUSY if asking else _LOOK)
             with contextlib.suppress(TimeoutError, InterruptedError):
-                asked, _ = listener.accept()
+                asking.append(listener.accept()[0])
             try:
-                watcher.look()
+                idle = watcher.look()
             except Exception:
                 log.exception("what is due can't be done")
+                hang_up(asking)  # they ask again
                 stop.wait(1)
             else:
-                answer(asked)
-            finally:
-                if asked is not None:
-                    asked.close()
+                if idle:
+                    hang_up(asking, b"ok")
+        hang_up(asking)
     watcher.ingest()
 
 
-def answer(asked: socket.socket | None) -> None:
-    if asked is not None:
-        with contextlib.suppress(OSError):
-            asked.sendall(b"ok")
+def hang_up(asking: list[socket.socket], answer: bytes = b"") -> None:
+    while asking:
+        with asking.pop() as link, contextlib.suppress(OSError):
+            link.sendall(answer)
 
 
 class Watcher:
@@ -70,14 +73,18 @@ class Watcher:
         self._segments.sweep()
         self._log = PredictionLog(home, rooms.database, self._segments)
         self._monitoring = Monitoring(rooms, self._segments)
+        self._stewards = Stewards(rooms, self._segments)
 
-    def look(self) -> None:
+    def look(self) -> bool:
+        """Does what is due; returns whether none of the stewards' own work is under way."""
         self.ingest()
         self._monitoring.run_due()
+        return self._stewards.run_due()
 
     def ingest(self) -> None:
         """Reads what was in the spools when it began, however fast they grow meanwhile."""
         until = time.time_ns()
         while (made := self._log.ingest(until)) is not None:
+            self._stewards.take(made)
             for stream in {segment.stream for segment in made}:
                 self._segments.merge(stream)

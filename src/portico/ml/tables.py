@@ -59,7 +59,7 @@ def read_table(paths: Sequence[Path], *, format: str = "", columns: Sequence[str
     if not paths:
         raise DataError("no data files were given")
     tables = [pa.Table.from_batches([batch]) for batch in iter_batches(paths, format=format)]
-    table = _concat(tables) if tables else pa.table({})
+    table = concat(tables) if tables else pa.table({})
     if columns is not None:
         for name in columns:
             if name not in table.column_names:
@@ -174,7 +174,7 @@ def _parquet(path: Path) -> Iterator[pa.RecordBatch]:
 _READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
-def _concat(tables: Sequence[pa.Table]) -> pa.Table:
+def concat(tables: Sequence[pa.Table]) -> pa.Table:
     filled = [table for table in tables if table.num_rows] or list(tables[:1])
     types: dict[str, pa.DataType] = {}
     for table in filled:

@@ -196,12 +196,12 @@ def _withdraw(context: Context, version: Resource, deployed_id: str) -> None:
 def _take_back(connection: Connection, endpoint_name: str, deployed_id: str, now: float) -> None:
     endpoint = resources.get(connection, endpoint_name)
     if endpoint is not None:
-        _remove(connection, endpoint, deployed_id, now)
+        remove_deployed(connection, endpoint, deployed_id, now)
     else:  # deleted meanwhile
         replicas.remove(connection, deployed_id)
 
 
-def _remove(connection: Connection, endpoint: Resource, deployed_id: str, now: float) -> int:
+def remove_deployed(connection: Connection, endpoint: Resource, deployed_id: str, now: float) -> int:
     """Takes a deployed model off its endpoint, its version's list and the replicas."""
     held = endpoint.body.get("deployedModels") or []
     gone = next((d for d in held if d["id"] == deployed_id), None)
@@ -248,7 +248,7 @@ def undeploy(call: Call) -> dict[str, Any]:
                 "who gets it.",
                 field="trafficSplit",
             )
-        version = _remove(connection, endpoint, deployed_id, call.rooms.clock.now())
+        version = remove_deployed(connection, endpoint, deployed_id, call.rooms.clock.now())
         answer = operations.done(
             call, connection, name, "UndeployModelOperationMetadata", "UndeployModelResponse"
         )

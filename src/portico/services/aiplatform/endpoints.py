@@ -84,6 +84,8 @@ def delete(call: Call) -> dict[str, Any]:
                 f"The Endpoint {endpoint.name} has {len(deployed)} deployed models "
                 f"({', '.join(d['id'] for d in deployed)}); undeploy them first."
             )
+        if endpoint.body.get("_", {}).get("stewardSamplingRate"):
+            raise FailedPrecondition(f"The Endpoint {endpoint.name} has a steward; delete that first.")
         if watched := endpoint.body.get("modelDeploymentMonitoringJob"):
             raise FailedPrecondition(
                 f"The Endpoint {endpoint.name} is monitored by {watched}; delete that first."
@@ -140,7 +142,8 @@ def publish(connection: Connection, endpoint: Resource) -> int:
     logging = endpoint.body.get("predictRequestResponseLoggingConfig") or {}
     rate = float(logging.get("samplingRate", 0.0)) if logging.get("enabled") else 0.0
     private = endpoint.body.get("_", {})
-    rate = max(rate, private.get("samplingRate", 0.0))  # what its monitoring job wants
+    # What its monitoring job wants, and its steward.
+    rate = max(rate, private.get("samplingRate", 0.0), private.get("stewardSamplingRate", 0.0))
     models = [served.ServedModel(**private[d["id"]]) for d in endpoint.body.get("deployedModels") or []]
     split = {k: int(v) for k, v in (endpoint.body.get("trafficSplit") or {}).items() if v}
     return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate))

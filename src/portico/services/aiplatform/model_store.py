@@ -142,6 +142,18 @@ def change_version(connection: Connection, version: Resource, now: float) -> Res
     return version
 
 
+def make_default(connection: Connection, version: Resource, now: float) -> None:
+    """Moves the alias "default" to `version`."""
+    for other in list(resources.listed(connection, VERSION_KIND, version.parent)):
+        kept = [alias for alias in other.body["versionAliases"] if alias != "default"]
+        if other.name == version.name:
+            kept.append("default")
+        if kept != other.body["versionAliases"]:
+            other.body["versionAliases"] = kept
+            resources.update(connection, other, now)
+    show_default(connection, MODELS.require(connection, version.parent), now)
+
+
 def set_deployed(
     connection: Connection, version: Resource, endpoint: str, deployed_id: str, deployed: bool, now: float
 ) -> None:

@@ -50,10 +50,10 @@ def run(context: Context) -> dict[str, Any]:
         raise InvalidArgument(f"{error.message}.", field=error.field) from None
     except TrainingStopped:
         raise Cancelled("The training was cancelled.") from None
-    _save(context, trained, payload["artifact"])
+    save_artifact(context, trained, payload["artifact"])
     evaluation, slices = _evaluate(table, spec, trained)
     return {
-        "model": _model(trained),
+        "model": model_body(trained),
         "evaluation": evaluation,
         "slices": slices,
         "metadata": {
@@ -72,7 +72,7 @@ def run(context: Context) -> dict[str, Any]:
     }
 
 
-def _save(context: Context, trained: TrainedModel, artifact: str) -> None:
+def save_artifact(context: Context, trained: TrainedModel, artifact: str) -> None:
     target = model_store.folder(context.home, artifact)
     beside = target.with_name(target.name + ".part")
     for old in (beside, target):
@@ -81,7 +81,7 @@ def _save(context: Context, trained: TrainedModel, artifact: str) -> None:
     beside.rename(target)
 
 
-def _model(trained: TrainedModel) -> dict[str, Any]:
+def model_body(trained: TrainedModel) -> dict[str, Any]:
     manifest = trained.model.manifest
     tabular = f"{_SCHEMAS}predict/"
     kind = manifest.prediction_type

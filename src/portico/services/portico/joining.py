@@ -66,6 +66,7 @@ class Joined:
         self._keep = keep
         self._labels: dict[str, Label] = {}
         self._rows: list[Outcome] = []
+        self._sorted = True
         self._forget_indexes()
 
     def _forget_indexes(self) -> None:
@@ -80,6 +81,7 @@ class Joined:
         """Takes rows of a prediction log: an Arrow table with `COLUMNS`."""
         made = list(_outcomes(table.to_pylist()))
         self._rows += made
+        self._sorted = False
         for row in made:
             self._index(row)
         if self._keep is not None and len(self._rows) > 2 * self._keep:
@@ -160,8 +162,8 @@ class Joined:
         row.label = next((self._labels[name] for name in names if name in self._labels), None)
 
     def _prune(self, keep: int) -> None:
-        self._rows.sort(key=lambda row: row.place)
-        gone, self._rows = self._rows[:-keep], self._rows[-keep:]
+        rows = self.rows()
+        gone, self._rows = rows[:-keep], rows[-keep:]
         needed = {row.label.name for row in self._rows if row.label}
         for row in gone:
             if row.label and row.label.name not in needed:
@@ -180,11 +182,16 @@ class Joined:
     def predictions(self) -> int:
         return len(self._rows)
 
+    def rows(self) -> list[Outcome]:
+        """Every prediction, in order of time."""
+        if not self._sorted:
+            self._rows.sort(key=lambda row: row.place)  # nearly sorted: cheap
+            self._sorted = True
+        return self._rows
+
     def labelled(self) -> list[Outcome]:
         """The predictions that have a label, in order of time."""
-        found = [row for row in self._rows if row.label is not None]
-        found.sort(key=lambda row: row.place)
-        return found
+        return [row for row in self.rows() if row.label is not None]
 
     def waiting(self) -> int:
         """How many labels have no prediction."""

@@ -37,6 +37,7 @@ class Collection:
 
     path: str
     message: str
+    api: str = "aiplatform"
     output_only: frozenset[str] = frozenset()
     immutable: frozenset[str] = frozenset()
     has_etag: bool = True
@@ -52,7 +53,7 @@ class Collection:
         return f"{self.path}.{verb}"
 
     def fields(self, call: Call) -> FieldTypes:
-        return call.rooms.fields(call.api, call.version, message_name(call.version, self.message))
+        return call.rooms.fields(call.api, call.version, message_name(call.version, self.message, call.api))
 
     # --- reading ---
 
@@ -141,11 +142,13 @@ class Collection:
 def register(collection: Collection, *verbs: str) -> None:
     """Registers the named standard methods (get, list, patch) of a collection."""
     for verb in verbs:
-        implements("aiplatform", collection.method(verb))(getattr(collection, verb))
+        implements(collection.api, collection.method(verb))(getattr(collection, verb))
 
 
-def message_name(version: str, message: str) -> str:
+def message_name(version: str, message: str, api: str = "aiplatform") -> str:
     """`Model` as the discovery document of `version` calls it."""
+    if api == "portico":
+        return message
     return f"GoogleCloudAiplatform{version[0].upper()}{version[1:]}{message}"
 
 

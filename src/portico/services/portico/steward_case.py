@@ -1,0 +1,277 @@
+"""An episode as one step sees it, and the moves it can make; each is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import duration_seconds, rfc3339
+from portico.prediction.sync import await_fronts
+from portico.services.aiplatform import model_store
+from portico.services.aiplatform.deployments import remove_deployed
+from portico.services.aiplatform.endpoints import publish
+from portico.services.call import Rooms
+from portico.services.portico.joining import Outcome
+from portico.services.portico.steward_spec import DAY, spec_of
+from portico.services.portico.stewards import deployed_json
+from portico.store import jobs, resources
+from portico.store.jobs import Job
+from portico.store.resources import Resource
+
+if TYPE_CHECKING:
+    from portico.services.portico.steward_run import Watched
+
+Moved = Literal["moved", "waits", "busy"]
+"""What a step did: moved the episode, found nothing to do until something happens, or waits for work of our own."""
+Also = Callable[[Connection, Resource, Resource], None]
+"""What else a move does in its transaction, to the steward and the episode as they are there."""
+
+_FRONTS = 30.0  # seconds that fronts may take to serve what was published
+_SPLIT = "trafficSplit"
+
+
+class Case:
+    """`champion` and `deployed` are the endpoint's deployed models of this episode, None where they are not there."""
+
+    def __init__(
+        self, rooms: Rooms, watched: Watched, steward: Resource, episode: Resource, endpoint: Resource | None,
+        now: float,
+    ) -> None:  # fmt: skip
+        self.rooms, self.watched = rooms, watched
+        self.steward, self.episode, self.endpoint = steward, episode, endpoint
+        self.now = now
+        self.spec = spec_of(steward.body)
+        self.private: dict[str, Any] = episode.body["_"]
+        self.state: str = episode.body["state"]
+        held = (endpoint.body.get("deployedModels") or []) if endpoint else []
+        by_id: dict[str, dict[str, Any]] = {deployed["id"]: deployed for deployed in held}
+        self.champion: dict[str, Any] = by_id.get(episode.body["champion"]["deployedModelId"], {})
+        self.deployed: dict[str, Any] = by_id.get(
+            (episode.body.get("challenger") or {}).get("deployedModelId", ""), {}
+        )
+
+    @property
+    def champion_version(self) -> str:
+        return _version(self.episode.body["champion"])
+
+    @property
+    def challenger_version(self) -> str:
+        return _version(self.episode.body["challenger"])
+
+    def job(self) -> Job | None:
+        with self.rooms.database.read() as connection:
+            return jobs.get(connection, self.private["job"]) if self.private.get("job") else None
+
+    def since(self, rows: list[Outcome]) -> list[Outcome]:
+        """What was predicted since this state began."""
+        return [row for row in rows if row.time >= self.private["since"]]
+
+    def changed(self) -> str:
+        """How the endpoint is not as this episode left it; empty where it is."""
+        if not self.deployed:
+            return "The challenger was undeployed by someone else."
+        assert self.endpoint is not None
+        if _traffic(self.endpoint.body.get(_SPLIT)) != _traffic(self.private["split"]):
+            return "The traffic was split otherwise by someone else; it stays as it is."
+        return ""
+
+    def over_limit(self) -> str:
+        """Why no training may begin now; empty where one may."""
+        limits = self.spec.limits
+        made = self.steward.body["_"].get("retrainings", [])
+        week = [cost for at, cost in made if at > self.now - 7 * DAY]
+        if limits.retrainings_per_week and len(week) >= limits.retrainings_per_week:
+            return f"{len(week)} retrainings in a week are the most that is allowed."
+        month = sum(cost for at, cost in made if at > self.now - 30 * DAY)
+        most = limits.milli_node_hours_per_month
+        if most and month + self.spec.training.budget_milli_node_hours > most:
+            return f"{month} of {most} milli node hours of 30 days are used up."
+        return ""
+
+    # --- moves ---
+
+    def wait(self, words: str) -> Moved:
+        """Nothing to do until something happens; for longer than the rollout's patience the episode is given up."""
+        patience = duration_seconds(self.spec.rollout.patience)
+        if self.now - self.private["since"] > patience:
+            return self.end("ABANDONED", f"Nothing came for {patience / DAY:g} days. {words}")
+        return "waits"
+
+    def move(
+        self, state: str, reason: str, also: Also | None = None, record: dict[str, Any] | None = None
+    ) -> Moved:
+        def change(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> None:
+            _enter(episode, state, reason, self.now, record)
+            if also is not None:
+                also(connection, steward, episode)
+
+        return self._commit(change)
+
+    def skip(self, action: str, reason: str) -> Moved:
+        """An action that can't be taken."""
+
+        def tried(connection: Connection, steward: Resource, episode: Resource) -> None:
+            episode.body["_"]["tried"] = [*self.private["tried"], action]
+
+        return self.move("BREACHED", reason, tried)
+
+    def start(
+        self, action: str, kind: str, state: str, payload: dict[str, Any], gate: list[Outcome], reason: str
+    ) -> Moved:
+        """Lets a job make the challenger; the rows `gate` are kept from it."""
+
+        def change(connection: Connection, steward: Resource, episode: Resource) -> None:
+            job = self.rooms.queue.add(connection, kind, episode.name, payload)
+            episode.body.pop("challenger", None)
+            episode.body["action"] = action
+            episode.body["_"] |= {
+                "tried": [*self.private["tried"], action],
+                "job": job,
+                "cutoff": gate[0].time,
+            }
+
+        moved = self.move(state, reason, change)
+        self.rooms.queue.wake()
+        return moved
+
+    def deploy(
+        self,
+        reason: str,
+        record: dict[str, Any] | None = None,
+        also: Callable[[Connection], None] | None = None,
+    ) -> Moved:
+        """Deploys the challenger without traffic: the shadow."""
+        assert self.endpoint is not None
+        deployed_id = self.rooms.ids.number()
+        model = self.episode.body["challenger"]
+        kept = {
+            key: self.champion[key]
+            for key in ("dedicatedResources", "automaticResources", "displayName", "serviceAccount")
+            if key in self.champion
+        }
+        # Every share is named, so that it fails where the champion goes meanwhile.
+        split = {key: percent for key, percent in (self.endpoint.body.get(_SPLIT) or {}).items() if percent}
+        payload: dict[str, Any] = {
+            "deployed": {**kept, "id": deployed_id, "model": f"{model['model']}@{model['modelVersionId']}"},
+            "split": split, "version": self.challenger_version, "token": self.rooms.ids.token(),
+        }  # fmt: skip
+
+        def change(connection: Connection, steward: Resource, episode: Resource) -> None:
+            job = self.rooms.queue.add(connection, "endpoints.deployModel", steward.body["endpoint"], payload)
+            episode.body["challenger"] = {**model, "deployedModelId": deployed_id}
+            episode.body["_"] |= {"job": job, "split": split}
+            if also is not None:
+                also(connection)
+
+        moved = self.move("SHADOW", reason, change, record)
+        self.rooms.queue.wake()
+        return moved
+
+    def canary(self, step: int, reason: str, record: dict[str, Any]) -> Moved:
+        """Gives the challenger its share of the champion's traffic for step number `step`."""
+        percent = self.spec.rollout.canary[step].percent
+
+        def change(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> int:
+            _enter(episode, "CANARY", f"{reason} {percent}% of the traffic.", self.now, record)
+            split = self._shared(percent)
+            endpoint.body[_SPLIT] = split
+            episode.body["canaryStep"] = step
+            episode.body["_"]["split"] = split
+            resources.update(connection, endpoint, self.rooms.clock.now())
+            return publish(connection, endpoint)
+
+        return self._commit(change)
+
+    def _shared(self, percent: int) -> dict[str, int]:
+        """The traffic with `percent` of champion's and challenger's share at the challenger."""
+        split = dict(self.private["split"])
+        both = split.get(self.champion["id"], 0) + split.get(self.deployed["id"], 0)
+        share = round(both * percent / 100)
+        return {**split, self.champion["id"]: both - share, self.deployed["id"]: share}
+
+    def promote(self, reason: str, record: dict[str, Any]) -> Moved:
+        """The challenger takes the champion's traffic; the champion is undeployed, its version stays."""
+
+        def change(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> int:
+            split = self._shared(100)
+            split.pop(self.champion["id"])
+            endpoint.body[_SPLIT] = split
+            number = remove_deployed(connection, endpoint, self.champion["id"], self.rooms.clock.now())
+            version = resources.get(connection, self.challenger_version)
+            if version is not None:
+                model_store.make_default(connection, version, self.rooms.clock.now())
+            self._finish(steward, episode, "PROMOTED", reason, record)
+            steward.body["status"]["champion"] = deployed_json(self.deployed)
+            return number
+
+        return self._commit(change)
+
+    def end(
+        self, state: str, reason: str, record: dict[str, Any] | None = None, leave: bool = False
+    ) -> Moved:
+        """Ends the episode without a promotion; `leave` leaves the endpoint as someone else made it."""
+
+        def change(
+            connection: Connection, steward: Resource, episode: Resource, endpoint: Resource
+        ) -> int | None:
+            self._finish(steward, episode, state, reason, record)
+            if self.private.get("job"):
+                job = jobs.get(connection, self.private["job"])
+                if job is not None and job.state not in jobs.ENDED:
+                    self.rooms.queue.cancel(connection, job.id)
+            if leave or not self.deployed or not self.champion:
+                return None
+            if _traffic(endpoint.body.get(_SPLIT)) == _traffic(self.private["split"]):
+                endpoint.body[_SPLIT] = self._shared(0)
+            elif (endpoint.body.get(_SPLIT) or {}).get(self.deployed["id"]):
+                return None  # someone else gave it traffic
+            return remove_deployed(connection, endpoint, self.deployed["id"], self.rooms.clock.now())
+
+        return self._commit(change)
+
+    def _finish(
+        self, steward: Resource, episode: Resource, state: str, reason: str, record: dict[str, Any] | None
+    ) -> None:
+        _enter(episode, state, reason, self.now, record)
+        episode.body["endTime"] = rfc3339(self.now)
+        cool = self.now + duration_seconds(self.spec.limits.cool_down)
+        steward.body["_"] |= {"episode": None, "coolDown": cool}
+        status = {key: value for key, value in steward.body.get("status", {}).items() if key != "episode"}
+        steward.body["status"] = {**status, "coolDownUntil": rfc3339(cool), "message": f"{state}: {reason}"}
+
+    def _commit(self, change: Callable[[Connection, Resource, Resource, Resource], int | None]) -> Moved:
+        """Makes the change on what is stored, unless that was changed since it was read: then the step is repeated."""
+        with self.rooms.database.write() as connection:
+            read = [self.steward, self.episode, self.endpoint]
+            current = [resources.get(connection, r.name) if r else None for r in read]
+            for old, new in zip(read, current, strict=True):
+                if (old is None) != (new is None) or (old and new and old.revision != new.revision):
+                    return "moved"
+            steward, episode, endpoint = current
+            assert steward is not None and episode is not None
+            now = self.rooms.clock.now()
+            version = change(connection, steward, episode, endpoint)  # type: ignore[arg-type]
+            resources.update(connection, episode, now)
+            resources.update(connection, steward, now)
+        if version is not None:
+            await_fronts(self.rooms.home, version, _FRONTS, steward.body["endpoint"])
+        return "moved"
+
+
+def _enter(episode: Resource, state: str, reason: str, now: float, record: dict[str, Any] | None) -> None:
+    body = episode.body
+    body |= {"state": state, "reason": reason}
+    body["transitions"] = [*body["transitions"], {"state": state, "time": rfc3339(now), "reason": reason}]
+    body["_"]["since"] = now
+    if record is not None:
+        body["decisions"] = [*body["decisions"], record]
+
+
+def _version(deployed: dict[str, Any]) -> str:
+    return f"{deployed['model']}@{deployed['modelVersionId']}"
+
+
+def _traffic(split: dict[str, Any] | None) -> dict[str, int]:
+    return {key: int(percent) for key, percent in (split or {}).items() if percent}

@@ -1,0 +1,207 @@
+"""A steward's decisions: pure functions of a rule, some facts and the rows of evidence.
+
+`decide` is called when a decision is made and when it is replayed; the same rule, facts and rows give the same
+decision. Rows carry the outputs of "champion" and "challenger", and of simple answers as "baseline:NAME".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portico.ml.baseline import number
+from portico.ml.performance import compare, higher_is_better, measure
+from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward_spec import LATENCY
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`answer` is what happens next, `numbers` what it was computed from, `reason` a sentence for people."""
+
+    answer: str
+    reason: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def decide(question: str, rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
+    return _QUESTIONS[question](rule, facts, rows)
+
+
+def limit_of(rule: Mapping[str, Any], facts: Mapping[str, Any]) -> float:
+    """The worst acceptable value: fixed, or relative to the metric's value when the model was deployed.
+
+    A metric that is better high is divided by `timesReference`: 1.25 allows an accuracy of 0.8 where it was 1.
+    """
+    if rule.get("limit") is not None:
+        return float(rule["limit"])
+    times, reference = float(rule["timesReference"]), float(facts["reference"])
+    return reference / times if higher_is_better(rule["metric"]) else reference * times
+
+
+def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
+    """Whether what is acceptable is broken: "breached", "holds", or "waits" for labels.
+
+    Rule: an item of `acceptable`. Facts: `reference`, where the rule is relative to it. For the latency the truth is
+    the seconds of the requests.
+    """
+    if len(rows) < rule["labels"]:
+        return Decision("waits", f"{len(rows)} of {rule['labels']} labelled predictions are there.")
+    limit, name = limit_of(rule, facts), rule["metric"]
+    if name == LATENCY:
+        value, interval = float(np.quantile(rows.truth, 0.99)), None
+        bad = certainly = value > limit
+    else:
+        found = measure(name, rows.truth, rows.outputs["champion"], rows.times)
+        value, interval = found.value, found.interval
+        high = higher_is_better(name)
+        bad = value < limit if high else value > limit
+        edge = interval and (interval[1] if high else interval[0])
+        certainly = bad and edge is not None and bool(edge < limit if high else edge > limit)
+    numbers = {"metric": name, "value": value, "interval": _list(interval), "limit": limit, "rows": len(rows)}
+    numbers["reference"] = facts.get("reference")
+    broken = certainly if rule.get("certain") else bad
+    words = f"{name} is {number(value)}{_between(interval)} over the newest {len(rows)} labels"
+    if broken:
+        return Decision("breached", f"{words}, beyond the acceptable {number(limit)}.", numbers)
+    if bad:
+        return Decision("holds", f"{words}: beyond {number(limit)}, but not certainly.", numbers)
+    return Decision("holds", f"{words}, within the acceptable {number(limit)}.", numbers)
+
+
+def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
+    """Whether the challenger may go on: "passed" or "failed".
+
+    Rule: `metric`, `margin`, `certain`, `baseline`, `maxLatencySeconds`, `maxBytes`, `mustReach` (the acceptable
+    limit, for a cheap answer). Facts: `latencySeconds`, `bytes`, `signature` (what does not fit, in words),
+    `trainedUntil` (the time of its newest training row).
+    """
+    gates: list[dict[str, Any]] = []
+
+    def gate(name: str, passed: bool, words: str, **numbers: Any) -> None:
+        gates.append({"gate": name, "passed": bool(passed), "reason": words, **numbers})
+
+    metric = rule["metric"]
+    first = float(rows.times[0]) if len(rows) else float("inf")
+    trained = facts.get("trainedUntil")
+    gate(
+        "unseen rows",
+        len(rows) >= rule["labels"] and (trained is None or trained < first),
+        f"It is measured on {len(rows)} newest labelled rows, which it never trained on.",
+        rows=len(rows),
+        trainedUntil=trained,
+        measuredFrom=first,
+    )
+    signature = facts.get("signature") or ""
+    gate("signature", not signature, signature or "It takes the same features and gives the same answers.")
+    if gates[0]["passed"] and not signature:
+        found = compare(metric, rows.truth, rows.outputs["challenger"], rows.outputs["champion"], rows.times)
+        least = rule["margin"] * abs(found.second)
+        by = f"{number(abs(found.gain))}{_between(found.interval)}"
+        gate(
+            "better than the champion",
+            found.gain > least and (found.supported or not rule["certain"]),
+            f"{metric} is {number(found.first)}, the champion's {number(found.second)}: "
+            f"{'better' if found.gain > 0 else 'worse'} by {by}"
+            + (f", at least {number(least)} is asked for." if least else "."),
+            **found.to_json(),
+        )
+        baselines = {
+            n.removeprefix("baseline:"): o for n, o in rows.outputs.items() if n.startswith("baseline:")
+        }
+        if rule.get("baseline") and baselines:
+            measured = {n: measure(metric, rows.truth, o, rows.times).value for n, o in baselines.items()}
+            order = sorted(measured, key=lambda n: measured[n], reverse=higher_is_better(metric))
+            best = order[0]
+            beside = compare(metric, rows.truth, rows.outputs["challenger"], baselines[best], rows.times)
+            gate(
+                "better than a simple answer",
+                beside.gain > 0,
+                f"{metric} is {number(beside.first)}, that of '{best}' {number(beside.second)}.",
+                baselines=measured,
+                **beside.to_json(),
+            )
+        if rule.get("mustReach") is not None:
+            limit = rule["mustReach"]
+            good = found.first >= limit if higher_is_better(metric) else found.first <= limit
+            gate(
+                "acceptable again",
+                good,
+                f"{metric} is {number(found.first)}; {number(limit)} is acceptable.",
+                limit=limit,
+            )
+    if rule.get("maxLatencySeconds"):
+        took = facts["latencySeconds"]
+        gate(
+            "latency",
+            took <= rule["maxLatencySeconds"],
+            f"One row takes {took * 1000:.2f} ms (p99), at most {rule['maxLatencySeconds'] * 1000:g} ms are allowed.",
+        )
+    if rule.get("maxBytes"):
+        gate(
+            "size",
+            facts["bytes"] <= rule["maxBytes"],
+            f"Its files have {facts['bytes']:,} bytes, at most {rule['maxBytes']:,} are allowed.",
+        )
+    failed = [g for g in gates if not g["passed"]]
+    if failed:
+        return Decision(
+            "failed", " ".join(f"Gate '{g['gate']}' failed: {g['reason']}" for g in failed), {"gates": gates}
+        )
+    better = next(g for g in gates if g["gate"] == "better than the champion")
+    return Decision("passed", f"Every gate passed. {better['reason']}", {"gates": gates})
+
+
+def _step(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
+    """Shadow and canary: "roll back", "go on", or "waits" for labels.
+
+    Rule: `metric`, `labels`, `rollbackRatio`. It is rolled back as soon as a third of the labels show a loss beyond
+    the ratio with certainty, and with all labels where the ratio itself is beyond.
+    """
+    metric, needed = rule["metric"], rule["labels"]
+    if needed == 0:
+        return Decision("go on", "No labels are asked for.")
+    if len(rows) < max(needed // 3, 2):
+        return Decision("waits", f"{len(rows)} of {needed} labelled answers are there.")
+    found = compare(metric, rows.truth, rows.outputs["challenger"], rows.outputs["champion"], rows.times)
+    numbers = found.to_json()
+    ratio = _ratio(metric, found.first, found.second)
+    numbers["ratio"] = ratio
+    surely_worse = found.interval is not None and found.interval[1] < 0
+    words = (
+        f"{metric} of the challenger is {number(found.first)}, the champion's {number(found.second)}, on the same "
+        f"{len(rows)} rows."
+    )
+    if ratio > rule["rollbackRatio"] and (surely_worse or len(rows) >= needed):
+        return Decision("roll back", f"{words} {ratio:.2f} times its loss is too much.", numbers)
+    if len(rows) < needed:
+        return Decision("waits", f"{words} {len(rows)} of {needed} labels are there.", numbers)
+    return Decision("go on", words, numbers)
+
+
+def _ratio(metric: str, first: float, second: float) -> float:
+    """The first loss as a multiple of the second; of a metric that is better high, what is missing to 1 is the loss."""
+    if higher_is_better(metric):
+        first, second = 1 - first, 1 - second
+    if second <= 0:
+        return 1.0 if first <= 0 else float("inf")
+    return float(first / second)
+
+
+def _between(interval: Any) -> str:
+    return "" if interval is None else f" (95% interval {number(interval[0])} to {number(interval[1])})"
+
+
+def _list(interval: Any) -> list[float] | None:
+    return None if interval is None else list(interval)
+
+
+_QUESTIONS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], Rows], Decision]] = {
+    "breach": _breach,
+    "gates": _gates,
+    "shadow": _step,
+    "canary": _step,
+}

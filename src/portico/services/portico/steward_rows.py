@@ -1,0 +1,202 @@
+"""From joined predictions to the rows of evidence: outputs as numbers, of one model or of two on the same instances."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from portico.ml import values
+from portico.ml.arrays import Floats
+from portico.services.aiplatform import model_store
+from portico.services.call import Rooms
+from portico.services.portico.joining import Outcome
+from portico.services.portico.steward_evidence import Rows, output_of, truth_of
+from portico.store import resources
+
+_HELD = 4  # models in memory
+
+
+class Models:
+    """The models that Portico trained, by version name ("…/models/M@2"); the newest used stay loaded."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._loaded: OrderedDict[str, Any] = OrderedDict()
+
+    def load(self, version: str) -> Any:
+        """The `ml.model.Model` of a version.
+
+        Raises:
+            KeyError: the version is gone, or Portico did not train it.
+        """
+        found = self._loaded.pop(version, None)
+        if found is None:
+            from portico.ml.model import Model
+
+            with self._rooms.database.read() as connection:
+                row = resources.get(connection, version)
+            if row is None or row.body["_"].get("format") != "portico":
+                raise KeyError(f"{version} has no model that can be loaded here")
+            found = Model.load(model_store.folder(self._rooms.home, row.body["_"]["artifact"]))
+        self._loaded[version] = found
+        while len(self._loaded) > _HELD:
+            self._loaded.popitem(last=False)
+        return found
+
+    def manifest(self, version: str) -> Any:
+        return self.load(version).manifest
+
+    def classes(self, deployed: dict[str, Any]) -> list[str]:
+        """The classes of a deployed model; none for a regression."""
+        with self._rooms.database.read() as connection:
+            row = resources.get(connection, f"{deployed['model']}@{deployed['modelVersionId']}")
+        return list((row.body.get("metadata") or {}).get("classes") or []) if row else []
+
+    def outputs(self, version: str, instances: Sequence[Any]) -> Floats:
+        """Values (N,) or scores (N, K) of `instances`; NaN for what the model can't read."""
+        from portico.ml.errors import DataError
+
+        model = self.load(version)
+        good = list(range(len(instances)))
+        answers: list[dict[str, Any]] = []
+        while good:
+            try:
+                answers = model.predict_instances([instances[position] for position in good])
+                break
+            except DataError as error:
+                del good[error.row or 0]
+        width = len(model.labels)
+        made = np.full((len(instances), width) if width else len(instances), np.nan)
+        for position, answer in zip(good, answers, strict=True):
+            made[position] = answer["scores"] if width else answer["value"]
+        return made
+
+    def misfit(self, champion: str, challenger: str) -> str:
+        """Why callers of the champion could not call the challenger; empty where they can."""
+        old, new = self.load(champion), self.load(challenger)
+        if old.manifest.prediction_type != new.manifest.prediction_type:
+            return f"It is a {new.manifest.prediction_type}, the champion a {old.manifest.prediction_type}."
+        if old.labels != new.labels:
+            return f"Its classes are {', '.join(new.labels)}, the champion's {', '.join(old.labels)}."
+        more = sorted(set(new.features) - set(old.features))
+        return f"It asks for features that the champion does not: {', '.join(more)}." if more else ""
+
+
+def rows_of(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Rows:
+    """What was answered, as the output of "champion"; rows without a readable answer or label are left out."""
+    return _made(
+        outcomes,
+        [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
+        {"champion": _served(outcomes, classes)},
+    )
+
+
+def beside(
+    models: Models, outcomes: Sequence[Outcome], champion: str, challenger: str, served: str = "champion"
+) -> Rows:
+    """Both models' outputs: what was answered for `served`, what the other says of the same instances."""
+    classes = models.load(challenger).labels
+    other = "challenger" if served == "champion" else "champion"
+    instances = [row.instance for row in outcomes]
+    return _made(
+        outcomes,
+        [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
+        {
+            served: _served(outcomes, classes),
+            other: models.outputs(challenger if served == "champion" else champion, instances),
+        },
+    )
+
+
+def _served(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Floats:
+    made = np.full((len(outcomes), len(classes)) if classes else len(outcomes), np.nan)
+    for position, row in enumerate(outcomes):
+        answer = output_of(row.output, classes)
+        if answer is not None:
+            made[position] = answer
+    return made
+
+
+def _made(outcomes: Sequence[Outcome], truth: Sequence[float], outputs: dict[str, Floats]) -> Rows:
+    times, true = np.array([row.time for row in outcomes], float), np.array(truth, float)
+    good = np.isfinite(true)
+    for output in outputs.values():
+        good &= np.isfinite(output).all(axis=1) if output.ndim == 2 else np.isfinite(output)
+    return Rows(times[good], true[good], {name: output[good] for name, output in outputs.items()})
+
+
+def moment(row: Outcome, time_column: str) -> float | None:
+    """When the instance was, by its time column, in seconds since the epoch; None where it does not say."""
+    if not time_column:
+        return None
+    instance = row.instance
+    try:
+        found = values.timestamp(instance.get(time_column) if isinstance(instance, dict) else None)
+    except ValueError:
+        return None
+    return found if np.isfinite(found) else None
+
+
+def simple_answers(
+    models: Models, version: str, before: Sequence[Outcome], rows: Sequence[Outcome], time_column: str
+) -> dict[str, Floats]:
+    """The trivial answers for `rows` from the labels `before` them, as outputs "baseline:NAME".
+
+    The last value is that known as long before a row as labels usually take to arrive.
+    """
+    from portico.ml.baseline_answers import classification_baselines, regression_baselines
+
+    manifest = models.manifest(version)
+    classes = manifest.labels
+    kept = [row for row in (*before, *rows) if row.label and np.isfinite(truth_of(row.label.truth, classes))]
+    truth = np.array([truth_of(row.label.truth, classes) for row in kept if row.label])
+    moments = [moment(row, time_column) for row in kept]
+    times = None if any(m is None for m in moments) else np.array(moments, float)
+    cut = len(kept) - len(rows)
+    if cut < 2 or len(kept) < len(before) + len(rows):
+        return {}
+    old, new = (None, None) if times is None else (times[:cut], times[cut:])
+    if classes:
+        found = classification_baselines(
+            truth[:cut].astype(np.int64),
+            truth[cut:].astype(np.int64),
+            len(classes),
+            train_times=old,
+            test_times=new,
+        )
+    else:
+        delays = [row.label.arrived - row.time for row in kept if row.label]
+        found = regression_baselines(
+            truth[:cut], truth[cut:], objective=manifest.objective, train_times=old, test_times=new,
+            horizon=max(float(np.median(delays)), 0.0),
+        )  # fmt: skip
+    return {f"baseline:{name}": output for name, output in found.items()}
+
+
+def evaluation(rows: Rows, manifest: Any, metric: str) -> dict[str, Any]:
+    """The challenger's evaluation on the gates' rows, in the shape of Google's schemas."""
+    from portico.ml.evaluate import (
+        CLASSIFICATION_SCHEMA,
+        REGRESSION_SCHEMA,
+        evaluate_classification,
+        evaluate_regression,
+    )
+    from portico.ml.performance import measure
+
+    output = rows.outputs["challenger"]
+    if manifest.labels:
+        schema = CLASSIFICATION_SCHEMA
+        found = evaluate_classification(rows.truth.astype(np.int64), output, manifest.labels)
+    else:
+        schema = REGRESSION_SCHEMA
+        found = evaluate_regression(rows.truth, output)
+    own = measure(metric, rows.truth, output, rows.times)
+    return {
+        "displayName": f"The gates' {len(rows):,} newest labelled predictions",
+        "metricsSchemaUri": schema,
+        "metrics": {**found, metric: own.value},
+        "metadata": {"testRows": len(rows), "interval": own.to_json()},
+    }

@@ -1,0 +1,250 @@
+"""Stewards: who looks after which deployed model, and how. The work is in `steward_run`.
+
+Under "_" of a steward: `pipeline`, the training that its retrainings repeat; `episode`, the open one; `next`, when it
+looks again; `coolDown`, until when it opens no episode; `retrainings`, [time, milli node hours] of each; `references`,
+by deployed model and metric. Times are domain time in seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import FailedPrecondition, InvalidArgument, NotFound
+from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
+from portico.services.aiplatform.names import check_same_location
+from portico.services.call import Call, implements
+from portico.services.portico import steward_evidence, steward_spec
+from portico.services.portico.steward_spec import Spec
+from portico.services.standard.collection import Collection, check_etag, register
+from portico.store import resources
+from portico.store.resources import Resource
+
+_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+STEWARDS = Collection(
+    "projects.locations.stewards",
+    "Steward",
+    api="portico",
+    output_only=frozenset({"state", "status"}),
+    immutable=frozenset({"endpoint"}),
+)
+register(STEWARDS, "get", "list")
+EPISODES = Collection("projects.locations.stewards.episodes", "Episode", api="portico", has_etag=False)
+ENDED = frozenset({"PROMOTED", "REJECTED", "ROLLED_BACK", "ABANDONED"})
+
+
+@implements("portico", STEWARDS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    parent, body = str(call.params["parent"]), dict(call.body)
+    steward_id = str(call.params.get("stewardId", ""))
+    if not _ID.fullmatch(steward_id):
+        raise InvalidArgument(
+            f"stewardId is {steward_id!r}; it must be 1 to 63 lower-case letters, digits and '-', beginning with a "
+            "letter.",
+            field="stewardId",
+        )
+    name = f"{parent}/stewards/{steward_id}"
+    if not body.get("endpoint"):
+        raise InvalidArgument("endpoint is missing: whose model to look after.", field="endpoint")
+    check_same_location(parent, body["endpoint"], "endpoint")
+    with call.rooms.database.write() as connection:
+        endpoint = ENDPOINTS.require(connection, body["endpoint"])
+        for other in resources.listed(connection, STEWARDS.kind):
+            if other.body["endpoint"] == endpoint.name and other.name != name:
+                raise FailedPrecondition(
+                    f"The Endpoint {endpoint.name} is looked after by {other.name}; delete that first."
+                )
+        private = _checked(connection, body, endpoint)
+        body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}, "_": private}
+        made = STEWARDS.create(call, connection, name, parent, body)
+        endpoint.body["_"] = {**endpoint.body.get("_", {}), "stewardSamplingRate": 1.0}
+        resources.update(connection, endpoint, call.rooms.clock.now())
+        version = publish(connection, endpoint)
+        shown = STEWARDS.render(made)
+    await_served(call, version)
+    return shown
+
+
+@implements("portico", STEWARDS.method("patch"))
+def patch(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        steward = STEWARDS.require(connection, call.name)
+        check_etag(steward, call.body.get("etag"))
+        body = STEWARDS.patched(call, steward.body)
+        endpoint = ENDPOINTS.require(connection, body["endpoint"])
+        body["_"] = {**body["_"], **_checked(connection, body, endpoint)}
+        body["_"].pop("next", None)  # it looks at once with what is asked now
+        steward.body = body
+        return STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
+
+
+@implements("portico", STEWARDS.method("pause"), STEWARDS.method("resume"))
+def pause_or_resume(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        steward = STEWARDS.require(connection, call.name)
+        steward.body["state"] = "PAUSED" if call.method.endswith("pause") else "ACTIVE"
+        return STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
+
+
+@implements("portico", STEWARDS.method("delete"))
+def delete(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        steward = STEWARDS.require(connection, call.name)
+        if steward.body["_"].get("episode"):
+            raise FailedPrecondition(
+                f"{steward.body['_']['episode']} is open; wait for its end, or reject it first."
+            )
+        files = []
+        for episode in list(resources.listed(connection, EPISODES.kind, steward.name)):
+            files += evidence_of(episode)
+            resources.delete(connection, episode.name)
+        resources.delete(connection, steward.name)
+        endpoint = resources.get(connection, steward.body["endpoint"])
+        version = None
+        if endpoint is not None:
+            endpoint.body.get("_", {}).pop("stewardSamplingRate", None)
+            resources.update(connection, endpoint, call.rooms.clock.now())
+            version = publish(connection, endpoint)
+    steward_evidence.remove(call.rooms.home, files)
+    if version is not None:
+        await_served(call, version)
+    return {}
+
+
+def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -> dict[str, Any]:
+    """Checks the spec against what is deployed, and fills in what the training pipeline knows.
+
+    Raises:
+        InvalidArgument, NotFound: naming the field. FailedPrecondition: nothing is deployed.
+    """
+    spec = steward_spec.spec_of(body)
+    champion = champion_of(endpoint)
+    if champion is None:
+        raise FailedPrecondition(f"{endpoint.name} has no deployed model to look after; deploy one first.")
+    version = resources.get(connection, f"{champion['model']}@{champion['modelVersionId']}")
+    if version is None:
+        raise NotFound(f"The Model {champion['model']} does not exist.")
+    kind = (version.body.get("metadata") or {}).get("predictionType", "")
+    if not kind:
+        raise FailedPrecondition(
+            f"The deployed model {champion['id']} does not say what it predicts; a steward looks after models that "
+            "Portico trained."
+        )
+    steward_spec.check(spec, kind)
+    pipeline = resources.get(connection, version.body.get("trainingPipeline", ""))
+    if pipeline is None:
+        if "RETRAIN" in spec.actions:
+            raise FailedPrecondition(
+                "actions has RETRAIN, but the training pipeline of the deployed model is gone; without it nobody "
+                "knows how to train another."
+            )
+        return {"pipeline": None}
+    inputs = pipeline.body["trainingTaskInputs"]
+    config = pipeline.body.get("inputDataConfig") or {}
+    parent = endpoint.name.partition("/endpoints/")[0]
+    body["data"] = {
+        "dataset": f"{parent}/datasets/{config.get('datasetId', '').rpartition('/')[2]}",
+        "target": (version.body.get("metadata") or {}).get("targetColumn", ""),
+        "timeColumn": (config.get("timestampSplit") or {}).get("key", ""),
+        **{key: value for key, value in (body.get("data") or {}).items() if value},
+    }
+    dataset = resources.get(connection, body["data"]["dataset"])
+    if dataset is None or dataset.kind != "datasets":
+        raise NotFound(f"data.dataset: the Dataset {body['data']['dataset']!r} does not exist.")
+    columns = [
+        column["name"]
+        for column in (dataset.body["metadata"].get("statistics") or {"columns": []})["columns"]
+    ]
+    for field in ("target", "timeColumn"):
+        value = body["data"][field]
+        if value and columns and value not in columns:
+            raise InvalidArgument(
+                f"data.{field} is {value!r}; the dataset has {', '.join(columns)}.", field=f"data.{field}"
+            )
+    return {"pipeline": {"trainingTaskInputs": inputs, "inputDataConfig": config, "name": pipeline.name}}
+
+
+def champion_of(endpoint: Resource) -> dict[str, Any] | None:
+    """The deployed model with the most traffic; of equals the first."""
+    split = endpoint.body.get("trafficSplit") or {}
+    held = endpoint.body.get("deployedModels") or []
+    return max(held, key=lambda d: split.get(d["id"], 0), default=None)
+
+
+def deployed_json(deployed: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "deployedModelId": deployed["id"],
+        "model": deployed["model"],
+        "modelVersionId": deployed["modelVersionId"],
+    }
+
+
+def evidence_of(episode: Resource) -> list[str]:
+    return [d["evidence"] for d in episode.body.get("decisions", []) if d.get("evidence")]
+
+
+# --- episodes ---------------------------------------------------------------------------------------------
+
+register(EPISODES, "get", "list")
+
+
+@implements("portico", EPISODES.method("approve"), EPISODES.method("reject"))
+def approve_or_reject(call: Call) -> dict[str, Any]:
+    from portico.store import domain_clock
+
+    approved = call.method.endswith("approve")
+    with call.rooms.database.write() as connection:
+        episode = EPISODES.require(connection, call.name)
+        state = episode.body["state"]
+        if state in ENDED:
+            raise FailedPrecondition(f"{episode.name} has ended: it is {state}.")
+        if approved and state != "AWAITING_APPROVAL":
+            raise FailedPrecondition(f"{episode.name} awaits no approval: it is {state}.")
+        episode.body["approvals"] = [
+            *episode.body.get("approvals", []),
+            {
+                "approved": approved,
+                "by": call.caller.email or "anonymous",
+                "time": rfc3339(domain_clock.now(connection, call.rooms.clock)),
+                "comment": call.body.get("comment", ""),
+            },
+        ]
+        return EPISODES.render(resources.update(connection, episode, call.rooms.clock.now()))
+
+
+@implements("portico", EPISODES.method("replay"))
+def replay(call: Call) -> dict[str, Any]:
+    """Makes every decision again from its rule, its facts and its rows; nothing is trained or changed."""
+    from portico.services.portico.steward_decide import decide
+
+    with call.rooms.database.read() as connection:
+        episode = EPISODES.require(connection, call.name)
+    found = []
+    for record in episode.body.get("decisions", []):
+        try:
+            rows = (
+                steward_evidence.read(call.rooms.home, record["evidence"])
+                if record.get("evidence")
+                else steward_evidence.NO_ROWS
+            )
+            made = decide(record["question"], record["rule"], record["facts"], rows)
+            answer, reason = made.answer, made.reason
+            agrees = answer == record["answer"] and made.numbers == record["numbers"]
+        except OSError:
+            answer, reason, agrees = "", "The evidence is gone or can't be read.", False
+        found.append(
+            {
+                "question": record["question"], "time": record["time"], "recorded": record["answer"],
+                "replayed": answer, "agrees": agrees, "reason": reason,
+            }
+        )  # fmt: skip
+    return {"agrees": all(d["agrees"] for d in found), "decisions": found}
+
+
+def spec(steward: Resource) -> Spec:
+    return steward_spec.spec_of(steward.body)
