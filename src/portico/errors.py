@@ -129,3 +129,6 @@ NUMBERS = {
 def rpc_status(error: PorticoError) -> dict[str, object]:
     """`error` as google.rpc.Status, the form in which operations and jobs keep it."""
     return {"code": NUMBERS[error.code], "message": error.message}
+
+
+BY_CODE: dict[str, type[PorticoError]] = {kind.code: kind for kind in PorticoError.__subclasses__()}

@@ -122,9 +122,11 @@ class World:
         self.endpoint = self.model.deploy()
 
     def train(self) -> None:
+        from google.auth.credentials import AnonymousCredentials
         from google.cloud import storage
 
-        bucket = storage.Client(project="portico").create_bucket("steward-world")
+        client = storage.Client(project="portico", credentials=AnonymousCredentials())
+        bucket = client.create_bucket("steward-world")
         lines = [",".join((*COLUMNS, "y"))]
         for _ in range(1500):
             instance, truth = self.row()
@@ -166,3 +168,4 @@ def trained(home_of_its_own: Any, new_portico: Any) -> Iterator[World]:
     made.api("POST", "clock:advance", json={"time": START})
     made.train()
     yield made
+    aiplatform.initializer.global_config._credentials = None

@@ -184,6 +184,85 @@ def add_labels(
         print(", ".join(f"{count:,} {name}" for name, count in found.items()))
 
 
+File = Annotated[Path, typer.Option("--file", "-f", help="A steward's YAML file.", show_default=False)]
+Episode = Annotated[str, typer.Argument(help="STEWARD/EPISODE, or the resource name.", show_default=False)]
+
+
+@app.command()
+def apply(file: File, home: Home = None) -> None:
+    """Make a steward as a file says; the second time nothing changes."""
+    from portico.cli.stewards import applied
+
+    print(applied(_home(home), file))
+
+
+@app.command()
+def diff(file: File, home: Home = None) -> None:
+    """Say what `portico apply` would change; the exit code is 1 where it would."""
+    from portico.cli.stewards import diffed
+
+    lines = diffed(_home(home), file)
+    print("\n".join(lines) or "no difference")
+    sys.exit(1 if lines else 0)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="STEWARD, STEWARD/episodes, STEWARD/EPISODE, or nothing.")] = "",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Show stewards, or one, or its episodes, or one of these."""
+    from portico.cli.stewards import as_text, found
+
+    value = found(_home(home), name)
+    if json:
+        _print_json(value)
+    else:
+        print(as_text(value))
+
+
+@app.command()
+def delete(name: Annotated[str, typer.Argument(help="STEWARD")], home: Home = None) -> None:
+    """Take a model out of its steward's care; the endpoint stays as it is."""
+    from portico.cli.stewards import deleted
+
+    deleted(_home(home), name)
+    print(f"steward {name.rpartition('/')[2]}: deleted")
+
+
+@app.command()
+def replay(episode: Episode, home: Home = None, json: Json = False) -> None:
+    """Compute an episode's decisions again from its evidence; the exit code is 1 where one differs."""
+    from portico.cli.stewards import replay_text, replayed
+
+    answer = replayed(_home(home), episode)
+    if json:
+        _print_json(answer)
+    else:
+        print(replay_text(answer))
+    sys.exit(0 if answer.get("agrees") else 1)
+
+
+Comment = Annotated[str, typer.Option(help="Why; it is kept in the episode.")]
+
+
+@app.command()
+def approve(episode: Episode, comment: Comment = "", home: Home = None) -> None:
+    """Let the challenger of an episode that awaits approval go on."""
+    from portico.cli.stewards import as_text, decided
+
+    print(as_text(decided(_home(home), episode, True, comment)))
+
+
+@app.command()
+def reject(episode: Episode, comment: Comment = "", home: Home = None) -> None:
+    """Stop the challenger of an open episode."""
+    from portico.cli.stewards import as_text, decided
+
+    print(as_text(decided(_home(home), episode, False, comment)))
+
+
 def _home(given: Path | None) -> Path:
     from portico.host.address import default_home
 

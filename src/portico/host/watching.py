@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portico.doors.contract import Contract
 from portico.host.wiring import import_services, make_rooms
@@ -19,8 +20,11 @@ from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.portico.settling import socket_path
-from portico.services.portico.steward_run import Stewards
+from portico.store import resources
 from portico.store.segments import Segments
+
+if TYPE_CHECKING:
+    from portico.services.portico.steward_run import Stewards
 
 log = logging.getLogger(__name__)
 
@@ -73,18 +77,28 @@ class Watcher:
         self._segments.sweep()
         self._log = PredictionLog(home, rooms.database, self._segments)
         self._monitoring = Monitoring(rooms, self._segments)
-        self._stewards = Stewards(rooms, self._segments)
+        self._rooms = rooms
+        self._stewards: Stewards | None = None
 
     def look(self) -> bool:
         """Does what is due; returns whether none of the stewards' own work is under way."""
         self.ingest()
         self._monitoring.run_due()
-        return self._stewards.run_due()
+        if self._stewards is None and self._are_stewards():
+            from portico.services.portico.steward_run import Stewards  # loads NumPy
+
+            self._stewards = Stewards(self._rooms, self._segments)
+        return self._stewards is None or self._stewards.run_due()
+
+    def _are_stewards(self) -> bool:
+        with self._rooms.database.read() as connection:
+            return any(True for _ in resources.listed(connection, "stewards"))
 
     def ingest(self) -> None:
         """Reads what was in the spools when it began, however fast they grow meanwhile."""
         until = time.time_ns()
         while (made := self._log.ingest(until)) is not None:
-            self._stewards.take(made)
+            if self._stewards is not None:
+                self._stewards.take(made)
             for stream in {segment.stream for segment in made}:
                 self._segments.merge(stream)

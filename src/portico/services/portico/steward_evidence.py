@@ -9,13 +9,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from portico.ids import Ids
 from portico.ml import values
-from portico.ml.arrays import Floats
+
+if TYPE_CHECKING:
+    from portico.ml.arrays import Floats
 
 
 @dataclass(slots=True)
@@ -36,9 +36,6 @@ class Rows:
             self.truth[-count:],
             {name: output[-count:] for name, output in self.outputs.items()},
         )
-
-
-NO_ROWS = Rows(np.zeros(0), np.zeros(0))
 
 
 def folder(home: Path) -> Path:
@@ -67,6 +64,7 @@ def read(home: Path, name: str) -> Rows:
     Raises:
         OSError: the file is gone or broken.
     """
+    import numpy as np
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder(home) / name, use_threads=False)

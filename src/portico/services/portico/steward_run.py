@@ -254,7 +254,7 @@ class Stewards:
                               f"Its answers times {factor:.3f}, the cheap answer, is tried first.")  # fmt: skip
         if refused := case.over_limit():
             return case.skip(action, refused)
-        data = case.steward.body["data"]
+        data = case.steward.body["_"]["data"]
         moments = [steward_rows.moment(row, data.get("timeColumn", "")) for row in gate]
         known = [moment for moment in moments if moment is not None]
         sliding = case.spec.training.window == "SLIDING"
@@ -299,7 +299,11 @@ class Stewards:
         facts["signature"] = self._models.misfit(case.champion_version, case.challenger_version)
         found = steward_rows.beside(self._models, rows, case.champion_version, case.challenger_version)
         found.outputs |= steward_rows.simple_answers(
-            self._models, case.champion_version, before, rows, case.steward.body["data"].get("timeColumn", "")
+            self._models,
+            case.champion_version,
+            before,
+            rows,
+            case.steward.body["_"]["data"].get("timeColumn", ""),
         )
         rule: dict[str, Any] = {
             "metric": metric, "labels": min(gates.labels, len(rows)), "margin": gates.margin, "certain": gates.certain,

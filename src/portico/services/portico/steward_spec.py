@@ -8,7 +8,6 @@ import msgspec
 
 from portico.clock import duration_seconds
 from portico.errors import InvalidArgument
-from portico.ml import performance
 
 DAY = 86400.0
 LATENCY = "p99Latency"  # in seconds; the only metric that needs no labels
@@ -106,6 +105,8 @@ def check(spec: Spec, prediction_type: str) -> None:
     Raises:
         InvalidArgument: naming the field and what to write instead.
     """
+    from portico.ml import performance
+
     known = performance.metrics_of(prediction_type)
     if not spec.acceptable:
         _fail("acceptable", f"is empty: say what is acceptable, as {{metric: {known[0]}, limit: …}}")

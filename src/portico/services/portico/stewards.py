@@ -1,6 +1,7 @@
 """Stewards: who looks after which deployed model, and how. The work is in `steward_run`.
 
-Under "_" of a steward: `pipeline`, the training that its retrainings repeat; `episode`, the open one; `next`, when it
+Under "_" of a steward: `pipeline`, the training that its retrainings repeat; `data`, as asked and as that training has
+it; `episode`, the open one; `next`, when it
 looks again; `coolDown`, until when it opens no episode; `retrainings`, [time, milli node hours] of each; `references`,
 by deployed model and metric. Times are domain time in seconds.
 """
@@ -18,7 +19,6 @@ from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publi
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
 from portico.services.portico import steward_evidence, steward_spec
-from portico.services.portico.steward_spec import Spec
 from portico.services.standard.collection import Collection, check_etag, register
 from portico.store import resources
 from portico.store.resources import Resource
@@ -143,30 +143,33 @@ def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -
                 "actions has RETRAIN, but the training pipeline of the deployed model is gone; without it nobody "
                 "knows how to train another."
             )
-        return {"pipeline": None}
+        return {"pipeline": None, "data": {}}
     inputs = pipeline.body["trainingTaskInputs"]
     config = pipeline.body.get("inputDataConfig") or {}
     parent = endpoint.name.partition("/endpoints/")[0]
-    body["data"] = {
+    data = {
         "dataset": f"{parent}/datasets/{config.get('datasetId', '').rpartition('/')[2]}",
         "target": (version.body.get("metadata") or {}).get("targetColumn", ""),
         "timeColumn": (config.get("timestampSplit") or {}).get("key", ""),
         **{key: value for key, value in (body.get("data") or {}).items() if value},
     }
-    dataset = resources.get(connection, body["data"]["dataset"])
+    _check_data(connection, data)
+    made = {"trainingTaskInputs": inputs, "inputDataConfig": config, "name": pipeline.name}
+    return {"pipeline": made, "data": data}
+
+
+def _check_data(connection: Connection, data: dict[str, Any]) -> None:
+    dataset = resources.get(connection, data["dataset"])
     if dataset is None or dataset.kind != "datasets":
-        raise NotFound(f"data.dataset: the Dataset {body['data']['dataset']!r} does not exist.")
-    columns = [
-        column["name"]
-        for column in (dataset.body["metadata"].get("statistics") or {"columns": []})["columns"]
-    ]
+        raise NotFound(f"data.dataset: the Dataset {data['dataset']!r} does not exist.")
+    statistics = dataset.body["metadata"].get("statistics") or {"columns": []}
+    columns = [column["name"] for column in statistics["columns"]]
     for field in ("target", "timeColumn"):
-        value = body["data"][field]
-        if value and columns and value not in columns:
+        if data[field] and columns and data[field] not in columns:
             raise InvalidArgument(
-                f"data.{field} is {value!r}; the dataset has {', '.join(columns)}.", field=f"data.{field}"
+                f"data.{field} is {data[field]!r}; the dataset has {', '.join(columns)}.",
+                field=f"data.{field}",
             )
-    return {"pipeline": {"trainingTaskInputs": inputs, "inputDataConfig": config, "name": pipeline.name}}
 
 
 def champion_of(endpoint: Resource) -> dict[str, Any] | None:
@@ -227,11 +230,7 @@ def replay(call: Call) -> dict[str, Any]:
     found = []
     for record in episode.body.get("decisions", []):
         try:
-            rows = (
-                steward_evidence.read(call.rooms.home, record["evidence"])
-                if record.get("evidence")
-                else steward_evidence.NO_ROWS
-            )
+            rows = steward_evidence.read(call.rooms.home, record["evidence"])
             made = decide(record["question"], record["rule"], record["facts"], rows)
             answer, reason = made.answer, made.reason
             agrees = answer == record["answer"] and made.numbers == record["numbers"]
@@ -244,7 +243,3 @@ def replay(call: Call) -> dict[str, Any]:
             }
         )  # fmt: skip
     return {"agrees": all(d["agrees"] for d in found), "decisions": found}
-
-
-def spec(steward: Resource) -> Spec:
-    return steward_spec.spec_of(steward.body)

@@ -1,0 +1,101 @@
+"""`portico apply`, `diff`, `get`, `delete`, `replay`, `approve`, `reject`: stewards from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from portico.client import declaration
+from portico.client.api import Client
+
+
+def applied(home: Path, file: Path) -> str:
+    """Applies a file; says in words what became of it."""
+    declared = declaration.load(file)
+    outcome, changes = declaration.apply(_client(home), declared)
+    return "\n".join([f"steward {declared.name}: {outcome}", *(f"  {change}" for change in changes)])
+
+
+def diffed(home: Path, file: Path) -> list[str]:
+    """What applying a file would change, a line each."""
+    declared = declaration.load(file)
+    _, found = declaration.differences(_client(home), declared)
+    if found is None:
+        return [f"+ steward {declared.name}"]
+    return [str(change) for change in found]
+
+
+def found(home: Path, name: str) -> Any:
+    """A steward, an episode, all stewards ("" or "stewards"), or all episodes of a steward ("STEWARD/episodes")."""
+    client = _client(home)
+    if name in ("", "stewards"):
+        return client.stewards()
+    if "/" not in name:
+        return client.steward(name)
+    if name.endswith("/episodes"):
+        return client.episodes(name.removesuffix("/episodes"))
+    return client.episode(episode_name(client, name))
+
+
+def deleted(home: Path, name: str) -> None:
+    _client(home).delete_steward(name)
+
+
+def replayed(home: Path, name: str) -> dict[str, Any]:
+    client = _client(home)
+    return client.replay(episode_name(client, name))
+
+
+def decided(home: Path, name: str, approve: bool, comment: str) -> dict[str, Any]:
+    client = _client(home)
+    act = client.approve if approve else client.reject
+    return act(episode_name(client, name), comment)
+
+
+def episode_name(client: Client, name: str) -> str:
+    """The resource name of an episode that is given by it, or as STEWARD/EPISODE."""
+    if name.startswith("projects/"):
+        return name
+    steward, _, episode = name.removeprefix("stewards/").partition("/")
+    return f"{client.steward_name(steward)}/episodes/{episode.removeprefix('episodes/')}"
+
+
+def as_text(value: Any) -> str:
+    """Stewards and episodes in lines for people."""
+    if isinstance(value, list):
+        return "\n".join(_line(one) for one in value) or "none"
+    lines = [_line(value)]
+    for one in value.get("status", {}).get("acceptable", []):
+        bounds = "" if "interval" not in one else f" ({one['interval'][0]:.4g} to {one['interval'][1]:.4g})"
+        holds = "holds" if one["holds"] else "BROKEN"
+        lines.append(f"  {one['metric']}: {one['value']:.4g}{bounds}, acceptable {one['limit']:.4g}: {holds}")
+    lines += [
+        f"  {t['time'][:16].replace('T', ' ')}  {t['state']:<18} {t['reason']}"
+        for t in value.get("transitions", [])
+    ]
+    return "\n".join(lines)
+
+
+def replay_text(answer: dict[str, Any]) -> str:
+    lines = [
+        f"{'same' if d['agrees'] else 'DIFFERS':<8} {d['question']:<7} {d['recorded']:<10} {d['reason']}"
+        for d in answer.get("decisions", [])
+    ]
+    verdict = (
+        "Every decision comes out as recorded."
+        if answer.get("agrees")
+        else "Not every decision comes out as recorded."
+    )
+    return "\n".join([*lines, verdict])
+
+
+def _line(one: dict[str, Any]) -> str:
+    short = one["name"].partition("/stewards/")[2]
+    if "/episodes/" in one["name"]:
+        ended = one.get("endTime", "")[:10] or "open"
+        return f"{short}  {one['startTime'][:10]} to {ended}  {one['state']}: {one.get('reason', '')}"
+    return f"{short}  {one['state']}  {one.get('status', {}).get('message', '')}"
+
+
+def _client(home: Path) -> Client:
+    return Client(home=home)

@@ -1,0 +1,151 @@
+"""`portico.Client`: Portico's own API from Python. For what Google has an API for, use Google's clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from portico.errors import BY_CODE, PorticoError, Unavailable
+
+_PREFIX = "/apis/portico/v1/"
+_TIMEOUT = 1200.0  # seconds: the clock's advance waits for what is due
+
+
+class Client:
+    """Talks to the Portico at `url`, or running on `home`; without either, at $PORTICO_URL or on the usual home.
+
+    Not safe for threads: give each its own. Methods return the API's JSON and raise `portico.errors.PorticoError`.
+    """
+
+    def __init__(
+        self,
+        url: str = "",
+        home: Path | str | None = None,
+        project: str = "portico",
+        location: str = "us-central1",
+    ) -> None:
+        self.parent = f"projects/{project}/locations/{location}"
+        parts = urlsplit(url or _url(home))
+        assert parts.hostname is not None
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT)
+
+    def call(self, verb: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
+        """A method of our API by its path below /apis/portico/v1/, or of another's by the whole path ("/v1/…").
+
+        Raises:
+            PorticoError: what the server answered. Unavailable: it does not answer.
+        """
+        target = path if path.startswith("/") else _PREFIX + quote(path, safe="/:@")
+        if query:
+            target += "?" + urlencode(query)
+        data = None if body is None else json.dumps(body)
+        try:
+            self._connection.request(verb, target, data, {"content-type": "application/json"})
+            answer = self._connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise Unavailable(f"Portico does not answer: {error!r}.") from None
+        found: dict[str, Any] = json.loads(text) if text else {}
+        if answer.status != 200:
+            raise _error(found.get("error") or {})
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # --- the domain clock ---
+
+    def now(self) -> str:
+        """The domain clock, RFC 3339."""
+        return str(self.call("GET", "clock")["time"])
+
+    def advance(self, *, to: str = "", seconds: float = 0.0) -> str:
+        """Moves the domain clock, and returns it when everything due until then has been done."""
+        body = {"time": to} if to else {"duration": f"{seconds:.6f}s"}
+        return str(self.call("POST", "clock:advance", body)["time"])
+
+    # --- labels ---
+
+    def add_labels(self, endpoint: str, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Ground truth: [{"key": {…} or "requestId": "…", "truth": …}, …], at most 10,000."""
+        return self.call("POST", f"{endpoint}:addLabels", {"labels": list(labels)})
+
+    # --- stewards ---
+
+    def stewards(self) -> list[dict[str, Any]]:
+        return list(self._pages(f"{self.parent}/stewards", "stewards"))
+
+    def steward(self, name: str) -> dict[str, Any]:
+        return self.call("GET", self.steward_name(name))
+
+    def create_steward(self, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        parent, _, steward_id = self.steward_name(name).rpartition("/stewards/")
+        return self.call("POST", f"{parent}/stewards", spec, stewardId=steward_id)
+
+    def patch_steward(self, name: str, spec: Mapping[str, Any], mask: str) -> dict[str, Any]:
+        return self.call("PATCH", self.steward_name(name), spec, updateMask=mask)
+
+    def delete_steward(self, name: str) -> None:
+        self.call("DELETE", self.steward_name(name))
+
+    def pause_steward(self, name: str) -> dict[str, Any]:
+        return self.call("POST", f"{self.steward_name(name)}:pause", {})
+
+    def resume_steward(self, name: str) -> dict[str, Any]:
+        return self.call("POST", f"{self.steward_name(name)}:resume", {})
+
+    # --- episodes ---
+
+    def episodes(self, steward: str) -> list[dict[str, Any]]:
+        """The newest first."""
+        return list(self._pages(f"{self.steward_name(steward)}/episodes", "episodes"))
+
+    def episode(self, name: str) -> dict[str, Any]:
+        return self.call("GET", name)
+
+    def approve(self, episode: str, comment: str = "") -> dict[str, Any]:
+        return self.call("POST", f"{episode}:approve", {"comment": comment})
+
+    def reject(self, episode: str, comment: str = "") -> dict[str, Any]:
+        return self.call("POST", f"{episode}:reject", {"comment": comment})
+
+    def replay(self, episode: str) -> dict[str, Any]:
+        """Every decision of an episode made again from its evidence: {"agrees": …, "decisions": […]}."""
+        return self.call("POST", f"{episode}:replay", {})
+
+    def steward_name(self, name: str) -> str:
+        return name if "/" in name else f"{self.parent}/stewards/{name}"
+
+    def _pages(self, path: str, key: str) -> Iterator[dict[str, Any]]:
+        token = ""
+        while True:
+            found = self.call("GET", path, **({"pageToken": token} if token else {}))
+            yield from found.get(key, [])
+            token = found.get("nextPageToken", "")
+            if not token:
+                return
+
+
+def _url(home: Path | str | None) -> str:
+    from portico.host.address import default_home, running
+
+    if home is None and os.environ.get("PORTICO_URL"):
+        return os.environ["PORTICO_URL"]
+    place = default_home() if home is None else Path(home).expanduser().absolute()
+    address = running(place)
+    if address is None:
+        raise Unavailable(f"Portico does not run on {place}. Start it with: portico up --home {place}")
+    return address.url
+
+
+def _error(body: Mapping[str, Any]) -> PorticoError:
+    violations = [v for d in body.get("details") or [] for v in d.get("fieldViolations") or []]
+    field = violations[0].get("field", "") if violations else ""
+    kind = BY_CODE.get(body.get("status", ""), PorticoError)
+    return kind(body.get("message", "The server failed."), field=field)

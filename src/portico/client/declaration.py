@@ -1,0 +1,231 @@
+"""A steward in a YAML file: read it, compare it with what is there, apply it.
+
+The file holds the fields of the API's `Steward`, and beside them `kind: Steward` and `name`. It may write durations as
+"7d", "12h", "30m" or "45s", words of a choice in small letters, and the endpoint and the dataset by display name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from portico.client.api import Client
+from portico.errors import InvalidArgument, NotFound, PorticoError
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """`spec` is the body of a `Steward`; `lines` says on which line of the file each of its fields is."""
+
+    path: Path
+    name: str
+    spec: dict[str, Any]
+    lines: dict[str, int]
+
+    def error(self, error: PorticoError) -> PorticoError:
+        """`error` with the file, and the line of the field that it is about."""
+        field = error.violations[0].field if error.violations else ""
+        line = self.line_of(field)
+        return type(error)(f"{self.path.name}:{line}: {error.message}", field=field)
+
+    def line_of(self, field: str) -> int:
+        """The line of a field, or of the nearest one around it."""
+        while field and field not in self.lines:
+            field = field[: max(field.rfind("."), field.rfind("["), 0)]
+        return self.lines.get(field, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that the file has otherwise than the server; None stands for absent."""
+
+    field: str
+    there: Any
+    wanted: Any
+
+    def __str__(self) -> str:
+        if self.there is None:
+            return f"+ {self.field}: {_short(self.wanted)}"
+        if self.wanted is None:
+            return f"- {self.field}: {_short(self.there)}"
+        return f"~ {self.field}: {_short(self.there)} -> {_short(self.wanted)}"
+
+
+def load(path: Path) -> Declaration:
+    """
+    Raises:
+        InvalidArgument: naming line and field.
+    """
+    try:
+        text = path.read_text()
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        body = yaml.safe_load(text)
+    except OSError as error:
+        raise InvalidArgument(f"{path} can't be read: {error.strerror}.") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidArgument(f"{path.name}:{line}: this is no YAML: {error.problem}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path.name}:1: this is no YAML: {error}.") from None
+    if not isinstance(body, dict):
+        raise InvalidArgument(
+            f"{path.name}:1: the file must hold a steward: kind, name, endpoint, acceptable …"
+        )
+    lines: dict[str, int] = {}
+    for field, line in _lines(node, ""):
+        if field in lines:
+            raise InvalidArgument(
+                f"{path.name}:{line}: {field} is written twice; it is on line {lines[field]} too.",
+                field=field,
+            )
+        lines[field] = line
+    made = Declaration(path, str(body.pop("name", "")), body, lines)
+    if body.pop("kind", "Steward") != "Steward":
+        raise made.error(InvalidArgument("kind must be Steward.", field="kind"))
+    if not _NAME.fullmatch(made.name):
+        words = f"name is {made.name!r}; it must be small letters, digits and '-', beginning with a letter."
+        raise made.error(InvalidArgument(words, field="name"))
+    try:
+        return Declaration(path, made.name, _canonical(body, "Steward", ""), lines)
+    except PorticoError as error:
+        raise made.error(error) from None
+
+
+def differences(client: Client, declared: Declaration) -> tuple[dict[str, Any], list[Difference] | None]:
+    """The spec as the server would keep it, and how it differs from what is there; None where nothing is there.
+
+    Raises:
+        PorticoError: naming line and field.
+    """
+    spec = dict(declared.spec)
+    try:
+        spec["endpoint"] = _by_name(client, "endpoints", spec.get("endpoint", ""), "endpoint")
+        if (spec.get("data") or {}).get("dataset"):
+            found = _by_name(client, "datasets", spec["data"]["dataset"], "data.dataset")
+            spec["data"] = {**spec["data"], "dataset": found}
+    except PorticoError as error:
+        raise declared.error(error) from None
+    try:
+        there = client.steward(declared.name)
+    except NotFound:
+        return spec, None
+    kept = {key: value for key, value in there.items() if key not in _OUTPUT}
+    return spec, list(_compared(kept, spec, ""))
+
+
+def apply(client: Client, declared: Declaration) -> tuple[str, list[Difference]]:
+    """Makes the server as the file says; returns "created", "changed" or "unchanged", and what changed.
+
+    Raises:
+        PorticoError: naming line and field.
+    """
+    spec, found = differences(client, declared)
+    try:
+        if found is None:
+            client.create_steward(declared.name, spec)
+            return "created", []
+        if not found:
+            return "unchanged", []
+        mask = sorted({re.split(r"[.\[]", difference.field)[0] for difference in found})
+        client.patch_steward(declared.name, spec, ",".join(mask))
+        return "changed", found
+    except PorticoError as error:
+        raise declared.error(error) from None
+
+
+_OUTPUT = frozenset({"name", "createTime", "updateTime", "etag", "state", "status"})
+
+
+def _compared(there: Any, wanted: Any, field: str) -> Iterator[Difference]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for key in dict.fromkeys((*there, *wanted)):
+            yield from _compared(there.get(key), wanted.get(key), f"{field}.{key}" if field else key)
+    elif there != wanted:
+        yield Difference(field, there, wanted)
+
+
+def _by_name(client: Client, collection: str, given: str, field: str) -> str:
+    """The resource name of an endpoint or a dataset that is given by it or by its display name."""
+    if "/" in given or not given:
+        return given
+    query = {"filter": f'displayName="{given}"'} if '"' not in given else {}
+    found = client.call("GET", f"/v1/{client.parent}/{collection}", **query).get(collection, [])
+    names = [one["name"] for one in found if one.get("displayName") == given]
+    if len(names) != 1:
+        words = "there is none" if not names else f"there are {len(names)}; give the resource name"
+        raise InvalidArgument(f"{field} is {given!r}: of that display name {words}.", field=field)
+    return str(names[0])
+
+
+# --- the file's own spelling ---
+
+
+def _lines(node: Any, field: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{field}.{key.value}" if field else str(key.value)
+            yield name, key.start_mark.line + 1
+            yield from _lines(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            yield f"{field}[{position}]", value.start_mark.line + 1
+            yield from _lines(value, f"{field}[{position}]")
+
+
+def _canonical(value: Any, message: str, field: str) -> Any:
+    """`value` as the API's JSON of `message`, by the types in our own discovery document."""
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"{field} must hold fields, not {_short(value)}.", field=field)
+    properties = _schemas()[message]["properties"]
+    made = {}
+    for key, cell in value.items():
+        name = f"{field}.{key}" if field else str(key)
+        if key not in properties or properties[key].get("readOnly"):
+            known = [k for k, of in properties.items() if not of.get("readOnly")]
+            raise InvalidArgument(f"There is no field {name}; there are {', '.join(known)}.", field=name)
+        if cell is not None:
+            made[key] = _cell(cell, properties[key], name)
+    return made
+
+
+def _cell(cell: Any, kind: Mapping[str, Any], field: str) -> Any:
+    if "$ref" in kind:
+        return _canonical(cell, kind["$ref"], field)
+    if kind["type"] == "array":
+        if not isinstance(cell, list):
+            raise InvalidArgument(f"{field} must be a list.", field=field)
+        return [_cell(one, kind["items"], f"{field}[{position}]") for position, one in enumerate(cell)]
+    if kind.get("enum") and isinstance(cell, str):
+        return cell.upper().replace("-", "_").replace(" ", "_")
+    if kind.get("format") == "google-duration":
+        found = _DURATION.fullmatch(str(cell))
+        if found is None:
+            raise InvalidArgument(
+                f"{field} is {cell!r}; write a duration as 45s, 30m, 12h or 7d.", field=field
+            )
+        return f"{float(found[1]) * _SECONDS[found[2]]:g}s" if found[2] != "s" else str(cell)
+    if kind.get("format") == "int64" and isinstance(cell, int):
+        return str(cell)
+    return cell
+
+
+def _schemas() -> dict[str, Any]:
+    from portico.doors.contract import document_path
+
+    found: dict[str, Any] = orjson.loads(document_path("portico", "v1").read_bytes())["schemas"]
+    return found
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= 100 else text[:97] + "…"
