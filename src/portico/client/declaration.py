@@ -213,7 +213,8 @@ def _cell(cell: Any, kind: Mapping[str, Any], field: str) -> Any:
             raise InvalidArgument(
                 f"{field} is {cell!r}; write a duration as 45s, 30m, 12h or 7d.", field=field
             )
-        return f"{float(found[1]) * _SECONDS[found[2]]:g}s" if found[2] != "s" else str(cell)
+        seconds = f"{float(found[1]) * _SECONDS[found[2]]:.6f}".rstrip("0").rstrip(".")
+        return f"{seconds}s"
     if kind.get("format") == "int64" and isinstance(cell, int):
         return str(cell)
     return cell
