@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,13 @@ SCRIPT = Path(__file__).with_name("demo_bikes.py")
 
 def main(home: Path | None, as_json: bool) -> int:
     """Runs the demo on `home` (default: `demo` below the usual one); returns the exit code."""
-    home = home or default_home().with_name(default_home().name + "-demo")
+    own = default_home().with_name(default_home().name + "-demo")
     server = None
-    if running(home) is None:
-        server = _start(home)
+    if running(home or own) is None:
+        if home is None and (own / "demo").exists():
+            shutil.rmtree(own)  # its clock stands at the end of the last demo, and does not go back
+        server = _start(home or own)
+    home = home or own
     try:
         results = home / "demo" / "results.json"
         results.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +40,8 @@ def main(home: Path | None, as_json: bool) -> int:
             print(f"\nThe home stays at {home}. To look further:")
             print(f"  portico up --home {home}        # start it again")
             print(f"  portico status --home {home}    # what it holds")
+            print(f"  portico get bikes/episodes --home {home}    # what the steward did, and why")
+            print(f"  portico replay bikes/EPISODE --home {home}    # compute its decisions again")
             print(f"  portico exec --home {home} -- python {SCRIPT}    # this script, unchanged client code")
         return code
     finally:

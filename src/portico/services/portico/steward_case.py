@@ -30,6 +30,7 @@ Also = Callable[[Connection, Resource, Resource], None]
 
 _FRONTS = 30.0  # seconds that fronts may take to serve what was published
 _SPLIT = "trafficSplit"
+_LAST = 253402300799.0  # a Timestamp ends with the year 9999
 
 
 class Case:
@@ -236,7 +237,7 @@ class Case:
     ) -> None:
         _enter(episode, state, reason, self.now, record)
         episode.body["endTime"] = rfc3339(self.now)
-        cool = self.now + duration_seconds(self.spec.limits.cool_down)
+        cool = min(self.now + duration_seconds(self.spec.limits.cool_down), _LAST)
         steward.body["_"] |= {"episode": None, "coolDown": cool}
         status = {key: value for key, value in steward.body.get("status", {}).items() if key != "episode"}
         steward.body["status"] = {**status, "coolDownUntil": rfc3339(cool), "message": f"{state}: {reason}"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,9 @@ class Stewards:
             watched = self._watched[endpoint] = Watched(stream, Joined(_KEEP))
             with self._rooms.database.read() as connection:
                 listed = segments.listed(connection, stream)
-            for segment in listed:
+            rows = list(accumulate(segment.rows for segment in reversed(listed)))
+            needed = next((n + 1 for n, held in enumerate(rows) if held >= 2 * _KEEP), len(listed))
+            for segment in listed[len(listed) - needed :]:
                 watched.joined.add_predictions(self._segments.read(segment, COLUMNS))
                 watched.last = segment.id
         with self._rooms.database.read() as connection:
@@ -161,7 +164,8 @@ class Stewards:
     ) -> tuple[list[dict[str, Any]], Any, str]:
         shown, breach, words = [], None, []
         classes = self._models.classes(champion)
-        rows = steward_rows.rows_of(watched.of(champion["id"]), classes)
+        most = max(item.labels for item in spec.acceptable)
+        rows = steward_rows.rows_of(watched.of(champion["id"], most), classes)
         for item in spec.acceptable:
             rule: dict[str, Any] = {"metric": item.metric, "labels": item.labels, "certain": item.certain}
             facts: dict[str, Any] = {}
@@ -172,7 +176,7 @@ class Stewards:
                 rule["limit"] = item.limit
             else:
                 rule["timesReference"] = item.times_reference
-                facts["reference"] = self._reference(private, champion, item.metric, rows, item.labels)
+                facts["reference"] = self._reference(private, champion, item.metric, watched, item.labels)
                 if facts["reference"] is None:
                     words.append(f"{item.metric} has no reference yet.")
                     continue
@@ -188,7 +192,7 @@ class Stewards:
         return shown, breach, " ".join(words)
 
     def _reference(
-        self, private: dict[str, Any], champion: dict[str, Any], metric: str, rows: Rows, count: int
+        self, private: dict[str, Any], champion: dict[str, Any], metric: str, watched: Watched, count: int
     ) -> float | None:
         """The metric when the model was deployed: of its gates or its evaluation, else over its first labels."""
         held: dict[str, float] = private.setdefault("references", {}).setdefault(champion["id"], {})
@@ -200,12 +204,10 @@ class Stewards:
                 ]
             if measured and measured[0].get(metric) is not None:
                 held[metric] = float(measured[0][metric])
-            elif len(rows) >= count:
-                first = Rows(
-                    rows.times[:count], rows.truth[:count], {k: v[:count] for k, v in rows.outputs.items()}
-                )
-                rule = {"metric": metric, "labels": count, "limit": 0.0}
-                held[metric] = float(decide("breach", rule, {}, first).numbers["value"])
+            elif len(first := watched.of(champion["id"])[:count]) == count:
+                rows = steward_rows.rows_of(first, self._models.classes(champion))
+                rule = {"metric": metric, "labels": len(rows), "limit": 0.0}
+                held[metric] = float(decide("breach", rule, {}, rows).numbers["value"])
         return held.get(metric)
 
     # --- an episode ---
@@ -408,15 +410,17 @@ class Watched:
     last: int = 0
     change: int = -1
 
-    def of(self, deployed_id: str) -> list[Outcome]:
-        """The labelled predictions of a deployed model, in order of time."""
-        return [row for row in self.joined.labelled() if row.deployed_model_id == deployed_id]
+    def of(self, deployed_id: str, most: int | None = None) -> list[Outcome]:
+        """The labelled predictions of a deployed model, in order of time: all, or the newest so many."""
+        found = (r for r in reversed(self.joined.rows()) if r.label and r.deployed_model_id == deployed_id)
+        return list(islice(found, most))[::-1]
 
     def seconds(self, deployed_id: str, count: int) -> Rows:
         """The newest requests of a deployed model, with their latency in the place of the truth."""
-        found = [r for r in self.joined.rows() if r.deployed_model_id == deployed_id and r.index == 0][
-            -count:
-        ]
+        every = (
+            r for r in reversed(self.joined.rows()) if r.deployed_model_id == deployed_id and r.index == 0
+        )
+        found = list(islice(every, count))[::-1]
         return Rows(np.array([r.time for r in found]), np.array([r.seconds for r in found]))
 
 
