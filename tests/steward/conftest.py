@@ -161,6 +161,7 @@ def home_of_its_own(new_portico: Any) -> Iterator[Any]:
 def trained(home_of_its_own: Any, new_portico: Any) -> Iterator[World]:
     from google.cloud import aiplatform
 
+    aiplatform.initializer.global_config._credentials = None  # another server's, of the tests before
     aiplatform.init(
         project="portico", location="us-central1", api_endpoint=home_of_its_own.url, api_transport="rest"
     )

@@ -33,9 +33,11 @@ def timeline(hours: pd.DataFrame, episodes: list[dict[str, Any]], path: Path) ->
         2, 1, figsize=(11, 6), height_ratios=[4, 1.2], sharex=True, layout="constrained"
     )
     weeks = hours.set_index("when")
+    whole = weeks["count"].resample("28D").count() > 28 * 12  # the data end within a piece
     for name, (label, colour, style) in LINES.items():
         error = (weeks[name] - weeks["count"]).abs().resample("28D").sum()
         share = error / weeks["count"].where(weeks[name].notna()).resample("28D").sum()
+        share = share[whole]
         width = 2.2 if name == "steward" else 1.3
         above.plot(share.index, share, style, color=colour, label=label, linewidth=width)
     above.set_title("The same model, left alone and looked after", loc="left", fontweight="bold")

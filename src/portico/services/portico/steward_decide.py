@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from portico.ml.baseline import number
+from portico.ml.fairness import Gap, measure_fairness
 from portico.ml.performance import compare, higher_is_better, measure
 from portico.services.portico.steward_evidence import Rows
 from portico.services.portico.steward_spec import LATENCY
@@ -51,7 +52,16 @@ def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> De
     if len(rows) < rule["labels"]:
         return Decision("waits", f"{len(rows)} of {rule['labels']} labelled predictions are there.")
     limit, name = limit_of(rule, facts), rule["metric"]
-    if name == LATENCY:
+    more: dict[str, Any] = {}
+    if rule.get("attributes"):
+        gap = _gap(rule, rows, "champion")
+        if gap is None:
+            return Decision("waits", f"There are not two groups of {rule['minimumGroup']} rows to compare.")
+        value, interval, high = gap.value, gap.interval, False
+        bad = value > limit
+        certainly = bad and interval is not None and interval[0] > limit
+        more = gap.to_json()
+    elif name == LATENCY:
         value, interval = float(np.quantile(rows.truth, 0.99)), None
         bad = certainly = value > limit
     else:
@@ -61,10 +71,19 @@ def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> De
         bad = value < limit if high else value > limit
         edge = interval and (interval[1] if high else interval[0])
         certainly = bad and edge is not None and bool(edge < limit if high else edge > limit)
-    numbers = {"metric": name, "value": value, "interval": _list(interval), "limit": limit, "rows": len(rows)}
+    numbers = {
+        **more,
+        "metric": name,
+        "value": value,
+        "interval": _list(interval),
+        "limit": limit,
+        "rows": len(rows),
+    }
     numbers["reference"] = facts.get("reference")
     broken = certainly if rule.get("certain") else bad
     words = f"{name} is {number(value)}{_between(interval)} over the newest {len(rows)} labels"
+    if more:
+        words += f", between {more['high']} and {more['low']}"
     if broken:
         return Decision("breached", f"{words}, beyond the acceptable {number(limit)}.", numbers)
     if bad:
@@ -133,6 +152,23 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
                 f"{metric} is {number(found.first)}; {number(limit)} is acceptable.",
                 limit=limit,
             )
+        for item in rule.get("fairness") or []:
+            new, old = _gap(item, rows, "challenger"), _gap(item, rows, "champion")
+            if new is None or old is None:
+                gate(
+                    "fairness", False, f"There are not two groups of {item['minimumGroup']} rows to compare."
+                )
+                continue
+            most = max(old.value + item["tolerance"], item["limit"] if item["limit"] is not None else 0.0)
+            gate(
+                "fairness",
+                new.value <= most,
+                f"{item['metric']} by {item['attributes']} is {number(new.value)}{_between(new.interval)} between "
+                f"{new.high} and {new.low}, the champion's {number(old.value)}; {number(most)} is allowed.",
+                challenger=new.to_json(),
+                champion=old.to_json(),
+                most=most,
+            )
     if rule.get("maxLatencySeconds"):
         took = facts["latencySeconds"]
         gate(
@@ -180,6 +216,18 @@ def _step(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Deci
     if len(rows) < needed:
         return Decision("waits", f"{words} {len(rows)} of {needed} labels are there.", numbers)
     return Decision("go on", words, numbers)
+
+
+def _gap(rule: Mapping[str, Any], rows: Rows, who: str) -> Gap | None:
+    """The difference between groups that a rule bounds; None where fewer than two groups can be judged."""
+    found = measure_fairness(
+        (rows.truth == 1).astype(float),
+        rows.outputs[who][:, 1],
+        rows.groups[rule["attributes"]],
+        rows.times,
+        minimum=rule["minimumGroup"],
+    )
+    return found.gaps.get(rule["metric"])
 
 
 def _ratio(metric: str, first: float, second: float) -> float:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Rows:
     """`times` (N,) in domain seconds, not falling; `truth` (N,) values, or positions among the classes; `outputs` by
-    name, each values (N,) or scores (N, K)."""
+    name, each values (N,) or scores (N, K); `groups` by attributes ("sex,race"), each the rows' groups (N)."""
 
     times: Floats
     truth: Floats
     outputs: dict[str, Floats] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -35,6 +36,7 @@ class Rows:
             self.times[-count:],
             self.truth[-count:],
             {name: output[-count:] for name, output in self.outputs.items()},
+            {name: groups[-count:] for name, groups in self.groups.items()},
         )
 
 
@@ -50,6 +52,7 @@ def write(home: Path, ids: Ids, rows: Rows) -> str:
     columns: dict[str, Any] = {"time": rows.times, "truth": rows.truth}
     for name, output in rows.outputs.items():
         columns[f"output:{name}"] = pa.array(list(output)) if output.ndim == 2 else output
+    columns |= {f"group:{name}": groups for name, groups in rows.groups.items()}
     name = f"{ids.token()}.parquet"
     folder(home).mkdir(parents=True, exist_ok=True)
     with (folder(home) / name).open("xb") as file:
@@ -73,6 +76,8 @@ def read(home: Path, name: str) -> Rows:
         if column.startswith("output:"):
             cells = table[column].to_numpy()
             rows.outputs[column.removeprefix("output:")] = np.stack(cells) if cells.dtype == object else cells
+        if column.startswith("group:"):
+            rows.groups[column.removeprefix("group:")] = table[column].to_pylist()
     return rows
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from portico.ml import values
 from portico.ml.arrays import Floats
+from portico.ml.fairness import groups_of
 from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
@@ -85,17 +86,26 @@ class Models:
         return f"It asks for features that the champion does not: {', '.join(more)}." if more else ""
 
 
-def rows_of(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Rows:
-    """What was answered, as the output of "champion"; rows without a readable answer or label are left out."""
+def rows_of(outcomes: Sequence[Outcome], classes: Sequence[str], grouped: Sequence[str] = ()) -> Rows:
+    """What was answered, as the output of "champion"; rows without a readable answer or label are left out.
+
+    `grouped` are the attributes ("sex,race") by which the rows get groups.
+    """
     return _made(
         outcomes,
         [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
         {"champion": _served(outcomes, classes)},
+        grouped,
     )
 
 
 def beside(
-    models: Models, outcomes: Sequence[Outcome], champion: str, challenger: str, served: str = "champion"
+    models: Models,
+    outcomes: Sequence[Outcome],
+    champion: str,
+    challenger: str,
+    served: str = "champion",
+    grouped: Sequence[str] = (),
 ) -> Rows:
     """Both models' outputs: what was answered for `served`, what the other says of the same instances."""
     classes = models.load(challenger).labels
@@ -108,6 +118,7 @@ def beside(
             served: _served(outcomes, classes),
             other: models.outputs(challenger if served == "champion" else champion, instances),
         },
+        grouped,
     )
 
 
@@ -120,12 +131,24 @@ def _served(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Floats:
     return made
 
 
-def _made(outcomes: Sequence[Outcome], truth: Sequence[float], outputs: dict[str, Floats]) -> Rows:
+def _made(
+    outcomes: Sequence[Outcome], truth: Sequence[float], outputs: dict[str, Floats], grouped: Sequence[str]
+) -> Rows:
     times, true = np.array([row.time for row in outcomes], float), np.array(truth, float)
     good = np.isfinite(true)
     for output in outputs.values():
         good &= np.isfinite(output).all(axis=1) if output.ndim == 2 else np.isfinite(output)
-    return Rows(times[good], true[good], {name: output[good] for name, output in outputs.items()})
+    kept = [row.instance for row, keep in zip(outcomes, good, strict=True) if keep] if grouped else []
+    groups = {
+        names: groups_of({name: [_attribute(i, name) for i in kept] for name in names.split(",")})
+        for names in grouped
+    }
+    return Rows(times[good], true[good], {name: output[good] for name, output in outputs.items()}, groups)
+
+
+def _attribute(instance: Any, name: str) -> Any:
+    cell = instance.get(name) if isinstance(instance, dict) else None
+    return cell if cell is None or isinstance(cell, str | int | float | bool) else str(cell)
 
 
 def moment(row: Outcome, time_column: str) -> float | None:

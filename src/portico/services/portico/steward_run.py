@@ -165,13 +165,15 @@ class Stewards:
         shown, breach, words = [], None, []
         classes = self._models.classes(champion)
         most = max(item.labels for item in spec.acceptable)
-        rows = steward_rows.rows_of(watched.of(champion["id"], most), classes)
+        rows = steward_rows.rows_of(watched.of(champion["id"], most), classes, spec.grouped)
         for item in spec.acceptable:
             rule: dict[str, Any] = {"metric": item.metric, "labels": item.labels, "certain": item.certain}
             facts: dict[str, Any] = {}
             measured = rows.newest(item.labels)
             if item.metric == LATENCY:
                 measured = watched.seconds(champion["id"], item.labels)
+            if item.attributes:
+                rule |= {"attributes": item.grouped, "minimumGroup": item.minimum_group}
             if item.limit is not None:
                 rule["limit"] = item.limit
             else:
@@ -299,7 +301,9 @@ class Stewards:
             key: private["facts"].get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
         }
         facts["signature"] = self._models.misfit(case.champion_version, case.challenger_version)
-        found = steward_rows.beside(self._models, rows, case.champion_version, case.challenger_version)
+        found = steward_rows.beside(
+            self._models, rows, case.champion_version, case.challenger_version, grouped=case.spec.grouped
+        )
         found.outputs |= steward_rows.simple_answers(
             self._models,
             case.champion_version,
@@ -312,6 +316,10 @@ class Stewards:
             "baseline": gates.baseline,
             "maxLatencySeconds": duration_seconds(gates.max_latency) if gates.max_latency else 0,
             "maxBytes": gates.max_bytes,
+            "fairness": [
+                {"metric": g.metric, "attributes": g.grouped, "limit": g.limit, "tolerance": g.tolerance,
+                 "minimumGroup": g.minimum_group} for g in gates.fairness
+            ],
         }  # fmt: skip
         if private["tried"][-1] == "RESCALE":
             rule["mustReach"] = self._acceptable(case)

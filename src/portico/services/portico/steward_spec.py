@@ -36,6 +36,24 @@ class Acceptable(_Message):
     times_reference: float | None = None
     labels: int = 500
     certain: bool = False
+    attributes: list[str] = []
+    minimum_group: int = 50
+
+    @property
+    def grouped(self) -> str:
+        return ",".join(self.attributes)
+
+
+class FairnessGate(_Message):
+    metric: str
+    attributes: list[str]
+    limit: float | None = None
+    tolerance: float = 0.02
+    minimum_group: int = 50
+
+    @property
+    def grouped(self) -> str:
+        return ",".join(self.attributes)
 
 
 class Gates(_Message):
@@ -47,6 +65,7 @@ class Gates(_Message):
     max_latency: str = ""
     max_bytes: int = 0
     approval: bool = False
+    fairness: list[FairnessGate] = []
 
 
 class CanaryStep(_Message):
@@ -84,8 +103,14 @@ class Spec(_Message):
 
     @property
     def gate_metric(self) -> str:
-        found = [a.metric for a in self.acceptable if a.metric != LATENCY]
+        found = [a.metric for a in self.acceptable if a.metric != LATENCY and not a.attributes]
         return self.gates.metric or (found[0] if found else "")
+
+    @property
+    def grouped(self) -> list[str]:
+        """The attributes by which anything here tells groups apart."""
+        found = {item.grouped for item in self.acceptable} | {gate.grouped for gate in self.gates.fairness}
+        return sorted(found - {""})
 
 
 def spec_of(body: dict[str, Any]) -> Spec:
@@ -100,7 +125,7 @@ def spec_of(body: dict[str, Any]) -> Spec:
         raise InvalidArgument(f"{error}.") from None
 
 
-def check(spec: Spec, prediction_type: str) -> None:
+def check(spec: Spec, prediction_type: str, classes: int) -> None:
     """
     Raises:
         InvalidArgument: naming the field and what to write instead.
@@ -112,7 +137,9 @@ def check(spec: Spec, prediction_type: str) -> None:
         _fail("acceptable", f"is empty: say what is acceptable, as {{metric: {known[0]}, limit: …}}")
     for position, item in enumerate(spec.acceptable):
         field = f"acceptable[{position}]"
-        if item.metric not in (*known, LATENCY):
+        if _check_fairness(item, field, prediction_type, classes) and item.limit is None:
+            _fail(f"{field}.limit", "is missing: the largest acceptable difference between groups")
+        if not item.attributes and item.metric not in (*known, LATENCY):
             _fail(
                 f"{field}.metric", f"is {item.metric!r}; for {prediction_type} it is {_or([*known, LATENCY])}"
             )
@@ -124,6 +151,14 @@ def check(spec: Spec, prediction_type: str) -> None:
             _fail(f"{field}.timesReference", f"is {item.times_reference:g}; it must be above 0")
         if item.labels < 20:
             _fail(f"{field}.labels", f"is {item.labels}; fewer than 20 say nothing")
+    for position, gate in enumerate(spec.gates.fairness):
+        _check_fairness(gate, f"gates.fairness[{position}]", prediction_type, classes)
+        if not gate.attributes:
+            _fail(f"gates.fairness[{position}].attributes", "is empty: which columns tell the groups apart")
+        if gate.tolerance < 0:
+            _fail(f"gates.fairness[{position}].tolerance", "is negative")
+    if not spec.gate_metric and spec.actions != ["ALERT"]:
+        _fail("gates.metric", f"is missing: what better is measured with, {_or(known)}")
     if spec.gates.metric and spec.gates.metric not in known:
         _fail("gates.metric", f"is {spec.gates.metric!r}; for {prediction_type} it is {_or(known)}")
     if spec.gates.labels < 20:
@@ -170,6 +205,23 @@ def check(spec: Spec, prediction_type: str) -> None:
         _fail("checkInterval", "must be above 0s")
     if spec.limits.retrainings_per_week < 0 or spec.limits.milli_node_hours_per_month < 0:
         _fail("limits", "has a negative number")
+
+
+def _check_fairness(item: Acceptable | FairnessGate, field: str, prediction_type: str, classes: int) -> bool:
+    """Whether the item bounds a difference between groups; then it is checked."""
+    from portico.ml.fairness import GAPS
+
+    if item.metric not in GAPS:
+        if item.attributes or isinstance(item, FairnessGate):
+            _fail(f"{field}.metric", f"is {item.metric!r}; of groups it is {_or(GAPS)}")
+        return False
+    if prediction_type != "classification" or classes != 2:
+        _fail(f"{field}.metric", "is for classifiers with two classes, which the deployed model is not")
+    if not item.attributes:
+        _fail(f"{field}.attributes", "is missing: which columns tell the groups apart")
+    if item.minimum_group < 10:
+        _fail(f"{field}.minimumGroup", f"is {item.minimum_group}; fewer than 10 rows say nothing")
+    return True
 
 
 def _fail(field: str, words: str) -> None:

@@ -135,7 +135,8 @@ def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -
             f"The deployed model {champion['id']} does not say what it predicts; a steward looks after models that "
             "Portico trained."
         )
-    steward_spec.check(spec, kind)
+    classes = (version.body.get("metadata") or {}).get("classes") or []
+    steward_spec.check(spec, kind, len(classes))
     pipeline = resources.get(connection, version.body.get("trainingPipeline", ""))
     if pipeline is None:
         if "RETRAIN" in spec.actions:
