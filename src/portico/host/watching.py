@@ -19,6 +19,7 @@ from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.services.aiplatform.monitoring_run import Monitoring
+from portico.services.portico.alert_delivery import Deliveries
 from portico.services.portico.settling import socket_path
 from portico.store import resources
 from portico.store.segments import Segments
@@ -78,6 +79,7 @@ class Watcher:
         self._log = PredictionLog(home, rooms.database, self._segments)
         self._monitoring = Monitoring(rooms, self._segments)
         self._rooms = rooms
+        self._deliveries = Deliveries(rooms)
         self._stewards: Stewards | None = None
 
     def look(self) -> bool:
@@ -88,6 +90,7 @@ class Watcher:
             from portico.services.portico.steward_run import Stewards  # loads NumPy
 
             self._stewards = Stewards(self._rooms, self._segments)
+        self._deliveries.run_due()
         return self._stewards is None or self._stewards.run_due()
 
     def _are_stewards(self) -> bool:

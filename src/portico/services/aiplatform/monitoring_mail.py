@@ -18,6 +18,24 @@ _ATTEMPTS: Final = 4
 _TIMEOUT: Final = 10.0  # seconds
 
 
+class MailError(Exception):
+    """A mail could not be sent."""
+
+
+def send_once(to: list[str], subject: str, text: str) -> None:
+    """
+    Raises:
+        MailError: there is no mail server, or it did not take the mail.
+    """
+    url = os.environ.get(VARIABLE, "")
+    if not url:
+        raise MailError(f"There is no mail server: set {VARIABLE}.")
+    try:
+        _deliver_once(url, _message(to, subject, text))
+    except (OSError, smtplib.SMTPException) as error:
+        raise MailError(str(error)) from None
+
+
 def send(to: list[str], subject: str, text: str, pause: float = 5.0) -> threading.Thread | None:
     """Sends in a thread, again after `pause`, twice that, … seconds when it fails; None without a mail server."""
     url = os.environ.get(VARIABLE, "")
@@ -25,14 +43,19 @@ def send(to: list[str], subject: str, text: str, pause: float = 5.0) -> threadin
         if to:
             log.warning("no mail to %s about %r: set %s to send it", ", ".join(to), subject, VARIABLE)
         return None
+    message = _message(to, subject, text)
+    thread = threading.Thread(target=_deliver, args=(url, message, pause), name="mail", daemon=True)
+    thread.start()
+    return thread
+
+
+def _message(to: list[str], subject: str, text: str) -> EmailMessage:
     message = EmailMessage()
     message["From"] = os.environ.get("PORTICO_MAIL_FROM", "portico@localhost")
     message["To"] = ", ".join(to)
     message["Subject"] = " ".join(subject.split())
     message.set_content(text)
-    thread = threading.Thread(target=_deliver, args=(url, message, pause), name="mail", daemon=True)
-    thread.start()
-    return thread
+    return message
 
 
 def _deliver(url: str, message: EmailMessage, pause: float) -> None:

@@ -19,7 +19,7 @@ from portico.clock import duration_seconds, rfc3339
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform import evaluations
 from portico.services.call import Rooms
-from portico.services.portico import steward_evidence, steward_rows
+from portico.services.portico import alerts, steward_evidence, steward_rows
 from portico.services.portico.joining import COLUMNS, Joined, Outcome
 from portico.services.portico.steward_case import Case, Moved
 from portico.services.portico.steward_decide import Decision, decide
@@ -40,6 +40,7 @@ from portico.store.segments import Segment, Segments
 
 log = logging.getLogger(__name__)
 
+_DIAGNOSED = 5_000  # labelled predictions before a window that it is compared with
 _KEEP = 20_000  # predictions of an endpoint that stay in memory
 
 
@@ -137,6 +138,12 @@ class Stewards:
         if breach is not None and cool <= now:
             rule, facts, rows, decision = breach
             record = _record("breach", rule, facts, decision, now, rows, self._rooms)
+        words: dict[str, Any] = {}
+        if breach is not None and champion is not None and not _alerted(steward, breach[0], self._rooms):
+            window = breach[0]["labels"]
+            known = watched.of(champion["id"], _DIAGNOSED + window)
+            kinds = self._models.manifest(f"{champion['model']}@{champion['modelVersionId']}").kinds
+            words = alerts.diagnosis(known[:-window], known[-window:], kinds)
         with self._rooms.database.write() as connection:
             current = resources.get(connection, steward.name)
             if current is None or current.revision != steward.revision:
@@ -156,6 +163,7 @@ class Stewards:
                                  now=self._rooms.clock.now())  # fmt: skip
                 current.body["_"]["episode"] = status["episode"] = name
             current.body["status"] = status
+            alerts.follow(self._rooms, connection, current, shown, now, words)
             resources.update(connection, current, self._rooms.clock.now())
         return "moved" if record is not None else "waits"
 
@@ -430,6 +438,13 @@ class Watched:
         )
         found = list(islice(every, count))[::-1]
         return Rows(np.array([r.time for r in found]), np.array([r.seconds for r in found]))
+
+
+def _alerted(steward: Resource, rule: dict[str, Any], rooms: Rooms) -> bool:
+    """Whether an alert of the rule's metric is open already: then it is not diagnosed again."""
+    with rooms.database.read() as connection:
+        every = list(resources.listed(connection, alerts.ALERTS.kind, steward.name))
+    return any(a.body["state"] == "OPEN" and a.body["metric"].startswith(rule["metric"]) for a in every)
 
 
 def _record(

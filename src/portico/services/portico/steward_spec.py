@@ -88,6 +88,11 @@ class Limits(_Message):
     milli_node_hours_per_month: int = 0
 
 
+class Notify(_Message):
+    emails: list[str] = []
+    webhooks: list[str] = []
+
+
 class Spec(_Message):
     """Durations are proto3 JSON ("86400s"); 0 or "" of a bound is no bound."""
 
@@ -100,6 +105,7 @@ class Spec(_Message):
     gates: Gates = msgspec.field(default_factory=Gates)
     rollout: Rollout = msgspec.field(default_factory=Rollout)
     limits: Limits = msgspec.field(default_factory=Limits)
+    notify: Notify = msgspec.field(default_factory=Notify)
 
     @property
     def gate_metric(self) -> str:
@@ -192,6 +198,12 @@ def check(spec: Spec, prediction_type: str, classes: int) -> None:
             "rollout.rollbackRatio",
             f"is {spec.rollout.rollback_ratio:g}; below 1 equals would be rolled back",
         )
+    for position, address in enumerate(spec.notify.emails):
+        if "@" not in address or any(c.isspace() for c in address):
+            _fail(f"notify.emails[{position}]", f"is {address!r}, which is no mail address")
+    for position, url in enumerate(spec.notify.webhooks):
+        if not url.startswith(("http://", "https://")):
+            _fail(f"notify.webhooks[{position}]", f"is {url!r}; it must begin with http:// or https://")
     for field, text in (
         ("checkInterval", spec.check_interval),
         ("training.duration", spec.training.duration),

@@ -18,7 +18,7 @@ from portico.errors import FailedPrecondition, InvalidArgument, NotFound
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
-from portico.services.portico import steward_evidence, steward_spec
+from portico.services.portico import alerts, steward_evidence, steward_spec
 from portico.services.standard.collection import Collection, check_etag, register
 from portico.store import resources
 from portico.store.resources import Resource
@@ -103,6 +103,10 @@ def delete(call: Call) -> dict[str, Any]:
         for episode in list(resources.listed(connection, EPISODES.kind, steward.name)):
             files += evidence_of(episode)
             resources.delete(connection, episode.name)
+        for alert in list(resources.listed(connection, alerts.ALERTS.kind, steward.name)):
+            for delivery in list(resources.listed(connection, alerts.DELIVERIES, alert.name)):
+                resources.delete(connection, delivery.name)
+            resources.delete(connection, alert.name)
         resources.delete(connection, steward.name)
         endpoint = resources.get(connection, steward.body["endpoint"])
         version = None

@@ -1,0 +1,84 @@
+"""Alerts open once, are told to real sinks again and again until they take them, and close."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from tests.steward.conftest import World, doubled, usual
+
+
+class Sink(ThreadingHTTPServer):
+    """A webhook that fails the first time."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.asked = 0
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/alerts"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Sink
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked += 1
+        self.send_response(500 if self.server.asked == 1 else 200)
+        self.end_headers()
+        if self.server.asked > 1:
+            self.server.told.append(json.loads(body))
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    server = Sink()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_alert_opens_once_and_closes(trained: World, sink: Sink) -> None:
+    world = trained
+    world.deploy()
+    nobody = "http://127.0.0.1:1/nobody-listens"
+    world.keep(actions=["ALERT"], notify={"webhooks": [nobody, sink.url]})
+    world.days(5)
+    world.truth = doubled
+    world.days(5)
+    (alert,) = world.api("GET", f"{world.name}/alerts")["alerts"]
+    assert alert["state"] == "OPEN" and alert["metric"] == "weightedAbsolutePercentageError"
+    assert alert["value"] > alert["limit"] == 12
+    assert "The truth moved and the features did not" in alert["kind"] and alert["lookFirst"]
+    assert {c["feature"] for c in alert["contributors"]} == {"x", "z"}
+    until = time.monotonic() + 20
+    while not sink.told and time.monotonic() < until:
+        time.sleep(0.1)
+    assert sink.asked == 2 and [t["event"] for t in sink.told] == ["opened"]
+    assert sink.told[0]["alert"]["name"] == alert["name"] and "is acceptable, over" in sink.told[0]["text"]
+    assert world.api("GET", alert["name"])["deliveries"][0] == {
+        "sink": sink.url, "event": "opened", "state": "DELIVERED", "attempts": 2, "error": "",
+    }  # fmt: skip
+    world.api("POST", f"{alert['name']}:silence", json={"duration": "864000s"})
+    world.truth = usual
+    world.days(5)
+    assert world.api("GET", alert["name"])["state"] == "CLOSED"
+    world.days(1)
+    assert [t["event"] for t in sink.told] == ["opened"], "silenced"
+    assert len(world.api("GET", f"{world.name}/alerts")["alerts"]) == 1
+    bad = world.call(
+        "PATCH", f"{world.name}?updateMask=notify", json={"notify": {"webhooks": ["file:///etc/passwd"]}}
+    )
+    assert bad.status_code == 400 and "notify.webhooks[0]" in bad.text
