@@ -25,7 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import portico
-from portico.cli import demo_pictures, samples
+from portico.cli import demo_pictures, report, samples
 from portico.client import declaration
 
 FEATURES = ["ts", "tmin", "tmax", "pn"]
@@ -91,7 +91,9 @@ def main(out: Path) -> None:
     }  # fmt: skip
     (out / "results.json").write_text(json.dumps(results, indent=2))
     picture = demo_pictures.timeline(hours, results["episodes"], out / "timeline.png")
-    console.print(f"The picture of it: {picture}")
+    with step("portico report bikes: the model's card and its history"):
+        card, _ = report.write(client, model.resource_name, out)
+    console.print(f"The picture of it: {picture}\nThe report:        {card}")
 
 
 # --- the model ---

@@ -244,6 +244,20 @@ def replay(episode: Episode, home: Home = None, json: Json = False) -> None:
     sys.exit(0 if answer.get("agrees") else 1)
 
 
+@app.command()
+def report(
+    model: Annotated[str, typer.Argument(help="A model's display name, id or resource name.")],
+    out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
+    home: Home = None,
+) -> None:
+    """Write a model card with its history: HTML with pictures, and Markdown."""
+    from portico.cli.report import write
+    from portico.client.api import Client
+
+    for path in write(Client(home=_home(home)), model, out):
+        print(path)
+
+
 Comment = Annotated[str, typer.Option(help="Why; it is kept in the episode.")]
 
 

@@ -1,0 +1,48 @@
+"""`portico report`: a model card from what the server knows, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.steward.conftest import World, turned
+
+import portico
+from portico.cli import report
+from portico.errors import NotFound
+
+
+def test_a_model_card_with_its_history(trained: World, tmp_path: Path) -> None:
+    world = trained
+    world.deploy()
+    world.keep()
+    world.days(4)
+    world.truth = turned
+    episode = world.days_until({"PROMOTED"})
+    client = portico.Client(world.portico.url)
+    page, text = report.write(client, world.model.resource_name, tmp_path)
+    told = text.read_text()
+    for heading in (
+        "Intended use",
+        "Data",
+        "How good it is",
+        "Beside a simple answer",
+        "Fairness",
+        "Versions",
+        "Episodes",
+    ):
+        assert f"## {heading}" in told
+    assert "Nobody has written down what it is for" in told and "gs://steward-world/first.csv" in told
+    assert "breached → retraining → gating → shadow → canary → promoted" in told and episode["reason"] in told
+    assert "nothing is known about differences between groups" in told
+    shown = page.read_text()
+    assert shown.count("data:image/png;base64,") == 2 and episode["reason"][:40] in shown
+    assert "95% interval" in told and "rootMeanSquaredError" in told
+    world.aiplatform.Model(world.model.resource_name).update(
+        description="<script>alert(1)</script> | for tests"
+    )
+    page, text = report.write(client, world.model.resource_name, tmp_path)
+    assert "<script>" not in page.read_text()
+    with pytest.raises(NotFound, match="nobody"):
+        report.write(client, "nobody", tmp_path)
+    client.close()
