@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 from portico.host.address import default_home, running
 
@@ -51,12 +52,20 @@ def main(home: Path | None, as_json: bool) -> int:
 
 
 def _start(home: Path) -> subprocess.Popen[str]:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "portico.cli.main", "up", "--home", str(home), "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "server.log").open("a") as log:  # the steward's alerts, among others
+        server = _server(home, log)
     assert server.stdout is not None
     if "ready at" not in server.stdout.readline():
+        print((home / "server.log").read_text(), file=sys.stderr)
         raise SystemExit(server.wait() or 1)
     return server
+
+
+def _server(home: Path, log: IO[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "portico.cli.main", "up", "--home", str(home), "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    )

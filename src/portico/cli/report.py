@@ -281,7 +281,8 @@ def _cell(text: str) -> str:
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#202124}
 h1{font-size:1.8rem}h2{font-size:1.2rem;margin-top:2rem;border-bottom:1px solid #dadce0}table{border-collapse:collapse;
 font-size:.85rem;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .6rem}
-tr{border-bottom:1px solid #eee}img{max-width:100%}figcaption{color:#5f6368;font-size:.85rem}.name{color:#5f6368;font-family:monospace}"""
+tr{border-bottom:1px solid #eee}
+img{max-width:100%}figcaption{color:#5f6368;font-size:.85rem}.name{color:#5f6368;font-family:monospace}"""
 
 
 def as_html(facts: dict[str, Any], parts: list[Section], pictures: list[tuple[str, bytes]]) -> str:
