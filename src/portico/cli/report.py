@@ -110,7 +110,7 @@ def _data(facts: dict[str, Any]) -> list[str | Table]:
             "What the first version learned from is not known: its training pipeline is gone, or it was uploaded."
         ]
     sources = ", ".join(f"{one['uri']} (generation {one['generation']})" for one in metadata.get("data", []))
-    words = ", ".join(f"{count:,} {part}" for part, count in rows.items() if isinstance(count, int))
+    words = ", ".join(f"{count:,} {part}" for part, count in rows.items() if part != "withoutTarget")
     return [f"The first version learned from {sources}.", f"Rows: {words}.", f"Seed {metadata.get('seed')}."]
 
 
