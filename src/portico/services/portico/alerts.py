@@ -90,7 +90,7 @@ def _tell(
     subject, text = message(steward.name, alert, event)
     if silenced:
         return
-    log.warning("%s %s", subject, text.splitlines()[0])
+    log.warning("%s: the alert %s. %s", steward.name, event, text.splitlines()[0])
     sinks = steward.body.get("notify") or {}
     shown = ALERTS.render(alert)
     for kind in ("emails", "webhooks"):

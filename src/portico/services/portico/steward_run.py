@@ -41,6 +41,7 @@ from portico.store.segments import Segment, Segments
 log = logging.getLogger(__name__)
 
 _DIAGNOSED = 5_000  # labelled predictions before a window that it is compared with
+_REST = 30  # seconds after a failure of our own
 _KEEP = 20_000  # predictions of an endpoint that stay in memory
 
 
@@ -51,6 +52,7 @@ class Stewards:
         self._watched: dict[str, Watched] = {}
         self._models = Models(rooms)
         self._waited: dict[str, tuple[int, ...]] = {}  # what an episode saw when it last waited for labels
+        self._rests: dict[str, float] = {}  # stewards that failed, until when
         with rooms.database.read() as connection:
             every = resources.listed(connection, EPISODES.kind)
             needed = {file for episode in every for file in evidence_of(episode)}
@@ -73,12 +75,15 @@ class Stewards:
         self._watched = {name: watched for name, watched in self._watched.items() if name in wanted}
         idle = True
         for steward in found:
+            if self._rooms.clock.monotonic() < self._rests.get(steward.name, 0.0):
+                continue
             try:
                 while (moved := self._step(steward.name, now)) == "moved":
                     pass
                 idle = idle and moved == "waits"
             except Exception:
-                log.exception("%s can't go on", steward.name)
+                log.exception("%s can't go on; it tries again in %d s", steward.name, _REST)
+                self._rests[steward.name] = self._rooms.clock.monotonic() + _REST
         return idle
 
     def _step(self, name: str, now: float) -> Moved:
