@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portico.client.api import Client
 from portico.errors import InvalidArgument, PorticoError, Unavailable
-from portico.host.address import running
 
 _CHUNK = 5_000  # labels of one request
 _ENDED = ("new", "repeated", "contradicted")
@@ -34,25 +32,20 @@ def add(home: Path, endpoint: str, file: Path, columns: Columns) -> dict[str, in
     Raises:
         Unavailable: nothing runs on `home`. PorticoError: what the server says of a label, and of which row.
     """
-    address = running(home)
-    if address is None:
-        raise Unavailable(f"Portico does not run on {home}. Start it with: portico up --home {home}")
+    client = Client(home=home)
     totals = dict.fromkeys(_ENDED, 0)
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=120)
     sent = 0
     for chunk in _chunks(file, columns):
-        body = json.dumps({"labels": chunk})
-        path = f"/apis/portico/v1/{endpoint.strip('/')}:addLabels"
-        connection.request("POST", path, body, {"content-type": "application/json"})
-        answer = connection.getresponse()
-        found = json.loads(answer.read())
-        if answer.status != 200:
-            error = found["error"]
-            raise PorticoError(f"{file.name}, rows from {sent + 1}: {error['message']}")
+        try:
+            found = client.add_labels(endpoint.strip("/"), chunk)
+        except Unavailable:
+            raise
+        except PorticoError as error:
+            raise PorticoError(f"{file.name}, rows from {sent + 1}: {error.message}") from None
         for name in _ENDED:
             totals[name] += found.get(name, 0)
         sent += len(chunk)
-    connection.close()
+    client.close()
     return totals
 
 

@@ -55,7 +55,7 @@ def follow(
     """
     every = list(resources.listed(connection, ALERTS.kind, steward.name))
     for one in shown:
-        held = [alert for alert in every if alert.body["metric"] == _key(one)]
+        held = [alert for alert in every if alert.body["metric"] == key_of(one)]
         alert = next((a for a in held if a.body["state"] == "OPEN"), None)
         silenced = any(
             parse_rfc3339(a.body["silencedUntil"]) > now for a in held if a.body.get("silencedUntil")
@@ -68,18 +68,18 @@ def follow(
                 _tell(rooms, connection, steward, alert, "closed", silenced)
         elif alert is None:
             name = f"{steward.name}/alerts/{rooms.ids.number()}"
-            body = {"state": "OPEN", "metric": _key(one), "openTime": rfc3339(now), **numbers, **words}
+            body = {"state": "OPEN", "metric": key_of(one), "openTime": rfc3339(now), **numbers, **words}
             made = resources.insert(connection, name=name, kind=ALERTS.kind, parent=steward.name, body=body,
                                     now=rooms.clock.now())  # fmt: skip
             assert made is not None
             _tell(rooms, connection, steward, made, "opened", silenced)
         else:
             alert.body |= numbers
-            alert.body["worst"] = max(alert.body.get("worst", 0.0), abs(one["value"] - one["limit"]))
             resources.update(connection, alert, rooms.clock.now())
 
 
-def _key(one: Mapping[str, Any]) -> str:
+def key_of(one: Mapping[str, Any]) -> str:
+    """What an alert is about: a metric, and the groups that it compares."""
     return f"{one['metric']} by {one['attributes']}" if one.get("attributes") else str(one["metric"])
 
 

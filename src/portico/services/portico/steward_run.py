@@ -449,7 +449,7 @@ def _alerted(steward: Resource, rule: dict[str, Any], rooms: Rooms) -> bool:
     """Whether an alert of the rule's metric is open already: then it is not diagnosed again."""
     with rooms.database.read() as connection:
         every = list(resources.listed(connection, alerts.ALERTS.kind, steward.name))
-    return any(a.body["state"] == "OPEN" and a.body["metric"].startswith(rule["metric"]) for a in every)
+    return any(a.body["state"] == "OPEN" and a.body["metric"] == alerts.key_of(rule) for a in every)
 
 
 def _record(
