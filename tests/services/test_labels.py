@@ -146,3 +146,23 @@ def test_labels_by_the_api(portico: Any, aiplatform: Any) -> None:
     missing = requests.get(f"{url}999:labelStats", timeout=30)
     assert missing.status_code == 404
     endpoint.delete()
+
+
+def test_memory_is_bounded_and_late_labels_still_find_predictions() -> None:
+    """A hundred times more predictions than are kept, their labels a batch later: some are found, none wrongly."""
+    joined = Joined(keep=100)
+    late: list[Label] = []
+    for batch in range(20):
+        rows = [row(n, n, {"day": n % 700, "x": n}) for n in range(batch * 500, batch * 500 + 500)]
+        joined.add_predictions(pa.Table.from_pylist(rows))
+        joined.add_labels(late)
+        late = [
+            label(r["request_id"], key={"day": r["request_id"] % 700}, time=r["logging_time"].isoformat())
+            for r in rows
+        ]
+        assert joined.predictions <= 900 and len(joined._labels) <= 1100
+    found = joined.labelled()
+    assert len(found) >= 50
+    assert all(o.label and o.label.truth == o.request_id for o in found)
+    waiting = [o.request_id for o in joined.rows() if o.label is None]
+    assert len(waiting) >= 25 and max(waiting) >= 9500, "the newest are among those that wait"

@@ -25,6 +25,7 @@ from portico.services.call import Rooms
 from portico.services.portico import steward_case
 from portico.services.portico.steward_rows import Models
 from portico.services.portico.steward_run import Stewards
+from portico.services.portico.steward_states import States
 from portico.services.portico.stewards import ENDED, EPISODES
 from portico.store import domain_clock, jobs, labels, resources, served
 from portico.store.database import Database
@@ -100,7 +101,7 @@ class House:
         monkeypatch.setattr(steward_case, "await_fronts", lambda *_: None)
         monkeypatch.setattr("portico.services.portico.steward_rows.beside", self.beside)
         monkeypatch.setattr("portico.services.portico.steward_rows.simple_answers", lambda *_: {})
-        monkeypatch.setattr(Stewards, "_evaluated", lambda *_: None)
+        monkeypatch.setattr(States, "_evaluated", lambda *_: None)
         monkeypatch.setattr("portico.services.portico.alerts.diagnosis", lambda *_: {})
         monkeypatch.setattr("portico.services.portico.steward_run.Models", FakeModels)
         monkeypatch.setattr(FakeModels, "manifest", lambda *_: type("Manifest", (), {"kinds": {}})())

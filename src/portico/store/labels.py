@@ -61,10 +61,7 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
     fresh: dict[str, dict[str, Any]] = {}
     changed: set[str] = set()
     added = Added()
-    newest = connection.execute(
-        sa.select(sa.func.max(_table.c.change)).where(_table.c.endpoint == endpoint)
-    ).scalar()
-    change = int(newest or 0)
+    change = newest(connection, endpoint)
     for label in labels:
         truth = orjson.dumps(label.truth)
         values = {"truth": truth, "observed": label.observed, "arrived": label.arrived}
@@ -93,6 +90,12 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
         where = (_table.c.endpoint == endpoint, _table.c.name == name)
         connection.execute(sa.update(_table).where(*where).values(known[name]))
     return added
+
+
+def newest(connection: Connection, endpoint: str) -> int:
+    """The number of the newest change, 0 where there is no label."""
+    chosen = sa.select(sa.func.max(_table.c.change)).where(_table.c.endpoint == endpoint)
+    return int(connection.execute(chosen).scalar() or 0)
 
 
 def _known(connection: Connection, endpoint: str, names: set[str]) -> dict[str, dict[str, Any]]:

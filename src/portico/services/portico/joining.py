@@ -6,6 +6,7 @@ on the order in which predictions and labels came in.
 
 from __future__ import annotations
 
+import zlib
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,10 +61,15 @@ class Outcome:
 
 
 class Joined:
-    """`keep` bounds how many predictions stay in memory, the newest; None keeps all."""
+    """`keep` bounds what stays in memory: so many predictions with a label, the newest, and as many that wait for one.
+
+    Of these a random share is kept where they are more: labels may take longer than so many predictions. None keeps
+    all.
+    """
 
     def __init__(self, keep: int | None = None) -> None:
         self._keep = keep
+        self._share = 1.0  # of new predictions that are kept
         self._labels: dict[str, Label] = {}
         self._rows: list[Outcome] = []
         self._sorted = True
@@ -79,12 +85,14 @@ class Joined:
 
     def add_predictions(self, table: Any) -> None:
         """Takes rows of a prediction log: an Arrow table with `COLUMNS`."""
-        made = list(_outcomes(table.to_pylist()))
+        made = [
+            row for row in _outcomes(table.to_pylist()) if self._share == 1 or self._chance(row) < self._share
+        ]
         self._rows += made
         self._sorted = False
         for row in made:
             self._index(row)
-        if self._keep is not None and len(self._rows) > 2 * self._keep:
+        if self._keep is not None and len(self._rows) > 3 * self._keep:
             self._prune(self._keep)
 
     def add_labels(self, labels: Iterable[Label]) -> None:
@@ -108,6 +116,8 @@ class Joined:
                     insort(rows[place - 1][1]._timed, timed)
             for row in self._named(label.name):
                 self._relabel(row)
+        if self._keep is not None and len(self._labels) > 6 * self._keep:
+            self._prune(self._keep)
 
     def _named(self, name: str) -> list[Outcome]:
         if name.startswith("id:"):
@@ -161,20 +171,33 @@ class Joined:
         names += row._keys
         row.label = next((self._labels[name] for name in names if name in self._labels), None)
 
+    def _chance(self, row: Outcome) -> float:
+        """As if drawn at random from [0, 1), the same for all predictions of a key: a label by key and time must not
+        fall to an older one because the right one was left out."""
+        own = next(keys_of(row.instance, sorted(self._columns)[:1]), f"{row.request_id}:{row.index}")
+        return zlib.crc32(own.encode()) / 2**32
+
     def _prune(self, keep: int) -> None:
         rows = self.rows()
-        gone, self._rows = rows[:-keep], rows[-keep:]
-        needed = {row.label.name for row in self._rows if row.label}
-        for row in gone:
-            if row.label and row.label.name not in needed:
-                self._labels.pop(row.label.name, None)
-        rows, labels = self._rows, list(self._labels.values())
+        waiting = [row for row in rows if row.label is None]
+        while len(waiting) > keep:
+            self._share /= 2
+            waiting = [row for row in waiting if self._chance(row) < self._share]
+        if len(waiting) < keep / 4:
+            self._share = min(1.0, 2 * self._share)
+        kept = {id(row) for row in (*waiting, *[row for row in rows if row.label][-keep:])}
+        gone = {row.label.name for row in rows if row.label and id(row) not in kept}
+        self._rows = [row for row in rows if id(row) in kept]
+        used = {row.label.name for row in self._rows if row.label}
+        labels = [label for label in self._labels.values() if label.name not in gone - used]
+        rest = [label for label in labels if label.name not in used]
+        forgotten = {label.name for label in rest[: -2 * keep]}  # the oldest that have found no prediction
         self._forget_indexes()
-        for row in rows:
+        self._labels = {}
+        for row in self._rows:
             row._keys, row._timed = [], []
             self._index(row)
-        self._labels = {}
-        self.add_labels(labels)
+        self.add_labels(label for label in labels if label.name not in forgotten)
 
     # --- what comes out ---
 

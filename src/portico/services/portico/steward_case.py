@@ -21,7 +21,7 @@ from portico.store.jobs import Job
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
-    from portico.services.portico.steward_run import Watched
+    from portico.services.portico.steward_watched import Watched
 
 Moved = Literal["moved", "waits", "busy"]
 """What a step did: moved the episode, found nothing to do until something happens, or waits for work of our own."""

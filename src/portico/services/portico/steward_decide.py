@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from portico.clock import rfc3339
 from portico.ml.baseline import number
 from portico.ml.fairness import Gap, measure_fairness
 from portico.ml.performance import compare, higher_is_better, measure
+from portico.services.call import Rooms
+from portico.services.portico import steward_evidence
 from portico.services.portico.steward_evidence import Rows
 from portico.services.portico.steward_spec import LATENCY
 
@@ -30,6 +33,18 @@ class Decision:
 
 def decide(question: str, rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
     return _QUESTIONS[question](rule, facts, rows)
+
+
+def recorded(
+    question: str, rule: dict[str, Any], facts: dict[str, Any], decision: Decision, now: float, rows: Rows,
+    rooms: Rooms,
+) -> dict[str, Any]:  # fmt: skip
+    """A decision as an episode keeps it; its rows are on disk when this returns."""
+    return {
+        "question": question, "time": rfc3339(now), "rule": rule, "facts": facts, "answer": decision.answer,
+        "reason": decision.reason, "numbers": decision.numbers, "rows": len(rows),
+        "evidence": steward_evidence.write(rooms.home, rooms.ids, rows),
+    }  # fmt: skip
 
 
 def limit_of(rule: Mapping[str, Any], facts: Mapping[str, Any]) -> float:

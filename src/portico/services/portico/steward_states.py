@@ -1,0 +1,222 @@
+"""The states of an episode: what each waits for, what it decides, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import duration_seconds
+from portico.services.aiplatform import evaluations
+from portico.services.call import Rooms
+from portico.services.portico import steward_rows
+from portico.services.portico.joining import Outcome
+from portico.services.portico.steward_case import Case, Moved
+from portico.services.portico.steward_decide import decide, recorded
+from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward_rows import Models
+from portico.services.portico.steward_train import RESCALE, RETRAIN
+from portico.store import resources
+from portico.store.resources import Resource
+
+
+class States:
+    def __init__(self, rooms: Rooms, models: Models) -> None:
+        self._rooms, self._models = rooms, models
+        self._waited: dict[str, tuple[int, ...]] = {}  # what an episode saw when it last waited for labels
+
+    def step(self, case: Case) -> Moved:
+        """One move of the episode, or none."""
+        if case.endpoint is None:
+            return case.end("ABANDONED", "The endpoint was deleted.")
+        stopped = next((a for a in case.episode.body.get("approvals", []) if not a["approved"]), None)
+        if stopped is not None:
+            words = f"{stopped['by']} rejected it" + (
+                f": {stopped['comment']}" if stopped["comment"] else "."
+            )
+            return case.end("ROLLED_BACK" if case.deployed else "REJECTED", words)
+        if not case.champion:
+            return case.end("ABANDONED", "The champion was undeployed by someone else.")
+        return _STATES[case.state](self, case)
+
+    def _breached(self, case: Case) -> Moved:
+        """Chooses what to try next."""
+        tried = case.private["tried"]
+        left = [action for action in case.spec.actions if action not in tried]
+        if not left:
+            return case.end("REJECTED" if tried else "ABANDONED", case.episode.body["reason"])
+        action, count = left[0], case.spec.gates.labels
+        if action == "ALERT":
+            return case.end(
+                "REJECTED" if tried else "ABANDONED", "The steward is asked to alert, and nothing more."
+            )
+        rows = case.watched.of(case.episode.body["champion"]["deployedModelId"])
+        if len(rows) < count:
+            return case.wait(f"{len(rows)} of the {count} labels that the gates need are there.")
+        gate, before = rows[-count:], rows[:-count]
+        payload = {
+            "champion": case.champion_version, "artifact": self._rooms.ids.token(),
+            "endpoint": case.steward.body["endpoint"],
+            "description": f"{action} by {case.steward.name.rpartition('/')[2]}: {case.episode.body['reason']}"[:1000],
+        }  # fmt: skip
+        if action == "RESCALE":
+            fit = steward_rows.rows_of(before[-2 * count :], self._models.classes(case.champion))
+            total = float(fit.outputs["champion"].sum()) if len(fit) else 0.0
+            if len(fit) < 20 or total <= 0 or fit.truth.sum() <= 0:
+                return case.skip(action, f"{len(fit)} rows before the gates' are too few to rescale by.")
+            factor = float(fit.truth.sum()) / total
+            payload |= {"factor": factor, "fittedUntil": float(fit.times[-1])}
+            return case.start(action, RESCALE, "ADJUSTING", payload, gate,
+                              f"Its answers times {factor:.3f}, the cheap answer, is tried first.")  # fmt: skip
+        if refused := case.over_limit():
+            return case.skip(action, refused)
+        data = case.steward.body["_"]["data"]
+        moments = [steward_rows.moment(row, data.get("timeColumn", "")) for row in gate]
+        known = [moment for moment in moments if moment is not None]
+        sliding = case.spec.training.window == "SLIDING"
+        payload |= {
+            "pipeline": case.steward.body["_"]["pipeline"], "dataset": data["dataset"], "target": data["target"],
+            "timeColumn": data.get("timeColumn", ""), "budget": case.spec.training.budget_milli_node_hours,
+            "duration": duration_seconds(case.spec.training.duration) if sliding else 0.0,
+            "cutoff": gate[0].time, "before": min(known, default=None),
+            "withheld": sorted({row.label.name for row in gate if row.label}),
+        }  # fmt: skip
+        return case.start(action, RETRAIN, "RETRAINING", payload, gate,
+                          "Another model is trained on what is known now, without the newest labels.")  # fmt: skip
+
+    def _working(self, case: Case) -> Moved:
+        job = case.job()
+        if job is None or job.state in ("FAILED", "CANCELLED"):
+            words = (job.error or {}).get("message", "It was cancelled.") if job else "Its job is gone."
+            return case.move("BREACHED", f"The challenger could not be made: {words}")
+        if job.state != "SUCCEEDED":
+            return "busy"
+        if "challenger" not in case.episode.body:
+            return case.end("ABANDONED", "The champion's model was deleted meanwhile.")
+        facts = dict(job.result["facts"])
+
+        def account(connection: Connection, steward: Resource, episode: Resource) -> None:
+            episode.body["_"]["facts"] = facts
+            if case.state == "RETRAINING":
+                made = steward.body["_"].setdefault("retrainings", [])
+                made.append([case.now, facts["milliNodeHours"]])
+
+        took = f", {facts['rows']:,} rows learned" if "rows" in facts else ""
+        return case.move("GATING", f"The challenger is made{took}.", account)
+
+    def _gating(self, case: Case) -> Moved:
+        private, gates, metric = case.private, case.spec.gates, case.spec.gate_metric
+        champion_id = case.episode.body["champion"]["deployedModelId"]
+        rows = [row for row in case.watched.of(champion_id) if row.time >= private["cutoff"]]
+        before = [row for row in case.watched.joined.labelled() if row.time < private["cutoff"]]
+        facts: dict[str, Any] = {
+            key: private["facts"].get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
+        }
+        facts["signature"] = self._models.misfit(case.champion_version, case.challenger_version)
+        found = steward_rows.beside(
+            self._models, rows, case.champion_version, case.challenger_version, grouped=case.spec.grouped
+        )
+        found.outputs |= steward_rows.simple_answers(
+            self._models,
+            case.champion_version,
+            before,
+            rows,
+            case.steward.body["_"]["data"].get("timeColumn", ""),
+        )
+        rule: dict[str, Any] = {
+            "metric": metric, "labels": min(gates.labels, len(rows)), "margin": gates.margin, "certain": gates.certain,
+            "baseline": gates.baseline,
+            "maxLatencySeconds": duration_seconds(gates.max_latency) if gates.max_latency else 0,
+            "maxBytes": gates.max_bytes,
+            "fairness": [
+                {"metric": g.metric, "attributes": g.grouped, "limit": g.limit, "tolerance": g.tolerance,
+                 "minimumGroup": g.minimum_group} for g in gates.fairness
+            ],
+        }  # fmt: skip
+        if private["tried"][-1] == "RESCALE":
+            rule["mustReach"] = self._acceptable(case)
+        decision = decide("gates", rule, facts, found)
+        record = recorded("gates", rule, facts, decision, case.now, found, self._rooms)
+        if decision.answer == "failed":
+            return case.move("BREACHED", decision.reason, record=record)
+        if gates.approval:
+            return case.move(
+                "AWAITING_APPROVAL", f"{decision.reason} A person must approve it.", record=record,
+                also=lambda connection, steward, episode: self._evaluated(connection, case, found, metric),
+            )  # fmt: skip
+        return case.deploy(decision.reason, record,
+                           lambda connection: self._evaluated(connection, case, found, metric))  # fmt: skip
+
+    def _acceptable(self, case: Case) -> float | None:
+        """What the metric that opened the episode must reach again, where the gates measure with it."""
+        opened = case.episode.body["decisions"][0]["numbers"]
+        return float(opened["limit"]) if opened["metric"] == case.spec.gate_metric else None
+
+    def _evaluated(self, connection: Connection, case: Case, rows: Rows, metric: str) -> None:
+        """The challenger's evaluation: what it reached on the gates' rows."""
+        version = resources.get(connection, case.challenger_version)
+        if version is not None:
+            body = steward_rows.evaluation(rows, self._models.manifest(case.challenger_version), metric)
+            evaluations.add(connection, version, self._rooms.ids.number(), body, self._rooms.clock.now())
+
+    def _awaiting(self, case: Case) -> Moved:
+        approved = next((a for a in case.episode.body.get("approvals", []) if a["approved"]), None)
+        if approved is None:
+            return case.wait("A person must approve it.")
+        return case.deploy(f"{approved['by']} approved it. {approved['comment']}".strip())
+
+    def _shadow(self, case: Case) -> Moved:
+        job = case.job()
+        if job is not None and job.state in ("QUEUED", "RUNNING"):
+            return "busy"
+        if job is None or job.state != "SUCCEEDED":
+            words = (job.error or {}).get("message", "It was cancelled.") if job else "Its job is gone."
+            return case.end("ABANDONED", f"The challenger could not be deployed: {words}")
+        if changed := case.changed():
+            return case.end("ABANDONED", changed, leave=True)
+        rows = case.since(case.watched.of(case.episode.body["champion"]["deployedModelId"]))
+        return self._left(case, "shadow", rows, case.spec.rollout.shadow_labels, -1)
+
+    def _canary(self, case: Case) -> Moved:
+        if changed := case.changed():
+            return case.end("ABANDONED", changed, leave=True)
+        position = int(case.episode.body["canaryStep"])
+        steps = case.spec.rollout.canary
+        needed = steps[min(position, len(steps) - 1)].labels if steps else 0
+        rows = case.since(case.watched.of(case.episode.body["challenger"]["deployedModelId"]))
+        return self._left(case, "canary", rows, needed, position)
+
+    def _left(self, case: Case, question: str, rows: list[Outcome], needed: int, position: int) -> Moved:
+        """Shadow or a canary step: is it left, and where to?"""
+        seen = (position, len(rows), case.watched.change)
+        if self._waited.get(case.episode.name) == seen:
+            return case.wait("")
+        rule = {
+            "metric": case.spec.gate_metric, "labels": needed, "rollbackRatio": case.spec.rollout.rollback_ratio,
+        }  # fmt: skip
+        served = "champion" if question == "shadow" else "challenger"
+        found = steward_rows.beside(
+            self._models, rows, case.champion_version, case.challenger_version, served
+        )
+        decision = decide(question, rule, {}, found)
+        if decision.answer == "waits":
+            self._waited[case.episode.name] = seen
+            return case.wait(decision.reason)
+        record = recorded(question, rule, {}, decision, case.now, found, self._rooms)
+        if decision.answer == "roll back":
+            return case.end("ROLLED_BACK", decision.reason, record=record)
+        if position + 1 < len(case.spec.rollout.canary):
+            return case.canary(position + 1, decision.reason, record)
+        return case.promote(decision.reason, record)
+
+
+_STATES: dict[str, Callable[[States, Case], Moved]] = {
+    "BREACHED": States._breached,
+    "ADJUSTING": States._working,
+    "RETRAINING": States._working,
+    "GATING": States._gating,
+    "AWAITING_APPROVAL": States._awaiting,
+    "SHADOW": States._shadow,
+    "CANARY": States._canary,
+}
