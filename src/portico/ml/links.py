@@ -28,15 +28,20 @@ SPACES: dict[str, tuple[Callable[[Floats], Floats], Callable[[Any], Any]]] = {
 class Link:
     """`kind` is sigmoid (one margin per row), softmax (one per class) or mixture.
 
-    A mixture has one margin for each of `spaces`; the value is the sum of what they mean times `weights`.
+    A mixture has one margin for each of `spaces`; the value is the sum of what they mean times `weights`. Margins of
+    probabilities are recalibrated first, where there is a `shift` for each: `margin * scale + shift`.
     """
 
     kind: str
     spaces: list[str] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    scale: float = 1.0
+    shift: list[float] = field(default_factory=list)
 
     def answer(self, margins: Floats) -> Floats:
         """Margins (rows, width) as probabilities (rows, classes) or values (rows,)."""
+        if self.shift:
+            margins = margins * self.scale + np.array(self.shift)
         if self.kind == "sigmoid":
             positive = 1.0 / (1.0 + np.exp(-margins[:, 0]))
             return np.stack([1.0 - positive, positive], axis=1)
@@ -56,6 +61,8 @@ class Link:
 
         NumPy's functions on single numbers run the same code as on arrays; the rest is plain IEEE arithmetic.
         """
+        if self.shift:
+            margins = [m * self.scale + shift for m, shift in zip(margins, self.shift, strict=True)]
         if self.kind == "sigmoid":
             positive = 1.0 / (1.0 + float(np.exp(-margins[0])))
             return [1.0 - positive, positive]
@@ -69,6 +76,19 @@ class Link:
         for margin, space, weight in zip(margins, self.spaces, self.weights, strict=True):
             value += weight * (margin if space == "identity" else float(SPACES[space][1](margin)))
         return [value]
+
+
+def recalibrated(link: Link, scale: float, shift: Sequence[float]) -> Link:
+    """`link` with its margins times `scale` plus `shift` (a number a margin), after what it did to them before.
+
+    Raises:
+        ValueError: it is a mixture, which has no probabilities.
+    """
+    if link.kind == "mixture":
+        raise ValueError("only probabilities can be recalibrated")
+    before = link.shift or [0.0] * len(shift)
+    after = [old * scale + new for old, new in zip(before, shift, strict=True)]
+    return Link(link.kind, link.spaces, link.weights, link.scale * scale, after)
 
 
 def spaces_for(target: Floats, objective: str) -> list[str]:

@@ -35,11 +35,12 @@ class Predictions:
     upper: Floats | None
     bad: Mask
     messages: dict[int, str]
+    threshold: float | None = None
 
     def instance(self, row: int) -> dict[str, Any]:
         """One row in Google's shape of an AutoML tabular prediction."""
         if self.scores is not None:
-            return {"classes": self.labels, "scores": self.scores[row].tolist()}
+            return _classified(self.labels, self.scores[row].tolist(), self.threshold)
         assert self.values is not None and self.lower is not None and self.upper is not None
         return {
             "value": float(self.values[row]),
@@ -50,7 +51,11 @@ class Predictions:
 
 @dataclass(slots=True)
 class Manifest:
-    """What `model.json` holds beside the transform."""
+    """What `model.json` holds beside the transform.
+
+    `threshold` is the score of the second of two classes from which on it is decided for; where it is None the model
+    decides nothing, and its answers have scores alone.
+    """
 
     prediction_type: str
     target: str
@@ -63,6 +68,7 @@ class Manifest:
     background: list[list[float | None]]
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
+    threshold: float | None = None
 
 
 class Model:
@@ -110,7 +116,7 @@ class Model:
             row.run()
             made = self.link.answer_row(row.outputs[:])
             if self.bounds is None:
-                answers.append({"classes": self.labels, "scores": made})
+                answers.append(_classified(self.labels, made, self.manifest.threshold))
             else:
                 lower, upper = self.bounds.around_one(made[0])
                 answers.append({"value": made[0], "lower_bound": lower, "upper_bound": upper})
@@ -153,7 +159,8 @@ class Model:
     def _answer(self, margins: Floats, bad: Mask, messages: dict[int, str]) -> Predictions:
         made = self.link.answer(margins)
         if self.bounds is None:
-            return Predictions(self.labels, made, None, None, None, bad, messages)
+            threshold = self.manifest.threshold
+            return Predictions(self.labels, made, None, None, None, bad, messages, threshold)
         lower, upper = self.bounds.around(made)
         return Predictions([], None, made, lower, upper, bad, messages)
 
@@ -175,6 +182,12 @@ class Model:
             raise DataError(f"{directory.name}/model.json is not of the format {FORMAT}")
         transform = Transform.from_json(body.pop("transform"))
         return cls(Manifest(**body), transform, (directory / "forest.txt").read_text(), threads)
+
+
+def _classified(labels: list[str], scores: list[float], threshold: float | None) -> dict[str, Any]:
+    if threshold is None:
+        return {"classes": labels, "scores": scores}
+    return {"classes": labels, "scores": scores, "decision": labels[scores[1] >= threshold]}
 
 
 _FEW = 4  # up to so many rows one by one is faster than a matrix

@@ -7,7 +7,7 @@ other are alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from portico.ml.errors import DataError
 
 Interval = tuple[float, float]
 
-_THRESHOLD = 0.5
+HALF: Final = 0.5  # the threshold of a model that has none of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +69,35 @@ class Compared:
         }
 
 
-def measure(metric: str, truth: Floats, output: Floats, times: Floats, seed: int = 0) -> Measured:
+def measure(
+    metric: str, truth: Floats, output: Floats, times: Floats, seed: int = 0, threshold: float = HALF
+) -> Measured:
     """The metric of `output`: values (N,), or scores (N, K) with `truth` (N,) as positions among the classes.
 
-    `times` (N,), in seconds, must not fall.
+    `times` (N,), in seconds, must not fall. Of two classes the second is decided for from a score of `threshold` on.
 
     Raises:
         DataError: the metric is unknown or does not fit the outputs, or there are no rows.
     """
-    draws, (point,) = _points(metric, truth, [output], times, seed)
+    draws, (point,) = _points(metric, truth, [output], times, seed, [threshold])
     return Measured(metric, point[0], draws.interval(*point), len(truth))
 
 
 def compare(
-    metric: str, truth: Floats, first: Floats, second: Floats, times: Floats, seed: int = 0
+    metric: str,
+    truth: Floats,
+    first: Floats,
+    second: Floats,
+    times: Floats,
+    seed: int = 0,
+    thresholds: tuple[float, float] = (HALF, HALF),
 ) -> Compared:
     """The `first` model's outputs beside the `second`'s, on the same rows and the same resamples of them.
 
     Raises:
         DataError: as `measure`.
     """
-    draws, (one, other) = _points(metric, truth, [first, second], times, seed)
+    draws, (one, other) = _points(metric, truth, [first, second], times, seed, thresholds)
     sign = 1.0 if higher_is_better(metric) else -1.0
     gain = sign * (one[0] - other[0])
     return Compared(
@@ -107,11 +115,16 @@ def higher_is_better(metric: str) -> bool:
 
 
 Drawn = tuple[float, Floats]
-_Measure = Callable[[Floats, Floats, Resample], Drawn]
+_Measure = Callable[[Floats, Floats, Resample, float], Drawn]
 
 
 def _points(
-    metric: str, truth: Floats, outputs: list[Floats], times: Floats, seed: int
+    metric: str,
+    truth: Floats,
+    outputs: list[Floats],
+    times: Floats,
+    seed: int,
+    thresholds: Sequence[float],
 ) -> tuple[Resample, list[Drawn]]:
     if metric not in _METRICS:
         raise DataError(f"There is no metric {metric!r}; there are {', '.join(_METRICS)}", field="metric")
@@ -124,7 +137,8 @@ def _points(
                 f"{metric} is a metric of {kind}, which these predictions are not", field="metric"
             )
     draws = Resample(len(truth), block_length_of(times), seed)
-    return draws, [measured(np.asarray(truth, float), output, draws) for output in outputs]
+    true = np.asarray(truth, float)
+    return draws, [measured(true, o, draws, t) for o, t in zip(outputs, thresholds, strict=True)]
 
 
 # --- the metrics ---
@@ -145,18 +159,18 @@ def _ratio(
 def _mean_of(
     error: Callable[[Floats, Floats], Floats], finish: Callable[[Any], Any] = lambda x: x
 ) -> _Measure:
-    def measured(truth: Floats, output: Floats, draws: Resample) -> Drawn:
+    def measured(truth: Floats, output: Floats, draws: Resample, threshold: float) -> Drawn:
         return _ratio(error(truth, output), np.ones(len(truth)), draws, finish)
 
     return measured
 
 
-def _weighted_percentage(truth: Floats, output: Floats, draws: Resample) -> Drawn:
+def _weighted_percentage(truth: Floats, output: Floats, draws: Resample, threshold: float) -> Drawn:
     """The sum of absolute errors as percent of the sum of absolute true values (Google's forecasting metric)."""
     return _ratio(100 * np.abs(output - truth), np.abs(truth), draws)
 
 
-def _percentage(truth: Floats, output: Floats, draws: Resample) -> Drawn:
+def _percentage(truth: Floats, output: Floats, draws: Resample, threshold: float) -> Drawn:
     known = truth != 0
     error = np.abs(output - truth) / np.where(known, np.abs(truth), 1)
     return _ratio(100 * error * known, known.astype(float), draws)
@@ -166,12 +180,16 @@ def _log_loss(truth: Floats, output: Floats) -> Floats:
     return np.asarray(-np.log(np.clip(output[np.arange(len(truth)), truth.astype(int)], 1e-15, 1)))
 
 
-def _correct(truth: Floats, output: Floats) -> Floats:
-    return np.asarray(np.argmax(output, axis=1) == truth, float)
+def _accuracy(truth: Floats, output: Floats, draws: Resample, threshold: float) -> Drawn:
+    if output.shape[1] == 2 and threshold != HALF:
+        right = (output[:, 1] >= threshold) == (truth == 1)
+    else:
+        right = np.argmax(output, axis=1) == truth
+    return _ratio(np.asarray(right, float), np.ones(len(truth)), draws)
 
 
 def _area(curve: str) -> _Measure:
-    def measured(truth: Floats, output: Floats, draws: Resample) -> Drawn:
+    def measured(truth: Floats, output: Floats, draws: Resample, threshold: float) -> Drawn:
         ones, positive = np.ones(len(truth)), truth == 1
         ranking = rank(positive, output[:, 1], ones)
         point = ranking.au_roc() if curve == "roc" else ranking.au_prc()
@@ -182,10 +200,10 @@ def _area(curve: str) -> _Measure:
 
 
 def _hits(of: Callable[[NDArray[np.bool_], NDArray[np.bool_]], tuple[Any, Any]]) -> _Measure:
-    """Of two classes, the second positive from a score of 0.5 on."""
+    """Of two classes, the second positive from the threshold on."""
 
-    def measured(truth: Floats, output: Floats, draws: Resample) -> Drawn:
-        above, below = of(truth == 1, output[:, 1] >= _THRESHOLD)
+    def measured(truth: Floats, output: Floats, draws: Resample, threshold: float) -> Drawn:
+        above, below = of(truth == 1, output[:, 1] >= threshold)
         return _ratio(np.asarray(above, float), np.asarray(below, float), draws)
 
     return measured
@@ -203,7 +221,7 @@ _METRICS: Final[dict[str, tuple[str, bool, _Measure]]] = {
     "meanAbsolutePercentageError": ("regression", False, _percentage),
     "weightedAbsolutePercentageError": ("regression", False, _weighted_percentage),
     "logLoss": ("classification", False, _mean_of(_log_loss)),
-    "accuracy": ("classification", True, _mean_of(_correct)),
+    "accuracy": ("classification", True, _accuracy),
     "auRoc": ("classification", True, _area("roc")),
     "auPrc": ("classification", True, _area("prc")),
     "precision": ("classification", True, _hits(lambda t, p: (t & p, p))),

@@ -36,23 +36,38 @@ class Answers:
 
 @dataclass(slots=True)
 class Classes:
-    """Google's `{"classes": [...], "scores": [...]}`; in tables a column `TARGET_CLASS_scores` for each class."""
+    """Google's `{"classes": [...], "scores": [...]}`; in tables a column `TARGET_CLASS_scores` for each class.
+
+    A model with a `threshold` says what it decides too: "decision", in tables the column `predicted_TARGET`.
+    """
 
     target: str
     labels: Sequence[str]
     scores: np.ndarray  # rows × classes
+    threshold: float | None = None
 
     def texts(self) -> list[bytes]:
         head = b'{"classes":' + orjson.dumps(list(self.labels)) + b',"scores":['
-        return [head + row + b"]}" for row in number_rows(self.scores)]
+        rows = number_rows(self.scores)
+        if self.threshold is None:
+            return [head + row + b"]}" for row in rows]
+        tails = [b'],"decision":' + orjson.dumps(label) + b"}" for label in self.labels]
+        chosen = (self.scores[:, 1] >= self.threshold).astype(int).tolist()
+        return [head + row + tails[decision] for row, decision in zip(rows, chosen, strict=True)]
 
     def columns(self, rows: np.ndarray, nested: bool) -> dict[str, pa.Array]:
         import pyarrow as pa
 
-        return {
+        made = {
             f"{self.target}_{label}_scores": pa.array(self.scores[rows, position])
             for position, label in enumerate(self.labels)
         }
+        if self.threshold is not None:
+            chosen = (self.scores[rows, 1] >= self.threshold).astype(int)
+            made[f"predicted_{self.target}"] = pa.array(
+                [self.labels[c] for c in chosen.tolist()], pa.string()
+            )
+        return made
 
 
 @dataclass(slots=True)

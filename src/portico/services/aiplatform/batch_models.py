@@ -58,7 +58,7 @@ class PorticoModel:
     def _output(self, predictions: Predictions) -> Output:
         target = self._model.manifest.target
         if predictions.scores is not None:
-            return Classes(target, predictions.labels, predictions.scores)
+            return Classes(target, predictions.labels, predictions.scores, predictions.threshold)
         assert (
             predictions.values is not None and predictions.lower is not None and predictions.upper is not None
         )
