@@ -207,10 +207,13 @@ class Request:
             deployed.row_seconds += (seconds / rows - deployed.row_seconds) / 8
         rate = route.target.sampling_rate
         logged = 0
-        if rate > 0 and (rate >= 1 or random.random() < rate):
+        held = route.method == PREDICT and route.target.holdout > 0 and random.random() < route.target.holdout
+        if held:
+            body = b'%b,"metadata":{"holdout":true}}' % body[:-1]
+        if held or (rate > 0 and (rate >= 1 or random.random() < rate)):
             logged = front.tap.put(
                 front.domain_time or time.time(), route.target.name, deployed.served.id, self._body, body, seconds,
-                route.method, self._caller_id,
+                route.method, self._caller_id, held,
             )  # fmt: skip
         if route.method != RAW_PREDICT:
             if logged:

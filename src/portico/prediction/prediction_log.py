@@ -2,7 +2,7 @@
 
 A row is a request. Its columns are those of Vertex AI's BigQuery table (endpoint, deployed_model_id, logging_time,
 request_id, request_payload, response_payload: lists with one JSON text an instance; model, model_version, api_method)
-and three of ours: caller_request_id (what came as X-Request-Id), latency_seconds, and log_source. Rows come in
+and four of ours: caller_request_id (what came as X-Request-Id), latency_seconds, log_source, and holdout. Rows come in
 segments of the stream `log/ENDPOINT`; a spool file becomes rows exactly once, whatever is killed when.
 """
 
@@ -163,6 +163,7 @@ class PredictionLog:
             "caller_request_id": pa.array([r.caller_id for r in records], pa.string()),
             "latency_seconds": pa.array([r.seconds for r in records], pa.float64()),
             "log_source": pa.array(["online"] * len(records), pa.string()),
+            "holdout": pa.array([r.holdout for r in records], pa.bool_()),
         }
         return pa.table(columns)
 

@@ -88,12 +88,13 @@ class Deployed:
 class Target:
     """A served endpoint: its deployed models and how traffic is split among them."""
 
-    __slots__ = ("_choices", "_cumulative", "_only", "deployed", "name", "sampling_rate", "served")
+    __slots__ = ("_choices", "_cumulative", "_only", "deployed", "holdout", "name", "sampling_rate", "served")
 
     def __init__(self, served: ServedEndpoint, deployed: Iterable[Deployed]) -> None:
         self.served = served
         self.name = served.name
         self.sampling_rate = served.sampling_rate
+        self.holdout = served.holdout
         self.deployed = {d.served.id: d for d in deployed}
         shares = [
             (self.deployed[i], s) for i, s in served.traffic_split.items() if s > 0 and i in self.deployed

@@ -33,7 +33,7 @@ _SLICE: Final = 64  # records encoded at once; between slices the thread lets th
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One answered request. `id` is unique and grows with time; `at` is domain time (seconds since the epoch);
     `caller_id` is what the caller sent as X-Request-Id, or empty; `method` is the router's number; `seconds` the
-    time from the parsed head to the answer."""
+    time from the parsed head to the answer; `holdout` whether the answer says that it must not be acted upon."""
 
     id: int
     at: float
@@ -44,6 +44,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     request: bytes
     answer: bytes
     seconds: float
+    holdout: bool = False
 
 
 class Tap:
@@ -70,6 +71,7 @@ class Tap:
         seconds: float,
         method: int = 0,
         caller_id: str = "",
+        holdout: bool = False,
     ) -> int:
         """Keeps a request and its answer; returns its id, or 0 when the buffer is full and it was dropped."""
         size = self._bytes + len(request) + len(answer)
@@ -85,7 +87,7 @@ class Tap:
         self._taken += 1
         self._counts.numbers[0] += 1
         self._records.append(
-            Record(made, at, endpoint, deployed_model, method, caller_id, request, answer, seconds)
+            Record(made, at, endpoint, deployed_model, method, caller_id, request, answer, seconds, holdout)
         )
         return made
 

@@ -29,6 +29,7 @@ _table = sa.Table(
     sa.Column("contradicted", sa.Integer, nullable=False),
     # Grows with every change of a truth, so that a reader can go on where it stopped.
     sa.Column("change", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("influenced", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("labels_by_change", "endpoint", "change"),
 )
 
@@ -37,12 +38,16 @@ _AT_ONCE = 500  # names in one look-up
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """`truth` is any JSON value; `observed` and `arrived` are domain time, in seconds since the epoch."""
+    """`truth` is any JSON value; `observed` and `arrived` are domain time, in seconds since the epoch.
+
+    `influenced` says that the prediction was acted upon in a way that changed the truth.
+    """
 
     name: str
     truth: Any
     observed: float
     arrived: float
+    influenced: bool = False
 
 
 @dataclass(slots=True)
@@ -64,7 +69,9 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
     change = newest(connection, endpoint)
     for label in labels:
         truth = orjson.dumps(label.truth)
-        values = {"truth": truth, "observed": label.observed, "arrived": label.arrived}
+        values = {
+            "truth": truth, "observed": label.observed, "arrived": label.arrived, "influenced": label.influenced,
+        }  # fmt: skip
         there = known.get(label.name)
         if there is None:
             added.new += 1
@@ -75,7 +82,7 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
             }  # fmt: skip
             continue
         changed.add(label.name)
-        if there["truth"] == truth:
+        if there["truth"] == truth and bool(there["influenced"]) == label.influenced:
             added.repeated += 1
             there["repeated"] += 1
         else:
@@ -115,7 +122,9 @@ def since(connection: Connection, endpoint: str, change: int) -> tuple[list[Labe
     chosen = sa.select(_table).where(_table.c.endpoint == endpoint, _table.c.change > change)
     found = []
     for row in connection.execute(chosen.order_by(_table.c.change)):
-        found.append(Label(row.name, orjson.loads(row.truth), row.observed, row.arrived))
+        found.append(
+            Label(row.name, orjson.loads(row.truth), row.observed, row.arrived, bool(row.influenced))
+        )
         change = row.change
     return found, change
 

@@ -83,12 +83,13 @@ class Segments:
         return Segment(int(made[0]), **values)  # type: ignore[arg-type]
 
     def read(self, segment: Segment, columns: Sequence[str] | None = None) -> Any:
-        """The segment as an Arrow table."""
+        """The segment as an Arrow table, without those of `columns` that are younger than it."""
         import pyarrow.parquet as pq
 
-        return pq.read_table(
-            self._folder / segment.file, columns=list(columns) if columns else None, use_threads=False
-        )
+        with pq.ParquetFile(self._folder / segment.file) as file:
+            held = set(file.schema_arrow.names)
+            wanted = [name for name in columns if name in held] if columns else None
+            return file.read(wanted, use_threads=False)
 
     def scan(
         self,

@@ -45,13 +45,15 @@ class ServedEndpoint:
     """An endpoint. `name` is canonical: `projects/P/locations/L/endpoints/E`.
 
     `traffic_split` maps ids of `deployed` to percents that add up to 100; it is empty when nothing is to get
-    traffic. `sampling_rate` is the fraction of requests that the tap keeps, 0 when logging is off.
+    traffic. `sampling_rate` is the fraction of requests that the tap keeps, 0 when logging is off; `holdout` the
+    fraction of predictions whose answer says that it must not be acted upon, which the tap always keeps.
     """
 
     name: str
     deployed: list[ServedModel] = field(default_factory=list)
     traffic_split: dict[str, int] = field(default_factory=dict)
     sampling_rate: float = 0.0
+    holdout: float = 0.0
 
 
 def put(connection: Connection, endpoint: ServedEndpoint) -> int:

@@ -146,4 +146,5 @@ def publish(connection: Connection, endpoint: Resource) -> int:
     rate = max(rate, private.get("samplingRate", 0.0), private.get("stewardSamplingRate", 0.0))
     models = [served.ServedModel(**private[d["id"]]) for d in endpoint.body.get("deployedModels") or []]
     split = {k: int(v) for k, v in (endpoint.body.get("trafficSplit") or {}).items() if v}
-    return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate))
+    holdout = private.get("stewardHoldout", 0.0)
+    return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate, holdout))

@@ -20,7 +20,7 @@ from portico.ml import values
 from portico.store.labels import Label
 
 COLUMNS = ("deployed_model_id", "model", "model_version", "logging_time", "request_id", "caller_request_id",
-           "request_payload", "response_payload", "latency_seconds")  # fmt: skip
+           "request_payload", "response_payload", "latency_seconds", "holdout")  # fmt: skip
 
 _Timed = tuple[float, str]
 
@@ -30,7 +30,8 @@ class Outcome:
     """A prediction, and its label once there is one.
 
     `time` is when it was made, in domain seconds; `index` its place in the request; `request` and `response` are the
-    instance and the prediction as JSON texts; `seconds` is how long the whole request took.
+    instance and the prediction as JSON texts; `seconds` is how long the whole request took; `holdout` whether the
+    answer said that it must not be acted upon.
     """
 
     time: float
@@ -43,6 +44,7 @@ class Outcome:
     request: str
     response: str
     seconds: float
+    holdout: bool = False
     label: Label | None = None
     _keys: list[str] = field(default_factory=list)
     _timed: list[_Timed] = field(default_factory=list)
@@ -54,6 +56,11 @@ class Outcome:
     @property
     def output(self) -> Any:
         return orjson.loads(self.response) if self.response else None
+
+    @property
+    def judges(self) -> bool:
+        """Whether there is a label, and the prediction has not influenced it."""
+        return self.label is not None and not self.label.influenced
 
     @property
     def place(self) -> tuple[float, int, int]:
@@ -233,7 +240,7 @@ def _outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
             yield Outcome(
                 time, number, index, row["caller_request_id"] or "", row["deployed_model_id"], row["model"],
                 row["model_version"], text, answers[index] if index < len(answers) else "",
-                row["latency_seconds"] or 0.0,
+                row["latency_seconds"] or 0.0, bool(row.get("holdout")),
             )  # fmt: skip
 
 

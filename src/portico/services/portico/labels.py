@@ -82,4 +82,4 @@ def _label(body: Mapping[str, Any], position: int, now: float) -> Label:
         if body.get("time"):
             name = f"at:{parse_rfc3339(body['time'])!r}:{name}"
     observed = parse_rfc3339(body["observedTime"]) if body.get("observedTime") else now
-    return Label(name, body["truth"], observed, now)
+    return Label(name, body["truth"], observed, now, bool(body.get("influenced")))

@@ -7,66 +7,40 @@ decision. Rows carry the outputs of "champion" and "challenger", and of simple a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from portico.clock import rfc3339
 from portico.ml.baseline import number
+from portico.ml.cost import CostRule, best_threshold, costs_of
 from portico.ml.fairness import Gap, measure_fairness
-from portico.ml.performance import compare, higher_is_better, measure
-from portico.services.call import Rooms
-from portico.services.portico import steward_evidence
+from portico.services.portico.steward_decision import Decision, limit_of
 from portico.services.portico.steward_evidence import Rows
-from portico.services.portico.steward_spec import LATENCY
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """`answer` is what happens next, `numbers` what it was computed from, `reason` a sentence for people."""
-
-    answer: str
-    reason: str
-    numbers: dict[str, Any] = field(default_factory=dict)
+from portico.services.portico.steward_measures import (
+    compared,
+    higher_is_better,
+    measured,
+    ratio,
+    threshold_of,
+)
+from portico.services.portico.steward_spec import COST, SERVICE
+from portico.services.portico.steward_triggers import QUESTIONS
 
 
 def decide(question: str, rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
     return _QUESTIONS[question](rule, facts, rows)
 
 
-def recorded(
-    question: str, rule: dict[str, Any], facts: dict[str, Any], decision: Decision, now: float, rows: Rows,
-    rooms: Rooms,
-) -> dict[str, Any]:  # fmt: skip
-    """A decision as an episode keeps it; its rows are on disk when this returns."""
-    return {
-        "question": question, "time": rfc3339(now), "rule": rule, "facts": facts, "answer": decision.answer,
-        "reason": decision.reason, "numbers": decision.numbers, "rows": len(rows),
-        "evidence": steward_evidence.write(rooms.home, rooms.ids, rows),
-    }  # fmt: skip
-
-
-def limit_of(rule: Mapping[str, Any], facts: Mapping[str, Any]) -> float:
-    """The worst acceptable value: fixed, or relative to the metric's value when the model was deployed.
-
-    A metric that is better high is divided by `timesReference`: 1.25 allows an accuracy of 0.8 where it was 1.
-    """
-    if rule.get("limit") is not None:
-        return float(rule["limit"])
-    times, reference = float(rule["timesReference"]), float(facts["reference"])
-    return reference / times if higher_is_better(rule["metric"]) else reference * times
-
-
 def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
     """Whether what is acceptable is broken: "breached", "holds", or "waits" for labels.
 
-    Rule: an item of `acceptable`. Facts: `reference`, where the rule is relative to it. For the latency the truth is
-    the seconds of the requests.
+    Rule: an item of `acceptable`. Facts: `reference`, where the rule is relative to it; `service`, the numbers of
+    the service. For a latency the truth is the seconds of the requests.
     """
-    if len(rows) < rule["labels"]:
+    name = rule["metric"]
+    if len(rows) < rule["labels"] and "service" not in facts:
         return Decision("waits", f"{len(rows)} of {rule['labels']} labelled predictions are there.")
-    limit, name = limit_of(rule, facts), rule["metric"]
+    limit = limit_of(rule, facts)
     more: dict[str, Any] = {}
     if rule.get("attributes"):
         gap = _gap(rule, rows, "champion")
@@ -76,12 +50,18 @@ def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> De
         bad = value > limit
         certainly = bad and interval is not None and interval[0] > limit
         more = gap.to_json()
-    elif name == LATENCY:
-        value, interval = float(np.quantile(rows.truth, 0.99)), None
+    elif name in SERVICE:
+        if "service" in facts:
+            value = float(facts["service"][name])
+        else:
+            value = float(np.quantile(rows.truth, int(name[1:3]) / 100))
+        interval, high = None, False
         bad = certainly = value > limit
     else:
-        found = measure(name, rows.truth, rows.outputs["champion"], rows.times)
+        found = measured(rule, rows, "champion")
         value, interval = found.value, found.interval
+        if name == COST:
+            more = _of_cost(rule, rows)
         high = higher_is_better(name)
         bad = value < limit if high else value > limit
         edge = interval and (interval[1] if high else interval[0])
@@ -95,9 +75,12 @@ def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> De
         "rows": len(rows),
     }
     numbers["reference"] = facts.get("reference")
+    if "service" in facts:
+        numbers["rows"] = facts["service"]["requests"]
     broken = certainly if rule.get("certain") else bad
-    words = f"{name} is {number(value)}{_between(interval)} over the newest {len(rows)} labels"
-    if more:
+    over = "requests" if name in SERVICE else "labels"
+    words = f"{name} is {number(value)}{_between(interval)} over the newest {numbers['rows']} {over}"
+    if "high" in more:
         words += f", between {more['high']} and {more['low']}"
     if broken:
         return Decision("breached", f"{words}, beyond the acceptable {number(limit)}.", numbers)
@@ -110,8 +93,9 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
     """Whether the challenger may go on: "passed" or "failed".
 
     Rule: `metric`, `margin`, `certain`, `baseline`, `maxLatencySeconds`, `maxBytes`, `mustReach` (the acceptable
-    limit, for a cheap answer). Facts: `latencySeconds`, `bytes`, `signature` (what does not fit, in words),
-    `trainedUntil` (the time of its newest training row).
+    limit, for a cheap answer), `restores` (the difference between groups that must be acceptable again, where one
+    opened the episode) and `tolerance` (how much worse the metric may be for it). Facts: `latencySeconds`, `bytes`,
+    `signature` (what does not fit, in words), `trainedUntil` (the time of its newest training row).
     """
     gates: list[dict[str, Any]] = []
 
@@ -132,30 +116,37 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
     signature = facts.get("signature") or ""
     gate("signature", not signature, signature or "It takes the same features and gives the same answers.")
     if gates[0]["passed"] and not signature:
-        found = compare(metric, rows.truth, rows.outputs["challenger"], rows.outputs["champion"], rows.times)
+        found = compared(rule, rows, "challenger", "champion")
         least = rule["margin"] * abs(found.second)
         by = f"{number(abs(found.gain))}{_between(found.interval)}"
+        restores = rule.get("restores")
+        if restores is not None:
+            # What must be better is the difference between groups; the metric may suffer a little for it.
+            least = -rule["tolerance"] * abs(found.second)
+            enough = found.gain >= least
+        else:
+            enough = found.gain > least and (found.supported or not rule["certain"])
         gate(
-            "better than the champion",
-            found.gain > least and (found.supported or not rule["certain"]),
+            "better than the champion" if restores is None else "hardly worse than the champion",
+            enough,
             f"{metric} is {number(found.first)}, the champion's {number(found.second)}: "
             f"{'better' if found.gain > 0 else 'worse'} by {by}"
-            + (f", at least {number(least)} is asked for." if least else "."),
+            + (f", at least {number(least)} is asked for." if least > 0 else ".")
+            + (f" {number(-least)} are tolerated." if least < 0 else ""),
             **found.to_json(),
         )
         baselines = {
             n.removeprefix("baseline:"): o for n, o in rows.outputs.items() if n.startswith("baseline:")
         }
         if rule.get("baseline") and baselines:
-            measured = {n: measure(metric, rows.truth, o, rows.times).value for n, o in baselines.items()}
-            order = sorted(measured, key=lambda n: measured[n], reverse=higher_is_better(metric))
-            best = order[0]
-            beside = compare(metric, rows.truth, rows.outputs["challenger"], baselines[best], rows.times)
+            simple = {n: measured(rule, rows, f"baseline:{n}").value for n in baselines}
+            best = sorted(simple, key=lambda n: simple[n], reverse=higher_is_better(metric))[0]
+            beside = compared(rule, rows, "challenger", f"baseline:{best}")
             gate(
                 "better than a simple answer",
                 beside.gain > 0,
                 f"{metric} is {number(beside.first)}, that of '{best}' {number(beside.second)}.",
-                baselines=measured,
+                baselines=simple,
                 **beside.to_json(),
             )
         if rule.get("mustReach") is not None:
@@ -166,6 +157,16 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
                 good,
                 f"{metric} is {number(found.first)}; {number(limit)} is acceptable.",
                 limit=limit,
+            )
+        if restores is not None:
+            now = _gap(restores, rows, "challenger")
+            gate(
+                "fair again",
+                now is not None and now.value <= restores["limit"],
+                f"{restores['metric']} by {restores['attributes']} is "
+                + ("not known" if now is None else f"{number(now.value)}{_between(now.interval)}")
+                + f"; {number(restores['limit'])} is acceptable.",
+                challenger=None if now is None else now.to_json(),
             )
         for item in rule.get("fairness") or []:
             new, old = _gap(item, rows, "challenger"), _gap(item, rows, "champion")
@@ -202,7 +203,7 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
         return Decision(
             "failed", " ".join(f"Gate '{g['gate']}' failed: {g['reason']}" for g in failed), {"gates": gates}
         )
-    better = next(g for g in gates if g["gate"] == "better than the champion")
+    better = next(g for g in gates if g["gate"].endswith("than the champion"))
     return Decision("passed", f"Every gate passed. {better['reason']}", {"gates": gates})
 
 
@@ -217,17 +218,17 @@ def _step(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Deci
         return Decision("go on", "No labels are asked for.")
     if len(rows) < max(needed // 3, 2):
         return Decision("waits", f"{len(rows)} of {needed} labelled answers are there.")
-    found = compare(metric, rows.truth, rows.outputs["challenger"], rows.outputs["champion"], rows.times)
+    found = compared(rule, rows, "challenger", "champion")
     numbers = found.to_json()
-    ratio = _ratio(metric, found.first, found.second)
-    numbers["ratio"] = ratio
+    times = ratio(metric, found.first, found.second)
+    numbers["ratio"] = times
     surely_worse = found.interval is not None and found.interval[1] < 0
     words = (
         f"{metric} of the challenger is {number(found.first)}, the champion's {number(found.second)}, on the same "
         f"{len(rows)} rows."
     )
-    if ratio > rule["rollbackRatio"] and (surely_worse or len(rows) >= needed):
-        return Decision("roll back", f"{words} {ratio:.2f} times its loss is too much.", numbers)
+    if times > rule["rollbackRatio"] and (surely_worse or len(rows) >= needed):
+        return Decision("roll back", f"{words} {times:.2f} times its loss is too much.", numbers)
     if len(rows) < needed:
         return Decision("waits", f"{words} {len(rows)} of {needed} labels are there.", numbers)
     return Decision("go on", words, numbers)
@@ -240,18 +241,21 @@ def _gap(rule: Mapping[str, Any], rows: Rows, who: str) -> Gap | None:
         rows.outputs[who][:, 1],
         rows.groups[rule["attributes"]],
         rows.times,
+        threshold=threshold_of(rows, who),
         minimum=rule["minimumGroup"],
     )
     return found.gaps.get(rule["metric"])
 
 
-def _ratio(metric: str, first: float, second: float) -> float:
-    """The first loss as a multiple of the second; of a metric that is better high, what is missing to 1 is the loss."""
-    if higher_is_better(metric):
-        first, second = 1 - first, 1 - second
-    if second <= 0:
-        return 1.0 if first <= 0 else float("inf")
-    return float(first / second)
+def _of_cost(rule: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
+    """What the window cost in all, and of two classes which threshold would have cost least."""
+    costs, output = CostRule.from_json(rule["cost"]), rows.outputs["champion"]
+    present = threshold_of(rows, "champion")
+    made: dict[str, Any] = {"total": float(costs_of(rows.truth, output, costs, present).sum())}
+    if output.ndim == 2 and output.shape[1] == 2:
+        best = best_threshold(rows.truth, output[:, 1], costs, rows.times, present)
+        made |= {"bestThreshold": best.threshold, "saving": best.saving}
+    return made
 
 
 def _between(interval: Any) -> str:
@@ -267,4 +271,5 @@ _QUESTIONS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], Rows], Dec
     "gates": _gates,
     "shadow": _step,
     "canary": _step,
+    **QUESTIONS,
 }

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
     from portico.ml.arrays import Floats
 
 
+_THRESHOLDS = b"portico:thresholds"
+
+
 @dataclass(slots=True)
 class Rows:
     """`times` (N,) in domain seconds, not falling; `truth` (N,) values, or positions among the classes; `outputs` by
-    name, each values (N,) or scores (N, K); `groups` by attributes ("sex,race"), each the rows' groups (N)."""
+    name, each values (N,) or scores (N, K); `groups` by attributes ("sex,race"), each the rows' groups (N);
+    `thresholds` by name of output, where a model decides by another than a half."""
 
     times: Floats
     truth: Floats
     outputs: dict[str, Floats] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -37,7 +43,15 @@ class Rows:
             self.truth[-count:],
             {name: output[-count:] for name, output in self.outputs.items()},
             {name: groups[-count:] for name, groups in self.groups.items()},
+            self.thresholds,
         )
+
+
+def nothing() -> Rows:
+    """No rows: of decisions that need none."""
+    import numpy as np
+
+    return Rows(np.zeros(0), np.zeros(0))
 
 
 def folder(home: Path) -> Path:
@@ -56,7 +70,8 @@ def write(home: Path, ids: Ids, rows: Rows) -> str:
     name = f"{ids.token()}.parquet"
     folder(home).mkdir(parents=True, exist_ok=True)
     with (folder(home) / name).open("xb") as file:
-        pq.write_table(pa.table(columns), file, compression="zstd")
+        table = pa.table(columns).replace_schema_metadata({_THRESHOLDS: json.dumps(rows.thresholds)})
+        pq.write_table(table, file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())
     return name
@@ -72,6 +87,7 @@ def read(home: Path, name: str) -> Rows:
 
     table = pq.read_table(folder(home) / name, use_threads=False)
     rows = Rows(table["time"].to_numpy(), table["truth"].to_numpy())
+    rows.thresholds = json.loads((table.schema.metadata or {}).get(_THRESHOLDS, b"{}"))
     for column in table.column_names:
         if column.startswith("output:"):
             cells = table[column].to_numpy()

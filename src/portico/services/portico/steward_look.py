@@ -4,128 +4,160 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.clock import duration_seconds, rfc3339
 from portico.services.call import Rooms
-from portico.services.portico import alerts, steward_rows
+from portico.services.portico import alerts, steward_drift, steward_influence
 from portico.services.portico.steward_case import Moved
-from portico.services.portico.steward_decide import Decision, decide, recorded
-from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward_decide import decide
+from portico.services.portico.steward_decision import recorded
+from portico.services.portico.steward_drift import Drift, DriftSeen
+from portico.services.portico.steward_evidence import nothing
+from portico.services.portico.steward_performance import Finding, Performance
 from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_spec import LATENCY, Spec, spec_of
+from portico.services.portico.steward_spec import Spec, spec_of
 from portico.services.portico.steward_watched import Watched
 from portico.services.portico.stewards import EPISODES, champion_of, deployed_json
 from portico.store import resources
 from portico.store.resources import Resource
 
 _DIAGNOSED = 5_000  # labelled predictions before a window that it is compared with
+_INFLUENCED = 5_000  # newest labelled predictions that the measure of influence takes
 
 
 class Look:
     def __init__(self, rooms: Rooms, models: Models) -> None:
         self._rooms, self._models = rooms, models
+        self._performance = Performance(rooms, models)
+        self._drift = Drift(rooms, models)
 
     def check(self, watched: Watched, steward: Resource, endpoint: Resource, now: float) -> Moved:
-        """Measures what is acceptable; opens an episode for the first that is not."""
+        """Measures what is acceptable; where no episode is open, the first that is not opens one."""
         spec, private = spec_of(steward.body), steward.body["_"]
         champion = champion_of(endpoint)
-        shown: list[dict[str, Any]] = []
-        breach: tuple[dict[str, Any], dict[str, Any], Rows, Decision] | None = None
-        message = "No model is deployed."
+        found: list[Finding] = []
+        status: dict[str, Any] = {"checkTime": rfc3339(now), "message": "No model is deployed."}
+        seen: DriftSeen | None = None
         if champion is not None:
-            shown, breach, message = self._measure(watched, spec, private, champion)
-        status: dict[str, Any] = {"checkTime": rfc3339(now), "acceptable": shown, "message": message}
-        if champion is not None:
+            found = self._performance.measure(watched, spec, private, champion)
+            seen = self._drift.look(watched, steward, spec, champion)
             status["champion"] = deployed_json(champion)
-        cool = private.get("coolDown", 0.0)
-        if cool > now:
-            status["coolDownUntil"] = rfc3339(cool)
-            if breach is not None:
-                status["message"] += f" Nothing is done before {rfc3339(cool)}: the cool-down."
+            status["message"] = " ".join(one.decision.reason for one in found)
+            found += self._triggers(spec, private, seen, now)
+            if spec.influence.holdout:
+                status |= self._influence(watched, spec, champion)
+        broken = [one for one in found if one.broken]
+        shown = [one.shown() for one in found if one.question == "breach" and one.decision.numbers]
+        status["acceptable"] = shown
+        self._note_drift(steward, status, seen, any(not one["holds"] for one in shown), now)
+        opening = self._opening(private, status, broken, now)
         record = None
-        if breach is not None and cool <= now:
-            rule, facts, rows, decision = breach
-            record = recorded("breach", rule, facts, decision, now, rows, self._rooms)
-        words: dict[str, Any] = {}
-        if breach is not None and champion is not None and not _alerted(steward, breach[0], self._rooms):
-            window = breach[0]["labels"]
-            known = watched.of(champion["id"], _DIAGNOSED + window)
-            kinds = self._models.manifest(f"{champion['model']}@{champion['modelVersionId']}").kinds
-            words = alerts.diagnosis(known[:-window], known[-window:], kinds)
+        if opening is not None:
+            record = recorded(
+                opening.question,
+                opening.rule,
+                opening.facts,
+                opening.decision,
+                now,
+                opening.rows,
+                self._rooms,
+            )
+        words = self._diagnosed(watched, steward, champion, broken)
         with self._rooms.database.write() as connection:
             current = resources.get(connection, steward.name)
             if current is None or current.revision != steward.revision:
                 return "moved"  # it was changed meanwhile: look again
-            current.body["_"]["references"] = private.get("references", {})
-            current.body["_"]["next"] = _next(private.get("next"), duration_seconds(spec.check_interval), now)
-            if record is not None:
-                assert champion is not None
-                name = f"{steward.name}/episodes/{self._rooms.ids.number()}"
-                body = {
-                    "state": "BREACHED", "startTime": rfc3339(now), "metric": record["rule"]["metric"],
-                    "champion": deployed_json(champion), "decisions": [record], "reason": record["reason"],
-                    "transitions": [{"state": "BREACHED", "time": rfc3339(now), "reason": record["reason"]}],
-                    "_": {"tried": [], "since": now},
-                }  # fmt: skip
-                resources.insert(connection, name=name, kind=EPISODES.kind, parent=steward.name, body=body,
-                                 now=self._rooms.clock.now())  # fmt: skip
-                current.body["_"]["episode"] = status["episode"] = name
+            kept = current.body["_"]
+            kept["references"] = private.get("references", {})
+            kept["next"] = _next(private.get("next"), duration_seconds(spec.check_interval), now)
+            kept.setdefault("began", now)
+            if seen is not None and champion is not None:
+                steward_drift.store(connection, seen, kept, champion)
+            if opening is not None and record is not None and champion is not None:
+                kept["episode"] = status["episode"] = self._open(
+                    connection, steward.name, opening.trigger, record, champion, now
+                )
+            elif kept.get("episode"):
+                status["episode"] = kept["episode"]
             current.body["status"] = status
             alerts.follow(self._rooms, connection, current, shown, now, words)
             resources.update(connection, current, self._rooms.clock.now())
         return "moved" if record is not None else "waits"
 
-    def _measure(
-        self, watched: Watched, spec: Spec, private: dict[str, Any], champion: dict[str, Any]
-    ) -> tuple[list[dict[str, Any]], Any, str]:
-        shown, breach, words = [], None, []
-        classes = self._models.classes(champion)
-        most = max(item.labels for item in spec.acceptable)
-        rows = steward_rows.rows_of(watched.of(champion["id"], most), classes, spec.grouped)
-        for item in spec.acceptable:
-            rule: dict[str, Any] = {"metric": item.metric, "labels": item.labels, "certain": item.certain}
-            facts: dict[str, Any] = {}
-            measured = rows.newest(item.labels)
-            if item.metric == LATENCY:
-                measured = watched.seconds(champion["id"], item.labels)
-            if item.attributes:
-                rule |= {"attributes": item.grouped, "minimumGroup": item.minimum_group}
-            if item.limit is not None:
-                rule["limit"] = item.limit
-            else:
-                rule["timesReference"] = item.times_reference
-                facts["reference"] = self._reference(private, champion, item.metric, watched, item.labels)
-                if facts["reference"] is None:
-                    words.append(f"{item.metric} has no reference yet.")
-                    continue
-            decision = decide("breach", rule, facts, measured)
-            words.append(decision.reason)
-            if decision.numbers:
-                shown.append({
-                    **{key: value for key, value in decision.numbers.items() if value is not None},
-                    "holds": decision.answer != "breached",
-                })  # fmt: skip
-            if decision.answer == "breached" and breach is None:
-                breach = (rule, facts, measured, decision)
-        return shown, breach, " ".join(words)
+    def _triggers(
+        self, spec: Spec, private: dict[str, Any], seen: DriftSeen | None, now: float
+    ) -> list[Finding]:
+        """What the file lets open an episode beside labelled performance."""
+        found = []
+        if seen is not None and spec.triggers.drift:
+            found.append(Finding("DRIFT", "drift", seen.rule, seen.facts, seen.rows, seen.decision))
+        if spec.triggers.schedule:
+            made = private.get("retrainings") or []
+            since = max([private.get("began", now), *[at for at, _ in made]])
+            rule = {"metric": "schedule", "every": duration_seconds(spec.triggers.schedule)}
+            facts = {"since": since, "now": now}
+            decision = decide("schedule", rule, facts, nothing())
+            found.append(Finding("SCHEDULE", "schedule", rule, facts, nothing(), decision))
+        return found
 
-    def _reference(
-        self, private: dict[str, Any], champion: dict[str, Any], metric: str, watched: Watched, count: int
-    ) -> float | None:
-        """The metric when the model was deployed: of its gates or its evaluation, else over its first labels."""
-        held: dict[str, float] = private.setdefault("references", {}).setdefault(champion["id"], {})
-        if metric not in held:
-            with self._rooms.database.read() as connection:
-                name = f"{champion['model']}@{champion['modelVersionId']}"
-                measured = [
-                    e.body.get("metrics") or {} for e in resources.listed(connection, "evaluations", name)
-                ]
-            if measured and measured[0].get(metric) is not None:
-                held[metric] = float(measured[0][metric])
-            elif len(first := watched.of(champion["id"])[:count]) == count:
-                rows = steward_rows.rows_of(first, self._models.classes(champion))
-                rule = {"metric": metric, "labels": len(rows), "limit": 0.0}
-                held[metric] = float(decide("breach", rule, {}, rows).numbers["value"])
-        return held.get(metric)
+    def _opening(
+        self, private: dict[str, Any], status: dict[str, Any], broken: list[Finding], now: float
+    ) -> Finding | None:
+        """The finding that opens an episode now."""
+        cool = private.get("coolDown", 0.0)
+        if cool > now:
+            status["coolDownUntil"] = rfc3339(cool)
+            if broken:
+                status["message"] += f" Nothing is done before {rfc3339(cool)}: the cool-down."
+            return None
+        return broken[0] if broken and not private.get("episode") else None
+
+    def _open(
+        self, connection: Connection, steward: str, trigger: str, record: dict[str, Any], champion: dict[str, Any],
+        now: float,
+    ) -> str:  # fmt: skip
+        name = f"{steward}/episodes/{self._rooms.ids.number()}"
+        body = {
+            "state": "BREACHED", "startTime": rfc3339(now), "metric": record["rule"]["metric"], "trigger": trigger,
+            "champion": deployed_json(champion), "decisions": [record], "reason": record["reason"],
+            "transitions": [{"state": "BREACHED", "time": rfc3339(now), "reason": record["reason"]}],
+            "_": {"tried": [], "since": now},
+        }  # fmt: skip
+        resources.insert(
+            connection, name=name, kind=EPISODES.kind, parent=steward, body=body, now=self._rooms.clock.now()
+        )
+        return name
+
+    def _note_drift(
+        self, steward: Resource, status: dict[str, Any], seen: DriftSeen | None, harm: bool, now: float
+    ) -> None:
+        before = steward.body.get("status") or {}
+        observations, since = steward_drift.observed(before.get("observations") or [], seen, harm, now)
+        if observations:
+            status["observations"] = observations
+        shown = dict(before.get("drift") or {}) if seen is None else dict(seen.status)
+        shown.pop("since", None)
+        if shown:
+            status["drift"] = {**shown, "since": since} if since else shown
+
+    def _influence(self, watched: Watched, spec: Spec, champion: dict[str, Any]) -> dict[str, Any]:
+        classes = self._models.classes(champion)
+        rule = spec.measured_by(spec.gate_metric, classes)
+        found = steward_influence.influence(rule, watched.labelled(champion["id"], _INFLUENCED), classes)
+        return {} if found is None else {"influence": found}
+
+    def _diagnosed(
+        self, watched: Watched, steward: Resource, champion: dict[str, Any] | None, broken: list[Finding]
+    ) -> dict[str, Any]:
+        """What is said of a new alert beside the numbers: which kind of change it looks like."""
+        first = next((one for one in broken if one.question == "breach"), None)
+        if first is None or champion is None or _alerted(steward, first.rule, self._rooms):
+            return {}
+        window = first.rule["labels"]
+        known = watched.of(champion["id"], _DIAGNOSED + window)
+        kinds = self._models.manifest(f"{champion['model']}@{champion['modelVersionId']}").kinds
+        return alerts.diagnosis(known[:-window], known[-window:], kinds)
 
 
 def _alerted(steward: Resource, rule: dict[str, Any], rooms: Rooms) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from portico.ml import values
 from portico.ml.arrays import Floats
 from portico.ml.fairness import groups_of
+from portico.ml.performance import HALF, Measured
 from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
@@ -56,6 +57,16 @@ class Models:
             row = resources.get(connection, f"{deployed['model']}@{deployed['modelVersionId']}")
         return list((row.body.get("metadata") or {}).get("classes") or []) if row else []
 
+    def threshold(self, deployed: dict[str, Any]) -> float:
+        """The score from which on a deployed model decides for the second of two classes."""
+        return self.threshold_of(f"{deployed['model']}@{deployed['modelVersionId']}")
+
+    def threshold_of(self, version: str) -> float:
+        with self._rooms.database.read() as connection:
+            row = resources.get(connection, version)
+        found = (row.body.get("metadata") or {}).get("decisionThreshold") if row else None
+        return HALF if found is None else float(found)
+
     def outputs(self, version: str, instances: Sequence[Any]) -> Floats:
         """Values (N,) or scores (N, K) of `instances`; NaN for what the model can't read."""
         from portico.ml.errors import DataError
@@ -86,17 +97,21 @@ class Models:
         return f"It asks for features that the champion does not: {', '.join(more)}." if more else ""
 
 
-def rows_of(outcomes: Sequence[Outcome], classes: Sequence[str], grouped: Sequence[str] = ()) -> Rows:
+def rows_of(
+    outcomes: Sequence[Outcome], classes: Sequence[str], grouped: Sequence[str] = (), threshold: float = HALF
+) -> Rows:
     """What was answered, as the output of "champion"; rows without a readable answer or label are left out.
 
-    `grouped` are the attributes ("sex,race") by which the rows get groups.
+    `grouped` are the attributes ("sex,race") by which the rows get groups, `threshold` is what the model decides by.
     """
-    return _made(
+    rows = _made(
         outcomes,
         [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
         {"champion": _served(outcomes, classes)},
         grouped,
     )
+    rows.thresholds = {"champion": threshold}
+    return rows
 
 
 def beside(
@@ -111,7 +126,7 @@ def beside(
     classes = models.load(challenger).labels
     other = "challenger" if served == "champion" else "champion"
     instances = [row.instance for row in outcomes]
-    return _made(
+    rows = _made(
         outcomes,
         [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
         {
@@ -120,6 +135,11 @@ def beside(
         },
         grouped,
     )
+    rows.thresholds = {
+        "champion": models.threshold_of(champion),
+        "challenger": models.threshold_of(challenger),
+    }
+    return rows
 
 
 def _served(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Floats:
@@ -199,15 +219,14 @@ def simple_answers(
     return {f"baseline:{name}": output for name, output in found.items()}
 
 
-def evaluation(rows: Rows, manifest: Any, metric: str) -> dict[str, Any]:
-    """The challenger's evaluation on the gates' rows, in the shape of Google's schemas."""
+def evaluation(rows: Rows, manifest: Any, own: Measured) -> dict[str, Any]:
+    """The challenger's evaluation on the gates' rows, in the shape of Google's schemas; `own` is the gates' metric."""
     from portico.ml.evaluate import (
         CLASSIFICATION_SCHEMA,
         REGRESSION_SCHEMA,
         evaluate_classification,
         evaluate_regression,
     )
-    from portico.ml.performance import measure
 
     output = rows.outputs["challenger"]
     if manifest.labels:
@@ -216,10 +235,9 @@ def evaluation(rows: Rows, manifest: Any, metric: str) -> dict[str, Any]:
     else:
         schema = REGRESSION_SCHEMA
         found = evaluate_regression(rows.truth, output)
-    own = measure(metric, rows.truth, output, rows.times)
     return {
         "displayName": f"The gates' {len(rows):,} newest labelled predictions",
         "metricsSchemaUri": schema,
-        "metrics": {**found, metric: own.value},
+        "metrics": {**found, own.metric: own.value},
         "metadata": {"testRows": len(rows), "interval": own.to_json()},
     }

@@ -74,7 +74,9 @@ class Stewards:
             episode = resources.get(connection, private["episode"]) if private.get("episode") else None
         watched = self._of(steward.body["endpoint"])
         if episode is not None:
-            return self._states.step(Case(self._rooms, watched, steward, episode, endpoint, now))
+            moved = self._states.step(Case(self._rooms, watched, steward, episode, endpoint, now))
+            if moved != "waits":
+                return moved
         due = now >= private.get("next", 0.0)
         if steward.body["state"] == "PAUSED" or endpoint is None or not due:
             return "waits"

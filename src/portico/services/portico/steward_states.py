@@ -12,11 +12,14 @@ from portico.services.aiplatform import evaluations
 from portico.services.call import Rooms
 from portico.services.portico import steward_rows
 from portico.services.portico.joining import Outcome
+from portico.services.portico.steward_adjust import adjustment
 from portico.services.portico.steward_case import Case, Moved
-from portico.services.portico.steward_decide import decide, recorded
+from portico.services.portico.steward_decide import decide
+from portico.services.portico.steward_decision import recorded
 from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward_measures import measured
 from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_train import RESCALE, RETRAIN
+from portico.services.portico.steward_train import ADJUST, RETRAIN
 from portico.store import resources
 from portico.store.resources import Resource
 
@@ -43,7 +46,10 @@ class States:
     def _breached(self, case: Case) -> Moved:
         """Chooses what to try next."""
         tried = case.private["tried"]
-        left = [action for action in case.spec.actions if action not in tried]
+        actions = case.spec.actions
+        if case.episode.body.get("trigger") == "SCHEDULE":
+            actions = [action for action in actions if action in ("RETRAIN", "ALERT")]
+        left = [action for action in actions if action not in tried]
         if not left:
             return case.end("REJECTED" if tried else "ABANDONED", case.episode.body["reason"])
         action, count = left[0], case.spec.gates.labels
@@ -54,21 +60,19 @@ class States:
         rows = case.watched.of(case.episode.body["champion"]["deployedModelId"])
         if len(rows) < count:
             return case.wait(f"{len(rows)} of the {count} labels that the gates need are there.")
-        gate, before = rows[-count:], rows[:-count]
+        gate = rows[-count:]
+        before = [row for row in rows[:-count] if row.time < gate[0].time]
         payload = {
             "champion": case.champion_version, "artifact": self._rooms.ids.token(),
             "endpoint": case.steward.body["endpoint"],
             "description": f"{action} by {case.steward.name.rpartition('/')[2]}: {case.episode.body['reason']}"[:1000],
         }  # fmt: skip
-        if action == "RESCALE":
-            fit = steward_rows.rows_of(before[-2 * count :], self._models.classes(case.champion))
-            total = float(fit.outputs["champion"].sum()) if len(fit) else 0.0
-            if len(fit) < 20 or total <= 0 or fit.truth.sum() <= 0:
-                return case.skip(action, f"{len(fit)} rows before the gates' are too few to rescale by.")
-            factor = float(fit.truth.sum()) / total
-            payload |= {"factor": factor, "fittedUntil": float(fit.times[-1])}
-            return case.start(action, RESCALE, "ADJUSTING", payload, gate,
-                              f"Its answers times {factor:.3f}, the cheap answer, is tried first.")  # fmt: skip
+        if action != "RETRAIN":
+            found = adjustment(self._models, case, action, before[-2 * count :])
+            if isinstance(found, str):
+                return case.skip(action, found)
+            payload |= {"adjustment": found.changes, "fittedUntil": found.until}
+            return case.start(action, ADJUST, "ADJUSTING", payload, gate, found.words)
         if refused := case.over_limit():
             return case.skip(action, refused)
         data = case.steward.body["_"]["data"]
@@ -78,6 +82,7 @@ class States:
         payload |= {
             "pipeline": case.steward.body["_"]["pipeline"], "dataset": data["dataset"], "target": data["target"],
             "timeColumn": data.get("timeColumn", ""), "budget": case.spec.training.budget_milli_node_hours,
+            "objective": case.spec.training.objective,
             "duration": duration_seconds(case.spec.training.duration) if sliding else 0.0,
             "cutoff": gate[0].time, "before": min(known, default=None),
             "withheld": sorted({row.label.name for row in gate if row.label}),
@@ -109,7 +114,7 @@ class States:
         private, gates, metric = case.private, case.spec.gates, case.spec.gate_metric
         champion_id = case.episode.body["champion"]["deployedModelId"]
         rows = [row for row in case.watched.of(champion_id) if row.time >= private["cutoff"]]
-        before = [row for row in case.watched.joined.labelled() if row.time < private["cutoff"]]
+        before = [row for row in case.watched.joined.rows() if row.judges and row.time < private["cutoff"]]
         facts: dict[str, Any] = {
             key: private["facts"].get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
         }
@@ -125,7 +130,8 @@ class States:
             case.steward.body["_"]["data"].get("timeColumn", ""),
         )
         rule: dict[str, Any] = {
-            "metric": metric, "labels": min(gates.labels, len(rows)), "margin": gates.margin, "certain": gates.certain,
+            **case.spec.measured_by(metric, self._models.classes(case.champion)),
+            "labels": min(gates.labels, len(rows)), "margin": gates.margin, "certain": gates.certain,
             "baseline": gates.baseline,
             "maxLatencySeconds": duration_seconds(gates.max_latency) if gates.max_latency else 0,
             "maxBytes": gates.max_bytes,
@@ -134,8 +140,10 @@ class States:
                  "minimumGroup": g.minimum_group} for g in gates.fairness
             ],
         }  # fmt: skip
-        if private["tried"][-1] == "RESCALE":
+        if private["tried"][-1] != "RETRAIN":
             rule["mustReach"] = self._acceptable(case)
+        if gap := self._gap(case):
+            rule |= {"restores": gap, "tolerance": gates.tolerance}
         decision = decide("gates", rule, facts, found)
         record = recorded("gates", rule, facts, decision, case.now, found, self._rooms)
         if decision.answer == "failed":
@@ -153,11 +161,23 @@ class States:
         opened = case.episode.body["decisions"][0]["numbers"]
         return float(opened["limit"]) if opened["metric"] == case.spec.gate_metric else None
 
+    def _gap(self, case: Case) -> dict[str, Any] | None:
+        """The difference between groups that opened the episode, and must be acceptable again."""
+        opened = case.episode.body["decisions"][0]
+        if not opened["rule"].get("attributes"):
+            return None
+        return {key: opened["rule"][key] for key in ("metric", "attributes", "minimumGroup")} | {
+            "limit": opened["numbers"]["limit"]
+        }
+
     def _evaluated(self, connection: Connection, case: Case, rows: Rows, metric: str) -> None:
         """The challenger's evaluation: what it reached on the gates' rows."""
         version = resources.get(connection, case.challenger_version)
         if version is not None:
-            body = steward_rows.evaluation(rows, self._models.manifest(case.challenger_version), metric)
+            own = measured(
+                case.spec.measured_by(metric, self._models.classes(case.champion)), rows, "challenger"
+            )
+            body = steward_rows.evaluation(rows, self._models.manifest(case.challenger_version), own)
             evaluations.add(connection, version, self._rooms.ids.number(), body, self._rooms.clock.now())
 
     def _awaiting(self, case: Case) -> Moved:
@@ -193,7 +213,8 @@ class States:
         if self._waited.get(case.episode.name) == seen:
             return case.wait("")
         rule = {
-            "metric": case.spec.gate_metric, "labels": needed, "rollbackRatio": case.spec.rollout.rollback_ratio,
+            **case.spec.measured_by(case.spec.gate_metric, self._models.classes(case.champion)),
+            "labels": needed, "rollbackRatio": case.spec.rollout.rollback_ratio,
         }  # fmt: skip
         served = "champion" if question == "shadow" else "challenger"
         found = steward_rows.beside(

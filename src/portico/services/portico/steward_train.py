@@ -1,10 +1,11 @@
-"""How a challenger is made: trained again on what is known now, or the champion rescaled."""
+"""How a challenger is made: trained again on what is known now, or the champion with one thing adjusted."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ from portico.store.segments import Segments
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RETRAIN, RESCALE = "stewards.retrain", "stewards.rescale"
+RETRAIN, ADJUST = "stewards.retrain", "stewards.adjust"
+_LEARNED = 1_000_000  # labelled predictions that a retraining takes, the newest
 _PROBES = 200  # single rows whose time is taken
 
 
@@ -45,9 +47,12 @@ def run_retrain(context: Context) -> dict[str, Any]:
     from portico.services.aiplatform.training_automl import model_body, save_artifact
 
     asked = context.job.payload
+    withheld = set(asked["withheld"])
     known = [row for row in joined(context, asked["endpoint"], asked["cutoff"]).labelled()
-             if row.label and row.time < asked["cutoff"] and row.label.name not in set(asked["withheld"])]  # fmt: skip
+             if row.judges and row.label and row.time < asked["cutoff"] and row.label.name not in withheld]  # fmt: skip
     spec = training_inputs.spec_of(asked["pipeline"], os.cpu_count() or 1)
+    if asked.get("objective"):
+        spec = replace(spec, optimization_objective=asked["objective"])
     if asked["budget"]:
         spec = replace(spec, budget_seconds=asked["budget"] * 3.6)
     if asked["timeColumn"]:
@@ -80,8 +85,12 @@ def run_retrain(context: Context) -> dict[str, Any]:
     }
 
 
-def run_rescale(context: Context) -> dict[str, Any]:
-    """Job: the champion with every answer and its bounds multiplied by `factor`."""
+def run_adjust(context: Context) -> dict[str, Any]:
+    """Job: a copy of the champion with what `adjustment` names changed.
+
+    `factor`: every answer and its bounds are multiplied by it. `scale` and `shift`: scores are recalibrated (see
+    `ml.recalibrate`). `threshold`: the score from which on it decides for the second class.
+    """
     asked = context.job.payload
     with context.database.read() as connection:
         version = resources.get(connection, asked["champion"])
@@ -93,10 +102,14 @@ def run_rescale(context: Context) -> dict[str, Any]:
     for old in (beside, target):
         shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(source, beside)
-    (beside / "model.json").write_text(_rescaled(beside / "model.json", asked["factor"]))
+    (beside / "model.json").write_text(_adjusted(beside / "model.json", asked["adjustment"]))
     beside.rename(target)
     body = {key: value for key, value in version.body.items() if key in _OF_THE_MODEL}
-    facts = {"factor": asked["factor"], "trainedUntil": asked["fittedUntil"], "milliNodeHours": 0}
+    if "threshold" in asked["adjustment"]:
+        body["metadata"] = {
+            **(body.get("metadata") or {}), "decisionThreshold": asked["adjustment"]["threshold"],
+        }  # fmt: skip
+    facts = {**asked["adjustment"], "trainedUntil": asked["fittedUntil"], "milliNodeHours": 0}
     return {"model": body, "facts": {**facts, **_measured(context, asked["artifact"], [])}}
 
 
@@ -105,20 +118,28 @@ _OF_THE_MODEL = ("metadataSchemaUri", "metadata", "predictSchemata", "explanatio
                  "modelSourceInfo")  # fmt: skip
 
 
-def _rescaled(path: Path, factor: float) -> str:
+def _adjusted(path: Path, adjustment: dict[str, Any]) -> str:
+    from portico.ml.links import Link, recalibrated
+
     body = json.loads(path.read_text())
-    if body["link"]["kind"] != "mixture":
-        raise FailedPrecondition("Only a regression can be rescaled.")
-    body["link"]["weights"] = [weight * factor for weight in body["link"]["weights"]]
-    for part in ("edges", "lower", "upper"):
-        body["bounds"][part] = [value * factor for value in body["bounds"][part]]
+    if "factor" in adjustment:
+        if body["link"]["kind"] != "mixture":
+            raise FailedPrecondition("Only a regression can be rescaled.")
+        body["link"]["weights"] = [weight * adjustment["factor"] for weight in body["link"]["weights"]]
+        for part in ("edges", "lower", "upper"):
+            body["bounds"][part] = [value * adjustment["factor"] for value in body["bounds"][part]]
+    if "scale" in adjustment:
+        link = recalibrated(Link(**body["link"]), adjustment["scale"], adjustment["shift"])
+        body["link"] = asdict(link)
+    if "threshold" in adjustment:
+        body["threshold"] = adjustment["threshold"]
     return json.dumps(body, allow_nan=False)
 
 
 def joined(context: Any, endpoint: str, until: float) -> Joined:
     """The predictions of an endpoint's log that may have been made before `until`, with their labels."""
     segments = Segments(context.home, context.database, context.clock, context.ids)
-    made = Joined()
+    made = Joined(_LEARNED)
     for table in segments.scan(stream_of(endpoint), end=until, columns=COLUMNS):
         made.add_predictions(table)
     with context.database.read() as connection:
@@ -248,4 +269,4 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
 
 
 register_kind(JobKind(RETRAIN, f"{__name__}:run_retrain", _follow))
-register_kind(JobKind(RESCALE, f"{__name__}:run_rescale", _follow))
+register_kind(JobKind(ADJUST, f"{__name__}:run_adjust", _follow))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, islice
+from collections.abc import Iterator
+from itertools import accumulate, islice, takewhile
 
 import numpy as np
 
@@ -45,14 +46,26 @@ class Watched:
         self.joined.add_labels(fresh)
 
     def of(self, deployed_id: str, most: int | None = None) -> list[Outcome]:
-        """The labelled predictions of a deployed model, in order of time: all, or the newest so many."""
-        found = (r for r in reversed(self.joined.rows()) if r.label and r.deployed_model_id == deployed_id)
+        """The labelled predictions that judge a deployed model, in order of time: all, or the newest so many."""
+        found = (r for r in self._newest_first(deployed_id) if r.judges)
         return list(islice(found, most))[::-1]
+
+    def labelled(self, deployed_id: str, most: int) -> list[Outcome]:
+        """The same, with those that influenced their own label."""
+        return list(islice((r for r in self._newest_first(deployed_id) if r.label), most))[::-1]
+
+    def newest(self, deployed_id: str, most: int) -> list[Outcome]:
+        """The newest predictions of a deployed model, labelled or not, in order of time."""
+        return list(islice(self._newest_first(deployed_id), most))[::-1]
+
+    def after(self, deployed_id: str, place: tuple[float, int, int]) -> list[Outcome]:
+        """The predictions of a deployed model that come after a place, in order of time."""
+        return list(takewhile(lambda row: row.place > place, self._newest_first(deployed_id)))[::-1]
+
+    def _newest_first(self, deployed_id: str) -> Iterator[Outcome]:
+        return (row for row in reversed(self.joined.rows()) if row.deployed_model_id == deployed_id)
 
     def seconds(self, deployed_id: str, count: int) -> Rows:
         """The newest requests of a deployed model, with their latency in the place of the truth."""
-        every = (
-            r for r in reversed(self.joined.rows()) if r.deployed_model_id == deployed_id and r.index == 0
-        )
-        found = list(islice(every, count))[::-1]
+        found = list(islice((r for r in self._newest_first(deployed_id) if r.index == 0), count))[::-1]
         return Rows(np.array([r.time for r in found]), np.array([r.seconds for r in found]))

@@ -1,9 +1,9 @@
 """Stewards: who looks after which deployed model, and how. The work is in `steward_run`.
 
 Under "_" of a steward: `pipeline`, the training that its retrainings repeat; `data`, as asked and as that training has
-it; `episode`, the open one; `next`, when it
-looks again; `coolDown`, until when it opens no episode; `retrainings`, [time, milli node hours] of each; `references`,
-by deployed model and metric. Times are domain time in seconds.
+it; `episode`, the open one; `began`, when it first looked, and `next`, when it looks again; `coolDown`, until when it
+opens no episode; `retrainings`, [time, milli node hours] of each; `references`, by deployed model and metric; `drift`,
+up to which prediction it has looked for drift. Times are domain time in seconds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from portico.errors import FailedPrecondition, InvalidArgument, NotFound
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
-from portico.services.portico import alerts, steward_evidence, steward_spec
+from portico.services.portico import alerts, steward_check, steward_evidence, steward_spec
 from portico.services.standard.collection import Collection, check_etag, register
-from portico.store import resources
+from portico.store import resources, windows
 from portico.store.resources import Resource
 
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -62,9 +62,7 @@ def create(call: Call) -> dict[str, Any]:
         private = _checked(connection, body, endpoint)
         body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}, "_": private}
         made = STEWARDS.create(call, connection, name, parent, body)
-        endpoint.body["_"] = {**endpoint.body.get("_", {}), "stewardSamplingRate": 1.0}
-        resources.update(connection, endpoint, call.rooms.clock.now())
-        version = publish(connection, endpoint)
+        version = _publish(call, connection, endpoint, body)
         shown = STEWARDS.render(made)
     await_served(call, version)
     return shown
@@ -80,7 +78,10 @@ def patch(call: Call) -> dict[str, Any]:
         body["_"] = {**body["_"], **_checked(connection, body, endpoint)}
         body["_"].pop("next", None)  # it looks at once with what is asked now
         steward.body = body
-        return STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
+        version = _publish(call, connection, endpoint, body)
+        shown = STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
+    await_served(call, version)
+    return shown
 
 
 @implements("portico", STEWARDS.method("pause"), STEWARDS.method("resume"))
@@ -107,17 +108,27 @@ def delete(call: Call) -> dict[str, Any]:
             for delivery in list(resources.listed(connection, alerts.DELIVERIES, alert.name)):
                 resources.delete(connection, delivery.name)
             resources.delete(connection, alert.name)
+        windows.delete(connection, steward.name)
         resources.delete(connection, steward.name)
         endpoint = resources.get(connection, steward.body["endpoint"])
         version = None
         if endpoint is not None:
-            endpoint.body.get("_", {}).pop("stewardSamplingRate", None)
+            for key in ("stewardSamplingRate", "stewardHoldout"):
+                endpoint.body.get("_", {}).pop(key, None)
             resources.update(connection, endpoint, call.rooms.clock.now())
             version = publish(connection, endpoint)
     steward_evidence.remove(call.rooms.home, files)
     if version is not None:
         await_served(call, version)
     return {}
+
+
+def _publish(call: Call, connection: Connection, endpoint: Resource, body: dict[str, Any]) -> int:
+    """Lets the fronts log what the steward watches, and hold out the share that it asks for. As `publish`."""
+    holdout = float((body.get("influence") or {}).get("holdout", 0.0))
+    endpoint.body["_"] = {**endpoint.body.get("_", {}), "stewardSamplingRate": 1.0, "stewardHoldout": holdout}
+    resources.update(connection, endpoint, call.rooms.clock.now())
+    return publish(connection, endpoint)
 
 
 def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -> dict[str, Any]:
@@ -140,7 +151,7 @@ def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -
             "Portico trained."
         )
     classes = (version.body.get("metadata") or {}).get("classes") or []
-    steward_spec.check(spec, kind, len(classes))
+    steward_check.check(spec, kind, classes)
     pipeline = resources.get(connection, version.body.get("trainingPipeline", ""))
     if pipeline is None:
         if "RETRAIN" in spec.actions:

@@ -1,0 +1,100 @@
+"""What a steward measures of its champion: everything that must be acceptable, each as a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from portico.services.call import Rooms
+from portico.services.portico import steward_rows
+from portico.services.portico.steward_decide import decide
+from portico.services.portico.steward_decision import Decision
+from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward_rows import Models
+from portico.services.portico.steward_spec import SERVICE, Acceptable, Spec
+from portico.services.portico.steward_watched import Watched
+from portico.store import resources
+
+
+@dataclass(slots=True)
+class Finding:
+    """A decision, and all that it was made from. `trigger` is what it would open an episode as."""
+
+    trigger: str
+    question: str
+    rule: dict[str, Any]
+    facts: dict[str, Any]
+    rows: Rows
+    decision: Decision
+
+    @property
+    def broken(self) -> bool:
+        return self.decision.answer == "breached"
+
+    def shown(self) -> dict[str, Any]:
+        """As an `AcceptableStatus`."""
+        known = {key: value for key, value in self.decision.numbers.items() if value is not None}
+        return {**known, "holds": not self.broken}
+
+
+class Performance:
+    def __init__(self, rooms: Rooms, models: Models) -> None:
+        self._rooms, self._models = rooms, models
+
+    def measure(
+        self, watched: Watched, spec: Spec, private: dict[str, Any], champion: dict[str, Any]
+    ) -> list[Finding]:
+        """A finding for each item of what is acceptable; its decision has no numbers where labels are too few."""
+        classes = self._models.classes(champion)
+        most = max(item.labels for item in spec.acceptable)
+        rows = steward_rows.rows_of(
+            watched.of(champion["id"], most), classes, spec.grouped, self._models.threshold(champion)
+        )
+        found = []
+        for item in spec.acceptable:
+            rule = {**spec.measured_by(item.metric, classes), "labels": item.labels, "certain": item.certain}
+            if item.attributes:
+                rule |= {"attributes": item.grouped, "minimumGroup": item.minimum_group}
+            facts: dict[str, Any] = {}
+            if item.limit is not None:
+                rule["limit"] = item.limit
+            else:
+                rule["timesReference"] = item.times_reference
+                facts["reference"] = self.reference(private, champion, rule, watched)
+            if item.metric in SERVICE:
+                measured, more = self._service(watched, champion, item)
+                facts |= more
+            else:
+                measured = rows.newest(item.labels)
+            if "reference" in facts and facts["reference"] is None:
+                decision = Decision("waits", f"{item.metric} has no reference yet.")
+            else:
+                decision = decide("breach", rule, facts, measured)
+            found.append(Finding("PERFORMANCE", "breach", rule, facts, measured, decision))
+        return found
+
+    def _service(
+        self, watched: Watched, champion: dict[str, Any], item: Acceptable
+    ) -> tuple[Rows, dict[str, Any]]:
+        return watched.seconds(champion["id"], item.labels), {}
+
+    def reference(
+        self, private: dict[str, Any], champion: dict[str, Any], rule: dict[str, Any], watched: Watched
+    ) -> float | None:
+        """The metric when the model was deployed: of its gates or its evaluation, else over its first labels."""
+        held: dict[str, float] = private.setdefault("references", {}).setdefault(champion["id"], {})
+        metric, count = rule["metric"], rule["labels"]
+        if metric not in held:
+            with self._rooms.database.read() as connection:
+                name = f"{champion['model']}@{champion['modelVersionId']}"
+                measured = [
+                    e.body.get("metrics") or {} for e in resources.listed(connection, "evaluations", name)
+                ]
+            if measured and measured[0].get(metric) is not None:
+                held[metric] = float(measured[0][metric])
+            elif len(first := watched.of(champion["id"])[:count]) == count:
+                threshold = self._models.threshold(champion)
+                rows = steward_rows.rows_of(first, self._models.classes(champion), (), threshold)
+                found = decide("breach", {**rule, "labels": len(rows), "limit": 0.0}, {}, rows)
+                held[metric] = float(found.numbers["value"])
+        return held.get(metric)

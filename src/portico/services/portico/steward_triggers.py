@@ -1,0 +1,79 @@
+"""The decisions that open an episode without labels: by an estimate, by drift, by a schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from portico.clock import rfc3339
+from portico.ml.baseline import number
+from portico.ml.watch.bins import Counts, FeatureBins
+from portico.ml.watch.distances import FeatureScore, score
+from portico.services.portico.steward_decision import Decision
+from portico.services.portico.steward_evidence import Rows
+
+_CHANCE = 0.01  # of calling anything drifted that has not, over all features of a window
+
+
+def _drift(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
+    """Whether features have drifted: "breached" or "holds".
+
+    Rule: `threshold`, a distance, or 0 for what chance does not reach. Facts: `bins` (JSON of `FeatureBins`), and in
+    them the counts of the `reference` and of the `window`.
+    """
+    bins = [FeatureBins.from_json(one) for one in facts["bins"]]
+    sides = [
+        {name: Counts.from_json(c) for name, c in facts[side].items()} for side in ("window", "reference")
+    ]
+    found: list[dict[str, Any]] = []
+    for one in score(sides[0], sides[1], bins):
+        value, most = _beyond(
+            one, rule["threshold"], next(b for b in bins if b.name == one.name).size, len(bins)
+        )
+        if value > most:
+            found.append({"feature": one.name, "distance": value, "threshold": most, "most": one.most})
+    found.sort(key=lambda one: one["threshold"] - one["distance"])
+    count = next((sum(c["bins"]) for c in facts["window"].values()), 0)
+    numbers = {"metric": "drift", "rows": facts.get("rows", count), "features": found}
+    if not found:
+        return Decision("holds", "No feature has drifted.", numbers)
+    first = found[0]
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    words = (
+        f"{first['feature']}{more} drifted: {number(first['distance'])} from the reference, beyond "
+        f"{number(first['threshold'])} ({first['most']})."
+    )
+    return Decision("breached", words, {**numbers, "value": first["distance"], "limit": first["threshold"]})
+
+
+def _beyond(one: FeatureScore, threshold: float, bins: int, features: int) -> tuple[float, float]:
+    """A feature's distance and what it must not exceed.
+
+    Without a threshold: of numbers the Kolmogorov-Smirnov statistic and its critical value (Smirnov 1948); of
+    categories the largest difference of a share and Hoeffding's bound (1963) for the largest of so many; both at 1%
+    over all features. They take rows for independent: seasons are drift.
+    """
+    if threshold:
+        return one.distance, threshold
+    size = math.sqrt(1 / max(one.rows, 1) + 1 / max(one.rows_before, 1))
+    if one.kolmogorov_smirnov is not None:
+        return one.kolmogorov_smirnov, math.sqrt(-math.log(_CHANCE / features / 2) / 2) * size
+    return one.distance, math.sqrt(math.log(2 * (bins + 1) * features / _CHANCE) / 2) * size
+
+
+def _schedule(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
+    """Whether it is time: rule `every`, facts `since` and `now`, in domain seconds."""
+    due = facts["since"] + rule["every"]
+    numbers = {"metric": "schedule", "value": facts["now"] - facts["since"], "limit": rule["every"]}
+    if facts["now"] < due:
+        return Decision("holds", f"The schedule's next retraining is at {rfc3339(due)}.", numbers)
+    return Decision(
+        "breached", f"The schedule asks for a retraining every {rule['every'] / 86400:g} days.", numbers
+    )
+
+
+QUESTIONS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], Rows], Decision]] = {
+    "drift": _drift,
+    "schedule": _schedule,
+}
