@@ -44,21 +44,29 @@ class Resample:
         return np.divide(sums, masses, out=np.full_like(sums, np.nan), where=masses > 0)
 
     def areas(
-        self, positive: NDArray[np.bool_], scores: Floats, weights: Floats, curve: Literal["roc", "prc"]
+        self,
+        positive: NDArray[np.bool_] | Floats,
+        scores: Floats,
+        weights: Floats,
+        curve: Literal["roc", "prc"],
     ) -> Floats:
-        """The area under the curve on each resample, with scores in up to 500 bins; 0.5 where undefined."""
+        """The area under the curve on each resample, with scores in up to 500 bins; 0.5 where undefined.
+
+        `positive` (rows,) says which rows are, or with which probability each is.
+        """
         edges = np.unique(np.quantile(scores, np.linspace(0, 1, _BINS + 1)[1:-1]))
         bins = len(edges) + 1
         # The highest scores first, as a ranking goes.
         bin_of = bins - 1 - np.searchsorted(edges, scores, side="right")
         place = self._block_of * bins + bin_of
 
-        def drawn(rows: NDArray[np.bool_]) -> Floats:
-            histogram = np.bincount(place[rows], weights[rows], self.blocks * bins)
+        def drawn(share: Floats) -> Floats:
+            histogram = np.bincount(place, weights * share, self.blocks * bins)
             result: Floats = self._counts @ histogram.reshape(self.blocks, bins)
             return result
 
-        hits, misses = drawn(positive), drawn(~positive)
+        share = np.asarray(positive, np.float64)
+        hits, misses = drawn(share), drawn(1 - share)
         found = hits.cumsum(axis=1)
         if curve == "roc":
             above = found - hits / 2  # equal scores count half
