@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 ALERTS = Collection("projects.locations.stewards.alerts", "Alert", api="portico", has_etag=False)
 register(ALERTS, "get", "list")
 _TRUTH = "(truth)"
+_ESTIMATED = "estimated "
 DELIVERIES = "alertDeliveries"  # rows of what must still be told; see `alert_delivery`
 
 
@@ -54,6 +55,13 @@ def follow(
     `shown` are its `AcceptableStatus`es; `words` what is said of a new alert beside the numbers.
     """
     every = list(resources.listed(connection, ALERTS.kind, steward.name))
+    current = {key_of(one) for one in shown}
+    for old in every:
+        metric = str(old.body["metric"])
+        if old.body["state"] == "OPEN" and metric.startswith(_ESTIMATED) and metric not in current:
+            # Labels have come: what is measured takes its place.
+            old.body |= {"state": "CLOSED", "closeTime": rfc3339(now)}
+            resources.update(connection, old, rooms.clock.now())
     for one in shown:
         held = [alert for alert in every if alert.body["metric"] == key_of(one)]
         alert = next((a for a in held if a.body["state"] == "OPEN"), None)
@@ -79,7 +87,9 @@ def follow(
 
 
 def key_of(one: Mapping[str, Any]) -> str:
-    """What an alert is about: a metric, and the groups that it compares."""
+    """What an alert is about: a metric, and the groups that it compares; or its estimate, before labels."""
+    if one.get("estimated"):
+        return f"{_ESTIMATED}{one['metric']}"
     return f"{one['metric']} by {one['attributes']}" if one.get("attributes") else str(one["metric"])
 
 

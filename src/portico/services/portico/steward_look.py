@@ -13,6 +13,7 @@ from portico.services.portico.steward_case import Moved
 from portico.services.portico.steward_decide import decide
 from portico.services.portico.steward_decision import recorded
 from portico.services.portico.steward_drift import Drift, DriftSeen
+from portico.services.portico.steward_estimates import Estimates, Estimating
 from portico.services.portico.steward_evidence import nothing
 from portico.services.portico.steward_performance import Finding, Performance
 from portico.services.portico.steward_rows import Models
@@ -31,6 +32,7 @@ class Look:
         self._rooms, self._models = rooms, models
         self._performance = Performance(rooms, models)
         self._drift = Drift(rooms, models)
+        self._estimating = Estimating(models)
 
     def check(self, watched: Watched, steward: Resource, endpoint: Resource, now: float) -> Moved:
         """Measures what is acceptable; where no episode is open, the first that is not opens one."""
@@ -39,17 +41,20 @@ class Look:
         found: list[Finding] = []
         status: dict[str, Any] = {"checkTime": rfc3339(now), "message": "No model is deployed."}
         seen: DriftSeen | None = None
+        estimates = Estimates()
         if champion is not None:
             found = self._performance.measure(watched, spec, private, champion)
             seen = self._drift.look(watched, steward, spec, champion)
             status["champion"] = deployed_json(champion)
             status["message"] = " ".join(one.decision.reason for one in found)
-            found += self._triggers(spec, private, seen, now)
+            estimates = self._estimating.look(watched, spec, private, champion, found)
+            found += self._triggers(spec, private, estimates, seen, now)
             if spec.influence.holdout:
                 status |= self._influence(watched, spec, champion)
         broken = [one for one in found if one.broken]
         shown = [one.shown() for one in found if one.question == "breach" and one.decision.numbers]
         status["acceptable"] = shown
+        status |= {"estimates": estimates.shown, "estimateRecords": estimates.records}
         self._note_drift(steward, status, seen, any(not one["holds"] for one in shown), now)
         opening = self._opening(private, status, broken, now)
         record = None
@@ -71,6 +76,7 @@ class Look:
             kept = current.body["_"]
             kept["references"] = private.get("references", {})
             kept["next"] = _next(private.get("next"), duration_seconds(spec.check_interval), now)
+            kept["estimates"] = estimates.kept
             kept.setdefault("began", now)
             if seen is not None and champion is not None:
                 steward_drift.store(connection, seen, kept, champion)
@@ -81,15 +87,16 @@ class Look:
             elif kept.get("episode"):
                 status["episode"] = kept["episode"]
             current.body["status"] = status
+            shown += [{**one, "estimated": True} for one in estimates.shown]
             alerts.follow(self._rooms, connection, current, shown, now, words)
             resources.update(connection, current, self._rooms.clock.now())
         return "moved" if record is not None else "waits"
 
     def _triggers(
-        self, spec: Spec, private: dict[str, Any], seen: DriftSeen | None, now: float
+        self, spec: Spec, private: dict[str, Any], estimates: Estimates, seen: DriftSeen | None, now: float
     ) -> list[Finding]:
         """What the file lets open an episode beside labelled performance."""
-        found = []
+        found = list(estimates.findings) if spec.triggers.estimate else []
         if seen is not None and spec.triggers.drift:
             found.append(Finding("DRIFT", "drift", seen.rule, seen.facts, seen.rows, seen.decision))
         if spec.triggers.schedule:

@@ -107,7 +107,7 @@ def rows_of(
     rows = _made(
         outcomes,
         [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
-        {"champion": _served(outcomes, classes)},
+        {"champion": answered(outcomes, classes)},
         grouped,
     )
     rows.thresholds = {"champion": threshold}
@@ -130,7 +130,7 @@ def beside(
         outcomes,
         [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
         {
-            served: _served(outcomes, classes),
+            served: answered(outcomes, classes),
             other: models.outputs(challenger if served == "champion" else champion, instances),
         },
         grouped,
@@ -142,7 +142,8 @@ def beside(
     return rows
 
 
-def _served(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Floats:
+def answered(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Floats:
+    """What was answered: values (N,) or scores (N, K), NaN where it can't be read."""
     made = np.full((len(outcomes), len(classes)) if classes else len(outcomes), np.nan)
     for position, row in enumerate(outcomes):
         answer = output_of(row.output, classes)

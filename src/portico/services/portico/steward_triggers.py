@@ -8,12 +8,40 @@ from typing import Any
 
 from portico.clock import rfc3339
 from portico.ml.baseline import number
+from portico.ml.estimate import estimated
 from portico.ml.watch.bins import Counts, FeatureBins
 from portico.ml.watch.distances import FeatureScore, score
-from portico.services.portico.steward_decision import Decision
+from portico.services.portico.steward_decision import Decision, limit_of
 from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward_measures import higher_is_better
 
 _CHANCE = 0.01  # of calling anything drifted that has not, over all features of a window
+
+
+def _estimate(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
+    """Whether the metric to be expected before labels is beyond what is acceptable: "breached" or "holds".
+
+    Rule: an item of `acceptable`. Facts: `error`, the estimator's standard error, and `reference`, where the rule is
+    relative to it. Rows: outputs of "champion", and "expected" of each row (see `ml.estimate`); there is no truth.
+    """
+    found = estimated(
+        rule["metric"], rows.outputs["champion"], rows.outputs["expected"], rows.times, facts["error"]
+    )
+    limit, high = limit_of(rule, facts), higher_is_better(rule["metric"])
+    beyond = found.value < limit if high else found.value > limit
+    edge = found.interval and (found.interval[1] if high else found.interval[0])
+    surely = beyond and edge is not None and (edge < limit if high else edge > limit)
+    between = (
+        f" (95% interval {number(found.interval[0])} to {number(found.interval[1])})"
+        if found.interval
+        else ""
+    )
+    at = f"{number(found.value)}{between} over {found.rows} predictions"
+    words = f"{rule['metric']} is estimated, before labels, at {at}"
+    numbers = {**found.to_json(), "limit": limit, "reference": facts.get("reference")}
+    if surely if rule.get("certain") else beyond:
+        return Decision("breached", f"{words}, beyond the acceptable {number(limit)}.", numbers)
+    return Decision("holds", f"{words}; {number(limit)} is acceptable.", numbers)
 
 
 def _drift(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
@@ -74,6 +102,7 @@ def _schedule(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> 
 
 
 QUESTIONS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], Rows], Decision]] = {
+    "estimate": _estimate,
     "drift": _drift,
     "schedule": _schedule,
 }
