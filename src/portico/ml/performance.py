@@ -23,6 +23,9 @@ Interval = tuple[float, float]
 
 HALF: Final = 0.5  # the threshold of a model that has none of its own
 
+Drawn = tuple[float, Floats]
+_Measure = Callable[[Floats, Floats, Resample, float], Drawn]
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -79,7 +82,7 @@ def measure(
     Raises:
         DataError: the metric is unknown or does not fit the outputs, or there are no rows.
     """
-    draws, (point,) = _points(metric, truth, [output], times, seed, [threshold])
+    draws, (point,) = resampled(metric, truth, [output], times, seed, [threshold])
     return Measured(metric, point[0], draws.interval(*point), len(truth))
 
 
@@ -97,7 +100,7 @@ def compare(
     Raises:
         DataError: as `measure`.
     """
-    draws, (one, other) = _points(metric, truth, [first, second], times, seed, thresholds)
+    draws, (one, other) = resampled(metric, truth, [first, second], times, seed, thresholds)
     sign = 1.0 if higher_is_better(metric) else -1.0
     gain = sign * (one[0] - other[0])
     return Compared(
@@ -105,27 +108,19 @@ def compare(
     )
 
 
-def metrics_of(prediction_type: str) -> list[str]:
-    """The names of the metrics that fit a kind of prediction."""
-    return [name for name, of in _METRICS.items() if of[0] == prediction_type]
-
-
-def higher_is_better(metric: str) -> bool:
-    return _METRICS[metric][1]
-
-
-Drawn = tuple[float, Floats]
-_Measure = Callable[[Floats, Floats, Resample, float], Drawn]
-
-
-def _points(
+def resampled(
     metric: str,
     truth: Floats,
     outputs: list[Floats],
     times: Floats,
-    seed: int,
-    thresholds: Sequence[float],
+    seed: int = 0,
+    thresholds: Sequence[float] = (),
 ) -> tuple[Resample, list[Drawn]]:
+    """The metric of each of `outputs`, and its values on the same resamples of the rows.
+
+    Raises:
+        DataError: as `measure`.
+    """
     if metric not in _METRICS:
         raise DataError(f"There is no metric {metric!r}; there are {', '.join(_METRICS)}", field="metric")
     if len(truth) == 0:
@@ -137,8 +132,17 @@ def _points(
                 f"{metric} is a metric of {kind}, which these predictions are not", field="metric"
             )
     draws = Resample(len(truth), block_length_of(times), seed)
-    true = np.asarray(truth, float)
-    return draws, [measured(true, o, draws, t) for o, t in zip(outputs, thresholds, strict=True)]
+    true, at = np.asarray(truth, float), thresholds or [HALF] * len(outputs)
+    return draws, [measured(true, o, draws, t) for o, t in zip(outputs, at, strict=True)]
+
+
+def metrics_of(prediction_type: str) -> list[str]:
+    """The names of the metrics that fit a kind of prediction."""
+    return [name for name, of in _METRICS.items() if of[0] == prediction_type]
+
+
+def higher_is_better(metric: str) -> bool:
+    return _METRICS[metric][1]
 
 
 # --- the metrics ---
