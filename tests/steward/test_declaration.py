@@ -126,3 +126,44 @@ def test_the_endpoint_by_its_display_name(world: World, client: Any, tmp_path: P
     with pytest.raises(PorticoError, match="no deployed model"):
         declaration.apply(client, declaration.load(path))
     made.delete()
+
+
+WHOLE = """\
+kind: Steward
+name: whole
+data:
+  source: [{source}]
+  target: y
+training:
+  predictionType: regression
+  objective: minimize-mae
+  transformations: {{x: numeric, z: numeric}}
+  budgetMilliNodeHours: 1
+endpoint: whole
+acceptable:
+  - {{metric: meanAbsoluteError, timesReference: 1.5, labels: 100}}
+triggers: {{schedule: 90d}}
+"""
+
+
+def test_one_file_makes_data_model_endpoint_and_steward(world: World, client: Any, tmp_path: Path) -> None:
+    path = file(tmp_path, WHOLE.format(source="gs://steward-world/first.csv"))
+    declared = declaration.load(path)
+    assert declaration.missing(client, declared) == ["dataset whole", "model whole", "endpoint whole"]
+    told: list[str] = []
+    assert declaration.apply(client, declared, told.append)[0] == "created"
+    assert [words.split()[0] for words in told] == ["making", "training", "deploying"]
+    assert declaration.missing(client, declared) == []
+    assert declaration.apply(client, declared, told.append)[0] == "unchanged" and len(told) == 3
+    (endpoint,) = world.aiplatform.Endpoint.list(filter='displayName="whole"')
+    assert endpoint.predict([{"x": 0.5, "z": 0.5}]).predictions[0]["value"] > 0
+    (model,) = world.aiplatform.Model.list(filter='displayName="whole"')
+    assert model.to_dict()["metadata"]["objective"] == "minimize-mae"
+    client.delete_steward("whole")
+
+
+def test_a_training_that_fails_is_told_with_the_line(world: World, client: Any, tmp_path: Path) -> None:
+    bad = WHOLE.replace("whole", "broken").replace("target: y", "target: nothing")
+    path = file(tmp_path, bad.format(source="gs://steward-world/first.csv"))
+    with pytest.raises(PorticoError, match=r"keeper.yaml:\d+: .*nothing"):
+        declaration.apply(client, declaration.load(path))

@@ -12,14 +12,17 @@ from portico.client.api import Client
 def applied(home: Path, file: Path) -> str:
     """Applies a file; says in words what became of it."""
     declared = declaration.load(file)
-    outcome, changes = declaration.apply(_client(home), declared)
+    outcome, changes = declaration.apply(_client(home), declared, lambda words: print(words, flush=True))
     return "\n".join([f"steward {declared.name}: {outcome}", *(f"  {change}" for change in changes)])
 
 
 def diffed(home: Path, file: Path) -> list[str]:
     """What applying a file would change, a line each."""
-    declared = declaration.load(file)
-    _, found = declaration.differences(_client(home), declared)
+    client, declared = _client(home), declaration.load(file)
+    made = [f"+ {words}" for words in declaration.missing(client, declared)]
+    if made:
+        return [*made, f"+ steward {declared.name}"]
+    _, found = declaration.differences(client, declared)
     if found is None:
         return [f"+ steward {declared.name}"]
     return [str(change) for change in found]

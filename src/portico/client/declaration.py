@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import yaml
 
+from portico.client import provision
 from portico.client.api import Client
 from portico.errors import InvalidArgument, NotFound, PorticoError
 
@@ -123,12 +124,33 @@ def differences(client: Client, declared: Declaration) -> tuple[dict[str, Any], 
     return spec, list(_compared(kept, spec, ""))
 
 
-def apply(client: Client, declared: Declaration) -> tuple[str, list[Difference]]:
+def missing(client: Client, declared: Declaration) -> list[str]:
+    """What `apply` would make before the steward, in words: a dataset, a model, an endpoint."""
+    wanted = str(declared.spec.get("endpoint", ""))
+    if "/" in wanted or not wanted:
+        return []
+    there = provision.named(client, "endpoints", wanted)
+    if there and there[0].get("deployedModels"):
+        return []
+    return provision.missing(client, declared.name, declared.spec)
+
+
+def apply(
+    client: Client, declared: Declaration, tell: provision.Tell = lambda words: None
+) -> tuple[str, list[Difference]]:
     """Makes the server as the file says; returns "created", "changed" or "unchanged", and what changed.
+
+    Where the endpoint is not there and the file says what to train on (data.source, data.target,
+    training.predictionType), the dataset, the model and the endpoint are made first; `tell` hears of each.
 
     Raises:
         PorticoError: naming line and field.
     """
+    try:
+        if missing(client, declared):
+            provision.provide(client, declared.name, declared.spec, tell)
+    except PorticoError as error:
+        raise declared.error(error) from None
     spec, found = differences(client, declared)
     try:
         if found is None:
@@ -158,9 +180,7 @@ def _by_name(client: Client, collection: str, given: str, field: str) -> str:
     """The resource name of an endpoint or a dataset that is given by it or by its display name."""
     if "/" in given or not given:
         return given
-    query = {"filter": f'displayName="{given}"'} if '"' not in given else {}
-    found = client.call("GET", f"/v1/{client.parent}/{collection}", **query).get(collection, [])
-    names = [one["name"] for one in found if one.get("displayName") == given]
+    names = [one["name"] for one in provision.named(client, collection, given)]
     if len(names) != 1:
         words = "there is none" if not names else f"there are {len(names)}; give the resource name"
         raise InvalidArgument(f"{field} is {given!r}: of that display name {words}.", field=field)
@@ -201,6 +221,10 @@ def _canonical(value: Any, message: str, field: str) -> Any:
 def _cell(cell: Any, kind: Mapping[str, Any], field: str) -> Any:
     if "$ref" in kind:
         return _canonical(cell, kind["$ref"], field)
+    if kind["type"] == "object":
+        if not isinstance(cell, dict):
+            raise InvalidArgument(f"{field} must hold names and values.", field=field)
+        return {str(key): value for key, value in cell.items()}
     if kind["type"] == "array":
         if not isinstance(cell, list):
             raise InvalidArgument(f"{field} must be a list.", field=field)

@@ -89,6 +89,9 @@ class Case:
         most = limits.milli_node_hours_per_month
         if most and month + self.spec.training.budget_milli_node_hours > most:
             return f"{month} of {most} milli node hours of 30 days are used up."
+        money = (month + self.spec.training.budget_milli_node_hours) / 1000 * limits.node_hour_price
+        if limits.cost_per_month and money > limits.cost_per_month:
+            return f"With another training 30 days would cost {money:.2f}, more than {limits.cost_per_month:.2f}."
         return ""
 
     # --- moves ---

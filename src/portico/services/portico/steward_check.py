@@ -80,6 +80,13 @@ def check(spec: Spec, prediction_type: str, classes: Sequence[str]) -> None:
             )
     if spec.training.window == "SLIDING" and not spec.training.duration:
         _fail("training.duration", "is missing: how long a sliding window is")
+    if spec.training.prediction_type and spec.training.prediction_type.lower() != prediction_type:
+        _fail(
+            "training.predictionType",
+            f"is {spec.training.prediction_type}; the deployed model is a {prediction_type}",
+        )
+    if spec.training.objective:
+        _check_objective(spec.training.objective, prediction_type)
     if spec.training.budget_milli_node_hours < 0:
         _fail("training.budgetMilliNodeHours", "is negative")
     before = 0
@@ -129,6 +136,16 @@ def check(spec: Spec, prediction_type: str, classes: Sequence[str]) -> None:
         _fail("drift.threshold", f"is {spec.drift.threshold:g}; it must be from 0 to 1")
     if not 0 <= spec.influence.holdout <= 0.5:
         _fail("influence.holdout", f"is {spec.influence.holdout:g}; it must be from 0 to 0.5")
+
+
+def _check_objective(objective: str, prediction_type: Any) -> None:
+    from portico.ml.errors import DataError
+    from portico.ml.spec import TrainSpec
+
+    try:
+        TrainSpec(prediction_type, "target", optimization_objective=objective).check()
+    except DataError as error:
+        _fail("training.objective", f"does not fit: {error.message}")
 
 
 def _check_cost(spec: Spec, classes: Sequence[str]) -> None:

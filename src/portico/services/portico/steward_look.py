@@ -49,6 +49,8 @@ class Look:
             status["message"] = " ".join(one.decision.reason for one in found)
             estimates = self._estimating.look(watched, spec, private, champion, found)
             found += self._triggers(spec, private, estimates, seen, now)
+            if spec.slices:
+                status["slices"] = self._performance.slices(watched, spec, champion)
             if spec.influence.holdout:
                 status |= self._influence(watched, spec, champion)
         broken = [one for one in found if one.broken]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from portico.services.call import Rooms
 from portico.services.portico import steward_rows
@@ -11,9 +14,12 @@ from portico.services.portico.steward_decide import decide
 from portico.services.portico.steward_decision import Decision
 from portico.services.portico.steward_evidence import Rows
 from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_spec import SERVICE, Acceptable, Spec
+from portico.services.portico.steward_spec import COST, SERVICE, Acceptable, Spec
 from portico.services.portico.steward_watched import Watched
 from portico.store import resources
+
+_SLICES = 50
+_VALUES = 12  # a number with more values is cut at its quartiles
 
 
 @dataclass(slots=True)
@@ -73,6 +79,36 @@ class Performance:
             found.append(Finding("PERFORMANCE", "breach", rule, facts, measured, decision))
         return found
 
+    def slices(self, watched: Watched, spec: Spec, champion: dict[str, Any]) -> list[dict[str, Any]]:
+        """The metric apart for the values of each of the columns that the spec names, the worst first."""
+        from portico.ml.performance_slices import measure_slices
+
+        classes = self._models.classes(champion)
+        item = next(
+            (a for a in spec.acceptable if not a.attributes and a.metric not in (*SERVICE, COST)), None
+        )
+        if item is None:
+            return []
+        known = watched.of(champion["id"], item.labels)
+        threshold = self._models.threshold(champion)
+        rows = steward_rows.rows_of(known, classes, spec.slices, threshold)
+        if len(rows) < item.labels:
+            return []
+        cells = {
+            name: _banded([group.partition("=")[2] for group in rows.groups[name]]) for name in spec.slices
+        }
+        found = measure_slices(
+            item.metric, rows.truth, rows.outputs["champion"], rows.times, cells, threshold=threshold
+        )
+        return [
+            {
+                "slice": f"{one.name}={one.value}", "rows": one.rows, "metric": item.metric, "worse": one.worse,
+                **({} if one.measured is None else {"value": one.measured.value}),
+                **({"interval": list(one.measured.interval)} if one.measured and one.measured.interval else {}),
+            }
+            for one in found[:_SLICES]
+        ]  # fmt: skip
+
     def _service(
         self, watched: Watched, champion: dict[str, Any], item: Acceptable
     ) -> tuple[Rows, dict[str, Any]]:
@@ -98,3 +134,20 @@ class Performance:
                 found = decide("breach", {**rule, "labels": len(rows), "limit": 0.0}, {}, rows)
                 held[metric] = float(found.numbers["value"])
         return held.get(metric)
+
+
+def _banded(cells: list[str]) -> list[str]:
+    """The cells as they are, or the quarter of a number that each is in."""
+    if len(set(cells)) <= _VALUES:
+        return cells
+    try:
+        numbers = np.array(cells, float)
+    except ValueError:
+        return cells
+    edges = np.quantile(numbers, [0.25, 0.5, 0.75])
+    names = [
+        f"below {edges[0]:g}",
+        *(f"{low:g} to {high:g}" for low, high in pairwise(edges)),
+        f"{edges[2]:g} or more",
+    ]
+    return [names[place] for place in np.searchsorted(edges, numbers, side="right").tolist()]
