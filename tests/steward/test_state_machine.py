@@ -4,6 +4,9 @@ endpoint always has a serving model."""
 from __future__ import annotations
 
 import importlib
+import multiprocessing
+import os
+import signal
 import tempfile
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,6 +26,7 @@ from portico.jobs.kinds import KINDS
 from portico.jobs.queue import Queue
 from portico.services.call import Rooms
 from portico.services.portico import steward_case
+from portico.services.portico.steward_look import Look
 from portico.services.portico.steward_rows import Models
 from portico.services.portico.steward_run import Stewards
 from portico.services.portico.steward_states import States
@@ -61,9 +65,9 @@ class FakeModels(Models):
 
 
 class House:
-    """A store with an endpoint and its steward; jobs end when an event says so."""
+    """A store with an endpoint and its steward, which `fresh` makes; jobs end when an event says so."""
 
-    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool = True) -> None:
         importlib.import_module("portico.services.portico")
         importlib.import_module("portico.services.aiplatform")
         clock, ids = SystemClock(), RandomIds()
@@ -82,7 +86,19 @@ class House:
         }  # fmt: skip
         private = {"pipeline": {}, "data": {"dataset": "d", "target": "y", "timeColumn": ""}}
         deployed = {"id": "1", "model": MODEL, "modelVersionId": "1", "displayName": "m"}
-        with database.write() as connection:
+        if fresh:
+            self.furnish(spec, private, deployed)
+        monkeypatch.setattr(steward_case, "await_fronts", lambda *_: None)
+        monkeypatch.setattr("portico.services.portico.steward_rows.beside", self.beside)
+        monkeypatch.setattr("portico.services.portico.steward_rows.simple_answers", lambda *_: {})
+        monkeypatch.setattr(States, "_evaluated", lambda *_: None)
+        monkeypatch.setattr("portico.services.portico.alerts.diagnosis", lambda *_: {})
+        monkeypatch.setattr("portico.services.portico.steward_run.Models", FakeModels)
+        monkeypatch.setattr(FakeModels, "manifest", lambda *_: type("Manifest", (), {"kinds": {}})())
+        self.stewards = Stewards(self.rooms, self.segments)
+
+    def furnish(self, spec: dict[str, Any], private: dict[str, Any], deployed: dict[str, Any]) -> None:
+        with self.rooms.database.write() as connection:
             domain_clock.advance(connection, self.now)
             self.insert(connection, MODEL, "models", PLACE, {"_": {"last": 1}, "displayName": "m"})
             self.insert(connection, f"{MODEL}@1", "modelVersions", MODEL, {
@@ -98,14 +114,6 @@ class House:
                 PLACE,
                 {**spec, "state": "ACTIVE", "status": {}, "_": private},
             )
-        monkeypatch.setattr(steward_case, "await_fronts", lambda *_: None)
-        monkeypatch.setattr("portico.services.portico.steward_rows.beside", self.beside)
-        monkeypatch.setattr("portico.services.portico.steward_rows.simple_answers", lambda *_: {})
-        monkeypatch.setattr(States, "_evaluated", lambda *_: None)
-        monkeypatch.setattr("portico.services.portico.alerts.diagnosis", lambda *_: {})
-        monkeypatch.setattr("portico.services.portico.steward_run.Models", FakeModels)
-        monkeypatch.setattr(FakeModels, "manifest", lambda *_: type("Manifest", (), {"kinds": {}})())
-        self.stewards = Stewards(self.rooms, self.segments)
 
     def insert(self, connection: Any, name: str, kind: str, parent: str, body: dict[str, Any]) -> None:
         resources.insert(connection, name=name, kind=kind, parent=parent, body=body, now=1.0)
@@ -274,6 +282,12 @@ class House:
         with self.rooms.database.read() as connection:
             return next(iter(jobs.in_state(connection, "QUEUED", "RUNNING")), None)
 
+    def states(self) -> list[str]:
+        """Of the newest episode."""
+        with self.rooms.database.read() as connection:
+            found = list(resources.listed(connection, EPISODES.kind))
+        return [t["state"] for t in found[-1].body["transitions"]] if found else []
+
     def check(self) -> set[str]:
         endpoint = self.endpoint()
         held = {d["id"]: d["modelVersionId"] for d in endpoint.body["deployedModels"]}
@@ -328,3 +342,69 @@ def test_the_way_to_a_promotion_and_back() -> None:
                 found = house.check()
             assert end in found, (end, found)
             house.rooms.database.close()
+
+
+WAY = [
+    ("good", 0.1), ("bad", 0.1), ("bad", 0.1), ("work", 0.02), ("approve", 0), ("work", 0), ("bad", 0), ("bad", 0),
+    ("bad", 0),
+]  # fmt: skip
+STATES = ["BREACHED", "RETRAINING", "GATING", "AWAITING_APPROVAL", "SHADOW", "CANARY", "PROMOTED"]
+
+
+def look_and_die(home: Path, errors: dict[str, float], state: str, before: bool) -> None:
+    """A look of the stewards by a process that is killed on its way into a state, before or after the commit."""
+    with pytest.MonkeyPatch.context() as patch:
+        house = House(home, patch, fresh=False)
+        house.errors = errors
+        step, enter, opens = Stewards._step, steward_case._enter, Look._open
+
+        def die() -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def entering(episode: Any, to: str, *rest: Any) -> None:
+            enter(episode, to, *rest)
+            if before and to == state:
+                die()
+
+        def opening(*given: Any) -> Any:
+            made = opens(*given)
+            if before and state == "BREACHED":
+                die()
+            return made
+
+        def stepping(self: Any, name: str, now: float) -> Any:
+            was = house.states()
+            moved = step(self, name, now)
+            if not before and house.states() != was and house.states()[-1:] == [state]:
+                die()
+            return moved
+
+        patch.setattr(steward_case, "_enter", entering)
+        patch.setattr(Look, "_open", opening)
+        patch.setattr(Stewards, "_step", stepping)
+        house.stewards.run_due()
+    os._exit(0)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the commit", "after the commit"])
+@pytest.mark.parametrize("state", STATES)
+def test_killed_on_the_way_into_every_state(state: str, before: bool) -> None:
+    """The watcher dies by SIGKILL at the move; the next one goes on, and every promise holds."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        house, deaths = House(Path(folder), patch), 0
+        for event, level in WAY:
+            getattr(house, f"on_{event}")(level)
+            while True:
+                child = multiprocessing.get_context("fork").Process(
+                    target=look_and_die, args=(house.rooms.home, house.errors, state, before and not deaths)
+                )
+                child.start()
+                child.join()
+                house.check()
+                if child.exitcode == 0 or (not before and deaths > 20):
+                    break
+                assert child.exitcode == -signal.SIGKILL
+                deaths += 1
+        assert deaths >= 1, "it was never met"
+        assert house.states() == STATES
+        house.rooms.database.close()
