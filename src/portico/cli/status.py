@@ -43,6 +43,8 @@ def as_text(found: dict[str, Any]) -> str:
     else:
         lines = [f"Not running. Start it with: portico up --home {found['home']}"]
     at_least = "" if found["home_bytes_complete"] else "at least "
+    if found["service"]:
+        lines += ["Served in the last hour:", *(f"  {_served(one)}" for one in found["service"])]
     lines += [
         f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})",
         f"Jobs: {_counts(found['jobs'])}",
@@ -50,6 +52,19 @@ def as_text(found: dict[str, Any]) -> str:
         f"Home: {found['home']}, {at_least}{_megabytes(found['home_bytes'])}",
     ]
     return "\n".join(lines)
+
+
+def _served(one: dict[str, Any]) -> str:
+    """A deployed model's service in a line."""
+    place = f"{one['endpoint'].rpartition('/')[2]} {one['deployedModel'] or '(no deployed model)'}"
+    words = [f"{one['requests']:,} requests"]
+    if one["failed"]:
+        words.append(f"{one['failed']:,} failed by our fault")
+    if one["p50Latency"] is not None:
+        words.append(f"p50 {one['p50Latency'] * 1000:.3g} ms, p99 {one['p99Latency'] * 1000:.3g} ms")
+    if one["saturation"] is not None:
+        words.append(f"{one['saturation']:.0%} busy")
+    return f"{place}: {', '.join(words)}"
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -87,12 +102,14 @@ def _pss(process: Any) -> int:
     return int(getattr(memory, "pss", memory.uss))
 
 
-def _held(home: Path) -> dict[str, dict[str, int]]:
-    """Jobs by state and resources by collection."""
+def _held(home: Path) -> dict[str, Any]:
+    """Jobs by state, resources by collection, and how deployed models served in the last hour of domain time."""
     if not (home / "portico.db").exists():
-        return {"jobs": {}, "resources": {}}
+        return {"jobs": {}, "resources": {}, "service": []}
     import sqlalchemy as sa
 
+    from portico.clock import SystemClock
+    from portico.store import domain_clock, service
     from portico.store.database import Database
     from portico.store.jobs import jobs
     from portico.store.objects import objects
@@ -113,7 +130,20 @@ def _held(home: Path) -> dict[str, dict[str, int]]:
                 count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
                 if count:
                     held[name] = int(count)
-            return {"jobs": counted(jobs.c.state), "resources": held}
+            hour_ago = domain_clock.now(connection, SystemClock()) - 3600
+            served = [
+                {
+                    "endpoint": endpoint,
+                    "deployedModel": deployed_model,
+                    "requests": counts.requests,
+                    "failed": counts.failed,
+                    "p50Latency": counts.quantile(0.5),
+                    "p99Latency": counts.quantile(0.99),
+                    "saturation": counts.saturation,
+                }
+                for (endpoint, deployed_model), counts in service.listed(connection, start=hour_ago).items()
+            ]
+            return {"jobs": counted(jobs.c.state), "resources": held, "service": served}
     finally:
         database.close()
 

@@ -76,6 +76,13 @@ class Client:
         """Ground truth: [{"key": {…} or "requestId": "…", "truth": …}, …], at most 10,000."""
         return self.call("POST", f"{endpoint}:addLabels", {"labels": list(labels)})
 
+    # --- service ---
+
+    def service_stats(self, endpoint: str, start: str = "", end: str = "") -> dict[str, Any]:
+        """How an endpoint served in [start, end), RFC 3339 in domain time: {"models": [{"deployedModelId": …}, …]}."""
+        given = {"startTime": start, "endTime": end}
+        return self.call("GET", f"{endpoint}:serviceStats", **{k: v for k, v in given.items() if v})
+
     # --- stewards ---
 
     def stewards(self) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from portico.doors.app import Door, Page
 from portico.prediction.metrics import collect
 from portico.store.jobs import jobs
 from portico.store.resources import resources
+from portico.store.service import BUCKETS, PER_OCTAVE
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -53,18 +54,31 @@ def _fronts(fronts: list[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for key, name, kind, words in (
         ("connections", "connections", "gauge", "Open connections of a front."),
+        (
+            "busySeconds",
+            "busy_seconds_total",
+            "counter",
+            "Time that a front's loop ran or waited for a core.",
+        ),
         ("tap_taken", "tap_requests_total", "counter", "Sampled requests that a front's tap took."),
         ("tap_dropped", "tap_dropped_total", "counter", "Sampled requests that a full tap dropped."),
     ):
         lines += _family(f"portico_front_{name}", kind, words)
         lines += [f'portico_front_{name}{{front="{f["front"]}"}} {f[key]}' for f in fronts]
     models = [({**model, "front": front["front"]}) for front in fronts for model in front["models"]]
-    for key, name, words in (
-        ("requests", "requests_total", "Prediction requests that were answered."),
-        ("errors", "errors_total", "Prediction requests that were answered with an error."),
-        ("rows", "rows_total", "Instances that were predicted."),
+    lines += _family("portico_prediction_requests_total", "counter", "Prediction requests by HTTP code.")
+    for model in models:
+        for code, count in {"200": model["requests"], **model["codes"]}.items():
+            if count or model["deployedModel"]:
+                lines.append(f'portico_prediction_requests_total{{{_labels(model)},code="{code}"}} {count}')
+    models = [model for model in models if model["deployedModel"]]
+    for key, name, kind, words in (
+        ("rows", "rows_total", "counter", "Instances that were predicted."),
+        ("inFlight", "in_flight", "gauge", "Requests that replicas, or a front's threads, have or wait for."),
+        ("slots", "slots", "gauge", "Replicas, or a front's threads: what takes one request at a time."),
+        ("slotSeconds", "slot_seconds_total", "counter", "Time in use of these, added up."),
     ):
-        lines += _family(f"portico_prediction_{name}", "counter", words)
+        lines += _family(f"portico_prediction_{name}", kind, words)
         lines += [f"portico_prediction_{name}{{{_labels(model)}}} {model[key]}" for model in models]
     lines += _family("portico_prediction_seconds", "histogram", "Time to answer a prediction request.")
     for model in models:
@@ -73,16 +87,16 @@ def _fronts(fronts: list[dict[str, Any]]) -> list[str]:
 
 
 def _histogram(name: str, model: dict[str, Any]) -> list[str]:
-    """`buckets[k]` counts what took less than 2**k microseconds; Prometheus wants sums, in seconds."""
-    labels, total, lines = _labels(model), 0, []
-    for exponent, count in enumerate(model["buckets"][:-1]):
-        total += count
-        lines.append(f'{name}_bucket{{{labels},le="{2**exponent / 1e6:g}"}} {total}')
-    lines.append(f'{name}_bucket{{{labels},le="+Inf"}} {model["requests"]}')
+    """A bucket an octave, from those of `ModelMetrics`; Prometheus wants sums, and seconds."""
+    labels, buckets, lines = _labels(model), model["buckets"], []
+    for end in range(PER_OCTAVE, BUCKETS, PER_OCTAVE):
+        le = 2 ** (end // PER_OCTAVE) / 1e6
+        lines.append(f'{name}_bucket{{{labels},le="{le:g}"}} {sum(buckets[:end])}')
     return [
         *lines,
+        f'{name}_bucket{{{labels},le="+Inf"}} {sum(buckets)}',
         f"{name}_sum{{{labels}}} {model['seconds']}",
-        f"{name}_count{{{labels}}} {model['requests']}",
+        f"{name}_count{{{labels}}} {sum(buckets)}",
     ]
 
 

@@ -18,6 +18,7 @@ from portico.doors.contract import Contract
 from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
+from portico.prediction.service_log import ServiceRows
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.portico.alert_delivery import Deliveries
 from portico.services.portico.settling import socket_path
@@ -77,6 +78,7 @@ class Watcher:
         self._segments = Segments(home, rooms.database, rooms.clock, rooms.ids)
         self._segments.sweep()
         self._log = PredictionLog(home, rooms.database, self._segments)
+        self._service = ServiceRows(home, rooms.database)
         self._monitoring = Monitoring(rooms, self._segments)
         self._rooms = rooms
         self._deliveries = Deliveries(rooms)
@@ -99,6 +101,7 @@ class Watcher:
 
     def ingest(self) -> None:
         """Reads what was in the spools when it began, however fast they grow meanwhile."""
+        self._service.ingest()
         until = time.time_ns()
         while (made := self._log.ingest(until)) is not None:
             if self._stewards is not None:

@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "asked",
         "body",
         "busy",
         "choked",
@@ -84,6 +85,7 @@ class Connection(asyncio.Protocol):
         self.known: KnownHead | None = None
         self.body: Body | None = None
         self.busy = False
+        self.asked: Request | None = None  # what is being answered while `busy`
         self.choked = False  # the client does not read its answers
         self.refused = False
         self.drained: asyncio.Future[None] | None = None
@@ -103,6 +105,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.front.connections.discard(self)
         self.refused = True
+        if self.asked is not None:
+            self.asked.gone = True
         if self.drained is not None and not self.drained.done():
             self.drained.set_result(None)
 
@@ -198,6 +202,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, known: KnownHead, content: bytes) -> None:
         front = self.front
+        request: Request | None = None
         try:
             if known.error is not None:
                 raise known.error
@@ -206,18 +211,28 @@ class Connection(asyncio.Protocol):
             request = Request(front, known.head.path, content, known.request_id)
             answer = request.answer_now()
         except PorticoError as error:
+            self._failed(known, request, error)
             answer = front.answers.error(error, known.connection)
         except Exception:
             log.exception("a prediction failed")
-            answer = front.answers.error(front.unexpected(), known.connection)
+            unexpected = front.unexpected()
+            self._failed(known, request, unexpected)
+            answer = front.answers.error(unexpected, known.connection)
         else:
             if answer is None:
                 self.busy = True
+                self.asked = request
                 front.spawn(self._answer_later(known, request))
                 return
             if known.connection:
                 answer = answer.replace(b"content-length: ", known.connection + b"content-length: ", 1)
         self._write(known, answer)
+
+    def _failed(self, known: KnownHead, request: Request | None, error: PorticoError) -> None:
+        if request is not None:
+            request.failed(error.http_status)
+        else:
+            self.front.count_refused(known, error.http_status)
 
     def _write(self, known: KnownHead, answer: bytes) -> None:
         self.transport.write(answer)
@@ -231,10 +246,14 @@ class Connection(asyncio.Protocol):
             if known.connection:
                 answer = answer.replace(b"content-length: ", known.connection + b"content-length: ", 1)
         except PorticoError as error:
+            request.failed(error.http_status)
             answer = self.front.answers.error(error, known.connection)
         except Exception:
             log.exception("a prediction failed")
-            answer = self.front.answers.error(self.front.unexpected(), known.connection)
+            unexpected = self.front.unexpected()
+            request.failed(unexpected.http_status)
+            answer = self.front.answers.error(unexpected, known.connection)
+        self.asked = None
         if self.transport.is_closing():
             return
         self.busy = False
@@ -280,6 +299,8 @@ class Connection(asyncio.Protocol):
         take the answer from it."""
         self.refused = True
         self.held = b""
+        if self.known is not None:
+            self.front.count_refused(self.known, error.http_status)
         self.known = self.body = None
         if self.transport.is_closing():
             return

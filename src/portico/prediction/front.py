@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,9 @@ from portico.prediction.framing import Head
 from portico.prediction.guard import Guard, require_json
 from portico.prediction.handover import Taker, control_socket, front_admin, front_connections, give
 from portico.prediction.loading import Loader
+from portico.prediction.metrics import Slots
 from portico.prediction.router import Router
+from portico.prediction.service_log import ServiceLog, busy_seconds
 from portico.prediction.tap import Tap
 from portico.store.database import Database
 
@@ -37,6 +40,7 @@ Verify = Callable[[str], str | None]
 
 _FOLLOW: Final = 0.1  # seconds between looks at the change counter
 _FLUSH: Final = 0.25
+_THREADS: Final = 4  # that predict what takes longer
 _VERIFIED: Final = 5.0  # seconds that a token, once verified, is not looked at again
 _KEEP_ALIVE: Final = 600.0  # longer than clients keep idle connections, so that it is they who close
 _STALLED: Final = 60.0  # a request that stops coming in
@@ -64,7 +68,9 @@ class Front:
         self.now = self.loop.time()
         self.domain_time = 0.0  # simulated, in seconds since the epoch; 0 while it is the wall clock's
         self.tap = Tap(home / "spool" / f"front-{index}", index)
-        self.threads = ThreadPoolExecutor(4, thread_name_prefix="predict")
+        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
+        self.slots = Slots(_THREADS)
+        self.service = ServiceLog(home / "spool" / f"service-{index}", index, self.slots)
         self._guard = Guard()
         self._verify = verify
         self._control = control_socket(home)
@@ -118,6 +124,15 @@ class Front:
     def unexpected(self) -> Internal:
         return Internal("An internal error occurred; the server's log has the details.")
 
+    def domain_now(self) -> float:
+        return self.domain_time or time.time()
+
+    def count_refused(self, known: KnownHead, code: int) -> None:
+        """Counts a request that was refused before its body was looked at, if there is such an endpoint."""
+        route = self.router.find(known.head.path)
+        if route is not None:
+            route.target.metrics.fail(code, 0.0)
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
         self._tasks.add(task)
@@ -143,10 +158,14 @@ class Front:
         finally:
             self._following = None  # here, so that nobody ever waits for a task that has ended
         self.version = version
-        self.domain_time = self._loader.domain_time or 0.0
+        domain_time = self._loader.domain_time or 0.0
+        if domain_time != self.domain_time:
+            self.service.note(self.domain_now())  # what was counted belongs to the time before
+            self.domain_time = domain_time
         if router is None:
             return
         before, self.router = self.router, router
+        self.service.follow(router.counted())
         gc.freeze()  # models are for good: the collector need not look at them
         kept = {id(deployed) for deployed in router.deployed()}
         for deployed in before.deployed():
@@ -163,7 +182,7 @@ class Front:
                 await asyncio.sleep(1)
 
     async def keep_house(self) -> None:
-        """The clock, the tap's batches, and connections that nobody uses."""
+        """The clock, what the tap and the counters have gathered, and connections that nobody uses."""
         ticks = 0
         while True:
             await asyncio.sleep(_FLUSH)
@@ -172,6 +191,7 @@ class Front:
             ticks += 1
             if ticks % 4 == 0:
                 self.answers.tick()
+                self.service.flush(self.domain_now())
             if ticks % 40 == 0:
                 self._close_unused()
 
@@ -199,6 +219,7 @@ class Front:
                     }
                 elif "flush" in question:
                     await self.tap.sync()
+                    await self.service.sync(self.domain_now())
                     answer = {}
                 else:
                     answer = self._metrics()
@@ -206,10 +227,16 @@ class Front:
                 await writer.drain()
 
     def _metrics(self) -> dict[str, Any]:
-        models = [
-            {"endpoint": deployed.endpoint, "deployedModel": deployed.served.id, **deployed.metrics.report()}
-            for deployed in self.router.deployed()
-        ]
+        models = []
+        for one in self.router.counted():
+            own = one.slots or self.slots
+            own.settle()
+            models.append(
+                {
+                    "endpoint": one.endpoint, "deployedModel": one.deployed_model, **one.metrics.report(),
+                    "slots": own.size, "inFlight": own.in_flight, "slotSeconds": own.used,
+                }
+            )  # fmt: skip
         totals = {
             name: sum(model[name] for model in models) for name in ("requests", "errors", "rows", "seconds")
         }
@@ -217,6 +244,7 @@ class Front:
             "front": self.index,
             "pid": os.getpid(),
             "connections": len(self.connections),
+            "busySeconds": busy_seconds(),
             **totals,
             **self.tap.report,
             "models": models,
@@ -235,6 +263,7 @@ class Front:
             connection.transport.abort()
         self.threads.shutdown(wait=False, cancel_futures=True)
         await self.loop.run_in_executor(None, self.tap.close)
+        self.service.close(self.domain_now())
 
 
 async def _close_later(replicas: ReplicaClient) -> None:

@@ -63,7 +63,9 @@ class Loader:
             return before
         known = before.deployed if before is not None else {}
         return Target(
-            endpoint, [self._deployed(model, endpoint, known.get(model.id)) for model in endpoint.deployed]
+            endpoint,
+            [self._deployed(model, endpoint, known.get(model.id)) for model in endpoint.deployed],
+            before.metrics if before is not None else None,
         )
 
     def _deployed(self, model: ServedModel, endpoint: ServedEndpoint, before: Deployed | None) -> Deployed:

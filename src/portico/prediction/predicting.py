@@ -48,7 +48,7 @@ class Request:
 
     __slots__ = (
         "_asked_for", "_body", "_caller_id", "_deployed", "_front", "_instances", "_overrides", "_parameters", "_path",
-        "_route", "_started", "_wrapped",
+        "_route", "_started", "_wrapped", "gone",
     )  # fmt: skip
 
     def __init__(self, front: Front, path: bytes, body: bytes, caller_id: str = "") -> None:
@@ -63,6 +63,7 @@ class Request:
         self._asked_for = ""  # the deployed model that an explain request names
         self._wrapped = False  # a rawPredict whose body came inside a google.api.HttpBody
         self._started = time.perf_counter()
+        self.gone = False  # the client, before its answer
 
     def answer_now(self) -> bytes | None:
         """The answer's bytes when a model of this process gives it within microseconds.
@@ -78,11 +79,7 @@ class Request:
         deployed = self._deployed = route.target.pick()
         if deployed.local is None or len(instances) * deployed.row_seconds > _SLOW:
             return None
-        try:
-            predictions = deployed.local.predict(instances, self._parameters)
-        except Exception:
-            deployed.metrics.errors += 1
-            raise
+        predictions = deployed.local.predict(instances, self._parameters)
         return self._finish(deployed, b'{"predictions":%b%b' % (_dumps(predictions), deployed.suffix))
 
     async def answer_later(self) -> bytes:
@@ -108,14 +105,21 @@ class Request:
             raise FailedPrecondition(
                 f"The deployed model {deployed.served.id} has no explanation spec; deploy it with one to explain."
             )
+        slots = deployed.slots or front.slots
+        slots.enter()
         try:
             if deployed.remote is not None:
                 return await self._remote(deployed, deployed.remote)
             body = await loop.run_in_executor(front.threads, self._local, deployed)
-        except Exception:
-            deployed.metrics.errors += 1
-            raise
+        finally:
+            slots.leave()
         return self._finish(deployed, body)
+
+    def failed(self, code: int) -> None:
+        """Counts a request that is answered with an error: at its deployed model, or else the endpoint."""
+        counted = self._deployed or (self._route.target if self._route is not None else None)
+        if counted is not None:
+            counted.metrics.fail(499 if self.gone else code, time.perf_counter() - self._started)
 
     def _parse(self) -> list[Any]:
         """The request's instances, checked. Idempotent."""
@@ -188,7 +192,7 @@ class Request:
         assert self._route is not None
         status, body = await replicas.predict(_METHOD_NAMES[self._route.method], self._body)
         if status != 200:
-            deployed.metrics.errors += 1
+            self.failed(status)
             return self._front.answers.render(status, body)
         if self._route.method != RAW_PREDICT:
             suffix = deployed.suffix if self._route.method == PREDICT else deployed.explain_suffix
@@ -202,7 +206,10 @@ class Request:
         route = self._route
         seconds = time.perf_counter() - self._started
         rows = len(self._instances or (None,))
-        deployed.metrics.count(rows, seconds)
+        if self.gone:
+            deployed.metrics.fail(499, seconds)
+        else:
+            deployed.metrics.count(rows, seconds)
         if route.method == PREDICT:
             deployed.row_seconds += (seconds / rows - deployed.row_seconds) / 8
         rate = route.target.sampling_rate

@@ -12,8 +12,9 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument, Unavailable
-from portico.prediction.metrics import ModelMetrics
+from portico.prediction.metrics import ModelMetrics, Slots
 from portico.prediction.predictors import Predictor
+from portico.prediction.service_log import Counted
 from portico.store.served import ServedEndpoint, ServedModel
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Deployed:
         "remote",
         "row_seconds",
         "served",
+        "slots",
         "suffix",
     )
 
@@ -59,6 +61,7 @@ class Deployed:
         self.error = error
         self.row_seconds = 1e-4  # about how long one row takes
         self.metrics = metrics or ModelMetrics()
+        self.slots = Slots(len(served.replicas)) if remote is not None else None  # its own replicas
         # What follows the predictions in an answer never changes.
         tail = {
             "deployedModelId": served.id,
@@ -86,12 +89,18 @@ class Deployed:
 
 
 class Target:
-    """A served endpoint: its deployed models and how traffic is split among them."""
+    """A served endpoint: its deployed models and how traffic is split among them. `metrics` count what failed before
+    one of them was chosen."""
 
-    __slots__ = ("_choices", "_cumulative", "_only", "deployed", "holdout", "name", "sampling_rate", "served")
+    __slots__ = (
+        "_choices", "_cumulative", "_only", "deployed", "holdout", "metrics", "name", "sampling_rate", "served",
+    )  # fmt: skip
 
-    def __init__(self, served: ServedEndpoint, deployed: Iterable[Deployed]) -> None:
+    def __init__(
+        self, served: ServedEndpoint, deployed: Iterable[Deployed], metrics: ModelMetrics | None = None
+    ) -> None:
         self.served = served
+        self.metrics = metrics or ModelMetrics()
         self.name = served.name
         self.sampling_rate = served.sampling_rate
         self.holdout = served.holdout
@@ -155,6 +164,13 @@ class Router:
         """Every deployed model of every target."""
         for target in self.targets.values():
             yield from target.deployed.values()
+
+    def counted(self) -> Iterator[Counted]:
+        """The counters of every target and its deployed models."""
+        for target in self.targets.values():
+            yield Counted(target.name, "", target.metrics)
+            for deployed in target.deployed.values():
+                yield Counted(target.name, deployed.served.id, deployed.metrics, deployed.slots)
 
     def find(self, path: bytes) -> Route | None:
         """The route of a request's path, percent-encoded or not."""
