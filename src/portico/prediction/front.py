@@ -160,7 +160,7 @@ class Front:
         self.version = version
         domain_time = self._loader.domain_time or 0.0
         if domain_time != self.domain_time:
-            self.service.note(self.domain_now())  # what was counted belongs to the time before
+            self.service.note(self.domain_now(), leaves=True)
             self.domain_time = domain_time
         if router is None:
             return

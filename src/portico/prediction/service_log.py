@@ -80,13 +80,15 @@ class ServiceLog:
                 if now - followed.left > _LEAVING:
                     del self._followed[key]
 
-    def note(self, at: float) -> None:
-        """Takes what was counted since the last time, as of domain time `at`."""
+    def note(self, at: float, *, leaves: bool = False) -> None:
+        """Takes what was counted since the last time, as of domain time `at`, and begins anew if time `leaves` it."""
         now, busy = time.perf_counter(), busy_seconds()
         slots = {id(self._threads): self._threads}
         for followed in self._followed.values():
             if (counts := followed.take(now, busy)) is not None:
                 self._records.append(Record(at, followed.endpoint, followed.deployed_model, counts))
+            if leaves:
+                followed.begin(now, busy)
             slots[id(followed.slots)] = followed.slots
         for one in slots.values():
             one.most = one.in_flight
@@ -126,7 +128,7 @@ class _Followed:
         self._metrics = counted.metrics
         self._own = counted.slots
         self._before = ModelMetrics()
-        self._begin(time.perf_counter(), busy_seconds())
+        self.begin(time.perf_counter(), busy_seconds())
 
     @property
     def slots(self) -> Slots:
@@ -136,9 +138,9 @@ class _Followed:
         self.left = 0.0
         if counted.slots is not self._own:
             self._own = counted.slots
-            self._begin(time.perf_counter(), busy_seconds())
+            self.begin(time.perf_counter(), busy_seconds())
 
-    def _begin(self, now: float, busy: float) -> None:
+    def begin(self, now: float, busy: float) -> None:
         self.slots.settle()
         self._time, self._busy, self._used = now, busy, self.slots.used
 
@@ -153,7 +155,7 @@ class _Followed:
         }
         if not (answered or errors or (self._own and self._own.in_flight)):
             if now - self._time > _QUIET:
-                self._begin(now, busy)
+                self.begin(now, busy)
             return None
         counts = Counts(
             requests=answered + sum(errors.values()),
@@ -170,7 +172,7 @@ class _Followed:
             self._measure(counts, now, busy)
         before.requests, before.rows, before.seconds = metrics.requests, metrics.rows, metrics.seconds
         before.errors, before.buckets = dict(metrics.errors), list(metrics.buckets)
-        self._begin(now, busy)
+        self.begin(now, busy)
         return counts
 
     def _measure(self, counts: Counts, now: float, busy: float) -> None:
@@ -231,7 +233,7 @@ class ServiceRows:
     def __init__(self, home: Path, database: Database) -> None:
         self._spool = home / "spool"
         self._database = database
-        self._thinned = 0
+        self._thinned = -1
 
     def ingest(self) -> None:
         """Adds what lies in the spool to the rows of the store."""
