@@ -27,7 +27,9 @@ EXPLAIN = f"/v1/{NAME}:explain"
 
 
 class World:
-    """Processes of a test's own, and what the store knows about their service."""
+    """Processes of a test's own, and what the store knows about their service. `seconds` is what a slow model takes."""
+
+    seconds = 0.05
 
     def __init__(self, home: Path) -> None:
         self.processes = Processes(home)
@@ -111,7 +113,7 @@ def test_each_request_is_counted_once_under_its_code(serving: World) -> None:
 
 def test_counts_survive_a_killed_front_up_to_the_last_second(serving: World) -> None:
     client, answered = Raw(serving.processes.port), []
-    end = time.monotonic() + 3
+    end = time.monotonic() + 3.5
     while time.monotonic() < end:
         assert client.ask(PREDICT, {"instances": [ROW]})[0] == 200
         answered.append(time.monotonic())
@@ -120,8 +122,8 @@ def test_counts_survive_a_killed_front_up_to_the_last_second(serving: World) -> 
     process.kill()
     process.wait()
     killed = time.monotonic()
-    old = sum(at < killed - 1.3 for at in answered)  # a second, and a tick and a half
-    assert old > 100
+    old = sum(at < killed - 2 for at in answered)  # a second, and another one for a machine that is busy
+    assert old > 10
     assert old <= serving.counts("5").requests <= len(answered)
     kept = serving.counts("5").requests
     serving.processes.fronts.clear()
@@ -214,7 +216,7 @@ class SlowReplica:
 
 @pytest.fixture
 def slow(world: World, tmp_path: Path) -> Iterator[World]:
-    replica = SlowReplica(tmp_path / "r.sock", 0.05)
+    replica = SlowReplica(tmp_path / "r.sock", world.seconds)
     model = ServedModel("8", MODEL, "1", "slow", "replica", replicas=[str(tmp_path / "r.sock")])
     world.processes.start_front()
     world.processes.serve(endpoint(model))
@@ -229,31 +231,39 @@ def slow(world: World, tmp_path: Path) -> Iterator[World]:
 
 def test_a_slow_model_shows_its_latency_and_its_saturation(slow: World) -> None:
     client, taken = Raw(slow.processes.port), []
+    begun = time.monotonic()
     for _ in range(20):
-        begun = time.monotonic()
+        asked = time.monotonic()
         assert client.ask(PREDICT, {"instances": [1]})[0] == 200
-        taken.append(time.monotonic() - begun)
+        taken.append(time.monotonic() - asked)
         time.sleep(0.05)
+    share_asked = sum(taken) / (time.monotonic() - begun)  # about a half
     slow.advance(1.1e9)
     half = slow.within(1e9, 1.1e9, 20, "8")
-    assert half.requests == 20 and half.failed == 0
+    assert half.requests == 20 and half.failed == 0 and half.queue == 0
     for share in (0.5, 0.95):
-        assert 0.05 / 1.1 <= half.quantile(share) <= float(np.quantile(taken, share)) * 1.1  # type: ignore[operator]
-    assert half.queue == 0 and 0.3 < (half.saturation or 0) < 0.7
+        seen = float(np.quantile(taken, share, method="higher"))
+        assert slow.seconds / 1.1 <= half.quantile(share) <= seen * 1.1  # type: ignore[operator]
+    assert half.saturation == pytest.approx(share_asked, abs=0.15)
 
     clients = [Raw(slow.processes.port) for _ in range(6)]
     slow.advance(1.15e9)
+    begun, used = time.monotonic(), 0.0
     for _ in range(4):
+        asked = time.monotonic()
         for one in clients:
             one.send(one.request(PREDICT, {"instances": [1]}))
         for one in clients:
             assert one.receive()[0] == 200
+        used += time.monotonic() - asked
     assert client.ask(PREDICT, {"instances": ["boom"]})[0] == 500
+    share_asked = used / (time.monotonic() - begun)
     slow.advance(1.2e9)
     full = slow.within(1.15e9, 1.2e9, 25, "8")
     assert (full.requests, full.errors, full.failed) == (25, {500: 1}, 1)
-    assert full.queue == 5 and (full.saturation or 0) > 0.8
-    assert (full.quantile(0.95) or 0) >= 5 * 0.05 / 1.1  # the last in the queue waits for five others
+    assert full.queue == 5 and full.saturation == pytest.approx(share_asked, abs=0.15)
+    assert full.saturation > half.saturation  # type: ignore[operator]
+    assert (full.quantile(0.95) or 0) >= 5 * slow.seconds / 1.1  # the last in the queue waits for five others
     assert slow.counts("8").peak >= full.saturation  # type: ignore[operator]
 
 

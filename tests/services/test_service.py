@@ -239,7 +239,7 @@ def test_simulated_time_and_a_killed_front(new_portico: Any, monkeypatch: pytest
         assert len(fronts) == 2
         for _ in range(20):
             assert requests.post(url, json={"instances": INSTANCES}, timeout=30).status_code == 200
-        time.sleep(1.3)
+        time.sleep(2)  # a second, and another one for a machine that is busy
         for pid in fronts:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: client.service_stats(name), 39)

@@ -130,6 +130,10 @@ def _held(home: Path) -> dict[str, Any]:
                 count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
                 if count:
                     held[name] = int(count)
+            if not sa.inspect(connection).has_table(
+                "service_counts"
+            ):  # no newer Portico has run on this home
+                return {"jobs": counted(jobs.c.state), "resources": held, "service": []}
             hour_ago = domain_clock.now(connection, SystemClock()) - 3600
             served = [
                 {

@@ -101,9 +101,16 @@ def _histogram(name: str, model: dict[str, Any]) -> list[str]:
 
 
 def _labels(model: dict[str, Any]) -> str:
-    return (
-        f'front="{model["front"]}",endpoint="{model["endpoint"]}",deployed_model="{model["deployedModel"]}"'
-    )
+    labels = {
+        "front": model["front"],
+        "endpoint": model["endpoint"],
+        "deployed_model": model["deployedModel"],
+    }
+    return ",".join(f'{name}="{_escaped(str(value))}"' for name, value in labels.items())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _family(name: str, kind: str, words: str) -> list[str]:

@@ -28,6 +28,7 @@ from portico.store.service import Counts
 log = logging.getLogger(__name__)
 
 _FILES: Final = 512
+_NOTES: Final = 64  # of files that were read; more are cleared away
 _QUIET: Final = 60.0  # seconds without a request after which time does not count as idle any more
 _LEAVING: Final = 65.0  # seconds in which what is served no more still answers
 
@@ -233,27 +234,32 @@ class ServiceRows:
     def __init__(self, home: Path, database: Database) -> None:
         self._spool = home / "spool"
         self._database = database
+        self._noted: set[str] | None = None  # files that are in the rows; None before the first look
         self._thinned = -1
 
     def ingest(self) -> None:
         """Adds what lies in the spool to the rows of the store."""
-        files = sorted(self._spool.glob("service-*/*.counts"), key=lambda path: int(path.stem))
+        files = list(self._spool.glob("service-*/*.counts"))
         if not files:
             return
-        with self._database.read() as connection:
-            noted = set(connection.execute(sa.select(_read.c.file)).scalars())
-        fresh = [path for path in files if self._name(path) not in noted]
-        records = [record for path in fresh for record in _records(path)]
-        gone = [name for name in noted if not (self._spool / name).exists()]
+        if self._noted is None:
+            with self._database.read() as connection:
+                self._noted = set(connection.execute(sa.select(_read.c.file)).scalars())
+        names = {self._name(path) for path in files}
+        fresh = sorted(names - self._noted)
+        records = [record for name in fresh for record in _records(self._spool / name)]
+        # A note is needed as long as its file is there.
+        gone = self._noted - names if len(self._noted) >= _NOTES else set()
         with self._database.write() as connection:
             for (endpoint, deployed_model, minute), counts in _by_minute(records).items():
                 service.add(connection, endpoint, deployed_model, minute, counts)
             if records:
                 self._thin(connection, max(record.at for record in records))
-            # A note is needed as long as its file is there.
-            connection.execute(sa.delete(_read).where(_read.c.file.in_(gone)))
+            if gone:
+                connection.execute(sa.delete(_read).where(_read.c.file.in_(gone)))
             if fresh:
-                connection.execute(sa.insert(_read), [{"file": self._name(path)} for path in fresh])
+                connection.execute(sa.insert(_read), [{"file": name} for name in fresh])
+        self._noted = (self._noted - gone) | set(fresh)
         for path in files:
             path.unlink(missing_ok=True)
 
