@@ -234,7 +234,7 @@ def test_quiet_time_is_left_out_and_a_short_rest_is_idle(
 
 def test_old_rows_are_thinned_and_nothing_is_lost(database: Database) -> None:
     day, minute = 86400, 60
-    now = 100 * day
+    now = 70 * day
     dice = random.Random(3)
     with database.write() as connection:
         for at in range(0, now, 1800):
@@ -258,13 +258,13 @@ def test_old_rows_are_thinned_and_nothing_is_lost(database: Database) -> None:
         assert after.requests == before.requests == 2 * now // 1800
         assert after.buckets == before.buckets
         assert (after.peak, after.saturation) == pytest.approx((before.peak, before.saturation))
-        assert state() == (40 + 58 * 24 + 2 * 48, {minute: 2 * 48, 3600: 58 * 24, day: 40})
+        assert state() == (10 + 58 * 24 + 2 * 48, {minute: 2 * 48, 3600: 58 * 24, day: 10})
     assert counts(database, 3 * day, 5 * day).requests == 2 * 96
     assert counts(database, now - day).requests == 2 * 48
     with database.write() as connection:
         service.add(connection, ENDPOINT, "7", 5 * day, Counts(requests=1))  # came late
         service.thin(connection, now)
-    assert counts(database, 5 * day, 6 * day).requests == 97 and state()[0] == 40 + 58 * 24 + 2 * 48
+    assert counts(database, 5 * day, 6 * day).requests == 97 and state()[0] == 10 + 58 * 24 + 2 * 48
     with database.write() as connection:
         service.thin(connection, now + 11 * 366 * day)
     assert state()[0] == 0
