@@ -182,3 +182,51 @@ def test_evidence_of_a_classifier_with_groups_replays(tmp_path: Any) -> None:
     found = fair_rows(0.1)
     again = steward_evidence.read(tmp_path, steward_evidence.write(tmp_path, RandomIds(), found))
     assert again.groups == found.groups and (again.outputs["champion"] == found.outputs["champion"]).all()
+
+
+def test_errors_and_saturation_are_counted_not_logged() -> None:
+    rule = {"metric": "errorRate", "labels": 100, "limit": 0.01}
+    nobody = steward_evidence.nothing()
+    assert decide("breach", rule, {}, nobody).answer == "waits"
+    found = decide("breach", rule, {"service": {"requests": 400, "errorRate": 0.02}}, nobody)
+    assert found.answer == "breached" and "400 requests" in found.reason
+    assert decide("breach", rule, {"service": {"requests": 400, "errorRate": 0.0}}, nobody).answer == "holds"
+
+
+def test_costs_decide_as_any_metric() -> None:
+    rng = np.random.default_rng(2)
+    chance = rng.uniform(0, 1, 400)
+    truth = (rng.uniform(0, 1, 400) < chance).astype(float)
+    scores = np.stack([1 - chance, chance], axis=1)
+    cost = {"matrix": [[0, 1], [10, 0]]}
+    made = Rows(HOURS, truth, {"champion": scores, "challenger": scores}, {}, {"challenger": 0.09})
+    breach = decide("breach", {"metric": "cost", "cost": cost, "labels": 400, "limit": 0.6}, {}, made)
+    assert breach.answer == "breached" and breach.numbers["bestThreshold"] < 0.3
+    gates = {**GATE, "metric": "cost", "cost": cost, "baseline": False}
+    assert decide("gates", gates, FACTS, made).answer == "passed", (
+        "the same scores, decided by a better threshold"
+    )
+    assert decide("gates", {**gates, "cost": {"matrix": [[0, 10], [1, 0]]}}, FACTS, made).answer == "failed"
+    step = {"metric": "cost", "cost": cost, "labels": 400, "rollbackRatio": 1.2}
+    assert decide("canary", step, {}, made).answer == "go on"
+    worse = Rows(HOURS, truth, made.outputs, {}, {"challenger": 0.99})
+    assert decide("canary", step, {}, worse).answer == "roll back"
+
+
+def test_what_restores_fairness_may_be_a_little_worse() -> None:
+    rng = np.random.default_rng(8)
+    group = np.arange(400) % 2
+    truth = (rng.uniform(0, 1, 400) < 0.5).astype(float)
+    certain = np.where(truth == 1, 0.8, 0.2)
+    unfair = np.where((group == 1) & (rng.uniform(0, 1, 400) < 0.5), 0.2, certain)
+    fair = np.clip(certain + rng.normal(0, 0.02, 400), 0.01, 0.99)
+    outputs = {name: np.stack([1 - p, p], axis=1) for name, p in (("champion", unfair), ("challenger", fair))}
+    names = ["sex=a" if g else "sex=b" for g in group]
+    made = Rows(HOURS, truth, outputs, {"sex": names})
+    restores = {"metric": "equalOpportunityDifference", "attributes": "sex", "minimumGroup": 50, "limit": 0.1}
+    rule = {**GATE, "metric": "accuracy", "baseline": False, "restores": restores, "tolerance": 0.02}
+    assert decide("gates", rule, FACTS, made).answer == "passed"
+    turned = Rows(
+        HOURS, truth, {"champion": outputs["challenger"], "challenger": outputs["champion"]}, made.groups
+    )
+    assert {"fair again", "hardly worse than the champion"} <= failed(decide("gates", rule, FACTS, turned))

@@ -43,7 +43,7 @@ class Look:
         seen: DriftSeen | None = None
         estimates = Estimates()
         if champion is not None:
-            found = self._performance.measure(watched, spec, private, champion)
+            found = self._performance.measure(watched, spec, private, champion, now)
             seen = self._drift.look(watched, steward, spec, champion)
             status["champion"] = deployed_json(champion)
             status["message"] = " ".join(one.decision.reason for one in found)

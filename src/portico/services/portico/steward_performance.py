@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from portico.clock import duration_seconds
 from portico.services.call import Rooms
 from portico.services.portico import steward_rows
+from portico.services.portico.service import service_numbers
 from portico.services.portico.steward_decide import decide
 from portico.services.portico.steward_decision import Decision
-from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward_evidence import Rows, nothing
 from portico.services.portico.steward_rows import Models
 from portico.services.portico.steward_spec import COST, SERVICE, Acceptable, Spec
 from portico.services.portico.steward_watched import Watched
@@ -48,7 +50,7 @@ class Performance:
         self._rooms, self._models = rooms, models
 
     def measure(
-        self, watched: Watched, spec: Spec, private: dict[str, Any], champion: dict[str, Any]
+        self, watched: Watched, spec: Spec, private: dict[str, Any], champion: dict[str, Any], now: float
     ) -> list[Finding]:
         """A finding for each item of what is acceptable; its decision has no numbers where labels are too few."""
         classes = self._models.classes(champion)
@@ -68,7 +70,7 @@ class Performance:
                 rule["timesReference"] = item.times_reference
                 facts["reference"] = self.reference(private, champion, rule, watched)
             if item.metric in SERVICE:
-                measured, more = self._service(watched, champion, item)
+                measured, more = self._service(watched, spec, champion, item, now)
                 facts |= more
             else:
                 measured = rows.newest(item.labels)
@@ -110,9 +112,18 @@ class Performance:
         ]  # fmt: skip
 
     def _service(
-        self, watched: Watched, champion: dict[str, Any], item: Acceptable
+        self, watched: Watched, spec: Spec, champion: dict[str, Any], item: Acceptable, now: float
     ) -> tuple[Rows, dict[str, Any]]:
-        return watched.seconds(champion["id"], item.labels), {}
+        """A latency's rows are its newest requests; errors and saturation are counted by the minute since it looked."""
+        if item.metric.endswith("Latency"):
+            return watched.seconds(champion["id"], item.labels), {}
+        start = now - duration_seconds(spec.check_interval)
+        with self._rooms.database.read() as connection:
+            found = service_numbers(connection, watched.endpoint, champion["id"], start, now)
+        value = found.metric(item.metric)
+        if found.requests < item.labels or value is None:
+            return nothing(), {}
+        return nothing(), {"service": {"requests": found.requests, item.metric: value}}
 
     def reference(
         self, private: dict[str, Any], champion: dict[str, Any], rule: dict[str, Any], watched: Watched

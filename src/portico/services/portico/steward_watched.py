@@ -22,7 +22,7 @@ class Watched:
 
     def __init__(self, rooms: Rooms, log_segments: Segments, endpoint: str) -> None:
         self.joined = Joined(_KEEP)
-        self._rooms, self._segments, self._endpoint = rooms, log_segments, endpoint
+        self._rooms, self._segments, self.endpoint = rooms, log_segments, endpoint
         self._stream = stream_of(endpoint)
         self._last = 0  # the newest segment
         with rooms.database.read() as connection:
@@ -42,7 +42,7 @@ class Watched:
     def refresh(self) -> None:
         """Takes what labels have come since."""
         with self._rooms.database.read() as connection:
-            fresh, self.change = labels.since(connection, self._endpoint, self.change)
+            fresh, self.change = labels.since(connection, self.endpoint, self.change)
         self.joined.add_labels(fresh)
 
     def of(self, deployed_id: str, most: int | None = None) -> list[Outcome]:
