@@ -69,7 +69,7 @@ class Estimating:
             if not self._can(item, champion, classes):
                 continue
             window = watched.newest(champion["id"], item.labels)
-            if len(window) < item.labels or sum(row.label is not None for row in window) > len(window) / 2:
+            if len(window) < item.labels or sum(row.label is not None for row in window) >= len(window) / 2:
                 continue
             estimate = self._estimate(watched, window, finding, champion, classes)
             if estimate is not None:

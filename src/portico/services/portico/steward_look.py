@@ -89,7 +89,8 @@ class Look:
             elif kept.get("episode"):
                 status["episode"] = kept["episode"]
             current.body["status"] = status
-            shown += [{**one, "estimated": True} for one in estimates.shown]
+            told = {one["metric"] for one in shown if not one["holds"]}  # what is measured needs no estimate
+            shown += [{**one, "estimated": True} for one in estimates.shown if one["metric"] not in told]
             alerts.follow(self._rooms, connection, current, shown, now, words)
             resources.update(connection, current, self._rooms.clock.now())
         return "moved" if record is not None else "waits"
