@@ -61,13 +61,16 @@ def test_an_alert_opens_once_and_closes(trained: World, sink: Sink) -> None:
     (alert,) = world.api("GET", f"{world.name}/alerts")["alerts"]
     assert alert["state"] == "OPEN" and alert["metric"] == "weightedAbsolutePercentageError"
     assert alert["value"] > alert["limit"] == 12
-    assert "The truth moved and the features did not" in alert["kind"] and alert["lookFirst"]
+    assert "The features did not move and the truth given them did" in alert["kind"] and alert["lookFirst"]
+    assert 0.5 < alert["sure"] <= 1 and alert["slices"]
+    assert all(one["loss"] > one["lossBefore"] and one["contribution"] > 0 for one in alert["slices"])
     assert {c["feature"] for c in alert["contributors"]} == {"x", "z"}
     until = time.monotonic() + 20
     while "deliveries" not in world.api("GET", alert["name"]) and time.monotonic() < until:
         time.sleep(0.1)
     assert sink.asked == 2 and [t["event"] for t in sink.told] == ["opened"]
     assert sink.told[0]["alert"]["name"] == alert["name"] and "is acceptable, over" in sink.told[0]["text"]
+    assert f"{alert['slices'][0]['slice']}: loss" in sink.told[0]["text"]
     assert world.api("GET", alert["name"])["deliveries"][0] == {
         "sink": sink.url, "event": "opened", "state": "DELIVERED", "attempts": 2, "error": "",
     }  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portico.ml.arrays import Floats
 from portico.ml.fastbooster import FastBooster
@@ -62,13 +63,13 @@ def predict_trees(text: str, features: Floats) -> Floats:
     return np.asarray(made, np.float64).reshape(len(features))
 
 
-def spans(rows: int) -> Any:
+def spans(rows: int) -> NDArray[np.int64]:
     """The fold (N,) of each row: 5 spans, so that rows alike because they follow each other are in one fold."""
-    return np.arange(rows) * FOLDS // max(rows, 1)
+    return np.arange(rows, dtype=np.int64) * FOLDS // max(rows, 1)
 
 
 def out_of_fold(
-    features: Floats, target: Floats, fold: Any, objective: str = "regression", seed: int = 0
+    features: Floats, target: Floats, fold: NDArray[np.int64], objective: str = "regression", seed: int = 0
 ) -> Floats:
     """What trees fitted on the other folds say of each row (N,)."""
     made = np.empty(len(target))

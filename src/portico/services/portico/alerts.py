@@ -7,7 +7,6 @@ closing are told to the steward's sinks (see `alert_delivery`) and to the log; a
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +15,21 @@ from sqlalchemy.engine import Connection
 from portico.clock import duration_seconds, parse_rfc3339, rfc3339
 from portico.errors import InvalidArgument
 from portico.services.call import Call, Rooms, implements
+from portico.services.portico.steward_evidence import output_of, truth_of
 from portico.services.standard.collection import Collection, register
 from portico.store import domain_clock, resources
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
-    from portico.ml.watch.distances import FeatureScore
+    from portico.ml.diagnose_tests import Labelled
     from portico.services.portico.joining import Outcome
 
 log = logging.getLogger(__name__)
 
 ALERTS = Collection("projects.locations.stewards.alerts", "Alert", api="portico", has_etag=False)
 register(ALERTS, "get", "list")
-_TRUTH = "(truth)"
 _ESTIMATED = "estimated "
+_NAMED = 3  # features and slices in an alert
 DELIVERIES = "alertDeliveries"  # rows of what must still be told; see `alert_delivery`
 
 
@@ -124,9 +124,15 @@ def message(steward: str, alert: Resource, event: str) -> tuple[str, str]:
         f"Since {body['openTime']}" + (f" until {body['closeTime']}." if "closeTime" in body else "."),
     ]
     if body.get("kind"):
-        lines.append(body["kind"])
+        sure = f" ({body['sure']:.0%} sure)" if "sure" in body else ""
+        lines.append(body["kind"] + sure)
     for one in body.get("contributors", []):
         lines.append(f"  {one['feature']}: distance {one['distance']:.3f}. {one['most']}")
+    for one in body.get("slices", []):
+        lines.append(
+            f"  {one['slice']}: loss {one['lossBefore']:.3g} before, {one['loss']:.3g} now in {one['rows']} rows, "
+            f"{one['contribution']:+.3g} to the mean."
+        )
     if body.get("lookFirst"):
         lines.append(body["lookFirst"])
     lines.append(f"The alert: {alert.name}")
@@ -136,57 +142,61 @@ def message(steward: str, alert: Resource, event: str) -> tuple[str, str]:
 def diagnosis(before: Sequence[Outcome], now: Sequence[Outcome], kinds: Mapping[str, str]) -> dict[str, Any]:
     """What changed between the labelled predictions `before` a window and those of it, as far as they tell.
 
-    `kinds` has the model's features; times move always, and are left out.
-
-    Covariate drift: features that differ by more than chance. Prevalence or concept: the truth does and they do not; or
-    neither does, and only what ties them together has changed.
+    `kinds` has the model's features; times move always, and are left out. See `ml.diagnose` for what is tested. Empty
+    where there are too few rows that can be read.
     """
-    import pyarrow as pa
-
-    from portico.ml.tables import rows_to_batch
+    from portico.ml.diagnose import diagnose
+    from portico.ml.errors import DataError
     from portico.ml.watch.bins import count, fit_bins
     from portico.ml.watch.distances import score
 
-    if len(before) < 100 or len(now) < 50:
+    classes = _classes_of(now)
+    try:
+        old, new = (_labelled(rows, [*kinds], classes) for rows in (before, now))
+        found = diagnose(old, new, kinds)
+    except DataError:
         return {}
-    names = [name for name, kind in kinds.items() if kind in ("numeric", "categorical")]
-
-    def table(rows: Sequence[Outcome]) -> Any:
-        made = []
-        for row in rows:
-            instance = row.instance if isinstance(row.instance, dict) else {}
-            made.append(
-                {name: instance.get(name) for name in names} | {_TRUTH: row.label and row.label.truth}
-            )
-        return pa.Table.from_batches([rows_to_batch(made)])
-
-    old = table(before)
-    bins = fit_bins(old)
-    moved = {s.name: s for s in score(count(table(now), bins), count(old, bins), bins)}
-    # The two-sample Kolmogorov-Smirnov test's critical value at 1% over all columns (Smirnov 1948).
-    wide = math.sqrt(-math.log(0.005 / len(moved)) / 2) * math.sqrt(1 / len(before) + 1 / len(now))
-
-    def beyond(one: FeatureScore) -> float:
-        found = one.kolmogorov_smirnov
-        return (one.distance if found is None else found) - wide
-
-    truth = moved.pop(_TRUTH)
-    order = sorted(moved.values(), key=lambda one: -beyond(one))
-    real = [one for one in order if beyond(one) > 0]
-    target = beyond(truth) > 0
-    if real and target:
-        kind = "The features moved, and the truth with them: covariate drift, perhaps with a changed concept."
-    elif real:
-        kind = "The features moved and the truth did not: covariate drift."
-    elif target:
-        kind = "The truth moved and the features did not: the prevalence or the concept changed."
-    else:
-        kind = "Neither the features nor the truth moved much: the relation between them changed (concept drift)."
-    first = real[0].name if real else "the labels themselves, and what the features do not tell"
+    bins = fit_bins(old.features, {name: kinds[name] for name in found.contributors})
+    moved = {one.name: one for one in score(count(new.features, bins), count(old.features, bins), bins)}
     return {
-        "kind": kind,
+        "kind": found.sentence,
+        "sure": found.sure,
         "contributors": [
-            {"feature": s.name, "distance": s.distance, "most": s.most or ""} for s in order[:3]
+            {"feature": name, "distance": moved[name].distance, "most": moved[name].most}
+            for name in found.contributors[:_NAMED]
         ],
-        "lookFirst": f"Look first at {first}.",
+        "slices": [one.to_json() for one in found.slices[:_NAMED] if one.contribution > 0],
+        "lookFirst": found.look_first,
     }
+
+
+def _classes_of(rows: Sequence[Outcome]) -> list[str]:
+    """The classes of a classifier, as its answers name them; none of a regression."""
+    answer = rows[-1].output if rows else None
+    return list(answer.get("classes") or []) if isinstance(answer, dict) else []
+
+
+def _labelled(rows: Sequence[Outcome], names: Sequence[str], classes: Sequence[str]) -> Labelled:
+    """The rows whose answer and label can be read; the features of the others are not looked at."""
+    import numpy as np
+    import pyarrow as pa
+
+    from portico.ml.diagnose_tests import Labelled
+    from portico.ml.tables import rows_to_batch
+
+    made = []
+    for row in rows:
+        true, answer = (
+            truth_of(row.label.truth if row.label else None, classes),
+            output_of(row.output, classes),
+        )
+        if np.isfinite(true) and answer is not None:
+            made.append((row, true, answer))
+    cells = [row.instance if isinstance(row.instance, dict) else {} for row, *_ in made]
+    table = rows_to_batch([{name: cell.get(name) for name in names} for cell in cells])
+    return Labelled(
+        pa.Table.from_batches([table]),
+        np.array([true for _, true, _ in made], float),
+        np.array([answer for *_, answer in made], float),
+        np.array([row.time for row, *_ in made], float),
+    )
