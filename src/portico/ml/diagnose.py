@@ -52,8 +52,9 @@ class Diagnosis:
     """`kind` is none, covariate, prevalence, concept, or covariate and concept.
 
     `sure` (0 to 1) is of what is said to have moved: what is not said was not seen, which a small window may be too
-    small for. `evidence` has the numbers; `contributors` the features that moved most (for a concept: where the truth
-    did), most first; `slices` those that add most to the change of the loss.
+    small for. Of none it is how usual such differences are where nothing moved. `evidence` has the numbers;
+    `contributors` the features that moved most (for a concept: where the truth did), most first; `slices` those that
+    add most to the change of the loss.
     """
 
     kind: str
@@ -69,8 +70,8 @@ def diagnose(before: Labelled, now: Labelled, kinds: Mapping[str, str], seed: in
     """What changed between the rows `before` a window and those of it.
 
     `kinds` has the kinds of the features ("numeric", "categorical", "high_cardinality"; others are left out). A change
-    is claimed where there is none in at most 5% of windows, over all three tests together, as long as rows depend on
-    each other over no more than a block of them (about a day, see `baseline.block_length_of`).
+    is claimed where there is none in at most 5% of windows, over all three tests together. Rows may depend on each
+    other; where they stay alike for longer than a twentieth of the window, up to twice as many.
 
     Raises:
         DataError: fewer than 100 rows before, or 50 in the window, or outputs of different shapes.
