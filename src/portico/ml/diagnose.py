@@ -30,7 +30,7 @@ from portico.ml.errors import DataError
 
 ERROR: Final = 0.05  # how often a change is claimed at most where there is none
 _EACH = ERROR / 3
-_WELL = 0.15
+_WELL, _LIKELY = 0.15, 0.7
 _BANDS, _SLICES = 8, 4
 _MOST_CLASSES = 6  # whose errors are looked at one by one, the most frequent
 _LEAST = (100, 50)
@@ -189,11 +189,11 @@ def _decide(
     x, y, c = (p <= _EACH for p in (inputs, truth, relation))
     if not (x or y or c):
         return NONE, min(1.0, 3 * min(inputs, truth, relation))
-    # Where inputs and relation moved too, new shares must explain it well, or it is more than they.
-    if classes and y and within > (_WELL if x and c else ERROR):
+    # Where the relation moved too, new shares must explain that well, or it is more than they.
+    if classes and y and within > (_WELL if c else ERROR):
         if x and not c:
             return (PREVALENCE if within >= relation else COVARIATE), _sure(inputs) * max(by_shares, 0.5)
-        if x or by_shares > 0.5:
+        if x or by_shares > _LIKELY:
             return PREVALENCE, _sure(truth) * max(by_shares, 0.5)
         return CONCEPT, _sure(min(truth, relation)) * (1 - by_shares)
     if x and c:
