@@ -36,10 +36,12 @@ class World:
         self._labels: list[dict[str, Any]] = []
         self.endpoint: Any = None
         self.truth: Truth = usual
+        self.least = 0.0  # x lies between it and 1
         self.now = "2019-12-31T00:00:00Z"
 
     def row(self) -> tuple[dict[str, Any], float]:
         x, z = self._random.random(2)
+        x = self.least + (1 - self.least) * x
         self._count += 1
         noise = float(self._random.normal(1, 0.03))
         return {"n": self._count, "t": self.now, "x": float(x), "z": float(z)}, self.truth(
@@ -117,7 +119,7 @@ class World:
 
     def deploy(self) -> None:
         """A fresh endpoint with the model of the usual world."""
-        self.truth = usual
+        self.truth, self.least = usual, 0.0
         self._labels = []
         self.endpoint = self.model.deploy()
 

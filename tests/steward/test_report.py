@@ -28,6 +28,9 @@ def test_a_model_card_with_its_history(trained: World, tmp_path: Path) -> None:
         "How good it is",
         "Beside a simple answer",
         "Fairness",
+        "As it serves",
+        "Before labels come",
+        "Drift",
         "Versions",
         "Episodes",
     ):

@@ -54,3 +54,38 @@ def test_the_cheap_answer_comes_first(world: World) -> None:
     world.truth = doubled
     episode = world.days_until({"PROMOTED"})
     assert "ADJUSTING" in states(episode)
+
+
+def test_drift_that_does_no_harm_is_noted_and_let_be(world: World) -> None:
+    world.keep(drift={"rows": 100})
+    world.days(6)
+    assert "observations" not in world.steward()["status"]
+    world.least = 0.6
+    world.days(6)
+    status = world.steward()["status"]
+    (noted,) = status["observations"]
+    assert noted["features"] == ["x"] and "endTime" not in noted and not noted.get("harm")
+    assert "let be" in noted["message"] and status["drift"]["since"] == noted["startTime"]
+    assert status["acceptable"][0]["holds"] and world.episodes() == []
+    world.least = 0.0
+    world.days(6)
+    (noted,) = world.steward()["status"]["observations"]
+    assert noted["endTime"] > noted["startTime"]
+
+
+def test_where_the_file_says_so_drift_or_a_schedule_retrains(world: World) -> None:
+    world.keep(drift={"rows": 100}, triggers={"drift": True}, gates={"labels": 60, "certain": False})
+    world.days(5)
+    assert world.episodes() == []
+    world.least = 0.6
+    episode = world.days_until({"PROMOTED", "REJECTED", "ROLLED_BACK"})
+    assert episode["trigger"] == "DRIFT" and episode["decisions"][0]["question"] == "drift"
+    assert world.api("POST", f"{episode['name']}:replay", json={})["agrees"]
+    world.least = 0.0
+    world.keep(triggers={"schedule": "432000s"}, gates={"labels": 60}, limits={"coolDown": "864000s"})
+    world.days(3)
+    assert world.episodes() == []
+    episode = world.days_until({"PROMOTED", "REJECTED", "ROLLED_BACK"})
+    assert episode["trigger"] == "SCHEDULE" and "RETRAINING" in states(episode)
+    assert "every 5 days" in episode["transitions"][0]["reason"]
+    assert world.api("POST", f"{episode['name']}:replay", json={})["agrees"]

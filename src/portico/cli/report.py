@@ -12,6 +12,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from portico.cli import report_watched
 from portico.client.api import Client
 from portico.errors import InvalidArgument, NotFound
 
@@ -84,7 +85,10 @@ def sections(facts: dict[str, Any]) -> list[Section]:
         ("How good it is", _metrics(facts)),
         ("Beside a simple answer", _baseline(facts)),
         ("Slices", _slices(facts)),
-        ("Fairness", _fairness(facts)),
+        ("Fairness", report_watched.fairness(facts)),
+        ("As it serves", report_watched.performance(facts)),
+        ("Before labels come", report_watched.estimates(facts)),
+        ("Drift", report_watched.drift(facts)),
         ("What it looks at", _explanations(facts)),
         ("Versions", _versions(facts)),
         ("Episodes", _episodes(facts)),
@@ -161,23 +165,6 @@ def _slices(facts: dict[str, Any]) -> list[str | Table]:
                     ]
                 )
     return [(["version", "slice", "metrics"], rows[:40])] if rows else ["No slice is registered."]
-
-
-def _fairness(facts: dict[str, Any]) -> list[str | Table]:
-    rows = []
-    for steward in facts["stewards"]:
-        for one in steward.get("status", {}).get("acceptable", []):
-            if one.get("attributes"):
-                bounds = one.get("interval")
-                between = f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
-                groups = f"{one.get('high', '')} over {one.get('low', '')}"
-                rows.append([one["metric"], groups, f"{one['value']:.3f}{between}", f"{one['limit']:.3g}",
-                             "yes" if one["holds"] else "no"])  # fmt: skip
-    if not rows:
-        return [
-            "No steward watches the fairness of this model: nothing is known about differences between groups."
-        ]
-    return [(["difference", "groups", "value (95% interval)", "acceptable", "holds"], rows)]
 
 
 def _explanations(facts: dict[str, Any]) -> list[str | Table]:
