@@ -71,7 +71,7 @@ def diagnose(before: Labelled, now: Labelled, kinds: Mapping[str, str], seed: in
 
     `kinds` has the kinds of the features ("numeric", "categorical", "high_cardinality"; others are left out). A change
     is claimed where there is none in at most 5% of windows, over all three tests together. Rows may depend on each
-    other; where they stay alike for longer than a twentieth of the window, up to twice as many.
+    other; where they stay alike for longer than a twentieth of the window, it is up to three times as many.
 
     Raises:
         DataError: fewer than 100 rows before, or 50 in the window, or outputs of different shapes.
