@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from tests.steward.conftest import World, doubled, usual
 
+import portico
+from portico.cli import stewards
+
 
 class Sink(ThreadingHTTPServer):
     """A webhook that fails the first time."""
@@ -74,7 +77,11 @@ def test_an_alert_opens_once_and_closes(trained: World, sink: Sink) -> None:
     assert world.api("GET", alert["name"])["deliveries"][0] == {
         "sink": sink.url, "event": "opened", "state": "DELIVERED", "attempts": 2, "error": "",
     }  # fmt: skip
-    world.api("POST", f"{alert['name']}:silence", json={"duration": "864000s"})
+    client = portico.Client(world.portico.url)
+    assert [one["name"] for one in client.alerts("keeper")] == [alert["name"]]
+    assert "weightedAbsolutePercentageError" in stewards.as_text(client.alerts("keeper"))
+    client.silence(alert["name"], 864000)
+    client.close()
     world.truth = usual
     world.days(5)
     assert world.api("GET", alert["name"])["state"] == "CLOSED"

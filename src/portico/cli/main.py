@@ -208,11 +208,13 @@ def diff(file: File, home: Home = None) -> None:
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(help="STEWARD, STEWARD/episodes, STEWARD/EPISODE, or nothing.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="STEWARD, STEWARD/episodes, STEWARD/alerts, STEWARD/EPISODE, or nothing.")
+    ] = "",
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Show stewards, or one, or its episodes, or one of these."""
+    """Show stewards, or one, or its episodes or alerts, or one episode."""
     from portico.cli.stewards import as_text, found
 
     value = found(_home(home), name)

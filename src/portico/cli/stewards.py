@@ -29,7 +29,7 @@ def diffed(home: Path, file: Path) -> list[str]:
 
 
 def found(home: Path, name: str) -> Any:
-    """A steward, an episode, all stewards ("" or "stewards"), or all episodes of a steward ("STEWARD/episodes")."""
+    """A steward, an episode, all stewards ("" or "stewards"), or all of a steward ("STEWARD/episodes", "…/alerts")."""
     client = _client(home)
     if name in ("", "stewards"):
         return client.stewards()
@@ -37,6 +37,8 @@ def found(home: Path, name: str) -> Any:
         return client.steward(name)
     if name.endswith("/episodes"):
         return client.episodes(name.removesuffix("/episodes"))
+    if name.endswith("/alerts"):
+        return client.alerts(name.removesuffix("/alerts"))
     return client.episode(episode_name(client, name))
 
 
@@ -72,11 +74,25 @@ def as_text(value: Any) -> str:
         bounds = "" if "interval" not in one else f" ({one['interval'][0]:.4g} to {one['interval'][1]:.4g})"
         holds = "holds" if one["holds"] else "BROKEN"
         lines.append(f"  {one['metric']}: {one['value']:.4g}{bounds}, acceptable {one['limit']:.4g}: {holds}")
+    lines += _watched(value.get("status", {}))
     lines += [
         f"  {t['time'][:16].replace('T', ' ')}  {t['state']:<18} {t['reason']}"
         for t in value.get("transitions", [])
     ]
     return "\n".join(lines)
+
+
+def _watched(status: dict[str, Any]) -> list[str]:
+    """What a steward has seen beside what is acceptable."""
+    lines = [
+        f"  {one['metric']}: estimated at {one['value']:.4g} before labels, over {one['rows']} predictions"
+        for one in status.get("estimates", [])
+    ]
+    lines += [f"  {one['slice']}: {one['value']:.4g}, worse than the rest" for one in status.get("slices", [])
+              if one.get("worse")]  # fmt: skip
+    for one in status.get("observations", [])[:5]:
+        lines.append(f"  {one['startTime'][:10]} to {one.get('endTime', 'now')[:10]}: {one['message']}")
+    return lines
 
 
 def replay_text(answer: dict[str, Any]) -> str:
@@ -97,6 +113,11 @@ def _line(one: dict[str, Any]) -> str:
     if "/episodes/" in one["name"]:
         ended = one.get("endTime", "")[:10] or "open"
         return f"{short}  {one['startTime'][:10]} to {ended}  {one['state']}: {one.get('reason', '')}"
+    if "/alerts/" in one["name"]:
+        value = f"{one['metric']} {one['value']:.4g}, {one['limit']:.4g} is acceptable. {one.get('kind', '')}"
+        return (
+            f"{short}  {one['openTime'][:10]} to {one.get('closeTime', 'now')[:10]}  {one['state']}: {value}"
+        )
     return f"{short}  {one['state']}  {one.get('status', {}).get('message', '')}"
 
 

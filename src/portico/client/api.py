@@ -126,6 +126,16 @@ class Client:
         """Every decision of an episode made again from its evidence: {"agrees": …, "decisions": […]}."""
         return self.call("POST", f"{episode}:replay", {})
 
+    # --- alerts ---
+
+    def alerts(self, steward: str) -> list[dict[str, Any]]:
+        """The newest first."""
+        return list(self._pages(f"{self.steward_name(steward)}/alerts", "alerts"))
+
+    def silence(self, alert: str, seconds: float) -> dict[str, Any]:
+        """Nobody is told of this alert, or of another of the same metric, for so long; 0 ends a silence."""
+        return self.call("POST", f"{alert}:silence", {"duration": f"{seconds:.6f}s"})
+
     def steward_name(self, name: str) -> str:
         return name if "/" in name else f"{self.parent}/stewards/{name}"
 
