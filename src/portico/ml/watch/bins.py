@@ -5,12 +5,14 @@ Counts of two windows, of two fronts, of two files add up to the counts of all t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from portico.ml import arrays, values
 from portico.ml.arrays import Column, Floats
@@ -19,6 +21,7 @@ Kind = Literal["numeric", "categorical"]
 
 _MOST_BINS = 40
 _MOST_CATEGORIES = 200
+_BLOCK = 16_384  # numbers that are sorted at once
 _MOST_NEW = 200  # categories that training did not know, kept by name; the rest are counted together
 
 
@@ -163,20 +166,40 @@ def merge(one: Window, other: Window) -> Window:
 
 
 def _count_numbers(column: Column, feature: FeatureBins) -> Counts:
-    numbers, bad = arrays.numbers(column)
-    known = numbers[~np.isnan(numbers)]
-    invalid = int(bad.sum())
-    counts = Counts([0] * feature.size, missing=len(numbers) - len(known) - invalid, invalid=invalid)
-    if not feature.edges:
-        counts.over = len(known)
-        return counts
-    edges = np.asarray(feature.edges)
-    places = np.searchsorted(edges, known, side="right")
-    places[known == edges[-1]] = max(len(edges) - 1, 1)
-    found = np.bincount(places, minlength=len(edges) + 1)
-    counts.under, counts.over = int(found[0]), int(found[len(edges) :].sum())
-    counts.bins = [int(n) for n in found[1 : len(edges)]]
+    counts = Counts([0] * feature.size)
+    for part in _parts(column):
+        numbers, bad = arrays.numbers(part)
+        invalid = int(bad.sum())
+        if feature.edges:
+            places = _places(numbers, np.asarray(feature.edges))
+            known, inside = int(places[-1]), np.diff(places[:-1])
+            counts.under += int(places[0])
+            counts.over += int(known - places[-2])
+            counts.bins = [have + more for have, more in zip(counts.bins, inside.tolist(), strict=True)]
+        else:
+            known = int(np.count_nonzero(~np.isnan(numbers)))
+            counts.over += known
+        counts.invalid += invalid
+        counts.missing += len(numbers) - known - invalid
     return counts
+
+
+def _places(numbers: Floats, edges: Floats) -> NDArray[np.int64]:
+    """How many of `numbers` are below each edge (or at it, for the last), and how many are numbers at all.
+
+    Looking up edges in sorted blocks that fit the cache is several times as fast as looking up numbers among edges.
+    """
+    found = np.zeros(len(edges) + 1, np.int64)
+    for start in range(0, len(numbers), _BLOCK):
+        block = np.sort(numbers[start : start + _BLOCK])  # NaN comes last
+        found[:-2] += block.searchsorted(edges[:-1], "left")
+        found[-2] += block.searchsorted(edges[-1], "right")
+        found[-1] += block.searchsorted(np.nan, "left")
+    return found
+
+
+def _parts(column: Column) -> list[pa.Array]:
+    return list(column.chunks) if isinstance(column, pa.ChunkedArray) else [column]
 
 
 def _count_categories(column: Column, feature: FeatureBins) -> Counts:
@@ -187,18 +210,28 @@ def _count_categories(column: Column, feature: FeatureBins) -> Counts:
 
 def _categories(column: Column) -> tuple[dict[str, int], int, int]:
     """Rows by category; how many are missing; how many are of no type that is a category."""
-    codes, cells = arrays.factorize(column)
-    found = np.bincount(codes, minlength=len(cells))
     named: dict[str, int] = {}
     missing = invalid = 0
-    for cell, times in zip(cells, found.tolist(), strict=True):
-        try:
-            category = values.category(cell)
-        except ValueError:
-            invalid += times
-            continue
-        if category is None or values.is_missing(cell):
-            missing += times
-        elif times:
-            named[category] = named.get(category, 0) + times
+    for part in _parts(column):
+        for cell, times in _distinct(part):
+            try:
+                category = values.category(cell)
+            except ValueError:
+                invalid += times
+                continue
+            if category is None or values.is_missing(cell):
+                missing += times
+            elif times:
+                named[category] = named.get(category, 0) + times
     return named, missing, invalid
+
+
+def _distinct(part: pa.Array) -> Iterable[tuple[Any, int]]:
+    """The distinct cells of `part` and how often each is there."""
+    if pa.types.is_nested(part.type) or pa.types.is_temporal(part.type):
+        codes, cells = arrays.factorize(part)
+        return zip(cells, np.bincount(codes, minlength=len(cells)).tolist(), strict=True)
+    if not pa.types.is_dictionary(part.type):
+        part = pc.dictionary_encode(part)
+    found = np.bincount(part.indices.drop_null().to_numpy(), minlength=len(part.dictionary))
+    return [*zip(part.dictionary.to_pylist(), found.tolist(), strict=True), (None, part.null_count)]
