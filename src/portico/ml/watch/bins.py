@@ -120,7 +120,7 @@ def fit_bins(table: pa.Table, kinds: Mapping[str, str] | None = None) -> list[Fe
         if kind == "numeric" or (kind == "" and _is_numeric(column)):
             made.append(FeatureBins(name, "numeric", edges=_edges(arrays.numbers(column)[0])))
         else:
-            named, *_ = _categories(column)
+            named, *_ = categories_of(column)
             first = sorted(named, key=lambda category: (-named[category], category))[:_MOST_CATEGORIES]
             made.append(FeatureBins(name, "categorical", categories=tuple(first)))
     return made
@@ -203,12 +203,12 @@ def _parts(column: Column) -> list[pa.Array]:
 
 
 def _count_categories(column: Column, feature: FeatureBins) -> Counts:
-    named, missing, invalid = _categories(column)
+    named, missing, invalid = categories_of(column)
     counts = Counts([named.pop(c, 0) for c in feature.categories], missing=missing, invalid=invalid)
     return counts.merge(Counts([0] * feature.size, new=named))
 
 
-def _categories(column: Column) -> tuple[dict[str, int], int, int]:
+def categories_of(column: Column) -> tuple[dict[str, int], int, int]:
     """Rows by category; how many are missing; how many are of no type that is a category."""
     named: dict[str, int] = {}
     missing = invalid = 0

@@ -72,8 +72,8 @@ def shares_of(
         else:
             assert spans is not None
             first, last = spans
-            lonely = unbinned | (first // size == last // size)
-            alone = _sums(lonely[categories] & (categories >= 0), size)
+            lonely = np.append(unbinned | (first // size == last // size), False)  # the last one: no category
+            alone = _sums(lonely[categories], size)
         found, effect = _clustered(alone, size)
         # Few clusters say little of their size; the rare values that training has come in clusters, too.
         seen["new"].append((found, max(effect, _clustered(_sums(rare, size), size)[1])))
