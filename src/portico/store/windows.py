@@ -1,8 +1,8 @@
-"""What monitoring jobs have counted: a row for each window of a deployed model."""
+"""What monitoring jobs have counted: a row for each window of a deployed model, and one for what it is held against."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -19,18 +19,31 @@ _table = sa.Table(
     sa.Column("end", sa.Float, primary_key=True),
     sa.Column("start", sa.Float, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("sketches", sa.LargeBinary),
+)
+
+_baselines = sa.Table(
+    "monitoring_baselines",
+    metadata,
+    sa.Column("job", sa.String, primary_key=True),
+    sa.Column("deployed_model", sa.String, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWindow:
-    """`body` is the monitoring run's: counts and scores by feature. Times are domain time in seconds."""
+    """`body` is the monitoring run's: counts and scores by feature. Times are domain time in seconds.
+
+    `sketches`, by feature in base64, are not read again by `listed`: see `sketches_of`.
+    """
 
     job: str
     deployed_model: str
     start: float
     end: float
     body: dict[str, Any]
+    sketches: dict[str, str] = field(default_factory=dict)
 
 
 def put(connection: Connection, window: StoredWindow) -> None:
@@ -44,7 +57,7 @@ def put(connection: Connection, window: StoredWindow) -> None:
     connection.execute(
         sa.insert(_table).values(
             job=window.job, deployed_model=window.deployed_model, start=window.start, end=window.end,
-            body=orjson.dumps(window.body),
+            body=orjson.dumps(window.body), sketches=orjson.dumps(window.sketches),
         )
     )  # fmt: skip
 
@@ -59,7 +72,8 @@ def listed(
     limit: int | None = None,
 ) -> list[StoredWindow]:
     """The windows that ended in [start, end], the newest first."""
-    chosen = sa.select(_table).where(_table.c.job == job, _table.c.deployed_model == deployed_model)
+    columns = [column for column in _table.c if column.name != "sketches"]
+    chosen = sa.select(*columns).where(_table.c.job == job, _table.c.deployed_model == deployed_model)
     if start is not None:
         chosen = chosen.where(_table.c.end >= start)
     if end is not None:
@@ -68,5 +82,31 @@ def listed(
     return [StoredWindow(r.job, r.deployed_model, r.start, r.end, orjson.loads(r.body)) for r in rows]
 
 
+def sketches_of(connection: Connection, job: str, deployed_model: str, end: float) -> dict[str, str]:
+    """The sketches of the window that ended at `end`; empty where there is none."""
+    key = (_table.c.job == job, _table.c.deployed_model == deployed_model, _table.c.end == end)
+    found = connection.execute(sa.select(_table.c.sketches).where(*key)).scalar()
+    return dict(orjson.loads(found)) if found else {}
+
+
+def put_baseline(connection: Connection, job: str, deployed_model: str, body: dict[str, Any]) -> None:
+    """Stores what the windows of a deployed model are compared with, in place of what was there."""
+    connection.execute(
+        sa.delete(_baselines).where(_baselines.c.job == job, _baselines.c.deployed_model == deployed_model)
+    )
+    values = {"job": job, "deployed_model": deployed_model, "body": orjson.dumps(body)}
+    connection.execute(sa.insert(_baselines).values(values))
+
+
+def baseline(connection: Connection, job: str, deployed_model: str) -> dict[str, Any] | None:
+    chosen = sa.select(_baselines.c.body)
+    found = connection.execute(
+        chosen.where(_baselines.c.job == job, _baselines.c.deployed_model == deployed_model)
+    ).scalar()
+    return None if found is None else dict(orjson.loads(found))
+
+
 def delete(connection: Connection, job: str) -> None:
-    connection.execute(sa.delete(_table).where(_table.c.job == job))
+    """Deletes all windows and baselines of a job."""
+    for table in (_table, _baselines):
+        connection.execute(sa.delete(table).where(table.c.job == job))

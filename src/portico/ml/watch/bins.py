@@ -69,7 +69,12 @@ class Counts:
     @property
     def present(self) -> int:
         """Rows with a value that could be read."""
-        return sum(self.bins) + self.under + self.over + sum(self.new.values()) + self.other_new
+        return sum(self.bins) + self.unbinned
+
+    @property
+    def unbinned(self) -> int:
+        """Rows with a value that is new: outside the range, or a category without a bin."""
+        return self.under + self.over + sum(self.new.values()) + self.other_new
 
     @property
     def rows(self) -> int:

@@ -68,7 +68,7 @@ def _score(feature: FeatureBins, now: Counts, before: Counts) -> FeatureScore:
         _wasserstein(feature, p, q) if numeric else None,
         now.missing / rows,
         before.missing / rows_before,
-        (now.under + now.over + sum(now.new.values()) + now.other_new) / rows,
+        now.unbinned / rows,
         now.invalid / rows,
         now.rows,
         before.rows,

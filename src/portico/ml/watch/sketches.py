@@ -55,7 +55,10 @@ def merge_sketches(one: Sketches, other: Sketches) -> Sketches:
 
 def quantiles(sketch: Sketch, ranks: Sequence[float] = (0, 0.25, 0.5, 0.75, 1)) -> list[float]:
     """The numbers at `ranks` (0 to 1) of a feature's sketch; empty where it saw none."""
-    return [] if sketch.is_empty() else [float(number) for number in sketch.get_quantiles(list(ranks))]
+    if sketch.is_empty():
+        return []
+    ends: dict[float, Any] = {0: sketch.get_min_value, 1: sketch.get_max_value}  # exact
+    return [float(ends[rank]() if rank in ends else sketch.get_quantile(rank)) for rank in ranks]
 
 
 def top(sketch: Sketch, most: int = 10) -> list[tuple[str, int]]:

@@ -1,6 +1,7 @@
 """Monitoring of what is deployed on an endpoint: create, update, pause, resume, delete, and what was found.
 
-The work is in `monitoring_run`. Under "_" of a job: `baselines`, what windows are compared with, once it is read.
+The work is in `monitoring_run`. Under "_" of a job: `baselines`, by deployed model the token of what its windows are
+compared with, once that is read (`store.windows`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ JOBS = Collection(
 )
 register(JOBS, "get", "list")
 
-DEFAULT_THRESHOLD = 0.3  # Vertex AI's, for a feature's distance
+DEFAULT_THRESHOLD = 0.3  # Vertex AI's, for a feature's distance, where there is too little data to calibrate
 _HOUR = 3600.0
 _OBJECTIVES = "modelDeploymentMonitoringObjectiveConfigs"
 _SCHEDULE = "modelDeploymentMonitoringScheduleConfig"
@@ -55,17 +56,19 @@ def schedule_of(body: dict[str, Any]) -> tuple[float, float]:
     return interval, window
 
 
-def threshold_of(config: dict[str, Any], feature: str, thresholds: str, default: str) -> float | None:
-    """The threshold of a feature's distance: its own, else the default; None where it is not monitored.
+def threshold_of(
+    config: dict[str, Any], feature: str, thresholds: str, default: str
+) -> tuple[bool, float | None]:
+    """Whether a feature's distance is watched, and the threshold that the config gives it: its own, else the default.
 
-    A config without any threshold monitors every feature at Vertex AI's 0.3.
+    A config without any threshold watches every feature, at thresholds that the run calibrates.
     """
     own = (config.get(thresholds) or {}).get(feature)
     if own is not None:
-        return float(own.get("value", 0.0))
+        return True, float(own.get("value", 0.0))
     if config.get(default):
-        return float(config[default].get("value", 0.0))
-    return None if config.get(thresholds) else DEFAULT_THRESHOLD
+        return True, float(config[default].get("value", 0.0))
+    return not config.get(thresholds), None
 
 
 @implements("aiplatform", JOBS.method("create"))

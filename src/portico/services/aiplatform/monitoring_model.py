@@ -1,0 +1,96 @@
+"""The deployed models as monitoring asks them: what they answer for training rows, and why they answered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from portico.errors import FailedPrecondition, PorticoError
+from portico.services.call import Rooms
+from portico.store import resources
+from portico.store.resources import Resource
+
+if TYPE_CHECKING:
+    from portico.prediction.predictors import Predictor
+
+NATIVE: Final = frozenset({"portico", "lightgbm", "onnx"})  # a user's code never runs in the watcher
+_HELD: Final = 4  # models in memory
+_ROWS: Final = 4_096  # asked at once
+
+_T = TypeVar("_T")
+
+
+def served(endpoint: Resource | None, deployed_id: str) -> dict[str, Any]:
+    """What the fronts serve as `deployed_id` (see `store.served.ServedModel`); empty where it is deployed no more."""
+    return dict((endpoint.body.get("_") or {}).get(deployed_id) or {}) if endpoint else {}
+
+
+class WatchedModels:
+    """Loaded models; the newest used stay in memory."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._loaded: OrderedDict[str, Predictor] = OrderedDict()
+
+    def load(self, endpoint: str, deployed_id: str) -> Predictor | None:
+        """None for a model that runs in replicas only, or is gone."""
+        with self._rooms.database.read() as connection:
+            model = served(resources.get(connection, endpoint), deployed_id)
+        if model.get("format") not in NATIVE:
+            return None
+        key = f"{model['path']}/{deployed_id}"
+        found = self._loaded.pop(key, None)
+        if found is None:
+            from portico.prediction import predictors
+
+            found = predictors.load(model["format"], Path(model["path"]), model.get("explanation") or None)
+        self._loaded[key] = found
+        while len(self._loaded) > _HELD:
+            self._loaded.popitem(last=False)
+        return found
+
+
+def predictions(model: Predictor, rows: Sequence[Any]) -> list[Any]:
+    """One answer a row; None for rows that the model refuses."""
+    return _answers(lambda chosen: model.predict(chosen, None), rows)
+
+
+def attributions(model: Predictor, rows: Sequence[Any]) -> list[dict[str, float]]:
+    """By feature, of each row that can be explained; of several outputs that are explained the first's.
+
+    Raises:
+        FailedPrecondition: not one row can be explained. The message says why.
+    """
+    explained = _answers(lambda chosen: model.explain(chosen, None), rows, strict=True)
+    parts = [e["attributions"][0]["featureAttributions"] for e in explained if e]
+    return [{name: _size(value) for name, value in part.items()} for part in parts]
+
+
+def _answers(
+    ask: Callable[[list[Any]], list[_T]], rows: Sequence[Any], strict: bool = False
+) -> list[_T | None]:
+    from portico.ml.errors import DataError
+
+    made: list[_T | None] = []
+    message = ""
+    for start in range(0, len(rows), _ROWS):
+        chosen = list(rows[start : start + _ROWS])
+        try:
+            made += ask(chosen)
+        except (PorticoError, DataError):
+            for row in chosen:
+                try:
+                    made += ask([row])
+                except (PorticoError, DataError) as error:
+                    made.append(None)
+                    message = message or error.message
+    if strict and message and not any(made):
+        raise FailedPrecondition(f"Not one row can be explained: {message}")
+    return made
+
+
+def _size(value: Any) -> float:
+    """Of a feature that is a list, the sum of its parts' absolute values."""
+    return sum(map(_size, value)) if isinstance(value, list) else abs(float(value or 0.0))

@@ -1,0 +1,116 @@
+"""What was found in a window, in words for the log and the mail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.clock import rfc3339
+from portico.services.aiplatform.monitoring_window import KINDS
+from portico.store.resources import Resource
+from portico.store.windows import StoredWindow
+
+if TYPE_CHECKING:
+    from portico.services.aiplatform.monitoring_baseline import Baseline
+
+_SHARES: Final = {
+    "missing": "are missing",
+    "new": "are new to the training data",
+    "invalid": "are of a wrong type",
+}
+
+
+def anomalies(window: Mapping[str, Any]) -> int:
+    """How many there are in a window's body."""
+    scored = [about[kind] for _, _, about in _columns(window) for kind in KINDS if kind in about]
+    attributed = window.get("attributions") or {}
+    return (
+        sum(above(found) + len(found.get("shares") or {}) for found in scored)
+        + sum(above(found) for kind in KINDS for found in (attributed.get(kind) or {}).values())
+        + len(window.get("unknown") or {})
+    )
+
+
+def above(found: Mapping[str, Any]) -> bool:
+    """Whether a score's distance is beyond its threshold."""
+    return bool(found["distance"] > found["threshold"])
+
+
+def lines(window: Mapping[str, Any], sketches: Mapping[str, str], baseline: Baseline) -> list[str]:
+    """One for each anomaly of a window: which, how far beyond what, and what moved most."""
+    from portico.ml.watch.outputs import display_name
+
+    names = [feature.name for feature in baseline.features.bins]
+    made, calibrated = [], False
+    for group, name, about in _columns(window):
+        shown = display_name(name, names) if group == "outputs" else name
+        absent = about["counts"]["missing"] == window["rows"] and group == "features"
+        for kind in KINDS:
+            found = about.get(kind)
+            if found is None:
+                continue
+            if above(found):
+                calibrated |= found["calibrated"]
+                made.append(
+                    f"{kind} of {shown!r} is {found['distance']:.3f}, above {found['threshold']:.3f} "
+                    f"({found['most']}{_now(sketches, name, baseline) if group == 'features' else ''})"
+                )
+            for share, told in (found.get("shares") or {}).items():
+                calibrated = True
+                what = "absent: no row has it" if absent and share == "missing" else _told(share, told)
+                made.append(f"{kind} of {shown!r}: {what}")
+    for kind in KINDS:
+        for name, found in ((window.get("attributions") or {}).get(kind) or {}).items():
+            if above(found):
+                calibrated |= found["calibrated"]
+                made.append(
+                    f"{kind} of the attributions of {name!r} is {found['distance']:.3f}, above "
+                    f"{found['threshold']:.3f} ({found['before']:.1%} of all before, {found['score']:.1%} now)"
+                )
+    for name, rows in (window.get("unknown") or {}).items():
+        made.append(f"{name!r} is a feature that nobody knew: {rows:,} rows have it")
+    if calibrated:
+        from portico.ml.watch.calibrate import RATE
+
+        made.append(
+            f"A threshold that the job does not give is one that chance exceeds in {RATE:.0%} of the windows, over all "
+            "features of an objective together"
+        )
+    return made
+
+
+def mail(job: Resource, window: StoredWindow, told: list[str]) -> str:
+    return (
+        f"The deployed model {window.deployed_model} of {job.body['endpoint']} was asked for "
+        f"{window.body['rows']:,} rows from {rfc3339(window.start)} to {rfc3339(window.end)}.\n\n"
+        + "\n".join(f"- {line}" for line in told)
+        + f"\n\nLook first at the feature that moved most, and at where it comes from. The job: {job.name}\n"
+    )
+
+
+def _columns(window: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for group in ("features", "outputs"):
+        for name, about in (window.get(group) or {}).items():
+            yield group, name, about
+
+
+def _told(share: str, told: Mapping[str, float]) -> str:
+    return (
+        f"{told['now']:.1%} of the values {_SHARES[share]}, above {told['threshold']:.1%} "
+        f"({told['before']:.1%} before)"
+    )
+
+
+def _now(sketches: Mapping[str, str], name: str, baseline: Baseline) -> str:
+    """What bins can't tell: the quartiles now, or the categories that are most frequent now."""
+    from portico.ml.watch.sketches import from_json, quantiles, top
+
+    chosen = [feature for feature in baseline.features.bins if feature.name == name]
+    if name not in sketches or not chosen:
+        return ""
+    sketch = from_json(sketches, chosen)[name]
+    if chosen[0].kind == "numeric":
+        found = [f"{number:.6g}" for number in quantiles(sketch)]
+        return f"; least, quartiles and most now {', '.join(found)}" if found else ""
+    names = [name for name, _ in top(sketch, 3)]
+    return f"; most frequent now {', '.join(names)}" if names else ""
