@@ -9,6 +9,7 @@ from portico.services.aiplatform import (  # noqa: F401
     evaluations,
     model_deployment_monitoring_jobs,
     models,
+    monitoring_search,
     training_pipelines,
 )
 from portico.services.standard import operations  # noqa: F401

@@ -1,27 +1,26 @@
-"""Monitoring of what is deployed on an endpoint: create, update, pause, resume, delete, and what was found.
+"""Monitoring of what is deployed on an endpoint: create, update, pause, resume, delete.
 
-The work is in `monitoring_run`. Under "_" of a job: `baselines`, by deployed model the token of what its windows are
-compared with, once that is read (`store.windows`).
+The work is in `monitoring_run`; what it found is told by `monitoring_search`. Under "_" of a job: `baselines`, by
+deployed model the token of what its windows are compared with (`store.windows`), once that is made.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import duration_seconds, parse_rfc3339, rfc3339
-from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from portico.clock import duration_seconds, rfc3339
+from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
+from portico.services.aiplatform.monitoring_model import NATIVE, served
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
-from portico.services.standard import operations, pages
+from portico.services.standard import operations
 from portico.services.standard.collection import Collection, register
 from portico.store import domain_clock, resources, windows
 from portico.store.resources import Resource
-from portico.store.windows import StoredWindow
 
 JOBS = Collection(
     "projects.locations.modelDeploymentMonitoringJobs",
@@ -44,8 +43,8 @@ register(JOBS, "get", "list")
 DEFAULT_THRESHOLD = 0.3  # Vertex AI's, for a feature's distance, where there is too little data to calibrate
 _HOUR = 3600.0
 _OBJECTIVES = "modelDeploymentMonitoringObjectiveConfigs"
+_PARTS = ("trainingPredictionSkewDetectionConfig", "predictionDriftDetectionConfig")
 _SCHEDULE = "modelDeploymentMonitoringScheduleConfig"
-_FOUND = {"RAW_FEATURE_SKEW": "skew", "RAW_FEATURE_DRIFT": "drift"}
 
 
 def schedule_of(body: dict[str, Any]) -> tuple[float, float]:
@@ -168,78 +167,6 @@ def _publish(call: Call, connection: Connection, endpoint: Resource, name: str, 
     return publish(connection, endpoint)
 
 
-@implements("aiplatform", JOBS.method("searchModelDeploymentMonitoringStatsAnomalies"))
-def search(call: Call) -> dict[str, Any]:
-    name, body = str(call.params["modelDeploymentMonitoringJob"]), call.body
-    deployed_id = body["deployedModelId"]
-    asked = [objective.get("type", "") for objective in body.get("objectives") or []]
-    for objective in asked:
-        if objective not in _FOUND:
-            raise Unimplemented(f"{objective or 'An objective without a type'} is not built in Portico yet.")
-    with call.rooms.database.read() as connection:
-        job = JOBS.require(connection, name)
-        configs = {c["deployedModelId"]: c["objectiveConfig"] for c in job.body[_OBJECTIVES]}
-        if deployed_id not in configs:
-            raise NotFound(
-                f"{name} does not monitor the deployed model {deployed_id!r}; it does {', '.join(configs)}."
-            )
-        start, end = (parse_rfc3339(body[k]) if body.get(k) else None for k in ("startTime", "endTime"))
-        found = windows.listed(connection, name, deployed_id, start=start, end=end)
-    wanted = body.get("featureDisplayName", "")
-    every = [(o, shown) for o in asked for shown in _stats(_FOUND[o], wanted, found)]
-    size = pages.page_size(body.get("pageSize"), default=100, maximum=1000)
-    query = (name, deployed_id, *asked)
-    at = int(pages.read_token(body.get("pageToken", ""), "monitoringStats", *query) or 0)
-    answer: dict[str, Any] = {"monitoringStats": _grouped(deployed_id, every[at : at + size])}
-    if len(every) > at + size:
-        answer["nextPageToken"] = pages.write_token(at + size, "monitoringStats", *query)
-    return answer
-
-
-def _stats(kind: str, wanted: str, found: list[StoredWindow]) -> Iterator[dict[str, Any]]:
-    """The statistics of the feature `wanted` (of each, by name, where it is empty), the newest window first."""
-    for name in sorted({name for window in found for name in window.body["features"]}):
-        if wanted and name != wanted:
-            continue
-        results = [(window, window.body["features"].get(name, {}).get(kind)) for window in found]
-        history = [
-            {
-                "distributionDeviation": result["distance"],
-                "anomalyDetectionThreshold": result["threshold"],
-                "startTime": rfc3339(window.start),
-                "endTime": rfc3339(window.end),
-            }
-            for window, result in results
-            if result is not None
-        ]
-        if history:
-            yield {
-                "featureDisplayName": name,
-                "threshold": {"value": history[0]["anomalyDetectionThreshold"]},
-                "predictionStats": history,
-            }
-
-
-def _grouped(deployed_id: str, stats: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    made = []
-    for objective in dict.fromkeys(objective for objective, _ in stats):
-        features = [feature for of, feature in stats if of == objective]
-        anomalies = sum(
-            entry["distributionDeviation"] > entry["anomalyDetectionThreshold"]
-            for feature in features
-            for entry in feature["predictionStats"]
-        )
-        made.append(
-            {
-                "objective": objective,
-                "deployedModelId": deployed_id,
-                "anomalyCount": anomalies,
-                "featureStats": features,
-            }
-        )
-    return made
-
-
 def _sampling_rate(body: dict[str, Any]) -> float:
     config = (body.get("loggingSamplingStrategy") or {}).get("randomSampleConfig") or {}
     return float(config.get("sampleRate", 1.0))
@@ -269,23 +196,15 @@ def _check(body: dict[str, Any], endpoint: Resource) -> None:
                 field=f"{field}.deployedModelId",
             )
         seen.add(deployed_id)
-        _check_objective(config.get("objectiveConfig") or {}, f"{field}.objectiveConfig")
+        model = served(endpoint, deployed_id)
+        _check_objective(config.get("objectiveConfig") or {}, model, f"{field}.objectiveConfig")
 
 
-def _check_objective(config: dict[str, Any], field: str) -> None:
-    skew, drift = "trainingPredictionSkewDetectionConfig", "predictionDriftDetectionConfig"
+def _check_objective(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
+    skew, drift = _PARTS
     if not (skew in config or drift in config):
         raise InvalidArgument(f"Neither {skew} nor {drift} is given.", field=field)
-    attributions = (config.get("explanationConfig") or {}).get("enableFeatureAttributes") or any(
-        key.startswith("attributionScore") and value
-        for part in (skew, drift)
-        for key, value in (config.get(part) or {}).items()
-    )
-    if attributions:
-        raise Unimplemented(
-            "Monitoring of attributions is not built in Portico yet; leave explanationConfig and the attribution "
-            "thresholds out."
-        )
+    _check_attributions(config, model, field)
     data = config.get("trainingDataset") or {}
     if skew in config:
         if data.get("bigquerySource"):
@@ -305,6 +224,34 @@ def _check_objective(config: dict[str, Any], field: str) -> None:
                         f"The threshold {threshold.get('value')} of {feature or 'all features'} is not in 0 to 1.",
                         field=f"{field}.{part}.{key}",
                     )
+
+
+def _check_attributions(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
+    explanation = config.get("explanationConfig") or {}
+    if explanation.get("explanationBaseline"):
+        raise Unimplemented(
+            "explanationBaseline is not built in Portico yet; leave it out, and attributions are compared with those "
+            "of a sample of the training data."
+        )
+    if not explanation.get("enableFeatureAttributes"):
+        for part in _PARTS:
+            for key, value in (config.get(part) or {}).items():
+                if key.startswith("attributionScore") and value:
+                    raise InvalidArgument(
+                        f"{key} needs explanationConfig.enableFeatureAttributes; set that to true.",
+                        field=f"{field}.{part}.{key}",
+                    )
+        return
+    if model.get("format") not in NATIVE:
+        raise Unimplemented(
+            "Attributions of a model that runs in a Python environment of its own are not monitored in Portico yet; "
+            "leave explanationConfig out. Those of LightGBM, ONNX and AutoML models are."
+        )
+    if model["format"] == "onnx" and not model.get("explanation"):
+        raise FailedPrecondition(
+            "The ONNX model was deployed without an explanation spec, which its attributions need; deploy it with "
+            "explanationMetadata and explanationParameters."
+        )
 
 
 def monitored(connection: Connection) -> list[Resource]:

@@ -51,8 +51,10 @@ class Monitoring:
                     self._prepare(job)
                 self._run_until(job.name, now)
             except PorticoError as error:
+                self._baselines.clear()  # a window that could not be stored may have begun one
                 self._failed(job, error)
             except Exception:
+                self._baselines.clear()
                 log.exception("%s can't be run", job.name)
 
     # --- the baseline ---

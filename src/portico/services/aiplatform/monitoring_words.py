@@ -24,11 +24,13 @@ def anomalies(window: Mapping[str, Any]) -> int:
     """How many there are in a window's body."""
     scored = [about[kind] for _, _, about in _columns(window) for kind in KINDS if kind in about]
     attributed = window.get("attributions") or {}
-    return (
-        sum(above(found) + len(found.get("shares") or {}) for found in scored)
-        + sum(above(found) for kind in KINDS for found in (attributed.get(kind) or {}).values())
-        + len(window.get("unknown") or {})
-    )
+    scored += [found for kind in KINDS for found in (attributed.get(kind) or {}).values()]
+    return sum(map(anomalies_of, scored)) + len(window.get("unknown") or {})
+
+
+def anomalies_of(found: Mapping[str, Any]) -> int:
+    """How many there are in one score: its distance, and shares of rows that are above their thresholds."""
+    return above(found) + len(found.get("shares") or {})
 
 
 def above(found: Mapping[str, Any]) -> bool:
