@@ -66,12 +66,13 @@ def distance_threshold(
 ) -> float:
     """The distance of a feature's scores that chance exceeds, in `rate` of the windows for any of `tests` features.
 
-    Both samples' standard errors, and twice what blocks of the `baseline` differ by, by Student's quantile.
+    By Student's quantile of the standard errors of both samples, with what their blocks differ by (batch means: Law &
+    Carson 1979), and of what blocks of the `baseline` differ by, once for each.
     """
     from scipy.special import stdtrit
 
-    errors = sum(
-        sample.spread.get(feature, 0.0) ** 2 / sample.rows + baseline.between.get(feature, 0.0) ** 2
-        for sample in (now, before)
-    )
+    errors = 2 * baseline.between.get(feature, 0.0) ** 2
+    for sample in (now, before):
+        errors += sample.spread.get(feature, 0.0) ** 2 / sample.rows
+        errors += sample.between.get(feature, 0.0) ** 2 / _BLOCKS
     return float(min(stdtrit(_BLOCKS - 1, 1 - rate / max(tests, 1) / 2) * math.sqrt(errors), 1.0))

@@ -204,7 +204,7 @@ def _check_objective(config: dict[str, Any], model: dict[str, Any], field: str) 
     skew, drift = _PARTS
     if not (skew in config or drift in config):
         raise InvalidArgument(f"Neither {skew} nor {drift} is given.", field=field)
-    _check_attributions(config, model, field)
+    check_attributions(config, model, field)
     data = config.get("trainingDataset") or {}
     if skew in config:
         if data.get("bigquerySource"):
@@ -226,7 +226,7 @@ def _check_objective(config: dict[str, Any], model: dict[str, Any], field: str) 
                     )
 
 
-def _check_attributions(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
+def check_attributions(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
     explanation = config.get("explanationConfig") or {}
     if explanation.get("explanationBaseline"):
         raise Unimplemented(
