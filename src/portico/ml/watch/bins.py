@@ -6,7 +6,7 @@ Counts of two windows, of two fronts, of two files add up to the counts of all t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -43,7 +43,7 @@ class FeatureBins:
         return len(self.categories) if self.kind == "categorical" else max(len(self.edges) - 1, 1)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"name": self.name, "kind": self.kind, "edges": self.edges, "categories": self.categories}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> FeatureBins:
@@ -98,7 +98,7 @@ class Counts:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Counts:

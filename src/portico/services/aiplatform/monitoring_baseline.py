@@ -76,6 +76,7 @@ class Baseline:
     features: Part = field(default_factory=Part)
     outputs: Part = field(default_factory=Part)
     attributions: Attributions | None = None
+    _digest: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -99,8 +100,22 @@ class Baseline:
 
     def digest(self) -> str:
         """Of the bins: counts of two windows can be compared where it is the same."""
-        shown = [feature.to_json() for part in (self.features, self.outputs) for feature in part.bins]
-        return hashlib.sha256(orjson.dumps(shown)).hexdigest()
+        if not self._digest:
+            shown = [feature.to_json() for part in (self.features, self.outputs) for feature in part.bins]
+            self._digest = hashlib.sha256(orjson.dumps(shown)).hexdigest()
+        return self._digest
+
+    def begin(self, table: Any, answers: list[Any]) -> None:
+        """Makes what training data did not, from the first rows of the first window and their answers."""
+        from portico.ml.watch.outputs import outputs_table
+
+        if not self.features.bins:
+            self.features = Part.of(_as_table(table), self.kinds, False)
+            self.rows, self._digest = table.num_rows, ""
+            self.known = frozenset([*table.schema.names, *(self.kinds or {})])
+        if not self.outputs.bins and answers:
+            batch, kinds = outputs_table(answers)
+            self.outputs, self._digest = Part.of(_as_table(batch), kinds, False), ""
 
 
 def make(rooms: Rooms, models: WatchedModels, job: Resource, config: Mapping[str, Any]) -> Baseline:
@@ -138,19 +153,6 @@ def make(rooms: Rooms, models: WatchedModels, job: Resource, config: Mapping[str
                 monitoring_model.attributions(model, features.take(chosen).to_pylist())
             )
     return made
-
-
-def begin(baseline: Baseline, table: Any, answers: list[Any]) -> None:
-    """Makes what training data did not, from the rows of the first window and their answers."""
-    from portico.ml.watch.outputs import outputs_table
-
-    if not baseline.features.bins:
-        baseline.features = Part.of(_as_table(table), baseline.kinds, False)
-        baseline.rows = table.num_rows
-        baseline.known = frozenset([*table.schema.names, *(baseline.kinds or {})])
-    if not baseline.outputs.bins and answers:
-        batch, kinds = outputs_table(answers)
-        baseline.outputs = Part.of(_as_table(batch), kinds, False)
 
 
 def _as_table(batch: Any) -> Any:

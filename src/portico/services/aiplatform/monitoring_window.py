@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.services.aiplatform import model_deployment_monitoring_jobs as jobs
-from portico.services.aiplatform import monitoring_baseline, monitoring_model
+from portico.services.aiplatform import monitoring_model
 from portico.services.aiplatform.monitoring_baseline import Baseline, Part
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Counted:
         from portico.ml.watch.sketches import merge_sketches, sketch
 
         baseline, batch = self.baseline, rows_to_batch(named)
-        monitoring_baseline.begin(baseline, batch, answers)
+        baseline.begin(batch, answers)
         self.features = _added(self.features, count(batch, baseline.features.bins))
         sketched = sketch(batch, baseline.features.bins)
         self.sketches = merge_sketches(self.sketches, sketched) if self.sketches else sketched
