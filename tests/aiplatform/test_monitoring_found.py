@@ -13,7 +13,11 @@ from google.api_core import exceptions
 from google.cloud.aiplatform import model_monitoring
 
 from portico.errors import PorticoError
+from portico.ml.watch import sketches
+from portico.ml.watch.bins import FeatureBins
 from portico.services.aiplatform import model_deployment_monitoring_jobs
+from portico.store import windows
+from portico.store.database import Database
 
 HOUR = 3600
 TRAINING = 4000
@@ -134,6 +138,16 @@ def test_thresholds_that_nobody_gave_are_calibrated(portico, aiplatform, bucket,
     large, small, _, first = thresholds(skew, "b")
     assert large == first < small < 0.3  # fewer rows lie farther off by chance
     assert thresholds(drift, "b")[2] > first  # and two windows than one and the training data
+    # The sketches tell what bins can't: the quartiles of the newest window.
+    database = Database(portico.home)
+    deployed_id = endpoint.list_models()[0].id
+    with database.read() as connection:
+        (newest,) = windows.listed(connection, job.resource_name, deployed_id, limit=1)
+        stored = windows.sketches_of(connection, job.resource_name, deployed_id, newest.end)
+    database.close()
+    sketched = sketches.from_json(stored, [FeatureBins("a", "numeric")])["a"]
+    exact = np.quantile([row["a"] for row in moved], [0, 0.25, 0.5, 0.75, 1])
+    assert sketches.quantiles(sketched) == pytest.approx(exact, abs=0.05)
     # The outputs move with it: a is what the model asks most.
     outputs = search(job, endpoint, "RAW_FEATURE_SKEW", feature_display_name="@prediction")
     assert above(outputs) == {"@prediction": [True, False, False, False]}
