@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portico.ml.watch.calibrate import Null
 
 _PREDICTED: Final = 50_000  # training rows, the newest, whose predictions are counted
-_EXPLAINED: Final = 400  # training rows, evenly spaced, whose attributions are averaged
+_EXPLAINED: Final = 300  # training rows, evenly spaced, whose attributions are averaged
 _LEFT_OUT: Final = frozenset({"timestamp", "constant", "missing", "unsupported"})
 
 

@@ -25,7 +25,9 @@ _CONFIGS: Final = {
     "drift": ("predictionDriftDetectionConfig", "driftThresholds", "defaultDriftThreshold"),
 }
 _ATTRIBUTED: Final = {"skew": "attributionScoreSkewThresholds", "drift": "attributionScoreDriftThresholds"}
-_EXPLAINED: Final = 200  # rows of a window whose attributions are averaged
+_EXPLAINED: Final = (
+    100  # rows of a window whose attributions are averaged: an AutoML model takes some 10 ms for one
+)
 _MOST_UNKNOWN: Final = 200  # names of columns that nobody knew
 
 
