@@ -227,6 +227,12 @@ def _check_objective(config: dict[str, Any], model: dict[str, Any], field: str) 
 
 
 def check_attributions(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
+    """`model` is what the fronts serve (see `monitoring_model.served`).
+
+    Raises:
+        InvalidArgument: thresholds of attributions that nobody computes. FailedPrecondition: the model's need an
+            explanation spec, which it lacks. Unimplemented: what is not built.
+    """
     explanation = config.get("explanationConfig") or {}
     if explanation.get("explanationBaseline"):
         raise Unimplemented(
