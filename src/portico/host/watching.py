@@ -106,5 +106,4 @@ class Watcher:
         while (made := self._log.ingest(until)) is not None:
             if self._stewards is not None:
                 self._stewards.take(made)
-            for stream in {segment.stream for segment in made}:
-                self._segments.merge(stream)
+            self._segments.merge_crowded()

@@ -3,7 +3,9 @@
 A row is a request. Its columns are those of Vertex AI's BigQuery table (endpoint, deployed_model_id, logging_time,
 request_id, request_payload, response_payload: lists with one JSON text an instance; model, model_version, api_method)
 and four of ours: caller_request_id (what came as X-Request-Id), latency_seconds, log_source, and holdout. Rows come in
-segments of the stream `log/ENDPOINT`; a spool file becomes rows exactly once, whatever is killed when.
+segments of the stream `log/ENDPOINT`; a spool file becomes rows exactly once, whatever is killed when. The rows of
+batch jobs (log_source "batch") have a stream of their own, so that whoever watches online service need not read and
+leave out a million of them (`services.aiplatform.batch_log` writes them).
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from portico.store.database import Database, metadata
 from portico.store.segments import Segment, Segments
 
 log = logging.getLogger(__name__)
+
+ONLINE, BATCH = "online", "batch"  # log_source
 
 _METHODS: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: "explain"}
 _BATCH_BYTES: Final = 64 * 2**20  # of spool that becomes rows at once
@@ -60,8 +64,37 @@ _answer = msgspec.json.Decoder(_Answer).decode
 
 
 def stream_of(endpoint: str) -> str:
-    """The stream that holds the log of an endpoint (its canonical resource name)."""
+    """The stream that holds the online predictions of an endpoint (its canonical resource name)."""
     return f"log/{endpoint}"
+
+
+def batch_stream_of(endpoint: str) -> str:
+    """The stream that holds the rows of batch jobs that are logged at an endpoint."""
+    return f"log/{endpoint}/batch"
+
+
+def schema() -> Any:
+    """The columns of the log as an Arrow schema."""
+    import pyarrow as pa
+
+    texts = pa.list_(pa.string())
+    return pa.schema(
+        {
+            "endpoint": pa.string(),
+            "deployed_model_id": pa.string(),
+            "logging_time": pa.timestamp("us", tz="UTC"),
+            "request_id": pa.decimal128(38, 0),
+            "request_payload": texts,
+            "response_payload": texts,
+            "model": pa.string(),
+            "model_version": pa.string(),
+            "api_method": pa.string(),
+            "caller_request_id": pa.string(),
+            "latency_seconds": pa.float64(),
+            "log_source": pa.string(),
+            "holdout": pa.bool_(),
+        }
+    )
 
 
 class PredictionLog:
@@ -149,23 +182,22 @@ class PredictionLog:
             (model, version) if model else self._model_of(record.deployed_model)
             for record, (_, model, version) in zip(records, answers, strict=True)
         ]
-        texts = pa.list_(pa.string())
         columns = {
-            "endpoint": pa.array([r.endpoint for r in records], pa.string()),
-            "deployed_model_id": pa.array([r.deployed_model for r in records], pa.string()),
-            "logging_time": pa.array([round(r.at * 1e6) for r in records], pa.timestamp("us", tz="UTC")),
-            "request_id": pa.array([decimal.Decimal(r.id) for r in records], pa.decimal128(38, 0)),
-            "request_payload": pa.array([_texts_of_request(r.request) for r in records], texts),
-            "response_payload": pa.array([found for found, _, _ in answers], texts),
-            "model": pa.array([model for model, _ in models], pa.string()),
-            "model_version": pa.array([version for _, version in models], pa.string()),
-            "api_method": pa.array([_METHODS.get(r.method, "predict") for r in records], pa.string()),
-            "caller_request_id": pa.array([r.caller_id for r in records], pa.string()),
-            "latency_seconds": pa.array([r.seconds for r in records], pa.float64()),
-            "log_source": pa.array(["online"] * len(records), pa.string()),
-            "holdout": pa.array([r.holdout for r in records], pa.bool_()),
+            "endpoint": [r.endpoint for r in records],
+            "deployed_model_id": [r.deployed_model for r in records],
+            "logging_time": [round(r.at * 1e6) for r in records],
+            "request_id": [decimal.Decimal(r.id) for r in records],
+            "request_payload": [_texts_of_request(r.request) for r in records],
+            "response_payload": [found for found, _, _ in answers],
+            "model": [model for model, _ in models],
+            "model_version": [version for _, version in models],
+            "api_method": [_METHODS.get(r.method, "predict") for r in records],
+            "caller_request_id": [r.caller_id for r in records],
+            "latency_seconds": [r.seconds for r in records],
+            "log_source": [ONLINE] * len(records),
+            "holdout": [r.holdout for r in records],
         }
-        return pa.table(columns)
+        return pa.table(columns, schema=schema())
 
     def _model_of(self, deployed_id: str) -> tuple[str, str]:
         """For answers that don't name their model; empty once it is served no more."""

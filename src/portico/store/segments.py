@@ -3,15 +3,22 @@
 A stream is a name. Its rows come in segments, each a file below `HOME/warehouse/segments/` named by an id; the row
 in the table is the only moment at which a segment becomes visible, and small ones are merged behind the readers.
 Readers hold a listing: a file that was merged away stays for `_GRACE` seconds.
+
+Any process may read, write and add segments: adding only appends. The watcher's thread alone merges and sweeps. A
+file that no row names yet is locked (flock) by whoever writes it, and the kernel lets go of it when he dies: so a
+sweep tells what is under way from what a crash has left.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -51,7 +58,7 @@ class Segment:
 
 
 class Segments:
-    """Anyone may read; one thread of one process writes, merges and sweeps."""
+    """Anyone may read and `writing`; `write`, `merge` and `sweep` are for the one thread that sweeps."""
 
     def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids) -> None:
         self._folder = home / "warehouse" / "segments"
@@ -60,17 +67,15 @@ class Segments:
         self._ids = ids
         self._left: list[tuple[float, str]] = []
 
+    def writing(self) -> Writing:
+        """For files that stay unnamed for long, in a process that does not sweep."""
+        return Writing(self._folder, self._ids)
+
     def write(self, table: Any) -> str:
         """Writes an Arrow table to a new file, on disk when this returns; `add` makes it visible."""
-        import pyarrow.parquet as pq
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"{self._ids.token()}.parquet"
-        path = self._folder / name
-        with path.open("xb") as file:
-            pq.write_table(table, file, compression="zstd", write_statistics=False)
-            file.flush()
-            os.fsync(file.fileno())
+        name, file = _created(self._folder, self._ids)
+        with file:
+            _write(table, file)
         return name
 
     def add(
@@ -104,9 +109,17 @@ class Segments:
         for segment in found:
             yield self.read(segment, columns)
 
-    def merge(self, stream: str) -> int:
-        """Merges runs of small segments; returns how many files that spared. Call it now and then."""
+    def merge_crowded(self) -> None:
+        """Merges every stream that has many small segments. Call it now and then."""
         self._remove_left()
+        with self._database.read() as connection:
+            small = sa.select(_table.c.stream).where(_table.c.rows < _SMALL).group_by(_table.c.stream)
+            crowded = list(connection.execute(small.having(sa.func.count() >= _MANY)).scalars())
+        for stream in crowded:
+            self.merge(stream)
+
+    def merge(self, stream: str) -> int:
+        """Merges runs of small segments; returns how many files that spared."""
         with self._database.read() as connection:
             small = [s for s in listed(connection, stream) if s.rows < _SMALL]
         if len(small) < _MANY:
@@ -133,13 +146,24 @@ class Segments:
         return len(small) - 1
 
     def sweep(self) -> int:
-        """Removes the files that no row needs. Call it when nobody writes: at start."""
+        """Removes the files that no row needs and nobody is writing; how many. Call it at start."""
         with self._database.read() as connection:
             needed = set(connection.execute(sa.select(_table.c.file)).scalars())
-        left = [p for p in self._folder.glob("*.parquet") if p.name not in needed]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
+        left = [path for path in self._folder.glob("*.parquet") if path.name not in needed]
+        return sum(self._remove_if_left(path) for path in left)
+
+    def _remove_if_left(self, path: Path) -> bool:
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its writer may have added it since the listing: with the lock in hand, look again.
+                with self._database.read() as connection:
+                    if connection.execute(sa.select(_table.c.id).where(_table.c.file == path.name)).first():
+                        return False
+                path.unlink()
+                return True
+        except (FileNotFoundError, BlockingIOError):
+            return False
 
     def _remove_left(self) -> None:
         now = self._clock.monotonic()
@@ -147,6 +171,58 @@ class Segments:
         self._left = [(at, file) for at, file in self._left if at > now]
         for file in due:
             (self._folder / file).unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class Writing:
+    """Files of segments that will be added together. A context: until it ends no sweep takes them, and then they are
+    gone, unless `keep` was called after the commit of what added them."""
+
+    _folder: Path
+    _ids: Ids
+    _files: list[str] = field(default_factory=list)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def write(self, table: Any) -> str:
+        """As `Segments.write`."""
+        name, file = _created(self._folder, self._ids)
+        self._stack.enter_context(file)
+        self._files.append(name)
+        _write(table, file)
+        return name
+
+    def keep(self) -> None:
+        self._files.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in self._files:
+            (self._folder / name).unlink(missing_ok=True)
+        self._stack.close()
+
+
+def _created(folder: Path, ids: Ids) -> tuple[str, IO[bytes]]:
+    """A new file, locked as long as it is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        name = f"{ids.token()}.parquet"
+        file = (folder / name).open("xb")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if os.fstat(file.fileno()).st_nlink:  # else a sweep came between
+            return name, file
+        file.close()
+
+
+def _write(table: Any, file: IO[bytes]) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, file, compression="zstd", write_statistics=False)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def listed(

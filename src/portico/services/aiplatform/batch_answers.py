@@ -32,6 +32,23 @@ class Answers:
     output: Output
     bad: dict[int, str] = field(default_factory=dict)
     explanations: list[bytes] = field(default_factory=list)
+    _texts: list[bytes] | None = None
+
+    def texts(self) -> list[bytes]:
+        """As the output's, made once."""
+        if self._texts is None:
+            self._texts = self.output.texts()
+        return self._texts
+
+    def good(self, total: int) -> np.ndarray:
+        """Which of the `total` rows have a prediction."""
+        import numpy as np
+
+        if not self.bad:
+            return np.arange(total)
+        mask = np.ones(total, bool)
+        mask[list(self.bad)] = False
+        return np.flatnonzero(mask)
 
 
 @dataclass(slots=True)

@@ -108,6 +108,12 @@ class Lines:
             return self._lines
         return [orjson.dumps(value) for value in self.values]
 
+    def column(self) -> pa.StringArray:
+        """As `texts`, as an Arrow array."""
+        import pyarrow as pa
+
+        return pa.array(self.texts(), pa.binary()).cast(pa.string())
+
     def heads(self) -> list[bytes]:
         """What an output line begins with: the instance or its key, and the fields that were left out."""
         key, excluded = self._config.key_field, self._config.excluded
@@ -161,6 +167,7 @@ class Table:
         self._config = config
         self._numbers = chunk.text_cells
         self.batch = self._whole
+        self._column: pa.StringArray | None = None
         wanted = config.sent(self._whole.schema.names)
         for name in (*wanted, *([config.key_field] if config.key_field else [])):
             if name not in self._whole.schema.names:
@@ -174,7 +181,13 @@ class Table:
 
     def texts(self) -> list[bytes]:
         """Each instance as JSON: an array or an object, a CSV cell that is a JSON number as that number."""
-        return self._texts(self.batch, self.as_array).cast("binary").to_pylist()  # type: ignore[no-any-return]
+        return self.column().cast("binary").to_pylist()  # type: ignore[no-any-return]
+
+    def column(self) -> pa.StringArray:
+        """As `texts`, as an Arrow array, made once."""
+        if self._column is None:
+            self._column = self._texts(self.batch, self.as_array)
+        return self._column
 
     @property
     def values(self) -> list[Any]:
@@ -187,7 +200,7 @@ class Table:
         if self._config.key_field:
             key = json_column(self._whole[self._config.key_field], self._numbers)
             return pc.binary_join_element_wise('"key":', key, "")
-        parts: list[Any] = ['"instance":', self._texts(self.batch, self.as_array)]
+        parts: list[Any] = ['"instance":', self.column()]
         for name in self._config.excluded:
             if name in self._whole.schema.names:
                 label = "," + orjson.dumps(name).decode() + ":"

@@ -12,7 +12,7 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import model_store, sources
+from portico.services.aiplatform import batch_log, model_store, sources
 from portico.services.aiplatform.batch_instances import InstanceConfig
 from portico.services.aiplatform.batch_run import replica_set_id
 from portico.services.aiplatform.names import check_same_location
@@ -76,6 +76,7 @@ def create(call: Call) -> dict[str, Any]:
                     "pins": pins,
                     "directory": _directory(prefix, version.body["displayName"], call.rooms.clock.now()),
                     "explanation": explanation,
+                    "log": batch_log.plan(connection, call.rooms.clock, version),
                 },
             },
         )  # fmt: skip

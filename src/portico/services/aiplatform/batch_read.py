@@ -25,14 +25,16 @@ _CELLS = 1 << 20  # of a chunk of columns at most
 class Chunk:
     """Consecutive rows of one file: `lines` of JSON with their `values`, or a `batch` of columns.
 
-    `start` is the first row's number in its file, counted from 0. `bad` says, by position in `lines`, which
-    lines hold no row, and why; their value is None. A chunk of `rejected` CSV lines has only those.
+    `start` is the first row's number in its file, counted from 0, and `number` in all files together. `bad` says, by
+    position in `lines`, which lines hold no row, and why; their value is None. A chunk of `rejected` CSV lines has
+    only those, and they count for no number: the reader meets them sooner or later.
     `failure` says why the rest of the file can't be read; such a chunk has no rows. `done` is how many bytes
     of all files were read when the chunk was made. `text_cells`: the batch is CSV's, whose cells are text.
     """
 
     source: str
     start: int
+    number: int
     done: int
     lines: list[bytes] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -52,9 +54,9 @@ def read(sources: Sequence[Source], home: Path, format: str, max_rows: int) -> I
     """
     import pyarrow as pa
 
-    before = 0
+    before = rows = 0
     for source in sources:
-        state = _Reading(source, before)
+        state = _Reading(source, before, rows)
         try:
             with _open(source, home) as file:
                 state.position = getattr(file, "fileobj", file).tell  # of a .gz in its packed bytes
@@ -63,20 +65,26 @@ def read(sources: Sequence[Source], home: Path, format: str, max_rows: int) -> I
             state.position = lambda: source.size  # noqa: B023 (used before the next file)
             yield state.chunk(failure=f"{source.uri} can't be read as {format}: {error}")
         before += source.size
+        rows += state.row
 
 
 @dataclass(slots=True)
 class _Reading:
     source: Source
     before: int  # bytes of the files before this one
+    rows_before: int
     row: int = 0
     position: Callable[[], int] = field(default=lambda: 0)
 
     def chunk(self, **parts: Any) -> Chunk:
-        done = self.before + min(self.position(), self.source.size)
-        made = Chunk(self.source.uri, self.row, done, **parts)
+        made = self.rejected(**parts)
         self.row += len(made)
         return made
+
+    def rejected(self, **parts: Any) -> Chunk:
+        """A chunk whose rows count for no number."""
+        done = self.before + min(self.position(), self.source.size)
+        return Chunk(self.source.uri, self.row, self.rows_before + self.row, done, **parts)
 
 
 def _open(source: Source, home: Path) -> IO[bytes]:
@@ -165,7 +173,7 @@ def _rejected(state: _Reading, rejected: list[tuple[str, str]]) -> Chunk:
     lines = [orjson.dumps(text) for text, _ in rejected]
     bad = {position: complaint for position, (_, complaint) in enumerate(rejected)}
     rejected.clear()
-    return state.chunk(lines=lines, values=[None] * len(lines), bad=bad)
+    return state.rejected(lines=lines, values=[None] * len(lines), bad=bad)
 
 
 def _parquet(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:

@@ -14,6 +14,7 @@ from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.worker import Context
 from portico.services.aiplatform import batch_models, batch_read, batch_write, images, model_store, sources
 from portico.services.aiplatform.batch_instances import InstanceConfig, Lines, Table
+from portico.services.aiplatform.batch_log import BatchLog, Rows
 from portico.services.aiplatform.batch_models import BatchModel
 from portico.services.aiplatform.batch_read import Chunk
 from portico.services.aiplatform.batch_write import Piece
@@ -63,41 +64,47 @@ def run(context: Context) -> dict[str, Any]:
     with (
         _model(context, job, version) as (model, workers, max_rows),
         batch_write.Outputs(context.home, context.ids, output_format) as outputs,
+        BatchLog(context, job, version) as log,
         ThreadPoolExecutor(workers, "batch") as pool,
     ):
         as_array = config.instance_type == "array" or (
             not config.instance_type and version.body["_"]["format"] != "portico"
         )
 
-        def work(chunk: Chunk) -> tuple[Chunk, Piece | None]:
+        def work(chunk: Chunk) -> tuple[Chunk, Piece | None, Rows | None]:
             if chunk.failure:
-                return chunk, None
+                return chunk, None, None
             instances = Lines(chunk, config) if chunk.batch is None else Table(chunk, config, as_array)
             answers = model.answer(instances, explain)
-            return chunk, batch_write.render(instances, answers, output_format)
+            logged = log.rows(chunk.number, instances, answers)
+            return chunk, batch_write.render(instances, answers, output_format), logged
 
         chunks = batch_read.read(pinned, context.home, body["inputConfig"]["instancesFormat"], max_rows)
-        for chunk, piece in _in_order(pool, work, chunks, workers + 1):
+        for chunk, piece, logged in _in_order(pool, work, chunks, workers + 1):
             context.check()
             if piece is None:
                 count.failures.append(chunk.failure)
                 continue
             outputs.write(piece)
+            log.take(logged)
             count.good += piece.good
             count.failed += piece.failed
             count.first_error = count.first_error or piece.first_error
             context.progress(0.99 * chunk.done / total, f"{count.good + count.failed:,} rows")
         context.check()
-        _publish(context, outputs, count, (context.clock.monotonic() - started) * workers / 3600)
+        _publish(context, outputs, log, count, (context.clock.monotonic() - started) * workers / 3600)
     if count.good == 0 and (count.failed or count.failures):
         reason = count.failures[0] if count.failures else count.first_error
         raise FailedPrecondition(f"Not one row could be predicted. The first reason: {reason}")
     return {"successful": count.good, "failed": count.failed}
 
 
-def _publish(context: Context, outputs: batch_write.Outputs, count: _Count, replica_hours: float) -> None:
-    """Makes the output visible and notes it on the job, in one transaction."""
+def _publish(
+    context: Context, outputs: batch_write.Outputs, log: BatchLog, count: _Count, replica_hours: float
+) -> None:
+    """Makes the output and what is logged visible and notes it on the job, in one transaction."""
     files = outputs.finish()
+    log.finish()
     now = context.clock.now()
     with context.database.write() as connection:
         job = resources.get(connection, context.job.resource)
@@ -121,8 +128,10 @@ def _publish(context: Context, outputs: batch_write.Outputs, count: _Count, repl
         if failures:
             body["partialFailures"] = failures
         body["resourcesConsumed"] = {"replicaHours": replica_hours}
+        log.add(connection, job)
         resources.update(connection, job, now)
     outputs.keep()
+    log.keep()
     remove(context.home, [*garbage, *dropped])
 
 

@@ -51,15 +51,8 @@ class Piece:
 
 def render(instances: Lines | Table, answers: Answers, format: str) -> Piece:
     """What goes to the files for one chunk."""
-    import numpy as np
-
     bad = answers.bad
-    total = len(instances)
-    rows = np.arange(total)
-    if bad:
-        mask = np.ones(total, bool)
-        mask[list(bad)] = False
-        rows = np.flatnonzero(mask)
+    rows = answers.good(len(instances))
     data: Any = None
     if len(rows):
         data = (
@@ -72,7 +65,7 @@ def render(instances: Lines | Table, answers: Answers, format: str) -> Piece:
 
 
 def _json_lines(instances: Lines | Table, answers: Answers, rows: np.ndarray) -> bytes:
-    texts = answers.output.texts()
+    texts = answers.texts()
     if answers.explanations:
         pairs = zip(texts, answers.explanations, strict=True)
         texts = [text + b',"explanation":' + explanation for text, explanation in pairs]

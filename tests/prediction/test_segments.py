@@ -1,0 +1,94 @@
+"""Segments of several writers: swept when their writer is dead, and not before; merged beside new ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from portico.clock import SystemClock
+from portico.ids import RandomIds
+from portico.store.database import Database
+from portico.store.segments import Segments, listed
+
+
+def opened(home: Path) -> tuple[Database, Segments]:
+    database = Database(home)
+    return database, Segments(home, database, SystemClock(), RandomIds())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    database, _ = opened(tmp_path)
+    database.create_tables()
+    database.close()
+    return tmp_path
+
+
+def table(number: int) -> pa.Table:
+    return pa.table({"n": [number]})
+
+
+def files(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "warehouse" / "segments").iterdir())
+
+
+def test_a_sweep_leaves_what_another_process_writes_until_it_dies(home: Path) -> None:
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:  # a worker that writes, and then is killed
+        _, segments = opened(home)
+        with segments.writing() as writing:
+            writing.write(table(1))
+            writing.write(table(2))
+            os.write(tell, b"!")
+            signal.pause()
+        os._exit(0)
+    os.read(ready, 1)
+    _, segments = opened(home)
+    assert segments.sweep() == 0 and len(files(home)) == 2
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert segments.sweep() == 2 and files(home) == []
+
+
+def test_what_was_not_kept_is_gone_and_what_was_added_stays(home: Path) -> None:
+    database, segments = opened(home)
+    with segments.writing() as writing:
+        writing.write(table(1))
+    assert files(home) == []
+    with segments.writing() as writing:
+        file = writing.write(table(2))
+        with database.write() as connection:
+            segments.add(connection, "s", file, 1, 0.0, 0.0)
+        assert opened(home)[1].sweep() == 0  # added, and still locked
+        writing.keep()
+    assert segments.sweep() == 0 and files(home) == [file]
+    assert [found.to_pylist() for found in segments.scan("s")] == [[{"n": 2}]]
+
+
+def test_a_segment_that_comes_while_others_are_merged_stays(home: Path) -> None:
+    database, segments = opened(home)
+
+    def add(number: int) -> None:
+        _, other = opened(home)
+        with other.writing() as writing, database.write() as connection:
+            other.add(connection, "s", writing.write(table(number)), 1, number, number)
+            writing.keep()
+
+    for number in range(64):
+        add(number)
+    write = segments.write
+
+    def slow(merged: pa.Table) -> str:
+        add(64)
+        return write(merged)
+
+    segments.write = slow  # type: ignore[method-assign]
+    segments.merge_crowded()
+    assert [row["n"] for found in segments.scan("s") for row in found.to_pylist()] == list(range(65))
+    with database.read() as connection:
+        assert [segment.rows for segment in listed(connection, "s")] == [64, 1]
