@@ -20,7 +20,7 @@ def run(portico: Any, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, "--home", str(portico.home)], capture_output=True, text=True, timeout=60)
 
 
-def test_files_of_labels(portico: Any, aiplatform: Any, tmp_path: Path) -> None:
+def test_files_of_labels(portico: Any, aiplatform: Any, bucket: Any, tmp_path: Path) -> None:
     endpoint = aiplatform.Endpoint.create(display_name="labelled")
     name = endpoint.resource_name
     (tmp_path / "a.csv").write_text(CSV)
@@ -33,6 +33,12 @@ def test_files_of_labels(portico: Any, aiplatform: Any, tmp_path: Path) -> None:
     assert run(portico, name, tmp_path / "b.parquet", "--request-id", "id").stdout.startswith("2 new")
     url = f"{portico.url}/apis/portico/v1/{name}:labelStats"
     assert requests.get(url, timeout=10).json()["labels"] == 4
+    bucket.blob("a.csv").upload_from_string(CSV + "2012-01-01,7,,\n")
+    stored = run(portico, name, f"gs://{bucket.name}/a.csv", *by_key)
+    assert stored.stdout.splitlines() == [
+        "0 new, 2 repeated, 0 contradicted, 1 bad rows",
+        f"gs://{bucket.name}/a.csv, row 3: count is empty",
+    ], stored.stderr
     endpoint.delete()
 
 
@@ -44,7 +50,7 @@ def test_what_is_wrong_is_said(portico: Any, tmp_path: Path) -> None:
         ((endpoint, tmp_path / "a.csv"), "--request-id"),
         ((endpoint, tmp_path / "a.csv", "--key", "day"), "no column 'truth'"),
         ((endpoint, tmp_path / "none.csv", "--key", "day"), "no file"),
-        ((endpoint, tmp_path / "bad.csv", "--request-id", "id"), "rows from 1"),
+        ((endpoint, tmp_path / "bad.csv", "--request-id", "id"), "row 1: truth is empty"),
     ):
         done = run(portico, *arguments)
         assert done.returncode == 1 and said in done.stderr, done

@@ -13,7 +13,7 @@ import requests
 
 from portico.errors import InvalidArgument
 from portico.services.portico.joining import Joined, key_name
-from portico.services.portico.labels import _label
+from portico.services.portico.labels import read_label
 from portico.store import labels
 from portico.store.database import Database
 from portico.store.labels import Added, Label
@@ -34,7 +34,7 @@ def row(number: int, at: float, *instances: dict[str, Any], caller: str = "") ->
 
 
 def label(truth: Any, **named: Any) -> Label:
-    return _label({"truth": truth, **named}, 0, 1000.0)
+    return read_label({"truth": truth, **named}, "labels[0]", 1000.0)
 
 
 def matched(rows: list[dict[str, Any]], *every: Label) -> dict[tuple[int, int], Any]:
@@ -106,7 +106,7 @@ def test_repeated_and_contradicting_labels(tmp_path: Path) -> None:
         return found.truth
 
     assert add(5, 100) == Added(new=1)
-    assert add(5, 200) == Added(repeated=1)
+    assert add(5.0, 200) == Added(repeated=1)
     assert add(6, 50) == Added(contradicted=1) and held() == 5  # observed before: it does not hold
     assert add(7, 100) == Added(contradicted=1) and held() == 7  # at the same time: what came later holds
     with database.read() as connection:

@@ -161,7 +161,9 @@ def fetch(name: str, json: Json = False) -> None:
 @labels.command(name="add")
 def add_labels(
     endpoint: Annotated[str, typer.Argument(help="projects/P/locations/L/endpoints/E")],
-    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet.")],
+    file: Annotated[
+        str, typer.Argument(help="CSV, JSON lines or Parquet; a gs:// name is read by the server.")
+    ],
     truth: Annotated[str, typer.Option(help="The column with what was true.")] = "truth",
     request_id: Annotated[str, typer.Option(help="The column with the predictions' request ids.")] = "",
     index: Annotated[str, typer.Option(help="The column with the instance's place in the request.")] = "",
@@ -173,15 +175,40 @@ def add_labels(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Send labels from a file, by request id or by key."""
-    from portico.cli.labels import Columns, add
+    """Take labels from a file, by request id or by key."""
+    from portico.cli.labels import add, as_text
+    from portico.ml.label_rows import Columns
 
     columns = Columns(truth, request_id, index, tuple(key or ()), time, observed)
     found = add(_home(home), endpoint, file, columns)
     if json:
         _print_json(found)
     else:
-        print(", ".join(f"{count:,} {name}" for name, count in found.items()))
+        print(as_text(found))
+
+
+@app.command()
+def log(
+    endpoint: Annotated[str, typer.Argument(help="projects/P/locations/L/endpoints/E")],
+    last: Annotated[
+        int | None, typer.Option(min=1, help="So many requests (default: 20, or with --since all).")
+    ] = None,
+    since: Annotated[str, typer.Option(help="Only predictions made at or after this time.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Write them to this file, .parquet or .csv.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Show an endpoint's logged predictions, the newest first, with the truth where it is known."""
+    from portico.cli.predictions import as_lines, read, write
+
+    found = read(_home(home), endpoint, last, since)
+    if out is not None:
+        print(f"{write(out, found):,} requests in {out}")
+    elif json:
+        _print_json(list(found))
+    else:
+        for line in as_lines(found):
+            print(line)
 
 
 File = Annotated[Path, typer.Option("--file", "-f", help="A steward's YAML file.", show_default=False)]

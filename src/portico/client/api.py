@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from portico.errors import BY_CODE, PorticoError, Unavailable
+from portico.errors import BY_CODE, NUMBERS, PorticoError, Unavailable
 
 _PREFIX = "/apis/portico/v1/"
+_BY_NUMBER = {NUMBERS[code]: kind for code, kind in BY_CODE.items()}
 _TIMEOUT = 1200.0  # seconds: the clock's advance waits for what is due
 
 
@@ -75,6 +76,68 @@ class Client:
     def add_labels(self, endpoint: str, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Ground truth: [{"key": {…} or "requestId": "…", "truth": …}, …], at most 10,000."""
         return self.call("POST", f"{endpoint}:addLabels", {"labels": list(labels)})
+
+    def import_labels(
+        self,
+        endpoint: str,
+        uris: str | Sequence[str],
+        *,
+        truth: str = "truth",
+        request_id: str = "",
+        index: str = "",
+        key: Sequence[str] = (),
+        time: str = "",
+        observed: str = "",
+        format: str = "",
+    ) -> dict[str, Any]:
+        """Ground truth from files in gs://, which the server reads: the names of their columns, `key` or `request_id`.
+
+        Returns when it has read them: how many labels were "new", "repeated" and "contradicted", how many "badRows"
+        there are, and "errors", which names the first of them.
+
+        Raises:
+            PorticoError: a file can't be read, or lacks a column.
+        """
+        asked = {
+            "gcsSource": {"uris": [uris] if isinstance(uris, str) else list(uris)},
+            "format": format,
+            "truthColumn": truth,
+            "requestIdColumn": request_id,
+            "indexColumn": index,
+            "keyColumns": list(key),
+            "timeColumn": time,
+            "observedTimeColumn": observed,
+        }
+        found = self.waited(self.call("POST", f"{endpoint}:importLabels", asked))
+        found.pop("@type", None)
+        return found
+
+    # --- the prediction log ---
+
+    def predictions(
+        self, endpoint: str, *, start: str = "", end: str = "", page: int = 100
+    ) -> Iterator[dict[str, Any]]:
+        """The logged predictions made in [start, end) (RFC 3339), the newest first, read `page` at a time."""
+        query: dict[str, Any] = {"pageSize": page, "startTime": start, "endTime": end}
+        return self._pages(
+            f"{endpoint}:searchPredictions",
+            "predictions",
+            **{name: value for name, value in query.items() if value},
+        )
+
+    # --- long-running operations ---
+
+    def waited(self, operation: Mapping[str, Any]) -> dict[str, Any]:
+        """The response of a long-running operation, once it is done.
+
+        Raises:
+            PorticoError: the operation's error.
+        """
+        while not operation.get("done"):
+            operation = self.call("POST", f"{operation['name']}:wait", timeout="30s")
+        if failed := operation.get("error"):
+            raise _BY_NUMBER.get(failed.get("code", 0), PorticoError)(failed.get("message", "It failed."))
+        return dict(operation.get("response") or {})
 
     # --- service ---
 
@@ -139,10 +202,10 @@ class Client:
     def steward_name(self, name: str) -> str:
         return name if "/" in name else f"{self.parent}/stewards/{name}"
 
-    def _pages(self, path: str, key: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, key: str, **query: Any) -> Iterator[dict[str, Any]]:
         token = ""
         while True:
-            found = self.call("GET", path, **({"pageToken": token} if token else {}))
+            found = self.call("GET", path, **query, **({"pageToken": token} if token else {}))
             yield from found.get(key, [])
             token = found.get("nextPageToken", "")
             if not token:

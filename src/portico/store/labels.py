@@ -82,7 +82,9 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
             }  # fmt: skip
             continue
         changed.add(label.name)
-        if there["truth"] == truth and bool(there["influenced"]) == label.influenced:
+        # 13 and 13.0 are one truth.
+        same = there["truth"] == truth or orjson.loads(there["truth"]) == label.truth
+        if same and bool(there["influenced"]) == label.influenced:
             added.repeated += 1
             there["repeated"] += 1
         else:
@@ -115,6 +117,22 @@ def _known(connection: Connection, endpoint: str, names: set[str]) -> dict[str, 
         )
         found |= {row.name: dict(row._mapping) for row in rows}
     return found
+
+
+def named(connection: Connection, endpoint: str, names: set[str]) -> list[Label]:
+    """The labels of those `names` that have one."""
+    return [
+        Label(name, orjson.loads(r["truth"]), r["observed"], r["arrived"], bool(r["influenced"]))
+        for name, r in _known(connection, endpoint, names).items()
+    ]
+
+
+def names_of(connection: Connection, endpoint: str, kind: str = "") -> list[str]:
+    """The names of all labels, or of those of a kind: "id", "at" or "key"."""
+    chosen = sa.select(_table.c.name).where(_table.c.endpoint == endpoint)
+    if kind:
+        chosen = chosen.where(_table.c.name >= f"{kind}:", _table.c.name < f"{kind};")  # ";" comes after ":"
+    return list(connection.execute(chosen).scalars())
 
 
 def since(connection: Connection, endpoint: str, change: int) -> tuple[list[Label], int]:

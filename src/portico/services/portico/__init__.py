@@ -1,3 +1,11 @@
 """Portico's own API: what Google has none for. Importing this registers every method."""
 
-from portico.services.portico import clock, labels, service, steward_train, stewards  # noqa: F401
+from portico.services.portico import (  # noqa: F401
+    clock,
+    label_import,
+    labels,
+    prediction_search,
+    service,
+    steward_train,
+    stewards,
+)

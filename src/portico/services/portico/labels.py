@@ -13,10 +13,11 @@ from typing import Any
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument
-from portico.prediction.prediction_log import stream_of
+from portico.prediction.prediction_log import batch_stream_of, stream_of
 from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, implements
-from portico.services.portico.joining import COLUMNS, Joined, key_name
+from portico.services.portico.joining import key_name
+from portico.services.portico.label_tally import Tally
 from portico.store import domain_clock, labels
 from portico.store.labels import Label
 from portico.store.segments import Segments
@@ -34,7 +35,7 @@ def add(call: Call) -> dict[str, Any]:
         )
     with call.rooms.database.read() as connection:
         now = domain_clock.now(connection, call.rooms.clock)
-    read = [_label(body, position, now) for position, body in enumerate(given)]
+    read = [read_label(body, f"labels[{position}]", now) for position, body in enumerate(given)]
     with call.rooms.database.write() as connection:
         ENDPOINTS.require(connection, endpoint)
         found = labels.add(connection, endpoint, read)
@@ -43,32 +44,36 @@ def add(call: Call) -> dict[str, Any]:
 
 @implements("portico", "projects.locations.endpoints.labelStats")
 def stats(call: Call) -> dict[str, Any]:
+    """Counts what the log holds, online and of batch jobs, each joined by itself: as whoever watches one reads it."""
     endpoint = str(call.params["endpoint"])
     with call.rooms.database.read() as connection:
         ENDPOINTS.require(connection, endpoint)
         found = labels.counts(connection, endpoint)
-        every, _ = labels.since(connection, endpoint, -1)
-    joined = Joined()
+        names = set(labels.names_of(connection, endpoint))
     segments = Segments(call.rooms.home, call.rooms.database, call.rooms.clock, call.rooms.ids)
-    for table in segments.scan(stream_of(endpoint), columns=COLUMNS):
-        joined.add_predictions(table)
-    joined.add_labels(every)
+    tallies = []
+    for stream in (stream_of(endpoint), batch_stream_of(endpoint)):
+        tallies.append(Tally(names))
+        for table in segments.scan(stream, columns=Tally.COLUMNS):
+            tallies[-1].add(table)
+    online, batch = tallies
     return {
         "labels": found.new,
         "repeated": found.repeated,
         "contradicted": found.contradicted,
-        "waiting": joined.waiting(),
-        "predictions": joined.predictions,
-        "labelledPredictions": len(joined.labelled()),
+        "waiting": len(names - online.used() - batch.used()),
+        "predictions": online.predictions + batch.predictions,
+        "batchPredictions": batch.predictions,
+        "labelledPredictions": online.labelled() + batch.labelled(),
     }
 
 
-def _label(body: Mapping[str, Any], position: int, now: float) -> Label:
-    """
+def read_label(body: Mapping[str, Any], field: str, now: float) -> Label:
+    """A label from its JSON, which `field` names in messages; it arrives `now`, in domain time.
+
     Raises:
         InvalidArgument: it names no prediction, or has no truth.
     """
-    field = f"labels[{position}]"
     if body.get("truth") is None:
         raise InvalidArgument(f"{field}.truth is missing.", field=f"{field}.truth")
     if bool(body.get("requestId")) == bool(body.get("key")):

@@ -16,7 +16,11 @@ from portico.store import operations
 from portico.store.jobs import Job
 from portico.store.operations import Operation
 
-_TYPES = "type.googleapis.com/google.cloud.aiplatform."
+# What the `@type`s of an API's messages begin with: an operation belongs to the API that its metadata's is of.
+_TYPES = {
+    "aiplatform": "type.googleapis.com/google.cloud.aiplatform.",
+    "portico": "type.googleapis.com/portico.",
+}
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 _MAX_WAIT = 60.0  # seconds that one wait call lasts at most
 _LOOK = 0.05  # seconds
@@ -36,7 +40,7 @@ def start(
     number = call.rooms.ids.number()
     stamp = rfc3339(now)
     metadata = {
-        "@type": f"{_TYPES}{call.version}.{metadata_type}",
+        "@type": f"{_TYPES[call.api]}{call.version}.{metadata_type}",
         "genericMetadata": {"createTime": stamp, "updateTime": stamp},
         **extra,
     }
@@ -83,7 +87,8 @@ def _succeed(operation: Operation, message: str | None, response: dict[str, Any]
     if message is None:
         operation.response = _EMPTY
     else:
-        operation.response = {"@type": f"{_TYPES}{operation.version}.{message}", **(response or {})}
+        package = operation.metadata["@type"].rpartition(".")[0]
+        operation.response = {"@type": f"{package}.{message}", **(response or {})}
 
 
 def render(operation: Operation) -> dict[str, Any]:
@@ -95,20 +100,28 @@ def render(operation: Operation) -> dict[str, Any]:
     return shown
 
 
-def _require(connection: Connection, name: str) -> Operation:
-    found = operations.get(connection, name.rpartition("/")[2])
+def _require(call: Call, connection: Connection) -> Operation:
+    found = operations.get(connection, call.name.rpartition("/")[2])
     # Clients poll an operation under its own name, or right below the location.
-    if found is None or not found.name.startswith(name.partition("/operations/")[0]):
-        raise NotFound(f"The operation {name!r} does not exist.")
+    if found is None or not (
+        _is_of(call, found) and found.name.startswith(call.name.partition("/operations/")[0])
+    ):
+        raise NotFound(f"The operation {call.name!r} does not exist.")
     return found
 
 
+def _is_of(call: Call, operation: Operation) -> bool:
+    return bool(operation.metadata["@type"].startswith(_TYPES[call.api]))
+
+
+@implements("portico", "*.operations.get")
 @implements("aiplatform", "*.operations.get")
 def get(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
-        return render(_require(connection, call.name))
+        return render(_require(call, connection))
 
 
+@implements("portico", "*.operations.list")
 @implements("aiplatform", "*.operations.list")
 def list_(call: Call) -> dict[str, Any]:
     params = call.params
@@ -119,7 +132,8 @@ def list_(call: Call) -> dict[str, Any]:
     keep = compile_filter(params.get("filter", ""))
     with call.rooms.database.read() as connection:
         parent = name.removesuffix("/operations")
-        found = [shown for o in operations.listed(connection, parent) if keep(shown := render(o))]
+        every = (o for o in operations.listed(connection, parent) if _is_of(call, o))
+        found = [shown for o in every if keep(shown := render(o))]
     answer: dict[str, Any] = {}
     if found:
         answer["operations"] = found[start_at : start_at + size]
@@ -128,6 +142,7 @@ def list_(call: Call) -> dict[str, Any]:
     return answer
 
 
+@implements("portico", "*.operations.wait")
 @implements("aiplatform", "*.operations.wait")
 def wait(call: Call) -> dict[str, Any]:
     asked = call.params.get("timeout")
@@ -135,26 +150,28 @@ def wait(call: Call) -> dict[str, Any]:
     end = call.rooms.clock.monotonic() + limit
     while True:
         with call.rooms.database.read() as connection:
-            operation = _require(connection, call.name)
+            operation = _require(call, connection)
         if operation.done or call.rooms.clock.monotonic() >= end:
             return render(operation)
         time.sleep(_LOOK)
 
 
+@implements("portico", "*.operations.cancel")
 @implements("aiplatform", "*.operations.cancel")
 def cancel(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
-        operation = _require(connection, call.name)
+        operation = _require(call, connection)
         if operation.job and not operation.done:
             call.rooms.queue.cancel(connection, operation.job)
     call.rooms.queue.wake()
     return {}
 
 
+@implements("portico", "*.operations.delete")
 @implements("aiplatform", "*.operations.delete")
 def delete(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
-        operation = _require(connection, call.name)
+        operation = _require(call, connection)
         if not operation.done:
             raise FailedPrecondition(f"{operation.name} is still running; cancel it first.")
         operations.delete(connection, operation.id)

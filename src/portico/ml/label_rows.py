@@ -1,0 +1,97 @@
+"""Rows of a table as labels: which column holds the truth, and which say whose truth it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from portico.ml import values
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column holds what; empty where none does. A prediction is named by `request_id` or by `key`."""
+
+    truth: str
+    request_id: str = ""
+    index: str = ""
+    key: tuple[str, ...] = ()
+    time: str = ""
+    observed: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        every = (self.truth, self.request_id, self.index, *self.key, self.time, self.observed)
+        return [name for name in every if name]
+
+
+def label_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """A row as the JSON of a label: `truth`, `requestId` and `index` or `key`, `time`, `observedTime`.
+
+    Text that is a number is that number, as CSV writes it.
+
+    Raises:
+        ValueError: the row is no label; the message names the column.
+    """
+    made: dict[str, Any] = {"truth": _truth(_present(row, columns.truth), columns.truth)}
+    if columns.request_id:
+        made["requestId"] = str(_present(row, columns.request_id))
+        if columns.index:
+            made["index"] = _index(_present(row, columns.index), columns.index)
+    else:
+        made["key"] = {name: _plain(row.get(name)) for name in columns.key}
+        # Without its time a label would be that of every prediction of the key.
+        if columns.time:
+            made["time"] = _moment(_present(row, columns.time), columns.time)
+    if columns.observed and not values.is_missing(row.get(columns.observed)):
+        made["observedTime"] = _moment(row[columns.observed], columns.observed)
+    return made
+
+
+def _present(row: Mapping[str, Any], name: str) -> Any:
+    cell = row.get(name)
+    if values.is_missing(cell):
+        raise ValueError(f"{name} is empty")
+    return cell
+
+
+def _truth(cell: Any, name: str) -> Any:
+    if isinstance(cell, str):
+        try:
+            number = float(cell)
+            return int(cell) if cell.lstrip("-").isdigit() else number if math.isfinite(number) else cell
+        except ValueError:
+            return cell
+    cell = _plain(cell)
+    if isinstance(cell, float) and not math.isfinite(cell):
+        raise ValueError(f"{name} is {cell}, which is not finite")
+    return cell
+
+
+def _index(cell: Any, name: str) -> int:
+    try:
+        number = values.number(cell)
+    except ValueError:
+        number = -1.0
+    if not number.is_integer() or not 0 <= number < 2**31:
+        raise ValueError(f"{name} is {cell!r}, which is no place in a request")
+    return int(number)
+
+
+def _moment(cell: Any, name: str) -> str:
+    """RFC 3339; a time without a zone is UTC."""
+    try:
+        found = datetime.fromtimestamp(values.timestamp(cell), UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: {error}") from None
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, Decimal):
+        return int(cell) if cell == cell.to_integral_value() else float(cell)
+    return cell.isoformat() if hasattr(cell, "isoformat") else cell
