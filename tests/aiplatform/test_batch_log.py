@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import requests
 
+from portico.client.api import Client
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.jobs.worker import Context
@@ -97,6 +98,18 @@ def test_each_row_is_a_request(portico, aiplatform, bucket, logged):
     wall = job.create_time.timestamp()
     times = {row["logging_time"].timestamp() for row in found}
     assert len(times) == 1 and (clock["simulated"] or abs(times.pop() - wall) < 5)
+    client = Client(portico.url)
+    second = f"{number}0000000002"
+    client.add_labels(
+        endpoint.resource_name, [{"requestId": second, "truth": 5}, {"key": {"a": 3}, "truth": 6}]
+    )
+    stats = client.call("GET", f"{endpoint.resource_name}:labelStats")
+    assert (stats["batchPredictions"], stats["waiting"]) == (2, 0) and stats["labelledPredictions"] >= 1
+    shown = [one for one in client.predictions(endpoint.resource_name) if one["logSource"] == "batch"]
+    assert [(one["requestId"], one.get("truths")) for one in shown] == [
+        (second, [5]),
+        (f"{number}0000000000", None),
+    ]
     # What watches online service reads its own stream, and logging is off at the other endpoint.
     assert not [
         row

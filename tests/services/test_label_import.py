@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from decimal import Decimal
 from typing import Any
 
 import psutil
@@ -198,5 +199,31 @@ def test_a_label_without_its_time_is_none():
         "truth": 1000.0, "key": {"a": 1}, "time": "2020-01-01T00:00:00.000000Z",
     }  # fmt: skip
     for row in ({"y": 1, "a": 1}, {"y": 1, "a": 1, "t": ""}, {"y": float("inf"), "a": 1, "t": "2020-01-01"}):
-        with pytest.raises(ValueError, match=r"t is empty|not finite"):
+        with pytest.raises(ValueError, match=r"t is empty|JSON can't write"):
             label_of(row, columns)
+
+
+def test_cells_are_what_they_mean():
+    columns = Columns("y", "id", "i")
+    for given, meant in ((7.0, "7"), ("007", "007"), (Decimal("1" + "0" * 28), "1" + "0" * 28), (9, "9")):
+        assert label_of({"y": 1, "id": given, "i": "2.0"}, columns) == {
+            "truth": 1,
+            "requestId": meant,
+            "index": 2,
+        }
+    truths = (
+        ("-3", -3),
+        ("yes", "yes"),
+        ("9" * 20, "9" * 20),
+        ("inf", "inf"),
+        (True, True),
+        (Decimal("1.5"), 1.5),
+    )
+    for given, meant in truths:
+        assert label_of({"y": given, "id": 1, "i": 0}, columns)["truth"] == meant
+    for given in (b"x", [1], 2**70):
+        with pytest.raises(ValueError, match="y is"):
+            label_of({"y": given, "id": 1, "i": 0}, columns)
+    for place in (-1, 0.5, "first", 2**31):
+        with pytest.raises(ValueError, match="i is"):
+            label_of({"y": 1, "id": 1, "i": place}, columns)

@@ -39,7 +39,7 @@ def label_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """
     made: dict[str, Any] = {"truth": _truth(_present(row, columns.truth), columns.truth)}
     if columns.request_id:
-        made["requestId"] = str(_present(row, columns.request_id))
+        made["requestId"] = values.text(_present(row, columns.request_id))
         if columns.index:
             made["index"] = _index(_present(row, columns.index), columns.index)
     else:
@@ -63,13 +63,22 @@ def _truth(cell: Any, name: str) -> Any:
     if isinstance(cell, str):
         try:
             number = float(cell)
-            return int(cell) if cell.lstrip("-").isdigit() else number if math.isfinite(number) else cell
         except ValueError:
             return cell
+        read = int(cell) if cell.lstrip("-").isdigit() else number
+        return read if _is_json(read) else cell
     cell = _plain(cell)
-    if isinstance(cell, float) and not math.isfinite(cell):
-        raise ValueError(f"{name} is {cell}, which is not finite")
+    if not isinstance(cell, str | int | float):
+        raise ValueError(f"{name} is no number and no text, but {str(cell)[:40]!r}")
+    if not _is_json(cell):
+        raise ValueError(f"{name} is {cell}, which JSON can't write")
     return cell
+
+
+def _is_json(cell: Any) -> bool:
+    if isinstance(cell, int):
+        return -(2**63) <= cell < 2**63
+    return not isinstance(cell, float) or math.isfinite(cell)
 
 
 def _index(cell: Any, name: str) -> int:

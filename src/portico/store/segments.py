@@ -40,7 +40,7 @@ _table = sa.Table(
     sqlite_autoincrement=True,  # ids of merged segments never come back
 )
 
-_SMALL = 50_000  # rows; larger segments are left as they are
+_SMALL, _SMALL_FILE = 50_000, 1 << 20  # rows, bytes: larger segments are left as they are
 _MANY = 64  # so many small ones in a row are merged
 _GRACE = 60.0  # seconds that merged files stay for readers
 
@@ -121,7 +121,7 @@ class Segments:
     def merge(self, stream: str) -> int:
         """Merges runs of small segments; returns how many files that spared."""
         with self._database.read() as connection:
-            small = [s for s in listed(connection, stream) if s.rows < _SMALL]
+            small = [s for s in listed(connection, stream) if s.rows < _SMALL and self._size(s) < _SMALL_FILE]
         if len(small) < _MANY:
             return 0
         import pyarrow as pa
@@ -144,6 +144,9 @@ class Segments:
         gone = self._clock.monotonic() + _GRACE
         self._left += [(gone, segment.file) for segment in small]
         return len(small) - 1
+
+    def _size(self, segment: Segment) -> int:
+        return (self._folder / segment.file).stat().st_size
 
     def sweep(self) -> int:
         """Removes the files that no row needs and nobody is writing; how many. Call it at start."""
