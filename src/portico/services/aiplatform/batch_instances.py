@@ -108,11 +108,12 @@ class Lines:
             return self._lines
         return [orjson.dumps(value) for value in self.values]
 
-    def column(self) -> pa.StringArray:
-        """As `texts`, as an Arrow array."""
+    def chosen(self, rows: np.ndarray) -> pa.StringArray:
+        """The chosen of the `texts`, as an Arrow array."""
         import pyarrow as pa
 
-        return pa.array(self.texts(), pa.binary()).cast(pa.string())
+        texts = self.texts()
+        return pa.array([texts[row] for row in rows.tolist()], pa.binary()).cast(pa.string())
 
     def heads(self) -> list[bytes]:
         """What an output line begins with: the instance or its key, and the fields that were left out."""
@@ -181,10 +182,18 @@ class Table:
 
     def texts(self) -> list[bytes]:
         """Each instance as JSON: an array or an object, a CSV cell that is a JSON number as that number."""
-        return self.column().cast("binary").to_pylist()  # type: ignore[no-any-return]
+        return self._every().cast("binary").to_pylist()  # type: ignore[no-any-return]
 
-    def column(self) -> pa.StringArray:
-        """As `texts`, as an Arrow array, made once."""
+    def chosen(self, rows: np.ndarray) -> pa.StringArray:
+        """As `Lines.chosen`."""
+        import pyarrow as pa
+
+        if self._column is None and len(rows) < len(self) / 2:
+            return self._texts(self.batch.take(pa.array(rows)), self.as_array)
+        return self._every() if len(rows) == len(self) else self._every().take(pa.array(rows))
+
+    def _every(self) -> pa.StringArray:
+        """All texts as an Arrow array, made once."""
         if self._column is None:
             self._column = self._texts(self.batch, self.as_array)
         return self._column
@@ -200,7 +209,7 @@ class Table:
         if self._config.key_field:
             key = json_column(self._whole[self._config.key_field], self._numbers)
             return pc.binary_join_element_wise('"key":', key, "")
-        parts: list[Any] = ['"instance":', self.column()]
+        parts: list[Any] = ['"instance":', self._every()]
         for name in self._config.excluded:
             if name in self._whole.schema.names:
                 label = "," + orjson.dumps(name).decode() + ":"

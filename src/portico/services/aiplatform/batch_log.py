@@ -105,10 +105,9 @@ class BatchLog:
         shares = shares_of(self._job, number + positions)
         kept = shares < self._rate
         positions, shares = positions[kept], shares[kept]
-        chosen = pa.array(positions)
         texts = answers.texts()
         responses = pa.array([texts[position] for position in positions.tolist()], pa.binary())
-        return Rows(number + positions, shares, instances.column().take(chosen), responses.cast(pa.string()))
+        return Rows(number + positions, shares, instances.chosen(positions), responses.cast(pa.string()))
 
     def take(self, rows: Rows | None) -> None:
         """Takes the rows of the next chunk."""

@@ -34,8 +34,8 @@ class Chunk:
 
     source: str
     start: int
-    number: int
     done: int
+    number: int = 0
     lines: list[bytes] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
     bad: dict[int, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _Reading:
     def rejected(self, **parts: Any) -> Chunk:
         """A chunk whose rows count for no number."""
         done = self.before + min(self.position(), self.source.size)
-        return Chunk(self.source.uri, self.row, self.rows_before + self.row, done, **parts)
+        return Chunk(self.source.uri, self.row, done, self.rows_before + self.row, **parts)
 
 
 def _open(source: Source, home: Path) -> IO[bytes]:
