@@ -20,6 +20,7 @@ from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
 from portico.services.aiplatform.monitoring_run import Monitoring
+from portico.services.aiplatform.schedules import Schedules
 from portico.services.portico.alert_delivery import Deliveries
 from portico.services.portico.settling import socket_path
 from portico.store import resources
@@ -80,20 +81,22 @@ class Watcher:
         self._log = PredictionLog(home, rooms.database, self._segments)
         self._service = ServiceRows(home, rooms.database)
         self._monitoring = Monitoring(rooms, self._segments)
+        self._schedules = Schedules(rooms)
         self._rooms = rooms
         self._deliveries = Deliveries(rooms)
         self._stewards: Stewards | None = None
 
     def look(self) -> bool:
-        """Does what is due; returns whether none of the stewards' own work is under way."""
+        """Does what is due; returns whether no work that the stewards or schedules began is under way."""
         self.ingest()
         self._monitoring.run_due()
+        idle = self._schedules.run_due()
         if self._stewards is None and self._are_stewards():
             from portico.services.portico.steward_run import Stewards  # loads NumPy
 
             self._stewards = Stewards(self._rooms, self._segments)
         self._deliveries.run_due()
-        return self._stewards is None or self._stewards.run_due()
+        return (self._stewards is None or self._stewards.run_due()) and idle
 
     def _are_stewards(self) -> bool:
         with self._rooms.database.read() as connection:

@@ -15,7 +15,11 @@ from portico.store.database import Database
 # Importing a service registers its methods and job kinds.
 SERVICES = ("portico.services.aiplatform", "portico.services.storage", "portico.services.portico")
 # What jobs' handlers need beside: only the processes that run jobs import it.
-HANDLERS = ("portico.services.aiplatform.training_automl", "portico.services.aiplatform.batch_run")
+HANDLERS = (
+    "portico.services.aiplatform.training_automl",
+    "portico.services.aiplatform.batch_run",
+    "portico.services.aiplatform.model_monitoring_run",
+)
 
 
 def import_services() -> None:

@@ -8,8 +8,12 @@ from portico.services.aiplatform import (  # noqa: F401
     endpoints,
     evaluations,
     model_deployment_monitoring_jobs,
+    model_monitoring_jobs,
+    model_monitoring_stats,
+    model_monitors,
     models,
     monitoring_search,
+    schedules,
     training_pipelines,
 )
 from portico.services.standard import operations  # noqa: F401

@@ -34,6 +34,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
         "deployedModelId",
         "objectives",
     ),
+    f"{_L}modelMonitors.create": ("modelMonitoringTarget", "modelMonitoringTarget.vertexModel.model"),
+    f"{_L}schedules.create": ("cron",),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }
 

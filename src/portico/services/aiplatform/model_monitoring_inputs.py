@@ -1,0 +1,323 @@
+"""Reads what a model monitoring job looks at, as tables of features and outputs, a few thousand rows at a time.
+
+Files come from Cloud Storage, a dataset or a batch prediction job's output; predictions from the endpoints' log. An
+instance that is a list is named by the schema's order; a prediction becomes the schema's outputs as `outputs_of` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from portico.clock import rfc3339
+from portico.errors import FailedPrecondition, NotFound
+from portico.jobs.worker import Context
+from portico.prediction.prediction_log import stream_of
+from portico.services.aiplatform import batch_read, sources
+from portico.services.aiplatform import model_monitoring_spec as spec
+from portico.services.aiplatform.batch_read import Chunk
+from portico.services.aiplatform.datasets import DATASETS, data_of
+from portico.services.aiplatform.model_monitoring_jobs import holder_of
+from portico.services.aiplatform.sources import Source
+from portico.store import resources
+from portico.store.resources import Resource
+from portico.store.segments import Segments
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+_ROWS = 50_000  # of a table
+_LOG_COLUMNS = (
+    "deployed_model_id",
+    "model",
+    "model_version",
+    "logging_time",
+    "request_payload",
+    "response_payload",
+)
+
+
+@dataclass(slots=True)
+class Data:
+    """`what` is "baseline" or "target". `tables` yields its rows of [start, end); a column that a table lacks is empty
+    there. `columns` are those that were seen so far."""
+
+    what: str
+    locations: list[str]
+    start: float | None
+    end: float | None
+    tables: Callable[[], Iterator[pa.Table | pa.RecordBatch]]
+    columns: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where and when, in words."""
+        times = [
+            f" {word} {rfc3339(at)}"
+            for word, at in (("from", self.start), ("to", self.end))
+            if at is not None
+        ]
+        return f"the {self.what} ({', '.join(self.locations)}{''.join(times)})"
+
+    def read(self) -> Iterator[pa.Table | pa.RecordBatch]:
+        for table in self.tables():
+            self.columns |= dict.fromkeys(table.schema.names)
+            yield table
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """As `ModelMonitoringJobExecutionDetail.ProcessedDataset`s."""
+        times = {"startTime": self.start, "endTime": self.end}
+        shown = {key: rfc3339(at) for key, at in times.items() if at is not None}
+        return [{"location": each, **({"timeRange": shown} if shown else {})} for each in self.locations]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Opens the data of one job: of the model version `version`, in the columns of `schema`."""
+
+    context: Context
+    version: Resource
+    schema: Mapping[str, Any]
+    cutoff: float
+
+    def open(self, told: Mapping[str, Any], what: str) -> Data:
+        """
+        Raises:
+            PorticoError: there are no such data.
+        """
+        start, end = spec.window_of(told, self.cutoff) if spec.span(told) else (None, None)
+        if "columnizedDataset" in told:
+            return self._columns(told["columnizedDataset"], what, start, end)
+        if "batchPredictionOutput" in told:
+            return self._batch(told["batchPredictionOutput"]["batchPredictionJob"], what)
+        return self._logs(
+            told["vertexEndpointLogs"]["endpoints"], what, start, self.cutoff if end is None else end
+        )
+
+    # --- files ---
+
+    def _columns(self, told: Mapping[str, Any], what: str, start: float | None, end: float | None) -> Data:
+        holder = holder_of(self.context.job)
+        gcs = sources.gcs_of(self.context)
+        if told.get("vertexDataset"):
+            with self.context.database.read() as connection:
+                dataset = DATASETS.require(connection, told["vertexDataset"])
+            location, declared = told["vertexDataset"], ""
+            pinned = data_of(self.context, dataset, holder)
+        else:
+            location, declared = told["gcsSource"]["gcsUri"], spec.format_of(told["gcsSource"])
+            pinned = sources.pin(gcs, [location], holder, f"{what}Dataset")
+        form = sources.format_of([source.uri for source in pinned], declared, f"{what}Dataset.format")
+        times = told.get("timestampField", "")
+
+        def tables() -> Iterator[pa.Table | pa.RecordBatch]:
+            for chunk in self._chunks(pinned, form):
+                table = _table(chunk, lambda value: value)
+                if start is not None or end is not None:
+                    table = _between(table, times, start, end, location)
+                yield self._with_outputs(table)
+
+        return Data(what, [location], start, end, tables)
+
+    def _batch(self, name: str, what: str) -> Data:
+        with self.context.database.read() as connection:
+            job = resources.get(connection, name)
+        if job is None or job.kind != "batchPredictionJobs":
+            raise NotFound(f"The BatchPredictionJob {name!r} does not exist.")
+        if job.body["state"] != "JOB_STATE_SUCCEEDED":
+            raise FailedPrecondition(f"{name} has not succeeded: its state is {job.body['state']}.")
+        of = f"{job.body['model']}@{job.body['modelVersionId']}"
+        if of != self.version.name:
+            raise FailedPrecondition(f"{name} predicted with {of}; the monitor watches {self.version.name}.")
+        directory = job.body["outputInfo"]["gcsOutputDirectory"]
+        pinned = sources.pin(
+            sources.gcs_of(self.context), [f"{directory}/prediction.results-*"], holder_of(self.context.job),
+            f"{what}Dataset.batchPredictionOutput",
+        )  # fmt: skip
+
+        def tables() -> Iterator[pa.Table | pa.RecordBatch]:
+            for chunk in self._chunks(pinned, job.body["outputConfig"]["predictionsFormat"]):
+                yield self._with_outputs(_table(chunk, self._predicted))
+
+        return Data(what, [directory], None, None, tables)
+
+    def _chunks(self, pinned: Sequence[Source], form: str) -> Iterator[Chunk]:
+        for chunk in batch_read.read(pinned, self.context.home, form, _ROWS):
+            self.context.check()
+            if chunk.failure:
+                raise FailedPrecondition(f"{chunk.failure}.")
+            yield chunk
+
+    def _predicted(self, line: Any) -> Any:
+        """A line of a batch prediction job's output, or of the log, as one row."""
+        if not isinstance(line, dict) or "prediction" not in line:
+            return line
+        return self._row(line.get("instance"), line["prediction"])
+
+    def _row(self, instance: Any, prediction: Any) -> dict[str, Any]:
+        names = [one.name for one in spec.fields_of(self.schema, "featureFields")]
+        if isinstance(instance, dict):
+            features = instance
+        elif instance is None:
+            features = {}
+        else:
+            cells = instance if isinstance(instance, list) else [instance]
+            features = dict(zip(names, cells, strict=False))
+        return {**features, **outputs_of(prediction, self._outputs)}
+
+    @property
+    def _outputs(self) -> list[str]:
+        return [one.name for one in spec.fields_of(self.schema, "predictionFields")]
+
+    def _with_outputs(self, table: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
+        """`table` with the outputs that its columns tell in the way of a batch prediction job's tables."""
+        import pyarrow as pa
+
+        missing = [name for name in self._outputs if name not in table.schema.names]
+        for name in missing:
+            prefix = name.removeprefix("predicted_") + "_"
+            scores = [c for c in table.schema.names if c.startswith(prefix) and c.endswith("_scores")]
+            if scores:
+                labels = [column.removeprefix(prefix).removesuffix("_scores") for column in scores]
+                table = table.append_column(name, pa.array(_best(table, scores, labels), pa.string()))
+            elif len(missing) == 1 and "prediction" in table.schema.names:
+                cells = [
+                    outputs_of(_parsed(cell), [name])[name] for cell in table.column("prediction").to_pylist()
+                ]
+                table = table.append_column(name, pa.array(cells))
+        return table
+
+    # --- the log ---
+
+    def _logs(self, endpoints: Sequence[str], what: str, start: float | None, end: float) -> Data:
+        def tables() -> Iterator[pa.Table | pa.RecordBatch]:
+            from portico.ml.tables import rows_to_batch
+
+            rows: list[dict[str, Any]] = []
+            for endpoint in endpoints:
+                for row in self._logged(endpoint, start, end):
+                    rows.append(row)
+                    if len(rows) == _ROWS:
+                        self.context.check()
+                        yield rows_to_batch(rows)
+                        rows = []
+            if rows:
+                yield rows_to_batch(rows)
+
+        return Data(what, list(endpoints), start, end, tables)
+
+    def _logged(self, endpoint: str, start: float | None, end: float) -> Iterator[dict[str, Any]]:
+        """What the watched version was asked for at an endpoint in [start, end), and what it answered."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        context, model, number = self.context, self.version.parent, self.version.body["versionId"]
+        segments = Segments(context.home, context.database, context.clock, context.ids)
+        time = pc.field("logging_time")
+        wanted = (
+            (pc.field("model") == model) & (pc.field("model_version") == number) & (time < _moment(end, pa))
+        )
+        if start is not None:
+            wanted &= time >= _moment(start, pa)
+        for table in segments.scan(stream_of(endpoint), start, end, _LOG_COLUMNS):
+            for entry in table.filter(wanted).select(["request_payload", "response_payload"]).to_pylist():
+                answers = entry["response_payload"]
+                for position, text in enumerate(entry["request_payload"]):
+                    answer = orjson.loads(answers[position]) if position < len(answers) else None
+                    yield self._row(orjson.loads(text), answer)
+
+
+def outputs_of(prediction: Any, names: Sequence[str]) -> dict[str, Any]:
+    """A prediction as named outputs: an object's own, else its likeliest class or its value; a list's by position."""
+    if not names:
+        return {}
+    made: dict[str, Any] = dict.fromkeys(names)
+    if isinstance(prediction, dict):
+        named = {name: prediction[name] for name in names if name in prediction}
+        if named:
+            return made | named
+        scores, classes = prediction.get("scores"), prediction.get("classes")
+        if isinstance(scores, list) and isinstance(classes, list) and scores and len(scores) == len(classes):
+            made[names[0]] = classes[max(range(len(scores)), key=scores.__getitem__)]
+        else:
+            made[names[0]] = prediction.get("value")
+    elif isinstance(prediction, list):
+        made |= dict(zip(names, prediction, strict=False))
+    else:
+        made[names[0]] = prediction
+    return made
+
+
+def _parsed(cell: Any) -> Any:
+    """A cell of the column `prediction`, which CSV writes as JSON text where it is a list or an object."""
+    if isinstance(cell, str) and cell[:1] in ("[", "{"):
+        try:
+            return orjson.loads(cell)
+        except ValueError:
+            pass
+    return cell
+
+
+def _best(table: pa.Table | pa.RecordBatch, scores: list[str], labels: list[str]) -> list[str]:
+    import numpy as np
+
+    from portico.ml import arrays
+
+    matrix = np.column_stack([arrays.numbers(table.column(name))[0] for name in scores])
+    return [labels[position] for position in np.nan_to_num(matrix, nan=-1.0).argmax(axis=1).tolist()]
+
+
+def _table(chunk: Chunk, row_of: Callable[[Any], Any]) -> pa.RecordBatch:
+    """
+    Raises:
+        FailedPrecondition: a line is no row.
+    """
+    from portico.ml.tables import rows_to_batch
+
+    if chunk.batch is not None:
+        return chunk.batch
+    batch_read.parse(chunk)
+    rows = []
+    for position, value in enumerate(chunk.values):
+        row = None if position in chunk.bad else row_of(value)
+        if not isinstance(row, dict):
+            reason = chunk.bad.get(position, "It is no object with named fields.")
+            raise FailedPrecondition(f"{chunk.source}, row {chunk.start + position + 1}: {reason}")
+        rows.append(row)
+    return rows_to_batch(rows)
+
+
+def _between(
+    table: pa.Table | pa.RecordBatch, column: str, start: float | None, end: float | None, location: str
+) -> Any:
+    """The rows whose time is in [start, end); a row without a time is in no window.
+
+    Raises:
+        FailedPrecondition: there is no such column, or it holds something else than times.
+    """
+    import pyarrow as pa
+
+    from portico.ml import arrays, values
+
+    if column not in table.schema.names:
+        raise FailedPrecondition(
+            f"{location} has no column {column!r}, which is its timestampField; it has "
+            f"{', '.join(table.schema.names[:30])}."
+        )
+    seconds, errors, _ = arrays.distinct(table.column(column), values.timestamp, 1)
+    if errors:
+        raise FailedPrecondition(f"{location}, timestampField {column!r}: {errors[0]}.")
+    kept: np.ndarray = seconds == seconds
+    if start is not None:
+        kept &= seconds >= start
+    if end is not None:
+        kept &= seconds < end
+    return table.filter(pa.array(kept))
+
+
+def _moment(seconds: float, pa: Any) -> Any:
+    return pa.scalar(round(seconds * 1e6), pa.timestamp("us", tz="UTC"))

@@ -1,0 +1,151 @@
+"""Jobs of model monitors (v1beta1): create, get, list, delete. Their work is in `model_monitoring_run`.
+
+Under "_" of a job: `cutoff`, the moment from which its windows are told, in domain time, which is also the time of
+what it finds; and `job`, the durable job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import AlreadyExists
+from portico.jobs.kinds import JobKind
+from portico.jobs.kinds import register as register_kind
+from portico.services.aiplatform import model_monitoring_spec as spec
+from portico.services.aiplatform.model_monitors import JOB_KIND, MONITORS, delete_job
+from portico.services.aiplatform.names import own_id
+from portico.services.call import Call, Rooms, implements
+from portico.services.standard import operations
+from portico.services.standard.collection import Collection, check_common, register
+from portico.store import domain_clock, objects, resources
+from portico.store.jobs import Job
+from portico.store.resources import Resource
+
+JOBS = Collection(
+    "projects.locations.modelMonitors.modelMonitoringJobs",
+    "ModelMonitoringJob",
+    has_etag=False,
+)
+register(JOBS, "get", "list")
+
+log = logging.getLogger(__name__)
+
+
+@implements("aiplatform", JOBS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    job_id = own_id(call.params.get("modelMonitoringJobId"), call.rooms.ids.number(), "modelMonitoringJobId")
+    with call.rooms.database.write() as connection:
+        monitor = MONITORS.require(connection, str(call.params["parent"]))
+        now = domain_clock.now(connection, call.rooms.clock)
+        shown = JOBS.render(start(call.rooms, connection, monitor, job_id, call.body, now))
+    call.rooms.queue.wake()
+    return shown
+
+
+def start(
+    rooms: Rooms,
+    connection: Connection,
+    monitor: Resource,
+    job_id: str,
+    told: Mapping[str, Any],
+    cutoff: float,
+    schedule: str = "",
+) -> Resource:
+    """A new job of `monitor`, as `told` (a ModelMonitoringJob) or by default. Wake the queue when that is committed.
+
+    Raises:
+        InvalidArgument: naming the field. AlreadyExists, NotFound, Unimplemented
+    """
+    check_common(told)
+    cutoff = round(cutoff, 6)
+    name = f"{monitor.name}/modelMonitoringJobs/{job_id}"
+    made = {
+        **told,
+        "modelMonitoringSpec": spec.spec_of(
+            connection, monitor, told.get("modelMonitoringSpec") or {}, "modelMonitoringSpec"
+        ),
+        "state": "JOB_STATE_PENDING",
+        "_": {"cutoff": cutoff},
+    }
+    if schedule:
+        made |= {"schedule": schedule, "scheduleTime": rfc3339(cutoff)}
+    if resources.get(connection, name) is not None:
+        raise AlreadyExists(f"The ModelMonitoringJob {name!r} already exists; choose another id.")
+    made["_"]["job"] = rooms.queue.add(connection, JOB_KIND, name, {"schedule": schedule})
+    job = resources.insert(
+        connection, name=name, kind=JOB_KIND, parent=monitor.name, body=made, now=rooms.clock.now()
+    )
+    assert job is not None
+    return job
+
+
+@implements("aiplatform", JOBS.method("delete"))
+def delete(call: Call) -> dict[str, Any]:
+    with call.rooms.database.write() as connection:
+        job = JOBS.require(connection, call.name)
+        delete_job(connection, job)
+        answer = operations.done(call, connection, job.name, "DeleteOperationMetadata", None)
+    call.rooms.queue.wake()
+    return answer
+
+
+def holder_of(job: Job) -> str:
+    """Who holds the data of a job while it reads them."""
+    return f"job:{job.id}"
+
+
+_STATES = {
+    "RUNNING": "JOB_STATE_RUNNING",
+    "FAILED": "JOB_STATE_FAILED",
+    "CANCELLED": "JOB_STATE_CANCELLED",
+}
+
+
+def _follow(connection: Connection, job: Job, now: float) -> None:
+    if job.state != "RUNNING":
+        objects.unpin(connection, holder_of(job))  # where a crash kept the job from doing it
+    resource = resources.get(connection, job.resource)
+    if resource is None:
+        return
+    body = resource.body
+    if job.state == "SUCCEEDED":
+        body["state"] = job.result["state"]
+        _mail(connection, resource, job.result["anomalies"], now, job.id)
+    else:
+        body["state"] = _STATES[job.state]
+        if job.error:
+            body.setdefault("jobExecutionDetail", {})["error"] = job.error
+    resources.update(connection, resource, now)
+
+
+def _mail(connection: Connection, job: Resource, anomalies: list[str], now: float, number: str) -> None:
+    """Notes a mail to each address about what was found; the watcher sends it, again and again where that fails."""
+    from portico.services.portico.alerts import DELIVERIES
+
+    told = job.body["modelMonitoringSpec"].get("notificationSpec") or {}
+    if not anomalies:
+        return
+    shown = job.body.get("displayName") or job.name.rpartition("/")[2]
+    text = (
+        f"The model monitoring job {shown} compared its target with its baseline, as of "
+        f"{rfc3339(job.body['_']['cutoff'])}, and found:\n\n"
+        + "\n".join(f"- {line}" for line in anomalies)
+        + f"\n\nLook first at the field that moved most, and at where it comes from. The job: {job.name}\n"
+    )
+    for position, address in enumerate((told.get("emailConfig") or {}).get("userEmails") or []):
+        mail = {
+            "kind": "emails", "sink": address, "event": "opened", "text": text, "alert": {}, "attempts": 0, "due": 0.0,
+            "subject": f"Portico: {shown}: {len(anomalies)} anomalies",
+        }  # fmt: skip
+        resources.insert(
+            connection, name=f"{job.name}/deliveries/{number}-{position}", kind=DELIVERIES, parent=job.name,
+            body=mail, now=now,
+        )  # fmt: skip
+
+
+register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.model_monitoring_run:run", _follow))

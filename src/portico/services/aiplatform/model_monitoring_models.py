@@ -1,0 +1,120 @@
+"""What a job asks the monitored model itself: outputs that the data lack, and how much each feature weighs in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from portico.errors import FailedPrecondition
+from portico.jobs.worker import Context
+from portico.services.aiplatform import model_store
+from portico.services.aiplatform.batch_instances import InstanceConfig, Table
+from portico.services.aiplatform.batch_read import Chunk
+from portico.store.resources import Resource
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+_SAMPLE = 256  # rows that are explained; a row takes some milliseconds
+_FORMATS = ("portico", "lightgbm")  # that a job can ask by itself
+
+
+class Outputs:
+    """Adds the outputs `names` to tables of features that lack them."""
+
+    def __init__(self, context: Context, version: Resource, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._version = version
+        self._folder = model_store.folder(context.home, version.body.get("_", {}).get("artifact", ""))
+        self._format = version.body.get("_", {}).get("format", "")
+        self._model: Any = None
+
+    @property
+    def reason(self) -> str:
+        """Why the model itself was not asked, in words; empty where it was."""
+        if self._format in _FORMATS:
+            return ""
+        return f" Its outputs can't be computed here: the model's format is {self._format or 'unknown'}."
+
+    def added(self, table: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
+        import pyarrow as pa
+
+        from portico.ml.tables import rows_to_batch
+        from portico.services.aiplatform.model_monitoring_inputs import outputs_of
+
+        missing = [name for name in self._names if name not in table.schema.names]
+        if not missing or self._format not in _FORMATS or not table.num_rows:
+            return table
+        whole = table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
+        batch = whole.combine_chunks().to_batches()[0]
+        answers = self._loaded().answer(Table(Chunk("", 0, 0, batch=batch), InstanceConfig(), False), False)
+        rows = [
+            dict.fromkeys(missing) if position in answers.bad else outputs_of(orjson.loads(text), self._names)
+            for position, text in enumerate(answers.output.texts())
+        ]
+        made = rows_to_batch(rows)
+        for name in missing:
+            whole = whole.append_column(name, made.column(made.schema.get_field_index(name)))
+        return whole
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            from portico.services.aiplatform import batch_models
+
+            if self._format == "portico":
+                self._model = batch_models.PorticoModel(self._folder)
+            else:
+                self._model = batch_models.LightGBMModel(self._folder, None)
+        return self._model
+
+
+class Shares:
+    """Each feature's share of all attribution, over an even sample of the rows that were added."""
+
+    def __init__(self, context: Context, version: Resource) -> None:
+        import numpy as np
+
+        from portico.ml.model import Model
+
+        self._context = context
+        self._model = Model.load(model_store.folder(context.home, version.body["_"]["artifact"]))
+        self._random = np.random.default_rng(0)
+        self._lots: np.ndarray = np.zeros(0)
+        self._rows: Any = None
+
+    def add(self, table: pa.Table | pa.RecordBatch) -> None:
+        """Every row draws a lot, and the `_SAMPLE` lowest stay: each row with the same chance, however they come."""
+        import numpy as np
+        import pyarrow as pa
+
+        from portico.ml.tables import concat
+
+        kept = [name for name in table.schema.names if name in self._model.features]
+        lots = self._random.random(table.num_rows)
+        low = np.argsort(lots)[:_SAMPLE]
+        fresh = table.select(kept).take(pa.array(low))
+        fresh = fresh if isinstance(fresh, pa.Table) else pa.Table.from_batches([fresh])
+        self._lots = np.concatenate([self._lots, lots[low]])
+        rows = fresh if self._rows is None else concat([self._rows, fresh])
+        chosen = np.argsort(self._lots, kind="stable")[:_SAMPLE]
+        self._lots, self._rows = self._lots[chosen], rows.take(pa.array(chosen))
+
+    def of(self, place: str) -> dict[str, float]:
+        """
+        Raises:
+            FailedPrecondition: the model can't read one of the rows.
+        """
+        from portico.ml.explain import global_importance
+
+        encoded = self._model.transform.transform(self._rows)
+        good = encoded.matrix[~encoded.bad]
+        if not len(good):
+            raise FailedPrecondition(
+                f"The model can read no row of {place}: {next(iter(encoded.messages.values()), 'there are none')}."
+            )
+        found = global_importance(self._model, good)
+        total = sum(found.values()) or 1.0
+        return {name: value / total for name, value in found.items()}

@@ -1,0 +1,273 @@
+"""The work of a model monitoring job: reads baseline and target, compares them, and says what moved too far.
+
+The baseline's first rows fix the bins; all of it, and then the target, is counted in them, so memory does not grow
+with the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from portico.errors import FailedPrecondition, NotFound, PorticoError, rpc_status
+from portico.jobs.worker import Context
+from portico.services.aiplatform import model_monitoring_spec as spec
+from portico.services.aiplatform import sources
+from portico.services.aiplatform.model_monitoring_distributions import distribution
+from portico.services.aiplatform.model_monitoring_inputs import Data, Reader
+from portico.services.aiplatform.model_monitoring_jobs import holder_of
+from portico.services.aiplatform.model_monitoring_models import Outputs, Shares
+from portico.services.aiplatform.model_monitoring_spec import Field
+from portico.store import monitoring_points, resources
+from portico.store.monitoring_points import Point
+from portico.store.resources import Resource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from portico.ml.watch.bins import Counts, FeatureBins
+
+_FIT = 500_000  # rows that the bins are made of
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Job: the state that it ends in, and its anomalies in words.
+
+    Raises:
+        PorticoError: there was nothing to compare, or no objective could be reached.
+    """
+    with context.database.read() as connection:
+        job = resources.get(connection, context.job.resource)
+        monitor = resources.get(connection, job.parent) if job else None
+        if job is None or monitor is None:
+            raise NotFound(f"{context.job.resource} was deleted.")
+        version = spec.target_version(connection, monitor.body)
+    try:
+        return _Run(context, job, monitor, version).work()
+    finally:
+        sources.gcs_of(context).unpin(holder_of(context.job))
+
+
+@dataclass(slots=True)
+class _Side:
+    """What is known of one of the two data sets: the counts of each field, and the attributions' shares."""
+
+    data: Data
+    counts: dict[str, Counts] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    rows: int = 0
+
+
+class _Run:
+    def __init__(self, context: Context, job: Resource, monitor: Resource, version: Resource) -> None:
+        self._context, self._job, self._version = context, job, version
+        self._told: Mapping[str, Any] = job.body["modelMonitoringSpec"]["objectiveSpec"]
+        self._tabular: Mapping[str, Any] = self._told["tabularObjective"]
+        self._schema: Mapping[str, Any] = monitor.body["modelMonitoringSchema"]
+        self._objectives = [name for name, key in spec.OBJECTIVES.items() if key in self._tabular]
+        drifts = [name for name in self._objectives if name != spec.ATTRIBUTIONS]
+        self._fields = {f.name: f for o in drifts for f in spec.watched(self._tabular, self._schema, o)}
+        self._bins: dict[str, FeatureBins] = {}
+        outputs = spec.fields_of(self._schema, "predictionFields") if spec.OUTPUTS in drifts else []
+        self._outputs = Outputs(context, version, [one.name for one in outputs])
+
+    def work(self) -> dict[str, Any]:
+        reader = Reader(self._context, self._version, self._schema, self._job.body["_"]["cutoff"])
+        sides = []
+        for at, (what, key) in enumerate((("baseline", "baselineDataset"), ("target", "targetDataset"))):
+            self._context.progress(at / 2, f"reading the {what}")
+            side = _Side(reader.open(self._told[key], what))
+            self._read(side)
+            sides.append(side)
+        self._context.progress(0.95, "comparing")
+        return self._judge(*sides)
+
+    # --- reading ---
+
+    def _read(self, side: _Side) -> None:
+        """Counts all rows of a side; the first one to be read makes the bins."""
+        shares = Shares(self._context, self._version) if spec.ATTRIBUTIONS in self._objectives else None
+        held: list[Any] = []
+        for table in side.data.read():
+            side.rows += table.num_rows
+            if shares is not None:
+                shares.add(table)
+            columns = self._columns(table)
+            if not self._bins:
+                held.append(columns)
+                if side.rows < _FIT:
+                    continue
+            self._count(side, held or [columns])
+            held = []
+        self._count(side, held)
+        if not side.rows:
+            raise FailedPrecondition(f"There is not one row in {side.data.place}.")
+        if shares is not None:
+            side.shares = shares.of(side.data.place)
+
+    def _columns(self, table: pa.Table | pa.RecordBatch) -> dict[str, pa.Table]:
+        """Each watched field as a table of its own; a repeated one with a row for each element."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        made = {}
+        table = self._outputs.added(table)
+        for name, one in self._fields.items():
+            column: Any = pa.nulls(table.num_rows)
+            if name in table.schema.names:
+                column = table.column(name)
+                if one.repeated and pa.types.is_list(column.type):
+                    column = pc.list_flatten(column)
+            made[name] = pa.table({name: column})
+        return made
+
+    def _count(self, side: _Side, parts: list[dict[str, pa.Table]]) -> None:
+        from portico.ml.tables import concat
+        from portico.ml.watch.bins import count, fit_bins
+
+        if not parts:
+            return
+        if not self._bins:
+            for name, one in self._fields.items():
+                whole = concat([part[name] for part in parts])
+                self._bins[name] = fit_bins(whole, {name: one.kind})[0]
+        for part in parts:
+            for name, table in part.items():
+                counts = count(table, [self._bins[name]])[name]
+                side.counts[name] = side.counts[name].merge(counts) if name in side.counts else counts
+
+    # --- judging ---
+
+    def _judge(self, baseline: _Side, target: _Side) -> dict[str, Any]:
+        points: list[Point] = []
+        status: dict[str, Any] = {}
+        errors: list[PorticoError] = []
+        for objective in self._objectives:
+            judge = self._moved if objective == spec.ATTRIBUTIONS else self._drifted
+            try:
+                points += judge(objective, baseline, target)
+                status[objective] = {"code": 0}
+            except PorticoError as error:
+                errors.append(error)
+                status[objective] = rpc_status(error)
+        self._publish(points, {
+            "baselineDatasets": baseline.data.to_json(),
+            "targetDatasets": target.data.to_json(),
+            "objectiveStatus": status,
+        })  # fmt: skip
+        if len(errors) == len(self._objectives):
+            raise errors[0]
+        lines = [point.body["summary"] for point in points if point.anomaly]
+        self._tell(points)
+        return {
+            "state": "JOB_STATE_PARTIALLY_SUCCEEDED" if errors else "JOB_STATE_SUCCEEDED",
+            "anomalies": lines,
+        }
+
+    def _drifted(self, objective: str, baseline: _Side, target: _Side) -> list[Point]:
+        told = self._tabular[spec.OBJECTIVES[objective]]
+        made = []
+        for one in spec.watched(self._tabular, self._schema, objective):
+            for side in (baseline, target):
+                _check_counts(one, side, self._outputs.reason if objective == spec.OUTPUTS else "")
+            bins, before, now = self._bins[one.name], baseline.counts[one.name], target.counts[one.name]
+            algorithm = spec.algorithm_of(told, one)
+            distance, most = _distance(algorithm, bins, before, now)
+            current = {"distribution": distribution(bins, now), "distributionDeviation": distance}
+            made.append(
+                self._point(
+                    objective, one, algorithm, distance, spec.threshold_of(told, one),
+                    {"distributionValue": current},
+                    {"distributionValue": {"distribution": distribution(bins, before)}},
+                    f"{algorithm} of {one.name!r} is {distance:.3f}" + (f" ({most})" if most else ""),
+                )
+            )  # fmt: skip
+        return made
+
+    def _moved(self, objective: str, baseline: _Side, target: _Side) -> list[Point]:
+        """How much of all attribution is each feature's, and how that changed."""
+        told = self._tabular[spec.OBJECTIVES[objective]]
+        made = []
+        for one in spec.watched(self._tabular, self._schema, objective):
+            if one.name not in baseline.shares:
+                raise FailedPrecondition(
+                    f"{self._version.name} does not use the feature {one.name!r}; it uses "
+                    f"{', '.join(list(baseline.shares)[:30])}."
+                )
+            before, now = baseline.shares[one.name], target.shares[one.name]
+            made.append(
+                self._point(
+                    objective, one, spec.ABSOLUTE_DIFFERENCE, abs(now - before), spec.threshold_of(told, one),
+                    {"doubleValue": now}, {"doubleValue": before},
+                    f"the attribution of {one.name!r} went from {before:.1%} to {now:.1%} of all",
+                )
+            )  # fmt: skip
+        return made
+
+    def _point(
+        self, objective: str, one: Field, algorithm: str, distance: float, threshold: float,
+        current: dict[str, Any], baseline: dict[str, Any], words: str,
+    ) -> Point:  # fmt: skip
+        anomaly = distance > threshold
+        body = {
+            "current": current, "baseline": baseline, "threshold": threshold,
+            "summary": f"{objective}: {words}, {'above' if anomaly else 'within'} {threshold:.3f}",
+        }  # fmt: skip
+        private = self._job.body["_"]
+        return Point(
+            self._job.parent, self._job.name, objective, one.name, self._job.body.get("schedule", ""), algorithm,
+            private["cutoff"], anomaly, body,
+        )  # fmt: skip
+
+    def _publish(self, points: list[Point], detail: dict[str, Any]) -> None:
+        now = self._context.clock.now()
+        with self._context.database.write() as connection:
+            job = resources.get(connection, self._job.name)
+            if job is None:
+                raise NotFound(f"{self._job.name} was deleted.")
+            monitoring_points.put(connection, points)
+            job.body["jobExecutionDetail"] = detail
+            resources.update(connection, job, now)
+
+    def _tell(self, points: Iterable[Point]) -> None:
+        """Writes the anomalies into the job's log."""
+        for point in points:
+            if point.anomaly:
+                print(f"anomaly: {point.body['summary']}", flush=True)
+
+
+def _check_counts(one: Field, side: _Side, reason: str) -> None:
+    """
+    Raises:
+        FailedPrecondition: there is nothing to compare in the column.
+    """
+    if one.name not in side.data.columns and not side.counts[one.name].present:
+        known = ", ".join(list(side.data.columns)[:30])
+        raise FailedPrecondition(
+            f"There is no column {one.name!r} in {side.data.place}, which has {known}.{reason} Change the data, the "
+            "monitor's schema, or what the objective watches."
+        )
+    counts = side.counts[one.name]
+    if not counts.present:
+        held = "values of another type" if counts.invalid else "no value"
+        raise FailedPrecondition(
+            f"The column {one.name!r} of {side.data.place} holds {held} where the schema has a {one.kind} field."
+        )
+
+
+def _distance(algorithm: str, bins: FeatureBins, before: Counts, now: Counts) -> tuple[float, str]:
+    """The distance of two windows of one field, and what moved most, in words."""
+    import numpy as np
+
+    from portico.ml.watch.distances import jensen_shannon, score
+
+    scored = score({bins.name: now}, {bins.name: before}, [bins])[0]
+    if bins.kind == "numeric" or algorithm == spec.L_INFINITY:
+        return scored.distance, scored.most
+    names = sorted({*now.new, *before.new})
+    p, q = (
+        np.array([*c.bins, *(c.new.get(name, 0) for name in names), c.other_new], np.float64)
+        for c in (now, before)
+    )
+    return jensen_shannon(p, q), scored.most

@@ -1,0 +1,383 @@
+"""What a model monitor and its jobs are told to do: the checks, and how a job's spec is made of the monitor's.
+
+Objectives go by Google's words: raw-feature-drift, prediction-output-drift, feature-attribution.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import parse_rfc3339
+from portico.errors import InvalidArgument, NotFound, Unimplemented
+from portico.services.aiplatform import model_store
+from portico.services.aiplatform.endpoints import ENDPOINTS
+from portico.services.aiplatform.model_deployment_monitoring_jobs import DEFAULT_THRESHOLD
+from portico.services.aiplatform.names import check_same_location
+from portico.store.resources import Resource
+
+FEATURES: Final = "raw-feature-drift"
+OUTPUTS: Final = "prediction-output-drift"
+ATTRIBUTIONS: Final = "feature-attribution"
+OBJECTIVES: Final = {
+    FEATURES: "featureDriftSpec",
+    OUTPUTS: "predictionOutputDriftSpec",
+    ATTRIBUTIONS: "featureAttributionSpec",
+}
+JENSEN_SHANNON: Final = "jensen_shannon_divergence"
+L_INFINITY: Final = "l_infinity"
+ABSOLUTE_DIFFERENCE: Final = "absolute_difference"  # ours: how far a feature's share of all attribution moved
+
+_NUMERIC = ("float", "integer")
+_TYPES = (*_NUMERIC, "boolean", "string", "categorical")
+_INPUTS = ("columnizedDataset", "batchPredictionOutput", "vertexEndpointLogs")
+_SOURCES = ("vertexDataset", "gcsSource", "bigquerySource")
+_FORMATS = {"CSV": "csv", "JSONL": "jsonl"}
+_LENGTH = re.compile(r"(\d{1,6})([wWdDhH])")
+_SECONDS = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A feature or an output: how its values are counted, and whether a cell holds a list of them."""
+
+    name: str
+    kind: str  # "numeric" or "categorical"
+    repeated: bool = False
+
+
+def fields_of(schema: Mapping[str, Any], part: str) -> list[Field]:
+    """The fields of `part` ("featureFields", "predictionFields", "groundTruthFields") of a monitoring schema."""
+    return [
+        Field(
+            field["name"],
+            "numeric" if field["dataType"] in _NUMERIC else "categorical",
+            bool(field.get("repeated")),
+        )
+        for field in schema.get(part) or []
+    ]
+
+
+def schema_of(version: Resource) -> dict[str, Any]:
+    """The monitoring schema of a model that Portico trained; empty for others. Times always move: they are left out."""
+    metadata = version.body.get("metadata") or {}
+    if (version.body.get("_") or {}).get("format") != "portico":
+        return {}
+    target, kinds = metadata["targetColumn"], metadata["columns"]
+    types = {"numeric": "float"} | dict.fromkeys(("categorical", "high_cardinality", "text"), "categorical")
+    answer = "float" if metadata["predictionType"] == "regression" else "categorical"
+    return {
+        "featureFields": [
+            {"name": name, "dataType": types[kind]}
+            for name, kind in kinds.items()
+            if name != target and kind in types
+        ],
+        "predictionFields": [{"name": f"predicted_{target}", "dataType": answer}],
+        "groundTruthFields": [{"name": target, "dataType": answer}],
+    }
+
+
+def check_schema(schema: Mapping[str, Any], field: str = "modelMonitoringSchema") -> None:
+    """
+    Raises:
+        InvalidArgument: naming the field.
+    """
+    if not schema.get("featureFields"):
+        raise InvalidArgument(
+            f"{field}.featureFields is missing: the names and types of the model's features. It can only be left out "
+            "for models that Portico trained.",
+            field=f"{field}.featureFields",
+        )
+    seen: set[str] = set()
+    for part in ("featureFields", "predictionFields", "groundTruthFields"):
+        for position, one in enumerate(schema.get(part) or []):
+            where = f"{field}.{part}[{position}]"
+            name, kind = one.get("name", ""), one.get("dataType", "")
+            if not name or name in seen:
+                raise InvalidArgument(
+                    f"The name {name!r} is given twice." if name else "A field has no name.",
+                    field=f"{where}.name",
+                )
+            seen.add(name)
+            if kind not in _TYPES:
+                raise InvalidArgument(
+                    f"The dataType of {name!r} is {kind!r}; it is one of {', '.join(_TYPES)}.",
+                    field=f"{where}.dataType",
+                )
+
+
+# --- objectives ---
+
+
+def check_objectives(
+    told: Mapping[str, Any], schema: Mapping[str, Any], version: Resource, field: str = "tabularObjective"
+) -> None:
+    """
+    Raises:
+        InvalidArgument: naming the field. Unimplemented: attributions of a model that Portico did not train.
+    """
+    features = [one.name for one in fields_of(schema, "featureFields")]
+    outputs = [one.name for one in fields_of(schema, "predictionFields")]
+    for objective, key in OBJECTIVES.items():
+        spec = told.get(key)
+        if spec is None:
+            continue
+        where = f"{field}.{key}"
+        names = outputs if objective == OUTPUTS else features
+        if not names:
+            raise InvalidArgument(
+                "The monitoring schema has no predictionFields, whose drift could be found; add them.",
+                field=where,
+            )
+        _check_names(spec.get("features") or [], names, f"{where}.features")
+        _check_names(
+            spec.get("featureAlertConditions") or {}, features + outputs, f"{where}.featureAlertConditions"
+        )
+        _check_thresholds(spec, where)
+        if objective == ATTRIBUTIONS and (version.body.get("_") or {}).get("format") != "portico":
+            raise Unimplemented(
+                f"Attributions of {version.name} can't be monitored in Portico yet: it explains rows in such numbers "
+                f"only for models that it trained. Leave {where} out."
+            )
+        for metric, allowed in (("categoricalMetricType", (L_INFINITY, JENSEN_SHANNON)),
+                                ("numericMetricType", (JENSEN_SHANNON,))):  # fmt: skip
+            if spec.get(metric) and spec[metric] not in allowed:
+                raise InvalidArgument(
+                    f"{metric} is {spec[metric]!r}; it is {' or '.join(allowed)}.", field=f"{where}.{metric}"
+                )
+
+
+def _check_names(given: Any, known: list[str], field: str) -> None:
+    for name in given:
+        if name not in known:
+            raise InvalidArgument(
+                f"{name!r} is not in the monitoring schema, which has {', '.join(known[:30])}.", field=field
+            )
+
+
+def _check_thresholds(spec: Mapping[str, Any], field: str) -> None:
+    conditions = {key: spec[key] for key in spec if key.startswith("default")}
+    conditions |= {
+        f"featureAlertConditions.{k}": v for k, v in (spec.get("featureAlertConditions") or {}).items()
+    }
+    for key, condition in conditions.items():
+        if not 0 <= float(condition.get("threshold", 0.0)) <= 1:
+            raise InvalidArgument(
+                f"The threshold {condition.get('threshold')} is not in 0 to 1.",
+                field=f"{field}.{key}.threshold",
+            )
+
+
+def watched(told: Mapping[str, Any], schema: Mapping[str, Any], objective: str) -> list[Field]:
+    """The fields that an objective watches: those it names, else all of the schema."""
+    part = "predictionFields" if objective == OUTPUTS else "featureFields"
+    names = told[OBJECTIVES[objective]].get("features")
+    return [field for field in fields_of(schema, part) if not names or field.name in names]
+
+
+def threshold_of(spec: Mapping[str, Any], field: Field) -> float:
+    """The distance above which a field of an objective is an anomaly: its own, the kind's default, else Vertex AI's."""
+    default = f"default{field.kind.capitalize()}AlertCondition"
+    own = (spec.get("featureAlertConditions") or {}).get(field.name)
+    condition = own or spec.get(default) or spec.get("defaultAlertCondition")
+    return DEFAULT_THRESHOLD if condition is None else float(condition.get("threshold", 0.0))
+
+
+def algorithm_of(spec: Mapping[str, Any], field: Field) -> str:
+    """By which distance a field of a drift objective is compared."""
+    if field.kind == "numeric":
+        return JENSEN_SHANNON
+    return str(spec.get("categoricalMetricType") or L_INFINITY)
+
+
+# --- data ---
+
+
+def check_input(connection: Connection, told: Mapping[str, Any], parent: str, field: str) -> None:
+    """
+    Raises:
+        InvalidArgument: naming the field. Unimplemented: data where Portico can't read them yet.
+    """
+    given = [key for key in _INPUTS if key in told]
+    if len(given) != 1:
+        raise InvalidArgument(
+            f"Exactly one of {', '.join(_INPUTS)} must be given; {' and '.join(given) or 'none'} is.",
+            field=field,
+        )
+    kind, data = given[0], told[given[0]]
+    if kind == "columnizedDataset":
+        _check_dataset(data, parent, f"{field}.columnizedDataset")
+        if span(told) and not data.get("timestampField"):
+            raise InvalidArgument(
+                "A window needs the column with the rows' times: timestampField.",
+                field=f"{field}.columnizedDataset.timestampField",
+            )
+    elif kind == "batchPredictionOutput":
+        where = f"{field}.batchPredictionOutput.batchPredictionJob"
+        check_same_location(parent, data.get("batchPredictionJob", ""), where)
+        if span(told):
+            raise InvalidArgument(
+                "The output of a batch prediction job has no times; leave timeOffset and timeInterval out.",
+                field=field,
+            )
+    else:
+        _check_endpoints(
+            connection, data.get("endpoints") or [], parent, f"{field}.vertexEndpointLogs.endpoints"
+        )
+    _check_span(told, field)
+
+
+def _check_dataset(data: Mapping[str, Any], parent: str, field: str) -> None:
+    given = [key for key in _SOURCES if data.get(key)]
+    if len(given) != 1:
+        raise InvalidArgument(
+            f"Exactly one of {', '.join(_SOURCES)} must be given; {' and '.join(given) or 'none'} is.",
+            field=field,
+        )
+    if given == ["bigquerySource"]:
+        raise Unimplemented(
+            "Monitoring of data in BigQuery is not built in Portico yet; put them into Cloud Storage (gcsSource)."
+        )
+    if given == ["vertexDataset"]:
+        check_same_location(parent, data["vertexDataset"], f"{field}.vertexDataset")
+        return
+    source = data["gcsSource"]
+    if not str(source.get("gcsUri", "")).startswith("gs://"):
+        raise InvalidArgument("gcsUri must be a gs:// name.", field=f"{field}.gcsSource.gcsUri")
+    if source.get("format") == "TF_RECORD":
+        raise Unimplemented("Monitoring of TFRecord files is not built in Portico yet; use CSV or JSONL.")
+
+
+def format_of(source: Mapping[str, Any]) -> str:
+    """The format that a gcsSource declares; empty where it leaves it to the files' names."""
+    return _FORMATS.get(source.get("format", ""), "")
+
+
+def _check_endpoints(connection: Connection, names: list[str], parent: str, field: str) -> None:
+    if not names:
+        raise InvalidArgument("endpoints is empty: name those whose predictions are watched.", field=field)
+    for name in names:
+        check_same_location(parent, name, field)
+        try:
+            endpoint = ENDPOINTS.require(connection, name)
+        except NotFound as error:
+            raise InvalidArgument(error.message, field=field) from None
+        logging = (endpoint.body.get("predictRequestResponseLoggingConfig") or {}).get("enabled")
+        if not logging and not endpoint.body.get("modelDeploymentMonitoringJob"):
+            raise InvalidArgument(
+                f"{name} does not log its predictions; set its predictRequestResponseLoggingConfig.",
+                field=field,
+            )
+
+
+# --- windows ---
+
+
+def span(told: Mapping[str, Any]) -> bool:
+    """Whether only a window of the data is meant."""
+    return bool(told.get("timeOffset") or told.get("timeInterval"))
+
+
+def window_of(told: Mapping[str, Any], cutoff: float) -> tuple[float | None, float | None]:
+    """The window [start, end) of domain time in seconds, open where None; `cutoff` is when the job was due or made."""
+    interval, offset = told.get("timeInterval") or {}, told.get("timeOffset") or {}
+    if offset:
+        until = round(cutoff - _seconds(offset.get("offset", "")), 6)
+        return (round(until - _seconds(offset["window"]), 6) if offset.get("window") else None), until
+    start, end = (parse_rfc3339(interval[k]) if interval.get(k) else None for k in ("startTime", "endTime"))
+    return start, end
+
+
+def _seconds(text: str) -> float:
+    found = _LENGTH.fullmatch(text)
+    return int(found[1]) * _SECONDS[found[2].lower()] if found else 0.0
+
+
+def _check_span(told: Mapping[str, Any], field: str) -> None:
+    if told.get("timeOffset") and told.get("timeInterval"):
+        raise InvalidArgument("Give either timeOffset or timeInterval.", field=f"{field}.timeInterval")
+    for key, text in (told.get("timeOffset") or {}).items():
+        if text and (not _LENGTH.fullmatch(text) or (key == "window" and not _seconds(text))):
+            raise InvalidArgument(
+                f"{key} is {text!r}; it is a whole number of weeks, days or hours: 2w, 1d, 6h.",
+                field=f"{field}.timeOffset.{key}",
+            )
+    start, end = window_of(told, 0.0)
+    if told.get("timeInterval") and start is not None and end is not None and end < start:
+        raise InvalidArgument("The interval ends before it begins.", field=f"{field}.timeInterval")
+
+
+# --- the rest ---
+
+
+def check_output(told: Mapping[str, Any], field: str = "outputSpec") -> None:
+    prefix = (told.get("gcsBaseDirectory") or {}).get("outputUriPrefix", "")
+    if told.get("gcsBaseDirectory") and not prefix.startswith("gs://"):
+        raise InvalidArgument(
+            "outputUriPrefix must be a gs:// name.", field=f"{field}.gcsBaseDirectory.outputUriPrefix"
+        )
+
+
+def check_notification(told: Mapping[str, Any], field: str = "notificationSpec") -> None:
+    for address in (told.get("emailConfig") or {}).get("userEmails") or []:
+        name, at, host = address.rpartition("@")
+        if not (name and at and host) or any(c.isspace() for c in address):
+            raise InvalidArgument(f"{address!r} is no mail address.", field=f"{field}.emailConfig.userEmails")
+
+
+def target_version(connection: Connection, monitor: Mapping[str, Any]) -> Resource:
+    """The model version that a monitor watches.
+
+    Raises:
+        NotFound: it is gone.
+    """
+    target = monitor["modelMonitoringTarget"]["vertexModel"]
+    wanted = target.get("modelVersionId")
+    return model_store.version_row(connection, target["model"] + (f"@{wanted}" if wanted else ""))
+
+
+def spec_of(connection: Connection, monitor: Resource, told: Mapping[str, Any], field: str) -> dict[str, Any]:
+    """The spec of a job, checked: what `told` (a ModelMonitoringSpec) leaves open is taken from its monitor.
+
+    Raises:
+        InvalidArgument: naming the field. NotFound, Unimplemented
+    """
+    own, default = told.get("objectiveSpec") or {}, monitor.body
+    where, parent = f"{field}.objectiveSpec", monitor.parent
+    objective: dict[str, Any] = {
+        "tabularObjective": own.get("tabularObjective") or default.get("tabularObjective"),
+        "explanationSpec": own.get("explanationSpec") or default.get("explanationSpec"),
+        "baselineDataset": own.get("baselineDataset") or default.get("trainingDataset"),
+        "targetDataset": own.get("targetDataset"),
+    }
+    if not objective["targetDataset"]:
+        raise InvalidArgument(
+            "targetDataset is missing: the data to look at.", field=f"{where}.targetDataset"
+        )
+    if not objective["baselineDataset"]:
+        raise InvalidArgument(
+            f"There is nothing to compare with: give a baselineDataset, or {monitor.name} a trainingDataset.",
+            field=f"{where}.baselineDataset",
+        )
+    if not objective["tabularObjective"]:
+        raise InvalidArgument(
+            f"There is no objective: give a tabularObjective here, or one to {monitor.name}.",
+            field=f"{where}.tabularObjective",
+        )
+    version = target_version(connection, monitor.body)
+    check_objectives(objective["tabularObjective"], default["modelMonitoringSchema"], version,
+                     f"{where}.tabularObjective")  # fmt: skip
+    for key in ("baselineDataset", "targetDataset"):
+        check_input(connection, objective[key], parent, f"{where}.{key}")
+    made = {
+        "objectiveSpec": {key: value for key, value in objective.items() if value},
+        "notificationSpec": told.get("notificationSpec") or default.get("notificationSpec") or {},
+        "outputSpec": told.get("outputSpec") or default.get("outputSpec") or {},
+    }
+    check_output(made["outputSpec"], f"{field}.outputSpec")
+    check_notification(made["notificationSpec"], f"{field}.notificationSpec")
+    return {key: value for key, value in made.items() if value}
