@@ -5,10 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+import requests
 from vertexai.resources.preview import ml_monitoring
 from vertexai.resources.preview.ml_monitoring import spec
 
+from portico.clock import parse_rfc3339
+
 FIELDS = {"a": "float", "b": "float", "c": "categorical"}
+
+
+@pytest.fixture
+def advance(portico: Any) -> Any:
+    """Moves the domain clock; when it returns, the jobs of schedules that were due have ended."""
+
+    def go(seconds: int) -> float:
+        url = f"{portico.url}/apis/portico/v1/clock:advance"
+        answer = requests.post(url, json={"duration": f"{seconds}s"}, timeout=600)
+        assert answer.status_code == 200, answer.text
+        return parse_rfc3339(answer.json()["time"])
+
+    return go
 
 
 def schema(*, outputs: dict[str, str] | None = None, fields: dict[str, str] = FIELDS) -> Any:

@@ -16,6 +16,7 @@ from portico.services.standard.fields import camel
 NOT_ASKED = {
     ("Dataset", "metadata"): "the service says what in it is missing",
     ("MutateDeployedModelRequest", "updateMask"): "the fields that are given are taken",
+    ("Schedule", "displayName"): "the client's ModelMonitor.create_schedule may leave it out",
 }
 # What the body of each method is.
 BODIES = {
@@ -31,6 +32,7 @@ BODIES = {
     "endpoints.undeployModel": "UndeployModelRequest",
     "endpoints.mutateDeployedModel": "MutateDeployedModelRequest",
     "batchPredictionJobs.create": "BatchPredictionJob",
+    "schedules.create": "Schedule",
     "modelDeploymentMonitoringJobs.create": "ModelDeploymentMonitoringJob",
     "modelDeploymentMonitoringJobs.searchModelDeploymentMonitoringStatsAnomalies": (
         "SearchModelDeploymentMonitoringStatsAnomaliesRequest"

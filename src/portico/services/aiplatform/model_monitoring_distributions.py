@@ -6,10 +6,9 @@ https://github.com/tensorflow/metadata/blob/master/tensorflow_metadata/proto/v0/
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from portico.ml.watch.bins import Counts, FeatureBins
+from portico.ml.watch.bins import Counts, FeatureBins
 
 _TOP = 20
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.worker import Context
+from portico.ml import arrays, values
+from portico.ml.tables import rows_to_batch
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform import batch_read, sources
 from portico.services.aiplatform import model_monitoring_spec as spec
@@ -25,10 +30,6 @@ from portico.services.aiplatform.sources import Source
 from portico.store import resources
 from portico.store.resources import Resource
 from portico.store.segments import Segments
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 _ROWS = 50_000  # of a table
 _LOG_COLUMNS = (
@@ -175,8 +176,6 @@ class Reader:
 
     def _with_outputs(self, table: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
         """`table` with the outputs that its columns tell in the way of a batch prediction job's tables."""
-        import pyarrow as pa
-
         missing = [name for name in self._outputs if name not in table.schema.names]
         for name in missing:
             prefix = name.removeprefix("predicted_") + "_"
@@ -195,8 +194,6 @@ class Reader:
 
     def _logs(self, endpoints: Sequence[str], what: str, start: float | None, end: float) -> Data:
         def tables() -> Iterator[pa.Table | pa.RecordBatch]:
-            from portico.ml.tables import rows_to_batch
-
             rows: list[dict[str, Any]] = []
             for endpoint in endpoints:
                 for row in self._logged(endpoint, start, end):
@@ -212,17 +209,12 @@ class Reader:
 
     def _logged(self, endpoint: str, start: float | None, end: float) -> Iterator[dict[str, Any]]:
         """What the watched version was asked for at an endpoint in [start, end), and what it answered."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         context, model, number = self.context, self.version.parent, self.version.body["versionId"]
         segments = Segments(context.home, context.database, context.clock, context.ids)
         time = pc.field("logging_time")
-        wanted = (
-            (pc.field("model") == model) & (pc.field("model_version") == number) & (time < _moment(end, pa))
-        )
+        wanted = (pc.field("model") == model) & (pc.field("model_version") == number) & (time < _moment(end))
         if start is not None:
-            wanted &= time >= _moment(start, pa)
+            wanted &= time >= _moment(start)
         for table in segments.scan(stream_of(endpoint), start, end, _LOG_COLUMNS):
             for entry in table.filter(wanted).select(["request_payload", "response_payload"]).to_pylist():
                 answers = entry["response_payload"]
@@ -263,10 +255,6 @@ def _parsed(cell: Any) -> Any:
 
 
 def _best(table: pa.Table | pa.RecordBatch, scores: list[str], labels: list[str]) -> list[str]:
-    import numpy as np
-
-    from portico.ml import arrays
-
     matrix = np.column_stack([arrays.numbers(table.column(name))[0] for name in scores])
     return [labels[position] for position in np.nan_to_num(matrix, nan=-1.0).argmax(axis=1).tolist()]
 
@@ -276,8 +264,6 @@ def _table(chunk: Chunk, row_of: Callable[[Any], Any]) -> pa.RecordBatch:
     Raises:
         FailedPrecondition: a line is no row.
     """
-    from portico.ml.tables import rows_to_batch
-
     if chunk.batch is not None:
         return chunk.batch
     batch_read.parse(chunk)
@@ -299,10 +285,6 @@ def _between(
     Raises:
         FailedPrecondition: there is no such column, or it holds something else than times.
     """
-    import pyarrow as pa
-
-    from portico.ml import arrays, values
-
     if column not in table.schema.names:
         raise FailedPrecondition(
             f"{location} has no column {column!r}, which is its timestampField; it has "
@@ -319,5 +301,5 @@ def _between(
     return table.filter(pa.array(kept))
 
 
-def _moment(seconds: float, pa: Any) -> Any:
+def _moment(seconds: float) -> Any:
     return pa.scalar(round(seconds * 1e6), pa.timestamp("us", tz="UTC"))

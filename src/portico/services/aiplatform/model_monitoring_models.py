@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
 
 from portico.errors import FailedPrecondition
 from portico.jobs.worker import Context
-from portico.services.aiplatform import model_store
+from portico.ml.explain import global_importance
+from portico.ml.model import Model
+from portico.ml.tables import concat, rows_to_batch
+from portico.services.aiplatform import batch_models, model_store
 from portico.services.aiplatform.batch_instances import InstanceConfig, Table
+from portico.services.aiplatform.batch_models import BatchModel
 from portico.services.aiplatform.batch_read import Chunk
+from portico.services.aiplatform.model_monitoring_inputs import outputs_of
 from portico.store.resources import Resource
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
 _SAMPLE = 256  # rows that are explained; a row takes some milliseconds
 _FORMATS = ("portico", "lightgbm")  # that a job can ask by itself
@@ -30,7 +33,7 @@ class Outputs:
         self._version = version
         self._folder = model_store.folder(context.home, version.body.get("_", {}).get("artifact", ""))
         self._format = version.body.get("_", {}).get("format", "")
-        self._model: Any = None
+        self._model: BatchModel | None = None
 
     @property
     def reason(self) -> str:
@@ -40,11 +43,6 @@ class Outputs:
         return f" Its outputs can't be computed here: the model's format is {self._format or 'unknown'}."
 
     def added(self, table: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
-        import pyarrow as pa
-
-        from portico.ml.tables import rows_to_batch
-        from portico.services.aiplatform.model_monitoring_inputs import outputs_of
-
         missing = [name for name in self._names if name not in table.schema.names]
         if not missing or self._format not in _FORMATS or not table.num_rows:
             return table
@@ -60,10 +58,8 @@ class Outputs:
             whole = whole.append_column(name, made.column(made.schema.get_field_index(name)))
         return whole
 
-    def _loaded(self) -> Any:
+    def _loaded(self) -> BatchModel:
         if self._model is None:
-            from portico.services.aiplatform import batch_models
-
             if self._format == "portico":
                 self._model = batch_models.PorticoModel(self._folder)
             else:
@@ -75,10 +71,6 @@ class Shares:
     """Each feature's share of all attribution, over an even sample of the rows that were added."""
 
     def __init__(self, context: Context, version: Resource) -> None:
-        import numpy as np
-
-        from portico.ml.model import Model
-
         self._context = context
         self._model = Model.load(model_store.folder(context.home, version.body["_"]["artifact"]))
         self._random = np.random.default_rng(0)
@@ -87,11 +79,6 @@ class Shares:
 
     def add(self, table: pa.Table | pa.RecordBatch) -> None:
         """Every row draws a lot, and the `_SAMPLE` lowest stay: each row with the same chance, however they come."""
-        import numpy as np
-        import pyarrow as pa
-
-        from portico.ml.tables import concat
-
         kept = [name for name in table.schema.names if name in self._model.features]
         lots = self._random.random(table.num_rows)
         low = np.argsort(lots)[:_SAMPLE]
@@ -107,8 +94,6 @@ class Shares:
         Raises:
             FailedPrecondition: the model can't read one of the rows.
         """
-        from portico.ml.explain import global_importance
-
         encoded = self._model.transform.transform(self._rows)
         good = encoded.matrix[~encoded.bad]
         if not len(good):

@@ -6,12 +6,21 @@ with the data.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from portico.errors import FailedPrecondition, NotFound, PorticoError, rpc_status
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from portico.errors import FailedPrecondition, NotFound, PorticoError, Unavailable, rpc_status
 from portico.jobs.worker import Context
+from portico.ml.tables import concat
+from portico.ml.watch.bins import Counts, FeatureBins, count, fit_bins
+from portico.ml.watch.distances import jensen_shannon, score
 from portico.services.aiplatform import model_monitoring_spec as spec
 from portico.services.aiplatform import sources
 from portico.services.aiplatform.model_monitoring_distributions import distribution
@@ -19,16 +28,14 @@ from portico.services.aiplatform.model_monitoring_inputs import Data, Reader
 from portico.services.aiplatform.model_monitoring_jobs import holder_of
 from portico.services.aiplatform.model_monitoring_models import Outputs, Shares
 from portico.services.aiplatform.model_monitoring_spec import Field
+from portico.services.portico.settling import settle
 from portico.store import monitoring_points, resources
 from portico.store.monitoring_points import Point
 from portico.store.resources import Resource
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from portico.ml.watch.bins import Counts, FeatureBins
-
 _FIT = 500_000  # rows that the bins are made of
+_DATASETS = {"baselineDataset": "baseline", "targetDataset": "target"}
+_SETTLE = 15.0  # seconds
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -43,10 +50,20 @@ def run(context: Context) -> dict[str, Any]:
         if job is None or monitor is None:
             raise NotFound(f"{context.job.resource} was deleted.")
         version = spec.target_version(connection, monitor.body)
+    _await_log(context, job)
     try:
         return _Run(context, job, monitor, version).work()
     finally:
         sources.gcs_of(context).unpin(holder_of(context.job))
+
+
+def _await_log(context: Context, job: Resource) -> None:
+    """Lets what was predicted just now come into the log. A schedule's run begins after that; who advances the clock
+    waits for it, so it waits for nobody."""
+    told = job.body["modelMonitoringSpec"]["objectiveSpec"]
+    if not job.body.get("schedule") and any("vertexEndpointLogs" in told[key] for key in _DATASETS):
+        with contextlib.suppress(Unavailable):
+            settle(context.home, _SETTLE)
 
 
 @dataclass(slots=True)
@@ -75,7 +92,7 @@ class _Run:
     def work(self) -> dict[str, Any]:
         reader = Reader(self._context, self._version, self._schema, self._job.body["_"]["cutoff"])
         sides = []
-        for at, (what, key) in enumerate((("baseline", "baselineDataset"), ("target", "targetDataset"))):
+        for at, (key, what) in enumerate(_DATASETS.items()):
             self._context.progress(at / 2, f"reading the {what}")
             side = _Side(reader.open(self._told[key], what))
             self._read(side)
@@ -108,9 +125,6 @@ class _Run:
 
     def _columns(self, table: pa.Table | pa.RecordBatch) -> dict[str, pa.Table]:
         """Each watched field as a table of its own; a repeated one with a row for each element."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         made = {}
         table = self._outputs.added(table)
         for name, one in self._fields.items():
@@ -123,9 +137,6 @@ class _Run:
         return made
 
     def _count(self, side: _Side, parts: list[dict[str, pa.Table]]) -> None:
-        from portico.ml.tables import concat
-        from portico.ml.watch.bins import count, fit_bins
-
         if not parts:
             return
         if not self._bins:
@@ -231,10 +242,20 @@ class _Run:
             resources.update(connection, job, now)
 
     def _tell(self, points: Iterable[Point]) -> None:
-        """Writes the anomalies into the job's log."""
+        """Writes the anomalies into the job's log; as JSON too, where they are to go to Cloud Logging or a channel."""
+        told = self._job.body["modelMonitoringSpec"].get("notificationSpec") or {}
+        channels = [
+            one.get("notificationChannel", "") for one in told.get("notificationChannelConfigs") or []
+        ]
         for point in points:
-            if point.anomaly:
-                print(f"anomaly: {point.body['summary']}", flush=True)
+            if not point.anomaly:
+                continue
+            print(f"anomaly: {point.body['summary']}", flush=True)
+            if channels or told.get("enableCloudLogging"):
+                entry = {"modelMonitor": point.monitor, "modelMonitoringJob": point.job, "objectiveType": point.objective,
+                         "statsName": point.name, "algorithm": point.algorithm, "threshold": point.body["threshold"],
+                         "summary": point.body["summary"], "notificationChannels": channels}  # fmt: skip
+                print(orjson.dumps(entry).decode(), flush=True)
 
 
 def _check_counts(one: Field, side: _Side, reason: str) -> None:
@@ -258,10 +279,6 @@ def _check_counts(one: Field, side: _Side, reason: str) -> None:
 
 def _distance(algorithm: str, bins: FeatureBins, before: Counts, now: Counts) -> tuple[float, str]:
     """The distance of two windows of one field, and what moved most, in words."""
-    import numpy as np
-
-    from portico.ml.watch.distances import jensen_shannon, score
-
     scored = score({bins.name: now}, {bins.name: before}, [bins])[0]
     if bins.kind == "numeric" or algorithm == spec.L_INFINITY:
         return scored.distance, scored.most

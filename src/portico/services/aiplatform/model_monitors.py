@@ -102,14 +102,19 @@ def _check(connection: Connection, parent: str, body: dict[str, Any]) -> None:
     Raises:
         InvalidArgument: naming the field. NotFound, Unimplemented
     """
-    target = body["modelMonitoringTarget"]["vertexModel"]
+    target = (body.get("modelMonitoringTarget") or {}).get("vertexModel") or {}
+    if not target.get("model"):
+        raise InvalidArgument(
+            "modelMonitoringTarget.vertexModel.model is missing: the name of the model to watch.",
+            field="modelMonitoringTarget.vertexModel.model",
+        )
     check_same_location(parent, target["model"], "modelMonitoringTarget.vertexModel.model")
     if "@" in target["model"]:
         raise InvalidArgument(
             "model is a model's name; its version goes into modelVersionId.",
             field="modelMonitoringTarget.vertexModel.model",
         )
-    version = spec.target_version(connection, body)
+    version = spec.target_version(connection, {"modelMonitoringTarget": {"vertexModel": target}})
     body["modelMonitoringTarget"] = {
         "vertexModel": {"model": version.parent, "modelVersionId": version.body["versionId"]}
     }

@@ -34,8 +34,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
         "deployedModelId",
         "objectives",
     ),
-    f"{_L}modelMonitors.create": ("modelMonitoringTarget", "modelMonitoringTarget.vertexModel.model"),
-    f"{_L}schedules.create": ("cron",),
+    f"{_L}schedules.create": ("maxConcurrentRunCount",),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }
 

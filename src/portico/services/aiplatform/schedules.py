@@ -47,7 +47,7 @@ def create(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
     with call.rooms.database.write() as connection:
         now = domain_clock.now(connection, call.rooms.clock)
-        body = {"maxConcurrentRunCount": "1", **call.body, "startedRunCount": "0", "state": "ACTIVE", "_": {}}
+        body = {**call.body, "startedRunCount": "0", "state": "ACTIVE", "_": {}}
         body.setdefault("startTime", rfc3339(now))
         _check(connection, parent, body)
         _plan(body, now)
