@@ -252,9 +252,10 @@ class _Run:
                 continue
             print(f"anomaly: {point.body['summary']}", flush=True)
             if channels or told.get("enableCloudLogging"):
-                entry = {"modelMonitor": point.monitor, "modelMonitoringJob": point.job, "objectiveType": point.objective,
-                         "statsName": point.name, "algorithm": point.algorithm, "threshold": point.body["threshold"],
-                         "summary": point.body["summary"], "notificationChannels": channels}  # fmt: skip
+                entry = {"modelMonitor": point.monitor, "modelMonitoringJob": point.job,
+                         "objectiveType": point.objective, "statsName": point.name, "algorithm": point.algorithm,
+                         "threshold": point.body["threshold"], "summary": point.body["summary"],
+                         "notificationChannels": channels}  # fmt: skip
                 print(orjson.dumps(entry).decode(), flush=True)
 
 
