@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import requests
 from google.api_core import exceptions
-from google.protobuf import json_format, timestamp_pb2
+from google.protobuf import empty_pb2, json_format, timestamp_pb2, unknown_fields
 from vertexai.resources.preview import ml_monitoring
 from vertexai.resources.preview.ml_monitoring import model_monitors, spec
 
@@ -155,6 +157,38 @@ def test_a_distribution_counts_every_row(upload, bucket):
         *({"value": name, "frequency": 400} for name in "xyz"),
         {"value": "new", "frequency": 1},
     ]
+
+
+def fields_of(data: bytes) -> dict[int, list[Any]]:
+    """A protobuf message's fields by number, read by protobuf itself; messages in it are bytes."""
+    message = empty_pb2.Empty.FromString(data)
+    found: dict[int, list[Any]] = {}
+    for one in unknown_fields.UnknownFieldSet(message):
+        found.setdefault(one.field_number, []).append(one.data)
+    return found
+
+
+def test_what_was_found_is_written_where_the_client_looks_for_it(upload, bucket, data):
+    output = spec.OutputSpec(gcs_base_dir=f"gs://{bucket.name}/found/")
+    watched = monitor(upload(), put(bucket, "training.csv", data["training"]), output_spec=output)
+    job = watched.run(target_dataset=put(bucket, "moved.csv", data["moved"]), sync=True)
+    told = job._gca_resource.model_monitoring_spec.output_spec.gcs_base_directory.output_uri_prefix
+    paths = model_monitors._feature_drift_stats_output_path(told, job.name)
+    prefix = f"gs://{bucket.name}/"
+    sides = [bucket.blob(path.removeprefix(prefix)).download_as_bytes() for path in paths]
+    for side, rows_of in zip(sides, (4000, 2000), strict=True):
+        dataset = fields_of(fields_of(side)[1][0])
+        assert dataset[2] == [rows_of]
+        features = {fields_of(f)[8][0][2:].decode(): fields_of(f) for f in dataset[3]}
+        assert features.keys() == {"a", "b", "c"} and features["c"][2] == [2]  # STRING
+        histogram = fields_of(fields_of(features["a"][3][0])[8][0])
+        counts = [struct.unpack("<d", struct.pack("<Q", fields_of(b)[4][0]))[0] for b in histogram[3]]
+        assert sum(counts) == rows_of
+    uri = model_monitors._feature_drift_anomalies_output_path(told, job.name)
+    text = bucket.blob(uri.removeprefix(prefix)).download_as_text()
+    assert text.count("anomaly_info {") == 2 and 'key: "a"' in text and "COMPARATOR_L_INFTY_HIGH" in text
+    found = watched.search_alerts()["model_monitoring_alerts"]
+    assert {alert.anomaly.tabular_anomaly.anomaly_uri for alert in found} == {uri}
 
 
 def test_json_lines_windows_and_lists(upload, bucket):

@@ -44,7 +44,7 @@ def _histogram(feature: FeatureBins, counts: Counts) -> dict[str, Any]:
         buckets.append({
             "lowValue": edges[-1] if edges else "-Infinity", "highValue": "Infinity", "sampleCount": counts.over,
         })  # fmt: skip
-    return {"buckets": buckets, "numNan": str(counts.missing), "type": "QUANTILES"}
+    return {"buckets": buckets, "type": "QUANTILES"}
 
 
 def _ranks(feature: FeatureBins, counts: Counts) -> dict[str, Any]:

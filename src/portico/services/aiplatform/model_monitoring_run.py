@@ -21,6 +21,7 @@ from portico.jobs.worker import Context
 from portico.ml.tables import concat
 from portico.ml.watch.bins import Counts, FeatureBins, count, fit_bins
 from portico.ml.watch.distances import jensen_shannon, score
+from portico.services.aiplatform import model_monitoring_output as output
 from portico.services.aiplatform import model_monitoring_spec as spec
 from portico.services.aiplatform import sources
 from portico.services.aiplatform.model_monitoring_distributions import distribution
@@ -86,6 +87,8 @@ class _Run:
         drifts = [name for name in self._objectives if name != spec.ATTRIBUTIONS]
         self._fields = {f.name: f for o in drifts for f in spec.watched(self._tabular, self._schema, o)}
         self._bins: dict[str, FeatureBins] = {}
+        told = job.body["modelMonitoringSpec"].get("outputSpec") or {}
+        self._prefix = str((told.get("gcsBaseDirectory") or {}).get("outputUriPrefix", "")).rstrip("/")
         outputs = spec.fields_of(self._schema, "predictionFields") if spec.OUTPUTS in drifts else []
         self._outputs = Outputs(context, version, [one.name for one in outputs])
 
@@ -225,6 +228,8 @@ class _Run:
             "current": current, "baseline": baseline, "threshold": threshold,
             "summary": f"{objective}: {words}, {'above' if anomaly else 'within'} {threshold:.3f}",
         }  # fmt: skip
+        if self._prefix and anomaly and objective != spec.ATTRIBUTIONS:
+            body["uri"] = output.anomalies_uri(self._prefix, self._job.name, objective)
         private = self._job.body["_"]
         return Point(
             self._job.parent, self._job.name, objective, one.name, self._job.body.get("schedule", ""), algorithm,
@@ -232,6 +237,8 @@ class _Run:
         )  # fmt: skip
 
     def _publish(self, points: list[Point], detail: dict[str, Any]) -> None:
+        if self._prefix:
+            output.write(sources.gcs_of(self._context), self._prefix, self._job.name, points)
         now = self._context.clock.now()
         with self._context.database.write() as connection:
             job = resources.get(connection, self._job.name)

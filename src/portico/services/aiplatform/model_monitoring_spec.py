@@ -379,5 +379,9 @@ def spec_of(connection: Connection, monitor: Resource, told: Mapping[str, Any], 
         "outputSpec": told.get("outputSpec") or default.get("outputSpec") or {},
     }
     check_output(made["outputSpec"], f"{field}.outputSpec")
+    if directory := made["outputSpec"].get("gcsBaseDirectory"):  # clients go on with "/…" from here
+        made["outputSpec"] = {
+            "gcsBaseDirectory": {"outputUriPrefix": directory["outputUriPrefix"].rstrip("/")}
+        }
     check_notification(made["notificationSpec"], f"{field}.notificationSpec")
     return {key: value for key, value in made.items() if value}
