@@ -22,6 +22,7 @@ from portico.ml import arrays, values
 from portico.ml.tables import rows_to_batch
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform import batch_read, sources
+from portico.services.aiplatform import model_monitoring_data as data
 from portico.services.aiplatform import model_monitoring_spec as spec
 from portico.services.aiplatform.batch_read import Chunk
 from portico.services.aiplatform.datasets import DATASETS, data_of
@@ -90,7 +91,7 @@ class Reader:
         Raises:
             PorticoError: there are no such data.
         """
-        start, end = spec.window_of(told, self.cutoff) if spec.span(told) else (None, None)
+        start, end = data.window_of(told, self.cutoff) if data.span(told) else (None, None)
         if "columnizedDataset" in told:
             return self._columns(told["columnizedDataset"], what, start, end)
         if "batchPredictionOutput" in told:
@@ -110,7 +111,7 @@ class Reader:
             location, declared = told["vertexDataset"], ""
             pinned = data_of(self.context, dataset, holder)
         else:
-            location, declared = told["gcsSource"]["gcsUri"], spec.format_of(told["gcsSource"])
+            location, declared = told["gcsSource"]["gcsUri"], data.format_of(told["gcsSource"])
             pinned = sources.pin(gcs, [location], holder, f"{what}Dataset")
         form = sources.format_of([source.uri for source in pinned], declared, f"{what}Dataset.format")
         times = told.get("timestampField", "")

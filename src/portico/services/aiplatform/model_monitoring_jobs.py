@@ -1,7 +1,7 @@
 """Jobs of model monitors (v1beta1): create, get, list, delete. Their work is in `model_monitoring_run`.
 
 Under "_" of a job: `cutoff`, the moment from which its windows are told, in domain time, which is also the time of
-what it finds; and `job`, the durable job.
+what it finds; the `schema` and the model `version` of its monitor as they were then; and `job`, the durable job.
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ def start(
             connection, monitor, told.get("modelMonitoringSpec") or {}, "modelMonitoringSpec"
         ),
         "state": "JOB_STATE_PENDING",
-        "_": {"cutoff": cutoff},
+        "_": {
+            "cutoff": cutoff,
+            "schema": monitor.body["modelMonitoringSchema"],
+            "version": spec.target_version(connection, monitor.body).name,
+        },
     }
     if schedule:
         made |= {"schedule": schedule, "scheduleTime": rfc3339(cutoff)}

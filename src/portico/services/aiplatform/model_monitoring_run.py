@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from portico.errors import FailedPrecondition, NotFound, PorticoError, Unavailable, rpc_status
 from portico.jobs.worker import Context
+from portico.ml.errors import DataError
 from portico.ml.tables import concat
 from portico.ml.watch.bins import Counts, FeatureBins, count, fit_bins
 from portico.ml.watch.distances import jensen_shannon, score
@@ -47,13 +48,16 @@ def run(context: Context) -> dict[str, Any]:
     """
     with context.database.read() as connection:
         job = resources.get(connection, context.job.resource)
-        monitor = resources.get(connection, job.parent) if job else None
-        if job is None or monitor is None:
+        if job is None:
             raise NotFound(f"{context.job.resource} was deleted.")
-        version = spec.target_version(connection, monitor.body)
+        version = resources.get(connection, job.body["_"]["version"])
+    if version is None:
+        raise FailedPrecondition(f"The Model version {job.body['_']['version']} was deleted meanwhile.")
     _await_log(context, job)
     try:
-        return _Run(context, job, monitor, version).work()
+        return _Run(context, job, version).work()
+    except DataError as error:
+        raise FailedPrecondition(f"The model can't read the data: {error.message}.") from None
     finally:
         sources.gcs_of(context).unpin(holder_of(context.job))
 
@@ -78,11 +82,11 @@ class _Side:
 
 
 class _Run:
-    def __init__(self, context: Context, job: Resource, monitor: Resource, version: Resource) -> None:
+    def __init__(self, context: Context, job: Resource, version: Resource) -> None:
         self._context, self._job, self._version = context, job, version
         self._told: Mapping[str, Any] = job.body["modelMonitoringSpec"]["objectiveSpec"]
         self._tabular: Mapping[str, Any] = self._told["tabularObjective"]
-        self._schema: Mapping[str, Any] = monitor.body["modelMonitoringSchema"]
+        self._schema: Mapping[str, Any] = job.body["_"]["schema"]
         self._objectives = [name for name, key in spec.OBJECTIVES.items() if key in self._tabular]
         drifts = [name for name in self._objectives if name != spec.ATTRIBUTIONS]
         self._fields = {f.name: f for o in drifts for f in spec.watched(self._tabular, self._schema, o)}

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.aiplatform import model_monitoring_spec as spec
+from portico.services.aiplatform.model_monitoring_data import check_input
 from portico.services.aiplatform.names import check_same_location, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
@@ -122,6 +123,6 @@ def _check(connection: Connection, parent: str, body: dict[str, Any]) -> None:
     spec.check_schema(body["modelMonitoringSchema"])
     spec.check_objectives(body.get("tabularObjective") or {}, body["modelMonitoringSchema"], version)
     if body.get("trainingDataset"):
-        spec.check_input(connection, body["trainingDataset"], parent, "trainingDataset")
+        check_input(connection, body["trainingDataset"], parent, "trainingDataset")
     spec.check_output(body.get("outputSpec") or {})
     spec.check_notification(body.get("notificationSpec") or {})
