@@ -266,7 +266,8 @@ def test_one_objective_may_fail_where_another_does_not(upload, bucket, data):
     assert job.state.name == "JOB_STATE_PARTIALLY_SUCCEEDED"
     status = job._gca_resource.job_execution_detail.objective_status
     assert status["raw-feature-drift"].code == 0
-    assert status["prediction-output-drift"].code == 9 and "'y'" in status["prediction-output-drift"].message
+    failed = status["prediction-output-drift"]
+    assert failed.code == 9 and "no column 'y'" in failed.message and "the feature 'c'" in failed.message
     assert set(points(watched)) == {"a"}
 
 
@@ -333,15 +334,18 @@ def test_update_changes_what_the_next_job_does(upload, bucket, data):
             400,
             "timestampField",
         ),
-        (
-            {
-                "trainingDataset": {
-                    "columnizedDataset": {"gcsSource": {"gcsUri": "gs://b/x.csv"}, "timestampField": "t"},
-                    "timeOffset": {"window": "5m"},
-                }
-            },
-            400,
-            "2w, 1d, 6h",
+        *(
+            (
+                {
+                    "trainingDataset": {
+                        "columnizedDataset": {"gcsSource": {"gcsUri": "gs://b/x.csv"}, "timestampField": "t"},
+                        "timeOffset": {"window": window},
+                    }
+                },
+                400,
+                "2w, 1d, 6h",
+            )
+            for window in ("5m", "0d", "99999w")
         ),
         ({"notificationSpec": {"emailConfig": {"userEmails": ["nobody"]}}}, 400, "no mail address"),
         ({"outputSpec": {"gcsBaseDirectory": {"outputUriPrefix": "/tmp"}}}, 400, "outputUriPrefix"),

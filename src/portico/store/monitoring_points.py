@@ -22,6 +22,7 @@ _table = sa.Table(
     sa.Column("schedule", sa.String, nullable=False),
     sa.Column("algorithm", sa.String, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
+    sa.Column("made", sa.Float, nullable=False),
     sa.Column("anomaly", sa.Boolean, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("monitoring_points_by_series", "monitor", "objective", "name", "time"),
@@ -29,9 +30,13 @@ _table = sa.Table(
 )
 
 
+_NEWEST = (_table.c.time.desc(), _table.c.made.desc(), _table.c.job)
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
-    """`time` is domain time in seconds; `schedule` is empty for a job that none made. `body` is the service's."""
+    """`time` is domain time in seconds, and `made` the job's own, which orders what a clock that stands still does not.
+    `schedule` is empty for a job that none made. `body` is the service's."""
 
     monitor: str
     job: str
@@ -40,6 +45,7 @@ class Point:
     schedule: str
     algorithm: str
     time: float
+    made: float
     anomaly: bool
     body: dict[str, Any]
 
@@ -87,32 +93,16 @@ def put(connection: Connection, points: Sequence[Point]) -> None:
 
 def series(connection: Connection, query: Query, offset: int, limit: int) -> list[Point]:
     """Points by objective and name, of each the newest first."""
-    return _listed(
-        connection,
-        query,
-        offset,
-        limit,
-        _table.c.objective,
-        _table.c.name,
-        _table.c.time.desc(),
-        _table.c.job,
-    )
+    return _listed(connection, query, offset, limit, (_table.c.objective, _table.c.name, *_NEWEST))
 
 
 def newest(connection: Connection, query: Query, offset: int, limit: int) -> list[Point]:
-    return _listed(
-        connection,
-        query,
-        offset,
-        limit,
-        _table.c.time.desc(),
-        _table.c.job,
-        _table.c.objective,
-        _table.c.name,
-    )
+    return _listed(connection, query, offset, limit, (*_NEWEST, _table.c.objective, _table.c.name))
 
 
-def _listed(connection: Connection, query: Query, offset: int, limit: int, *order: Any) -> list[Point]:
+def _listed(
+    connection: Connection, query: Query, offset: int, limit: int, order: Sequence[Any]
+) -> list[Point]:
     chosen = sa.select(_table).where(*query._conditions()).order_by(*order).offset(offset).limit(limit)
     return [Point(**{**row._mapping, "body": orjson.loads(row.body)}) for row in connection.execute(chosen)]
 

@@ -34,12 +34,13 @@ class Outputs:
         self._folder = model_store.folder(context.home, version.body.get("_", {}).get("artifact", ""))
         self._format = version.body.get("_", {}).get("format", "")
         self._model: BatchModel | None = None
+        self._refused = ""
 
     @property
     def reason(self) -> str:
-        """Why the model itself was not asked, in words; empty where it was."""
+        """Why the model itself gave none, in words; empty where it did."""
         if self._format in _FORMATS:
-            return ""
+            return f" The model answers no row: {self._refused}" if self._refused else ""
         return f" Its outputs can't be computed here: the model's format is {self._format or 'unknown'}."
 
     def added(self, table: pa.Table | pa.RecordBatch) -> pa.Table | pa.RecordBatch:
@@ -49,6 +50,7 @@ class Outputs:
         whole = table if isinstance(table, pa.Table) else pa.Table.from_batches([table])
         batch = whole.combine_chunks().to_batches()[0]
         answers = self._loaded().answer(Table(Chunk("", 0, 0, batch=batch), InstanceConfig(), False), False)
+        self._refused = self._refused or next(iter(answers.bad.values()), "")
         rows = [
             dict.fromkeys(missing) if position in answers.bad else outputs_of(orjson.loads(text), self._names)
             for position, text in enumerate(answers.output.texts())

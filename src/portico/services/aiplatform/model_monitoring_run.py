@@ -38,6 +38,9 @@ from portico.store.resources import Resource
 _FIT = 500_000  # rows that the bins are made of
 _DATASETS = {"baselineDataset": "baseline", "targetDataset": "target"}
 _SETTLE = 15.0  # seconds
+_MOMENT = (
+    1e-6  # seconds: a simulated clock stands still, and what was predicted before the job was made is meant
+)
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -97,7 +100,10 @@ class _Run:
         self._outputs = Outputs(context, version, [one.name for one in outputs])
 
     def work(self) -> dict[str, Any]:
-        reader = Reader(self._context, self._version, self._schema, self._job.body["_"]["cutoff"])
+        cutoff = self._job.body["_"]["cutoff"]
+        if not self._job.body.get("schedule"):
+            cutoff += _MOMENT
+        reader = Reader(self._context, self._version, self._schema, cutoff)
         sides = []
         for at, (key, what) in enumerate(_DATASETS.items()):
             self._context.progress(at / 2, f"reading the {what}")
@@ -237,7 +243,7 @@ class _Run:
         private = self._job.body["_"]
         return Point(
             self._job.parent, self._job.name, objective, one.name, self._job.body.get("schedule", ""), algorithm,
-            private["cutoff"], anomaly, body,
+            private["cutoff"], self._job.create_time, anomaly, body,
         )  # fmt: skip
 
     def _publish(self, points: list[Point], detail: dict[str, Any]) -> None:
