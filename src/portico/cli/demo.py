@@ -1,4 +1,4 @@
-"""`portico demo`: starts a server on a home of its own and runs the demo's script against it."""
+"""`portico demo [NAME]`: starts a server on a home of the demo's own and runs its script against it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,27 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from portico.errors import NotFound
 from portico.host.address import default_home, running
 
-SCRIPT = Path(__file__).with_name("demo_bikes.py")
+# Demo -> its script. Each has a steward in its care, which has the name given here.
+SCRIPTS = {
+    "bikes": ("demo_bikes.py", "bikes"),
+    "fairness": ("demo_fairness.py", "census"),
+    "employment": ("demo_employment.py", "employment"),
+}
 
 
-def main(home: Path | None, as_json: bool) -> int:
-    """Runs the demo on `home` (default: `demo` below the usual one); returns the exit code."""
-    own = default_home().with_name(default_home().name + "-demo")
+def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
+    """Runs the demo `name` on `home` (default: one of its own, beside the usual one); returns the exit code.
+
+    Raises:
+        NotFound: there is no such demo.
+    """
+    if name not in SCRIPTS:
+        raise NotFound(f"There is no demo {name!r}; there are {', '.join(SCRIPTS)}.")
+    script, steward = Path(__file__).with_name(SCRIPTS[name][0]), SCRIPTS[name][1]
+    own = own_home(name)
     server = None
     if running(home or own) is None:
         if home is None and (own / "demo").exists():
@@ -28,7 +41,7 @@ def main(home: Path | None, as_json: bool) -> int:
         results = home / "demo" / "results.json"
         results.parent.mkdir(parents=True, exist_ok=True)
         results.unlink(missing_ok=True)
-        command = [sys.executable, str(SCRIPT), "--out", str(results.parent)]
+        command = [sys.executable, str(script), "--out", str(results.parent)]
         code = subprocess.run(
             [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(home), "--", *command],
             stdout=subprocess.DEVNULL if as_json else None,
@@ -41,14 +54,20 @@ def main(home: Path | None, as_json: bool) -> int:
             print(f"\nThe home stays at {home}. To look further:")
             print(f"  portico up --home {home}        # start it again")
             print(f"  portico status --home {home}    # what it holds")
-            print(f"  portico get bikes/episodes --home {home}    # what the steward did, and why")
-            print(f"  portico replay bikes/EPISODE --home {home}    # compute its decisions again")
-            print(f"  portico exec --home {home} -- python {SCRIPT}    # this script, unchanged client code")
+            print(f"  portico get {steward}/episodes --home {home}    # what the steward did, and why")
+            print(f"  portico replay {steward}/EPISODE --home {home}    # compute its decisions again")
+            print(f"  {script}    # the script: Google's client and Portico's")
         return code
     finally:
         if server is not None:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=60)
+
+
+def own_home(name: str) -> Path:
+    """Where a demo runs unless it is told otherwise. No two share one: a simulated clock does not go back."""
+    usual = default_home()
+    return usual.with_name(f"{usual.name}-demo" + ("" if name == "bikes" else f"-{name}"))
 
 
 def _start(home: Path) -> subprocess.Popen[str]:

@@ -10,22 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from google.cloud import aiplatform, storage
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from google.cloud import aiplatform
 from rich.table import Table
 
 import portico
-from portico.cli import demo_pictures, report, samples
+from portico.cli import demo_common, demo_pictures, report, samples
+from portico.cli.demo_common import console, progress, step
 from portico.client import declaration
 
 FEATURES = ["ts", "tmin", "tmax", "pn"]
@@ -34,21 +29,11 @@ BUDGET = 7  # milli node hours: 25 seconds
 YEARS = range(2012, 2020)
 STEWARD = Path(__file__).with_name("bikes.yaml")
 HOURS = 6  # of one request
-
-console = Console(highlight=False)
-
-
-@contextmanager
-def step(words: str) -> Iterator[None]:
-    started = time.monotonic()
-    with console.status(words):
-        yield
-    console.print(f"[green]✓[/] {words} [dim]({time.monotonic() - started:.1f} s)[/]")
+START = "2012-01-01T00:00:00Z"
 
 
 def main(out: Path) -> None:
-    logging.disable(logging.INFO)  # the client narrates what the steps below say shorter
-    aiplatform.init(project="portico", location="us-central1")
+    client = demo_common.begin(START)
     data = pd.read_csv(samples.path("bikes"))
     by_year = dict(iter(data.groupby(data["ts"].str[:4].astype(int))))
     console.print(
@@ -56,7 +41,8 @@ def main(out: Path) -> None:
     )
     bucket = f"bikes-{int(time.time())}"
     with step(f"uploaded the years to gs://{bucket}"):
-        upload(bucket, by_year)
+        folders = {year: "learn" if year == 2011 else "later" for year in (2011, *YEARS)}
+        demo_common.upload(bucket, {f"{to}/{year}.csv": by_year[year] for year, to in folders.items()})
     with step("made a dataset of 2011: its schema and statistics are read from the file"):
         dataset = aiplatform.TabularDataset.create(
             display_name="bikes", gcs_source=f"gs://{bucket}/learn/2011.csv"
@@ -69,7 +55,6 @@ def main(out: Path) -> None:
         endpoint.deploy(model, machine_type="n1-standard-2")
     explain_busiest(endpoint, by_year[2012])
     hours = predict_years(model, bucket, by_year)
-    client = portico.Client()
     hours["steward"] = live(client, endpoint, hours)
     hours["rescaled"] = rescaled(hours)
     hours["weekBefore"] = week_before(hours, by_year)
@@ -99,14 +84,6 @@ def main(out: Path) -> None:
 # --- the model ---
 
 
-def upload(bucket: str, by_year: dict[int, pd.DataFrame]) -> None:
-    made = storage.Client(project="portico").create_bucket(bucket)
-    for year in (2011, *YEARS):
-        folder = "learn" if year == 2011 else "later"
-        text = by_year[year].to_csv(index=False)
-        made.blob(f"{folder}/{year}.csv").upload_from_string(text, content_type="text/csv")
-
-
 def train(dataset: aiplatform.TabularDataset) -> aiplatform.Model:
     """AutoML on 2011: the oldest 80% train, the next 10% choose, the youngest 10% measure."""
     job = aiplatform.AutoMLTabularTrainingJob(
@@ -117,32 +94,18 @@ def train(dataset: aiplatform.TabularDataset) -> aiplatform.Model:
             {"timestamp" if name == "ts" else "numeric": {"column_name": name}} for name in FEATURES
         ],
     )
-    model = job.run(
+    return demo_common.train(
+        job,
+        "a model",
+        BUDGET,
         dataset=dataset,
         target_column=TARGET,
         training_fraction_split=0.8,
         validation_fraction_split=0.1,
         test_fraction_split=0.1,
         timestamp_split_column_name="ts",
-        budget_milli_node_hours=BUDGET,
         model_display_name="bikes",
-        sync=False,
     )
-    budget = BUDGET * 3.6
-    started = time.monotonic()
-    with progress("training, at most {task.total:.0f} s") as bar:
-        task = bar.add_task("", total=budget)
-        job.wait_for_resource_creation()
-        while job.end_time is None:
-            bar.update(task, completed=min(budget, time.monotonic() - started))
-            time.sleep(0.5)
-    model.wait()
-    console.print(f"[green]✓[/] trained and registered a model [dim]({time.monotonic() - started:.1f} s)[/]")
-    return model
-
-
-def progress(words: str) -> Progress:
-    return Progress(TextColumn(words), BarColumn(), TimeElapsedColumn(), console=console, transient=True)
 
 
 def show_evaluation(evaluation: aiplatform.ModelEvaluation) -> None:
@@ -158,7 +121,9 @@ def explain_busiest(endpoint: aiplatform.Endpoint, year: pd.DataFrame) -> None:
     january = year[year["ts"] < "2012-02-01"]
     busiest = january.loc[[january[TARGET].idxmax()]]
     with step("asked it to explain the busiest hour of January 2012"):
-        explained = endpoint.explain(instances_of(busiest)).explanations[0].attributions[0]
+        explained = (
+            endpoint.explain(demo_common.instances_of(busiest, FEATURES)).explanations[0].attributions[0]
+        )
     console.print(
         f"  {busiest['ts'].iloc[0]}: {explained.instance_output_value:.0f} bikes predicted, "
         f"{busiest[TARGET].iloc[0]} rented. From the usual {explained.baseline_output_value:.0f}:"
@@ -168,12 +133,6 @@ def explain_busiest(endpoint: aiplatform.Endpoint, year: pd.DataFrame) -> None:
         console.print(f"    {share:+8.1f}  {name} = {busiest[name].iloc[0]}")
     total = explained.baseline_output_value + sum(value for _, value in parts)
     console.print(f"    {total:8.1f}  in all\n")
-
-
-def instances_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = rows[FEATURES].to_dict("records")
-    # JSON has no NaN: what is missing is left out.
-    return [{k: v for k, v in r.items() if not (isinstance(v, float) and math.isnan(v))} for r in records]
 
 
 # --- the years after ---
@@ -205,7 +164,7 @@ def predict_years(model: aiplatform.Model, bucket: str, by_year: dict[int, pd.Da
 
 def live(client: portico.Client, endpoint: aiplatform.Endpoint, hours: pd.DataFrame) -> list[float]:
     """Day by day through the endpoint, with the truth a day late; returns what it answered for each hour."""
-    client.advance(to=f"{YEARS[0]}-01-01T00:00:00Z")
+    client.advance(to=START)
     declared = declaration.load(STEWARD)
     outcome, _ = declaration.apply(client, declared)
     console.print(f"[green]✓[/] portico apply -f {STEWARD.name}: the steward is {outcome}")
@@ -218,7 +177,7 @@ def live(client: portico.Client, endpoint: aiplatform.Endpoint, hours: pd.DataFr
             client.advance(to=f"{day}T00:00:00Z")
             if late:
                 client.add_labels(endpoint.resource_name, late)
-            instances = instances_of(rows)
+            instances = demo_common.instances_of(rows, FEATURES)
             for start in range(0, len(instances), HOURS):
                 found = endpoint.predict(instances[start : start + HOURS])
                 answers += [answer["value"] for answer in found.predictions]

@@ -120,11 +120,15 @@ def logs(
 
 
 @app.command(name="demo")
-def run_demo(home: Home = None, json: Json = False) -> None:
-    """Take a real data set from a file to an explained online prediction and a finished batch job."""
+def run_demo(
+    name: Annotated[str, typer.Argument(help="bikes, fairness or employment.")] = "bikes",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Show a deployed model's life on real data: trained, predicting, looked after by a steward."""
     from portico.cli.demo import main as demo
 
-    sys.exit(demo(None if home is None else home.expanduser().absolute(), json))
+    sys.exit(demo(None if home is None else home.expanduser().absolute(), json, name))
 
 
 @samples.command(name="list")

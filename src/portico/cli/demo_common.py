@@ -1,0 +1,120 @@
+"""What the demos' scripts share: steps on the console, uploads, a training with its bar, a simulated clock."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status
+from rich.table import Table
+
+import portico
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from google.cloud import aiplatform
+
+console = Console(highlight=False)
+
+_SECONDS = 3.6  # of a milli node hour
+
+
+def begin(start: str) -> portico.Client:
+    """Points Google's client here; ends the program where the domain clock is past `start` and can't go back."""
+    from google.cloud import aiplatform
+
+    logging.disable(logging.INFO)  # the client narrates what the steps say shorter
+    aiplatform.init(project="portico", location="us-central1")
+    client = portico.Client()
+    clock = client.call("GET", "clock")
+    if clock.get("simulated") and clock["time"] > start:
+        sys.exit(
+            f"The clock of this home is simulated and shows {clock['time'][:10]}; it does not go back to {start[:10]}. "
+            "Run the demo on a fresh home."
+        )
+    return client
+
+
+@contextmanager
+def step(words: str) -> Iterator[Status]:
+    """Says what goes on, and when it is done how long it took."""
+    started = time.monotonic()
+    with console.status(words) as status:
+        yield status
+    console.print(f"[green]✓[/] {words} [dim]({time.monotonic() - started:.1f} s)[/]")
+
+
+def progress(words: str) -> Progress:
+    columns = TextColumn(words), BarColumn(), TimeElapsedColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def table(title: str) -> Table:
+    """A table without columns yet, narrow enough for 80 characters."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def upload(bucket: str, files: Mapping[str, pd.DataFrame]) -> None:
+    """Makes a bucket of CSV files, by name."""
+    from google.cloud import storage
+
+    made = storage.Client(project="portico").create_bucket(bucket)
+    for name, rows in files.items():
+        made.blob(name).upload_from_string(rows.to_csv(index=False), content_type="text/csv")
+
+
+def train(job: Any, what: str, budget: int, **options: Any) -> aiplatform.Model:
+    """Runs an AutoML job of `budget` milli node hours, with a bar; `what` names what it trains."""
+    model = job.run(budget_milli_node_hours=budget, sync=False, **options)
+    seconds = budget * _SECONDS
+    started = time.monotonic()
+    with progress(f"training {what}, at most {{task.total:.0f}} s") as bar:
+        task = bar.add_task("", total=seconds)
+        job.wait_for_resource_creation()
+        while job.end_time is None:
+            bar.update(task, completed=min(seconds, time.monotonic() - started))
+            time.sleep(0.5)
+    model.wait()
+    console.print(f"[green]✓[/] trained and registered {what} [dim]({time.monotonic() - started:.1f} s)[/]")
+    return model
+
+
+def instances_of(rows: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows as JSON instances. JSON has no NaN: what is missing is left out."""
+    records: list[dict[str, Any]] = rows[list(columns)].to_dict("records")
+    return [{k: v for k, v in r.items() if not (isinstance(v, float) and math.isnan(v))} for r in records]
+
+
+def with_half(value: float, interval: Sequence[float] | None) -> str:
+    """A number and half of its interval: "0.380 ±0.005"."""
+    half = "" if interval is None else f" [dim]±{(interval[1] - interval[0]) / 2:.3f}[/]"
+    return f"{value:.3f}{half}"
+
+
+def batch_scores(model: aiplatform.Model, bucket: str, name: str, positive: str) -> dict[int, float]:
+    """One batch job over a CSV file of the bucket: the column `id` -> the score of the class `positive`."""
+    job = model.batch_predict(
+        job_display_name=name,
+        gcs_source=f"gs://{bucket}/{name}",
+        gcs_destination_prefix=f"gs://{bucket}/predicted",
+        instances_format="csv",
+        predictions_format="jsonl",
+        machine_type="n1-standard-2",
+    )
+    found = {}
+    for blob in job.iter_outputs():
+        if "prediction.results" in blob.name:
+            for line in blob.download_as_text().splitlines():
+                row = json.loads(line)
+                answer = row["prediction"]
+                found[int(row["instance"]["id"])] = answer["scores"][answer["classes"].index(positive)]
+    return found
