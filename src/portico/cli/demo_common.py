@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.status import Status
 from rich.table import Table
@@ -53,6 +54,11 @@ def step(words: str) -> Iterator[Status]:
     console.print(f"[green]✓[/] {words} [dim]({time.monotonic() - started:.1f} s)[/]")
 
 
+def say(words: str) -> None:
+    """A paragraph, set in."""
+    console.print(Padding(words, (0, 0, 0, 2)))
+
+
 def progress(words: str) -> Progress:
     columns = TextColumn(words), BarColumn(), TimeElapsedColumn()
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -65,7 +71,7 @@ def table(title: str) -> Table:
 
 def upload(bucket: str, files: Mapping[str, pd.DataFrame]) -> None:
     """Makes a bucket of CSV files, by name."""
-    from google.cloud import storage
+    from google.cloud import storage  # type: ignore[attr-defined]
 
     made = storage.Client(project="portico").create_bucket(bucket)
     for name, rows in files.items():
@@ -74,7 +80,7 @@ def upload(bucket: str, files: Mapping[str, pd.DataFrame]) -> None:
 
 def train(job: Any, what: str, budget: int, **options: Any) -> aiplatform.Model:
     """Runs an AutoML job of `budget` milli node hours, with a bar; `what` names what it trains."""
-    model = job.run(budget_milli_node_hours=budget, sync=False, **options)
+    model: aiplatform.Model = job.run(budget_milli_node_hours=budget, sync=False, **options)
     seconds = budget * _SECONDS
     started = time.monotonic()
     with progress(f"training {what}, at most {{task.total:.0f}} s") as bar:
@@ -83,7 +89,7 @@ def train(job: Any, what: str, budget: int, **options: Any) -> aiplatform.Model:
         while job.end_time is None:
             bar.update(task, completed=min(seconds, time.monotonic() - started))
             time.sleep(0.5)
-    model.wait()
+    model.wait()  # type: ignore[no-untyped-call]
     console.print(f"[green]✓[/] trained and registered {what} [dim]({time.monotonic() - started:.1f} s)[/]")
     return model
 

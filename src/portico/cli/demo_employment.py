@@ -21,15 +21,15 @@ from google.cloud.aiplatform import model_monitoring
 
 import portico
 from portico.cli import demo_common, demo_mitigation, demo_pictures, report, samples
-from portico.cli.demo_common import console, progress, step
+from portico.cli.demo_common import console, progress, say, step
 from portico.client import declaration
 from portico.ml import performance
 
 TARGET = "employed"
-BUDGET = 10  # milli node hours: 25 seconds
+BUDGET = 7  # milli node hours: 25 seconds
 YEARS = (2016, 2017, 2018)
 START = "2016-01-01T00:00:00Z"
-A_YEAR = 24_000  # people of each year after, drawn at random
+A_YEAR = 20_000  # people of each year after, drawn at random
 WEEKS, LATE, REQUEST = 52, 4, 250  # of a year; weeks until the truth is known; people of one request
 PERIOD = 13  # weeks of a monitoring window
 MOVED = 0.03  # the distance from which the monitoring job calls a feature's distribution moved
@@ -44,7 +44,7 @@ def main(out: Path) -> None:
     features = [name for name in people.columns if name not in ("id", "year", TARGET)]
     console.print(
         f"{len(people):,} people of the American Community Survey in Massachusetts, 2015 to 2018:\n"
-        f"who has a job? 2015 is learned; of each year after, {A_YEAR:,} people are asked about.\n"
+        f"who has a job? 2015 is learned, and {A_YEAR:,} people of each year after come to the endpoint.\n"
     )
     bucket = f"employment-{int(time.time())}"
     with step(f"uploaded 2015 to gs://{bucket}"):
@@ -54,8 +54,8 @@ def main(out: Path) -> None:
     model = train(dataset, "employment", "a model", features)
     evaluation = next(iter(model.list_model_evaluations()))
     metrics = evaluation.metrics
-    console.print(
-        f"\n  On {int(evaluation.to_dict()['metadata']['testRows']):,} people of 2015 that it never saw: "
+    say(
+        f"\nOn {int(evaluation.to_dict()['metadata']['testRows']):,} people of 2015 that it never saw: "
         f"logLoss {metrics['logLoss']:.3f}, auRoc {metrics['auRoc']:.3f}.\n"
     )
     with step("deployed it to an endpoint, and a monitoring job beside it"):
@@ -279,8 +279,8 @@ def drift_of(
 def show_drift(drift: dict[str, dict[str, Any]]) -> None:
     moved = sorted((name for name in drift if drift[name]["beyond"]), key=lambda name: -drift[name]["beyond"])
     windows = max((one["windows"] for one in drift.values()), default=0)
-    console.print(
-        f"  The monitoring job compared {windows} quarters with what was learned. "
+    say(
+        f"The monitoring job compared {windows} quarters with what was learned. "
         + (
             f"{len(moved)} of {len(drift)} features moved by more than {MOVED:g}:"
             if moved
@@ -335,8 +335,8 @@ def what_was_missed(
     outputs = [np.stack([1 - found, found], axis=1) for found in (other, one)]
     found = performance.compare("logLoss", truth, *outputs, order)
     low, high = found.interval
-    console.print(
-        f"  logLoss {found.first:.4f}, that of the model of 2015 {found.second:.4f}: "
+    say(
+        f"logLoss {found.first:.4f}, that of the model of 2015 {found.second:.4f}: "
         f"{'better' if found.gain > 0 else 'worse'} by {abs(found.gain) / found.second:.1%} "
         f"({low / found.second:+.1%} to {high / found.second:+.1%}).\n"
     )

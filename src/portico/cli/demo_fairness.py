@@ -21,7 +21,7 @@ from rich.table import Table
 
 import portico
 from portico.cli import demo_common, demo_mitigation, demo_pictures, report, samples
-from portico.cli.demo_common import console, progress, step
+from portico.cli.demo_common import console, progress, say, step
 from portico.cli.demo_mitigation import ODDS, OPPORTUNITY, PARITY, Made
 from portico.client import declaration
 from portico.ml import performance
@@ -182,7 +182,7 @@ def show_gaps(found: dict[str, dict[str, Any]]) -> None:
     table = demo_common.table("The gaps between groups (± half of the 95% interval)")
     for words in ("gap", "between", *found):
         table.add_column(words)
-    for name in (PARITY, OPPORTUNITY, ODDS):
+    for name in (PARITY, OPPORTUNITY):
         for attributes in GROUPED:
             by = ",".join(attributes)
             gaps = [of[by]["gaps"][name] for of in found.values()]
@@ -199,7 +199,7 @@ def show_gaps(found: dict[str, dict[str, Any]]) -> None:
             for words, of in found.items()
             for gap in [of["sex"]["gaps"][name]]
         ]
-        console.print(f"  {'Selected' if name == PARITY else 'True positive rate'}, {'; '.join(said)}.")
+        say(f"{'Selected' if name == PARITY else 'True positive rate'}, {'; '.join(said)}.")
     console.print()
 
 
@@ -215,7 +215,9 @@ def _interval(found: dict[str, Any]) -> str:
 
 
 def _plain(group: str) -> str:
-    return group.replace("sex=", "").replace("race=", "").replace(", ", " ")
+    for long, short in (("sex=", ""), ("race=", ""), (", ", " "), ("Asian-Pac-Islander", "Asian-Pacific")):
+        group = group.replace(long, short)
+    return group
 
 
 # --- what mitigation costs ---
@@ -238,7 +240,7 @@ def mitigation(
     decisions = {name: (found >= 0.5).astype(float) for name, found in scores.items()}
     sexes = [f"sex={one}" for one in held["sex"]]
     served = [Made("AutoML", "", None, decisions["unmitigated"]),
-              Made("AutoML on reweighed rows", PARITY, None, decisions["reweighed"])]  # fmt: skip
+              Made("AutoML, reweighed", PARITY, None, decisions["reweighed"])]  # fmt: skip
     rows = []
     for made in served:
         row = demo_mitigation.cost_row(made, truth, sexes, decisions["unmitigated"], MINIMUM)
@@ -253,31 +255,30 @@ def show_prices(rows: list[dict[str, Any]]) -> None:
     table = demo_common.table(f"What it costs: accuracy, and the gaps between the sexes, of {HELD:,} people")
     for words in ("model", "asked for"):
         table.add_column(words)
-    for words in ("accuracy", "cost in points (95%)", "parity", "odds"):
+    for words in ("accuracy", "cost in points", "parity", "odds"):
         table.add_column(words, justify="right")
     for row in rows:
         asked = {PARITY: "parity", ODDS: "odds"}.get(row["constraint"], "")
-        low, high = (100 * edge for edge in row["costInterval"])
+        low, high = row["costInterval"]
         table.add_row(
             row["method"],
             asked if row["bound"] is None else f"{asked} ≤ {row['bound']:g}",
             f"{row['accuracy']:.1%}",
-            f"{100 * row['cost']:+.1f} [dim]({low:+.1f} to {high:+.1f})[/]" if asked else "",
+            f"{100 * row['cost'] + 0.0:+.1f} [dim]±{50 * (high - low):.1f}[/]" if asked else "",
             *(f"{row['gaps'][name]['value']:.3f}" for name in (PARITY, ODDS)),
             end_section=row is rows[1],
         )
     console.print(table)
-    console.print(
-        "  [dim]The cost is beside the same learner without a constraint. ≤: by how much a group's rate may\n"
-        "  differ from everyone's in the rows it learned. fairlearn's models draw lots, or ask for a person's\n"
-        "  sex when they decide; the one on reweighed rows does neither, and is served as any other.[/]"
+    say(
+        "[dim]The cost, with half of its 95% interval, is beside the same learner without a constraint. ≤: by how much "
+        "a group's rate may differ from everyone's in the rows that were learned. fairlearn's models draw lots, or ask "
+        "for a person's sex when they decide; the reweighed one does neither, and is served as any other.[/]"
     )
     before, after = rows[:2]
-    odds = [row["gaps"][ODDS]["value"] for row in (before, after)]
-    console.print(
-        f"  Reweighing takes the parity gap from {before['gaps'][PARITY]['value']:.3f} to "
-        f"{after['gaps'][PARITY]['value']:.3f} for {100 * after['cost']:.1f} points of accuracy, and the odds gap from "
-        f"{odds[0]:.3f} to {odds[1]:.3f}.\n"
+    parity, odds = ([row["gaps"][name]["value"] for row in (before, after)] for name in (PARITY, ODDS))
+    say(
+        f"Reweighing takes the parity gap from {parity[0]:.3f} to {parity[1]:.3f} for {100 * after['cost']:.1f} points "
+        f"of accuracy, and the odds gap from {odds[0]:.3f} to {odds[1]:.3f}.\n"
     )
 
 
@@ -342,15 +343,15 @@ def show_episode(
         )
         return None
     breach = episode["decisions"][0]
-    console.print(f"  [bold]{episode['startTime'][:10]}[/] breached: {breach['reason']}\n")
+    say(f"[bold]{episode['startTime'][:10]}[/] breached: {breach['reason']}\n")
     table = Table.grid(padding=(0, 1))
     for gate in gates_of(episode):
         table.add_row("  [green]✓[/]" if gate["passed"] else "  [red]✗[/]", gate["gate"], gate["reason"])
     console.print(table)
     answer = client.replay(episode["name"])
     colour = "red" if episode["state"] == "REJECTED" else "green"
-    console.print(
-        f"\n  [bold {colour}]{episode['state']}[/]. {_verdict(episode)}\n  Computed again from its evidence, "
+    say(
+        f"\n[bold {colour}]{episode['state']}[/]. {_verdict(episode)} Computed again from its evidence, "
         + (
             "every decision comes out as recorded.\n"
             if answer["agrees"]
@@ -414,20 +415,20 @@ def weighed_again(
 
 def show_remedy(remedy: dict[str, Any]) -> None:
     found = remedy["better"]
-    console.print(
-        f"  On the gates' {remedy['rows']:,} people its logLoss is {found['first']:.4f}, the champion's "
+    say(
+        f"On the gates' {remedy['rows']:,} people its logLoss is {found['first']:.4f}, the champion's "
         f"{found['second']:.4f}: {'better' if found['gain'] > 0 else 'worse'} by {abs(found['gain']):.4f} "
         f"({_interval(found)})."
     )
     for by, gap in remedy["gaps"].items():
         where = "within" if gap["value"] <= gap["most"] else "[red]beyond[/]"
-        console.print(
-            f"  {PARITY} by {by.replace(',', ' and ')} is {gap['value']:.3f}, {where} the allowed {gap['most']:.3f}."
+        say(
+            f"{PARITY} by {by.replace(',', ' and ')} is {gap['value']:.3f}, {where} the allowed {gap['most']:.3f}."
         )
-    console.print(
-        "  [bold]It would have passed: better, and as fair.[/] Mitigation is part of the training, or it is gone.\n"
+    say(
+        "[bold]It would have passed: better, and as fair.[/] Mitigation is part of the training, or it is gone.\n"
         if remedy["passed"]
-        else "  It would not have passed either.\n"
+        else "It would not have passed either.\n"
     )
 
 

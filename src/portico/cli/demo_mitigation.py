@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from portico.ml.arrays import Floats
 from portico.ml.fairness import Fairness, groups_of, measure_fairness
-
-Floats = NDArray[np.floating[Any]]
 
 # Gaps by their names in `ml.fairness`; the first two are what a constraint bounds.
 PARITY, ODDS = "demographicParityDifference", "equalizedOddsDifference"
@@ -49,7 +48,8 @@ def reweighing(groups: Sequence[str], truth: Sequence[Any]) -> Floats:
     rows = pd.DataFrame({"group": list(groups), "truth": list(truth)})
     sizes = {key: rows.groupby(key)["truth"].transform("size") for key in ("group", "truth")}
     both = rows.groupby(["group", "truth"])["truth"].transform("size")
-    return (sizes["group"] * sizes["truth"] / both / len(rows)).to_numpy(float)
+    weights: Floats = (sizes["group"] * sizes["truth"] / both / len(rows)).to_numpy(float)
+    return weights
 
 
 def mitigate(
@@ -99,7 +99,7 @@ def _encoded(
     learn: pd.DataFrame, held: pd.DataFrame, features: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both as numbers: words by their place among the learned ones, -1 for others."""
-    made = {}, {}
+    made: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     for name in features:
         if pd.api.types.is_numeric_dtype(learn[name]):
             made[0][name], made[1][name] = learn[name].astype(float), held[name].astype(float)

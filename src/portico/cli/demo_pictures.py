@@ -79,7 +79,7 @@ _METHODS = {
     "ThresholdOptimizer": ("ThresholdOptimizer", "#9334e6", "D"),
     "LightGBM": ("LightGBM, no constraint", "#80868b", "s"),
     "AutoML": ("AutoML, no constraint", "#f29900", "s"),
-    "AutoML on reweighed rows": ("AutoML on reweighed rows", "#188038", "^"),
+    "AutoML, reweighed": ("AutoML on reweighed rows", "#188038", "^"),
 }
 
 
@@ -187,7 +187,7 @@ def control(periods: Any, drift: dict[str, dict[str, Any]], limit: float, moved:
         ("RAC1P", "between races", "#9334e6"),
     ):
         gaps.plot(periods["when"], periods[name], color=colour, label=label)
-    gaps.set_ylim(bottom=0)
+    gaps.set_ylim(0, 1.3 * gaps.get_ylim()[1])
     gaps.set_title("How unequal: difference of the true positive rate", loc="left", fontweight="bold")
     order = sorted(drift, key=lambda name: -drift[name]["largest"])
     for position, name in enumerate(order):
@@ -198,7 +198,7 @@ def control(periods: Any, drift: dict[str, dict[str, Any]], limit: float, moved:
         else:
             features.plot(when, distances, color="#dadce0", linewidth=0.8, zorder=0)
     features.axhline(moved, color="#80868b", linewidth=1, linestyle="--", label="called moved")
-    features.set_ylim(bottom=0)
+    features.set_ylim(0, 1.3 * features.get_ylim()[1])
     features.set_title("What moved: each feature's distance from 2015", loc="left", fontweight="bold")
     features.xaxis.set_major_locator(dates.YearLocator())  # type: ignore[no-untyped-call]
     features.xaxis.set_major_formatter(dates.DateFormatter("%Y"))  # type: ignore[no-untyped-call]
