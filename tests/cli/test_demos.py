@@ -101,7 +101,8 @@ def test_the_control_picture_is_drawn(tmp_path: Path) -> None:
     )
     series = [(moment.isoformat(), 0.01 * number) for number, moment in enumerate(when)]
     drift = {name: {"largest": 0.03, "series": series} for name in "abcd"}
-    path = demo_pictures.control(periods, drift, 0.4, 0.03, tmp_path / "control.png")
+    limits = {"logLoss": 0.4, "SEX": 0.05, "RAC1P": 0.15}
+    path = demo_pictures.control(periods, drift, limits, 0.03, tmp_path / "control.png")
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
 
 

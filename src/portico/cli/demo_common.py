@@ -56,7 +56,7 @@ def step(words: str) -> Iterator[Status]:
 
 def say(words: str) -> None:
     """A paragraph, set in."""
-    console.print(Padding(words, (0, 0, 0, 2)))
+    console.print(Padding(words, (0, 0, 0, 2), expand=False))
 
 
 def progress(words: str) -> Progress:

@@ -44,7 +44,7 @@ def main(out: Path) -> None:
     features = [name for name in people.columns if name not in ("id", "year", TARGET)]
     console.print(
         f"{len(people):,} people of the American Community Survey in Massachusetts, 2015 to 2018:\n"
-        f"who has a job? 2015 is learned, and {A_YEAR:,} people of each year after come to the endpoint.\n"
+        f"who has a job? 2015 is learned; of each year after, {A_YEAR:,} people come.\n"
     )
     bucket = f"employment-{int(time.time())}"
     with step(f"uploaded 2015 to gs://{bucket}"):
@@ -86,8 +86,12 @@ def main(out: Path) -> None:
         "retrained": missed,
     }  # fmt: skip
     (out / "results.json").write_text(json.dumps(results, indent=2))
-    limit = metrics["logLoss"] * 1.1
-    picture = demo_pictures.control(periods(later), drift, limit, MOVED, out / "control.png")
+    limits = {
+        item["attributes"][0] if "attributes" in item else item["metric"]:
+        item.get("limit", metrics["logLoss"] * item.get("timesReference", 1))
+        for item in steward["acceptable"]
+    }  # fmt: skip
+    picture = demo_pictures.control(periods(later), drift, limits, MOVED, out / "control.png")
     with step("portico report employment: the model's card and its history"):
         card, _ = report.write(client, model.resource_name, out)
     console.print(f"The picture of it: {picture}\nThe report:        {card}")
@@ -291,7 +295,7 @@ def show_drift(drift: dict[str, dict[str, Any]]) -> None:
         one = drift[name]
         console.print(
             f"    {name:<8} in {one['beyond']} of {one['windows']} quarters, by {one['largest']:.3f} at most, "
-            f"first until {one['first'][:10]}"
+            f"first in the quarter until {one['first'][:10]}"
         )
 
 

@@ -20,7 +20,7 @@ from portico.ml.fairness import Fairness, groups_of, measure_fairness
 PARITY, ODDS = "demographicParityDifference", "equalizedOddsDifference"
 OPPORTUNITY = "equalOpportunityDifference"
 # By how much a group's rate may differ from everyone's in ExponentiatedGradient's training rows.
-BOUNDS = (0.08, 0.04, 0.01)
+BOUNDS = {PARITY: (0.08, 0.04, 0.01), ODDS: (0.04, 0.01)}
 RATES = {
     "selectionRate": "selected",
     "truePositiveRate": "TPR",
@@ -79,7 +79,7 @@ def mitigate(
         (PARITY, DemographicParity, "demographic_parity"),
         (ODDS, EqualizedOdds, "equalized_odds"),
     ):
-        for bound in BOUNDS:
+        for bound in BOUNDS[constraint]:
             told(f"ExponentiatedGradient, {constraint} at most {bound:g}")
             reduced = ExponentiatedGradient(plain, moment(difference_bound=bound), max_iter=_ROUNDS)
             reduced.fit(x, truth, sensitive_features=learn[attribute])

@@ -92,7 +92,7 @@ def fairness(
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
+    figure, panels = pyplot.subplots(1, 3, figsize=(14, 5), layout="constrained")
     for axes, constraint, words in (
         (panels[0], "demographicParityDifference", "demographic parity"),
         (panels[1], "equalizedOddsDifference", "equalized odds"),
@@ -103,7 +103,7 @@ def fairness(
     panels[1].sharey(panels[0])
     panels[0].set_ylabel("accuracy")
     handles, labels = panels[0].get_legend_handles_labels()
-    panels[1].legend(handles, labels, frameon=False, fontsize=8, loc="lower right")
+    figure.legend(handles, labels, frameon=False, ncols=5, loc="outside lower left")
     _allowed(panels[2], gates, remedy)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -163,13 +163,20 @@ def _allowed(axes: Any, gates: list[dict[str, Any]], remedy: dict[str, Any] | No
     axes.set_ylim(min(losses) - 0.6 * room, max(losses) + 0.4 * room)
     axes.set_xlim(left=0)
     axes.fill_between([0, fair["most"]], axes.get_ylim()[0], better["second"], color="#e6f4ea", zorder=0)
-    axes.text(0.02, 0.03, "better than the champion, and as fair", transform=axes.transAxes, fontsize=9,
+    axes.text(0.02, 0.03, "better than the\nchampion, and as fair", transform=axes.transAxes, fontsize=9,
               color="#188038")  # fmt: skip
     axes.axvline(fair["most"], color="#188038", linewidth=0.8, linestyle="--")
 
 
-def control(periods: Any, drift: dict[str, dict[str, Any]], limit: float, moved: float, path: Path) -> Path:
-    """`periods` has `when`, `logLoss`, `interval` and the gaps `SEX` and `RAC1P`; `limit` is the acceptable logLoss."""
+def control(
+    periods: Any,
+    drift: dict[str, dict[str, Any]],
+    limits: dict[str, float],
+    moved: float,
+    path: Path,
+) -> Path:
+    """`periods` has `when`, `logLoss`, `interval` and the gaps `SEX` and `RAC1P`; `limits` what is acceptable of each,
+    by the same names; `drift` each feature's `largest` distance and its `series` of (end, distance)."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -179,7 +186,7 @@ def control(periods: Any, drift: dict[str, dict[str, Any]], limit: float, moved:
     loss.plot(periods["when"], periods["logLoss"], color="#188038", label="the model of 2015")
     low, high = zip(*periods["interval"], strict=True)
     loss.fill_between(periods["when"], low, high, color="#188038", alpha=0.15, linewidth=0)
-    loss.axhline(limit, color="#c5221f", linewidth=1, linestyle="--", label="acceptable")
+    loss.axhline(limits["logLoss"], color="#c5221f", linewidth=1, linestyle="--", label="acceptable")
     loss.set_ylim(bottom=0)
     loss.set_title("How wrong it is: logLoss of a quarter (95% interval)", loc="left", fontweight="bold")
     for name, label, colour in (
@@ -187,6 +194,7 @@ def control(periods: Any, drift: dict[str, dict[str, Any]], limit: float, moved:
         ("RAC1P", "between races", "#9334e6"),
     ):
         gaps.plot(periods["when"], periods[name], color=colour, label=label)
+        gaps.axhline(limits[name], color=colour, linewidth=1, linestyle="--", label="acceptable")
     gaps.set_ylim(0, 1.3 * gaps.get_ylim()[1])
     gaps.set_title("How unequal: difference of the true positive rate", loc="left", fontweight="bold")
     order = sorted(drift, key=lambda name: -drift[name]["largest"])
