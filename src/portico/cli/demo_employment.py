@@ -77,6 +77,7 @@ def main(out: Path) -> None:
         "years": years,
         "drift": drift,
         "acceptable": steward.get("status", {}).get("acceptable", []),
+        "observations": steward.get("status", {}).get("observations", []),
         "episodes": [
             {"name": e["name"], "start": e["startTime"], "outcome": e["state"], "reason": e["reason"],
              "states": [t["state"] for t in e["transitions"]]}
@@ -300,13 +301,17 @@ def show_drift(drift: dict[str, dict[str, Any]]) -> None:
 
 
 def show_steward(steward: dict[str, Any], episodes: list[dict[str, Any]]) -> None:
+    status = steward.get("status", {})
     console.print("\n  What the steward saw last:")
-    for one in steward.get("status", {}).get("acceptable", []):
+    for one in status.get("acceptable", []):
         groups = "" if "high" not in one else f" between {'races' if 'RAC1P' in one['high'] else 'the sexes'}"
         holds = "[green]holds[/]" if one["holds"] else "[red]broken[/]"
         console.print(
             f"    {one['metric']}{groups} {one['value']:.3f}, acceptable {one['limit']:.3f}: {holds}"
         )
+    noted = [one["message"] for one in status.get("observations", [])]
+    for message in noted or [status.get("drift", {}).get("message", "")]:
+        console.print(f"    beside its first weeks: {message}")
     for episode in episodes:
         console.print(f"    {episode['startTime'][:10]} {episode['state']}: {episode['reason']}")
     if episodes:

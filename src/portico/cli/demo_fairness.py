@@ -295,6 +295,7 @@ def live(
     client.advance(to=START)
     outcome, _ = declaration.apply(client, declaration.load(STEWARD))
     console.print(f"[green]✓[/] portico apply -f {STEWARD.name}: the steward is {outcome}")
+    say("Who comes now has the weight 1: a weight hangs on the income, which is not known yet.")
     started = time.monotonic()
     days = [later[at : at + A_DAY] for at in range(0, len(later), A_DAY)]
     known, episode, said = later[:0], {}, 0
