@@ -246,6 +246,10 @@ def show_years(years: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
         found = [row["logLoss"], row["auRoc"], *(row["gaps"][by] for by in GAPS)]
         table.add_row(str(row["year"]), *map(_value, found))
     console.print(table)
+    worst = max(years, key=lambda row: row["logLoss"]["value"])
+    more = worst["logLoss"]["value"] / metrics["logLoss"] - 1
+    way = "above" if more > 0 else "below"
+    say(f"At worst, in {worst['year']}, the logLoss is {abs(more):.1%} {way} that of the test rows of 2015.")
 
 
 def _value(found: dict[str, Any]) -> str:
@@ -296,7 +300,7 @@ def show_drift(drift: dict[str, dict[str, Any]]) -> None:
         one = drift[name]
         console.print(
             f"    {name:<8} in {one['beyond']} of {one['windows']} quarters, by {one['largest']:.3f} at most, "
-            f"first in the quarter until {one['first'][:10]}"
+            f"first by {one['first'][:10]}"
         )
 
 

@@ -73,7 +73,9 @@ def main(out: Path) -> None:
     show_gaps(found)
     prices = mitigation(learn, held, truth, scores)
     show_prices(prices)
-
+    made = {name: quality(truth, one) for name, one in scores.items()}
+    losses = [one["logLoss"]["value"] for one in made.values()]
+    say(f"In logLoss it goes from {losses[0]:.3f} to {losses[1]:.3f}.\n")
     with step("deployed the reweighed model to an endpoint"):
         endpoint = aiplatform.Endpoint.create(display_name="census")
         endpoint.deploy(model, machine_type="n1-standard-2")
@@ -85,7 +87,7 @@ def main(out: Path) -> None:
         show_remedy(remedy)
     results = {
         "groups": found,
-        "scores": {name: quality(truth, found) for name, found in scores.items()},
+        "scores": made,
         "mitigation": prices,
         "episode": decided,
         "remedy": remedy,
@@ -264,7 +266,7 @@ def show_prices(rows: list[dict[str, Any]]) -> None:
             row["method"],
             asked if row["bound"] is None else f"{asked} ≤ {row['bound']:g}",
             f"{row['accuracy']:.1%}",
-            f"{100 * row['cost'] + 0.0:+.1f} [dim]±{50 * (high - low):.1f}[/]" if asked else "",
+            f"{round(100 * row['cost'], 1) + 0.0:+.1f} [dim]±{50 * (high - low):.1f}[/]" if asked else "",
             *(f"{row['gaps'][name]['value']:.3f}" for name in (PARITY, ODDS)),
             end_section=row is rows[1],
         )
@@ -278,7 +280,7 @@ def show_prices(rows: list[dict[str, Any]]) -> None:
     parity, odds = ([row["gaps"][name]["value"] for row in (before, after)] for name in (PARITY, ODDS))
     say(
         f"Reweighing takes the parity gap from {parity[0]:.3f} to {parity[1]:.3f} for {100 * after['cost']:.1f} points "
-        f"of accuracy, and the odds gap from {odds[0]:.3f} to {odds[1]:.3f}.\n"
+        f"of accuracy, and the odds gap from {odds[0]:.3f} to {odds[1]:.3f}."
     )
 
 
