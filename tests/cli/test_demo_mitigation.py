@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from portico.cli import demo_mitigation as mitigation
+from portico.cli.demo_common import verdict
 from portico.cli.demo_mitigation import ODDS, PARITY, Made
 from portico.ml.errors import DataError
 
@@ -61,17 +62,16 @@ def test_a_tight_bound_narrows_the_gap_and_costs_accuracy() -> None:
 
 
 def test_the_interval_of_a_cost_covers_it() -> None:
-    covered, runs = 0, 200
+    covered, runs = 0, 500
     for seed in range(runs):
         random = np.random.default_rng(seed)
         truth = random.integers(0, 2, 800).astype(float)
         beside = np.where(random.random(800) < 0.85, truth, 1 - truth)
         dearer = np.where(random.random(800) < 0.05, 1 - beside, beside)
         # Of 5% that were turned round, 85% were right before and 15% wrong.
-        row = mitigation.cost_row(Made("", "", None, dearer), truth, ["a"] * 400 + ["b"] * 400, beside, 50)
-        low, high = row["costInterval"]
+        _, (low, high) = mitigation.cost_of(dearer, beside, truth)
         covered += low <= 0.05 * 0.7 <= high
-    assert 0.9 < covered / runs < 0.99
+    assert 0.92 < covered / runs < 0.98
 
 
 def test_a_groups_rates_are_those_of_the_fairness_measures_with_intervals_around() -> None:
@@ -111,6 +111,4 @@ def gates(**passed: bool) -> dict[str, Any]:
     ],
 )
 def test_the_demo_says_what_happened_and_not_what_should_have(episode: dict[str, Any], words: str) -> None:
-    from portico.cli.demo_fairness import _verdict
-
-    assert words in _verdict(episode)
+    assert words in verdict(episode)

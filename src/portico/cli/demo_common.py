@@ -124,3 +124,26 @@ def batch_scores(model: aiplatform.Model, bucket: str, name: str, positive: str)
                 answer = row["prediction"]
                 found[int(row["instance"]["id"])] = answer["scores"][answer["classes"].index(positive)]
     return found
+
+
+def gates_of(episode: dict[str, Any]) -> list[dict[str, Any]]:
+    """The gates of an episode's last gating; none where it came to none."""
+    found = [one for one in episode.get("decisions", []) if one["question"] == "gates"]
+    gates: list[dict[str, Any]] = found[-1]["numbers"]["gates"] if found else []
+    return gates
+
+
+def verdict(episode: dict[str, Any]) -> str:
+    """What happened, in a sentence; nothing in it is taken for granted."""
+    gates = gates_of(episode)
+    if not gates:
+        return str(episode["reason"])
+    failed = [gate["gate"] for gate in gates if not gate["passed"]]
+    better = all(gate["passed"] for gate in gates if gate["gate"] == "better than the champion")
+    if not failed:
+        return (
+            "The challenger was better, and as fair as the tolerance asks: no gate had a reason to stop it."
+        )
+    if set(failed) == {"fairness"} and better:
+        return "The challenger is better, and only the fairness gate stopped it. The endpoint never answered with it."
+    return f"It was stopped by: {', '.join(dict.fromkeys(failed))}."

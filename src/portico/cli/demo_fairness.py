@@ -21,7 +21,7 @@ from rich.table import Table
 
 import portico
 from portico.cli import demo_common, demo_mitigation, demo_pictures, report, samples
-from portico.cli.demo_common import console, progress, say, step
+from portico.cli.demo_common import console, gates_of, progress, say, step, verdict
 from portico.cli.demo_mitigation import ODDS, OPPORTUNITY, PARITY, Made
 from portico.client import declaration
 from portico.ml import performance
@@ -330,13 +330,6 @@ def live(
     return episode, known, client.steward("census").get("status", {})
 
 
-def gates_of(episode: dict[str, Any]) -> list[dict[str, Any]]:
-    """The gates of an episode's last gating; none where it came to none."""
-    found = [one for one in episode.get("decisions", []) if one["question"] == "gates"]
-    gates: list[dict[str, Any]] = found[-1]["numbers"]["gates"] if found else []
-    return gates
-
-
 def show_episode(
     client: portico.Client, episode: dict[str, Any], status: dict[str, Any]
 ) -> dict[str, Any] | None:
@@ -354,7 +347,7 @@ def show_episode(
     answer = client.replay(episode["name"])
     colour = "red" if episode["state"] == "REJECTED" else "green"
     say(
-        f"\n[bold {colour}]{episode['state']}[/]. {_verdict(episode)} Computed again from its evidence, "
+        f"\n[bold {colour}]{episode['state']}[/]. {verdict(episode)} Computed again from its evidence, "
         + (
             "every decision comes out as recorded.\n"
             if answer["agrees"]
@@ -367,22 +360,6 @@ def show_episode(
         "reason": episode["reason"], "breach": {"reason": breach["reason"], **breach["numbers"]},
         "gates": gates_of(episode), "replayAgrees": answer["agrees"],
     }  # fmt: skip
-
-
-def _verdict(episode: dict[str, Any]) -> str:
-    """What happened, in a sentence; nothing in it is taken for granted."""
-    gates = gates_of(episode)
-    if not gates:
-        return episode["reason"]
-    failed = [gate["gate"] for gate in gates if not gate["passed"]]
-    better = all(gate["passed"] for gate in gates if gate["gate"] == "better than the champion")
-    if not failed:
-        return (
-            "The challenger was better, and as fair as the tolerance asks: no gate had a reason to stop it."
-        )
-    if set(failed) == {"fairness"} and better:
-        return "The challenger is better, and only the fairness gate stopped it. The endpoint never answered with it."
-    return f"It was stopped by: {', '.join(dict.fromkeys(failed))}."
 
 
 # --- the remedy ---

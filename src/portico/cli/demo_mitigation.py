@@ -110,25 +110,26 @@ def _encoded(
     return pd.DataFrame(made[0]), pd.DataFrame(made[1])
 
 
+def cost_of(decisions: Floats, beside: Floats, truth: Floats) -> tuple[float, tuple[float, float]]:
+    """By how much the accuracy of `decisions` is below that of `beside`, with the 95% interval of a mean of pairs."""
+    lost = (beside == truth).astype(float) - (decisions == truth)
+    cost, half = float(lost.mean()), 1.96 * float(lost.std()) / len(lost) ** 0.5
+    return cost, (cost - half, cost + half)
+
+
 def cost_row(
     made: Made, truth: Floats, groups: Sequence[str], beside: Floats, minimum: int
 ) -> dict[str, Any]:
-    """A line of the table: accuracy, by how much it is below that of the decisions `beside`, and the gaps.
-
-    The cost's 95% interval is that of a mean of paired differences.
-    """
-    right, other = made.decisions == truth, beside == truth
-    lost = other.astype(float) - right.astype(float)
-    half = 1.96 * float(lost.std()) / np.sqrt(len(lost))
-    cost = float(lost.mean())
+    """A line of the table: accuracy, what it costs beside the decisions `beside`, and the gaps."""
+    cost, interval = cost_of(made.decisions, beside, truth)
     found = measure_fairness(truth, made.decisions, list(groups), _order(truth), minimum=minimum)
     return {
         "method": made.method,
         "constraint": made.constraint,
         "bound": made.bound,
-        "accuracy": float(right.mean()),
+        "accuracy": float((made.decisions == truth).mean()),
         "cost": cost,
-        "costInterval": [cost - half, cost + half],
+        "costInterval": list(interval),
         "gaps": {name: found.gaps[name].to_json() for name in (PARITY, ODDS) if name in found.gaps},
     }
 
