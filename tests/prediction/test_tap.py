@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,17 +33,35 @@ def test_records_reach_the_spool_in_order(tmp_path: Path) -> None:
 
 
 def test_a_full_buffer_drops_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_RECORDS", 10)
+    monkeypatch.setattr(module, "_CHUNK", 500)
     monkeypatch.setattr(module, "_MAX_BYTES", 1000)
     tap = Tap(tmp_path)
-    for _ in range(13):
-        tap.put(0, "e", "m", b"r", b"a", 0)
+    monkeypatch.setattr(tap, "_thread", module.ThreadPoolExecutor(1))
+    held = threading.Event()
+    tap._thread.submit(held.wait)  # the writer is busy
+    sizes = [100, 100, 100, 100, 100, 100, 100, 100]
+    taken = [bool(tap.put(0, "e", "m", b"r" * size, b"a", 0)) for size in sizes]
+    assert taken == [True] * 6 + [False] * 2
+    held.set()
     tap.flush()
-    tap.put(0, "e", "m", b"r" * 2000, b"a", 0)
-    tap.put(0, "e", "m", b"r", b"a", 0)
+    asyncio.run(tap.sync())
+    assert not tap.put(0, "e", "m", b"r" * 2000, b"a", 0)
+    assert tap.put(0, "e", "m", b"r" * 700, b"a", 0)  # more than a chunk, and there is room for it
     tap.close()
-    assert len(spooled(tmp_path)) == 11
-    assert tap.report == {"tap_taken": 11, "tap_dropped": 4}
+    assert [len(record.request) for record in spooled(tmp_path)] == [100] * 6 + [700]
+    assert tap.report == {"tap_taken": 7, "tap_dropped": 3}
+
+
+def test_the_buffer_is_used_again(tmp_path: Path) -> None:
+    tap = Tap(tmp_path)
+    requests = [b"%d" % number * 40_000 for number in range(30)]
+    for request in requests:
+        assert tap.put(0, "e", "m", request, b"", 0, caller_id="mine")
+        asyncio.run(tap.sync())
+    tap.close()
+    assert [record.request for record in spooled(tmp_path)] == requests
+    assert {record.caller_id for record in spooled(tmp_path)} == {"mine"}
+    assert tap._bytes <= 4 * module._CHUNK
 
 
 def test_a_full_spool_drops_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

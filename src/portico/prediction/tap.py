@@ -1,11 +1,14 @@
-"""What feeds monitoring: the hot path appends to a bounded buffer, a thread behind it writes batches to a spool.
+"""What feeds monitoring: the hot path packs records into a bounded buffer, a thread behind it writes that to a spool.
 
-The spool is `HOME/spool/front-N/`: files of records, each its length (4 bytes, big endian) and a MessagePack array
-(see `Record`). A file is written as `.part` and renamed to `.tap` when it is whole; a reader takes and deletes
-`.tap` files, the oldest name first. Written records are on disk within a second. What a front left as `.part` when
-it died becomes a `.tap` at its next start: its last record may be cut off. `count` beside them holds how many
-records were taken and how many were written, shared with the page cache, so that the next start knows how many
-were lost and says so in a `.lost` file.
+The spool is `HOME/spool/front-N/`: files of records, each a head (`_HEAD`: sizes, id, times, method) and then names
+(endpoint, deployed model, the caller's id), request and answer as they are. A file is written as `.part` and renamed to
+`.tap` when it is whole; a reader takes and deletes `.tap` files, the oldest name first. Written records are on disk
+within a second. What a front left as `.part` when it died becomes a `.tap` at its next start: its last record may be
+cut off. `count` beside them holds how many records were taken and how many were written, shared with the page cache,
+so that the next start knows how many were lost and says so in a `.lost` file.
+
+A record costs the hot path under a microsecond: it is copied at once, so that the memory of requests is used again
+while it is warm, and the thread has nothing to do but to write.
 """
 
 from __future__ import annotations
@@ -15,22 +18,30 @@ import io
 import mmap
 import os
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
 
-_MAX_RECORDS: Final = 20_000
 _MAX_BYTES: Final = 64 * 2**20
+_CHUNK: Final = 2**18  # bytes of buffer that are written at once; a processor's cache holds them
+_SPARE: Final = 4  # chunks that are kept to be used again
 _FILE_BYTES: Final = 16 * 2**20
 _FILE_SECONDS: Final = 1.0
 _SYNC_SECONDS: Final = 0.5
 _SPOOL_BYTES: Final = 256 * 2**20  # unread files beyond this: new batches are dropped and counted
-_SLICE: Final = 64  # records encoded at once; between slices the thread lets the loop run
+_MANY: Final = 10_000  # names that are kept encoded
+
+# Of the record its size, id, at, seconds, size of names, method, holdout, size of request.
+_HEAD: Final = Struct("<IQddHB?I")
+_HEAD_BYTES: Final = _HEAD.size
+_pack, _time = _HEAD.pack, time.time  # found sooner: the hot path
 
 
-class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One answered request. `id` is unique and grows with time; `at` is domain time (seconds since the epoch);
     `caller_id` is what the caller sent as X-Request-Id, or empty; `method` is the router's number; `seconds` the
     time from the parsed head to the answer; `holdout` whether the answer says that it must not be acted upon."""
@@ -51,14 +62,20 @@ class Tap:
     """Belongs to one event loop. `dropped` counts the records that found the buffer or the spool full."""
 
     def __init__(self, folder: Path, index: int = 0) -> None:
-        self._records: list[Record] = []
-        self._bytes = 0
+        self._chunk = memoryview(b"")  # which is filled; records end at `_at`
+        self._at = self._room = 0
+        self._begun = 0  # records taken before this chunk
+        self._names: dict[tuple[str, str], bytes] = {}
+        self._spare: list[memoryview] = []
+        self._written: deque[memoryview] = deque()  # chunks that the writer gives back
+        self._bytes = 0  # of all chunks that there are
         self._index = index % 64
         self._last = 0
-        self._taken = 0
         self.dropped = 0
-        self._counts = _Counts(folder)
-        self._writer = _Writer(folder, self._counts)
+        counts = _Counts(folder)
+        self._numbers = counts.numbers
+        self._before = self._count = self._begun = self._numbers[0]
+        self._writer = _Writer(folder, counts, self._written)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tap")
 
     def put(
@@ -74,27 +91,67 @@ class Tap:
         holdout: bool = False,
     ) -> int:
         """Keeps a request and its answer; returns its id, or 0 when the buffer is full and it was dropped."""
-        size = self._bytes + len(request) + len(answer)
-        if len(self._records) >= _MAX_RECORDS or size > _MAX_BYTES:
-            self.dropped += 1
-            return 0
-        self._bytes = size
+        names = self._names.get((endpoint, deployed_model)) or self._encoded(endpoint, deployed_model)
+        if caller_id:
+            names += caller_id.encode()
+        size = _HEAD_BYTES + len(names) + len(request) + len(answer)
+        end = self._at + size
+        if end > self._room:
+            if not self._next_chunk(size):
+                self.dropped += 1
+                return 0
+            end = size
         # Microseconds and the front's number: unique without asking anybody, also after a restart.
-        made = int(time.time() * 1e6) * 64 + self._index
+        made = int(_time() * 1e6) * 64 + self._index
         if made <= self._last:
             made = self._last + 64
         self._last = made
-        self._taken += 1
-        self._counts.numbers[0] += 1
-        self._records.append(
-            Record(made, at, endpoint, deployed_model, method, caller_id, request, answer, seconds, holdout)
-        )
+        head = _pack(size, made, at, seconds, len(names), method, holdout, len(request))
+        self._chunk[self._at : end] = b"".join((head, names, request, answer))
+        self._at = end
+        self._numbers[0] = self._count = self._count + 1
         return made
+
+    def _encoded(self, endpoint: str, deployed_model: str) -> bytes:
+        if len(self._names) >= _MANY:
+            self._names.clear()
+        return self._names.setdefault((endpoint, deployed_model), f"{endpoint}\0{deployed_model}\0".encode())
+
+    def _next_chunk(self, size: int) -> bool:
+        """Hands the chunk over and begins one with room for `size` bytes; False when there is no memory left."""
+        self._hand_over()
+        self._take_back()
+        if self._spare and size <= _CHUNK:
+            self._chunk = self._spare.pop()
+        else:
+            size = max(size, _CHUNK)
+            while self._spare and self._bytes + size > _MAX_BYTES:
+                self._bytes -= len(self._spare.pop())
+            if self._bytes + size > _MAX_BYTES:
+                return False
+            self._bytes += size
+            self._chunk = memoryview(bytearray(size))
+        self._room = len(self._chunk)
+        return True
+
+    def _hand_over(self) -> None:
+        if self._room:
+            self._thread.submit(self._writer.write, self._chunk, self._at, self._count - self._begun)
+        self._chunk, self._at, self._room, self._begun = memoryview(b""), 0, 0, self._count
+
+    def _take_back(self) -> None:
+        while self._written:
+            chunk = self._written.popleft()
+            if len(chunk) == _CHUNK and len(self._spare) < _SPARE:
+                self._spare.append(chunk)
+            else:
+                self._bytes -= len(chunk)
 
     def flush(self) -> None:
         """Hands what has gathered to the writer's thread. The loop calls it a few times a second."""
-        records, self._records, self._bytes = self._records, [], 0
-        self._thread.submit(self._writer.write, records)
+        self._hand_over()
+        self._take_back()
+        self._thread.submit(self._writer.tick)
 
     async def sync(self) -> None:
         """Returns when everything taken so far lies in `.tap` files."""
@@ -109,7 +166,10 @@ class Tap:
 
     @property
     def report(self) -> dict[str, Any]:
-        return {"tap_taken": self._taken, "tap_dropped": self.dropped + self._writer.dropped}
+        return {
+            "tap_taken": self._count - self._before,
+            "tap_dropped": self.dropped + self._writer.dropped,
+        }
 
 
 class _Counts:
@@ -130,11 +190,11 @@ class _Counts:
 class _Writer:
     """The spool's files. Only the tap's own thread calls it."""
 
-    def __init__(self, folder: Path, counts: _Counts) -> None:
+    def __init__(self, folder: Path, counts: _Counts, written: deque[memoryview]) -> None:
         self.dropped = 0
         self._folder = folder
         self._counts = counts
-        self._encode = msgspec.msgpack.Encoder().encode
+        self._written = written
         self._file: io.FileIO | None = None
         self._part = folder
         self._size = 0
@@ -142,21 +202,27 @@ class _Writer:
         for part in folder.glob("*.part"):
             part.rename(part.with_suffix(".tap"))
 
-    def write(self, records: list[Record]) -> None:
-        if self._file is None and records:
-            self._file = self._open()
+    def write(self, chunk: memoryview, size: int, records: int) -> None:
+        """Writes the first `size` bytes of `chunk`, which hold so many records, and gives it back."""
+        try:
+            if self._file is None:
+                self._file = self._open()
+            if self._file is None:
+                self.dropped += records
+            else:
+                self._size += self._file.write(chunk[:size])
+            self._counts.numbers[1] += records
+        finally:
+            self._written.append(chunk)
+        if self._size > _FILE_BYTES:
+            self.finish()
+
+    def tick(self) -> None:
+        """Syncs the file now and then, and ends it once it is old."""
         if self._file is None:
-            self.dropped += len(records)
-            self._counts.numbers[1] += len(records)
             return
-        for start in range(0, len(records), _SLICE):
-            slice_ = records[start : start + _SLICE]
-            encoded = [self._encode(record) for record in slice_]
-            batch = b"".join([part for one in encoded for part in (len(one).to_bytes(4, "big"), one)])
-            self._size += self._file.write(batch)
-            self._counts.numbers[1] += len(slice_)
         now = time.monotonic()
-        if self._size > _FILE_BYTES or now - self._opened > _FILE_SECONDS:
+        if now - self._opened > _FILE_SECONDS:
             self.finish()
         elif now - self._synced > _SYNC_SECONDS:
             os.fdatasync(self._file.fileno())
@@ -178,18 +244,22 @@ class _Writer:
             self._part.rename(self._part.with_suffix(".tap"))
 
 
-_decode = msgspec.msgpack.Decoder(Record).decode
-
-
 def read_spool_file(path: Path) -> list[Record]:
     """The records of a spool file, without a last one that was cut off."""
     data = path.read_bytes()
     records: list[Record] = []
-    at = 0
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        if at + 4 + size > len(data):
+    start = 0
+    while start + _HEAD_BYTES <= len(data):
+        size, made, at, seconds, names, method, holdout, request = _HEAD.unpack_from(data, start)
+        first, end = start + _HEAD_BYTES, start + size
+        if size < _HEAD_BYTES or end > len(data):
             break
-        records.append(_decode(data[at + 4 : at + 4 + size]))
-        at += 4 + size
+        second = first + names
+        third = second + request
+        endpoint, deployed_model, caller = data[first:second].decode().split("\0", 2)
+        records.append(
+            Record(made, at, endpoint, deployed_model, method, caller, data[second:third], data[third:end], seconds,
+                   holdout)
+        )  # fmt: skip
+        start = end
     return records
