@@ -31,12 +31,12 @@ def advance(call: Call) -> dict[str, Any]:
     settle(call.rooms.home, _DUE)  # what was answered before belongs to the time before
     with call.rooms.database.write() as connection:
         found = domain_clock.simulated(connection)
-        now = domain_clock.now(connection, call.rooms.clock)
+        now = round(domain_clock.now(connection, call.rooms.clock), 6)  # as a Timestamp shows it
         if "time" in given:
             to = parse_rfc3339(call.body["time"])
         else:
             to = now + duration_seconds(call.body["duration"])
-        to = round(to, 6)  # as a Timestamp shows it
+        to = round(to, 6)
         if to > _LAST:
             raise InvalidArgument("The domain clock ends with the year 9999.", field=given[0])
         # The first advance may begin a simulation in the past: no simulated time goes back.
