@@ -14,6 +14,7 @@ from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import PredictionLog, lost, stream_of
 from portico.prediction.tap import Tap
+from portico.store import segments as module
 from portico.store import served
 from portico.store.database import Database
 from portico.store.segments import Segments, listed
@@ -116,7 +117,11 @@ def test_the_lost_are_counted(home: Path) -> None:
         assert lost(connection) == 6
 
 
-def test_small_segments_are_merged_and_nothing_changes(home: Path) -> None:
+@pytest.mark.parametrize("at_once", [50_000, 50])
+def test_small_segments_are_merged_and_nothing_changes(
+    home: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(module, "_SMALL", at_once)
     database, segments, log = made(home)
     for start in range(0, 70 * 2, 2):
         tap(home, 2, start=start).close()

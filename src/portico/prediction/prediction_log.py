@@ -193,7 +193,7 @@ class PredictionLog:
             "model_version": [version for _, version in models],
             "api_method": [_METHODS.get(r.method, "predict") for r in records],
             "caller_request_id": [r.caller_id for r in records],
-            "latency_seconds": [r.seconds for r in records],
+            "latency_seconds": [round(r.seconds, 7) for r in records],
             "log_source": [ONLINE] * len(records),
             "holdout": [r.holdout for r in records],
         }
