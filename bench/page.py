@@ -13,6 +13,7 @@ TITLES = {
     "start": "Starting and idling",
     "serving": "One online row",
     "batch": "Batch prediction",
+    "monitoring": "Watching a model",
     "automl": "AutoML",
 }
 _HEAD = """\

@@ -175,7 +175,7 @@ def make_model(path: Path) -> dict[str, Any]:
     return {name: value if isinstance(value, str) else float(value) for name, value in row.items()}
 
 
-def captured_request(portico: Portico, instance: dict[str, Any]) -> bytes:
+def captured_request(portico: Any, instance: dict[str, Any], name: str = NAME) -> bytes:
     """The bytes that the official client sends for one row, with its headers and a token that Portico verifies."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken: list[bytes] = []
@@ -203,7 +203,7 @@ def captured_request(portico: Portico, instance: dict[str, Any]) -> bytes:
             "client.predict(endpoint=name, instances=[json_format.Parse(instance, struct_pb2.Value())])\n"
         )
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        arguments = [str(portico.key_file), address, NAME, json.dumps(instance)]
+        arguments = [str(portico.key_file), address, name, json.dumps(instance)]
         subprocess.run([sys.executable, "-c", code, *arguments], check=True)
         thread.join()
     return taken[0].replace(address.encode(), f"127.0.0.1:{portico.port}".encode())

@@ -1,0 +1,100 @@
+"""What logging and monitoring cost a prediction: two endpoints of one model, one watched and one not."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.common import Report, interleaved, ratio
+from bench.monitoring_world import HOUR, Server, World
+from bench.serving import Side, captured_request
+from portico.prediction.metrics import collect
+
+LIMIT = 0.05
+SIDES = ("on", "off")
+
+
+def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    """Adds the lines about p50, throughput and the front's processor time.
+
+    In the middle of every measurement an hour goes by on the domain clock: the job counts and scores a window of all
+    that was asked before, and the steward looks. Before each the watcher has read everything.
+    """
+    server = world.server
+    endpoints = {"on": world.deploy("watched", logged=True), "off": world.deploy("alone", logged=False)}
+    world.watch(endpoints["on"], HOUR)
+    world.keep(endpoints["on"], [{"metric": "p99Latency", "limit": 10, "labels": 500}])
+    instance = world.instances(world.rows.head(1))[0]
+    sides = {}
+    for name, endpoint in endpoints.items():
+        request = captured_request(server, instance, endpoint.resource_name)
+        sides[name] = Side(server.port, request, folder / name)
+
+    def measure(side: str) -> dict[str, float]:
+        server.settle()
+        found = {}
+        for connections in (1, 16):
+            with Hour(server, seconds / 2):
+                before, cpu = requests(server), server.processor("front")
+                load = sides[side].load(connections, seconds)
+                cpu, count = server.processor("front") - cpu, requests(server) - before
+            found[f"cpu at {connections}"] = cpu / count * 1e6
+            found[f"rate at {connections}"] = load["requests"] / load["seconds"]
+            found[f"p50 at {connections}"] = load["p50"]
+        made = {
+            "p50": found["p50 at 1"],
+            "throughput": found["rate at 16"],
+            "cpu": found["cpu at 16"],
+            "cpu at 1": found["cpu at 1"],
+        }
+        print(f"{side:>4}: " + ", ".join(f"{key} {value:,.1f}" for key, value in made.items()), flush=True)
+        return made
+
+    watcher = server.processor("watcher")
+    values = interleaved(SIDES, measure, rounds)
+    watcher = server.processor("watcher") - watcher
+    counted = collect(server.home)
+    if any(front["tap_dropped"] for front in counted):
+        report.facts["not valid"] = "the tap dropped records, so the front did less than it should"
+    middle = {name: {side: median(values[side][name]) for side in SIDES} for name in values["on"]}
+    for name, words, unit in (
+        ("p50", "p50 at 1 connection", "µs"),
+        ("throughput", "throughput at 16", "a second"),
+        ("cpu", "the front's processor time a request at 16", "µs"),
+        ("cpu at 1", "the front's processor time a request at 1", "µs"),
+    ):
+        shown = f"{words}, watched to not ({middle[name]['on']:.1f} to {middle[name]['off']:.1f} {unit})"
+        value = ratio(values, name, "on", "off")
+        if name == "throughput":
+            report.limit(shown, value, 1 - LIMIT, at_least=True)
+        else:
+            report.limit(shown, value, 1 + LIMIT, at_least=False)
+    taken = sum(front["tap_taken"] for front in counted)
+    report.beside("the watcher's processor time a logged request", watcher / taken * 1e6, " µs")
+    return values
+
+
+def requests(server: Server) -> int:
+    """How many requests the fronts have answered."""
+    return sum(front["requests"] for front in collect(server.home))
+
+
+class Hour:
+    """Lets an hour go by on the domain clock, `delay` seconds after the block begins."""
+
+    def __init__(self, server: Server, delay: float) -> None:
+        self._server, self._delay = server, delay
+        self._thread = threading.Thread(target=self._advance)
+
+    def _advance(self) -> None:
+        time.sleep(self._delay)
+        self._server.client.advance(seconds=HOUR)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
