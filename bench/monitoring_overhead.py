@@ -31,6 +31,7 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
     sides = {}
     for name, endpoint in endpoints.items():
         request = captured_request(server, instance, endpoint.resource_name)
+        (folder / name).mkdir()
         sides[name] = Side(server.port, request, folder / name)
 
     def measure(side: str) -> dict[str, float]:

@@ -95,8 +95,9 @@ class Joined:
         made = [
             row for row in _outcomes(table.to_pylist()) if self._share == 1 or self._chance(row) < self._share
         ]
+        made.sort(key=lambda row: row.place)
+        self._sorted = self._sorted and not (self._rows and made and made[0].place < self._rows[-1].place)
         self._rows += made
-        self._sorted = False
         for row in made:
             self._index(row)
         if self._keep is not None and len(self._rows) > 3 * self._keep:
@@ -196,7 +197,8 @@ class Joined:
         gone = {row.label.name for row in rows if row.label and id(row) not in kept}
         self._rows = [row for row in rows if id(row) in kept]
         used = {row.label.name for row in self._rows if row.label}
-        labels = [label for label in self._labels.values() if label.name not in gone - used]
+        gone -= used
+        labels = [label for label in self._labels.values() if label.name not in gone]
         rest = [label for label in labels if label.name not in used]
         forgotten = {label.name for label in rest[: -2 * keep]}  # the oldest that have found no prediction
         self._forget_indexes()
