@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -81,13 +82,13 @@ def test_a_segment_that_comes_while_others_are_merged_stays(home: Path) -> None:
 
     for number in range(64):
         add(number)
-    write = segments.write
+    write = segments._written
 
-    def slow(merged: pa.Table) -> str:
+    def slow(*given: Any) -> str:
         add(64)
-        return write(merged)
+        return write(*given)
 
-    segments.write = slow  # type: ignore[method-assign]
+    segments._written = slow  # type: ignore[method-assign]
     segments.merge_crowded()
     assert [row["n"] for found in segments.scan("s") for row in found.to_pylist()] == list(range(65))
     with database.read() as connection:

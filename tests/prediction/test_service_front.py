@@ -147,7 +147,8 @@ def test_two_fronts_add_up(world: World, boosters: dict[str, Path]) -> None:
             for _ in range(5):
                 assert client.ask(PREDICT, {"instances": [ROW]})[0] == 200
                 total += 1
-        return all(report["requests"] for report in collect(world.processes.home))
+        reports = collect(world.processes.home)
+        return len(reports) == 2 and all(report["requests"] for report in reports)
 
     assert eventually(both)
     found = world.counted(total)
