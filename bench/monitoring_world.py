@@ -85,6 +85,7 @@ class World:
         """`kind` is the prediction type; `columns` maps features to AutoML's transformations; see `train`."""
         from google.cloud import aiplatform, storage
 
+        aiplatform.initializer.global_config._credentials = None  # those of a server before
         aiplatform.init(
             project="portico", location="us-central1", api_endpoint=server.url, api_transport="rest"
         )
