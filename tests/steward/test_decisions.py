@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.ids import RandomIds
-from portico.services.portico import steward_evidence
-from portico.services.portico.steward_decide import decide
-from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward import evidence as steward_evidence
+from portico.services.portico.steward.decide import decide
+from portico.services.portico.steward.evidence import Rows
 
 RNG = np.random.default_rng(5)
 HOURS = np.arange(400) * 3600.0

@@ -10,13 +10,13 @@ import orjson
 import pyarrow as pa
 
 from portico.services.portico.joining import Joined
-from portico.services.portico.steward_decision import Decision
-from portico.services.portico.steward_estimates import Estimating
-from portico.services.portico.steward_evidence import nothing
-from portico.services.portico.steward_performance import Finding
-from portico.services.portico.steward_rows import rows_of
-from portico.services.portico.steward_spec import spec_of
-from portico.services.portico.steward_watched import Watched
+from portico.services.portico.steward.decision import Decision
+from portico.services.portico.steward.estimates import Estimating
+from portico.services.portico.steward.evidence import nothing
+from portico.services.portico.steward.performance import Finding
+from portico.services.portico.steward.rows import rows_of
+from portico.services.portico.steward.spec import spec_of
+from portico.services.portico.steward.watched import Watched
 from portico.store.labels import Label
 
 CHAMPION = {"id": "7", "model": "m", "modelVersionId": "1"}

@@ -25,11 +25,11 @@ from portico.ids import RandomIds
 from portico.jobs.kinds import KINDS
 from portico.jobs.queue import Queue
 from portico.services.call import Rooms
-from portico.services.portico import steward_case
-from portico.services.portico.steward_look import Look
-from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_run import Stewards
-from portico.services.portico.steward_states import States
+from portico.services.portico.steward import case as steward_case
+from portico.services.portico.steward.look import Look
+from portico.services.portico.steward.rows import Models
+from portico.services.portico.steward.run import Stewards
+from portico.services.portico.steward.states import States
 from portico.services.portico.stewards import ENDED, EPISODES
 from portico.store import domain_clock, jobs, labels, resources, served
 from portico.store.database import Database
@@ -89,11 +89,11 @@ class House:
         if fresh:
             self.furnish(spec, private, deployed)
         monkeypatch.setattr(steward_case, "await_fronts", lambda *_: None)
-        monkeypatch.setattr("portico.services.portico.steward_rows.beside", self.beside)
-        monkeypatch.setattr("portico.services.portico.steward_rows.simple_answers", lambda *_: {})
+        monkeypatch.setattr("portico.services.portico.steward.rows.beside", self.beside)
+        monkeypatch.setattr("portico.services.portico.steward.rows.simple_answers", lambda *_: {})
         monkeypatch.setattr(States, "_evaluated", lambda *_: None)
         monkeypatch.setattr("portico.services.portico.alerts.diagnosis", lambda *_: {})
-        monkeypatch.setattr("portico.services.portico.steward_run.Models", FakeModels)
+        monkeypatch.setattr("portico.services.portico.steward.run.Models", FakeModels)
         monkeypatch.setattr(FakeModels, "manifest", lambda *_: type("Manifest", (), {"kinds": {}})())
         self.stewards = Stewards(self.rooms, self.segments)
 
@@ -119,7 +119,7 @@ class House:
         resources.insert(connection, name=name, kind=kind, parent=parent, body=body, now=1.0)
 
     def beside(self, models: Any, rows: Any, champion: str, challenger: str, *_: Any, **__: Any) -> Any:
-        from portico.services.portico.steward_evidence import Rows
+        from portico.services.portico.steward.evidence import Rows
 
         truth = np.array([row.label.truth for row in rows], float)
         noise = np.random.default_rng(0).normal(size=len(rows))

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from portico.ml.watch.bins import count, fit_bins
-from portico.services.portico import steward_evidence
-from portico.services.portico.steward_decide import decide
-from portico.services.portico.steward_decision import Decision
-from portico.services.portico.steward_drift import DriftSeen, observed
-from portico.services.portico.steward_evidence import Rows, nothing
+from portico.services.portico.steward import evidence as steward_evidence
+from portico.services.portico.steward.decide import decide
+from portico.services.portico.steward.decision import Decision
+from portico.services.portico.steward.drift import DriftSeen, observed
+from portico.services.portico.steward.evidence import Rows, nothing
 
 
 def windows(rng: np.random.Generator, move: float, share: float) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from portico.store import resources
 from portico.store.segments import Segments
 
 if TYPE_CHECKING:
-    from portico.services.portico.steward_run import Stewards
+    from portico.services.portico.steward.run import Stewards
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Watcher:
         self._monitoring.run_due()
         idle = self._schedules.run_due()
         if self._stewards is None and self._are_stewards():
-            from portico.services.portico.steward_run import Stewards  # loads NumPy
+            from portico.services.portico.steward.run import Stewards  # loads NumPy
 
             self._stewards = Stewards(self._rooms, self._segments)
         self._deliveries.run_due()

@@ -6,6 +6,6 @@ from portico.services.portico import (  # noqa: F401
     labels,
     prediction_search,
     service,
-    steward_train,
     stewards,
 )
+from portico.services.portico.steward import train  # noqa: F401

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import duration_seconds, parse_rfc3339, rfc3339
 from portico.errors import InvalidArgument
 from portico.services.call import Call, Rooms, implements
-from portico.services.portico.steward_evidence import output_of, truth_of
+from portico.services.portico.steward.evidence import output_of, truth_of
 from portico.services.standard.collection import Collection, register
 from portico.store import domain_clock, resources
 from portico.store.resources import Resource

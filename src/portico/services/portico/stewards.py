@@ -1,4 +1,4 @@
-"""Stewards: who looks after which deployed model, and how. The work is in `steward_run`.
+"""Stewards: who looks after which deployed model, and how. The work is in `steward/`.
 
 Under "_" of a steward: `pipeline`, the training that its retrainings repeat; `data`, as asked and as that training has
 it; `episode`, the open one; `began`, when it first looked, and `next`, when it looks again; `coolDown`, until when it
@@ -18,7 +18,10 @@ from portico.errors import FailedPrecondition, InvalidArgument, NotFound
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
-from portico.services.portico import alerts, steward_check, steward_evidence, steward_spec
+from portico.services.portico import alerts
+from portico.services.portico.steward import check as steward_check
+from portico.services.portico.steward import evidence as steward_evidence
+from portico.services.portico.steward import spec as steward_spec
 from portico.services.standard.collection import Collection, check_etag, register
 from portico.store import resources, windows
 from portico.store.resources import Resource
@@ -239,7 +242,7 @@ def approve_or_reject(call: Call) -> dict[str, Any]:
 @implements("portico", EPISODES.method("replay"))
 def replay(call: Call) -> dict[str, Any]:
     """Makes every decision again from its rule, its facts and its rows; nothing is trained or changed."""
-    from portico.services.portico.steward_decide import decide
+    from portico.services.portico.steward.decide import decide
 
     with call.rooms.database.read() as connection:
         episode = EPISODES.require(connection, call.name)

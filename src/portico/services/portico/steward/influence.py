@@ -11,8 +11,8 @@ from portico.ml.arrays import Floats
 from portico.ml.baseline import block_length_of
 from portico.ml.baseline_bootstrap import Resample
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward_measures import measured
-from portico.services.portico.steward_rows import rows_of
+from portico.services.portico.steward.measures import measured
+from portico.services.portico.steward.rows import rows_of
 
 _LEAST = 30  # rows of either side
 

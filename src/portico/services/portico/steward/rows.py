@@ -15,7 +15,7 @@ from portico.ml.performance import HALF, Measured
 from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward_evidence import Rows, output_of, truth_of
+from portico.services.portico.steward.evidence import Rows, output_of, truth_of
 from portico.store import resources
 
 _HELD = 4  # models in memory

@@ -15,12 +15,12 @@ from sqlalchemy.engine import Connection
 from portico.clock import rfc3339
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward_decide import decide
-from portico.services.portico.steward_decision import Decision
-from portico.services.portico.steward_evidence import Rows, nothing
-from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_spec import Spec
-from portico.services.portico.steward_watched import Watched
+from portico.services.portico.steward.decide import decide
+from portico.services.portico.steward.decision import Decision
+from portico.services.portico.steward.evidence import Rows, nothing
+from portico.services.portico.steward.rows import Models
+from portico.services.portico.steward.spec import Spec
+from portico.services.portico.steward.watched import Watched
 from portico.store import windows
 from portico.store.resources import Resource
 from portico.store.windows import StoredWindow

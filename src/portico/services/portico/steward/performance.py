@@ -10,14 +10,14 @@ import numpy as np
 
 from portico.clock import duration_seconds
 from portico.services.call import Rooms
-from portico.services.portico import steward_rows
 from portico.services.portico.service import service_numbers
-from portico.services.portico.steward_decide import decide
-from portico.services.portico.steward_decision import Decision
-from portico.services.portico.steward_evidence import Rows, nothing
-from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_spec import COST, SERVICE, Acceptable, Spec
-from portico.services.portico.steward_watched import Watched
+from portico.services.portico.steward import rows as steward_rows
+from portico.services.portico.steward.decide import decide
+from portico.services.portico.steward.decision import Decision
+from portico.services.portico.steward.evidence import Rows, nothing
+from portico.services.portico.steward.rows import Models
+from portico.services.portico.steward.spec import COST, SERVICE, Acceptable, Spec
+from portico.services.portico.steward.watched import Watched
 from portico.store import resources
 
 _SLICES = 50

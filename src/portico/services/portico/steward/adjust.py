@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from portico.ml.errors import DataError
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward_rows import Models, rows_of
-from portico.services.portico.steward_spec import cost_of
+from portico.services.portico.steward.rows import Models, rows_of
+from portico.services.portico.steward.spec import cost_of
 
 if TYPE_CHECKING:
-    from portico.services.portico.steward_case import Case
+    from portico.services.portico.steward.case import Case
 
 _LEAST = 20  # rows
 

@@ -10,16 +10,16 @@ from sqlalchemy.engine import Connection
 from portico.clock import duration_seconds
 from portico.services.aiplatform import evaluations
 from portico.services.call import Rooms
-from portico.services.portico import steward_rows
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward_adjust import adjustment
-from portico.services.portico.steward_case import Case, Moved
-from portico.services.portico.steward_decide import decide
-from portico.services.portico.steward_decision import recorded
-from portico.services.portico.steward_evidence import Rows
-from portico.services.portico.steward_measures import measured
-from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_train import ADJUST, RETRAIN
+from portico.services.portico.steward import rows as steward_rows
+from portico.services.portico.steward.adjust import adjustment
+from portico.services.portico.steward.case import Case, Moved
+from portico.services.portico.steward.decide import decide
+from portico.services.portico.steward.decision import recorded
+from portico.services.portico.steward.evidence import Rows
+from portico.services.portico.steward.measures import measured
+from portico.services.portico.steward.rows import Models
+from portico.services.portico.steward.train import ADJUST, RETRAIN
 from portico.store import resources
 from portico.store.resources import Resource
 

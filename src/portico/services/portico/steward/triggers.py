@@ -11,9 +11,9 @@ from portico.ml.baseline import number
 from portico.ml.estimate import estimated
 from portico.ml.watch.bins import Counts, FeatureBins
 from portico.ml.watch.distances import FeatureScore, score
-from portico.services.portico.steward_decision import Decision, limit_of
-from portico.services.portico.steward_evidence import Rows
-from portico.services.portico.steward_measures import higher_is_better
+from portico.services.portico.steward.decision import Decision, limit_of
+from portico.services.portico.steward.evidence import Rows
+from portico.services.portico.steward.measures import higher_is_better
 
 _CHANCE = 0.01  # of calling anything drifted that has not, over all features of a window
 

@@ -18,14 +18,14 @@ from portico.ml.estimate import CLASSIFIED, Estimated, Estimator, fit_estimator,
 from portico.ml.estimate_loss import LOSSES
 from portico.ml.performance import HALF
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward_decide import decide
-from portico.services.portico.steward_decision import Decision
-from portico.services.portico.steward_evidence import Rows
-from portico.services.portico.steward_measures import measured
-from portico.services.portico.steward_performance import Finding
-from portico.services.portico.steward_rows import Models, answered, rows_of
-from portico.services.portico.steward_spec import Acceptable, Spec
-from portico.services.portico.steward_watched import Watched
+from portico.services.portico.steward.decide import decide
+from portico.services.portico.steward.decision import Decision
+from portico.services.portico.steward.evidence import Rows
+from portico.services.portico.steward.measures import measured
+from portico.services.portico.steward.performance import Finding
+from portico.services.portico.steward.rows import Models, answered, rows_of
+from portico.services.portico.steward.spec import Acceptable, Spec
+from portico.services.portico.steward.watched import Watched
 
 _REFERENCE = 5_000  # newest labelled predictions that estimators learn from
 _LEAST = 200

@@ -14,17 +14,17 @@ import numpy as np
 from portico.ml.baseline import number
 from portico.ml.cost import CostRule, best_threshold, costs_of
 from portico.ml.fairness import Gap, measure_fairness
-from portico.services.portico.steward_decision import Decision, limit_of
-from portico.services.portico.steward_evidence import Rows
-from portico.services.portico.steward_measures import (
+from portico.services.portico.steward.decision import Decision, limit_of
+from portico.services.portico.steward.evidence import Rows
+from portico.services.portico.steward.measures import (
     compared,
     higher_is_better,
     measured,
     ratio,
     threshold_of,
 )
-from portico.services.portico.steward_spec import COST, SERVICE
-from portico.services.portico.steward_triggers import QUESTIONS
+from portico.services.portico.steward.spec import COST, SERVICE
+from portico.services.portico.steward.triggers import QUESTIONS
 
 
 def decide(question: str, rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:

@@ -14,14 +14,14 @@ from portico.services.aiplatform.deployments import remove_deployed
 from portico.services.aiplatform.endpoints import publish
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward_spec import DAY, spec_of
+from portico.services.portico.steward.spec import DAY, spec_of
 from portico.services.portico.stewards import deployed_json
 from portico.store import jobs, resources
 from portico.store.jobs import Job
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
-    from portico.services.portico.steward_watched import Watched
+    from portico.services.portico.steward.watched import Watched
 
 Moved = Literal["moved", "waits", "busy"]
 """What a step did: moved the episode, found nothing to do until something happens, or waits for work of our own."""

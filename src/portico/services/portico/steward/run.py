@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 
 from portico.services.call import Rooms
-from portico.services.portico import steward_evidence
-from portico.services.portico.steward_case import Case, Moved
-from portico.services.portico.steward_look import Look
-from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_states import States
-from portico.services.portico.steward_watched import Watched
+from portico.services.portico.steward import evidence as steward_evidence
+from portico.services.portico.steward.case import Case, Moved
+from portico.services.portico.steward.look import Look
+from portico.services.portico.steward.rows import Models
+from portico.services.portico.steward.states import States
+from portico.services.portico.steward.watched import Watched
 from portico.services.portico.stewards import EPISODES, STEWARDS, evidence_of
 from portico.store import domain_clock, resources
 from portico.store.segments import Segment, Segments

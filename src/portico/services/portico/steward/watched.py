@@ -10,7 +10,7 @@ import numpy as np
 from portico.prediction.prediction_log import stream_of
 from portico.services.call import Rooms
 from portico.services.portico.joining import COLUMNS, Joined, Outcome
-from portico.services.portico.steward_evidence import Rows
+from portico.services.portico.steward.evidence import Rows
 from portico.store import labels, segments
 from portico.store.segments import Segment, Segments
 

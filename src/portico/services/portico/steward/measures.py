@@ -12,8 +12,8 @@ from portico.ml.baseline import block_length_of
 from portico.ml.baseline_bootstrap import Resample
 from portico.ml.cost import CostRule, cost, costs_of
 from portico.ml.performance import HALF, Compared, Measured
-from portico.services.portico.steward_evidence import Rows
-from portico.services.portico.steward_spec import COST
+from portico.services.portico.steward.evidence import Rows
+from portico.services.portico.steward.spec import COST
 
 
 def threshold_of(rows: Rows, who: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from portico.clock import duration_seconds
 from portico.errors import InvalidArgument
-from portico.services.portico.steward_spec import (
+from portico.services.portico.steward.spec import (
     ACTIONS,
     COST,
     SERVICE,

@@ -8,9 +8,9 @@ from typing import Any
 
 from portico.clock import rfc3339
 from portico.services.call import Rooms
-from portico.services.portico import steward_evidence
-from portico.services.portico.steward_evidence import Rows
-from portico.services.portico.steward_measures import higher_is_better
+from portico.services.portico.steward import evidence as steward_evidence
+from portico.services.portico.steward.evidence import Rows
+from portico.services.portico.steward.measures import higher_is_better
 
 
 @dataclass(frozen=True, slots=True)

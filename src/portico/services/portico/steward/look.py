@@ -8,17 +8,19 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
 from portico.services.call import Rooms
-from portico.services.portico import alerts, steward_drift, steward_influence
-from portico.services.portico.steward_case import Moved
-from portico.services.portico.steward_decide import decide
-from portico.services.portico.steward_decision import recorded
-from portico.services.portico.steward_drift import Drift, DriftSeen
-from portico.services.portico.steward_estimates import Estimates, Estimating
-from portico.services.portico.steward_evidence import nothing
-from portico.services.portico.steward_performance import Finding, Performance
-from portico.services.portico.steward_rows import Models
-from portico.services.portico.steward_spec import Spec, spec_of
-from portico.services.portico.steward_watched import Watched
+from portico.services.portico import alerts
+from portico.services.portico.steward import drift as steward_drift
+from portico.services.portico.steward import influence as steward_influence
+from portico.services.portico.steward.case import Moved
+from portico.services.portico.steward.decide import decide
+from portico.services.portico.steward.decision import recorded
+from portico.services.portico.steward.drift import Drift, DriftSeen
+from portico.services.portico.steward.estimates import Estimates, Estimating
+from portico.services.portico.steward.evidence import nothing
+from portico.services.portico.steward.performance import Finding, Performance
+from portico.services.portico.steward.rows import Models
+from portico.services.portico.steward.spec import Spec, spec_of
+from portico.services.portico.steward.watched import Watched
 from portico.services.portico.stewards import EPISODES, champion_of, deployed_json
 from portico.store import resources
 from portico.store.resources import Resource
