@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK = 0.5  # seconds between two looks
+_MERGE = 16  # new segments after which small ones are merged, where there are many
 _BUSY = 0.05  # while somebody waits for us
 
 
@@ -85,6 +86,7 @@ class Watcher:
         self._rooms = rooms
         self._deliveries = Deliveries(rooms)
         self._stewards: Stewards | None = None
+        self._written = _MERGE  # segments since small ones were last merged
 
     def look(self) -> bool:
         """Does what is due; returns whether no work that the stewards or schedules began is under way."""
@@ -109,4 +111,7 @@ class Watcher:
         while (made := self._log.ingest(until)) is not None:
             if self._stewards is not None:
                 self._stewards.take(made)
+            self._written += len(made)
+        if self._written >= _MERGE:
+            self._written = 0
             self._segments.merge_crowded()

@@ -264,11 +264,11 @@ class ServiceRows:
             path.unlink(missing_ok=True)
 
     def _thin(self, connection: sa.Connection, now: float) -> None:
-        """Once in a day of domain time."""
-        day = int(now // 86400)
-        if day != self._thinned:
+        """Once in a week of domain time."""
+        week = int(now // (7 * 86400))
+        if week != self._thinned:
             service.thin(connection, now)
-            self._thinned = day
+            self._thinned = week
 
     def _name(self, path: Path) -> str:
         return f"{path.parent.name}/{path.name}"

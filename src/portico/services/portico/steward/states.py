@@ -211,7 +211,7 @@ class States:
         """Shadow or a canary step: is it left, and where to?"""
         seen = (position, len(rows), case.watched.change)
         if self._waited.get(case.episode.name) == seen:
-            return case.wait("")
+            return case.wait(f"{len(rows)} of {needed} labelled answers are there.")
         rule = {
             **case.spec.measured_by(case.spec.gate_metric, self._models.classes(case.champion)),
             "labels": needed, "rollbackRatio": case.spec.rollout.rollback_ratio,

@@ -62,7 +62,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
     spec = replace(spec, split=split, target=asked["target"])
     try:
         table = _first_data(context, asked["dataset"])
-        rows = _rows_of(known, table.column_names, spec.target)
+        rows = _rows_of(known, table.column_names, spec.target, spec.weight_column)
         whole = _cut(_with_rows(table, rows), asked)
         context.progress(0.01, f"{whole.num_rows:,} rows read, {len(known):,} of them predicted before")
         trained = train(
@@ -168,12 +168,15 @@ def _first_data(context: Context, name: str) -> pa.Table:
         remove(context.home, dropped)
 
 
-def _rows_of(known: list[Outcome], columns: list[str], target: str) -> list[dict[str, Any]]:
-    rows = []
+def _rows_of(known: list[Outcome], columns: list[str], target: str, weight: str) -> list[dict[str, Any]]:
+    """The predictions as rows of the first data; one that came without a weight weighs 1."""
+    rows: list[dict[str, Any]] = []
     for row in known:
         instance = orjson.loads(row.request)
         assert row.label is not None
         rows.append({**{name: instance.get(name) for name in columns}, target: row.label.truth})
+        if weight and rows[-1].get(weight) is None:
+            rows[-1][weight] = 1.0
     return rows
 
 
