@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 
 from portico.ml.errors import DataError
-from portico.ml.performance import compare, higher_is_better, measure, metrics_of
+from portico.ml.performance import compare, higher_is_better, intervals, measure, metrics_of
 
 RNG = np.random.default_rng(7)
 TIMES = np.arange(600) * 3600.0
@@ -86,3 +86,19 @@ def test_what_does_not_fit_is_said() -> None:
         measure("logLoss", TRUTH, VALUES, TIMES)
     with pytest.raises(DataError, match="no labelled rows"):
         measure("meanAbsoluteError", TRUTH[:0], VALUES[:0], TIMES[:0])
+
+
+def test_intervals_of_every_metric_that_fits() -> None:
+
+    rng = np.random.default_rng(3)
+    chance = rng.uniform(0, 1, 500)
+    truth = (rng.uniform(0, 1, 500) < chance).astype(float)
+    scores = np.stack([1 - chance, chance], axis=1)
+    found = intervals(truth, scores)
+    assert set(found) == set(metrics_of("classification"))
+    for name, (low, high) in found.items():
+        assert low <= measure(name, truth, scores, np.zeros(500)).value <= high
+    three = np.column_stack([scores / 2, np.full(500, 0.5)])
+    assert set(intervals(truth, three)) == {"logLoss", "accuracy"}
+    assert set(intervals(chance + 1, chance + 1.1, np.arange(500.0))) == set(metrics_of("regression"))
+    assert intervals(np.zeros(0), np.zeros(0)) == {}

@@ -41,6 +41,8 @@ def test_a_model_card_with_its_history(trained: World, tmp_path: Path) -> None:
     shown = page.read_text()
     assert shown.count("data:image/png;base64,") == 2 and episode["reason"][:40] in shown
     assert "95% interval" in told and "rootMeanSquaredError" in told
+    measured = [line for line in told.splitlines() if "| rootMeanSquaredError |" in line]
+    assert measured and not any("not computed" in line for line in measured)
     world.aiplatform.Model(world.model.resource_name).update(
         description="<script>alert(1)</script> | for tests"
     )

@@ -127,10 +127,10 @@ def _metrics(facts: dict[str, Any]) -> list[str | Table]:
     for version in facts["versions"]:
         for evaluation in version["evaluations"]:
             metrics = evaluation.get("metrics") or {}
-            interval = (evaluation.get("metadata") or {}).get("interval") or {}
+            intervals = (evaluation.get("metadata") or {}).get("intervals") or {}
             for name in _SHOWN:
                 if name in metrics:
-                    bounds = interval.get("interval") if interval.get("metric") == name else None
+                    bounds = intervals.get(name)
                     between = f"{bounds[0]:.4g} to {bounds[1]:.4g}" if bounds else "not computed"
                     measured = evaluation.get("displayName", "")
                     rows.append([version["versionId"], name, f"{metrics[name]:.4g}", between, measured])

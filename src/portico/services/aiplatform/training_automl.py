@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from portico.errors import Cancelled, InvalidArgument
 from portico.jobs.worker import Context
-from portico.ml import baseline, baseline_answers
+from portico.ml import baseline, baseline_answers, performance
 from portico.ml.errors import DataError, TrainingStopped
 from portico.ml.evaluate import evaluate_classification, evaluate_regression
 from portico.ml.evaluate_slices import evaluate_slices
@@ -150,8 +150,19 @@ def _evaluate(
         output = trained.test_predictions.values[keep]
         evaluation["metrics"] = evaluate_regression(truth, output, given)
         slices = evaluate_slices(truth, output, features=features, weights=given)
+    if given is None:
+        evaluation["metadata"]["intervals"] = _intervals(trained, truth, output, keep)
     evaluation["metadata"]["baseline"] = _baseline(table, spec, trained, truth, output, given, keep).to_json()
     return evaluation, slices
+
+
+def _intervals(trained: TrainedModel, truth: Any, output: Any, keep: Any) -> dict[str, list[float]]:
+    """The metrics' 95% intervals; rows that follow each other in time are drawn in blocks."""
+    if trained.split.times is None:
+        return performance.intervals(truth.astype(float), output)
+    times = trained.split.times[trained.split.test][keep]
+    order = np.argsort(times, kind="stable")
+    return performance.intervals(truth[order].astype(float), output[order], times[order])
 
 
 def _baseline(

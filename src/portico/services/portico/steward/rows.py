@@ -11,7 +11,7 @@ import numpy as np
 from portico.ml import values
 from portico.ml.arrays import Floats
 from portico.ml.fairness import groups_of
-from portico.ml.performance import HALF, Measured
+from portico.ml.performance import HALF, Measured, intervals
 from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
@@ -240,5 +240,9 @@ def evaluation(rows: Rows, manifest: Any, own: Measured) -> dict[str, Any]:
         "displayName": f"The gates' {len(rows):,} newest labelled predictions",
         "metricsSchemaUri": schema,
         "metrics": {**found, own.metric: own.value},
-        "metadata": {"testRows": len(rows), "interval": own.to_json()},
+        "metadata": {
+            "testRows": len(rows),
+            "interval": own.to_json(),
+            "intervals": intervals(rows.truth, output, rows.times),
+        },
     }
