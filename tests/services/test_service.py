@@ -70,7 +70,8 @@ def eventually(ask: Callable[[], dict[str, Any]], requests_: int) -> dict[str, A
 def test_what_the_official_client_asked_is_in_the_numbers(
     portico: Any, endpoint: Any, client: Client
 ) -> None:
-    before = rfc3339(time.time() - 1)
+    now = parse_rfc3339(client.now())  # other tests may have made time simulated
+    before = rfc3339(now - 1)
     for _ in range(30):
         endpoint.predict(INSTANCES)
     for bad in ("nonsense", {"a": "x", "b": 0, "c": 0}):
@@ -92,8 +93,8 @@ def test_what_the_official_client_asked_is_in_the_numbers(
 
     database = Database(portico.home)
     with database.read() as connection:
-        judged = service_numbers(connection, name, deployed_model.id, time.time() - 3600, time.time() + 60)
-        nothing = service_numbers(connection, name, "none", 0, time.time())
+        judged = service_numbers(connection, name, deployed_model.id, now - 3600, now + 600)
+        nothing = service_numbers(connection, name, "none", 0, now)
     database.close()
     assert (judged.requests, judged.timed) == (32, 30)
     assert {metric: judged.metric(metric) for metric in METRICS} == pytest.approx(
