@@ -75,14 +75,19 @@ class Portico:
             return []
 
     def kill(self) -> None:
-        """SIGKILL to every process at once, as a crash of the machine does."""
+        """SIGKILL to every process at once, as a crash of the machine does; none is left when this returns."""
+        import psutil
+
+        killed = []
         for pid in self.pids():
             try:
+                killed.append(psutil.Process(pid))
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
+            except (ProcessLookupError, psutil.NoSuchProcess):
                 pass
         assert self.process is not None
         self.process.wait()
+        psutil.wait_procs(killed, timeout=30)
 
     def stop(self) -> int:
         assert self.process is not None
