@@ -133,7 +133,7 @@ def test_a_random_share_is_held_out_and_measures_the_influence(classified: Class
     held = asked = 0
     for _ in range(8):
         labels = []
-        for _ in range(20):
+        for _ in range(40):  # 320 in all: fewer than 60 held out would be a chance of one in 10^15
             instance, truth = world.row()
             answer = world.endpoint.predict([instance])
             asked += 1

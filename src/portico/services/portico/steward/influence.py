@@ -18,7 +18,7 @@ _LEAST = 30  # rows of either side
 
 
 def influence(
-    rule: Mapping[str, Any], outcomes: Sequence[Outcome], classes: Sequence[str]
+    rule: Mapping[str, Any], outcomes: Sequence[Outcome], classes: Sequence[str], threshold: float
 ) -> dict[str, Any] | None:
     """The metric and the mean truth of labelled predictions that were acted upon, minus those of the held-out share.
 
@@ -26,8 +26,8 @@ def influence(
     each is resampled in blocks of its own). None where either side has fewer than 30 rows.
     """
     sides = {
-        "held": rows_of([o for o in outcomes if o.holdout], classes),
-        "acted": rows_of([o for o in outcomes if not o.holdout], classes),
+        "held": rows_of([o for o in outcomes if o.holdout], classes, (), threshold),
+        "acted": rows_of([o for o in outcomes if not o.holdout], classes, (), threshold),
     }
     if min(len(rows) for rows in sides.values()) < _LEAST:
         return None

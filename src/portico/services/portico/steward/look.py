@@ -156,7 +156,8 @@ class Look:
     def _influence(self, watched: Watched, spec: Spec, champion: dict[str, Any]) -> dict[str, Any]:
         classes = self._models.classes(champion)
         rule = spec.measured_by(spec.gate_metric, classes)
-        found = steward_influence.influence(rule, watched.labelled(champion["id"], _INFLUENCED), classes)
+        known, threshold = watched.labelled(champion["id"], _INFLUENCED), self._models.threshold(champion)
+        found = steward_influence.influence(rule, known, classes, threshold)
         return {} if found is None else {"influence": found}
 
     def _diagnosed(
