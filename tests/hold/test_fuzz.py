@@ -120,7 +120,7 @@ def test_what_no_document_lists_under_wrong_requests(portico, made, count):
             failures.append((method, target[:300], body[:300], headers, answer.status, answer.body[:300]))
     print(counts)
     assert failures == []
-    assert counts[200] > count / 40 and counts[400] > count / 20
+    assert counts[200] > count / 75 and counts[400] > count / 20  # what earlier tests have deleted is 404
     assert "Traceback" not in portico.log()[before:]
     fresh = world.make_world(wire, L)  # what the tests before did to the other one was their right
     assert world.predict(wire, fresh.endpoint).status == 200

@@ -14,11 +14,12 @@ from portico.store import served
 from portico.store.database import bump, metadata
 
 _table = sa.Table("domain_clock", metadata, sa.Column("now", sa.Float, nullable=False))
+_now = sa.select(_table.c.now)
 
 
 def simulated(connection: Connection) -> float | None:
     """The simulated time, in seconds since the epoch; None while the domain clock is the wall clock."""
-    value = connection.execute(sa.select(_table.c.now)).scalar()
+    value = connection.execute(_now).scalar()
     return None if value is None else float(value)
 
 

@@ -42,6 +42,14 @@ jobs = sa.Table(
 )
 
 
+_get = sa.select(jobs).where(jobs.c.id == sa.bindparam("id"))
+_in_state = (
+    sa.select(jobs)
+    .where(jobs.c.state.in_(sa.bindparam("states", expanding=True)))
+    .order_by(jobs.c.create_time, jobs.c.id)
+)
+
+
 @dataclass(slots=True)
 class Job:
     """`resource` is the name of what the job works on; `payload` what its handler needs; `progress` is 0 to 1;
@@ -85,7 +93,7 @@ def insert(
 
 
 def get(connection: Connection, job_id: str) -> Job | None:
-    row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).first()
+    row = connection.execute(_get, {"id": job_id}).first()
     return None if row is None else _job(row)
 
 
@@ -97,8 +105,7 @@ def of_resource(connection: Connection, resource: str) -> list[Job]:
 
 def in_state(connection: Connection, *states: State) -> Iterator[Job]:
     """Jobs in one of `states`, oldest first."""
-    chosen = sa.select(jobs).where(jobs.c.state.in_(states)).order_by(jobs.c.create_time, jobs.c.id)
-    for row in connection.execute(chosen):
+    for row in connection.execute(_in_state, {"states": states}):
         yield _job(row)
 
 

@@ -33,6 +33,11 @@ _table = sa.Table(
     sa.Index("labels_by_change", "endpoint", "change"),
 )
 
+_of = _table.c.endpoint == sa.bindparam("endpoint")
+_newest = sa.select(sa.func.max(_table.c.change)).where(_of)
+_since = sa.select(_table).where(_of, _table.c.change > sa.bindparam("after")).order_by(_table.c.change)
+_some = sa.select(_table).where(_of, _table.c.name.in_(sa.bindparam("names", expanding=True)))
+
 _AT_ONCE = 500  # names in one look-up
 
 
@@ -103,8 +108,7 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
 
 def newest(connection: Connection, endpoint: str) -> int:
     """The number of the newest change, 0 where there is no label."""
-    chosen = sa.select(sa.func.max(_table.c.change)).where(_table.c.endpoint == endpoint)
-    return int(connection.execute(chosen).scalar() or 0)
+    return int(connection.execute(_newest, {"endpoint": endpoint}).scalar() or 0)
 
 
 def _known(connection: Connection, endpoint: str, names: set[str]) -> dict[str, dict[str, Any]]:
@@ -112,9 +116,7 @@ def _known(connection: Connection, endpoint: str, names: set[str]) -> dict[str, 
     ordered = sorted(names)
     for start in range(0, len(ordered), _AT_ONCE):
         part = ordered[start : start + _AT_ONCE]
-        rows = connection.execute(
-            sa.select(_table).where(_table.c.endpoint == endpoint, _table.c.name.in_(part))
-        )
+        rows = connection.execute(_some, {"endpoint": endpoint, "names": part})
         found |= {row.name: dict(row._mapping) for row in rows}
     return found
 
@@ -137,9 +139,8 @@ def names_of(connection: Connection, endpoint: str, kind: str = "") -> list[str]
 
 def since(connection: Connection, endpoint: str, change: int) -> tuple[list[Label], int]:
     """The labels whose truth changed after `change` (-1: all), in order of change, and the newest change."""
-    chosen = sa.select(_table).where(_table.c.endpoint == endpoint, _table.c.change > change)
     found = []
-    for row in connection.execute(chosen.order_by(_table.c.change)):
+    for row in connection.execute(_since, {"endpoint": endpoint, "after": change}):
         found.append(
             Label(row.name, orjson.loads(row.truth), row.observed, row.arrived, bool(row.influenced))
         )

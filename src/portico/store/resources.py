@@ -31,6 +31,15 @@ resources = sa.Table(
 )
 
 
+# Statements that are asked all the time are made once: making one takes longer than SQLite needs to answer it.
+_columns = resources.c
+_get = sa.select(resources).where(_columns.name == sa.bindparam("name"))
+_newest_first = sa.select(resources).order_by(_columns.create_time.desc(), _columns.name.desc())
+_of_kind = _newest_first.where(_columns.kind == sa.bindparam("kind"))
+_under = _of_kind.where(_columns.parent == sa.bindparam("parent"))
+_update = sa.update(resources).where(_columns.name == sa.bindparam("key"))
+
+
 @dataclass(slots=True)
 class Resource:
     """One resource. Times are seconds since the epoch; `revision` counts its changes."""
@@ -45,7 +54,7 @@ class Resource:
 
 
 def get(connection: Connection, name: str) -> Resource | None:
-    row = connection.execute(sa.select(resources).where(resources.c.name == name)).first()
+    row = connection.execute(_get, {"name": name}).first()
     return None if row is None else _resource(row)
 
 
@@ -64,9 +73,9 @@ def insert(
         "create_time": now,
         "update_time": now,
     }
-    if connection.execute(sa.select(resources.c.name).where(resources.c.name == name)).first():
+    if connection.execute(_get, {"name": name}).first():
         return None
-    connection.execute(sa.insert(resources).values(values))
+    connection.execute(sa.insert(resources), values)
     return made
 
 
@@ -74,13 +83,13 @@ def update(connection: Connection, resource: Resource, now: float) -> Resource:
     """Writes `resource.body` and counts the change. The caller holds the write transaction it was read in."""
     resource.revision += 1
     resource.update_time = max(now, resource.update_time)
-    connection.execute(
-        sa.update(resources)
-        .where(resources.c.name == resource.name)
-        .values(
-            body=orjson.dumps(resource.body), revision=resource.revision, update_time=resource.update_time
-        )
-    )
+    values = {
+        "key": resource.name,
+        "body": orjson.dumps(resource.body),
+        "revision": resource.revision,
+        "update_time": resource.update_time,
+    }
+    connection.execute(_update, values)
     return resource
 
 
@@ -97,13 +106,12 @@ def listed(
     limit: int | None = None,
 ) -> Iterator[Resource]:
     """Resources of `kind` under `parent` (None: under any), newest first, from behind `after` (time, name)."""
-    chosen = sa.select(resources).where(resources.c.kind == kind)
-    if parent is not None:
-        chosen = chosen.where(resources.c.parent == parent)
+    chosen = _of_kind if parent is None else _under
     if after is not None:
-        chosen = chosen.where(sa.tuple_(resources.c.create_time, resources.c.name) < after)
-    chosen = chosen.order_by(resources.c.create_time.desc(), resources.c.name.desc()).limit(limit)
-    for row in connection.execute(chosen):
+        chosen = chosen.where(sa.tuple_(_columns.create_time, _columns.name) < after)
+    if limit is not None:
+        chosen = chosen.limit(limit)
+    for row in connection.execute(chosen, {"kind": kind, "parent": parent}):
         yield _resource(row)
 
 

@@ -12,6 +12,7 @@ sweep tells what is under way from what a crash has left.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -39,10 +40,22 @@ _table = sa.Table(
     sa.Index("segments_of_stream", "stream", "id"),
     sqlite_autoincrement=True,  # ids of merged segments never come back
 )
+_listed = (
+    sa.select(_table)
+    .where(
+        _table.c.stream == sa.bindparam("stream"),
+        _table.c.last >= sa.bindparam("start"),
+        _table.c.first < sa.bindparam("end"),
+    )
+    .order_by(_table.c.id)
+)
+_insert = sa.insert(_table)
 
 _SMALL, _SMALL_FILE = 50_000, 1 << 20  # rows, bytes: larger segments are left as they are
 _MANY = 64  # so many small ones in a row are merged
 _LEVEL = 6  # of zstd: a sixth smaller than its usual 1 or 3, for two microseconds a row
+_FEW = 1000  # rows; for fewer, making ready to compress so well takes longer than all else, and they are merged soon
+_RECENT = 16 << 20  # bytes of tables that are kept in memory, for those who read what has just been written
 _GRACE = 60.0  # seconds that merged files stay for readers
 
 
@@ -67,6 +80,8 @@ class Segments:
         self._clock = clock
         self._ids = ids
         self._left: list[tuple[float, str]] = []
+        self._recent: dict[str, Any] = {}  # tables by file, the oldest first
+        self._recent_bytes = 0
 
     def writing(self) -> Writing:
         """For files that stay unnamed for long, in a process that does not sweep."""
@@ -74,12 +89,17 @@ class Segments:
 
     def write(self, table: Any) -> str:
         """Writes an Arrow table to a new file, on disk when this returns; `add` makes it visible."""
-        return self._written(table.schema, [table])
+        name = self._written(table.schema, [table], table.num_rows < _FEW)
+        self._recent[name] = table
+        self._recent_bytes += table.nbytes
+        while self._recent_bytes > _RECENT:
+            self._recent_bytes -= self._recent.pop(next(iter(self._recent))).nbytes
+        return name
 
-    def _written(self, schema: Any, tables: Iterable[Any]) -> str:
+    def _written(self, schema: Any, tables: Iterable[Any], few: bool = False) -> str:
         name, file = _created(self._folder, self._ids)
         with file:
-            _write(schema, tables, file)
+            _write(schema, tables, file, few)
         return name
 
     def add(
@@ -87,12 +107,15 @@ class Segments:
     ) -> Segment:
         """Makes a written file the newest segment of `stream`, in the caller's transaction."""
         values = {"stream": stream, "file": file, "rows": rows, "first": first, "last": last}
-        made = connection.execute(sa.insert(_table).values(values)).inserted_primary_key
+        made = connection.execute(_insert, values).inserted_primary_key
         assert made is not None
         return Segment(int(made[0]), **values)  # type: ignore[arg-type]
 
     def read(self, segment: Segment, columns: Sequence[str] | None = None) -> Any:
         """The segment as an Arrow table, without those of `columns` that are younger than it."""
+        if (recent := self._recent.get(segment.file)) is not None:
+            names = recent.schema.names
+            return recent.select([name for name in columns if name in names]) if columns else recent
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self._folder / segment.file) as file:
@@ -237,17 +260,17 @@ def _created(folder: Path, ids: Ids) -> tuple[str, IO[bytes]]:
         file.close()
 
 
-def _write(schema: Any, tables: Iterable[Any], file: IO[bytes]) -> None:
+def _write(schema: Any, tables: Iterable[Any], file: IO[bytes], few: bool = False) -> None:
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(file, schema, **_layout(schema)) as writer:
+    with pq.ParquetWriter(file, schema, **_layout(schema, few)) as writer:
         for table in tables:
             writer.write_table(table)
     file.flush()
     os.fsync(file.fileno())
 
 
-def _layout(schema: Any) -> dict[str, Any]:
+def _layout(schema: Any, few: bool) -> dict[str, Any]:
     """How Parquet holds the columns: numbers that grow as differences, words that repeat as a dictionary, and lists of
     texts, which hardly ever repeat, as they are."""
     import pyarrow as pa
@@ -262,8 +285,8 @@ def _layout(schema: Any) -> dict[str, Any]:
         elif not types.is_list(column.type):
             repeat.append(column.name)
     return {
-        "compression": "zstd", "compression_level": _LEVEL, "write_statistics": False,
-        "use_dictionary": repeat, "column_encoding": encodings,
+        "compression": "lz4" if few else "zstd", "compression_level": None if few else _LEVEL,
+        "write_statistics": False, "use_dictionary": repeat, "column_encoding": encodings,
     }  # fmt: skip
 
 
@@ -275,9 +298,11 @@ def listed(
     end: float | None = None,
 ) -> list[Segment]:
     """The segments of `stream` that may hold rows of [start, end), oldest id first."""
-    chosen = sa.select(_table).where(_table.c.stream == stream).order_by(_table.c.id)
-    if start is not None:
-        chosen = chosen.where(_table.c.last >= start)
-    if end is not None:
-        chosen = chosen.where(_table.c.first < end)
-    return [Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in connection.execute(chosen)]
+    asked = {
+        "stream": stream,
+        "start": -math.inf if start is None else start,
+        "end": math.inf if end is None else end,
+    }
+    return [
+        Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in connection.execute(_listed, asked)
+    ]

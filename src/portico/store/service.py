@@ -38,6 +38,11 @@ _table = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Index("service_counts_by_age", "span", "start"),
 )
+_NAMES = ("endpoint", "deployed_model", "start", "span")
+_row = [_table.c[name] == sa.bindparam(f"the_{name}") for name in _NAMES]
+_body_of = sa.select(_table.c.body).where(*_row)
+_update = sa.update(_table).where(*_row)
+_insert = sa.insert(_table)
 
 
 class Counts(msgspec.Struct, omit_defaults=True):
@@ -163,13 +168,9 @@ def _put(
     connection: Connection, endpoint: str, deployed_model: str, start: int, span: int, every: list[Counts]
 ) -> None:
     """Adds to the row, which is made when it is not there."""
-    key = (
-        _table.c.endpoint == endpoint,
-        _table.c.deployed_model == deployed_model,
-        _table.c.start == start,
-        _table.c.span == span,
-    )
-    body = connection.execute(sa.select(_table.c.body).where(*key)).scalar()
+    values = dict(zip(_NAMES, (endpoint, deployed_model, start, span), strict=True))
+    key = {f"the_{name}": value for name, value in values.items()}
+    body = connection.execute(_body_of, key).scalar()
     if span == _MINUTE:
         whole = _read(body) if body is not None else Counts()
         for counts in every:
@@ -178,13 +179,9 @@ def _put(
         whole = merged([*([_read(body)] if body is not None else []), *every])
     written = _write(whole)
     if body is not None:
-        connection.execute(sa.update(_table).where(*key).values(body=written))
-        return
-    connection.execute(
-        sa.insert(_table).values(
-            endpoint=endpoint, deployed_model=deployed_model, start=start, span=span, body=written
-        )
-    )
+        connection.execute(_update, {**key, "body": written})
+    else:
+        connection.execute(_insert, {**values, "body": written})
 
 
 _read = msgspec.msgpack.Decoder(Counts).decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,17 @@ _baselines = sa.Table(
 )
 
 
+_of = (_table.c.job == sa.bindparam("of_job"), _table.c.deployed_model == sa.bindparam("of_model"))
+_listed = (
+    sa.select(*[column for column in _table.c if column.name != "sketches"])
+    .where(*_of, _table.c.end >= sa.bindparam("first"), _table.c.end <= sa.bindparam("last"))
+    .order_by(_table.c.end.desc())
+    .limit(sa.bindparam("most"))
+)
+_delete = sa.delete(_table).where(*_of, _table.c.end == sa.bindparam("at"))
+_insert = sa.insert(_table)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredWindow:
     """`body` is the monitoring run's: counts and scores by feature. Times are domain time in seconds.
@@ -48,18 +60,12 @@ class StoredWindow:
 
 def put(connection: Connection, window: StoredWindow) -> None:
     """Stores a window, in place of one that ended at the same time."""
-    key = (
-        _table.c.job == window.job,
-        _table.c.deployed_model == window.deployed_model,
-        _table.c.end == window.end,
-    )
-    connection.execute(sa.delete(_table).where(*key))
-    connection.execute(
-        sa.insert(_table).values(
-            job=window.job, deployed_model=window.deployed_model, start=window.start, end=window.end,
-            body=orjson.dumps(window.body), sketches=orjson.dumps(window.sketches),
-        )
-    )  # fmt: skip
+    connection.execute(_delete, {"of_job": window.job, "of_model": window.deployed_model, "at": window.end})
+    values = {
+        "job": window.job, "deployed_model": window.deployed_model, "start": window.start, "end": window.end,
+        "body": orjson.dumps(window.body), "sketches": orjson.dumps(window.sketches),
+    }  # fmt: skip
+    connection.execute(_insert, values)
 
 
 def listed(
@@ -72,13 +78,14 @@ def listed(
     limit: int | None = None,
 ) -> list[StoredWindow]:
     """The windows that ended in [start, end], the newest first."""
-    columns = [column for column in _table.c if column.name != "sketches"]
-    chosen = sa.select(*columns).where(_table.c.job == job, _table.c.deployed_model == deployed_model)
-    if start is not None:
-        chosen = chosen.where(_table.c.end >= start)
-    if end is not None:
-        chosen = chosen.where(_table.c.end <= end)
-    rows = connection.execute(chosen.order_by(_table.c.end.desc()).limit(limit))
+    asked = {
+        "of_job": job,
+        "of_model": deployed_model,
+        "first": -math.inf if start is None else start,
+        "last": math.inf if end is None else end,
+        "most": -1 if limit is None else limit,
+    }
+    rows = connection.execute(_listed, asked)
     return [StoredWindow(r.job, r.deployed_model, r.start, r.end, orjson.loads(r.body)) for r in rows]
 
 

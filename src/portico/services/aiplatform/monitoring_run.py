@@ -49,6 +49,8 @@ class Monitoring:
             try:
                 if not job.body["_"]["baselines"]:
                     self._prepare(job)
+                elif not _is_due(job, now):
+                    continue
                 self._run_until(job.name, now)
             except PorticoError as error:
                 self._baselines.clear()  # a window that could not be stored may have begun one
@@ -133,9 +135,7 @@ class Monitoring:
         """The job as it is now, where a run of it is due."""
         with self._database.read() as connection:
             job = resources.get(connection, name)
-        if job is None or job.body["state"] == "JOB_STATE_PAUSED" or not job.body["_"]["baselines"]:
-            return None
-        return job if parse_rfc3339(job.body["nextScheduleTime"]) <= now else None
+        return job if job is not None and _is_due(job, now) else None
 
     def _window(
         self, job: Resource, config: dict[str, Any], start: float, end: float
@@ -209,6 +209,12 @@ class Monitoring:
             if current is not None and current.body.get("error") != rpc_status(error):
                 current.body |= {"state": "JOB_STATE_FAILED", "error": rpc_status(error)}
                 resources.update(connection, current, self._rooms.clock.now())
+
+
+def _is_due(job: Resource, now: float) -> bool:
+    if job.body["state"] == "JOB_STATE_PAUSED" or not job.body["_"]["baselines"]:
+        return False
+    return parse_rfc3339(job.body["nextScheduleTime"]) <= now
 
 
 def _exact(seconds: float) -> float:
