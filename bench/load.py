@@ -1,8 +1,9 @@
 """A load generator: replays one HTTP request, byte for byte, over kept connections.
 
-    python load.py PORT REQUEST_FILE CONNECTIONS SECONDS
+    python load.py PORT REQUEST_FILE CONNECTIONS SECONDS [awake]
 
-With one connection the head and the body go out in two writes, as the official client's do. Prints JSON: requests,
+With `awake` it never sleeps, but asks again and again whether an answer is there: to wake a sleeper costs the server
+more than many a thing that is measured here, the more often the slower it is. With one connection the head and the body go out in two writes, as the official client's do. Prints JSON: requests,
 seconds, p50 and p99 in microseconds, and how many answers were not 200.
 """
 
@@ -43,8 +44,10 @@ def complete(data: bytes) -> bool:
     return len(data) >= end + 4 + length
 
 
-def one(port: int, request: bytes, seconds: float) -> tuple[list[float], int]:
+def one(port: int, request: bytes, seconds: float, awake: bool) -> tuple[list[float], int]:
     link = connect(port)
+    poll = select.epoll()
+    poll.register(link, select.EPOLLIN)
     head, separator, body = request.partition(b"\r\n\r\n")
     head += separator
     times: list[float] = []
@@ -54,13 +57,17 @@ def one(port: int, request: bytes, seconds: float) -> tuple[list[float], int]:
     while (began := clock()) < end:
         link.sendall(head)
         link.sendall(body)
+        while awake and not poll.poll(0):
+            pass
         answer = read_answer(link)
         times.append(clock() - began)
         wrong += not answer.startswith(b"HTTP/1.1 200")
     return times, wrong
 
 
-def many(port: int, request: bytes, connections: int, seconds: float) -> tuple[list[float], int]:
+def many(
+    port: int, request: bytes, connections: int, seconds: float, awake: bool
+) -> tuple[list[float], int]:
     links = {link.fileno(): link for link in (connect(port) for _ in range(connections))}
     poll = select.epoll()
     clock = time.perf_counter
@@ -74,7 +81,7 @@ def many(port: int, request: bytes, connections: int, seconds: float) -> tuple[l
         link.sendall(request)
     end = clock() + seconds
     while clock() < end:
-        for number, _ in poll.poll(1):
+        for number, _ in poll.poll(0 if awake else 1):
             link = links[number]
             data = held.pop(number, b"") + link.recv(65536)
             if not complete(data):
@@ -90,11 +97,12 @@ def many(port: int, request: bytes, connections: int, seconds: float) -> tuple[l
 
 def main() -> None:
     port, request = int(sys.argv[1]), Path(sys.argv[2]).read_bytes()
-    connections, seconds = int(sys.argv[3]), float(sys.argv[4])
+    connections, seconds, awake = int(sys.argv[3]), float(sys.argv[4]), "awake" in sys.argv[5:]
     began = time.perf_counter()
-    times, wrong = (
-        one(port, request, seconds) if connections == 1 else many(port, request, connections, seconds)
-    )
+    if connections == 1:
+        times, wrong = one(port, request, seconds, awake)
+    else:
+        times, wrong = many(port, request, connections, seconds, awake)
     taken = time.perf_counter() - began
     times.sort()
     answer = {

@@ -73,7 +73,9 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
 class Records:
     def __init__(self, world: World, endpoint: Any) -> None:
         self._random = np.random.default_rng(0)
-        self._endpoint, self._deployed = endpoint.resource_name, endpoint.list_models()[0].id
+        self._endpoint = endpoint.resource_name
+        deployed = endpoint.list_models()[0]
+        self._names = tap.names_of(self._endpoint, deployed.id, deployed.model, deployed.model_version_id)
         self._instances = world.instances(world.rows.sample(10_000, random_state=0))
         self._truths = world.rows.sample(10_000, random_state=0)[world.target].tolist()
         client = world.server.client
@@ -81,8 +83,7 @@ class Records:
         for start in range(0, len(self._instances), 1000):
             body = {"instances": self._instances[start : start + 1000]}
             found = client.call("POST", f"/v1/{self._endpoint}:predict", body)
-            for prediction in found.pop("predictions"):
-                self._answers.append(orjson.dumps({"predictions": [prediction], **found}))
+            self._answers += [orjson.dumps([prediction]) for prediction in found["predictions"]]
 
     def put(self, writer: tap.Tap, at: float) -> tuple[int, Any]:
         """Taps a prediction made at `at`; returns its request id and its truth."""
@@ -93,7 +94,7 @@ class Records:
         tap._time = lambda: at + jitter  # ids of that day, as irregular as requests come
         request = b'{"instances":[%b]}' % orjson.dumps(instance)
         seconds = 3e-5 * (1 + random.exponential())
-        name = writer.put(at, self._endpoint, self._deployed, request, self._answers[place], seconds)
+        name = writer.put(at, self._names, request, self._answers[place], seconds, 0, False, "")
         return name, self._truths[place]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,13 +17,16 @@ from portico.prediction.metrics import collect
 
 LIMIT = 0.05
 SIDES = ("on", "off")
+BESIDE = {"in the hour": "with an hour's work in the middle", "alone": "while the watcher stands still"}
 
 
 def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """Adds the lines about p50, throughput and the front's processor time.
 
-    In the middle of every measurement an hour goes by on the domain clock: the job counts and scores a window of all
-    that was asked before, and the steward looks. Before each the watcher has read everything.
+    The watcher has read everything before each measurement and is free to work during it, by its own rule: it gives way
+    while predictions take all cores. After each an hour goes by on the domain clock: the job counts and scores a window
+    of all that was asked, and the steward looks. Beside that stand the two extremes at 16 connections: the hour goes by
+    in the middle of the measurement, so that the watcher must work whatever it costs; and the watcher stands still.
     """
     server = world.server
     endpoints = {"on": world.deploy("watched", logged=True), "off": world.deploy("alone", logged=False)}
@@ -34,23 +39,29 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
         (folder / name).mkdir()
         sides[name] = Side(server.port, request, folder / name)
 
+    def loaded(side: str, connections: int) -> dict[str, float]:
+        before, cpu = requests(server), server.processor("front")
+        load = sides[side].load(connections, seconds)
+        cpu, count = server.processor("front") - cpu, requests(server) - before
+        return {"cpu": cpu / count * 1e6, "rate": load["requests"] / load["seconds"], "p50": load["p50"]}
+
     def measure(side: str) -> dict[str, float]:
-        server.settle()
         found = {}
         for connections in (1, 16):
-            with Hour(server, seconds / 2):
-                before, cpu = requests(server), server.processor("front")
-                load = sides[side].load(connections, seconds)
-                cpu, count = server.processor("front") - cpu, requests(server) - before
-            found[f"cpu at {connections}"] = cpu / count * 1e6
-            found[f"rate at {connections}"] = load["requests"] / load["seconds"]
-            found[f"p50 at {connections}"] = load["p50"]
+            server.settle()
+            found |= {f"{name} at {connections}": value for name, value in loaded(side, connections).items()}
+            server.client.advance(seconds=HOUR)
+        with Hour(server, seconds / 2):
+            found |= {f"{name} in the hour": value for name, value in loaded(side, 16).items()}
+        server.settle()
+        with stopped(server):
+            found |= {f"{name} alone": value for name, value in loaded(side, 16).items()}
         made = {
             "p50": found["p50 at 1"],
             "throughput": found["rate at 16"],
             "cpu": found["cpu at 16"],
             "cpu at 1": found["cpu at 1"],
-        }
+        } | {f"{name} {when}": found[f"{name} {when}"] for when in BESIDE for name in ("rate", "cpu")}
         print(f"{side:>4}: " + ", ".join(f"{key} {value:,.1f}" for key, value in made.items()), flush=True)
         return made
 
@@ -73,9 +84,24 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
             report.limit(shown, value, 1 - LIMIT, at_least=True)
         else:
             report.limit(shown, value, 1 + LIMIT, at_least=False)
+    for when, words in BESIDE.items():
+        rate, cpu = ratio(values, f"rate {when}", "on", "off"), ratio(values, f"cpu {when}", "on", "off")
+        report.beside(f"throughput at 16 {words}, watched to not", rate, "×")
+        report.beside(f"the front's processor time a request at 16 {words}, watched to not", cpu, "×")
     taken = sum(front["tap_taken"] for front in counted)
     report.beside("the watcher's processor time a logged request", watcher / taken * 1e6, " µs")
     return values
+
+
+@contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """Stops the watcher's process for the time of the block."""
+    (watcher,) = server.processes("watcher")
+    watcher.suspend()
+    try:
+        yield
+    finally:
+        watcher.resume()
 
 
 def requests(server: Server) -> int:

@@ -126,9 +126,9 @@ class Side:
         )
         return {"p50": one["p50"], "p99": one["p99"], "throughput": rate}
 
-    def load(self, connections: int, seconds: float) -> dict[str, float]:
+    def load(self, connections: int, seconds: float, *more: str) -> dict[str, float]:
         """Runs the load generator in a process of its own."""
-        arguments = [str(self.port), str(self._file), str(connections), str(seconds)]
+        arguments = [str(self.port), str(self._file), str(connections), str(seconds), *more]
         command = [sys.executable, str(HERE / "load.py"), *arguments]
         answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         if answer["wrong"]:

@@ -368,7 +368,7 @@ def test_the_tap_and_the_counters(client: Raw, front: Processes, boosters: dict[
         r for file in sorted(folder.iterdir()) for r in read_spool_file(file) if r.deployed_model == "tapped"
     ]
     assert [json.loads(r.request)["instances"][0] for r in records] == rows
-    assert [json.loads(r.answer) for r in records] == [answer for _, answer in answers]
+    assert [json.loads(r.answer) for r in records] == [answer["predictions"] for _, answer in answers]
 
 
 @pytest.fixture

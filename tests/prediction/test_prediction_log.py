@@ -13,13 +13,14 @@ import pytest
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import PredictionLog, lost, stream_of
-from portico.prediction.tap import Tap
+from portico.prediction.tap import Tap, names_of
 from portico.store import segments as module
 from portico.store import served
 from portico.store.database import Database
 from portico.store.segments import Segments, listed
 
 ENDPOINT = "projects/p/locations/l/endpoints/1"
+NAMES = names_of(ENDPOINT, "7", "projects/p/locations/l/models/2", "3")
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def tap(home: Path, count: int, *, sync: bool = True, start: int = 0) -> Tap:
         answer = json.dumps(
             {"predictions": [{"value": n / 2}, {"value": 0}], "deployedModelId": "7"}
         ).encode()
-        made.put(1000.5 + n, ENDPOINT, "7", request, answer, 0.001, 0, f"caller-{n}")
+        made.put(1000.5 + n, NAMES, request, answer, 0.001, 0, False, f"caller-{n}")
     if sync:
         asyncio.run(made.sync())
     return made
@@ -109,7 +110,7 @@ def test_the_lost_are_counted(home: Path) -> None:
     database, segments, log = made(home)
     dying = tap(home, 5)
     for _ in range(6):
-        dying.put(2000, ENDPOINT, "7", b"{}", b"{}", 0.1)
+        dying.put(2000, NAMES, b"{}", b"{}", 0.1, 0, False, "")
     tap(home, 1, start=100).close()
     log.ingest()
     assert len(rows(segments)) == 6

@@ -1,6 +1,8 @@
 """The watcher's process: it empties the taps' spools into the prediction log, and does what is due in domain time.
 
-It runs at the lowest priority, so that a prediction never waits for what watches it.
+It runs at the lowest priority, so that a prediction never waits for what watches it. Where a spike of predictions takes
+all cores even that is too much (a wake-up for a core that is busy costs the front more than one for an idle core): then
+it waits for the end of the spike, for ten seconds at most, unless the spool fills up or somebody asks for it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.doors.contract import Contract
+from portico.host.spare import Spare
 from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
@@ -34,6 +37,9 @@ log = logging.getLogger(__name__)
 _LOOK = 0.5  # seconds between two looks
 _MERGE = 16  # new segments after which small ones are merged, where there are many
 _BUSY = 0.05  # while somebody waits for us
+_SPARE = 0.5  # cores that nobody needs: with less, looks are put off
+_PATIENCE = 10.0  # seconds that they are put off
+_WAITING = 96 << 20  # bytes of spool that may wait meanwhile
 
 
 def main(home: Path, contract: Contract) -> None:
@@ -55,6 +61,8 @@ def main(home: Path, contract: Contract) -> None:
             listener.settimeout(_BUSY if asking else _LOOK)
             with contextlib.suppress(TimeoutError, InterruptedError):
                 asking.append(listener.accept()[0])
+            if not asking and watcher.gives_way():
+                continue
             try:
                 idle = watcher.look()
             except Exception:
@@ -87,9 +95,18 @@ class Watcher:
         self._deliveries = Deliveries(rooms)
         self._stewards: Stewards | None = None
         self._written = _MERGE  # segments since small ones were last merged
+        self._spare = Spare()
+        self._looked = time.monotonic()
+
+    def gives_way(self) -> bool:
+        """Whether to put the look off, because predictions need the cores."""
+        scarce = self._spare.cores() < _SPARE
+        patient = time.monotonic() - self._looked < _PATIENCE
+        return scarce and patient and self._log.waiting() < _WAITING
 
     def look(self) -> bool:
         """Does what is due; returns whether no work that the stewards or schedules began is under way."""
+        self._looked = time.monotonic()
         self.ingest()
         self._monitoring.run_due()
         idle = self._schedules.run_due()

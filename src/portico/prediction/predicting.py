@@ -79,8 +79,8 @@ class Request:
         deployed = self._deployed = route.target.pick()
         if deployed.local is None or len(instances) * deployed.row_seconds > _SLOW:
             return None
-        predictions = deployed.local.predict(instances, self._parameters)
-        return self._finish(deployed, b'{"predictions":%b%b' % (_dumps(predictions), deployed.suffix))
+        predictions = _dumps(deployed.local.predict(instances, self._parameters))
+        return self._finish(deployed, b'{"predictions":%b%b' % (predictions, deployed.suffix), predictions)
 
     async def answer_later(self) -> bytes:
         """The answer's bytes, from a replica, a thread, or once the front knows a new endpoint.
@@ -199,8 +199,8 @@ class Request:
             body = body.rstrip()[:-1] + suffix
         return self._finish(deployed, body)
 
-    def _finish(self, deployed: Deployed, body: bytes) -> bytes:
-        """Counts, taps, and puts the head before the body."""
+    def _finish(self, deployed: Deployed, body: bytes, predictions: bytes = b"") -> bytes:
+        """Counts, taps, and puts the head before the body, of which `predictions` are all that is worth keeping."""
         assert self._route is not None
         front = self._front
         route = self._route
@@ -219,8 +219,8 @@ class Request:
             body = b'%b,"metadata":{"holdout":true}}' % body[:-1]
         if held or (rate > 0 and (rate >= 1 or random.random() < rate)):
             logged = front.tap.put(
-                front.domain_time or time.time(), route.target.name, deployed.served.id, self._body, body, seconds,
-                route.method, self._caller_id, held,
+                front.domain_time or time.time(), deployed.names, self._body, predictions or body, seconds,
+                route.method, held, self._caller_id,
             )  # fmt: skip
         if route.method != RAW_PREDICT:
             if logged:

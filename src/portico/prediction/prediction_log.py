@@ -23,7 +23,6 @@ from sqlalchemy.engine import Connection
 
 from portico.prediction.router import EXPLAIN, PREDICT, RAW_PREDICT
 from portico.prediction.tap import Record, read_spool_file
-from portico.store import served
 from portico.store.database import Database, metadata
 from portico.store.segments import Segment, Segments
 
@@ -51,16 +50,15 @@ class _Request(msgspec.Struct):
     instances: list[msgspec.Raw]
 
 
-class _Answer(msgspec.Struct, rename="camel"):
+class _Answer(msgspec.Struct):
     """A prediction's answer, its predictions left as text."""
 
     predictions: list[msgspec.Raw]
-    model: str = ""
-    model_version_id: str = ""
 
 
 _request = msgspec.json.Decoder(_Request).decode
 _answer = msgspec.json.Decoder(_Answer).decode
+_predictions = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def stream_of(endpoint: str) -> str:
@@ -104,7 +102,6 @@ class PredictionLog:
         self._spool = home / "spool"
         self._database = database
         self._segments = segments
-        self._models: dict[str, tuple[str, str]] = {}
 
     def ingest(self, until: int | None = None) -> list[Segment] | None:
         """Turns spool files into segments, the oldest first, about 64 MiB a call; None when there were none.
@@ -136,6 +133,10 @@ class PredictionLog:
         for path in files:
             path.unlink(missing_ok=True)
         return made
+
+    def waiting(self) -> int:
+        """Bytes of spool that were not read yet."""
+        return sum(path.stat().st_size for path in self._spool.glob("front-*/*.tap"))
 
     def _name(self, path: Path) -> str:
         return f"{path.parent.name}/{path.name}"
@@ -177,20 +178,15 @@ class PredictionLog:
     def _table(self, records: list[Record]) -> Any:
         import pyarrow as pa
 
-        answers = [_texts_of_answer(record.answer) for record in records]
-        models = [
-            (model, version) if model else self._model_of(record.deployed_model)
-            for record, (_, model, version) in zip(records, answers, strict=True)
-        ]
         columns = {
             "endpoint": [r.endpoint for r in records],
             "deployed_model_id": [r.deployed_model for r in records],
             "logging_time": [round(r.at * 1e6) for r in records],
             "request_id": [decimal.Decimal(r.id) for r in records],
             "request_payload": [_texts_of_request(r.request) for r in records],
-            "response_payload": [found for found, _, _ in answers],
-            "model": [model for model, _ in models],
-            "model_version": [version for _, version in models],
+            "response_payload": [_texts_of_answer(r) for r in records],
+            "model": [r.model for r in records],
+            "model_version": [r.model_version for r in records],
             "api_method": [_METHODS.get(r.method, "predict") for r in records],
             "caller_request_id": [r.caller_id for r in records],
             "latency_seconds": [round(r.seconds, 7) for r in records],
@@ -198,17 +194,6 @@ class PredictionLog:
             "holdout": [r.holdout for r in records],
         }
         return pa.table(columns, schema=schema())
-
-    def _model_of(self, deployed_id: str) -> tuple[str, str]:
-        """For answers that don't name their model; empty once it is served no more."""
-        if deployed_id not in self._models:
-            with self._database.read() as connection:
-                self._models |= {
-                    m.id: (m.model, m.model_version_id)
-                    for endpoint in served.load_all(connection)
-                    for m in endpoint.deployed
-                }
-        return self._models.setdefault(deployed_id, ("", ""))
 
 
 def lost(connection: Connection) -> int:
@@ -224,10 +209,12 @@ def _texts_of_request(body: bytes) -> list[str]:
         return [body.decode(errors="replace")]
 
 
-def _texts_of_answer(body: bytes) -> tuple[list[str], str, str]:
-    """One JSON text a prediction, and the model and version that the answer names."""
+def _texts_of_answer(record: Record) -> list[str]:
+    """One JSON text a prediction."""
+    body = record.answer
     try:
-        answer = _answer(body)
+        bare = record.method == PREDICT and body.startswith(b"[")
+        found = _predictions(body) if bare else _answer(body).predictions
     except msgspec.DecodeError:
-        return [body.decode(errors="replace")], "", ""
-    return [bytes(raw).decode() for raw in answer.predictions], answer.model, answer.model_version_id
+        return [body.decode(errors="replace")]
+    return [bytes(raw).decode() for raw in found]

@@ -15,6 +15,7 @@ from portico.errors import FailedPrecondition, InvalidArgument, Unavailable
 from portico.prediction.metrics import ModelMetrics, Slots
 from portico.prediction.predictors import Predictor
 from portico.prediction.service_log import Counted
+from portico.prediction.tap import names_of
 from portico.store.served import ServedEndpoint, ServedModel
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Deployed:
         "explain_suffix",
         "local",
         "metrics",
+        "names",
         "raw_headers",
         "remote",
         "row_seconds",
@@ -56,6 +58,7 @@ class Deployed:
     ) -> None:
         self.served = served
         self.endpoint = endpoint
+        self.names = names_of(endpoint, served.id, served.model, served.model_version_id)
         self.local = local
         self.remote = remote
         self.error = error

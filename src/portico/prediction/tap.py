@@ -1,24 +1,26 @@
-"""What feeds monitoring: the hot path packs records into a bounded buffer, a thread behind it writes that to a spool.
+"""What feeds monitoring: the hot path encodes records into a small buffer, and writes it to a spool when it is full.
 
-The spool is `HOME/spool/front-N/`: files of records, each a head (`_HEAD`: sizes, id, times, method) and then names
-(endpoint, deployed model, the caller's id), request and answer as they are. A file is written as `.part` and renamed to
-`.tap` when it is whole; a reader takes and deletes `.tap` files, the oldest name first. Written records are on disk
-within a second. What a front left as `.part` when it died becomes a `.tap` at its next start: its last record may be
-cut off. `count` beside them holds how many records were taken and how many were written, shared with the page cache,
-so that the next start knows how many were lost and says so in a `.lost` file.
+The spool is `HOME/spool/front-N/`: files of batches. A batch is a head (`_HEAD`), its records as a MessagePack array
+(`_Row` each), and the names that these have by number. A file is written as `.part` and renamed to `.tap` when it is
+whole; a reader takes and deletes `.tap` files, the oldest name first. Written records are on disk within a second. What
+a front left as `.part` when it died becomes a `.tap` at its next start: its last batch may be cut off. `count` beside
+them holds how many records were taken and how many were written, shared with the page cache, so that the next start
+knows how many were lost and says so in a `.lost` file.
 
-A record costs the hot path under a microsecond: it is copied at once, so that the memory of requests is used again
-while it is warm, and the thread has nothing to do but to write.
+What a record costs the hot path is memory more than instructions: requests and answers that are held back make the
+processor's cache cold for the next ones. So a record is copied at once, into a buffer that fits the cache, and `write`
+copies that into the page cache. Opening, syncing and renaming files, which may have to wait for the disk, is for a
+thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import mmap
 import os
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from struct import Struct
@@ -26,30 +28,52 @@ from typing import Any, Final
 
 import msgspec
 
-_MAX_BYTES: Final = 64 * 2**20
-_CHUNK: Final = 2**18  # bytes of buffer that are written at once; a processor's cache holds them
-_SPARE: Final = 4  # chunks that are kept to be used again
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 16 * 1024  # bytes that are written at once; they fit the cache next to the processor
 _FILE_BYTES: Final = 16 * 2**20
 _FILE_SECONDS: Final = 1.0
 _SYNC_SECONDS: Final = 0.5
-_SPOOL_BYTES: Final = 256 * 2**20  # unread files beyond this: new batches are dropped and counted
-_MANY: Final = 10_000  # names that are kept encoded
+_SPOOL_BYTES: Final = 256 * 2**20  # unread files beyond this: new records are dropped and counted
 
-# Of the record its size, id, at, seconds, size of names, method, holdout, size of request.
-_HEAD: Final = Struct("<IQddHB?I")
-_HEAD_BYTES: Final = _HEAD.size
-_pack, _time = _HEAD.pack, time.time  # found sooner: the hot path
+# Of a batch: its size, how many of its bytes are names; the mark of a MessagePack array, and how many records.
+_HEAD: Final = Struct(">QIBI")
+_RECORDS: Final = _HEAD.size - 5  # where the array begins
+_ARRAY: Final = 0xDD
+
+_time = time.time  # found sooner: the hot path
+_encode_into = msgspec.msgpack.Encoder().encode_into
+
+
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    """A record on the wire, written as a tuple; `names` is the number of its names in the batch."""
+
+    id: int
+    at: float
+    names: int
+    request: bytes
+    answer: bytes
+    seconds: float
+    method: int
+    holdout: bool
+    caller_id: str
+
+
+_rows = msgspec.msgpack.Decoder(list[_Row]).decode
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One answered request. `id` is unique and grows with time; `at` is domain time (seconds since the epoch);
-    `caller_id` is what the caller sent as X-Request-Id, or empty; `method` is the router's number; `seconds` the
-    time from the parsed head to the answer; `holdout` whether the answer says that it must not be acted upon."""
+    `caller_id` is what the caller sent as X-Request-Id, or empty; `method` is the router's number; `answer` the body,
+    or of a prediction just the list of its predictions; `seconds` the time from the parsed head to the answer;
+    `holdout` whether the answer says that it must not be acted upon."""
 
     id: int
     at: float
     endpoint: str
     deployed_model: str
+    model: str
+    model_version: str
     method: int
     caller_id: str
     request: bytes
@@ -58,125 +82,122 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     holdout: bool = False
 
 
+def names_of(endpoint: str, deployed_model: str, model: str, model_version: str) -> bytes:
+    """What a record says of who answered."""
+    return "\0".join((endpoint, deployed_model, model, model_version)).encode()
+
+
 class Tap:
-    """Belongs to one event loop. `dropped` counts the records that found the buffer or the spool full."""
+    """Belongs to one event loop. `dropped` counts the records that found the spool full."""
 
     def __init__(self, folder: Path, index: int = 0) -> None:
-        self._chunk = memoryview(b"")  # which is filled; records end at `_at`
-        self._at = self._room = 0
-        self._begun = 0  # records taken before this chunk
-        self._names: dict[tuple[str, str], bytes] = {}
-        self._spare: list[memoryview] = []
-        self._written: deque[memoryview] = deque()  # chunks that the writer gives back
-        self._bytes = 0  # of all chunks that there are
-        self._index = index % 64
-        self._last = 0
         self.dropped = 0
-        counts = _Counts(folder)
-        self._numbers = counts.numbers
-        self._before = self._count = self._begun = self._numbers[0]
-        self._writer = _Writer(folder, counts, self._written)
+        self._buffer = bytearray(_HEAD.size)
+        self._held = 0  # records in the buffer
+        self._names: dict[bytes, int] = {}  # of these records
+        self._index = index % 64
+        self._last = 0  # id
+        self._spool = _Spool(folder)
+        self._counts = _Counts(folder)
+        self._numbers = self._counts.numbers
+        self._before = self._count = self._numbers[0]
+        self._file: _File | None = self._spool.opened()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tap")
 
     def put(
-        self,
-        at: float,
-        endpoint: str,
-        deployed_model: str,
-        request: bytes,
-        answer: bytes,
-        seconds: float,
-        method: int = 0,
-        caller_id: str = "",
-        holdout: bool = False,
-    ) -> int:
-        """Keeps a request and its answer; returns its id, or 0 when the buffer is full and it was dropped."""
-        names = self._names.get((endpoint, deployed_model)) or self._encoded(endpoint, deployed_model)
-        if caller_id:
-            names += caller_id.encode()
-        size = _HEAD_BYTES + len(names) + len(request) + len(answer)
-        end = self._at + size
-        if end > self._room:
-            if not self._next_chunk(size):
-                self.dropped += 1
-                return 0
-            end = size
-        # Microseconds and the front's number: unique without asking anybody, also after a restart.
-        made = int(_time() * 1e6) * 64 + self._index
-        if made <= self._last:
+        self, at: float, names: bytes, request: bytes, answer: bytes, seconds: float, method: int = 0,
+        holdout: bool = False, caller_id: str = "",
+    ) -> int:  # fmt: skip
+        """Keeps a request and its answer (or just the list of its predictions); `names` as of `names_of`.
+
+        Returns its id, or 0 when the spool is full and it was dropped.
+        """
+        if self._held:
             made = self._last + 64
+        elif self._spool.full:
+            self.dropped += 1
+            return 0
+        else:
+            # Microseconds and the front's number: unique without asking anybody, also after a restart.
+            made = max(int(_time() * 1e6) * 64 + self._index, self._last + 64)
         self._last = made
-        head = _pack(size, made, at, seconds, len(names), method, holdout, len(request))
-        self._chunk[self._at : end] = b"".join((head, names, request, answer))
-        self._at = end
+        number = self._names.get(names)
+        if number is None:
+            number = self._names[names] = len(self._names)
+        buffer = self._buffer
+        _encode_into((made, at, number, request, answer, seconds, method, holdout, caller_id), buffer, -1)
+        self._held += 1
         self._numbers[0] = self._count = self._count + 1
+        if len(buffer) > _BATCH:
+            self._write()
         return made
 
-    def _encoded(self, endpoint: str, deployed_model: str) -> bytes:
-        if len(self._names) >= _MANY:
-            self._names.clear()
-        return self._names.setdefault((endpoint, deployed_model), f"{endpoint}\0{deployed_model}\0".encode())
-
-    def _next_chunk(self, size: int) -> bool:
-        """Hands the chunk over and begins one with room for `size` bytes; False when there is no memory left."""
-        self._hand_over()
-        self._take_back()
-        if self._spare and size <= _CHUNK:
-            self._chunk = self._spare.pop()
+    def _write(self) -> None:
+        """Writes what is held, into a file that lies ready: nothing here waits for the disk."""
+        held, buffer = self._held, self._buffer
+        told = b"\n".join(self._names)
+        buffer += told
+        _HEAD.pack_into(buffer, 0, len(buffer), len(told), _ARRAY, held)
+        self._names.clear()
+        self._held = 0
+        self._numbers[1] = self._count
+        try:
+            if self._file is None:
+                self._file = self._spool.opened()
+            self._file.write(buffer)
+        except OSError:
+            log.exception("%d predictions can't be logged", held)
+            self.dropped += held
+            self._spool.full = True  # until it is looked at again
+            self._end_file()  # its last batch may be cut off
         else:
-            size = max(size, _CHUNK)
-            while self._spare and self._bytes + size > _MAX_BYTES:
-                self._bytes -= len(self._spare.pop())
-            if self._bytes + size > _MAX_BYTES:
-                return False
-            self._bytes += size
-            self._chunk = memoryview(bytearray(size))
-        self._room = len(self._chunk)
-        return True
+            if self._file.size > _FILE_BYTES:
+                self._end_file()
+        del buffer[_HEAD.size :]
 
-    def _hand_over(self) -> None:
-        if self._room:
-            self._thread.submit(self._writer.write, self._chunk, self._at, self._count - self._begun)
-        self._chunk, self._at, self._room, self._begun = memoryview(b""), 0, 0, self._count
-
-    def _take_back(self) -> None:
-        while self._written:
-            chunk = self._written.popleft()
-            if len(chunk) == _CHUNK and len(self._spare) < _SPARE:
-                self._spare.append(chunk)
-            else:
-                self._bytes -= len(chunk)
+    def _end_file(self) -> None:
+        file, self._file = self._file, self._spool.next()
+        if file is not None:
+            self._thread.submit(self._spool.end, file)
 
     def flush(self) -> None:
-        """Hands what has gathered to the writer's thread. The loop calls it a few times a second."""
-        self._hand_over()
-        self._take_back()
-        self._thread.submit(self._writer.tick)
+        """Writes what has gathered; has old files synced and ended. The loop calls it a few times a second."""
+        if self._held:
+            self._write()
+        file = self._file
+        if file is None or not file.size:
+            if self._spool.full:
+                self._thread.submit(self._spool.prepare)
+        elif time.monotonic() - file.begun > _FILE_SECONDS:
+            self._end_file()
+        else:
+            self._thread.submit(file.sync)
 
     async def sync(self) -> None:
         """Returns when everything taken so far lies in `.tap` files."""
-        self.flush()
-        await asyncio.wrap_future(self._thread.submit(self._writer.finish))
+        if self._held:
+            self._write()
+        if self._file is not None and self._file.size:
+            self._end_file()
+        await asyncio.wrap_future(self._thread.submit(self._spool.prepare))  # behind what ends the file
 
     def close(self) -> None:
         """Writes what is left. Blocks until it is on disk."""
-        self.flush()
-        self._thread.submit(self._writer.finish)
+        if self._held:
+            self._write()
+        self._end_file()
         self._thread.shutdown(wait=True)
+        self._spool.close()
 
     @property
     def report(self) -> dict[str, Any]:
-        return {
-            "tap_taken": self._count - self._before,
-            "tap_dropped": self.dropped + self._writer.dropped,
-        }
+        return {"tap_taken": self._count - self._before, "tap_dropped": self.dropped}
 
 
 class _Counts:
-    """Two numbers that outlive a killed process: records taken, records written or dropped."""
+    """Two numbers that outlive a killed process: records taken, records written."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         with (folder / "count").open("a+b") as file:
             file.truncate(16)
             self._map = mmap.mmap(file.fileno(), 16)
@@ -187,79 +208,101 @@ class _Counts:
         self.numbers[1] = self.numbers[0]
 
 
-class _Writer:
-    """The spool's files. Only the tap's own thread calls it."""
+class _File:
+    """A `.part`, named by the time when it was made. Written by the loop, synced and ended by the thread."""
 
-    def __init__(self, folder: Path, counts: _Counts, written: deque[memoryview]) -> None:
-        self.dropped = 0
-        self._folder = folder
-        self._counts = counts
-        self._written = written
-        self._file: io.FileIO | None = None
-        self._part = folder
-        self._size = 0
-        self._opened = self._synced = 0.0
-        for part in folder.glob("*.part"):
-            part.rename(part.with_suffix(".tap"))
+    def __init__(self, folder: Path, name: int) -> None:
+        self._path = folder / f"{name}.part"
+        self._file = io.FileIO(self._path, "xb")
+        self.begun = self._synced = 0.0  # when its first records came, when they were on the disk last
+        self.size = 0
 
-    def write(self, chunk: memoryview, size: int, records: int) -> None:
-        """Writes the first `size` bytes of `chunk`, which hold so many records, and gives it back."""
-        try:
-            if self._file is None:
-                self._file = self._open()
-            if self._file is None:
-                self.dropped += records
-            else:
-                self._size += self._file.write(chunk[:size])
-            self._counts.numbers[1] += records
-        finally:
-            self._written.append(chunk)
-        if self._size > _FILE_BYTES:
-            self.finish()
+    def write(self, data: bytearray) -> None:
+        if not self.size:
+            self._synced = self.begun = time.monotonic()
+        with memoryview(data) as view:
+            written = 0
+            while written < len(data):
+                written += self._file.write(view[written:])
+        self.size += len(data)
 
-    def tick(self) -> None:
-        """Syncs the file now and then, and ends it once it is old."""
-        if self._file is None:
-            return
+    def sync(self) -> None:
+        """Brings it to the disk, now and then."""
         now = time.monotonic()
-        if now - self._opened > _FILE_SECONDS:
-            self.finish()
-        elif now - self._synced > _SYNC_SECONDS:
+        if now - self._synced > _SYNC_SECONDS and not self._file.closed:
             os.fdatasync(self._file.fileno())
             self._synced = now
 
-    def _open(self) -> io.FileIO | None:
-        if sum(file.stat().st_size for file in os.scandir(self._folder)) > _SPOOL_BYTES:
-            return None
-        self._part = self._folder / f"{time.time_ns()}.part"
-        self._size, self._opened = 0, time.monotonic()
-        self._synced = self._opened
-        return io.FileIO(self._part, "xb")
-
-    def finish(self) -> None:
-        if self._file is not None:
+    def end(self) -> None:
+        """Becomes a `.tap`; an empty one goes."""
+        if self.size:
             os.fdatasync(self._file.fileno())
             self._file.close()
-            self._file = None
-            self._part.rename(self._part.with_suffix(".tap"))
+            self._path.rename(self._path.with_suffix(".tap"))
+        else:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+
+class _Spool:
+    """The folder. `next` and `opened` are the loop's; `prepare` and `end` the thread's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.full = False
+        self._folder = folder
+        self._spare: _File | None = None
+        self._last = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in folder.glob("*.part"):
+            if part.stat().st_size:
+                part.rename(part.with_suffix(".tap"))
+            else:
+                part.unlink()
+
+    def next(self) -> _File | None:
+        """A file that lies ready, if one does."""
+        spare = self._spare
+        if spare is not None:  # else the thread may be about to put one there
+            self._spare = None
+        return spare
+
+    def opened(self) -> _File:
+        """A new file."""
+        self._last = max(time.time_ns(), self._last + 1)
+        return _File(self._folder, self._last)
+
+    def prepare(self) -> None:
+        """Looks how full it is, and has a file ready."""
+        size = sum(entry.stat().st_size for entry in os.scandir(self._folder) if entry.name.endswith(".tap"))
+        self.full = size > _SPOOL_BYTES
+        if self._spare is None:
+            self._spare = self.opened()
+
+    def end(self, file: _File) -> None:
+        file.end()
+        self.prepare()
+
+    def close(self) -> None:
+        if self._spare is not None:
+            self._spare.end()
 
 
 def read_spool_file(path: Path) -> list[Record]:
-    """The records of a spool file, without a last one that was cut off."""
+    """The records of a spool file, without a last batch that was cut off."""
     data = path.read_bytes()
     records: list[Record] = []
     start = 0
-    while start + _HEAD_BYTES <= len(data):
-        size, made, at, seconds, names, method, holdout, request = _HEAD.unpack_from(data, start)
-        first, end = start + _HEAD_BYTES, start + size
-        if size < _HEAD_BYTES or end > len(data):
+    while start + _HEAD.size <= len(data):
+        size, named, _, _ = _HEAD.unpack_from(data, start)
+        end = start + size
+        if end > len(data) or size < _HEAD.size + named:
             break
-        second = first + names
-        third = second + request
-        endpoint, deployed_model, caller = data[first:second].decode().split("\0", 2)
-        records.append(
-            Record(made, at, endpoint, deployed_model, method, caller, data[second:third], data[third:end], seconds,
-                   holdout)
-        )  # fmt: skip
+        names = [told.split("\0") for told in data[end - named : end].decode().split("\n")]
+        for row in _rows(data[start + _RECORDS : end - named]):
+            endpoint, deployed_model, model, version = names[row.names]
+            records.append(
+                Record(row.id, row.at, endpoint, deployed_model, model, version, row.method, row.caller_id,
+                       row.request, row.answer, row.seconds, row.holdout)
+            )  # fmt: skip
         start = end
     return records
