@@ -3,8 +3,9 @@
     python load.py PORT REQUEST_FILE CONNECTIONS SECONDS [awake]
 
 With `awake` it never sleeps, but asks again and again whether an answer is there: to wake a sleeper costs the server
-more than many a thing that is measured here, the more often the slower it is. With one connection the head and the body go out in two writes, as the official client's do. Prints JSON: requests,
-seconds, p50 and p99 in microseconds, and how many answers were not 200.
+more than many a thing that is measured here, the more often the slower it is. With one connection the head and the body
+go out in two writes, as the official client's do. Prints JSON: requests, seconds, p50 and p99 in microseconds, and how
+many answers were not 200.
 """
 
 import json
@@ -65,9 +66,7 @@ def one(port: int, request: bytes, seconds: float, awake: bool) -> tuple[list[fl
     return times, wrong
 
 
-def many(
-    port: int, request: bytes, connections: int, seconds: float, awake: bool
-) -> tuple[list[float], int]:
+def many(port: int, request: bytes, connections: int, seconds: float, awake: bool) -> tuple[list[float], int]:
     links = {link.fileno(): link for link in (connect(port) for _ in range(connections))}
     poll = select.epoll()
     clock = time.perf_counter

@@ -41,7 +41,7 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
 
     def loaded(side: str, connections: int) -> dict[str, float]:
         before, cpu = requests(server), server.processor("front")
-        load = sides[side].load(connections, seconds)
+        load = sides[side].load(connections, seconds, "awake")
         cpu, count = server.processor("front") - cpu, requests(server) - before
         return {"cpu": cpu / count * 1e6, "rate": load["requests"] / load["seconds"], "p50": load["p50"]}
 

@@ -8,9 +8,9 @@ them holds how many records were taken and how many were written, shared with th
 knows how many were lost and says so in a `.lost` file.
 
 What a record costs the hot path is memory more than instructions: requests and answers that are held back make the
-processor's cache cold for the next ones. So a record is copied at once, into a buffer that fits the cache, and `write`
-copies that into the page cache. Opening, syncing and renaming files, which may have to wait for the disk, is for a
-thread.
+processor's cache cold for the next ones. So a record is copied at once, into a buffer that fits the cache, from where
+`write` copies many into the page cache. Opening, syncing and renaming files, which may have to wait for the disk, is
+for a thread.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ import msgspec
 
 log = logging.getLogger(__name__)
 
-_BATCH: Final = 16 * 1024  # bytes that are written at once; they fit the cache next to the processor
+_BATCH: Final = 96 * 1024  # bytes that are written at once
 _FILE_BYTES: Final = 16 * 2**20
 _FILE_SECONDS: Final = 1.0
 _SYNC_SECONDS: Final = 0.5
 _SPOOL_BYTES: Final = 256 * 2**20  # unread files beyond this: new records are dropped and counted
 
-# Of a batch: its size, how many of its bytes are names; the mark of a MessagePack array, and how many records.
-_HEAD: Final = Struct(">QIBI")
+# Of a batch: its size, the id of its first record (the next one's is 64 more), how many of its bytes are names; the
+# mark of a MessagePack array, and how many records.
+_HEAD: Final = Struct(">QQIBI")
 _RECORDS: Final = _HEAD.size - 5  # where the array begins
 _ARRAY: Final = 0xDD
 
@@ -48,7 +49,6 @@ _encode_into = msgspec.msgpack.Encoder().encode_into
 class _Row(msgspec.Struct, array_like=True, gc=False):
     """A record on the wire, written as a tuple; `names` is the number of its names in the batch."""
 
-    id: int
     at: float
     names: int
     request: bytes
@@ -93,10 +93,9 @@ class Tap:
     def __init__(self, folder: Path, index: int = 0) -> None:
         self.dropped = 0
         self._buffer = bytearray(_HEAD.size)
-        self._held = 0  # records in the buffer
-        self._names: dict[bytes, int] = {}  # of these records
+        self._names: dict[bytes, int] = {}  # of the records in it; empty when there are none
         self._index = index % 64
-        self._last = 0  # id
+        self._first = self._last = 0  # ids: of the first record in the buffer, of the last that was taken
         self._spool = _Spool(folder)
         self._counts = _Counts(folder)
         self._numbers = self._counts.numbers
@@ -112,34 +111,35 @@ class Tap:
 
         Returns its id, or 0 when the spool is full and it was dropped.
         """
-        if self._held:
-            made = self._last + 64
-        elif self._spool.full:
+        number = self._names.get(names)
+        if number is None and (number := self._met(names)) < 0:
             self.dropped += 1
             return 0
-        else:
-            # Microseconds and the front's number: unique without asking anybody, also after a restart.
-            made = max(int(_time() * 1e6) * 64 + self._index, self._last + 64)
-        self._last = made
-        number = self._names.get(names)
-        if number is None:
-            number = self._names[names] = len(self._names)
-        buffer = self._buffer
-        _encode_into((made, at, number, request, answer, seconds, method, holdout, caller_id), buffer, -1)
-        self._held += 1
+        _encode_into((at, number, request, answer, seconds, method, holdout, caller_id), self._buffer, -1)
         self._numbers[0] = self._count = self._count + 1
-        if len(buffer) > _BATCH:
+        self._last = made = self._last + 64
+        if len(self._buffer) > _BATCH:
             self._write()
         return made
 
+    def _met(self, names: bytes) -> int:
+        """The number of names that are new to the batch; -1 where the spool is full."""
+        if not self._names:
+            if self._spool.full:
+                return -1
+            # Microseconds and the front's number: unique without asking anybody, also after a restart.
+            self._first = max(int(_time() * 1e6) * 64 + self._index, self._last + 64)
+            self._last = self._first - 64
+        number = self._names[names] = len(self._names)
+        return number
+
     def _write(self) -> None:
         """Writes what is held, into a file that lies ready: nothing here waits for the disk."""
-        held, buffer = self._held, self._buffer
+        held, buffer = self._count - self._numbers[1], self._buffer
         told = b"\n".join(self._names)
         buffer += told
-        _HEAD.pack_into(buffer, 0, len(buffer), len(told), _ARRAY, held)
+        _HEAD.pack_into(buffer, 0, len(buffer), self._first, len(told), _ARRAY, held)
         self._names.clear()
-        self._held = 0
         self._numbers[1] = self._count
         try:
             if self._file is None:
@@ -162,7 +162,7 @@ class Tap:
 
     def flush(self) -> None:
         """Writes what has gathered; has old files synced and ended. The loop calls it a few times a second."""
-        if self._held:
+        if self._names:
             self._write()
         file = self._file
         if file is None or not file.size:
@@ -175,7 +175,7 @@ class Tap:
 
     async def sync(self) -> None:
         """Returns when everything taken so far lies in `.tap` files."""
-        if self._held:
+        if self._names:
             self._write()
         if self._file is not None and self._file.size:
             self._end_file()
@@ -183,7 +183,7 @@ class Tap:
 
     def close(self) -> None:
         """Writes what is left. Blocks until it is on disk."""
-        if self._held:
+        if self._names:
             self._write()
         self._end_file()
         self._thread.shutdown(wait=True)
@@ -293,7 +293,7 @@ def read_spool_file(path: Path) -> list[Record]:
     records: list[Record] = []
     start = 0
     while start + _HEAD.size <= len(data):
-        size, named, _, _ = _HEAD.unpack_from(data, start)
+        size, made, named, _, _ = _HEAD.unpack_from(data, start)
         end = start + size
         if end > len(data) or size < _HEAD.size + named:
             break
@@ -301,8 +301,9 @@ def read_spool_file(path: Path) -> list[Record]:
         for row in _rows(data[start + _RECORDS : end - named]):
             endpoint, deployed_model, model, version = names[row.names]
             records.append(
-                Record(row.id, row.at, endpoint, deployed_model, model, version, row.method, row.caller_id,
+                Record(made, row.at, endpoint, deployed_model, model, version, row.method, row.caller_id,
                        row.request, row.answer, row.seconds, row.holdout)
             )  # fmt: skip
+            made += 64
         start = end
     return records
