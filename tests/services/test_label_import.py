@@ -75,6 +75,18 @@ def test_files_of_every_format_say_the_same(portico, client, endpoint, bucket):
     assert first.observed == 1325462400.0 < first.arrived
 
 
+def test_a_column_says_which_labels_were_influenced(portico, client, endpoint, bucket):
+    text = "id,truth,acted\n1,1,true\n2,0,False\n3,1,\n4,0,perhaps\n"
+    bucket.blob("acted.csv").upload_from_string(text)
+    found = client.import_labels(
+        endpoint, f"gs://{bucket.name}/acted.csv", request_id="id", influenced="acted"
+    )
+    assert (found["new"], found["badRows"]) == (3, 1)
+    assert "acted is 'perhaps'; write true or false" in found["errors"][0]
+    kept = held(portico, endpoint)
+    assert [kept[f"id:0:{n}"].influenced for n in (1, 2, 3)] == [True, False, False]
+
+
 def test_bad_rows_are_counted_and_named_and_late_labels_keep_their_rules(client, endpoint, bucket):
     def take(text: str, name: str = "labels.csv", **more: Any) -> dict[str, Any]:
         bucket.blob(name).upload_from_string(text)

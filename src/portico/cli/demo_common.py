@@ -94,6 +94,33 @@ def train(job: Any, what: str, budget: int, **options: Any) -> aiplatform.Model:
     return model
 
 
+def classifier(
+    dataset: aiplatform.TabularDataset, name: str, what: str, budget: int, target: str, columns: Mapping[str, str],
+    **options: Any,
+) -> aiplatform.Model:  # fmt: skip
+    """Trains a classifier of `target` called `name` by AutoML; `columns` says how each feature is transformed."""
+    from google.cloud import aiplatform
+
+    job = aiplatform.AutoMLTabularTrainingJob(
+        display_name=name,
+        optimization_prediction_type="classification",
+        optimization_objective="minimize-log-loss",
+        column_transformations=[{how: {"column_name": column}} for column, how in columns.items()],
+    )
+    return train(
+        job,
+        what,
+        budget,
+        dataset=dataset,
+        target_column=target,
+        training_fraction_split=0.8,
+        validation_fraction_split=0.1,
+        test_fraction_split=0.1,
+        model_display_name=name,
+        **options,
+    )
+
+
 def instances_of(rows: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Rows as JSON instances. JSON has no NaN: what is missing is left out."""
     records: list[dict[str, Any]] = rows[list(columns)].to_dict("records")

@@ -102,25 +102,8 @@ def main(out: Path) -> None:
 
 
 def train(dataset: aiplatform.TabularDataset, name: str, what: str, features: list[str]) -> aiplatform.Model:
-    job = aiplatform.AutoMLTabularTrainingJob(
-        display_name=name,
-        optimization_prediction_type="classification",
-        optimization_objective="minimize-log-loss",
-        column_transformations=[
-            {"numeric" if column == "AGEP" else "categorical": {"column_name": column}} for column in features
-        ],
-    )
-    return demo_common.train(
-        job,
-        what,
-        BUDGET,
-        dataset=dataset,
-        target_column=TARGET,
-        training_fraction_split=0.8,
-        validation_fraction_split=0.1,
-        test_fraction_split=0.1,
-        model_display_name=name,
-    )
+    columns = {column: "numeric" if column == "AGEP" else "categorical" for column in features}
+    return demo_common.classifier(dataset, name, what, BUDGET, TARGET, columns)
 
 
 def monitor(

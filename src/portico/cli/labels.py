@@ -27,6 +27,7 @@ def add(home: Path, endpoint: str, file: str, columns: Columns) -> dict[str, Any
         return client.import_labels(
             endpoint.strip("/"), file,
             truth=c.truth, request_id=c.request_id, index=c.index, key=c.key, time=c.time, observed=c.observed,
+            influenced=c.influenced,
         )  # fmt: skip
     return _sent(client, endpoint, Path(file), columns)
 

@@ -176,6 +176,12 @@ def add_labels(
     ] = None,
     time: Annotated[str, typer.Option(help="With a key: the newest prediction at or before this time.")] = "",
     observed: Annotated[str, typer.Option(help="The column with when the truth was observed.")] = "",
+    influenced: Annotated[
+        str,
+        typer.Option(
+            help="The column that says whether the prediction changed its own truth: true or false."
+        ),
+    ] = "",
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -183,7 +189,7 @@ def add_labels(
     from portico.cli.labels import add, as_text
     from portico.ml.label_rows import Columns
 
-    columns = Columns(truth, request_id, index, tuple(key or ()), time, observed)
+    columns = Columns(truth, request_id, index, tuple(key or ()), time, observed, influenced)
     found = add(_home(home), endpoint, file, columns)
     if json:
         _print_json(found)

@@ -88,6 +88,7 @@ class Client:
         key: Sequence[str] = (),
         time: str = "",
         observed: str = "",
+        influenced: str = "",
         format: str = "",
     ) -> dict[str, Any]:
         """Ground truth from files in gs://, which the server reads: the names of their columns, `key` or `request_id`.
@@ -107,6 +108,7 @@ class Client:
             "keyColumns": list(key),
             "timeColumn": time,
             "observedTimeColumn": observed,
+            "influencedColumn": influenced,
         }
         found = self.waited(self.call("POST", f"{endpoint}:importLabels", asked))
         found.pop("@type", None)

@@ -11,6 +11,8 @@ from typing import Any
 
 from portico.ml import values
 
+_YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -22,15 +24,24 @@ class Columns:
     key: tuple[str, ...] = ()
     time: str = ""
     observed: str = ""
+    influenced: str = ""
 
     @property
     def names(self) -> list[str]:
-        every = (self.truth, self.request_id, self.index, *self.key, self.time, self.observed)
+        every = (
+            self.truth,
+            self.request_id,
+            self.index,
+            *self.key,
+            self.time,
+            self.observed,
+            self.influenced,
+        )
         return [name for name in every if name]
 
 
 def label_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """A row as the JSON of a label: `truth`, `requestId` and `index` or `key`, `time`, `observedTime`.
+    """A row as the JSON of a label: `truth`, `requestId` and `index` or `key`, `time`, `observedTime`, `influenced`.
 
     Text that is a number is that number, as CSV writes it.
 
@@ -49,7 +60,16 @@ def label_of(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
             made["time"] = _moment(_present(row, columns.time), columns.time)
     if columns.observed and not values.is_missing(row.get(columns.observed)):
         made["observedTime"] = _moment(row[columns.observed], columns.observed)
+    if columns.influenced and not values.is_missing(row.get(columns.influenced)):
+        made["influenced"] = _yes(row[columns.influenced], columns.influenced)
     return made
+
+
+def _yes(cell: Any, name: str) -> bool:
+    word = str(cell).strip().lower()
+    if word not in _YES and word not in _NO:
+        raise ValueError(f"{name} is {cell!r}; write true or false")
+    return word in _YES
 
 
 def _present(row: Mapping[str, Any], name: str) -> Any:

@@ -218,8 +218,7 @@ class Front:
                         "errors": self._loader.errors(),
                     }
                 elif "flush" in question:
-                    await self.tap.sync()
-                    await self.service.sync(self.domain_now())
+                    await asyncio.gather(self.tap.sync(), self.service.sync(self.domain_now()))
                     answer = {}
                 else:
                     answer = self._metrics()

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ONLINE, BATCH = "online", "batch"  # log_source
 
 _METHODS: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: "explain"}
-_BATCH_BYTES: Final = 64 * 2**20  # of spool that becomes rows at once
+_BATCH_BYTES: Final = 32 * 2**20  # of spool that becomes rows at once
 
 # Spool files whose rows are in the log, until they are deleted; and what fronts lost when they were killed.
 _read = sa.Table("spool_read", metadata, sa.Column("file", sa.String, primary_key=True))
@@ -104,7 +104,7 @@ class PredictionLog:
         self._segments = segments
 
     def ingest(self, until: int | None = None) -> list[Segment] | None:
-        """Turns spool files into segments, the oldest first, about 64 MiB a call; None when there were none.
+        """Turns spool files into segments, the oldest first, about 32 MiB a call; None when there were none.
 
         With `until` only files that were begun before that moment (nanoseconds since the epoch). Nothing is read twice.
         """

@@ -22,6 +22,7 @@ import mmap
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final
@@ -180,19 +181,23 @@ class Tap:
         file = self._file
         if file is None or not file.size:
             if self._spool.full:
-                self._thread.submit(self._spool.prepare)
+                self._thread.submit(self._spool.look)
         elif time.monotonic() - file.begun > _FILE_SECONDS:
             self._end_file()
         else:
             self._thread.submit(file.sync)
 
     async def sync(self) -> None:
-        """Returns when everything taken so far lies in `.tap` files."""
+        """Returns when everything taken so far lies in `.tap` files, if not on the disk: their reader need not wait."""
         if self._taken or self._buffer:
             self._write()
-        if self._file is not None and self._file.size:
+        file = self._file
+        if file is not None and file.size:
+            renamed = self._thread.submit(file.rename)
             self._end_file()
-        await asyncio.wrap_future(self._thread.submit(self._spool.prepare))  # behind what ends the file
+        else:
+            renamed = self._thread.submit(self._spool.look if self._spool.full else int)
+        await asyncio.wrap_future(renamed)
 
     def close(self) -> None:
         """Writes what is left. Blocks until it is on disk."""
@@ -229,6 +234,7 @@ class _File:
         self._file = io.FileIO(self._path, "xb")
         self.begun = self._synced = 0.0  # when its first records came, when they were on the disk last
         self.size = 0
+        self._whole = False
 
     def write(self, data: bytearray) -> None:
         if not self.size:
@@ -247,14 +253,19 @@ class _File:
             self._synced = now
 
     def end(self) -> None:
-        """Becomes a `.tap`; an empty one goes."""
+        """Becomes a `.tap` on the disk; an empty one goes."""
         if self.size:
             os.fdatasync(self._file.fileno())
-            self._file.close()
-            self._path.rename(self._path.with_suffix(".tap"))
+            self.rename()
         else:
-            self._file.close()
             self._path.unlink(missing_ok=True)
+        self._file.close()
+
+    def rename(self) -> None:
+        """Becomes a `.tap`. Idempotent."""
+        if not self._whole:
+            self._path.rename(self._path.with_suffix(".tap"))
+            self._whole = True
 
 
 class _Spool:
@@ -284,16 +295,26 @@ class _Spool:
         self._last = max(time.time_ns(), self._last + 1)
         return _File(self._folder, self._last)
 
+    def look(self) -> None:
+        """Looks how full it is."""
+        size = 0
+        for entry in os.scandir(self._folder):
+            with suppress(FileNotFoundError):  # it has just been read
+                size += entry.stat().st_size
+        self.full = size > _SPOOL_BYTES
+
     def prepare(self) -> None:
         """Looks how full it is, and has a file ready."""
-        size = sum(entry.stat().st_size for entry in os.scandir(self._folder) if entry.name.endswith(".tap"))
-        self.full = size > _SPOOL_BYTES
+        self.look()
         if self._spare is None:
             self._spare = self.opened()
 
     def end(self, file: _File) -> None:
-        file.end()
-        self.prepare()
+        try:
+            file.end()
+            self.prepare()
+        except OSError:
+            log.exception("the spool can't be written")
 
     def close(self) -> None:
         if self._spare is not None:

@@ -37,6 +37,8 @@ _KIND = "endpoints.importLabels"
 _PART = 2_000  # rows of one transaction
 _NAMED = 10  # bad rows that are named
 
+_NAMES = ("requestId", "index", "time", "observedTime", "influenced")  # of columns, beside truth and keys
+
 _Row = tuple[int, dict[str, Any] | str]  # its number from 1, and its cells or why it is none
 
 
@@ -74,7 +76,7 @@ def _columns(body: dict[str, Any]) -> Columns:
     Raises:
         InvalidArgument: predictions are named by nothing, or by two things.
     """
-    given = {name: body.get(f"{name}Column", "") for name in ("requestId", "index", "time", "observedTime")}
+    given = {name: body.get(f"{name}Column", "") for name in _NAMES}
     key = tuple(body.get("keyColumns") or ())
     if bool(given["requestId"]) == bool(key):
         raise InvalidArgument(
@@ -85,7 +87,15 @@ def _columns(body: dict[str, Any]) -> Columns:
         if given[name] and not there:
             raise InvalidArgument(f"{name}Column needs {needed}.", field=f"{name}Column")
     truth = body.get("truthColumn") or "truth"
-    return Columns(truth, given["requestId"], given["index"], key, given["time"], given["observedTime"])
+    return Columns(
+        truth,
+        given["requestId"],
+        given["index"],
+        key,
+        given["time"],
+        given["observedTime"],
+        given["influenced"],
+    )
 
 
 def _holder(job_id: str) -> str:
