@@ -35,6 +35,8 @@ _BATCH_BYTES: Final = 32 * 2**20  # of spool that becomes rows at once
 
 # Spool files whose rows are in the log, until they are deleted; and what fronts lost when they were killed.
 _read = sa.Table("spool_read", metadata, sa.Column("file", sa.String, primary_key=True))
+_noted, _note = sa.select(_read.c.file), sa.insert(_read)
+_forget = sa.delete(_read).where(_read.c.file.in_(sa.bindparam("files", expanding=True)))
 _lost = sa.Table(
     "predictions_lost",
     metadata,
@@ -113,7 +115,7 @@ class PredictionLog:
         if not files:
             return None
         with self._database.read() as connection:
-            noted = set(connection.execute(sa.select(_read.c.file)).scalars())
+            noted = set(connection.execute(_noted).scalars())
         fresh = [path for path in files if self._name(path) not in noted]
         written = []
         for endpoint, records in self._records(fresh).items():
@@ -127,9 +129,10 @@ class PredictionLog:
             for endpoint, file, count, first, last in written:
                 made.append(self._segments.add(connection, stream_of(endpoint), file, count, first, last))
             # A note is needed as long as its file is there.
-            connection.execute(sa.delete(_read).where(_read.c.file.in_(gone)))
+            if gone:
+                connection.execute(_forget, {"files": gone})
             if fresh:
-                connection.execute(sa.insert(_read), [{"file": self._name(path)} for path in fresh])
+                connection.execute(_note, [{"file": self._name(path)} for path in fresh])
         for path in files:
             path.unlink(missing_ok=True)
         return made

@@ -228,6 +228,10 @@ class _Writer:
             self.full = True
 
 
+_note = sa.insert(_read)
+_forget = sa.delete(_read).where(_read.c.file.in_(sa.bindparam("files", expanding=True)))
+
+
 class ServiceRows:
     """The watcher's: it alone empties the spool."""
 
@@ -256,9 +260,9 @@ class ServiceRows:
             if records:
                 self._thin(connection, max(record.at for record in records))
             if gone:
-                connection.execute(sa.delete(_read).where(_read.c.file.in_(gone)))
+                connection.execute(_forget, {"files": list(gone)})
             if fresh:
-                connection.execute(sa.insert(_read), [{"file": name} for name in fresh])
+                connection.execute(_note, [{"file": name} for name in fresh])
         self._noted = (self._noted - gone) | set(fresh)
         for path in files:
             path.unlink(missing_ok=True)

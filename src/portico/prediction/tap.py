@@ -196,7 +196,7 @@ class Tap:
             renamed = self._thread.submit(file.rename)
             self._end_file()
         else:
-            renamed = self._thread.submit(self._spool.look if self._spool.full else int)
+            renamed = self._thread.submit(self._spool.look)
         await asyncio.wrap_future(renamed)
 
     def close(self) -> None:
