@@ -69,6 +69,8 @@ class Deliveries:
                 current.body |= {"attempts": attempts, "due": due, "error": error}
                 resources.update(connection, current, now)
                 return
+            if error:
+                log.warning("%s was not told of %s: %s", row.body["sink"], row.parent, error)
             resources.delete(connection, row.name)
             alert = resources.get(connection, row.parent)
             if alert is not None and alert.kind == ALERTS.kind:

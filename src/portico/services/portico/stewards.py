@@ -147,13 +147,15 @@ def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -
     version = resources.get(connection, f"{champion['model']}@{champion['modelVersionId']}")
     if version is None:
         raise NotFound(f"The Model {champion['model']} does not exist.")
-    kind = (version.body.get("metadata") or {}).get("predictionType", "")
+    metadata = version.body.get("metadata") or {}
+    kind, classes = metadata.get("predictionType", ""), metadata.get("classes") or []
     if not kind:
-        raise FailedPrecondition(
-            f"The deployed model {champion['id']} does not say what it predicts; a steward looks after models that "
-            "Portico trained."
+        kind, classes = steward_check.told(spec, champion["id"])
+    elif spec.model.prediction_type or spec.model.classes:
+        raise InvalidArgument(
+            f"model is for models that don't say what they predict; {champion['id']} says so itself.",
+            field="model",
         )
-    classes = (version.body.get("metadata") or {}).get("classes") or []
     steward_check.check(spec, kind, classes)
     pipeline = resources.get(connection, version.body.get("trainingPipeline", ""))
     if pipeline is None:

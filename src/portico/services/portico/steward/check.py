@@ -18,6 +18,32 @@ from portico.services.portico.steward.spec import (
 )
 
 
+def told(spec: Spec, deployed_id: str) -> tuple[str, list[str]]:
+    """What a deployed model predicts that does not say so itself, and its classes: the spec says it.
+
+    Raises:
+        InvalidArgument: it does not, or asks for more than such a model can be given.
+    """
+    kind, classes = spec.model.prediction_type.lower(), spec.model.classes
+    if kind not in ("classification", "regression"):
+        _fail(
+            "model.predictionType",
+            f"is {spec.model.prediction_type!r}; the deployed model {deployed_id} was not trained by Portico and does "
+            "not say what it predicts: CLASSIFICATION or REGRESSION",
+        )
+    if (kind == "classification") != (len(set(classes)) > 1):
+        _fail(
+            "model.classes",
+            "must name the classes, in the order of the model's scores, and of a regression none",
+        )
+    if spec.actions != ["ALERT"]:
+        _fail(
+            "actions",
+            f"is {', '.join(spec.actions)}; a model that Portico did not train can only be watched: write ALERT",
+        )
+    return kind, classes
+
+
 def check(spec: Spec, prediction_type: str, classes: Sequence[str]) -> None:
     """
     Raises:

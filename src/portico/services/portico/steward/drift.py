@@ -51,7 +51,7 @@ class Drift:
         """The newest whole window that was not seen before, beside the champion's first; None where there is none."""
         held = steward.body["_"].get("drift") or {}
         place = tuple(held["place"]) if held.get("champion") == champion["id"] else (-math.inf, 0, 0)
-        if not self._kinds(champion):
+        if not self._models.kinds(champion):
             return None
         fresh = watched.after(champion["id"], place)
         whole = len(fresh) // spec.drift.rows
@@ -67,16 +67,10 @@ class Drift:
                 return self._seen(spec, stored[0], window, first, compared=False)
         return self._seen(spec, stored[0], window, first)
 
-    def _kinds(self, champion: dict[str, Any]) -> dict[str, str]:
-        kinds: dict[str, str] = self._models.manifest(
-            f"{champion['model']}@{champion['modelVersionId']}"
-        ).kinds
-        return kinds
-
     def _first(self, name: str, spec: Spec, champion: dict[str, Any], rows: list[Outcome]) -> StoredWindow:
         from portico.ml.watch.bins import count, fit_bins
 
-        kinds = self._kinds(champion)
+        kinds = self._models.kinds(champion)
         asked = set(spec.drift.features) or set(kinds)
         table = _table(rows, sorted(asked))
         bins = fit_bins(table, {name: kind for name, kind in kinds.items() if name in asked})

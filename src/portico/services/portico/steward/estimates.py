@@ -81,6 +81,8 @@ class Estimating:
         return made
 
     def _can(self, item: Acceptable, champion: dict[str, Any], classes: Sequence[str]) -> bool:
+        if not classes and not self._models.kinds(champion):
+            return False  # the error of a regression is estimated from what its model makes of the features
         if item.attributes or item.metric not in (CLASSIFIED if classes else LOSSES):
             return False
         if len(classes) != 2 and item.metric not in (*LOSSES, "accuracy", "logLoss"):

@@ -126,10 +126,15 @@ def truth_of(label: Any, classes: Sequence[str]) -> float:
 def output_of(answer: Any, classes: Sequence[str]) -> Any:
     """A prediction as a number or as scores in the order of `classes`; None for what is neither.
 
-    Takes Google's shapes of AutoML tabular predictions, and a plain number or list of scores of custom models.
+    Takes Google's shapes of AutoML tabular predictions, and what custom models answer: a number or a list of scores;
+    the second of two classes' probability; or just the name of the class.
     """
     if classes:
         scores = answer
+        if isinstance(answer, str) and answer in classes:
+            scores = [float(name == answer) for name in classes]
+        elif isinstance(answer, int | float) and len(classes) == 2 and 0 <= answer <= 1:
+            scores = [1 - answer, answer]
         if isinstance(answer, Mapping) and "scores" in answer:
             named = dict(zip(answer.get("classes") or classes, answer["scores"], strict=False))
             scores = [named.get(name, 0.0) for name in classes]

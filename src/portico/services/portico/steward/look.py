@@ -40,6 +40,8 @@ class Look:
         """Measures what is acceptable; where no episode is open, the first that is not opens one."""
         spec, private = spec_of(steward.body), steward.body["_"]
         champion = champion_of(endpoint)
+        if champion is not None and spec.model.prediction_type:
+            champion = {**champion, "classes": spec.model.classes}
         found: list[Finding] = []
         status: dict[str, Any] = {"checkTime": rfc3339(now), "message": "No model is deployed."}
         seen: DriftSeen | None = None
@@ -169,7 +171,9 @@ class Look:
             return {}
         window = first.rule["labels"]
         known = watched.of(champion["id"], _DIAGNOSED + window)
-        kinds = self._models.manifest(f"{champion['model']}@{champion['modelVersionId']}").kinds
+        kinds = self._models.kinds(champion)
+        if not kinds:
+            return {}
         return alerts.diagnosis(known[:-window], known[-window:], kinds)
 
 

@@ -51,8 +51,18 @@ class Models:
     def manifest(self, version: str) -> Any:
         return self.load(version).manifest
 
+    def kinds(self, deployed: dict[str, Any]) -> dict[str, str]:
+        """The features of a deployed model and their kinds; none where Portico did not train it."""
+        try:
+            found: dict[str, str] = self.manifest(f"{deployed['model']}@{deployed['modelVersionId']}").kinds
+        except KeyError:
+            return {}
+        return found
+
     def classes(self, deployed: dict[str, Any]) -> list[str]:
-        """The classes of a deployed model; none for a regression."""
+        """The classes of a deployed model, also where its steward says them; none for a regression."""
+        if "classes" in deployed:
+            return list(deployed["classes"])
         with self._rooms.database.read() as connection:
             row = resources.get(connection, f"{deployed['model']}@{deployed['modelVersionId']}")
         return list((row.body.get("metadata") or {}).get("classes") or []) if row else []

@@ -38,6 +38,11 @@ class Training(_Message):
     transformations: dict[str, str] = {}
 
 
+class Model(_Message):
+    prediction_type: str = ""
+    classes: list[str] = []
+
+
 class ErrorCost(_Message):
     truth: str
     predicted: str
@@ -138,6 +143,7 @@ class Spec(_Message):
     endpoint: str
     data: Data = msgspec.field(default_factory=Data)
     training: Training = msgspec.field(default_factory=Training)
+    model: Model = msgspec.field(default_factory=Model)
     acceptable: list[Acceptable] = []
     check_interval: str = "86400s"
     actions: list[str] = msgspec.field(default_factory=lambda: ["RETRAIN"])
