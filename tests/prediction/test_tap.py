@@ -153,6 +153,19 @@ def test_what_a_dead_front_left_is_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.tap"))) == 1
 
 
+def test_what_never_reached_the_disk_spoils_nothing_before_it(tmp_path: Path) -> None:
+    tap = Tap(tmp_path)
+    for number in range(3):
+        tap.put(*record(at=float(number)))
+        tap.flush()
+    tap.close()
+    (file,) = tmp_path.glob("*.tap")
+    data = bytearray(file.read_bytes())
+    data[2 * len(data) // 3 + 20 :] = bytes(len(data) - 2 * len(data) // 3 - 20)  # a page of zeros
+    file.write_bytes(data)
+    assert [record.at for record in read_spool_file(file)] == [0, 1]
+
+
 def test_what_was_lost_is_said(tmp_path: Path) -> None:
     tap = Tap(tmp_path)
     for _ in range(3):

@@ -154,7 +154,6 @@ class Tap:
             self._encode()
         buffer = self._buffer
         held = self._count - self._numbers[1]
-        self._numbers[1] = self._count
         try:
             if self._file is None:
                 self._file = self._spool.opened()
@@ -167,6 +166,7 @@ class Tap:
         else:
             if self._file.size > _FILE_BYTES:
                 self._end_file()
+        self._numbers[1] = self._count
         buffer.clear()
 
     def _end_file(self) -> None:
@@ -331,8 +331,17 @@ def read_spool_file(path: Path) -> list[Record]:
         end = start + size
         if end > len(data) or size < _HEAD.size + named:
             break
-        names = [told.split("\0") for told in data[end - named : end].decode().split("\n")]
-        for row in _rows(data[start + _HEAD.size : end - named]):
+        try:
+            names = [told.split("\0") for told in data[end - named : end].decode().split("\n")]
+            rows = _rows(data[start + _HEAD.size : end - named])
+        except ValueError:  # msgspec's errors are ValueErrors, too
+            log.warning(
+                "%s can't be read from byte %d on: the machine went down before it was on the disk",
+                path,
+                start,
+            )
+            break
+        for row in rows:
             endpoint, deployed_model, model, version = names[row.names]
             records.append(
                 Record(made, row.at, endpoint, deployed_model, model, version, row.method, row.caller_id,
