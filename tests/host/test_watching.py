@@ -1,0 +1,39 @@
+"""When the watcher puts its looks off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portico.doors.contract import Contract
+from portico.host import watching
+from portico.host.watching import Watcher
+from portico.host.wiring import import_services
+from portico.store.database import Database
+
+
+def test_looks_are_put_off_while_predictions_take_all_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_services()
+    database = Database(tmp_path)
+    database.create_tables()
+    database.close()
+    watcher = Watcher(tmp_path, Contract.load(tmp_path))
+    spool = tmp_path / "spool" / "front-0"
+    spool.mkdir(parents=True)
+    (spool / "1.tap").write_bytes(bytes(1000))
+
+    monkeypatch.setattr(watcher._spare, "cores", lambda: 1.5)
+    assert not watcher.gives_way()
+    monkeypatch.setattr(watcher._spare, "cores", lambda: 0.1)
+    assert watcher.gives_way()
+    with monkeypatch.context() as patch:
+        patch.setattr(watching, "_WAITING", 1000)  # the spool fills up
+        assert not watcher.gives_way()
+    with monkeypatch.context() as patch:
+        patch.setattr(watching, "_PATIENCE", 0.0)  # it has waited long enough
+        assert not watcher.gives_way()
+        watcher.look()
+    assert watcher.gives_way()
