@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -10,6 +11,8 @@ import pytest
 from tests.aiplatform.conftest import IMAGE
 from tests.steward.conftest import START, World, doubled, usual
 
+import portico
+from portico.cli import report
 from portico.services.portico.steward.evidence import output_of
 
 
@@ -70,7 +73,7 @@ def test_what_it_must_be_told(world: Uploaded, changed: dict[str, Any], said: st
     assert answer.status_code == 400 and said in answer.json()["error"]["message"], answer.text
 
 
-def test_it_alerts_when_the_error_grows_and_changes_nothing(world: Uploaded) -> None:
+def test_it_alerts_when_the_error_grows_and_changes_nothing(world: Uploaded, tmp_path: Path) -> None:
     world.keep(**SPEC, model={"predictionType": "REGRESSION"})
     world.days(4)
     (shown,) = world.steward()["status"]["acceptable"]
@@ -84,6 +87,9 @@ def test_it_alerts_when_the_error_grows_and_changes_nothing(world: Uploaded) -> 
     assert [alert["metric"] for alert in alerts] == ["meanAbsoluteError"] and alerts[0]["state"] == "OPEN"
     assert all(episode["state"] in ("ABANDONED", "REJECTED") for episode in world.episodes())
     assert len(world.endpoint.list_models()) == 1
+    _, text = report.write(portico.Client(world.portico.url), world.model.resource_name, tmp_path)
+    card = text.read_text()
+    assert "meanAbsoluteError" in card
 
 
 def test_answers_of_custom_models_are_read() -> None:
