@@ -93,3 +93,31 @@ def test_a_segment_that_comes_while_others_are_merged_stays(home: Path) -> None:
     assert [row["n"] for found in segments.scan("s") for row in found.to_pylist()] == list(range(65))
     with database.read() as connection:
         assert [segment.rows for segment in listed(connection, "s")] == [64, 1]
+
+
+class Moved(SystemClock):
+    later = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.later
+
+
+def test_merged_files_stay_for_their_readers_also_when_the_watcher_starts_again(home: Path) -> None:
+    database, segments = opened(home)
+    for number in range(64):
+        file = segments.write(table(number))
+        with database.write() as connection:
+            segments.add(connection, "s", file, 1, number, number)
+    with database.read() as connection:
+        before = listed(connection, "s")
+    segments.merge_crowded()
+    clock = Moved()
+    again = Segments(home, database, clock, RandomIds())
+    assert again.sweep() == 0
+    assert [again.read(segment).to_pylist() for segment in before] == [[{"n": n}] for n in range(64)]
+    again.merge_crowded()
+    assert len(files(home)) == 65
+    clock.later = 61.0
+    again.merge_crowded()
+    assert len(files(home)) == 1
+    assert [row["n"] for found in again.scan("s") for row in found.to_pylist()] == list(range(64))

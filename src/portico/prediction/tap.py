@@ -7,10 +7,10 @@ a front left as `.part` when it died becomes a `.tap` at its next start: its las
 them holds how many records were taken and how many were written, shared with the page cache, so that the next start
 knows how many were lost and says so in a `.lost` file.
 
-A record costs the hot path about a microsecond. It is appended to a list; every 32 are encoded in one call into a buffer
-(few, because what is held back makes the processor's cache cold for the next requests), from where one `write` copies
-about a hundred into the page cache. Opening, syncing and renaming files, which may have to wait for the disk, is for a
-thread.
+A record costs the hot path about a microsecond. It is appended to a list; every 32 are encoded in one call into a
+buffer (few, because what is held back makes the processor's cache cold for the next requests), from where one `write`
+copies about a hundred into the page cache. Opening, syncing and renaming files, which may have to wait for the disk, is
+for a thread.
 """
 
 from __future__ import annotations

@@ -40,6 +40,13 @@ _table = sa.Table(
     sa.Index("segments_of_stream", "stream", "id"),
     sqlite_autoincrement=True,  # ids of merged segments never come back
 )
+# Files that were merged away, which readers of an older listing may still open, and until when they stay.
+_left = sa.Table(
+    "segments_left",
+    metadata,
+    sa.Column("file", sa.String, primary_key=True),
+    sa.Column("until", sa.Float, nullable=False),
+)
 _listed = (
     sa.select(_table)
     .where(
@@ -79,7 +86,6 @@ class Segments:
         self._database = database
         self._clock = clock
         self._ids = ids
-        self._left: list[tuple[float, str]] = []
         self._recent: dict[str, Any] = {}  # tables by file, the oldest first
         self._recent_bytes = 0
 
@@ -169,8 +175,8 @@ class Segments:
                     last=max(s.last for s in small),
                 )
             )
-        gone = self._clock.monotonic() + _GRACE
-        self._left += [(gone, segment.file) for segment in small]
+            until = self._clock.now() + _GRACE
+            connection.execute(sa.insert(_left), [{"file": s.file, "until": until} for s in small])
         return len(small) - 1
 
     def _size(self, segment: Segment) -> int:
@@ -192,6 +198,7 @@ class Segments:
         """Removes the files that no row needs and nobody is writing; how many. Call it at start."""
         with self._database.read() as connection:
             needed = set(connection.execute(sa.select(_table.c.file)).scalars())
+            needed |= set(connection.execute(sa.select(_left.c.file)).scalars())
         left = [path for path in self._folder.glob("*.parquet") if path.name not in needed]
         return sum(self._remove_if_left(path) for path in left)
 
@@ -209,11 +216,15 @@ class Segments:
             return False
 
     def _remove_left(self) -> None:
-        now = self._clock.monotonic()
-        due = [file for at, file in self._left if at <= now]
-        self._left = [(at, file) for at, file in self._left if at > now]
+        """Removes the merged files whose time is over."""
+        with self._database.read() as connection:
+            over = sa.select(_left.c.file).where(_left.c.until <= self._clock.now())
+            due = list(connection.execute(over).scalars())
         for file in due:
             (self._folder / file).unlink(missing_ok=True)
+        if due:
+            with self._database.write() as connection:
+                connection.execute(sa.delete(_left).where(_left.c.file.in_(due)))
 
 
 @dataclass(slots=True)
