@@ -94,7 +94,7 @@ class Records:
         tap._time = lambda: at + jitter  # ids of that day, as irregular as requests come
         request = b'{"instances":[%b]}' % orjson.dumps(instance)
         seconds = 3e-5 * (1 + random.exponential())
-        name = writer.put(at, self._names, request, self._answers[place], seconds, 0, False, "")
+        name = writer.put(at, self._names, request, self._answers[place], seconds)
         return name, self._truths[place]
 
 

@@ -132,6 +132,8 @@ def test_the_hot_path_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.Monk
     for number in range(500):
         assert tap.put(*record(b"%d" % number))
     tap.flush()
+    written = [record for file in tmp_path.glob("*.part") for record in read_spool_file(file)]
+    assert len(written) == 500  # though the thread still waits
     held.set()
     tap.close()
     assert [record.request for record in spooled(tmp_path)] == [b"%d" % number for number in range(500)]

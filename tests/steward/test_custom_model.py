@@ -64,6 +64,8 @@ SPEC = {
         ({"model": {"predictionType": "REGRESSION"}, "actions": ["RETRAIN"]}, "write ALERT"),
         ({"model": {"predictionType": "CLASSIFICATION", "classes": ["a"]}}, "model.classes"),
         ({"model": {"predictionType": "REGRESSION", "classes": ["a", "b"]}}, "model.classes"),
+        ({"model": {"predictionType": "REGRESSION", "classes": ["a"]}}, "model.classes"),
+        ({"model": {"predictionType": "CLASSIFICATION", "classes": ["a", "b", "a"]}}, "model.classes"),
     ],
 )
 def test_what_it_must_be_told(world: Uploaded, changed: dict[str, Any], said: str) -> None:

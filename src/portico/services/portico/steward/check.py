@@ -31,7 +31,7 @@ def told(spec: Spec, deployed_id: str) -> tuple[str, list[str]]:
             f"is {spec.model.prediction_type!r}; the deployed model {deployed_id} was not trained by Portico and does "
             "not say what it predicts: CLASSIFICATION or REGRESSION",
         )
-    if (kind == "classification") != (len(set(classes)) > 1):
+    if len(set(classes)) < len(classes) or (len(classes) < 2 if kind == "classification" else classes):
         _fail(
             "model.classes",
             "must name the classes, in the order of the model's scores, and of a regression none",

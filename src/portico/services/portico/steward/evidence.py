@@ -135,7 +135,7 @@ def output_of(answer: Any, classes: Sequence[str]) -> Any:
             scores = [float(name == answer) for name in classes]
         elif isinstance(answer, int | float) and len(classes) == 2 and 0 <= answer <= 1:
             scores = [1 - answer, answer]
-        if isinstance(answer, Mapping) and "scores" in answer:
+        elif isinstance(answer, Mapping) and "scores" in answer:
             named = dict(zip(answer.get("classes") or classes, answer["scores"], strict=False))
             scores = [named.get(name, 0.0) for name in classes]
         good = isinstance(scores, list) and len(scores) == len(classes)
