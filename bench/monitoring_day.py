@@ -8,7 +8,6 @@ With far fewer rows than a million more of them lie in segments that are not mer
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,13 @@ from bench.common import Report
 from bench.monitoring_world import HOUR, World
 from portico.prediction import tap
 from portico.prediction.prediction_log import stream_of
+from portico.prediction.spool import Spool, names_of
 from portico.store import segments
 from portico.store.database import Database
 
 A_DAY, MOST = 10_000_000, 500.0  # predictions, MB
 LABELS = 5_000  # of each hour
+TICK = 0.25  # seconds, as a front
 WAITING = 64 * 2**20  # bytes of spool that may wait for the watcher
 
 
@@ -34,8 +35,8 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
     server = world.server
     (watcher,) = server.processes("watcher")
     records = Records(world, endpoint)
-    spool = server.home / "spool" / "front-9"
-    writer = tap.Tap(spool, 9)
+    spool = Spool(server.home)
+    writer = tap.Tap(server.home / "spool" / "front-9", 9)
     began, cpu, peaks = time.perf_counter(), sum(watcher.cpu_times()[:2]), []
     start = server.moment()
     for hour in range(24):
@@ -43,12 +44,10 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
         for number in range(hour * rows // 24, (hour + 1) * rows // 24):
             name, truth = records.put(writer, start + (number + 1) / rows * 24 * HOUR)
             if len(labels) < LABELS:
-                labels.append({"requestId": str(name), "truth": truth})
+                labels.append({"requestId": name.decode(), "truth": truth})
             if number % 10_000 == 0:
-                writer.flush()
-                while waiting(spool) > WAITING:
+                while spool.waiting() > WAITING:
                     time.sleep(0.05)
-        asyncio.run(writer.sync())
         server.client.add_labels(endpoint.resource_name, labels)
         server.client.advance(seconds=HOUR)
         peaks.append(peak(watcher))
@@ -75,7 +74,8 @@ class Records:
         self._random = np.random.default_rng(0)
         self._endpoint = endpoint.resource_name
         deployed = endpoint.list_models()[0]
-        self._names = tap.names_of(self._endpoint, deployed.id, deployed.model, deployed.model_version_id)
+        self._ticked = 0.0
+        self._names = names_of(self._endpoint, deployed.id, deployed.model, deployed.model_version_id)
         self._instances = world.instances(world.rows.sample(10_000, random_state=0))
         self._truths = world.rows.sample(10_000, random_state=0)[world.target].tolist()
         client = world.server.client
@@ -85,7 +85,7 @@ class Records:
             found = client.call("POST", f"/v1/{self._endpoint}:predict", body)
             self._answers += [orjson.dumps([prediction]) for prediction in found["predictions"]]
 
-    def put(self, writer: tap.Tap, at: float) -> tuple[int, Any]:
+    def put(self, writer: tap.Tap, at: float) -> tuple[bytes, Any]:
         """Taps a prediction made at `at`; returns its request id and its truth."""
         random = self._random
         place = int(random.integers(len(self._instances)))
@@ -94,18 +94,11 @@ class Records:
         tap._time = lambda: at + jitter  # ids of that day, as irregular as requests come
         request = b'{"instances":[%b]}' % orjson.dumps(instance)
         seconds = 3e-5 * (1 + random.exponential())
+        if at - self._ticked > TICK:
+            writer.tick()
+            self._ticked = at
         name = writer.put(at, self._names, request, self._answers[place], seconds)
         return name, self._truths[place]
-
-
-def waiting(spool: Path) -> int:
-    total = 0
-    for path in spool.glob("*.tap"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # the watcher has just read it
-            continue
-    return total
 
 
 def peak(process: psutil.Process) -> float:

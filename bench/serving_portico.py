@@ -9,7 +9,10 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
+
 from portico.prediction.metrics import collect
+from portico.prediction.spool import Spool
 from portico.prediction.sync import await_fronts
 from portico.store import served
 from portico.store.database import Database
@@ -54,19 +57,24 @@ class Portico:
             )
         database.close()
         await_fronts(self.home, version, 30, NAME)
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        (self._watcher,) = (child for child in children if child.name().startswith("watcher"))
+        self._watcher.suspend()
         self._spool.start()
         return self
 
     def _empty_spool(self) -> None:
-        """What the reader of the tap's files will do; a full spool would spare the front their writing."""
-        while not self._stop.wait(0.5):
-            for file in (self.home / "spool").glob("front-*/*.tap"):
-                file.unlink()
+        """What the watcher does, who stands still; a full spool would spare the front its writing."""
+        spool = Spool(self.home)
+        while not self._stop.wait(0.2):
+            for folder, place in spool.ends().items():
+                spool.give_back(folder, place)
 
     def __exit__(self, *_: object) -> None:
         counted = collect(self.home)
         self._stop.set()
         self._spool.join()
+        self._watcher.resume()
         self.process.terminate()
         self.process.wait(40)
         names = ("requests", "errors", "tap_taken", "tap_dropped")

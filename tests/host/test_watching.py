@@ -10,6 +10,7 @@ from portico.doors.contract import Contract
 from portico.host import watching
 from portico.host.watching import Watcher
 from portico.host.wiring import import_services
+from portico.prediction.tap import Tap
 from portico.store.database import Database
 
 
@@ -21,9 +22,9 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
     database.create_tables()
     database.close()
     watcher = Watcher(tmp_path, Contract.load(tmp_path))
-    spool = tmp_path / "spool" / "front-0"
-    spool.mkdir(parents=True)
-    (spool / "1.tap").write_bytes(bytes(1000))
+    tap = Tap(tmp_path / "spool" / "front-0")
+    for _ in range(10):
+        tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
 
     monkeypatch.setattr(watcher._spare, "cores", lambda: 1.5)
     assert not watcher.gives_way()
@@ -37,3 +38,4 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
         assert not watcher.gives_way()
         watcher.look()
     assert watcher.gives_way()
+    tap.close()

@@ -16,15 +16,15 @@ from typing import Any
 
 import lightgbm
 import pytest
-from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model, training_data
+from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, lightgbm_model, training_data
 
 from portico.errors import FailedPrecondition, Unavailable
 from portico.prediction.front import Front
 from portico.prediction.metrics import collect
 from portico.prediction.predictors import load
 from portico.prediction.replicas import worker
+from portico.prediction.spool import Place, Spool
 from portico.prediction.sync import await_fronts
-from portico.prediction.tap import read_spool_file
 from portico.store import served
 from portico.store.served import ServedEndpoint, ServedModel
 
@@ -361,12 +361,9 @@ def test_the_tap_and_the_counters(client: Raw, front: Processes, boosters: dict[
     (model,) = [m for m in report["models"] if m["deployedModel"] == "tapped"]
     assert (model["requests"], model["errors"], model["rows"]) == (20, 1, 20)
     assert sum(model["buckets"]) == 20 and model["endpoint"] == NAME
-    folder = front.home / "spool" / "front-0"
-    assert eventually(lambda: any(folder.glob("*.part")) or any(folder.glob("*.tap")))
-    time.sleep(0.6)
-    records = [
-        r for file in sorted(folder.iterdir()) for r in read_spool_file(file) if r.deployed_model == "tapped"
-    ]
+    spool = Spool(front.home)
+    found, _ = spool.read("front-0", Place(), spool.ends()["front-0"], 2**30)
+    records = [r for r in found if r.deployed_model == "tapped"]
     assert [json.loads(r.request)["instances"][0] for r in records] == rows
     assert [json.loads(r.answer) for r in records] == [answer["predictions"] for _, answer in answers]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,8 @@ import pytest
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import PredictionLog, lost, stream_of
-from portico.prediction.tap import Tap, names_of
+from portico.prediction.spool import Spool, names_of
+from portico.prediction.tap import Tap
 from portico.store import segments as module
 from portico.store import served
 from portico.store.database import Database
@@ -39,7 +38,7 @@ def made(home: Path) -> tuple[Database, Segments, PredictionLog]:
     return database, segments, PredictionLog(home, database, segments)
 
 
-def tap(home: Path, count: int, *, sync: bool = True, start: int = 0) -> Tap:
+def tap(home: Path, count: int, *, start: int = 0) -> Tap:
     made = Tap(home / "spool" / "front-0")
     for n in range(start, start + count):
         request = json.dumps({"instances": [{"x": n}, {"x": -n}]}).encode()
@@ -47,8 +46,6 @@ def tap(home: Path, count: int, *, sync: bool = True, start: int = 0) -> Tap:
             {"predictions": [{"value": n / 2}, {"value": 0}], "deployedModelId": "7"}
         ).encode()
         made.put(1000.5 + n, NAMES, request, answer, 0.001, 0, False, f"caller-{n}")
-    if sync:
-        asyncio.run(made.sync())
     return made
 
 
@@ -78,14 +75,9 @@ def test_records_become_googles_columns(home: Path) -> None:
         assert lost(connection) == 0
 
 
-def test_a_spool_file_is_read_once_wherever_it_was_killed(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_is_read_once_wherever_it_was_killed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, segments, log = made(home)
-    tap(home, 4)
-    (file,) = (home / "spool" / "front-0").glob("*.tap")
-    saved = home / "saved"
-    shutil.copy(file, saved)
+    front = tap(home, 4)
 
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -95,25 +87,47 @@ def test_a_spool_file_is_read_once_wherever_it_was_killed(
         with pytest.raises(KeyboardInterrupt):
             log.ingest()
     assert rows(segments) == []
-    with monkeypatch.context() as patch:  # after the commit, before the file is gone
-        patch.setattr(Path, "unlink", killed)
+    with monkeypatch.context() as patch:  # after the commit, before the front has its room back
+        patch.setattr(Spool, "give_back", killed)
         with pytest.raises(KeyboardInterrupt):
             log.ingest()
-    assert len(rows(segments)) == 4 and file.exists()
+    assert len(rows(segments)) == 4 and log.waiting()
     _, segments, again = made(home)
-    again.ingest()
-    assert len(rows(segments)) == 4 and not file.exists()
+    assert again.ingest() is None
+    assert len(rows(segments)) == 4 and not again.waiting()
     assert segments.sweep() == 1  # what the first attempt wrote
+    front.put(2000, NAMES, b"{}", b"{}", 0.1)
+    again.ingest()
+    assert len(rows(segments)) == 5
+    front.close()
 
 
-def test_the_lost_are_counted(home: Path) -> None:
-    database, segments, log = made(home)
-    dying = tap(home, 5)
-    for _ in range(6):
-        dying.put(2000, NAMES, b"{}", b"{}", 0.1, 0, False, "")
-    tap(home, 1, start=100).close()
+def test_only_what_lay_there_is_read(home: Path) -> None:
+    _, segments, log = made(home)
+    front = tap(home, 3)
+    ends = log.ends()
+    front.put(2000, NAMES, b"{}", b"{}", 0.1)
+    assert log.ingest(ends) and log.ingest(ends) is None
+    assert len(rows(segments)) == 3
     log.ingest()
-    assert len(rows(segments)) == 6
+    assert len(rows(segments)) == 4
+    front.close()
+
+
+def test_what_the_machine_took_is_counted_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, segments, log = made(home)
+    front = tap(home, 5)
+    log._spool.sync()
+    for _ in range(6):
+        front.put(2000, NAMES, b"{}", b"{}", 0.1)
+    front.tick()
+    monkeypatch.setattr("portico.prediction.spool.boot", lambda: 1)
+    for _ in range(2):
+        _, _, again = made(home)
+        again.ingest()
+        tap(home, 1, start=100).close()
+        again.ingest()
+    assert len(rows(segments)) == 7
     with database.read() as connection:
         assert lost(connection) == 6
 

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
-import asyncio
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portico.prediction import spool as spool_module
 from portico.prediction import tap as module
-from portico.prediction.tap import Tap, names_of, read_spool_file
+from portico.prediction.spool import SYNCED, Block, Place, Record, Spool, names_of
+from portico.prediction.tap import Tap
 
 NAMES = names_of("endpoint", "model", "m", "1")
 
@@ -20,165 +26,316 @@ def record(
     return at, names, request, answer, seconds, method, holdout, caller
 
 
-def spooled(folder: Path) -> list[module.Record]:
-    return [record for file in sorted(folder.glob("*.tap")) for record in read_spool_file(file)]
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "spool").mkdir()
+    return tmp_path
 
 
-def test_records_reach_the_spool_in_order(tmp_path: Path) -> None:
-    tap = Tap(tmp_path)
-    made = []
+@pytest.fixture(params=["native", "python"], autouse=True)
+def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the usual case in C, and without."""
+    if request.param == "python":
+        monkeypatch.setattr(module, "Writer", None)
+    elif module.Writer is None:
+        pytest.skip("it was not built: there was no C compiler")
+
+
+def taken_and_dropped(tap: Tap) -> tuple[int, int]:
+    return tap.report["tap_taken"], tap.report["tap_dropped"]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that fill up soon."""
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 4096)
+
+
+def made(home: Path, index: int = 0) -> Tap:
+    return Tap(home / "spool" / f"front-{index}", index)
+
+
+class Reader:
+    """Reads on and on, as the watcher does."""
+
+    def __init__(self, home: Path, folder: str = "front-0") -> None:
+        self.spool, self.folder = Spool(home), folder
+        self.place = Place()
+
+    def __call__(self, limit: int = 2**30, give_back: bool = True) -> list[Record]:
+        found, self.place = self.spool.read(self.folder, self.place, self.spool.ends()[self.folder], limit)
+        if give_back:
+            self.spool.give_back(self.folder, self.place)
+        return found
+
+
+def requests(records: list[Record]) -> list[bytes]:
+    return [record.request for record in records]
+
+
+def test_records_are_read_at_once_and_in_order(home: Path) -> None:
+    tap, read = made(home), Reader(home)
+    ids: list[int] = []
+    records: list[Record] = []
     for number in range(200):
-        made.append(tap.put(*record(b"request %d" % number, at=number * 1.5, seconds=0.25)))
+        ids.append(int(tap.put(*record(b"request %d" % number, at=number * 1.5, seconds=0.25))))
         if number % 70 == 0:
-            tap.flush()
-    tap.close()
-    assert not list(tmp_path.glob("*.part"))
-    records = spooled(tmp_path)
-    assert [record.request for record in records] == [b"request %d" % n for n in range(200)]
-    assert [record.id for record in records] == made == sorted(set(made))
-    assert records[7] == module.Record(
-        made[7], 7 * 1.5, "endpoint", "model", "m", "1", 0, "", b"request 7", b"answer", 0.25
+            records += read()
+            assert len(records) == number + 1
+            tap.tick()
+    records += read()
+    assert requests(records) == [b"request %d" % n for n in range(200)]
+    assert [record.id for record in records] == ids == sorted(set(ids))
+    assert records[7] == Record(
+        ids[7], 7 * 1.5, "endpoint", "model", "m", "1", 0, "", b"request 7", b"answer", 0.25
     )
-    assert tap.report == {"tap_taken": 200, "tap_dropped": 0}
+    assert taken_and_dropped(tap) == (200, 0)
+    assert not read() and not read.spool.waiting()
+    tap.close()
 
 
-def test_a_batch_holds_all_sorts_of_records(tmp_path: Path) -> None:
-    tap = Tap(tmp_path)
-    other = names_of("endpöint", "other", "m", "2")
+def test_a_block_holds_all_sorts_of_records(home: Path) -> None:
+    tap, other = made(home), names_of("endpöint", "other", "m", "2")
     tap.put(*record(b"", b"", names=other, caller="mine ö", method=2))
     tap.put(*record(b"a", b"bc", holdout=True))
     tap.put(*record(b"def", b"", names=other, method=1, holdout=True))
-    asyncio.run(tap.sync())
-    tap.close()
     found = [(r.endpoint, r.deployed_model, r.request, r.answer, r.caller_id, r.method, r.holdout)
-             for r in spooled(tmp_path)]  # fmt: skip
+             for r in Reader(home)()]  # fmt: skip
     assert found == [
         ("endpöint", "other", b"", b"", "mine ö", 2, False),
         ("endpoint", "model", b"a", b"bc", "", 0, True),
         ("endpöint", "other", b"def", b"", "", 1, True),
     ]
+    tap.close()
 
 
-def test_large_requests_wait_for_no_others(tmp_path: Path) -> None:
-    tap = Tap(tmp_path)
-    requests = [b"%d" % number * 140_000 for number in range(30)]
-    for request in requests:
+@pytest.mark.usefixtures("small")
+def test_blocks_follow_each_other_and_are_used_again(home: Path) -> None:
+    tap, read = made(home), Reader(home)
+    records: list[Record] = []
+    for number in range(3000):
+        assert tap.put(*record(b"%d" % number, names=NAMES + b"%d" % (number % 7)))
+        if number % 50 == 0:
+            tap.tick()
+            records += read(limit=4000)
+            settle(tap)
+    while found := read(limit=1000):
+        records += found
+    assert requests(records) == [b"%d" % number for number in range(3000)]
+    assert [record.model_version for record in records] == [f"1{number % 7}" for number in range(3000)]
+    assert len(list((home / "spool" / "front-0").iterdir())) < module._BLOCKS
+    tap.close()
+
+
+def settle(tap: Tap) -> None:
+    """Until the thread has made what it was asked for."""
+    tap._thread.submit(int).result()
+
+
+@pytest.mark.usefixtures("small")
+def test_another_reader_goes_on_where_the_first_committed(home: Path) -> None:
+    tap, first = made(home), Reader(home)
+    for number in range(120):
+        tap.put(*record(b"%d" % number, names=NAMES + b"%d" % (number % 3)))
+        settle(tap)
+    read = first(limit=800)  # it ends within a block
+    committed = first.place
+    first(limit=2000, give_back=False)  # and is killed
+    second = Reader(home)
+    second.place = committed
+    read += second()
+    assert requests(read) == [b"%d" % number for number in range(120)]
+    assert [record.model_version for record in read] == [f"1{number % 3}" for number in range(120)]
+    tap.close()
+
+
+@pytest.mark.usefixtures("small")
+def test_large_records_have_blocks_of_their_size(home: Path) -> None:
+    tap, read = made(home), Reader(home)
+    sent = [b"%d" % number * 140_000 for number in range(5)]
+    for request in sent:
         assert tap.put(*record(request, caller="mine"))
-        assert not tap._taken and not tap._buffer
+    assert tap.put(*record(b"small"))
+    records = read()
+    assert requests(records) == [*sent, b"small"]
+    assert [record.caller_id for record in records] == ["mine"] * 5 + [""]
     tap.close()
-    assert [record.request for record in spooled(tmp_path)] == requests
-    assert {record.caller_id for record in spooled(tmp_path)} == {"mine"}
 
 
-def test_ids_grow_across_taps_and_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_grow_across_taps_and_with_the_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_time", lambda: 1000.0)  # a clock that stands still
-    tap = Tap(tmp_path, 3)
-    made = [tap.put(*record()) for _ in range(500)]
-    tap.close()
+    tap = made(home, 3)
+    ids = [int(tap.put(*record())) for _ in range(500)]
     monkeypatch.setattr(module, "_time", lambda: 1000.1)
-    tap = Tap(tmp_path, 3)
-    made += [tap.put(*record()) for _ in range(100)]
+    tap.tick()
+    ids.append(int(tap.put(*record())))
+    assert ids[-1] // 64 >= 1000.1e6
     tap.close()
-    assert made == sorted(set(made)) and {one % 64 for one in made} == {3}
-    assert [record.id for record in spooled(tmp_path)] == made
+    monkeypatch.setattr(module, "_time", lambda: 1000.2)
+    tap = made(home, 3)
+    ids += [int(tap.put(*record())) for _ in range(100)]
+    assert ids == sorted(set(ids)) and {one % 64 for one in ids} == {3}
+    assert [record.id for record in Reader(home, "front-3")()] == ids
+    tap.close()
 
 
-def test_files_end_by_size_and_what_is_full_drops_and_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_SPOOL_BYTES", 3000)
-    monkeypatch.setattr(module, "_FILE_BYTES", 1000)
-    tap = Tap(tmp_path)
-    taken = []
-    for _ in range(10):
-        taken.append(bool(tap.put(*record(b"r" * 1500))))
-        asyncio.run(tap.sync())
+@pytest.mark.usefixtures("small")
+def test_what_is_full_drops_and_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCKS", 2)
+    tap, read = made(home), Reader(home)
+    settle(tap)
+    taken = [bool(tap.put(*record(b"r" * 3500))) for _ in range(10)]
     assert taken == [True] * 2 + [False] * 8
-    assert tap.report == {"tap_taken": 2, "tap_dropped": 8}
-    for file in tmp_path.glob("*.tap"):  # somebody reads it
-        file.unlink()
-    asyncio.run(tap.sync())
-    assert tap.put(*record())
+    assert taken_and_dropped(tap) == (2, 8)
+    assert len(read()) == 2
+    assert tap.put(*record(b"r" * 3500))
+    assert len(read()) == 1
     tap.close()
-    assert len(spooled(tmp_path)) == 1
 
 
+@pytest.mark.usefixtures("small")
 def test_a_disk_that_refuses_costs_records_and_no_prediction(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tap = Tap(tmp_path)
-
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._File, "write", refuse)
-        assert tap.put(*record())
-        tap.flush()
-    assert tap.report == {"tap_taken": 1, "tap_dropped": 1}
-    asyncio.run(tap.sync())
+        patch.setattr(Block, "make", refuse)
+        tap = made(home)
+        assert not tap.put(*record())
+    assert taken_and_dropped(tap) == (0, 1)
+    tap.tick()
+    settle(tap)
     assert tap.put(*record(b"later"))
+    assert requests(Reader(home)()) == [b"later"]
     tap.close()
-    assert [record.request for record in spooled(tmp_path)] == [b"later"]
-    Tap(tmp_path).close()
-    assert not list(tmp_path.glob("*.lost"))
 
 
-def test_the_hot_path_waits_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FILE_BYTES", 1000)
-    tap = Tap(tmp_path)
+@pytest.mark.usefixtures("small")
+def test_the_hot_path_waits_for_no_disk(home: Path) -> None:
+    tap = made(home)
+    settle(tap)
     held = threading.Event()
     tap._thread.submit(held.wait)  # the thread waits for the disk
-    for number in range(500):
-        assert tap.put(*record(b"%d" % number))
-    tap.flush()
-    written = [record for file in tmp_path.glob("*.part") for record in read_spool_file(file)]
-    assert len(written) == 500  # though the thread still waits
+    taken = [bool(tap.put(*record(b"%d" % number))) for number in range(500)]
+    kept = sum(taken)
+    assert 100 < kept < 500 and all(taken[:kept])  # two blocks full, though the thread still waits
+    tap.tick()
     held.set()
+    settle(tap)
+    assert tap.put(*record())
+    assert len(Reader(home)()) == kept + 1
     tap.close()
-    assert [record.request for record in spooled(tmp_path)] == [b"%d" % number for number in range(500)]
 
 
-def test_what_a_dead_front_left_is_kept(tmp_path: Path) -> None:
-    tap = Tap(tmp_path)
-    for number in range(3):
-        tap.put(*record(at=float(number)))
-    tap.flush()
-    tap.put(*record(at=3))
-    tap.close()
-    (whole,) = tmp_path.glob("*.tap")
-    whole.write_bytes(whole.read_bytes()[:-5])
-    whole.rename(whole.with_suffix(".part"))
-    (tmp_path / "9.part").touch()
-    Tap(tmp_path).close()
-    assert [record.at for record in spooled(tmp_path)] == [0, 1, 2]
-    assert len(list(tmp_path.glob("*.tap"))) == 1
-
-
-def test_what_never_reached_the_disk_spoils_nothing_before_it(tmp_path: Path) -> None:
-    tap = Tap(tmp_path)
-    for number in range(3):
-        tap.put(*record(at=float(number)))
-        tap.flush()
-    tap.close()
-    (file,) = tmp_path.glob("*.tap")
-    data = bytearray(file.read_bytes())
-    data[2 * len(data) // 3 + 20 :] = bytes(len(data) - 2 * len(data) // 3 - 20)  # a page of zeros
-    file.write_bytes(data)
-    assert [record.at for record in read_spool_file(file)] == [0, 1]
-
-
-def test_what_was_lost_is_said(tmp_path: Path) -> None:
-    tap = Tap(tmp_path)
-    for _ in range(3):
+@pytest.mark.usefixtures("small")
+def test_blocks_that_nobody_needs_any_more_go(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tap, read = made(home), Reader(home)
+    for _ in range(300):
         tap.put(*record())
-    asyncio.run(tap.sync())
+        settle(tap)
+    blocks = list((home / "spool" / "front-0").iterdir())
+    assert len(blocks) > 4
+    tap.tick()
+    assert len(read()) == 300
+    monkeypatch.setattr(module, "_QUIET", 0.0)
+    for _ in range(20):
+        tap.tick()
+    assert len(list((home / "spool" / "front-0").iterdir())) == 2
+    tap.put(*record(b"later"))
+    assert requests(read()) == [b"later"]
+    tap.close()
+
+
+DYING = """
+import sys
+from pathlib import Path
+from portico.prediction.tap import Tap
+tap = Tap(Path(sys.argv[1]))
+for number in range(10**9):
+    tap.put(0.0, b"endpoint\\0model\\0m\\0%d" % (number // 1000), b"%d" % number, b"answer", 0.0)
+    if number % 100 == 0:
+        tap.tick()
+        print(number, flush=True)
+"""
+
+
+def test_a_killed_front_loses_nothing(home: Path) -> None:
+    folder = home / "spool" / "front-0"
+    with subprocess.Popen([sys.executable, "-c", DYING, folder], stdout=subprocess.PIPE, text=True) as front:
+        assert front.stdout is not None
+        time.sleep(0.3)
+        front.send_signal(signal.SIGKILL)
+        said = [int(line) for line in front.stdout.read().split("\n")[:-1]]
+    tap, read = made(home), Reader(home)
+    tap.put(*record(b"of the next"))
+    found = requests(read())
+    assert found.pop() == b"of the next"
+    assert found == [b"%d" % number for number in range(len(found))] and len(found) > said[-1] > 1000
+    tap.close()
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The number of the machine's present run."""
+    now = [1]
+    monkeypatch.setattr(spool_module, "boot", lambda: now[0])
+    yield now
+
+
+def test_what_was_not_on_the_disk_when_the_machine_went_down_is_counted(
+    home: Path, machines: list[int]
+) -> None:
+    tap, spool = made(home), Spool(home)
+    for number in range(3):
+        tap.put(*record(b"%d" % number))
+    spool.sync()
     for _ in range(5):
-        tap.put(*record())
-    # It dies here, with five records that are not written yet.
-    Tap(tmp_path).close()
-    (lost,) = tmp_path.glob("*.lost")
-    assert lost.read_text() == "5"
-    assert len(spooled(tmp_path)) == 3
-    Tap(tmp_path).close()
-    assert len(list(tmp_path.glob("*.lost"))) == 1
+        tap.put(*record(b"not on the disk"))
+    tap.tick()
+    machines[0] = 2
+    read = Reader(home)
+    assert requests(read(give_back=False)) == [b"0", b"1", b"2"]
+    assert list(read.spool.lost("front-0").values()) == [5]
+    tap = made(home)  # does not take the block before it is given back
+    assert tap.put(*record(b"later"))
+    read.spool.give_back("front-0", read.place)
+    assert requests(read()) == [b"later"]
+    assert not read.spool.lost("front-0")
+    tap.close()
+
+
+def test_files_that_are_no_blocks_stop_nobody(home: Path) -> None:
+    folder = home / "spool" / "front-0"
+    folder.mkdir()
+    (folder / "0.block").touch()
+    (folder / "1.new").write_bytes(b"half")
+    assert Spool(home).ends() == {}
+    tap = made(home)
+    tap.put(*record())
+    assert len(Reader(home)()) == 1
+    tap.close()
+
+
+def test_what_is_unreadable_spoils_nothing_before_it(home: Path) -> None:
+    tap = made(home)
+    for number in range(3):
+        tap.put(*record(b"%d" % number))
+    end = tap._own[module.PLACE]
+    tap.put(*record(b"damaged"))
+    tap._block.memory[end + 24 : end + 32] = b"\xff" * 8  # lengths
+    read = Reader(home)
+    assert requests(read()) == [b"0", b"1", b"2"]
+    tap.put(*record(b"later"))
+    assert requests(read()) == [b"later"]
+    tap.close()
+
+
+def test_a_sync_says_how_far(home: Path) -> None:
+    tap = made(home)
+    tap.put(*record())
+    spool = Spool(home)
+    spool.sync()
+    assert tap._block is not None and tap._block.numbers[SYNCED] == tap._own[module.PLACE]
+    tap.close()

@@ -1,8 +1,9 @@
-"""The watcher's process: it empties the taps' spools into the prediction log, and does what is due in domain time.
+"""The watcher's process: it empties the taps' spool into the prediction log, and does what is due in domain time.
 
 It runs at the lowest priority, so that a prediction never waits for what watches it. Where a spike of predictions takes
 all cores even that is too much (a wake-up for a core that is busy costs the front more than one for an idle core): then
 it waits for the end of the spike, for ten seconds at most, unless the spool fills up or somebody asks for it.
+What waits is brought to the disk meanwhile.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
+from portico.prediction.spool import Spool
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.aiplatform.schedules import Schedules
 from portico.services.portico.alert_delivery import Deliveries
@@ -35,11 +37,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK = 0.5  # seconds between two looks
+_SYNC = 0.8  # seconds after which what waits is brought to the disk
 _MERGE = 16  # new segments after which small ones are merged, where there are many
 _BUSY = 0.05  # while somebody waits for us
 _SPARE = 0.5  # cores that nobody needs: with less, looks are put off
 _PATIENCE = 10.0  # seconds that they are put off
-_WAITING = 96 << 20  # bytes of spool that may wait meanwhile
+_WAITING = 160 << 20  # bytes of spool that may wait meanwhile
+_ALL, _SOME = 32 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
 
 
 def main(home: Path, contract: Contract) -> None:
@@ -49,6 +53,7 @@ def main(home: Path, contract: Contract) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     watcher = Watcher(home, contract)
+    threading.Thread(target=sync, args=(home, stop), name="sync", daemon=True).start()
     path = socket_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -64,7 +69,7 @@ def main(home: Path, contract: Contract) -> None:
             if not asking and watcher.gives_way():
                 continue
             try:
-                idle = watcher.look()
+                idle = watcher.look(wanted=bool(asking))
             except Exception:
                 log.exception("what is due can't be done")
                 hang_up(asking)  # they ask again
@@ -74,6 +79,16 @@ def main(home: Path, contract: Contract) -> None:
                     hang_up(asking, b"ok")
         hang_up(asking)
     watcher.ingest()
+
+
+def sync(home: Path, stop: threading.Event) -> None:
+    """Brings to the disk what waits in the spool, however busy the watcher is."""
+    spool = Spool(home)
+    while not stop.wait(_SYNC):
+        try:
+            spool.sync()
+        except OSError:
+            log.exception("the spool can't be brought to the disk")
 
 
 def hang_up(asking: list[socket.socket], answer: bytes = b"") -> None:
@@ -104,10 +119,11 @@ class Watcher:
         patient = time.monotonic() - self._looked < _PATIENCE
         return scarce and patient and self._log.waiting() < _WAITING
 
-    def look(self) -> bool:
-        """Does what is due; returns whether no work that the stewards or schedules began is under way."""
+    def look(self, wanted: bool = True) -> bool:
+        """Does what is due; returns whether no work that the stewards or schedules began is under way. What nobody
+        wants now may give way to a spike also while it is read."""
+        self.ingest(wanted)
         self._looked = time.monotonic()
-        self.ingest()
         self._monitoring.run_due()
         idle = self._schedules.run_due()
         if self._stewards is None and self._are_stewards():
@@ -121,14 +137,16 @@ class Watcher:
         with self._rooms.database.read() as connection:
             return any(True for _ in resources.listed(connection, "stewards"))
 
-    def ingest(self) -> None:
-        """Reads what was in the spools when it began, however fast they grow meanwhile."""
+    def ingest(self, wanted: bool = True) -> None:
+        """Reads what was in the spool when it began, however fast it grows meanwhile."""
         self._service.ingest()
-        until = time.time_ns()
-        while (made := self._log.ingest(until)) is not None:
+        ends = self._log.ends()
+        while (made := self._log.ingest(ends, _ALL if wanted else _SOME)) is not None:
             if self._stewards is not None:
                 self._stewards.take(made)
             self._written += len(made)
+            if not wanted and self.gives_way():
+                break
         if self._written >= _MERGE:
             self._written = 0
             self._segments.merge_crowded()

@@ -67,6 +67,7 @@ class Front:
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         self.domain_time = 0.0  # simulated, in seconds since the epoch; 0 while it is the wall clock's
+        self.wall = time.time() - time.perf_counter()  # what makes a time of `perf_counter` the wall clock's
         self.tap = Tap(home / "spool" / f"front-{index}", index)
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
         self.slots = Slots(_THREADS)
@@ -187,7 +188,8 @@ class Front:
         while True:
             await asyncio.sleep(_FLUSH)
             self.now = self.loop.time()
-            self.tap.flush()
+            self.wall = time.time() - time.perf_counter()
+            self.tap.tick()
             ticks += 1
             if ticks % 4 == 0:
                 self.answers.tick()
@@ -203,7 +205,7 @@ class Front:
 
     async def administer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers lines of JSON: `{"sync": VERSION}` when that version is served, `{"flush": true}` when everything
-        answered so far lies in the spool, `{"metrics": true}`."""
+        counted so far lies in the spool, `{"metrics": true}`."""
         with (
             contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError),
             contextlib.closing(writer),
@@ -218,7 +220,7 @@ class Front:
                         "errors": self._loader.errors(),
                     }
                 elif "flush" in question:
-                    await asyncio.gather(self.tap.sync(), self.service.sync(self.domain_now()))
+                    await self.service.sync(self.domain_now())
                     answer = {}
                 else:
                     answer = self._metrics()

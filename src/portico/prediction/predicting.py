@@ -213,24 +213,24 @@ class Request:
         if route.method == PREDICT:
             deployed.row_seconds += (seconds / rows - deployed.row_seconds) / 8
         rate = route.target.sampling_rate
-        logged = 0
+        logged = b""
         held = route.method == PREDICT and route.target.holdout > 0 and random.random() < route.target.holdout
         if held:
             body = b'%b,"metadata":{"holdout":true}}' % body[:-1]
         if held or (rate > 0 and (rate >= 1 or random.random() < rate)):
             logged = front.tap.put(
-                front.domain_time or time.time(), deployed.names, self._body, predictions or body, seconds,
-                route.method, held, self._caller_id,
+                front.domain_time or front.wall + self._started, deployed.names, self._body, predictions or body,
+                seconds, route.method, held, self._caller_id,
             )  # fmt: skip
         if route.method != RAW_PREDICT:
             if logged:
-                return b"%b%d\r\nx-request-id: %d\r\n\r\n%b" % (front.answers.ok, len(body), logged, body)
+                return b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (front.answers.ok, len(body), logged, body)
             return b"%b%d\r\n\r\n%b" % (front.answers.ok, len(body), body)
         if self._wrapped:
             body = orjson.dumps({"contentType": "application/json", "data": base64.b64encode(body).decode()})
         headers = deployed.raw_headers
         return front.answers.render(
-            200, body, b"%bx-request-id: %d\r\n" % (headers, logged) if logged else headers
+            200, body, b"%bx-request-id: %b\r\n" % (headers, logged) if logged else headers
         )
 
 

@@ -3,7 +3,7 @@
 A row is a request. Its columns are those of Vertex AI's BigQuery table (endpoint, deployed_model_id, logging_time,
 request_id, request_payload, response_payload: lists with one JSON text an instance; model, model_version, api_method)
 and four of ours: caller_request_id (what came as X-Request-Id), latency_seconds, log_source, and holdout. Rows come in
-segments of the stream `log/ENDPOINT`; a spool file becomes rows exactly once, whatever is killed when. The rows of
+segments of the stream `log/ENDPOINT`; a record becomes a row exactly once, whatever is killed when. The rows of
 batch jobs (log_source "batch") have a stream of their own, so that whoever watches online service need not read and
 leave out a million of them (`services.aiplatform.batch_log` writes them).
 """
@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.prediction.router import EXPLAIN, PREDICT, RAW_PREDICT
-from portico.prediction.tap import Record, read_spool_file
+from portico.prediction.spool import Place, Record, Spool
 from portico.store.database import Database, metadata
 from portico.store.segments import Segment, Segments
 
@@ -31,16 +31,19 @@ log = logging.getLogger(__name__)
 ONLINE, BATCH = "online", "batch"  # log_source
 
 _METHODS: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: "explain"}
-_BATCH_BYTES: Final = 32 * 2**20  # of spool that becomes rows at once
-
-# Spool files whose rows are in the log, until they are deleted; and what fronts lost when they were killed.
-_read = sa.Table("spool_read", metadata, sa.Column("file", sa.String, primary_key=True))
-_noted, _note = sa.select(_read.c.file), sa.insert(_read)
-_forget = sa.delete(_read).where(_read.c.file.in_(sa.bindparam("files", expanding=True)))
+# Up to where the folders of the spool are in the log; and what was lost when the machine went down.
+_places = sa.Table(
+    "spool_places",
+    metadata,
+    sa.Column("folder", sa.String, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+)
+_noted, _note = sa.select(_places), sa.insert(_places).prefix_with("OR REPLACE")
 _lost = sa.Table(
     "predictions_lost",
     metadata,
-    sa.Column("file", sa.String, primary_key=True),
+    sa.Column("file", sa.String, primary_key=True),  # folder and block
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
 )
@@ -101,82 +104,69 @@ class PredictionLog:
     """Belongs to one process, which is the only one that empties the spool."""
 
     def __init__(self, home: Path, database: Database, segments: Segments) -> None:
-        self._spool = home / "spool"
+        self._spool = Spool(home)
         self._database = database
         self._segments = segments
 
-    def ingest(self, until: int | None = None) -> list[Segment] | None:
-        """Turns spool files into segments, the oldest first, about 32 MiB a call; None when there were none.
+    def ends(self) -> dict[str, Place]:
+        """Where each folder of the spool ends now."""
+        return self._spool.ends()
 
-        With `until` only files that were begun before that moment (nanoseconds since the epoch). Nothing is read twice.
+    def ingest(self, ends: dict[str, Place] | None = None, limit: int = 32 * 2**20) -> list[Segment] | None:
+        """Turns records of the spool into segments, about `limit` bytes of them; None when there were none.
+
+        With `ends` only what lies before them. Nothing is read twice.
         """
-        files = self._waiting(until)
-        self._note_lost()
-        if not files:
-            return None
+        ends = self.ends() if ends is None else ends
         with self._database.read() as connection:
-            noted = set(connection.execute(_noted).scalars())
-        fresh = [path for path in files if self._name(path) not in noted]
+            places = {one.folder: Place(one.number, one.position) for one in connection.execute(_noted)}
+        records: dict[str, list[Record]] = defaultdict(list)
+        lost: list[dict[str, Any]] = []
+        moved = {}
+        room = limit
+        for folder, end in ends.items():
+            begin = places.get(folder, Place())
+            found, place = self._spool.read(folder, begin, end, room)
+            for record in found:
+                records[record.endpoint].append(record)
+                room -= len(record.request) + len(record.answer)
+            lost += self._lost(folder)
+            if place == begin:
+                self._spool.give_back(folder, place)  # it was killed between the commit and this
+            else:
+                moved[folder] = place
+            if room <= 0:
+                break
+        if not (moved or lost):
+            return None
         written = []
-        for endpoint, records in self._records(fresh).items():
-            times = [record.at for record in records]
-            written.append(
-                (endpoint, self._segments.write(self._table(records)), len(records), min(times), max(times))
-            )
-        made = []
-        gone = [name for name in noted if not (self._spool / name).exists()]
+        for endpoint, rows in records.items():
+            rows.sort(key=lambda record: record.id)
+            times = [record.at for record in rows]
+            file = self._segments.write(self._table(rows))
+            written.append((stream_of(endpoint), file, len(rows), min(times), max(times)))
         with self._database.write() as connection:
-            for endpoint, file, count, first, last in written:
-                made.append(self._segments.add(connection, stream_of(endpoint), file, count, first, last))
-            # A note is needed as long as its file is there.
-            if gone:
-                connection.execute(_forget, {"files": gone})
-            if fresh:
-                connection.execute(_note, [{"file": self._name(path)} for path in fresh])
-        for path in files:
-            path.unlink(missing_ok=True)
+            made = [self._segments.add(connection, *segment) for segment in written]
+            if lost:
+                connection.execute(sa.insert(_lost).prefix_with("OR IGNORE"), lost)
+            for folder, place in moved.items():
+                connection.execute(
+                    _note, {"folder": folder, "number": place.number, "position": place.position}
+                )
+        for folder, place in moved.items():
+            self._spool.give_back(folder, place)
         return made
 
     def waiting(self) -> int:
         """Bytes of spool that were not read yet."""
-        return sum(path.stat().st_size for path in self._spool.glob("front-*/*.tap"))
+        return self._spool.waiting()
 
-    def _name(self, path: Path) -> str:
-        return f"{path.parent.name}/{path.name}"
-
-    def _waiting(self, until: int | None) -> list[Path]:
-        found = sorted(self._spool.glob("front-*/*.tap"), key=lambda path: int(path.stem))
-        size = 0
-        for count, path in enumerate(found):
-            if until is not None and int(path.stem) >= until:
-                return found[:count]
-            size += path.stat().st_size
-            if size > _BATCH_BYTES:
-                return found[: count + 1]
+    def _lost(self, folder: str) -> list[dict[str, Any]]:
+        found = []
+        for number, count in self._spool.lost(folder).items():
+            log.warning("the machine went down and %d predictions of %s were not logged yet", count, folder)
+            found.append({"file": f"{folder}/{number}", "at": time.time(), "count": count})
         return found
-
-    def _records(self, files: list[Path]) -> dict[str, list[Record]]:
-        """By endpoint, in the order of their ids."""
-        found: dict[str, list[Record]] = defaultdict(list)
-        for path in files:
-            for record in read_spool_file(path):
-                found[record.endpoint].append(record)
-        for records in found.values():
-            records.sort(key=lambda record: record.id)
-        return found
-
-    def _note_lost(self) -> None:
-        for path in self._spool.glob("front-*/*.lost"):
-            name, count = f"{path.parent.name}/{path.name}", int(path.read_text() or 0)
-            log.warning(
-                "%s was killed and lost %d predictions that were not logged yet", path.parent.name, count
-            )
-            with self._database.write() as connection:
-                connection.execute(
-                    sa.insert(_lost).prefix_with("OR IGNORE"),
-                    {"file": name, "at": time.time(), "count": count},
-                )
-            path.unlink()
 
     def _table(self, records: list[Record]) -> Any:
         import pyarrow as pa

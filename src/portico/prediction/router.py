@@ -15,7 +15,7 @@ from portico.errors import FailedPrecondition, InvalidArgument, Unavailable
 from portico.prediction.metrics import ModelMetrics, Slots
 from portico.prediction.predictors import Predictor
 from portico.prediction.service_log import Counted
-from portico.prediction.tap import names_of
+from portico.prediction.spool import names_of
 from portico.store.served import ServedEndpoint, ServedModel
 
 if TYPE_CHECKING:
