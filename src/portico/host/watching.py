@@ -41,6 +41,7 @@ _SYNC = 0.8  # seconds after which what waits is brought to the disk
 _MERGE = 16  # new segments after which small ones are merged, where there are many
 _BUSY = 0.05  # while somebody waits for us
 _SPARE = 0.5  # cores that nobody needs: with less, looks are put off
+_SAMPLE = 0.1  # seconds over which that is seen again, where much waits
 _PATIENCE = 10.0  # seconds that they are put off
 _WAITING = 160 << 20  # bytes of spool that may wait meanwhile
 _ALL, _SOME = 32 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
@@ -115,9 +116,12 @@ class Watcher:
 
     def gives_way(self) -> bool:
         """Whether to put the look off, because predictions need the cores."""
-        scarce = self._spare.cores() < _SPARE
+        cores, waiting = self._spare.cores(), self._log.waiting()
+        if waiting > _SOME and cores >= _SPARE:  # the spike may have just begun
+            time.sleep(_SAMPLE)
+            cores = self._spare.cores()
         patient = time.monotonic() - self._looked < _PATIENCE
-        return scarce and patient and self._log.waiting() < _WAITING
+        return cores < _SPARE and patient and waiting < _WAITING
 
     def look(self, wanted: bool = True) -> bool:
         """Does what is due; returns whether no work that the stewards or schedules began is under way. What nobody

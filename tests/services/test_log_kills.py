@@ -1,0 +1,85 @@
+"""SIGKILL to who answers and to who logs: every prediction that was answered is in the log, once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from typing import Any
+
+import psutil
+import requests
+from tests.aiplatform.conftest import IMAGE, train_booster
+
+from portico import Client
+
+
+def logged(aiplatform: Any, bucket: Any) -> Any:
+    """An endpoint with a small booster that logs every request."""
+    bucket.blob("killed/model.txt").upload_from_string(train_booster().model_to_string())
+    model = aiplatform.Model.upload(
+        display_name="killed", artifact_uri=f"gs://{bucket.name}/killed", serving_container_image_uri=IMAGE
+    )
+    endpoint = aiplatform.Endpoint.create(
+        display_name="killed",
+        enable_request_response_logging=True,
+        request_response_logging_sampling_rate=1.0,
+    )
+    endpoint.deploy(model)
+    return endpoint
+
+
+def test_what_was_answered_is_logged_once(portico: Any, aiplatform: Any, bucket: Any) -> None:
+    endpoint = logged(aiplatform, bucket)
+    url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
+    answered: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with requests.Session() as session:
+            while not stop.is_set():
+                with contextlib.suppress(requests.RequestException):
+                    answer = session.post(
+                        url, json={"instances": [{"a": 0.5, "b": -1.0, "c": 2.0}]}, timeout=5
+                    )
+                    if answer.status_code == 200:
+                        answered.append(answer.headers["x-request-id"])
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    killed = []
+    for name in ("front", "watcher", "front", "watcher", "front"):
+        time.sleep(random.uniform(0.3, 0.9))
+        (found,) = (p for p in processes(portico.pid) if p.name().startswith(name))
+        os.kill(found.pid, signal.SIGKILL)
+        killed.append(found.pid)
+        before, deadline = len(answered), time.monotonic() + 20
+        while len(answered) < before + 20 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(set(killed)) == 5 and len(answered) > 100
+    client = Client(portico.url)
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            ids = [row["requestId"] for row in client.predictions(endpoint.resource_name)]
+            if set(answered) <= set(ids):
+                break
+            time.sleep(0.5)
+    finally:
+        client.close()
+    assert set(answered) <= set(ids)
+    assert len(ids) == len(set(ids))
+    # One more for each of three connections and kills of the front: logged, and its answer was on the way.
+    assert len(ids) <= len(answered) + 9
+    endpoint.undeploy_all()
+
+
+def processes(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
