@@ -38,4 +38,14 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
         assert not watcher.gives_way()
         watcher.look()
     assert watcher.gives_way()
+    with monkeypatch.context() as patch:  # while it reads: then nothing is done that wants all rows
+        patch.setattr(watching, "_SOME", 1)
+        patch.setattr(watcher._monitoring, "run_due", lambda: pytest.fail("a window without all of its rows"))
+        for _ in range(10):
+            tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
+        waiting, looked = watcher._log.waiting(), watcher._looked
+        assert not watcher.look(wanted=False)
+        assert 0 < watcher._log.waiting() < waiting and watcher._looked == looked
+    watcher.look()
+    assert not watcher._log.waiting()
     tap.close()

@@ -116,17 +116,22 @@ class Watcher:
 
     def gives_way(self) -> bool:
         """Whether to put the look off, because predictions need the cores."""
-        cores, waiting = self._spare.cores(), self._log.waiting()
-        if waiting > _SOME and cores >= _SPARE:  # the spike may have just begun
+        if self._log.waiting() > _SOME:  # a spike may have just begun: how it was before does not count
+            self._spare.cores()
             time.sleep(_SAMPLE)
-            cores = self._spare.cores()
+        return self._scarce()
+
+    def _scarce(self) -> bool:
+        """Whether predictions need the cores, and what waits can wait on; since the call before."""
+        scarce = self._spare.cores() < _SPARE
         patient = time.monotonic() - self._looked < _PATIENCE
-        return cores < _SPARE and patient and waiting < _WAITING
+        return scarce and patient and self._log.waiting() < _WAITING
 
     def look(self, wanted: bool = True) -> bool:
         """Does what is due; returns whether no work that the stewards or schedules began is under way. What nobody
-        wants now may give way to a spike also while it is read."""
-        self.ingest(wanted)
+        wants now may give way to a spike also while it is read: then nothing is done, since windows want all rows."""
+        if not self.ingest(wanted):
+            return False
         self._looked = time.monotonic()
         self._monitoring.run_due()
         idle = self._schedules.run_due()
@@ -141,16 +146,17 @@ class Watcher:
         with self._rooms.database.read() as connection:
             return any(True for _ in resources.listed(connection, "stewards"))
 
-    def ingest(self, wanted: bool = True) -> None:
-        """Reads what was in the spool when it began, however fast it grows meanwhile."""
+    def ingest(self, wanted: bool = True) -> bool:
+        """Reads what was in the spool when it began, however fast it grows meanwhile; False where it gave way."""
         self._service.ingest()
         ends = self._log.ends()
         while (made := self._log.ingest(ends, _ALL if wanted else _SOME)) is not None:
             if self._stewards is not None:
                 self._stewards.take(made)
             self._written += len(made)
-            if not wanted and self.gives_way():
-                break
+            if not wanted and self._scarce():
+                return False
         if self._written >= _MERGE:
             self._written = 0
             self._segments.merge_crowded()
+        return True

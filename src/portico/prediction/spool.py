@@ -135,6 +135,7 @@ class Block:
         end = self.numbers[HEAD]
         os.fdatasync(self._file.fileno())  # mmap's flush would keep other threads waiting
         self.numbers[SYNCED] = end
+        os.fdatasync(self._file.fileno())  # else SYNCED itself would be one sync late
 
     def close(self) -> None:
         self.numbers.release()
@@ -186,6 +187,10 @@ class _Seen:
                 self.position = end
                 return
             made, when, seconds, asked, answered, number, method, holdout, _ = fixed
+            if method != NAMES and number not in self.names:
+                log.error("%s can't be read from byte %d on", self.block.path, self.position)
+                self.position = end
+                return
             begin = self.position + RECORD.size
             middle = begin + asked
             called_at = middle + answered
