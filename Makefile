@@ -23,8 +23,8 @@ test: install lint types
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 lint: install
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench hatch_build.py
+	$(BIN)/ruff format --check src tests bench hatch_build.py
 
 types: install
 	$(BIN)/mypy

@@ -69,6 +69,7 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
     values = interleaved(SIDES, measure, rounds)
     watcher = server.processor("watcher") - watcher
     counted = collect(server.home)
+    report.facts["tap"] = "in C" if all(front["tap_native"] for front in counted) else "in Python"
     if any(front["tap_dropped"] for front in counted):
         report.facts["not valid"] = "the tap dropped records, so the front did less than it should"
     middle = {name: {side: median(values[side][name]) for side in SIDES} for name in values["on"]}

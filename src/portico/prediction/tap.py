@@ -39,7 +39,7 @@ _FIXED: Final = RECORD.size
 class Tap:
     """Belongs to one event loop. `dropped` counts the records that found no room."""
 
-    def __init__(self, folder: Path, index: int = 0, native: bool = True) -> None:
+    def __init__(self, folder: Path, index: int = 0) -> None:
         self.dropped = 0
         self._folder = folder
         self._index = index % 64
@@ -53,7 +53,7 @@ class Tap:
         self._lock = threading.Lock()  # of who makes one
         self._crowded = 0.0  # when more than two blocks were in use last
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tap")
-        self.native = native and Writer is not None
+        self.native = Writer is not None
         if self.native:
             self._writer = Writer(self._own.obj, self._names, self.put)
             self.put = self._writer.put  # type: ignore[method-assign]
