@@ -12,6 +12,7 @@ from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import PredictionLog, lost, stream_of
 from portico.prediction.spool import Spool, names_of
+from portico.prediction.spool_copies import Copies
 from portico.prediction.tap import Tap
 from portico.store import segments as module
 from portico.store import served
@@ -115,21 +116,23 @@ def test_only_what_lay_there_is_read(home: Path) -> None:
 
 
 def test_what_the_machine_took_is_counted_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database, segments, log = made(home)
-    front = tap(home, 5)
-    log._spool.sync()
-    for _ in range(6):
+    database, segments, _ = made(home)
+    front, copies = tap(home, 5), Copies(home)
+    copies.bring()
+    for _ in range(2):
         front.put(2000, NAMES, b"{}", b"{}", 0.1)
-    front.tick()
+    copies.bring()
+    for _ in range(2):
+        front.put(2000, NAMES, b"{}", b"{}", 0.1)
     monkeypatch.setattr("portico.prediction.spool.boot", lambda: 1)
     for _ in range(2):
         _, _, again = made(home)
         again.ingest()
         tap(home, 1, start=100).close()
         again.ingest()
-    assert len(rows(segments)) == 7
+    assert len(rows(segments)) == 9
     with database.read() as connection:
-        assert lost(connection) == 6
+        assert lost(connection) == 1
 
 
 @pytest.mark.parametrize("at_once", [50_000, 50])

@@ -13,7 +13,8 @@ import pytest
 
 from portico.prediction import spool as spool_module
 from portico.prediction import tap as module
-from portico.prediction.spool import SYNCED, Block, Place, Record, Spool, names_of
+from portico.prediction.spool import HEAD, NUMBER, Block, Place, Record, Spool, names_of
+from portico.prediction.spool_copies import Copies
 from portico.prediction.tap import Tap
 
 NAMES = names_of("endpoint", "model", "m", "1")
@@ -284,21 +285,21 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield now
 
 
-def test_what_was_not_on_the_disk_when_the_machine_went_down_is_counted(
+def test_what_came_after_the_last_copy_is_taken_for_as_much_as_came_before(
     home: Path, machines: list[int]
 ) -> None:
-    tap, spool = made(home), Spool(home)
-    for number in range(3):
+    tap, copies = made(home), Copies(home)
+    for number in range(5):
         tap.put(*record(b"%d" % number))
-    spool.sync()
-    for _ in range(5):
+        if number > 1:
+            copies.bring()
+    for _ in range(2):
         tap.put(*record(b"not on the disk"))
-    tap.tick()
     machines[0] = 2
     read = Reader(home)
-    assert requests(read(give_back=False)) == [b"0", b"1", b"2"]
-    assert list(read.spool.lost("front-0").values()) == [5]
-    tap = made(home)  # does not take the block before it is given back
+    assert requests(read(give_back=False)) == [b"0", b"1", b"2", b"3", b"4"]
+    assert list(read.spool.lost("front-0").values()) == [1]
+    tap = made(home)
     assert tap.put(*record(b"later"))
     read.spool.give_back("front-0", read.place)
     assert requests(read()) == [b"later"]
@@ -332,10 +333,74 @@ def test_what_is_unreadable_spoils_nothing_before_it(home: Path) -> None:
     tap.close()
 
 
-def test_a_sync_says_how_far(home: Path) -> None:
+@pytest.mark.usefixtures("small")
+def test_copies_hold_what_waits_and_nothing_else(home: Path, machines: list[int]) -> None:
+    tap, read, copies = made(home), Reader(home), Copies(home)
+    folder = home / "spool" / "front-0"
+    for number in range(200):
+        tap.put(*record(b"%d" % number, names=NAMES + b"%d" % (number % 3)))
+        settle(tap)
+        if number % 20 == 5:
+            copies.bring()
+        if number == 150:  # the next watcher knows nothing of what this one copied
+            copies = Copies(home)
+        if number == 100:
+            assert len(read(limit=4000)) < 100
+    copies.bring()
+    blocks = {f"{block.numbers[NUMBER]}.copy": block for block in map(Block, folder.glob("*.block"))}
+    held = {path.name for path in folder.glob("*.copy")}
+    assert held <= blocks.keys() and held >= {name for name, block in blocks.items() if not block.idle}
+    machines[0] = 2
+    again = Reader(home)
+    again.place = read.place
     tap = made(home)
-    tap.put(*record())
-    spool = Spool(home)
-    spool.sync()
-    assert tap._block is not None and tap._block.numbers[SYNCED] == tap._own[module.PLACE]
+    tap.put(*record(b"later"))
+    rest = again(limit=5000) + again()
+    assert requests(rest) == [*(b"%d" % number for number in range(200 - len(rest) + 1, 200)), b"later"]
+    assert [record.model_version for record in rest[:3]] == [
+        f"1{int(record.request) % 3}" for record in rest[:3]
+    ]
+    copies.bring()
+    assert not list(folder.glob("*.copy"))
+    assert not again.spool.lost("front-0")
+    tap.close()
+
+
+def test_a_copy_that_was_not_whole_ends_where_it_was(home: Path, machines: list[int]) -> None:
+    tap, copies = made(home), Copies(home)
+    tap.put(*record(b"a"))
+    copies.bring()
+    (copy,) = (home / "spool" / "front-0").glob("*.copy")
+    end = Block(copy).numbers[HEAD]
+    tap.put(*record(b"b"))
+    copies.bring()
+    Block(copy).numbers[HEAD] = end  # the last number that came to the disk
+    (copy.parent / "77.copy").touch()
+    machines[0] = 2
+    assert requests(Reader(home)()) == [b"a"]
+    assert not list(copy.parent.iterdir())
+    tap.close()
+
+
+def test_traffic_that_ended_before_the_machine_did_has_lost_nothing(home: Path, machines: list[int]) -> None:
+    tap, copies = made(home), Copies(home)
+    tap.put(*record(b"a"))
+    copies.bring()
+    copies.bring()
+    machines[0] = 2
+    read = Reader(home)
+    assert requests(read(give_back=False)) == [b"a"] and not read.spool.lost("front-0")
+    tap.close()
+
+
+def test_what_was_logged_after_the_last_copy_is_not_read_again(home: Path, machines: list[int]) -> None:
+    tap, read, copies = made(home), Reader(home), Copies(home)
+    tap.put(*record(b"a"))
+    copies.bring()
+    tap.put(*record(b"b"))
+    assert requests(read()) == [b"a", b"b"]
+    machines[0] = 2
+    again = Reader(home)
+    again.place = read.place
+    assert not again() and not list((home / "spool" / "front-0").iterdir())
     tap.close()

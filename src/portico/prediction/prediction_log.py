@@ -164,7 +164,11 @@ class PredictionLog:
     def _lost(self, folder: str) -> list[dict[str, Any]]:
         found = []
         for number, count in self._spool.lost(folder).items():
-            log.warning("the machine went down and %d predictions of %s were not logged yet", count, folder)
+            log.warning(
+                "the machine went down and took up to about %d predictions of %s that were not logged yet",
+                count,
+                folder,
+            )
             found.append({"file": f"{folder}/{number}", "at": time.time(), "count": count})
         return found
 
@@ -190,7 +194,7 @@ class PredictionLog:
 
 
 def lost(connection: Connection) -> int:
-    """How many predictions killed fronts have lost before they were logged."""
+    """About how many predictions were lost at most before they were logged, when the machine went down."""
     return int(connection.execute(sa.select(sa.func.sum(_lost.c.count))).scalar() or 0)
 
 

@@ -4,8 +4,8 @@
 part (`RECORD`), the request, the answer, and what the caller sent as X-Request-Id. A record whose method is `NAMES` is
 no request: its answer says who answers what has that number of names in this block from here on. The front writes a
 record, then `HEAD`; the watcher reads up to there, commits, and sets `READ`. What is in a block is in the page cache,
-so a killed front loses nothing, and the watcher brings to the disk what it has not read within a second. After the
-machine itself went down a block counts as far as it was on the disk then (`SYNCED`).
+so a killed front loses nothing. After the machine itself went down its blocks count for nothing, but their copies do
+(`prediction.spool_copies`): a file that is called after the number of its block, and is one itself.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import msgspec
 log = logging.getLogger(__name__)
 
 # The numbers at a block's start: the front's are HEAD (the end of the last whole record), NUMBER (which block of the
-# folder's sequence), COUNT (of its records, now and then) and BOOT (of which run of the machine); the watcher's are
-# READ and SYNCED, both ends of records.
-HEAD, READ, NUMBER, SYNCED, COUNT, BOOT = range(6)
+# folder's sequence) and BOOT (of which run of the machine); the watcher's are READ, the end of a record, and, of
+# copies, GREW: how many bytes came at last.
+HEAD, READ, NUMBER, BOOT, GREW = range(5)
 START: Final = 64  # of the records
 # id, at, seconds, bytes of the request and the answer, number of the names, method, holdout, bytes of the caller's id
 RECORD: Final = Struct("=QddIIHB?H")
@@ -115,8 +115,14 @@ class Block:
         except OSError:
             new.unlink(missing_ok=True)
             raise
+        made.numbers[BOOT] = boot()
         made.path = new.rename(path)
         return made
+
+    @property
+    def present(self) -> bool:
+        """Whether it is of the present run of the machine."""
+        return self.numbers[BOOT] == boot()
 
     @property
     def idle(self) -> bool:
@@ -126,16 +132,8 @@ class Block:
     def begin(self, number: int) -> None:
         """Makes an idle one the next of the sequence. The number comes last, since the watcher looks there first."""
         numbers = self.numbers
-        numbers[HEAD] = numbers[READ] = numbers[SYNCED] = START
-        numbers[COUNT], numbers[BOOT] = 0, boot()
+        numbers[HEAD] = numbers[READ] = START
         numbers[NUMBER] = number
-
-    def sync(self) -> None:
-        """Brings it to the disk. Blocks."""
-        end = self.numbers[HEAD]
-        os.fdatasync(self._file.fileno())  # mmap's flush would keep other threads waiting
-        self.numbers[SYNCED] = end
-        os.fdatasync(self._file.fileno())  # else SYNCED itself would be one sync late
 
     def close(self) -> None:
         self.numbers.release()
@@ -165,10 +163,7 @@ class _Seen:
 
     def end(self) -> int:
         """Where what can be trusted ends."""
-        numbers = self.block.numbers
-        if numbers[BOOT] == boot():
-            return min(numbers[HEAD], self.block.size)
-        return min(numbers[HEAD], numbers[SYNCED], self.block.size)
+        return min(self.block.numbers[HEAD], self.block.size)
 
     def go_to(self, position: int) -> None:
         """Reads on from there."""
@@ -206,11 +201,27 @@ class _Seen:
                              seconds, holdout)  # fmt: skip
 
 
+def left_copies(home: Path) -> set[Path]:
+    """The copies of blocks that were in use when the machine went down."""
+    found = set()
+    for path in (home / "spool").glob("front-*/*.copy"):
+        try:
+            block = Block(path)
+        except ValueError:  # the machine went down when it was made
+            path.unlink()
+            continue
+        if not block.present:
+            found.add(path)
+        block.close()
+    return found
+
+
 class Spool:
     """The watcher's side: reads the blocks of all fronts, in order, from where it is told."""
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "spool"
+        self._copies = left_copies(home)
         self._seen: dict[Path, _Seen] = {}
         self._folders: defaultdict[str, list[_Seen]] = defaultdict(list)
 
@@ -242,7 +253,10 @@ class Spool:
                 seen.block.numbers[NUMBER] != seen.number
             ):  # all of it was read, and the front has begun it anew
                 continue
-            seen.go_to(begin.position if seen.number == begin.number else START)
+            first = begin.position if seen.number == begin.number else START
+            if first >= last:
+                continue
+            seen.go_to(first)
             for record in seen.read(last):
                 records.append(record)
                 size += len(record.request) + len(record.answer) + RECORD.size
@@ -252,31 +266,29 @@ class Spool:
         return records, begin
 
     def lost(self, folder: str) -> dict[int, int]:
-        """How many records the machine took with it when it went down, by the numbers of their blocks; of blocks that
-        are read, but not given back."""
+        """About how many records the machine took with it at most when it went down, by the numbers of their blocks; of
+        copies that are read to the end, but not given back.
+
+        Nobody knows what came after a copy: it is taken for as much as had come since the copy before.
+        """
         found = {}
         for seen in self._of(folder):
-            numbers = seen.block.numbers
-            if numbers[BOOT] != boot() and not seen.block.idle and seen.position >= seen.end():
-                found[seen.number] = max(0, numbers[COUNT] - seen.count)
+            if seen.block.path in self._copies and seen.position >= seen.end() > START:
+                found[seen.number] = round(seen.count / (seen.end() - START) * seen.block.numbers[GREW])
         return {number: count for number, count in found.items() if count}
 
     def give_back(self, folder: str, place: Place) -> None:
         """Lets the front have what lies before `place`, which must be committed."""
         for seen in self._of(folder):
-            numbers = seen.block.numbers
-            if numbers[NUMBER] != seen.number or seen.number > place.number or seen.block.idle:
-                continue
-            whole = seen.number < place.number or (numbers[BOOT] != boot() and place.position >= seen.end())
-            numbers[READ] = numbers[HEAD] if whole else place.position
-
-    def sync(self) -> None:
-        """Brings to the disk what nobody has read yet. Blocks; for a thread of its own and a spool of its own."""
-        self._look()
-        for seen in self._seen.values():
-            numbers = seen.block.numbers
-            if max(numbers[READ], numbers[SYNCED]) < numbers[HEAD]:
-                seen.block.sync()
+            if seen.number > place.number:
+                break
+            end = seen.end() if seen.number < place.number else place.position
+            if not seen.block.present:
+                if end >= seen.end():
+                    self._copies.discard(seen.block.path)
+                    seen.block.path.unlink(missing_ok=True)
+            elif seen.block.numbers[NUMBER] == seen.number and not seen.block.idle:
+                seen.block.numbers[READ] = end
 
     def _of(self, folder: str) -> list[_Seen]:
         """In the order of their numbers."""
@@ -285,13 +297,17 @@ class Spool:
     def _look(self) -> None:
         """Meets new blocks, forgets those that are gone, and sees which the front has begun anew."""
         found: dict[Path, _Seen] = {}
-        for path in self._folder.glob("front-*/*.block"):
+        for path in [*self._folder.glob("front-*/*.block"), *self._copies]:
             seen = self._seen.pop(path, None)
             try:
                 inode = path.stat().st_ino
                 if seen is None or seen.inode != inode:
                     seen = _Seen(Block(path), inode)
             except (OSError, ValueError):  # it is just going
+                continue
+            if path not in self._copies and not seen.block.present:
+                seen.block.close()
+                path.unlink(missing_ok=True)
                 continue
             if seen.number != seen.block.numbers[NUMBER]:
                 seen.begin(seen.block.numbers[NUMBER])

@@ -13,10 +13,11 @@ import mmap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from portico.prediction.spool import COUNT, HEAD, NAMES, NUMBER, RECORD, START, Block
+from portico.prediction.spool import HEAD, NAMES, NUMBER, RECORD, START, Block
 
 try:
     from portico.prediction._tap import Writer
@@ -46,7 +47,7 @@ class Tap:
         self._own = memoryview(bytearray(16)).cast("Q")
         self._names: dict[bytes, int] = {}  # that the block has
         self._own[LAST] = self._seen = self._now()  # of what the last tick saw
-        self._taken = self._block_taken = 0  # records up to the last tick; of the block
+        self._taken = 0  # records up to the last tick
         self._block: Block | None = None
         self._room = 0  # where the block ends
         self._making = self._refused = False  # a block; by the disk, the last time
@@ -63,7 +64,11 @@ class Tap:
         self._blocks: dict[int, Block] = {}  # never changed in place, since the thread replaces it
         for path in folder.glob("*.block"):
             try:
-                self._blocks[int(path.stem)] = Block(path)
+                block = Block(path)
+                if block.present:
+                    self._blocks[int(path.stem)] = block
+                else:
+                    block.close()
             except (OSError, ValueError):  # the machine went down when it was made
                 log.warning("%s can't be read", path)
                 path.unlink()
@@ -124,7 +129,7 @@ class Tap:
         if block is not None:
             numbers = [one.numbers[NUMBER] + 1 for one in self._blocks.values()]
             block.begin(max([int(_time() * 1e6), *numbers]))
-            self._block, self._room, self._block_taken = block, block.size, 0
+            self._block, self._room = block, block.size
             self._own[PLACE] = START
             self._names.clear()
             if self.native:
@@ -144,7 +149,7 @@ class Tap:
 
     def _make(self, size: int) -> None:
         with self._lock:
-            free = next(number for number in range(len(self._blocks) + 1) if number not in self._blocks)
+            free = next(number for number in count() if not (self._folder / f"{number}.block").exists())
             try:
                 self._blocks = self._blocks | {free: Block.make(self._folder / f"{free}.block", size)}
                 self._refused = False
@@ -159,12 +164,8 @@ class Tap:
         return int(_time() * 1e6) * 64 + self._index
 
     def _count(self) -> None:
-        made = (self._own[LAST] - self._seen) // 64
-        self._taken += made
-        self._block_taken += made
+        self._taken += (self._own[LAST] - self._seen) // 64
         self._own[LAST] = self._seen = max(self._own[LAST], self._now())
-        if self._block is not None:
-            self._block.numbers[COUNT] = self._block_taken
 
     def tick(self) -> None:
         """Keeps ids close to the time, and one more block than is in use. The loop calls it a few times a second."""
@@ -180,14 +181,12 @@ class Tap:
             gone.close()
 
     def close(self) -> None:
-        """Blocks until everything is on disk."""
+        """Blocks until the thread has ended. What is in the blocks stays there."""
         self._thread.shutdown(wait=True)
         self._count()
         if self.native:
             self._writer.leave()
         for block in self._blocks.values():
-            if not block.idle:
-                block.sync()
             block.close()
 
     @property
