@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from portico.cli import status
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import PredictionLog, lost, stream_of
@@ -133,6 +134,9 @@ def test_what_the_machine_took_is_counted_once(home: Path, monkeypatch: pytest.M
     assert len(rows(segments)) == 9
     with database.read() as connection:
         assert lost(connection) == 1
+    told = status.collect(home)
+    assert told["predictions_lost"] == 1
+    assert "when the machine went down: up to about 1\n" in status.as_text(told)
 
 
 @pytest.mark.parametrize("at_once", [50_000, 50])

@@ -45,6 +45,10 @@ def as_text(found: dict[str, Any]) -> str:
     at_least = "" if found["home_bytes_complete"] else "at least "
     if found["service"]:
         lines += ["Served in the last hour:", *(f"  {_served(one)}" for one in found["service"])]
+    if lost := found["predictions_lost"]:
+        lines.append(
+            f"Predictions lost before they were logged, when the machine went down: up to about {lost:,}"
+        )
     lines += [
         f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})",
         f"Jobs: {_counts(found['jobs'])}",
@@ -105,10 +109,11 @@ def _pss(process: Any) -> int:
 def _held(home: Path) -> dict[str, Any]:
     """Jobs by state, resources by collection, and how deployed models served in the last hour of domain time."""
     if not (home / "portico.db").exists():
-        return {"jobs": {}, "resources": {}, "service": []}
+        return {"jobs": {}, "resources": {}, "service": [], "predictions_lost": 0}
     import sqlalchemy as sa
 
     from portico.clock import SystemClock
+    from portico.prediction.prediction_log import lost
     from portico.store import domain_clock, service
     from portico.store.database import Database
     from portico.store.jobs import jobs
@@ -133,7 +138,9 @@ def _held(home: Path) -> dict[str, Any]:
             if not sa.inspect(connection).has_table(
                 "service_counts"
             ):  # no newer Portico has run on this home
-                return {"jobs": counted(jobs.c.state), "resources": held, "service": []}
+                return {
+                    "jobs": counted(jobs.c.state), "resources": held, "service": [], "predictions_lost": 0
+                }  # fmt: skip
             hour_ago = domain_clock.now(connection, SystemClock()) - 3600
             served = [
                 {
@@ -147,7 +154,12 @@ def _held(home: Path) -> dict[str, Any]:
                 }
                 for (endpoint, deployed_model), counts in service.listed(connection, start=hour_ago).items()
             ]
-            return {"jobs": counted(jobs.c.state), "resources": held, "service": served}
+            return {
+                "jobs": counted(jobs.c.state),
+                "resources": held,
+                "service": served,
+                "predictions_lost": lost(connection),
+            }
     finally:
         database.close()
 

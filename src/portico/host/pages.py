@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from portico import __version__
 from portico.doors.app import Door, Page
 from portico.prediction.metrics import collect
+from portico.prediction.prediction_log import lost
 from portico.store.jobs import jobs
 from portico.store.resources import resources
 from portico.store.service import BUCKETS, PER_OCTAVE
@@ -43,10 +44,17 @@ def _lines(door: Door, home: Path) -> list[str]:
         by_kind = connection.execute(
             sa.select(resources.c.kind, sa.func.count()).group_by(resources.c.kind)
         ).all()
+        not_logged = lost(connection)
     lines = _family("portico_jobs", "gauge", "Durable jobs by kind and state.")
     lines += [f'portico_jobs{{kind="{kind}",state="{state}"}} {count}' for kind, state, count in by_state]
     lines += _family("portico_resources", "gauge", "Resources by collection.")
     lines += [f'portico_resources{{collection="{kind}"}} {count}' for kind, count in by_kind]
+    lines += _family(
+        "portico_predictions_lost_total",
+        "counter",
+        "Predictions that the machine took with it when it went down, at most, about.",
+    )
+    lines.append(f"portico_predictions_lost_total {not_logged}")
     return lines + _fronts(collect(home))
 
 

@@ -195,6 +195,8 @@ class PredictionLog:
 
 def lost(connection: Connection) -> int:
     """About how many predictions were lost at most before they were logged, when the machine went down."""
+    if not sa.inspect(connection).has_table(_lost.name):  # no newer Portico has run on this home
+        return 0
     return int(connection.execute(sa.select(sa.func.sum(_lost.c.count))).scalar() or 0)
 
 

@@ -249,9 +249,7 @@ class Spool:
             if not begin.number <= seen.number <= end.number:
                 continue
             last = end.position if seen.number == end.number else seen.end()
-            if (
-                seen.block.numbers[NUMBER] != seen.number
-            ):  # all of it was read, and the front has begun it anew
+            if seen.block.numbers[NUMBER] != seen.number:  # all was read, and the front has begun it anew
                 continue
             first = begin.position if seen.number == begin.number else START
             if first >= last:

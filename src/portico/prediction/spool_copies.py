@@ -55,9 +55,8 @@ class Copies:
         try:
             if copy not in self._copied:
                 _sync_folder(copy.parent)
-                os.pwrite(
-                    file, _NUMBERS.pack(START, START, number, block.numbers[BOOT], 0).ljust(START, b"\0"), 0
-                )
+                numbers = _NUMBERS.pack(START, START, number, block.numbers[BOOT], 0)
+                os.pwrite(file, numbers.ljust(START, b"\0"), 0)
                 self._copied[copy] = START, 0
             at, _ = self._copied[copy]
             grew = end - at
