@@ -23,6 +23,7 @@ from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
+from portico.prediction.spool import Place
 from portico.prediction.spool_copies import Copies
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.aiplatform.schedules import Schedules
@@ -45,6 +46,7 @@ _SAMPLE = 0.1  # seconds over which that is seen again, where much waits
 _PATIENCE = 10.0  # seconds that they are put off
 _WAITING = 160 << 20  # bytes of spool that may wait meanwhile
 _ALL, _SOME = 32 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
+_MEANWHILE = 32 << 20  # bytes of spool that are read in the middle of counting a long window
 
 
 def main(home: Path, contract: Contract) -> None:
@@ -105,7 +107,7 @@ class Watcher:
         self._segments.sweep()
         self._log = PredictionLog(home, rooms.database, self._segments)
         self._service = ServiceRows(home, rooms.database)
-        self._monitoring = Monitoring(rooms, self._segments)
+        self._monitoring = Monitoring(rooms, self._segments, self.breathe)
         self._schedules = Schedules(rooms)
         self._rooms = rooms
         self._deliveries = Deliveries(rooms)
@@ -150,13 +152,24 @@ class Watcher:
         """Reads what was in the spool when it began, however fast it grows meanwhile; False where it gave way."""
         self._service.ingest()
         ends = self._log.ends()
-        while (made := self._log.ingest(ends, _ALL if wanted else _SOME)) is not None:
-            if self._stewards is not None:
-                self._stewards.take(made)
-            self._written += len(made)
+        while self._ingest(ends, _ALL if wanted else _SOME):
             if not wanted and self._scarce():
                 return False
         if self._written >= _MERGE:
             self._written = 0
             self._segments.merge_crowded()
         return True
+
+    def breathe(self) -> None:
+        """Reads in the middle of long work, where the spool would fill up. Merges nothing, since somebody reads."""
+        if self._log.waiting() > _MEANWHILE:
+            ends = self._log.ends()
+            while self._ingest(ends, _ALL):
+                pass
+
+    def _ingest(self, ends: dict[str, Place], limit: int) -> bool:
+        made = self._log.ingest(ends, limit)
+        if self._stewards is not None:
+            self._stewards.take(made or [])
+        self._written += len(made or [])
+        return made is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -31,12 +31,13 @@ _ROWS = 50_000  # instances that are counted at once
 
 
 class Monitoring:
-    """Belongs to the watcher's process."""
+    """Belongs to the watcher's process. `between` is called between two parts of a window."""
 
-    def __init__(self, rooms: Rooms, segments: Segments) -> None:
+    def __init__(self, rooms: Rooms, segments: Segments, between: Callable[[], None]) -> None:
         self._rooms = rooms
         self._database = rooms.database
         self._segments = segments
+        self._between = between
         self._models = WatchedModels(rooms)
         self._baselines: dict[tuple[str, str], tuple[str, Baseline]] = {}
 
@@ -194,6 +195,7 @@ class Monitoring:
                 if len(rows) >= _ROWS:
                     yield rows, answers
                     rows, answers = [], []
+                    self._between()
         if rows:
             yield rows, answers
 
