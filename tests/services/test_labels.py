@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from portico.errors import InvalidArgument
+from portico.services.portico import joining
 from portico.services.portico.joining import Joined, key_name
 from portico.services.portico.labels import read_label
 from portico.store import labels
@@ -166,3 +167,19 @@ def test_memory_is_bounded_and_late_labels_still_find_predictions() -> None:
     assert all(o.label and o.label.truth == o.request_id for o in found)
     waiting = [o.request_id for o in joined.rows() if o.label is None]
     assert len(waiting) >= 25 and max(waiting) >= 9500, "the newest are among those that wait"
+
+
+def test_without_keys_the_same_share_of_predictions_is_kept() -> None:
+    joined = Joined(keep=100)
+    for batch in range(10):
+        rows = [row(n, n, *({"x": i} for i in range(n % 4))) for n in range(batch * 200, batch * 200 + 200)]
+        joined.add_predictions(pa.Table.from_pylist(rows))
+        newest = {(r.request_id, r.index) for r in joined.rows() if r.request_id >= batch * 200}
+        kept = {
+            (r["request_id"], index)
+            for r in rows
+            for index in range(len(r["request_payload"]))
+            if joining._chance(f"{r['request_id']}:{index}") < joined._share
+        }
+        assert newest == kept
+    assert joined._share < 0.2 and len(newest) >= 10

@@ -10,10 +10,10 @@ leave out a million of them (`services.aiplatform.batch_log` writes them).
 
 from __future__ import annotations
 
-import decimal
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ONLINE, BATCH = "online", "batch"  # log_source
 
+Text = bytes | msgspec.Raw
 _METHODS: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: "explain"}
 # Up to where the folders of the spool are in the log; and what was lost when the machine went down.
 _places = sa.Table(
@@ -179,9 +180,9 @@ class PredictionLog:
             "endpoint": [r.endpoint for r in records],
             "deployed_model_id": [r.deployed_model for r in records],
             "logging_time": [round(r.at * 1e6) for r in records],
-            "request_id": [decimal.Decimal(r.id) for r in records],
-            "request_payload": [_texts_of_request(r.request) for r in records],
-            "response_payload": [_texts_of_answer(r) for r in records],
+            "request_id": pa.array([r.id for r in records], pa.int64()).cast(pa.decimal128(38, 0)),
+            "request_payload": _lists(_texts_of_request(r.request) for r in records),
+            "response_payload": _lists(_texts_of_answer(r) for r in records),
             "model": [r.model for r in records],
             "model_version": [r.model_version for r in records],
             "api_method": [_METHODS.get(r.method, "predict") for r in records],
@@ -200,20 +201,35 @@ def lost(connection: Connection) -> int:
     return int(connection.execute(sa.select(sa.func.sum(_lost.c.count))).scalar() or 0)
 
 
-def _texts_of_request(body: bytes) -> list[str]:
+def _lists(rows: Iterable[Iterable[Text]]) -> Any:
+    """Lists of texts as an Arrow array."""
+    import pyarrow as pa
+
+    texts: list[bytes] = []
+    ends = [0]
+    for row in rows:
+        texts += map(bytes, row)
+        ends.append(len(texts))
+    try:
+        cells = pa.array(texts, pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:  # not all of it is UTF-8
+        cells = pa.array([text.decode(errors="replace") for text in texts], pa.string())
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), cells)
+
+
+def _texts_of_request(body: bytes) -> Iterable[Text]:
     """One JSON text an instance; a body without instances is one text."""
     try:
-        return [bytes(raw).decode() for raw in _request(body).instances]
+        return _request(body).instances
     except msgspec.DecodeError:
-        return [body.decode(errors="replace")]
+        return (body,)
 
 
-def _texts_of_answer(record: Record) -> list[str]:
+def _texts_of_answer(record: Record) -> Iterable[Text]:
     """One JSON text a prediction."""
     body = record.answer
     try:
         bare = record.method == PREDICT and body.startswith(b"[")
-        found = _predictions(body) if bare else _answer(body).predictions
+        return _predictions(body) if bare else _answer(body).predictions
     except msgspec.DecodeError:
-        return [body.decode(errors="replace")]
-    return [bytes(raw).decode() for raw in found]
+        return (body,)

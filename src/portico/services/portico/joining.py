@@ -92,6 +92,8 @@ class Joined:
 
     def add_predictions(self, table: Any) -> None:
         """Takes rows of a prediction log: an Arrow table with `COLUMNS`."""
+        if self._share < 1 and not self._columns:  # hardly a row is looked at whole
+            table = table.take(self._chosen(table))
         made = [
             row for row in _outcomes(table.to_pylist()) if self._share == 1 or self._chance(row) < self._share
         ]
@@ -182,8 +184,17 @@ class Joined:
     def _chance(self, row: Outcome) -> float:
         """As if drawn at random from [0, 1), the same for all predictions of a key: a label by key and time must not
         fall to an older one because the right one was left out."""
-        own = next(keys_of(row.instance, sorted(self._columns)[:1]), f"{row.request_id}:{row.index}")
-        return zlib.crc32(own.encode()) / 2**32
+        key = next(keys_of(row.instance, sorted(self._columns)[:1]), None)
+        return _chance(key or _own(row.request_id, row.index))
+
+    def _chosen(self, table: Any) -> list[int]:
+        """The rows of a log of which a prediction is kept, where there are no keys."""
+        numbers, payloads = table["request_id"].to_pylist(), table["request_payload"]
+        return [
+            place
+            for place, (number, payload) in enumerate(zip(numbers, payloads, strict=True))
+            if any(_chance(_own(int(number), index)) < self._share for index in range(len(payload)))
+        ]
 
     def _prune(self, keep: int) -> None:
         rows = self.rows()
@@ -232,6 +243,14 @@ class Joined:
         used.update(name for row in self._rows for name in (*row._keys, *(n for _, n in row._timed)))
         used.update(self._by_id)
         return sum(1 for name in self._labels if name not in used)
+
+
+def _own(request_id: int, index: int) -> str:
+    return f"{request_id}:{index}"
+
+
+def _chance(text: str) -> float:
+    return zlib.crc32(text.encode()) / 2**32
 
 
 def _outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
