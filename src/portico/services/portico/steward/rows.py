@@ -38,26 +38,30 @@ class Models:
         if found is None:
             from portico.ml.model import Model
 
-            with self._rooms.database.read() as connection:
-                row = resources.get(connection, version)
-            if row is None or row.body["_"].get("format") != "portico":
+            artifact = self._artifact(version)
+            if artifact is None:
                 raise KeyError(f"{version} has no model that can be loaded here")
-            found = Model.load(model_store.folder(self._rooms.home, row.body["_"]["artifact"]))
+            found = Model.load(model_store.folder(self._rooms.home, artifact))
         self._loaded[version] = found
         while len(self._loaded) > _HELD:
             self._loaded.popitem(last=False)
         return found
+
+    def _artifact(self, version: str) -> str | None:
+        """What Portico has trained of a version; None where it is gone, or Portico did not train it."""
+        with self._rooms.database.read() as connection:
+            row = resources.get(connection, version)
+        return row.body["_"]["artifact"] if row and row.body["_"].get("format") == "portico" else None
 
     def manifest(self, version: str) -> Any:
         return self.load(version).manifest
 
     def kinds(self, deployed: dict[str, Any]) -> dict[str, str]:
         """The features of a deployed model and their kinds; none where Portico did not train it."""
-        try:
-            found: dict[str, str] = self.manifest(f"{deployed['model']}@{deployed['modelVersionId']}").kinds
-        except KeyError:
+        version = f"{deployed['model']}@{deployed['modelVersionId']}"
+        if version not in self._loaded and self._artifact(version) is None:
             return {}
-        return found
+        return dict(self.manifest(version).kinds)
 
     def classes(self, deployed: dict[str, Any]) -> list[str]:
         """The classes of a deployed model, also where its steward says them; none for a regression."""
