@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 
 from portico.prediction import spool as spool_module
 from portico.prediction import tap as module
-from portico.prediction.spool import HEAD, NUMBER, Block, Place, Record, Spool, names_of
+from portico.prediction.spool import HEAD, NUMBER, START, Block, Place, Record, Spool, names_of
 from portico.prediction.spool_copies import Copies
 from portico.prediction.tap import Tap
 
@@ -49,7 +51,7 @@ def taken_and_dropped(tap: Tap) -> tuple[int, int]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that fill up soon."""
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 4096)
+    monkeypatch.setattr(module, "_BLOCK_BYTES", START + 4096)
 
 
 def made(home: Path, index: int = 0) -> Tap:
@@ -363,6 +365,26 @@ def test_copies_hold_what_waits_and_nothing_else(home: Path, machines: list[int]
     copies.bring()
     assert not list(folder.glob("*.copy"))
     assert not again.spool.lost("front-0")
+    tap.close()
+
+
+def test_file_systems_that_take_no_direct_writes(
+    home: Path, machines: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return opened(path, flags, *mode)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    tap, copies = made(home), Copies(home)
+    for number in range(300):
+        tap.put(*record(b"%d" % number))
+        if number % 7 == 0:
+            copies.bring()
+    machines[0] = 2
+    assert requests(Reader(home)()) == [b"%d" % number for number in range(295)]
     tap.close()
 
 

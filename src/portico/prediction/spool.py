@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 # folder's sequence) and BOOT (of which run of the machine); the watcher's are READ, the end of a record, and, of
 # copies, GREW: how many bytes came at last.
 HEAD, READ, NUMBER, BOOT, GREW = range(5)
-START: Final = 64  # of the records
+START: Final = 4096  # of the records: copies are written by the page
 # id, at, seconds, bytes of the request and the answer, number of the names, method, holdout, bytes of the caller's id
 RECORD: Final = Struct("=QddIIHB?H")
 NAMES: Final = 255
 
-_ZEROS: Final = 64 * 1024  # bytes written at once
+_ZEROS: Final = bytes(2**20)  # written at once: after each the thread has to wait for its turn again
 
 _WEAK: Final = platform.machine() not in (
     "x86_64",
@@ -97,7 +97,7 @@ class Block:
         except BaseException:
             self._file.close()
             raise
-        self.numbers = memoryview(self.memory)[:START].cast("Q")
+        self.numbers = memoryview(self.memory)[:64].cast("Q")
 
     @classmethod
     def make(cls, path: Path, size: int) -> Block:
@@ -109,8 +109,8 @@ class Block:
         new = path.with_suffix(".new")
         try:
             with new.open("wb") as file:
-                for start in range(0, size, _ZEROS):
-                    file.write(bytes(min(_ZEROS, size - start)))
+                for start in range(0, size, len(_ZEROS)):
+                    file.write(_ZEROS[: size - start])
             made = cls(new)
         except OSError:
             new.unlink(missing_ok=True)
