@@ -45,7 +45,8 @@ _SPARE = 0.5  # cores that nobody needs: with less, looks are put off
 _SAMPLE = 0.1  # seconds over which that is seen again, where much waits
 _PATIENCE = 10.0  # seconds that they are put off
 _WAITING = 160 << 20  # bytes of spool that may wait meanwhile
-_ALL, _SOME = 32 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
+_MUCH = 256 << 10  # bytes of spool that wait: more may be a spike that has just begun
+_ALL, _SOME = 16 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
 _MEANWHILE = 32 << 20  # bytes of spool that are read in the middle of counting a long window
 
 
@@ -118,7 +119,7 @@ class Watcher:
 
     def gives_way(self) -> bool:
         """Whether to put the look off, because predictions need the cores."""
-        if self._log.waiting() > _SOME:  # a spike may have just begun: how it was before does not count
+        if self._log.waiting() > _MUCH:  # how it was before does not count
             self._spare.cores()
             time.sleep(_SAMPLE)
         return self._scarce()

@@ -113,7 +113,7 @@ class PredictionLog:
         """Where each folder of the spool ends now."""
         return self._spool.ends()
 
-    def ingest(self, ends: dict[str, Place] | None = None, limit: int = 32 * 2**20) -> list[Segment] | None:
+    def ingest(self, ends: dict[str, Place] | None = None, limit: int = 16 * 2**20) -> list[Segment] | None:
         """Turns records of the spool into segments, about `limit` bytes of them; None when there were none.
 
         With `ends` only what lies before them. Nothing is read twice.
