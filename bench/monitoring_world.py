@@ -125,8 +125,8 @@ class World:
         endpoint.deploy(self.model, machine_type="n1-standard-2")
         return endpoint
 
-    def watch(self, endpoint: Any, seconds: int) -> None:
-        """A monitoring job for skew and drift of every feature, each `seconds`."""
+    def watch(self, endpoint: Any, seconds: int) -> str:
+        """A monitoring job for skew and drift of every feature, each `seconds`; its name."""
         deployed = endpoint.list_models()[0].id
         objective = {
             "trainingDataset": {
@@ -143,12 +143,13 @@ class World:
                 {"deployedModelId": deployed, "objectiveConfig": objective}
             ],
         }  # fmt: skip
-        self.server.client.call("POST", f"/v1/{PARENT}/modelDeploymentMonitoringJobs", body)
+        made = self.server.client.call("POST", f"/v1/{PARENT}/modelDeploymentMonitoringJobs", body)
+        return str(made["name"])
 
-    def keep(self, endpoint: Any, acceptable: list[dict[str, Any]]) -> None:
-        """A steward that looks once a day, by the bounds of `acceptable`, and only alerts."""
+    def keep(self, endpoint: Any, acceptable: list[dict[str, Any]]) -> str:
+        """A steward that looks once a day, by the bounds of `acceptable`, and only alerts; its name."""
         body = {"endpoint": endpoint.resource_name, "acceptable": acceptable, "actions": ["ALERT"]}
-        self.server.client.create_steward("bench", body)
+        return str(self.server.client.create_steward("bench", body)["name"])
 
     def instances(self, rows: Any) -> list[dict[str, Any]]:
         """Rows of a data frame as a client sends them; what is missing is left out."""
