@@ -130,6 +130,24 @@ def test_blocks_follow_each_other_and_are_used_again(home: Path) -> None:
     tap.close()
 
 
+def test_a_block_that_was_read_is_begun_anew(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FEW", START + 1000)
+    tap, read, copies = made(home), Reader(home), Copies(home)
+    records: list[Record] = []
+    for number in range(2000):
+        tap.put(*record(b"%d" % number, names=NAMES + b"%d" % (number // 300)))
+        if number % 20 == 0:
+            copies.bring()
+        if number % 30 == 0:
+            records += read()
+        tap.tick()
+        assert tap._own[module.PLACE] < START + 6000
+    records += read()
+    assert requests(records) == [b"%d" % number for number in range(2000)]
+    assert [record.model_version for record in records] == [f"1{number // 300}" for number in range(2000)]
+    tap.close()
+
+
 def settle(tap: Tap) -> None:
     """Until the thread has made what it was asked for."""
     tap._thread.submit(int).result()

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _BLOCK_BYTES: Final = 16 * 2**20
 _BLOCKS: Final = 16
+_FEW: Final = 64 * 1024  # bytes of a block that are not worth beginning it anew
 _QUIET: Final = 60.0  # seconds after which blocks beyond the first two go
 _NUMBERS: Final = 2**16  # of names in a block
 
@@ -127,15 +128,18 @@ class Tap:
             self._make(-(-(START + need) // mmap.PAGESIZE) * mmap.PAGESIZE)
         block = next((block for block in self._idle() if block.size >= START + need), None)
         if block is not None:
-            numbers = [one.numbers[NUMBER] + 1 for one in self._blocks.values()]
-            block.begin(max([int(_time() * 1e6), *numbers]))
-            self._block, self._room = block, block.size
-            self._own[PLACE] = START
-            self._names.clear()
-            if self.native:
-                self._writer.enter(block.memory)
+            self._begin(block)
         self._prepare()
         return block is not None
+
+    def _begin(self, block: Block) -> None:
+        numbers = [one.numbers[NUMBER] + 1 for one in self._blocks.values()]
+        block.begin(max([int(_time() * 1e6), *numbers]))
+        self._block, self._room = block, block.size
+        self._own[PLACE] = START
+        self._names.clear()
+        if self.native:
+            self._writer.enter(block.memory)
 
     def _idle(self) -> list[Block]:
         """The blocks that may be begun anew."""
@@ -168,8 +172,13 @@ class Tap:
         self._own[LAST] = self._seen = max(self._own[LAST], self._now())
 
     def tick(self) -> None:
-        """Keeps ids close to the time, and one more block than is in use. The loop calls it a few times a second."""
+        """Keeps ids close to the time, and one more block than is in use. The loop calls it a few times a second.
+
+        A block that was read up to its end is begun anew, so that quiet times write to the same few pages.
+        """
         self._count()
+        if self._block is not None and self._own[PLACE] > _FEW and self._block.idle:
+            self._begin(self._block)
         self._prepare()
         idle, now = self._idle(), time.monotonic()
         if len(self._blocks) - len(idle) > 1:
