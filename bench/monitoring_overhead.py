@@ -28,8 +28,8 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
     of all that was asked, and the steward looks. Beside that stand the two extremes at 16 connections: the hour goes by
     in the middle of the measurement, so that the watcher must work whatever it costs; and the watcher stands still.
 
-    Each round deploys both endpoints anew, the one or the other first: two that are the same differ by up to 4% in
-    processor time, by where their models happen to lie in memory.
+    Each round deploys both endpoints anew, the one or the other first: two that are the same differ in processor time,
+    by where their models happen to lie in memory.
     """
     server = world.server
     pairs = Pairs(world, folder)

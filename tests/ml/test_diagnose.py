@@ -107,8 +107,7 @@ def test_a_strong_change_is_named(change: str, kind: str, of: str) -> None:
 @pytest.mark.parametrize(("change", "kind", "of"), [*MADE, (BOTH, BOTH, CLASSIFIED)])
 def test_a_strong_change_is_named_over_many_seeds(change: str, kind: str, of: str, alike: float) -> None:
     count, _ = named(20, change, of, alike, FRESH)
-    # Where rows depend on each other, new shares of classes can look like a moved relation: of other 20, 15 were told.
-    assert count[kind] >= (11 if (change, alike) == (PREVALENCE, 0.7) else 16), count
+    assert count[kind] >= 16, count
 
 
 def test_nothing_is_claimed_where_nothing_changed() -> None:

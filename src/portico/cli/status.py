@@ -135,13 +135,10 @@ def _held(home: Path) -> dict[str, Any]:
                 count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
                 if count:
                     held[name] = int(count)
-            if not sa.inspect(connection).has_table(
-                "service_counts"
-            ):  # no newer Portico has run on this home
-                return {
-                    "jobs": counted(jobs.c.state), "resources": held, "service": [], "predictions_lost": 0
-                }  # fmt: skip
-            hour_ago = domain_clock.now(connection, SystemClock()) - 3600
+            counts_of: dict[tuple[str, str], Any] = {}
+            if sa.inspect(connection).has_table("service_counts"):  # a newer Portico has run on this home
+                hour_ago = domain_clock.now(connection, SystemClock()) - 3600
+                counts_of = service.listed(connection, start=hour_ago)
             served = [
                 {
                     "endpoint": endpoint,
@@ -152,7 +149,7 @@ def _held(home: Path) -> dict[str, Any]:
                     "p99Latency": counts.quantile(0.99),
                     "saturation": counts.saturation,
                 }
-                for (endpoint, deployed_model), counts in service.listed(connection, start=hour_ago).items()
+                for (endpoint, deployed_model), counts in counts_of.items()
             ]
             return {
                 "jobs": counted(jobs.c.state),

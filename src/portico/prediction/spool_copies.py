@@ -2,7 +2,7 @@
 
 The blocks themselves are not synced: the system would have to catch the front's next writing to each page. A copy is
 `HOME/spool/front-N/NUMBER.copy`, where the number is the block's in its folder's sequence. Where it can be, it is
-written past the page cache, which costs the predictions that are answered meanwhile half as much.
+written past the page cache, so that the predictions that are answered meanwhile keep the processor's caches.
 """
 
 from __future__ import annotations
