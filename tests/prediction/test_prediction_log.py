@@ -10,6 +10,7 @@ import pytest
 
 from portico.cli import status
 from portico.clock import SystemClock
+from portico.host.wiring import import_services
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import PredictionLog, lost, stream_of
 from portico.prediction.spool import Spool, names_of
@@ -26,6 +27,7 @@ NAMES = names_of(ENDPOINT, "7", "projects/p/locations/l/models/2", "3")
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
+    import_services()  # for all tables
     database = Database(tmp_path)
     database.create_tables()
     with database.write() as connection:

@@ -170,6 +170,20 @@ def test_another_reader_goes_on_where_the_first_committed(home: Path) -> None:
     tap.close()
 
 
+def test_a_block_has_its_room_and_is_made_ready_step_by_step(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_READY", 8192)
+    tap, read = made(home), Reader(home)
+    (block,) = (home / "spool" / "front-0").glob("0.block")
+    assert block.stat().st_blocks * 512 >= block.stat().st_size == module._BLOCK_BYTES
+    sent = [b"%d" % number * (20_000 if number % 7 == 0 else 500) for number in range(100)]
+    for request in sent:
+        assert tap.put(*record(request))
+    assert requests(read()) == sent
+    tap.close()
+
+
 @pytest.mark.usefixtures("small")
 def test_large_records_have_blocks_of_their_size(home: Path) -> None:
     tap, read = made(home), Reader(home)

@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 _BLOCK_BYTES: Final = 16 * 2**20
 _BLOCKS: Final = 16
+_READY: Final = 256 * 1024  # bytes of a block that are made ready for writing at once
 _FEW: Final = 64 * 1024  # bytes of a block that are not worth beginning it anew
-_QUIET: Final = 60.0  # seconds after which blocks beyond the first two go
+_QUIET: Final = 600.0  # seconds after which blocks beyond the first two go; the next spike finds them made
 _NUMBERS: Final = 2**16  # of names in a block
 
 PLACE, LAST = range(2)  # the tap's numbers: where its next record begins, the id of the last one
@@ -50,15 +51,16 @@ class Tap:
         self._own[LAST] = self._seen = self._now()  # of what the last tick saw
         self._taken = 0  # records up to the last tick
         self._block: Block | None = None
-        self._room = 0  # where the block ends
+        self._room = 0  # where what is ready of the block ends
         self._making = self._refused = False  # a block; by the disk, the last time
         self._lock = threading.Lock()  # of who makes one
         self._crowded = 0.0  # when more than two blocks were in use last
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tap")
         self.native = Writer is not None
+        self.put = self._put  # what callers call
         if self.native:
-            self._writer = Writer(self._own.obj, self._names, self.put)
-            self.put = self._writer.put  # type: ignore[method-assign]
+            self._writer = Writer(self._own.obj, self._names, self._put)
+            self.put = self._writer.put
         folder.mkdir(parents=True, exist_ok=True)
         for unfinished in folder.glob("*.new"):
             unfinished.unlink()
@@ -77,7 +79,7 @@ class Tap:
             self._make(_BLOCK_BYTES)
             self._turn(0)
 
-    def put(
+    def _put(
         self, at: float, names: bytes, request: bytes, answer: bytes, seconds: float, method: int = 0,
         holdout: bool = False, caller_id: str = "",
     ) -> bytes:  # fmt: skip
@@ -102,8 +104,10 @@ class Tap:
         """The number of the names in a block that has room; -1 where there is none."""
         need = size + _FIXED + len(names)
         crowded = len(self._names) == _NUMBERS and names not in self._names
-        if (self._own[PLACE] + need > self._room or crowded) and not self._turn(need):
+        end = self._block.size if self._block is not None else 0
+        if (self._own[PLACE] + need > end or crowded) and not self._turn(need):
             return -1
+        self._ready(need)
         number = self._names.get(names)
         if number is None:
             number = len(self._names)
@@ -135,11 +139,21 @@ class Tap:
     def _begin(self, block: Block) -> None:
         numbers = [one.numbers[NUMBER] + 1 for one in self._blocks.values()]
         block.begin(max([int(_time() * 1e6), *numbers]))
-        self._block, self._room = block, block.size
+        self._block, self._room = block, 0
         self._own[PLACE] = START
         self._names.clear()
+        self._ready(0)
+
+    def _ready(self, need: int) -> None:
+        """Makes so many bytes of the block ready, and some more."""
+        block, begin = self._block, self._room
+        assert block is not None
+        if self._own[PLACE] + need <= begin:
+            return
+        self._room = min(block.size, -(-(self._own[PLACE] + need) // _READY) * _READY)
+        block.ready(begin, self._room)
         if self.native:
-            self._writer.enter(block.memory)
+            self._writer.enter(memoryview(block.memory)[: self._room])
 
     def _idle(self) -> list[Block]:
         """The blocks that may be begun anew."""
