@@ -69,6 +69,7 @@ class Front:
         self.domain_time = 0.0  # simulated, in seconds since the epoch; 0 while it is the wall clock's
         self.wall = time.time() - time.perf_counter()  # what makes a time of `perf_counter` the wall clock's
         self.tap = Tap(home / "spool" / f"front-{index}", index)
+        self.put = self.tap.put
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
         self.slots = Slots(_THREADS)
         self.service = ServiceLog(home / "spool" / f"service-{index}", index, self.slots)

@@ -218,7 +218,7 @@ class Request:
         if held:
             body = b'%b,"metadata":{"holdout":true}}' % body[:-1]
         if held or (rate > 0 and (rate >= 1 or random.random() < rate)):
-            put = front.tap.put
+            put = front.put
             logged = put(
                 front.domain_time or front.wall + self._started, deployed.names, self._body, predictions or body,
                 seconds, route.method, held, self._caller_id,
