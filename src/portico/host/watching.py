@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOOK = 0.5  # seconds between two looks
+_AGAIN = 1.0  # seconds until a look that was put off
 _SYNC = 0.8  # seconds after which what waits is brought to the disk
 _MERGE = 16  # new segments after which small ones are merged, where there are many
 _BUSY = 0.05  # while somebody waits for us
 _SPARE = 0.5  # cores that nobody needs: with less, looks are put off
 _SAMPLE = 0.1  # seconds over which that is seen again, where much waits
 _PATIENCE = 10.0  # seconds that they are put off
-_WAITING = 160 << 20  # bytes of spool that may wait meanwhile
+_WAITING = 128 << 20  # bytes of spool that may wait meanwhile
 _MUCH = 256 << 10  # bytes of spool that wait: more may be a spike that has just begun
 _ALL, _SOME = 16 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
 _MEANWHILE = 32 << 20  # bytes of spool that are read in the middle of counting a long window
@@ -65,13 +66,16 @@ def main(home: Path, contract: Contract) -> None:
         listener.bind(str(path))
         listener.listen()
         asking: list[socket.socket] = []
+        pause = _LOOK
         while not stop.is_set():
             # Who asks while a training of ours is under way is answered at its end: simulated time does not pass it by.
-            listener.settimeout(_BUSY if asking else _LOOK)
+            listener.settimeout(_BUSY if asking else pause)
             with contextlib.suppress(TimeoutError, InterruptedError):
                 asking.append(listener.accept()[0])
             if not asking and watcher.gives_way():
+                pause = _AGAIN
                 continue
+            pause = _LOOK
             try:
                 idle = watcher.look(wanted=bool(asking))
             except Exception:
@@ -119,16 +123,17 @@ class Watcher:
 
     def gives_way(self) -> bool:
         """Whether to put the look off, because predictions need the cores."""
-        if self._log.waiting() > _MUCH:  # how it was before does not count
+        waiting = self._log.waiting()
+        if waiting > _MUCH:  # how it was before does not count
             self._spare.cores()
             time.sleep(_SAMPLE)
-        return self._scarce()
+        return self._scarce(waiting)
 
-    def _scarce(self) -> bool:
-        """Whether predictions need the cores, and what waits can wait on; since the call before."""
+    def _scarce(self, waiting: int) -> bool:
+        """Whether predictions need the cores, and what waits (bytes) can wait on; since the call before."""
         scarce = self._spare.cores() < _SPARE
         patient = time.monotonic() - self._looked < _PATIENCE
-        return scarce and patient and self._log.waiting() < _WAITING
+        return scarce and patient and waiting < _WAITING
 
     def look(self, wanted: bool = True) -> bool:
         """Does what is due; returns whether no work that the stewards or schedules began is under way. What nobody
@@ -154,7 +159,7 @@ class Watcher:
         self._service.ingest()
         ends = self._log.ends()
         while self._ingest(ends, _ALL if wanted else _SOME):
-            if not wanted and self._scarce():
+            if not wanted and self._scarce(self._log.waiting()):
                 return False
         if self._written >= _MERGE:
             self._written = 0
