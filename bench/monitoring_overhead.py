@@ -1,4 +1,4 @@
-"""What logging and monitoring cost a prediction: two endpoints of one model, one watched and one not."""
+"""What logging and monitoring cost a prediction: one endpoint, watched and not."""
 
 from __future__ import annotations
 
@@ -28,23 +28,26 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
     of all that was asked, and the steward looks. Beside that stand the two extremes at 16 connections: the hour goes by
     in the middle of the measurement, so that the watcher must work whatever it costs; and the watcher stands still.
 
-    Each round deploys both endpoints anew, the one or the other first: two that are the same differ in processor time,
-    by where their models happen to lie in memory.
+    Both sides of a round ask the same deployed model, since two that are the same differ in processor time, by where
+    they happen to lie in memory; each round deploys one anew.
     """
     server = world.server
-    pairs = Pairs(world, folder)
+    turns = Turns(world, folder)
     watcher = 0.0  # seconds of its processor time
+    odd = False  # whether a measurement logged something else than it should
 
     def loaded(side: str, connections: int) -> dict[str, float]:
-        before, cpu = requests(server), server.processor("front")
-        load = pairs.sides[side].load(connections, seconds, "awake")
+        nonlocal odd
+        before, cpu, logged = requests(server), server.processor("front"), taken(server)
+        load = turns.asked.load(connections, seconds, "awake")
         cpu, count = server.processor("front") - cpu, requests(server) - before
+        odd |= taken(server) - logged != (count if side == "on" else 0)
         return {"cpu": cpu / count * 1e6, "rate": load["requests"] / load["seconds"], "p50": load["p50"]}
 
     def measure(side: str) -> dict[str, float]:
         nonlocal watcher
         found = {}
-        pairs.turn(side)
+        turns.turn(side)
         watcher -= server.processor("watcher")
         for connections in (1, 16):
             server.settle()
@@ -68,8 +71,10 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
     values = interleaved(SIDES, measure, rounds)
     counted = collect(server.home)
     report.facts["tap"] = "in C" if all(front["tap_native"] for front in counted) else "in Python"
-    if any(front["tap_dropped"] for front in counted):
-        report.facts["not valid"] = "the tap dropped records, so the front did less than it should"
+    if odd or any(front["tap_dropped"] for front in counted):
+        report.facts["not valid"] = (
+            "what was logged is not what was asked, so the front did less or more than it should"
+        )
     middle = {name: {side: median(values[side][name]) for side in SIDES} for name in values["on"]}
     for name, words, unit in (
         ("p50", "p50 at 1 connection", "µs"),
@@ -87,51 +92,59 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
         rate, cpu = ratio(values, f"rate {when}", "on", "off"), ratio(values, f"cpu {when}", "on", "off")
         report.beside(f"throughput at 16 {words}, watched to not", rate, "×")
         report.beside(f"the front's processor time a request at 16 {words}, watched to not", cpu, "×")
-    taken = sum(front["tap_taken"] for front in counted)
-    report.beside("the watcher's processor time a logged request", watcher / taken * 1e6, " µs")
+    report.beside("the watcher's processor time a logged request", watcher / taken(server) * 1e6, " µs")
     return values
 
 
-class Pairs:
-    """The endpoints of each round, one watched and one not; the watched one's job and steward."""
+class Turns:
+    """The endpoint of each round, as what is `asked`: watched (it logs, has a monitoring job and a steward) or not."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self._world, self._folder = world, folder
         self._instance = world.instances(world.rows.head(1))[0]
         self._number = 0
         self._measured: set[str] = set(SIDES)
-        self._endpoints: dict[str, Any] = {}
+        self._endpoint: Any = None
         self._watching: list[str] = []
-        self.sides: dict[str, Side] = {}
+        self.asked: Side
 
     def turn(self, side: str) -> None:
-        """Makes those of the next round, where `side` was measured in this one."""
+        """Makes it what `side` says; where that was measured already, of the next round."""
+        self._unwatch()
         if side in self._measured:
-            self._remove()
             self._deploy()
             self._measured.clear()
         self._measured.add(side)
+        if side == "on":
+            self._log(True)
+            acceptable = [{"metric": "p99Latency", "limit": 10, "labels": 500}]
+            world = self._world
+            self._watching = [world.watch(self._endpoint, HOUR), world.keep(self._endpoint, acceptable)]
+        self._world.server.client.advance(seconds=HOUR)  # the job reads the training data
+
+    def _unwatch(self) -> None:
+        for name in self._watching:
+            self._world.server.client.call("DELETE", f"/v1/{name}" if "Jobs/" in name else name)
+        if self._watching:
+            self._log(False)
+        self._watching = []
+
+    def _log(self, enabled: bool) -> None:
+        field = "predictRequestResponseLoggingConfig"
+        path = f"/v1/{self._endpoint.resource_name}?updateMask={field}"
+        self._world.server.client.call("PATCH", path, {field: {"enabled": enabled, "samplingRate": 1.0}})
 
     def _deploy(self) -> None:
-        world, server = self._world, self._world.server
-        for name in SIDES if self._number % 4 < 2 else SIDES[::-1]:  # not as the measurements take turns
-            endpoint = self._endpoints[name] = world.deploy(name, logged=name == "on")
-            place = self._folder / f"{name}-{self._number}"
-            place.mkdir()
-            request = captured_request(server, self._instance, endpoint.resource_name)
-            self.sides[name] = Side(server.port, request, place)
-        watched = self._endpoints["on"]
-        acceptable = [{"metric": "p99Latency", "limit": 10, "labels": 500}]
-        self._watching = [world.watch(watched, HOUR), world.keep(watched, acceptable)]
-        server.client.advance(seconds=HOUR)  # the job reads the training data
+        if self._endpoint is not None:
+            self._endpoint.delete(force=True)
+        self._endpoint = self._world.deploy("asked", logged=False)
+        place = self._folder / str(self._number)
+        place.mkdir()
+        server = self._world.server
+        request = captured_request(server, self._instance, self._endpoint.resource_name)
+        self.asked = Side(server.port, request, place)
+        self.asked.load(16, 1)  # what only the first requests pay
         self._number += 1
-
-    def _remove(self) -> None:
-        client = self._world.server.client
-        for name in self._watching:
-            client.call("DELETE", f"/v1/{name}" if "Jobs/" in name else name)
-        for endpoint in self._endpoints.values():
-            endpoint.delete(force=True)
 
 
 @contextmanager
@@ -148,6 +161,11 @@ def stopped(server: Server) -> Iterator[None]:
 def requests(server: Server) -> int:
     """How many requests the fronts have answered."""
     return sum(front["requests"] for front in collect(server.home))
+
+
+def taken(server: Server) -> int:
+    """How many of them they have logged."""
+    return sum(front["tap_taken"] for front in collect(server.home))
 
 
 class Hour:
