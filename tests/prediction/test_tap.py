@@ -177,9 +177,13 @@ def test_a_block_has_its_room_and_is_made_ready_step_by_step(
     tap, read = made(home), Reader(home)
     (block,) = (home / "spool" / "front-0").glob("0.block")
     assert block.stat().st_blocks * 512 >= block.stat().st_size == module._BLOCK_BYTES
+    ready = []
+    monkeypatch.setattr(Block, "ready", lambda _, begin, end: ready.append((begin, end)))
     sent = [b"%d" % number * (20_000 if number % 7 == 0 else 500) for number in range(100)]
     for request in sent:
         assert tap.put(*record(request))
+        assert not ready or tap._own[module.PLACE] <= ready[-1][1]
+    assert [end for _, end in ready[:-1]] == [begin for begin, _ in ready[1:]] and len(ready) > 20
     assert requests(read()) == sent
     tap.close()
 

@@ -218,7 +218,7 @@ class Request:
         if held:
             body = b'%b,"metadata":{"holdout":true}}' % body[:-1]
         if held or (rate > 0 and (rate >= 1 or random.random() < rate)):
-            put = front.put
+            put = front.put  # called as a method it would be looked for in the class first
             logged = put(
                 front.domain_time or front.wall + self._started, deployed.names, self._body, predictions or body,
                 seconds, route.method, held, self._caller_id,
