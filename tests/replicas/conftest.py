@@ -22,6 +22,8 @@ ENVIRONMENTS = Path(__file__).parents[2] / ".pytest_cache" / "envs"
 FIT = """
 import sys, joblib, pickle, numpy, pandas
 from sklearn.compose import make_column_transformer
+from sklearn.feature_extraction import DictVectorizer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -38,6 +40,10 @@ columns = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(),
 piped = make_pipeline(columns, LinearRegression()).fit(frame, x[:, 0] + (x[:, 2] > 0.5))
 with open(out + "/piped.pkl", "wb") as file:
     pickle.dump(piped, file)
+texts = make_pipeline(CountVectorizer(), LogisticRegression())
+joblib.dump(texts.fit(["good", "so good", "bad", "so bad"], ["+", "+", "-", "-"]), out + "/texts.joblib")
+dicts = make_pipeline(DictVectorizer(), LinearRegression())
+joblib.dump(dicts.fit([{"city": "Rome"}, {"city": "Bern"}], [1, 2]), out + "/dicts.joblib")
 """
 
 

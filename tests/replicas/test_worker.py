@@ -120,3 +120,36 @@ def test_what_a_model_prints_goes_to_the_log(replica, sklearn_python, tmp_path):
     with replica(sklearn_python, tmp_path / "model.pkl", tmp_path / "r") as made:
         assert made.error == "the file holds NoneType, which has no predict()"
         assert made.last_words() == "hello from the pickle"
+
+
+@pytest.mark.parametrize(
+    ("file", "instances", "predictions"),
+    [
+        ("texts.joblib", ["so very good", "bad"], ["+", "-"]),
+        ("dicts.joblib", [{"city": "Bern"}, {"city": "Rome"}], [2, 1]),
+    ],
+)
+def test_what_is_one_dimensional_reaches_predict_so(
+    replica, sklearn_python, models, tmp_path, file, instances, predictions
+):
+    with replica(sklearn_python, models / file, tmp_path) as made:
+        assert made.ready, made.error or made.last_words()
+        ask = Asker(tmp_path / "0.sock")
+        told = ask(instances)
+        assert told == (pytest.approx(predictions) if file == "dicts.joblib" else predictions)
+        if file == "texts.joblib":
+            # A list a text is what Vertex AI's container would choke on too.
+            assert "The model raised" in ask([["so", "very"], ["good", "!"]])
+            ask.client._explanation = Sampling(baselines={"0": ["bad"]})
+            [attribution] = ask(["good"], "explain")["explanations"][0]["attributions"]
+            assert attribution["featureAttributions"]["0"] > 0
+        ask.client.close()
+
+
+def test_a_matrix_model_says_that_it_takes_lists(replica, sklearn_python, models, tmp_path):
+    with replica(sklearn_python, models / "linear.joblib", tmp_path) as made:
+        assert made.ready, made.error or made.last_words()
+        ask = Asker(tmp_path / "0.sock")
+        assert "the model takes a list an instance" in ask([1.0, 2.0, 3.0])
+        assert "instances[1] is no list, and others are" in ask([[1.0, 2.0, 3.0], 2.0])
+        ask.client.close()

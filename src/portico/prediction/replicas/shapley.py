@@ -144,6 +144,7 @@ class _Walk:
     def __init__(self, instance: Any, sampling: Sampling, names: Sequence[str] | None, index: int) -> None:
         self._sampling = sampling
         self._keys: list[Any]
+        self._single = not isinstance(instance, (dict, list))  # a text of its own, or a number
         if isinstance(instance, dict):
             self._keys = [key for key in instance if names is None or key in names]
             self._names = [str(key) for key in self._keys]
@@ -234,6 +235,8 @@ class _Walk:
         return dict(zip(self._names, means, strict=True))
 
     def _row(self, point: Sequence[Any]) -> Any:
+        if self._single:
+            return point[0]
         return dict(zip(self._keys, point, strict=True)) if isinstance(self._instance, dict) else list(point)
 
     def _baselines(self) -> list[list[Any]]:

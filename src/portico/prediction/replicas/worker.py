@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Row = list[Any]  # an instance's values in the model's order of features
+    # What predict() gets: instances in the model's order of features, or what is no list as it was sent.
+    Row = Any
 
 HEADER = struct.Struct("<IIH")
 PING, PREDICT, SCORE = 0, 1, 2
@@ -66,22 +67,26 @@ class Model:
         self.classes: list[Any] | None = None  # labels, where `scores` answers with one score for each
 
     def rows(self, instances: Any) -> list[Row]:
-        """`instances` as equally long lists in the model's order of features.
+        """`instances` as the model's predict() gets them: what is one-dimensional stays so, as on Vertex AI.
 
-        A dict must have every feature that the model names; other keys are ignored. null is a missing value.
+        There a dict never gets to a model that wants a matrix. Here it may, with every feature that the model
+        names; other keys are ignored. null is a missing value.
         """
         if not isinstance(instances, list) or not instances:
             raise Refused("instances must be a list with at least one instance")
-        rows = []
-        for index, instance in enumerate(instances):
-            if isinstance(instance, dict):
-                rows.append(self.from_dict(index, instance))
-            elif isinstance(instance, list):
-                rows.append(instance)
-            else:
-                rows.append([instance])
-        width = self.width if self.width is not None else len(rows[0])
+        # A model that knows nothing of its features (a vectorizer of dicts, of texts) gets what was sent.
+        named = self.names is not None or self.width is not None
+        rows = [
+            self.from_dict(index, instance) if named and isinstance(instance, dict) else instance
+            for index, instance in enumerate(instances)
+        ]
+        if not any(isinstance(row, list) for row in rows):
+            return rows
+        width = self.width
         for index, row in enumerate(rows):
+            if not isinstance(row, list):
+                raise Refused(f"instances[{index}] is no list, and others are")
+            width = len(row) if width is None else width
             if len(row) != width:
                 raise Refused(f"instances[{index}] has {len(row)} values; the model takes {width}")
         return rows
@@ -108,6 +113,10 @@ class Model:
     def place(self, rows: list[Row], wrong: Callable[[Any], bool]) -> str:
         """Says where the first value of `rows` stands for which `wrong` holds; empty when nowhere."""
         for index, row in enumerate(rows):
+            if not isinstance(row, list):
+                if wrong(row):
+                    return f"instances[{index}]: {json.dumps(row)[:100]}"
+                continue
             for column, value in enumerate(row):
                 if wrong(value):
                     feature = f"feature {self.names[column]!r}" if self.names else f"value {column}"
@@ -130,6 +139,10 @@ class Model:
             where = self.place(rows, lambda value: repr(value) in unknown.group(1))
             if where:
                 return f"{where} is a category that the model does not know (it says: {text})"
+        if "Expected 2D" in text and not isinstance(rows[0], list):
+            return (
+                f"instances[0] is no list of values, and the model takes a list an instance (it says: {text})"
+            )
         return f"The model raised {type(error).__name__}: {text}"
 
 
@@ -153,17 +166,21 @@ class SklearnModel(Model):
     def matrix(self, rows: list[Row]) -> Any:
         import numpy
 
-        if self.by_name:
+        if self.by_name and isinstance(rows[0], list):
             import pandas
 
             rows = [[math.nan if value is None else value for value in row] for row in rows]
             return pandas.DataFrame(rows, columns=self.names)
-        try:
-            numbers = all(not isinstance(value, str) for row in rows for value in row)
-            return numpy.array(rows, dtype=numpy.float64 if numbers else object)
-        except (TypeError, ValueError):
+        kinds = {type(value) for row in rows for value in (row if isinstance(row, list) else [row])}
+        if (list in kinds or dict in kinds) and self.width is not None:
             where = self.place(rows, lambda value: isinstance(value, (list, dict)))
-            raise Refused(f"{where or 'an instance'} is no single value") from None
+            raise Refused(f"{where or 'an instance'} is no single value")
+        # As Google's container reads them. But of texts beside numbers NumPy would make texts alone.
+        mixed = str in kinds and len(kinds) > 1
+        try:
+            return numpy.array(rows, dtype=object) if mixed else numpy.asarray(rows)
+        except (TypeError, ValueError) as error:
+            raise Refused(f"instances make no array: {error}") from None
 
     def predict(self, rows: list[Row]) -> Any:
         return self.loaded.predict(self.matrix(rows))
@@ -220,9 +237,11 @@ def takes_numbers(estimator: Any) -> bool:
 
 
 def numbers(model: Model, rows: list[Row]) -> Any:
-    """`rows` as XGBoost takes them: 32-bit numbers, null as NaN."""
+    """`rows` as XGBoost takes them: a matrix of 32-bit numbers, null as NaN."""
     import numpy
 
+    if not isinstance(rows[0], list):
+        raise Refused("instances[0] is no list of values, and the model takes a list an instance")
     try:
         return numpy.array(rows, dtype=numpy.float32)
     except (TypeError, ValueError):
@@ -253,7 +272,7 @@ def load(framework: str, path: str) -> Model:
         warnings.simplefilter("always")
         failure: Exception | None = None
         try:
-            loaded = unpickle(path) if path.endswith((".joblib", ".pkl")) else booster(path)
+            loaded = unpickle(framework, path) if path.endswith((".joblib", ".pkl")) else booster(path)
         except Exception as error:
             failure = error
     for warning in told:
@@ -274,11 +293,16 @@ def load(framework: str, path: str) -> Model:
     return XGBoostEstimator(loaded) if framework == "xgboost" else SklearnModel(loaded)
 
 
-def unpickle(path: str) -> Any:
+def unpickle(framework: str, path: str) -> Any:
     if path.endswith(".joblib"):
         import joblib
 
-        return joblib.load(path)
+        try:
+            return joblib.load(path)
+        except KeyError:
+            if framework != "xgboost":
+                raise
+            return booster(path)  # as Google's container: it may be what save_model wrote
     import pickle
 
     with open(path, "rb") as file:
