@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from portico.doors import storage_errors, storage_wire, supplement
+from portico.doors import habits, storage_errors, storage_wire, supplement
 from portico.doors.answers import Send, send_bytes, send_error, send_json
 from portico.doors.checks import Checker, query
 from portico.doors.contract import APIS, Contract, Match
@@ -53,6 +53,7 @@ class Door:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        scope = habits.addressed(scope)
         path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         storage = path.startswith(("/storage/", "/upload/", "/download/", "/batch/"))
         started = False
@@ -66,6 +67,7 @@ class Door:
             headers = _headers(scope["headers"])
             self._guard.check(headers)
             caller = self._identity.caller(headers.get("authorization"))
+            scope, receive = await habits.plain(scope, receive)
             if path.startswith("/-/"):
                 await self._own(scope["method"], path, receive, tracked)
             elif storage_wire.owns(scope["method"], scope["raw_path"], scope["query_string"]):

@@ -11,7 +11,7 @@ import base64
 import os
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 
@@ -24,6 +24,7 @@ from portico.store.objects import ObjectRow, no_such_object
 
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 _ATTEMPTS = 5
+_MEDIA = "application/octet-stream"
 _GZIP = b"\x1f\x8b"
 
 
@@ -34,6 +35,7 @@ class _Download:
     row: ObjectRow
     fd: int
     tag: str
+    headers: Headers
     start: int = 0
     end: int = 0
     partial: bool = False
@@ -47,7 +49,9 @@ async def handle(request: Request, bucket: str, name: str, *, xml: bool = False)
     download = await in_thread(_prepare, request, bucket, name, xml)
     try:
         if download.not_modified:
-            await request.answer(304, headers=_headers(download.row, download.tag))
+            await request.answer(
+                304, headers=[line for line in download.headers if line[0] != b"content-type"]
+            )
         elif download.decompress:
             await _send_decompressed(request, download)
         else:
@@ -59,7 +63,8 @@ async def handle(request: Request, bucket: str, name: str, *, xml: bool = False)
 def _prepare(request: Request, bucket: str, name: str, xml: bool) -> _Download:
     row, fd = _open(request, bucket, name)
     try:
-        download = _Download(row, fd, xml_etag(row) if xml else etag(row))
+        tag = xml_etag(row) if xml else etag(row)
+        download = _Download(row, fd, tag, _headers(row, tag, request.params if xml else {}))
         download.not_modified = _not_modified(request, row, download.tag)
         # What only says that it is gzip is sent as it was stored.
         download.decompress = _decompresses(request, row) and os.pread(fd, 2, 0) == _GZIP
@@ -120,7 +125,8 @@ def _date(text: str | None) -> float | None:
         return None
 
 
-def _headers(row: ObjectRow, tag: str) -> Headers:
+def _headers(row: ObjectRow, tag: str, params: Mapping[str, str]) -> Headers:
+    """`params` may say how the answer calls itself, whatever the object says (signed URLs do)."""
     fields = row.fields
     encoding = fields.get("contentEncoding") or "identity"
     hashes = f"crc32c={row.crc32c}" + (f",md5={row.md5}" if row.md5 else "")
@@ -135,7 +141,8 @@ def _headers(row: ObjectRow, tag: str) -> Headers:
         "x-goog-hash": hashes,
         "x-goog-storage-class": fields.get("storageClass", "STANDARD"),
         "cache-control": fields.get("cacheControl"),
-        "content-disposition": fields.get("contentDisposition"),
+        "content-disposition": params.get("response-content-disposition") or fields.get("contentDisposition"),
+        "content-type": params.get("response-content-type") or fields.get("contentType") or _MEDIA,
         "content-language": fields.get("contentLanguage"),
         "x-goog-component-count": fields.get("componentCount"),
     }
@@ -155,13 +162,9 @@ def _is_token(name: str) -> bool:
     return re.fullmatch(r"[a-z0-9!#$%&'*+.^_`|~-]+", name) is not None
 
 
-def _media_type(row: ObjectRow) -> bytes:
-    return _line(row.fields.get("contentType") or "application/octet-stream")
-
-
 async def _send(request: Request, download: _Download) -> None:
     row, start, end = download.row, download.start, download.end
-    lines = [*_headers(row, download.tag), (b"content-type", _media_type(row))]
+    lines = [*download.headers]
     lines.append((b"content-length", str(end - start).encode()))
     if row.fields.get("contentEncoding"):
         lines.append((b"content-encoding", _line(row.fields["contentEncoding"])))
@@ -181,8 +184,7 @@ async def _send(request: Request, download: _Download) -> None:
 async def _send_decompressed(request: Request, download: _Download) -> None:
     """Decompressive transcoding: the length is not known before, and a range of it means nothing."""
     row = download.row
-    lines = [*_headers(row, download.tag), (b"content-type", _media_type(row))]
-    lines.append((b"warning", b'214 UploadServer "gunzipped"'))
+    lines = [*download.headers, (b"warning", b'214 UploadServer "gunzipped"')]
     await request.send({"type": "http.response.start", "status": 200, "headers": lines})
     if request.method == "HEAD":
         await request.send({"type": "http.response.body", "body": b""})

@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,7 @@ from portico.store.objects import ObjectRow, Preconditions, StoredFile
 from portico.store.objects_hashes import Hasher
 from portico.store.objects_uploads import Upload
 
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)", re.ASCII)
 _LOCK_WAIT = 20.0  # seconds
 _MOST_HASHERS = 256
 
@@ -56,10 +56,8 @@ def start(rooms: Rooms, insertion: uploads.Insertion) -> str:
     return upload
 
 
-async def handle(request: Request) -> None:
-    """One request to a session's URL: a chunk, a question how much is there, or its end."""
-    from portico.doors.storage_upload import answer_object
-
+async def handle(request: Request, answer: Callable[[Request, ObjectRow], Awaitable[None]]) -> None:
+    """One request to a session's URL: a chunk, a question how much is there, or its end, told by `answer`."""
     upload = request.params["upload_id"]
     if request.method == "DELETE":
         await in_thread(_cancel, request.rooms, upload)
@@ -70,7 +68,7 @@ async def handle(request: Request) -> None:
     first, last, total = _content_range(request.headers)
     session = await in_thread(_read, request.rooms, upload)
     if session.generation is not None:
-        await answer_object(request, await in_thread(_result, request.rooms, session))
+        await answer(request, await in_thread(_result, request.rooms, session))
         return
     received = await _Received.open(request.rooms, session)
     try:
@@ -78,9 +76,12 @@ async def handle(request: Request) -> None:
     finally:
         received.close()
     if row is not None:
-        await answer_object(request, row)
+        await answer(request, row)
+        return
+    have = [(b"range", f"bytes=0-{received.size - 1}".encode())] if received.size else []
+    if request.headers.get("x-guploader-no-308") == "yes":  # Go's client: what is between may follow a 308
+        await request.answer(200, headers=[*have, (b"x-http-status-code-override", b"308")])
     else:
-        have = [(b"range", f"bytes=0-{received.size - 1}".encode())] if received.size else []
         await request.answer(308, headers=have)
 
 
@@ -234,8 +235,8 @@ def _cancel(rooms: Rooms, upload: str) -> None:
 
 
 def _content_range(headers: dict[str, str]) -> tuple[int | None, int | None, int | None]:
-    """First and last offset and total of the header Content-Range; None for `*`. Without the header the
-    body is the whole object."""
+    """First and last offset and total of the header Content-Range; None for `*`. Without the header, and where
+    neither the last offset nor the total is known (Node's client), the object ends where the body does."""
     text = headers.get("content-range")
     if text is None:
         return 0, None, None

@@ -26,7 +26,7 @@ _MOST_METADATA = 1 << 20  # bytes of the JSON resource
 
 async def handle(request: Request, bucket: str) -> None:
     if request.params.get("upload_id"):
-        await storage_sessions.handle(request)
+        await storage_sessions.handle(request, answer_object)
         return
     if request.method != "POST":
         raise InvalidArgument(f"{request.method} needs the upload_id of a resumable upload.", http_status=405)

@@ -1,4 +1,5 @@
-"""The XML API, as far as the transfer manager, gcsfs and public URLs use it: objects and multipart uploads.
+"""The XML API, as far as the transfer manager, gcsfs, Go's client, public and signed URLs use it: objects, multipart
+and resumable uploads.
 
 https://cloud.google.com/storage/docs/xml-api/reference-methods, .../multipart-uploads
 """
@@ -14,13 +15,13 @@ from xml.sax.saxutils import escape
 
 from sqlalchemy.engine import Connection
 
-from portico.doors import storage_download, storage_upload
+from portico.doors import storage_download, storage_sessions, storage_upload
 from portico.doors.storage_errors import render_xml
 from portico.doors.storage_http import Request, decode_name, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.services.call import Rooms
 from portico.services.storage import uploads
-from portico.services.storage.render import milliseconds
+from portico.services.storage.render import base_url, milliseconds
 from portico.services.storage.requests import generation, integer, preconditions
 from portico.store import objects, objects_buckets, objects_files, objects_uploads
 from portico.store.objects import ObjectRow, Preconditions, StoredFile
@@ -85,6 +86,10 @@ def _method(request: Request) -> Method:
     params, method = request.params, request.method
     if method == "POST" and "uploads" in params:
         return _initiate
+    if method == "POST" and request.headers.get("x-goog-resumable", "").lower() == "start":
+        return _start
+    if "upload_id" in params:
+        return _session
     if "uploadId" in params:
         found = {"PUT": _put_part, "POST": _complete, "DELETE": _abort, "GET": _list_parts}.get(method)
     else:
@@ -96,6 +101,26 @@ def _method(request: Request) -> Method:
 
 async def _get(request: Request, bucket: str, name: str) -> None:
     await storage_download.handle(request, bucket, name, xml=True)
+
+
+async def _start(request: Request, bucket: str, name: str) -> None:
+    """The start of a resumable upload, as a URL signed for RESUMABLE sends it."""
+
+    def start() -> str:
+        return storage_sessions.start(request.rooms, _insertion(request, bucket, name))
+
+    upload = await in_thread(start)
+    location = f"{base_url(request.headers)}/{bucket}/{quote(name)}?upload_id={upload}"
+    await request.answer(
+        201, headers=[(b"location", location.encode()), (b"x-guploader-uploadid", upload.encode())]
+    )
+
+
+async def _session(request: Request, bucket: str, name: str) -> None:
+    async def answer(request: Request, row: ObjectRow) -> None:
+        await request.answer(200, headers=_object_headers(row))
+
+    await storage_sessions.handle(request, answer)
 
 
 async def _put(request: Request, bucket: str, name: str) -> None:

@@ -46,6 +46,8 @@ def check_object_name(name: str) -> None:
         raise InvalidArgument("The object name is not valid UTF-8.", reason="invalid", field="name") from None
     if size > MAX_OBJECT_NAME_BYTES:
         problem = f"it has {size} bytes of UTF-8, at most {MAX_OBJECT_NAME_BYTES} are allowed"
+    elif name in (".", ".."):
+        problem = "a dot or two alone are no name"
     elif "\n" in name or "\r" in name:
         problem = "it contains a carriage return or a line feed"
     elif name.startswith(".well-known/acme-challenge/"):

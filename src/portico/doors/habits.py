@@ -1,0 +1,107 @@
+"""What clients send otherwise than Google's documents write it, turned into what the documents say.
+
+* `X-HTTP-Method-Override` on a POST, by HTTP libraries without PATCH (Java's) and for a GET whose query is too long
+  for a URL and comes as a form instead (googleapiclient).
+* Bodies under `Content-Encoding: gzip` (Java's clients, `gsutil cp -J`). In the XML API that header says how the
+  object is stored, so there it is left alone.
+* Cloud Storage's JSON paths without `/storage/v1`, as Node's client makes them of STORAGE_EMULATOR_HOST.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from portico.doors import storage_xml
+from portico.errors import InvalidArgument
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+_OVERRIDES = frozenset(("GET", "PUT", "PATCH", "DELETE"))
+_BARE = re.compile(rb"/(?:b(?:[/?]|$)|projects/[^/?]+/(?:serviceAccount|hmacKeys)|channels/stop)")
+_MOST_FORM = 1 << 20  # bytes of a query
+_PIECE = 1 << 20  # bytes unpacked at once
+
+
+def addressed(scope: dict[str, Any]) -> dict[str, Any]:
+    """`scope` with the path that the documents have."""
+    if not _BARE.match(scope["raw_path"]):
+        return scope
+    return scope | {
+        "path": "/storage/v1" + scope["path"],
+        "raw_path": b"/storage/v1" + scope["raw_path"],
+    }
+
+
+async def plain(scope: dict[str, Any], receive: Receive) -> tuple[dict[str, Any], Receive]:
+    """The request with the method that is meant, and its body as it was before it was packed.
+
+    Raises:
+        InvalidArgument: another method than Google lets stand in the header; a form that is no query.
+    """
+    headers = dict(scope["headers"])
+    if headers.get(b"content-encoding", b"").lower() == b"gzip" and not storage_xml.owns(scope["raw_path"]):
+        kept = [(name, value) for name, value in scope["headers"] if name != b"content-encoding"]
+        scope, receive = scope | {"headers": kept}, _Unpacked(receive)
+    method = headers.get(b"x-http-method-override", b"").decode("latin-1").upper()
+    if not method or scope["method"] != "POST" or method == "POST":
+        return scope, receive
+    if method not in _OVERRIDES:
+        raise InvalidArgument(
+            f"X-HTTP-Method-Override must be one of {', '.join(sorted(_OVERRIDES))}, not {method!r}."
+        )
+    scope = scope | {"method": method}
+    if method == "GET" and headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
+        form = await _whole(receive)
+        query = b"&".join(part for part in (scope["query_string"], form) if part)
+        scope, receive = scope | {"query_string": query}, _nothing
+    return scope, receive
+
+
+async def _whole(receive: Receive) -> bytes:
+    form: bytes = b""
+    while True:
+        message = await receive()
+        form += bytes(message.get("body", b""))
+        if len(form) > _MOST_FORM:
+            raise InvalidArgument(f"A query may have {_MOST_FORM} bytes.", http_status=413)
+        if not message.get("more_body"):
+            return form.strip()
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+class _Unpacked:
+    """`receive` of what a gzip body holds, a piece at a time."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._decoder = zlib.decompressobj(wbits=31)
+        self._packed = b""
+        self._more = True
+        self._begun = False
+
+    async def __call__(self) -> dict[str, Any]:
+        if not self._packed and self._more:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+            self._packed, self._more = message.get("body", b""), message.get("more_body", False)
+            self._begun = self._begun or bool(self._packed)
+        try:
+            piece = self._decoder.decompress(self._packed, _PIECE)
+        except zlib.error as error:
+            raise InvalidArgument(f"The body is not gzip, as its Content-Encoding says: {error}.") from None
+        self._packed = self._decoder.unconsumed_tail
+        if self._decoder.eof and self._decoder.unused_data:  # another member follows
+            self._packed, self._decoder = self._decoder.unused_data, zlib.decompressobj(wbits=31)
+        more = bool(self._packed) or self._more
+        if not more and self._begun and not self._decoder.eof:
+            if piece:  # there may be more that fits no piece
+                return {"type": "http.request", "body": piece, "more_body": True}
+            raise InvalidArgument("The body is cut: its gzip stream does not end.")
+        return {"type": "http.request", "body": piece, "more_body": more}
