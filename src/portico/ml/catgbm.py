@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from portico.ml.oblivious import forest_text
-from portico.ml.task import Fitted, Recipe, Rows, Task, remaining
+from portico.ml.task import Fitted, Recipe, Rows, Task
 
 _MAX_ROUNDS = 2000
 
@@ -22,12 +22,14 @@ _MAX_ROUNDS = 2000
 class CatBoost:
     def fit(self, task: Task, training: Rows, validation: Rows, recipe: Recipe, deadline: float) -> Fitted:
         model = _train(task, training, recipe, deadline, _MAX_ROUNDS, validation)
+        out_of_time = task.budget.remaining(deadline) <= 0
         margins = model.predict(validation.matrix, prediction_type="RawFormulaVal")
         return Fitted(
             lambda: _text(model, validation.matrix.shape[1]),
             np.asarray(margins).reshape(len(validation), task.outputs),
             int(model.tree_count_),
-            remaining(deadline) <= 0,
+            out_of_time,
+            out_of_time,
         )
 
     def refit(self, task: Task, rows: Rows, recipe: Recipe, iterations: int, deadline: float) -> str | None:
@@ -44,7 +46,8 @@ class _Watch:
         self.task, self.deadline = task, deadline
 
     def after_iteration(self, _info: Any) -> bool:
-        return remaining(self.deadline) > 0 and not self.task.should_stop()
+        self.task.budget.iteration()
+        return self.task.budget.remaining(self.deadline) > 0 and not self.task.should_stop()
 
 
 def _train(

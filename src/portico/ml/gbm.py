@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from portico.ml.task import Fitted, Recipe, Rows, Task, remaining
+from portico.ml.task import Fitted, Recipe, Rows, Task
 
 # OpenMP's threads spin while they wait for each other; on busy cores that made training ten times slower. GNU's
 # OpenMP reads this when it is loaded, with LightGBM.
@@ -29,18 +29,19 @@ class LightGBM:
         booster = lgb.Booster(_params(task, recipe), train_set)
         booster.add_valid(valid_set, "validation")
         patience = int(min(max(2.0 / float(recipe.params["learning_rate"]), 20), 100))
-        best, best_iteration, iteration, cut_short = float("inf"), 0, 0, False
+        best, best_iteration, iteration, out_of_time = float("inf"), 0, 0, False
         most = _MAX_ROUNDS if task.outputs == 1 else max(_MAX_TREES_OF_CLASSES // task.outputs, 30)
         while iteration < most and iteration - best_iteration < patience:
             task.check_stop()
             finished = booster.update()
             iteration += 1
+            task.budget.iteration()
             [result] = booster.eval_valid()
             score = -result[2] if result[3] else result[2]
             if score < best:
                 best, best_iteration = score, iteration
-            cut_short = remaining(deadline) <= 0 or (task.outputs > 1 and iteration == most)
-            if finished or cut_short:
+            out_of_time = task.budget.remaining(deadline) <= 0
+            if finished or out_of_time:
                 break
         best_iteration = max(best_iteration, 1)
         margins = booster.predict(validation.matrix, raw_score=True, num_iteration=best_iteration)
@@ -48,7 +49,8 @@ class LightGBM:
             lambda: str(booster.model_to_string(num_iteration=best_iteration)),
             np.asarray(margins).reshape(len(validation), task.outputs),
             best_iteration,
-            cut_short,
+            out_of_time or (task.outputs > 1 and iteration == most),
+            out_of_time,
         )
 
     def refit(self, task: Task, rows: Rows, recipe: Recipe, iterations: int, deadline: float) -> str | None:
@@ -57,9 +59,10 @@ class LightGBM:
         booster = lgb.Booster(_params(task, recipe) | {"metric": "none"}, _dataset(task, rows, recipe))
         for _ in range(iterations):
             task.check_stop()
+            task.budget.iteration()
             if booster.update():
                 break
-            if remaining(deadline) <= 0 and booster.current_iteration() < 0.9 * iterations:
+            if task.budget.remaining(deadline) <= 0 and booster.current_iteration() < 0.9 * iterations:
                 return None
         return str(booster.model_to_string())
 

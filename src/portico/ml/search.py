@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ from portico.ml.forest import join
 from portico.ml.gbm import LightGBM
 from portico.ml.links import SPACES, Link, spaces_for
 from portico.ml.spec import TrainSpec
-from portico.ml.task import Fitted, Learner, Recipe, Rows, Task, remaining
+from portico.ml.task import Fitted, Learner, Recipe, Rows, Task
 
 _LEARNERS: dict[str, Learner] = {"lightgbm": LightGBM(), "catboost": CatBoost()}
 _SEARCH_SHARE = 0.6  # of the time; the rest refits
@@ -37,7 +36,8 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 class Found:
     """The chosen forest and link; its `output` for the validation rows at `positions` of the joined rows, its loss.
 
-    That output is from members that did not learn from those rows; the forest itself did learn from them.
+    That output is from members that did not learn from those rows; the forest itself did learn from them. `cut_short`
+    says in words that the budget ended most of it before it stopped improving; "" where it did not.
     """
 
     forest: str
@@ -46,6 +46,7 @@ class Found:
     positions: NDArray[np.int64]
     loss: float
     leaderboard: list[dict[str, Any]]
+    cut_short: str
 
 
 @dataclass(slots=True)
@@ -67,6 +68,10 @@ class Trial:
     @property
     def cut_short(self) -> bool:
         return any(fit.cut_short for fit in self.fits)
+
+    @property
+    def out_of_time(self) -> bool:
+        return any(fit.out_of_time for fit in self.fits)
 
     @property
     def iterations(self) -> float:
@@ -105,11 +110,32 @@ def search(
             "iterations": round(trial.iterations),
             "seconds": trial.seconds,
             "weight": weight_of.get(id(trial), 0.0),
+            "cutShort": trial.out_of_time,
         }
         for trial in _ranked(trials)
     ]
     forest = join(groups, rows.matrix.shape[1])
-    return Found(forest, made.link, made.output(), validated, made.loss, board)
+    return Found(
+        forest, made.link, made.output(), validated, made.loss, board, _cut_short(task, chosen, weight_of)
+    )
+
+
+def _cut_short(task: Task, chosen: list[tuple[Trial, float]], weight_of: dict[int, float]) -> str:
+    ended = [trial for trial, _ in chosen if trial.out_of_time]
+    if sum(weight_of[id(trial)] for trial in ended) < 0.5 * sum(weight_of.values()):
+        return ""
+    lengths = ", ".join(str(round(trial.iterations)) for trial in ended)
+    budget = task.budget
+    words = (
+        f"The training was cut short: its budget of {budget.seconds:.3g} node seconds ended before the model stopped "
+        f"improving ({len(ended)} of its {len(chosen)} members, after {lengths} iterations)."
+    )
+    if budget.bound_by_wall:
+        words += (
+            f" The machine was busy: in {budget.wall():.0f} s it gave the training {budget.node_seconds():.1f} "
+            "node seconds."
+        )
+    return words
 
 
 def _folds(task: Task, rows: Rows, train_size: int, spec: TrainSpec) -> list[Fold]:
@@ -132,7 +158,7 @@ def _try_recipes(
     deadline: float,
     progress: Callable[[float, str], None],
 ) -> list[Trial]:
-    started = time.monotonic()
+    started = task.budget.spent()
     until = started + _SEARCH_SHARE * (deadline - started)
     spaces = [] if task.classes else spaces_for(rows.target, task.objective)
     rate = 0.1 if until - started < 8 else 0.05
@@ -142,15 +168,15 @@ def _try_recipes(
     trials: list[Trial] = []
     best_blends: list[float] = []
     shortest = 0.0
-    while not trials or remaining(until) > max(0.8 * shortest, 0.05 * (until - started)):
+    while not trials or task.budget.remaining(until) > max(0.8 * shortest, 0.05 * (until - started)):
         ranked = [trial.recipe for trial in _ranked(trials)]
         recipe = queue.pop(0) if queue else recipes.vary(ranked[:4], rate, generator)
         if recipe.space == "*":
             recipe = Recipe(recipe.learner, recipe.params, ranked[0].space)
         if recipe.learner == "lightgbm":
             recipe.params["learning_rate"] = rate
-        share = max(0.4 * remaining(until), min(1.5 * shortest, remaining(until)))
-        trial = _try(task, rows, folds, recipe, time.monotonic() + share)
+        share = max(0.4 * task.budget.remaining(until), min(1.5 * shortest, task.budget.remaining(until)))
+        trial = _try(task, rows, folds, recipe, task.budget.spent() + share)
         if trial is None:
             continue
         if trial.cut_short and rate < 0.2:
@@ -158,7 +184,7 @@ def _try_recipes(
         shortest = min(shortest, trial.seconds) if trials else trial.seconds
         trials.append(trial)
         best = min(trials, key=lambda trial: trial.loss)
-        spent = (time.monotonic() - started) / (until - started)
+        spent = (task.budget.spent() - started) / (until - started)
         progress(
             0.1 + 0.5 * min(spent, 1.0),
             f"{len(trials)} trials; best {objectives.describe(task.objective, best.loss)} by {best.recipe.learner}",
@@ -173,7 +199,7 @@ def _try_recipes(
 
 
 def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline: float) -> Trial | None:
-    started = time.monotonic()
+    started = task.budget.spent()
     learner = _LEARNERS[recipe.learner]
     forward = SPACES[recipe.space][0] if recipe.space else None
     fits = []
@@ -183,8 +209,8 @@ def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline
         if forward is not None:
             training = Rows(training.matrix, forward(training.target), training.weights)
             validation = Rows(validation.matrix, forward(validation.target), validation.weights)
-        share = remaining(deadline) / (len(folds) - number)
-        fits.append(learner.fit(task, training, validation, recipe, time.monotonic() + share))
+        share = task.budget.remaining(deadline) / (len(folds) - number)
+        fits.append(learner.fit(task, training, validation, recipe, task.budget.spent() + share))
     margins = np.concatenate([fit.margins for fit in fits])
     if not np.isfinite(margins).all():
         return None
@@ -193,7 +219,7 @@ def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline
         link = Link("sigmoid" if task.classes == 2 else "softmax")
     validated = rows.take(np.concatenate([outside for _, outside in folds]))
     loss = task.loss(validated.target, link.answer(margins), validated.weights)
-    return Trial(recipe, fits, margins, loss, time.monotonic() - started)
+    return Trial(recipe, fits, margins, loss, task.budget.spent() - started)
 
 
 def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, list[tuple[Trial, float]]]:
@@ -256,7 +282,7 @@ def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: floa
     """The trial's recipe learned on all rows; "" where time is too short for that."""
     grown = len(rows) / train_size if train_size else _FOLDS / (_FOLDS - 1)
     iterations = max(round(trial.iterations * min(grown, 1.25)), 1)
-    if remaining(deadline) < 1.3 * trial.seconds / len(trial.fits) * grown:
+    if task.budget.remaining(deadline) < 1.3 * trial.seconds / len(trial.fits) * grown:
         return ""
     forward = SPACES[trial.recipe.space][0] if trial.recipe.space else None
     again = Rows(rows.matrix, rows.target if forward is None else forward(rows.target), rows.weights)

@@ -28,7 +28,8 @@ class TrainSpec:
 
     `columns` empty means every column but the target, the weight and a predefined split's. `optimization_objective`
     empty means Google's default: maximize-au-roc for two classes, minimize-log-loss for more, minimize-rmse.
-    `budget_seconds` caps wall time; without `disable_early_stopping` training ends when it stops improving.
+    `budget_seconds` are node seconds, `wall_seconds` bound the time by the clock (None: ten times as many; see
+    `budget.Budget`); without `disable_early_stopping` training ends when it stops improving.
     """
 
     prediction_type: PredictionType
@@ -40,6 +41,7 @@ class TrainSpec:
     weight_column: str = ""
     split: SplitSpec = field(default_factory=SplitSpec)
     budget_seconds: float = 60.0
+    wall_seconds: float | None = None
     disable_early_stopping: bool = False
     seed: int = 0
     threads: int = 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portico.ml.arrays import Floats
+from portico.ml.budget import Budget
 from portico.ml.errors import TrainingStopped
 from portico.ml.objectives import Loss
 
@@ -48,6 +48,7 @@ class Task:
     loss: Loss
     seed: int
     threads: int
+    budget: Budget
     should_stop: Callable[[], bool]
 
     @property
@@ -76,17 +77,19 @@ class Recipe:
 @dataclass(slots=True)
 class Fitted:
     """A trained member: its forest's text when it is asked for, its margins (rows, outputs) of the validation rows,
-    and its length; `cut_short` when the deadline, or the most trees that a model may have, ended it."""
+    and its length; `cut_short` when the deadline, or the most trees that a model may have, ended it, `out_of_time`
+    when it was the deadline."""
 
     text: Callable[[], str]
     margins: Floats
     iterations: int
     cut_short: bool
+    out_of_time: bool
 
 
 class Learner(Protocol):
     def fit(self, task: Task, training: Rows, validation: Rows, recipe: Recipe, deadline: float) -> Fitted:
-        """Learns on `training` and chooses its length on `validation`; ends near `deadline` (time.monotonic()).
+        """Learns on `training` and chooses its length on `validation`; ends near `deadline` (node seconds, see Budget).
 
         The targets of both are already in the recipe's space. Raises TrainingStopped.
         """
@@ -95,7 +98,3 @@ class Learner(Protocol):
     def refit(self, task: Task, rows: Rows, recipe: Recipe, iterations: int, deadline: float) -> str | None:
         """The text learned on all `rows` for `iterations`; None if `deadline` came too early for it to be of use."""
         ...
-
-
-def remaining(deadline: float) -> float:
-    return deadline - time.monotonic()

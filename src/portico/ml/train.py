@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -15,6 +14,7 @@ import pyarrow as pa
 from portico.ml import objectives
 from portico.ml.arrays import Floats
 from portico.ml.bounds import fit_bounds
+from portico.ml.budget import Budget
 from portico.ml.errors import DataError
 from portico.ml.model import Manifest, Model, Predictions
 from portico.ml.search import search
@@ -36,7 +36,8 @@ class TrainedModel:
     `split` holds row positions in the given table; `test_true` are positions in `model.labels` or values, aligned
     with `test_predictions`, `test_weights` and `split.test`. `leaderboard` lists every member that was tried: name,
     parameters, loss on the validation rows, seconds, weight in the final model. `dropped_rows` had no target or a
-    weight of 0.
+    weight of 0. `seconds` are node seconds; `iterations` counts rounds of boosting over all members. `cut_short` says
+    in words that the budget ended before the model stopped improving; "" where it did not.
     """
 
     model: Model
@@ -48,6 +49,9 @@ class TrainedModel:
     leaderboard: list[dict[str, Any]]
     dropped_rows: int
     seconds: float
+    wall_seconds: float
+    iterations: int
+    cut_short: str
 
     @property
     def feature_importance(self) -> dict[str, float]:
@@ -74,9 +78,8 @@ def train(
         TrainingStopped: `should_stop()` was true.
     """
     import_module("lightgbm")  # takes a second or more, which is no time of learning
-    started = time.monotonic()
-    deadline = started + spec.budget_seconds
     spec.check()
+    budget = Budget(spec.budget_seconds, spec.threads, spec.wall_seconds)
     target = read_target(table, spec)
     split = _with_validation(split_rows(table, spec.split, target.rows), spec)
     objective = objectives.objective_of(spec, len(target.labels))
@@ -84,7 +87,7 @@ def train(
         0.02,
         f"{len(split.training):,} rows train, {len(split.validation):,} choose, {len(split.test):,} test",
     )
-    task = _task(spec, target, objective, should_stop)
+    task = _task(spec, target, objective, budget, should_stop)
 
     goals = statistics(target.cells[split.training], len(target.labels))
     fit_rows = table.take(split.training)
@@ -98,7 +101,7 @@ def train(
     progress(0.1, f"{len(transform.features)} columns read")
 
     afterwards = 0.03 * spec.budget_seconds  # for importance and the test rows
-    found = search(task, training, validation, spec, deadline - afterwards, progress)
+    found = search(task, training, validation, spec, spec.budget_seconds - afterwards, progress)
     bounds = None
     if spec.prediction_type == "regression":
         bounds = fit_bounds(found.output, training.joined(validation).target[found.positions])
@@ -127,13 +130,18 @@ def train(
         found.loss,
         found.leaderboard,
         target.dropped,
-        time.monotonic() - started,
+        budget.node_seconds(),
+        budget.wall(),
+        budget.iterations,
+        found.cut_short,
     )
 
 
-def _task(spec: TrainSpec, target: Target, objective: str, should_stop: Callable[[], bool]) -> Task:
+def _task(
+    spec: TrainSpec, target: Target, objective: str, budget: Budget, should_stop: Callable[[], bool]
+) -> Task:
     loss = objectives.loss_of(objective, spec)
-    return Task(objective, len(target.labels), [], loss, spec.seed, spec.threads, should_stop)
+    return Task(objective, len(target.labels), [], loss, spec.seed, spec.threads, budget, should_stop)
 
 
 def _rows(target: Target, positions: Any, matrix: Floats) -> Rows:

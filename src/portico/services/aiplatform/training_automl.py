@@ -58,6 +58,11 @@ def run(context: Context) -> dict[str, Any]:
         "slices": slices,
         "metadata": {
             "trainCostMilliNodeHours": str(max(1, round(trained.seconds / 3.6))),
+            "nodeSeconds": round(trained.seconds, 3),
+            "wallSeconds": round(trained.wall_seconds, 3),
+            "iterations": trained.iterations,
+            "cutShort": bool(trained.cut_short),
+            **({"cutShortReason": trained.cut_short} if trained.cut_short else {}),
             "rows": {
                 "training": len(trained.split.training),
                 "validation": len(trained.split.validation),
@@ -94,6 +99,8 @@ def model_body(trained: TrainedModel) -> dict[str, Any]:
             "columns": manifest.kinds,
             "objective": manifest.objective,
             "featureImportance": manifest.feature_importance,
+            "cutShort": bool(trained.cut_short),
+            **({"cutShortReason": trained.cut_short} if trained.cut_short else {}),
         },
         "predictSchemata": {
             "instanceSchemaUri": f"{tabular}instance/tabular_{kind}_1.0.0.yaml",

@@ -67,7 +67,7 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
     if not 0 < budget <= _MAX_BUDGET:
         raise InvalidArgument(
             f"trainBudgetMilliNodeHours is {budget:g}; it must be above 0 and at most {_MAX_BUDGET}. "
-            "1000 is one hour of this machine.",
+            "1000 is one hour of this machine's processors, and at most ten hours by the clock.",
             field="trainingTaskInputs.trainBudgetMilliNodeHours",
         )
     early = inputs.get("disableEarlyStopping", False)
