@@ -19,6 +19,7 @@ from portico.prediction.tap import Tap
 from portico.store import segments as module
 from portico.store import served
 from portico.store.database import Database
+from portico.store.home import begin
 from portico.store.segments import Segments, listed
 
 ENDPOINT = "projects/p/locations/l/endpoints/1"
@@ -28,8 +29,8 @@ NAMES = names_of(ENDPOINT, "7", "projects/p/locations/l/models/2", "3")
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     import_services()  # for all tables
+    begin(tmp_path, 1.0)
     database = Database(tmp_path)
-    database.create_tables()
     with database.write() as connection:
         model = served.ServedModel("7", "projects/p/locations/l/models/2", "3", "m", "portico")
         served.put(connection, served.ServedEndpoint(ENDPOINT, [model], {"7": 100}, 1.0))

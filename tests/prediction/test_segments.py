@@ -13,6 +13,7 @@ import pytest
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.store.database import Database
+from portico.store.home import begin
 from portico.store.segments import Segments, listed
 
 
@@ -23,9 +24,7 @@ def opened(home: Path) -> tuple[Database, Segments]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    database, _ = opened(tmp_path)
-    database.create_tables()
-    database.close()
+    begin(tmp_path, 1.0)
     return tmp_path
 
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument, NotFound
-from portico.store import objects, objects_buckets, objects_files
+from portico.ids import RandomIds
+from portico.store import home, objects, objects_buckets, objects_files
 from portico.store.database import Database
 from portico.store.gcs import Gcs
 from portico.store.objects_hashes import combine_crc32c, encode_crc32c
@@ -25,8 +26,8 @@ from portico.store.objects_sweep import sweep
 
 @pytest.fixture
 def gcs(tmp_path):
+    home.begin(tmp_path, 1.0)
     database = Database(tmp_path)
-    database.create_tables()
     with database.write() as connection:
         objects_buckets.insert(connection, "bucket", "p", {"location": "US"}, 1.0)
     yield Gcs(tmp_path, database)
@@ -253,9 +254,13 @@ def test_pins_keep_what_is_overwritten_and_deleted(gcs):
 
 def test_the_sweep_takes_what_a_crash_left_and_nothing_else(gcs):
     kept = gcs.write("gs://bucket/kept", b"kept")
-    left = objects_files.path_of(gcs.home, "ab" * 16)
-    left.parent.mkdir(exist_ok=True)
-    left.write_bytes(b"left by a crash")
+    left, fd = objects_files.create(gcs.home, RandomIds())
+    left = objects_files.path_of(gcs.home, left)
+    os.write(fd, b"left by a crash")
+    os.close(fd)
+    foreign = objects_files.path_of(gcs.home, "ab" * 16)
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_bytes(b"of no run of this database")
     writing, go_on = threading.Event(), threading.Event()
 
     def write():
@@ -270,7 +275,7 @@ def test_the_sweep_takes_what_a_crash_left_and_nothing_else(gcs):
     assert sweep(gcs.database, gcs.home, time.time()) == 1
     go_on.set()
     thread.join()
-    assert not left.exists()
+    assert not left.exists() and foreign.exists()
     assert gcs.open(kept).read() == b"kept" and gcs.open(gcs.find("gs://bucket/slow")).read() == b"slow"
 
 
@@ -288,7 +293,6 @@ def test_generations_grow_even_when_the_clock_does_not(gcs):
 
 
 def test_files_are_copied_where_links_do_not_work(gcs, monkeypatch):
-    from portico.ids import RandomIds
     from portico.store.objects_files import FileCopy
 
     row = gcs.write("gs://bucket/x", b"payload")

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from portico.cli.progress import bar
 from portico.clock import rfc3339
 from portico.errors import NotFound
+from portico.host.address import running
 from portico.jobs.worker import log_path
 from portico.store import jobs
 from portico.store.database import Database
+from portico.store.home import check
 from portico.store.jobs import ENDED, Job
 
 _POLL = 0.3  # seconds between two looks at a log that grows
@@ -115,6 +117,8 @@ def _read(database: Database, job_id: str) -> Job:
 def _opened(home: Path) -> Iterator[Database]:
     if not (home / "portico.db").exists():
         raise NotFound(f"There is nothing on {home}: Portico has not run there yet.")
+    if running(home) is None:
+        check(home)
     database = Database(home)
     try:
         yield database

@@ -19,13 +19,15 @@ def collect(home: Path) -> dict[str, Any]:
     address = running(home)
     in_force = isolation()
     size, whole = _size(home)
+    refused = "" if address else _refusal(home)
     return {
         "running": address is not None,
         "url": address.url if address else None,
         "pid": address.pid if address else None,
         "processes": _processes(address.pid) if address else [],
         "isolation": {"name": in_force.name, "detail": in_force.detail},
-        **_held(home),
+        **(_held(home) if not refused else _NOTHING),
+        "refused": refused,
         "home": str(home),
         "home_bytes": size,
         "home_bytes_complete": whole,
@@ -41,7 +43,7 @@ def as_text(found: dict[str, Any]) -> str:
             f"  {p['pid']:>8}  {_megabytes(p['pss_bytes']):>10}  {p['name']}" for p in found["processes"]
         ]
     else:
-        lines = [f"Not running. Start it with: portico up --home {found['home']}"]
+        lines = [found["refused"] or f"Not running. Start it with: portico up --home {found['home']}"]
     at_least = "" if found["home_bytes_complete"] else "at least "
     if found["service"]:
         lines += ["Served in the last hour:", *(f"  {_served(one)}" for one in found["service"])]
@@ -106,10 +108,24 @@ def _pss(process: Any) -> int:
     return int(getattr(memory, "pss", memory.uss))
 
 
+_NOTHING: dict[str, Any] = {"jobs": {}, "resources": {}, "service": [], "predictions_lost": 0}
+
+
+def _refusal(home: Path) -> str:
+    """Why `portico up` would refuse the home, "" where it would not."""
+    from portico.store.home import RefusedHome, check
+
+    try:
+        check(home)
+    except RefusedHome as refused:
+        return refused.message
+    return ""
+
+
 def _held(home: Path) -> dict[str, Any]:
     """Jobs by state, resources by collection, and how deployed models served in the last hour of domain time."""
     if not (home / "portico.db").exists():
-        return {"jobs": {}, "resources": {}, "service": [], "predictions_lost": 0}
+        return _NOTHING
     import sqlalchemy as sa
 
     from portico.clock import SystemClock

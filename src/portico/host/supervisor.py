@@ -45,17 +45,22 @@ def up(home: Path, host: str, port: int, fronts: int, ready: Callable[[Address],
 
     Raises:
         RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
+        RefusedHome: the home's database is not the one that belongs to its files.
     """
     _require_loopback(host)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Read once by OpenMP: threads that have nothing to do sleep, since others want the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from portico.store import home as home_store
+
     lock = address.claim(home)
+    home_store.check(home)
     sockets = _listen(host, port, fronts)
     here = Address(host, sockets[0].getsockname()[1], os.getpid())
     children = _prepare(home, here, sockets)
     Supervisor(home, children, here, ready).run()
+    home_store.end(home)
     os.close(lock)
 
 
@@ -103,14 +108,15 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     from portico.doors.identity import Identity, write_key_file
     from portico.host import control, scheduling, watching, wiring
     from portico.prediction.front import run_front
+    from portico.store import home as home_store
     from portico.store.database import Database
     from portico.store.objects_sweep import sweep
 
     wiring.import_services()
     contract = Contract.load(home / "cache")
     write_key_file(home, here.url)
+    home_store.begin(home, SystemClock().now())
     database = Database(home)
-    database.create_tables()
     sweep(database, home, SystemClock().now())
     database.close()
 

@@ -4,6 +4,7 @@ Contract, for every backend:
 - `write()` is atomic and durable when its block ends: a `kill -9` at any later moment loses nothing.
   Writers queue for a file lock, so none starves and none sees "database is locked".
 - `read()` sees one consistent snapshot, and every write that ended before it began, by any process.
+- The number of the last write stands in the database and beside it (`store/mark.py`), so that a lost log is noticed.
 - Blocks are short: no network, no computing, no waiting inside them.
 - Safe for threads and for processes; not shared across a fork (open after it).
 """
@@ -21,6 +22,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
+from portico.store import mark
+
 metadata = sa.MetaData()
 
 # One row that counts the changes to what is served; processes that cache poll it.
@@ -30,6 +33,10 @@ change_counter = sa.Table(
     sa.Column("topic", sa.String, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
 )
+
+
+# The number of this write, in the home's own row (`store/home.py`).
+_COUNT = "UPDATE home SET writes = writes + 1 RETURNING writes"
 
 
 class Database:
@@ -46,6 +53,7 @@ class Database:
         event.listen(self._engine, "connect", _configure)
         self._mutex = threading.Lock()
         self._lock_fd = os.open(home / "portico.db.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._count_fd = mark.open_count(home)
 
     def create_tables(self) -> None:
         """Creates the tables, columns and indexes that are missing, as homes of an older Portico lack them.
@@ -75,13 +83,26 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         with self._mutex, self._file_lock(), self._engine.connect() as connection:
-            _say(connection, "BEGIN IMMEDIATE")
+            held = connection.connection.driver_connection
+            assert held is not None
+            held.execute("BEGIN IMMEDIATE")
+            before = held.total_changes
             try:
                 yield connection
+                changed = held.total_changes != before and self._count_fd is not None
+                number = held.execute(_COUNT).fetchone() if changed else None
+                held.execute("COMMIT")
             except BaseException:
-                _say(connection, "ROLLBACK")
+                if held.in_transaction:
+                    held.execute("ROLLBACK")
                 raise
-            _say(connection, "COMMIT")
+            if number and self._count_fd is not None:
+                mark.count(self._count_fd, number[0])
+
+    def checkpoint(self) -> None:
+        """Brings all that was written from the log into the database's own file, and empties the log."""
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
@@ -94,6 +115,8 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
         os.close(self._lock_fd)
+        if self._count_fd is not None:
+            os.close(self._count_fd)
 
 
 def _say(connection: Connection, words: str) -> None:

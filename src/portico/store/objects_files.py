@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from portico.ids import Ids
+from portico.store import mark
 from portico.store.objects import StoredFile
 from portico.store.objects_hashes import Hasher, combine_crc32c
 
@@ -33,7 +34,7 @@ def remove(home: Path, files: Iterable[str]) -> None:
 
 def create(home: Path, ids: Ids) -> tuple[str, int]:
     """An empty file: its id and a descriptor for writing that holds the lock. Close that after the commit."""
-    file = ids.token()
+    file = mark.new_file(home, ids)
     path = path_of(home, file)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -124,7 +125,7 @@ class FileCopy:
         self.stored = StoredFile(file, sum(source.size for source in sources), crc32c, md5)
 
     def _link(self, ids: Ids, source: StoredFile) -> bool:
-        file = ids.token()
+        file = mark.new_file(self._home, ids)
         path = path_of(self._home, file)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path_of(self._home, source.id), os.O_RDONLY | os.O_CLOEXEC)

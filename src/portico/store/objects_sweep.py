@@ -6,12 +6,14 @@ import fcntl
 import os
 from pathlib import Path
 
-from portico.store import objects, objects_files, objects_uploads
+from portico.store import home as home_store
+from portico.store import mark, objects, objects_files, objects_uploads
 from portico.store.database import Database
 
 
 def sweep(database: Database, home: Path, now: float) -> int:
-    """Removes the files that no row needs and no living process is writing. `now`: seconds since the epoch.
+    """Removes the files that no row needs, no living process is writing, and that were made in a run of this very
+    database: of others it can't know whose they are. `now`: seconds since the epoch.
 
     Safe beside running servers and jobs. Takes one short read transaction for each of at most 256
     directories; call it at start, beside the work. Returns how many files went.
@@ -23,10 +25,12 @@ def sweep(database: Database, home: Path, now: float) -> int:
             stale += objects_uploads.cancel(connection, upload)
     objects_files.remove(home, stale)
     removed += len(stale)
+    with database.read() as connection:
+        runs = home_store.runs(connection)
     root = home / "objects"
     for directory in sorted(root.iterdir()) if root.is_dir() else ():
         low = directory.name
-        names = {entry.name for entry in os.scandir(directory)}
+        names = {entry.name for entry in os.scandir(directory) if mark.run_of(entry.name) in runs}
         for file in names - _needed(database, low, low + "g"):  # "g" sorts after every hexadecimal digit
             removed += _remove_if_left(database, home, file)
     return removed

@@ -26,6 +26,8 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import Clock
 from portico.ids import Ids
+from portico.store import home as home_store
+from portico.store import mark
 from portico.store.database import Database, metadata
 
 _table = sa.Table(
@@ -82,7 +84,8 @@ class Segments:
     """Anyone may read and `writing`; `write`, `merge` and `sweep` are for the one thread that sweeps."""
 
     def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids) -> None:
-        self._folder = home / "warehouse" / "segments"
+        self._home = home
+        self._folder = folder(home)
         self._database = database
         self._clock = clock
         self._ids = ids
@@ -91,7 +94,7 @@ class Segments:
 
     def writing(self) -> Writing:
         """For files that stay unnamed for long, in a process that does not sweep."""
-        return Writing(self._folder, self._ids)
+        return Writing(self._home, self._ids)
 
     def write(self, table: Any) -> str:
         """Writes an Arrow table to a new file, on disk when this returns; `add` makes it visible."""
@@ -103,7 +106,7 @@ class Segments:
         return name
 
     def _written(self, schema: Any, tables: Iterable[Any], few: bool = False) -> str:
-        name, file = _created(self._folder, self._ids)
+        name, file = _created(self._home, self._ids)
         with file:
             _write(schema, tables, file, few)
         return name
@@ -195,11 +198,14 @@ class Segments:
                 held = []
 
     def sweep(self) -> int:
-        """Removes the files that no row needs and nobody is writing; how many. Call it at start."""
+        """Removes the files that no row needs, nobody is writing, and that were made in a run of this database; how
+        many. Call it at start."""
         with self._database.read() as connection:
             needed = set(connection.execute(sa.select(_table.c.file)).scalars())
             needed |= set(connection.execute(sa.select(_left.c.file)).scalars())
-        left = [path for path in self._folder.glob("*.parquet") if path.name not in needed]
+            runs = home_store.runs(connection)
+        made = [path for path in self._folder.glob("*.parquet") if mark.run_of(path.stem) in runs]
+        left = [path for path in made if path.name not in needed]
         return sum(self._remove_if_left(path) for path in left)
 
     def _remove_if_left(self, path: Path) -> bool:
@@ -232,14 +238,14 @@ class Writing:
     """Files of segments that will be added together. A context: until it ends no sweep takes them, and then they are
     gone, unless `keep` was called after the commit of what added them."""
 
-    _folder: Path
+    _home: Path
     _ids: Ids
     _files: list[str] = field(default_factory=list)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def write(self, table: Any) -> str:
         """As `Segments.write`."""
-        name, file = _created(self._folder, self._ids)
+        name, file = _created(self._home, self._ids)
         self._stack.enter_context(file)
         self._files.append(name)
         _write(table.schema, [table], file)
@@ -255,16 +261,20 @@ class Writing:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for name in self._files:
-            (self._folder / name).unlink(missing_ok=True)
+            (folder(self._home) / name).unlink(missing_ok=True)
         self._stack.close()
 
 
-def _created(folder: Path, ids: Ids) -> tuple[str, IO[bytes]]:
+def folder(home: Path) -> Path:
+    return home / "warehouse" / "segments"
+
+
+def _created(home: Path, ids: Ids) -> tuple[str, IO[bytes]]:
     """A new file, locked as long as it is open."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder(home).mkdir(parents=True, exist_ok=True)
     while True:
-        name = f"{ids.token()}.parquet"
-        file = (folder / name).open("xb")
+        name = f"{mark.new_file(home, ids)}.parquet"
+        file = (folder(home) / name).open("xb")
         fcntl.flock(file, fcntl.LOCK_SH)
         if os.fstat(file.fileno()).st_nlink:  # else a sweep came between
             return name, file

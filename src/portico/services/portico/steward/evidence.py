@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.ids import Ids
 from portico.ml import values
+from portico.store import mark
 
 if TYPE_CHECKING:
     from portico.ml.arrays import Floats
@@ -67,7 +68,7 @@ def write(home: Path, ids: Ids, rows: Rows) -> str:
     for name, output in rows.outputs.items():
         columns[f"output:{name}"] = pa.array(list(output)) if output.ndim == 2 else output
     columns |= {f"group:{name}": groups for name, groups in rows.groups.items()}
-    name = f"{ids.token()}.parquet"
+    name = f"{mark.new_file(home, ids)}.parquet"
     folder(home).mkdir(parents=True, exist_ok=True)
     with (folder(home) / name).open("xb") as file:
         table = pa.table(columns).replace_schema_metadata({_THRESHOLDS: json.dumps(rows.thresholds)})
@@ -102,10 +103,10 @@ def remove(home: Path, names: Sequence[str]) -> None:
         (folder(home) / name).unlink(missing_ok=True)
 
 
-def sweep(home: Path, needed: set[str]) -> None:
-    """Removes the files that no decision names: what a crash between file and commit left."""
+def sweep(home: Path, needed: set[str], runs: set[str]) -> None:
+    """Removes the files of `runs` that no decision names: what a crash between file and commit left."""
     for path in folder(home).glob("*.parquet"):
-        if path.name not in needed:
+        if path.name not in needed and mark.run_of(path.stem) in runs:
             path.unlink(missing_ok=True)
 
 

@@ -16,7 +16,7 @@ from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.states import States
 from portico.services.portico.steward.watched import Watched
 from portico.services.portico.stewards import EPISODES, STEWARDS, evidence_of
-from portico.store import domain_clock, resources
+from portico.store import domain_clock, home, resources
 from portico.store.segments import Segment, Segments
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Stewards:
         with rooms.database.read() as connection:
             every = resources.listed(connection, EPISODES.kind)
             needed = {file for episode in every for file in evidence_of(episode)}
-        steward_evidence.sweep(rooms.home, needed)
+            runs = home.runs(connection)
+        steward_evidence.sweep(rooms.home, needed, runs)
 
     def take(self, made: list[Segment]) -> None:
         """Reads new segments of the prediction log; call it before they are merged."""
