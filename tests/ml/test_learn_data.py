@@ -176,3 +176,14 @@ def test_bad_splits_name_the_column(spec: SplitSpec, says: str, field: str) -> N
     with pytest.raises(DataError, match=says) as caught:
         split_rows(table, spec)
     assert caught.value.field == field
+
+
+def test_deeply_nested_cells_are_text_and_take_no_memory():
+    from portico.ml.tables import rows_to_batch
+
+    deep: object = 1
+    for _ in range(900):
+        deep = {"a": deep}
+    batch = rows_to_batch([{"x": deep, "y": {"b": [1]}}, {"x": {"a": 1}, "y": None}])
+    assert str(batch.schema.field("x").type) == "string" and batch["x"][1].as_py() == '{"a": 1}'
+    assert batch["y"].to_pylist() == [{"b": [1]}, None]

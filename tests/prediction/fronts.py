@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from portico.prediction.sync import await_fronts
-from portico.store import served
+from portico.store import domain_clock, served  # noqa: F401  its table
 from portico.store.database import Database
 from portico.store.served import ServedEndpoint, ServedModel
 
@@ -77,7 +77,8 @@ class Processes:
         self.listeners: list[socket.socket] = []
         self.control: subprocess.Popen[bytes] | None = None
 
-    def start_front(self, index: int | None = None) -> subprocess.Popen[bytes]:
+    def start_front(self, index: int | None = None, before: str = "") -> subprocess.Popen[bytes]:
+        """A front's process; it runs the Python code `before` first."""
         if index is None:
             index = len(self.listeners)
             listener = socket.socket()
@@ -88,14 +89,14 @@ class Processes:
             self.listeners.append(listener)
         descriptor = self.listeners[index].fileno()
         process = subprocess.Popen(
-            [sys.executable, "-c", _FRONT, str(self.home), str(descriptor), str(index)],
+            [sys.executable, "-c", before + _FRONT, str(self.home), str(descriptor), str(index)],
             pass_fds=[descriptor],
         )
         self.fronts.append(process)
         return process
 
-    def start_control(self) -> subprocess.Popen[bytes]:
-        self.control = subprocess.Popen([sys.executable, "-c", _CONTROL, str(self.home)])
+    def start_control(self, before: str = "") -> subprocess.Popen[bytes]:
+        self.control = subprocess.Popen([sys.executable, "-c", before + _CONTROL, str(self.home)])
         return self.control
 
     def serve(self, endpoint: ServedEndpoint, timeout: float = 30) -> None:

@@ -21,6 +21,8 @@ def error_headers(error: PorticoError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
     if error.http_status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="portico"'))
+    if error.http_status == 408:  # what still comes belongs to the request that was given up
+        headers.append((b"connection", b"close"))
     return headers
 
 

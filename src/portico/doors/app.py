@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from portico.doors.answers import Send, send_bytes, send_error, send_json
 from portico.doors.checks import Checker, query
 from portico.doors.contract import APIS, Contract, Match
 from portico.doors.identity import Identity
+from portico.doors.incoming import Incoming
 from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.prediction.guard import Guard, require_json
 from portico.services.aiplatform import required
@@ -27,7 +29,7 @@ Page = Callable[["Door"], Awaitable[tuple[bytes, bytes]]]
 
 log = logging.getLogger(__name__)
 
-_MAX_BODY = 64 * 2**20  # bytes of JSON
+_MAX_BODY = 16 * 2**20  # bytes of JSON
 _THREADS = 40
 
 
@@ -50,9 +52,10 @@ class Door:
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             scope["app"] = self  # a batch sends its parts through here
-            await self._http(scope, receive, send)
+            with contextlib.closing(Incoming(receive)) as incoming:
+                await self._http(scope, incoming, send)
 
-    async def _http(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def _http(self, scope: dict[str, Any], receive: Incoming, send: Send) -> None:
         scope = habits.addressed(scope)
         path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         storage = path.startswith(("/storage/", "/upload/", "/download/", "/batch/"))
@@ -91,7 +94,7 @@ class Door:
                 await send_error(send, known)
 
     async def _api(
-        self, scope: dict[str, Any], path: str, headers: dict[str, str], caller: Caller, receive: Receive
+        self, scope: dict[str, Any], path: str, headers: dict[str, str], caller: Caller, receive: Incoming
     ) -> Any:
         http = scope["method"]
         match = self.contract.match(http, path) or supplement.match(http, path)
@@ -111,7 +114,7 @@ class Door:
         params = query(method, pairs)
         fields = params.pop("fields", None)
         params |= match.path_params
-        raw = await read_body(receive, _MAX_BODY)
+        raw = await receive.whole(_MAX_BODY)
         body: dict[str, Any] = {}
         if raw.strip() or http in ("POST", "PUT", "PATCH"):
             if raw.strip():
@@ -124,9 +127,9 @@ class Door:
         answer = await loop.run_in_executor(self._threads, handler, call)
         return apply_field_mask(answer, fields) if fields and answer is not None else answer
 
-    async def _own(self, http: str, path: str, receive: Receive, send: Send) -> None:
+    async def _own(self, http: str, path: str, receive: Incoming, send: Send) -> None:
         if http == "POST" and path == "/-/token":
-            form = dict(parse_qsl((await read_body(receive, 2**16)).decode("ascii", "replace")))
+            form = dict(parse_qsl((await receive.whole(2**16)).decode("ascii", "replace")))
             await send_json(send, self._identity.mint(form))
             return
         page = self._pages.get(path) if http == "GET" else None
@@ -141,27 +144,6 @@ def implementation(match: Match) -> Handler | None:
     api, method = match.method.key
     tail = ".".join(method.rsplit(".", 2)[-2:])
     return IMPLEMENTED.get((api, method)) or IMPLEMENTED.get((api, f"*.{tail}"))
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole request body.
-
-    Raises:
-        InvalidArgument: it is longer than `limit` bytes.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidArgument("The client went away before its request was complete.")
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise InvalidArgument(f"Request payload size exceeds the limit: {limit} bytes.", http_status=413)
-        pieces.append(piece)
-        if not message.get("more_body"):
-            return b"".join(pieces)
 
 
 def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:

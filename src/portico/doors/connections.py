@@ -19,15 +19,23 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from portico.errors import InvalidArgument, Unavailable
+from portico.errors import DeadlineExceeded, InvalidArgument, PorticoError, Unavailable
 from portico.prediction.answers import Answers
-from portico.prediction.framing import MAX_HEAD, Body, is_prediction
+from portico.prediction.framing import (
+    MAX_HEAD,
+    Body,
+    check_protocol,
+    is_absolute,
+    is_prediction,
+    path_form,
+)
 from portico.prediction.handover import Take, Taker, control_socket, give, run_folder
 
 # An offer of HTTP/2 or a WebSocket, which a server may overlook; httptools would stop reading after the head.
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 _KEEP_ALIVE: Final = 600  # seconds; longer than clients keep idle connections, so that it is they who close
 _DRAIN: Final = 25  # seconds
+_STALLED: Final = 60.0  # seconds that a request's head may take to come in
 _AWAY: Final = 2.0  # seconds that the fronts may be away before a prediction is answered 503
 
 
@@ -45,6 +53,7 @@ class ControlProtocol(HttpToolsProtocol):
         self._held = b""  # what came in and is not fed yet
         self._body: Body | None = None  # the body that is being read
         self._passing = False
+        self._alarm: asyncio.TimerHandle | None = None  # while a head is not all there
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -76,21 +85,39 @@ class ControlProtocol(HttpToolsProtocol):
             elif self._answering:
                 self.flow.pause_reading()  # a further request waits until this one is answered
                 return
-            elif not self._begin():
-                return
+            else:
+                try:
+                    if not self._begin():
+                        return
+                except InvalidArgument as error:
+                    self._refuse(error)
+                    return
 
     def _begin(self) -> bool:
-        """Begins the next request; False when it is not all there yet, or not for this process."""
+        """Begins the next request; False when it is not all there yet, or not for this process.
+
+        Raises:
+            InvalidArgument: it is no HTTP request.
+        """
         self._held = self._held.lstrip(b"\r\n")  # empty lines before a request mean nothing
+        if not self._held:
+            return False
+        check_protocol(self._held)
+        end = self._held.find(b"\r\n\r\n") + 4
+        if end >= 4 and is_absolute(self._held):
+            self._held = path_form(self._held[:end]) + self._held[end:]
+            end = self._held.find(b"\r\n\r\n") + 4
         prediction = is_prediction(self._held)
         if prediction:
             self._pass_back()
             return False
-        end = self._held.find(b"\r\n\r\n") + 4
         if end < 4:
             if len(self._held) > MAX_HEAD or (prediction is False and b"\n\n" in self._held):
-                self.send_400_response("The request's head can't be read.")
+                raise InvalidArgument("The request's head can't be read.")
+            if self._alarm is None:
+                self._alarm = self.loop.call_later(_STALLED, self._stalled)
             return False
+        self._head_is_there()
         head, self._held = self._held[:end], self._held[end:]
         super().data_received(_UPGRADE.sub(b"", head))
         if self.transport.is_closing() or self.headers is None:
@@ -108,7 +135,23 @@ class ControlProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             self.loop.call_soon(self._feed)
 
+    def _head_is_there(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _stalled(self) -> None:
+        self._alarm = None
+        self._refuse(
+            DeadlineExceeded(f"The request was not complete after {_STALLED:.0f} seconds.", http_status=408)
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        super().connection_lost(exc)
+
     def _pass_back(self) -> None:
+        self._head_is_there()
         self._passing = True
         self.transport.pause_reading()
         data, self._held = self._held, b""
@@ -142,8 +185,12 @@ class ControlProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Google's error shape in place of uvicorn's text."""
-        self.transport.write(Answers().error(InvalidArgument(msg), b"connection: close\r\n"))
-        self.transport.close()
+        self._refuse(InvalidArgument(msg))
+
+    def _refuse(self, error: PorticoError) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(Answers().error(error, b"connection: close\r\n"))
+            self.transport.close()
 
     def shutdown(self) -> None:
         if self._passing:

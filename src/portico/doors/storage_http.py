@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from portico.doors.incoming import Incoming
 from portico.errors import InvalidArgument
 from portico.services.call import Caller, Rooms
 
 PIECE = 1 << 20  # bytes handed to the disk at once
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
@@ -32,7 +32,7 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
 @dataclass(slots=True)
 class Request:
     scope: dict[str, Any]
-    receive: Receive
+    receive: Incoming
     send: Send
     rooms: Rooms
     caller: Caller
@@ -78,6 +78,7 @@ class Request:
         """
         whole = bytearray()
         async for piece in self.pieces():
+            self.receive.hold(len(piece))
             whole += piece
             if len(whole) > limit:
                 raise InvalidArgument(f"The request body is longer than {limit} bytes.", http_status=413)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from portico.doors import storage_batch, storage_download, storage_upload, storage_xml
-from portico.doors.storage_http import ClientGone, Receive, Request, Send, decode_name
+from portico.doors.incoming import Incoming
+from portico.doors.storage_http import ClientGone, Request, Send, decode_name
 from portico.errors import InvalidArgument
 from portico.services.call import Caller, Rooms
 
@@ -21,7 +22,7 @@ def owns(method: str, raw_path: bytes, query: bytes) -> bool:
     return storage_xml.owns(raw_path)
 
 
-async def handle(scope: dict[str, Any], receive: Receive, send: Send, rooms: Rooms, caller: Caller) -> None:
+async def handle(scope: dict[str, Any], receive: Incoming, send: Send, rooms: Rooms, caller: Caller) -> None:
     """Answers the request, or raises PorticoError before the answer has begun."""
     request = Request(scope, receive, send, rooms, caller)
     path = scope["raw_path"].partition(b"?")[0]

@@ -25,6 +25,8 @@ from portico.ml.errors import DataError
 
 FORMATS = ("csv", "jsonl", "parquet")
 _BLOCK = 4 << 20
+_DEEP = 16  # levels of a cell of JSON; a deeper one is text
+_TOO_DEEP = '"nested too deeply"'
 _SUFFIXES = {
     ".csv": "csv",
     ".jsonl": "jsonl",
@@ -143,7 +145,10 @@ def _json(line: bytes) -> object:
     try:
         return orjson.loads(line)
     except ValueError:
-        return json.loads(line)  # it also takes NaN, which Python's own json writes
+        try:
+            return json.loads(line)  # it also takes NaN, which Python's own json writes
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
 
 def rows_to_batch(rows: Sequence[dict[str, object]]) -> pa.RecordBatch:
@@ -155,6 +160,7 @@ def rows_to_batch(rows: Sequence[dict[str, object]]) -> pa.RecordBatch:
         try:
             # Arrow would make 1.0 of a True among floats.
             mixed = len({type(cell) is bool for cell in cells if cell is not None}) > 1
+            mixed = mixed or any(_is_deep(cell) for cell in cells)
             array = pa.array([_as_text(cell) for cell in cells], pa.string()) if mixed else pa.array(cells)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             array = pa.array([_as_text(cell) for cell in cells], pa.string())
@@ -162,8 +168,26 @@ def rows_to_batch(rows: Sequence[dict[str, object]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, names=names)
 
 
+def _is_deep(cell: object) -> bool:
+    """Nested so deeply that Arrow's type for it would be large: it grows with the square of the depth."""
+    level = [cell] if isinstance(cell, (list, dict)) else []
+    for _ in range(_DEEP):
+        level = [
+            item
+            for outer in level
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(item, (list, dict))
+        ]
+    return bool(level)
+
+
 def _as_text(cell: object) -> str | None:
-    return json.dumps(cell) if isinstance(cell, (list, dict)) else values.category(cell)
+    if not isinstance(cell, (list, dict)):
+        return values.category(cell)
+    try:
+        return json.dumps(cell)
+    except RecursionError:
+        return _TOO_DEEP
 
 
 def _parquet(path: Path) -> Iterator[pa.RecordBatch]:

@@ -6,8 +6,16 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, cast
 
-from portico.errors import InvalidArgument, PorticoError, Unavailable
-from portico.prediction.framing import MAX_HEAD, Body, Head, is_prediction
+from portico.errors import DeadlineExceeded, InvalidArgument, PorticoError, ResourceExhausted, Unavailable
+from portico.prediction.framing import (
+    MAX_HEAD,
+    Body,
+    Head,
+    check_protocol,
+    is_absolute,
+    is_prediction,
+    path_form,
+)
 from portico.prediction.predicting import MAX_BODY, Request
 
 if TYPE_CHECKING:
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LINGER: Final = 2.0  # seconds that a refused client has to read its answer
+MOST_UNFINISHED: Final = 64 * 2**20  # bytes of bodies that are not all there, of all connections
 _HELD: Final = 256 * 1024  # bytes of further requests that are read while one is answered
 
 
@@ -64,9 +73,11 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "asked",
+        "begun",
         "body",
         "busy",
         "choked",
+        "counted",
         "drained",
         "front",
         "held",
@@ -84,6 +95,8 @@ class Connection(asyncio.Protocol):
         self.held = b""  # bytes that are not dealt with yet
         self.known: KnownHead | None = None
         self.body: Body | None = None
+        self.begun = 0.0  # when the request began that is not all there (loop time)
+        self.counted = 0  # bytes of its body that are counted in `front.unfinished`
         self.busy = False
         self.asked: Request | None = None  # what is being answered while `busy`
         self.choked = False  # the client does not read its answers
@@ -104,6 +117,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.front.connections.discard(self)
+        self._uncount()
         self.refused = True
         if self.asked is not None:
             self.asked.gone = True
@@ -144,6 +158,8 @@ class Connection(asyncio.Protocol):
                     return
                 end = data.find(b"\r\n\r\n", at) + 4
                 if end < 4:
+                    if at or not self.held:
+                        self.begun = self.front.now
                     self._head_goes_on(data[at:])
                     return
                 bytes_of_head = data[at:end]
@@ -152,7 +168,11 @@ class Connection(asyncio.Protocol):
                     if data.startswith(b"\r\n", at):  # an empty line before a request means nothing
                         at += 2
                         continue
+                    if is_absolute(bytes_of_head):
+                        data, at = path_form(bytes_of_head) + data[end:], 0
+                        continue
                     if not is_prediction(bytes_of_head):
+                        check_protocol(bytes_of_head)
                         self._pass_on(data[at:])
                         return
                     known = self.front.learn(bytes_of_head)
@@ -170,15 +190,17 @@ class Connection(asyncio.Protocol):
                 return
 
     def _head_goes_on(self, data: bytes) -> None:
-        if is_prediction(data) is False:
-            self._pass_on(data)
-        elif len(data) > MAX_HEAD:
+        check_protocol(data)
+        if len(data) > MAX_HEAD:
             raise InvalidArgument("The request's head is too long.", http_status=431)
+        if is_prediction(data) is False and not is_absolute(data):
+            self._pass_on(data)
         else:
             self.held = data
 
     def _begin_body(self, known: KnownHead) -> None:
         self.known = known
+        self.begun = self.front.now
         head = known.head
         self.body = Body(head.length, head.chunked, keep=known.error is None, limit=MAX_BODY)
         if self.body.too_large:
@@ -194,11 +216,31 @@ class Connection(asyncio.Protocol):
         end = body.feed(data, at)
         if body.too_large:
             raise _too_large()
-        if end >= 0:
+        if end < 0:
+            self.front.unfinished += body.size - self.counted
+            self.counted = body.size
+            if self.front.unfinished > MOST_UNFINISHED:
+                raise ResourceExhausted(
+                    f"Bodies of more than {MOST_UNFINISHED} bytes are on their way to this server at once. Retry "
+                    "when some have ended.",
+                    retry_after=1,
+                )
+        else:
+            self._uncount()
             self.known = self.body = None
             self.held = data[end:]
             self._answer(known, body.content())
         return end
+
+    def _uncount(self) -> None:
+        self.front.unfinished -= self.counted
+        self.counted = 0
+
+    def stalled(self, seconds: float) -> None:
+        """Answers that the request did not come in; it began, or went on, `seconds` ago."""
+        self._refuse(
+            DeadlineExceeded(f"The request was not complete after {seconds:.0f} seconds.", http_status=408)
+        )
 
     def _answer(self, known: KnownHead, content: bytes) -> None:
         front = self.front
@@ -299,6 +341,7 @@ class Connection(asyncio.Protocol):
         take the answer from it."""
         self.refused = True
         self.held = b""
+        self._uncount()
         if self.known is not None:
             self.front.count_refused(self.known, error.http_status)
         self.known = self.body = None

@@ -15,6 +15,11 @@ _PREDICTION: Final = re.compile(
     rb"POST /v1(?:beta1)?/projects/[^/ ?]+/locations/[^/ ?]+/endpoints/[^/ ?:]+(?::|%3[Aa])"
     rb"(?:predict|rawPredict|explain)[? ]"
 )
+_ABSOLUTE: Final = re.compile(rb"[A-Z]+ https?://", re.IGNORECASE)
+_REQUEST_LINE: Final = re.compile(
+    rb"([A-Z]+ )https?://([^/?# \r\n]*)([^ \r\n]*)( [^\r\n]*\r\n)", re.IGNORECASE
+)
+_HOST: Final = re.compile(rb"\r\nhost[ \t]*:[^\r\n]*", re.IGNORECASE)
 _CHUNK_SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,8})(?:[ \t]*;[^\r\n]*)?\r\n")
 
 
@@ -23,6 +28,39 @@ def is_prediction(data: bytes) -> bool | None:
     if _PREDICTION.match(data):
         return True
     return False if b"\n" in data or len(data) > MAX_HEAD else None
+
+
+def is_absolute(data: bytes) -> bool:
+    """Whether the request line that `data` begins names a whole URL, as clients of a proxy send it."""
+    return _ABSOLUTE.match(data) is not None
+
+
+def path_form(head: bytes) -> bytes:
+    """A whole head whose request line names a URL, as a client sends it to the server itself: the URL's host takes
+    the place of the Host header (RFC 9112 section 3.2.2).
+
+    Raises:
+        InvalidArgument: the request line can't be read.
+    """
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        raise InvalidArgument("The request's head can't be read.")
+    method, authority, path, version = line.groups()
+    if not path.startswith(b"/"):
+        path = b"/" + path
+    rest = _HOST.sub(b"", head[line.end() - 2 :])
+    return b"%b%b%bhost: %b%b" % (method, path, version, authority, rest)
+
+
+def check_protocol(data: bytes) -> None:
+    """
+    Raises:
+        InvalidArgument: `data`, which begins a connection's request, is no HTTP, such as a TLS handshake.
+    """
+    if data[:1] == b"\x16":  # a TLS record: https:// on this port
+        raise InvalidArgument("This port speaks plain HTTP, no TLS: use http:// in place of https://.")
+    if not (data[:1].isalpha() or data[:1] == b"\r"):
+        raise InvalidArgument("This is no HTTP request.")
 
 
 class Head:

@@ -43,7 +43,8 @@ _FLUSH: Final = 0.25
 _THREADS: Final = 4  # that predict what takes longer
 _VERIFIED: Final = 5.0  # seconds that a token, once verified, is not looked at again
 _KEEP_ALIVE: Final = 600.0  # longer than clients keep idle connections, so that it is they who close
-_STALLED: Final = 60.0  # a request that stops coming in
+_STALLED: Final = 60.0  # seconds; a request that stops coming in
+_DRIPPED: Final = 300.0  # seconds that a request may take to come in
 _AWAY: Final = 2.0  # how long control may be away before a request is answered 503
 _DRAIN: Final = 30.0
 _LONGEST: Final = 65.0  # no prediction takes longer
@@ -63,6 +64,7 @@ class Front:
         self.version = -1  # of what is served
         self.heads: dict[bytes, KnownHead] = {}
         self.connections: set[Connection] = set()
+        self.unfinished = 0  # bytes of bodies that are not all there
         self.draining = False
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
@@ -195,14 +197,21 @@ class Front:
             if ticks % 4 == 0:
                 self.answers.tick()
                 self.service.flush(self.domain_now())
-            if ticks % 40 == 0:
+            if ticks % 20 == 0:
                 self._close_unused()
 
     def _close_unused(self) -> None:
         for connection in list(self.connections):
             quiet = self.now - connection.seen
-            if quiet > _KEEP_ALIVE or (quiet > _STALLED and not connection.idle and not connection.busy):
+            if quiet > _KEEP_ALIVE:
                 connection.transport.abort()
+            elif not (connection.idle or connection.busy or connection.refused):
+                taken = self.now - connection.begun
+                if connection.choked:  # it does not read its answers
+                    if quiet > _STALLED:
+                        connection.transport.abort()
+                elif quiet > _STALLED or taken > _DRIPPED:
+                    connection.stalled(max(quiet, taken))
 
     async def administer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers lines of JSON: `{"sync": VERSION}` when that version is served, `{"flush": true}` when everything

@@ -119,7 +119,7 @@ def _value(chunk: Chunk, position: int, line: bytes) -> Any:
         pass
     try:
         value = json.loads(line)  # it also takes NaN, which Python's own json writes; JSON's word is null
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         chunk.bad[position] = f"Row {chunk.start + position} is not JSON: {error}."
         return None
     chunk.lines[position] = orjson.dumps(value)
