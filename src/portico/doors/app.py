@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,14 +51,14 @@ class Door:
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             scope["app"] = self  # a batch sends its parts through here
-            with contextlib.closing(Incoming(receive)) as incoming:
-                await self._http(scope, incoming, send)
+            await self._http(scope, Incoming(receive), send)
 
     async def _http(self, scope: dict[str, Any], receive: Incoming, send: Send) -> None:
         scope = habits.addressed(scope)
         path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         storage = path.startswith(("/storage/", "/upload/", "/download/", "/batch/"))
         started = False
+        body = receive
 
         async def tracked(message: dict[str, Any]) -> None:
             nonlocal started
@@ -70,14 +69,16 @@ class Door:
             headers = _headers(scope["headers"])
             self._guard.check(headers)
             caller = self._identity.caller(headers.get("authorization"))
-            scope, receive = await habits.plain(scope, receive)
+            scope, meant = await habits.plain(scope, receive)
+            if meant is not receive:
+                body = Incoming(meant)  # what is unpacked is bounded too
             if path.startswith("/-/"):
-                await self._own(scope["method"], path, receive, tracked)
+                await self._own(scope["method"], path, body, tracked)
             elif storage_wire.owns(scope["method"], scope["raw_path"], scope["query_string"]):
                 storage = True
-                await storage_wire.handle(scope, receive, tracked, self.rooms, caller)
+                await storage_wire.handle(scope, body, tracked, self.rooms, caller)
             else:
-                answer = await self._api(scope, path, headers, caller, receive)
+                answer = await self._api(scope, path, headers, caller, body)
                 if answer is None:
                     await send_bytes(tracked, b"", 204, [(b"content-type", b"application/json")])
                 else:
@@ -87,11 +88,13 @@ class Door:
                 raise  # too late for another answer: the server closes the connection
             known = error if isinstance(error, PorticoError) else _unexpected(error, scope)
             if storage:
-                status, body = storage_errors.render(known)
+                status, shown = storage_errors.render(known)
                 known.http_status = status
-                await send_error(send, known, body)
+                await send_error(send, known, shown)
             else:
                 await send_error(send, known)
+        finally:
+            body.close()
 
     async def _api(
         self, scope: dict[str, Any], path: str, headers: dict[str, str], caller: Caller, receive: Incoming
