@@ -31,6 +31,7 @@ def collect(home: Path) -> dict[str, Any]:
         "home": str(home),
         "home_bytes": size,
         "home_bytes_complete": whole,
+        "disk": _disk(home),
     }
 
 
@@ -57,7 +58,20 @@ def as_text(found: dict[str, Any]) -> str:
         f"Resources: {_counts(found['resources'])}",
         f"Home: {found['home']}, {at_least}{_megabytes(found['home_bytes'])}",
     ]
+    if found["disk"].get("full"):
+        lines.append(found["disk"]["message"])
     return "\n".join(lines)
+
+
+def _disk(home: Path) -> dict[str, Any]:
+    """Room on the disk, in bytes; empty where there is no home yet."""
+    from portico.store import disk
+
+    if not home.exists():
+        return {}
+    now = disk.room(home)
+    found = {"free_bytes": now.free, "reserve_bytes": now.reserve, "full": now.full}
+    return {**found, "message": disk.words(home)} if now.full else found
 
 
 def _served(one: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +23,7 @@ from portico.prediction.guard import Guard, require_json
 from portico.services.aiplatform import required
 from portico.services.call import IMPLEMENTED, Call, Caller, Handler, Rooms
 from portico.services.standard.masks import apply_field_mask
+from portico.store import disk
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Page = Callable[["Door"], Awaitable[tuple[bytes, bytes]]]
@@ -86,7 +88,7 @@ class Door:
         except Exception as error:
             if started:
                 raise  # too late for another answer: the server closes the connection
-            known = error if isinstance(error, PorticoError) else _unexpected(error, scope)
+            known = error if isinstance(error, PorticoError) else self._unexpected(error, scope)
             if storage:
                 status, shown = storage_errors.render(known)
                 known.http_status = status
@@ -114,6 +116,8 @@ class Door:
                 "see docs/coverage.md for what is."
             )
         pairs = parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+        if not _works_on_a_full_disk(http, method.id):
+            disk.require_room(self.rooms.home)
         params = query(method, pairs)
         fields = params.pop("fields", None)
         params |= match.path_params
@@ -141,6 +145,12 @@ class Door:
         media, body = await page(self)
         await send_bytes(send, body, 200, [(b"content-type", media)])
 
+    def _unexpected(self, error: Exception, scope: dict[str, Any]) -> PorticoError:
+        if disk.is_full(error):
+            return disk.exhausted(self.rooms.home)
+        log.exception("%s %s failed", scope["method"], scope["path"], exc_info=error)
+        return Internal("An internal error occurred; the server's log has the details.")
+
 
 def implementation(match: Match) -> Handler | None:
     """What answers `match`. Methods that are the same below every collection are registered as "*.a.b"."""
@@ -167,9 +177,15 @@ def _parse(raw: bytes) -> Any:
         raise InvalidArgument(f"Invalid JSON payload received. {error}") from None
 
 
-def _unexpected(error: Exception, scope: dict[str, Any]) -> PorticoError:
-    log.exception("%s %s failed", scope["method"], scope["path"], exc_info=error)
-    return Internal("An internal error occurred; the server's log has the details.")
+# What reads by POST, and what makes room or keeps it: the rest of POST, PUT and PATCH grows.
+_NOT_GROWING = re.compile(
+    r"(cancel|delete|undeploy|remove|purge|pause|reject|silence|mutateDeployedModel|wait|search|query|read|fetch|test"
+    r"|replay|labelStats|serviceStats|predict|rawPredict|explain|count)[A-Za-z]*"
+)
+
+
+def _works_on_a_full_disk(http: str, method_id: str) -> bool:
+    return http in ("GET", "DELETE") or bool(_NOT_GROWING.fullmatch(method_id.rpartition(".")[2]))
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

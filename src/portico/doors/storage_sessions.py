@@ -126,7 +126,7 @@ class _Received:
         self._session = session
         self._fd = fd
         self.done: ObjectRow | None = None
-        self.size = os.fstat(fd).st_size
+        self.size = self._begun = os.fstat(fd).st_size
         os.lseek(fd, 0, os.SEEK_END)
         hasher = _hashers.pop(session.id, None)
         if hasher is None and self.size == 0:
@@ -169,7 +169,11 @@ class _Received:
             raise
 
     def append(self, piece: bytes) -> None:
-        objects_files.write_all(self._fd, piece)
+        try:
+            objects_files.write_all(self._fd, piece)
+        except OSError:  # a full disk: what came of this request goes, so that it does not stay full for it
+            os.ftruncate(self._fd, self._begun)
+            raise
         self.size += len(piece)
         if self._hasher is not None:
             self._hasher.update(piece)

@@ -13,6 +13,7 @@ from portico import __version__
 from portico.doors.app import Door, Page
 from portico.prediction.metrics import collect
 from portico.prediction.prediction_log import lost
+from portico.store import disk
 from portico.store.jobs import jobs
 from portico.store.resources import resources
 from portico.store.service import BUCKETS, PER_OCTAVE
@@ -27,7 +28,11 @@ def pages(home: Path) -> dict[str, Page]:
                 connection.execute(sa.select(sa.func.count()).select_from(jobs)).scalar()
 
         await asyncio.to_thread(check)
-        return b"application/json", orjson.dumps({"status": "ok", "version": __version__})
+        now = disk.room(home)
+        found: dict[str, Any] = {"status": "ok", "version": __version__, "diskFreeBytes": now.free}
+        if now.full:  # it answers, predicts and deletes: so it is not unhealthy
+            found |= {"status": "diskFull", "message": disk.words(home)}
+        return b"application/json", orjson.dumps(found)
 
     async def metrics(door: Door) -> tuple[bytes, bytes]:
         lines = await asyncio.to_thread(_lines, door, home)
@@ -55,6 +60,13 @@ def _lines(door: Door, home: Path) -> list[str]:
         "Predictions that the machine took with it when it went down, at most, about.",
     )
     lines.append(f"portico_predictions_lost_total {not_logged}")
+    now = disk.room(home)
+    for name, value, words in (
+        ("free_bytes", now.free, "Room on the disk that holds the home."),
+        ("reserve_bytes", now.reserve, "What is kept so that deleting works on a full disk."),
+        ("full", int(now.full), "Whether what grows is refused, because the disk is full."),
+    ):
+        lines += [*_family(f"portico_disk_{name}", "gauge", words), f"portico_disk_{name} {value}"]
     return lines + _fronts(collect(home))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from portico.host import address
 from portico.host.address import Address
 from portico.jobs.warm import die_with_parent
+from portico.store import disk
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def up(home: Path, host: str, port: int, fronts: int, ready: Callable[[Address],
     from portico.store import home as home_store
 
     lock = address.claim(home)
+    disk.lend(home)  # a start on a full disk needs some room: to read the database, …
     home_store.check(home)
     sockets = _listen(host, port, fronts)
     here = Address(host, sockets[0].getsockname()[1], os.getpid())
@@ -153,9 +155,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        disk.lend(self._home)  # … and to say where it is
+        address.publish(self._home, self._here)
         for child in self._children:
             self._start(child)
-        address.publish(self._home, self._here)
         threading.Thread(target=self._announce, daemon=True).start()
         while not self._stopping:
             pause = self._restart_dead()
@@ -215,6 +218,7 @@ class Supervisor:
                 answered = connection.getresponse().status == 200
                 connection.close()
                 if answered:
+                    disk.gather(self._home)
                     self._ready(self._here)
                     return
             except OSError:

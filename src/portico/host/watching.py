@@ -29,7 +29,7 @@ from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.aiplatform.schedules import Schedules
 from portico.services.portico.alert_delivery import Deliveries
 from portico.services.portico.settling import socket_path
-from portico.store import resources
+from portico.store import disk, resources
 from portico.store.segments import Segments
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ _LOOK = 0.5  # seconds between two looks
 _AGAIN = 1.0  # seconds until a look that was put off
 _SYNC = 0.8  # seconds after which what waits is brought to the disk
 _MERGE = 16  # new segments after which small ones are merged, where there are many
+_FULL = 10.0  # seconds until a look that found the disk full
 _BUSY = 0.05  # while somebody waits for us
 _SPARE = 0.5  # cores that nobody needs: with less, looks are put off
 _SAMPLE = 0.1  # seconds over which that is seen again, where much waits
@@ -78,10 +79,15 @@ def main(home: Path, contract: Contract) -> None:
             pause = _LOOK
             try:
                 idle = watcher.look(wanted=bool(asking))
-            except Exception:
-                log.exception("what is due can't be done")
+            except Exception as error:
+                if disk.is_full(error):
+                    log.warning(
+                        "the disk is full: predictions wait in the spool, and nothing that is due is done"
+                    )
+                else:
+                    log.exception("what is due can't be done")
                 hang_up(asking)  # they ask again
-                stop.wait(1)
+                stop.wait(_FULL if disk.is_full(error) else 1)
             else:
                 if idle:
                     hang_up(asking, b"ok")

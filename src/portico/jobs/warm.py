@@ -8,6 +8,7 @@ the socket that it gets as standard input: {"run": JOB} comes in; {"started": JO
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -112,7 +113,8 @@ def _child(home: Path, job_id: str, server: int) -> None:
 
 def write_line(text: str) -> None:
     """One line of a job's log, with the time."""
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+    with contextlib.suppress(OSError):  # a full disk takes a line of the log, not the job
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
 
 
 def _log_to(path: Path) -> None:

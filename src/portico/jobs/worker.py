@@ -85,7 +85,7 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
         state, error = "FAILED", known
     except Exception as unexpected:
         write_line(traceback.format_exc())
-        state, error = "FAILED", _internal(unexpected)
+        state, error = "FAILED", _internal(context.home, unexpected)
     if state == "CANCELLED" and not _cancel_requested(context):
         write_line("interrupted; it will be run again")
         with context.database.write() as connection:
@@ -100,7 +100,7 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
             state, error = "FAILED", known
         except Exception as unexpected:
             write_line(traceback.format_exc())
-            state, error = "FAILED", _internal(unexpected)
+            state, error = "FAILED", _internal(context.home, unexpected)
     write_line(f"{state.lower()}" + (f": {error.message}" if error else ""))
     if error is not None:
         end(context.database, job, state, context.clock.now(), error=error)
@@ -142,9 +142,12 @@ def _cancel_requested(context: Context) -> bool:
     return job is not None and job.cancel_requested
 
 
-def _internal(unexpected: Exception) -> PorticoError:
+def _internal(home: Path, unexpected: Exception) -> PorticoError:
     from portico.errors import Internal
+    from portico.store import disk
 
+    if disk.is_full(unexpected):
+        return disk.exhausted(home)
     message = f"{type(unexpected).__name__}: {unexpected}"
     with contextlib.suppress(Exception):
         log.error("job failed: %s", message)

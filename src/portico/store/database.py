@@ -5,6 +5,7 @@ Contract, for every backend:
   Writers queue for a file lock, so none starves and none sees "database is locked".
 - `read()` sees one consistent snapshot, and every write that ended before it began, by any process.
 - The number of the last write stands in the database and beside it (`store/mark.py`), so that a lost log is noticed.
+- A write that finds the disk full is ResourceExhausted (`store/disk.py`).
 - Blocks are short: no network, no computing, no waiting inside them.
 - Safe for threads and for processes; not shared across a fork (open after it).
 """
@@ -22,7 +23,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from portico.store import mark
+from portico.errors import PorticoError
+from portico.store import disk, mark
 
 metadata = sa.MetaData()
 
@@ -51,6 +53,7 @@ class Database:
             max_overflow=56,
         )
         event.listen(self._engine, "connect", _configure)
+        self._home = home
         self._mutex = threading.Lock()
         self._lock_fd = os.open(home / "portico.db.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._count_fd = mark.open_count(home)
@@ -82,7 +85,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        with self._mutex, self._file_lock(), self._engine.connect() as connection:
+        with self._mutex, self._file_lock(), disk.lent(self._home), self._engine.connect() as connection:
             held = connection.connection.driver_connection
             assert held is not None
             held.execute("BEGIN IMMEDIATE")
@@ -92,16 +95,18 @@ class Database:
                 changed = held.total_changes != before and self._count_fd is not None
                 number = held.execute(_COUNT).fetchone() if changed else None
                 held.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if held.in_transaction:
                     held.execute("ROLLBACK")
+                if not isinstance(error, PorticoError) and disk.failed_for_room(self._home, error):
+                    raise disk.exhausted(self._home) from error
                 raise
             if number and self._count_fd is not None:
                 mark.count(self._count_fd, number[0])
 
     def checkpoint(self) -> None:
         """Brings all that was written from the log into the database's own file, and empties the log."""
-        with self._engine.connect() as connection:
+        with self._mutex, self._file_lock(), disk.lent(self._home), self._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager

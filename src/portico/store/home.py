@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.errors import FailedPrecondition
-from portico.store import mark
+from portico.store import disk, mark
 from portico.store.database import Database, metadata
 from portico.store.mark import Mark
 
@@ -125,7 +125,8 @@ def look(home: Path) -> Found:
 
 
 def begin(home: Path, now: float) -> None:
-    """Begins a run on a home that `check` has let pass; gives it an id where it has none. Makes the tables."""
+    """Begins a run on a home that `check` has let pass; gives it an id where it has none. Makes the tables and the
+    reserve of disk."""
     database = Database(home)
     try:
         database.create_tables()
@@ -145,6 +146,7 @@ def begin(home: Path, now: float) -> None:
         with database.read() as connection:
             writes = connection.execute(sa.select(_home.c.writes)).scalar_one()
         mark.write(home, Mark(known.id, run, writes))
+        disk.begin(home)
     finally:
         database.close()
 

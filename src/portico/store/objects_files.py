@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from portico.ids import Ids
-from portico.store import mark
+from portico.store import disk, mark
 from portico.store.objects import StoredFile
 from portico.store.objects_hashes import Hasher, combine_crc32c
 
@@ -33,7 +33,12 @@ def remove(home: Path, files: Iterable[str]) -> None:
 
 
 def create(home: Path, ids: Ids) -> tuple[str, int]:
-    """An empty file: its id and a descriptor for writing that holds the lock. Close that after the commit."""
+    """An empty file: its id and a descriptor for writing that holds the lock. Close that after the commit.
+
+    Raises:
+        ResourceExhausted: the disk is full.
+    """
+    disk.require_room(home)
     file = mark.new_file(home, ids)
     path = path_of(home, file)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import Clock
 from portico.ids import Ids
+from portico.store import disk, mark
 from portico.store import home as home_store
-from portico.store import mark
 from portico.store.database import Database, metadata
 
 _table = sa.Table(
@@ -107,8 +107,12 @@ class Segments:
 
     def _written(self, schema: Any, tables: Iterable[Any], few: bool = False) -> str:
         name, file = _created(self._home, self._ids)
-        with file:
-            _write(schema, tables, file, few)
+        try:
+            with file:
+                _write(schema, tables, file, few)
+        except BaseException:  # a full disk, among others: it must not stay full of this
+            (self._folder / name).unlink(missing_ok=True)
+            raise
         return name
 
     def add(
@@ -270,7 +274,8 @@ def folder(home: Path) -> Path:
 
 
 def _created(home: Path, ids: Ids) -> tuple[str, IO[bytes]]:
-    """A new file, locked as long as it is open."""
+    """A new file, locked as long as it is open. Raises ResourceExhausted where the disk is full."""
+    disk.require_room(home)
     folder(home).mkdir(parents=True, exist_ok=True)
     while True:
         name = f"{mark.new_file(home, ids)}.parquet"

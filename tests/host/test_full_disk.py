@@ -1,0 +1,139 @@
+"""A full disk: what grows is refused in Google's words, what is there is answered, and deleting makes room."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from tests.conftest import Portico
+
+from portico.errors import ResourceExhausted
+from portico.store import disk, home, objects_buckets
+from portico.store.database import Database
+from portico.store.gcs import Gcs
+
+_SIZE = 72 << 20  # bytes of the small disk: spool and reserve take 40 MiB of them
+L = "projects/p/locations/us-central1"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Portico]:
+    """A server whose home is on a small disk of its own."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(mount)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    server = Portico(mount / "home")
+    try:
+        yield server.start()
+        server.stop()
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def fill(server: Portico) -> None:
+    """Takes all that is left of the disk, from outside."""
+    file = server.home.parent / "others"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with contextlib.suppress(OSError):
+        while os.write(descriptor, bytes(1 << 16)):
+            pass
+    os.close(descriptor)
+
+
+def upload(server: Portico, name: str, size: int) -> requests.Response:
+    url = f"{server.url}/upload/storage/v1/b/first/o?uploadType=media&name={name}"
+    return requests.post(url, data=bytes(size), timeout=60)
+
+
+def test_a_full_disk_refuses_what_grows_and_deletes(small: Portico) -> None:
+    def ask(method: str, path: str, body: object = None) -> requests.Response:
+        return requests.request(method, small.url + path, json=body, timeout=60)
+
+    assert ask("POST", "/storage/v1/b?project=p", {"name": "first"}).ok
+    assert upload(small, "one", 6 << 20).ok and upload(small, "two", 1 << 20).ok
+    endpoint = ask("POST", f"/v1/{L}/endpoints", {"displayName": "e"}).json()["response"]["name"]
+    # More than there is room for: refused, and what came of it goes.
+    assert upload(small, "large", 60 << 20).status_code == 429
+    fill(small)
+    for answer in (
+        upload(small, "three", 1 << 20),
+        ask("POST", "/storage/v1/b?project=p", {"name": "second"}),
+        ask("POST", "/storage/v1/b/first/o/one/rewriteTo/b/first/o/copy", {}),
+        ask("POST", f"/v1/{L}/endpoints", {"displayName": "f"}),
+        ask("PATCH", f"/v1/{endpoint}?updateMask=displayName", {"displayName": "f"}),
+        requests.post(f"{small.url}/upload/storage/v1/b/first/o?uploadType=resumable&name=r", timeout=60),
+        requests.put(f"{small.url}/first/xml", data=b"x", timeout=60),
+    ):
+        assert answer.status_code == 429, answer.text
+        assert "is full" in answer.text and "Delete what is not needed" in answer.text
+    error = ask("POST", f"/v1/{L}/endpoints", {"displayName": "f"}).json()["error"]
+    assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED")
+    # What is there is answered, and it is said.
+    assert requests.get(f"{small.url}/storage/v1/b/first/o/two?alt=media", timeout=60).content == bytes(
+        1 << 20
+    )
+    health = ask("GET", "/-/healthz")
+    assert health.ok and health.json()["status"] == "diskFull" and "is full" in health.json()["message"]
+    assert "portico_disk_full 1" in ask("GET", "/-/metrics").text
+    command = [sys.executable, "-m", "portico.cli.main", "status", "--home", str(small.home)]
+    assert "is full" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(found)["disk"]["full"] is True
+    # Deleting works, also after a crash and a start on the full disk, and makes room.
+    fill(small)
+    assert ask("DELETE", f"/v1/{endpoint}").ok
+    fill(small)
+    small.kill()
+    small.start()
+    fill(small)
+    assert ask("DELETE", "/storage/v1/b/first/o/two").status_code == 204
+    assert upload(small, "three", 1 << 20).status_code == 429  # not enough yet for the reserve
+    assert ask("DELETE", "/storage/v1/b/first/o/one").status_code == 204
+    (small.home.parent / "others").unlink()
+    assert upload(small, "three", 1 << 20).ok
+    assert ask("GET", "/-/healthz").json()["status"] == "ok"
+    assert disk.room(small.home).reserve == disk.RESERVE
+
+
+def test_the_reserve_is_given_up_and_filled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no disk can be made: the system says how much is free."""
+    home.begin(tmp_path, 1.0)
+    database = Database(tmp_path)
+    gcs = Gcs(tmp_path, database)
+    with database.write() as connection:
+        objects_buckets.insert(connection, "first", "p", {"location": "US"}, 1.0)
+    gcs.write("gs://first/one", b"1")
+    assert disk.room(tmp_path).reserve == disk.RESERVE and not disk.room(tmp_path).full
+    free = 1 << 20
+    monkeypatch.setattr(disk, "_free", lambda _: free)
+    with pytest.raises(ResourceExhausted, match="Delete what is not needed"):
+        gcs.write("gs://first/two", b"2")
+    with database.write():
+        assert disk.room(tmp_path) == disk.Room(free, 0, True)
+    assert disk.room(tmp_path) == disk.Room(free, free, True)  # taken back, as much as is left
+    free = disk.LOW + disk.RESERVE  # not enough for the reserve and more
+    with pytest.raises(ResourceExhausted):
+        gcs.write("gs://first/two", b"2")
+    free = 4 * disk.RESERVE
+    gcs.write("gs://first/two", b"2")
+    assert disk.room(tmp_path) == disk.Room(free, disk.RESERVE, False)
+    database.close()
+
+
+def test_a_database_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    home.begin(tmp_path, 1.0)
+    database = Database(tmp_path)
+    with pytest.raises(ResourceExhausted, match="is full"), database.write() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 1}")
+        connection.exec_driver_sql("CREATE TABLE large AS SELECT zeroblob(1000000) AS blob")
+    database.close()
