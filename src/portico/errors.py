@@ -94,6 +94,10 @@ class Internal(PorticoError):
     code, status = "INTERNAL", 500
 
 
+class DataLoss(PorticoError):
+    code, status = "DATA_LOSS", 500
+
+
 class Unimplemented(PorticoError):
     code, status = "UNIMPLEMENTED", 501
 
@@ -122,6 +126,7 @@ NUMBERS = {
     "UNIMPLEMENTED": 12,
     "INTERNAL": 13,
     "UNAVAILABLE": 14,
+    "DATA_LOSS": 15,
     "UNAUTHENTICATED": 16,
 }
 

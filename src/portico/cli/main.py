@@ -104,6 +104,59 @@ def status(home: Home = None, json: Json = False) -> None:
 
 
 @app.command()
+def backup(
+    target: Annotated[
+        Path, typer.Argument(metavar="DEST", help="The new folder to write.", show_default=False)
+    ],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Copy the home, whole and at one moment, also while the server runs."""
+    from portico.cli.keeping import backup, copied_text
+
+    found = backup(_home(home), target.expanduser().absolute())
+    if json:
+        _print_json(found)
+    else:
+        print(copied_text(found))
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A backup's folder.", show_default=False)],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Make a new home from a backup."""
+    from portico.cli.keeping import copied_text, restore
+
+    found = restore(source.expanduser().absolute(), _home(home))
+    if json:
+        _print_json(found)
+    else:
+        print(copied_text(found).replace(str(found["backup"]), str(found["home"])))
+
+
+@app.command()
+def check(
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take a database that `up` refuses as it is. Deletes nothing.")
+    ] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Check the database, and that each file it names is there and whole; the exit code is 1 where one is not."""
+    from portico.cli.keeping import check, check_text, is_well
+
+    found = check(_home(home), accept)
+    if json:
+        _print_json(found)
+    else:
+        print(check_text(found))
+    sys.exit(0 if is_well(found) else 1)
+
+
+@app.command()
 def logs(
     job: Annotated[str, typer.Argument(help="A job's id, or a resource's name or its last part.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,

@@ -104,6 +104,12 @@ class Database:
             if number and self._count_fd is not None:
                 mark.count(self._count_fd, number[0])
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Writers of all processes wait for the end of the block; reads go on."""
+        with self._mutex, self._file_lock():
+            yield
+
     def checkpoint(self) -> None:
         """Brings all that was written from the log into the database's own file, and empties the log."""
         with self._mutex, self._file_lock(), disk.lent(self._home), self._engine.connect() as connection:

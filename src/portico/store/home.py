@@ -124,6 +124,16 @@ def look(home: Path) -> Found:
     return Found(row[0], row[1], used) if row else Found("", 0, used)
 
 
+def integrity(home: Path) -> str:
+    """What a whole check of the database finds, its first fault; "" when it is sound."""
+    with contextlib.closing(_open(home)) as connection:
+        try:
+            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            return str(error)
+    return "" if found == "ok" else found.replace("\n", " ")
+
+
 def begin(home: Path, now: float) -> None:
     """Begins a run on a home that `check` has let pass; gives it an id where it has none. Makes the tables and the
     reserve of disk."""

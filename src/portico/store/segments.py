@@ -205,12 +205,10 @@ class Segments:
         """Removes the files that no row needs, nobody is writing, and that were made in a run of this database; how
         many. Call it at start."""
         with self._database.read() as connection:
-            needed = set(connection.execute(sa.select(_table.c.file)).scalars())
-            needed |= set(connection.execute(sa.select(_left.c.file)).scalars())
+            needed = set(connection.execute(sa.select(_table.c.file)).scalars()) | left(connection)
             runs = home_store.runs(connection)
         made = [path for path in self._folder.glob("*.parquet") if mark.run_of(path.stem) in runs]
-        left = [path for path in made if path.name not in needed]
-        return sum(self._remove_if_left(path) for path in left)
+        return sum(self._remove_if_left(path) for path in made if path.name not in needed)
 
     def _remove_if_left(self, path: Path) -> bool:
         try:
@@ -332,3 +330,14 @@ def listed(
     return [
         Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in connection.execute(_listed, asked)
     ]
+
+
+def every(connection: Connection) -> list[Segment]:
+    """All segments of all streams."""
+    rows = connection.execute(sa.select(_table).order_by(_table.c.id))
+    return [Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in rows]
+
+
+def left(connection: Connection) -> set[str]:
+    """The files that were merged away and wait for their readers."""
+    return set(connection.execute(sa.select(_left.c.file)).scalars())

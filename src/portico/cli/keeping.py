@@ -1,0 +1,120 @@
+"""`portico backup`, `portico restore`, `portico check`: what a person runs to keep a home, and to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from portico.cli.progress import bar
+
+_SHOWN = 20  # faults that are printed one by one
+
+
+def backup(home: Path, target: Path) -> dict[str, Any]:
+    """`files` and `bytes` of the backup, and `backup`, where it is."""
+    from portico.clock import SystemClock
+    from portico.host.backup import backup
+
+    with bar() as tell:
+        return {**backup(home, target, SystemClock(), tell), "backup": str(target)}
+
+
+def restore(source: Path, home: Path) -> dict[str, Any]:
+    from portico.host.backup import restore
+
+    with bar() as tell:
+        return {**restore(source, home, tell), "backup": str(source)}
+
+
+def check(home: Path, accept: bool) -> dict[str, Any]:
+    """`faults`, one a line; `refused`, why the home would not start; how many parts were `checked`, and how many files
+    are `orphans`, which no row names.
+
+    Raises:
+        FailedPrecondition: there is no home.
+    """
+    from portico.errors import FailedPrecondition
+    from portico.host.address import running
+    from portico.host.wiring import import_services
+    from portico.store import home as home_store
+
+    if not home.is_dir() or not any(home.iterdir()):
+        raise FailedPrecondition(f"There is nothing on {home}: Portico has not run there yet.")
+    import_services()
+    found: dict[str, Any] = {
+        "home": str(home),
+        "accepted": False,
+        "refused": "",
+        "faults": [],
+        "checked": 0,
+        "orphans": 0,
+    }
+    if accept:
+        if (address := running(home)) is not None:
+            raise FailedPrecondition(
+                f"Portico runs on {home} at {address.url}: its database is accepted already."
+            )
+        home_store.accept(home)
+        found["accepted"] = True
+    try:
+        if running(home) is None:
+            home_store.check(home)
+    except home_store.RefusedHome as refused:
+        return found | {"refused": refused.message}
+    if not (home / "portico.db").exists():
+        return found
+    if fault := home_store.integrity(home):
+        return found | {"faults": [f"portico.db is damaged: {fault}"]}
+    with bar() as tell:
+        _check_files(home, found, tell)
+    return found
+
+
+def _check_files(home: Path, found: dict[str, Any], tell: Callable[[float, str], None]) -> None:
+    from portico.host import contents
+    from portico.store.database import Database
+
+    database = Database(home)
+    try:
+        with database.read() as connection:
+            parts = list(contents.parts(home, connection))
+        suspects = []
+        for number, part in enumerate(parts):
+            tell(number / len(parts), part.what)
+            if contents.fault(home, part):
+                suspects.append(part)
+        with database.read() as connection:  # what was deleted or merged meanwhile is no fault
+            now = set(contents.parts(home, connection)) if suspects else set()
+        for part in suspects:
+            if part in now and (fault := contents.fault(home, part)):
+                found["faults"].append(f"{part.what} ({part.path}) {fault}")
+        found["checked"] = len(parts)
+        found["orphans"] = len(contents.orphans(home, database))
+    finally:
+        database.close()
+
+
+def is_well(found: dict[str, Any]) -> bool:
+    return not (found["refused"] or found["faults"])
+
+
+def check_text(found: dict[str, Any]) -> str:
+    lines = ["accepted: the database is taken as it is; no file was deleted"] if found["accepted"] else []
+    if found["refused"]:
+        return "\n".join([*lines, found["refused"]])
+    faults = found["faults"]
+    lines += faults[:_SHOWN]
+    if len(faults) > _SHOWN:
+        lines.append(f"… and {len(faults) - _SHOWN:,} more; --json names all")
+    lines.append(f"{found['checked']:,} files and models checked, {len(faults):,} faults; {found['home']}")
+    if found["orphans"]:
+        lines.append(
+            f"{found['orphans']:,} files that no row names: left by crashes, or under way; they do no harm"
+        )
+    return "\n".join(lines)
+
+
+def copied_text(found: dict[str, Any]) -> str:
+    size = found["bytes"] / 2**20
+    return f"{found['files']:,} files, {size:,.1f} MiB, as of {found['time']}: {found['backup']}"
