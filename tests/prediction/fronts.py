@@ -99,11 +99,11 @@ class Processes:
         self.control = subprocess.Popen([sys.executable, "-c", before + _CONTROL, str(self.home)])
         return self.control
 
-    def serve(self, endpoint: ServedEndpoint, timeout: float = 30) -> None:
+    def serve(self, endpoint: ServedEndpoint, timeout: float = 30, only: str = "") -> None:
         with self.database.write() as connection:
             version = served.put(connection, endpoint)
         if self.fronts:
-            await_fronts(self.home, version, timeout, endpoint.name)
+            await_fronts(self.home, version, timeout, endpoint.name, only)
 
     def stop_serving(self, name: str) -> None:
         with self.database.write() as connection:

@@ -121,6 +121,8 @@ class Connection(asyncio.Protocol):
         self.refused = True
         if self.asked is not None:
             self.asked.gone = True
+            if self.asked.task is not None:
+                self.asked.task.cancel()
         if self.drained is not None and not self.drained.done():
             self.drained.set_result(None)
 
@@ -264,7 +266,7 @@ class Connection(asyncio.Protocol):
             if answer is None:
                 self.busy = True
                 self.asked = request
-                front.spawn(self._answer_later(known, request))
+                request.task = front.spawn(self._answer_later(known, request))
                 return
             if known.connection:
                 answer = answer.replace(b"content-length: ", known.connection + b"content-length: ", 1)
@@ -290,6 +292,9 @@ class Connection(asyncio.Protocol):
         except PorticoError as error:
             request.failed(error.http_status)
             answer = self.front.answers.error(error, known.connection)
+        except asyncio.CancelledError:
+            request.failed(499)
+            return
         except Exception:
             log.exception("a prediction failed")
             unexpected = self.front.unexpected()

@@ -40,7 +40,7 @@ Verify = Callable[[str], str | None]
 
 _FOLLOW: Final = 0.1  # seconds between looks at the change counter
 _FLUSH: Final = 0.25
-_THREADS: Final = 4  # that predict what takes longer
+_THREADS: Final = 2  # that parse large bodies
 _VERIFIED: Final = 5.0  # seconds that a token, once verified, is not looked at again
 _KEEP_ALIVE: Final = 600.0  # longer than clients keep idle connections, so that it is they who close
 _STALLED: Final = 60.0  # seconds; a request that stops coming in
@@ -72,13 +72,13 @@ class Front:
         self.wall = time.time() - time.perf_counter()  # what makes a time of `perf_counter` the wall clock's
         self.tap = Tap(home / "spool" / f"front-{index}", index)
         self.put = self.tap.put
-        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="predict")
+        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="parse")
         self.slots = Slots(_THREADS)
         self.service = ServiceLog(home / "spool" / f"service-{index}", index, self.slots)
         self._guard = Guard()
         self._verify = verify
         self._control = control_socket(home)
-        self._loader = Loader(Database(home))
+        self._loader = Loader(Database(home), home / "run" / f"front-{index}.loading")
         self._following: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -137,10 +137,11 @@ class Front:
         if route is not None:
             route.target.metrics.fail(code, 0.0)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def give(self, descriptor: int, data: bytes) -> bool:
         """Passes a connection to control; False when control is away."""
@@ -173,8 +174,12 @@ class Front:
         gc.freeze()  # models are for good: the collector need not look at them
         kept = {id(deployed) for deployed in router.deployed()}
         for deployed in before.deployed():
-            if deployed.remote is not None and id(deployed) not in kept:
+            if id(deployed) in kept:
+                continue
+            if deployed.remote is not None:
                 self.spawn(_close_later(deployed.remote))
+            if deployed.worker is not None:
+                self.spawn(deployed.worker.close())
 
     async def keep_following(self) -> None:
         while True:

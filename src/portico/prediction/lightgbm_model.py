@@ -44,6 +44,11 @@ class LightGBMModel:
             predictions.append(row.outputs[0] if self._single else row.outputs[:])
         return predictions
 
+    def sample(self) -> list[Any]:
+        """Instances to try the model with."""
+        count = self._booster.num_features
+        return [[None] * count, [0.0] * count]
+
     def explain(self, instances: list[Any], parameters: Any) -> list[dict[str, Any]]:
         """TreeSHAP. For a class's probability the margins' attributions are scaled by one factor, so that
         they add up to the difference of the probabilities; of several classes the likeliest is explained."""

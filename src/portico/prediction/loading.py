@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from typing import Any
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
-from portico.errors import PorticoError
+import orjson
+
+from portico.errors import FailedPrecondition, PorticoError
 from portico.prediction import predictors
+from portico.prediction.native.files import check_digest
+from portico.prediction.native.process import ModelProcess, Spec, try_out
 from portico.prediction.router import Deployed, Router, Target
 from portico.store import domain_clock, served
 from portico.store.database import Database, current
@@ -15,17 +23,22 @@ from portico.store.served import ServedEndpoint, ServedModel
 
 log = logging.getLogger(__name__)
 
+_HERE: Final = frozenset({"portico", "lightgbm"})  # trees: how long they take is known
+_MOST_DEATHS: Final = 3
+
 
 class Loader:
     """Follows the topic "served". `load` may be called from any thread, one call at a time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, deaths: Path | None = None) -> None:
+        """`deaths` is the file that tells the next process which model this one was loading when it died."""
         self.version = -1
         self.domain_time: float | None = None  # as it was when this version was read; None: the wall clock's
         self._database = database
         self._targets: dict[str, Target] = {}
         self._failed: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
+        self._deaths = Deaths(deaths)
 
     def load(self) -> tuple[int, Router | None]:
         """The newest version of what is served and a router for it; None when nothing changed.
@@ -44,11 +57,13 @@ class Loader:
             failed: dict[str, dict[str, str]] = {}
             for endpoint in endpoints:
                 target = self._target(endpoint)
+                before = self._targets.get(endpoint.name)
                 errors = {d.served.id: d.error for d in target.deployed.values() if d.error}
                 if errors:
                     failed[endpoint.name] = errors
-                    target = self._targets.get(endpoint.name, target)
-                targets[endpoint.name] = target
+                # What could not be served before is no reason to keep the rest as it was.
+                known = {i for i, d in before.deployed.items() if d.error} if before is not None else errors
+                targets[endpoint.name] = before if before is not None and errors.keys() - known else target
             self._targets, self._failed = targets, failed
             self.version = version
             return version, Router(targets.values())
@@ -73,17 +88,83 @@ class Loader:
         if before is not None and not before.error and before.served == model:
             return before
         try:
-            loaded: dict[str, Any]
-            if model.format == "replica":
-                loaded = {"remote": _replicas(model)}
-            else:
-                loaded = {"local": predictors.load(model.format, model.path, model.explanation)}
-            return Deployed(model, endpoint.name, metrics=metrics, **loaded)
+            return Deployed(model, endpoint.name, metrics=metrics, **self._loaded(model))
         except PorticoError as error:
             return Deployed(model, endpoint.name, metrics=metrics, error=error.message)
         except Exception as error:
             log.exception("the deployed model %s can't be loaded", model.id)
             return Deployed(model, endpoint.name, metrics=metrics, error=str(error) or type(error).__name__)
+
+    def _loaded(self, model: ServedModel) -> dict[str, Any]:
+        """What answers for `model`. A foreign file is opened here only after a process that may die has done so."""
+        if model.format == "replica":
+            return {"remote": _replicas(model)}
+        path = Path(model.path)
+        spec = Spec(model.format, model.path, model.digest, model.explanation)
+        if model.format not in _HERE:
+            return {"worker": ModelProcess(spec, lasting=True)}
+        check_digest(path, model.digest)
+        died = self._deaths.of(model.path)
+        if died >= _MOST_DEATHS:
+            raise FailedPrecondition(
+                f"The model's file ended the process that loads it {died} times, so it is not loaded again. "
+                "Undeploy the model."
+            )
+        if died or not (model.digest or model.format == "portico"):
+            try_out(spec)
+        with self._deaths.noted(model.path):
+            local = predictors.load(model.format, path, model.explanation)
+        return {
+            "local": local,
+            "worker": ModelProcess(spec, lasting=False),
+            "row_seconds": _row_seconds(local),
+        }
+
+
+def _row_seconds(model: Any) -> float:
+    """About how long a row takes, in seconds."""
+    if not hasattr(model, "sample"):
+        return 1e-4  # Portico's own are limited when they are trained
+    rows = model.sample()[:1]
+    started = time.perf_counter()
+    try:
+        model.predict(rows, None)
+    except PorticoError:
+        return 1e-4
+    return time.perf_counter() - started
+
+
+class Deaths:
+    """How often a process died while it loaded a model, by path; kept in a file while that is not nothing."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._counts: dict[str, int] = {}
+        if file is not None and file.exists():
+            with contextlib.suppress(OSError, ValueError):
+                self._counts = dict(orjson.loads(file.read_bytes()))
+
+    def of(self, path: str) -> int:
+        return self._counts.get(path, 0)
+
+    @contextlib.contextmanager
+    def noted(self, path: str) -> Iterator[None]:
+        """Within it a death of this process is one of `path`."""
+        self._counts[path] = self.of(path) + 1
+        self._write()
+        try:
+            yield
+        finally:
+            del self._counts[path]
+            self._write()
+
+    def _write(self) -> None:
+        if self._file is None:
+            return
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._file.with_suffix(".writing")
+        temporary.write_bytes(orjson.dumps(self._counts))
+        temporary.rename(self._file)
 
 
 def _replicas(model: ServedModel) -> Any:

@@ -59,6 +59,16 @@ class OnnxModel:
             return columns[0]
         return [dict(zip(self._outputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
+    def sample(self) -> list[Any]:
+        """Instances to try the model with."""
+        import numpy as np
+
+        row = {}
+        for spec in self._inputs:
+            shape = [size if isinstance(size, int) and size > 0 else 1 for size in spec.shape[1:]]
+            row[spec.name] = np.full(shape, "" if _TYPES[spec.type] == "object" else 0, dtype=object).tolist()
+        return [row]
+
     def explain(self, instances: list[Any], parameters: Any) -> list[dict[str, Any]]:
         """Sampled Shapley values. Of a classifier's outputs its probabilities are explained."""
         from portico.prediction.replicas import shapley

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 MAX_BODY: Final = 10 * 2**20  # bytes of a request
 MAX_INSTANCES: Final = 100_000
-_SLOW: Final = 0.002  # seconds; what takes longer is predicted in a thread, so that others need not wait
+_SLOW: Final = (
+    0.002  # seconds; what takes longer is predicted in a process of its own, so that others need not wait
+)
 _LARGE: Final = 128 * 1024  # bytes of a body that is parsed in a thread
 
 _FIELDS: Final = {
@@ -48,7 +50,7 @@ class Request:
 
     __slots__ = (
         "_asked_for", "_body", "_caller_id", "_deployed", "_front", "_instances", "_overrides", "_parameters", "_path",
-        "_route", "_started", "_wrapped", "gone",
+        "_route", "_started", "_wrapped", "gone", "task",
     )  # fmt: skip
 
     def __init__(self, front: Front, path: bytes, body: bytes, caller_id: str = "") -> None:
@@ -64,6 +66,7 @@ class Request:
         self._wrapped = False  # a rawPredict whose body came inside a google.api.HttpBody
         self._started = time.perf_counter()
         self.gone = False  # the client, before its answer
+        self.task: asyncio.Task[None] | None = None  # that makes the answer later
 
     def answer_now(self) -> bytes | None:
         """The answer's bytes when a model of this process gives it within microseconds.
@@ -83,7 +86,8 @@ class Request:
         return self._finish(deployed, b'{"predictions":%b%b' % (predictions, deployed.suffix), predictions)
 
     async def answer_later(self) -> bytes:
-        """The answer's bytes, from a replica, a thread, or once the front knows a new endpoint.
+        """The answer's bytes, from a replica, the model's own process, or once the front knows a new endpoint.
+        Cancelled, it leaves no work behind.
 
         Raises:
             PorticoError: what the client is to be told.
@@ -95,8 +99,9 @@ class Request:
             if self._route is None:
                 raise NotFound(f"Endpoint `{endpoint_name(self._path)}` not found.")
         target = self._route.target
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(front.threads, self._parse)
+        if len(self._body) > _LARGE:
+            await asyncio.get_running_loop().run_in_executor(front.threads, self._parse)
+        instances = self._parse()
         deployed = self._deployed
         if deployed is None:
             deployed = self._deployed = target.chosen(self._asked_for) if self._asked_for else target.pick()
@@ -105,15 +110,34 @@ class Request:
             raise FailedPrecondition(
                 f"The deployed model {deployed.served.id} has no explanation spec; deploy it with one to explain."
             )
+        short = self._route.method != EXPLAIN and len(instances) * deployed.row_seconds <= _SLOW
+        if deployed.local is not None and short:
+            predictions = _dumps(deployed.local.predict(instances, self._parameters))
+            return self._finish(deployed, b'{"predictions":%b%b' % (predictions, self._suffix(deployed)))
         slots = deployed.slots or front.slots
         slots.enter()
         try:
             if deployed.remote is not None:
                 return await self._remote(deployed, deployed.remote)
-            body = await loop.run_in_executor(front.threads, self._local, deployed)
+            assert deployed.worker is not None
+            if self._overrides:
+                raise Unimplemented(
+                    f"explanationSpecOverride is not built in Portico yet for models of the format "
+                    f"{deployed.served.format}; leave it out."
+                )
+            answer = await deployed.worker.ask(self._route.method, self._body)
         finally:
             slots.leave()
-        return self._finish(deployed, body)
+        if self._route.method != EXPLAIN:
+            deployed.row_seconds += (answer.seconds / len(instances) - deployed.row_seconds) / 8
+        return self._finish(deployed, answer.body[:-1] + self._suffix(deployed), measured=False)
+
+    def _suffix(self, deployed: Deployed) -> bytes:
+        """What follows the model's own answer."""
+        assert self._route is not None
+        if self._route.method == RAW_PREDICT:
+            return b"}"
+        return deployed.suffix if self._route.method == PREDICT else deployed.explain_suffix
 
     def failed(self, code: int) -> None:
         """Counts a request that is answered with an error: at its deployed model, or else the endpoint."""
@@ -171,23 +195,6 @@ class Request:
         except (ValueError, TypeError):  # orjson's and binascii's errors are ValueErrors
             raise InvalidArgument("httpBody.data must be base64 of JSON.", field="httpBody.data") from None
 
-    def _local(self, deployed: Deployed) -> bytes:
-        """The body that a model of this process answers with. Runs in a thread."""
-        assert self._route is not None and deployed.local is not None
-        instances = self._parse()
-        predictions = _dumps(deployed.local.predict(instances, self._parameters))
-        if self._route.method == RAW_PREDICT:
-            return b'{"predictions":%b}' % predictions
-        if self._route.method == PREDICT:
-            return b'{"predictions":%b%b' % (predictions, deployed.suffix)
-        if self._overrides:
-            raise Unimplemented(
-                f"explanationSpecOverride is not built in Portico yet for models of the format "
-                f"{deployed.served.format}; leave it out."
-            )
-        explanations = _dumps(deployed.local.explain(instances, self._parameters))
-        return b'{"explanations":%b,"predictions":%b%b' % (explanations, predictions, deployed.explain_suffix)
-
     async def _remote(self, deployed: Deployed, replicas: ReplicaClient) -> bytes:
         assert self._route is not None
         status, body = await replicas.predict(_METHOD_NAMES[self._route.method], self._body)
@@ -195,11 +202,12 @@ class Request:
             self.failed(status)
             return self._front.answers.render(status, body)
         if self._route.method != RAW_PREDICT:
-            suffix = deployed.suffix if self._route.method == PREDICT else deployed.explain_suffix
-            body = body.rstrip()[:-1] + suffix
-        return self._finish(deployed, body)
+            body = body.rstrip()[:-1] + self._suffix(deployed)
+        return self._finish(deployed, body, measured=False)
 
-    def _finish(self, deployed: Deployed, body: bytes, predictions: bytes = b"") -> bytes:
+    def _finish(
+        self, deployed: Deployed, body: bytes, predictions: bytes = b"", measured: bool = True
+    ) -> bytes:
         """Counts, taps, and puts the head before the body, of which `predictions` are all that is worth keeping."""
         assert self._route is not None
         front = self._front
@@ -210,7 +218,7 @@ class Request:
             deployed.metrics.fail(499, seconds)
         else:
             deployed.metrics.count(rows, seconds)
-        if route.method == PREDICT:
+        if measured and route.method == PREDICT:
             deployed.row_seconds += (seconds / rows - deployed.row_seconds) / 8
         rate = route.target.sampling_rate
         logged = b""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from portico.errors import FailedPrecondition, InvalidArgument, PorticoError
+
+FOREIGN: Final = frozenset({"lightgbm", "onnx"})  # files that a stranger may have made
 
 
 class Predictor(Protocol):

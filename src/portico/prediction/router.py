@@ -19,6 +19,7 @@ from portico.prediction.spool import names_of
 from portico.store.served import ServedEndpoint, ServedModel
 
 if TYPE_CHECKING:
+    from portico.prediction.native.process import ModelProcess
     from portico.prediction.replicas.client import ReplicaClient
 
 PREDICT: Final = 0
@@ -28,8 +29,8 @@ _METHODS: Final = {"predict": PREDICT, "rawPredict": RAW_PREDICT, "explain": EXP
 
 
 class Deployed:
-    """A deployed model that this process can answer for. Exactly one of `local` and `remote` is set, unless
-    it failed to load: then `error` says why."""
+    """A deployed model that this process can answer for: `remote` asks its replicas, `worker` its own process, and
+    `local`, where it is set too, answers here what is known to be short. Where it failed to load `error` says why."""
 
     __slots__ = (
         "endpoint",
@@ -44,6 +45,7 @@ class Deployed:
         "served",
         "slots",
         "suffix",
+        "worker",
     )
 
     def __init__(
@@ -53,6 +55,8 @@ class Deployed:
         *,
         local: Predictor | None = None,
         remote: ReplicaClient | None = None,
+        worker: ModelProcess | None = None,
+        row_seconds: float = 1e-4,
         error: str = "",
         metrics: ModelMetrics | None = None,
     ) -> None:
@@ -62,9 +66,12 @@ class Deployed:
         self.local = local
         self.remote = remote
         self.error = error
-        self.row_seconds = 1e-4  # about how long one row takes
+        self.worker = worker
+        self.row_seconds = row_seconds  # about how long one row takes here
         self.metrics = metrics or ModelMetrics()
-        self.slots = Slots(len(served.replicas)) if remote is not None else None  # its own replicas
+        self.slots: Slots | None = None  # its own replicas, or its own process
+        if remote is not None or (worker is not None and local is None):
+            self.slots = Slots(len(served.replicas))
         # What follows the predictions in an answer never changes.
         tail = {
             "deployedModelId": served.id,

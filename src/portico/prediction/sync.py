@@ -17,15 +17,15 @@ _POLL: Final = 0.05
 _ADMIN_NAME: Final = re.compile(r"front-\d+\.sock")
 
 
-def await_fronts(home: Path, version: int, timeout: float = 60.0, endpoint: str = "") -> None:
+def await_fronts(home: Path, version: int, timeout: float = 60.0, endpoint: str = "", only: str = "") -> None:
     """Returns when every live front serves `version` (as `store.served.put` returned it).
 
     A front that starts later reads what is stored then, which is no older.
 
     Raises:
         Unavailable: no front is up, or not all were done within `timeout` seconds.
-        FailedPrecondition: a front could not load a model of `endpoint`; the message says why. It goes on
-            serving the endpoint as it was before.
+        FailedPrecondition: a front could not load a model of `endpoint` (with `only`, that deployed model); the
+            message says why. It goes on serving the endpoint as it was before.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -37,6 +37,8 @@ def await_fronts(home: Path, version: int, timeout: float = 60.0, endpoint: str 
         time.sleep(_POLL)
     for answer in answers:
         for deployed_model, error in answer["errors"].get(endpoint, {}).items():
+            if only and deployed_model != only:
+                continue  # it could not be served before
             raise FailedPrecondition(f"The deployed model {deployed_model} can't be served: {error}")
 
 

@@ -26,7 +26,8 @@ class ServedModel:
 
     `id` is the deployed model's, `model` the model's resource name. `format` is "portico", "lightgbm", "onnx"
     (loaded into the front from `path`) or "replica" (asked at the Unix sockets `replicas`). `explain` says
-    whether it was deployed with an explanation spec; `explanation` is what its predictor needs of the spec.
+    whether it was deployed with an explanation spec; `explanation` is what its predictor needs of the spec. `digest`
+    is that of its files; without one (an older Portico deployed it) nobody has tried them yet.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ServedModel:
     replicas: list[str] = field(default_factory=list)
     explain: bool = False
     explanation: dict[str, object] = field(default_factory=dict)
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

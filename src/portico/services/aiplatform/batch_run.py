@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.worker import Context
+from portico.prediction.lightgbm_model import model_file
+from portico.prediction.native.files import check_digest
+from portico.prediction.native.trees import check_trees
 from portico.services.aiplatform import batch_models, batch_read, batch_write, images, model_store, sources
 from portico.services.aiplatform.batch_instances import InstanceConfig, Lines, Table
 from portico.services.aiplatform.batch_log import BatchLog, Rows
@@ -159,9 +162,11 @@ def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple
     spec = job.body["_"]["explanation"]
     folder = model_store.folder(context.home, private["artifact"])
     cores = os.cpu_count() or 1
+    check_digest(folder, private.get("digest", ""))
     if private["format"] == "portico":
         yield batch_models.PorticoModel(folder), cores, _ROWS
     elif private["format"] == "lightgbm":
+        check_trees(model_file(folder).read_bytes())
         yield batch_models.LightGBMModel(folder, spec), cores, _ROWS
     elif private["format"] == "replica":
         with _replicas(context, job, version, str(folder)) as sockets:

@@ -15,6 +15,9 @@ from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoErro
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
+from portico.prediction.native import files
+from portico.prediction.native.process import Spec, try_out
+from portico.prediction.predictors import FOREIGN
 from portico.prediction.replicas.places import socket_paths
 from portico.prediction.sync import await_fronts
 from portico.services.aiplatform import images, model_store
@@ -113,7 +116,7 @@ def run_deploy(context: Context) -> dict[str, Any]:
                 endpoint.body["trafficSplit"] = split
             resources.update(connection, endpoint, context.clock.now())
             number = publish(connection, endpoint)
-        await_fronts(context.home, number, _SYNC, context.job.resource)
+        await_fronts(context.home, number, _SYNC, context.job.resource, deployed["id"])
     except PorticoError:
         _withdraw(context, version, deployed["id"])
         raise
@@ -127,6 +130,11 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
     private = version.body["_"]
     spec = deployed.get("explanationSpec") or version.body.get("explanationSpec") or {}
     folder = model_store.folder(context.home, private["artifact"])
+    digest = private.get("digest") or files.digest(folder)
+    files.check_digest(folder, digest)
+    if private["format"] in FOREIGN:
+        context.progress(0.1, "trying the model in a process of its own")
+        try_out(Spec(private["format"], str(folder), digest, spec))
     sockets: list[str] = []
     if private["format"] == "replica":
         serving = images.resolve(version.body["containerSpec"]["imageUri"])
@@ -158,6 +166,7 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         replicas=sockets,
         explain=bool(spec) or private["format"] == "portico",
         explanation=spec,
+        digest=digest,
     )
 
 
@@ -185,7 +194,7 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
             raise NotFound(f"The Model version {version.name!r} was deleted meanwhile.")
         model_store.set_deployed(connection, current, endpoint.name, model.id, True, now)
         number = publish(connection, endpoint)
-    await_fronts(context.home, number, _SYNC, context.job.resource)
+    await_fronts(context.home, number, _SYNC, context.job.resource, model.id)
 
 
 def _withdraw(context: Context, version: Resource, deployed_id: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from portico.errors import InvalidArgument, NotFound
 from portico.jobs.worker import Context
+from portico.prediction.native import files
 from portico.services.aiplatform.images import Serving
 from portico.services.aiplatform.sources import gcs_of
 
@@ -37,7 +38,10 @@ def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving) -
     gcs.download(uri, beside)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
-    return {"format": "replica" if serving.kind == "replica" else serving.framework}
+    return {
+        "format": "replica" if serving.kind == "replica" else serving.framework,
+        "digest": files.digest(target),
+    }
 
 
 def write_artifact(context: Context, source: Path, uri: str) -> None:

@@ -43,13 +43,23 @@ class WatchedModels:
         key = f"{model['path']}/{deployed_id}"
         found = self._loaded.pop(key, None)
         if found is None:
-            from portico.prediction import predictors
-
-            found = predictors.load(model["format"], Path(model["path"]), model.get("explanation") or None)
+            found = _opened(model)
         self._loaded[key] = found
         while len(self._loaded) > _HELD:
             self._loaded.popitem(last=False)
         return found
+
+
+def _opened(model: dict[str, Any]) -> Predictor:
+    from portico.prediction import predictors
+    from portico.prediction.native.files import check_digest
+    from portico.prediction.native.process import Spec, WatchedProcess
+
+    format, path, explanation = model["format"], model["path"], model.get("explanation") or {}
+    if format == "onnx":  # it may take for ever, or more memory than the watcher has
+        return WatchedProcess(Spec(format, path, model.get("digest", ""), explanation))
+    check_digest(Path(path), model.get("digest", ""))
+    return predictors.load(format, Path(path), explanation or None)
 
 
 def predictions(model: Predictor, rows: Sequence[Any]) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Models of native formats in processes of their own: foreign files are tried there, long predictions run there."""
