@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 
-from portico.doors import habits, storage_errors, storage_wire, supplement
+from portico.doors import batch, habits, storage_errors, supplement
 from portico.doors.answers import Send, send_bytes, send_error, send_json
 from portico.doors.checks import Checker, query
-from portico.doors.contract import APIS, Contract, Match
+from portico.doors.contract import Contract
+from portico.doors.dispatch import Arrival, Dispatch
 from portico.doors.identity import Identity
 from portico.doors.incoming import Incoming
-from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.doors.storage_http import Request
+from portico.doors.storage_wire import StorageWire
+from portico.errors import Internal, InvalidArgument, NotFound, PorticoError
 from portico.prediction.guard import Guard, require_json
-from portico.services.aiplatform import required
-from portico.services.call import IMPLEMENTED, Call, Caller, Handler, Rooms
+from portico.services.call import Rooms
+from portico.services.standard.apis import declared
 from portico.services.standard.masks import apply_field_mask
 from portico.store import disk
 
@@ -31,7 +32,6 @@ Page = Callable[["Door"], Awaitable[tuple[bytes, bytes]]]
 log = logging.getLogger(__name__)
 
 _MAX_BODY = 16 * 2**20  # bytes of JSON
-_THREADS = 40
 
 
 class Door:
@@ -45,8 +45,11 @@ class Door:
         self._identity = identity
         self._guard = guard
         self._pages = pages
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="service")
-        self._checkers = {(a, v): Checker(contract, a, v) for a, versions in APIS.items() for v in versions}
+        self._dispatch = Dispatch(rooms, identity)
+        self._storage = StorageWire(rooms, contract, self._dispatch)
+        self._checkers = {
+            (a.name, v): Checker(contract, a.name, v) for a in declared().values() for v in a.versions
+        }
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -58,7 +61,7 @@ class Door:
     async def _http(self, scope: dict[str, Any], receive: Incoming, send: Send) -> None:
         scope = habits.addressed(scope)
         path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
-        storage = path.startswith(("/storage/", "/upload/", "/download/", "/batch/"))
+        shape = self.contract.owner(path).errors
         started = False
         body = receive
 
@@ -70,17 +73,19 @@ class Door:
         try:
             headers = _headers(scope["headers"])
             self._guard.check(headers)
-            caller = self._identity.caller(headers.get("authorization"))
-            scope, meant = await habits.plain(scope, receive)
+            scope, meant = await habits.plain(scope, receive, packed=self._storage.is_xml(scope["raw_path"]))
             if meant is not receive:
                 body = Incoming(meant)  # what is unpacked is bounded too
             if path.startswith("/-/"):
                 await self._own(scope["method"], path, body, tracked)
-            elif storage_wire.owns(scope["method"], scope["raw_path"], scope["query_string"]):
-                storage = True
-                await storage_wire.handle(scope, body, tracked, self.rooms, caller)
+            elif path[1:] in self.contract.batches:
+                place = self.contract.batches[path[1:]]
+                await batch.handle(Request(scope, body, tracked, self.rooms), place)
+            elif self._storage.owns(scope["method"], scope["raw_path"], scope["query_string"]):
+                shape = "legacy"
+                await self._storage.handle(scope, body, tracked, headers.get("authorization"))
             else:
-                answer = await self._api(scope, path, headers, caller, body)
+                answer = await self._api(scope, path, headers, body)
                 if answer is None:
                     await send_bytes(tracked, b"", 204, [(b"content-type", b"application/json")])
                 else:
@@ -89,8 +94,8 @@ class Door:
             if started:
                 raise  # too late for another answer: the server closes the connection
             known = error if isinstance(error, PorticoError) else self._unexpected(error, scope)
-            if storage:
-                status, shown = storage_errors.render(known)
+            if shape != "rpc":
+                status, shown = storage_errors.render(known, with_status=shape == "both")
                 known.http_status = status
                 await send_error(send, known, shown)
             else:
@@ -98,40 +103,36 @@ class Door:
         finally:
             body.close()
 
-    async def _api(
-        self, scope: dict[str, Any], path: str, headers: dict[str, str], caller: Caller, receive: Incoming
-    ) -> Any:
+    async def _api(self, scope: dict[str, Any], path: str, headers: dict[str, str], receive: Incoming) -> Any:
         http = scope["method"]
         match = self.contract.match(http, path) or supplement.match(http, path)
         if match is None:
             raise NotFound(
                 f"The requested URL {path} was not found for {http}. Portico serves aiplatform at /v1 and "
-                "/v1beta1, storage at /storage/v1, and its own API at /apis/portico/v1."
+                "/v1beta1, storage at /storage/v1, bigquery at /bigquery/v2, and other APIs at /apis/NAME, its own "
+                "at /apis/portico/v1."
             )
         method = match.method
-        handler = implementation(match)
-        if handler is None:
-            raise Unimplemented(
-                f"{method.api}.{method.id} ({method.version}) is not built in Portico yet; "
-                "see docs/coverage.md for what is."
-            )
         pairs = parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-        if not _works_on_a_full_disk(http, method.id):
-            disk.require_room(self.rooms.home)
         params = query(method, pairs)
         fields = params.pop("fields", None)
-        params |= match.path_params
-        raw = await receive.whole(_MAX_BODY)
-        body: dict[str, Any] = {}
-        if raw.strip() or http in ("POST", "PUT", "PATCH"):
+
+        async def body() -> dict[str, Any]:
+            if not _works_on_a_full_disk(http, method.id):
+                disk.require_room(self.rooms.home)
+            raw = await receive.whole(_MAX_BODY)
+            if not raw.strip() and http not in ("POST", "PUT", "PATCH"):
+                return {}
             if raw.strip():
                 require_json(headers)
-            body = self._checkers[method.api, method.version].body(method, _parse(raw))
-            if method.api == "aiplatform":
-                required.check(method.id, body)
-        call = Call(method.api, method.version, method.id, params, body, caller, self.rooms, headers=headers)
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._threads, handler, call)
+            checked = self._checkers[method.api, method.version].body(method, _parse(raw))
+            declared()[method.api].check_required(method.id, checked)
+            return checked
+
+        arrival = Arrival(
+            method, params | match.path_params, headers.get("authorization"), body, headers=headers
+        )
+        answer = await self._dispatch(arrival)
         return apply_field_mask(answer, fields) if fields and answer is not None else answer
 
     async def _own(self, http: str, path: str, receive: Incoming, send: Send) -> None:
@@ -150,13 +151,6 @@ class Door:
             return disk.exhausted(self.rooms.home)
         log.exception("%s %s failed", scope["method"], scope["path"], exc_info=error)
         return Internal("An internal error occurred; the server's log has the details.")
-
-
-def implementation(match: Match) -> Handler | None:
-    """What answers `match`. Methods that are the same below every collection are registered as "*.a.b"."""
-    api, method = match.method.key
-    tail = ".".join(method.rsplit(".", 2)[-2:])
-    return IMPLEMENTED.get((api, method)) or IMPLEMENTED.get((api, f"*.{tail}"))
 
 
 def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:

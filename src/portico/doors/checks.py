@@ -17,6 +17,7 @@ from typing import Any
 
 from portico.doors.contract import Contract, Method, Parameter, Schema
 from portico.errors import InvalidArgument, Violation
+from portico.services.standard.apis import declared
 from portico.services.standard.fields import camel
 
 _NUMBER = re.compile(r"\d{1,10}", re.ASCII)
@@ -43,7 +44,7 @@ class Checker:
 
     def __init__(self, contract: Contract, api: str, version: str) -> None:
         self._schema: Callable[[str], Schema] = lambda name: contract.schema(api, version, name)
-        self._keep_nulls = api == "storage"  # in its patches a null removes what it names (RFC 7396)
+        self._keep_nulls = declared()[api].keep_nulls
 
     def body(self, method: Method, value: Any) -> dict[str, Any]:
         """The canonical body of a request to `method`.

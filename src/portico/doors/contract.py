@@ -21,11 +21,10 @@ from urllib.parse import unquote
 import msgspec
 import orjson
 
+from portico.services.standard.apis import Api, declared
 from portico.services.standard.fields import FieldTypes
 
-APIS = {"aiplatform": ("v1", "v1beta1"), "storage": ("v1",), "portico": ("v1",)}
-OWN = "portico"  # declared here, beside this file
-_FORMAT = 4  # of the cache; raise it when the compiled form changes
+_FORMAT = 5  # of the cache; raise it when the compiled form changes
 
 Schema = dict[str, Any]
 
@@ -53,6 +52,8 @@ class Method(msgspec.Struct, frozen=True, array_like=True):
     path_pattern: str
     request: str
     response: str
+    uploads: tuple[tuple[str, str], ...] = ()
+    """Where its media goes, beside `path`: flat path and pattern."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -62,6 +63,10 @@ class Method(msgspec.Struct, frozen=True, array_like=True):
 class _Compiled(msgspec.Struct):
     methods: list[Method]
     schemas: dict[str, bytes]
+    prefixes: list[tuple[str, str]]
+    """What an API's paths begin with, and the API; the longest first."""
+    batches: dict[str, str]
+    """The path of a batch, and what the paths of the requests in it begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class Contract:
 
     def __init__(self, compiled: _Compiled) -> None:
         self.methods = compiled.methods
+        self.batches = compiled.batches
+        self._prefixes = compiled.prefixes
         self._schemas = compiled.schemas
         self._decoded: dict[str, Schema] = {}
         self._patterns: dict[str, re.Pattern[str]] = {}
@@ -82,8 +89,10 @@ class Contract:
     @classmethod
     def load(cls, cache: Path) -> Contract:
         """The contract, from `cache` (a folder) when it was compiled there before."""
-        own = hashlib.sha256(document_path(OWN, "v1").read_bytes()).hexdigest()[:12]
-        stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}-{own}"
+        own = [repr((a.name, a.versions, a.root)).encode() for a in declared().values()]
+        own += [a.document.read_bytes() for a in declared().values() if a.document]
+        digest = hashlib.sha256(b"".join(own)).hexdigest()[:12]
+        stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}-{digest}"
         file = cache / f"contract-{stamp}.bin"
         try:
             return cls(msgspec.msgpack.decode(file.read_bytes(), type=_Compiled))
@@ -115,24 +124,51 @@ class Contract:
         found = _descend(node, segments, 0, http)
         if found is None:
             return None
-        pattern = self._patterns.get(found.path_pattern)
+        method, text = found
+        pattern = self._patterns.get(text)
         if pattern is None:
-            pattern = self._patterns[found.path_pattern] = re.compile(found.path_pattern)
+            pattern = self._patterns[text] = re.compile(text)
         matched = pattern.fullmatch(raw_path.strip("/"))
         if matched is None:
             return None
-        return Match(found, {_unmangle(k): unquote(v) for k, v in matched.groupdict().items()})
+        return Match(method, {_unmangle(k): unquote(v) for k, v in matched.groupdict().items()})
+
+    def method(self, api: str, version: str, method_id: str) -> Method:
+        """The method of that id.
+
+        Raises:
+            KeyError: the document has none.
+        """
+        return self._by_id[api, version, method_id]
+
+    @cached_property
+    def _by_id(self) -> dict[tuple[str, str, str], Method]:
+        return {(m.api, m.version, m.id): m for m in self.methods}
+
+    def owner(self, raw_path: str) -> Api:
+        """The API whose path it is or would be: one that no other claims is Vertex AI's, which owns the root."""
+        path = raw_path.lstrip("/")
+        name = next((name for prefix, name in self._prefixes if path.startswith(prefix)), "aiplatform")
+        return declared()[name]
+
+    @cached_property
+    def first_segments(self) -> frozenset[str]:
+        """The first segments of all paths."""
+        heads = {m.flat_path.partition("/")[0] for m in self.methods}
+        heads |= {flat.partition("/")[0] for m in self.methods for flat, _ in m.uploads}
+        return frozenset(heads | {path.partition("/")[0] for path in self.batches})
 
     @cached_property
     def _trie(self) -> _Node:
         root = _Node()
         for method in self.methods:
-            node = root
-            *head, last = method.flat_path.split("/")
-            for segment in head:
-                node = node.child(segment)
-            name, _, verb = _split_verb(last)
-            node.child(name).methods[f"{method.http} {verb}"] = method
+            for flat, pattern in ((method.flat_path, method.path_pattern), *method.uploads):
+                node = root
+                *head, last = flat.split("/")
+                for segment in head:
+                    node = node.child(segment)
+                name, _, verb = _split_verb(last)
+                node.child(name).methods[f"{method.http} {verb}"] = method, pattern
         return root
 
 
@@ -160,7 +196,7 @@ class _Node:
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
         self.wildcard: _Node | None = None
-        self.methods: dict[str, Method] = {}
+        self.methods: dict[str, tuple[Method, str]] = {}
 
     def child(self, segment: str) -> _Node:
         if segment.startswith("{"):
@@ -175,7 +211,8 @@ class _Node:
         return [child for child in candidates if child is not None]
 
 
-def _descend(node: _Node, segments: list[str], index: int, http: str) -> Method | None:
+def _descend(node: _Node, segments: list[str], index: int, http: str) -> tuple[Method, str] | None:
+    """The method, and the pattern of its path."""
     segment = segments[index]
     if index < len(segments) - 1:
         for child in node.children(segment):
@@ -207,8 +244,9 @@ def _unmangle(group: str) -> str:
 
 def document_path(api: str, version: str) -> Path:
     """Where an API's discovery document lies: Google's in their package, which is not imported, ours here."""
-    if api == OWN:
-        return Path(__file__).parent / "documents" / f"{api}.{version}.json"
+    own = declared()[api].document
+    if own is not None:
+        return own
     package = importlib.util.find_spec("googleapiclient")
     assert package is not None and package.submodule_search_locations
     folder = Path(package.submodule_search_locations[0]) / "discovery_cache" / "documents"
@@ -216,27 +254,34 @@ def document_path(api: str, version: str) -> Path:
 
 
 def compile_documents() -> _Compiled:
-    methods: list[Method] = []
-    schemas: dict[str, bytes] = {}
-    for api, versions in APIS.items():
-        for version in versions:
-            document = orjson.loads(document_path(api, version).read_bytes())
-            methods.extend(_methods(api, version, document, document))
-            enums = _EnumNumbers()
+    made = _Compiled([], {}, [], {})
+    enums = _EnumNumbers()
+    for api in declared().values():
+        for version in api.versions:
+            document = orjson.loads(document_path(api.name, version).read_bytes())
+            made.methods.extend(_methods(api, version, document, document))
             for name, schema in document["schemas"].items():
-                schemas[f"{api}.{version}.{name}"] = msgspec.msgpack.encode(_compact(schema, enums))
-    return _Compiled(methods, schemas)
+                made.schemas[f"{api.name}.{version}.{name}"] = msgspec.msgpack.encode(_compact(schema, enums))
+            place = api.root + document["servicePath"]
+            batch = document.get("batchPath")
+            if place:  # Vertex AI's is all that is no other's
+                batch = api.root + document["batchPath"] if document.get("batchPath") else f"{place}batch"
+                made.batches[batch] = place
+                beside = ("",) if api.root else ("", "upload/", "resumable/upload/", "download/")
+                made.prefixes += [(batch, api.name), *((before + place, api.name) for before in beside)]
+    made.prefixes.sort(key=lambda pair: -len(pair[0]))
+    return made
 
 
-def _methods(api: str, version: str, document: Schema, node: Schema) -> list[Method]:
+def _methods(api: Api, version: str, document: Schema, node: Schema) -> list[Method]:
     found = [_method(api, version, document, m) for m in node.get("methods", {}).values()]
     for child in node.get("resources", {}).values():
         found.extend(_methods(api, version, document, child))
     return found
 
 
-def _method(api: str, version: str, document: Schema, node: Schema) -> Method:
-    prefix = document["servicePath"]
+def _method(api: Api, version: str, document: Schema, node: Schema) -> Method:
+    prefix = api.root + document["servicePath"]
     parameters = [
         Parameter(
             name=name,
@@ -248,18 +293,22 @@ def _method(api: str, version: str, document: Schema, node: Schema) -> Method:
         )
         for name, p in node.get("parameters", {}).items()
     ]
-    path = prefix + node["path"]
+    own, flat = node["path"], node.get("flatPath", node["path"])
+    path = prefix + own
+    protocols = node.get("mediaUpload", {}).get("protocols", {}).values()
+    uploads = dict.fromkeys(api.root + protocol["path"].strip("/") for protocol in protocols)
     return Method(
-        api=api,
+        api=api.name,
         version=version,
-        id=node["id"].removeprefix(api + "."),
+        id=node["id"].removeprefix(api.name + "."),
         http=node["httpMethod"],
         path=path,
-        flat_path=prefix + node.get("flatPath", node["path"]),
+        flat_path=prefix + flat,
         parameters=tuple(parameters),
         path_pattern=_path_pattern(path, node.get("parameters", {})),
         request=node.get("request", {}).get("$ref", ""),
         response=node.get("response", {}).get("$ref", ""),
+        uploads=tuple((u.replace(own, flat), _path_pattern(u, node.get("parameters", {}))) for u in uploads),
     )
 
 

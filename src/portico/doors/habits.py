@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from portico.doors import storage_xml
 from portico.errors import InvalidArgument
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -35,14 +34,15 @@ def addressed(scope: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def plain(scope: dict[str, Any], receive: Receive) -> tuple[dict[str, Any], Receive]:
-    """The request with the method that is meant, and its body as it was before it was packed.
+async def plain(scope: dict[str, Any], receive: Receive, *, packed: bool) -> tuple[dict[str, Any], Receive]:
+    """The request with the method that is meant, and its body as it was before it was packed, unless it is `packed`
+    for good.
 
     Raises:
         InvalidArgument: another method than Google lets stand in the header; a form that is no query.
     """
     headers = dict(scope["headers"])
-    if headers.get(b"content-encoding", b"").lower() == b"gzip" and not storage_xml.owns(scope["raw_path"]):
+    if headers.get(b"content-encoding", b"").lower() == b"gzip" and not packed:
         kept = [(name, value) for name, value in scope["headers"] if name != b"content-encoding"]
         scope, receive = scope | {"headers": kept}, _Unpacked(receive)
     method = headers.get(b"x-http-method-override", b"").decode("latin-1").upper()

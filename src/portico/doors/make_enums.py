@@ -12,13 +12,14 @@ from typing import Any
 
 import orjson
 
-from portico.doors.contract import APIS, document_path, enum_key
+from portico.doors.contract import document_path, enum_key
+from portico.services.aiplatform.api import API
 
 
 def main() -> None:
     table: dict[str, list[int]] = {}
     unknown: list[str] = []
-    for version in APIS["aiplatform"]:
+    for version in API.versions:
         by_names = _client_enums(f"google.cloud.aiplatform_{version}.types")
         document = orjson.loads(document_path("aiplatform", version).read_bytes())
         for names in _document_enums(document["schemas"]):

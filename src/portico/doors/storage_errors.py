@@ -39,8 +39,8 @@ _XML_CODES = {
 }
 
 
-def render(error: PorticoError) -> tuple[int, bytes]:
-    """The status and the JSON body. 304 has none."""
+def render(error: PorticoError, *, with_status: bool = False) -> tuple[int, bytes]:
+    """The status and the JSON body, in it the canonical code where that is asked for. 304 has none."""
     status = error.http_status
     if status == 304:
         return status, b""
@@ -51,7 +51,10 @@ def render(error: PorticoError) -> tuple[int, bytes]:
     }
     if error.violations and error.violations[0].field:
         item |= {"locationType": "parameter", "location": error.violations[0].field}
-    return status, orjson.dumps({"error": {"code": status, "message": error.message, "errors": [item]}})
+    shown = {"code": status, "message": error.message, "errors": [item]}
+    if with_status:
+        shown["status"] = error.code
+    return status, orjson.dumps({"error": shown})
 
 
 def render_xml(error: PorticoError) -> tuple[int, bytes]:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from portico.doors.incoming import Incoming
 from portico.errors import InvalidArgument
-from portico.services.call import Caller, Rooms
+from portico.services.call import Rooms
 
 PIECE = 1 << 20  # bytes handed to the disk at once
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -19,6 +19,15 @@ Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
 _threads = ThreadPoolExecutor(16, thread_name_prefix="storage")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a request of the storage wire asks for: a method of the JSON API, and what does and answers it."""
+
+    method: str
+    params: dict[str, Any]
+    work: Callable[[], Awaitable[None]]
 
 
 class ClientGone(Exception):
@@ -35,7 +44,6 @@ class Request:
     receive: Incoming
     send: Send
     rooms: Rooms
-    caller: Caller
     method: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)

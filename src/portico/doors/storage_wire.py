@@ -1,50 +1,99 @@
-"""Cloud Storage below the JSON methods: uploads, downloads, the XML API, batches. Plain ASGI.
-
-`owns` says which requests are for `handle`; the others go through the documents' routes.
-"""
+"""Cloud Storage below the JSON methods: uploads, downloads, the XML API. It only translates: what a request means is
+one of the API's methods, and goes the way of every request."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from portico.doors import storage_batch, storage_download, storage_upload, storage_xml
+from portico.doors import storage_download, storage_upload, storage_xml
+from portico.doors.contract import Contract
+from portico.doors.dispatch import Arrival, Dispatch
 from portico.doors.incoming import Incoming
-from portico.doors.storage_http import ClientGone, Request, Send, decode_name
-from portico.errors import InvalidArgument
-from portico.services.call import Caller, Rooms
+from portico.doors.storage_http import ClientGone, Meaning, Request, Send, decode_name
+from portico.errors import InvalidArgument, PorticoError
+from portico.services.call import Call, Rooms
+from portico.store.objects_names import is_bucket_name
+
+# First segments of paths that clients of Google's use and no served document has.
+_FOREIGN = frozenset(
+    (
+        "-",
+        "compute",
+        "discovery",
+        "download",
+        "operations",
+        "projects",
+        "ui",
+        "v1alpha1",
+        "v1beta2",
+        "v2",
+        "v3",
+    )
+)
 
 
-def owns(method: str, raw_path: bytes, query: bytes) -> bool:
-    if raw_path.startswith((b"/upload/storage/v1/", b"/download/storage/v1/", b"/batch/storage/v1")):
-        return True
-    if raw_path.startswith(b"/storage/v1/b/"):
-        return method in ("GET", "HEAD") and b"alt=media" in query and b"/o/" in raw_path
-    return storage_xml.owns(raw_path)
+class StorageWire:
+    def __init__(self, rooms: Rooms, contract: Contract, dispatch: Dispatch) -> None:
+        self._rooms = rooms
+        self._contract = contract
+        self._dispatch = dispatch
+        self._reserved = contract.first_segments | _FOREIGN
+
+    def is_xml(self, raw_path: bytes) -> bool:
+        """Whether the path is `/BUCKET/OBJECT` or `/BUCKET`. A bucket whose name begins the paths of some API is
+        reached through the JSON API only."""
+        first = raw_path.partition(b"?")[0].split(b"/", 2)[1:2]
+        name = first[0].decode("ascii", "replace") if first else ""
+        return name not in self._reserved and is_bucket_name(name)
+
+    def owns(self, method: str, raw_path: bytes, query: bytes) -> bool:
+        """Which requests are for `handle`; the others go through the documents' routes."""
+        if raw_path.startswith((b"/upload/storage/v1/", b"/download/storage/v1/")):
+            return True
+        if raw_path.startswith(b"/storage/v1/b/"):
+            return method in ("GET", "HEAD") and b"alt=media" in query and b"/o/" in raw_path
+        return self.is_xml(raw_path)
+
+    async def handle(
+        self, scope: dict[str, Any], receive: Incoming, send: Send, authorization: str | None
+    ) -> None:
+        """Answers the request, or raises PorticoError before the answer has begun."""
+        request = Request(scope, receive, send, self._rooms)
+        path = scope["raw_path"].partition(b"?")[0]
+        xml = self.is_xml(path)
+        try:
+            meaning = storage_xml.meaning(request, path) if xml else _meaning(request, path)
+
+            async def work(call: Call) -> None:
+                await meaning.work()
+
+            method = self._contract.method("storage", "v1", meaning.method)
+            await self._dispatch(
+                Arrival(method, meaning.params, authorization, handler=work, headers=request.headers)
+            )
+        except ClientGone:
+            return
+        except PorticoError as error:
+            if not xml:
+                raise
+            await storage_xml.answer_error(request, error)
 
 
-async def handle(scope: dict[str, Any], receive: Incoming, send: Send, rooms: Rooms, caller: Caller) -> None:
-    """Answers the request, or raises PorticoError before the answer has begun."""
-    request = Request(scope, receive, send, rooms, caller)
-    path = scope["raw_path"].partition(b"?")[0]
-    try:
-        if path.startswith(b"/batch/"):
-            await storage_batch.handle(request)
-        elif not path.startswith((b"/upload/", b"/download/", b"/storage/")):
-            await storage_xml.handle(request, path)
-        elif path.startswith(b"/upload/"):
-            bucket, rest = _bucket(path.removeprefix(b"/upload/storage/v1/"))
-            if rest != b"o":
-                raise InvalidArgument("Uploads go to /upload/storage/v1/b/BUCKET/o.", http_status=404)
-            await storage_upload.handle(request, bucket)
-        else:
-            bucket, rest = _bucket(path.removeprefix(b"/download").removeprefix(b"/storage/v1/"))
-            if not rest.startswith(b"o/") or request.method not in ("GET", "HEAD"):
-                raise InvalidArgument(
-                    "Downloads are GET .../storage/v1/b/BUCKET/o/OBJECT?alt=media.", http_status=404
-                )
-            await storage_download.handle(request, bucket, decode_name(rest[2:]))
-    except ClientGone:
-        return
+def _meaning(request: Request, path: bytes) -> Meaning:
+    if path.startswith(b"/upload/"):
+        bucket, rest = _bucket(path.removeprefix(b"/upload/storage/v1/"))
+        if rest != b"o":
+            raise InvalidArgument("Uploads go to /upload/storage/v1/b/BUCKET/o.", http_status=404)
+        return Meaning("objects.insert", {"bucket": bucket}, partial(storage_upload.handle, request, bucket))
+    bucket, rest = _bucket(path.removeprefix(b"/download").removeprefix(b"/storage/v1/"))
+    if not rest.startswith(b"o/") or request.method not in ("GET", "HEAD"):
+        raise InvalidArgument(
+            "Downloads are GET .../storage/v1/b/BUCKET/o/OBJECT?alt=media.", http_status=404
+        )
+    name = decode_name(rest[2:])
+    params = {"bucket": bucket, "object": name}
+    return Meaning("objects.get", params, partial(storage_download.handle, request, bucket, name))
 
 
 def _bucket(path: bytes) -> tuple[str, bytes]:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from portico.doors import storage_download, storage_sessions, storage_upload
 from portico.doors.storage_errors import render_xml
-from portico.doors.storage_http import Request, decode_name, in_thread, pour
+from portico.doors.storage_http import Meaning, Request, decode_name, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.services.call import Rooms
 from portico.services.storage import uploads
@@ -26,17 +26,8 @@ from portico.services.storage.requests import generation, integer, preconditions
 from portico.store import objects, objects_buckets, objects_files, objects_uploads
 from portico.store.objects import ObjectRow, Preconditions, StoredFile
 from portico.store.objects_files import FileCopy, FileWriter
-from portico.store.objects_names import is_bucket_name
 from portico.store.objects_uploads import Part, Upload
 
-# First segments of other APIs' paths; a bucket with such a name is reached through the JSON API only.
-_RESERVED = frozenset(
-    (
-        *("apis", "batch", "bigquery", "compute", "discovery", "download"),
-        *("operations", "projects", "resumable", "storage", "ui"),
-        *("upload", "v1", "v1alpha1", "v1beta1", "v1beta2", "v2", "v3"),
-    )
-)
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MOST_PARTS = 10_000
 _XML = b"application/xml; charset=UTF-8"
@@ -56,27 +47,28 @@ _PRECONDITIONS = {
 }
 
 
-def owns(raw_path: bytes) -> bool:
-    """Whether the path is `/BUCKET/OBJECT` or `/BUCKET`, with a bucket that no API's path begins with."""
-    first = raw_path.partition(b"?")[0].split(b"/", 2)[1:2]
-    name = first[0].decode("ascii", "replace") if first else ""
-    return name not in _RESERVED and is_bucket_name(name)
+def meaning(request: Request, path: bytes) -> Meaning:
+    """What a request to `/BUCKET/OBJECT` asks for, as a method of the JSON API.
 
-
-async def handle(request: Request, path: bytes) -> None:
+    Raises:
+        Unimplemented, InvalidArgument: there is no such method.
+    """
     _, quoted_bucket, *rest = path.split(b"/", 2)
-    try:
-        bucket = decode_name(quoted_bucket)
-        name = decode_name(rest[0]) if rest else ""
-        request.params |= {
-            _PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS
-        }
-        if not name:
-            raise Unimplemented("Buckets are not built in Portico's XML API: use the JSON API.")
-        await _method(request)(request, bucket, name)
-    except PorticoError as error:
-        status, body = render_xml(error)
-        await request.answer(status, body if request.method != "HEAD" else b"", media=_XML)
+    bucket = decode_name(quoted_bucket)
+    name = decode_name(rest[0]) if rest else ""
+    request.params |= {
+        _PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS
+    }
+    if not name:
+        raise Unimplemented("Buckets are not built in Portico's XML API: use the JSON API.")
+    work = _method(request)
+    method = "objects.get" if work is _get else "objects.delete" if work is _delete else "objects.insert"
+    return Meaning(method, {"bucket": bucket, "object": name}, partial(work, request, bucket, name))
+
+
+async def answer_error(request: Request, error: PorticoError) -> None:
+    status, body = render_xml(error)
+    await request.answer(status, body if request.method != "HEAD" else b"", media=_XML)
 
 
 Method = Callable[[Request, str, str], Awaitable[None]]

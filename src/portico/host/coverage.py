@@ -8,30 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.doors.app import implementation
 from portico.doors.contract import Contract, Match, Method, compile_documents
+from portico.doors.dispatch import implementation
 from portico.host.wiring import import_services
 from portico.prediction.framing import is_prediction
+from portico.services.standard.apis import Api, declared
 
-_TITLES = {
-    "aiplatform": "Vertex AI (`aiplatform` v1, v1beta1)",
-    "storage": "Cloud Storage (`storage` v1)",
-    "portico": "Portico's own (`/apis/portico/v1`)",
-}
 _BETA = "ᵝ"
-_NOTES = {
-    "aiplatform": (
-        "Operations are got, listed, waited on, cancelled and deleted by one implementation at every path that "
-        "the documents name ({operations} methods, not listed below) and below every resource, also at the "
-        "paths that clients poll without a version (`/ui/projects/…/operations/N`)."
-    ),
-    "storage": (
-        "Besides the methods: media, multipart and resumable uploads (`/upload/storage/v1`), ranged downloads "
-        "(`alt=media`, `/download/storage/v1`), batches (`/batch/storage/v1`), and of the XML API the objects "
-        "(GET, HEAD, PUT, DELETE) and multipart uploads."
-    ),
-    "portico": "What Google has no API for. Its discovery document is `src/portico/doors/documents/portico.v1.json`.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,25 +71,28 @@ def page(methods: Iterable[Method]) -> str:
         "| API | methods | built | operation methods | built |",
         "|---|--:|--:|--:|--:|",
     ]
-    for api, title in _TITLES.items():
-        proper = [m for m in every if m.api == api and not m.is_operation]
-        operations = [m for m in every if m.api == api and m.is_operation]
+    for api in declared().values():
+        proper = [m for m in every if m.api == api.name and not m.is_operation]
+        operations = [m for m in every if m.api == api.name and m.is_operation]
         counts = (len(proper), _count(proper), len(operations), _count(operations))
-        lines.append(f"| {title} | " + " | ".join(f"{n:,}" for n in counts) + " |")
-    for api, title in _TITLES.items():
-        lines += ["", f"## {title}", "", *_api(api, [m for m in every if m.api == api])]
+        lines.append(f"| {api.title} | " + " | ".join(f"{n:,}" for n in counts) + " |")
+    for api in declared().values():
+        lines += ["", f"## {api.title}", "", *_api(api, [m for m in every if m.api == api.name])]
     return "\n".join(lines) + "\n"
 
 
-def _api(api: str, methods: list[Covered]) -> list[str]:
-    shared = api == "aiplatform"  # its operations are one implementation
-    note = _NOTES[api].format(operations=f"{sum(m.built for m in methods if m.is_operation):,}")
+def _api(api: Api, methods: list[Covered]) -> list[str]:
+    shared = "{operations}" in api.note  # they are one implementation
+    operations = sum(m.built for m in methods if m.is_operation)
+    note = api.note.replace("{operations}", f"{operations:,}")
     by_collection: dict[str, list[Covered]] = defaultdict(list)
     for method in methods:
         if not (shared and method.is_operation and method.built):
             by_collection[method.collection].append(method)
     built = {name: found for name, found in by_collection.items() if _count(found)}
-    lines = [note, "", "| collection | built | not built |", "|---|---|---|"]
+    lines = [note, ""] if note else []
+    if built:
+        lines += ["| collection | built | not built |", "|---|---|---|"]
     for name, found in sorted(built.items()):
         yes = " ".join(m.verb for m in found if m.built)
         no = " ".join(m.verb for m in found if not m.built)
@@ -114,7 +100,7 @@ def _api(api: str, methods: list[Covered]) -> list[str]:
     rest = {name: found for name, found in by_collection.items() if name not in built}
     count = sum(len(found) for found in rest.values())
     lines += [
-        "",
+        *([""] if built else []),
         "<details>",
         f"<summary>{len(rest)} collections with nothing built ({count:,} methods)</summary>",
     ]

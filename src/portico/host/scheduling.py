@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from portico.clock import SystemClock
-from portico.host.wiring import HANDLERS, SERVICES, import_services
+from portico.host.wiring import import_services, service_modules
 from portico.ids import RandomIds
 from portico.jobs.scheduler import Scheduler
 from portico.prediction.replicas.manager import ReplicaManager
@@ -19,7 +19,7 @@ def main(home: Path) -> None:
     import_services()
     database = Database(home)
     clock, ids = SystemClock(), RandomIds()
-    scheduler = Scheduler(home, database, clock, ids, [*SERVICES, *HANDLERS])
+    scheduler = Scheduler(home, database, clock, ids, service_modules(handlers=True))
     replicas = ReplicaManager(home, database, clock)
     signal.signal(signal.SIGTERM, lambda *_: scheduler.stop())
     thread = threading.Thread(target=replicas.run_forever, name="replicas", daemon=True)

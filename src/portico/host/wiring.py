@@ -10,20 +10,18 @@ from portico.doors.contract import Contract
 from portico.ids import RandomIds
 from portico.jobs.queue import Queue
 from portico.services.call import Rooms
+from portico.services.standard.apis import declared
 from portico.store.database import Database
 
-# Importing a service registers its methods and job kinds.
-SERVICES = ("portico.services.aiplatform", "portico.services.storage", "portico.services.portico")
-# What jobs' handlers need beside: only the processes that run jobs import it.
-HANDLERS = (
-    "portico.services.aiplatform.training_automl",
-    "portico.services.aiplatform.batch_run",
-    "portico.services.aiplatform.model_monitoring_run",
-)
+
+def service_modules(*, handlers: bool = False) -> list[str]:
+    """What registers methods and job kinds when it is imported; with `handlers` also what only jobs need."""
+    found = [name for api in declared().values() for name in api.modules(handlers=handlers)]
+    return ["portico.services.standard.operations", *found]
 
 
 def import_services() -> None:
-    for name in SERVICES:
+    for name in service_modules():
         importlib.import_module(name)
 
 

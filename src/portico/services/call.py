@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.clock import Clock
 from portico.ids import Ids
+from portico.services.standard.waiting import Waiting
 from portico.store.database import Database
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class Rooms:
     queue: Queue
     fields: Callable[[str, str, str], FieldTypes]
     """The field types of an API version's message: fields("aiplatform", "v1", "GoogleCloudAiplatformV1Model")."""
+    waiting: Waiting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waiting = Waiting(self.database)
 
 
 @dataclass(slots=True)
@@ -65,7 +70,10 @@ IMPLEMENTED: dict[tuple[str, str], Handler] = {}
 
 
 def implements(api: str, *methods: str) -> Callable[[Handler], Handler]:
-    """Registers the decorated function as what `methods` of `api` do. It returns the response's JSON."""
+    """Registers the decorated function as what `methods` of `api` do. It returns the response's JSON.
+
+    A plain function runs in a thread of its own for as long as it takes; one that waits is a coroutine.
+    """
 
     def register(handler: Handler) -> Handler:
         for method in methods:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ operations = sa.Table(
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("update_time", sa.Float, nullable=False),
 )
+
+_MOST = 500  # ids in one statement
 
 
 @dataclass(slots=True)
@@ -66,6 +68,17 @@ def get(connection: Connection, operation_id: str) -> Operation | None:
 def of_job(connection: Connection, job: str) -> Operation | None:
     row = connection.execute(sa.select(operations).where(operations.c.job == job)).first()
     return None if row is None else _operation(row)
+
+
+def running(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Which of the operations `ids` are there and not done."""
+    found: set[str] = set()
+    for start in range(0, len(ids), _MOST):
+        asked = operations.c.id.in_(ids[start : start + _MOST])
+        found |= set(
+            connection.execute(sa.select(operations.c.id).where(asked, ~operations.c.done)).scalars()
+        )
+    return found
 
 
 def delete(connection: Connection, operation_id: str) -> None:

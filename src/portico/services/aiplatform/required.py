@@ -1,12 +1,7 @@
-"""Which fields a request must have: a reviewed table, since the documents say it only in prose, and not always
-truly. A dotted path reads into messages; an empty string, list or message counts as absent, as in proto3."""
+"""Which fields a request must have: a reviewed table, since the documents say it only in prose, and not always truly
+(see `Api.required`)."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
-from portico.errors import InvalidArgument, Violation
 
 _L = "projects.locations."
 
@@ -37,23 +32,3 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}schedules.create": ("maxConcurrentRunCount",),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }
-
-
-def check(method: str, body: Mapping[str, Any]) -> None:
-    """
-    Raises:
-        InvalidArgument: naming every required field that is missing.
-    """
-    missing = [path for path in REQUIRED.get(method, ()) if not _given(body, path)]
-    if missing:
-        raise InvalidArgument(
-            "Required fields are missing: " + ", ".join(missing) + ".",
-            violations=[Violation(path, "This field is required.") for path in missing],
-        )
-
-
-def _given(body: Mapping[str, Any], path: str) -> bool:
-    value: Any = body
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value not in (None, "", [], {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import time
 from pathlib import Path
 from typing import Final
@@ -19,22 +19,36 @@ def socket_path(home: Path) -> Path:
     return home / "run" / "watcher.sock"
 
 
-def settle(home: Path, timeout: float) -> None:
+async def settled(home: Path, timeout: float) -> None:
     """Returns when everything answered so far is in the prediction log, and what is due has been done.
 
     Raises:
         Unavailable: that takes longer than `timeout` seconds.
     """
-    ask_fronts(home, {"flush": True}, time.monotonic() + _FRONTS)
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(max(0.001, deadline - time.monotonic()))
-            try:
-                link.connect(str(socket_path(home)))
-                if link.recv(16) == b"ok":
-                    return
-            except OSError:  # it is being started again
-                pass
-        time.sleep(_POLL)
-    raise Unavailable("The watcher has not done yet what is due; ask again later.", retry_after=10)
+    await asyncio.to_thread(ask_fronts, home, {"flush": True}, time.monotonic() + _FRONTS)
+    try:
+        async with asyncio.timeout(timeout):
+            while not await _looked(socket_path(home)):
+                await asyncio.sleep(_POLL)  # it is being started again
+    except TimeoutError:
+        raise Unavailable(
+            "The watcher has not done yet what is due; ask again later.", retry_after=10
+        ) from None
+
+
+def settle(home: Path, timeout: float) -> None:
+    """`settled`, for who has a process to wait in."""
+    asyncio.run(settled(home, timeout))
+
+
+async def _looked(watcher: Path) -> bool:
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(watcher))
+    except OSError:
+        return False
+    try:
+        return await reader.read(16) == b"ok"
+    except OSError:
+        return False
+    finally:
+        writer.close()

@@ -14,6 +14,7 @@ from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
 from portico.services.call import Call, implements
 from portico.services.standard import masks, order, pages
+from portico.services.standard.apis import declared
 from portico.services.standard.fields import FieldTypes
 from portico.services.standard.filters import compile_filter
 from portico.store import resources
@@ -53,7 +54,9 @@ class Collection:
         return f"{self.path}.{verb}"
 
     def fields(self, call: Call) -> FieldTypes:
-        return call.rooms.fields(call.api, call.version, message_name(call.version, self.message, call.api))
+        return call.rooms.fields(
+            call.api, call.version, declared()[call.api].message_name(call.version, self.message)
+        )
 
     # --- reading ---
 
@@ -143,13 +146,6 @@ def register(collection: Collection, *verbs: str) -> None:
     """Registers the named standard methods (get, list, patch) of a collection."""
     for verb in verbs:
         implements(collection.api, collection.method(verb))(getattr(collection, verb))
-
-
-def message_name(version: str, message: str, api: str = "aiplatform") -> str:
-    """`Model` as the discovery document of `version` calls it."""
-    if api == "portico":
-        return message
-    return f"GoogleCloudAiplatform{version[0].upper()}{version[1:]}{message}"
 
 
 def etag(resource: Resource) -> str:

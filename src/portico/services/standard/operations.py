@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -11,19 +11,14 @@ from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, NotFound
 from portico.services.call import Call, implements
 from portico.services.standard import pages
+from portico.services.standard.apis import declared
 from portico.services.standard.filters import compile_filter
 from portico.store import operations
 from portico.store.jobs import Job
 from portico.store.operations import Operation
 
-# What the `@type`s of an API's messages begin with: an operation belongs to the API that its metadata's is of.
-_TYPES = {
-    "aiplatform": "type.googleapis.com/google.cloud.aiplatform.",
-    "portico": "type.googleapis.com/portico.",
-}
 _EMPTY = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 _MAX_WAIT = 60.0  # seconds that one wait call lasts at most
-_LOOK = 0.05  # seconds
 
 
 def start(
@@ -40,7 +35,7 @@ def start(
     number = call.rooms.ids.number()
     stamp = rfc3339(now)
     metadata = {
-        "@type": f"{_TYPES[call.api]}{call.version}.{metadata_type}",
+        "@type": f"{declared()[call.api].package}{call.version}.{metadata_type}",
         "genericMetadata": {"createTime": stamp, "updateTime": stamp},
         **extra,
     }
@@ -111,18 +106,13 @@ def _require(call: Call, connection: Connection) -> Operation:
 
 
 def _is_of(call: Call, operation: Operation) -> bool:
-    return bool(operation.metadata["@type"].startswith(_TYPES[call.api]))
+    return bool(operation.metadata["@type"].startswith(declared()[call.api].package))
 
 
-@implements("portico", "*.operations.get")
-@implements("aiplatform", "*.operations.get")
 def get(call: Call) -> dict[str, Any]:
-    with call.rooms.database.read() as connection:
-        return render(_require(call, connection))
+    return render(_read(call))
 
 
-@implements("portico", "*.operations.list")
-@implements("aiplatform", "*.operations.list")
 def list_(call: Call) -> dict[str, Any]:
     params = call.params
     size = pages.page_size(params.get("pageSize"), default=100, maximum=1000)
@@ -142,22 +132,21 @@ def list_(call: Call) -> dict[str, Any]:
     return answer
 
 
-@implements("portico", "*.operations.wait")
-@implements("aiplatform", "*.operations.wait")
-def wait(call: Call) -> dict[str, Any]:
+async def wait(call: Call) -> dict[str, Any]:
     asked = call.params.get("timeout")
     limit = min(duration_seconds(asked) if asked else _MAX_WAIT, _MAX_WAIT)
-    end = call.rooms.clock.monotonic() + limit
-    while True:
-        with call.rooms.database.read() as connection:
-            operation = _require(call, connection)
-        if operation.done or call.rooms.clock.monotonic() >= end:
-            return render(operation)
-        time.sleep(_LOOK)
+    operation = await asyncio.to_thread(_read, call)
+    if not operation.done:
+        await call.rooms.waiting.done(operation.id, limit)
+        operation = await asyncio.to_thread(_read, call)
+    return render(operation)
 
 
-@implements("portico", "*.operations.cancel")
-@implements("aiplatform", "*.operations.cancel")
+def _read(call: Call) -> Operation:
+    with call.rooms.database.read() as connection:
+        return _require(call, connection)
+
+
 def cancel(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         operation = _require(call, connection)
@@ -167,8 +156,6 @@ def cancel(call: Call) -> dict[str, Any]:
     return {}
 
 
-@implements("portico", "*.operations.delete")
-@implements("aiplatform", "*.operations.delete")
 def delete(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         operation = _require(call, connection)
@@ -176,3 +163,15 @@ def delete(call: Call) -> dict[str, Any]:
             raise FailedPrecondition(f"{operation.name} is still running; cancel it first.")
         operations.delete(connection, operation.id)
     return {}
+
+
+for _api in declared().values():
+    if _api.package:
+        for _verb, _handler in (
+            ("get", get),
+            ("list", list_),
+            ("wait", wait),
+            ("cancel", cancel),
+            ("delete", delete),
+        ):
+            implements(_api.name, f"*.operations.{_verb}")(_handler)

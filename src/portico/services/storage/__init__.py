@@ -1,5 +1,1 @@
-"""Cloud Storage (storage v1): importing this package registers its methods."""
-
-from portico.services.storage import access_controls, buckets, copies, objects, policies, uploads
-
-__all__ = ["access_controls", "buckets", "copies", "objects", "policies", "uploads"]
+"""Cloud Storage: what its methods mean. What is not JSON comes through `doors`."""

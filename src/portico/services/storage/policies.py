@@ -10,7 +10,7 @@ import orjson
 
 from portico.errors import FailedPrecondition
 from portico.services.call import Call, implements
-from portico.services.storage.render import project_number
+from portico.services.standard.projects import project_number
 from portico.store import objects_buckets
 
 

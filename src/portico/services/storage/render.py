@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from portico.services.standard.projects import project_number
 from portico.store.objects import NONCURRENT, ObjectRow
 from portico.store.objects_buckets import BucketRow
 
@@ -100,13 +100,6 @@ def bucket_json(row: BucketRow, base: str, *, full: bool = False) -> dict[str, A
         resource["defaultObjectAcl"] = row.fields.get("defaultObjectAcl", [])
         resource["owner"] = {"entity": f"project-owners-{project_number(row.project)}"}
     return resource
-
-
-def project_number(project: str) -> str:
-    """Twelve digits that stay the same for a project; a project given by number keeps it."""
-    if project.isdigit():
-        return project
-    return str(10**11 + int.from_bytes(hashlib.sha256(project.encode()).digest()[:8], "big") % (9 * 10**11))
 
 
 def etag(row: ObjectRow) -> str:

@@ -21,7 +21,8 @@ _MOST_REQUESTS = 1000
 _BOUNDARY = "batch_portico"
 
 
-async def handle(request: Request) -> None:
+async def handle(request: Request, place: str) -> None:
+    """Answers a batch of requests to paths that begin with `place`, each by the whole door."""
     if request.method != "POST":
         raise InvalidArgument(f"{request.method} is not allowed on a batch.", http_status=405)
     kind = request.headers.get("content-type", "")
@@ -36,7 +37,7 @@ async def handle(request: Request) -> None:
         )
     answers = []
     for part in parts:
-        status, headers, content = await _one(request, _payload(part))
+        status, headers, content = await _one(request, _payload(part), place)
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
         lines += [name + b": " + value for name, value in headers]
         content_id = str(part.get("Content-ID", "")).strip("<> ")
@@ -52,15 +53,14 @@ def _payload(part: Message) -> bytes:
     return payload if isinstance(payload, bytes) else b""
 
 
-async def _one(request: Request, raw: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Runs one inner HTTP request through the whole door."""
+async def _one(request: Request, raw: bytes, place: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     head, _, body = re.sub(rb"\r\n", b"\n", raw).lstrip(b"\n").partition(b"\n\n")
     first, *lines = head.decode("latin-1").split("\n")
     words = first.split(" ")
     url = urlsplit(words[1]) if len(words) == 3 else urlsplit("")
-    if not url.path.startswith("/storage/v1/"):
+    if not url.path.startswith(f"/{place}"):
         raise InvalidArgument(
-            f"A batch holds requests to /storage/v1/..., not {first!r}.", reason="badRequest"
+            f"A batch here holds requests to /{place}..., not {first!r}.", reason="badRequest"
         )
     headers = {n.lower(): v for n, v in request.scope["headers"] if not n.lower().startswith(b"content-")}
     for line in lines:

@@ -1,0 +1,38 @@
+"""Vertex AI."""
+
+from portico.services.aiplatform.required import REQUIRED
+from portico.services.standard.apis import Api
+
+API = Api(
+    name="aiplatform",
+    versions=("v1", "v1beta1"),
+    title="Vertex AI (`aiplatform` v1, v1beta1)",
+    note=(
+        "Operations are got, listed, waited on, cancelled and deleted by one implementation at every path that "
+        "the documents name ({operations} methods, not listed below) and below every resource, also at the "
+        "paths that clients poll without a version (`/ui/projects/…/operations/N`)."
+    ),
+    collections=(
+        "batch_prediction_jobs",
+        "dataset_versions",
+        "datasets",
+        "deployments",
+        "endpoints",
+        "evaluations",
+        "model_deployment_monitoring_jobs",
+        "model_monitoring_jobs",
+        "model_monitoring_stats",
+        "model_monitors",
+        "models",
+        "monitoring_search",
+        "schedules",
+        "training_pipelines",
+    ),
+    handlers=("training_automl", "batch_run", "model_monitoring_run"),
+    mount="",
+    package="type.googleapis.com/google.cloud.aiplatform.",
+    message="GoogleCloudAiplatform{Version}{message}",
+    # Polled without a version, and below resources that no document lists.
+    operations=r"(?:(?P<prefix>ui|v1|v1beta1)/)?(?P<parent>projects/[^/]+/locations/[^/]+(?:/[^/]+/[^/]+)*)",
+    required=REQUIRED,
+)

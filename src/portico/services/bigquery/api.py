@@ -1,0 +1,6 @@
+"""BigQuery."""
+
+from portico.services.standard.apis import Api
+
+# Its paths begin with bigquery/v2/, so it needs no place of its own.
+API = Api(name="bigquery", versions=("v2",), title="BigQuery (`bigquery` v2)", mount="", errors="both")

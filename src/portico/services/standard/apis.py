@@ -1,0 +1,90 @@
+"""What is particular to one of Google's APIs. A folder of `services` declares its API in its `api.py`, as `API`; the
+doors, the pages and the wiring read nothing else."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import portico.services
+from portico.errors import InvalidArgument, Violation
+
+
+@dataclass(frozen=True)
+class Api:
+    """One API, in all its versions. Beyond name, versions and title everything has a default that answers 501.
+
+    name: as in its discovery documents ("aiplatform").
+    collections: modules of its folder that register methods and job kinds, in this order.
+    handlers: modules that only the processes which run jobs import.
+    document: where a document lies that does not come with Google's package.
+    mount: what its paths begin with here. Vertex AI owns the root; what would collide with it lives below apis/NAME/.
+    errors: "rpc" (google.rpc.Status), "legacy" (`errors: [{domain, reason}]`), or that with a `status` beside ("both").
+    keep_nulls: in its patches a null removes what it names (RFC 7396).
+    package: what the `@type`s of its long-running operations begin with; "" where it has none.
+    message: how its documents call a message: "{message}", with "{Version}" for V1.
+    operations: a pattern of unlisted paths at which its clients poll operations (see `doors.supplement`).
+    required: which fields a method's body must have: the documents say it only in prose. A dotted path reads into
+        messages; an empty string, list or message counts as absent, as in proto3.
+    """
+
+    name: str
+    versions: tuple[str, ...]
+    title: str
+    note: str = ""
+    collections: tuple[str, ...] = ()
+    handlers: tuple[str, ...] = ()
+    document: Path | None = None
+    mount: str | None = None
+    errors: Literal["rpc", "legacy", "both"] = "rpc"
+    keep_nulls: bool = False
+    package: str = ""
+    message: str = "{message}"
+    operations: str = ""
+    required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def root(self) -> str:
+        """What its paths begin with: "" or "apis/NAME/"."""
+        return f"apis/{self.name}/" if self.mount is None else self.mount
+
+    def message_name(self, version: str, message: str) -> str:
+        """`Model` as the discovery document of `version` calls it."""
+        return self.message.format(message=message, Version=version.capitalize())
+
+    def modules(self, *, handlers: bool = False) -> list[str]:
+        """The names of the modules to import, with those that run jobs where `handlers` is set."""
+        folder = f"portico.services.{self.name}"
+        return [f"{folder}.{name}" for name in (*self.collections, *(self.handlers if handlers else ()))]
+
+    def check_required(self, method: str, body: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            InvalidArgument: naming every required field that is missing.
+        """
+        missing = [path for path in self.required.get(method, ()) if not _given(body, path)]
+        if missing:
+            raise InvalidArgument(
+                "Required fields are missing: " + ", ".join(missing) + ".",
+                violations=[Violation(path, "This field is required.") for path in missing],
+            )
+
+
+def _given(body: Mapping[str, Any], path: str) -> bool:
+    value: Any = body
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value not in (None, "", [], {})
+
+
+@functools.cache
+def declared() -> dict[str, Api]:
+    """Every API that a folder of `services` declares, by name."""
+    folder = Path(portico.services.__path__[0])
+    names = sorted(path.parent.name for path in folder.glob("*/api.py"))
+    found: list[Api] = [importlib.import_module(f"portico.services.{name}.api").API for name in names]
+    return {api.name: api for api in found}
