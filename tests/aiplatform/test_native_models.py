@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 
+import psutil
 import pytest
 import requests
 from google.api_core import exceptions
@@ -185,3 +187,46 @@ def test_a_deployed_model_is_mutated_where_the_mask_says(portico, deployed):
         client.mutate_deployed_model(
             endpoint=deployed.resource_name, deployed_model=asked, update_mask={"paths": ["display_name"]}
         )
+
+
+def test_a_file_that_would_kill_a_front_fails_its_deployment_with_words(aiplatform, bucket, upload, booster):
+    endpoint = upload().deploy()
+    text = booster.model_to_string()
+    for name, damaged in {
+        "cut": text[: len(text) // 2],
+        "loop": re.sub(r"left_child=\S+ \S+", "left_child=0 0", text, count=1),
+    }.items():
+        bucket.blob(f"{name}/model.txt").upload_from_string(damaged)
+        model = aiplatform.Model.upload(
+            display_name=name, artifact_uri=f"gs://{bucket.name}/{name}", serving_container_image_uri=IMAGE
+        )
+        with pytest.raises(exceptions.GoogleAPICallError, match="damaged"):
+            model.deploy(endpoint=endpoint, traffic_percentage=100)
+        assert endpoint.predict(instances=INSTANCES).predictions == booster.predict(ROWS).tolist()
+    endpoint.undeploy_all()
+
+
+def test_a_file_that_changed_on_the_disk_is_refused_and_repaired_through_the_api(
+    portico, aiplatform, upload, booster
+):
+    other, model = upload().deploy(), upload(train_booster(factor=-3.0))
+    endpoint = model.deploy()
+    [file] = [
+        path
+        for path in portico.home.glob("models/*/model.txt")
+        if path.read_text() == train_booster(factor=-3.0).model_to_string()
+    ]
+    file.write_text(file.read_text()[:-2000])
+    [front] = [p for p in map(psutil.Process, portico.pids()) if p.name() == "front-0"]
+    front.kill()
+    front.wait()
+    url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
+    answer = requests.post(url, json={"instances": INSTANCES}, timeout=60)
+    assert answer.status_code == 503 and "changed on the disk" in answer.json()["error"]["message"]
+    assert other.predict(instances=INSTANCES).predictions == booster.predict(ROWS).tolist()
+    with pytest.raises(exceptions.GoogleAPICallError, match="changed on the disk"):
+        model.deploy()
+    upload().deploy(endpoint=endpoint, traffic_percentage=100)  # beside it
+    assert endpoint.predict(instances=INSTANCES).predictions == booster.predict(ROWS).tolist()
+    endpoint.undeploy_all()
+    other.undeploy_all()

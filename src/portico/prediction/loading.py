@@ -59,11 +59,13 @@ class Loader:
                 target = self._target(endpoint)
                 before = self._targets.get(endpoint.name)
                 errors = {d.served.id: d.error for d in target.deployed.values() if d.error}
-                if errors:
-                    failed[endpoint.name] = errors
                 # What could not be served before is no reason to keep the rest as it was.
-                known = {i for i, d in before.deployed.items() if d.error} if before is not None else errors
-                targets[endpoint.name] = before if before is not None and errors.keys() - known else target
+                known = {i for i, d in before.deployed.items() if d.error} if before is not None else set()
+                fresh = {i: error for i, error in errors.items() if i not in known}
+                if fresh:
+                    failed[endpoint.name] = fresh
+                    target = before or target
+                targets[endpoint.name] = target
             self._targets, self._failed = targets, failed
             self.version = version
             return version, Router(targets.values())
