@@ -105,7 +105,8 @@ def test_what_the_official_client_asked_is_in_the_numbers(
     status = [sys.executable, "-m", "portico.cli.main", "status", "--home", str(portico.home)]
     text = subprocess.run(status, capture_output=True, text=True, timeout=60, check=True).stdout
     assert re.search(
-        rf"{endpoint.name} {deployed_model.id}: 32 requests, p50 .* ms, p99 .* ms, .*% busy", text
+        rf"{endpoint.display_name}(?: \({endpoint.name}\))?, served: 32 requests, p50 .* ms, p99 .* ms, .*% busy",
+        text,
     )
 
 

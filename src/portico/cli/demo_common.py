@@ -19,6 +19,7 @@ from rich.status import Status
 from rich.table import Table
 
 import portico
+from portico.cli.progress import telling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +50,20 @@ def begin(start: str) -> portico.Client:
 def step(words: str) -> Iterator[Status]:
     """Says what goes on, and when it is done how long it took."""
     started = time.monotonic()
-    with console.status(words) as status:
+    with console.status(words) as status, _in_a_pipe(words):
         yield status
     console.print(f"[green]✓[/] {words} [dim]({time.monotonic() - started:.1f} s)[/]")
+
+
+@contextmanager
+def _in_a_pipe(words: str) -> Iterator[None]:
+    """Where no terminal draws what goes on, a line on stderr now and then."""
+    if console.is_terminal:
+        yield
+        return
+    with telling() as tell:
+        tell(words)
+        yield
 
 
 def say(words: str) -> None:
@@ -83,7 +95,8 @@ def train(job: Any, what: str, budget: int, **options: Any) -> aiplatform.Model:
     model: aiplatform.Model = job.run(budget_milli_node_hours=budget, sync=False, **options)
     seconds = budget * _SECONDS
     started = time.monotonic()
-    with progress(f"training {what}, at most {{task.total:.0f}} s") as bar:
+    words = f"training {what}, at most"
+    with progress(f"{words} {{task.total:.0f}} s") as bar, _in_a_pipe(f"{words} {seconds:.0f} s"):
         task = bar.add_task("", total=seconds)
         job.wait_for_resource_creation()
         while job.end_time is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ _CHUNK = 5_000  # labels of one request
 _ENDED = ("new", "repeated", "contradicted")
 
 
-def add(home: Path, endpoint: str, file: str, columns: Columns) -> dict[str, Any]:
+def add(
+    home: Path, endpoint: str, file: str, columns: Columns, tell: Callable[[str], None] = lambda words: None
+) -> dict[str, Any]:
     """Sends the labels of a CSV, JSON lines or Parquet file, or lets the server read those of a gs:// name; returns how
     many were new, repeated, contradicted, and of a gs:// name's rows which were no labels.
 
@@ -24,18 +26,22 @@ def add(home: Path, endpoint: str, file: str, columns: Columns) -> dict[str, Any
     client = Client(home=home)
     if file.startswith("gs://"):
         c = columns
+        tell(f"the server reads {file}")
         return client.import_labels(
             endpoint.strip("/"), file,
             truth=c.truth, request_id=c.request_id, index=c.index, key=c.key, time=c.time, observed=c.observed,
             influenced=c.influenced,
         )  # fmt: skip
-    return _sent(client, endpoint, Path(file), columns)
+    return _sent(client, endpoint, Path(file), columns, tell)
 
 
-def _sent(client: Client, endpoint: str, file: Path, columns: Columns) -> dict[str, int]:
+def _sent(
+    client: Client, endpoint: str, file: Path, columns: Columns, tell: Callable[[str], None]
+) -> dict[str, int]:
     totals = dict.fromkeys(_ENDED, 0)
     sent = 0
     for chunk in _chunks(file, columns):
+        tell(f"{file.name}: {sent:,} labels sent")
         try:
             found = client.add_labels(endpoint.strip("/"), chunk)
         except Unavailable:

@@ -7,12 +7,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from portico.errors import PorticoError
+
+
+class _Group(TyperGroup):
+    """A group whose help has each command's whole sentence, where click would cut it."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, " ".join((one.help or "").split())) for name, one in commands if one and not one.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 # Plain help: Typer's coloured one imports Rich, which alone takes longer than the rest of `portico --help`.
 app = typer.Typer(
     name="portico",
+    cls=_Group,
     help="Google Cloud's machine-learning platform on your own machines.",
     no_args_is_help=True,
     add_completion=False,
@@ -21,13 +36,18 @@ app = typer.Typer(
 )
 samples = typer.Typer(
     help="Public data sets to try things on.",
+    cls=_Group,
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
 app.add_typer(samples, name="samples")
 labels = typer.Typer(
-    help="The truth about predictions.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+    help="The truth about predictions.",
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 app.add_typer(labels, name="labels")
 
@@ -240,10 +260,12 @@ def add_labels(
 ) -> None:
     """Take labels from a file, by request id or by key."""
     from portico.cli.labels import add, as_text
+    from portico.cli.progress import telling
     from portico.ml.label_rows import Columns
 
     columns = Columns(truth, request_id, index, tuple(key or ()), time, observed, influenced)
-    found = add(_home(home), endpoint, file, columns)
+    with telling() as tell:
+        found = add(_home(home), endpoint, file, columns, tell)
     if json:
         _print_json(found)
     else:
@@ -263,10 +285,14 @@ def log(
 ) -> None:
     """Show an endpoint's logged predictions, the newest first, with the truth where it is known."""
     from portico.cli.predictions import as_lines, read, write
+    from portico.cli.progress import telling
 
     found = read(_home(home), endpoint, last, since)
     if out is not None:
-        print(f"{write(out, found):,} requests in {out}")
+        with telling() as tell:
+            tell(f"writing {out}")
+            count = write(out, found)
+        print(f"{count:,} requests in {out}")
     elif json:
         _print_json(list(found))
     else:
@@ -281,9 +307,12 @@ Episode = Annotated[str, typer.Argument(help="STEWARD/EPISODE, or the resource n
 @app.command()
 def apply(file: File, home: Home = None) -> None:
     """Make a steward as a file says; the second time nothing changes."""
+    from portico.cli.progress import telling
     from portico.cli.stewards import applied
 
-    print(applied(_home(home), file))
+    with telling() as tell:
+        text = applied(_home(home), file, tell)
+    print(text)
 
 
 @app.command()
@@ -326,9 +355,12 @@ def delete(name: Annotated[str, typer.Argument(help="STEWARD")], home: Home = No
 @app.command()
 def replay(episode: Episode, home: Home = None, json: Json = False) -> None:
     """Compute an episode's decisions again from its evidence; the exit code is 1 where one differs."""
+    from portico.cli.progress import telling
     from portico.cli.stewards import replay_text, replayed
 
-    answer = replayed(_home(home), episode)
+    with telling() as tell:
+        tell("computing the decisions again")
+        answer = replayed(_home(home), episode)
     if json:
         _print_json(answer)
     else:
@@ -343,10 +375,14 @@ def report(
     home: Home = None,
 ) -> None:
     """Write a model card with its history: HTML with pictures, and Markdown."""
+    from portico.cli.progress import telling
     from portico.cli.report import write
     from portico.client.api import Client
 
-    for path in write(Client(home=_home(home)), model, out):
+    with telling() as tell:
+        tell("writing the card")
+        paths = list(write(Client(home=_home(home)), model, out))
+    for path in paths:
         print(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def as_text(found: dict[str, Any]) -> str:
         lines = [found["refused"] or f"Not running. Start it with: portico up --home {found['home']}"]
     at_least = "" if found["home_bytes_complete"] else "at least "
     if found["service"]:
-        lines += ["Served in the last hour:", *(f"  {_served(one)}" for one in found["service"])]
+        lines += ["Served in the last hour:", *(f"  {line}" for line in _served(found["service"]))]
     if lost := found["predictions_lost"]:
         lines.append(
             f"Predictions lost before they were logged, when the machine went down: up to about {lost:,}"
@@ -74,17 +75,26 @@ def _disk(home: Path) -> dict[str, Any]:
     return {**found, "message": disk.words(home)} if now.full else found
 
 
-def _served(one: dict[str, Any]) -> str:
-    """A deployed model's service in a line."""
-    place = f"{one['endpoint'].rpartition('/')[2]} {one['deployedModel'] or '(no deployed model)'}"
-    words = [f"{one['requests']:,} requests"]
-    if one["failed"]:
-        words.append(f"{one['failed']:,} failed by our fault")
-    if one["p50Latency"] is not None:
-        words.append(f"p50 {one['p50Latency'] * 1000:.3g} ms, p99 {one['p99Latency'] * 1000:.3g} ms")
-    if one["saturation"] is not None:
-        words.append(f"{one['saturation']:.0%} busy")
-    return f"{place}: {', '.join(words)}"
+def _served(service: list[dict[str, Any]]) -> Iterator[str]:
+    """A deployed model's service in a line. Names that stand for several carry their ids."""
+    endpoint_names = Counter(
+        name for name, _ in {(one["endpointDisplayName"], one["endpoint"]) for one in service}
+    )
+    names = Counter((one["endpoint"], one["deployedModelDisplayName"]) for one in service)
+    for one in service:
+        endpoint, model = one["endpointDisplayName"], one["deployedModelDisplayName"]
+        if endpoint_names[endpoint] > 1:
+            endpoint += f" ({one['endpoint'].rpartition('/')[2]})"
+        if names[one["endpoint"], model] > 1:
+            model += f" ({one['deployedModel']})"
+        words = [f"{one['requests']:,} requests"]
+        if one["failed"]:
+            words.append(f"{one['failed']:,} failed by our fault")
+        if one["p50Latency"] is not None:
+            words.append(f"p50 {one['p50Latency'] * 1000:.3g} ms, p99 {one['p99Latency'] * 1000:.3g} ms")
+        if one["saturation"] is not None:
+            words.append(f"{one['saturation']:.0%} busy")
+        yield f"{endpoint}, {model or '(no deployed model)'}: {', '.join(words)}"
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -173,6 +183,7 @@ def _held(home: Path) -> dict[str, Any]:
                 {
                     "endpoint": endpoint,
                     "deployedModel": deployed_model,
+                    **_display_names(connection, endpoint, deployed_model),
                     "requests": counts.requests,
                     "failed": counts.failed,
                     "p50Latency": counts.quantile(0.5),
@@ -189,6 +200,19 @@ def _held(home: Path) -> dict[str, Any]:
             }
     finally:
         database.close()
+
+
+def _display_names(connection: Any, endpoint: str, deployed_model: str) -> dict[str, str]:
+    """What people call an endpoint and a model deployed on it; their ids, where they are gone or have no name."""
+    from portico.store import resources
+
+    found = resources.get(connection, endpoint)
+    body = found.body if found else {}
+    named = {one["id"]: one.get("displayName", "") for one in body.get("deployedModels") or []}
+    return {
+        "endpointDisplayName": body.get("displayName") or endpoint.rpartition("/")[2],
+        "deployedModelDisplayName": named.get(deployed_model) or deployed_model,
+    }
 
 
 def _size(home: Path) -> tuple[int, bool]:

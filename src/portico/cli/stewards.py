@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,16 @@ from portico.client import declaration
 from portico.client.api import Client
 
 
-def applied(home: Path, file: Path) -> str:
-    """Applies a file; says in words what became of it."""
+def applied(home: Path, file: Path, tell: Callable[[str], None] = lambda words: None) -> str:
+    """Applies a file; says in words what became of it. `tell` hears what is being made meanwhile."""
     declared = declaration.load(file)
-    outcome, changes = declaration.apply(_client(home), declared, lambda words: print(words, flush=True))
+
+    def made(words: str) -> None:
+        print(words, flush=True)
+        tell(words)
+
+    tell(f"applying {file.name}")
+    outcome, changes = declaration.apply(_client(home), declared, made)
     return "\n".join([f"steward {declared.name}: {outcome}", *(f"  {change}" for change in changes)])
 
 

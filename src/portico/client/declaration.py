@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
-from portico.client import provision
+from portico.client import provision, yaml_file
 from portico.client.api import Client
 from portico.errors import InvalidArgument, NotFound, PorticoError
 
@@ -67,29 +66,11 @@ def load(path: Path) -> Declaration:
     Raises:
         InvalidArgument: naming line and field.
     """
-    try:
-        text = path.read_text()
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        body = yaml.safe_load(text)
-    except OSError as error:
-        raise InvalidArgument(f"{path} can't be read: {error.strerror}.") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidArgument(f"{path.name}:{line}: this is no YAML: {error.problem}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{path.name}:1: this is no YAML: {error}.") from None
+    body, lines = yaml_file.read(path)
     if not isinstance(body, dict):
         raise InvalidArgument(
             f"{path.name}:1: the file must hold a steward: kind, name, endpoint, acceptable …"
         )
-    lines: dict[str, int] = {}
-    for field, line in _lines(node, ""):
-        if field in lines:
-            raise InvalidArgument(
-                f"{path.name}:{line}: {field} is written twice; it is on line {lines[field]} too.",
-                field=field,
-            )
-        lines[field] = line
     made = Declaration(path, str(body.pop("name", "")), body, lines)
     if body.pop("kind", "Steward") != "Steward":
         raise made.error(InvalidArgument("kind must be Steward.", field="kind"))
@@ -188,18 +169,6 @@ def _by_name(client: Client, collection: str, given: str, field: str) -> str:
 
 
 # --- the file's own spelling ---
-
-
-def _lines(node: Any, field: str) -> Iterator[tuple[str, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = f"{field}.{key.value}" if field else str(key.value)
-            yield name, key.start_mark.line + 1
-            yield from _lines(value, name)
-    elif isinstance(node, yaml.SequenceNode):
-        for position, value in enumerate(node.value):
-            yield f"{field}[{position}]", value.start_mark.line + 1
-            yield from _lines(value, f"{field}[{position}]")
 
 
 def _canonical(value: Any, message: str, field: str) -> Any:
