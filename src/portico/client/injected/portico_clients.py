@@ -19,6 +19,8 @@ _NETLOC = urlsplit(URL).netloc
 def _is_vertex(host: str) -> bool:
     # us-central1-aiplatform.googleapis.com, aiplatform.eu.rep.googleapis.com, 1.us-east1-2.prediction.vertexai.goog
     labels = host.lower().split(".")
+    if labels[-2:] == ["prediction", "localhost"]:  # Portico's own dedicated endpoints
+        return True
     vertex = labels[-2:] == ["googleapis", "com"] and any(x.split("-")[-1] == "aiplatform" for x in labels)
     return vertex or labels[-3:] == ["prediction", "vertexai", "goog"]
 
@@ -110,8 +112,13 @@ def patch_requests(module: Any) -> None:
     request = module.AuthorizedSession.request
 
     @functools.wraps(request)
-    def moved(self: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-        return request(self, method, local_url(url), *args, **kwargs)
+    def moved(
+        self: Any, method: str, url: str, data: Any = None, headers: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        here = local_url(url)
+        if here.startswith(URL):
+            headers = {**(headers or {}), "x-portico-exec": "1"}  # what this client can call
+        return request(self, method, here, data, headers, *args, **kwargs)
 
     module.AuthorizedSession.request = moved
 

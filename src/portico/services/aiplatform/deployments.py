@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
-from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError
+from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PorticoError
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
@@ -20,9 +20,9 @@ from portico.prediction.native.process import Spec, try_out
 from portico.prediction.predictors import FOREIGN
 from portico.prediction.replicas.places import socket_paths
 from portico.prediction.sync import await_fronts
-from portico.services.aiplatform import images, model_store
+from portico.services.aiplatform import endpoint_addresses, images, model_store
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, check_traffic, publish
-from portico.services.aiplatform.names import check_same_location
+from portico.services.aiplatform.names import DEPLOYED_MODEL_ID, check_same_location, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common
@@ -46,13 +46,16 @@ def deploy(call: Call) -> dict[str, Any]:
         from portico.errors import Unimplemented
 
         raise Unimplemented("Deployment resource pools are not built in Portico yet; use dedicatedResources.")
-    deployed["id"] = deployed.get("id") or call.rooms.ids.number()
+    deployed["id"] = own_id(
+        deployed.get("id"), call.rooms.ids.number(), "deployedModel.id", DEPLOYED_MODEL_ID
+    )
     split = call.body.get("trafficSplit") or {}
     with call.rooms.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, name)
         held = endpoint.body.get("deployedModels") or []
         if any(d["id"] == deployed["id"] for d in held):
             raise AlreadyExists(f"The endpoint already has a deployed model {deployed['id']!r}.")
+        deployed |= endpoint_addresses.of_deployed(endpoint)
         version = model_store.version_row(connection, deployed["model"])
         _check_new_split(split, deployed["id"], endpoint)
         payload = {
@@ -122,7 +125,8 @@ def run_deploy(context: Context) -> dict[str, Any]:
         raise
     with context.database.read() as connection:
         endpoint = ENDPOINTS.require(connection, context.job.resource)
-    return next(d for d in endpoint.body["deployedModels"] if d["id"] == deployed["id"])
+    made = next(d for d in endpoint.body["deployedModels"] if d["id"] == deployed["id"])
+    return {key: value for key, value in made.items() if key != "privateEndpoints"}
 
 
 def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> served.ServedModel:
@@ -251,11 +255,10 @@ def undeploy(call: Call) -> dict[str, Any]:
         if split:
             check_traffic(split, future)
             endpoint.body["trafficSplit"] = split
-        elif traffic and rest and traffic != 100:
-            raise InvalidArgument(
+        elif traffic and rest:
+            raise FailedPrecondition(
                 f"The deployed model {deployed_id} has {traffic}% of the traffic; give a trafficSplit that says "
-                "who gets it.",
-                field="trafficSplit",
+                f"who of {', '.join(d['id'] for d in rest)} gets it."
             )
         version = remove_deployed(connection, endpoint, deployed_id, call.rooms.clock.now())
         answer = operations.done(

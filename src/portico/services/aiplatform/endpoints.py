@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from portico.errors import FailedPrecondition, InvalidArgument
+from portico.services.aiplatform import endpoint_addresses
+from portico.services.aiplatform.names import ENDPOINT_ID, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
-from portico.services.standard.collection import Collection, check_etag, register
+from portico.services.standard.collection import Collection, check_etag
 from portico.store import labels, resources, served
 from portico.store.resources import Resource
 
@@ -21,35 +22,37 @@ ENDPOINTS = Collection(
     immutable=frozenset({"network", "encryptionSpec"}),
     filters={"endpoint": lambda shown: str(shown["name"]).rpartition("/")[2]},
 )
-register(ENDPOINTS, "get", "list")
-
-# The documented form of endpointId; numbers may have up to ten digits.
-_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?|[0-9]{1,10}")
 
 
 @implements("aiplatform", ENDPOINTS.method("create"))
 def create(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
-    given = call.params.get("endpointId", "")
-    if given and not _ID.fullmatch(given):
-        raise InvalidArgument(
-            f"endpointId {given!r} is not allowed: at most 63 lower-case letters, digits and '-', beginning with "
-            "a letter, or a number of at most ten digits.",
-            field="endpointId",
-        )
-    if call.body.get("network") or call.body.get("enablePrivateServiceConnect"):
-        raise Unimplemented("Private endpoints are not built in Portico yet; leave network out.")
+    endpoint_id = own_id(call.params.get("endpointId"), call.rooms.ids.number(), "endpointId", ENDPOINT_ID)
     if call.body.get("trafficSplit"):
         raise InvalidArgument("A new endpoint has no models to split traffic between.", field="trafficSplit")
     check_logging(call.body)
-    name = f"{parent}/endpoints/{given or call.rooms.ids.number()}"
-    body = {key: value for key, value in call.body.items() if key != "deployedModels"}
+    name = f"{parent}/endpoints/{endpoint_id}"
+    body = {key: value for key, value in call.body.items() if key not in ENDPOINTS.output_only}
+    endpoint_addresses.check(call, name, body)
     with call.rooms.database.write() as connection:
         made = ENDPOINTS.create(call, connection, name, parent, body)
         publish(connection, made)
         return operations.done(
             call, connection, name, "CreateEndpointOperationMetadata", "Endpoint", ENDPOINTS.render(made)
         )
+
+
+@implements("aiplatform", ENDPOINTS.method("get"))
+def get(call: Call) -> dict[str, Any]:
+    return endpoint_addresses.located(call, ENDPOINTS.get(call))
+
+
+@implements("aiplatform", ENDPOINTS.method("list"))
+def list_(call: Call) -> dict[str, Any]:
+    listing = ENDPOINTS.list(call)
+    for shown in listing.get("endpoints", ()):
+        endpoint_addresses.located(call, shown)
+    return listing
 
 
 @implements("aiplatform", ENDPOINTS.method("patch"), ENDPOINTS.method("update"))
@@ -59,10 +62,11 @@ def patch(call: Call) -> dict[str, Any]:
         check_etag(endpoint, call.body.get("etag"))
         endpoint.body = ENDPOINTS.patched(call, endpoint.body)
         check_logging(endpoint.body)
+        endpoint_addresses.check(call, endpoint.name, endpoint.body)
         check_traffic(endpoint.body.get("trafficSplit") or {}, endpoint.body)
         resources.update(connection, endpoint, call.rooms.clock.now())
         version = publish(connection, endpoint)
-        shown = ENDPOINTS.render(endpoint)
+        shown = endpoint_addresses.located(call, ENDPOINTS.render(endpoint))
     await_served(call, version)
     return shown
 

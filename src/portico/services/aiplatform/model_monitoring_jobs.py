@@ -18,7 +18,7 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import model_monitoring_spec as spec
 from portico.services.aiplatform.model_monitors import JOB_KIND, MONITORS, delete_job
-from portico.services.aiplatform.names import own_id
+from portico.services.aiplatform.names import LABEL_ID, own_id
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
@@ -38,7 +38,9 @@ log = logging.getLogger(__name__)
 
 @implements("aiplatform", JOBS.method("create"))
 def create(call: Call) -> dict[str, Any]:
-    job_id = own_id(call.params.get("modelMonitoringJobId"), call.rooms.ids.number(), "modelMonitoringJobId")
+    job_id = own_id(
+        call.params.get("modelMonitoringJobId"), call.rooms.ids.number(), "modelMonitoringJobId", LABEL_ID
+    )
     with call.rooms.database.write() as connection:
         monitor = MONITORS.require(connection, str(call.params["parent"]))
         now = domain_clock.now(connection, call.rooms.clock)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.aiplatform import model_monitoring_spec as spec
 from portico.services.aiplatform.model_monitoring_data import check_input
-from portico.services.aiplatform.names import check_same_location, own_id
+from portico.services.aiplatform.names import LABEL_ID, check_same_location, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, register
@@ -33,7 +33,7 @@ SCHEDULE_KIND = "schedules"
 def create(call: Call) -> dict[str, Any]:
     parent, body = str(call.params["parent"]), dict(call.body)
     name = f"{parent}/modelMonitors/" + own_id(
-        call.params.get("modelMonitorId"), call.rooms.ids.number(), "modelMonitorId"
+        call.params.get("modelMonitorId"), call.rooms.ids.number(), "modelMonitorId", LABEL_ID
     )
     with call.rooms.database.write() as connection:
         _check(connection, parent, body)

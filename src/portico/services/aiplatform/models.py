@@ -13,7 +13,7 @@ from portico.jobs.worker import Context
 from portico.services.aiplatform import images, model_store
 from portico.services.aiplatform.model_files import fetch_artifact
 from portico.services.aiplatform.model_store import MODELS, VERSION_KIND
-from portico.services.aiplatform.names import check_aliases, check_same_location, own_id
+from portico.services.aiplatform.names import MODEL_ID, check_aliases, check_same_location, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common, check_etag, page, register
@@ -118,7 +118,7 @@ def target_of(call: Call, parent: str, model_id: str, parent_model: str) -> dict
         InvalidArgument: an id is not allowed, or both were given. NotFound: there is no such parent model.
     """
     if not parent_model:
-        made = own_id(model_id, call.rooms.ids.number(), "modelId")
+        made = own_id(model_id, call.rooms.ids.number(), "modelId", MODEL_ID)
         with call.rooms.database.read() as connection:
             taken = resources.get(connection, f"{parent}/models/{made}")
         if taken is not None:

@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from portico.errors import InvalidArgument
 
 _LOCATION = re.compile(r"projects/[^/]+/locations/[^/]+")
-_ID = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _ALIAS = re.compile(r"[a-z](?:[a-zA-Z0-9-]{0,126}[a-zA-Z0-9])?")
+
+
+@dataclass(frozen=True)
+class IdRule:
+    """What the documents let a caller choose as an id, and that in words."""
+
+    pattern: str
+    words: str
+
+
+MODEL_ID = IdRule(
+    r"[a-z_][a-z0-9_-]{0,62}",
+    "at most 63 of lower-case letters, digits, '-' and '_', beginning with a letter or '_'",
+)
+LABEL_ID = IdRule(
+    r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
+    "at most 63 of lower-case letters, digits and '-', beginning with a letter and not ending with '-'",
+)
+ENDPOINT_ID = IdRule(
+    rf"{LABEL_ID.pattern}|[0-9]{{1,10}}", f"{LABEL_ID.words}, or a number of at most ten digits"
+)
+DEPLOYED_MODEL_ID = IdRule(r"[0-9]{1,10}", "one to ten digits")
 
 
 def location_of(name: str) -> str:
@@ -17,20 +39,16 @@ def location_of(name: str) -> str:
     return "/".join(name.split("/")[:4])
 
 
-def own_id(given: str | None, made: str, field: str) -> str:
-    """The id that the caller chose, or the one made for it.
+def own_id(given: str | None, made: str, field: str, rule: IdRule) -> str:
+    """The id that the caller chose by `rule`, or the one made for it.
 
     Raises:
         InvalidArgument: the chosen id is not allowed.
     """
     if not given:
         return made
-    if not _ID.fullmatch(given):
-        raise InvalidArgument(
-            f"{given!r} is not a valid id: at most 63 of lower-case letters, digits, '-' and '_', "
-            "beginning and ending with a letter or digit.",
-            field=field,
-        )
+    if not re.fullmatch(rule.pattern, given, re.ASCII):
+        raise InvalidArgument(f"{field} {given!r} is not allowed: {rule.words}.", field=field)
     return given
 
 
