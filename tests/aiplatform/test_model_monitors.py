@@ -230,10 +230,8 @@ def test_json_lines_windows_and_lists(upload, bucket):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("a,b\n1,2\n", "no column 'c' in the target"),
+        ("x,y\n1,2\n", "no column 'a' in the target"),
         ("a,b,c\n", "not one row in the target"),
-        ("a,b,c\n1,?,x\n2,?,x\n", "column 'b' of the target .* holds values of another type"),
-        ("a,b,c\n1,2,\n", "column 'c' of the target .* holds no value"),
         ("a,a,c\n1,2,x\n", "the column 'a' stands twice"),
         (None, "nothing.csv"),
     ],
@@ -250,6 +248,52 @@ def test_bad_data_fail_the_job_and_say_what_is_wrong(upload, bucket, data, targe
     assert job.state.name == "JOB_STATE_FAILED" and job.job_execution_detail.error.code in (3, 9)
     assert re.search(message, job.job_execution_detail.error.message)
     assert points(watched) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: {"a": row["a"], "b": row["b"]}, "there is no column 'c' in the target .*csv"),
+        (
+            lambda row: row | {"b": "?"},
+            "column 'b' of the target .* holds values of another type .* numeric field",
+        ),
+        (lambda row: row | {"c": ""}, "column 'c' of the target .* holds no value in 500 rows"),
+        (lambda row: row | {"a": ""}, "column 'a' of the target .* holds no value in 500 rows"),
+    ],
+)
+def test_what_cannot_be_compared_is_an_anomaly_and_the_rest_is_compared(
+    upload, bucket, data, change, message
+):
+    watched = monitor(upload(), put(bucket, "training.csv", data["training"]))
+    target = csv_of([change(row) for row in rows(3, 500)])
+    job = watched.run(target_dataset=put(bucket, "target.csv", target), sync=True)
+    assert job.state.name == "JOB_STATE_SUCCEEDED"
+    [alert] = watched.search_alerts()["model_monitoring_alerts"]
+    assert re.search(message, alert.anomaly.tabular_anomaly.summary)
+    found = points(watched)
+    assert set(found) == {"a", "b", "c"}
+    gone = found[alert.stats_name][0].current_stats.distribution_value
+    assert gone.distribution_deviation == 1.0
+    # The same data on both sides: what is empty on both did not move; what neither has still can't be compared.
+    again = watched.run(
+        target_dataset=spec.MonitoringInput(gcs_uri=f"gs://{bucket.name}/target.csv", data_format="csv"),
+        baseline_dataset=spec.MonitoringInput(gcs_uri=f"gs://{bucket.name}/target.csv", data_format="csv"),
+        sync=True,
+    )
+    left = alerts(watched, model_monitoring_job_name=again.resource_name)
+    assert left == ([] if "holds no value" in message else [alert.stats_name])
+
+
+def test_a_column_that_the_baseline_has_not(upload, bucket, data):
+    holes = csv_of([row | {"a": ""} for row in rows(4, 500)])
+    watched = monitor(upload(), put(bucket, "training.csv", holes))
+    watched.run(target_dataset=put(bucket, "moved.csv", data["moved"]), sync=True)
+    found = {
+        a.stats_name: a.anomaly.tabular_anomaly.summary
+        for a in watched.search_alerts()["model_monitoring_alerts"]
+    }
+    assert set(found) == {"a", "c"} and "of the baseline" in found["a"]
 
 
 def test_one_objective_may_fail_where_another_does_not(upload, bucket, data):

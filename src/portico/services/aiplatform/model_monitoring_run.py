@@ -191,20 +191,26 @@ class _Run:
 
     def _drifted(self, objective: str, baseline: _Side, target: _Side) -> list[Point]:
         told = self._tabular[spec.OBJECTIVES[objective]]
+        watched = spec.watched(self._tabular, self._schema, objective)
+        _check_columns(watched, (baseline, target), self._outputs.reason if objective == spec.OUTPUTS else "")
         made = []
-        for one in spec.watched(self._tabular, self._schema, objective):
-            for side in (baseline, target):
-                _check_counts(one, side, self._outputs.reason if objective == spec.OUTPUTS else "")
+        for one in watched:
             bins, before, now = self._bins[one.name], baseline.counts[one.name], target.counts[one.name]
             algorithm = spec.algorithm_of(told, one)
             distance, most = _distance(algorithm, bins, before, now)
+            problem = _incomparable(one, baseline, target)
+            words = problem or f"{algorithm} of {one.name!r} is {distance:.3f}" + (
+                f" ({most})" if most else ""
+            )
+            if problem:
+                distance = 1.0  # as far as two distributions can be
             current = {"distribution": distribution(bins, now), "distributionDeviation": distance}
             made.append(
                 self._point(
                     objective, one, algorithm, distance, spec.threshold_of(told, one),
                     {"distributionValue": current},
                     {"distributionValue": {"distribution": distribution(bins, before)}},
-                    f"{algorithm} of {one.name!r} is {distance:.3f}" + (f" ({most})" if most else ""),
+                    words, bool(problem),
                 )
             )  # fmt: skip
         return made
@@ -212,32 +218,40 @@ class _Run:
     def _moved(self, objective: str, baseline: _Side, target: _Side) -> list[Point]:
         """How much of all attribution is each feature's, and how that changed."""
         told = self._tabular[spec.OBJECTIVES[objective]]
+        watched = spec.watched(self._tabular, self._schema, objective)
+        unused = [one.name for one in watched if one.name not in baseline.shares]
+        if len(unused) == len(watched):
+            raise FailedPrecondition(
+                f"{self._version.name} does not use the feature {unused[0]!r}; it uses "
+                f"{', '.join(list(baseline.shares)[:30])}."
+            )
         made = []
-        for one in spec.watched(self._tabular, self._schema, objective):
-            if one.name not in baseline.shares:
-                raise FailedPrecondition(
-                    f"{self._version.name} does not use the feature {one.name!r}; it uses "
-                    f"{', '.join(list(baseline.shares)[:30])}."
-                )
-            before, now = baseline.shares[one.name], target.shares[one.name]
+        for one in watched:
+            before, now = baseline.shares.get(one.name, 0.0), target.shares.get(one.name, 0.0)
+            words = f"the attribution of {one.name!r} went from {before:.1%} to {now:.1%} of all"
+            if one.name in unused:
+                words = f"the model does not use {one.name!r}, whose attribution can't be compared"
             made.append(
                 self._point(
                     objective, one, spec.ABSOLUTE_DIFFERENCE, abs(now - before), spec.threshold_of(told, one),
-                    {"doubleValue": now}, {"doubleValue": before},
-                    f"the attribution of {one.name!r} went from {before:.1%} to {now:.1%} of all",
+                    {"doubleValue": now}, {"doubleValue": before}, words, one.name in unused,
                 )
             )  # fmt: skip
         return made
 
     def _point(
         self, objective: str, one: Field, algorithm: str, distance: float, threshold: float,
-        current: dict[str, Any], baseline: dict[str, Any], words: str,
+        current: dict[str, Any], baseline: dict[str, Any], words: str, incomparable: bool,
     ) -> Point:  # fmt: skip
-        anomaly = distance > threshold
+        """`incomparable`: an anomaly whatever the threshold, and `words` say why."""
+        anomaly = incomparable or distance > threshold
+        beside = "" if incomparable else f", {'above' if anomaly else 'within'} {threshold:.3f}"
         body = {
-            "current": current, "baseline": baseline, "threshold": threshold,
-            "summary": f"{objective}: {words}, {'above' if anomaly else 'within'} {threshold:.3f}",
-        }  # fmt: skip
+            "current": current,
+            "baseline": baseline,
+            "threshold": threshold,
+            "summary": f"{objective}: {words}{beside}",
+        }
         if self._prefix and anomaly and objective != spec.ATTRIBUTIONS:
             body["uri"] = output.anomalies_uri(self._prefix, self._job.name, objective)
         private = self._job.body["_"]
@@ -276,23 +290,44 @@ class _Run:
                 print(orjson.dumps(entry).decode(), flush=True)
 
 
-def _check_counts(one: Field, side: _Side, reason: str) -> None:
+def _check_columns(watched: list[Field], sides: Iterable[_Side], reason: str) -> None:
     """
     Raises:
-        FailedPrecondition: there is nothing to compare in the column.
+        FailedPrecondition: a side has not one of the columns: other data were meant.
     """
-    if one.name not in side.data.columns and not side.counts[one.name].present:
-        known = ", ".join(list(side.data.columns)[:30])
-        raise FailedPrecondition(
-            f"There is no column {one.name!r} in {side.data.place}, which has {known}.{reason} Change the data, the "
-            "monitor's schema, or what the objective watches."
-        )
-    counts = side.counts[one.name]
-    if not counts.present:
-        held = "values of another type" if counts.invalid else "no value"
-        raise FailedPrecondition(
-            f"The column {one.name!r} of {side.data.place} holds {held} where the schema has a {one.kind} field."
-        )
+    for side in sides:
+        if not any(_has(side, one) for one in watched):
+            known = ", ".join(list(side.data.columns)[:30])
+            raise FailedPrecondition(
+                f"There is no column {watched[0].name!r} in {side.data.place}, which has {known}.{reason} Change the "
+                "data, the monitor's schema, or what the objective watches."
+            )
+
+
+def _has(side: _Side, one: Field) -> bool:
+    return one.name in side.data.columns or side.counts[one.name].present > 0
+
+
+def _incomparable(one: Field, baseline: _Side, target: _Side) -> str:
+    """Why the two sides of a field can't be compared; empty where they can, and where both have the column empty."""
+    told = []
+    for side in (baseline, target):
+        counts = side.counts[one.name]
+        if not _has(side, one):
+            told.append(f"there is no column {one.name!r} in {side.data.place}")
+        elif counts.invalid and not counts.present:
+            told.append(
+                f"the column {one.name!r} of {side.data.place} holds values of another type where the schema has a "
+                f"{one.kind} field"
+            )
+        elif not counts.present:
+            told.append(
+                f"the column {one.name!r} of {side.data.place} holds no value in {counts.rows:,} rows"
+            )
+    empty = all(
+        _has(s, one) and not s.counts[one.name].rows - s.counts[one.name].missing for s in (baseline, target)
+    )
+    return "" if empty else ", and ".join(told)
 
 
 def _distance(algorithm: str, bins: FeatureBins, before: Counts, now: Counts) -> tuple[float, str]:

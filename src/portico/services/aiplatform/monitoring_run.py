@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -28,6 +29,16 @@ log = logging.getLogger(__name__)
 
 _COLUMNS = ("deployed_model_id", "logging_time", "request_payload", "response_payload")
 _ROWS = 50_000  # instances that are counted at once
+_SHORTEST, _LONGEST = 5.0, 300.0  # seconds until what failed is tried again
+_ADVANCED = 0.5  # seconds that the domain clock is ahead of the monotonic one when somebody advanced it
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    told: bytes  # to the job, when it failed
+    seconds: float
+    now: float  # of the domain clock, when it failed
+    ticks: float  # of the monotonic clock
 
 
 class Monitoring:
@@ -40,43 +51,75 @@ class Monitoring:
         self._between = between
         self._models = WatchedModels(rooms)
         self._baselines: dict[tuple[str, str], tuple[str, Baseline]] = {}
+        self._waits: dict[tuple[str, str], _Wait] = {}  # by the name of a job, and what of it failed
 
     def run_due(self) -> None:
         """Runs every job as often as it was due up to now, in domain time. A job that can't be run stops no other."""
         with self._database.read() as connection:
             now = domain_clock.now(connection, self._rooms.clock)
             found = jobs.monitored(connection)
+        names = {job.name for job in found}
+        self._waits = {key: wait for key, wait in self._waits.items() if key[0] in names}
         for job in found:
-            try:
-                if not job.body["_"]["baselines"]:
-                    self._prepare(job)
-                elif not _is_due(job, now):
-                    continue
+            if unread := bool(_unread(job)):
+                self._attempt("reading", job, now)
+            if unread or _is_due(job, now):
+                self._attempt("running", job, now)
+
+    def _attempt(self, what: str, job: Resource, now: float) -> None:
+        """What failed is tried again later, and later each time; at once, when the job was changed or the domain clock
+        advanced."""
+        key, told, ticks = (job.name, what), _told(job), self._rooms.clock.monotonic()
+        wait = self._waits.get(key)
+        if wait is not None and (wait.told != told or now - wait.now > ticks - wait.ticks + _ADVANCED):
+            wait = None
+        if wait is not None and ticks < wait.ticks + wait.seconds:
+            return
+        try:
+            if what == "reading":
+                self._prepare(job)
+            else:
                 self._run_until(job.name, now)
-            except PorticoError as error:
-                self._baselines.clear()  # a window that could not be stored may have begun one
-                self._failed(job, error)
-            except Exception:
-                self._baselines.clear()
-                log.exception("%s can't be run", job.name)
+            self._waits.pop(key, None)
+            return
+        except PorticoError as error:
+            self._failed(job, error)
+        except Exception:
+            log.exception("%s can't be run", job.name)
+        self._baselines.clear()  # a window that could not be stored may have begun one
+        seconds = min(wait.seconds * 2, _LONGEST) if wait else _SHORTEST
+        self._waits[key] = _Wait(told, seconds, now, self._rooms.clock.monotonic())
 
     # --- the baseline ---
 
     def _prepare(self, job: Resource) -> None:
-        """Reads the training data of each objective: what windows are compared with."""
-        made = {
-            config["deployedModelId"]: monitoring_baseline.make(self._rooms, self._models, job, config)
-            for config in job.body["modelDeploymentMonitoringObjectiveConfigs"]
-        }
-        with self._database.write() as connection:
-            current = resources.get(connection, job.name)
-            if current is None or current.revision != job.revision:
-                return  # it was changed meanwhile: read again at the next look
-            for deployed_id, baseline in made.items():
-                self._keep(connection, current, deployed_id, baseline)
-            current.body["state"] = "JOB_STATE_RUNNING"
-            current.body.pop("error", None)
-            resources.update(connection, current, self._rooms.clock.now())
+        """Reads the training data of each objective: what windows are compared with. One whose data can't be read is
+        left out until they can.
+
+        Raises:
+            PorticoError: that of the first whose data can't be read.
+        """
+        made: dict[str, Baseline] = {}
+        failed: list[PorticoError] = []
+        for config in _unread(job):
+            try:
+                made[config["deployedModelId"]] = monitoring_baseline.make(
+                    self._rooms, self._models, job, config
+                )
+            except PorticoError as error:
+                failed.append(error)
+        if made:
+            with self._database.write() as connection:
+                current = resources.get(connection, job.name)
+                if current is None or current.revision != job.revision:
+                    return  # it was changed meanwhile: read again at the next look
+                for deployed_id, baseline in made.items():
+                    self._keep(connection, current, deployed_id, baseline)
+                current.body["state"] = "JOB_STATE_RUNNING"
+                current.body.pop("error", None)
+                resources.update(connection, current, self._rooms.clock.now())
+        if failed:
+            raise failed[0]
 
     def _keep(self, connection: Connection, job: Resource, deployed_id: str, baseline: Baseline) -> None:
         """Stores a baseline; `job`, which the caller updates, says which one is in force."""
@@ -112,7 +155,10 @@ class Monitoring:
             # Nothing was predicted until then: go on with the interval before it.
             until = min([now, *(segment.first for segment in later)])
             end = _exact(end + max(math.floor((until - end) / interval), 0) * interval)
-            configs = job.body["modelDeploymentMonitoringObjectiveConfigs"]
+            unread = _unread(job)
+            configs = [
+                one for one in job.body["modelDeploymentMonitoringObjectiveConfigs"] if one not in unread
+            ]
             made = [self._window(job, config, _exact(end - length), end) for config in configs]
             with self._database.write() as connection:
                 current = resources.get(connection, name)
@@ -125,7 +171,8 @@ class Monitoring:
                         if begun:
                             self._keep(connection, current, window.deployed_model, baseline)
                 current.body |= {"state": "JOB_STATE_RUNNING", "nextScheduleTime": rfc3339(end + interval)}
-                current.body.pop("error", None)
+                if not unread:
+                    current.body.pop("error", None)
                 current.body["latestMonitoringPipelineMetadata"] = {"runTime": rfc3339(end), "status": {}}
                 resources.update(connection, current, self._rooms.clock.now())
             for window, baseline, _ in made:
@@ -157,12 +204,17 @@ class Monitoring:
             counted.add(rows, [_features(row, names) for row in rows], answers)
         if not counted.rows:
             return None, baseline, False
-        reasons = counted.attributions(
-            self._models.load(job.body["endpoint"], deployed_id) if explain else None
-        )
+        reasons, why = None, ""
+        try:
+            model = self._models.load(job.body["endpoint"], deployed_id) if explain else None
+            reasons = counted.attributions(model)
+        except PorticoError as error:
+            why = error.message
         digest = baseline.digest()
         before = self._before(job.name, deployed_id, end, digest)
         body = body_of(counted, reasons, objective, before)
+        if why:
+            body["incomparable"] = {"attributions": why}
         sketches = to_json(counted.sketches, baseline.features.bins)
         return StoredWindow(job.name, deployed_id, start, end, body, sketches), baseline, digest != known
 
@@ -205,12 +257,28 @@ class Monitoring:
         return list(sample) if isinstance(sample, dict) else []
 
     def _failed(self, job: Resource, error: PorticoError) -> None:
-        log.warning("%s can't begin: %s", job.name, error.message)
+        log.warning("%s can't go on: %s", job.name, error.message)
         with self._database.write() as connection:
             current = resources.get(connection, job.name)
             if current is not None and current.body.get("error") != rpc_status(error):
-                current.body |= {"state": "JOB_STATE_FAILED", "error": rpc_status(error)}
+                current.body["error"] = rpc_status(error)
+                if not current.body["_"]["baselines"]:  # else it watches what it can
+                    current.body["state"] = "JOB_STATE_FAILED"
                 resources.update(connection, current, self._rooms.clock.now())
+
+
+def _unread(job: Resource) -> list[dict[str, Any]]:
+    """The objective configs whose training data have not been read yet."""
+    known = job.body["_"]["baselines"]
+    configs = job.body["modelDeploymentMonitoringObjectiveConfigs"]
+    return [config for config in configs if config["deployedModelId"] not in known]
+
+
+def _told(job: Resource) -> bytes:
+    """What decides whether a job that failed could succeed now."""
+    return orjson.dumps(
+        [job.create_time, job.body["modelDeploymentMonitoringObjectiveConfigs"], job.body["endpoint"]]
+    )
 
 
 def _is_due(job: Resource, now: float) -> bool:

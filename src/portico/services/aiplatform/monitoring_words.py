@@ -25,7 +25,9 @@ def anomalies(window: Mapping[str, Any]) -> int:
     scored = [about[kind] for _, _, about in _columns(window) for kind in KINDS if kind in about]
     attributed = window.get("attributions") or {}
     scored += [found for kind in KINDS for found in (attributed.get(kind) or {}).values()]
-    return sum(map(anomalies_of, scored)) + len(window.get("unknown") or {})
+    return sum(map(anomalies_of, scored)) + sum(
+        len(window.get(key) or {}) for key in ("unknown", "incomparable")
+    )
 
 
 def anomalies_of(found: Mapping[str, Any]) -> int:
@@ -71,6 +73,8 @@ def lines(window: Mapping[str, Any], sketches: Mapping[str, str], baseline: Base
                 )
     for name, rows in (window.get("unknown") or {}).items():
         made.append(f"{name!r} is a feature that nobody knew: {rows:,} rows have it")
+    for what, why in (window.get("incomparable") or {}).items():
+        made.append(f"{what} can't be compared: {why}")
     if calibrated:
         from portico.ml.watch.calibrate import RATE
 
