@@ -207,7 +207,12 @@ TWENTY = range(20)
         ({"x": range(5), "y": range(5)}, wish(), "too few", "trainingFraction"),
         ({"x": [1] * 20, "y": TWENTY}, wish(), "no column can be used", "transformations"),
         ({"x": TWENTY, "y": TWENTY}, wish(columns=[ColumnSpec("q")]), "'q' is not in the data", "q"),
-        ({"x": TWENTY, "y": TWENTY}, wish(columns=[ColumnSpec("y")]), "cannot be specified in transformations", "transformations"),
+        (
+            {"x": TWENTY, "y": TWENTY},
+            wish(columns=[ColumnSpec("y")]),
+            "cannot be specified in transformations",
+            "transformations",
+        ),
     ],
 )
 def test_unusable_data_and_parameters_are_named(

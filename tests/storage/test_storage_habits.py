@@ -84,6 +84,27 @@ def test_a_query_that_is_too_long_for_a_url_comes_as_a_form(server, bucket):
     assert (answer.status_code, answer.json()) == (200, {})
 
 
+def test_a_download_ends_whatever_its_headers_say(server, bucket):
+    """What watches for the client's end must find nothing to do over and over."""
+    data = bytes(3 << 20)
+    bucket.blob("big").upload_from_string(data)
+    url = f"{server.url}/storage/v1/b/{bucket.name}/o/big"
+    asked = [
+        requests.post(url, {"alt": "media"}, headers={"X-HTTP-Method-Override": "GET"}, timeout=30),
+        requests.get(f"{url}?alt=media", headers={"content-encoding": "gzip"}, timeout=30),
+    ]
+    assert [one.content == data for one in asked] == [True, True]
+    inner = f"GET /storage/v1/b/{bucket.name}/o/big?alt=media HTTP/1.1\r\n\r\n"
+    batch = f"--b\r\nContent-Type: application/http\r\n\r\n{inner}\r\n--b--"
+    refused = requests.post(
+        f"{server.url}/batch/storage/v1",
+        batch,
+        headers={"content-type": "multipart/mixed; boundary=b"},
+        timeout=30,
+    )
+    assert refused.status_code == 400 and "media" in refused.text
+
+
 def test_bodies_that_are_packed_on_the_way(server, bucket):
     """As Java's client sends every JSON body, and `gsutil cp -J` data."""
     packed = {"content-encoding": "gzip", "content-type": "application/json"}

@@ -62,6 +62,8 @@ async def _one(request: Request, raw: bytes, place: str) -> tuple[int, list[tupl
         raise InvalidArgument(
             f"A batch here holds requests to /{place}..., not {first!r}.", reason="badRequest"
         )
+    if "alt=media" in url.query:
+        raise InvalidArgument("A batch neither uploads nor downloads media.", reason="badRequest")
     headers = {n.lower(): v for n, v in request.scope["headers"] if not n.lower().startswith(b"content-")}
     for line in lines:
         name, _, value = line.partition(":")

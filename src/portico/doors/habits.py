@@ -56,7 +56,7 @@ async def plain(scope: dict[str, Any], receive: Receive, *, packed: bool) -> tup
     if method == "GET" and headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
         form = await _whole(receive)
         query = b"&".join(part for part in (scope["query_string"], form) if part)
-        scope, receive = scope | {"query_string": query}, _nothing
+        scope, receive = scope | {"query_string": query}, _Empty(receive)
     return scope, receive
 
 
@@ -71,8 +71,18 @@ async def _whole(receive: Receive) -> bytes:
             return form.strip()
 
 
-async def _nothing() -> dict[str, Any]:
-    return {"type": "http.request", "body": b"", "more_body": False}
+class _Empty:
+    """`receive` of a request without a body; after it, of the connection's end."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._told = False
+
+    async def __call__(self) -> dict[str, Any]:
+        if self._told:
+            return await self._receive()
+        self._told = True
+        return {"type": "http.request", "body": b"", "more_body": False}
 
 
 class _Unpacked:
@@ -84,8 +94,11 @@ class _Unpacked:
         self._packed = b""
         self._more = True
         self._begun = False
+        self._ended = False
 
     async def __call__(self) -> dict[str, Any]:
+        if self._ended:
+            return await self._receive()
         if not self._packed and self._more:
             message = await self._receive()
             if message["type"] != "http.request":
@@ -104,4 +117,5 @@ class _Unpacked:
             if piece:  # there may be more that fits no piece
                 return {"type": "http.request", "body": piece, "more_body": True}
             raise InvalidArgument("The body is cut: its gzip stream does not end.")
+        self._ended = not more
         return {"type": "http.request", "body": piece, "more_body": more}
