@@ -40,6 +40,7 @@ class Portico:
     fronts: int = 1
     process: subprocess.Popen[str] | None = None
     url: str = ""
+    options: tuple[str, ...] = ()
     _log: IO[str] | None = None
 
     @property
@@ -51,7 +52,7 @@ class Portico:
         self.home.mkdir(parents=True, exist_ok=True)
         self._log = (self.home.parent / f"{self.home.name}.log").open("a")
         command = [sys.executable, "-m", "portico.cli.main", "up", "--home", str(self.home)]
-        command += ["--port", str(self.port), "--fronts", str(self.fronts)]
+        command += ["--port", str(self.port), "--fronts", str(self.fronts), *self.options]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

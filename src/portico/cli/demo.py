@@ -12,6 +12,7 @@ from typing import IO
 
 from portico.errors import NotFound
 from portico.host.address import default_home, running
+from portico.host.private import make_private
 
 # Demo -> its script. Each has a steward in its care, which has the name given here.
 SCRIPTS = {
@@ -32,11 +33,13 @@ def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
     script, steward = Path(__file__).with_name(SCRIPTS[name][0]), SCRIPTS[name][1]
     own = own_home(name)
     server = None
-    if running(home or own) is None:
-        if home is None and (own / "demo").exists():
-            shutil.rmtree(own)  # its clock stands at the end of the last demo, and does not go back
-        server = _start(home or own)
+    stands = running(home or own) is not None
+    if not stands and home is None and (own / "demo").exists():
+        shutil.rmtree(own)  # its clock stands at the end of the last demo, and does not go back
     home = home or own
+    make_private(home)
+    if not stands:
+        server = _start(home)
     try:
         results = home / "demo" / "results.json"
         results.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +74,6 @@ def own_home(name: str) -> Path:
 
 
 def _start(home: Path) -> subprocess.Popen[str]:
-    home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("a") as log:  # the steward's alerts, among others
         server = _server(home, log)
     assert server.stdout is not None

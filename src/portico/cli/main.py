@@ -76,11 +76,14 @@ def up(
     host: Annotated[str, typer.Option(help="The loopback address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
     fronts: Annotated[int, typer.Option(min=1, help="Processes that answer predictions.")] = 1,
+    open: Annotated[
+        bool, typer.Option("--open", help="Let every user of this machine in without a token.")
+    ] = False,
 ) -> None:
     """Start Portico and serve until Ctrl-C or SIGTERM."""
     from portico.cli.up import serve
 
-    serve(_home(home), host, port, fronts)
+    serve(_home(home), host, port, fronts, open)
 
 
 @app.command()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from portico.cli.up import OPEN
+
 _SIZE_SECONDS = 1.0  # how long measuring the home's size may take
 
 
@@ -25,6 +27,7 @@ def collect(home: Path) -> dict[str, Any]:
         "running": address is not None,
         "url": address.url if address else None,
         "pid": address.pid if address else None,
+        "open": address.open if address else None,
         "processes": _processes(address.pid) if address else [],
         "isolation": {"name": in_force.name, "detail": in_force.detail},
         **(_held(home) if not refused else _NOTHING),
@@ -44,6 +47,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines += [
             f"  {p['pid']:>8}  {_megabytes(p['pss_bytes']):>10}  {p['name']}" for p in found["processes"]
         ]
+        if found["open"]:
+            lines.append(OPEN)
     else:
         lines = [found["refused"] or f"Not running. Start it with: portico up --home {found['home']}"]
     at_least = "" if found["home_bytes_complete"] else "at least "

@@ -10,8 +10,10 @@ from typing import NoReturn
 
 from portico.host.address import Address, AlreadyRunning
 
+OPEN = "Open: every user of this machine may do everything here, without a token."
 
-def serve(home: Path, host: str, port: int, fronts: int) -> None:
+
+def serve(home: Path, host: str, port: int, fronts: int, everyone: bool) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
 
@@ -19,7 +21,7 @@ def serve(home: Path, host: str, port: int, fronts: int) -> None:
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
-        supervisor.up(home, host, port, fronts, _announce)
+        supervisor.up(home, host, port, fronts, _announce, everyone)
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)
     except AlreadyRunning as running:
@@ -33,6 +35,8 @@ def serve(home: Path, host: str, port: int, fronts: int) -> None:
 
 def _announce(address: Address) -> None:
     print(f"Portico is ready at {address.url}", flush=True)
+    if address.open:
+        print(OPEN, flush=True)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -30,10 +30,11 @@ async def send_json(send: Send, body: Any, status: int = 200) -> None:
     await send_bytes(send, orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), status)
 
 
-async def send_error(send: Send, error: PorticoError, body: bytes | None = None) -> None:
-    await send_bytes(
-        send, error_body(error) if body is None else body, error.http_status, error_headers(error)
-    )
+async def send_error(
+    send: Send, error: PorticoError, body: bytes | None = None, media: bytes | None = None
+) -> None:
+    headers = error_headers(error) + ([(b"content-type", media)] if media else [])
+    await send_bytes(send, error_body(error) if body is None else body, error.http_status, headers)
 
 
 async def send_bytes(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from portico.doors import batch, habits, storage_errors, supplement
+from portico.doors import batch, habits, storage_errors, storage_xml, supplement
 from portico.doors.answers import Send, send_bytes, send_error, send_json
 from portico.doors.checks import Checker, query
 from portico.doors.contract import Contract
@@ -32,6 +32,8 @@ Page = Callable[["Door"], Awaitable[tuple[bytes, bytes]]]
 log = logging.getLogger(__name__)
 
 _MAX_BODY = 16 * 2**20  # bytes of JSON
+# Without a token; /-/token gives one, for an assertion that the key has signed.
+_FOR_ANYONE = frozenset({"/-/healthz", "/-/token"})
 
 
 class Door:
@@ -62,6 +64,7 @@ class Door:
         scope = habits.addressed(scope)
         path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         shape = self.contract.owner(path).errors
+        xml = self._storage.is_xml(scope["raw_path"])
         started = False
         body = receive
 
@@ -73,7 +76,11 @@ class Door:
         try:
             headers = _headers(scope["headers"])
             self._guard.check(headers)
-            scope, meant = await habits.plain(scope, receive, packed=self._storage.is_xml(scope["raw_path"]))
+            if (
+                path not in _FOR_ANYONE
+            ):  # nothing is read for who may not ask, and a batch is refused as a whole
+                self._identity.caller(headers.get("authorization"), scope["state"]["owner"])
+            scope, meant = await habits.plain(scope, receive, packed=xml)
             if meant is not receive:
                 body = Incoming(meant)  # what is unpacked is bounded too
             if path.startswith("/-/"):
@@ -94,7 +101,10 @@ class Door:
             if started:
                 raise  # too late for another answer: the server closes the connection
             known = error if isinstance(error, PorticoError) else self._unexpected(error, scope)
-            if shape != "rpc":
+            if xml:
+                known.http_status, shown = storage_errors.render_xml(known)
+                await send_error(send, known, shown, storage_xml.MEDIA)
+            elif shape != "rpc":
                 status, shown = storage_errors.render(known, with_status=shape == "both")
                 known.http_status = status
                 await send_error(send, known, shown)
@@ -130,8 +140,9 @@ class Door:
             return checked
 
         arrival = Arrival(
-            method, params | match.path_params, headers.get("authorization"), body, headers=headers
-        )
+            method, params | match.path_params, headers.get("authorization"), scope["state"]["owner"], body,
+            headers=headers,
+        )  # fmt: skip
         answer = await self._dispatch(arrival)
         return apply_field_mask(answer, fields) if fields and answer is not None else answer
 

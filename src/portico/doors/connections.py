@@ -42,11 +42,14 @@ _AWAY: Final = 2.0  # seconds that the fronts may be away before a prediction is
 class ControlProtocol(HttpToolsProtocol):
     """uvicorn's protocol, fed one request at a time, so that each is looked at before it is begun.
 
-    `front` is the number of the front that gave the connection, `take` what takes it (see `Taker`).
+    `front` is the number of the front that gave the connection, `owner` whether its client needs no token, `take`
+    what takes it (see `Taker`).
     """
 
-    def __init__(self, home: Path, front: int, take: Take, **uvicorns: Any) -> None:
+    def __init__(self, home: Path, front: int, owner: bool, take: Take, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self._owner = owner
+        self.app_state = {**self.app_state, "owner": owner}  # a request's scope["state"]
         self._home = home
         self._front = front
         self._take = take
@@ -177,7 +180,7 @@ class ControlProtocol(HttpToolsProtocol):
             others = list(run_folder(self._home).glob("front-*.connections"))
             random.shuffle(others)
             for path in (own, *others):
-                if await give(path, descriptor, -1, data, 0):
+                if await give(path, descriptor, -1, self._owner, data, 0):
                     return True
             if self.loop.time() > deadline:
                 return False
@@ -209,10 +212,11 @@ class ControlServer(uvicorn.Server):
         self._taker = Taker(control_socket(home), self._protocol)
         self._home = home
 
-    def _protocol(self, front: int, take: Take) -> asyncio.Protocol:
+    def _protocol(self, front: int, owner: bool, take: Take) -> asyncio.Protocol:
         return ControlProtocol(
             self._home,
             front,
+            owner,
             take,
             config=self.config,
             server_state=self.server_state,

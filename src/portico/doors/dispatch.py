@@ -30,6 +30,7 @@ class Arrival:
     """A request that a transport has read as far as its method.
 
     authorization: what it showed as its credentials, "Bearer TOKEN"; None without.
+    owner: whether it came from the user who runs Portico, who needs none.
     body: reads and checks the body, which is not done for who may not ask.
     handler: what does the method where its bytes stream; else what its service registered.
     """
@@ -37,6 +38,7 @@ class Arrival:
     method: Method
     params: dict[str, Any]
     authorization: str | None
+    owner: bool
     body: Callable[[], Awaitable[dict[str, Any]]] = _no_body
     handler: Callable[[Call], Awaitable[Any]] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Dispatch:
             PorticoError: the request is refused, or failed.
         """
         method = arrival.method
-        caller = self._identity.caller(arrival.authorization)
+        caller = self._identity.caller(arrival.authorization, arrival.owner)
         self._permit(caller, method, arrival.params)
         handler = arrival.handler or implementation(Match(method, {}))
         if handler is None:

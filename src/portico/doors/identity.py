@@ -10,6 +10,7 @@ from typing import Any
 
 from portico.clock import Clock
 from portico.errors import InvalidArgument, Unauthenticated
+from portico.prediction.peers import no_token
 from portico.services.call import Caller
 
 PROJECT = "portico"
@@ -62,7 +63,8 @@ def _new_key() -> dict[str, Any]:
 
 
 class Identity:
-    """Verifies bearer tokens. Thread-safe; verified tokens are remembered until they expire."""
+    """Verifies bearer tokens. Thread-safe; verified tokens are remembered until they expire, by the monotonic clock:
+    the wall clock, which may jump, is asked once."""
 
     def __init__(self, home: Path, clock: Clock) -> None:
         self._path = key_file(home)
@@ -71,24 +73,27 @@ class Identity:
         self._public: Any = None
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
-    def caller(self, authorization: str | None) -> Caller:
-        """The caller of a request with this Authorization header; anonymous without one.
+    def caller(self, authorization: str | None, owner: bool = False) -> Caller:
+        """The caller of a request with this Authorization header; without one the `owner`.
 
         Raises:
-            Unauthenticated: the header is there and can't be verified.
+            Unauthenticated: the header is there and can't be verified, or it isn't and this is not the owner.
         """
         if not authorization:
-            return Caller()
+            if owner:
+                return Caller()
+            raise no_token()
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("The Authorization header must be 'Bearer TOKEN'.")
         token = token.strip()
         known = self._known.get(token)
-        if known is not None and known[0] > self._clock.now():
+        if known is not None and known[0] > self._clock.monotonic():
             return known[1]
         claims = self._claims(token)
         caller = Caller(str(claims.get("sub") or claims.get("iss")))
-        self._known[token] = (float(claims["exp"]), caller)
+        left = float(claims["exp"]) - self._clock.now()
+        self._known[token] = (self._clock.monotonic() + left, caller)
         while len(self._known) > _MAX_CACHED:
             self._known.popitem(last=False)
         return caller

@@ -70,7 +70,14 @@ class StorageWire:
 
             method = self._contract.method("storage", "v1", meaning.method)
             await self._dispatch(
-                Arrival(method, meaning.params, authorization, handler=work, headers=request.headers)
+                Arrival(
+                    method,
+                    meaning.params,
+                    authorization,
+                    scope["state"]["owner"],
+                    handler=work,
+                    headers=request.headers,
+                )  # fmt: skip
             )
         except ClientGone:
             return

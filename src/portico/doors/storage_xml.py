@@ -30,7 +30,7 @@ from portico.store.objects_uploads import Part, Upload
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MOST_PARTS = 10_000
-_XML = b"application/xml; charset=UTF-8"
+MEDIA = b"application/xml; charset=UTF-8"
 # Request headers that set what the JSON API calls by these names.
 _SETTINGS = {
     "cache-control": "cacheControl",
@@ -68,7 +68,7 @@ def meaning(request: Request, path: bytes) -> Meaning:
 
 async def answer_error(request: Request, error: PorticoError) -> None:
     status, body = render_xml(error)
-    await request.answer(status, body if request.method != "HEAD" else b"", media=_XML)
+    await request.answer(status, body if request.method != "HEAD" else b"", media=MEDIA)
 
 
 Method = Callable[[Request, str, str], Awaitable[None]]
@@ -334,4 +334,4 @@ async def _answer(
     request: Request, root: str, inner: str, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     body = f"<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{_NAMESPACE}'>{inner}</{root}>"
-    await request.answer(200, body.encode(), headers, media=_XML)
+    await request.answer(200, body.encode(), headers, media=MEDIA)

@@ -14,6 +14,8 @@ class Address:
     host: str
     port: int
     pid: int
+    open: bool = False
+    """Whether all users of the machine are its owners (`portico up --open`)."""
 
     @property
     def url(self) -> str:

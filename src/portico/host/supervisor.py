@@ -19,6 +19,7 @@ from pathlib import Path
 
 from portico.host import address
 from portico.host.address import Address
+from portico.host.private import make_private
 from portico.jobs.warm import die_with_parent
 from portico.store import disk
 
@@ -41,8 +42,12 @@ class _Child:
     failures: int = 0
 
 
-def up(home: Path, host: str, port: int, fronts: int, ready: Callable[[Address], None]) -> None:
+def up(
+    home: Path, host: str, port: int, fronts: int, ready: Callable[[Address], None], everyone: bool = False
+) -> None:
     """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests.
+
+    Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
 
     Raises:
         RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
@@ -55,11 +60,12 @@ def up(home: Path, host: str, port: int, fronts: int, ready: Callable[[Address],
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from portico.store import home as home_store
 
+    make_private(home)
     lock = address.claim(home)
     disk.lend(home)  # a start on a full disk needs some room: to read the database, …
     home_store.check(home)
     sockets = _listen(host, port, fronts)
-    here = Address(host, sockets[0].getsockname()[1], os.getpid())
+    here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone)
     children = _prepare(home, here, sockets)
     Supervisor(home, children, here, ready).run()
     home_store.end(home)
@@ -73,7 +79,7 @@ def _require_loopback(host: str) -> None:
         loopback = False
     if not loopback:
         raise RefusedHost(
-            f"Portico does not listen on {host}: it has no authentication yet, so it serves this machine only. "
+            f"Portico does not listen on {host}: what is said to it is not encrypted, so it serves this machine only. "
             "Use --host 127.0.0.1."
         )
 
@@ -127,7 +133,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
             return identity.caller(f"Bearer {token}").email
 
         identity = Identity(home, SystemClock())
-        return lambda: run_front(home, listener, index, verify)
+        return lambda: run_front(home, listener, index, verify, here.open)
 
     children = [
         _Child("control", lambda: control.main(home, contract)),

@@ -16,6 +16,7 @@ from portico.prediction.framing import (
     is_prediction,
     path_form,
 )
+from portico.prediction.peers import no_token
 from portico.prediction.predicting import MAX_BODY, Request
 
 if TYPE_CHECKING:
@@ -82,15 +83,17 @@ class Connection(asyncio.Protocol):
         "front",
         "held",
         "known",
+        "owner",
         "refused",
         "seen",
         "take",
         "transport",
     )
 
-    def __init__(self, front: Front, take: Take | None = None) -> None:
+    def __init__(self, front: Front, take: Take | None = None, owner: bool = False) -> None:
         self.front = front
         self.take = take  # for a connection that control gave back
+        self.owner = owner  # who needs no token
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.held = b""  # bytes that are not dealt with yet
         self.known: KnownHead | None = None
@@ -114,6 +117,8 @@ class Connection(asyncio.Protocol):
         if self.take is not None:
             self.held, self.take = self.take(), None
             asyncio.get_running_loop().call_soon(self.data_received, b"")
+        else:
+            self.owner = self.front.peers.is_owner(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.front.connections.discard(self)
@@ -250,7 +255,10 @@ class Connection(asyncio.Protocol):
         try:
             if known.error is not None:
                 raise known.error
-            if known.authorization is not None and known.verified_until < front.now:
+            if known.authorization is None:
+                if not self.owner:
+                    raise no_token()
+            elif known.verified_until < front.now:
                 front.verify_again(known)
             request = Request(front, known.head.path, content, known.request_id)
             answer = request.answer_now()
@@ -325,7 +333,7 @@ class Connection(asyncio.Protocol):
         descriptor = self.transport.get_extra_info("socket").fileno()
         if self.transport.is_closing():
             return
-        if await self.front.give(descriptor, data):
+        if await self.front.give(descriptor, self.owner, data):
             self.transport.abort()  # closes this process's copy only
             return
         self.busy = False

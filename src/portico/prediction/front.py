@@ -26,6 +26,7 @@ from portico.prediction.guard import Guard, require_json
 from portico.prediction.handover import Taker, control_socket, front_admin, front_connections, give
 from portico.prediction.loading import Loader
 from portico.prediction.metrics import Slots
+from portico.prediction.peers import Peers
 from portico.prediction.router import Router
 from portico.prediction.service_log import ServiceLog, busy_seconds
 from portico.prediction.tap import Tap
@@ -57,7 +58,7 @@ _BACKLOG: Final = 2048
 class Front:
     """The state that all connections share. Lives in one event loop."""
 
-    def __init__(self, home: Path, index: int, verify: Verify) -> None:
+    def __init__(self, home: Path, index: int, verify: Verify, everyone: bool = False) -> None:
         self.index = index
         self.answers = Answers()
         self.router = Router()
@@ -75,6 +76,7 @@ class Front:
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="parse")
         self.slots = Slots(_THREADS)
         self.service = ServiceLog(home / "spool" / f"service-{index}", index, self.slots)
+        self.peers = Peers(everyone)
         self._guard = Guard()
         self._verify = verify
         self._control = control_socket(home)
@@ -143,9 +145,9 @@ class Front:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def give(self, descriptor: int, data: bytes) -> bool:
+    async def give(self, descriptor: int, owner: bool, data: bytes) -> bool:
         """Passes a connection to control; False when control is away."""
-        return await give(self._control, descriptor, self.index, data, _AWAY)
+        return await give(self._control, descriptor, self.index, owner, data, _AWAY)
 
     async def follow(self) -> None:
         """Returns when this front serves what was stored before the call."""
@@ -287,31 +289,34 @@ async def _close_later(replicas: ReplicaClient) -> None:
     await replicas.close()
 
 
-def run_front(home: Path, listen_socket: socket.socket, index: int, verify: Verify) -> None:
+def run_front(
+    home: Path, listen_socket: socket.socket, index: int, verify: Verify, everyone: bool = False
+) -> None:
     """Runs a front on `listen_socket` (its own, bound with SO_REUSEPORT) until SIGTERM; then drains and returns.
 
     `verify(token)` says whose a bearer token is; it raises Unauthenticated, or gives nothing, for a bad one. It is
-    asked for requests to `:predict`, `:rawPredict` and `:explain` only; others go to control unseen.
+    asked for requests to `:predict`, `:rawPredict` and `:explain` only; others go to control unseen. Without a token
+    only the user of this process is answered, or with `everyone` whoever is on this machine.
     """
     import uvloop
 
     sys.setswitchinterval(0.0005)  # a thread that loads a model gives the loop its turn ten times sooner
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(home, listen_socket, index, verify))
+        runner.run(_run(home, listen_socket, index, verify, everyone))
 
 
-async def _run(home: Path, listen_socket: socket.socket, index: int, verify: Verify) -> None:
+async def _run(home: Path, listen_socket: socket.socket, index: int, verify: Verify, everyone: bool) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    front = Front(home, index, verify)
+    front = Front(home, index, verify, everyone)
     admin_path = front_admin(home, index)
     admin_path.unlink(missing_ok=True)
     # It answers before anything is loaded, so that nobody who changes what is served overlooks this front.
     admin = await asyncio.start_unix_server(front.administer, admin_path)
     await front.follow()
-    taker = Taker(front_connections(home, index), lambda _, take: Connection(front, take))
+    taker = Taker(front_connections(home, index), lambda _, owner, take: Connection(front, take, owner))
     taker.start()
     server = await loop.create_server(lambda: Connection(front), sock=listen_socket, backlog=_BACKLOG)
     chores = [loop.create_task(front.keep_following()), loop.create_task(front.keep_house())]

@@ -1,8 +1,9 @@
 """Passes an idle client connection, with the bytes already read of its next request, to another process.
 
-The giver connects to the taker's Unix socket and sends the connection's descriptor (SCM_RIGHTS), its own number and
-the bytes; the taker answers one byte when the connection is its own, before it looks at the request. Without that
-byte the giver still owns the connection, so a taker that dies in between loses nothing.
+The giver connects to the taker's Unix socket and sends the connection's descriptor (SCM_RIGHTS), its own number,
+whether the client is the owner (see `peers`), and the bytes; the taker answers one byte when the connection is its
+own, before it looks at the request. Without that byte the giver still owns the connection, so a taker that dies in
+between loses nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from typing import Final
 
 from portico.errors import FailedPrecondition
 
-_HEADER: Final = struct.Struct("<iI")  # the giver's number, the count of bytes
+_HEADER: Final = struct.Struct(
+    "<i?I"
+)  # the giver's number, whether the client is the owner, the count of bytes
 _FIRST: Final = 32 * 1024  # goes with the descriptor: always fits into a fresh socket's buffer
 _LONGEST: Final = 100  # bytes of a Unix socket's address; Linux takes 107
 _RETRY: Final = 0.02  # seconds
@@ -60,7 +63,7 @@ def front_admin(home: Path, index: int) -> Path:
 Take = Callable[[], bytes]
 
 
-async def give(path: Path, descriptor: int, number: int, data: bytes, patience: float) -> bool:
+async def give(path: Path, descriptor: int, number: int, owner: bool, data: bytes, patience: float) -> bool:
     """Passes `descriptor` with `data` to whoever takes connections at `path`.
 
     True when it was taken: the caller then closes its copy. False when nobody took it for `patience` seconds; the
@@ -70,7 +73,7 @@ async def give(path: Path, descriptor: int, number: int, data: bytes, patience: 
     deadline = loop.time() + patience
     while True:
         try:
-            if await _give(loop, path, descriptor, number, data):
+            if await _give(loop, path, descriptor, number, owner, data):
                 return True
         except OSError:
             pass
@@ -80,12 +83,12 @@ async def give(path: Path, descriptor: int, number: int, data: bytes, patience: 
 
 
 async def _give(
-    loop: asyncio.AbstractEventLoop, path: Path, descriptor: int, number: int, data: bytes
+    loop: asyncio.AbstractEventLoop, path: Path, descriptor: int, number: int, owner: bool, data: bytes
 ) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.setblocking(False)
         link.connect(str(path))
-        first = _HEADER.pack(number, len(data)) + data[:_FIRST]
+        first = _HEADER.pack(number, owner, len(data)) + data[:_FIRST]
         sent = socket.send_fds(link, [first], [descriptor])
         rest = first[sent:] + data[_FIRST:]
         if rest:
@@ -96,13 +99,14 @@ async def _give(
 class Taker:
     """Takes connections at the Unix socket `path`.
 
-    `protocol(number, take)` makes the protocol for a connection that the process `number` gave. Its
+    `protocol(number, owner, take)` makes the protocol for a connection that the process `number` gave, and whose
+    client is the owner or not. Its
     `connection_made` must call `take`, which tells the giver that the connection is taken, and deal with the bytes
     that it returns before those that come in. The transport does not read yet at that moment, so it can't be
     paused: what may pause it must wait for the loop's next turn.
     """
 
-    def __init__(self, path: Path, protocol: Callable[[int, Take], asyncio.Protocol]) -> None:
+    def __init__(self, path: Path, protocol: Callable[[int, bool, Take], asyncio.Protocol]) -> None:
         self._path = path
         self._protocol = protocol
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,7 +146,7 @@ class Taker:
             received = await self._receive(link)
             if received is None:
                 return
-            connection, number, data = received
+            connection, number, owner, data = received
 
             def take() -> bytes:
                 with contextlib.suppress(OSError):  # the giver is dead: then the connection is ours anyway
@@ -150,12 +154,14 @@ class Taker:
                 return data
 
             try:
-                await self._loop.connect_accepted_socket(lambda: self._protocol(number, take), connection)
+                await self._loop.connect_accepted_socket(
+                    lambda: self._protocol(number, owner, take), connection
+                )
             except OSError:  # the client went away meanwhile
                 connection.close()
 
-    async def _receive(self, link: socket.socket) -> tuple[socket.socket, int, bytes] | None:
-        """The connection, the giver's number and the bytes; None when the giver gave up."""
+    async def _receive(self, link: socket.socket) -> tuple[socket.socket, int, bool, bytes] | None:
+        """The connection, and what the giver says of it; None when the giver gave up."""
         while True:
             try:
                 first, descriptors, _, _ = socket.recv_fds(link, _FIRST + _HEADER.size, 1, _CLOEXEC)
@@ -168,7 +174,7 @@ class Taker:
             return None
         connection = socket.socket(fileno=descriptors[0])
         try:
-            number, length = _HEADER.unpack_from(first)
+            number, owner, length = _HEADER.unpack_from(first)
             data = bytearray(first[_HEADER.size :])
             while len(data) < length:
                 piece = await self._loop.sock_recv(link, length - len(data))
@@ -180,7 +186,7 @@ class Taker:
             connection.close()
             raise
         connection.setblocking(False)
-        return connection, number, bytes(data)
+        return connection, number, owner, bytes(data)
 
     async def _readable(self, link: socket.socket) -> None:
         ready = self._loop.create_future()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `email` is empty for a caller that showed no credentials (loopback only)."""
+    """Who asks. `email` is empty for the owner, who showed no token (see `prediction.peers`)."""
 
     email: str = ""
 
