@@ -8,9 +8,12 @@ import pytest
 import world
 from wire import Wire
 
+from portico.clock import SystemClock
 from portico.errors import Internal
+from portico.ids import RandomIds
 from portico.jobs import kinds, worker
 from portico.jobs.kinds import JobKind
+from portico.jobs.scheduler import Scheduler
 from portico.store import jobs
 from portico.store.database import Database
 
@@ -89,3 +92,62 @@ def test_an_attempt_that_was_given_up_changes_nothing_any_more(database, followe
         ended = jobs.get(connection, "1")
     assert (ended.state, ended.result, ended.error) == ("SUCCEEDED", "right", None)
     assert followed == ["SUCCEEDED"]
+
+
+def attempt(database: Database) -> jobs.Job:
+    """The job "1", leased once more."""
+    with database.write() as connection:
+        job = jobs.get(connection, "1")
+        jobs.lease(connection, job, "scheduler", 1.0, 60)
+    return job
+
+
+def now(database: Database) -> jobs.Job:
+    with database.read() as connection:
+        return jobs.get(connection, "1")
+
+
+@pytest.fixture
+def scheduler(tmp_path, database, followed):
+    with database.write() as connection:
+        jobs.insert(connection, id="1", kind="test.kind", resource="r", payload={}, now=1.0)
+    return Scheduler(tmp_path, database, SystemClock(), RandomIds(), [])
+
+
+def test_a_machine_that_goes_down_is_not_counted_as_a_worker_that_fails(database, scheduler):
+    for _ in range(10):
+        attempt(database)
+        scheduler._sweep()  # what a scheduler that starts finds RUNNING went down with the last one
+        assert now(database).state == "QUEUED"
+    for _ in range(2):
+        attempt(database)
+        scheduler._lost("1", "signal 11")
+        assert now(database).state == "QUEUED"
+    attempt(database)
+    scheduler._lost("1", "signal 11")
+    ended = now(database)
+    assert (ended.state, ended.attempts, ended.lost) == ("FAILED", 13, 10)
+    assert "worker failed 3 times (signal 11)" in ended.error["message"]
+    assert "went down 10 times" in ended.error["message"]
+
+
+def test_a_job_that_always_goes_down_with_the_server_ends(database, scheduler):
+    for _ in range(29):
+        attempt(database)
+        scheduler._sweep()
+    assert now(database).state == "QUEUED"
+    attempt(database)
+    scheduler._sweep()
+    assert now(database).state == "FAILED"
+    assert "The machine or the server went down 30 times" in now(database).error["message"]
+
+
+def test_workers_that_go_down_with_the_warm_server_have_not_failed(
+    tmp_path, database, scheduler, monkeypatch
+):
+    engine = scheduler._processes
+    engine._pids["1"] = 0
+    attempt(database)
+    engine._server_lost()
+    scheduler._collect()
+    assert (now(database).state, now(database).lost) == ("QUEUED", 1)

@@ -55,6 +55,7 @@ def as_json(home: Path, wanted: str, follow: bool) -> dict[str, Any]:
         "resource": job.resource,
         "state": job.state,
         "attempts": job.attempts,
+        "lost": job.lost,
         "progress": job.progress,
         "message": job.message,
         "error": job.error,

@@ -34,6 +34,7 @@ _BEAT = 10.0  # seconds between two heartbeats
 _LOOK = 1.0  # seconds between two looks without a call
 _GRACE = 15.0  # seconds that a cancelled worker has before it is killed
 _THREADS = 16
+_MOST_LOST = 30  # attempts of a job that may go down with the machine or the server
 
 
 @dataclass(slots=True)
@@ -90,21 +91,31 @@ class Scheduler:
         with self._database.read() as connection:
             left = list(jobs.in_state(connection, "RUNNING"))
         for job in left:
-            self._lost(job.id, "the machine or the server went down")
+            self._lost(job.id)
 
-    def _lost(self, job_id: str, why: str) -> None:
-        """A worker ended without ending its job: again, or FAILED when its attempts are used up."""
+    def _lost(self, job_id: str, why: str = "") -> None:
+        """A worker ended without ending its job: again, or FAILED when its attempts are used up.
+
+        `why`: how the worker itself failed; "" when it went down with the machine or the server, which is no fault
+        of the job's and counted apart.
+        """
         with self._database.write() as connection:
             job = jobs.get(connection, job_id)
             if job is None or job.state != "RUNNING":
                 return
-            if not job.cancel_requested and job.attempts < KINDS[job.kind].max_attempts:
+            job.lost += not why
+            failed = job.attempts - job.lost
+            used_up = failed >= KINDS[job.kind].max_attempts if why else job.lost >= _MOST_LOST
+            if not job.cancel_requested and not used_up:
                 jobs.requeue(connection, job)
                 return
         if job.cancel_requested:
             self._end(job, "CANCELLED", Cancelled("The job was cancelled."))
         else:
-            self._end(job, "FAILED", Internal(f"The job's worker was lost {job.attempts} times ({why})."))
+            words = [f"The job's worker failed {failed} times ({why})."] if why else []
+            if job.lost:
+                words.append(f"The machine or the server went down {job.lost} times while the job ran.")
+            self._end(job, "FAILED", Internal(" ".join(words)))
 
     def _end(self, job: Job, state: State, error: PorticoError) -> None:
         """A job that can't be ended must not end the scheduler, and with it every other job."""
@@ -164,6 +175,9 @@ class Scheduler:
             self._lost(job_id, "its thread ended")
         for job_id, status in self._processes.ended():
             self._killed_at.pop(job_id, None)
+            if status is None:
+                self._lost(job_id)
+                continue
             code = os.waitstatus_to_exitcode(status)
             self._lost(job_id, f"signal {-code}" if code < 0 else f"exit status {code}")
 

@@ -1,8 +1,9 @@
 """Durable jobs: long work is a row before it starts (design decision 3).
 
-QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED. A job whose worker is lost goes back to QUEUED until its
-attempts are used up. Every transition is made inside the caller's write transaction, together with what
-follows the job (its resource, its operation).
+QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED. A job whose worker fails goes back to QUEUED until its attempts
+are used up; an attempt that went down with the machine or the server (`lost`) does not count as one of these. Every
+transition is made inside the caller's write transaction, together with what follows the job (its resource, its
+operation).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ jobs = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("state", sa.String, nullable=False, index=True),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("lost", sa.Integer, nullable=False, server_default="0"),
     sa.Column("owner", sa.String),
     sa.Column("lease_until", sa.Float),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
@@ -53,7 +55,8 @@ _in_state = (
 @dataclass(slots=True)
 class Job:
     """`resource` is the name of what the job works on; `payload` what its handler needs; `progress` is 0 to 1;
-    `error` is a google.rpc.Status. Times are seconds since the epoch."""
+    `error` is a google.rpc.Status. Of its `attempts`, `lost` went down with the machine or the server. Times are
+    seconds since the epoch."""
 
     id: str
     kind: str
@@ -61,6 +64,7 @@ class Job:
     payload: dict[str, Any]
     state: State
     attempts: int
+    lost: int
     owner: str | None
     lease_until: float | None
     cancel_requested: bool
@@ -136,7 +140,9 @@ def note(connection: Connection, job_id: str, progress: float, message: str) -> 
 def requeue(connection: Connection, job: Job) -> None:
     """RUNNING -> QUEUED: its worker is lost."""
     job.state, job.owner, job.lease_until = "QUEUED", None, None
-    _write(connection, job.id, state="QUEUED", owner=None, lease_until=None, attempts=job.attempts)
+    _write(
+        connection, job.id, state="QUEUED", owner=None, lease_until=None, attempts=job.attempts, lost=job.lost
+    )
 
 
 def request_cancel(connection: Connection, job_id: str) -> None:

@@ -21,7 +21,7 @@ class LocalProcesses:
         self._slots = max(1, os.cpu_count() or 1)
         self._pids: dict[str, int] = {}
         self._unwanted: set[str] = set()  # asked to end before their process had started
-        self._ended: list[tuple[str, int]] = []
+        self._ended: list[tuple[str, int | None]] = []
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._buffer = b""
@@ -52,8 +52,8 @@ class LocalProcesses:
     def kill(self, job_id: str) -> None:
         self._signal(job_id, signal.SIGKILL)
 
-    def ended(self) -> Iterator[tuple[str, int]]:
-        """Jobs whose process has ended since the last call, with the wait status."""
+    def ended(self) -> Iterator[tuple[str, int | None]]:
+        """Jobs whose process has ended since the last call, with the wait status; None when it went down with ours."""
         self._receive()
         while self._ended:
             yield self._ended.pop()
@@ -117,7 +117,7 @@ class LocalProcesses:
             self._server.kill()
             self._server.wait()
         self._channel, self._server, self._buffer = None, None, b""
-        self._ended.extend((job_id, signal.SIGKILL) for job_id in self._pids)
+        self._ended.extend((job_id, None) for job_id in self._pids)
         self._pids.clear()
         self._unwanted.clear()
 
