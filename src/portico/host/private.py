@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Final
@@ -13,14 +14,7 @@ _FOLDERS: Final = ("cache", "jobs", "models", "objects", "replicas", "run", "spo
 _LINKED: Final = (
     "envs"  # packages, linked to a cache that all environments share: their folder is shut, they stay
 )
-_FILES: Final = (
-    "credentials.json",
-    "portico.db",
-    "portico.db-wal",
-    "portico.db-shm",
-    "portico.db.lock",
-    "server.log",
-)
+_FILES: Final = re.compile(r"portico\.db.*|credentials\.json|server\.log")
 
 
 def make_private(home: Path) -> None:
@@ -34,12 +28,13 @@ def make_private(home: Path) -> None:
     """
     os.umask(_OTHERS)
     home.mkdir(parents=True, exist_ok=True)
-    held = {entry.name: entry for entry in os.scandir(home)}
-    if held.keys() <= {*_FOLDERS, *_FILES, _LINKED}:
+    held = os.listdir(home)
+    files = [name for name in held if _FILES.fullmatch(name)]
+    ours = {*_FOLDERS, *files, _LINKED}
+    if not any(_is_open(home / name) for name in held if name not in ours):
         _shut(home.resolve())
-    for name in _FILES:
-        if name in held:
-            _shut(home / name)
+    for name in files:
+        _shut(home / name)
     if _LINKED in held:
         _shut(home / _LINKED)
     for name in _FOLDERS:
