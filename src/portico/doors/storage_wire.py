@@ -77,7 +77,7 @@ class StorageWire:
                     scope["state"]["owner"],
                     handler=work,
                     headers=request.headers,
-                )  # fmt: skip
+                )
             )
         except ClientGone:
             return
