@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from portico.ml import performance
 from portico.ml.errors import DataError
 from portico.ml.performance import compare, higher_is_better, intervals, measure, metrics_of
 
@@ -102,3 +103,19 @@ def test_intervals_of_every_metric_that_fits() -> None:
     assert set(intervals(truth, three)) == {"logLoss", "accuracy"}
     assert set(intervals(chance + 1, chance + 1.1, np.arange(500.0))) == set(metrics_of("regression"))
     assert intervals(np.zeros(0), np.zeros(0)) == {}
+
+
+def test_copies_of_a_row_are_no_evidence() -> None:
+    """Of 400 rows 390 say the same: the interval is that of eleven, and of one there is none."""
+    rng = np.random.default_rng(3)
+    times = np.arange(400) * 3600.0
+    truth, first, second = np.full(400, 100.0), np.full(400, 99.0), np.full(400, 80.0)
+    truth[:10] += rng.normal(0, 60, 10)
+    repeated = np.where(np.arange(400) < 10, -1, 0)
+    plain = performance.compare("meanAbsoluteError", truth, first, second, times)
+    told = performance.compare("meanAbsoluteError", truth, first, second, times, repeated=repeated)
+    assert plain.supported and plain.gain == told.gain
+    assert told.interval is not None and plain.interval is not None
+    assert told.interval[1] - told.interval[0] > 3 * (plain.interval[1] - plain.interval[0])
+    alone = performance.compare("meanAbsoluteError", truth, first, second, times, repeated=np.zeros(400, int))
+    assert alone.interval is None and not alone.supported

@@ -13,6 +13,7 @@ from portico.ids import RandomIds
 from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward.decide import decide
 from portico.services.portico.steward.evidence import Rows
+from portico.services.portico.steward.promotion import pooled
 
 RNG = np.random.default_rng(5)
 HOURS = np.arange(400) * 3600.0
@@ -230,3 +231,77 @@ def test_what_restores_fairness_may_be_a_little_worse() -> None:
         HOURS, truth, {"champion": outputs["challenger"], "challenger": outputs["champion"]}, made.groups
     )
     assert {"fair again", "hardly worse than the champion"} <= failed(decide("gates", rule, FACTS, turned))
+
+
+PROMOTION = {
+    "metric": "meanAbsoluteError",
+    "last": "canary 50%",
+    "labels": 40,
+    "certain": True,
+    "tolerance": 0.0,
+}
+
+
+def seen_in(stages: dict[str, tuple[int, float, float]], seed: int = 0) -> Any:
+    """The decision on stages of so many labels each, with the noise of champion and challenger."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for place, (stage, (count, champion, challenger)) in enumerate(stages.items()):
+        truth = rng.gamma(3, 40, count)
+        made = Rows((np.arange(count) + 1000 * place) * 3600.0, truth)
+        errors = 40 * np.linspace(-2, 2, count)  # the same ones, so that who is better is no matter of chance
+        for name, noise in (("champion", champion), ("challenger", challenger)):
+            made.outputs[name] = truth + noise * rng.permutation(errors)
+        parts.append((stage, made))
+    return decide("promotion", PROMOTION, {}, pooled(parts))
+
+
+def test_a_promotion_rests_on_all_that_was_seen() -> None:
+    before = {"gates": (200, 1.0, 0.3), "shadow": (60, 1.0, 0.4)}
+    good = seen_in({**before, "canary 50%": (40, 1.0, 0.5)})
+    assert good.answer == "promote" and good.numbers["labels"] == 300
+    assert "gates 200, shadow 60, canary 50% 40" in good.reason and "95% interval" in good.reason
+    chance = seen_in({**before, "canary 50%": (40, 0.5, 0.55)}, seed=1)
+    assert chance.numbers["last"]["gain"] < 0, "the canary alone shows it worse"
+    assert (
+        chance.answer == "promote" and "In the last step alone" in chance.reason and "Chance" in chance.reason
+    )
+    surely = seen_in({**before, "canary 50%": (40, 0.1, 0.9)})
+    assert surely.answer == "roll back" and "beyond chance" in surely.reason
+
+
+def test_the_gates_alone_promote_nobody_whom_later_labels_speak_against() -> None:
+    worse = {"gates": (200, 1.0, 0.5), "shadow": (60, 0.5, 0.55)}
+    waits = seen_in({**worse, "canary 50%": (40, 0.5, 0.55)}, seed=1)
+    assert waits.answer == "waits" and "120 at most" in waits.reason and "Since the gates" in waits.reason
+    back = seen_in({**worse, "canary 50%": (120, 0.5, 0.6)}, seed=1)
+    assert back.answer == "roll back" and "The champion stays" in back.reason
+
+
+def test_a_label_of_several_stages_counts_once() -> None:
+    parts = []
+    for place, stage in enumerate(("gates", "shadow")):
+        made = Rows(np.arange(3.0) + place, np.ones(3), {"champion": np.ones(3), "challenger": np.ones(3)})
+        made.labels, made.instances = np.array([7, 8, 9 + place]), np.array([1, 1, 2])
+        parts.append((stage, made))
+    whole = pooled(parts)
+    assert whole.rest() == {"labels": 4, "instances": 2}
+    assert whole.groups["stage"] == ["shadow", "gates", "shadow", "shadow"]
+
+
+def test_one_instance_passes_no_gate() -> None:
+    """Four hundred labels of one instance are no sample of the world."""
+    made = Rows(
+        HOURS, np.full(400, 100.0), {"champion": np.full(400, 20.0), "challenger": np.full(400, 99.0)}
+    )
+    made.labels, made.instances = np.arange(400), np.zeros(400, np.int64)
+    decision = decide("gates", {**GATE, "baseline": False}, FACTS, made)
+    assert failed(decision) == {"better than the champion"} and "400 labels of 1 instance" in str(
+        decision.numbers
+    )
+    assert (decision.numbers["labels"], decision.numbers["instances"]) == (400, 1)
+
+
+def test_the_gates_say_that_the_training_was_cut_short() -> None:
+    facts = {**FACTS, "cutShort": "It stopped after 4 trees, before its plateau."}
+    assert "cut short: It stopped after 4 trees" in decide("gates", GATE, facts, rows(0.5, 0.1)).reason

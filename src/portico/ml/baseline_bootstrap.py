@@ -20,10 +20,13 @@ class Resample:
 
     Rows are drawn in blocks of `block_length` consecutive ones. For `block_length` 1, rows are drawn singly,
     beyond 1,000 rows in 1,000 random groups, which leaves the distribution of means as it is. Blocks are
-    shortened where there would be fewer than 8.
+    shortened where there would be fewer than 8. `repeated` (rows,) numbers the rows that say the same thing, from 0;
+    -1 is for a row of its own. Those of a number are drawn together, wherever they lie: copies are no evidence.
     """
 
-    def __init__(self, rows: int, block_length: int, seed: int) -> None:
+    def __init__(
+        self, rows: int, block_length: int, seed: int, repeated: NDArray[np.int64] | None = None
+    ) -> None:
         generator = np.random.default_rng(seed)
         length = max(1, min(block_length, rows // _LEAST_BLOCKS), -(-rows // _MOST_BLOCKS))
         self.block_length = 1 if block_length <= 1 else length
@@ -31,6 +34,10 @@ class Resample:
         self._block_of = np.arange(rows) // length
         if block_length <= 1:
             generator.shuffle(self._block_of)
+        if repeated is not None:
+            together = np.where(repeated >= 0, self.blocks + repeated, self._block_of)
+            found, self._block_of = np.unique(together, return_inverse=True)
+            self.blocks = len(found)
         # How often each block is in each resample, shape (draws, blocks).
         drawn = generator.integers(0, self.blocks, (_DRAWS, self.blocks))
         drawn += self.blocks * np.arange(_DRAWS)[:, None]

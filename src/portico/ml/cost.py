@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portico.ml.arrays import Floats, Mask
 from portico.ml.baseline import block_length_of
@@ -137,7 +138,13 @@ class Threshold:
 
 
 def cost(
-    truth: Floats, output: Floats, rule: CostRule, times: Floats, threshold: float = 0.5, seed: int = 0
+    truth: Floats,
+    output: Floats,
+    rule: CostRule,
+    times: Floats,
+    threshold: float = 0.5,
+    seed: int = 0,
+    repeated: NDArray[np.int64] | None = None,
 ) -> Costed:
     """What `output` costs: values (N,), or scores (N, K) with `truth` (N,) as positions among the classes.
 
@@ -148,7 +155,7 @@ def cost(
         DataError: the rule does not fit the outputs, or there are no rows.
     """
     each = costs_of(truth, output, rule, threshold)
-    return _costed(each, Resample(len(each), block_length_of(times), seed))
+    return _costed(each, Resample(len(each), block_length_of(times), seed, repeated))
 
 
 def costs_of(truth: Floats, output: Floats, rule: CostRule, threshold: float = 0.5) -> Floats:

@@ -73,16 +73,23 @@ class Compared:
 
 
 def measure(
-    metric: str, truth: Floats, output: Floats, times: Floats, seed: int = 0, threshold: float = HALF
+    metric: str,
+    truth: Floats,
+    output: Floats,
+    times: Floats,
+    seed: int = 0,
+    threshold: float = HALF,
+    repeated: NDArray[np.int64] | None = None,
 ) -> Measured:
     """The metric of `output`: values (N,), or scores (N, K) with `truth` (N,) as positions among the classes.
 
     `times` (N,), in seconds, must not fall. Of two classes the second is decided for from a score of `threshold` on.
+    `repeated` are rows that say the same thing (see `Resample`).
 
     Raises:
         DataError: the metric is unknown or does not fit the outputs, or there are no rows.
     """
-    draws, (point,) = resampled(metric, truth, [output], times, seed, [threshold])
+    draws, (point,) = resampled(metric, truth, [output], times, seed, [threshold], repeated)
     return Measured(metric, point[0], draws.interval(*point), len(truth))
 
 
@@ -112,13 +119,14 @@ def compare(
     times: Floats,
     seed: int = 0,
     thresholds: tuple[float, float] = (HALF, HALF),
+    repeated: NDArray[np.int64] | None = None,
 ) -> Compared:
     """The `first` model's outputs beside the `second`'s, on the same rows and the same resamples of them.
 
     Raises:
         DataError: as `measure`.
     """
-    draws, (one, other) = resampled(metric, truth, [first, second], times, seed, thresholds)
+    draws, (one, other) = resampled(metric, truth, [first, second], times, seed, thresholds, repeated)
     sign = 1.0 if higher_is_better(metric) else -1.0
     gain = sign * (one[0] - other[0])
     return Compared(
@@ -133,6 +141,7 @@ def resampled(
     times: Floats,
     seed: int = 0,
     thresholds: Sequence[float] = (),
+    repeated: NDArray[np.int64] | None = None,
 ) -> tuple[Resample, list[Drawn]]:
     """The metric of each of `outputs`, and its values on the same resamples of the rows.
 
@@ -149,7 +158,7 @@ def resampled(
             raise DataError(
                 f"{metric} is a metric of {kind}, which these predictions are not", field="metric"
             )
-    draws = Resample(len(truth), block_length_of(times), seed)
+    draws = Resample(len(truth), block_length_of(times), seed, repeated)
     true, at = np.asarray(truth, float), thresholds or [HALF] * len(outputs)
     return draws, [measured(true, o, draws, t) for o, t in zip(outputs, at, strict=True)]
 

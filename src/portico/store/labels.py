@@ -7,7 +7,7 @@ the one that was observed later holds (observed at the same time: the one that c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,15 @@ _table = sa.Table(
 
 _of = _table.c.endpoint == sa.bindparam("endpoint")
 _newest = sa.select(sa.func.max(_table.c.change)).where(_of)
-_since = sa.select(_table).where(_of, _table.c.change > sa.bindparam("after")).order_by(_table.c.change)
+_since = (
+    sa.select(_table)
+    .where(_of, _table.c.change > sa.bindparam("after"), _table.c.change <= sa.bindparam("until"))
+    .order_by(_table.c.change)
+)
 _some = sa.select(_table).where(_of, _table.c.name.in_(sa.bindparam("names", expanding=True)))
 
 _AT_ONCE = 500  # names in one look-up
+_LAST = 2**62  # no change has such a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +142,32 @@ def names_of(connection: Connection, endpoint: str, kind: str = "") -> list[str]
     return list(connection.execute(chosen).scalars())
 
 
-def since(connection: Connection, endpoint: str, change: int) -> tuple[list[Label], int]:
-    """The labels whose truth changed after `change` (-1: all), in order of change, and the newest change."""
+def since(
+    connection: Connection, endpoint: str, change: int, until: int | None = None
+) -> tuple[list[Label], int]:
+    """The labels whose truth changed after `change` (-1: all) and not after `until`, in order of change; the newest."""
     found = []
-    for row in connection.execute(_since, {"endpoint": endpoint, "after": change}):
+    last = _LAST if until is None else until
+    for row in connection.execute(_since, {"endpoint": endpoint, "after": change, "until": last}):
         found.append(
             Label(row.name, orjson.loads(row.truth), row.observed, row.arrived, bool(row.influenced))
         )
         change = row.change
     return found, change
+
+
+def truths_of(connection: Connection, endpoint: str) -> Iterator[tuple[str, Any]]:
+    """The name and the truth of every label."""
+    for row in connection.execute(
+        sa.select(_table.c.name, _table.c.truth).where(_table.c.endpoint == endpoint)
+    ):
+        yield row.name, orjson.loads(row.truth)
+
+
+def new_since(connection: Connection, endpoint: str, names: set[str], change: int) -> set[str]:
+    """Those of the `names` whose label came after `change`; one that was corrected may have come before."""
+    known = _known(connection, endpoint, names)
+    return {name for name, row in known.items() if row["change"] > change and not row["contradicted"]}
 
 
 def counts(connection: Connection, endpoint: str) -> Added:

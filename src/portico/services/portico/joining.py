@@ -68,7 +68,7 @@ class Outcome:
 
 
 class Joined:
-    """`keep` bounds what stays in memory: so many predictions with a label, the newest, and as many that wait for one.
+    """`keep` bounds what stays in memory: so many labels' newest predictions, and as many that wait for one.
 
     Of these a random share is kept where they are more: labels may take longer than so many predictions. None keeps
     all.
@@ -204,7 +204,7 @@ class Joined:
             waiting = [row for row in waiting if self._chance(row) < self._share]
         if len(waiting) < keep / 4:
             self._share = min(1.0, 2 * self._share)
-        kept = {id(row) for row in (*waiting, *[row for row in rows if row.label][-keep:])}
+        kept = {id(row) for row in (*waiting, *_newest_of_each_label(rows)[-keep:])}
         gone = {row.label.name for row in rows if row.label and id(row) not in kept}
         self._rows = [row for row in rows if id(row) in kept]
         used = {row.label.name for row in self._rows if row.label}
@@ -243,6 +243,12 @@ class Joined:
         used.update(name for row in self._rows for name in (*row._keys, *(n for _, n in row._timed)))
         used.update(self._by_id)
         return sum(1 for name in self._labels if name not in used)
+
+
+def _newest_of_each_label(rows: Iterable[Outcome]) -> list[Outcome]:
+    """In order of time; of a label, one for each model that it judges: copies must not push other labels out."""
+    newest = {(row.deployed_model_id, row.label.name): row for row in rows if row.label}
+    return sorted(newest.values(), key=lambda row: row.place)
 
 
 def _own(request_id: int, index: int) -> str:

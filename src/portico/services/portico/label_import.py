@@ -27,6 +27,7 @@ from portico.services.aiplatform import sources
 from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, implements
 from portico.services.portico.labels import read_label
+from portico.services.portico.truths import truths_of
 from portico.services.standard import operations
 from portico.store import domain_clock, jobs, labels, objects
 from portico.store import operations as stored
@@ -128,13 +129,15 @@ def run(context: Context) -> dict[str, Any]:
 def _take(context: Context, part: list[_Row], uri: str, columns: Columns) -> dict[str, Any]:
     """One transaction: the labels of some rows, and how far the import is now."""
     endpoint, time = context.job.resource, context.job.payload["time"]
+    with context.database.read() as connection:
+        truths = truths_of(connection, ENDPOINTS.require(connection, endpoint))
     good: list[Label] = []
     bad: list[str] = []
     for number, cells in part:
         try:
             if isinstance(cells, str):
                 raise ValueError(cells)
-            good.append(read_label(label_of(cells, columns), "label", time))
+            good.append(read_label(label_of(cells, columns), "label", time, truths))
         except (ValueError, PorticoError) as error:
             bad.append(f"{uri}, row {number}: {error}")
     with context.database.write() as connection:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument
 from portico.prediction.prediction_log import batch_stream_of, stream_of
@@ -18,11 +20,13 @@ from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, implements
 from portico.services.portico.joining import key_name
 from portico.services.portico.label_tally import Tally
+from portico.services.portico.truths import ANY, Truths, truths_of
 from portico.store import domain_clock, labels
 from portico.store.labels import Label
 from portico.store.segments import Segments
 
 _MOST = 10_000  # labels of one request
+_SAMPLE = 5  # labels that can't be read and are shown
 
 
 @implements("portico", "projects.locations.endpoints.addLabels")
@@ -35,7 +39,8 @@ def add(call: Call) -> dict[str, Any]:
         )
     with call.rooms.database.read() as connection:
         now = domain_clock.now(connection, call.rooms.clock)
-    read = [read_label(body, f"labels[{position}]", now) for position, body in enumerate(given)]
+        truths = truths_of(connection, ENDPOINTS.require(connection, endpoint))
+    read = [read_label(body, f"labels[{position}]", now, truths) for position, body in enumerate(given)]
     with call.rooms.database.write() as connection:
         ENDPOINTS.require(connection, endpoint)
         found = labels.add(connection, endpoint, read)
@@ -47,9 +52,10 @@ def stats(call: Call) -> dict[str, Any]:
     """Counts what the log holds, online and of batch jobs, each joined by itself: as whoever watches one reads it."""
     endpoint = str(call.params["endpoint"])
     with call.rooms.database.read() as connection:
-        ENDPOINTS.require(connection, endpoint)
+        truths = truths_of(connection, ENDPOINTS.require(connection, endpoint))
         found = labels.counts(connection, endpoint)
         names = set(labels.names_of(connection, endpoint))
+        count, sample = _unreadable(connection, endpoint, truths)
     segments = Segments(call.rooms.home, call.rooms.database, call.rooms.clock, call.rooms.ids)
     tallies = []
     for stream in (stream_of(endpoint), batch_stream_of(endpoint)):
@@ -65,17 +71,32 @@ def stats(call: Call) -> dict[str, Any]:
         "predictions": online.predictions + batch.predictions,
         "batchPredictions": batch.predictions,
         "labelledPredictions": online.labelled() + batch.labelled(),
+        "unreadable": count,
+        "unreadableSample": sample,
     }
 
 
-def read_label(body: Mapping[str, Any], field: str, now: float) -> Label:
+def _unreadable(connection: Connection, endpoint: str, truths: Truths) -> tuple[int, list[str]]:
+    """How many labels can't be read as what the deployed models predict, and a few of them."""
+    count, sample = 0, list[str]()
+    for name, truth in labels.truths_of(connection, endpoint) if truths.every else ():
+        if not truths.readable(truth):
+            count += 1
+            if len(sample) < _SAMPLE:
+                sample.append(f"{name}: {truth!r}"[:200])
+    return count, sample
+
+
+def read_label(body: Mapping[str, Any], field: str, now: float, truths: Truths = ANY) -> Label:
     """A label from its JSON, which `field` names in messages; it arrives `now`, in domain time.
 
     Raises:
-        InvalidArgument: it names no prediction, or has no truth.
+        InvalidArgument: it names no prediction, or has no truth, or none that `truths` take.
     """
     if body.get("truth") is None:
         raise InvalidArgument(f"{field}.truth is missing.", field=f"{field}.truth")
+    if refused := truths.refused(body["truth"]):
+        raise InvalidArgument(f"{field}.truth {refused}.", field=f"{field}.truth")
     if bool(body.get("requestId")) == bool(body.get("key")):
         raise InvalidArgument(f"{field} must have a requestId or a key, and not both.", field=field)
     if body.get("requestId"):
@@ -86,5 +107,6 @@ def read_label(body: Mapping[str, Any], field: str, now: float) -> Label:
         name = key_name(body["key"], field)
         if body.get("time"):
             name = f"at:{parse_rfc3339(body['time'])!r}:{name}"
-    observed = parse_rfc3339(body["observedTime"]) if body.get("observedTime") else now
+    # What is observed in the future would lock out every correction until then.
+    observed = min(parse_rfc3339(body["observedTime"]), now) if body.get("observedTime") else now
     return Label(name, body["truth"], observed, now, bool(body.get("influenced")))

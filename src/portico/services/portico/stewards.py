@@ -244,23 +244,9 @@ def approve_or_reject(call: Call) -> dict[str, Any]:
 @implements("portico", EPISODES.method("replay"))
 def replay(call: Call) -> dict[str, Any]:
     """Makes every decision again from its rule, its facts and its rows; nothing is trained or changed."""
-    from portico.services.portico.steward.decide import decide
+    from portico.services.portico.steward.replay import replayed
 
     with call.rooms.database.read() as connection:
         episode = EPISODES.require(connection, call.name)
-    found = []
-    for record in episode.body.get("decisions", []):
-        try:
-            rows = steward_evidence.read(call.rooms.home, record["evidence"])
-            made = decide(record["question"], record["rule"], record["facts"], rows)
-            answer, reason = made.answer, made.reason
-            agrees = answer == record["answer"] and made.numbers == record["numbers"]
-        except OSError:
-            answer, reason, agrees = "", "The evidence is gone or can't be read.", False
-        found.append(
-            {
-                "question": record["question"], "time": record["time"], "recorded": record["answer"],
-                "replayed": answer, "agrees": agrees, "reason": reason,
-            }
-        )  # fmt: skip
+    found = [replayed(call.rooms.home, record) for record in episode.body.get("decisions", [])]
     return {"agrees": all(d["agrees"] for d in found), "decisions": found}

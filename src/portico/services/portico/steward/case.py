@@ -65,10 +65,6 @@ class Case:
         with self.rooms.database.read() as connection:
             return jobs.get(connection, self.private["job"]) if self.private.get("job") else None
 
-    def since(self, rows: list[Outcome]) -> list[Outcome]:
-        """What was predicted since this state began."""
-        return [row for row in rows if row.time >= self.private["since"]]
-
     def changed(self) -> str:
         """How the endpoint is not as this episode left it; empty where it is."""
         if not self.deployed:
@@ -77,6 +73,25 @@ class Case:
         if _traffic(self.endpoint.body.get(_SPLIT)) != _traffic(self.private["split"]):
             return "The traffic was split otherwise by someone else; it stays as it is."
         return ""
+
+    def stages(self) -> list[tuple[str, dict[str, Any]]]:
+        """The decisions on this challenger, from its gates on, each with the name of its stage."""
+        decisions = self.episode.body["decisions"]
+        gates = max((n for n, one in enumerate(decisions) if one["question"] == "gates"), default=0)
+        found: list[tuple[str, dict[str, Any]]] = []
+        step = 0
+        for one in decisions[gates:]:
+            found.append((self.stage_of(one["question"], step), one))
+            step += one["question"] == "canary"
+        return found
+
+    def stage_of(self, question: str, step: int | None = None) -> str:
+        """As people call it: "gates", "shadow", "canary 25%"; `step` of the canary is the present one if None."""
+        if question != "canary":
+            return question
+        number = int(self.episode.body["canaryStep"]) if step is None else step
+        steps = self.spec.rollout.canary
+        return f"canary {steps[number].percent}%" if number < len(steps) else f"canary {number + 1}"
 
     def over_limit(self) -> str:
         """Why no training may begin now; empty where one may."""
@@ -101,13 +116,19 @@ class Case:
         patience = duration_seconds(self.spec.rollout.patience)
         if self.now - self.private["since"] > patience:
             return self.end("ABANDONED", f"Nothing came for {patience / DAY:g} days. {words}")
-        return "waits"
+        if self.episode.body.get("waitsFor") == words:
+            return "waits"
+
+        def say(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> None:
+            episode.body["waitsFor"] = words
+
+        return self._commit(say)
 
     def move(
         self, state: str, reason: str, also: Also | None = None, record: dict[str, Any] | None = None
     ) -> Moved:
         def change(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> None:
-            _enter(episode, state, reason, self.now, record)
+            _enter(episode, state, reason, self.now, *([record] if record else []))
             if also is not None:
                 also(connection, steward, episode)
 
@@ -134,6 +155,8 @@ class Case:
                 "tried": [*self.private["tried"], action],
                 "job": job,
                 "cutoff": gate[0].time,
+                "withheld": sorted({row.label.name for row in gate if row.label}),
+                "change": self.watched.change,
             }
 
         moved = self.move(state, reason, change)
@@ -195,7 +218,7 @@ class Case:
         share = round(both * percent / 100)
         return {**split, self.champion["id"]: both - share, self.deployed["id"]: share}
 
-    def promote(self, reason: str, record: dict[str, Any]) -> Moved:
+    def promote(self, reason: str, *records: dict[str, Any]) -> Moved:
         """The challenger takes the champion's traffic; the champion is undeployed, its version stays."""
 
         def change(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> int:
@@ -206,21 +229,19 @@ class Case:
             version = resources.get(connection, self.challenger_version)
             if version is not None:
                 model_store.make_default(connection, version, self.rooms.clock.now())
-            self._finish(steward, episode, "PROMOTED", reason, record)
+            self._finish(steward, episode, "PROMOTED", reason, *records)
             steward.body["status"]["champion"] = deployed_json(self.deployed)
             return number
 
         return self._commit(change)
 
-    def end(
-        self, state: str, reason: str, record: dict[str, Any] | None = None, leave: bool = False
-    ) -> Moved:
+    def end(self, state: str, reason: str, *records: dict[str, Any], leave: bool = False) -> Moved:
         """Ends the episode without a promotion; `leave` leaves the endpoint as someone else made it."""
 
         def change(
             connection: Connection, steward: Resource, episode: Resource, endpoint: Resource
         ) -> int | None:
-            self._finish(steward, episode, state, reason, record)
+            self._finish(steward, episode, state, reason, *records)
             if self.private.get("job"):
                 job = jobs.get(connection, self.private["job"])
                 if job is not None and job.state not in jobs.ENDED:
@@ -236,9 +257,9 @@ class Case:
         return self._commit(change)
 
     def _finish(
-        self, steward: Resource, episode: Resource, state: str, reason: str, record: dict[str, Any] | None
+        self, steward: Resource, episode: Resource, state: str, reason: str, *records: dict[str, Any]
     ) -> None:
-        _enter(episode, state, reason, self.now, record)
+        _enter(episode, state, reason, self.now, *records)
         episode.body["endTime"] = rfc3339(self.now)
         cool = min(self.now + duration_seconds(self.spec.limits.cool_down), _LAST)
         steward.body["_"] |= {"episode": None, "coolDown": cool}
@@ -264,13 +285,14 @@ class Case:
         return "moved"
 
 
-def _enter(episode: Resource, state: str, reason: str, now: float, record: dict[str, Any] | None) -> None:
+def _enter(episode: Resource, state: str, reason: str, now: float, *records: dict[str, Any]) -> None:
     body = episode.body
     body |= {"state": state, "reason": reason}
     body["transitions"] = [*body["transitions"], {"state": state, "time": rfc3339(now), "reason": reason}]
     body["_"]["since"] = now
-    if record is not None:
-        body["decisions"] = [*body["decisions"], record]
+    body.pop("waitsFor", None)
+    if records:
+        body["decisions"] = [*body["decisions"], *records]
 
 
 def _version(deployed: dict[str, Any]) -> str:

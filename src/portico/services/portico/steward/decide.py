@@ -23,6 +23,7 @@ from portico.services.portico.steward.measures import (
     ratio,
     threshold_of,
 )
+from portico.services.portico.steward.promotion import promotion
 from portico.services.portico.steward.spec import COST, SERVICE
 from portico.services.portico.steward.triggers import QUESTIONS
 
@@ -39,7 +40,8 @@ def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> De
     """
     name = rule["metric"]
     if len(rows) < rule["labels"] and "service" not in facts:
-        return Decision("waits", f"{len(rows)} of {rule['labels']} labelled predictions are there.")
+        what = "requests" if name in SERVICE else "distinct labels"
+        return Decision("waits", f"{len(rows)} of {rule['labels']} {what} are there.")
     limit = limit_of(rule, facts)
     more: dict[str, Any] = {}
     if rule.get("attributes"):
@@ -78,7 +80,10 @@ def _breach(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> De
     if "service" in facts:
         numbers["rows"] = facts["service"]["requests"]
     broken = certainly if rule.get("certain") else bad
-    over = "requests" if name in SERVICE else "labels"
+    over = "requests"
+    if name not in SERVICE:
+        numbers |= rows.rest()
+        over = f"labels{_of_instances(rows)}"
     words = f"{name} is {number(value)}{_between(interval)} over the newest {numbers['rows']} {over}"
     if "high" in more:
         words += f", between {more['high']} and {more['low']}"
@@ -95,7 +100,8 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
     Rule: `metric`, `margin`, `certain`, `baseline`, `maxLatencySeconds`, `maxBytes`, `mustReach` (the acceptable
     limit, for a cheap answer), `restores` (the difference between groups that must be acceptable again, where one
     opened the episode) and `tolerance` (how much worse the metric may be for it). Facts: `latencySeconds`, `bytes`,
-    `signature` (what does not fit, in words), `trainedUntil` (the time of its newest training row).
+    `signature` (what does not fit, in words), `trainedUntil` (the time of its newest training row), `cutShort` (how its
+    training was cut short before it stopped to gain, in words).
     """
     gates: list[dict[str, Any]] = []
 
@@ -108,7 +114,7 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
     gate(
         "unseen rows",
         len(rows) >= rule["labels"] and (trained is None or trained < first),
-        f"It is measured on {len(rows)} newest labelled rows, which it never trained on.",
+        f"It is measured on the newest {len(rows)} labels{_of_instances(rows)}, which it never trained on.",
         rows=len(rows),
         trainedUntil=trained,
         measuredFrom=first,
@@ -198,13 +204,15 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
             facts["bytes"] <= rule["maxBytes"],
             f"Its files have {facts['bytes']:,} bytes, at most {rule['maxBytes']:,} are allowed.",
         )
+    numbers = {"gates": gates, **rows.rest()}
+    cut = facts.get("cutShort") or ""
+    more = f" Its training was cut short: {cut.rstrip('.')}." if cut else ""
     failed = [g for g in gates if not g["passed"]]
     if failed:
-        return Decision(
-            "failed", " ".join(f"Gate '{g['gate']}' failed: {g['reason']}" for g in failed), {"gates": gates}
-        )
+        words = " ".join(f"Gate '{g['gate']}' failed: {g['reason']}" for g in failed)
+        return Decision("failed", f"{words}{more}", numbers)
     better = next(g for g in gates if g["gate"].endswith("than the champion"))
-    return Decision("passed", f"Every gate passed. {better['reason']}", {"gates": gates})
+    return Decision("passed", f"Every gate passed. {better['reason']}{more}", numbers)
 
 
 def _step(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Decision:
@@ -219,13 +227,13 @@ def _step(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Deci
     if len(rows) < max(needed // 3, 2):
         return Decision("waits", f"{len(rows)} of {needed} labelled answers are there.")
     found = compared(rule, rows, "challenger", "champion")
-    numbers = found.to_json()
+    numbers = {**found.to_json(), **rows.rest()}
     times = ratio(metric, found.first, found.second)
     numbers["ratio"] = times
     surely_worse = found.interval is not None and found.interval[1] < 0
     words = (
         f"{metric} of the challenger is {number(found.first)}, the champion's {number(found.second)}, on the same "
-        f"{len(rows)} rows."
+        f"{len(rows)} labels{_of_instances(rows)}."
     )
     if times > rule["rollbackRatio"] and (surely_worse or len(rows) >= needed):
         return Decision("roll back", f"{words} {times:.2f} times its loss is too much.", numbers)
@@ -258,6 +266,14 @@ def _of_cost(rule: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
     return made
 
 
+def _of_instances(rows: Rows) -> str:
+    """How few instances many labels are of."""
+    known = rows.rest()
+    if known["instances"] == known["labels"]:
+        return ""
+    return f" of {known['instances']} instance{'' if known['instances'] == 1 else 's'}"
+
+
 def _between(interval: Any) -> str:
     return "" if interval is None else f" (95% interval {number(interval[0])} to {number(interval[1])})"
 
@@ -271,5 +287,6 @@ _QUESTIONS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], Rows], Dec
     "gates": _gates,
     "shadow": _step,
     "canary": _step,
+    "promotion": promotion,
     **QUESTIONS,
 }

@@ -69,7 +69,7 @@ class Estimating:
             if not self._can(item, champion, classes):
                 continue
             window = watched.newest(champion["id"], item.labels)
-            if len(window) < item.labels or sum(row.label is not None for row in window) >= len(window) / 2:
+            if len(window) < item.labels or not _wait(window):
                 continue
             estimate = self._estimate(watched, window, finding, champion, classes)
             if estimate is not None:
@@ -120,7 +120,7 @@ class Estimating:
     def _estimator(
         self, watched: Watched, metric: str, champion: dict[str, Any], classes: Sequence[str]
     ) -> Estimator | None:
-        known = watched.of(champion["id"], _REFERENCE)
+        known = watched.of(champion["id"], classes, _REFERENCE)
         held = self._fitted.get((champion["id"], metric))
         newest = known[-1].request_id if known else 0
         if held is not None and (newest == held[1] or len(known) < _AGAIN * held[0].rows < _REFERENCE):
@@ -154,9 +154,10 @@ class Estimating:
         """Notes the truth of an estimate once the labels of its window have come."""
         first, last = tuple(one["first"]), tuple(one["last"])
         rows = [row for row in watched.newest(champion["id"], 1 << 60) if first <= row.place <= last]
-        labelled = [row for row in rows if row.judges]
-        if not rows or len(labelled) < max(_COME * len(rows), 1):
+        labelled = list({row.label.name: row for row in rows if row.label and row.judges}.values())
+        if not rows or len(labelled) < max(_COME * (len(labelled) + sum(not row.judges for row in rows)), 1):
             return
+        labelled.sort(key=lambda row: row.place)
         found = rows_of(labelled, classes, (), self._models.threshold(champion))
         if len(found):
             one["realised"] = measured(spec.measured_by(one["metric"], classes), found, "champion").value
@@ -177,6 +178,12 @@ class Estimating:
                 "last": list(window[-1].place), "value": numbers["value"], "interval": numbers["interval"],
                 "rows": numbers["rows"],
             })  # fmt: skip
+
+
+def _wait(window: Sequence[Outcome]) -> bool:
+    """Whether most of the predictions wait for a label; those that share one count once."""
+    known = len({row.label.name for row in window if row.label})
+    return known < sum(row.label is None for row in window)
 
 
 def _shown(estimate: Finding, window: list[Outcome]) -> dict[str, Any]:

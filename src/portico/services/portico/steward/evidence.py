@@ -1,10 +1,12 @@
-"""The rows that a steward's decision was made on: kept as a file, so that it can be made again.
+"""The rows that a steward's decision was made on: kept as a file with a digest, so that it can be made again.
 
-`Rows` are predictions of one model, or of two on the same instances, beside the truth, in order of time.
+`Rows` are predictions of one model, or of two on the same instances, beside the truth, in order of time. A label is
+one row, however many predictions it was joined to.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,12 @@ from portico.ml import values
 from portico.store import mark
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from portico.ml.arrays import Floats
+
+    Ints = NDArray[np.int64]
 
 
 _THRESHOLDS = b"portico:thresholds"
@@ -27,25 +34,57 @@ _THRESHOLDS = b"portico:thresholds"
 class Rows:
     """`times` (N,) in domain seconds, not falling; `truth` (N,) values, or positions among the classes; `outputs` by
     name, each values (N,) or scores (N, K); `groups` by attributes ("sex,race"), each the rows' groups (N);
-    `thresholds` by name of output, where a model decides by another than a half."""
+    `thresholds` by name of output, where a model decides by another than a half; `labels` and `instances` (N,) are
+    numbers of the label that a row rests on and of what was asked, the same in every file; None where all differ."""
 
     times: Floats
     truth: Floats
     outputs: dict[str, Floats] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
+    labels: Ints | None = None
+    instances: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
-    def newest(self, count: int) -> Rows:
+    def at(self, places: Any) -> Rows:
+        """The rows at some places: a slice, or an array of positions."""
+        import numpy as np
+
+        kept = np.arange(len(self))[places].tolist()
         return Rows(
-            self.times[-count:],
-            self.truth[-count:],
-            {name: output[-count:] for name, output in self.outputs.items()},
-            {name: groups[-count:] for name, groups in self.groups.items()},
+            self.times[places],
+            self.truth[places],
+            {name: output[places] for name, output in self.outputs.items()},
+            {name: [groups[place] for place in kept] for name, groups in self.groups.items()},
             self.thresholds,
+            None if self.labels is None else self.labels[places],
+            None if self.instances is None else self.instances[places],
         )
+
+    def newest(self, count: int) -> Rows:
+        return self.at(slice(-count, None))
+
+    def rest(self) -> dict[str, int]:
+        """On how many distinct labels and instances a decision on these rows rests."""
+        import numpy as np
+
+        return {
+            "labels": len(self) if self.labels is None else len(np.unique(self.labels)),
+            "instances": len(self) if self.instances is None else len(np.unique(self.instances)),
+        }
+
+    def repeated(self) -> Ints | None:
+        """The rows that say the same thing, the same truth of the same instance (see `Resample`); None: none do."""
+        import numpy as np
+
+        if self.instances is None or len(np.unique(self.instances)) == len(self):
+            return None
+        said = np.stack([self.instances, np.asarray(self.truth, np.float64).view(np.int64)], axis=1)
+        _, number, count = np.unique(said, axis=0, return_inverse=True, return_counts=True)
+        number = number.reshape(-1)
+        return np.where(count[number] > 1, number, -1)
 
 
 def nothing() -> Rows:
@@ -68,6 +107,11 @@ def write(home: Path, ids: Ids, rows: Rows) -> str:
     for name, output in rows.outputs.items():
         columns[f"output:{name}"] = pa.array(list(output)) if output.ndim == 2 else output
     columns |= {f"group:{name}": groups for name, groups in rows.groups.items()}
+    columns |= {
+        name: known
+        for name, known in (("label", rows.labels), ("instance", rows.instances))
+        if known is not None
+    }
     name = f"{mark.new_file(home, ids)}.parquet"
     folder(home).mkdir(parents=True, exist_ok=True)
     with (folder(home) / name).open("xb") as file:
@@ -78,17 +122,39 @@ def write(home: Path, ids: Ids, rows: Rows) -> str:
     return name
 
 
-def read(home: Path, name: str) -> Rows:
-    """
+def digest(home: Path, name: str) -> str:
+    """What a file holds, as "sha256:…". Raises OSError: it is gone."""
+    with (folder(home) / name).open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def read(home: Path, name: str, expected: str = "") -> Rows:
+    """The rows of a file; `expected` is the digest that it was written with, where one is known.
+
     Raises:
-        OSError: the file is gone or broken.
+        OSError: the file is gone, broken, or another than was written.
     """
+    if expected and digest(home, name) != expected:
+        raise OSError(f"{name} is not as it was written: its digest is another")
+    import pyarrow as pa
+
+    try:
+        return _read(folder(home) / name)
+    except (ValueError, LookupError, TypeError, pa.ArrowException) as error:
+        raise OSError(f"{name} can't be read as evidence: {error}") from None
+
+
+def _read(path: Path) -> Rows:
     import numpy as np
     import pyarrow.parquet as pq
 
-    table = pq.read_table(folder(home) / name, use_threads=False)
+    table = pq.read_table(path, use_threads=False)
     rows = Rows(table["time"].to_numpy(), table["truth"].to_numpy())
     rows.thresholds = json.loads((table.schema.metadata or {}).get(_THRESHOLDS, b"{}"))
+    if "label" in table.column_names:
+        rows.labels = table["label"].to_numpy()
+    if "instance" in table.column_names:
+        rows.instances = table["instance"].to_numpy()
     for column in table.column_names:
         if column.startswith("output:"):
             cells = table[column].to_numpy()
@@ -108,6 +174,11 @@ def sweep(home: Path, needed: set[str], runs: set[str]) -> None:
     for path in folder(home).glob("*.parquet"):
         if path.name not in needed and mark.run_of(path.stem) in runs:
             path.unlink(missing_ok=True)
+
+
+def number_of(text: str) -> int:
+    """A text as a number of 64 bits, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
 
 
 def truth_of(label: Any, classes: Sequence[str]) -> float:

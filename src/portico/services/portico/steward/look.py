@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -26,6 +27,7 @@ from portico.store import resources
 from portico.store.resources import Resource
 
 _DIAGNOSED = 5_000  # labelled predictions before a window that it is compared with
+_SAMPLE = 3  # truths that can't be read and are shown
 _INFLUENCED = 5_000  # newest labelled predictions that the measure of influence takes
 
 
@@ -51,6 +53,7 @@ class Look:
             seen = self._drift.look(watched, steward, spec, champion)
             status["champion"] = deployed_json(champion)
             status["message"] = " ".join(one.decision.reason for one in found)
+            status |= self._unreadable(watched, spec, champion, status["message"])
             estimates = self._estimating.look(watched, spec, private, champion, found)
             found += self._triggers(spec, private, estimates, seen, now)
             if spec.slices:
@@ -155,10 +158,23 @@ class Look:
         if shown:
             status["drift"] = {**shown, "since": since} if since else shown
 
+    def _unreadable(
+        self, watched: Watched, spec: Spec, champion: dict[str, Any], message: str
+    ) -> dict[str, Any]:
+        """What is said of labels among the newest that can't be read: they judge nothing."""
+        most = max(item.labels for item in spec.acceptable)
+        passed = watched.window(champion["id"], self._models.classes(champion), most).unreadable
+        if not passed:
+            return {}
+        truths = list(dict.fromkeys(json.dumps(row.label.truth)[:40] for row in passed[::-1] if row.label))
+        words = f"{message} {len(passed)} labels can't be read, such as {', '.join(truths[:_SAMPLE])}."
+        return {"unreadableLabels": len(passed), "message": words}
+
     def _influence(self, watched: Watched, spec: Spec, champion: dict[str, Any]) -> dict[str, Any]:
         classes = self._models.classes(champion)
         rule = spec.measured_by(spec.gate_metric, classes)
-        known, threshold = watched.labelled(champion["id"], _INFLUENCED), self._models.threshold(champion)
+        known = watched.labelled(champion["id"], classes, _INFLUENCED)
+        threshold = self._models.threshold(champion)
         found = steward_influence.influence(rule, known, classes, threshold)
         return {} if found is None else {"influence": found}
 
@@ -170,7 +186,7 @@ class Look:
         if first is None or champion is None or _alerted(steward, first.rule, self._rooms):
             return {}
         window = first.rule["labels"]
-        known = watched.of(champion["id"], _DIAGNOSED + window)
+        known = watched.of(champion["id"], self._models.classes(champion), _DIAGNOSED + window)
         kinds = self._models.kinds(champion)
         if not kinds:
             return {}

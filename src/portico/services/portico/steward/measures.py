@@ -32,9 +32,18 @@ def measured(rule: Mapping[str, Any], rows: Rows, who: str) -> Measured:
     """
     metric, output, threshold = rule["metric"], rows.outputs[who], threshold_of(rows, who)
     if metric == COST:
-        found = cost(rows.truth, output, CostRule.from_json(rule["cost"]), rows.times, threshold)
+        found = cost(
+            rows.truth,
+            output,
+            CostRule.from_json(rule["cost"]),
+            rows.times,
+            threshold,
+            repeated=rows.repeated(),
+        )
         return Measured(COST, found.value, found.interval, found.rows)
-    return performance.measure(metric, rows.truth, output, rows.times, threshold=threshold)
+    return performance.measure(
+        metric, rows.truth, output, rows.times, threshold=threshold, repeated=rows.repeated()
+    )
 
 
 def compared(rule: Mapping[str, Any], rows: Rows, first: str, second: str) -> Compared:
@@ -42,12 +51,20 @@ def compared(rule: Mapping[str, Any], rows: Rows, first: str, second: str) -> Co
     thresholds = threshold_of(rows, first), threshold_of(rows, second)
     one, other = rows.outputs[first], rows.outputs[second]
     if rule["metric"] != COST:
-        return performance.compare(rule["metric"], rows.truth, one, other, rows.times, thresholds=thresholds)
+        return performance.compare(
+            rule["metric"],
+            rows.truth,
+            one,
+            other,
+            rows.times,
+            thresholds=thresholds,
+            repeated=rows.repeated(),
+        )
     costs = CostRule.from_json(rule["cost"])
     mine = costs_of(rows.truth, one, costs, thresholds[0])
     theirs = costs_of(rows.truth, other, costs, thresholds[1])
     gain = float(np.mean(theirs - mine))
-    draws = Resample(len(rows), block_length_of(rows.times), 0)
+    draws = Resample(len(rows), block_length_of(rows.times), 0, rows.repeated())
     interval = draws.interval(gain, draws.means(theirs - mine, np.ones(len(rows))))
     return Compared(COST, float(mine.mean()), float(theirs.mean()), gain, interval, len(rows))
 

@@ -55,9 +55,8 @@ class Performance:
         """A finding for each item of what is acceptable; its decision has no numbers where labels are too few."""
         classes = self._models.classes(champion)
         most = max(item.labels for item in spec.acceptable)
-        rows = steward_rows.rows_of(
-            watched.of(champion["id"], most), classes, spec.grouped, self._models.threshold(champion)
-        )
+        known = watched.window(champion["id"], classes, most).rows
+        rows = steward_rows.rows_of(known, classes, spec.grouped, self._models.threshold(champion))
         found = []
         for item in spec.acceptable:
             rule = {**spec.measured_by(item.metric, classes), "labels": item.labels, "certain": item.certain}
@@ -91,7 +90,7 @@ class Performance:
         )
         if item is None:
             return []
-        known = watched.of(champion["id"], item.labels)
+        known = watched.of(champion["id"], classes, item.labels)
         threshold = self._models.threshold(champion)
         rows = steward_rows.rows_of(known, classes, spec.slices, threshold)
         if len(rows) < item.labels:
@@ -139,7 +138,7 @@ class Performance:
                 ]
             if measured and measured[0].get(metric) is not None:
                 held[metric] = float(measured[0][metric])
-            elif len(first := watched.of(champion["id"])[:count]) == count:
+            elif len(first := watched.first(champion["id"], self._models.classes(champion), count)) == count:
                 threshold = self._models.threshold(champion)
                 rows = steward_rows.rows_of(first, self._models.classes(champion), (), threshold)
                 found = decide("breach", {**rule, "labels": len(rows), "limit": 0.0}, {}, rows)

@@ -15,7 +15,7 @@ from portico.ml.performance import HALF, Measured, intervals
 from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward.evidence import Rows, output_of, truth_of
+from portico.services.portico.steward.evidence import Rows, number_of, output_of, truth_of
 from portico.store import resources
 
 _HELD = 4  # models in memory
@@ -156,6 +156,14 @@ def beside(
     return rows
 
 
+def those_of(outcomes: list[Outcome], rows: Rows) -> list[Outcome]:
+    """The outcomes, of a label each, that have a row."""
+    if rows.labels is None or len(rows) == len(outcomes):
+        return outcomes
+    kept = set(rows.labels.tolist())
+    return [row for row in outcomes if row.label and number_of(row.label.name) in kept]
+
+
 def answered(outcomes: Sequence[Outcome], classes: Sequence[str]) -> Floats:
     """What was answered: values (N,) or scores (N, K), NaN where it can't be read."""
     made = np.full((len(outcomes), len(classes)) if classes else len(outcomes), np.nan)
@@ -173,12 +181,16 @@ def _made(
     good = np.isfinite(true)
     for output in outputs.values():
         good &= np.isfinite(output).all(axis=1) if output.ndim == 2 else np.isfinite(output)
-    kept = [row.instance for row, keep in zip(outcomes, good, strict=True) if keep] if grouped else []
+    kept = [row for row, keep in zip(outcomes, good, strict=True) if keep]
+    instances = [row.instance for row in kept] if grouped else []
     groups = {
-        names: groups_of({name: [_attribute(i, name) for i in kept] for name in names.split(",")})
+        names: groups_of({name: [_attribute(i, name) for i in instances] for name in names.split(",")})
         for names in grouped
     }
-    return Rows(times[good], true[good], {name: output[good] for name, output in outputs.items()}, groups)
+    rows = Rows(times[good], true[good], {name: output[good] for name, output in outputs.items()}, groups)
+    rows.labels = np.array([number_of(row.label.name) for row in kept if row.label], np.int64)
+    rows.instances = np.array([number_of(row.request) for row in kept], np.int64)
+    return rows
 
 
 def _attribute(instance: Any, name: str) -> Any:

@@ -22,6 +22,7 @@ from portico.store.segments import Segment, Segments
 log = logging.getLogger(__name__)
 
 _REST = 30  # seconds after a failure of our own
+_TRIES = 5  # of a step that fails, then the episode is given up
 
 
 class Stewards:
@@ -33,6 +34,7 @@ class Stewards:
         self._look = Look(rooms, models)
         self._states = States(rooms, models)
         self._rests: dict[str, float] = {}  # stewards that failed, until when
+        self._failures: dict[str, int] = {}  # how often, one after the other
         with rooms.database.read() as connection:
             every = resources.listed(connection, EPISODES.kind)
             needed = {file for episode in every for file in evidence_of(episode)}
@@ -60,10 +62,37 @@ class Stewards:
                 while (moved := self._step(steward.name, now)) == "moved":
                     pass
                 idle = idle and moved == "waits"
-            except Exception:
+                self._failures.pop(steward.name, None)
+            except Exception as error:
                 log.exception("%s can't go on; it tries again in %d s", steward.name, _REST)
                 self._rests[steward.name] = self._rooms.clock.monotonic() + _REST
+                self._failed(steward.name, error, now)
         return idle
+
+    def _failed(self, name: str, error: Exception, now: float) -> None:
+        """Says what went wrong; an episode that fails again and again ends, so that none is stuck for ever."""
+        words = getattr(error, "message", "") or f"{type(error).__name__}: {error}"
+        failures = self._failures[name] = self._failures.get(name, 0) + 1
+        try:
+            with self._rooms.database.write() as connection:
+                steward = resources.get(connection, name)
+                if steward is None or steward.kind != STEWARDS.kind:
+                    return
+                said = f"The last look failed, and is tried again: {words}"
+                steward.body["status"] = {**steward.body.get("status", {}), "message": said}
+                resources.update(connection, steward, self._rooms.clock.now())
+                open_now = steward.body["_"].get("episode")
+                episode = resources.get(connection, open_now) if open_now else None
+                if episode is None:
+                    return
+                episode.body["waitsFor"] = f"Its last step failed {failures} times: {words}"
+                resources.update(connection, episode, self._rooms.clock.now())
+                endpoint = resources.get(connection, steward.body["endpoint"])
+            if failures >= _TRIES:
+                case = Case(self._rooms, self._of(steward.body["endpoint"]), steward, episode, endpoint, now)
+                case.end("ABANDONED", f"It can't go on after {failures} tries: {words}")
+        except Exception:
+            log.exception("what failed of %s can't be noted", name)
 
     def _step(self, name: str, now: float) -> Moved:
         with self._rooms.database.read() as connection:
@@ -74,6 +103,7 @@ class Stewards:
             endpoint = resources.get(connection, steward.body["endpoint"])
             episode = resources.get(connection, private["episode"]) if private.get("episode") else None
         watched = self._of(steward.body["endpoint"])
+        watched.time_column = (private.get("data") or {}).get("timeColumn", "")
         if episode is not None:
             moved = self._states.step(Case(self._rooms, watched, steward, episode, endpoint, now))
             if moved != "waits":

@@ -7,20 +7,22 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import duration_seconds
+from portico.clock import duration_seconds, rfc3339
 from portico.services.aiplatform import evaluations
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
+from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward import rows as steward_rows
 from portico.services.portico.steward.adjust import adjustment
 from portico.services.portico.steward.case import Case, Moved
 from portico.services.portico.steward.decide import decide
-from portico.services.portico.steward.decision import recorded
+from portico.services.portico.steward.decision import Decision, recorded
 from portico.services.portico.steward.evidence import Rows
 from portico.services.portico.steward.measures import measured
+from portico.services.portico.steward.promotion import pooled
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.train import ADJUST, RETRAIN
-from portico.store import resources
+from portico.store import labels, resources
 from portico.store.resources import Resource
 
 
@@ -57,7 +59,11 @@ class States:
             return case.end(
                 "REJECTED" if tried else "ABANDONED", "The steward is asked to alert, and nothing more."
             )
-        rows = case.watched.of(case.episode.body["champion"]["deployedModelId"])
+        champion_id, classes = (
+            case.episode.body["champion"]["deployedModelId"],
+            self._models.classes(case.champion),
+        )
+        rows = case.watched.of(champion_id, classes, 3 * count)
         if len(rows) < count:
             return case.wait(f"{len(rows)} of the {count} labels that the gates need are there.")
         gate = rows[-count:]
@@ -68,7 +74,7 @@ class States:
             "description": f"{action} by {case.steward.name.rpartition('/')[2]}: {case.episode.body['reason']}"[:1000],
         }  # fmt: skip
         if action != "RETRAIN":
-            found = adjustment(self._models, case, action, before[-2 * count :])
+            found = adjustment(self._models, case, action, before)
             if isinstance(found, str):
                 return case.skip(action, found)
             payload |= {"adjustment": found.changes, "fittedUntil": found.until}
@@ -85,7 +91,7 @@ class States:
             "objective": case.spec.training.objective,
             "duration": duration_seconds(case.spec.training.duration) if sliding else 0.0,
             "cutoff": gate[0].time, "before": min(known, default=None),
-            "withheld": sorted({row.label.name for row in gate if row.label}),
+            "withheld": sorted({row.label.name for row in gate if row.label}), "change": case.watched.change,
         }  # fmt: skip
         return case.start(action, RETRAIN, "RETRAINING", payload, gate,
                           "Another model is trained on what is known now, without the newest labels.")  # fmt: skip
@@ -112,16 +118,31 @@ class States:
 
     def _gating(self, case: Case) -> Moved:
         private, gates, metric = case.private, case.spec.gates, case.spec.gate_metric
-        champion_id = case.episode.body["champion"]["deployedModelId"]
-        rows = [row for row in case.watched.of(champion_id) if row.time >= private["cutoff"]]
-        before = [row for row in case.watched.joined.rows() if row.judges and row.time < private["cutoff"]]
+        rows = self._unseen(case)
+        if len(rows) < gates.labels or self._waited.get(case.episode.name) == (
+            len(rows),
+            case.watched.change,
+        ):
+            return self._gates_wait(case, len(rows))
+        first = rows[0].time
+        classes = self._models.classes(case.champion)
+        ours = {row.label.name for row in rows if row.label}
+        before = [
+            row for row in case.watched.before(first, classes) if row.label and row.label.name not in ours
+        ]
         facts: dict[str, Any] = {
             key: private["facts"].get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
         }
         facts["signature"] = self._models.misfit(case.champion_version, case.challenger_version)
+        if private["facts"].get("cutShort"):
+            facts["cutShort"] = private["facts"]["cutShort"]
         found = steward_rows.beside(
             self._models, rows, case.champion_version, case.challenger_version, grouped=case.spec.grouped
         )
+        if len(found) < gates.labels:  # some can't be read by one of the models
+            self._waited[case.episode.name] = (len(rows), case.watched.change)
+            return self._gates_wait(case, len(found))
+        rows = steward_rows.those_of(rows, found)
         found.outputs |= steward_rows.simple_answers(
             self._models,
             case.champion_version,
@@ -130,8 +151,8 @@ class States:
             case.steward.body["_"]["data"].get("timeColumn", ""),
         )
         rule: dict[str, Any] = {
-            **case.spec.measured_by(metric, self._models.classes(case.champion)),
-            "labels": min(gates.labels, len(rows)), "margin": gates.margin, "certain": gates.certain,
+            **case.spec.measured_by(metric, classes),
+            "labels": gates.labels, "margin": gates.margin, "certain": gates.certain,
             "baseline": gates.baseline,
             "maxLatencySeconds": duration_seconds(gates.max_latency) if gates.max_latency else 0,
             "maxBytes": gates.max_bytes,
@@ -155,6 +176,26 @@ class States:
             )  # fmt: skip
         return case.deploy(decision.reason, record,
                            lambda connection: self._evaluated(connection, case, found, metric))  # fmt: skip
+
+    def _unseen(self, case: Case) -> list[Outcome]:
+        """The labels that what was made has not seen: those that were kept from it, and those that came since."""
+        classes, private = self._models.classes(case.champion), case.private
+        rows = case.watched.since(
+            case.episode.body["champion"]["deployedModelId"], classes, private["cutoff"]
+        )
+        kept = set(private.get("withheld") or [])
+        names = {row.label.name for row in rows if row.label} - kept
+        if names:
+            with self._rooms.database.read() as connection:
+                kept |= labels.new_since(connection, case.watched.endpoint, names, private.get("change", 0))
+        return [row for row in rows if row.label and row.label.name in kept]
+
+    def _gates_wait(self, case: Case, count: int) -> Moved:
+        until = rfc3339(case.private["since"] + duration_seconds(case.spec.rollout.patience))
+        return case.wait(
+            f"{count} of the {case.spec.gates.labels} distinct labels that the gates ask for are there to be "
+            f"read; it waits for more until {until}, then it is given up."
+        )
 
     def _acceptable(self, case: Case) -> float | None:
         """What the metric that opened the episode must reach again, where the gates measure with it."""
@@ -195,7 +236,7 @@ class States:
             return case.end("ABANDONED", f"The challenger could not be deployed: {words}")
         if changed := case.changed():
             return case.end("ABANDONED", changed, leave=True)
-        rows = case.since(case.watched.of(case.episode.body["champion"]["deployedModelId"]))
+        rows = self._answered(case, "champion")
         return self._left(case, "shadow", rows, case.spec.rollout.shadow_labels, -1)
 
     def _canary(self, case: Case) -> Moved:
@@ -204,8 +245,13 @@ class States:
         position = int(case.episode.body["canaryStep"])
         steps = case.spec.rollout.canary
         needed = steps[min(position, len(steps) - 1)].labels if steps else 0
-        rows = case.since(case.watched.of(case.episode.body["challenger"]["deployedModelId"]))
+        rows = self._answered(case, "challenger")
         return self._left(case, "canary", rows, needed, position)
+
+    def _answered(self, case: Case, who: str) -> list[Outcome]:
+        """What was predicted since this state began by champion or challenger, one row for each label."""
+        classes = self._models.classes(case.champion)
+        return case.watched.since(case.episode.body[who]["deployedModelId"], classes, case.private["since"])
 
     def _left(self, case: Case, question: str, rows: list[Outcome], needed: int, position: int) -> Moved:
         """Shadow or a canary step: is it left, and where to?"""
@@ -224,12 +270,45 @@ class States:
         if decision.answer == "waits":
             self._waited[case.episode.name] = seen
             return case.wait(decision.reason)
+        if decision.answer == "go on" and position + 1 >= len(case.spec.rollout.canary):
+            return self._promotion(case, question, rule, decision, found, seen)
         record = recorded(question, rule, {}, decision, case.now, found, self._rooms)
         if decision.answer == "roll back":
-            return case.end("ROLLED_BACK", decision.reason, record=record)
-        if position + 1 < len(case.spec.rollout.canary):
-            return case.canary(position + 1, decision.reason, record)
-        return case.promote(decision.reason, record)
+            return case.end("ROLLED_BACK", decision.reason, record)
+        return case.canary(position + 1, decision.reason, record)
+
+    def _promotion(
+        self, case: Case, question: str, step: dict[str, Any], decision: Decision, newest: Rows, seen: tuple[int, ...]
+    ) -> Moved:  # fmt: skip
+        """The last step is passed: is the champion replaced, by all that was seen of this challenger?
+
+        Raises:
+            OSError: the rows of an earlier decision are damaged.
+        """
+        needed = step["labels"]
+        asked = newest.at(slice(0, len(newest) - len(newest) % needed if needed else 0))
+        before = [
+            (stage, steward_evidence.read(self._rooms.home, record["evidence"], record.get("evidenceDigest", "")))
+            for stage, record in case.stages()
+        ]  # fmt: skip
+        last = case.stage_of(question)
+        rows = pooled([*before, (last, asked)])
+        rule: dict[str, Any] = {
+            **{key: step[key] for key in ("metric", "cost", "labels") if key in step},
+            "last": last, "certain": case.spec.gates.certain,
+            "tolerance": case.spec.gates.tolerance if self._gap(case) else 0.0,
+        }  # fmt: skip
+        whole = decide("promotion", rule, {}, rows)
+        if whole.answer == "waits":
+            self._waited[case.episode.name] = seen
+            return case.wait(whole.reason)
+        records = (
+            recorded(question, step, {}, decision, case.now, newest, self._rooms),
+            recorded("promotion", rule, {}, whole, case.now, rows, self._rooms),
+        )
+        if whole.answer == "roll back":
+            return case.end("ROLLED_BACK", whole.reason, *records)
+        return case.promote(whole.reason, *records)
 
 
 _STATES: dict[str, Callable[[States, Case], Moved]] = {

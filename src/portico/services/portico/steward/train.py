@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from portico.services.aiplatform import model_store, sources, training_inputs
 from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.models import register_version
 from portico.services.portico.joining import COLUMNS, Joined, Outcome
+from portico.services.portico.steward.evidence import truth_of
 from portico.store import labels, resources
 from portico.store.jobs import Job
 from portico.store.segments import Segments
@@ -36,7 +38,8 @@ _PROBES = 200  # single rows whose time is taken
 def run_retrain(context: Context) -> dict[str, Any]:
     """Job: trains on the first model's data and every prediction that has a label and was made before the cut-off.
 
-    The newest rows, from `cutoff` on and by the labels `withheld`, are for the gates: nothing here sees them.
+    The newest rows, from `cutoff` on and by the labels `withheld` or that came after `change`, are for the gates:
+    nothing here sees them. A label teaches once, by the newest of its predictions.
     """
     import os
     from dataclasses import replace
@@ -48,8 +51,10 @@ def run_retrain(context: Context) -> dict[str, Any]:
 
     asked = context.job.payload
     withheld = set(asked["withheld"])
-    known = [row for row in joined(context, asked["endpoint"], asked["cutoff"]).labelled()
-             if row.judges and row.label and row.time < asked["cutoff"] and row.label.name not in withheld]  # fmt: skip
+    every = joined(context, asked["endpoint"], asked["cutoff"], asked.get("change")).labelled()
+    newest = {row.label.name: row for row in every
+              if row.label and row.judges and row.time < asked["cutoff"]
+              and row.label.name not in withheld}  # fmt: skip
     spec = training_inputs.spec_of(asked["pipeline"], os.cpu_count() or 1)
     if asked.get("objective"):
         spec = replace(spec, optimization_objective=asked["objective"])
@@ -60,6 +65,9 @@ def run_retrain(context: Context) -> dict[str, Any]:
     else:
         split = SplitSpec("fraction", "", 0.9, 0.1, 0.0)
     spec = replace(spec, split=split, target=asked["target"])
+    regression = spec.prediction_type == "regression"
+    known = [row for row in sorted(newest.values(), key=lambda row: row.place)
+             if row.label and not (regression and math.isnan(truth_of(row.label.truth, ())))]  # fmt: skip
     try:
         table = _first_data(context, asked["dataset"])
         rows = _rows_of(known, table.column_names, spec.target, spec.weight_column)
@@ -73,9 +81,11 @@ def run_retrain(context: Context) -> dict[str, Any]:
     except TrainingStopped:
         raise Cancelled("The training was cancelled.") from None
     save_artifact(context, trained, asked["artifact"])
+    model = model_body(trained)
     return {
-        "model": model_body(trained),
+        "model": model,
         "facts": {
+            "cutShort": model["metadata"].get("cutShortReason", ""),
             "trainedUntil": known[-1].time if known else None,
             "rows": whole.num_rows,
             "labelledPredictions": len(known),
@@ -136,14 +146,14 @@ def _adjusted(path: Path, adjustment: dict[str, Any]) -> str:
     return json.dumps(body, allow_nan=False)
 
 
-def joined(context: Any, endpoint: str, until: float) -> Joined:
-    """The predictions of an endpoint's log that may have been made before `until`, with their labels."""
+def joined(context: Any, endpoint: str, until: float, change: int | None) -> Joined:
+    """The predictions of an endpoint's log that may have been made before `until`, with their labels up to `change`."""
     segments = Segments(context.home, context.database, context.clock, context.ids)
     made = Joined(_LEARNED)
     for table in segments.scan(stream_of(endpoint), end=until, columns=COLUMNS):
         made.add_predictions(table)
     with context.database.read() as connection:
-        every, _ = labels.since(connection, endpoint, -1)
+        every, _ = labels.since(connection, endpoint, -1, change)
     made.add_labels(every)
     return made
 
