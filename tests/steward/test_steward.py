@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 from tests.steward.conftest import World, doubled, turned
+
+from portico.store import labels
+from portico.store.database import Database
 
 
 @pytest.fixture
@@ -44,8 +51,93 @@ def test_a_changed_world_is_learned_and_the_challenger_promoted(world: World) ->
     assert unseen["passed"] and unseen["trainedUntil"] < unseen["measuredFrom"]
     answer = world.api("POST", f"{episode['name']}:replay", json={})
     assert answer["agrees"] and len(answer["decisions"]) == len(episode["decisions"]) >= 4
+    for decision in episode["decisions"]:
+        assert decision["labels"] == decision["instances"] == decision["rows"] >= 20
+    assert [d["question"] for d in episode["decisions"]] == [
+        "breach",
+        "gates",
+        "shadow",
+        "canary",
+        "promotion",
+    ]
+    assert "gates 60" in episode["reason"] and "shadow" in episode["reason"], "all the evidence, in words"
+    damaged_evidence_is_named(world, episode)
     world.days(3)
     assert world.steward()["status"]["acceptable"][0]["holds"]
+
+
+def damaged_evidence_is_named(world: World, episode: dict[str, Any]) -> None:
+    """A breach whose times were shifted by a year, a file that is none, and one that is gone."""
+
+    def replayed() -> dict[str, Any]:
+        answer = world.api("POST", f"{episode['name']}:replay", json={})
+        assert [d["agrees"] for d in answer["decisions"][1:]] == [True] * (len(answer["decisions"]) - 1)
+        breach: dict[str, Any] = answer["decisions"][0]
+        assert answer["agrees"] is breach["agrees"]
+        return breach
+
+    name = episode["decisions"][0]["evidence"]
+    path = world.portico.home / "warehouse" / "evidence" / name
+    whole = path.read_bytes()
+    table = pq.read_table(path)
+    shifted = pa.array(table["time"].to_numpy() + 365 * 86400)
+    pq.write_table(table.set_column(table.column_names.index("time"), "time", shifted), path)
+    assert not replayed()["agrees"] and name in replayed()["damaged"][0] and "digest" in replayed()["reason"]
+    path.write_bytes(whole[: len(whole) // 2])
+    assert not replayed()["agrees"] and name in replayed()["damaged"][0]
+    path.unlink()
+    assert "is gone" in replayed()["damaged"][0]
+    path.write_bytes(whole)
+    assert replayed()["agrees"] and "damaged" not in replayed()
+
+
+def test_a_health_probe_is_one_label(world: World) -> None:
+    """It asks one instance all day, and one wrong label comes for it by key."""
+    world.keep()
+    probe, _ = world.row()
+    for _ in range(5):
+        for _ in range(4):
+            world.endpoint.predict([probe] * 50)
+        world.api("POST", f"{world.endpoint.resource_name}:addLabels", json={
+            "labels": [{"key": {"n": probe["n"]}, "truth": 250_000.0}]})  # fmt: skip
+        world.days(1)
+    assert world.episodes() == []
+    (shown,) = world.steward()["status"]["acceptable"]
+    assert shown["labels"] == 80 and shown["instances"] == 80
+    world.days(2)
+    assert world.steward()["status"]["acceptable"][0]["holds"]
+
+
+def test_labels_that_cannot_be_read_are_refused(world: World) -> None:
+    name = world.endpoint.resource_name
+    good, bad = {"requestId": "1", "truth": "150"}, {"requestId": "2", "truth": "150.00 EUR"}
+    answer = world.call("POST", f"{name}:addLabels", json={"labels": [good, bad]})
+    error = answer.json()["error"]
+    assert answer.status_code == 400 and error["status"] == "INVALID_ARGUMENT"
+    assert "labels[1].truth is '150.00 EUR'" in error["message"] and "without a unit" in error["message"]
+    assert world.api("GET", f"{name}:labelStats").get("labels", 0) == 0, "nothing of a refused request"
+    world.api("POST", f"{name}:addLabels", json={"labels": [good]})
+    client = storage.Client(project="portico", credentials=AnonymousCredentials())
+    client.bucket("steward-world").blob("truth.csv").upload_from_string('id,truth\n3,12.5\n4,"150.00 EUR"\n')
+    operation = world.api("POST", f"{name}:importLabels", json={
+        "gcsSource": {"uris": ["gs://steward-world/truth.csv"]}, "requestIdColumn": "id"})  # fmt: skip
+    while not operation.get("done"):
+        operation = world.api("GET", operation["name"])
+    assert operation["response"]["new"] == 1 and operation["response"]["badRows"] == 1
+    assert (
+        "row 2" in operation["response"]["errors"][0] and "150.00 EUR" in operation["response"]["errors"][0]
+    )
+
+
+def test_a_truth_observed_in_the_future_can_be_corrected(world: World) -> None:
+    name = world.endpoint.resource_name
+    first = {"requestId": "1", "truth": 5, "observedTime": "2999-01-01T00:00:00Z"}
+    world.api("POST", f"{name}:addLabels", json={"labels": [first]})
+    answer = world.api("POST", f"{name}:addLabels", json={"labels": [{"requestId": "1", "truth": 7}]})
+    assert answer["contradicted"] == 1
+    with Database(world.portico.home).read() as connection:
+        ((label,), _) = labels.since(connection, name, -1)
+    assert label.truth == 7
 
 
 def test_the_cheap_answer_comes_first(world: World) -> None:
