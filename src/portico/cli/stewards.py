@@ -104,7 +104,7 @@ def _watched(status: dict[str, Any]) -> list[str]:
 
 def replay_text(answer: dict[str, Any]) -> str:
     lines = [
-        f"{'same' if d['agrees'] else 'DIFFERS':<8} {d['question']:<7} {d['recorded']:<10} {d['reason']}"
+        f"{'same' if d['agrees'] else 'DIFFERS':<8} {d['question']:<9} {d['recorded']:<10} {d['reason']}"
         for d in answer.get("decisions", [])
     ]
     verdict = (
