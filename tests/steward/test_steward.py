@@ -99,7 +99,7 @@ def test_a_health_probe_is_one_label(world: World) -> None:
         for _ in range(4):
             world.endpoint.predict([probe] * 50)
         world.api("POST", f"{world.endpoint.resource_name}:addLabels", json={
-            "labels": [{"key": {"n": probe["n"]}, "truth": 250_000.0}]})  # fmt: skip
+            "labels": [{"key": {"n": probe["n"]}, "truth": 500.0}]})  # fmt: skip
         world.days(1)
     assert world.episodes() == []
     (shown,) = world.steward()["status"]["acceptable"]
