@@ -32,12 +32,18 @@ class SplitSpec:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Positions of rows. `times` are the split column's seconds since the epoch for all rows (timestamp splits)."""
+    """Positions of rows. `times` are the split column's seconds since the epoch for all rows (timestamp splits).
+
+    `ignored` counts the rows that a predefined or timestamp split leaves out because their cell says nothing, and
+    `invalid` shows those of the cells that are not empty, with how often they occur.
+    """
 
     training: Rows
     validation: Rows
     test: Rows
     times: NDArray[np.float64] | None = field(default=None, compare=False)
+    ignored: int = 0
+    invalid: dict[str, int] = field(default_factory=dict)
 
 
 def split_rows(table: pa.Table, spec: SplitSpec, rows: Rows | None = None) -> Split:
@@ -84,43 +90,47 @@ def _cut(rows: Rows, spec: SplitSpec) -> Split:
 
 
 def _timestamp(table: pa.Table, spec: SplitSpec, rows: Rows) -> Split:
-    times, errors, bad = arrays.distinct(
-        table[spec.column], lambda cell: values.timestamp(cell, spec.time_format), 1
-    )
-    if bad[rows].any():
-        raise DataError(f"the timestamp split's column {spec.column!r}: {errors[0]}", field=spec.column)
-    absent = np.isnan(times[rows])
-    if absent.any():
-        raise DataError(
-            f"the timestamp split's column {spec.column!r} is empty in {absent.sum()} rows, the first is row "
-            f"{rows[absent][0]}; every row needs a time",
-            field=spec.column,
-        )
-    cut = _cut(rows[np.argsort(times[rows], kind="stable")], spec)
-    return Split(cut.training, cut.validation, cut.test, times)
+    """Google's chronological split; rows without a valid time are in no set."""
+    column = table[spec.column]
+    times, errors, _ = arrays.distinct(column, lambda cell: values.timestamp(cell, spec.time_format), 1)
+    known = np.isfinite(times[rows])
+    if not known.any():
+        why = errors[0] if errors else "it is empty in every row"
+        raise DataError(f"the timestamp split's column {spec.column!r}: {why}", field=spec.column)
+    dated, left_out = rows[known], rows[~known]
+    cut = _cut(dated[np.argsort(times[dated], kind="stable")], spec)
+    return Split(cut.training, cut.validation, cut.test, times, len(left_out), _shown(column, left_out))
 
 
 def _predefined(table: pa.Table, spec: SplitSpec, rows: Rows) -> Split:
-    codes, cells = arrays.factorize(table[spec.column])
-    sets = np.full(len(cells), -1)
-    for position, cell in enumerate(cells):
-        if values.is_missing(cell):
-            continue
-        name = _NAMES.get(str(cell).strip().lower())
-        if name is None:
-            raise DataError(
-                f"the predefined split's column {spec.column!r} holds {cell!r}; its values must be training, "
-                "validation or test",
-                field=spec.column,
-            )
-        sets[position] = name
-    set_of = sets[codes][rows]
-    if not (set_of == 0).any():
+    """Google's manual split: rows whose cell is empty, UNASSIGNED or anything else are in no set."""
+    column = table[spec.column]
+    codes, cells = arrays.factorize(column)
+    names = ["" if values.is_missing(cell) else str(cell).strip().lower() for cell in cells]
+    sets = np.array([_NAMES.get(name, -1) for name in names])[codes][rows]
+    training, validation, test = (rows[sets == number] for number in range(3))
+    left_out = rows[sets == -1]
+    if len(training) == 0:
+        found = ", ".join(map(repr, _shown(column, left_out))) or "nothing else"
         raise DataError(
-            f"the predefined split's column {spec.column!r} marks no row as training", field=spec.column
+            f"the predefined split's column {spec.column!r} marks no row as training; its values must be training, "
+            f"validation or test, and it holds {found}",
+            field=spec.column,
         )
-    training, validation, test = (rows[set_of == number] for number in range(3))
-    return Split(training, validation, test)
+    return Split(training, validation, test, None, len(left_out), _shown(column, left_out))
+
+
+def _shown(column: pa.ChunkedArray, rows: Rows) -> dict[str, int]:
+    """The ten most frequent cells in `rows` that are not empty, with their counts."""
+    codes, cells = arrays.factorize(column)
+    counts = np.bincount(codes[rows], minlength=len(cells))
+    order = np.argsort(-counts, kind="stable")[:50].tolist()
+    seen = [
+        (str(cells[at])[:80], int(counts[at]))
+        for at in order
+        if counts[at] and not values.is_missing(cells[at])
+    ]
+    return dict(seen[:10])
 
 
 def _stratified(table: pa.Table, spec: SplitSpec, rows: Rows, generator: np.random.Generator) -> Split:

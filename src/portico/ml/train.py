@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ def _with_validation(split: Split, spec: TrainSpec) -> Split:
         if spec.split.kind != "timestamp":
             training = np.random.default_rng(spec.seed).permutation(training)
         training, validation = training[:-size], training[-size:]
-    return Split(training, validation, split.test, split.times)
+    return replace(split, training=training, validation=validation)
 
 
 def _background(matrix: Floats, seed: int) -> list[list[float | None]]:
