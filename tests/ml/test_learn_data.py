@@ -14,7 +14,7 @@ import pytest
 from portico.ml.errors import DataError
 from portico.ml.schema import describe, describe_column
 from portico.ml.split import SplitSpec, split_rows
-from portico.ml.tables import iter_batches, read_table
+from portico.ml.tables import iter_batches, read, read_table
 
 
 def test_csv_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
@@ -33,10 +33,15 @@ def test_csv_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
 
 def test_files_of_different_columns_and_types_are_joined(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("n,a\n1,x\n")
-    (tmp_path / "b.csv").write_text("b,n\ny,2\n")
+    (tmp_path / "b.jsonl").write_text('{"b": "y", "n": "2"}\n')
     (tmp_path / "c.jsonl").write_text('{"n": 3}\n{"n": "four"}\n')
-    table = read_table([tmp_path / name for name in ("a.csv", "b.csv", "c.jsonl")])
-    assert table.to_pydict() == {
+    made = read([tmp_path / name for name in ("a.csv", "b.jsonl", "c.jsonl")])
+    assert made.notes == [
+        "column 'a' is not in all files: 3 of 4 rows have no value for it",
+        "column 'b' is not in all files: 3 of 4 rows have no value for it",
+    ]
+    assert [made.place(row) for row in (0, 1, 3)] == ["a.csv, row 1", "b.jsonl, row 1", "c.jsonl, row 2"]
+    assert made.table.to_pydict() == {
         "n": ["1", "2", "3", "four"],
         "a": ["x", None, None, None],
         "b": [None, "y", None, None],
@@ -55,7 +60,7 @@ def test_batches_are_bounded_and_gzip_is_read(tmp_path: Path) -> None:
     ("name", "content", "says"),
     [
         ("a.csv", "a,a\n1,2\n", "'a' stands twice"),
-        ("a.csv", "a,b\n1\n", "a.csv cannot be read as csv"),
+        ("a.csv", "a,b\n1,2\n\n1\n", "a.csv, line 4: it has 1 cells; the header has 2"),
         ("a.jsonl", '{"a": 1}\n{oops\n', "line 2"),
         ("a.jsonl", "[1]\n", "not a JSON object"),
         ("a.parquet", "nonsense", "a.parquet cannot be read as parquet"),

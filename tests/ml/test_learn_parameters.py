@@ -198,7 +198,7 @@ TWENTY = range(20)
     [
         ({"x": TWENTY}, wish(), "'y' is not in the data", "y"),
         ({"x": TWENTY, "y": [None] * 20}, wish(), "empty in every row", "y"),
-        ({"x": TWENTY, "y": ["1"] * 19 + ["a"]}, wish(), "row 19 holds 'a'", "y"),
+        ({"x": TWENTY, "y": ["1"] * 19 + ["a"]}, wish(), "it holds 'a'", "y"),
         ({"x": TWENTY, "y": ["a"] * 20}, wish(prediction_type="classification"), "holds only 'a'", "y"),
         ({"x": range(600), "y": range(600)}, wish(prediction_type="classification"), "600 distinct", "y"),
         ({"x": TWENTY, "y": [-1] * 20}, wish(optimization_objective="minimize-rmsle"), "at least 0", "y"),

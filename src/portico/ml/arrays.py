@@ -21,10 +21,10 @@ def numbers(column: Column) -> tuple[Floats, Mask]:
     """The column as float64 (missing is NaN) and the mask of cells that are not numbers (NaN there too)."""
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _doubles(column.cast(pa.float64(), safe=False)), np.zeros(len(column), bool)
+        return doubles(column.cast(pa.float64(), safe=False)), np.zeros(len(column), bool)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         try:
-            return _doubles(column.cast(pa.float64())), np.zeros(len(column), bool)
+            return doubles(column.cast(pa.float64())), np.zeros(len(column), bool)
         except pa.ArrowInvalid:
             pass
     return distinct(column, values.number, 1)[::2]
@@ -76,7 +76,8 @@ def missing(column: Column) -> Mask:
     return np.array([values.is_missing(cell) for cell in cells], bool)[codes]
 
 
-def _doubles(column: Column) -> Floats:
+def doubles(column: Column) -> Floats:
+    """A column of float64 as an array; null is NaN."""
     array = (
         column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from portico.ml import arrays, values
 from portico.ml.arrays import Column
@@ -56,6 +57,8 @@ def describe(table: pa.Table) -> list[ColumnSchema]:
 
 def describe_column(name: str, column: Column, kind: Kind | None = None) -> ColumnSchema:
     """The statistics of one column; its kind is recognised unless given."""
+    if kind in (None, "numeric") and (plain := _plain_numbers(name, column)):
+        return plain
     codes, cells = arrays.factorize(column)
     counts = np.bincount(codes, minlength=len(cells)) if len(cells) else np.zeros(0, np.int64)
     present: Counter[str] = Counter()
@@ -88,10 +91,43 @@ def _label(cell: Any) -> str:
         return str(cell)
 
 
+def _plain_numbers(name: str, column: Column) -> ColumnSchema | None:
+    """The statistics of a column of nothing but finite numbers and gaps, without a look at each cell in Python.
+
+    None where there is anything else in it, or something that the cells' spelling decides: codes such as "007",
+    integers that a float would round, less than two values.
+    """
+    kind = column.type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (text or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return None
+    try:
+        cells, _ = arrays.numbers(column) if not text else (arrays.doubles(column.cast(pa.float64())), None)
+    except pa.ArrowInvalid:
+        return None
+    present = cells[~np.isnan(cells)]
+    if not np.isfinite(present).all() or (len(present) and np.abs(present).max() >= 2**53):
+        return None
+    if text and (
+        len(cells) - len(present) != column.null_count
+        or pc.any(pc.match_substring_regex(column, r"^\s*[+-]*0[0-9]+\s*$")).as_py()
+    ):
+        return None
+    distinct = len(np.unique(present))
+    if distinct < 2:
+        return None
+    result = ColumnSchema(name, "numeric", len(cells), len(cells) - len(present), distinct)
+    _measure(result, present)
+    return result
+
+
 def _add_numbers(result: ColumnSchema, column: Column) -> None:
     cells, bad = arrays.numbers(column)
     result.invalid = int(bad.sum())
-    cells = cells[np.isfinite(cells)]
+    _measure(result, cells[np.isfinite(cells)])
+
+
+def _measure(result: ColumnSchema, cells: arrays.Floats) -> None:
     if len(cells):
         result.mean, result.std = float(cells.mean()), float(cells.std())
         result.min, result.max = float(cells.min()), float(cells.max())

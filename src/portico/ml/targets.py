@@ -48,7 +48,7 @@ def read_target(table: pa.Table, spec: TrainSpec) -> Target:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise DataError(
-                f"the target column {spec.target!r} must be numeric for regression; row {row} holds "
+                f"the target column {spec.target!r} must be numeric for regression; it holds "
                 f"{column[row].as_py()!r}",
                 field=spec.target,
                 row=row,
@@ -113,7 +113,7 @@ def _weights(table: pa.Table, spec: TrainSpec) -> Floats:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"the weight column {name!r} must hold numbers from 0 to 10000; row {row} holds "
+            f"the weight column {name!r} must hold numbers from 0 to 10000; it holds "
             f"{table[name][row].as_py()!r}",
             field=name,
             row=row,

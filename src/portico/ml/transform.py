@@ -55,6 +55,7 @@ def parse_transformations(transformations: Sequence[Mapping[str, Any]]) -> list[
         DataError: a transformation that is unknown, not supported (repeated_*), or names no column.
     """
     found: list[ColumnSpec] = []
+    seen: set[str] = set()
     for position, wish in enumerate(transformations):
         where = f"transformations[{position}]"
         if len(wish) != 1:
@@ -67,8 +68,9 @@ def parse_transformations(transformations: Sequence[Mapping[str, Any]]) -> list[
         name = detail.get("columnName") or detail.get("column_name")
         if not name:
             raise DataError(f"{where}.{kind} names no column", field=f"{where}.{kind}.columnName")
-        if any(spec.name == name for spec in found):
+        if name in seen:
             raise DataError(f"column {name!r} has two transformations", field=str(name))
+        seen.add(name)
         time_format = detail.get("timeFormat") or detail.get("time_format") or ""
         allowed = bool(detail.get("invalidValuesAllowed", detail.get("invalid_values_allowed", False)))
         found.append(ColumnSpec(str(name), kind, time_format, allowed))
@@ -92,8 +94,9 @@ class Transform:
         matrix = np.empty((table.num_rows, self.width))
         bad = np.zeros(table.num_rows, bool)
         messages: dict[int, str] = {}
+        names = set(table.schema.names)
         for encoder, part in zip(self.encoders, self.slices, strict=True):
-            known = encoder.name in table.schema.names
+            known = encoder.name in names
             column: Column = table[encoder.name] if known else pa.nulls(table.num_rows)
             matrix[:, part], wrong, _ = encode_column(encoder, column)
             for row in np.flatnonzero(wrong & ~bad).tolist():
@@ -143,8 +146,9 @@ def fit_transform(
     parts: list[Floats] = []
     keep = np.ones(table.num_rows, bool)
     kinds: dict[str, Kind] = {}
+    names = set(table.column_names)
     for spec in columns:
-        if spec.name not in table.column_names:
+        if spec.name not in names:
             raise DataError(f"column {spec.name!r} is not in the data", field=spec.name)
         column = table[spec.name]
         kind = kinds[spec.name] = _kind(spec, column)

@@ -170,8 +170,9 @@ class Table:
         self.batch = self._whole
         self._column: pa.StringArray | None = None
         wanted = config.sent(self._whole.schema.names)
+        names = set(self._whole.schema.names)
         for name in (*wanted, *([config.key_field] if config.key_field else [])):
-            if name not in self._whole.schema.names:
+            if name not in names:
                 self.bad = dict.fromkeys(range(len(self)), f"The data have no column {name!r}.")
                 return
         if config.changes:

@@ -147,9 +147,9 @@ class LightGBMModel:
                 f"its {len(features)} features."
             )
             return matrix, dict.fromkeys(range(len(table)), complaint)
-        bad = dict(table.bad)
+        bad, names = dict(table.bad), set(batch.schema.names)
         for position, name in enumerate(features):
-            if not table.as_array and name not in batch.schema.names:
+            if not table.as_array and name not in names:
                 continue
             column = batch[position if table.as_array else name]
             if self._encoder.is_number(position):

@@ -275,9 +275,9 @@ def _fit(batch: pa.RecordBatch, schema: pa.Schema, same_types: bool) -> pa.Recor
         return batch
     if not set(batch.schema.names) <= set(schema.names):
         return None
-    columns = []
+    columns, names = [], set(batch.schema.names)
     for wanted in schema:
-        if wanted.name not in batch.schema.names:
+        if wanted.name not in names:
             columns.append(pa.nulls(batch.num_rows, wanted.type))
             continue
         column = batch[wanted.name]

@@ -77,10 +77,9 @@ def create(call: Call) -> dict[str, Any]:
 
 
 def profile(context: Context) -> dict[str, Any]:
-    """Job: reads the data of a new dataset; returns its row count and columns."""
+    """Job: reads the data of a new dataset; returns its row count, its columns and what the reader has to tell."""
     from portico.ml.errors import DataError
     from portico.ml.schema import describe
-    from portico.ml.tables import read_table
 
     with context.database.read() as connection:
         dataset = DATASETS.require(connection, context.job.resource)
@@ -88,14 +87,14 @@ def profile(context: Context) -> dict[str, Any]:
     gcs = sources.gcs_of(context)
     pinned = sources.pin(gcs, private["uris"], f"job:{context.job.id}", "metadata")
     try:
-        kind = sources.format_of([s.uri for s in pinned], "", "metadata")
-        table = read_table([s.path(context.home) for s in pinned], format=kind)
-        found = describe(table)
+        read = sources.read_table(context.home, pinned, "", "metadata")
+        found = describe(read.table)
     except DataError as error:
-        raise InvalidArgument(f"The data can't be read: {error}", field=error.field) from None
+        raise InvalidArgument(f"The data can't be read: {error.message}.", field=error.field) from None
     finally:
         gcs.unpin(f"job:{context.job.id}")
-    return {"rows": table.num_rows, "columns": [column.to_json() for column in found]}
+    columns = [column.to_json() for column in found]
+    return {"rows": read.table.num_rows, "columns": columns, **({"notes": read.notes} if read.notes else {})}
 
 
 def _follow(connection: Connection, job: Job, now: float) -> None:

@@ -163,7 +163,6 @@ def _as_table(batch: Any) -> Any:
 
 def _training(rooms: Rooms, job: Resource, data: Mapping[str, Any]) -> Any:
     from portico.ml.errors import DataError
-    from portico.ml.tables import read_table
 
     gcs = sources.gcs_of(rooms)
     try:
@@ -173,9 +172,8 @@ def _training(rooms: Rooms, job: Resource, data: Mapping[str, Any]) -> Any:
             pinned = data_of(rooms, dataset, job.name)
         else:
             pinned = sources.pin(gcs, data["gcsSource"]["uris"], job.name, "trainingDataset")
-        names = [source.uri for source in pinned]
-        form = sources.format_of(names, data.get("dataFormat", ""), "trainingDataset.dataFormat")
-        return read_table([source.path(rooms.home) for source in pinned], format=form)
+        declared = data.get("dataFormat", "")
+        return sources.read_table(rooms.home, pinned, declared, "trainingDataset.dataFormat").table
     except DataError as error:
         raise FailedPrecondition(f"The training data can't be read: {error.message}.") from None
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
@@ -14,6 +14,10 @@ from portico.jobs.worker import Context
 from portico.services.call import Rooms
 from portico.store import objects, objects_files
 from portico.store.gcs import Gcs, parse_uri
+
+if TYPE_CHECKING:
+    from portico.ml.data_files import DataFile
+    from portico.ml.tables import Read
 
 _FORMATS = {
     ".csv": "csv",
@@ -36,6 +40,12 @@ class Source:
 
     def path(self, home: Path) -> Path:
         return objects_files.path_of(home, self.file)
+
+    def data(self, home: Path) -> DataFile:
+        """For the reader of tables: messages name the object."""
+        from portico.ml.data_files import DataFile
+
+        return DataFile(self.path(home), self.uri)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -102,7 +112,7 @@ def format_of(names: Sequence[str], declared: str, field: str) -> str:
                 f"The format {declared!r} is not supported; use csv, jsonl or parquet.", field=field
             )
         return known
-    formats = {_FORMATS.get(Path(name).suffix.lower(), "") for name in names}
+    formats = {_FORMATS.get(Path(name.removesuffix(".gz")).suffix.lower(), "") for name in names}
     if len(formats) != 1 or "" in formats:
         raise InvalidArgument(
             f"The format of {', '.join(list(names)[:3])} can't be told from the ending; "
@@ -110,3 +120,15 @@ def format_of(names: Sequence[str], declared: str, field: str) -> str:
             field=field,
         )
     return formats.pop()
+
+
+def read_table(home: Path, pinned: Sequence[Source], declared: str, field: str) -> Read:
+    """All rows of `pinned` as one table.
+
+    Raises:
+        InvalidArgument: as `format_of`. DataError: they can't be read; the message names the object.
+    """
+    from portico.ml.tables import read
+
+    form = format_of([source.uri for source in pinned], declared, field)
+    return read([source.data(home) for source in pinned], format=form)

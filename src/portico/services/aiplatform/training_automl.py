@@ -15,7 +15,6 @@ from portico.ml.errors import DataError, TrainingStopped
 from portico.ml.evaluate import evaluate_classification, evaluate_regression
 from portico.ml.evaluate_slices import evaluate_slices
 from portico.ml.spec import TrainSpec
-from portico.ml.tables import read_table
 from portico.ml.targets import read_target
 from portico.ml.train import TrainedModel, train
 from portico.services.aiplatform import model_store, sources, training_inputs
@@ -37,17 +36,17 @@ def run(context: Context) -> dict[str, Any]:
         dataset = DATASETS.require(connection, payload["dataset"])
     spec = training_inputs.spec_of(pipeline.body, os.cpu_count() or 1)
     pinned = data_of(context, dataset, pipeline.name)
+    read = None
     try:
-        table = read_table(
-            [source.path(context.home) for source in pinned],
-            format=sources.format_of([source.uri for source in pinned], "", "inputDataConfig"),
-        )
+        read = sources.read_table(context.home, pinned, "", "inputDataConfig")
+        table = read.table
         context.progress(0.01, f"{table.num_rows:,} rows read")
         trained = train(
             table, spec, workdir=context.folder, progress=context.progress, should_stop=context.should_stop
         )
     except DataError as error:
-        raise InvalidArgument(f"{error.message}.", field=error.field) from None
+        where = f"{read.place(error.row)}: " if read and error.row is not None else ""
+        raise InvalidArgument(f"{where}{error.message}.", field=error.field) from None
     except TrainingStopped:
         raise Cancelled("The training was cancelled.") from None
     save_artifact(context, trained, payload["artifact"])
@@ -71,6 +70,7 @@ def run(context: Context) -> dict[str, Any]:
                 "withoutSplit": trained.split.ignored,
             },
             "invalidSplitValues": trained.split.invalid,
+            "notes": read.notes,
             "data": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
             "seed": trained.model.manifest.seed,
             "versions": trained.model.manifest.versions,

@@ -114,13 +114,14 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
             field="inputDataConfig.datasetId",
         )
     columns = [column["name"] for column in statistics["columns"]]
+    known = set(columns)
     named = {"trainingTaskInputs.targetColumn": [spec.target]}
     named["trainingTaskInputs.transformations"] = [column.name for column in spec.columns]
     named["trainingTaskInputs.weightColumnName"] = [spec.weight_column] if spec.weight_column else []
     named["inputDataConfig"] = [spec.split.column] if spec.split.column else []
     for field, names in named.items():
         for name in names:
-            if name not in columns:
+            if name not in known:
                 raise InvalidArgument(
                     f"The dataset has no column {name!r}; it has {', '.join(columns[:30])}.", field=field
                 )

@@ -159,7 +159,6 @@ def joined(context: Any, endpoint: str, until: float, change: int | None) -> Joi
 
 
 def _first_data(context: Context, name: str) -> pa.Table:
-    from portico.ml.tables import read_table
     from portico.store import objects
     from portico.store.objects_files import remove
 
@@ -168,10 +167,7 @@ def _first_data(context: Context, name: str) -> pa.Table:
         dataset = DATASETS.require(connection, name)
     try:
         pinned = data_of(context, dataset, holder)
-        return read_table(
-            [source.path(context.home) for source in pinned],
-            format=sources.format_of([source.uri for source in pinned], "", "data.dataset"),
-        )
+        return sources.read_table(context.home, pinned, "", "data.dataset").table
     finally:
         with context.database.write() as connection:
             dropped = objects.unpin(connection, holder)
