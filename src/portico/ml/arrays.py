@@ -78,7 +78,10 @@ def missing(column: Column) -> Mask:
 
 def doubles(column: Column) -> Floats:
     """A column of float64 as an array; null is NaN."""
-    array = (
-        column.to_numpy() if isinstance(column, pa.ChunkedArray) else column.to_numpy(zero_copy_only=False)
-    )
-    return np.asarray(array, np.float64)
+    if isinstance(column, pa.ChunkedArray):  # its own to_numpy imports pandas
+        column = (
+            column.chunk(0)
+            if column.num_chunks == 1
+            else pa.concat_arrays(column.chunks or [pa.nulls(0, column.type)])
+        )
+    return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
