@@ -157,3 +157,36 @@ def test_csv_with_a_byte_order_mark_and_lines_in_cells(tmp_path):
     (tmp_path / "b").write_text("a,a\n1,2\n")
     (chunk,) = batch_read.read([source(tmp_path / "b", "b.csv")], tmp_path, "csv", 1000)
     assert "stands twice" in chunk.failure and len(chunk) == 0
+
+
+def test_cells_in_quotes_are_strings_and_others_numbers(tmp_path):
+    text = '"n","code","note"\r\n1,"0123","a ""b"", c"\n2,"7",""\n-3.5,,"x\ny"\n"4","""5""",z\n'
+    (tmp_path / "a").write_bytes(text.encode())
+    (chunk,) = batch_read.read([source(tmp_path / "a", "a.csv")], tmp_path, "csv", 1000, True)
+    table = Table(chunk, InstanceConfig(), True)
+    assert table.values == [
+        [1, "0123", 'a "b", c'], [2, "7", ""], [-3.5, None, "x\ny"], ["4", '"5"', "z"],
+    ]  # fmt: skip
+    assert table.columns(np.arange(4)).to_pydict()["code"] == ["0123", "7", None, '"5"']
+    assert table.cells("n").to_pylist() == ["1", "2", "-3.5", "4"]
+    assert [json.loads(one)["code"] for one in table.shown()] == ["0123", "7", None, '"5"']
+
+
+def test_quotes_are_marked_across_the_pieces_of_a_file():
+    import io
+
+    from portico.ml import csv_files, values
+
+    text = '1,"a""b","",x\n"2","c,d","e\n""",""\n' * 3
+
+    class Pieces(io.BytesIO):
+        def read(self, size=-1):
+            return super().read(1)
+
+    found = []
+    for file in (io.BytesIO(text.encode()), Pieces(text.encode())):
+        marked, parts = csv_files._Marked(file), []
+        while part := marked.read(7):
+            parts.append(part)
+        found.append(b"".join(parts))
+    assert found[0] == found[1] and found[0].count(values.QUOTED.encode()) == 3 * 6

@@ -266,7 +266,7 @@ def test_a_file_that_cannot_be_read_is_a_partial_failure(bucket, predict):
     )  # fmt: skip
     assert len(lines(files["prediction.results-00000-of-00001"])) == 1
     (failure,) = job.partial_failures
-    assert "in/broken can't be read as parquet" in failure.message
+    assert "in/broken cannot be read as parquet" in failure.message
     assert job.completion_stats.incomplete_count == -1
 
 

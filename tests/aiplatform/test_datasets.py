@@ -75,9 +75,25 @@ def test_what_cannot_be_read_is_refused_at_once(aiplatform, bucket, uri, message
 def test_a_broken_file_fails_the_operation_and_leaves_nothing(aiplatform, bucket):
     bucket.blob("broken.parquet").upload_from_string(b"this is not parquet")
     before = len(aiplatform.TabularDataset.list())
-    with pytest.raises(exceptions.GoogleAPICallError, match="can't be read"):
+    with pytest.raises(exceptions.GoogleAPICallError, match=f"gs://{bucket.name}/broken.parquet"):
         aiplatform.TabularDataset.create(display_name="x", gcs_source=f"gs://{bucket.name}/broken.parquet")
     assert len(aiplatform.TabularDataset.list()) == before
+
+
+def test_shards_without_a_header_are_data_and_a_bad_cell_has_a_place(aiplatform, bucket):
+    names = []
+    for number, head in enumerate(("a,b,y\n", "", "a,b,y\n")):
+        rows = "".join(f"{row},x,{row % 7}\n" for row in range(10))
+        rows = rows.replace("3,x,3", "3,x,three") if number == 1 else rows
+        bucket.blob(f"shards/{number}.csv").upload_from_string(head + rows)
+        names.append(f"gs://{bucket.name}/shards/{number}.csv")
+    dataset = aiplatform.TabularDataset.create(display_name="shards", gcs_source=names[::-1])
+    statistics = dataset.to_dict()["metadata"]["statistics"]
+    assert statistics["rows"] == 30
+    assert [column["name"] for column in statistics["columns"]] == ["a", "b", "y"]
+    assert statistics["notes"] == [f"{names[1]} has no header line; its first line was read as data"]
+    with pytest.raises(RuntimeError, match=f"{names[1]}, row 4: .*must be numeric for regression; it holds .*three"):
+        _train(aiplatform, dataset, "y", "a")
 
 
 def test_a_version_keeps_the_data_and_can_be_restored(portico, aiplatform, bucket):
@@ -108,8 +124,8 @@ def test_a_version_keeps_the_data_and_can_be_restored(portico, aiplatform, bucke
     assert list(client.list_dataset_versions(parent=dataset.resource_name)) == []
 
 
-def _train(aiplatform, dataset, target):
+def _train(aiplatform, dataset, target, column="kind"):
     job = aiplatform.AutoMLTabularTrainingJob(
-        display_name="v", optimization_prediction_type="regression", column_specs={"kind": "auto"}
+        display_name="v", optimization_prediction_type="regression", column_specs={column: "auto"}
     )
     job.run(dataset=dataset, target_column=target, budget_milli_node_hours=1)

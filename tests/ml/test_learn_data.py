@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from portico.ml import parquet_files, tables
 from portico.ml.errors import DataError
 from portico.ml.schema import describe, describe_column
 from portico.ml.split import SplitSpec, split_rows
@@ -23,12 +24,12 @@ def test_csv_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
         '{"n": 1, "s": "x", "q": "a,\\nb"}\n\n{"n": 2.5, "s": null, "q": "c"}\n'
     )
     pq.write_table(pa.table({"n": [1, 2.5], "s": ["x", None], "q": ["a,\nb", "c"]}), tmp_path / "a.parquet")
-    tables = [read_table([tmp_path / f"a.{suffix}"]) for suffix in ("csv", "jsonl", "parquet")]
-    for table in tables:
+    made = [read_table([tmp_path / f"a.{suffix}"]) for suffix in ("csv", "jsonl", "parquet")]
+    for table in made:
         assert table["s"].to_pylist() == ["x", None]
         assert table["q"].to_pylist() == ["a,\nb", "c"]
         assert [float(cell) for cell in table["n"].to_pylist()] == [1, 2.5]
-    assert tables[0]["n"].to_pylist() == ["1", "2.5"]
+    assert made[0]["n"].to_pylist() == ["1", "2.5"]
 
 
 def test_files_of_different_columns_and_types_are_joined(tmp_path: Path) -> None:
@@ -48,6 +49,80 @@ def test_files_of_different_columns_and_types_are_joined(tmp_path: Path) -> None
     }
 
 
+def test_shards_have_the_first_ones_header_or_none(tmp_path: Path) -> None:
+    (tmp_path / "0.csv").write_text("")
+    (tmp_path / "1.csv").write_bytes(b"\xef\xbb\xbfa,b\r\n1,x\r\n")
+    (tmp_path / "2.csv").write_text('2,"y\ny"\n3,z\n')
+    (tmp_path / "3.csv").write_text("a,b\n4,\n\n")
+    made = read([tmp_path / f"{n}.csv" for n in (3, 2, 1, 0)])
+    assert made.table.to_pydict() == {"a": ["4", "2", "3", "1"], "b": [None, "y\ny", "z", "x"]}
+    assert made.notes == ["2.csv has no header line; its first line was read as data", "0.csv is empty"]
+    assert made.place(2) == "2.csv, row 2"
+    for other in ("b,a\n5,6\n", "a,c\n5,6\n", "a\n5\n", "a,b,c\n5,6,7\n"):
+        (tmp_path / "2.csv").write_text(other)
+        with pytest.raises(DataError, match=r"the header of 2.csv is not that of 1.csv"):
+            read([tmp_path / f"{n}.csv" for n in (3, 2, 1, 0)])
+
+
+def test_what_is_guessed_or_left_out_of_a_header_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",a,b,\n0,1,2,\n1,3,4,\n")
+    made = read([tmp_path / "a.csv"])
+    assert made.table.to_pydict() == {"a": ["1", "3"], "b": ["2", "4"]}
+    assert made.notes == [
+        "column 1 has no name and was left out, by the header of a.csv",
+        "column 4 has no name and was left out, by the header of a.csv",
+    ]
+    (tmp_path / "a.csv").write_text("1,2\n3,4\n")
+    assert read([tmp_path / "a.csv"]).notes == [
+        "the first line of a.csv, all numbers, was taken for the header"
+    ]
+
+
+def test_numbers_of_two_kinds_meet_without_a_loss(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"n": 1, "id": 9007199254740993, "z": "00123"}\n')
+    (tmp_path / "b.jsonl").write_text('{"n": 2.5, "id": 0.5, "z": "4"}\n')
+    made = read([tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    assert made.table["n"].to_pylist() == [1.0, 2.5]
+    assert made.table["id"].to_pylist() == ["9007199254740993", "0.5"]
+    assert made.table["z"].to_pylist() == ["00123", "4"]
+    assert made.notes == [
+        "column 'id' has values of different types and was read as text",
+    ]
+
+
+def test_a_few_bytes_that_stand_for_gigabytes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (parquet_files, tables):
+        monkeypatch.setattr(module, "table_bytes", lambda: 64 << 20)
+    part = pa.table({"x": pa.array(np.zeros(1 << 20, np.int64))})
+    with pq.ParquetWriter(tmp_path / "runs.parquet", part.schema) as writer:
+        for _ in range(9):
+            writer.write_table(part)
+    # A dictionary of one text of a megabyte, which each row names.
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1000, np.int32)), pa.array(["x" * (1 << 20)]))
+    pq.write_table(pa.table({"x": text}), tmp_path / "texts.parquet")
+    for name in ("runs.parquet", "texts.parquet"):
+        assert (tmp_path / name).stat().st_size < 1 << 18
+        with pytest.raises(DataError, match=f"{name}: the table takes at least .* are read as one table"):
+            read([tmp_path / name])
+    assert next(iter_batches([tmp_path / "texts.parquet"])).nbytes < 64 << 20
+
+
+def test_nested_json_asks_for_no_more_than_its_size(tmp_path: Path) -> None:
+    rows = [json.dumps({"keys": {f"k{n}": n}}) for n in range(3000)]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    table = read([tmp_path / "a.jsonl"]).table
+    assert table.nbytes < 10 * (tmp_path / "a.jsonl").stat().st_size
+    assert table["keys"][7].as_py() == '{"k7": 7}'
+    (tmp_path / "a.jsonl").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"a.jsonl, line 1: not JSON"):
+        read([tmp_path / "a.jsonl"])
+    (tmp_path / "a.jsonl").write_text('{"a": "' + "x" * (17 << 20))
+    with pytest.raises(DataError, match=r"a.jsonl, line 1: it is longer than 16 MiB"):
+        read([tmp_path / "a.jsonl"])
+
+
 def test_batches_are_bounded_and_gzip_is_read(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
         file.write("n\n" + "\n".join(map(str, range(10_000))))
@@ -62,13 +137,24 @@ def test_batches_are_bounded_and_gzip_is_read(tmp_path: Path) -> None:
         ("a.csv", "a,a\n1,2\n", "'a' stands twice"),
         ("a.csv", "a,b\n1,2\n\n1\n", "a.csv, line 4: it has 1 cells; the header has 2"),
         ("a.jsonl", '{"a": 1}\n{oops\n', "line 2"),
+        ("a.csv", b"a,b\n1,2\n3,caf\xe9\n", r"a.csv, line 3: not UTF-8 text: b'caf\\xe9'"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16"), "a.csv is not UTF-8 text, it looks like UTF-16"),
+        ("a.csv", "a;b\n1;2\n", "commas must stand between cells"),
+        ("a.csv", "a\tb\n1\t2\n", "commas must stand between cells"),
+        ("a.csv", "a,b\r1,2\r", "end in CR alone"),
+        ("a.csv", 'a,b\n1,"2\n' + "3,4\n" * 2_000_000, "a quote is never closed"),
+        ("a.csv", "a,b\n", "no row of data in a.csv"),
+        ("a.csv", "", "no row of data in a.csv"),
+        ("a.csv.gz", b"\x1f\x8bnonsense", "a.csv.gz cannot be read as csv"),
         ("a.jsonl", "[1]\n", "not a JSON object"),
         ("a.parquet", "nonsense", "a.parquet cannot be read as parquet"),
         ("a.xlsx", "", "the name ends with none of"),
     ],
 )
-def test_unreadable_files_say_which_and_why(tmp_path: Path, name: str, content: str, says: str) -> None:
-    (tmp_path / name).write_text(content)
+def test_unreadable_files_say_which_and_why(
+    tmp_path: Path, name: str, content: str | bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=says):
         read_table([tmp_path / name])
 

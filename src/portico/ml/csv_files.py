@@ -17,10 +17,8 @@ import pyarrow.csv
 
 from portico.ml.data_files import LINE_BYTES, MAX_COLUMNS, Ahead, DataFile, check_encoding, mib, opened
 from portico.ml.errors import DataError
+from portico.ml.values import QUOTED
 
-QUOTED: Final = (
-    "\ufdd0"  # a noncharacter of Unicode: stands before a cell that was in quotes, where that was asked for
-)
 _MARK: Final = QUOTED.encode()
 
 

@@ -10,7 +10,7 @@ _CELLS: Final = 1 << 22  # of one nested column in a batch
 
 
 def is_costly(cells: Sequence[Any]) -> bool:
-    """Whether as nested columns the values would take many times their own size: deep ones, or objects of ever other keys.
+    """Whether as nested columns the values would take many times their own size: deep ones, objects of ever other keys.
 
     A struct column has a place for each key that any of its rows has.
     """

@@ -185,12 +185,11 @@ class _Files:
             try:
                 yield from csv_files.batches(raw, names, head=head, reject=lambda row: "error")
             except pa.ArrowInvalid as error:
-                found = csv_files.complaint(file, len(names))
-                if found is None and "straddling" in str(error):
-                    found = DataError(f"{file.name}: a line is longer than 4 MiB, or a quote is never closed")
-                if found is not None:
-                    raise found from None
-                raise
+                if "straddling" in str(error):
+                    raise DataError(
+                        f"{file.name}: a line is longer than 4 MiB, or a quote is never closed"
+                    ) from None
+                raise csv_files.complaint(file, len(names)) or error from None
 
     def _names(self) -> list[str]:
         """The header: that of the lexicographically first file that is not empty."""
@@ -323,7 +322,7 @@ def _joined(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[str]]:
                 if known == column.type:
                     continue
                 types[column.name] = _common(known, column.type)
-                if types[column.name] not in (known, column.type):
+                if not pa.types.is_null(known) and not pa.types.is_null(column.type):
                     mixed[column.name] = None
         for name in mixed:
             if pa.types.is_floating(types[name]) and any(_is_long(table, name) for table in filled):
@@ -343,9 +342,9 @@ def _joined(tables: Sequence[pa.Table]) -> tuple[pa.Table, list[str]]:
         if count < total
     ]
     notes += [
-        f"column {name!r} has values of different types and was read as "
-        f"{'text' if pa.types.is_string(types[name]) else 'floating-point numbers'}"
+        f"column {name!r} has values of different types and was read as text"
         for name in mixed
+        if pa.types.is_string(types[name])
     ]
     nameless = [place for place, name in enumerate(table.column_names, 1) if not name.strip()]
     for place in nameless:

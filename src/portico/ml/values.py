@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 NAN: Final = math.nan
+# A noncharacter of Unicode: a reader of CSV sets it before cells that stood in quotes, if asked to.
+QUOTED: Final = "\ufdd0"
 _NUMBER_WORDS: Final = {
     "": NAN,
     "nan": NAN,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from portico.errors import InvalidArgument
+from portico.ml.values import QUOTED
 from portico.services.aiplatform import batch_read
 from portico.services.aiplatform.batch_read import Chunk
 
@@ -223,10 +224,22 @@ class Table:
     def columns(self, rows: np.ndarray) -> pa.RecordBatch:
         import pyarrow as pa
 
-        whole = self._whole if len(rows) == len(self) else self._whole.take(pa.array(rows))
+        whole = self._unmarked(self._whole)
+        whole = whole if len(rows) == len(self) else whole.take(pa.array(rows))
         if self._config.key_field:
             return pa.record_batch({"key": whole[self._config.key_field]})
         return whole
+
+    def cells(self, place: int | str) -> pa.Array:
+        """One of the columns of `batch`, its cells as they were written."""
+        return without_marks(self.batch[place]) if self._numbers else self.batch[place]
+
+    def _unmarked(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        if not self._numbers:
+            return batch
+        return pa.RecordBatch.from_arrays([without_marks(c) for c in batch.columns], names=batch.schema.names)
 
     def _texts(self, batch: pa.RecordBatch, as_array: bool) -> pa.StringArray:
         import pyarrow as pa
@@ -246,7 +259,10 @@ class Table:
 
 
 def json_column(column: pa.Array, numbers: bool) -> pa.StringArray:
-    """Each cell as JSON text. With `numbers`, text that is a JSON number is written as that number."""
+    """Each cell as JSON text. With `numbers`, text that is a number is written as that number.
+
+    A cell that stood in quotes, by its mark (`values.QUOTED`), is a string as on Vertex AI, whatever is in it.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -257,16 +273,28 @@ def json_column(column: pa.Array, numbers: bool) -> pa.StringArray:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return pc.fill_null(column.cast(pa.string()), "null")
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        is_string = pc.starts_with(column, QUOTED)
+        column = without_marks(column)
         if pc.any(pc.match_substring_regex(column, _TO_ESCAPE)).as_py():
             cells = column.to_pylist()
             quoted = pa.array([None if c is None else orjson.dumps(c).decode() for c in cells], pa.string())
         else:
             quoted = pc.binary_join_element_wise('"', column.cast(pa.string()), '"', "")
         if numbers:
-            is_number = pc.match_substring_regex(column, _JSON_NUMBER)
+            is_number = pc.and_not(pc.match_substring_regex(column, _JSON_NUMBER), is_string)
             quoted = pc.if_else(is_number, column.cast(pa.string()), quoted)
         return pc.fill_null(quoted, "null")
     return pa.array([orjson.dumps(cell, default=str).decode() for cell in column.to_pylist()], pa.string())
+
+
+def without_marks(column: pa.Array) -> pa.Array:
+    """A column of text without `values.QUOTED` before its cells."""
+    import pyarrow.compute as pc
+
+    marked = pc.starts_with(column, QUOTED)
+    if not pc.any(marked).as_py():
+        return column
+    return pc.if_else(marked, pc.utf8_slice_codeunits(column, len(QUOTED)), column)
 
 
 def _as_json(line: bytes) -> bytes:

@@ -151,7 +151,7 @@ class LightGBMModel:
         for position, name in enumerate(features):
             if not table.as_array and name not in names:
                 continue
-            column = batch[position if table.as_array else name]
+            column = table.cells(position if table.as_array else name)
             if self._encoder.is_number(position):
                 matrix[:, position], wrong = arrays.numbers(column)
             else:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +26,8 @@ class Chunk:
     position in `lines`, which lines hold no row, and why; their value is None. A chunk of `rejected` CSV lines has
     only those, and they count for no number: the reader meets them sooner or later.
     `failure` says why the rest of the file can't be read; such a chunk has no rows. `done` is how many bytes
-    of all files were read when the chunk was made. `text_cells`: the batch is CSV's, whose cells are text.
+    of all files were read when the chunk was made. `text_cells`: the batch is CSV's, whose cells are
+    text; those that stood in quotes may be marked.
     """
 
     source: str
@@ -47,23 +45,29 @@ class Chunk:
         return len(self.lines) if self.batch is None else self.batch.num_rows
 
 
-def read(sources: Sequence[Source], home: Path, format: str, max_rows: int) -> Iterator[Chunk]:
+def read(
+    sources: Sequence[Source], home: Path, format: str, max_rows: int, quotes: bool = False
+) -> Iterator[Chunk]:
     """The rows of all `sources` in order, at most `max_rows` a chunk.
 
-    A file that can't be read (or read further) ends with a chunk that says why in `failure`.
+    A file that can't be read (or read further) ends with a chunk that says why in `failure`. With `quotes`, CSV cells
+    that stood in quotes are marked (`csv_files.QUOTED`).
     """
-    import pyarrow as pa
+    from portico.ml.data_files import opened
 
     before = rows = 0
     for source in sources:
-        state = _Reading(source, before, rows)
+        state = _Reading(source, before, rows, quotes)
         try:
-            with _open(source, home) as file:
+            with opened(source.data(home), format) as file:
                 state.position = getattr(file, "fileobj", file).tell  # of a .gz in its packed bytes
                 yield from _READERS[format](state, file, max_rows)
-        except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+        except ValueError as error:
             state.position = lambda: source.size  # noqa: B023 (used before the next file)
-            yield state.chunk(failure=f"{source.uri} can't be read as {format}: {error}")
+            named = str(error).startswith(source.uri)
+            yield state.chunk(
+                failure=str(error) if named else f"{source.uri} cannot be read as {format}: {error}"
+            )
         before += source.size
         rows += state.row
 
@@ -73,6 +77,7 @@ class _Reading:
     source: Source
     before: int  # bytes of the files before this one
     rows_before: int
+    quotes: bool = False
     row: int = 0
     position: Callable[[], int] = field(default=lambda: 0)
 
@@ -87,18 +92,19 @@ class _Reading:
         return Chunk(self.source.uri, self.row, done, self.rows_before + self.row, **parts)
 
 
-def _open(source: Source, home: Path) -> IO[bytes]:
-    import gzip
-
-    path = source.path(home)
-    return gzip.open(path) if source.uri.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
-
-
 def _jsonl(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
-    while lines := file.readlines(_BLOCK):
-        kept = [stripped for line in lines if (stripped := line.strip())]
-        for at in range(0, len(kept), max_rows):
-            yield state.chunk(lines=kept[at : at + max_rows])
+    from portico.ml.data_files import lines
+
+    kept: list[bytes] = []
+    size = 0
+    for _, line in lines(file, state.source.uri):
+        kept.append(line)
+        size += len(line)
+        if len(kept) == max_rows or size > _BLOCK:
+            yield state.chunk(lines=kept)
+            kept, size = [], 0
+    if kept:
+        yield state.chunk(lines=kept)
 
 
 def parse(chunk: Chunk) -> None:
@@ -113,60 +119,46 @@ def parse(chunk: Chunk) -> None:
 
 
 def _value(chunk: Chunk, position: int, line: bytes) -> Any:
+    from portico.ml.tables import parse_json
+
     try:
         return orjson.loads(line)
     except ValueError:
         pass
     try:
-        value = json.loads(line)  # it also takes NaN, which Python's own json writes; JSON's word is null
-    except (ValueError, RecursionError) as error:
+        value = parse_json(line)  # it also takes NaN, which Python's own json writes; JSON's word is null
+        chunk.lines[position] = orjson.dumps(value)
+    except (ValueError, TypeError) as error:
         chunk.bad[position] = f"Row {chunk.start + position} is not JSON: {error}."
         return None
-    chunk.lines[position] = orjson.dumps(value)
     return value
 
 
 def _csv(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
-    import pyarrow as pa
-    import pyarrow.csv
+    from portico.ml import csv_files, values
 
-    header = file.readline()
-    while header.count(b'"') % 2 and (more := file.readline()):
-        header += more
-    names = next(csv.reader(io.StringIO(header.decode("utf-8-sig"), newline="")), [])
+    names, _ = csv_files.first_line(file, state.source.uri)
     if not names:
         raise ValueError("it has no header line with the columns' names")
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise ValueError(f"the column {repeated[0]!r} stands twice in its header")
+    csv_files.check_header(names, state.source.uri)
+    nameless = [place for place, name in enumerate(names, 1) if not name.strip()]
+    if nameless:
+        raise ValueError(f"column {nameless[0]} has no name in its header")
     rejected: list[tuple[str, str]] = []
 
-    def reject(row: pyarrow.csv.InvalidRow) -> str:
+    def reject(row: Any) -> str:
         complaint = f"A line has {row.actual_columns} cells; the header has {row.expected_columns}."
-        rejected.append((row.text, complaint))
+        rejected.append((row.text.replace(values.QUOTED, ""), complaint))
         return "skip"
 
-    if file.peek(1) == b"":  # type: ignore[attr-defined]
-        return
-    with pyarrow.csv.open_csv(
-        file,
-        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=_BLOCK),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=reject),
-        convert_options=pyarrow.csv.ConvertOptions(
-            column_types={name: pa.string() for name in names},
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-            null_values=[""],
-        ),
-    ) as reader:
-        max_rows = max(1, min(max_rows, _CELLS // len(names)))
-        for batch in reader:
-            for at in range(0, batch.num_rows, max_rows):
-                yield state.chunk(batch=batch.slice(at, max_rows), text_cells=True)
-            if rejected:
-                yield _rejected(state, rejected)
+    max_rows = max(1, min(max_rows, _CELLS // len(names)))
+    for batch in csv_files.batches(file, names, reject=reject, mark_quoted=state.quotes):
+        for at in range(0, batch.num_rows, max_rows):
+            yield state.chunk(batch=batch.slice(at, max_rows), text_cells=True)
         if rejected:
             yield _rejected(state, rejected)
+    if rejected:
+        yield _rejected(state, rejected)
 
 
 def _rejected(state: _Reading, rejected: list[tuple[str, str]]) -> Chunk:
@@ -177,14 +169,14 @@ def _rejected(state: _Reading, rejected: list[tuple[str, str]]) -> Chunk:
 
 
 def _parquet(state: _Reading, file: IO[bytes], max_rows: int) -> Iterator[Chunk]:
-    import pyarrow.parquet
+    from portico.ml import parquet_files
 
-    with pyarrow.parquet.ParquetFile(file) as reader:
-        total = reader.metadata.num_rows or 1
-        state.position = lambda: state.source.size * state.row // total
-        size = max(1, min(max_rows, _CELLS // max(1, reader.metadata.num_columns)))
-        for batch in reader.iter_batches(batch_size=size):
-            yield state.chunk(batch=batch)
+    reader = parquet_files.open_parquet(file, state.source.uri)
+    total = reader.metadata.num_rows or 1
+    state.position = lambda: state.source.size * state.row // total
+    size = max(1, min(max_rows, _CELLS // max(1, reader.metadata.num_columns)))
+    for batch in parquet_files.batches(reader, state.source.uri, size):
+        yield state.chunk(batch=batch)
 
 
 _READERS: dict[str, Callable[[_Reading, IO[bytes], int], Iterator[Chunk]]] = {

@@ -82,7 +82,11 @@ def run(context: Context) -> dict[str, Any]:
             logged = log.rows(chunk.number, instances, answers)
             return chunk, batch_write.render(instances, answers, output_format), logged
 
-        chunks = batch_read.read(pinned, context.home, body["inputConfig"]["instancesFormat"], max_rows)
+        # Portico's own models read a cell by what it says; for all others quotes make a string of it.
+        quotes = version.body["_"]["format"] != "portico"
+        chunks = batch_read.read(
+            pinned, context.home, body["inputConfig"]["instancesFormat"], max_rows, quotes
+        )
         for chunk, piece, logged in _in_order(pool, work, chunks, workers + 1):
             context.check()
             if piece is None:
