@@ -92,7 +92,9 @@ def test_shards_without_a_header_are_data_and_a_bad_cell_has_a_place(aiplatform,
     assert statistics["rows"] == 30
     assert [column["name"] for column in statistics["columns"]] == ["a", "b", "y"]
     assert statistics["notes"] == [f"{names[1]} has no header line; its first line was read as data"]
-    with pytest.raises(RuntimeError, match=f"{names[1]}, row 4: .*must be numeric for regression; it holds .*three"):
+    with pytest.raises(
+        RuntimeError, match=f"{names[1]}, row 4: .*must be numeric for regression; it holds .*three"
+    ):
         _train(aiplatform, dataset, "y", "a")
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,9 @@ from portico.ml.errors import DataError
 from portico.ml.fastbooster import FastBooster
 from portico.ml.links import Link
 from portico.ml.transform import Transform
+
+if TYPE_CHECKING:
+    from portico.ml.leaves import Leaves
 
 FORMAT = "portico-tabular-1"
 
@@ -142,8 +146,19 @@ class Model:
 
     def output(self, matrix: Floats) -> Floats:
         """Probabilities (rows, classes) or values (rows, 1) of encoded rows."""
-        made = self.link.answer(self._margins(matrix))
+        return self.answers(self._margins(matrix))
+
+    def answers(self, margins: Floats) -> Floats:
+        """Margins (rows, outputs of the forest) as `output` has them."""
+        made = self.link.answer(margins)
         return made if made.ndim == 2 else made[:, None]
+
+    @cached_property
+    def leaves(self) -> Leaves | None:
+        """The forest's leaves, read when they are first asked for; None where they hold linear models."""
+        from portico.ml.leaves import read_leaves
+
+        return read_leaves(self._text)
 
     def _margins(self, matrix: Floats) -> Floats:
         return self.forest.predict_matrix(matrix).reshape(len(matrix), self.forest.num_classes)

@@ -1,0 +1,60 @@
+"""Explanations of models with many features: the same values by leaves as by predicting each step."""
+
+from __future__ import annotations
+
+import lightgbm
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from portico.ml import explain
+from portico.ml.leaves import read_leaves
+from portico.ml.spec import TrainSpec
+from portico.ml.train import train
+
+
+@pytest.mark.parametrize("options", [{}, {"zero_as_missing": True}, {"use_missing": False}])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_leaves_answer_as_lightgbm_does(options: dict[str, bool], classes: int) -> None:
+    dice = np.random.default_rng(0)
+    matrix = dice.normal(size=(600, 6)).round(1)
+    matrix[:, 0] = dice.integers(0, 40, 600)
+    matrix[dice.random((600, 6)) < 0.1] = np.nan
+    target = np.nan_to_num(matrix[:, 0] % 3 + matrix[:, 1] * (matrix[:, 2] > 0))
+    if classes > 1:
+        target = (np.abs(target) % 3).astype(int)
+    parameters = {"objective": "multiclass", "num_class": 3} if classes > 1 else {"objective": "regression"}
+    parameters |= {"verbose": -1, "num_threads": 1, "seed": 0, "min_data_per_group": 5, **options}
+    data = lightgbm.Dataset(matrix, target, categorical_feature=[0])
+    booster = lightgbm.train(parameters, data, 15)
+    leaves = read_leaves(booster.model_to_string())
+    assert leaves is not None
+    rows = np.vstack([matrix[:40], dice.normal(size=(40, 6)) * 50, np.zeros((1, 6)), np.full((1, 6), np.nan)])
+    expected = booster.predict(rows, raw_score=True).reshape(len(rows), classes)
+    steps = np.arange(1, 7)
+    first = leaves.goes_left(rows[0])
+    for row, margins in zip(rows, expected, strict=True):
+        (walk,) = leaves.walks(first, leaves.goes_left(row), [steps], 6)
+        assert walk[0] == pytest.approx(expected[0], abs=1e-9)
+        assert walk[-1] == pytest.approx(margins, abs=1e-9)
+        half = np.where(steps <= 3, row, rows[0])
+        assert walk[3] == pytest.approx(booster.predict(half[None], raw_score=True).ravel(), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_many_features_are_explained_as_few_are(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = np.random.default_rng(1)
+    columns: dict[str, object] = {f"x{n}": dice.normal(size=400) for n in range(20)}
+    columns["colour"] = dice.choice(["red", "green", "blue"], 400)
+    value = columns["x0"] + 2 * columns["x1"] * (columns["colour"] == "red")  # type: ignore[operator]
+    columns["y"] = value if kind == "regression" else np.where(value > 0.2, "yes", "no")
+    spec = TrainSpec(prediction_type=kind, target="y", budget_seconds=1.0, threads=1)  # type: ignore[arg-type]
+    model = train(pa.table(columns), spec).model
+    row = model.encode_instances([{"x0": 1.0, "x1": -2.0, "colour": "red"}])[0]
+    monkeypatch.setattr(explain, "_MANY", 1000)
+    expected = explain.shapley(model, row)
+    monkeypatch.setattr(explain, "_MANY", 10)
+    found = explain.shapley(model, row)
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+    assert found[0] + found[1].sum(axis=0) == pytest.approx(model.output(row[None])[0], abs=1e-9)
