@@ -191,8 +191,9 @@ def _shares(
         limit = (
             share_threshold(null.shares, share, now.rows, tests * len(SHARES), rate, before) if value else 1.0
         )
-        if value > limit:
-            above[share] = {"now": value, "before": counted / max(old.rows, 1), "threshold": limit}
+        share_before = counted / max(old.rows, 1)
+        if value > max(limit, share_before):  # a column that is empty on both sides did not move
+            above[share] = {"now": value, "before": share_before, "threshold": limit}
     return above
 
 
