@@ -42,7 +42,8 @@ _table = sa.Table(
     sa.Index("segments_of_stream", "stream", "id"),
     sqlite_autoincrement=True,  # ids of merged segments never come back
 )
-# Files that were merged away, which readers of an older listing may still open, and until when they stay.
+# Files that were merged away, which readers of an older listing may still open. How long they stay goes by the
+# monotonic clock, from when this process first saw them; `until` is what the wall clock made of it.
 _left = sa.Table(
     "segments_left",
     metadata,
@@ -89,6 +90,7 @@ class Segments:
         self._database = database
         self._clock = clock
         self._ids = ids
+        self._seen: dict[str, float] = {}  # files that were merged away, and since when
         self._recent: dict[str, Any] = {}  # tables by file, the oldest first
         self._recent_bytes = 0
 
@@ -226,8 +228,10 @@ class Segments:
     def _remove_left(self) -> None:
         """Removes the merged files whose time is over."""
         with self._database.read() as connection:
-            over = sa.select(_left.c.file).where(_left.c.until <= self._clock.now())
-            due = list(connection.execute(over).scalars())
+            found = list(connection.execute(sa.select(_left.c.file)).scalars())
+        now = self._clock.monotonic()
+        self._seen = {file: self._seen.get(file, now) for file in found}
+        due = [file for file, since in self._seen.items() if now - since >= _GRACE]
         for file in due:
             (self._folder / file).unlink(missing_ok=True)
         if due:

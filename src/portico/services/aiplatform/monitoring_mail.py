@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import smtplib
+import socket
 import threading
 import time
 from email.message import EmailMessage
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
+
+from portico.services.standard.deadline import Deadline
 
 log = logging.getLogger(__name__)
 
 VARIABLE: Final = "PORTICO_SMTP"  # smtp://[user:password@]host[:port], or smtps://
 _ATTEMPTS: Final = 4
-_TIMEOUT: Final = 10.0  # seconds
+_TIMEOUT: Final = 10.0  # seconds for the whole of a mail
 
 
 class MailError(Exception):
@@ -71,8 +74,30 @@ def _deliver(url: str, message: EmailMessage, pause: float) -> None:
 
 def _deliver_once(url: str, message: EmailMessage) -> None:
     place = urlsplit(url)
-    kind = smtplib.SMTP_SSL if place.scheme == "smtps" else smtplib.SMTP
-    with kind(place.hostname or "localhost", place.port or 0, timeout=_TIMEOUT) as server:
+    kind = _SecureServer if place.scheme == "smtps" else _Server
+    with (
+        Deadline(_TIMEOUT) as deadline,
+        kind(deadline, place.hostname or "localhost", place.port or 0, timeout=_TIMEOUT) as server,
+    ):
         if place.username:
             server.login(unquote(place.username), unquote(place.password or ""))
         server.send_message(message)
+
+
+class _Server(smtplib.SMTP):
+    """Its connection ends with the deadline."""
+
+    def __init__(self, deadline: Deadline, *args: Any, **kwargs: Any) -> None:
+        self._deadline = deadline
+        super().__init__(*args, **kwargs)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self._deadline.connect((host, port))
+
+
+class _SecureServer(smtplib.SMTP_SSL, _Server):
+    """The same over TLS, which it wraps around what `_Server` connects."""
+
+    def __init__(self, deadline: Deadline, *args: Any, **kwargs: Any) -> None:
+        self._deadline = deadline
+        smtplib.SMTP_SSL.__init__(self, *args, **kwargs)

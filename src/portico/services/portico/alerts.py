@@ -107,7 +107,7 @@ def _tell(
         for sink in sinks.get(kind) or []:
             body = {
                 "kind": kind, "sink": sink, "event": event, "subject": subject, "text": text, "alert": shown,
-                "attempts": 0, "due": 0.0,
+                "attempts": 0,
             }  # fmt: skip
             resources.insert(
                 connection, name=f"{alert.name}/deliveries/{rooms.ids.number()}", kind=DELIVERIES,
