@@ -219,7 +219,9 @@ class Request:
         else:
             deployed.metrics.count(rows, seconds)
         if measured and route.method == PREDICT:
-            deployed.row_seconds += (seconds / rows - deployed.row_seconds) / 8
+            known = deployed.row_seconds
+            more = seconds / rows - known
+            deployed.row_seconds = known + (more if more < known else known) / 8  # a stall says nothing
         rate = route.target.sampling_rate
         logged = b""
         held = route.method == PREDICT and route.target.holdout > 0 and random.random() < route.target.holdout
