@@ -17,6 +17,8 @@ import pytest
 import requests
 from tests.conftest import Portico
 
+from portico.cli import keeping
+from portico.errors import DataLoss, FailedPrecondition
 from portico.store import home as home_store
 from portico.store import objects_buckets
 from portico.store.database import Database
@@ -77,14 +79,10 @@ def test_a_backup_under_writes_restores_to_one_moment(
     writer = Writer(server.url)
     writer.start()
     writer.started.wait(60)
-    copies = [tmp_path / "one", tmp_path / "two"]
-    for copy in copies:
-        done = run("backup", copy, "--home", server.home, "--json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["files"] >= 42
-        before = writer.rounds
-        while writer.rounds < before + 2 and writer.is_alive():
-            writer.stopping.wait(0.01)
+    copy = tmp_path / "copy"
+    done = run("backup", copy, "--home", server.home, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["files"] >= 42
     writer.stopping.set()
     writer.join(60)
     assert writer.wrong == []
@@ -92,7 +90,7 @@ def test_a_backup_under_writes_restores_to_one_moment(
     assert checked.returncode == 0 and json.loads(checked.stdout)["orphans"] == 0, checked.stdout
     server.kill()
     restored = Portico(tmp_path / "restored")
-    done = run("restore", copies[1], "--home", restored.home)
+    done = run("restore", copy, "--home", restored.home)
     assert done.returncode == 0, done.stderr
     restored.start()
     try:
@@ -113,14 +111,14 @@ def test_a_backup_under_writes_restores_to_one_moment(
     finally:
         restored.stop()
     assert run("check", "--home", restored.home).returncode == 0
-    mine = {str(path): path.stat().st_mode & 0o077 for path in copies[0].rglob("*") if path.is_file()}
+    mine = {str(path): path.stat().st_mode & 0o077 for path in copy.rglob("*") if path.is_file()}
     assert set(mine.values()) == {0}  # nobody else reads it
     # It does not go over anything, and what is damaged is not restored.
-    assert "not empty" in run("restore", copies[0], "--home", restored.home).stderr
-    assert "not empty" in run("backup", copies[0], "--home", restored.home).stderr
-    damaged = next((copies[0] / "objects").rglob("*/*"))
+    assert "not empty" in run("restore", copy, "--home", restored.home).stderr
+    assert "not empty" in run("backup", copy, "--home", restored.home).stderr
+    damaged = next((copy / "objects").rglob("*/*"))
     damaged.write_bytes(b"x" + damaged.read_bytes()[1:])
-    done = run("restore", copies[0], "--home", tmp_path / "third")
+    done = run("restore", copy, "--home", tmp_path / "third")
     assert done.returncode == 1 and "the backup is damaged" in done.stderr
     with pytest.raises(home_store.RefusedHome):
         home_store.check(tmp_path / "third")
@@ -207,13 +205,27 @@ def test_the_check_names_what_is_damaged(
     home_store.end(home)
     (home / "objects" / "ab").mkdir(exist_ok=True)
     (home / "objects" / "ab" / ("ab" * 16)).write_bytes(b"whose?")
-    done = run("check", "--home", home, "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (json.loads(done.stdout)["checked"], json.loads(done.stdout)["orphans"]) == (2, 1)
+    found = keeping.check(home, accept=False)
+    assert keeping.is_well(found) and (found["checked"], found["orphans"]) == (2, 1)
     harm(home, file)
-    done = run("check", "--home", home)
-    assert done.returncode == 1 and words in done.stdout and done.stderr == ""
+    found = keeping.check(home, accept=False)
+    assert not keeping.is_well(found) and words in keeping.check_text(found)
     if harm is not lost_index:
-        assert "gs://first/one" in done.stdout
-        assert run("backup", tmp_path / "copy", "--home", home).returncode == 1
+        assert "gs://first/one" in keeping.check_text(found)
+        with pytest.raises(DataLoss):
+            keeping.backup(home, tmp_path / "copy")
         assert not (tmp_path / "copy").exists()
+
+
+def test_a_home_that_would_not_start_is_not_backed_up(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home_store.begin(home, 1.0)
+    home_store.end(home)
+    with pytest.raises(FailedPrecondition, match="can't be written"):
+        keeping.backup(home, Path("/proc/copy"))  # nobody can make a folder there
+    (home / "portico.db").write_bytes(b"")
+    with pytest.raises(home_store.RefusedHome, match="is empty"):
+        keeping.backup(home, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    with pytest.raises(FailedPrecondition):
+        keeping.backup(tmp_path / "nothing", tmp_path / "copy")

@@ -14,8 +14,12 @@ import pytest
 import requests
 from tests.conftest import Portico
 
+from portico.clock import SystemClock
 from portico.errors import ResourceExhausted
-from portico.store import disk, home, objects_buckets
+from portico.ids import RandomIds
+from portico.jobs.kinds import KINDS, JobKind
+from portico.jobs.scheduler import Scheduler
+from portico.store import disk, home, jobs, objects_buckets
 from portico.store.database import Database
 from portico.store.gcs import Gcs
 
@@ -102,6 +106,30 @@ def test_a_full_disk_refuses_what_grows_and_deletes(small: Portico) -> None:
     assert upload(small, "three", 1 << 20).ok
     assert ask("GET", "/-/healthz").json()["status"] == "ok"
     assert disk.room(small.home).reserve == disk.RESERVE
+
+
+def test_jobs_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.begin(tmp_path, 1.0)
+    database = Database(tmp_path)
+    monkeypatch.setitem(KINDS, "quick", JobKind("quick", "builtins:id", lambda *_: None, lane="thread"))
+    with database.write() as connection:
+        jobs.insert(connection, id="1", kind="quick", resource="r", payload={}, now=1.0)
+    scheduler = Scheduler(tmp_path, database, SystemClock(), RandomIds(), [])
+
+    def step() -> str:
+        scheduler._start_queued()
+        for running in scheduler._threads.values():
+            running.thread.join(60)
+        with database.read() as connection:
+            job = jobs.get(connection, "1")
+        assert job is not None
+        return job.state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_free", lambda _: 0)
+        assert step() == "QUEUED"
+    assert step() == "SUCCEEDED"
+    database.close()
 
 
 def test_the_reserve_is_given_up_and_filled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from portico.cli.progress import bar
+from portico.errors import FailedPrecondition
 
 _SHOWN = 20  # faults that are printed one by one
 
@@ -16,15 +18,24 @@ def backup(home: Path, target: Path) -> dict[str, Any]:
     from portico.clock import SystemClock
     from portico.host.backup import backup
 
-    with bar() as tell:
+    with _written(target), bar() as tell:
         return {**backup(home, target, SystemClock(), tell), "backup": str(target)}
 
 
 def restore(source: Path, home: Path) -> dict[str, Any]:
     from portico.host.backup import restore
 
-    with bar() as tell:
+    with _written(home), bar() as tell:
         return {**restore(source, home, tell), "backup": str(source)}
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        at = f" ({error.filename})" if error.filename else ""
+        raise FailedPrecondition(f"{target} can't be written: {error.strerror or error}{at}.") from None
 
 
 def check(home: Path, accept: bool) -> dict[str, Any]:
@@ -34,7 +45,6 @@ def check(home: Path, accept: bool) -> dict[str, Any]:
     Raises:
         FailedPrecondition: there is no home.
     """
-    from portico.errors import FailedPrecondition
     from portico.host.address import running
     from portico.host.wiring import import_services
     from portico.store import home as home_store

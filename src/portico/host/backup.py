@@ -20,6 +20,7 @@ import orjson
 from portico.clock import Clock, rfc3339
 from portico.errors import DataLoss, FailedPrecondition, InvalidArgument
 from portico.host import contents
+from portico.host.address import running
 from portico.host.contents import Part
 from portico.store import home as home_store
 from portico.store.database import Database
@@ -49,7 +50,7 @@ def backup(home: Path, target: Path, clock: Clock, tell: Tell) -> dict[str, Any]
     """Copies `home` to the new folder `target`; says how many files and bytes it has. While the server runs, too.
 
     Raises:
-        InvalidArgument: there is something at `target`. FailedPrecondition: there is no home.
+        InvalidArgument: there is something at `target`. FailedPrecondition: there is no home, or it is refused.
         DataLoss: a file that the database names is missing or damaged; `portico check` names all.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -58,6 +59,8 @@ def backup(home: Path, target: Path, clock: Clock, tell: Tell) -> dict[str, Any]
         raise InvalidArgument(f"{target} lies in the home itself; name a folder outside.")
     if not (home / _DATABASE).exists():
         raise FailedPrecondition(f"There is nothing on {home}: Portico has not run there yet.")
+    if running(home) is None:
+        home_store.check(home)
     made = target.with_name(target.name + ".part")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True, mode=0o700)

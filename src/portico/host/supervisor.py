@@ -9,6 +9,7 @@ import resource
 import select
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -58,6 +59,8 @@ def up(
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Read once by OpenMP: threads that have nothing to do sleep, since others want the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from sqlalchemy.exc import DatabaseError
+
     from portico.store import home as home_store
 
     make_private(home)
@@ -66,7 +69,12 @@ def up(
     home_store.check(home)
     sockets = _listen(host, port, fronts)
     here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone)
-    children = _prepare(home, here, sockets)
+    try:
+        children = _prepare(home, here, sockets)
+    except DatabaseError as error:  # what the check before did not find
+        if isinstance(error.orig, sqlite3.DatabaseError):
+            raise home_store.broken(home, error.orig) from error
+        raise
     Supervisor(home, children, here, ready).run()
     home_store.end(home)
     os.close(lock)

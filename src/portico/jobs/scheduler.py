@@ -23,7 +23,7 @@ from portico.jobs import worker
 from portico.jobs.engines.local import LocalProcesses
 from portico.jobs.kinds import KINDS
 from portico.jobs.queue import wake_path
-from portico.store import jobs
+from portico.store import disk, jobs
 from portico.store.database import Database
 from portico.store.jobs import Job, State
 
@@ -129,10 +129,13 @@ class Scheduler:
     def _start_queued(self) -> None:
         with self._database.read() as connection:
             queued = list(jobs.in_state(connection, "QUEUED"))
+        full = bool(queued) and disk.room(self._home).full
         for job in queued:
             if job.cancel_requested:
                 self._end(job, "CANCELLED", Cancelled("The job was cancelled before it started."))
                 continue
+            if full:
+                continue  # it waits until there is room
             lane = KINDS[job.kind].lane
             if lane == "thread" and len(self._threads) < _THREADS:
                 if self._lease(job):

@@ -20,7 +20,10 @@ RESERVE = 8 << 20  # bytes
 LOW = 4 << 20  # bytes of free disk; with less the reserve is given up
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SQLITE_FULL, _SQLITE_IOERR = 13, 10
-_REFUSED = "full"
+
+
+class DiskFull(ResourceExhausted):
+    """The message says what to free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def require_room(home: Path) -> None:
     """Called before something grows.
 
     Raises:
-        ResourceExhausted: the disk is full.
+        DiskFull
     """
     if room(home).full:
         raise exhausted(home)
@@ -107,7 +110,7 @@ def is_full(error: BaseException) -> bool:
             return True
         if getattr(seen, "sqlite_errorcode", 0) & 0xFF == _SQLITE_FULL:
             return True
-        if isinstance(seen, ResourceExhausted) and seen.reason == _REFUSED:
+        if isinstance(seen, DiskFull):
             return True
         seen = getattr(seen, "orig", None) or seen.__cause__ or seen.__context__
     return False
@@ -119,8 +122,8 @@ def failed_for_room(home: Path, error: BaseException) -> bool:
     return is_full(error) or (code == _SQLITE_IOERR and _free(home) < LOW)
 
 
-def exhausted(home: Path) -> ResourceExhausted:
-    return ResourceExhausted(words(home), reason=_REFUSED)
+def exhausted(home: Path) -> DiskFull:
+    return DiskFull(words(home), reason="quotaExceeded")
 
 
 def words(home: Path) -> str:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.errors import FailedPrecondition
+from portico.errors import FailedPrecondition, PorticoError
 from portico.store import disk, mark
 from portico.store.database import Database, metadata
 from portico.store.mark import Mark
@@ -117,10 +117,8 @@ def look(home: Path) -> Found:
                 if table in tables
             )
             row = connection.execute("SELECT id, writes FROM home").fetchone() if "home" in tables else None
-        except sqlite3.OperationalError:
-            raise  # a full disk, a lock: no damage
         except sqlite3.DatabaseError as error:
-            raise _refused(home, f"is damaged ({error})") from None
+            raise broken(home, error) from None
     return Found(row[0], row[1], used) if row else Found("", 0, used)
 
 
@@ -132,6 +130,18 @@ def integrity(home: Path) -> str:
         except sqlite3.DatabaseError as error:
             return str(error)
     return "" if found == "ok" else found.replace("\n", " ")
+
+
+def broken(home: Path, error: sqlite3.DatabaseError) -> PorticoError:
+    """What a failure of SQLite's on this home means, in words."""
+    if disk.failed_for_room(home, error):
+        return disk.exhausted(home)
+    if isinstance(error, sqlite3.OperationalError):
+        return RefusedHome(
+            f"The database {home / 'portico.db'} can't be read ({error}). Nothing was changed. Look whether the disk "
+            "is well, whether this user may read and write the file, and whether another program holds it."
+        )
+    return _refused(home, f"is damaged ({error})")
 
 
 def begin(home: Path, now: float) -> None:
@@ -241,7 +251,7 @@ def _size(path: Path) -> int:
 def _refused(home: Path, words: str, *, accept: bool = False) -> RefusedHome:
     ways = [
         "put portico.db back, together with the portico.db-wal that belongs to it",
-        "or restore a backup into a new home: portico restore BACKUP --home NEW",
+        "or restore a backup into a new home (portico restore BACKUP --home NEW), or begin anew with another --home",
     ]
     if accept:
         ways.append(
