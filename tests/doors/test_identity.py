@@ -92,3 +92,10 @@ def sign(portico: Any, key: Any = None, **claims: Any) -> str:
     return jwt.encode(
         body, key or account["private_key"], algorithm="RS256", headers={"kid": account["private_key_id"]}
     )
+
+
+def test_a_token_made_before_the_clock_went_back_is_accepted(portico, models_url):
+    assert (
+        get(models_url, sign(portico, iat=int(time.time()) + 1800, exp=int(time.time()) + 3600)).status_code
+        == 200
+    )

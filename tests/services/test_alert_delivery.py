@@ -158,3 +158,12 @@ def test_what_failed_is_tried_again_by_the_monotonic_clock(rooms: Any) -> None:
     rooms.clock.ahead = 3.0
     deliveries.run_due()
     until(lambda: left(rooms)[0]["attempts"] == 2 and not deliveries._running)
+
+
+def test_a_clock_that_went_back_does_not_put_a_steward_to_sleep() -> None:
+    from portico.services.portico.steward.run import is_due
+
+    steward = {"checkInterval": "3600s", "_": {"next": 10_000.0}}
+    assert is_due(steward, 10_000.0) and not is_due(steward, 9_000.0)
+    assert is_due(steward, 1_000.0)
+    assert is_due({"checkInterval": "3600s", "_": {}}, 1_000.0)

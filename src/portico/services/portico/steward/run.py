@@ -7,7 +7,10 @@ the next look goes on from the last one. Belongs to the watcher's process.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
+from portico.clock import duration_seconds
 from portico.services.call import Rooms
 from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward.case import Case, Moved
@@ -108,8 +111,7 @@ class Stewards:
             moved = self._states.step(Case(self._rooms, watched, steward, episode, endpoint, now))
             if moved != "waits":
                 return moved
-        due = now >= private.get("next", 0.0)
-        if steward.body["state"] == "PAUSED" or endpoint is None or not due:
+        if steward.body["state"] == "PAUSED" or endpoint is None or not is_due(steward.body, now):
             return "waits"
         return self._look.check(watched, steward, endpoint, now)
 
@@ -119,3 +121,9 @@ class Stewards:
             watched = self._watched[endpoint] = Watched(self._rooms, self._segments, endpoint)
         watched.refresh()
         return watched
+
+
+def is_due(steward: Mapping[str, Any], now: float) -> bool:
+    """Whether the next look's time has come; or lies more than an interval ahead: then the wall clock went back."""
+    ahead = float(steward["_"].get("next", 0.0)) - now
+    return ahead <= 0 or ahead > (duration_seconds(steward.get("checkInterval") or "") or ahead)
