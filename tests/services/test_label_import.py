@@ -127,7 +127,7 @@ def test_what_is_refused_says_what_to_change(portico, client, endpoint, bucket):
         ({"uris": f"{place}/a.csv", "request_id": "id", "format": "xml"}, "xml"),
         ({"uris": f"{place}/a.csv", "request_id": "id", "truth": "y"}, "no column 'y'; it has id, truth"),
         ({"uris": f"{place}/c.jsonl", "request_id": "id"}, "no column 'truth'; it has id"),
-        ({"uris": f"{place}/b.parquet", "request_id": "id"}, "can't be read as parquet"),
+        ({"uris": f"{place}/b.parquet", "request_id": "id"}, "cannot be read as parquet"),
     ):
         with pytest.raises(InvalidArgument, match=said.replace(";", ".")):
             client.import_labels(endpoint, options.pop("uris"), **options)  # type: ignore[arg-type]

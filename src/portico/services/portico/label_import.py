@@ -7,12 +7,10 @@ is, in the operation's metadata: whatever is killed when, every row is taken onc
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 from sqlalchemy.engine import Connection
@@ -22,6 +20,7 @@ from portico.errors import InvalidArgument, PorticoError
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
+from portico.ml.errors import DataError
 from portico.ml.label_rows import Columns, label_of
 from portico.services.aiplatform import sources
 from portico.services.aiplatform.endpoints import ENDPOINTS
@@ -33,6 +32,9 @@ from portico.store import domain_clock, jobs, labels, objects
 from portico.store import operations as stored
 from portico.store.jobs import Job
 from portico.store.labels import Label
+
+if TYPE_CHECKING:
+    from portico.ml.data_files import DataFile
 
 _KIND = "endpoints.importLabels"
 _PART = 2_000  # rows of one transaction
@@ -116,7 +118,7 @@ def run(context: Context) -> dict[str, Any]:
         told = _operation(connection, context).metadata
     taken, seen = told["rows"], 0
     for number, source in enumerate(pinned):
-        rows = read_rows(source.path(context.home), source.uri, asked["format"], columns)
+        rows = read_rows(source.data(context.home), asked["format"], columns)
         while part := list(islice(rows, _PART)):
             seen += len(part)
             if seen <= taken:  # by an attempt before this one: the parts are always the same
@@ -174,19 +176,21 @@ register_kind(JobKind(_KIND, f"{__name__}:run", _follow))
 # --- rows ---
 
 
-def read_rows(path: Path, uri: str, format: str, columns: Columns) -> Iterator[_Row]:
+def read_rows(data: DataFile, format: str, columns: Columns) -> Iterator[_Row]:
     """The rows of a file, in the same order and with the same numbers each time; blank lines are none.
 
     Raises:
         InvalidArgument: it can't be read, or lacks one of the columns.
     """
-    import pyarrow as pa
+    from portico.ml.data_files import opened
 
     try:
-        with gzip.open(path) if uri.endswith(".gz") else path.open("rb") as file:
-            yield from _READERS[format](file, uri, columns)  # type: ignore[arg-type]
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidArgument(f"{uri} can't be read as {format}: {error}.") from None
+        with opened(data, format) as file:
+            yield from _READERS[format](file, data.name, columns)
+    except DataError as error:
+        raise InvalidArgument(f"{error.message}.") from None
+    except csv.Error as error:
+        raise InvalidArgument(f"{data.name} cannot be read as {format}: {error}.") from None
 
 
 def _csv(file: IO[bytes], uri: str, columns: Columns) -> Iterator[_Row]:
@@ -202,7 +206,9 @@ def _csv(file: IO[bytes], uri: str, columns: Columns) -> Iterator[_Row]:
 
 
 def _jsonl(file: IO[bytes], uri: str, columns: Columns) -> Iterator[_Row]:
-    for number, line in enumerate((line for line in file if line.strip()), 1):
+    from portico.ml.data_files import lines
+
+    for number, (_, line) in enumerate(lines(file, uri), 1):
         try:
             row = orjson.loads(line)
         except ValueError as error:
@@ -218,15 +224,15 @@ def _jsonl(file: IO[bytes], uri: str, columns: Columns) -> Iterator[_Row]:
 
 
 def _parquet(file: IO[bytes], uri: str, columns: Columns) -> Iterator[_Row]:
-    import pyarrow.parquet
+    from portico.ml import parquet_files
 
-    with pyarrow.parquet.ParquetFile(file) as reader:
-        _check(uri, columns, reader.schema_arrow.names)
-        number = 0
-        for batch in reader.iter_batches(batch_size=_PART, columns=columns.names):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
+    reader = parquet_files.open_parquet(file, uri)
+    _check(uri, columns, reader.schema_arrow.names)
+    number = 0
+    for batch in parquet_files.batches(reader, uri, _PART, columns.names):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
 
 
 _READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
