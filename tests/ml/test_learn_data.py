@@ -58,6 +58,7 @@ def test_shards_have_the_first_ones_header_or_none(tmp_path: Path) -> None:
     assert made.table.to_pydict() == {"a": ["4", "2", "3", "1"], "b": [None, "y\ny", "z", "x"]}
     assert made.notes == ["2.csv has no header line; its first line was read as data", "0.csv is empty"]
     assert made.place(2) == "2.csv, row 2"
+    assert read([tmp_path / "0.csv", tmp_path / "1.csv"]).place(0) == "1.csv, row 1"
     for other in ("b,a\n5,6\n", "a,c\n5,6\n", "a\n5\n", "a,b,c\n5,6,7\n"):
         (tmp_path / "2.csv").write_text(other)
         with pytest.raises(DataError, match=r"the header of 2.csv is not that of 1.csv"):

@@ -58,7 +58,9 @@ class Read:
 
     def place(self, row: int) -> str:
         """The file that row `row` (from 0) of the table came from, and its number there, from 1, without a header."""
-        name, start = max((start for start in self.starts if start[1] <= row), key=lambda start: start[1])
+        name, start = [start for start in self.starts if start[1] <= row][
+            -1
+        ]  # empty files begin where the next does
         return f"{name}, row {row - start + 1}"
 
 
