@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from portico.ml import parquet_files, tables
+from portico.ml import parquet_files, schema, tables
 from portico.ml.errors import DataError
 from portico.ml.schema import describe, describe_column
 from portico.ml.split import SplitSpec, split_rows
@@ -215,6 +215,30 @@ def test_statistics_are_those_of_numpy_and_json() -> None:
     assert found.quantiles["0.25"] == pytest.approx(np.quantile(cells, 0.25))
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["kind"] == "numeric"
     assert describe_column("c", pa.array(["a", "b", "a"])).top == [("a", 2), ("b", 1)]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1", "2.50", "2.5", None, "-0"],
+        ["1", "nan", "2"],
+        ["007", "8", "9"],
+        ["1", "x", "2"],
+        ["9007199254740993", "9007199254740992"],
+        ["inf", "1", "2"],
+        [1, 2, None, 2],
+        [0.5, float("nan"), None, 1.0],
+        ["1", "1.0"],
+        [None, None],
+    ],
+)
+def test_columns_of_numbers_are_described_at_once_as_cell_by_cell(
+    cells: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    column = pa.chunked_array([pa.array(cells)])
+    found = describe_column("x", column)
+    monkeypatch.setattr(schema, "_plain_numbers", lambda name, column: None)
+    assert found == describe_column("x", column)
 
 
 def test_fractions_are_random_seeded_and_disjoint() -> None:
