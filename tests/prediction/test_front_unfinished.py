@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from fronts import PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model
 
+from portico.prediction.handover import control_socket
+
 ROW = [1.0, 2.0, 3.0, 4.0, "red", 1]
 _SHORT = """
 import portico.prediction.front as front, portico.prediction.connection as connection
@@ -23,7 +25,7 @@ def port(processes: Processes, boosters: dict[str, Path]) -> Iterator[int]:
     processes.start_front(before=_SHORT)
     processes.start_control(before=_SHORT_CONTROL)
     processes.serve(endpoint(lightgbm_model(boosters["binary"])))
-    assert eventually(lambda: (processes.home / "run" / "control.sock").exists())
+    assert eventually(lambda: control_socket(processes.home).exists())
     yield processes.port
 
 

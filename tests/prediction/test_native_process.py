@@ -14,6 +14,7 @@ import pytest
 from fronts import NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model
 
 from portico.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from portico.prediction.handover import front_admin
 from portico.prediction.native import files, process
 from portico.prediction.native.process import ModelProcess, Spec, try_out
 from portico.prediction.native.trees import check_trees
@@ -187,7 +188,7 @@ def test_a_slow_model_slows_only_itself(tmp_path: Path, endless: Path, boosters:
     processes = Processes(tmp_path / "home")
     try:
         front = processes.start_front()
-        assert eventually(lambda: (processes.home / "run" / "front-0.sock").exists(), 60)
+        assert eventually(lambda: front_admin(processes.home, 0).exists(), 60)
         slow = ServedModel("7", "projects/p/locations/l/models/7", "1", "slow", "onnx", str(endless))
         processes.serve(endpoint(slow, name=OTHER))
         processes.serve(endpoint(lightgbm_model(boosters["binary"])))
