@@ -16,6 +16,8 @@ from typing import IO, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from portico.jobs.isolation import walls
+
 # How long an example takes is the machine's business.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -53,6 +55,8 @@ class Portico:
         self._log = (self.home.parent / f"{self.home.name}.log").open("a")
         command = [sys.executable, "-m", "portico.cli.main", "up", "--home", str(self.home)]
         command += ["--port", str(self.port), "--fronts", str(self.fronts), *self.options]
+        if walls().name == "none" and "--unconfined" not in self.options:
+            command.append("--unconfined")
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

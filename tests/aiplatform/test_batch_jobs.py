@@ -212,7 +212,7 @@ def test_a_scikit_learn_model_predicts_in_replicas_of_its_own(portico, aiplatfor
         data, generate_explanation=True,
         explanation_spec={"parameters": explained, "metadata": metadata}, **more,
     )  # fmt: skip
-    (first, _) = lines(files["prediction.results-00000-of-00001"])
+    (first, _) = lines(files["explanation.results-00000-of-00001"])
     (attribution,) = first["explanation"]["attributions"]
     assert attribution["instanceOutputValue"] == pytest.approx(5.4)
     from portico.store import replicas

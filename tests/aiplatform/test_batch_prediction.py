@@ -234,7 +234,7 @@ def test_instance_config_picks_keys_and_fields(predict):
 
 def test_explanations_add_up_to_the_predictions(predict):
     _, files = predict(jsonl(ROWS) + "[1]\n", generate_explanation=True)
-    found = lines(files["prediction.results-00000-of-00001"])
+    found = lines(files["explanation.results-00000-of-00001"])
     assert len(found) == 5
     for one in found:
         (attribution,) = one["explanation"]["attributions"]

@@ -106,12 +106,43 @@ def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket):
             artifact_uri=f"gs://{bucket.name}/other",
             serving_container_image_uri=IMAGE,
         )
-    with pytest.raises(exceptions.GoogleAPICallError, match=r"(?i)docker|container"):
-        aiplatform.Model.upload(
-            display_name="own",
-            artifact_uri=f"gs://{bucket.name}/other",
-            serving_container_image_uri="gcr.io/me/my-server:1",
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (None, "has no container"),
+        ("gcr.io/me/my-server:1", "needs a Docker engine"),
+        ("gcr.io/vertex-ai/prediction/tf2-cpu.2-12", "needs a Docker engine"),
+    ],
+)
+@pytest.mark.parametrize("files", [False, True])
+def test_what_nothing_here_serves_is_registered_and_refused_at_deployment(
+    aiplatform, bucket, image, reason, files
+):
+    bucket.blob("other/readme.txt").upload_from_string("nothing")
+    artifact = f"gs://{bucket.name}/other" if files else None
+    model = aiplatform.Model.upload(
+        display_name="own", artifact_uri=artifact, serving_container_image_uri=image
+    )
+    assert [model.name] == [found.name for found in aiplatform.Model.list(filter=f"model={model.name}")]
+    model.update(labels={"team": "a"})
+    assert aiplatform.Model(model.resource_name).labels == {"team": "a"}
+    endpoint = aiplatform.Endpoint.create("for-own")
+    with pytest.raises(exceptions.BadRequest, match=reason):
+        endpoint.deploy(model)
+    bucket.blob("in.jsonl").upload_from_string("[1]\n")
+    with pytest.raises(exceptions.BadRequest, match=reason):
+        model.batch_predict(
+            "j", f"gs://{bucket.name}/in.jsonl", gcs_destination_prefix=f"gs://{bucket.name}/o"
         )
+    if files:
+        written = model.export_model("custom-trained", f"gs://{bucket.name}/export")
+        assert written["artifactOutputUri"].startswith(f"gs://{bucket.name}/export")
+    copied = model.copy("us-central1")
+    endpoint.delete()
+    model.delete()
+    copied.delete()
 
 
 def test_a_broken_model_leaves_the_endpoint_as_it_was(aiplatform, bucket, upload, booster):

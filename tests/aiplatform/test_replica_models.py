@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import pickle
 import signal
 import time
 
@@ -13,7 +15,12 @@ import pytest
 import requests
 import sklearn
 from google.api_core import exceptions
-from sklearn.linear_model import LinearRegression
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from portico.cli import logs, status
+from portico.services.aiplatform import machine_types
 
 MINOR = "-".join(sklearn.__version__.split(".")[:2])
 IMAGE = f"us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.{MINOR}:latest"
@@ -54,6 +61,53 @@ def test_it_predicts_as_the_pickle_would(endpoint):
         endpoint.predict(instances=[["a", "b"]])
 
 
+def test_what_confines_a_models_code_is_told(portico, endpoint):
+    [deployed] = endpoint.list_models()
+    assert deployed.status.message.startswith("The model's code runs ")
+    assert "at most 7,680 MiB of memory" in deployed.status.message or walled_memory() < 7680 << 20
+    log = logs.as_json(portico.home, endpoint.name, follow=False)["log"]
+    assert deployed.status.message in log
+
+
+def walled_memory() -> int:
+    return machine_types.memory({"machineSpec": {"machineType": "n1-standard-2"}})
+
+
+def test_unconfined_deployments_say_so(portico, endpoint, new_portico):
+    own = new_portico()
+    own.options = ("--unconfined",)
+    own.home.mkdir(parents=True)
+    (own.home / "envs").symlink_to(portico.home / "envs")  # they are the same
+    own.start()
+    session, place = requests.Session(), f"{own.url}/v1/projects/p/locations/us-central1"
+
+    def done(url: str, body: dict) -> dict:
+        """The response of the operation that `body` starts at `url`."""
+        told = session.post(url, json=body).json()
+        while not told.get("done"):
+            told = session.post(f"{own.url}/v1/{told['name']}:wait?timeout=20s", json={}).json()
+        return told["response"]
+
+    try:
+        linear = LinearRegression().fit([[0], [1]], [0, 1])
+        session.post(f"{own.url}/storage/v1/b?project=p", json={"name": "own"}).raise_for_status()
+        session.post(
+            f"{own.url}/upload/storage/v1/b/own/o?uploadType=media&name=m/model.joblib", data=dumped(linear)
+        ).raise_for_status()
+        model = {"displayName": "m", "artifactUri": "gs://own/m", "containerSpec": {"imageUri": IMAGE}}
+        model = done(f"{place}/models:upload", {"model": model})["model"]
+        name = done(f"{place}/endpoints", {"displayName": "e"})["name"]
+        deployed = done(f"{own.url}/v1/{name}:deployModel", {"deployedModel": {"model": model}})
+        assert "UNCONFINED" in deployed["deployedModel"]["status"]["message"]
+        assert "UNCONFINED" in logs.as_json(own.home, name, follow=False)["log"]
+        answer = session.post(f"{own.url}/v1/{name}:predict", json={"instances": [[2]]}).json()
+        assert answer["predictions"] == pytest.approx([2.0])
+        assert status.collect(own.home)["isolation"]["name"] == "unconfined"
+        assert "unconfined" in own.log()
+    finally:
+        own.stop()
+
+
 def test_explanations_add_up(endpoint):
     [explanation] = endpoint.explain(instances=[[2, 3]]).explanations
     [attribution] = explanation.attributions
@@ -77,24 +131,50 @@ def test_a_replica_that_dies_is_replaced_and_no_request_is_lost(portico, endpoin
     raise AssertionError("the replica was not replaced")
 
 
-def test_a_pickle_of_another_version_is_refused_with_both_named(aiplatform, bucket, endpoint):
-    other = dumped(LinearRegression()).replace(
-        sklearn.__version__.encode(), _other(sklearn.__version__).encode()
-    )
-    bucket.blob("old/model.joblib").upload_from_string(other)
+class Warns:
+    """Loads as a fitted model, with a warning as libraries give for what another version made."""
+
+    def __reduce__(self):
+        model = pickle.dumps(LinearRegression().fit([[0], [1]], [0, 1]))
+        code = "__import__('warnings').warn('made by another version') or __import__('pickle').loads(model)"
+        return eval, (code, {"model": model})
+
+
+def test_what_a_library_warns_of_at_loading_is_in_the_deployments_log(portico, aiplatform, bucket, endpoint):
+    bucket.blob("old/model.joblib").upload_from_string(dumped(Warns()))
     model = aiplatform.Model.upload(
         display_name="old", artifact_uri=f"gs://{bucket.name}/old", serving_container_image_uri=IMAGE
     )
-    with pytest.raises(exceptions.GoogleAPICallError) as refused:
-        model.deploy()
-    assert _other(sklearn.__version__) in str(refused.value)
-    assert sklearn.__version__.rpartition(".")[0] in str(refused.value)
+    deployed = model.deploy()
+    assert deployed.predict([[2]]).predictions == pytest.approx([2.0])
+    log = logs.as_json(portico.home, deployed.name, follow=False)["log"]
+    assert "UserWarning: made by another version" in log
+    model.update(description="deployed meanwhile")  # with the etag from before
+    deployed.undeploy_all()
+    assert aiplatform.Model(model.resource_name).description == "deployed meanwhile"
 
 
-def _other(version: str) -> str:
-    """A version of the same length with another minor number."""
-    major, minor, patch = version.split(".")[:3]
-    return f"{major}.{(int(minor) + 1) % 10 if len(minor) == 1 else int(minor) - 1}.{patch}"
+def test_texts_are_predicted_one_by_one_and_in_a_batch(aiplatform, bucket, endpoint):
+    said = make_pipeline(CountVectorizer(), LogisticRegression())
+    said.fit(["good", "so good", "bad", "so bad"], ["+", "+", "-", "-"])
+    bucket.blob("said/model.joblib").upload_from_string(dumped(said))
+    model = aiplatform.Model.upload(
+        display_name="said",
+        artifact_uri=f"gs://{bucket.name}/said",
+        serving_container_image_uri=IMAGE.replace("vertex-ai", "cloud-aiplatform"),
+    )
+    deployed = model.deploy()
+    assert deployed.predict(["so very good", "bad"]).predictions == ["+", "-"]
+    bucket.blob("said.jsonl").upload_from_string('"so very good"\n"bad"\n')
+    job = model.batch_predict(
+        job_display_name="said",
+        gcs_source=f"gs://{bucket.name}/said.jsonl",
+        gcs_destination_prefix=f"gs://{bucket.name}/out",
+        machine_type="n1-standard-2",
+    )
+    found = [line for blob in job.iter_outputs() for line in blob.download_as_text().splitlines()]
+    assert [json.loads(line)["prediction"] for line in found] == ["+", "-"]
+    deployed.undeploy_all()
 
 
 def _command(pid: int) -> list[str]:

@@ -147,7 +147,7 @@ def test_status_of_a_running_server(portico: Any) -> None:
     assert {process["pid"] for process in found["processes"]} <= set(portico.pids())
     assert len(found["processes"]) >= 4  # supervisor, control, scheduler, front
     assert all(process["pss_bytes"] > 2**20 for process in found["processes"])
-    assert found["isolation"]["name"] in ("bubblewrap", "process")
+    assert found["isolation"]["name"] in ("bubblewrap", "landlock", "unconfined")
     assert found["home_bytes"] > 0
     text = run("status", "--home", str(portico.home)).stdout
     assert portico.url in text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 _SCRIPT = """
@@ -45,3 +47,48 @@ def test_a_script_that_knows_nothing_of_portico_runs_unchanged(portico: Any) -> 
         [*command, sys.executable, "-c", _SCRIPT], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.stdout.endswith("done\n"), done.stderr
+
+
+_NOT_BUILT = """
+from google.api_core import exceptions
+from google.cloud import bigquery, resourcemanager_v3
+from googleapiclient.discovery import build
+import googleapiclient.errors
+
+def refused(call, *errors):
+    try:
+        call()
+    except errors as error:
+        assert "501" in str(error) or "not built in Portico" in str(error), error
+        return
+    raise AssertionError("it was answered")
+
+client = bigquery.Client(project="my-project")
+refused(lambda: list(client.list_datasets()), exceptions.MethodNotImplemented)
+refused(lambda: client.query("SELECT 1", retry=None).result(), exceptions.MethodNotImplemented)
+refused(lambda: client.get_table("p.d.t"), exceptions.MethodNotImplemented)
+folders = resourcemanager_v3.FoldersClient()
+refused(lambda: folders.get_folder(name="folders/1"), exceptions.MethodNotImplemented)
+refused(build("language", "v1").documents().analyzeSyntax(body={}).execute, googleapiclient.errors.HttpError)
+pubsub = build("pubsub", "v1")
+refused(pubsub.projects().topics().list(project="projects/p").execute, googleapiclient.errors.HttpError)
+buckets = build("storage", "v1").buckets()
+buckets.insert(project="my-project", body={"name": "exec-other-client"}).execute()
+assert any(one["name"] == "exec-other-client" for one in buckets.list(project="my-project").execute()["items"])
+print("done")
+"""
+
+
+def test_apis_that_are_not_built_are_answered_here(portico: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
+    guard = {"PYTHONPATH": str(Path(__file__).with_name("guard")), "ATTEMPTS": str(tmp_path / "attempts")}
+    done = subprocess.run(
+        [*command, sys.executable, "-c", _NOT_BUILT],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | guard,
+    )
+    assert done.stdout.endswith("done\n"), done.stderr
+    assert (tmp_path / "attempts").read_text() == ""

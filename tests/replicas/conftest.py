@@ -11,6 +11,7 @@ import pytest
 
 from portico.clock import SystemClock
 from portico.jobs import environments
+from portico.jobs.isolation import Limits
 from portico.prediction.replicas.manager import ReplicaManager
 from portico.prediction.replicas.replica import Replica
 from portico.services.aiplatform.images import Serving, resolve
@@ -19,6 +20,7 @@ from portico.store.replicas import ReplicaSet
 
 ENVIRONMENTS = Path(__file__).parents[2] / ".pytest_cache" / "envs"
 
+LIMITS = Limits(2 << 30)
 FIT = """
 import sys, joblib, pickle, numpy, pandas
 from sklearn.compose import make_column_transformer
@@ -75,7 +77,9 @@ def models(sklearn_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @contextmanager
-def started(python: Path, file: Path, folder: Path, framework: str = "sklearn") -> Iterator[Replica]:
+def started(
+    python: Path, file: Path, folder: Path, framework: str = "sklearn", limits: Limits = LIMITS
+) -> Iterator[Replica]:
     made = Replica(
         0,
         path=str(folder / "0.sock"),
@@ -85,6 +89,7 @@ def started(python: Path, file: Path, folder: Path, framework: str = "sklearn") 
         file=file,
         model_dir=file.parent,
         since=0.0,
+        limits=limits,
     )
     try:
         deadline = time.monotonic() + 60

@@ -62,6 +62,23 @@ def test_a_later_version_than_the_table_is_tried():
 
 
 @pytest.mark.parametrize(
+    "prefix",
+    [
+        "us-docker.pkg.dev/vertex-ai/prediction",
+        "us-docker.pkg.dev/cloud-aiplatform/prediction",
+        "europe-docker.pkg.dev/cloud-aiplatform/prediction",
+        "asia-docker.pkg.dev/vertex-ai/prediction",
+        "gcr.io/vertex-ai/prediction",
+        "gcr.io/cloud-aiplatform/prediction",
+        "eu.gcr.io/cloud-aiplatform/prediction",
+    ],
+)
+@pytest.mark.parametrize("tag", ["", ":latest", ":20230310_1200_RC00"])
+def test_googles_images_have_many_names(prefix, tag):
+    assert resolve(f"{prefix}/xgboost-cpu.1-7{tag}").image == "xgboost-cpu.1-7"
+
+
+@pytest.mark.parametrize(
     ("uri", "error", "word"),
     [
         ("", InvalidArgument, "no image"),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pickle
 import socket
 import sys
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from portico.errors import Unavailable
 from portico.jobs import isolation
-from portico.jobs.isolation import Isolation
+from portico.jobs.isolation import Isolation, Limits
+from portico.prediction.replicas.client import ReplicaClient
+from portico.store import replicas as store
 
 ATTEMPTS = """
-import json, os, socket, sys
+import json, os, resource, socket, sys
 told = {}
 def attempt(name, do):
     try:
@@ -30,6 +36,11 @@ attempt("key", lambda: open(KEY).read())
 attempt("environment", lambda: os.environ["PORTICO_SECRET"])
 attempt("connect", lambda: socket.create_connection(("127.0.0.1", PORT), 2).send(b"gotcha"))
 attempt("signal", lambda: os.kill(PID, 0))
+attempt("fork", lambda: os.fork() or os._exit(0))
+attempt("socket", lambda: socket.socket(socket.AF_UNIX))
+attempt("chmod", lambda: os.chmod(KEY, 0o600))
+attempt("parent", lambda: open(f"/proc/{PID}/environ").read())
+attempt("limits", lambda: resource.prlimit(PID, resource.RLIMIT_CORE))
 attempt("scratch", lambda: open(os.path.join(os.environ["TMPDIR"], "x"), "w").write("fine"))
 print(json.dumps(told), file=sys.stderr)
 """
@@ -93,30 +104,129 @@ def attack(replica, sklearn_python, tmp_path, listener, monkeypatch):
     return run
 
 
-@pytest.mark.skipif(isolation.isolation().name != "bubblewrap", reason="bubblewrap does not run here")
-def test_a_malicious_pickle_reaches_nothing_under_bubblewrap(attack, listener, tmp_path):
-    assert attack() == {
-        "write": False,
-        "spoil": False,
-        "key": False,
-        "environment": False,
-        "connect": False,
-        "signal": False,
-        "scratch": True,
-    }
+@pytest.fixture(params=["bubblewrap", "landlock"])
+def wall(request, monkeypatch) -> str:
+    """Each of the two, where this machine has it."""
+    if reason := isolation._failure(request.param):
+        pytest.skip(reason)
+    monkeypatch.setattr(isolation, "walls", lambda: Isolation(request.param, "for this test"))
+    return request.param
+
+
+def test_a_malicious_pickle_reaches_nothing(wall, attack, listener, tmp_path):
+    told = attack()
+    assert [name for name, done in told.items() if done] == ["scratch"]
     assert listener[1] == [] and not (tmp_path / "outside").exists()
 
 
-def test_a_plain_process_has_a_clean_environment_and_says_what_it_is(attack, listener, monkeypatch):
-    monkeypatch.setattr(isolation, "isolation", lambda: Isolation("process", "for this test"))
+def test_unconfined_it_has_a_clean_environment_and_does_the_rest(attack, listener, monkeypatch):
+    monkeypatch.setenv(isolation.UNCONFINED, "1")
+    assert isolation.isolation().name == "unconfined"
     told = attack()
     # So the attempts above do fail because of the walls.
-    assert told["write"] and told["key"] and told["connect"] and told["signal"] and told["scratch"]
-    assert not told["environment"]
+    assert [name for name, done in told.items() if not done] == ["environment"]
     assert listener[1] == [b"gotcha"]
 
 
-def test_the_network_is_there_when_it_is_asked_for(listener, tmp_path):
+def test_without_walls_nothing_is_run(monkeypatch, manager, replica_set, database):
+    monkeypatch.setattr(isolation, "walls", lambda: Isolation("none", "it is 1970"))
+    with database.write() as connection:
+        store.put(connection, replica_set(), "1")
+    stored = _stepped(manager, database, "FAILED")
+    assert "it is 1970" in stored.error
+    assert "apt-get install bubblewrap" in stored.error and "portico up --unconfined" in stored.error
+
+
+HUNGRY = """
+import os
+import numpy
+class Model:
+    def predict(self, x):
+        if x[0] == "memory":
+            return numpy.zeros(1 << 32)
+        if x[0] == "time":
+            while True: pass
+        if x[0] == "disk":
+            for number in range(20):
+                with open(os.path.join(os.environ["TMPDIR"], str(number)), "wb") as file:
+                    file.write(bytes(1 << 20))
+            while True: pass
+        if x[0] == "abort":
+            print("terminate called: std::bad_alloc", file=__import__("sys").stderr)
+            os.abort()
+        return x
+made = Model()
+"""
+
+
+class Hungry:
+    def __reduce__(self):
+        return eval, (
+            "(lambda names: (exec(CODE, names), names['made'])[1])({'CODE': CODE, 'os': __import__('os')})",
+            {"CODE": HUNGRY},
+        )
+
+
+def test_limits_are_exceeded_with_words(replica, sklearn_python, tmp_path):
+    model = tmp_path / "model" / "model.pkl"
+    model.parent.mkdir()
+    model.write_bytes(pickle.dumps(Hungry()))
+    limits = Limits(memory=1 << 30, disk=4 << 20, seconds=1)
+    for what, code, words in (
+        ("memory", 429, "may use at most 1,024 MiB"),
+        ("time", 503, "an answer took longer than the 1 seconds that it may"),
+        ("disk", 503, "it wrote more than the 4 MiB"),
+        ("abort", 503, "it ran out of memory: it may use at most 1,024 MiB"),
+    ):
+        one = replace(limits, seconds=60) if what == "disk" else limits
+        with replica(sklearn_python, model, tmp_path / what, limits=one) as made:
+            assert made.ready, made.error or made.last_words()
+            path = str(tmp_path / what / "0.sock")
+            answered = []
+            asking = threading.Thread(
+                target=lambda path=path, what=what, to=answered: to.append(_asked(path, what))
+            )
+            asking.start()
+            moment = 0.0
+            while asking.is_alive():
+                moment += 2
+                if how := made.ended() or made.exceeded(moment):
+                    made.kill()
+                    made.explain_death(how)
+                    break
+                asking.join(0.05)
+            asking.join()
+        assert answered[0][0] == code and words in answered[0][1], (what, answered)
+
+
+def _asked(path: str, what: str) -> tuple[int, str]:
+    async def ask() -> tuple[int, str]:
+        client = ReplicaClient([path])
+        assert await client.ready(30)
+        try:
+            status, body = await client.predict("predict", json.dumps({"instances": [what]}).encode())
+            return status, body.decode()
+        except Unavailable as error:
+            return 503, error.message
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
+
+
+def _stepped(manager, database, state: str) -> store.Stored:
+    """Steps until the set "1" is in `state`."""
+    deadline = time.monotonic() + 120
+    while True:
+        manager.step()
+        with database.read() as connection:
+            stored = store.get(connection, "1")
+        if stored.state == state:
+            return stored
+        assert time.monotonic() < deadline, stored
+
+
+def test_the_network_is_there_when_it_is_asked_for(wall, listener, tmp_path):
     code = f"import socket; socket.create_connection(('127.0.0.1', {listener[0]}), 2).send(b'hello')"
     for network in (False, True):
         with (tmp_path / "log").open("wb") as log:
@@ -125,10 +235,11 @@ def test_the_network_is_there_when_it_is_asked_for(listener, tmp_path):
                 readable=[Path(sys.prefix), Path(sys.base_prefix)],
                 scratch=tmp_path / "scratch",
                 log=log,
+                limits=Limits(1 << 30),
                 network=network,
             )
             running.communicate()
-        walled = isolation.isolation().name == "bubblewrap" and not network
+        walled = not network
         assert (running.returncode != 0) == walled
     assert b"hello" in listener[1]
 
@@ -142,5 +253,5 @@ def test_without_bubblewrap_the_reason_is_told(monkeypatch, tmp_path, script, wo
         (tmp_path / "bwrap").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = isolation.isolation.__wrapped__()
-    assert found.name == "process" and word in found.detail and "unconfined" in found.detail
+    found = isolation.walls.__wrapped__()
+    assert found.name in ("landlock", "none") and word in found.detail

@@ -10,7 +10,7 @@ import pytest
 
 from portico.errors import FailedPrecondition
 from portico.jobs import environments
-from portico.prediction.replicas.artifacts import exact, find
+from portico.prediction.replicas.artifacts import find
 from portico.prediction.replicas.client import BlockingReplicaClient
 from portico.prediction.replicas.shapley import Sampling
 from portico.services.aiplatform.images import resolve
@@ -63,7 +63,6 @@ def test_scikit_learn(version, python_of, replica, tmp_path):
     subprocess.run([str(python), "-W", "ignore", "-c", SKLEARN, str(model)], check=True)
     artifact = find(model, serving.artifacts, "sklearn")
     assert artifact.version.startswith(serving.version + ".")
-    exact(serving.requirements, "sklearn", serving.version, artifact, serving.image)
     with replica(python, artifact.path, tmp_path / "r") as made:
         assert made.ready, made.error or made.last_words()
         client = BlockingReplicaClient([str(tmp_path / "r" / "0.sock")])
@@ -80,12 +79,6 @@ def test_xgboost(version, file, python_of, replica, tmp_path):
     subprocess.run([str(python), "-W", "ignore", "-c", XGBOOST, str(model)], check=True)
     artifact = find(model, [file], "xgboost")
     assert artifact.version.startswith(serving.version)
-    for other, fits in (("0.90", False), (serving.version, True), ("9.9", file == "model.bst")):
-        if fits:
-            exact(serving.requirements, "xgboost", other, artifact, serving.image)
-        else:
-            with pytest.raises(FailedPrecondition, match=f"made with XGBoost {artifact.version}"):
-                exact(serving.requirements, "xgboost", other, artifact, serving.image)
     with replica(python, artifact.path, tmp_path / "r", "xgboost") as made:
         assert made.ready, made.error or made.last_words()
         client = BlockingReplicaClient([str(tmp_path / "r" / "0.sock")], Sampling(path_count=4))

@@ -111,20 +111,6 @@ def test_requests_survive_the_death_of_a_replica(manager, database, replica_set)
     assert {status for status, _ in asyncio.run(scenario())} == {200}
 
 
-def test_a_pickle_of_another_version_is_refused_with_both_named(manager, database, replica_set, folder):
-    import joblib
-    import sklearn
-    from sklearn.linear_model import LinearRegression
-
-    joblib.dump(LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0]), folder / "model.joblib", compress=3)
-    put(database, replica_set(file="model.joblib", folder=folder))
-    step_until(manager, lambda: state(database) == "FAILED")
-    with pytest.raises(
-        FailedPrecondition, match=rf"made with scikit-learn {sklearn.__version__}.*serves .* 1\.5"
-    ):
-        store.wait_ready(database, "1", 1)
-
-
 def test_a_file_that_is_no_model_fails_the_set_and_another_takes_its_place(
     manager, database, replica_set, folder
 ):

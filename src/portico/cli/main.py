@@ -79,11 +79,14 @@ def up(
     open: Annotated[
         bool, typer.Option("--open", help="Let every user of this machine in without a token.")
     ] = False,
+    unconfined: Annotated[
+        bool, typer.Option("--unconfined", help="Run models' code with all that your user may do.")
+    ] = False,
 ) -> None:
     """Start Portico and serve until Ctrl-C or SIGTERM."""
     from portico.cli.up import serve
 
-    serve(_home(home), host, port, fronts, open)
+    serve(_home(home), host, port, fronts, open, unconfined)
 
 
 @app.command()

@@ -20,7 +20,7 @@ def collect(home: Path) -> dict[str, Any]:
     from portico.jobs.isolation import isolation
 
     address = running(home)
-    in_force = isolation()
+    in_force = isolation(address is not None and address.unconfined)
     size, whole = _size(home)
     refused = "" if address else _refusal(home)
     return {

@@ -14,15 +14,21 @@ from portico.host.address import Address, AlreadyRunning
 OPEN = "Open: every user of this machine may do everything here, without a token."
 
 
-def serve(home: Path, host: str, port: int, fronts: int, everyone: bool) -> None:
+def serve(home: Path, host: str, port: int, fronts: int, everyone: bool, unconfined: bool) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
 
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    if unconfined:
+        print(
+            "portico: models' code runs unconfined: with all that your user may do",
+            file=sys.stderr,
+            flush=True,
+        )
     try:
-        supervisor.up(home, host, port, fronts, _announce, everyone)
+        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined)
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)
     except AlreadyRunning as running:

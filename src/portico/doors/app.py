@@ -19,7 +19,7 @@ from portico.doors.identity import Identity
 from portico.doors.incoming import Incoming
 from portico.doors.storage_http import Request
 from portico.doors.storage_wire import StorageWire
-from portico.errors import Internal, InvalidArgument, NotFound, PorticoError
+from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.prediction.guard import Guard, require_json
 from portico.services.call import Rooms
 from portico.services.standard.apis import declared
@@ -117,6 +117,11 @@ class Door:
         http = scope["method"]
         match = self.contract.match(http, path) or supplement.match(http, path)
         if match is None:
+            name = path.split("/")[2] if path.startswith("/apis/") else ""
+            if name and name not in declared():
+                raise Unimplemented(
+                    f"The API {name} is not built in Portico yet: {http} {path}; see docs/coverage.md for what is."
+                )
             raise NotFound(
                 f"The requested URL {path} was not found for {http}. Portico serves aiplatform at /v1 and "
                 "/v1beta1, storage at /storage/v1, bigquery at /bigquery/v2, and other APIs at /apis/NAME, its own "

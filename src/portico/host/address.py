@@ -16,6 +16,8 @@ class Address:
     pid: int
     open: bool = False
     """Whether all users of the machine are its owners (`portico up --open`)."""
+    unconfined: bool = False
+    """Whether user code runs without walls (`portico up --unconfined`)."""
 
     @property
     def url(self) -> str:

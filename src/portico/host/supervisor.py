@@ -21,6 +21,7 @@ from pathlib import Path
 from portico.host import address
 from portico.host.address import Address
 from portico.host.private import make_private
+from portico.jobs.isolation import UNCONFINED
 from portico.jobs.warm import die_with_parent
 from portico.store import disk
 
@@ -44,9 +45,16 @@ class _Child:
 
 
 def up(
-    home: Path, host: str, port: int, fronts: int, ready: Callable[[Address], None], everyone: bool = False
+    home: Path,
+    host: str,
+    port: int,
+    fronts: int,
+    ready: Callable[[Address], None],
+    everyone: bool = False,
+    unconfined: bool = False,
 ) -> None:
-    """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests.
+    """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests. `unconfined`: user code
+    runs with all that this user may do.
 
     Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
 
@@ -64,11 +72,14 @@ def up(
     from portico.store import home as home_store
 
     make_private(home)
+    os.environ.pop(UNCONFINED, None)
+    if unconfined:
+        os.environ[UNCONFINED] = "1"
     lock = address.claim(home)
     disk.lend(home)  # a start on a full disk needs some room: to read the database, …
     home_store.check(home)
     sockets = _listen(host, port, fronts)
-    here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone)
+    here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone, unconfined)
     try:
         children = _prepare(home, here, sockets)
     except DatabaseError as error:  # what the check before did not find

@@ -1,22 +1,28 @@
-"""Running what is not ours (user code, pickles) where it can reach only what it was given.
+"""Running what is not ours (user code, pickles) where it can reach only what it was given, and use only so much.
 
 Under bubblewrap, where it can be had: its own empty world with the system's libraries and the named folders
-read-only, one writable scratch folder, its own processes, no capabilities and no network. Elsewhere a plain
-process with a cleaned environment and resource limits, which can still read what this user can read;
-`isolation()` says which of the two is in force.
+read-only, one writable scratch folder and no network. Elsewhere by what the kernel itself offers (Landlock, since
+5.13): the same, but that names and sizes of other files can still be seen. In both, `confine` takes away what is
+left: other processes, sockets, capabilities, and whatever is beyond the limits. Where neither works nothing is run,
+unless Portico was started with --unconfined. `isolation()` says what is in force.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from portico.errors import FailedPrecondition
+
+UNCONFINED = "PORTICO_UNCONFINED"  # in the environment of a server that was started with --unconfined
 # What a dynamic loader and a Python need of the system, when it is there.
 _SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
 _SETTINGS = [
@@ -27,35 +33,93 @@ _SETTINGS = [
     "/etc/localtime",
 ]
 _NETWORK = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates"]
-# No core dumps, at most 1,024 open files, no single file beyond 1 GiB (`-f` counts blocks of 512 bytes).
-_LIMITS = 'ulimit -c 0; ulimit -n 1024; ulimit -f 2097152; exec "$@"'
+# Under Landlock these are seen to be there, so that libraries fail where they can't be read.
+_SEEN = [
+    "/etc/ssl/openssl.cnf",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/sys/devices/system",
+    "/sys/fs/cgroup",
+]
+_DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
+_PYTHON = Path(os.path.realpath(sys.executable))
+_CONFINE = Path(__file__).with_name("confine.py")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much confined code may use. Bytes; `seconds` for one answer of a replica.
+
+    It is one process, so `memory` and `files` (open ones) are those of all that it runs.
+    """
+
+    memory: int
+    files: int = 1024
+    file_size: int = 1 << 30
+    disk: int = 2 << 30
+    seconds: int = 60
+
+    def __str__(self) -> str:
+        return (
+            f"at most {self.memory // _MIB:,} MiB of memory, one process, {self.files:,} open files, "
+            f"{self.disk // _MIB:,} MiB on the disk ({self.file_size // _MIB:,} MiB a file), {self.seconds} s a request"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """Which isolation is in force, and why."""
+    """Which isolation is in force, and why. With "none" user code is refused."""
 
-    name: Literal["bubblewrap", "process"]
+    name: Literal["bubblewrap", "landlock", "unconfined", "none"]
     detail: str
+
+    def require(self) -> None:
+        """
+        Raises:
+            FailedPrecondition: nothing here confines user code.
+        """
+        if self.name == "none":
+            raise FailedPrecondition(
+                f"This model's code can't be run: nothing confines it on this machine ({self.detail}). Install "
+                "bubblewrap (apt-get install bubblewrap, dnf install bubblewrap) and deploy again, or start "
+                "Portico with `portico up --unconfined` to run it with all that your user may do."
+            )
+
+
+def isolation(unconfined: bool = False) -> Isolation:
+    """What `start` uses in this process; or what a server that is `unconfined` uses."""
+    if unconfined or os.environ.get(UNCONFINED):
+        return Isolation(
+            "unconfined", "portico up --unconfined: user code can read and write whatever this user can"
+        )
+    return walls()
 
 
 @functools.lru_cache(maxsize=1)
-def isolation() -> Isolation:
-    """What `start` uses on this machine, found out once by really running it."""
-    found = shutil.which("bwrap")
-    if found is None:
-        return Isolation(
-            "process", "bubblewrap (the command bwrap) is not installed: user code runs unconfined"
-        )
-    probe = [found, *_walls([], None, network=False), "/bin/sh", "-c", "true"]
-    try:
-        told = subprocess.run(probe, capture_output=True, text=True, timeout=20, env={"PATH": os.defpath})
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Isolation("process", f"bubblewrap does not run here ({error}): user code runs unconfined")
-    if told.returncode != 0:
-        reason = " ".join(told.stderr.split()) or f"it exits with {told.returncode}"
-        return Isolation("process", f"bubblewrap does not work here ({reason}): user code runs unconfined")
-    return Isolation("bubblewrap", f"{found}: no network, only its own files")
+def walls() -> Isolation:
+    """What this machine has to confine user code, found out once by really using it."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        reason = "bubblewrap (the command bwrap) is not installed"
+    elif reason := _failure("bubblewrap"):
+        reason = f"bubblewrap does not work here ({reason})"
+    else:
+        return Isolation("bubblewrap", f"{bwrap}: no network, no other processes, only its own files")
+    if failure := _failure("landlock"):
+        return Isolation("none", f"{reason}, nor does Landlock ({failure})")
+    return Isolation(
+        "landlock",
+        f"the kernel's Landlock and seccomp: no network, no other processes, only its own files; {reason}",
+    )
+
+
+def in_words(limits: Limits) -> str:
+    """How user code runs here, for people."""
+    in_force = isolation()
+    how = "UNCONFINED" if in_force.name == "unconfined" else f"confined by {in_force.name}"
+    return f"The model's code runs {how} ({in_force.detail}), each replica with {limits}."
 
 
 def start(
@@ -64,6 +128,7 @@ def start(
     readable: Sequence[Path],
     scratch: Path,
     log: IO[bytes],
+    limits: Limits,
     environment: Mapping[str, str] | None = None,
     network: bool = False,
     pass_fds: Sequence[int] = (),
@@ -72,16 +137,17 @@ def start(
 
     It sees `readable` (read-only) and `scratch` (writable: its working folder, HOME and TMPDIR), at their own
     paths, and of the environment only `environment` and what every program needs. `pass_fds` stay open.
-    Under bubblewrap it dies with the *thread* that calls this (the kernel's parent-death signal), so call it
-    from one that lives as long as the command should.
+    It dies with the *thread* that calls this (the kernel's parent-death signal), so call it from one that lives
+    as long as the command should. `limits.disk` and `limits.seconds` are for the caller to watch.
+
+    Raises:
+        FailedPrecondition: nothing confines it here.
     """
+    in_force = isolation()
+    in_force.require()
     scratch.mkdir(parents=True, exist_ok=True)
-    walls: list[str] = []
-    if isolation().name == "bubblewrap":
-        bwrap = shutil.which("bwrap") or "bwrap"
-        walls = [bwrap, *_walls(readable, scratch, network=network)]
     return subprocess.Popen(
-        ["/bin/sh", "-c", _LIMITS, "sh", *walls, *command],
+        [*_confined(in_force.name, readable, scratch, limits, network=network), *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -98,7 +164,40 @@ def clean_environment(scratch: Path) -> dict[str, str]:
     return {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": folder, "TMPDIR": folder}
 
 
-def _walls(readable: Sequence[Path], scratch: Path | None, *, network: bool) -> list[str]:
+def _failure(name: str) -> str:
+    """Why a command can't be confined by `name`; empty where it can."""
+    probe = [*_confined(name, [], None, Limits(1 << 30), network=False), "/bin/sh", "-c", ":"]
+    try:
+        told = subprocess.run(probe, capture_output=True, text=True, timeout=20, env={"PATH": os.defpath})
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if told.returncode == 0:
+        return ""
+    return " ".join(told.stderr.split()) or f"it exits with {told.returncode}"
+
+
+def _confined(
+    name: str, readable: Sequence[Path], scratch: Path | None, limits: Limits, *, network: bool
+) -> list[str]:
+    """What a command is to be preceded by."""
+    landlock: dict[str, list[str]] | None = None
+    before: list[str] = []
+    if name == "bubblewrap":
+        ours = [_CONFINE, Path(sys.base_prefix), _PYTHON.parent.parent]
+        before = [shutil.which("bwrap") or "bwrap", *_bwrap([*readable, *ours], scratch, network=network)]
+    elif name == "landlock":
+        read = [*_SYSTEM, *_SETTINGS, *_SEEN, *(_NETWORK if network else []), *map(str, readable)]
+        landlock = {"read": read, "write": [str(scratch)] if scratch else [], "devices": _DEVICES}
+    settings = {
+        "limits": {"memory": limits.memory, "files": limits.files, "file_size": limits.file_size},
+        "walls": name != "unconfined",
+        "network": network,
+        "landlock": landlock,
+    }
+    return [*before, str(_PYTHON), "-I", "-S", "-B", str(_CONFINE), json.dumps(settings)]
+
+
+def _bwrap(readable: Sequence[Path], scratch: Path | None, *, network: bool) -> list[str]:
     """bubblewrap's options, in the order in which it applies them."""
     walls = ["--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
     walls += ["--die-with-parent", "--new-session"]

@@ -36,6 +36,8 @@ class Context:
     job: Job
     should_stop: Callable[[], bool]
     """True once the job's cancellation was asked for, or its host is going down."""
+    say: Callable[[str], None] = field(default=lambda text: None)
+    """Writes a line into the job's log."""
     _noted: float = field(default=-1e9)
 
     @property
@@ -72,6 +74,7 @@ def log_path(home: Path, job_id: str) -> Path:
 def run(context: Context, write_line: Callable[[str], None]) -> None:
     """Runs the handler of `context.job` and records its end."""
     job, kind = context.job, KINDS[context.job.kind]
+    context.say = write_line
     write_line(f"{kind.name} {job.resource}: attempt {job.attempts}")
     state: jobs.State = "SUCCEEDED"
     result: Any = None

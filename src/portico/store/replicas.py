@@ -48,7 +48,8 @@ class ReplicaSet:
 
     `id` is the deployed model's. `framework` is "sklearn" or "xgboost", of `version` ("1.5"), served from the
     first of the files `artifacts` that is in the folder `model_dir`, in an environment of `requirements` and
-    the first of `pythons` that this machine has. `image` is the name to use in messages.
+    the first of `pythons` that this machine has. `image` is the name to use in messages. Each process may use
+    `memory` bytes.
     """
 
     id: str
@@ -60,6 +61,7 @@ class ReplicaSet:
     artifacts: list[str]
     model_dir: str
     count: int = 1
+    memory: int = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)

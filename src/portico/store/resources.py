@@ -38,6 +38,7 @@ _newest_first = sa.select(resources).order_by(_columns.create_time.desc(), _colu
 _of_kind = _newest_first.where(_columns.kind == sa.bindparam("kind"))
 _under = _of_kind.where(_columns.parent == sa.bindparam("parent"))
 _update = sa.update(resources).where(_columns.name == sa.bindparam("key"))
+_note = _update.values(body=sa.bindparam("body"))
 
 
 @dataclass(slots=True)
@@ -91,6 +92,11 @@ def update(connection: Connection, resource: Resource, now: float) -> Resource:
     }
     connection.execute(_update, values)
     return resource
+
+
+def note(connection: Connection, resource: Resource) -> None:
+    """Writes `resource.body` where what is new in it is no change of the resource: its etag and times stay."""
+    connection.execute(_note, {"key": resource.name, "body": orjson.dumps(resource.body)})
 
 
 def delete(connection: Connection, name: str) -> bool:

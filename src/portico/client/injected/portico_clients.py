@@ -25,26 +25,47 @@ def _is_vertex(host: str) -> bool:
     return vertex or labels[-3:] == ["prediction", "vertexai", "goog"]
 
 
+def _is_google(host: str) -> bool:
+    return host == "googleapis.com" or host.endswith(".googleapis.com")
+
+
+def _mount(host: str, path: str) -> str:
+    """Where the API of Google's at `host` is here: at the root, where its paths collide with no other's, else
+    below /apis/NAME, which answers 501 while it is not built (`portico.services.standard.apis`).
+    """
+    host = host.lower()
+    if _is_vertex(host) or host == "storage.googleapis.com" or host.endswith(".storage.googleapis.com"):
+        return ""
+    name = host.split(".")[0].split("-")[-1]  # bigquery, us-documentai, bigquery.us-east4.rep, www
+    if name == "www":
+        name = path.lstrip("/").split("/")[0]
+    at_root = name in ("bigquery", "storage", "upload", "download", "batch", "resumable")
+    return "" if at_root else "/apis/" + name
+
+
 def local_url(url: str) -> str:
-    """`url`, moved to this server where it goes to Google's Vertex AI or Cloud Storage."""
+    """`url`, moved to this server where it goes to an API of Google's."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if _is_vertex(host) or host == "storage.googleapis.com" or parts.netloc == _NETLOC:
+    if parts.netloc == _NETLOC:
+        return URL + url.split("://", 1)[1][len(parts.netloc) :]
+    if _is_vertex(host) or _is_google(host):
         rest = url.split("://", 1)[1]
-        return URL + rest[len(parts.netloc) :]
+        return URL + _mount(host, parts.path) + rest[len(parts.netloc) :]
     return url
 
 
-def local_endpoint(endpoint: str | None) -> str:
-    """The `api_endpoint` of a Vertex client, moved here unless it names some other server on purpose."""
-    if not endpoint:
-        return URL
-    parts = urlsplit(endpoint if "://" in endpoint else "https://" + endpoint)
-    return URL if parts.netloc == _NETLOC or _is_vertex(parts.hostname or "") else endpoint
+def local_endpoint(endpoint: str | None, default: str = "aiplatform.googleapis.com") -> str:
+    """The `api_endpoint` of a client of `default`, moved here unless it names some other server on purpose."""
+    parts = urlsplit(endpoint if endpoint and "://" in endpoint else "https://" + (endpoint or default))
+    host = parts.hostname or ""
+    if parts.netloc == _NETLOC:
+        return URL + parts.path
+    return URL + _mount(host, "") if _is_vertex(host) or _is_google(host) else str(endpoint)
 
 
 def patch_service(module: Any) -> None:
-    """The generated clients (aiplatform_v1, aiplatform_v1beta1): endpoint and transport."""
+    """The generated clients of Google's APIs: endpoint, and the transport that this server speaks."""
     for name, cls in list(vars(module).items()):
         if name.endswith("Client") and getattr(cls, "__module__", None) == module.__name__:
             cls.__init__ = _pointed_here(cls, cls.__init__)
@@ -55,9 +76,14 @@ def _pointed_here(cls: Any, init: Any) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         transport = kwargs.get("transport")
         if transport is None or isinstance(transport, (str, type)):
-            kwargs["client_options"] = _options(kwargs.get("client_options"))
+            default = getattr(cls, "DEFAULT_ENDPOINT", None) or "aiplatform.googleapis.com"
+            kwargs["client_options"] = _options(kwargs.get("client_options"), default)
         if transport in (None, "grpc"):
-            kwargs["transport"] = "rest"
+            # One that knows gRPC alone fails here, where nothing answers it, and not elsewhere.
+            if "rest" in getattr(type(cls), "_transport_registry", {"rest": None}):
+                kwargs["transport"] = "rest"
+            else:
+                kwargs["client_options"].api_endpoint = _NETLOC
         elif transport == "grpc_asyncio":
             _use_async_rest(cls, kwargs)
         init(self, *args, **kwargs)
@@ -65,14 +91,14 @@ def _pointed_here(cls: Any, init: Any) -> Any:
     return __init__
 
 
-def _options(options: Any) -> Any:
+def _options(options: Any, default: str) -> Any:
     from google.api_core import client_options
 
     if isinstance(options, dict):
         made = client_options.from_dict(options)
     else:
         made = client_options.ClientOptions() if options is None else copy.copy(options)
-    made.api_endpoint = local_endpoint(made.api_endpoint)
+    made.api_endpoint = local_endpoint(made.api_endpoint, default)
     return made
 
 
@@ -81,7 +107,7 @@ def _use_async_rest(cls: Any, kwargs: dict[str, Any]) -> None:
     if "rest_asyncio" in getattr(type(cls), "_transport_registry", {}):
         kwargs["transport"] = "rest_asyncio"
         kwargs["credentials"] = _async_credentials()
-    elif kwargs["client_options"].api_endpoint == URL:
+    elif kwargs["client_options"].api_endpoint.startswith(URL):
         kwargs["client_options"].api_endpoint = _NETLOC  # gRPC takes no scheme; it fails here, not elsewhere
 
 
@@ -121,6 +147,29 @@ def patch_requests(module: Any) -> None:
         return request(self, method, here, data, headers, *args, **kwargs)
 
     module.AuthorizedSession.request = moved
+
+
+def patch_channels(module: Any) -> None:
+    """gRPC channels that hand-written clients open (`google.api_core.grpc_helpers`, and its asynchronous twin)."""
+    create = module.create_channel
+
+    @functools.wraps(create)
+    def moved(target: str, *args: Any, **kwargs: Any) -> Any:
+        host = target.rpartition(":")[0] or target
+        return create(_NETLOC if _is_google(host) or _is_vertex(host) else target, *args, **kwargs)
+
+    module.create_channel = moved
+
+
+def patch_httplib2(module: Any) -> None:
+    """google-api-python-client (`googleapiclient.discovery.build`)."""
+    request = module.Http.request
+
+    @functools.wraps(request)
+    def moved(self: Any, uri: str, *args: Any, **kwargs: Any) -> Any:
+        return request(self, local_url(uri), *args, **kwargs)
+
+    module.Http.request = moved
 
 
 def patch_credentials(module: Any) -> None:

@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
 # Module -> the function of `portico_clients` that patches it once it is loaded.
 _PATCHES = {
+    "google.api_core.grpc_helpers": "patch_channels",
+    "google.api_core.grpc_helpers_async": "patch_channels",
     "google.auth.credentials": "patch_credentials",
     "google.auth.transport.requests": "patch_requests",
     "google.cloud.storage.client": "patch_storage",
+    "httplib2": "patch_httplib2",
     "google.cloud.aiplatform.utils.resource_manager_utils": "patch_resource_manager",
 }
-_SERVICES = ("google.cloud.aiplatform_v1.services.", "google.cloud.aiplatform_v1beta1.services.")
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
 def _patch_name(module: str) -> str | None:
-    if module.startswith(_SERVICES) and module.endswith(".client"):
+    # google.cloud.aiplatform_v1.services.model_service.client, google.pubsub_v1.services.publisher.client, …
+    if module.startswith("google.") and ".services." in module and module.endswith(".client"):
         return "patch_service"
     return _PATCHES.get(module)
 

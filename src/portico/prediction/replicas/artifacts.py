@@ -1,7 +1,7 @@
 """What a model's file says about the library that made it, read without loading it.
 
 A pickle is never loaded here: its bytes are searched for the version that the library writes into them.
-The replica checks once more when it loads the file, with the library itself.
+What a library thinks of another version's file, it says itself, in the replica that loads it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ _XGBOOST = [
     re.compile(rb"\Abinf.{20}([\x01-\xff])\0\0\0(.)\0\0\0", re.DOTALL),
     re.compile(rb'"version":\s*\[(\d+),\s*(\d+),\s*(\d+)\]'),
 ]
-_LIBRARY = {"sklearn": "scikit-learn", "xgboost": "XGBoost"}
 
 
 class SupportsRead(Protocol):
@@ -83,30 +82,12 @@ def made_with(path: Path, framework: str) -> str:
     return ""
 
 
-def exact(
-    requirements: Sequence[str], framework: str, version: str, artifact: Artifact, image: str
-) -> list[str]:
-    """`requirements` with the library pinned to the very version that made `artifact`, where it is known.
-
-    scikit-learn warns about any other version, also of the same minor line.
-
-    Raises:
-        FailedPrecondition: it was made with another minor version than the image's `version` ("1.5"), so
-            that it would load wrongly. (XGBoost reads what an older one saved with `save_model`.)
+def exact(requirements: Sequence[str], framework: str, version: str, artifact: Artifact) -> list[str]:
+    """`requirements` of an image with the library pinned to the very version that made `artifact`, where that is
+    known and of the image's minor `version` ("1.5"). Of another one it is loaded as the image's container would:
+    with the image's library, which warns or refuses.
     """
-    if not artifact.version:
-        return list(requirements)
-    made, serves = _minor(artifact.version), _minor(version)
-    library = _LIBRARY[framework]
-    pickled = artifact.path.suffix != ".bst"
-    if made != serves if pickled else made > serves:
-        fitting = f"{framework}-cpu.{made[0]}-{made[1]}"
-        raise FailedPrecondition(
-            f"{artifact.path.name} was made with {library} {artifact.version}, and the image {image} serves "
-            f"{library} {version}: it would load wrongly. Use the image {fitting}, or make the model again "
-            f"with {library} {version}."
-        )
-    if framework != "sklearn":
+    if framework != "sklearn" or not artifact.version or _minor(artifact.version) != _minor(version):
         return list(requirements)
     return [
         f"scikit-learn=={artifact.version}" if line.startswith("scikit-learn==") else line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import socket
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from portico.errors import DeadlineExceeded, Unavailable
-from portico.prediction.replicas import shapley
+from portico.prediction.replicas import places, shapley
 from portico.prediction.replicas.frames import KINDS, PING, SCORE, Reader, pack
 
 # A prediction that takes longer is given up; Google's limit for online predictions.
@@ -25,6 +26,7 @@ _BACKOFF_FIRST, _BACKOFF_MOST = 0.05, 1.0
 # model that has been undeployed comes to rest.
 _GIVEN_UP = 120.0
 _AWAY = "No replica of this deployed model is up just now; it is being restarted. Retry in a second."
+_EXPLAINED = 1.0  # seconds that the manager has to say why a replica ended
 
 
 @dataclass(slots=True, eq=False)
@@ -96,12 +98,21 @@ class ReplicaClient:
         loop = asyncio.get_running_loop()
         request = _Request(kind, body, loop.create_future())
         link.send(request)
+        since = time.time()
         # Cheaper than asyncio.wait_for, and this is the hot path.
         alarm = loop.call_later(TIMEOUT, _give_up, request.future)
         try:
             return await request.future
+        except Unavailable:
+            end = loop.time() + _EXPLAINED
+            while not (reason := self._why(since)) and loop.time() < end:
+                await asyncio.sleep(0.05)
+            raise away(reason) from None
         finally:
             alarm.cancel()
+
+    def _why(self, since: float) -> str:
+        return why([link.path for link in self._links], since)
 
     def _least(self) -> _Link | None:
         best: _Link | None = None
@@ -117,7 +128,7 @@ class ReplicaClient:
             await asyncio.sleep(0.005)
             if (link := self._least()) is not None:
                 return link
-        raise Unavailable(_AWAY, retry_after=1)
+        raise away(self._why(time.time() - 60))
 
     def _resend(self, requests: list[_Request]) -> None:
         """Gives what a lost replica had in flight to a sibling, once."""
@@ -130,6 +141,24 @@ class ReplicaClient:
             else:
                 request.retried = True
                 link.send(request)
+
+
+def why(paths: Sequence[str], since: float) -> str:
+    """Why the replica behind one of `paths` ended that ended last, if after `since` (seconds since the epoch)."""
+    newest, reason = since - 1, ""
+    for path in paths:
+        try:
+            with open(places.why(path)) as told:
+                written = os.fstat(told.fileno()).st_mtime
+                if written > newest:
+                    newest, reason = written, told.read(1000)
+        except OSError:
+            continue
+    return reason
+
+
+def away(reason: str) -> Unavailable:
+    return Unavailable(f"{_AWAY} The last one ended: {reason}." if reason else _AWAY, retry_after=1)
 
 
 class _Link(asyncio.Protocol):
@@ -267,7 +296,7 @@ class BlockingReplicaClient:
                 self._turn += 1
                 # A request that ends two replicas would end them all.
                 if deaths > 1 or time.monotonic() > deadline:
-                    raise Unavailable(_AWAY, retry_after=1) from None
+                    raise away(why(self._sockets, time.time() - 60)) from None
                 if not sent:
                     time.sleep(0.1)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from portico.clock import Clock
 from portico.errors import PorticoError
 from portico.jobs import environments
+from portico.jobs.isolation import Limits, isolation
 from portico.prediction.replicas import artifacts, places
 from portico.prediction.replicas.replica import Replica, end_leftover
 from portico.store import replicas as store
@@ -170,14 +171,16 @@ class ReplicaManager:
         if replica.error is not None:
             return f"{prepared.file.name} cannot be served by the image {group.spec.image}: {replica.error}"
         late = not replica.ready and now - replica.since > _LONGEST_LOAD
-        if late:
+        how = how or replica.exceeded(now)
+        if late or how:
             replica.kill()
-        elif not how:
+        else:
             if replica.ready and now - replica.since > _SETTLED:
                 group.deaths[number] = 0
             replica.trim_log()
             return ""
         del group.replicas[number]
+        replica.explain_death(how)
         replica.dispose()
         if late:
             return f"{prepared.file.name} is not loaded after {_LONGEST_LOAD:.0f} seconds."
@@ -203,6 +206,7 @@ class ReplicaManager:
             file=prepared.file,
             model_dir=Path(spec.model_dir),
             since=self._clock.monotonic(),
+            limits=Limits(spec.memory),
         )
         group.replicas[number] = replica
         with self._database.write() as connection:
@@ -275,7 +279,8 @@ def _prepare_beside(home: Path, spec: store.ReplicaSet) -> Future[_Prepared]:
 
 
 def _prepare(home: Path, spec: store.ReplicaSet) -> _Prepared:
+    isolation().require()
     artifact = artifacts.find(Path(spec.model_dir), spec.artifacts, spec.framework)
-    wanted = artifacts.exact(spec.requirements, spec.framework, spec.version, artifact, spec.image)
+    wanted = artifacts.exact(spec.requirements, spec.framework, spec.version, artifact)
     interpreter = environments.find_python(spec.pythons)
     return _Prepared(environments.environment(wanted, interpreter, home / "envs"), artifact.path)

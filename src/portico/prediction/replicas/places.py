@@ -11,6 +11,7 @@ from portico.errors import FailedPrecondition
 
 # A Unix socket's address holds 104 bytes on macOS, 108 on Linux, the closing zero included.
 _LONGEST = 100
+_SAID = 16 << 10  # bytes of a log that are shown
 
 
 def socket_paths(home: Path, set_id: str, count: int) -> list[str]:
@@ -22,6 +23,11 @@ def socket_paths(home: Path, set_id: str, count: int) -> list[str]:
         of_home = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:10]
         folder = Path("/tmp") / f"portico-{os.getuid()}-{of_home}"
     return [str(folder / name) for name in names]
+
+
+def why(path: str) -> str:
+    """Where the manager says why the replica behind the socket `path` ended."""
+    return f"{path}.why"
 
 
 def make_socket_folder(path: str) -> None:
@@ -43,6 +49,20 @@ def make_socket_folder(path: str) -> None:
 def folder(home: Path, set_id: str) -> Path:
     """The folder of a set: `<number>.log` is what a replica said, `<number>-*/` its scratch folder."""
     return home / "replicas" / short(set_id)
+
+
+def said(home: Path, set_id: str) -> list[str]:
+    """What the first replica of a set has written of late, as lines of plain text."""
+    try:
+        with (folder(home, set_id) / "0.log").open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _SAID))
+            text = log.read().decode(errors="replace")
+    except OSError:
+        return []
+    lines = (
+        "".join(one if one.isprintable() else " " for one in line).rstrip() for line in text.splitlines()
+    )
+    return [line for line in lines if line]
 
 
 def scratches(home: Path) -> list[Path]:

@@ -14,10 +14,12 @@ from pathlib import Path
 import psutil
 
 from portico.jobs import environments, isolation
+from portico.jobs.isolation import Limits
 from portico.prediction.replicas import places
 
 _WORKER = Path(__file__).with_name("worker.py")
 _LONGEST_LOG = 10 << 20  # bytes
+_MOST_FILES = 10_000  # that a replica may have in its scratch folder
 
 
 class Replica:
@@ -37,25 +39,40 @@ class Replica:
         file: Path,
         model_dir: Path,
         since: float,
+        limits: Limits,
     ) -> None:
         self.number = number
         self.since = since
         self.ready = False
         self.error: str | None = None
         self._path = path
+        self._limits = limits
+        self._looked = since
         self._log = folder / f"{number}.log"
         self._told = b""
         folder.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix=f"{number}-", dir=folder))
         with _listen(path) as listening, self._log.open("ab") as log:
-            settings = {"fd": listening.fileno(), "framework": framework, "file": str(file)}
+            settings = {
+                "fd": listening.fileno(),
+                "framework": framework,
+                "file": str(file),
+                "memory": limits.memory,
+                "seconds": limits.seconds,
+            }
             self._process = isolation.start(
                 [str(python), "-I", "-B", str(_WORKER), json.dumps(settings)],
                 readable=[model_dir, _WORKER, *environments.prefixes(python)],
                 scratch=self._scratch,
                 log=log,
+                limits=limits,
                 # Replicas spread over the cores; threads within one would only fight for them.
-                environment={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                environment={
+                    "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                    "MKL_NUM_THREADS": "1",
+                    "JOBLIB_MULTIPROCESSING": "0",  # it may have no other processes
+                },
                 pass_fds=[listening.fileno()],
             )
         assert self._process.stdout is not None
@@ -94,11 +111,37 @@ class Replica:
         code = self._process.poll()
         if code is None:
             return ""
-        # A process ended by a signal: directly, or below bubblewrap or a shell.
+        # A process ended by a signal: directly, or below bubblewrap.
         number = -code if code < 0 else code - 128
+        if number == signal.SIGALRM:
+            return f"an answer took longer than the {self._limits.seconds} seconds that it may"
+        if number == signal.SIGXFSZ:
+            return f"a file grew beyond the {self._limits.file_size >> 20:,} MiB that it may have"
+        if any(word in self.last_words() for word in ("MemoryError", "bad_alloc", "annot allocate memory")):
+            return f"it ran out of memory: it may use at most {self._limits.memory >> 20:,} MiB"
         if number in list(signal.Signals):
             return f"signal {signal.Signals(number).name}"
         return f"exit status {code}"
+
+    def exceeded(self, now: float) -> str:
+        """Which limit the running process has exceeded that only its keeper sees, or empty. Looks once a second."""
+        if now - self._looked < 1:
+            return ""
+        self._looked = now
+        size = count = 0
+        for folder, _, names in os.walk(self._scratch):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    size += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            count += len(names) + 1
+            if size > self._limits.disk or count > _MOST_FILES:
+                return f"it wrote more than the {self._limits.disk >> 20:,} MiB, or {_MOST_FILES:,} files, that it may"
+        return ""
+
+    def explain_death(self, reason: str) -> None:
+        """Leaves word for the callers that lose their answer by it."""
+        with contextlib.suppress(OSError):
+            Path(places.why(self._path)).write_text(reason)
 
     def drain(self) -> None:
         """Asks the process to end when it has answered what it has been sent; nobody new finds it."""

@@ -2,8 +2,9 @@
 
 Self-contained: the standard library (3.7 and later) and the model's libraries, nothing of Portico. Started as
 `python -I -B worker.py '{"fd": 3, "framework": "sklearn", "file": "/models/1/model.joblib"}'`, where `fd` is
-the listening socket. It writes one JSON line to stdout when the model is loaded (`{"ready": true, ...}`) or
-cannot be (`{"error": "..."}`), and serves until stdin ends; then it answers what it has been sent, and exits.
+the listening socket; `memory` are the bytes that it may use, and `seconds` those that an answer may take. It writes
+one JSON line to stdout when the model is loaded (`{"ready": true, ...}`) or cannot be (`{"error": "..."}`), and serves
+until stdin ends; then it answers what it has been sent, and exits.
 
 Frames, both ways: a header of three little-endian numbers, then the body (JSON).
     request   length of the body (uint32), id (uint32), kind (uint16)
@@ -51,7 +52,6 @@ NUMERIC = tuple(
         "tree",
     )
 )
-UNPICKLED = re.compile(r"Trying to unpickle estimator \S+ from version (\S+) when using version (\S+?)\.?\s")
 
 
 class Refused(Exception):
@@ -263,26 +263,25 @@ def finite(value: Any) -> bool:
 
 
 def load(framework: str, path: str) -> Model:
-    """The model in the file `path`.
+    """The model in the file `path`. What the library warns of goes to the log.
 
     Raises:
-        Refused: it was made with another version than the one here, and may predict otherwise.
+        Refused: it cannot be loaded.
     """
+    failure: Exception | None = None
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        failure: Exception | None = None
+        warnings.simplefilter("ignore", ResourceWarning)
         try:
             loaded = unpickle(framework, path) if path.endswith((".joblib", ".pkl")) else booster(path)
+        except MemoryError:
+            raise
         except Exception as error:
             failure = error
-    for warning in told:
-        text = str(warning.message) + " "
-        versions = UNPICKLED.search(text)
-        if versions:
-            made, here = versions.groups()
-            raise Refused(f"it was made with scikit-learn {made}, and would be loaded by scikit-learn {here}")
-        if "serialized model" in text and "older XGBoost" in text:
-            raise Refused(f"it was made with another XGBoost than {version('xgboost')}: {text.strip()}")
+    for line in dict.fromkeys(
+        "{}: {}".format(w.category.__name__, " ".join(str(w.message).split())) for w in told
+    ):
+        print(line, file=sys.stderr, flush=True)
     if failure is not None:
         raise Refused(
             f"{framework} {version(framework)} cannot load it: "
@@ -321,7 +320,11 @@ def version(module: str) -> str:
     return str(getattr(__import__(module), "__version__", "of an unknown version"))
 
 
-def answer(model: Model, kind: int, body: bytes) -> tuple[int, bytes]:
+def short_of_memory(most: int) -> str:
+    return f"it ran out of memory: it may use at most {most >> 20:,} MiB, as its machine type says"
+
+
+def answer(model: Model, kind: int, body: bytes, memory: int = 0) -> tuple[int, bytes]:
     """Status and body for one request."""
     try:
         instances = json.loads(body)["instances"]
@@ -332,13 +335,19 @@ def answer(model: Model, kind: int, body: bytes) -> tuple[int, bytes]:
             if kind == SCORE:
                 scores = told["predictions"] if model.classes is None else model.scores(rows).tolist()
                 told.update(scores=scores, classes=model.classes, names=model.names)
-        except Refused:
+        except (Refused, MemoryError):
             raise
         except Exception as error:
             raise Refused(model.blame(rows, error)) from None
         return 200, encode(told)
     except Refused as refusal:
         message = str(refusal)
+    except MemoryError:
+        message = "The model gave no answer: " + short_of_memory(memory) + ". Send fewer instances at once"
+        print(message, file=sys.stderr, flush=True)
+        return 429, json.dumps(
+            {"error": {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}}
+        ).encode()
     except Exception as error:
         message = f"the request cannot be read: {type(error).__name__}: {error}"
     refused = {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}
@@ -377,9 +386,11 @@ class Peer:
 class Server:
     """Answers one request after the other; a client may send the next before it has the answer."""
 
-    def __init__(self, listening: socket.socket, model: Model) -> None:
+    def __init__(self, listening: socket.socket, model: Model, memory: int = 0, seconds: int = 0) -> None:
         self.listening = listening
         self.model = model
+        self.memory = memory
+        self.seconds = seconds
         self.selector = selectors.DefaultSelector()
         self.draining = False
 
@@ -430,7 +441,14 @@ class Server:
                 break
             body = bytes(peer.incoming[HEADER.size : end])
             del peer.incoming[:end]
-            status, told = (200, b"{}") if kind == PING else answer(self.model, kind, body)
+            if kind == PING:
+                status, told = 200, b"{}"
+            else:
+                # The model holds the process's only thread: who waits gives up at the same time, and the kernel
+                # ends what goes on, so that the next request has a process again.
+                signal.alarm(self.seconds)
+                status, told = answer(self.model, kind, body, self.memory)
+                signal.alarm(0)
             peer.outgoing += HEADER.pack(len(told), number, status) + told
             if not self.send(peer):
                 return
@@ -475,6 +493,8 @@ def main() -> None:
     try:
         model = load(settings["framework"], settings["file"])
         told = {"ready": True, "version": version(settings["framework"])}
+    except MemoryError:
+        told = {"error": short_of_memory(settings.get("memory", 0))}
     except Exception as error:
         told = {"error": str(error) or type(error).__name__}
     report.write(json.dumps(told) + "\n")
@@ -482,7 +502,8 @@ def main() -> None:
     if "error" in told:
         return
     warnings.simplefilter("ignore")
-    Server(socket.socket(fileno=settings["fd"]), model).run()
+    listening = socket.socket(fileno=settings["fd"])
+    Server(listening, model, settings.get("memory", 0), settings.get("seconds", 0)).run()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import batch_log, model_store, sources
+from portico.services.aiplatform import batch_log, images, model_store, sources
 from portico.services.aiplatform.batch_instances import InstanceConfig
 from portico.services.aiplatform.batch_run import replica_set_id
 from portico.services.aiplatform.names import check_same_location
@@ -49,9 +49,8 @@ def create(call: Call) -> dict[str, Any]:
     found = sources.find(sources.gcs_of(call.rooms), uris, "inputConfig.gcsSource.uris")
     with call.rooms.database.write() as connection:
         version = model_store.version_row(connection, body["model"])
-        format = version.body.get("_", {}).get("format")
-        if not format:
-            raise FailedPrecondition(f"The Model {body['model']!r} has no files to predict with.")
+        images.require_served(body["model"], version.body)
+        format = version.body["_"]["format"]
         if format == "portico" and config.instance_type == "array":
             raise InvalidArgument(
                 "The model takes objects with named features; instanceType can't be array.",

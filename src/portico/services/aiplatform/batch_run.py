@@ -11,11 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from portico.errors import FailedPrecondition, NotFound
+from portico.jobs.isolation import Limits, in_words
 from portico.jobs.worker import Context
 from portico.prediction.lightgbm_model import model_file
 from portico.prediction.native.files import check_digest
 from portico.prediction.native.trees import check_trees
-from portico.services.aiplatform import batch_models, batch_read, batch_write, images, model_store, sources
+from portico.services.aiplatform import (
+    batch_models,
+    batch_read,
+    batch_write,
+    images,
+    machine_types,
+    model_store,
+    sources,
+)
 from portico.services.aiplatform.batch_instances import InstanceConfig, Lines, Table
 from portico.services.aiplatform.batch_log import BatchLog, Rows
 from portico.services.aiplatform.batch_models import BatchModel
@@ -66,7 +75,7 @@ def run(context: Context) -> dict[str, Any]:
     context.progress(0.0, "loading the model")
     with (
         _model(context, job, version) as (model, workers, max_rows),
-        batch_write.Outputs(context.home, context.ids, output_format) as outputs,
+        batch_write.Outputs(context.home, context.ids, output_format, explain) as outputs,
         BatchLog(context, job, version) as log,
         ThreadPoolExecutor(workers, "batch") as pool,
     ):
@@ -188,7 +197,7 @@ def replica_set_id(job_id: str) -> str:
 @contextmanager
 def _replicas(context: Context, job: Resource, version: Resource, folder: str) -> Iterator[list[str]]:
     """Replicas for as long as the job runs: as many as it asks for, but no more than there are cores."""
-    from portico.prediction.replicas.places import socket_paths
+    from portico.prediction.replicas.places import said, socket_paths
 
     serving = images.resolve(version.body["containerSpec"]["imageUri"])
     asked = (job.body.get("dedicatedResources") or {}).get("startingReplicaCount") or 1
@@ -202,12 +211,16 @@ def _replicas(context: Context, job: Resource, version: Resource, folder: str) -
         artifacts=list(serving.artifacts),
         model_dir=folder,
         count=max(1, min(int(asked), os.cpu_count() or 1)),
+        memory=machine_types.memory(job.body.get("dedicatedResources") or {}),
     )
+    context.say(in_words(Limits(wanted.memory)))
     with context.database.write() as connection:
         replicas.put(connection, wanted, context.ids.token())
     try:
         context.progress(0.0, "starting replicas")
         replicas.wait_ready(context.database, wanted.id, _REPLICA_START, context.should_stop)
+        for line in said(context.home, wanted.id):
+            context.say(f"replica: {line}")
         yield socket_paths(context.home, wanted.id, wanted.count)
     finally:
         with context.database.write() as connection:

@@ -1,9 +1,9 @@
 """A batch job's output: Google's layout in Cloud Storage, visible all at once.
 
-Below the output directory: `prediction.results-00000-of-0000N` (JSON lines), or the same with `.csv` or
-`.parquet`, and `prediction.errors_stats-00000-of-00001`, whose JSON lines hold the rows that were not predicted
-and a google.rpc.Status `error` each. The latter is always there beside JSON lines, else only if there are such
-rows.
+Below the output directory: `prediction.results-00000-of-0000N` (JSON lines; `explanation.results-…` in a job that
+explains), or the same with `.csv` or `.parquet`, and `prediction.errors_stats-00000-of-00001`, whose JSON lines hold
+the rows that were not predicted and a google.rpc.Status `error` each. The latter is always there beside JSON lines,
+else only if there are such rows.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ class Outputs:
     home: Path
     ids: Ids
     format: str
+    explained: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
     _shards: list[FileWriter] = field(default_factory=list)
     _errors: FileWriter | None = None
@@ -216,8 +217,9 @@ class Outputs:
             if self._errors is None:
                 self._errors = self._file()
         count, ending = len(self._shards), _ENDINGS[self.format]
+        kind = "explanation" if self.explained else "prediction"
         named = [
-            (f"prediction.results-{position:05d}-of-{count:05d}{ending}", shard.finish())
+            (f"{kind}.results-{position:05d}-of-{count:05d}{ending}", shard.finish())
             for position, shard in enumerate(self._shards)
         ]
         if self._errors is not None:

@@ -12,15 +12,16 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PorticoError
+from portico.jobs.isolation import Limits, in_words
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.prediction.native import files
 from portico.prediction.native.process import Spec, try_out
 from portico.prediction.predictors import FOREIGN
-from portico.prediction.replicas.places import socket_paths
+from portico.prediction.replicas.places import said, socket_paths
 from portico.prediction.sync import await_fronts
-from portico.services.aiplatform import endpoint_addresses, images, model_store
+from portico.services.aiplatform import endpoint_addresses, images, machine_types, model_store
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, check_traffic, publish
 from portico.services.aiplatform.names import DEPLOYED_MODEL_ID, check_same_location, own_id
 from portico.services.call import Call, implements
@@ -57,6 +58,7 @@ def deploy(call: Call) -> dict[str, Any]:
             raise AlreadyExists(f"The endpoint already has a deployed model {deployed['id']!r}.")
         deployed |= endpoint_addresses.of_deployed(endpoint)
         version = model_store.version_row(connection, deployed["model"])
+        images.require_served(deployed["model"], version.body)
         _check_new_split(split, deployed["id"], endpoint)
         payload = {
             "deployed": deployed,
@@ -153,11 +155,15 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
             artifacts=list(serving.artifacts),
             model_dir=str(folder),
             count=max(1, int(resources_asked.get("minReplicaCount", 1))),
+            memory=machine_types.memory(resources_asked),
         )
+        context.say(in_words(Limits(wanted.memory)))
         with context.database.write() as connection:
             replicas.put(connection, wanted, context.job.payload["token"])
         context.progress(0.2, "starting replicas")
         replicas.wait_ready(context.database, wanted.id, _REPLICAS, context.should_stop)
+        for line in said(context.home, wanted.id):
+            context.say(f"replica: {line}")
         sockets = socket_paths(context.home, wanted.id, wanted.count)
     context.progress(0.6, "loading the model into every front")
     return served.ServedModel(
@@ -185,6 +191,10 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
         "modelVersionId": version.body["versionId"],
         "createTime": rfc3339(context.clock.now()),
     }
+    if model.format == "replica":
+        with context.database.read() as connection:
+            memory = replicas.get(connection, model.id).spec.memory
+        deployed["status"] = {"message": in_words(Limits(memory))}
     now = context.clock.now()
     with context.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, context.job.resource)
@@ -196,7 +206,7 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
         current = resources.get(connection, version.name)
         if current is None:
             raise NotFound(f"The Model version {version.name!r} was deleted meanwhile.")
-        model_store.set_deployed(connection, current, endpoint.name, model.id, True, now)
+        model_store.set_deployed(connection, current, endpoint.name, model.id, True)
         number = publish(connection, endpoint)
     await_fronts(context.home, number, _SYNC, context.job.resource, model.id)
 
@@ -225,7 +235,7 @@ def remove_deployed(connection: Connection, endpoint: Resource, deployed_id: str
     if gone is not None:
         version = resources.get(connection, f"{gone['model']}@{gone['modelVersionId']}")
         if version is not None:
-            model_store.set_deployed(connection, version, endpoint.name, deployed_id, False, now)
+            model_store.set_deployed(connection, version, endpoint.name, deployed_id, False)
     replicas.remove(connection, deployed_id)
     return publish(connection, endpoint)
 

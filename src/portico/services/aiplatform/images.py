@@ -12,12 +12,12 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
 
-# google/cloud/aiplatform/constants/prediction.py, and the names before Artifact Registry.
+# google/cloud/aiplatform/constants/prediction.py, and the other names that these images have or had.
 _PREBUILT = re.compile(
-    r"(?:[a-z0-9-]+-docker\.pkg\.dev/(?P<project>vertex-ai|portico)/prediction"
-    r"|(?:(?:us|eu|asia)\.)?gcr\.io/cloud-aiplatform/prediction)"
+    r"(?:[a-z0-9-]+-docker\.pkg\.dev/(?P<project>vertex-ai|cloud-aiplatform|portico)/prediction"
+    r"|(?:(?:us|eu|asia)\.)?gcr\.io/(?:vertex-ai|cloud-aiplatform)/prediction)"
     r"/(?P<short>(?P<framework>[a-z0-9]+)-(?P<accelerator>[a-z]+)\.(?P<version>\d+(?:-\d+)*))"
     r"(?P<tag>(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?)"
 )
@@ -133,6 +133,26 @@ def resolve(image_uri: str) -> Serving:
     files = _SKLEARN_FILES if framework == "sklearn" else _XGBOOST_FILES
     requirements = (*library, *below)
     return Serving("replica", framework, version, short, files, requirements, tuple(pythons.split()))
+
+
+def require_served(name: str, version: dict[str, Any]) -> None:
+    """
+    Raises:
+        FailedPrecondition: the model's `version` (its body) is registered, but nothing here serves it.
+    """
+    if version.get("_", {}).get("format"):
+        return
+    image = (version.get("containerSpec") or {}).get("imageUri", "")
+    if not image:
+        raise FailedPrecondition(
+            f"The Model {name!r} has no container that would serve it: upload a version with "
+            "containerSpec.imageUri (serving_container_image_uri) and artifactUri."
+        )
+    try:
+        resolve(image)
+    except PorticoError as error:
+        raise FailedPrecondition(f"The Model {name!r} can't be served here. {error.message}") from None
+    raise FailedPrecondition(f"The Model {name!r} has no files to predict with.")
 
 
 def _known(version: str, table: dict[str, tuple[str, str]]) -> bool:

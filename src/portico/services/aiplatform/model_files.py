@@ -13,8 +13,10 @@ from portico.services.aiplatform.images import Serving
 from portico.services.aiplatform.sources import gcs_of
 
 
-def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving) -> dict[str, Any]:
+def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving | None) -> dict[str, Any]:
     """Copies every object below `uri` into `target`, whole or not at all; returns what the registry keeps.
+
+    Without `serving` the files are only kept.
 
     Raises:
         InvalidArgument: nothing is there, or not the file that `serving` loads.
@@ -26,7 +28,7 @@ def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving) -
         raise InvalidArgument(error.message, field="model.artifactUri") from None
     prefix = uri.rstrip("/") + "/"
     names = [row.uri.removeprefix(prefix) for row in rows]
-    if not any(name in serving.artifacts for name in names):
+    if serving and not any(name in serving.artifacts for name in names):
         raise InvalidArgument(
             f"{prefix} has none of {', '.join(serving.artifacts)}, which {serving.framework} models are loaded "
             f"from; it has {', '.join(names[:5]) or 'nothing'}.",
@@ -38,6 +40,8 @@ def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving) -
     gcs.download(uri, beside)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
+    if serving is None:
+        return {}
     return {
         "format": "replica" if serving.kind == "replica" else serving.framework,
         "digest": files.digest(target),

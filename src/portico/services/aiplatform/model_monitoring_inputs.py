@@ -136,8 +136,9 @@ class Reader:
         if of != self.version.name:
             raise FailedPrecondition(f"{name} predicted with {of}; the monitor watches {self.version.name}.")
         directory = job.body["outputInfo"]["gcsOutputDirectory"]
+        kind = "explanation" if job.body.get("generateExplanation") else "prediction"
         pinned = sources.pin(
-            sources.gcs_of(self.context), [f"{directory}/prediction.results-*"], holder_of(self.context.job),
+            sources.gcs_of(self.context), [f"{directory}/{kind}.results-*"], holder_of(self.context.job),
             f"{what}Dataset.batchPredictionOutput",
         )  # fmt: skip
 

@@ -118,8 +118,9 @@ def add_version(
     return version
 
 
-def show_default(connection: Connection, model: Resource, now: float) -> None:
-    """Copies the default version's body into the model's row, which lists and filters read."""
+def show_default(connection: Connection, model: Resource, now: float | None) -> None:
+    """Copies the default version's body into the model's row, which lists and filters read; without a time
+    it is no change of the model."""
     default = next(
         v
         for v in resources.listed(connection, VERSION_KIND, model.name)
@@ -131,7 +132,10 @@ def show_default(connection: Connection, model: Resource, now: float) -> None:
         "versionUpdateTime": rfc3339(default.update_time),
     }
     model.body = {**default.body, **times, "_": private}
-    resources.update(connection, model, now)
+    if now is None:
+        resources.note(connection, model)
+    else:
+        resources.update(connection, model, now)
 
 
 def change_version(connection: Connection, version: Resource, now: float) -> Resource:
@@ -155,13 +159,15 @@ def make_default(connection: Connection, version: Resource, now: float) -> None:
 
 
 def set_deployed(
-    connection: Connection, version: Resource, endpoint: str, deployed_id: str, deployed: bool, now: float
+    connection: Connection, version: Resource, endpoint: str, deployed_id: str, deployed: bool
 ) -> None:
-    """Notes on a version that an endpoint serves it, or no longer does."""
+    """Notes on a version that an endpoint serves it, or no longer does. Its etag stays: what a client has read
+    of the model before it deployed it is still what it may update."""
     pointer = {"endpoint": endpoint, "deployedModelId": deployed_id}
     held = [d for d in version.body.get("deployedModels", []) if d != pointer]
     version.body["deployedModels"] = [*held, pointer] if deployed else held
-    change_version(connection, version, now)
+    resources.note(connection, version)
+    show_default(connection, MODELS.require(connection, split(version.name)[0]), None)
 
 
 def require_undeployed(version: Resource) -> None:

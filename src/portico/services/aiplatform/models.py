@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
@@ -150,14 +150,7 @@ def upload(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
     model = dict(call.body["model"])
     check_common(model)
-    image = (model.get("containerSpec") or {}).get("imageUri", "")
-    if not image:
-        raise InvalidArgument(
-            "model.containerSpec.imageUri is missing: it says what serves the model.",
-            field="model.containerSpec.imageUri",
-        )
-    images.resolve(image)  # refuses now what nothing here could serve
-    if not model.get("artifactUri"):
+    if _serving(model) and not model.get("artifactUri"):
         raise InvalidArgument(
             "model.artifactUri is missing: the gs:// folder that holds the model's file.",
             field="model.artifactUri",
@@ -166,7 +159,8 @@ def upload(call: Call) -> dict[str, Any]:
     check_aliases(aliases)
     target = target_of(call, parent, call.body.get("modelId", ""), call.body.get("parentModel", ""))
     name = f"{target['parent']}/models/{target['modelId']}"
-    payload = {"target": target, "model": model, "aliases": aliases, "artifact": call.rooms.ids.token()}
+    artifact = call.rooms.ids.token() if model.get("artifactUri") else ""
+    payload = {"target": target, "model": model, "aliases": aliases, "artifact": artifact}
     with call.rooms.database.write() as connection:
         job = call.rooms.queue.add(connection, "models.upload", name, payload)
         operation = operations.start(call, connection, name, "UploadModelOperationMetadata", job=job)
@@ -174,25 +168,38 @@ def upload(call: Call) -> dict[str, Any]:
     return operations.render(operation)
 
 
+def _serving(model: dict[str, Any]) -> images.Serving | None:
+    """What serves the model; None for one that is only registered, having no image or none for this machine."""
+    try:
+        return images.resolve((model.get("containerSpec") or {}).get("imageUri", ""))
+    except PorticoError:
+        return None
+
+
 def run_upload(context: Context) -> dict[str, Any]:
-    """Job: copies the artifact out of Cloud Storage; returns what serves it."""
+    """Job: copies the artifact out of Cloud Storage, where there is one; returns what serves it."""
     payload = context.job.payload
     model = payload["model"]
-    serving = images.resolve(model["containerSpec"]["imageUri"])
+    if not payload["artifact"]:
+        return {}
     target = model_store.folder(context.home, payload["artifact"])
-    return fetch_artifact(context, model["artifactUri"], target, serving)
+    return fetch_artifact(context, model["artifactUri"], target, _serving(model))
 
 
 def _follow_upload(connection: Connection, job: Job, now: float) -> None:
     response = None
     if job.state == "SUCCEEDED":
         payload = job.payload
+        formats = ["jsonl", "csv", "parquet"] if job.result.get("format") else []
+        exported = [{"id": "custom-trained", "exportableContents": ["ARTIFACT"]}]
         body = {
             **payload["model"],
-            "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"],
-            "supportedInputStorageFormats": ["jsonl", "csv", "parquet"],
-            "supportedOutputStorageFormats": ["jsonl", "csv", "parquet"],
-            "supportedExportFormats": [{"id": "custom-trained", "exportableContents": ["ARTIFACT"]}],
+            "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"]
+            if formats
+            else [],
+            "supportedInputStorageFormats": formats,
+            "supportedOutputStorageFormats": formats,
+            "supportedExportFormats": exported if payload["artifact"] else [],
             "modelSourceInfo": {"sourceType": "CUSTOM"},
             "_": {"artifact": payload["artifact"], **job.result},
         }
@@ -212,8 +219,6 @@ def copy(call: Call) -> dict[str, Any]:
     target = target_of(call, parent, call.body.get("modelId", ""), call.body.get("parentModel", ""))
     with call.rooms.database.write() as connection:
         source = model_store.version_row(connection, source_name)
-        if not source.body.get("_", {}).get("artifact"):
-            raise NotFound(f"The Model {source_name!r} has no files to copy.")
         body = {
             k: v for k, v in source.body.items() if k not in ("deployedModels", "versionId", "versionAliases")
         }
@@ -241,6 +246,8 @@ def export(call: Call) -> dict[str, Any]:
         )
     with call.rooms.database.write() as connection:
         version = model_store.version_row(connection, call.name)
+        if not version.body["_"].get("artifact"):
+            raise FailedPrecondition(f"The Model {call.name!r} has no files to export.")
         formats = [f["id"] for f in version.body.get("supportedExportFormats", [])]
         wanted = config.get("exportFormatId") or (formats[0] if formats else "custom-trained")
         if formats and wanted not in formats:

@@ -1,0 +1,31 @@
+"""How much memory a machine type has: https://cloud.google.com/compute/docs/machine-resource."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+_GIB = 1 << 30
+_DEFAULT = "n1-standard-2"  # what Vertex AI takes where none is given
+_TYPE = re.compile(r"(?P<family>[a-z]+\d+[a-z]*)-(?P<kind>standard|highmem|highcpu)-(?P<cpus>\d+)")
+_PER_CPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}  # GiB
+_PER_CPU_OF = {
+    ("n1", "standard"): 3.75,
+    ("n1", "highmem"): 6.5,
+    ("n1", "highcpu"): 0.9,
+    ("c3", "highcpu"): 2.0,
+}
+_SHARE = 0.75  # of this machine's memory that one replica may have at most
+_LEAST = _GIB  # the libraries alone take half of it
+
+
+def memory(asked: dict[str, Any]) -> int:
+    """Bytes of memory for a replica of `dedicatedResources` or `automaticResources`: its machine type's, and no
+    more than three quarters of what this machine has."""
+    named = (asked.get("machineSpec") or {}).get("machineType") or _DEFAULT
+    match = _TYPE.fullmatch(named) or _TYPE.fullmatch(_DEFAULT)
+    assert match is not None
+    per_cpu = _PER_CPU_OF.get((match["family"], match["kind"]), _PER_CPU[match["kind"]])
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE
+    return int(max(_LEAST, min(per_cpu * int(match["cpus"]) * _GIB, here)))
