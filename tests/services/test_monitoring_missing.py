@@ -52,7 +52,7 @@ def test_failures_back_off(clock: Clock) -> None:
     for second in range(3600):
         for half in (0.0, 0.5):  # the watcher looks twice a second
             clock.ticks = second + half
-            failing._attempt("reading", job(), 1000.0 + clock.ticks)
+            failing._attempt("reading", job(), 1000.0 + clock.ticks, None)
     assert 10 <= failing.tried <= 20  # 5, 10, 20 … and then every 300 s
     assert failing._waits["job", "reading"].seconds == monitoring_run._LONGEST
 
@@ -60,11 +60,11 @@ def test_failures_back_off(clock: Clock) -> None:
 def test_a_job_that_was_changed_and_an_advance_of_the_clock_are_tried_at_once(clock: Clock) -> None:
     failing = Failing(clock)
     for _ in range(3):
-        failing._attempt("reading", job(), 1000.0)
+        failing._attempt("reading", job(), 1000.0, 1000.0)
     assert failing.tried == 1
-    failing._attempt("reading", job("b"), 1000.0)
+    failing._attempt("reading", job("b"), 1000.0, 1000.0)
     assert failing.tried == 2
-    failing._attempt("reading", job("b"), 1001.0)  # no tick has passed: somebody advanced it
+    failing._attempt("reading", job("b"), 1001.0, 1001.0)
     assert failing.tried == 3
 
 

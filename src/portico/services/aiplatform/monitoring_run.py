@@ -30,14 +30,13 @@ log = logging.getLogger(__name__)
 _COLUMNS = ("deployed_model_id", "logging_time", "request_payload", "response_payload")
 _ROWS = 50_000  # instances that are counted at once
 _SHORTEST, _LONGEST = 5.0, 300.0  # seconds until what failed is tried again
-_ADVANCED = 0.5  # seconds that the domain clock is ahead of the monotonic one when somebody advanced it
 
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
     told: bytes  # to the job, when it failed
     seconds: float
-    now: float  # of the domain clock, when it failed
+    simulated: float | None  # the domain clock, when it failed
     ticks: float  # of the monotonic clock
 
 
@@ -57,21 +56,22 @@ class Monitoring:
         """Runs every job as often as it was due up to now, in domain time. A job that can't be run stops no other."""
         with self._database.read() as connection:
             now = domain_clock.now(connection, self._rooms.clock)
+            simulated = domain_clock.simulated(connection)
             found = jobs.monitored(connection)
         names = {job.name for job in found}
         self._waits = {key: wait for key, wait in self._waits.items() if key[0] in names}
         for job in found:
             if unread := bool(_unread(job)):
-                self._attempt("reading", job, now)
+                self._attempt("reading", job, now, simulated)
             if unread or _is_due(job, now):
-                self._attempt("running", job, now)
+                self._attempt("running", job, now, simulated)
 
-    def _attempt(self, what: str, job: Resource, now: float) -> None:
+    def _attempt(self, what: str, job: Resource, now: float, simulated: float | None) -> None:
         """What failed is tried again later, and later each time; at once, when the job was changed or the domain clock
         advanced."""
         key, told, ticks = (job.name, what), _told(job), self._rooms.clock.monotonic()
         wait = self._waits.get(key)
-        if wait is not None and (wait.told != told or now - wait.now > ticks - wait.ticks + _ADVANCED):
+        if wait is not None and (wait.told != told or wait.simulated != simulated):
             wait = None
         if wait is not None and ticks < wait.ticks + wait.seconds:
             return
@@ -88,7 +88,7 @@ class Monitoring:
             log.exception("%s can't be run", job.name)
         self._baselines.clear()  # a window that could not be stored may have begun one
         seconds = min(wait.seconds * 2, _LONGEST) if wait else _SHORTEST
-        self._waits[key] = _Wait(told, seconds, now, self._rooms.clock.monotonic())
+        self._waits[key] = _Wait(told, seconds, simulated, self._rooms.clock.monotonic())
 
     # --- the baseline ---
 
