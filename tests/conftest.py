@@ -100,14 +100,14 @@ class Portico:
                 pass
         assert self.process is not None
         self.process.wait()
-        psutil.wait_procs(killed, timeout=30)
+        psutil.wait_procs(killed, timeout=240)
 
     def stop(self) -> int:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(timeout=45)
+            code = self.process.wait(timeout=240)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

@@ -94,7 +94,7 @@ def test_each_row_is_a_request(portico, aiplatform, bucket, logged):
             "batch",
             None,
         )
-    clock = requests.get(f"{portico.url}/apis/portico/v1/clock", timeout=10).json()
+    clock = requests.get(f"{portico.url}/apis/portico/v1/clock", timeout=240).json()
     wall = job.create_time.timestamp()
     times = {row["logging_time"].timestamp() for row in found}
     assert len(times) == 1 and (clock["simulated"] or abs(times.pop() - wall) < 5)

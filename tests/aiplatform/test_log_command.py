@@ -18,7 +18,9 @@ from portico.client.api import Client
 
 def run(portico: Any, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "portico.cli.main", "log", *map(str, arguments)]
-    return subprocess.run([*command, "--home", str(portico.home)], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*command, "--home", str(portico.home)], capture_output=True, text=True, timeout=240
+    )
 
 
 @pytest.fixture

@@ -403,7 +403,7 @@ def test_bad_input_names_the_field(portico, upload, change, status, message):
         "modelMonitoringSchema": {"featureFields": [{"name": "a", "dataType": "float"}]},
     } | change
     location = model.resource_name.rpartition("/models")[0]
-    answer = requests.post(f"{portico.url}/v1beta1/{location}/modelMonitors", json=body, timeout=10)
+    answer = requests.post(f"{portico.url}/v1beta1/{location}/modelMonitors", json=body, timeout=240)
     assert answer.status_code == status, answer.text
     assert message in answer.text
 

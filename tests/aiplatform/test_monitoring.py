@@ -22,7 +22,7 @@ def advance(portico: Any) -> Any:
 
     def go(seconds: int) -> float:
         url = f"{portico.url}/apis/portico/v1/clock:advance"
-        answer = requests.post(url, json={"duration": f"{seconds}s"}, timeout=60)
+        answer = requests.post(url, json={"duration": f"{seconds}s"}, timeout=240)
         assert answer.status_code == 200, answer.text
         return parse_rfc3339(answer.json()["time"])
 
@@ -160,7 +160,7 @@ def test_bad_input_names_the_field(aiplatform, bucket, endpoint, change, message
 def test_the_clock_only_goes_forward(portico, advance):
     advance(10)
     url = f"{portico.url}/apis/portico/v1/clock"
-    shown = requests.get(url, timeout=10).json()
+    shown = requests.get(url, timeout=240).json()
     assert shown["simulated"] is True
     for body in (
         {"time": "2001-01-01T00:00:00Z"},
@@ -168,9 +168,9 @@ def test_the_clock_only_goes_forward(portico, advance):
         {"time": shown["time"], "duration": "1s"},
         {"speed": 2},
     ):
-        answer = requests.post(f"{url}:advance", json=body, timeout=10)
+        answer = requests.post(f"{url}:advance", json=body, timeout=240)
         assert answer.status_code == 400 and answer.json()["error"]["message"]
-    assert requests.get(url, timeout=10).json() == shown
+    assert requests.get(url, timeout=240).json() == shown
 
 
 def test_an_answer_has_an_id_where_it_is_logged(portico, upload, aiplatform):
@@ -184,10 +184,12 @@ def test_an_answer_has_an_id_where_it_is_logged(portico, upload, aiplatform):
     ids = []
     for number in range(3):
         headers = {"X-Request-Id": f"mine-{number}"}
-        answer = requests.post(url, json={"instances": rows(number, 1)}, headers=headers, timeout=10)
+        answer = requests.post(url, json={"instances": rows(number, 1)}, headers=headers, timeout=240)
         ids.append(int(answer.headers["x-request-id"]))
     assert ids == sorted(set(ids))
-    long = requests.post(url, json={"instances": rows(0, 1)}, headers={"X-Request-Id": "x" * 300}, timeout=10)
+    long = requests.post(
+        url, json={"instances": rows(0, 1)}, headers={"X-Request-Id": "x" * 300}, timeout=240
+    )
     assert long.status_code == 400 and "X-Request-Id" in long.text
     from portico.clock import SystemClock
     from portico.ids import RandomIds
@@ -207,8 +209,8 @@ def test_an_answer_has_an_id_where_it_is_logged(portico, upload, aiplatform):
     own = f"{portico.url}/apis/portico/v1/{endpoint.resource_name}"
     truths = [{"requestId": "mine-0", "truth": 1.5}, {"requestId": str(ids[1]), "truth": 2}]
     truths += [{"key": {"a": rows(2, 1)[0]["a"]}, "truth": 3}, {"requestId": "later", "truth": 4}]
-    assert requests.post(f"{own}:addLabels", json={"labels": truths}, timeout=10).json()["new"] == 4
-    stats = requests.get(f"{own}:labelStats", timeout=10).json()
+    assert requests.post(f"{own}:addLabels", json={"labels": truths}, timeout=240).json()["new"] == 4
+    stats = requests.get(f"{own}:labelStats", timeout=240).json()
     assert (stats["predictions"], stats["labelledPredictions"], stats["waiting"]) == (3, 3, 1)
     endpoint.undeploy_all()
 

@@ -27,7 +27,7 @@ TRAINING = 4000
 def advance(portico: Any) -> Callable[[], None]:
     def go() -> None:
         url = f"{portico.url}/apis/portico/v1/clock:advance"
-        assert requests.post(url, json={"duration": f"{HOUR}s"}, timeout=60).status_code == 200
+        assert requests.post(url, json={"duration": f"{HOUR}s"}, timeout=240).status_code == 200
 
     return go
 

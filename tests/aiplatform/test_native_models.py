@@ -43,7 +43,7 @@ def test_raw_predict_answers_as_the_container_would(portico, aiplatform, upload,
         f"{portico.url}/v1/{endpoint.resource_name}:rawPredict",
         data=json.dumps({"instances": INSTANCES}),
         headers={"content-type": "application/json"},
-        timeout=30,
+        timeout=240,
     )
     assert answer.json()["predictions"] == booster.predict(ROWS).tolist()
     endpoint.undeploy_all()
@@ -171,7 +171,7 @@ def test_deploying_shifting_and_undeploying_drop_no_request(portico, aiplatform,
     def ask() -> None:
         session = requests.Session()
         while not stop.is_set():
-            answer = session.post(url, json={"instances": INSTANCES}, timeout=30)
+            answer = session.post(url, json={"instances": INSTANCES}, timeout=240)
             if answer.status_code != 200:
                 failures.append(answer.text)
             else:
@@ -252,7 +252,7 @@ def test_a_file_that_changed_on_the_disk_is_refused_and_repaired_through_the_api
     front.kill()
     front.wait()
     url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
-    answer = requests.post(url, json={"instances": INSTANCES}, timeout=60)
+    answer = requests.post(url, json={"instances": INSTANCES}, timeout=240)
     assert answer.status_code == 503 and "changed on the disk" in answer.json()["error"]["message"]
     assert other.predict(instances=INSTANCES).predictions == booster.predict(ROWS).tolist()
     with pytest.raises(exceptions.GoogleAPICallError, match="changed on the disk"):

@@ -85,7 +85,7 @@ def test_unconfined_deployments_say_so(portico, endpoint, new_portico):
         """The response of the operation that `body` starts at `url`."""
         told = session.post(url, json=body).json()
         while not told.get("done"):
-            told = session.post(f"{own.url}/v1/{told['name']}:wait?timeout=20s", json={}).json()
+            told = session.post(f"{own.url}/v1/{told['name']}:wait?timeout=240s", json={}).json()
         return told["response"]
 
     try:
@@ -121,7 +121,7 @@ def test_a_replica_that_dies_is_replaced_and_no_request_is_lost(portico, endpoin
     os.kill(replicas[-1], signal.SIGKILL)
     session = requests.Session()
     for _ in range(200):
-        answer = session.post(url, json={"instances": [[1, 1]]}, timeout=30)
+        answer = session.post(url, json={"instances": [[1, 1]]}, timeout=240)
         assert answer.status_code == 200, answer.text
     end = time.monotonic() + 60
     while time.monotonic() < end:

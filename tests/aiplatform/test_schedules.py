@@ -189,7 +189,7 @@ def test_a_schedule_ends_after_its_last_run(watched, bucket, advance, portico): 
     counted = requests.post(
         f"{portico.url}/v1beta1/{watched.resource_name.rpartition('/modelMonitors')[0]}/schedules",
         json=body_of(watched, target) | {"maxRunCount": "1"},
-        timeout=10,
+        timeout=240,
     ).json()
     advance(4 * HOUR)
     jobs = watched.list_jobs()
@@ -274,7 +274,7 @@ def test_a_window_is_told_from_the_time_of_the_run(aiplatform, upload, bucket, a
 def test_bad_input_names_the_field(watched, portico, bucket, change, status, message):
     body = body_of(watched, put(bucket, "t.csv", "a,b,c\n1,2,x\n")) | change
     location = watched.resource_name.rpartition("/modelMonitors")[0]
-    answer = requests.post(f"{portico.url}/v1beta1/{location}/schedules", json=body, timeout=10)
+    answer = requests.post(f"{portico.url}/v1beta1/{location}/schedules", json=body, timeout=240)
     assert answer.status_code == status, answer.text
     assert message in answer.json()["error"]["message"]
 
@@ -283,6 +283,6 @@ def test_v1_has_no_such_schedules(watched, portico, bucket):
     location = watched.resource_name.rpartition("/modelMonitors")[0]
     body = {"displayName": "x", "cron": "0 * * * *", "maxConcurrentRunCount": "1"}
     answer = requests.post(
-        f"{portico.url}/v1/{location}/schedules", json=body | {"createPipelineJobRequest": {}}, timeout=10
+        f"{portico.url}/v1/{location}/schedules", json=body | {"createPipelineJobRequest": {}}, timeout=240
     )
     assert answer.status_code == 501 and "createPipelineJobRequest" in answer.text

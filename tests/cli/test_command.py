@@ -23,7 +23,7 @@ PORTICO = [sys.executable, "-m", "portico.cli.main"]
 
 def run(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PORTICO, *args], capture_output=True, text=True, timeout=60, check=False, **options
+        [*PORTICO, *args], capture_output=True, text=True, timeout=240, check=False, **options
     )
 
 
@@ -117,7 +117,7 @@ def test_exec_passes_on_signals(portico: Any) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "started\n"
     child.send_signal(signal.SIGTERM)
-    assert child.wait(timeout=10) == -signal.SIGTERM
+    assert child.wait(timeout=240) == -signal.SIGTERM
 
 
 def test_exec_of_an_unknown_command(portico: Any) -> None:
@@ -182,5 +182,5 @@ def test_sigterm_ends_the_server_well(tmp_path: Path) -> None:
     assert server.stdout.readline().startswith("Portico is ready at http://127.0.0.1:")
     assert time.monotonic() - started < 20
     server.send_signal(signal.SIGTERM)
-    assert server.wait(timeout=40) == 0
+    assert server.wait(timeout=240) == 0
     assert run("status", "--home", str(tmp_path / "home")).stdout.startswith("Not running.")

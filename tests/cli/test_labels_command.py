@@ -17,7 +17,9 @@ CSV = "day,hour,count,seen\n2012-01-01,5,12.5,2012-01-02 00:00:00\n2012-01-01,6,
 
 def run(portico: Any, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "portico.cli.main", "labels", "add", *map(str, arguments)]
-    return subprocess.run([*command, "--home", str(portico.home)], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*command, "--home", str(portico.home)], capture_output=True, text=True, timeout=240
+    )
 
 
 def test_files_of_labels(portico: Any, aiplatform: Any, bucket: Any, tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_files_of_labels(portico: Any, aiplatform: Any, bucket: Any, tmp_path: P
     pq.write_table(pa.table({"id": ["1", "2"], "truth": ["yes", "no"]}), tmp_path / "b.parquet")
     assert run(portico, name, tmp_path / "b.parquet", "--request-id", "id").stdout.startswith("2 new")
     url = f"{portico.url}/apis/portico/v1/{name}:labelStats"
-    assert requests.get(url, timeout=10).json()["labels"] == 4
+    assert requests.get(url, timeout=240).json()["labels"] == 4
     bucket.blob("a.csv").upload_from_string(CSV + "2012-01-01,7,,\n")
     stored = run(portico, name, f"gs://{bucket.name}/a.csv", *by_key)
     assert stored.stdout.splitlines() == [

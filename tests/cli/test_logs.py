@@ -50,13 +50,13 @@ def logs(home: Path, *args: str) -> subprocess.Popen[str]:
     [("old", "first\n"), ("new", "one\ntwo\n"), (PIPELINE, "one\ntwo\n"), ("77", "one\ntwo\n")],
 )
 def test_a_job_is_found(database: Database, tmp_path: Path, wanted: str, log: str) -> None:
-    assert logs(tmp_path, wanted).communicate(timeout=30) == (log, "")
+    assert logs(tmp_path, wanted).communicate(timeout=240) == (log, "")
 
 
 @pytest.mark.parametrize("wanted", ["7", "%", "nothing", ""])
 def test_what_is_not_there(database: Database, tmp_path: Path, wanted: str) -> None:
     process = logs(tmp_path, wanted)
-    output, complaint = process.communicate(timeout=30)
+    output, complaint = process.communicate(timeout=240)
     assert (process.returncode, output) == (1, "")
     assert complaint.startswith("portico: There is no job")
     assert complaint.count("\n") == 1
@@ -71,7 +71,7 @@ def test_follow_until_the_job_has_ended(database: Database, tmp_path: Path) -> N
     assert process.stdout.readline() == "three ü\n"
     assert process.poll() is None
     end(database, "new")
-    assert process.communicate(timeout=30) == ("without an end", "")
+    assert process.communicate(timeout=240) == ("without an end", "")
     assert process.returncode == 0
 
 
@@ -79,7 +79,7 @@ def test_json_tells_how_the_job_ended(database: Database, tmp_path: Path) -> Non
     process = logs(tmp_path, "new", "--follow", "--json")
     time.sleep(0.5)
     end(database, "new")
-    found = json.loads(process.communicate(timeout=30)[0])
+    found = json.loads(process.communicate(timeout=240)[0])
     assert (found["state"], found["log"]) == ("FAILED", "one\ntwo\n")
     assert found["error"] == {"code": 3, "message": "no rows"}
     assert found["resource"] == PIPELINE

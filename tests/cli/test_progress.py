@@ -32,7 +32,7 @@ class Stderr:
 
     def lines(self, count: int) -> list[str]:
         with self.written:
-            assert self.written.wait_for(lambda: self.text.count("\n") >= count, timeout=60)
+            assert self.written.wait_for(lambda: self.text.count("\n") >= count, timeout=240)
             return self.text.splitlines()
 
 

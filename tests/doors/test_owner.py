@@ -54,7 +54,7 @@ def ask(
     host: str = "127.0.0.1",
 ) -> tuple[int, str, str]:  # fmt: skip
     """Status, content type and text."""
-    connection = http.client.HTTPConnection(host, port, timeout=30)
+    connection = http.client.HTTPConnection(host, port, timeout=240)
     connection.request(verb, path, body, {"host": "127.0.0.1"} | (headers or {}))
     answer = connection.getresponse()
     text = answer.read().decode()
@@ -115,7 +115,7 @@ def test_another_user_with_a_token_is_answered(portico):
 
 def test_whose_a_connection_is_goes_with_it_from_front_to_control_and_back(portico):
     def both() -> list[int]:
-        connection = http.client.HTTPConnection("127.0.0.1", portico.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", portico.port, timeout=240)
         found = []
         for _ in range(2):
             for verb, path, body in (("POST", PREDICT, b'{"instances": [1]}'), ("GET", MODELS, None)):

@@ -65,7 +65,7 @@ def test_two_thousand_wait_while_others_list(tmp_path):
     name = running(database)
 
     async def main() -> list[dict[str, Any]]:
-        wait = f"/v1/{name}:wait?timeout=60s"
+        wait = f"/v1/{name}:wait?timeout=240s"
         waiting = [asyncio.create_task(ask(door, "POST", wait, b"{}")) for _ in range(WAITERS)]
         await asyncio.sleep(0)
         for _ in range(LISTINGS // 20):

@@ -403,7 +403,7 @@ def test_a_running_operation_is_waited_on_cancelled_and_only_then_deleted(wire, 
     if not waited.get("done"):
         refused(wire("DELETE", f"/v1/{name}"), 400, "still running", "FAILED_PRECONDITION")
     world.good(wire("POST", f"/ui/{name}:cancel", {}))
-    ended = world.good(wire("POST", f"/v1/{name}:wait?timeout=60s", {}))
+    ended = world.good(wire("POST", f"/v1/{name}:wait?timeout=240s", {}))
     assert ended["done"] is True
     if "error" in ended:
         assert ended["error"]["code"] == 1

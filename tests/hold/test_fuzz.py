@@ -165,7 +165,7 @@ def test_malformed_http_gets_an_error_or_is_cut_off(portico, made, number):
     """Not one byte of HTML or of a traceback, no 5xx, and the next connection is served."""
     data = MALFORMED[number].replace(b"%PREDICT", made.endpoint.encode() + b":predict")
     received = b""
-    with socket.create_connection(("127.0.0.1", portico.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", portico.port), timeout=240) as raw:
         try:
             raw.sendall(data)
             raw.shutdown(socket.SHUT_WR)

@@ -48,7 +48,7 @@ def test_of_two_uploads_of_one_name_one_fails_with_a_reason(wire):
     body = {"model": model, "modelId": world.fresh_name("model")}
     started = [wire("POST", f"/v1/{L}/models:upload", body) for _ in range(4)]
     running = [world.good(answer) for answer in started if answer.status == 200]
-    ended = [world.good(wire("POST", f"/v1/{o['name']}:wait?timeout=30s", {})) for o in running]
+    ended = [world.good(wire("POST", f"/v1/{o['name']}:wait?timeout=240s", {})) for o in running]
     assert all(o["done"] for o in ended)
     assert sum("response" in o for o in ended) == 1
     for failed in (o["error"] for o in ended if "error" in o):

@@ -50,7 +50,7 @@ class Writer(threading.Thread):
 
     def __init__(self, url: str, ledger: Ledger, made: dict[str, str], seed: int, stories: list[str]) -> None:
         super().__init__(daemon=True)
-        self.wire = Wire(url, timeout=60)
+        self.wire = Wire(url, timeout=240)
         self.ledger = ledger
         self.made = made
         self.random = random.Random(seed)
@@ -185,7 +185,7 @@ def kind_of(pid: int) -> str:
     return "warm" if "portico.jobs.warm" in command else name.removeprefix("portico-").partition("-")[0]
 
 
-def answers(wire: Wire, endpoint: str, instances: list[Any], seconds: float = 90) -> Any:
+def answers(wire: Wire, endpoint: str, instances: list[Any], seconds: float = 240) -> Any:
     """The predictions of a model in replicas, as soon as one of them is up again."""
     end = time.monotonic() + seconds
     while True:
@@ -206,7 +206,7 @@ def crash(server: Any, dice: random.Random, killed: Counter[str]) -> None:
         killed["supervisor"] += 1
         os.kill(server.pid, signal.SIGKILL)
         server.process.wait()
-    _, alive = psutil.wait_procs(before, timeout=15)
+    _, alive = psutil.wait_procs(before, timeout=240)
     assert alive == [], "processes outlived their supervisor"
     server.start()
 
@@ -357,7 +357,7 @@ def test_whatever_is_killed_what_was_acknowledged_holds(new_portico, rounds, sec
             for writer in writers:
                 writer.stopping.set()
             for writer in writers:
-                writer.join(timeout=90)
+                writer.join(timeout=300)
                 assert not writer.is_alive()
             again = Wire(server.url)
             assert world.predict(again, endpoint).json["predictions"] == expected

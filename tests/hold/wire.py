@@ -25,7 +25,7 @@ class Answer:
 class Wire:
     """One connection to the server at `url`. Not for threads."""
 
-    def __init__(self, url: str, timeout: float = 60) -> None:
+    def __init__(self, url: str, timeout: float = 240) -> None:
         parts = urlsplit(url)
         self.host = parts.netloc
         self._connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=timeout)

@@ -44,7 +44,7 @@ def upload(wire: Wire, bucket: str, name: str, data: bytes) -> Any:
     return good(wire("POST", target, data, {"content-type": "application/octet-stream"}))
 
 
-def wait(wire: Wire, operation: Any, seconds: float = 120) -> Any:
+def wait(wire: Wire, operation: Any, seconds: float = 240) -> Any:
     """The response of an operation, polled where the clients poll."""
     end = time.monotonic() + seconds
     while not operation.get("done"):
@@ -102,7 +102,7 @@ def make_endpoint(wire: Wire, location: str, **more: Any) -> str:
     return str(wait(wire, made)["name"])
 
 
-def deploy(wire: Wire, endpoint: str, model: str, seconds: float = 120) -> str:
+def deploy(wire: Wire, endpoint: str, model: str, seconds: float = 240) -> str:
     body = {"deployedModel": {"model": model, "dedicatedResources": {"minReplicaCount": 1}}}
     made = good(wire("POST", f"/v1/{endpoint}:deployModel", body))
     return str(wait(wire, made, seconds)["deployedModel"]["id"])

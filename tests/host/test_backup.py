@@ -30,7 +30,7 @@ L = "projects/p/locations/us-central1"
 
 def run(*args: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PORTICO, *map(str, args)], capture_output=True, text=True, timeout=120, check=False
+        [*PORTICO, *map(str, args)], capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -54,10 +54,10 @@ class Writer(threading.Thread):
             while not self.stopping.is_set():
                 for name in ("a", "b", "c"):
                     url = f"{self.url}/upload/storage/v1/b/first/o?uploadType=media&name={name}/{self.rounds}"
-                    self.expect(session.post(url, data=bytes_of(f"{name}/{self.rounds}"), timeout=60))
+                    self.expect(session.post(url, data=bytes_of(f"{name}/{self.rounds}"), timeout=240))
                     if self.rounds:
                         before = f"{name}%2F{self.rounds - 1}"
-                        self.expect(session.delete(f"{self.url}/storage/v1/b/first/o/{before}", timeout=60))
+                        self.expect(session.delete(f"{self.url}/storage/v1/b/first/o/{before}", timeout=240))
                 self.rounds += 1
                 if self.rounds == 3:
                     self.started.set()
@@ -71,20 +71,20 @@ def test_a_backup_under_writes_restores_to_one_moment(
     new_portico: Callable[..., Portico], tmp_path: Path
 ) -> None:
     server = new_portico().start()
-    assert requests.post(f"{server.url}/storage/v1/b?project=p", json={"name": "first"}, timeout=30).ok
-    made = requests.post(f"{server.url}/v1/{L}/endpoints", json={"displayName": "e"}, timeout=30).json()
+    assert requests.post(f"{server.url}/storage/v1/b?project=p", json={"name": "first"}, timeout=240).ok
+    made = requests.post(f"{server.url}/v1/{L}/endpoints", json={"displayName": "e"}, timeout=240).json()
     for number in range(40):
         url = f"{server.url}/upload/storage/v1/b/first/o?uploadType=media&name=kept/{number:02}"
-        assert requests.post(url, data=bytes_of(f"kept/{number:02}"), timeout=30).ok
+        assert requests.post(url, data=bytes_of(f"kept/{number:02}"), timeout=240).ok
     writer = Writer(server.url)
     writer.start()
-    writer.started.wait(60)
+    writer.started.wait(240)
     copy = tmp_path / "copy"
     done = run("backup", copy, "--home", server.home, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["files"] >= 42
     writer.stopping.set()
-    writer.join(60)
+    writer.join(240)
     assert writer.wrong == []
     checked = run("check", "--home", server.home, "--json")
     assert checked.returncode == 0 and json.loads(checked.stdout)["orphans"] == 0, checked.stdout
@@ -95,10 +95,10 @@ def test_a_backup_under_writes_restores_to_one_moment(
     restored.start()
     try:
         assert (
-            requests.get(f"{restored.url}/v1/{made['response']['name']}", timeout=30).json()["displayName"]
+            requests.get(f"{restored.url}/v1/{made['response']['name']}", timeout=240).json()["displayName"]
             == "e"
         )
-        listed = requests.get(f"{restored.url}/storage/v1/b/first/o", timeout=30).json()["items"]
+        listed = requests.get(f"{restored.url}/storage/v1/b/first/o", timeout=240).json()["items"]
         names = [item["name"] for item in listed]
         # One moment: the writer has each of its names at one of two neighbouring rounds, in its order.
         at = {name: [int(n.partition("/")[2]) for n in names if n.startswith(f"{name}/")] for name in "abc"}
@@ -107,7 +107,7 @@ def test_a_backup_under_writes_restores_to_one_moment(
         assert len([name for name in names if name.startswith("kept/")]) == 40
         for name in names:
             url = f"{restored.url}/storage/v1/b/first/o/{name.replace('/', '%2F')}?alt=media"
-            assert requests.get(url, timeout=30).content == bytes_of(name)
+            assert requests.get(url, timeout=240).content == bytes_of(name)
     finally:
         restored.stop()
     assert run("check", "--home", restored.home).returncode == 0

@@ -55,12 +55,12 @@ def fill(server: Portico) -> None:
 
 def upload(server: Portico, name: str, size: int) -> requests.Response:
     url = f"{server.url}/upload/storage/v1/b/first/o?uploadType=media&name={name}"
-    return requests.post(url, data=bytes(size), timeout=60)
+    return requests.post(url, data=bytes(size), timeout=240)
 
 
 def test_a_full_disk_refuses_what_grows_and_deletes(small: Portico) -> None:
     def ask(method: str, path: str, body: object = None) -> requests.Response:
-        return requests.request(method, small.url + path, json=body, timeout=60)
+        return requests.request(method, small.url + path, json=body, timeout=240)
 
     assert ask("POST", "/storage/v1/b?project=p", {"name": "first"}).ok
     assert upload(small, "one", 6 << 20).ok and upload(small, "two", 1 << 20).ok
@@ -74,15 +74,15 @@ def test_a_full_disk_refuses_what_grows_and_deletes(small: Portico) -> None:
         ask("POST", "/storage/v1/b/first/o/one/rewriteTo/b/first/o/copy", {}),
         ask("POST", f"/v1/{L}/endpoints", {"displayName": "f"}),
         ask("PATCH", f"/v1/{endpoint}?updateMask=displayName", {"displayName": "f"}),
-        requests.post(f"{small.url}/upload/storage/v1/b/first/o?uploadType=resumable&name=r", timeout=60),
-        requests.put(f"{small.url}/first/xml", data=b"x", timeout=60),
+        requests.post(f"{small.url}/upload/storage/v1/b/first/o?uploadType=resumable&name=r", timeout=240),
+        requests.put(f"{small.url}/first/xml", data=b"x", timeout=240),
     ):
         assert answer.status_code == 429, answer.text
         assert "is full" in answer.text and "Delete what is not needed" in answer.text
     error = ask("POST", f"/v1/{L}/endpoints", {"displayName": "f"}).json()["error"]
     assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED")
     # What is there is answered, and it is said.
-    assert requests.get(f"{small.url}/storage/v1/b/first/o/two?alt=media", timeout=60).content == bytes(
+    assert requests.get(f"{small.url}/storage/v1/b/first/o/two?alt=media", timeout=240).content == bytes(
         1 << 20
     )
     health = ask("GET", "/-/healthz")
@@ -119,7 +119,7 @@ def test_jobs_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def step() -> str:
         scheduler._start_queued()
         for running in scheduler._threads.values():
-            running.thread.join(60)
+            running.thread.join(240)
         with database.read() as connection:
             job = jobs.get(connection, "1")
         assert job is not None

@@ -59,7 +59,7 @@ def files(home: Path) -> dict[str, bytes]:
 
 def run(*args: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PORTICO, *map(str, args)], capture_output=True, text=True, timeout=60, check=False
+        [*PORTICO, *map(str, args)], capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -228,9 +228,9 @@ def own(tmp_path: Path) -> Iterator[Portico]:
 
 
 def test_the_command_stops_clean_and_refuses_with_words(own: Portico) -> None:
-    assert requests.post(f"{own.url}/storage/v1/b?project=p", json={"name": "first"}, timeout=30).ok
+    assert requests.post(f"{own.url}/storage/v1/b?project=p", json={"name": "first"}, timeout=240).ok
     url = f"{own.url}/upload/storage/v1/b/first/o?uploadType=media&name=one"
-    assert requests.post(url, data=b"1" * 1000, timeout=30).ok
+    assert requests.post(url, data=b"1" * 1000, timeout=240).ok
     own.stop()
     log = own.home / "portico.db-wal"
     assert not log.exists() or log.stat().st_size == 0
@@ -250,4 +250,4 @@ def test_the_command_stops_clean_and_refuses_with_words(own: Portico) -> None:
     without_log(own.home)
     database.write_bytes(kept)
     own.start()
-    assert requests.get(f"{own.url}/storage/v1/b/first/o/one?alt=media", timeout=30).content == b"1" * 1000
+    assert requests.get(f"{own.url}/storage/v1/b/first/o/one?alt=media", timeout=240).content == b"1" * 1000

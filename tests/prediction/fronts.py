@@ -99,7 +99,7 @@ class Processes:
         self.control = subprocess.Popen([sys.executable, "-c", before + _CONTROL, str(self.home)])
         return self.control
 
-    def serve(self, endpoint: ServedEndpoint, timeout: float = 30, only: str = "") -> None:
+    def serve(self, endpoint: ServedEndpoint, timeout: float = 240, only: str = "") -> None:
         with self.database.write() as connection:
             version = served.put(connection, endpoint)
         if self.fronts:
@@ -108,7 +108,7 @@ class Processes:
     def stop_serving(self, name: str) -> None:
         with self.database.write() as connection:
             version = served.delete(connection, name)
-        await_fronts(self.home, version, 30)
+        await_fronts(self.home, version, 240)
 
     def close(self) -> None:
         for process in [*self.fronts, *([self.control] if self.control else [])]:
@@ -116,7 +116,7 @@ class Processes:
                 process.terminate()
         for process in [*self.fronts, *([self.control] if self.control else [])]:
             try:
-                process.wait(10)
+                process.wait(240)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -150,7 +150,7 @@ class Raw:
     """A client connection on which each byte is ours."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=240)
         self.port = port
         self._rest = b""
 

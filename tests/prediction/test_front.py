@@ -439,7 +439,7 @@ def test_a_front_drains(processes: Processes, boosters: dict[str, Path], tmp_pat
     assert process.poll() is None
     slow.send(request[-10:])
     assert slow.receive()[0] == 200
-    assert process.wait(5) == 0
+    assert process.wait(240) == 0
     own.fronts.clear()
     with pytest.raises(Unavailable, match="No front"):
         await_fronts(own.home, 1, timeout=0.2)

@@ -199,7 +199,7 @@ def test_control_drains(running: Processes) -> None:
     old = running.control
     old.terminate()
     assert slow.receive()[2] == b"GET /slow 0"
-    assert old.wait(5) == 0
+    assert old.wait(240) == 0
     running.start_control()
     client = Raw(running.port)
     assert client.ask("/c")[0] == 200

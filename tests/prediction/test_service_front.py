@@ -55,7 +55,7 @@ class World:
     def advance(self, to: float) -> None:
         with self.processes.database.write() as connection:
             version = domain_clock.advance(connection, to)
-        await_fronts(self.processes.home, version, 10)
+        await_fronts(self.processes.home, version, 240)
 
 
 @pytest.fixture

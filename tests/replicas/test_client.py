@@ -59,7 +59,7 @@ def test_requests_go_to_the_replica_with_the_least_in_flight(tmp_path):
     async def scenario():
         fakes = [await Fake(str(tmp_path / name), holds=name == "a").start() for name in "ab"]
         client = ReplicaClient([fake.path for fake in fakes])
-        assert await client.ready(5)
+        assert await client.ready(240)
         await asyncio.sleep(0.1)
         first = [asyncio.create_task(client.predict("predict", b"x")) for _ in range(10)]
         done, pending = await asyncio.wait(first, timeout=0.3)
@@ -84,7 +84,7 @@ def test_what_a_dying_replica_had_is_sent_to_its_sibling_once(tmp_path):
         a = await Fake(str(tmp_path / "a"), dies=True).start()
         b = await Fake(str(tmp_path / "b")).start()
         client = ReplicaClient([a.path, b.path])
-        assert await client.ready(5)
+        assert await client.ready(240)
         await asyncio.sleep(0.1)
         answers = await asyncio.gather(*(client.predict("predict", b"%d" % at) for at in range(20)))
         assert answers == [(200, b"b")] * 20
@@ -99,7 +99,7 @@ def test_a_request_that_ends_two_replicas_is_not_sent_to_a_third(tmp_path):
     async def scenario():
         fakes = [await Fake(str(tmp_path / name), dies=True).start() for name in "abc"]
         client = ReplicaClient([fake.path for fake in fakes])
-        assert await client.ready(5)
+        assert await client.ready(240)
         await asyncio.sleep(0.1)
         with pytest.raises(Unavailable) as failure:
             await client.predict("predict", b"poison")
@@ -122,14 +122,14 @@ def test_with_no_replica_up_it_is_unavailable_at_once_and_back_when_one_is(tmp_p
                 await client.predict("predict", b"x")
             assert time.monotonic() - before < limit
         fake = await Fake(str(tmp_path / "a")).start()
-        assert await client.ready(3)
+        assert await client.ready(240)
         assert await client.predict("predict", b"x") == (200, b"a")
         await fake.stop()
         await asyncio.sleep(0.1)
         with pytest.raises(Unavailable):
             await client.predict("predict", b"x")
         fake = await Fake(str(tmp_path / "a")).start()
-        assert await client.ready(3)
+        assert await client.ready(240)
         assert await client.predict("rawPredict", b"x") == (200, b"a")
         await client.close()
         await fake.stop()
@@ -189,13 +189,13 @@ def in_a_thread(*fakes: Fake):
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     for fake in fakes:
-        asyncio.run_coroutine_threadsafe(fake.start(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(fake.start(), loop).result(240)
     try:
         yield loop
     finally:
         for fake in fakes:
             if os.path.exists(fake.path):
-                asyncio.run_coroutine_threadsafe(fake.stop(), loop).result(5)
+                asyncio.run_coroutine_threadsafe(fake.stop(), loop).result(240)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -204,11 +204,11 @@ def in_a_thread(*fakes: Fake):
 def test_blocking_takes_a_sibling_and_waits_for_a_restart(tmp_path):
     a, b = Fake(str(tmp_path / "a"), dies=True), Fake(str(tmp_path / "b"))
     with in_a_thread(a, b) as loop:
-        client = BlockingReplicaClient([a.path, b.path], patience=5)
+        client = BlockingReplicaClient([a.path, b.path], patience=240)
         client._turn = 0
         assert client.predict("predict", b"x") == (200, b"b")
-        asyncio.run_coroutine_threadsafe(b.stop(), loop).result(5)
-        timer = threading.Timer(0.5, lambda: asyncio.run_coroutine_threadsafe(b.start(), loop).result(5))
+        asyncio.run_coroutine_threadsafe(b.stop(), loop).result(240)
+        timer = threading.Timer(0.5, lambda: asyncio.run_coroutine_threadsafe(b.start(), loop).result(240))
         timer.start()
         assert client.predict("predict", b"y") == (200, b"b")
         timer.join()
@@ -221,7 +221,7 @@ def test_blocking_gives_up(tmp_path):
         client.predict("predict", b"x")
     fakes = [Fake(str(tmp_path / name), dies=True) for name in "abc"]
     with in_a_thread(*fakes):
-        client = BlockingReplicaClient([fake.path for fake in fakes], patience=5)
+        client = BlockingReplicaClient([fake.path for fake in fakes], patience=240)
         with pytest.raises(Unavailable):
             client.predict("predict", b"poison")
         assert sum(len(fake.received) for fake in fakes) == 2

@@ -202,7 +202,7 @@ def test_limits_are_exceeded_with_words(replica, sklearn_python, tmp_path):
 def _asked(path: str, what: str) -> tuple[int, str]:
     async def ask() -> tuple[int, str]:
         client = ReplicaClient([path])
-        assert await client.ready(30)
+        assert await client.ready(240)
         try:
             status, body = await client.predict("predict", json.dumps({"instances": [what]}).encode())
             return status, body.decode()

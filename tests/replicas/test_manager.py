@@ -49,7 +49,7 @@ def serving(manager, database, replicas):
 
 
 def ask(sockets, instances):
-    client = BlockingReplicaClient(sockets, patience=5)
+    client = BlockingReplicaClient(sockets, patience=240)
     try:
         status, body = client.predict("predict", json.dumps({"instances": instances}).encode())
     finally:
@@ -68,7 +68,7 @@ def folder(tmp_path):
 def test_a_set_is_served_and_removed(manager, database, replica_set):
     sockets = serving(manager, database, replica_set())
     assert ask(sockets, [[1, 1, 1], [0, "1.0", 0]]) == (200, {"predictions": pytest.approx([10.0, 6.0])})
-    store.wait_ready(database, "1", 1)
+    store.wait_ready(database, "1", 240)
     (pid,) = pids(database)
     with database.write() as connection:
         store.remove(connection, "1")
@@ -99,7 +99,7 @@ def test_requests_survive_the_death_of_a_replica(manager, database, replica_set)
 
     async def scenario():
         client = ReplicaClient(sockets)
-        assert await client.ready(5)
+        assert await client.ready(240)
         await asyncio.sleep(0.1)
         asked = [asyncio.create_task(client.predict("predict", body)) for _ in range(400)]
         await asyncio.sleep(0)
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_model_fails_the_set_and_another_takes_its_place(
     put(database, replica_set(folder=folder))
     step_until(manager, lambda: state(database) == "FAILED")
     with pytest.raises(FailedPrecondition, match=r"linear\.joblib cannot be served by the image sklearn-cpu"):
-        store.wait_ready(database, "1", 1)
+        store.wait_ready(database, "1", 240)
     assert pids(database) == []
     put(database, replica_set(), "g2")
     step_until(manager, lambda: state(database) == "READY")
@@ -135,7 +135,7 @@ def test_a_model_that_ends_its_process_fails_after_three_tries(manager, database
     put(database, replica_set(file="model.pkl", folder=folder))
     step_until(manager, lambda: state(database) == "FAILED")
     with pytest.raises(FailedPrecondition, match=r"ended 3 times before it was ready \(exit status 7"):
-        store.wait_ready(database, "1", 1)
+        store.wait_ready(database, "1", 240)
 
 
 def test_missing_artifacts_are_named(manager, database, replica_set, folder):
@@ -143,7 +143,7 @@ def test_missing_artifacts_are_named(manager, database, replica_set, folder):
     put(database, replica_set(folder=folder))
     step_until(manager, lambda: state(database) == "FAILED")
     with pytest.raises(FailedPrecondition, match=r"no linear\.joblib.*they have weights\.h5"):
-        store.wait_ready(database, "1", 1)
+        store.wait_ready(database, "1", 240)
 
 
 def test_the_count_changes_in_place(manager, database, replica_set):
@@ -204,7 +204,7 @@ def test_an_installation_does_not_keep_the_manager_from_ending(database, replica
         while state(database) != "BUILDING":
             time.sleep(0.05)
         running.stdin.close()
-        assert running.wait(10) == 0
+        assert running.wait(240) == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, None])
@@ -212,15 +212,15 @@ def test_no_replica_outlives_the_manager(manager, database, replica_set, tmp_pat
     command = [sys.executable, "-c", MANAGER, str(tmp_path / "home")]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as running:
         put(database, replica_set(count=2))
-        store.wait_ready(database, "1", 60)
+        store.wait_ready(database, "1", 240)
         below = [psutil.Process(pid) for pid in pids(database)]
         below += [child for process in below for child in process.children(recursive=True)]
         if how is not None:
             running.send_signal(how)
         else:
             running.stdin.close()
-        running.wait(20)
-    gone, alive = psutil.wait_procs(below, 5)
+        running.wait(240)
+    gone, alive = psutil.wait_procs(below, 240)
     assert not alive and len(gone) >= 2
     # And the next manager starts them again.
     manager.step()
@@ -269,13 +269,13 @@ def test_a_leftover_is_ended_by_the_next_manager(database, tmp_path):
     from portico.clock import SystemClock
     from portico.prediction.replicas.manager import ReplicaManager
 
-    with subprocess.Popen(["sleep", "60"]) as leftover, subprocess.Popen(["sleep", "60"]) as stranger:
+    with subprocess.Popen(["sleep", "900"]) as leftover, subprocess.Popen(["sleep", "900"]) as stranger:
         started = psutil.Process(leftover.pid).create_time()
         with database.write() as connection:
             store.record(connection, store.Process("1", 0, leftover.pid, started))
             # The same pid, but of a process that started at another time.
             store.record(connection, store.Process("1", 1, stranger.pid, started - 100))
         ReplicaManager(tmp_path / "home", database, SystemClock()).close()
-        assert leftover.wait(5) == -signal.SIGKILL
+        assert leftover.wait(240) == -signal.SIGKILL
         assert stranger.poll() is None and pids(database) == []
         stranger.kill()

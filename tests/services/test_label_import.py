@@ -151,10 +151,10 @@ def test_the_operation_is_polled_in_our_own_api_and_googles_client_sees_none(
     assert [one["name"] for one in client.call("GET", f"{endpoint}/operations")["operations"]] == [
         begun["name"]
     ]
-    assert requests.get(f"{portico.url}/v1/{begun['name']}", timeout=10).status_code == 404
-    assert begun["name"] not in requests.get(f"{portico.url}/v1/{endpoint}/operations", timeout=10).text
+    assert requests.get(f"{portico.url}/v1/{begun['name']}", timeout=240).status_code == 404
+    assert begun["name"] not in requests.get(f"{portico.url}/v1/{endpoint}/operations", timeout=240).text
     assert client.call("DELETE", begun["name"]) == {}
-    answer = requests.get(f"{portico.url}/apis/portico/v1/{begun['name']}", timeout=10)
+    answer = requests.get(f"{portico.url}/apis/portico/v1/{begun['name']}", timeout=240)
     assert answer.status_code == 404
 
 

@@ -119,7 +119,7 @@ def test_labels_by_the_api(portico: Any, aiplatform: Any) -> None:
     url = f"{portico.url}/apis/portico/v1/{endpoint.resource_name}"
 
     def add(*given: Any) -> requests.Response:
-        return requests.post(f"{url}:addLabels", json={"labels": list(given)}, timeout=30)
+        return requests.post(f"{url}:addLabels", json={"labels": list(given)}, timeout=240)
 
     assert add(
         {"key": {"ts": "2012-01-01 05:00:00"}, "truth": 12.5}, {"requestId": "7", "truth": "a"}
@@ -129,7 +129,7 @@ def test_labels_by_the_api(portico: Any, aiplatform: Any) -> None:
         "contradicted": 0,
     }
     assert add({"requestId": "7", "truth": "a"}).json()["repeated"] == 1
-    stats = requests.get(f"{url}:labelStats", timeout=30).json()
+    stats = requests.get(f"{url}:labelStats", timeout=240).json()
     assert (stats["labels"], stats["waiting"], stats["predictions"]) == (2, 2, 0)
     for bad, said in (
         ({"truth": 1}, "requestId"),
@@ -143,8 +143,10 @@ def test_labels_by_the_api(portico: Any, aiplatform: Any) -> None:
         answer = add({"requestId": "ok", "truth": 1}, bad)
         assert answer.status_code == 400 and said in answer.text, answer.text
     assert add().status_code == 400
-    assert requests.get(f"{url}:labelStats", timeout=30).json()["labels"] == 2  # nothing of a refused request
-    missing = requests.get(f"{url}999:labelStats", timeout=30)
+    assert (
+        requests.get(f"{url}:labelStats", timeout=240).json()["labels"] == 2
+    )  # nothing of a refused request
+    missing = requests.get(f"{url}999:labelStats", timeout=240)
     assert missing.status_code == 404
     endpoint.delete()
 

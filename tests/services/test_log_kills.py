@@ -43,7 +43,7 @@ def test_what_was_answered_is_logged_once(portico: Any, aiplatform: Any, bucket:
             while not stop.is_set():
                 with contextlib.suppress(requests.RequestException):
                     answer = session.post(
-                        url, json={"instances": [{"a": 0.5, "b": -1.0, "c": 2.0}]}, timeout=5
+                        url, json={"instances": [{"a": 0.5, "b": -1.0, "c": 2.0}]}, timeout=240
                     )
                     if answer.status_code == 200:
                         answered.append(answer.headers["x-request-id"])

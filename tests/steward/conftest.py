@@ -49,7 +49,7 @@ class World:
         ) * noise
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        return requests.request(method, f"{self.portico.url}/apis/portico/v1/{path}", timeout=120, **options)
+        return requests.request(method, f"{self.portico.url}/apis/portico/v1/{path}", timeout=240, **options)
 
     def api(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         answer = self.call(method, path, **options)

@@ -63,7 +63,7 @@ def file(tmp_path: Path, text: str) -> Path:
 def test_apply_diff_get_delete(world: World, tmp_path: Path) -> None:
     def run(*words: str, code: int = 0) -> str:
         command = [sys.executable, "-m", "portico.cli.main", *words, "--home", str(world.portico.home)]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        found = subprocess.run(command, capture_output=True, text=True, timeout=240)
         assert found.returncode == code, found.stdout + found.stderr
         return found.stdout + found.stderr
 

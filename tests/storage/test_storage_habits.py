@@ -90,8 +90,8 @@ def test_a_download_ends_whatever_its_headers_say(server, bucket):
     bucket.blob("big").upload_from_string(data)
     url = f"{server.url}/storage/v1/b/{bucket.name}/o/big"
     asked = [
-        requests.post(url, {"alt": "media"}, headers={"X-HTTP-Method-Override": "GET"}, timeout=30),
-        requests.get(f"{url}?alt=media", headers={"content-encoding": "gzip"}, timeout=30),
+        requests.post(url, {"alt": "media"}, headers={"X-HTTP-Method-Override": "GET"}, timeout=240),
+        requests.get(f"{url}?alt=media", headers={"content-encoding": "gzip"}, timeout=240),
     ]
     assert [one.content == data for one in asked] == [True, True]
     inner = f"GET /storage/v1/b/{bucket.name}/o/big?alt=media HTTP/1.1\r\n\r\n"
@@ -100,7 +100,7 @@ def test_a_download_ends_whatever_its_headers_say(server, bucket):
         f"{server.url}/batch/storage/v1",
         batch,
         headers={"content-type": "multipart/mixed; boundary=b"},
-        timeout=30,
+        timeout=240,
     )
     assert refused.status_code == 400 and "media" in refused.text
 

@@ -41,7 +41,7 @@ def test_nodes_client(server, node_folder):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {

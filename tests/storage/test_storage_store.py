@@ -267,11 +267,11 @@ def test_the_sweep_takes_what_a_crash_left_and_nothing_else(gcs):
         with gcs.writer("gs://bucket/slow") as out:
             out.write(b"slow")
             writing.set()
-            go_on.wait(10)
+            go_on.wait(240)
 
     thread = threading.Thread(target=write)
     thread.start()
-    writing.wait(10)
+    writing.wait(240)
     assert sweep(gcs.database, gcs.home, time.time()) == 1
     go_on.set()
     thread.join()

@@ -29,7 +29,7 @@ class Wire:
         self.port = port
 
     def __call__(self, method, path, body=b"", headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=240)
         connection.putrequest(method, path, skip_accept_encoding=True)
         given = {"content-type": "application/json", **(headers or {})}
         if body or method in ("POST", "PUT", "PATCH"):
