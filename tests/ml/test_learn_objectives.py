@@ -11,6 +11,7 @@ from sklearn import metrics
 from portico.ml import objectives
 from portico.ml.blend import blend
 from portico.ml.bounds import fit_bounds
+from portico.ml.budget import Budget
 from portico.ml.errors import DataError
 from portico.ml.links import Link, spaces_for
 from portico.ml.spec import TrainSpec
@@ -148,7 +149,7 @@ def test_a_blend_is_better_than_its_parts_and_leaves_out_noise() -> None:
     ]
     spec = TrainSpec("regression", "y")
     loss = objectives.loss_of("minimize-rmse", spec)
-    task = Task("minimize-rmse", 0, [], loss, 0, 1, lambda: False)
+    task = Task("minimize-rmse", 0, [], loss, 0, 1, Budget(1, 1), lambda: False)
     rows = Rows(np.zeros((500, 1)), y, np.ones(500))
     made = blend(task, rows, margins, ["identity"] * 3 + ["sqrt", "identity"], 6)
     assert made.loss < 0.8

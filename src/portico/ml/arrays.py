@@ -18,13 +18,13 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def numbers(column: Column) -> tuple[Floats, Mask]:
-    """The column as float64 (missing is NaN) and the mask of cells that are not numbers (NaN there too)."""
+    """The column as float64 (missing is NaN) and the mask of cells that are no finite numbers (NaN too)."""
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return doubles(column.cast(pa.float64(), safe=False)), np.zeros(len(column), bool)
+        return _finite(doubles(column.cast(pa.float64(), safe=False)))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         try:
-            return doubles(column.cast(pa.float64())), np.zeros(len(column), bool)
+            return _finite(doubles(column.cast(pa.float64())))
         except pa.ArrowInvalid:
             pass
     return distinct(column, values.number, 1)[::2]
@@ -65,9 +65,30 @@ def factorize(column: Column) -> tuple[NDArray[np.int64], list[Any]]:
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
     if not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(column)
-    cells = column.dictionary.to_pylist()
+    cells = _cells(column.dictionary)
     codes = column.indices.cast(pa.int64()).fill_null(len(cells)).to_numpy(zero_copy_only=False)
     return codes, [*cells, None]
+
+
+def _finite(cells: Floats) -> tuple[Floats, Mask]:
+    infinite = np.isinf(cells)
+    return (np.where(infinite, np.nan, cells) if infinite.any() else cells), infinite
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    """Python's values; a time that Python has none for (before the year 1, after 9999) as text that says so."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (OverflowError, ValueError):
+        return [cell_of(cell) for cell in column]
+
+
+def cell_of(cell: pa.Scalar) -> Any:
+    """`as_py`, and text for a time that Python has none for."""
+    try:
+        return cell.as_py()
+    except (OverflowError, ValueError):
+        return f"{cell.value} ({cell.type}) out of range"
 
 
 def missing(column: Column) -> Mask:

@@ -87,7 +87,8 @@ def compare(
     13). Rows are resampled in consecutive blocks (Carlstein, Annals of Statistics 14, 1986).
 
     Raises:
-        DataError: the shapes do not fit, there are no rows or baselines, or the objective is unknown.
+        DataError: the shapes do not fit, there are no rows or baselines, the objective is unknown, or an area is
+            asked for of rows that are all of one class.
     """
     if objective not in _WORD:
         raise DataError(f"There is no objective {objective!r}.", field="optimizationObjective")
@@ -131,11 +132,16 @@ def block_length_of(times: Floats) -> int:
 
 
 def loss(y_true: NDArray[Any], output: Floats, objective: str, weights: Floats) -> float:
-    """The objective's loss of `output`, lower is better."""
+    """The objective's loss of `output`, lower is better. Raises DataError: an area, and the rows are of one class."""
     if objective.startswith("maximize"):
         ranking = rank(y_true == 1, output[:, 1], weights)
         area = ranking.au_roc() if objective == "maximize-au-roc" else ranking.au_prc()
-        return 1.0 - (0.5 if area is None else area)
+        if area is None:
+            raise DataError(
+                f"The {_WORD[objective]} can't be computed: all rows are of one class, so nothing can be ranked above "
+                "anything."
+            )
+        return 1.0 - area
     mean = float(np.average(_errors(y_true, output, objective), weights=weights))
     return mean**0.5 if objective in _ROOTS else mean
 

@@ -57,7 +57,7 @@ class Resample:
         weights: Floats,
         curve: Literal["roc", "prc"],
     ) -> Floats:
-        """The area under the curve on each resample, with scores in up to 500 bins; 0.5 where undefined.
+        """The area under the curve on each resample, with scores in up to 500 bins; NaN where undefined.
 
         `positive` (rows,) says which rows are, or with which probability each is.
         """
@@ -82,7 +82,7 @@ class Resample:
             everything = found + misses.cumsum(axis=1)
             precision = np.divide(found, everything, out=np.ones_like(found), where=everything > 0)
             area, whole = (hits * precision).sum(axis=1), found[:, -1]
-        areas: Floats = np.divide(area, whole, out=np.full_like(area, 0.5), where=whole > 0)
+        areas: Floats = np.divide(area, whole, out=np.full_like(area, np.nan), where=whole > 0)
         return areas
 
     def interval(self, estimate: float, drawn: Floats) -> tuple[float, float] | None:

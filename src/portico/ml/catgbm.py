@@ -71,9 +71,11 @@ def _train(
         "boosting_type": "Plain",
         **recipe.params,
     }
+    if loss == "Logloss":
+        params["boost_from_average"] = True  # else a few rounds leave a rare class far too likely
     if validation is not None:
         params |= {"od_type": "Iter", "od_wait": 50, "use_best_model": True}
-        if task.objective == "maximize-au-roc":
+        if task.objective == "maximize-au-roc" and validation.target.min() < validation.target.max():
             params["eval_metric"] = "AUC"
     model = catboost.CatBoost(params)
     watched = None if validation is None else _pool(validation)

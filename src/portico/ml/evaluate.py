@@ -7,7 +7,7 @@ confusion matrix stay counts of rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ def evaluate_classification(
 
     `y_true`, shape (N,), holds positions in `labels` (K names); `scores`, shape (N, K), probabilities.
     Confidence metrics are at the schema's thresholds and at some on the model's own curve, so that the curves
-    drawn from them are smooth. The confusion matrix (rows the truth, columns the highest score) is left out
-    beyond 100 classes.
+    drawn from them are smooth. The areas are left out where the rows are all of one class, the confusion matrix (rows
+    the truth, columns the highest score) beyond 100 classes.
 
     Raises:
         DataError: the shapes do not fit, there are no rows, or a score is no finite number.
@@ -51,8 +51,8 @@ def evaluate_classification(
     for entry, macro in zip(entries, macro_f1(weighted), strict=True):
         entry |= {"f1ScoreMicro": entry["f1Score"], "f1ScoreMacro": float(macro)}
     metrics: dict[str, Any] = {
-        "auPrc": ranking.au_prc(),
-        "auRoc": ranking.au_roc(),
+        "auPrc": None if one_class(y_true, weights) else ranking.au_prc(),
+        "auRoc": None if one_class(y_true, weights) else ranking.au_roc(),
         "logLoss": log_loss(y_true, scores, weights),
         "confidenceMetrics": entries,
     }
@@ -94,6 +94,29 @@ def evaluate_regression(y_true: Floats, y_pred: Floats, weights: Floats | None =
         logs = np.log1p(y_pred) - np.log1p(y_true)
         metrics["rootMeanSquaredLogError"] = float(np.sqrt(np.average(logs**2, weights=weights)))
     return defined(metrics)
+
+
+def one_class(y_true: Ints, weights: Floats | None = None) -> bool:
+    """Whether all rows (with a weight) are of one class: then nothing can be ranked above anything."""
+    known = y_true if weights is None else y_true[weights > 0]
+    return bool((known == known[0]).all())
+
+
+def not_computed(
+    metrics: Mapping[str, Any], y_true: NDArray[Any], labels: Sequence[str], weights: Floats | None = None
+) -> dict[str, str]:
+    """Of each metric that an evaluation left out, why. `labels` is empty for a regression."""
+    if labels:
+        areas = [name for name in ("auPrc", "auRoc") if name not in metrics]
+        known = y_true if weights is None else y_true[weights > 0]
+        only = f"All test rows are of the class {labels[int(known[0])]!r}, so nothing can be ranked above anything."
+        return dict.fromkeys(areas, only)
+    reasons = {
+        "rSquared": "The true or the predicted values of the test rows are all the same.",
+        "meanAbsolutePercentageError": "A true value of the test rows is 0, of which nothing is a percentage.",
+        "rootMeanSquaredLogError": "A true or predicted value of the test rows is negative.",
+    }
+    return {name: why for name, why in reasons.items() if name not in metrics}
 
 
 def log_loss(y_true: Ints, scores: Floats, weights: Floats | None = None) -> float:

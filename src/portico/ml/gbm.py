@@ -26,7 +26,10 @@ class LightGBM:
         valid_set = train_set.create_valid(
             validation.matrix, validation.target, weight=validation.weights, params=train_set.params
         )
-        booster = lgb.Booster(_params(task, recipe), train_set)
+        params = _params(task, recipe)
+        if task.classes == 2 and validation.target.min() == validation.target.max():
+            params["metric"] = "binary_logloss"  # of one class there is no area
+        booster = lgb.Booster(params, train_set)
         booster.add_valid(valid_set, "validation")
         patience = int(min(max(2.0 / float(recipe.params["learning_rate"]), 20), 100))
         best, best_iteration, iteration, out_of_time = float("inf"), 0, 0, False

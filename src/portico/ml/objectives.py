@@ -38,11 +38,17 @@ def objective_of(spec: TrainSpec, classes: int) -> str:
 def loss_of(objective: str, spec: TrainSpec) -> Loss:
     """loss(y (rows,), output, weights (rows,)): output is probabilities (rows, classes) or values (rows,).
 
-    Objectives that Google maximises come back as 1 - metric; the positive class is the second label.
+    Objectives that Google maximises come back as 1 - metric; the positive class is the second label. Where
+    the rows are all of one class these can't be computed, and the log loss stands in.
     """
 
     def positive(metric: Callable[..., float]) -> Loss:
-        return lambda y, output, weights: 1.0 - metric(y, output[:, 1], weights)
+        def measured(y: Floats, output: Floats, weights: Floats) -> float:
+            if y.min() == y.max():  # nothing to rank: of one class only the probability can be judged
+                return log_loss(y, output, weights)
+            return 1.0 - metric(y, output[:, 1], weights)
+
+        return measured
 
     losses: dict[str, Loss] = {
         "minimize-log-loss": log_loss,

@@ -13,11 +13,12 @@ from portico.ml import objectives, recipes
 from portico.ml.arrays import Floats
 from portico.ml.blend import Blend, blend
 from portico.ml.catgbm import CatBoost
+from portico.ml.errors import DataError, TrainingStopped
 from portico.ml.forest import join
 from portico.ml.gbm import LightGBM
 from portico.ml.links import SPACES, Link, spaces_for
 from portico.ml.spec import TrainSpec
-from portico.ml.task import Fitted, Learner, Recipe, Rows, Task
+from portico.ml.task import Fitted, Learner, Recipe, Rows, Task, with_every_class
 
 _LEARNERS: dict[str, Learner] = {"lightgbm": LightGBM(), "catboost": CatBoost()}
 _SEARCH_SHARE = 0.6  # of the time; the rest refits
@@ -26,6 +27,7 @@ _FOLDS = 5
 _MOST_MEMBERS = 6
 _MOST_SEEDS = 4
 _MOST_TREES = 1_500  # a row must be predicted in a tenth of a millisecond; all rows make them a quarter more
+_MOST_FAILURES = 20
 _PLATEAU_TRIALS = 10
 _PLATEAU_GAIN = 2e-4
 
@@ -37,7 +39,8 @@ class Found:
     """The chosen forest and link; its `output` for the validation rows at `positions` of the joined rows, its loss.
 
     That output is from members that did not learn from those rows; the forest itself did learn from them. `cut_short`
-    says in words that the budget ended most of it before it stopped improving; "" where it did not.
+    says in words that the budget ended most of it before it stopped improving; "" where it did not. `dropped` names the
+    learners that could not learn from these rows and says why.
     """
 
     forest: str
@@ -47,6 +50,7 @@ class Found:
     loss: float
     leaderboard: list[dict[str, Any]]
     cut_short: str
+    dropped: dict[str, str]
 
 
 @dataclass(slots=True)
@@ -93,7 +97,7 @@ def search(
     rows = training.joined(validation)
     folds = _folds(task, rows, len(training), spec)
     validated = np.concatenate([outside for _, outside in folds])
-    trials = _try_recipes(task, rows, folds, spec, deadline, progress)
+    trials, dropped = _try_recipes(task, rows, folds, spec, deadline, progress)
     made, chosen = _choose(task, rows.take(validated), trials)
     progress(0.65, f"{len(chosen)} of {len(trials)} trials are kept; learning them on all rows")
     groups = _learn_again(
@@ -116,7 +120,14 @@ def search(
     ]
     forest = join(groups, rows.matrix.shape[1])
     return Found(
-        forest, made.link, made.output(), validated, made.loss, board, _cut_short(task, chosen, weight_of)
+        forest,
+        made.link,
+        made.output(),
+        validated,
+        made.loss,
+        board,
+        _cut_short(task, chosen, weight_of),
+        dropped,
     )
 
 
@@ -157,7 +168,7 @@ def _try_recipes(
     spec: TrainSpec,
     deadline: float,
     progress: Callable[[float, str], None],
-) -> list[Trial]:
+) -> tuple[list[Trial], dict[str, str]]:
     started = task.budget.spent()
     until = started + _SEARCH_SHARE * (deadline - started)
     spaces = [] if task.classes else spaces_for(rows.target, task.objective)
@@ -167,17 +178,30 @@ def _try_recipes(
     validated = rows.take(np.concatenate([outside for _, outside in folds]))
     trials: list[Trial] = []
     best_blends: list[float] = []
+    dropped: dict[str, str] = {}
+    failures = 0
     shortest = 0.0
     while not trials or task.budget.remaining(until) > max(0.8 * shortest, 0.05 * (until - started)):
         ranked = [trial.recipe for trial in _ranked(trials)]
         recipe = queue.pop(0) if queue else recipes.vary(ranked[:4], rate, generator)
         if recipe.space == "*":
-            recipe = Recipe(recipe.learner, recipe.params, ranked[0].space)
+            recipe = Recipe(recipe.learner, recipe.params, ranked[0].space if ranked else (*spaces, "")[0])
         if recipe.learner == "lightgbm":
             recipe.params["learning_rate"] = rate
         share = max(0.4 * task.budget.remaining(until), min(1.5 * shortest, task.budget.remaining(until)))
-        trial = _try(task, rows, folds, recipe, task.budget.spent() + share)
-        if trial is None:
+        task.budget.iteration()
+        try:
+            trial = _try(task, rows, folds, recipe, task.budget.spent() + share)
+        except (TrainingStopped, MemoryError):
+            raise
+        except Exception as error:  # the libraries have no class of their own for data that they can't take
+            name = f"{recipe.learner} in the space {recipe.space}" if recipe.space else recipe.learner
+            dropped[name] = " ".join(str(error).split())[:300] or type(error).__name__
+            progress(0.1, f"{name} drops out: {dropped[name]}")
+            queue = [one for one in queue if (one.learner, one.space) != (recipe.learner, recipe.space)]
+            failures += 1
+            if failures >= _MOST_FAILURES or not (queue or trials):
+                break
             continue
         if trial.cut_short and rate < 0.2:
             rate *= 2  # shorter boosters, which end within their time
@@ -195,17 +219,20 @@ def _try_recipes(
                 before, now = best_blends[-_PLATEAU_TRIALS - 1], best_blends[-1]
                 if before - now < _PLATEAU_GAIN * abs(before):
                     break
-    return trials
+    if not trials:
+        reasons = "; ".join(f"{name}: {words}" for name, words in dropped.items())
+        raise DataError(f"no learner can learn from these data ({reasons})")
+    return trials, dropped
 
 
-def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline: float) -> Trial | None:
+def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline: float) -> Trial:
     started = task.budget.spent()
     learner = _LEARNERS[recipe.learner]
     forward = SPACES[recipe.space][0] if recipe.space else None
     fits = []
     for number, (inside, outside) in enumerate(folds):
         task.check_stop()
-        training, validation = rows.take(inside), rows.take(outside)
+        training, validation = with_every_class(task, rows.take(inside)), rows.take(outside)
         if forward is not None:
             training = Rows(training.matrix, forward(training.target), training.weights)
             validation = Rows(validation.matrix, forward(validation.target), validation.weights)
@@ -213,7 +240,7 @@ def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline
         fits.append(learner.fit(task, training, validation, recipe, task.budget.spent() + share))
     margins = np.concatenate([fit.margins for fit in fits])
     if not np.isfinite(margins).all():
-        return None
+        raise ValueError("its answers are not finite numbers")
     link = Link("mixture", [recipe.space], [1.0])
     if task.classes:
         link = Link("sigmoid" if task.classes == 2 else "softmax")
@@ -286,7 +313,11 @@ def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: floa
         return ""
     forward = SPACES[trial.recipe.space][0] if trial.recipe.space else None
     again = Rows(rows.matrix, rows.target if forward is None else forward(rows.target), rows.weights)
-    learner = _LEARNERS[trial.recipe.learner]
-    return (
-        learner.refit(replace(task, seed=task.seed + seed), again, trial.recipe, iterations, deadline) or ""
-    )
+    learner, seeded = _LEARNERS[trial.recipe.learner], replace(task, seed=task.seed + seed)
+    try:
+        made = learner.refit(seeded, with_every_class(task, again), trial.recipe, iterations, deadline)
+    except (TrainingStopped, MemoryError):
+        raise
+    except Exception:  # it learned from parts of these rows; those forests stand for it
+        return ""
+    return made or ""

@@ -15,6 +15,7 @@ from portico.ml.errors import DataError
 from portico.ml.spec import TrainSpec
 
 MAX_CLASSES = 500  # Google's limit
+LARGEST = 1e100  # squares of errors must be numbers
 
 
 @dataclass(slots=True)
@@ -53,6 +54,15 @@ def read_target(table: pa.Table, spec: TrainSpec) -> Target:
                 field=spec.target,
                 row=row,
             )
+        huge = np.abs(cells) > LARGEST
+        if huge.any():
+            row = int(np.flatnonzero(huge)[0])
+            raise DataError(
+                f"the target column {spec.target!r} must hold numbers between -{LARGEST:g} and {LARGEST:g}; row {row} "
+                f"holds {column[row].as_py()!r}. Rescale it",
+                field=spec.target,
+                row=row,
+            )
         if spec.optimization_objective == "minimize-rmsle" and np.nanmin(cells) < 0:
             raise DataError(
                 f"minimize-rmsle needs values of at least 0 in {spec.target!r}; the least is {np.nanmin(cells):g}",
@@ -62,7 +72,24 @@ def read_target(table: pa.Table, spec: TrainSpec) -> Target:
     rows = np.flatnonzero(~absent & (weights > 0))
     if len(rows) == 0:
         raise DataError("no row has both a target and a weight above 0", field=spec.weight_column)
+    if not labels and cells[rows].min() == cells[rows].max():
+        raise DataError(
+            f"the target column {spec.target!r} holds only {cells[rows[0]]:g}; there is nothing to learn",
+            field=spec.target,
+        )
     return Target(cells, labels, weights, rows, table.num_rows - len(rows))
+
+
+def conditioning(values: Floats) -> tuple[float, float]:
+    """(shift, scale) so that learners, which hold targets as float32, can tell (value - shift) / scale apart.
+
+    (0, 1) where they can tell the values themselves; not so near 2**62, where float32 goes in steps of 5e11.
+    """
+    largest = float(np.abs(values).max())
+    spread = float((values / largest).std() * largest) if largest else 0.0
+    if spread == 0 or (1e-12 < largest < 1e12 and spread > 1e-3 * largest):
+        return 0.0, 1.0
+    return float(values.mean()), spread
 
 
 def label_text(cell: Any) -> str:

@@ -14,6 +14,8 @@ from portico.ml.budget import Budget
 from portico.ml.errors import TrainingStopped
 from portico.ml.objectives import Loss
 
+_TRACE = 0.01
+
 
 @dataclass(slots=True)
 class Rows:
@@ -63,6 +65,19 @@ class Task:
     def check_stop(self) -> None:
         if self.should_stop():
             raise TrainingStopped("training was stopped")
+
+
+def with_every_class(task: Task, rows: Rows) -> Rows:
+    """`rows` and, for each class that none of them has, a hundredth of a row of it: learners know all classes then,
+    and give one that they were never shown a small probability and not none."""
+    present = (
+        np.bincount(rows.target.astype(np.int64), minlength=task.classes) if task.classes else np.ones(1)
+    )
+    absent = np.flatnonzero(present == 0).astype(np.float64)
+    if len(absent) == 0:
+        return rows
+    matrix = np.repeat(rows.matrix[:1], len(absent), axis=0)
+    return rows.joined(Rows(matrix, absent, np.full(len(absent), _TRACE * rows.weights.mean())))
 
 
 @dataclass(slots=True)

@@ -21,9 +21,9 @@ from portico.ml.search import search
 from portico.ml.spec import TrainSpec
 from portico.ml.split import Split, split_rows
 from portico.ml.supervised import statistics
-from portico.ml.targets import Target, read_target
+from portico.ml.targets import Target, conditioning, read_target
 from portico.ml.task import Rows, Task
-from portico.ml.transform import fit_transform
+from portico.ml.transform import fit_transform, refuse_infinite
 
 Progress = Callable[[float, str], None]
 _BACKGROUND_ROWS = 32
@@ -37,7 +37,8 @@ class TrainedModel:
     with `test_predictions`, `test_weights` and `split.test`. `leaderboard` lists every member that was tried: name,
     parameters, loss on the validation rows, seconds, weight in the final model. `dropped_rows` had no target or a
     weight of 0. `seconds` are node seconds; `iterations` counts rounds of boosting over all members. `cut_short` says
-    in words that the budget ended before the model stopped improving; "" where it did not.
+    in words that the budget ended before the model stopped improving; "" where it did not. `dropped_learners` names
+    those that could not learn from these rows and says why.
     """
 
     model: Model
@@ -52,6 +53,7 @@ class TrainedModel:
     wall_seconds: float
     iterations: int
     cut_short: str
+    dropped_learners: dict[str, str]
 
     @property
     def feature_importance(self) -> dict[str, float]:
@@ -89,22 +91,35 @@ def train(
     )
     task = _task(spec, target, objective, budget, should_stop)
 
-    goals = statistics(target.cells[split.training], len(target.labels))
+    shift, scale = 0.0, 1.0
+    if not target.labels and objective != "minimize-rmsle":
+        shift, scale = conditioning(target.cells[np.concatenate([split.training, split.validation])])
+    cells = (target.cells - shift) / scale
+    weights = target.weights / target.weights[split.training].mean()
+    goals = statistics(cells[split.training], len(target.labels))
+    columns = spec.columns_of(table.column_names)
     fit_rows = table.take(split.training)
     transform, matrix, keep, kinds = fit_transform(
-        fit_rows, spec.columns_of(table.column_names), goals, spec.seed, spec.split.kind == "timestamp"
+        fit_rows, columns, goals, spec.seed, spec.split.kind == "timestamp"
     )
+    refuse_infinite(table, transform, columns)
     task.cardinalities = transform.cardinalities
-    training = _rows(target, split.training, matrix).take(keep)
-    validation = _rows(target, split.validation, transform.transform(table.take(split.validation)).matrix)
+    training = Rows(matrix, cells[split.training], weights[split.training]).take(keep)
+    chooses = transform.transform(table.take(split.validation)).matrix
+    validation = Rows(chooses, cells[split.validation], weights[split.validation])
     task.check_stop()
     progress(0.1, f"{len(transform.features)} columns read")
 
     afterwards = 0.03 * spec.budget_seconds  # for importance and the test rows
     found = search(task, training, validation, spec, spec.budget_seconds - afterwards, progress)
+    if (shift, scale) != (0.0, 1.0):
+        found.link.scale, found.link.shift = scale, [shift]
+        found.output = found.output * scale + shift
+        for entry in found.leaderboard:
+            entry["loss"] *= scale
     bounds = None
     if spec.prediction_type == "regression":
-        bounds = fit_bounds(found.output, training.joined(validation).target[found.positions])
+        bounds = fit_bounds(found.output, training.joined(validation).target[found.positions] * scale + shift)
     manifest = Manifest(
         prediction_type=spec.prediction_type,
         target=spec.target,
@@ -127,13 +142,14 @@ def train(
         target.cells[split.test],
         target.weights[split.test],
         model.predict_table(table.take(split.test)),
-        found.loss,
+        found.loss * scale,
         found.leaderboard,
         target.dropped,
         budget.node_seconds(),
         budget.wall(),
         budget.iterations,
         found.cut_short,
+        found.dropped,
     )
 
 
@@ -144,16 +160,13 @@ def _task(
     return Task(objective, len(target.labels), [], loss, spec.seed, spec.threads, budget, should_stop)
 
 
-def _rows(target: Target, positions: Any, matrix: Floats) -> Rows:
-    return Rows(matrix, target.cells[positions], target.weights[positions])
-
-
 def _with_validation(split: Split, spec: TrainSpec) -> Split:
     """A validation set is needed to choose by: where the split has none, a tenth of the training rows are taken."""
     training, validation = split.training, split.validation
-    if len(training) + len(validation) < 10:
+    if len(training) < 2 or len(training) + len(validation) < 10:
         raise DataError(
-            f"{len(training)} rows to train on are too few; at least 10 are needed", field="trainingFraction"
+            f"{len(training)} rows to train on are too few; at least 10 are needed, with those to choose by",
+            field="trainingFraction",
         )
     if len(validation) == 0:
         size = max(len(training) // 10, 2)

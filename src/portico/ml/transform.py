@@ -100,7 +100,7 @@ class Transform:
             column: Column = table[encoder.name] if known else pa.nulls(table.num_rows)
             matrix[:, part], wrong, _ = encode_column(encoder, column)
             for row in np.flatnonzero(wrong & ~bad).tolist():
-                messages[row] = self._complaint(encoder, column[row].as_py())
+                messages[row] = self._complaint(encoder, arrays.cell_of(column[row]))
             bad |= wrong
         return Encoded(matrix, bad, messages)
 
@@ -203,6 +203,30 @@ def _fit_column(
         return encoder, cells, np.zeros(len(column), bool)
     cells, bad, _ = encode_column(encoder, column)
     return encoder, cells, bad
+
+
+def refuse_infinite(table: pa.Table, transform: Transform, columns: Sequence[ColumnSpec]) -> None:
+    """Raises DataError: a column that was found to be numeric holds an infinite number.
+
+    Where a transformation says `numeric`, that is an invalid value like any other: its row is not learned from.
+    """
+    automatic = {spec.name for spec in columns if spec.transformation == "auto"}
+    for encoder in transform.encoders:
+        if not isinstance(encoder, NumericEncoder) or encoder.name not in automatic:
+            continue
+        column = table[encoder.name]
+        if not arrays.numbers(column)[1].any():
+            continue
+        codes, cells = arrays.factorize(column)
+        infinite = [code for code, cell in enumerate(cells) if values.is_infinite(cell)]
+        if len(rows := np.flatnonzero(np.isin(codes, infinite))):
+            row = int(rows[0])
+            raise DataError(
+                f"the column {encoder.name!r} holds {column[row].as_py()!r} in row {row}; numbers must be finite. "
+                "Leave the cell empty if the value is not known",
+                field=encoder.name,
+                row=row,
+            )
 
 
 def _words_for_missing(column: Column) -> list[str]:

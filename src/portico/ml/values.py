@@ -49,7 +49,7 @@ def number(value: Any) -> float:
     """`value` as a float; missing is NaN. Booleans are 1 and 0.
 
     Raises:
-        ValueError: it is not a number.
+        ValueError: it is not a number, or infinite.
     """
     if value is None:
         return NAN
@@ -60,10 +60,10 @@ def number(value: Any) -> float:
             return known
         if "_" in text:
             raise ValueError(f"{value!r} is not a number")
-        return float(text)
+        return _finite(float(text))
     if isinstance(value, (int, float, Decimal)):
         try:
-            return float(value)
+            return _finite(float(value))
         except OverflowError:
             raise ValueError(f"{value!r} is too large a number") from None
     if isinstance(value, (date, datetime)):
@@ -71,6 +71,19 @@ def number(value: Any) -> float:
     if hasattr(value, "item"):
         return number(value.item())
     raise ValueError(f"{value!r} is not a number")
+
+
+def _finite(value: float) -> float:
+    if math.isinf(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    return value
+
+
+def is_infinite(value: Any) -> bool:
+    try:
+        return math.isinf(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def category(value: Any) -> str | None:

@@ -12,7 +12,7 @@ from portico.errors import Cancelled, InvalidArgument
 from portico.jobs.worker import Context
 from portico.ml import baseline, baseline_answers, performance
 from portico.ml.errors import DataError, TrainingStopped
-from portico.ml.evaluate import evaluate_classification, evaluate_regression
+from portico.ml.evaluate import evaluate_classification, evaluate_regression, not_computed
 from portico.ml.evaluate_slices import evaluate_slices
 from portico.ml.spec import TrainSpec
 from portico.ml.targets import read_target
@@ -75,6 +75,7 @@ def run(context: Context) -> dict[str, Any]:
             "seed": trained.model.manifest.seed,
             "versions": trained.model.manifest.versions,
             "leaderboard": trained.leaderboard,
+            **({"droppedLearners": trained.dropped_learners} if trained.dropped_learners else {}),
         },
     }
 
@@ -137,8 +138,14 @@ def _evaluate(
         "metadata": {"testRows": len(trained.split.test)},
     }
     keep = ~trained.test_predictions.bad
+    unreadable = trained.test_predictions.messages
+    if unreadable:
+        evaluation["metadata"]["unreadableTestRows"] = len(unreadable)
     if not keep.any():
-        evaluation["metadata"]["note"] = "There were no test rows to measure on."
+        note = "There were no test rows to measure on."
+        if unreadable:
+            note = f"None of the test rows can be read; the first: {unreadable[min(unreadable)]}."
+        evaluation["metadata"]["note"] = note
         return evaluation, []
     truth: Any = trained.test_true[keep]
     weights = trained.test_weights[keep]
@@ -159,10 +166,25 @@ def _evaluate(
         output = trained.test_predictions.values[keep]
         evaluation["metrics"] = evaluate_regression(truth, output, given)
         slices = evaluate_slices(truth, output, features=features, weights=given)
+    absent = not_computed(evaluation["metrics"], truth, manifest.labels, given)
+    unseen = _unseen(truth, manifest.labels)
+    if unseen:
+        evaluation["metadata"]["classesWithoutTestRows"] = unseen
     if given is None:
         evaluation["metadata"]["intervals"] = _intervals(trained, truth, output, keep)
-    evaluation["metadata"]["baseline"] = _baseline(table, spec, trained, truth, output, given, keep).to_json()
+    try:
+        verdict = _baseline(table, spec, trained, truth, output, given, keep)
+        evaluation["metadata"]["baseline"] = verdict.to_json()
+    except DataError as error:
+        absent["baseline"] = error.message
+    if absent:
+        evaluation["metadata"]["notComputed"] = absent
     return evaluation, slices
+
+
+def _unseen(truth: Any, labels: list[str]) -> list[str]:
+    present = set(truth.tolist()) if labels else set()
+    return [label for place, label in enumerate(labels) if place not in present]
 
 
 def _intervals(trained: TrainedModel, truth: Any, output: Any, keep: Any) -> dict[str, list[float]]:
