@@ -106,3 +106,35 @@ def test_a_training_that_cannot_be_is_refused_at_once(aiplatform, dataset):
     )
     with pytest.raises(exceptions.BadRequest, match="no column 'prize'"):
         job.run(dataset=dataset, target_column="prize", budget_milli_node_hours=2)
+
+
+def test_a_class_that_only_the_test_rows_have_and_a_value_that_is_none(aiplatform, module_bucket):
+    parts = ["training"] * 8 + ["validation", "test"]
+    rows = [{"size": n % 7, "part": parts[n % 10], "kind": "no"} for n in range(200)]
+    rows[9]["kind"] = "yes"
+
+    def train(name, rows):
+        module_bucket.blob(f"{name}.csv").upload_from_string(as_csv(rows), content_type="text/csv")
+        dataset = aiplatform.TabularDataset.create(
+            display_name=name, gcs_source=f"gs://{module_bucket.name}/{name}.csv"
+        )
+        job = aiplatform.AutoMLTabularTrainingJob(
+            display_name=name,
+            optimization_prediction_type="classification",
+            column_specs={"size": "auto"},
+        )
+        split = {"predefined_split_column_name": "part"}
+        return job.run(dataset=dataset, target_column="kind", budget_milli_node_hours=1, **split)
+
+    model = train("rare", rows)
+    body = model.to_dict()["metadata"]
+    assert body["classes"] == ["no", "yes"] and isinstance(body["cutShort"], bool)
+    [evaluation] = model.list_model_evaluations()
+    assert "auRoc" in evaluation.metrics and "baseline" in evaluation.to_dict()["metadata"]
+    rows[9]["kind"], rows[8]["kind"] = "no", "yes"
+    [evaluation] = train("unseen", rows).list_model_evaluations()
+    assert "auRoc" not in evaluation.metrics
+    assert "All test rows are of the class 'no'" in evaluation.to_dict()["metadata"]["notComputed"]["auRoc"]
+    rows[17]["size"] = "inf"
+    with pytest.raises(RuntimeError, match=r"(?s)'size' holds inf in row 17.*"):
+        train("infinite", rows)
