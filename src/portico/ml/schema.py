@@ -174,6 +174,8 @@ def _is_plain_number(cell: str) -> bool:
     stripped = cell.strip().lstrip("+-")
     if len(stripped) > 1 and stripped[0] == "0" and stripped.isdigit():
         return False
+    if values.is_infinite(cell):  # refused later as a bad number, with its row
+        return True
     try:
         return math.isfinite(values.number(cell)) or cell.strip().lower() in ("na", "n/a", "null", "none")
     except ValueError:
