@@ -102,7 +102,7 @@ def _plain_numbers(name: str, column: Column) -> ColumnSchema | None:
     if not (text or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return None
     try:
-        cells, _ = arrays.numbers(column) if not text else (arrays.doubles(column.cast(pa.float64())), None)
+        cells = arrays.doubles(column.cast(pa.float64(), safe=text))
     except pa.ArrowInvalid:
         return None
     present = cells[~np.isnan(cells)]
