@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 
 install: $(READY)
 
-$(READY): requirements.lock pyproject.toml hatch_build.py src/portico/prediction/_tap.c
+$(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Portico needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r uv.lock.txt
@@ -23,8 +23,8 @@ test: install lint types
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 lint: install
-	$(BIN)/ruff check src tests bench hatch_build.py
-	$(BIN)/ruff format --check src tests bench hatch_build.py
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
 
 types: install
 	$(BIN)/mypy

@@ -8,7 +8,6 @@ With far fewer rows than a million more of them lie in segments that are not mer
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,6 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
     records = Records(world, endpoint)
     spool = Spool(server.home)
     writer = tap.Tap(server.home / "spool" / "front-9", 9)
-    sys.setswitchinterval(0.0005)  # as a front: else the tap's thread makes blocks too slowly
     began, cpu, peaks = time.perf_counter(), sum(watcher.cpu_times()[:2]), []
     start = server.moment()
     for hour in range(24):
@@ -48,8 +46,10 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
             if len(labels) < LABELS:
                 labels.append({"requestId": name.decode(), "truth": truth})
             if number % 10_000 == 0:
+                writer.flush()
                 while spool.waiting() > WAITING:
                     time.sleep(0.05)
+        writer.flush()
         server.client.add_labels(endpoint.resource_name, labels)
         server.client.advance(seconds=HOUR)
         peaks.append(peak(watcher))

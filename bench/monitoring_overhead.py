@@ -70,7 +70,6 @@ def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: f
 
     values = interleaved(SIDES, measure, rounds)
     counted = collect(server.home)
-    report.facts["tap"] = "in C" if all(front["tap_native"] for front in counted) else "in Python"
     if odd or any(front["tap_dropped"] for front in counted):
         report.facts["not valid"] = (
             "what was logged is not what was asked, so the front did less or more than it should"

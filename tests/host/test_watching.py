@@ -31,6 +31,7 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
     tap = Tap(tmp_path / "spool" / "front-0")
     for _ in range(10):
         tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
+    tap.flush()
 
     monkeypatch.setattr(watcher._spare, "cores", lambda: 1.5)
     assert not watcher.gives_way()
@@ -49,6 +50,7 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
         patch.setattr(watcher._monitoring, "run_due", lambda: pytest.fail("a window without all of its rows"))
         for _ in range(10):
             tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
+            tap.flush()
         waiting, looked = watcher._log.waiting(), watcher._looked
         assert not watcher.look(wanted=False)
         assert 0 < watcher._log.waiting() < waiting and watcher._looked == looked
@@ -67,6 +69,7 @@ def test_the_spool_does_not_fill_up_while_a_long_window_is_counted(
     def predict() -> None:
         for _ in range(10):
             tap.put(5.0, b"endpoint\0model\0m\x001", b'{"instances":[{"x":1}]}', bytes(100), 0.0)
+        tap.flush()
 
     predict()
     watcher.ingest()

@@ -14,7 +14,6 @@ from portico.host.wiring import import_services
 from portico.ids import RandomIds
 from portico.prediction.prediction_log import PredictionLog, lost, stream_of
 from portico.prediction.spool import Spool, names_of
-from portico.prediction.spool_copies import Copies
 from portico.prediction.tap import Tap
 from portico.store import segments as module
 from portico.store import served
@@ -51,6 +50,7 @@ def tap(home: Path, count: int, *, start: int = 0) -> Tap:
             {"predictions": [{"value": n / 2}, {"value": 0}], "deployedModelId": "7"}
         ).encode()
         made.put(1000.5 + n, NAMES, request, answer, 0.001, 0, False, f"caller-{n}")
+    made.flush()
     return made
 
 
@@ -102,6 +102,7 @@ def test_a_record_is_read_once_wherever_it_was_killed(home: Path, monkeypatch: p
     assert len(rows(segments)) == 4 and not again.waiting()
     assert segments.sweep() == 1  # what the first attempt wrote
     front.put(2000, NAMES, b"{}", b"{}", 0.1)
+    front.flush()
     again.ingest()
     assert len(rows(segments)) == 5
     front.close()
@@ -112,6 +113,7 @@ def test_only_what_lay_there_is_read(home: Path) -> None:
     front = tap(home, 3)
     ends = log.ends()
     front.put(2000, NAMES, b"{}", b"{}", 0.1)
+    front.flush()
     assert log.ingest(ends) and log.ingest(ends) is None
     assert len(rows(segments)) == 3
     log.ingest()
@@ -119,27 +121,23 @@ def test_only_what_lay_there_is_read(home: Path) -> None:
     front.close()
 
 
-def test_what_the_machine_took_is_counted_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_front_had_not_written_is_counted_once(home: Path) -> None:
     database, segments, _ = made(home)
-    front, copies = tap(home, 5), Copies(home)
-    copies.bring()
+    front = tap(home, 5)
+    front.flush()
     for _ in range(2):
-        front.put(2000, NAMES, b"{}", b"{}", 0.1)
-    copies.bring()
-    for _ in range(2):
-        front.put(2000, NAMES, b"{}", b"{}", 0.1)
-    monkeypatch.setattr("portico.prediction.spool.boot", lambda: 1)
+        front.put(2000, NAMES, b"{}", b"{}", 0.1)  # and is killed
     for _ in range(2):
         _, _, again = made(home)
         again.ingest()
         tap(home, 1, start=100).close()
         again.ingest()
-    assert len(rows(segments)) == 9
+    assert len(rows(segments)) == 7
     with database.read() as connection:
-        assert lost(connection) == 1
+        assert lost(connection) == 2
     told = status.collect(home)
-    assert told["predictions_lost"] == 1
-    assert "when the machine went down: up to about 1\n" in status.as_text(told)
+    assert told["predictions_lost"] == 2
+    assert "because a front was killed: 2\n" in status.as_text(told)
 
 
 @pytest.mark.parametrize("at_once", [50_000, 50])

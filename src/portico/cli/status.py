@@ -55,9 +55,7 @@ def as_text(found: dict[str, Any]) -> str:
     if found["service"]:
         lines += ["Served in the last hour:", *(f"  {line}" for line in _served(found["service"]))]
     if lost := found["predictions_lost"]:
-        lines.append(
-            f"Predictions lost before they were logged, when the machine went down: up to about {lost:,}"
-        )
+        lines.append(f"Predictions that were answered and not logged, because a front was killed: {lost:,}")
     lines += [
         f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})",
         f"Jobs: {_counts(found['jobs'])}",

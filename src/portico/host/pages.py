@@ -57,7 +57,7 @@ def _lines(door: Door, home: Path) -> list[str]:
     lines += _family(
         "portico_predictions_lost_total",
         "counter",
-        "Predictions that the machine took with it when it went down, at most, about.",
+        "Predictions that were answered and not logged, because a front was killed.",
     )
     lines.append(f"portico_predictions_lost_total {not_logged}")
     now = disk.room(home)

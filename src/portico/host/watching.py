@@ -23,8 +23,7 @@ from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
-from portico.prediction.spool import Place
-from portico.prediction.spool_copies import Copies
+from portico.prediction.spool import Place, Spool
 from portico.services.aiplatform.monitoring_run import Monitoring
 from portico.services.aiplatform.schedules import Schedules
 from portico.services.portico.alert_delivery import Deliveries
@@ -59,7 +58,7 @@ def main(home: Path, contract: Contract) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     watcher = Watcher(home, contract)
-    threading.Thread(target=copy, args=(home, stop), name="copies", daemon=True).start()
+    threading.Thread(target=sync, args=(home, stop), name="sync", daemon=True).start()
     path = socket_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -95,12 +94,12 @@ def main(home: Path, contract: Contract) -> None:
     watcher.ingest()
 
 
-def copy(home: Path, stop: threading.Event) -> None:
+def sync(home: Path, stop: threading.Event) -> None:
     """Brings to the disk what waits in the spool, however busy the watcher is."""
-    copies = Copies(home)
+    spool = Spool(home)
     while not stop.wait(_SYNC):
         try:
-            copies.bring()
+            spool.sync()
         except OSError:
             log.exception("what waits in the spool can't be brought to the disk")
 

@@ -71,7 +71,7 @@ class Front:
         self.now = self.loop.time()
         self.domain_time = 0.0  # simulated, in seconds since the epoch; 0 while it is the wall clock's
         self.wall = time.time() - time.perf_counter()  # what makes a time of `perf_counter` the wall clock's
-        self.tap = Tap(home / "spool" / f"front-{index}", index)
+        self.tap = Tap(home / "spool" / f"front-{index}", index, self.loop.call_later)
         self.put = self.tap.put
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="parse")
         self.slots = Slots(_THREADS)
@@ -237,6 +237,7 @@ class Front:
                         "errors": self._loader.errors(),
                     }
                 elif "flush" in question:
+                    self.tap.flush()
                     await self.service.sync(self.domain_now())
                     answer = {}
                 else:
@@ -280,7 +281,7 @@ class Front:
         for connection in list(self.connections):
             connection.transport.abort()
         self.threads.shutdown(wait=False, cancel_futures=True)
-        await self.loop.run_in_executor(None, self.tap.close)
+        self.tap.close()
         self.service.close(self.domain_now())
 
 

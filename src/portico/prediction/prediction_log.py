@@ -32,7 +32,7 @@ ONLINE, BATCH = "online", "batch"  # log_source
 
 Text = bytes | msgspec.Raw
 _METHODS: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: "explain"}
-# Up to where the folders of the spool are in the log; and what was lost when the machine went down.
+# Up to where the folders of the spool are in the log; and what killed fronts had not written yet.
 _places = sa.Table(
     "spool_places",
     metadata,
@@ -44,7 +44,7 @@ _noted, _note = sa.select(_places), sa.insert(_places).prefix_with("OR REPLACE")
 _lost = sa.Table(
     "predictions_lost",
     metadata,
-    sa.Column("file", sa.String, primary_key=True),  # folder and block
+    sa.Column("file", sa.String, primary_key=True),  # folder and number
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
 )
@@ -131,7 +131,7 @@ class PredictionLog:
             for record in found:
                 records[record.endpoint].append(record)
                 room -= len(record.request) + len(record.answer)
-            lost += self._lost(folder)
+            lost += self._lost(folder, begin, place)
             if place == begin:
                 self._spool.give_back(folder, place)  # it was killed between the commit and this
             else:
@@ -162,13 +162,13 @@ class PredictionLog:
         """Bytes of spool that were not read yet."""
         return self._spool.waiting()
 
-    def _lost(self, folder: str) -> list[dict[str, Any]]:
+    def _lost(self, folder: str, begin: Place, place: Place) -> list[dict[str, Any]]:
         found = []
-        for number, count in self._spool.lost(folder).items():
+        for number, count in self._spool.lost(folder, begin, place).items():
             log.warning(
-                "the machine went down and took up to about %d predictions of %s that were not logged yet",
-                count,
+                "%s was killed before it had written %d predictions: they were answered, and are not logged",
                 folder,
+                count,
             )
             found.append({"file": f"{folder}/{number}", "at": time.time(), "count": count})
         return found
@@ -195,7 +195,7 @@ class PredictionLog:
 
 
 def lost(connection: Connection) -> int:
-    """About how many predictions were lost at most before they were logged, when the machine went down."""
+    """How many predictions were answered by fronts that were killed before they had written them to the spool."""
     if not sa.inspect(connection).has_table(_lost.name):  # no newer Portico has run on this home
         return 0
     return int(connection.execute(sa.select(sa.func.sum(_lost.c.count))).scalar() or 0)
