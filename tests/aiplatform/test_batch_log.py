@@ -16,7 +16,8 @@ from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.jobs.worker import Context
 from portico.prediction.prediction_log import batch_stream_of, stream_of
-from portico.services.aiplatform import batch_log, batch_run
+from portico.services.aiplatform.batch import log as batch_log
+from portico.services.aiplatform.batch import run as batch_run
 from portico.store import jobs
 from portico.store.database import Database
 from portico.store.segments import Segments, listed

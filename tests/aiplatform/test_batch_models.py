@@ -12,11 +12,11 @@ from portico.errors import InvalidArgument
 from portico.ml.model import Model
 from portico.ml.spec import TrainSpec
 from portico.ml.train import train
-from portico.services.aiplatform import batch_read
-from portico.services.aiplatform.batch_instances import InstanceConfig, Lines, Table, json_column
-from portico.services.aiplatform.batch_models import PorticoModel, isolate
-from portico.services.aiplatform.batch_read import Chunk
-from portico.services.aiplatform.batch_write import render
+from portico.services.aiplatform.batch import read as batch_read
+from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, Table, json_column
+from portico.services.aiplatform.batch.models import PorticoModel, isolate
+from portico.services.aiplatform.batch.read import Chunk
+from portico.services.aiplatform.batch.write import render
 from portico.services.aiplatform.sources import Source
 
 

@@ -15,7 +15,7 @@ from google.cloud.aiplatform import model_monitoring
 from portico.errors import PorticoError
 from portico.ml.watch import sketches
 from portico.ml.watch.bins import FeatureBins
-from portico.services.aiplatform import model_deployment_monitoring_jobs
+from portico.services.aiplatform.monitoring import model_deployment_monitoring_jobs
 from portico.store import windows
 from portico.store.database import Database
 

@@ -11,7 +11,7 @@ from portico.host import watching
 from portico.host.watching import Watcher
 from portico.host.wiring import import_services
 from portico.prediction.tap import Tap
-from portico.services.aiplatform import monitoring_run
+from portico.services.aiplatform.monitoring import deployment_run as monitoring_run
 from portico.store.database import Database
 from portico.store.resources import Resource
 

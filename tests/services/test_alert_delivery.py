@@ -116,7 +116,7 @@ def test_a_webhook_that_drips_is_given_up(dripping: Dripping) -> None:
 
 
 def test_a_mail_server_that_drips_is_given_up(dripping: Dripping, monkeypatch: pytest.MonkeyPatch) -> None:
-    from portico.services.aiplatform import monitoring_mail
+    from portico.services.alerts import mail as monitoring_mail
 
     monkeypatch.setenv(monitoring_mail.VARIABLE, dripping.url.replace("http", "smtp").rstrip("/"))
     monkeypatch.setattr(monitoring_mail, "_TIMEOUT", 0.5)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from portico.services.aiplatform import monitoring_mail
+from portico.services.alerts import mail as monitoring_mail
 
 
 class Mailbox(socketserver.ThreadingTCPServer):

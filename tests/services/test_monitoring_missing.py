@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from portico.errors import FailedPrecondition
-from portico.services.aiplatform import monitoring_run, monitoring_words
-from portico.services.aiplatform.monitoring_baseline import Baseline, Part
-from portico.services.aiplatform.monitoring_run import Monitoring
-from portico.services.aiplatform.monitoring_window import Counted, body_of
+from portico.services.aiplatform.monitoring import deployment_run as monitoring_run
+from portico.services.aiplatform.monitoring import words as monitoring_words
+from portico.services.aiplatform.monitoring.baseline import Baseline, Part
+from portico.services.aiplatform.monitoring.deployment_run import Monitoring
+from portico.services.aiplatform.monitoring.window import Counted, body_of
 
 
 class Clock:

@@ -24,7 +24,7 @@ from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
 from portico.prediction.spool import Place, Spool
-from portico.services.aiplatform.monitoring_run import Monitoring
+from portico.services.aiplatform.monitoring.deployment_run import Monitoring
 from portico.services.aiplatform.schedules import Schedules
 from portico.services.portico.alert_delivery import Deliveries
 from portico.services.portico.settling import socket_path

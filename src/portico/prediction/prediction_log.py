@@ -5,7 +5,7 @@ request_id, request_payload, response_payload: lists with one JSON text an insta
 and four of ours: caller_request_id (what came as X-Request-Id), latency_seconds, log_source, and holdout. Rows come in
 segments of the stream `log/ENDPOINT`; a record becomes a row exactly once, whatever is killed when. The rows of
 batch jobs (log_source "batch") have a stream of their own, so that whoever watches online service need not read and
-leave out a million of them (`services.aiplatform.batch_log` writes them).
+leave out a million of them (`services.aiplatform.batch.log` writes them).
 """
 
 from __future__ import annotations

@@ -14,9 +14,10 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, PorticoError, Unimplemented
-from portico.services.aiplatform import cron, model_monitoring_jobs
-from portico.services.aiplatform import model_monitoring_spec as spec
-from portico.services.aiplatform.model_monitors import JOB_KIND, MONITORS, SCHEDULE_KIND
+from portico.services.aiplatform import cron
+from portico.services.aiplatform.monitoring import model_monitoring_jobs
+from portico.services.aiplatform.monitoring import monitor_spec as spec
+from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, SCHEDULE_KIND
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations

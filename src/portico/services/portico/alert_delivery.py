@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from portico.errors import PorticoError
-from portico.services.aiplatform import monitoring_mail
+from portico.services.alerts import mail as monitoring_mail
 from portico.services.call import Rooms
 from portico.services.portico.alerts import ALERTS, DELIVERIES
 from portico.services.standard.deadline import Deadline

@@ -18,9 +18,10 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.prediction.prediction_log import stream_of
-from portico.services.aiplatform import model_store, sources, training_inputs
+from portico.services.aiplatform import model_store, sources
 from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.models import register_version
+from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.portico.joining import COLUMNS, Joined, Outcome
 from portico.services.portico.steward.evidence import truth_of
 from portico.store import labels, resources
@@ -47,7 +48,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
     from portico.ml.errors import DataError, TrainingStopped
     from portico.ml.split import SplitSpec
     from portico.ml.train import train
-    from portico.services.aiplatform.training_automl import model_body, save_artifact
+    from portico.services.aiplatform.training.automl import model_body, save_artifact
 
     asked = context.job.payload
     withheld = set(asked["withheld"])

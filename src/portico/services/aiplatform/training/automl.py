@@ -17,8 +17,9 @@ from portico.ml.evaluate_slices import evaluate_slices
 from portico.ml.spec import TrainSpec
 from portico.ml.targets import read_target
 from portico.ml.train import TrainedModel, train
-from portico.services.aiplatform import model_store, sources, training_inputs
+from portico.services.aiplatform import model_store, sources
 from portico.services.aiplatform.datasets import DATASETS, data_of
+from portico.services.aiplatform.training import inputs as training_inputs
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/"
 _MAX_SLICE_COLUMNS = 10
@@ -28,7 +29,7 @@ def run(context: Context) -> dict[str, Any]:
     """Job: trains as the pipeline says; returns what `training_pipelines` registers."""
     import os
 
-    from portico.services.aiplatform.training_pipelines import PIPELINES
+    from portico.services.aiplatform.training.training_pipelines import PIPELINES
 
     payload = context.job.payload
     with context.database.read() as connection:

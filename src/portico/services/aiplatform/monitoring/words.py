@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.clock import rfc3339
-from portico.services.aiplatform.monitoring_window import KINDS
+from portico.services.aiplatform.monitoring.window import KINDS
 from portico.store.resources import Resource
 from portico.store.windows import StoredWindow
 
 if TYPE_CHECKING:
-    from portico.services.aiplatform.monitoring_baseline import Baseline
+    from portico.services.aiplatform.monitoring.baseline import Baseline
 
 _SHARES: Final = {
     "missing": "are missing",

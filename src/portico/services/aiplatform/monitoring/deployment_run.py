@@ -14,11 +14,13 @@ from sqlalchemy.engine import Connection
 from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import FailedPrecondition, PorticoError, rpc_status
 from portico.prediction.prediction_log import stream_of
-from portico.services.aiplatform import model_deployment_monitoring_jobs as jobs
-from portico.services.aiplatform import monitoring_baseline, monitoring_mail, monitoring_words
-from portico.services.aiplatform.monitoring_baseline import Baseline
-from portico.services.aiplatform.monitoring_model import WatchedModels
-from portico.services.aiplatform.monitoring_window import Counted, body_of
+from portico.services.aiplatform.monitoring import baseline as monitoring_baseline
+from portico.services.aiplatform.monitoring import model_deployment_monitoring_jobs as jobs
+from portico.services.aiplatform.monitoring import words as monitoring_words
+from portico.services.aiplatform.monitoring.baseline import Baseline
+from portico.services.aiplatform.monitoring.deployed_models import WatchedModels
+from portico.services.aiplatform.monitoring.window import Counted, body_of
+from portico.services.alerts import mail as monitoring_mail
 from portico.services.call import Rooms
 from portico.store import domain_clock, resources, segments, windows
 from portico.store.resources import Resource

@@ -1,4 +1,4 @@
-"""Jobs of model monitors (v1beta1): create, get, list, delete. Their work is in `model_monitoring_run`.
+"""Jobs of model monitors (v1beta1): create, get, list, delete. Their work is in `monitor_run`.
 
 Under "_" of a job: `cutoff`, the moment from which its windows are told, in domain time, which is also the time of
 what it finds; the `schema` and the model `version` of its monitor as they were then; and `job`, the durable job.
@@ -16,8 +16,8 @@ from portico.clock import rfc3339
 from portico.errors import AlreadyExists
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import model_monitoring_spec as spec
-from portico.services.aiplatform.model_monitors import JOB_KIND, MONITORS, delete_job
+from portico.services.aiplatform.monitoring import monitor_spec as spec
+from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, delete_job
 from portico.services.aiplatform.names import LABEL_ID, own_id
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
@@ -154,4 +154,4 @@ def _mail(connection: Connection, job: Resource, anomalies: list[str], now: floa
         )  # fmt: skip
 
 
-register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.model_monitoring_run:run", _follow))
+register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.monitoring.monitor_run:run", _follow))

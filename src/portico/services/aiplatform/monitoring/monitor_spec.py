@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.aiplatform import model_store
-from portico.services.aiplatform.model_deployment_monitoring_jobs import DEFAULT_THRESHOLD
-from portico.services.aiplatform.model_monitoring_data import check_input
+from portico.services.aiplatform.monitoring.inputs import check_input
+from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import DEFAULT_THRESHOLD
 from portico.store.resources import Resource
 
 FEATURES: Final = "raw-feature-drift"

@@ -13,8 +13,8 @@ import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument, PorticoError
 from portico.ml.errors import DataError
-from portico.services.aiplatform.batch_answers import Answers, Classes, Json, Numbers, Output, Values
-from portico.services.aiplatform.batch_instances import Lines, Table
+from portico.services.aiplatform.batch.answers import Answers, Classes, Json, Numbers, Output, Values
+from portico.services.aiplatform.batch.instances import Lines, Table
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from portico.services.aiplatform import model_deployment_monitoring_jobs as jobs
-from portico.services.aiplatform import monitoring_model
-from portico.services.aiplatform.monitoring_baseline import Baseline, Part
+from portico.services.aiplatform.monitoring import deployed_models as monitoring_model
+from portico.services.aiplatform.monitoring import model_deployment_monitoring_jobs as jobs
+from portico.services.aiplatform.monitoring.baseline import Baseline, Part
 
 if TYPE_CHECKING:
     import pyarrow as pa

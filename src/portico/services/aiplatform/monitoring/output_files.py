@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from portico.services.aiplatform import model_monitoring_spec as spec
+from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.store.gcs import Gcs
 from portico.store.monitoring_points import Point
 

@@ -16,20 +16,15 @@ from portico.jobs.worker import Context
 from portico.prediction.lightgbm_model import model_file
 from portico.prediction.native.files import check_digest
 from portico.prediction.native.trees import check_trees
-from portico.services.aiplatform import (
-    batch_models,
-    batch_read,
-    batch_write,
-    images,
-    machine_types,
-    model_store,
-    sources,
-)
-from portico.services.aiplatform.batch_instances import InstanceConfig, Lines, Table
-from portico.services.aiplatform.batch_log import BatchLog, Rows
-from portico.services.aiplatform.batch_models import BatchModel
-from portico.services.aiplatform.batch_read import Chunk
-from portico.services.aiplatform.batch_write import Piece
+from portico.services.aiplatform import images, machine_types, model_store, sources
+from portico.services.aiplatform.batch import models as batch_models
+from portico.services.aiplatform.batch import read as batch_read
+from portico.services.aiplatform.batch import write as batch_write
+from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, Table
+from portico.services.aiplatform.batch.log import BatchLog, Rows
+from portico.services.aiplatform.batch.models import BatchModel
+from portico.services.aiplatform.batch.read import Chunk
+from portico.services.aiplatform.batch.write import Piece
 from portico.store import replicas, resources
 from portico.store.objects_files import remove
 from portico.store.resources import Resource

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import InvalidArgument, NotFound
-from portico.services.aiplatform import monitoring_words
-from portico.services.aiplatform.model_deployment_monitoring_jobs import JOBS
+from portico.services.aiplatform.monitoring import words as monitoring_words
+from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import JOBS
 from portico.services.call import Call, implements
 from portico.services.standard import pages
 from portico.store import windows

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.errors import FailedPrecondition, InvalidArgument
-from portico.services.aiplatform import model_monitoring_spec as spec
-from portico.services.aiplatform.model_monitoring_data import check_input
+from portico.services.aiplatform.monitoring import monitor_spec as spec
+from portico.services.aiplatform.monitoring.inputs import check_input
 from portico.services.aiplatform.names import LABEL_ID, check_same_location, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations

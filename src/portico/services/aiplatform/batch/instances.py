@@ -10,8 +10,8 @@ import orjson
 
 from portico.errors import InvalidArgument
 from portico.ml.values import QUOTED
-from portico.services.aiplatform import batch_read
-from portico.services.aiplatform.batch_read import Chunk
+from portico.services.aiplatform.batch import read as batch_read
+from portico.services.aiplatform.batch.read import Chunk
 
 if TYPE_CHECKING:
     import numpy as np

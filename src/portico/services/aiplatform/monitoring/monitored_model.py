@@ -14,11 +14,12 @@ from portico.jobs.worker import Context
 from portico.ml.explain import global_importance
 from portico.ml.model import Model
 from portico.ml.tables import concat, rows_to_batch
-from portico.services.aiplatform import batch_models, model_store
-from portico.services.aiplatform.batch_instances import InstanceConfig, Table
-from portico.services.aiplatform.batch_models import BatchModel
-from portico.services.aiplatform.batch_read import Chunk
-from portico.services.aiplatform.model_monitoring_inputs import outputs_of
+from portico.services.aiplatform import model_store
+from portico.services.aiplatform.batch import models as batch_models
+from portico.services.aiplatform.batch.instances import InstanceConfig, Table
+from portico.services.aiplatform.batch.models import BatchModel
+from portico.services.aiplatform.batch.read import Chunk
+from portico.services.aiplatform.monitoring.reader import outputs_of
 from portico.store.resources import Resource
 
 _SAMPLE = 256  # rows that are explained; a row takes some milliseconds

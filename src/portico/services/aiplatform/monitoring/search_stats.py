@@ -7,8 +7,8 @@ from typing import Any
 
 from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import InvalidArgument
-from portico.services.aiplatform.model_monitoring_spec import OBJECTIVES
-from portico.services.aiplatform.model_monitors import MONITORS
+from portico.services.aiplatform.monitoring.model_monitors import MONITORS
+from portico.services.aiplatform.monitoring.monitor_spec import OBJECTIVES
 from portico.services.call import Call, implements
 from portico.services.standard import pages
 from portico.store import monitoring_points

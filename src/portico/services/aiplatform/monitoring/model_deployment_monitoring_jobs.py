@@ -1,6 +1,6 @@
 """Monitoring of what is deployed on an endpoint: create, update, pause, resume, delete.
 
-The work is in `monitoring_run`; what it found is told by `monitoring_search`. Under "_" of a job: `baselines`, by
+The work is in `deployment_run`; what it found is told by `search_anomalies`. Under "_" of a job: `baselines`, by
 deployed model the token of what its windows are compared with (`store.windows`), once that is made.
 """
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
-from portico.services.aiplatform.monitoring_model import NATIVE, served
+from portico.services.aiplatform.monitoring.deployed_models import NATIVE, served
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
 from portico.services.standard import operations
@@ -227,7 +227,7 @@ def _check_objective(config: dict[str, Any], model: dict[str, Any], field: str) 
 
 
 def check_attributions(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
-    """`model` is what the fronts serve (see `monitoring_model.served`).
+    """`model` is what the fronts serve (see `deployed_models.served`).
 
     Raises:
         InvalidArgument: thresholds of attributions that nobody computes. FailedPrecondition: the model's need an

@@ -19,8 +19,8 @@ from sqlalchemy.engine import Connection
 from portico.clock import Clock
 from portico.jobs.worker import Context
 from portico.prediction import prediction_log
-from portico.services.aiplatform.batch_answers import Answers
-from portico.services.aiplatform.batch_instances import Lines, Table
+from portico.services.aiplatform.batch.answers import Answers
+from portico.services.aiplatform.batch.instances import Lines, Table
 from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.store import domain_clock, resources
 from portico.store.resources import Resource

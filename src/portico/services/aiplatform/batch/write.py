@@ -21,8 +21,8 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import NUMBERS
 from portico.ids import Ids
-from portico.services.aiplatform.batch_answers import Answers
-from portico.services.aiplatform.batch_instances import Lines, Table
+from portico.services.aiplatform.batch.answers import Answers
+from portico.services.aiplatform.batch.instances import Lines, Table
 from portico.store import objects, objects_buckets
 from portico.store.gcs import parse_uri
 from portico.store.objects import StoredFile

@@ -1,4 +1,4 @@
-"""Batch prediction jobs: create, get, list, cancel, delete. Their work is in `batch_run`."""
+"""Batch prediction jobs: create, get, list, cancel, delete. Their work is in `run`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import batch_log, images, model_store, sources
-from portico.services.aiplatform.batch_instances import InstanceConfig
-from portico.services.aiplatform.batch_run import replica_set_id
+from portico.services.aiplatform import images, model_store, sources
+from portico.services.aiplatform.batch import log as batch_log
+from portico.services.aiplatform.batch.instances import InstanceConfig
+from portico.services.aiplatform.batch.run import replica_set_id
 from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
 from portico.services.standard import operations
@@ -237,7 +238,7 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
     resources.update(connection, resource, now)
 
 
-register_kind(JobKind(_KIND, "portico.services.aiplatform.batch_run:run", _follow))
+register_kind(JobKind(_KIND, "portico.services.aiplatform.batch.run:run", _follow))
 
 
 @implements("aiplatform", BATCH_PREDICTION_JOBS.method("cancel"))

@@ -10,10 +10,11 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import evaluations, training_inputs
+from portico.services.aiplatform import evaluations
 from portico.services.aiplatform.datasets import DATASETS
 from portico.services.aiplatform.models import register_version, target_of
 from portico.services.aiplatform.names import check_aliases
+from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
@@ -140,4 +141,4 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
     resources.update(connection, pipeline, now)
 
 
-register_kind(JobKind("trainingPipelines", "portico.services.aiplatform.training_automl:run", _follow))
+register_kind(JobKind("trainingPipelines", "portico.services.aiplatform.training.automl:run", _follow))

@@ -1,0 +1,1 @@
+"""Batch prediction: jobs that read, predict and write many rows."""
