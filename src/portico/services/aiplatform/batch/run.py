@@ -15,7 +15,6 @@ from portico.jobs.isolation import Limits, in_words
 from portico.jobs.worker import Context
 from portico.prediction.lightgbm_model import model_file
 from portico.prediction.native.files import check_digest
-from portico.prediction.native.trees import check_trees
 from portico.services.aiplatform import images, machine_types, model_store, sources
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
@@ -174,6 +173,10 @@ def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple
     if private["format"] == "portico":
         yield batch_models.PorticoModel(folder), cores, _ROWS
     elif private["format"] == "lightgbm":
+        from portico.prediction.native.trees import (
+            check_trees,
+        )  # loads NumPy, and control imports this module
+
         check_trees(model_file(folder).read_bytes())
         yield batch_models.LightGBMModel(folder, spec), cores, _ROWS
     elif private["format"] == "replica":
