@@ -232,7 +232,7 @@ def test_json_lines_windows_and_lists(upload, bucket):
     [
         ("x,y\n1,2\n", "no column 'a' in the target"),
         ("a,b,c\n", "not one row in the target"),
-        ("a,a,c\n1,2,x\n", "the column 'a' stands twice"),
+        ("a,a,c\n1,2,x\n", "the column name 'a' stands twice"),
         (None, "nothing.csv"),
     ],
 )

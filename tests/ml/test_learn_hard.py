@@ -15,7 +15,7 @@ from portico.ml.spec import TrainSpec
 from portico.ml.split import SplitSpec
 from portico.ml.task import Fitted
 from portico.ml.train import TrainedModel, train
-from portico.services.aiplatform.training_automl import _evaluate, model_body
+from portico.services.aiplatform.training.automl import _evaluate, model_body
 
 N = 200
 A = np.random.default_rng(0).normal(size=N)
