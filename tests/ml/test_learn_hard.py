@@ -82,18 +82,27 @@ def test_one_row_of_the_second_class(row: int, objective: str, options: dict[str
 
 
 @pytest.mark.parametrize(
-    ("y", "options", "message"),
+    ("y", "options", "row", "message"),
     [
-        ([5.0] * N, {}, "holds only 5; there is nothing to learn"),
-        (with_rows(A.tolist(), row17=float("inf")), {}, "row 17 holds inf"),
-        (with_rows(A.tolist(), row17=1e300), {}, r"row 17 holds 1e\+300. Rescale it"),
-        (A, {"x": with_rows(A.tolist(), row18=float("-inf"))}, "'x' holds -inf in row 18"),
-        (A, {"x": with_rows([str(a) for a in A], row19="1e999")}, "'x' holds '1e999' in row 19"),
+        ([5.0] * N, {}, None, "holds only 5; there is nothing to learn"),
+        (with_rows(A.tolist(), row17=float("inf")), {}, 17, "holds inf"),
+        (with_rows(A.tolist(), row17=1e300), {}, 17, r"holds 1e\+300. Rescale it"),
+        (A, {"x": with_rows(A.tolist(), row18=float("-inf"))}, 18, "'x' holds -inf; numbers must be finite"),
+        (
+            A,
+            {"x": with_rows([str(a) for a in A], row19="1e999")},
+            19,
+            "'x' holds '1e999'; numbers must be finite",
+        ),
     ],
 )
-def test_a_bad_value_is_named_with_its_column_and_row(y: Any, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_a_bad_value_is_named_with_its_column_and_row(
+    y: Any, options: dict[str, Any], row: int | None, message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as raised:
         fit(y, "regression", **options)
+    assert raised.value.row == row
+    assert raised.value.field == ("x" if options else "y")
 
 
 @pytest.mark.parametrize("scale", [1e-40, 1e40, 2.0**62])

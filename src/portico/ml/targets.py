@@ -58,7 +58,7 @@ def read_target(table: pa.Table, spec: TrainSpec) -> Target:
         if huge.any():
             row = int(np.flatnonzero(huge)[0])
             raise DataError(
-                f"the target column {spec.target!r} must hold numbers between -{LARGEST:g} and {LARGEST:g}; row {row} "
+                f"the target column {spec.target!r} must hold numbers between -{LARGEST:g} and {LARGEST:g}; it "
                 f"holds {column[row].as_py()!r}. Rescale it",
                 field=spec.target,
                 row=row,

@@ -222,7 +222,7 @@ def refuse_infinite(table: pa.Table, transform: Transform, columns: Sequence[Col
         if len(rows := np.flatnonzero(np.isin(codes, infinite))):
             row = int(rows[0])
             raise DataError(
-                f"the column {encoder.name!r} holds {column[row].as_py()!r} in row {row}; numbers must be finite. "
+                f"the column {encoder.name!r} holds {column[row].as_py()!r}; numbers must be finite. "
                 "Leave the cell empty if the value is not known",
                 field=encoder.name,
                 row=row,
