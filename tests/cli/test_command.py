@@ -78,7 +78,12 @@ def test_a_home_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 def test_settings_name_the_server_and_the_key(portico: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "example.com")
     values = settings(portico.home)
-    assert values["PORTICO_URL"] == values["STORAGE_EMULATOR_HOST"] == portico.url
+    assert (
+        values["PORTICO_URL"]
+        == values["STORAGE_EMULATOR_HOST"]
+        == portico.url
+        == values["BIGQUERY_EMULATOR_HOST"]
+    )
     assert Path(values["GOOGLE_APPLICATION_CREDENTIALS"]) == key_file(portico.home)
     assert values["NO_PROXY"] == "example.com,127.0.0.1,localhost"
 

@@ -24,6 +24,7 @@ def settings(home: Path) -> dict[str, str]:
     return {
         "PORTICO_URL": address.url,
         "STORAGE_EMULATOR_HOST": address.url,
+        "BIGQUERY_EMULATOR_HOST": address.url,
         # As doors.identity.key_file, whose imports would cost `portico exec` half a second; a test compares them.
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "credentials.json"),
         # Else gcsfs asks by gRPC over TLS of what kind each bucket is, and waits a minute for no answer.
