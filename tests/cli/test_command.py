@@ -65,7 +65,7 @@ def test_a_taken_port_is_said(portico: Any, tmp_path: Path) -> None:
 def test_a_host_that_is_not_loopback_is_refused(host: str, tmp_path: Path) -> None:
     done = run("up", "--home", str(tmp_path), "--host", host)
     assert done.returncode == 2
-    assert "no authentication" in one_line(done)
+    assert "not encrypted" in one_line(done)
 
 
 def test_a_home_that_cannot_be_made_is_said(tmp_path: Path) -> None:

@@ -9,12 +9,16 @@ import os
 import pickle
 import socket
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.doors.test_identity import sign
+
+from portico import Client
+from portico.errors import Unauthenticated
 
 STRANGER = 65534
 MODELS = "/v1/projects/p/locations/us-central1/models"
@@ -257,3 +261,22 @@ def test_a_folder_with_other_things_stays_open(tmp_path):
 
 def others_may(home: Path) -> list[str]:
     return [str(path) for path in (home, *home.rglob("*")) if path.lstat().st_mode & 0o077]
+
+
+@as_root
+def test_porticos_own_client_shows_the_key_where_it_is_not_known(
+    portico: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(portico)  # what signing imports lies where the other user can't read
+
+    def now() -> str:
+        return Client(portico.url).now()
+
+    with tempfile.NamedTemporaryFile() as key:  # in a folder that everybody may enter
+        key.write((portico.home / "credentials.json").read_bytes())
+        key.flush()
+        os.chmod(key.name, 0o644)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", key.name)
+        assert as_stranger(now)
+    with pytest.raises(Unauthenticated):
+        as_stranger(now)
