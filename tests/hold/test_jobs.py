@@ -12,6 +12,7 @@ from portico.clock import SystemClock
 from portico.errors import Internal
 from portico.ids import RandomIds
 from portico.jobs import kinds, worker
+from portico.jobs.engines.local import LocalProcesses
 from portico.jobs.kinds import JobKind
 from portico.jobs.scheduler import Scheduler
 from portico.store import jobs
@@ -111,7 +112,7 @@ def now(database: Database) -> jobs.Job:
 def scheduler(tmp_path, database, followed):
     with database.write() as connection:
         jobs.insert(connection, id="1", kind="test.kind", resource="r", payload={}, now=1.0)
-    return Scheduler(tmp_path, database, SystemClock(), RandomIds(), [])
+    return Scheduler(tmp_path, database, SystemClock(), RandomIds(), LocalProcesses(tmp_path, []))
 
 
 def test_a_machine_that_goes_down_is_not_counted_as_a_worker_that_fails(database, scheduler):
@@ -145,7 +146,7 @@ def test_a_job_that_always_goes_down_with_the_server_ends(database, scheduler):
 def test_workers_that_go_down_with_the_warm_server_have_not_failed(
     tmp_path, database, scheduler, monkeypatch
 ):
-    engine = scheduler._processes
+    engine = scheduler._engine
     engine._pids["1"] = 0
     attempt(database)
     engine._server_lost()

@@ -17,6 +17,7 @@ from tests.conftest import Portico
 from portico.clock import SystemClock
 from portico.errors import ResourceExhausted
 from portico.ids import RandomIds
+from portico.jobs.engines.local import LocalProcesses
 from portico.jobs.kinds import KINDS, JobKind
 from portico.jobs.scheduler import Scheduler
 from portico.store import disk, home, jobs, objects_buckets
@@ -114,7 +115,7 @@ def test_jobs_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(KINDS, "quick", JobKind("quick", "builtins:id", lambda *_: None, lane="thread"))
     with database.write() as connection:
         jobs.insert(connection, id="1", kind="quick", resource="r", payload={}, now=1.0)
-    scheduler = Scheduler(tmp_path, database, SystemClock(), RandomIds(), [])
+    scheduler = Scheduler(tmp_path, database, SystemClock(), RandomIds(), LocalProcesses(tmp_path, []))
 
     def step() -> str:
         scheduler._start_queued()

@@ -9,6 +9,7 @@ from pathlib import Path
 from portico.clock import SystemClock
 from portico.host.wiring import import_services, service_modules
 from portico.ids import RandomIds
+from portico.jobs.engines.local import LocalProcesses
 from portico.jobs.scheduler import Scheduler
 from portico.prediction.replicas.manager import ReplicaManager
 from portico.store.database import Database
@@ -19,7 +20,8 @@ def main(home: Path) -> None:
     import_services()
     database = Database(home)
     clock, ids = SystemClock(), RandomIds()
-    scheduler = Scheduler(home, database, clock, ids, service_modules(handlers=True))
+    engine = LocalProcesses(home, service_modules(handlers=True))
+    scheduler = Scheduler(home, database, clock, ids, engine)
     replicas = ReplicaManager(home, database, clock)
     signal.signal(signal.SIGTERM, lambda *_: scheduler.stop())
     thread = threading.Thread(target=replicas.run_forever, name="replicas", daemon=True)

@@ -1,13 +1,13 @@
 """The scheduler: leases queued jobs, gives them to an engine, follows cancellations, sweeps what a crash left.
 
 One scheduler runs per home (the host sees to it), so a job that is RUNNING when a scheduler starts was left by
-a crash: its worker died with the scheduler that owned it.
+a crash: where its engine does not adopt it, it went down with the scheduler that owned it. Beside that, leases tell:
+they are renewed for what runs, and a job whose lease ran out, whoever had it, is taken again.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import select
 import socket
 import threading
@@ -20,7 +20,7 @@ from portico.clock import Clock
 from portico.errors import Cancelled, Internal, PorticoError, rpc_status
 from portico.ids import Ids
 from portico.jobs import worker
-from portico.jobs.engines.local import LocalProcesses
+from portico.jobs.engines.protocol import Engine
 from portico.jobs.kinds import KINDS
 from portico.jobs.queue import wake_path
 from portico.store import disk, jobs
@@ -44,14 +44,14 @@ class _Thread:
 
 
 class Scheduler:
-    def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids, modules: list[str]) -> None:
+    def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids, engine: Engine) -> None:
         self._home = home
         self._database = database
         self._clock = clock
         self._ids = ids
         self._owner = ids.token()
         self._threads: dict[str, _Thread] = {}
-        self._processes = LocalProcesses(home, modules)
+        self._engine = engine
         self._stopping = threading.Event()
         self._killed_at: dict[str, float] = {}
 
@@ -66,14 +66,15 @@ class Scheduler:
             self._follow_cancellations()
             if self._clock.monotonic() - beat > _BEAT:
                 beat = self._clock.monotonic()
-                self._heartbeat()
-            select.select([waker, *self._processes.descriptors()], [], [], _LOOK)
+                self._renew()
+                self._take_lapsed()
+            select.select([waker, *self._engine.waitables()], [], [], _LOOK)
             _drain(waker)
         for running in self._threads.values():
             running.stop.set()
         for running in self._threads.values():
             running.thread.join(timeout=10)
-        self._processes.close()
+        self._engine.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -89,9 +90,12 @@ class Scheduler:
 
     def _sweep(self) -> None:
         with self._database.read() as connection:
-            left = list(jobs.in_state(connection, "RUNNING"))
-        for job in left:
-            self._lost(job.id)
+            left = [job.id for job in jobs.in_state(connection, "RUNNING")]
+        adopted = self._engine.adopt(left)
+        self._renew()
+        for job_id in left:
+            if job_id not in adopted:
+                self._lost(job_id)
 
     def _lost(self, job_id: str, why: str = "") -> None:
         """A worker ended without ending its job: again, or FAILED when its attempts are used up.
@@ -140,8 +144,8 @@ class Scheduler:
             if lane == "thread" and len(self._threads) < _THREADS:
                 if self._lease(job):
                     self._start_thread(job)
-            elif lane == "process" and self._processes.free() and self._lease(job):
-                self._processes.start(job.id)
+            elif lane == "process" and self._engine.free() and self._lease(job):
+                self._engine.start(job.id)
 
     def _lease(self, job: Job) -> bool:
         """Takes a queued job; False when it is not queued any more."""
@@ -176,13 +180,9 @@ class Scheduler:
         for job_id in [i for i, running in self._threads.items() if not running.thread.is_alive()]:
             del self._threads[job_id]
             self._lost(job_id, "its thread ended")
-        for job_id, status in self._processes.ended():
-            self._killed_at.pop(job_id, None)
-            if status is None:
-                self._lost(job_id)
-                continue
-            code = os.waitstatus_to_exitcode(status)
-            self._lost(job_id, f"signal {-code}" if code < 0 else f"exit status {code}")
+        for ended in self._engine.poll():
+            self._killed_at.pop(ended.job, None)
+            self._lost(ended.job, ended.cause)
 
     def _follow_cancellations(self) -> None:
         with self._database.read() as connection:
@@ -192,15 +192,23 @@ class Scheduler:
                 self._threads[job_id].stop.set()
             elif job_id not in self._killed_at:
                 self._killed_at[job_id] = self._clock.monotonic()
-                self._processes.stop(job_id)
+                self._engine.stop(job_id)
             elif self._clock.monotonic() - self._killed_at[job_id] > _GRACE:
-                self._processes.kill(job_id)
+                self._engine.stop(job_id, now=True)
 
-    def _heartbeat(self) -> None:
-        running = [*self._threads, *self._processes.running()]
+    def _renew(self) -> None:
+        running = [*self._threads, *self._engine.running()]
         if running:
             with self._database.write() as connection:
-                jobs.heartbeat(connection, self._owner, running, self._clock.now() + _LEASE)
+                jobs.renew(connection, running, self._clock.now() + _LEASE)
+
+    def _take_lapsed(self) -> None:
+        """What runs here has just been renewed, also after the wall clock was set: the others run nowhere."""
+        with self._database.read() as connection:
+            lapsed = jobs.lapsed(connection, self._clock.now())
+        for job_id in lapsed:
+            log.warning("the lease of the job %s ran out", job_id)
+            self._lost(job_id)
 
 
 def _logged(work: Callable[[], None]) -> Callable[[], None]:

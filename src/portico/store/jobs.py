@@ -124,11 +124,16 @@ def lease(connection: Connection, job: Job, owner: str, now: float, seconds: flo
     )  # fmt: skip
 
 
-def heartbeat(connection: Connection, owner: str, job_ids: list[str], until: float) -> None:
+def lapsed(connection: Connection, now: float) -> list[str]:
+    """Running jobs whose lease nobody has renewed in time."""
+    gone = sa.select(jobs.c.id).where(jobs.c.state == "RUNNING", jobs.c.lease_until < now)
+    return list(connection.execute(gone).scalars())
+
+
+def renew(connection: Connection, job_ids: list[str], until: float) -> None:
+    """Those of the jobs that run stay leased until the time `until`."""
     connection.execute(
-        sa.update(jobs)
-        .where(jobs.c.owner == owner, jobs.c.id.in_(job_ids), jobs.c.state == "RUNNING")
-        .values(lease_until=until)
+        sa.update(jobs).where(jobs.c.id.in_(job_ids), jobs.c.state == "RUNNING").values(lease_until=until)
     )
 
 

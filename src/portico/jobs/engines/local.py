@@ -1,4 +1,7 @@
-"""The local engine: a child process per job, forked by the warm server, which starts with the first job."""
+"""The local engine: a child process per job, forked by the warm server, which starts with the first job.
+
+The warm server dies with the process that started it, and the children with the warm server: nothing is left to adopt.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,22 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+
+from portico.jobs.engines.protocol import Ended
 
 
 class LocalProcesses:
-    """At most one running job per core. Not thread-safe: the scheduler's loop owns it."""
+    """An `Engine`. At most one running job per core."""
 
     def __init__(self, home: Path, modules: list[str]) -> None:
         self._home = home
         self._modules = modules
         self._slots = max(1, os.cpu_count() or 1)
         self._pids: dict[str, int] = {}
-        self._unwanted: set[str] = set()  # asked to end before their process had started
-        self._ended: list[tuple[str, int | None]] = []
+        self._unwanted: dict[str, signal.Signals] = {}  # asked to end before their process was known
+        self._ended: list[Ended] = []
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._buffer = b""
@@ -32,8 +37,7 @@ class LocalProcesses:
     def running(self) -> list[str]:
         return list(self._pids)
 
-    def descriptors(self) -> list[socket.socket]:
-        """What to wait on for news."""
+    def waitables(self) -> list[socket.socket]:
         return [self._channel] if self._channel else []
 
     def start(self, job_id: str) -> None:
@@ -43,20 +47,19 @@ class LocalProcesses:
         except OSError:
             self._server_lost()
 
-    def stop(self, job_id: str) -> None:
-        """Asks the job's process to end (SIGTERM), as soon as it has one."""
+    def stop(self, job_id: str, *, now: bool = False) -> None:
+        number = signal.SIGKILL if now else signal.SIGTERM
         if self._pids.get(job_id) == 0:
-            self._unwanted.add(job_id)
-        self._signal(job_id, signal.SIGTERM)
+            self._unwanted[job_id] = number
+        self._signal(job_id, number)
 
-    def kill(self, job_id: str) -> None:
-        self._signal(job_id, signal.SIGKILL)
-
-    def ended(self) -> Iterator[tuple[str, int | None]]:
-        """Jobs whose process has ended since the last call, with the wait status; None when it went down with ours."""
+    def poll(self) -> list[Ended]:
         self._receive()
-        while self._ended:
-            yield self._ended.pop()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def adopt(self, jobs: Iterable[str]) -> set[str]:
+        return set()
 
     def close(self) -> None:
         """Ends every process; their jobs stay leased and are found again at the next start."""
@@ -102,12 +105,14 @@ class LocalProcesses:
             news = json.loads(line)
             if "started" in news and news["started"] in self._pids:
                 self._pids[news["started"]] = news["pid"]
-                if news["started"] in self._unwanted:
-                    self.stop(news["started"])
+                if number := self._unwanted.pop(news["started"], None):
+                    self._signal(news["started"], number)
             elif "ended" in news:
                 self._pids.pop(news["ended"], None)
-                self._unwanted.discard(news["ended"])
-                self._ended.append((news["ended"], news["status"]))
+                self._unwanted.pop(news["ended"], None)
+                code = os.waitstatus_to_exitcode(news["status"])
+                cause = f"signal {-code}" if code < 0 else f"exit status {code}"
+                self._ended.append(Ended(news["ended"], cause))
 
     def _server_lost(self) -> None:
         """The warm server died; its children die with it."""
@@ -117,7 +122,7 @@ class LocalProcesses:
             self._server.kill()
             self._server.wait()
         self._channel, self._server, self._buffer = None, None, b""
-        self._ended.extend((job_id, None) for job_id in self._pids)
+        self._ended.extend(Ended(job_id, "") for job_id in self._pids)
         self._pids.clear()
         self._unwanted.clear()
 

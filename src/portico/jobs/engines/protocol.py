@@ -1,0 +1,60 @@
+"""What runs jobs: an engine. The scheduler leases a job, gives it to its engine, and hears of its end.
+
+Every engine passes `tests/jobs/test_engines.py`. What it runs, wherever that is, is `worker.run` for a job that is
+RUNNING in the store; so an engine says nothing of success: the worker has recorded that, and where it could not, the
+end that the engine tells is how the scheduler knows.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What ran `job` is gone. `cause`: how it ended ("signal 9", "exit status 0"); "" when it went down with the
+    engine or the machine, which is no fault of the job's."""
+
+    job: str
+    cause: str
+
+
+class Engine(Protocol):
+    """Not thread-safe: the scheduler's loop owns it. No call waits for a job."""
+
+    def free(self) -> bool:
+        """Whether there is room for another job."""
+        ...
+
+    def start(self, job: str) -> None:
+        """Runs the leased job with this id. What can't be started is told by `poll` as ended."""
+        ...
+
+    def running(self) -> Sequence[str]:
+        """Jobs that were started or adopted and whose end was not told yet."""
+        ...
+
+    def poll(self) -> Sequence[Ended]:
+        """Jobs that have ended since the last call, each told once."""
+        ...
+
+    def stop(self, job: str, *, now: bool = False) -> None:
+        """Asks the job to end (its `should_stop` becomes true), also one that has not quite begun; with `now` it is
+        ended whatever it does. Its end is told by `poll`. A job that does not run here is passed over."""
+        ...
+
+    def adopt(self, jobs: Iterable[str]) -> set[str]:
+        """After a restart: those of `jobs`, started by an earlier scheduler's engine, that still run; from now on
+        they are followed as if started here. The others do not run any more, nor will they."""
+        ...
+
+    def waitables(self) -> Sequence[socket.socket]:
+        """What becomes readable when `poll` has news."""
+        ...
+
+    def close(self) -> None:
+        """Ends what runs, or leaves it to be adopted."""
+        ...

@@ -1,0 +1,59 @@
+"""A store with jobs in it, without a server."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kinds_here  # noqa: F401  registers its kinds
+import pytest
+
+from portico.store import jobs
+from portico.store.database import Database
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path)
+    database.create_tables()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def add(database: Database) -> Callable[..., None]:
+    """Adds a queued job: `add("1", "here.quick")`."""
+
+    def added(id: str, kind: str, **more: Any) -> None:
+        with database.write() as connection:
+            jobs.insert(connection, id=id, kind=kind, resource="r", payload={}, **{"now": 1.0, **more})
+
+    return added
+
+
+@pytest.fixture
+def read(database: Database) -> Callable[[str], jobs.Job]:
+    def found(id: str) -> jobs.Job:
+        with database.read() as connection:
+            job = jobs.get(connection, id)
+        assert job is not None
+        return job
+
+    return found
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Looks until what it is given is true; the deadline is for what never comes."""
+
+    def wait(looked: Callable[[], Any]) -> Any:
+        end = time.monotonic() + 300
+        while not (found := looked()):
+            assert time.monotonic() < end
+            select.select([], [], [], 0.02)
+        return found
+
+    return wait
