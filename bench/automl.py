@@ -1,6 +1,6 @@
 """AutoML measured: the same rows, the same seconds, the same two threads for Portico and for its peers.
 
-    python -m bench.automl [--budget 60] [--seeds 2] [--datasets census,bikes] [--peers flaml,autogluon]
+    python -m bench.automl [--budget 60] [--seeds 2] [--tables OLD|NEW|LOOKED|KEPT|census,bikes] [--peers flaml]
 
 Each side runs in a process and an environment of its own (made once under ~/.cache/portico/bench-envs). AutoGluon is
 installed without PyTorch: its medium_quality and good_quality then have LightGBM, CatBoost, XGBoost, random forests
@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from bench.automl_data import PROBLEMS, write_split
+from bench.automl_data import OLD, PROBLEMS, write_split
+from bench.automl_tables import KEPT, LOOKED, NEW
 from bench.common import Report, environment, packages_of, versions
 from portico.ml.objectives import log_loss
 
@@ -31,6 +32,7 @@ PEERS = {
     "autogluon": ["autogluon.tabular[lightgbm,catboost,xgboost]==1.6.3", "pyarrow"],
 }
 NAMES = {"flaml": ["flaml"], "autogluon": ["autogluon.tabular"]}
+GROUPS = {"OLD": list(OLD), "NEW": list(NEW), "LOOKED": list(LOOKED), "KEPT": list(KEPT)}
 SIDES = {"flaml": ["flaml"], "autogluon": ["autogluon-medium", "autogluon-good"]}
 
 
@@ -38,7 +40,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.automl")
     parser.add_argument("--budget", type=float, default=60, help="seconds of training for each side")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--datasets", default=",".join(PROBLEMS))
+    parser.add_argument(
+        "--tables", default="OLD", help="OLD, NEW, LOOKED, KEPT, or names with commas between"
+    )
+    parser.add_argument(
+        "--node-seconds",
+        action="store_true",
+        help="the budget is what the machine gives to Portico, not the time by the clock: for a machine that is busy",
+    )
     parser.add_argument("--peers", default="flaml,autogluon", help="empty: Portico alone")
     options = parser.parse_args()
     peers = [peer for peer in options.peers.split(",") if peer]
@@ -53,12 +62,14 @@ def main() -> None:
         peers={name: number for of in found.values() for name, number in of.items()},
     )
     results: list[dict[str, Any]] = []
-    for name in options.datasets.split(","):
+    for name in GROUPS.get(options.tables, options.tables.split(",")):
         for seed in range(options.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 write_split(name, seed, Path(folder))
                 for side, python in pythons.items():
-                    result = measure(name, seed, side, python, Path(folder), options.budget)
+                    result = measure(
+                        name, seed, side, python, Path(folder), options.budget, options.node_seconds
+                    )
                     results.append(result)
                     report.keep(results=results)  # an hour's work: what is measured stays
                     print(line(result), flush=True)
@@ -68,7 +79,9 @@ def main() -> None:
     report.end(results=results, table=text)
 
 
-def measure(name: str, seed: int, side: str, python: Path, folder: Path, budget: float) -> dict[str, Any]:
+def measure(
+    name: str, seed: int, side: str, python: Path, folder: Path, budget: float, node: bool
+) -> dict[str, Any]:
     """Trains one side and measures its loss on the test rows and the median time of one row's prediction."""
     problem = PROBLEMS[name]
     spec = find_spec("bench.automl_side")
@@ -76,7 +89,11 @@ def measure(name: str, seed: int, side: str, python: Path, folder: Path, budget:
     made = folder / f"{side}.npz"
     arguments = [side, folder, budget, seed, problem.target, problem.prediction_type, problem.objective]
     command = [python, "-W", "ignore", spec.origin, *map(str, [*arguments, problem.time, made])]
-    environ = os.environ | {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
+    environ = os.environ | {
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+        "NODE_SECONDS": "1" if node else "",
+    }
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
     result: dict[str, Any] = {"dataset": name, "seed": seed, "side": side, "metric": problem.objective}
     if done.returncode or not made.exists():
@@ -118,6 +135,14 @@ def means(results: list[dict[str, Any]], key: str) -> dict[str, dict[str, float]
     return {name: {side: float(np.mean(cells)) for side, cells in of.items()} for name, of in made.items()}
 
 
+def mean_ranks(losses: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Of each side, over the data sets that all sides were measured on; 1 is the best."""
+    sides = sorted({side for of in losses.values() for side in of})
+    whole = [of for of in losses.values() if len(of) == len(sides)]
+    ranks = [[1 + sum(of[other] < of[side] for other in sides) for side in sides] for of in whole]
+    return dict(zip(sides, np.mean(ranks, axis=0).tolist(), strict=True)) if ranks else {}
+
+
 def table(results: list[dict[str, Any]], sides: list[str]) -> str:
     losses = means(results, "loss")
     rows = ["loss on test rows (lower is better)  " + "".join(f"{side:>18s}" for side in sides)]
@@ -131,6 +156,15 @@ def summarise(results: list[dict[str, Any]], report: Report) -> None:
     """The ratios against the named limits, one a line."""
     losses, rows = means(results, "loss"), means(results, "row_ms")
     both = [(of["portico"], of["flaml"]) for of in losses.values() if "portico" in of and "flaml" in of]
+    gluons = [
+        of["portico"] / min(of[side] for side in SIDES["autogluon"] if side in of)
+        for of in losses.values()
+        if "portico" in of and any(side in of for side in SIDES["autogluon"])
+    ]
+    if gluons:
+        report.limit("mean loss to the better AutoGluon's", float(np.mean(gluons)), 1.005, at_least=False)
+    for side, rank in mean_ranks(losses).items():
+        print(f"mean rank of {side}: {rank:.2f}")
     if both:
         ours = float(np.mean([1 if p < f else 2 if p > f else 1.5 for p, f in both]))
         report.limit("mean rank to FLAML's", ours / (3 - ours), 1, at_least=False)

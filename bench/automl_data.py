@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from bench.automl_tables import NEW, table_of
 from portico.cli import samples
 from portico.ml.split import SplitSpec, split_rows
 
@@ -50,6 +51,8 @@ PROBLEMS = {
     ),
     "digits": Problem("digits", "digit", "classification", "minimize-log-loss"),
 }
+OLD = tuple(PROBLEMS)
+PROBLEMS |= {name: Problem("", target, *kind) for name, (_, target, kind, _) in NEW.items()}
 
 
 def write_split(name: str, seed: int, folder: Path) -> None:
@@ -59,7 +62,7 @@ def write_split(name: str, seed: int, folder: Path) -> None:
     timestamp split the validation rows are the youngest before the test.
     """
     problem = PROBLEMS[name]
-    table = _read(samples.path(problem.sample))
+    table = _read(samples.path(problem.sample)) if problem.sample else table_of(name)
     if problem.only[0]:
         table = table.filter(pa.compute.equal(table[problem.only[0]].cast(pa.string()), problem.only[1]))
     table = table.filter(table[problem.target].is_valid())
