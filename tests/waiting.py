@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,4 +21,13 @@ def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T
     while not (found := condition()):
         assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s; at last: {found!r}"
         time.sleep(0.02)
+    return found
+
+
+async def come(condition: Callable[[], T], what: str) -> T:
+    """The same in an event loop, which goes on meanwhile."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE:.0f} s; at last: {found!r}"
+        await asyncio.sleep(0.01)
     return found

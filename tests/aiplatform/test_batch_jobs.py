@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,10 +12,13 @@ import psutil
 import pytest
 from google.api_core import exceptions
 
+from tests.waiting import until
+
 from .test_batch_prediction import booster, files_of, lines, model, predict, quick  # noqa: F401
 
 ROW = '{"a":0.5,"b":-1.0,"city":"Rome"}\n'
 MANY = 200_000
+WAITING = ("JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
 
 
 def submitted(aiplatform, bucket, model, data):  # noqa: F811
@@ -27,12 +31,13 @@ def submitted(aiplatform, bucket, model, data):  # noqa: F811
     )
 
 
-def until(job, state, seconds=60):
-    deadline = time.monotonic() + seconds
-    while (now := job.state.name) != state:
-        assert now in ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def until_it_is(job, state):
+    def come():
+        now = job.state.name
+        assert now in (state, *WAITING)
+        return now == state
+
+    until(come, f"the job is {state}")
 
 
 def worker_of(portico):
@@ -49,27 +54,26 @@ def worker_of(portico):
 
 def half_done(portico):
     """The process of the running job, once it has written a megabyte."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def writing():
         worker = worker_of(portico)
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
             opened = worker.open_files() if worker else []
             if any(file.mode != "r" and os.path.getsize(file.path) > 1 << 20 for file in opened):
                 return worker
-        except (psutil.NoSuchProcess, FileNotFoundError):
-            pass
-        time.sleep(0.01)
-    raise AssertionError("no job has written a megabyte")
+        return None
+
+    return until(writing, "a job has written a megabyte")
 
 
 def test_a_running_job_is_cancelled_and_leaves_nothing(portico, aiplatform, bucket, model):  # noqa: F811
     job = submitted(aiplatform, bucket, model, ROW * MANY)
-    until(job, "JOB_STATE_RUNNING")
+    until_it_is(job, "JOB_STATE_RUNNING")
     with pytest.raises(exceptions.BadRequest, match="has not ended"):
         job.delete()
     half_done(portico)
     job.cancel()
-    until(job, "JOB_STATE_CANCELLED")
+    until_it_is(job, "JOB_STATE_CANCELLED")
     assert job.error.code == 1 and job.end_time
     assert list(bucket.list_blobs(prefix="out/")) == []
     job.delete()
@@ -79,7 +83,7 @@ def test_a_job_whose_process_is_killed_runs_again_and_writes_once(
     portico, aiplatform, bucket, model  # noqa: F811
 ):  # fmt: skip
     job = submitted(aiplatform, bucket, model, ROW * MANY)
-    until(job, "JOB_STATE_RUNNING")
+    until_it_is(job, "JOB_STATE_RUNNING")
     os.kill(half_done(portico).pid, signal.SIGKILL)
     job.wait_for_completion()
     assert job.completion_stats.successful_count == MANY
@@ -118,7 +122,7 @@ def test_a_job_outlives_the_whole_server(own_portico):
         serving_container_image_uri=IMAGE,
     )
     job = submitted(aiplatform, bucket, trees, '{"a":1,"b":2,"c":3}\n' * 1_000_000)
-    until(job, "JOB_STATE_RUNNING")
+    until_it_is(job, "JOB_STATE_RUNNING")
     for pause in (0.5, 1.5):
         time.sleep(pause)
         own_portico.kill()

@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from portico.client.api import Client
+from tests.waiting import until
 
 
 def run(portico: Any, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -39,9 +39,12 @@ def test_the_newest_predictions(portico: Any, endpoint: Any, tmp_path: Path) -> 
     for number in range(3):
         endpoint.predict([{"a": number, "b": 0, "c": 0}, {"a": number, "b": 1, "c": 0}])
     client, name = Client(portico.url), endpoint.resource_name
-    end = time.monotonic() + 30
-    while len(found := list(client.predictions(name, page=2))) < 3 and time.monotonic() < end:
-        time.sleep(0.2)
+
+    def logged() -> list[dict[str, Any]] | None:
+        found = list(client.predictions(name, page=2))
+        return found if len(found) >= 3 else None
+
+    found = until(logged, "three predictions are logged")
     assert [json.loads(one["requestPayload"][0])["a"] for one in found] == [2, 1, 0]
     client.add_labels(name, [{"requestId": found[0]["requestId"], "index": 1, "truth": 4.5}])
     shown = run(portico, name, "--last", 2)

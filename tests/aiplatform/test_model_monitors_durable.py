@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.services.test_monitoring_mail import Mailbox
+from tests.waiting import until
 
 from .conftest import IMAGE, train_booster
 from .monitored import alerts, csv_of, monitor, points, put, rows
@@ -37,16 +38,15 @@ def own(new_portico, monkeypatch):
     mailbox.server_close()
 
 
-def ended(watched, count: int, seconds: float = 120) -> list[str]:
+def ended(watched, count: int) -> list[str]:
     """The states of the jobs of a monitor, once all `count` of them have ended."""
-    end = time.monotonic() + seconds
-    states: list[str] = []
-    while time.monotonic() < end:
+
+    def states() -> list[str] | None:
         states = [job.state.name for job in watched.list_jobs()]
-        if len(states) == count and not {"JOB_STATE_PENDING", "JOB_STATE_RUNNING"} & set(states):
-            return states
-        time.sleep(0.1)
-    raise AssertionError(states)
+        waiting = {"JOB_STATE_PENDING", "JOB_STATE_RUNNING"} & set(states)
+        return states if len(states) == count and not waiting else None
+
+    return until(states, f"{count} jobs have ended")
 
 
 def submit(watched, target, **more) -> None:
@@ -73,9 +73,7 @@ def test_anomalies_are_mailed(own):
     submit(watched, put(bucket, "same.csv", csv_of(rows(1, 2000))))
     submit(watched, put(bucket, "moved.csv", csv_of(rows(2, 2000, shift=2.0))))
     assert ended(watched, 2) == ["JOB_STATE_SUCCEEDED"] * 2
-    end = time.monotonic() + 60
-    while len(mailbox.messages) < 2 and time.monotonic() < end:
-        time.sleep(0.1)
+    until(lambda: len(mailbox.messages) >= 2, "two mails have come")
     told = {line.partition(":")[2] for line in mailbox.recipients}
     assert told == {"<one@example.com>", "<two@example.com>"} and len(mailbox.messages) == 2
     assert all("jensen_shannon_divergence of 'a'" in " ".join(m.split()) for m in mailbox.messages)
@@ -95,9 +93,7 @@ def test_jobs_and_schedules_outlive_the_server(own):
         time.sleep(pause)
         server.kill()
         server.start()
-    end = time.monotonic() + 130
-    while watched.get_schedule(schedule.name).started_run_count < 1 and time.monotonic() < end:
-        time.sleep(1)
+    until(lambda: watched.get_schedule(schedule.name).started_run_count >= 1, "the schedule has run")
     watched.pause_schedule(schedule.name)
     count = 2 + watched.get_schedule(schedule.name).started_run_count
     assert ended(watched, count) == ["JOB_STATE_SUCCEEDED"] * count

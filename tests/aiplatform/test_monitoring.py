@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from google.api_core import exceptions
 from google.cloud.aiplatform import model_monitoring
 
 from portico.clock import parse_rfc3339
+from tests.waiting import until
 
 HOUR = 3600
 
@@ -199,11 +199,12 @@ def test_an_answer_has_an_id_where_it_is_logged(portico, upload, aiplatform):
 
     segments = Segments(portico.home, Database(portico.home), SystemClock(), RandomIds())
     name = endpoint.resource_name
-    end = time.monotonic() + 20
-    logged: list[dict[str, Any]] = []
-    while len(logged) < 3 and time.monotonic() < end:
-        time.sleep(0.2)
-        logged = [r for table in segments.scan(stream_of(name)) for r in table.to_pylist()]
+
+    def rows_of_log() -> list[dict[str, Any]] | None:
+        found = [r for table in segments.scan(stream_of(name)) for r in table.to_pylist()]
+        return found if len(found) >= 3 else None
+
+    logged = until(rows_of_log, "three predictions are logged")
     assert [int(r["request_id"]) for r in logged] == ids
     assert [r["caller_request_id"] for r in logged] == ["mine-0", "mine-1", "mine-2"]
     own = f"{portico.url}/apis/portico/v1/{endpoint.resource_name}"

@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 
 from portico.cli import logs, status
 from portico.services.aiplatform import machine_types
+from tests.waiting import until
 
 MINOR = "-".join(sklearn.__version__.split(".")[:2])
 IMAGE = f"us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.{MINOR}:latest"
@@ -123,12 +124,11 @@ def test_a_replica_that_dies_is_replaced_and_no_request_is_lost(portico, endpoin
     for _ in range(200):
         answer = session.post(url, json={"instances": [[1, 1]]}, timeout=240)
         assert answer.status_code == 200, answer.text
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if len([p for p in portico.pids() if "worker.py" in " ".join(_command(p))]) >= len(replicas):
-            return
-        time.sleep(0.2)
-    raise AssertionError("the replica was not replaced")
+
+    def up() -> bool:
+        return len([p for p in portico.pids() if "worker.py" in " ".join(_command(p))]) >= len(replicas)
+
+    until(up, "the replica is replaced")
 
 
 class Warns:

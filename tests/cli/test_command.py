@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -181,11 +180,9 @@ def test_an_unknown_sample_is_one_line() -> None:
 
 def test_sigterm_ends_the_server_well(tmp_path: Path) -> None:
     command = [*PORTICO, "up", "--home", str(tmp_path / "home"), "--port", "0"]
-    started = time.monotonic()
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     assert server.stdout.readline().startswith("Portico is ready at http://127.0.0.1:")
-    assert time.monotonic() - started < 20
     server.send_signal(signal.SIGTERM)
     assert server.wait(timeout=240) == 0
     assert run("status", "--home", str(tmp_path / "home")).stdout.startswith("Not running.")

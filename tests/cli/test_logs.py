@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
+from tests.waiting import until
 
 from portico.jobs.worker import log_path
 from portico.store import jobs
@@ -77,7 +78,8 @@ def test_follow_until_the_job_has_ended(database: Database, tmp_path: Path) -> N
 
 def test_json_tells_how_the_job_ended(database: Database, tmp_path: Path) -> None:
     process = logs(tmp_path, "new", "--follow", "--json")
-    time.sleep(0.5)
+    opened = psutil.Process(process.pid).open_files
+    until(lambda: any("portico.db" in file.path for file in opened()), "it has looked for the job")
     end(database, "new")
     found = json.loads(process.communicate(timeout=240)[0])
     assert (found["state"], found["log"]) == ("FAILED", "one\ntwo\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -55,10 +54,9 @@ def test_a_short_wait_says_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "FIRST", 3600.0)
-    started = time.monotonic()
     with progress.telling() as tell:
         tell("reading")
-    assert capsys.readouterr() == ("", "") and time.monotonic() - started < 600
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("group", [[], ["samples"], ["labels"]])

@@ -161,8 +161,6 @@ for attempt in (
         attempt()
     except Exception:
         pass
-import time
-time.sleep(0.2)
 """
 
 

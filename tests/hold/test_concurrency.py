@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,14 +25,14 @@ def server(new_portico):
 
 @dataclass
 class Crowd:
-    """What the clients share: the world, the deadline, and what they saw."""
+    """What the clients share: the world, how many stories each tells, and what they saw."""
 
     url: str
     bucket: str
     model: str
     endpoint: str
     expected: list[float]
-    deadline: float
+    stories: int
     rounds: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -70,7 +69,7 @@ class Client:
         if self.number % 20 == 0:
             stories = [self.deploy]
         try:
-            while time.monotonic() < self.crowd.deadline:
+            for _ in range(1 if self.number % 20 == 0 else self.crowd.stories):
                 story = self.random.choice(stories)
                 story()
                 self.crowd.rounds[story.__name__] += 1
@@ -117,7 +116,7 @@ class Client:
         """A counter of one's own in a shared resource's labels, by etags: no update is lost."""
         model = self.crowd.model
         key = f"c{self.number}"
-        while True:
+        for _ in range(20):  # others write too
             shown = self.ask("GET", f"/v1/{model}").json
             before = shown.get("labels", {})
             if len(before) >= 60 and key not in before:
@@ -130,8 +129,6 @@ class Client:
                 assert answer.json["labels"][key] == value
                 return
             assert answer.status == 409, answer
-            if time.monotonic() > self.crowd.deadline:
-                return
 
     def predict(self) -> None:
         for wire in self.wires:
@@ -168,21 +165,21 @@ class Client:
             assert world.predict(each, endpoint).status == 404
 
 
-@pytest.mark.parametrize("seconds", [12, pytest.param(180, marks=pytest.mark.slow)])
-def test_two_hundred_clients_see_their_own_writes(server, seconds):
+@pytest.mark.parametrize("stories", [6, pytest.param(100, marks=pytest.mark.slow)])
+def test_two_hundred_clients_see_their_own_writes(server, stories):
     wire = Wire(server.url)
     bucket = world.make_bucket(wire)
     model = world.make_model(wire, L, bucket)
     endpoint = world.make_endpoint(wire, L)
     world.deploy(wire, endpoint, model)
     expected = world.predict(wire, endpoint).json["predictions"]
-    crowd = Crowd(server.url, bucket, model, endpoint, expected, time.monotonic() + seconds)
+    crowd = Crowd(server.url, bucket, model, endpoint, expected, stories)
     threads = [threading.Thread(target=Client(crowd, number).run, daemon=True) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=seconds + 240)
-    print(crowd.rounds, crowd.statuses, f"{sum(crowd.statuses.values()) / seconds:.0f} requests a second")
+        thread.join(timeout=800 + 10 * stories)
+    print(crowd.rounds, crowd.statuses)
     assert crowd.failures == []
     assert not any(thread.is_alive() for thread in threads)
     assert {"endpoint", "object", "predict", "labels", "listing", "deploy"} <= set(crowd.rounds)

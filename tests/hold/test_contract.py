@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 import world
+from tests.waiting import until
 from wire import Wire
 
 L = "projects/contract/locations/us-central1"
@@ -403,8 +403,12 @@ def test_a_running_operation_is_waited_on_cancelled_and_only_then_deleted(wire, 
     if not waited.get("done"):
         refused(wire("DELETE", f"/v1/{name}"), 400, "still running", "FAILED_PRECONDITION")
     world.good(wire("POST", f"/ui/{name}:cancel", {}))
-    ended = world.good(wire("POST", f"/v1/{name}:wait?timeout=240s", {}))
-    assert ended["done"] is True
+
+    def done():
+        now = world.good(wire("POST", f"/v1/{name}:wait?timeout=60s", {}))
+        return now if now.get("done") is True else None
+
+    ended = until(done, f"{name} ends")
     if "error" in ended:
         assert ended["error"]["code"] == 1
         refused(wire("GET", f"/v1/{name.partition('/operations/')[0]}"), 404)
@@ -418,13 +422,15 @@ def test_what_is_deleted_is_gone(wire, members):
     if members.kind.key == "modelEvaluations":
         pytest.skip("evaluations go with their model")
     target = f"/v1/{members.names[0]}"
-    for _ in range(600):  # a cancelled job takes a moment to end
+
+    def deleted():  # a cancelled job takes a moment to end
         answer = wire("DELETE", target)
         if answer.status != 400:
-            break
+            return answer
         assert "running" in answer.body.decode() or "has not ended" in answer.body.decode()
-        time.sleep(0.05)
-    assert world.good(answer)["done"] is True
+        return None
+
+    assert world.good(until(deleted, f"{target} is deleted"))["done"] is True
     refused(wire("GET", target), 404)
     refused(wire("DELETE", target), 404)
     assert names(listed(wire, members), members) == [f"c-{n}" for n in (3, 2, 1)]

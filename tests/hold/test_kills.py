@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import world
+from tests.waiting import until
 from wire import Answer, Wire
 
 L = "projects/kills/locations/us-central1"
@@ -44,6 +44,10 @@ class Ledger:
     wrong: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def acknowledged(self) -> int:
+        return sum(count for status, count in list(self.seen.items()) if status < "3")
+
 
 class Writer(threading.Thread):
     """Writes what it can and notes what was acknowledged; a lost connection or a 503 acknowledges nothing."""
@@ -66,7 +70,7 @@ class Writer(threading.Thread):
             try:
                 story()
             except OSError:
-                time.sleep(0.05)
+                self.stopping.wait(0.05)
             except Exception as error:
                 if "HTTPException" in [c.__name__ for c in type(error).__mro__]:
                     continue  # cut off in the middle of an answer
@@ -77,7 +81,7 @@ class Writer(threading.Thread):
         answer = self.wire(*request, headers)
         self.ledger.seen[str(answer.status)] += 1
         if answer.status == 503:
-            time.sleep(0.05)
+            self.stopping.wait(0.05)
             return None
         if answer.status >= 500:
             self.ledger.wrong.append(f"{request[:2]}: {answer}"[:1000])
@@ -158,11 +162,11 @@ class Writer(threading.Thread):
         self.stopping.wait(4)
 
 
-def kill_some(server: Any, dice: random.Random, seconds: float, killed: Counter[str]) -> None:
-    """SIGKILL to single processes below the supervisor, at random moments for `seconds`."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, dice.uniform(0.1, 1.2)))
+def kill_some(server: Any, dice: random.Random, kills: int, ledger: Ledger, killed: Counter[str]) -> None:
+    """SIGKILL to single processes below the supervisor, each after some more of the writers' requests."""
+    for _ in range(kills):
+        wanted = ledger.acknowledged + dice.randrange(1, 150)
+        until(lambda wanted=wanted: ledger.acknowledged >= wanted, f"{wanted} requests are acknowledged")
         kinds: dict[str, list[int]] = {}
         for pid in server.pids()[1:]:
             kinds.setdefault(kind_of(pid), []).append(pid)
@@ -187,13 +191,15 @@ def kind_of(pid: int) -> str:
 
 def answers(wire: Wire, endpoint: str, instances: list[Any], seconds: float = 240) -> Any:
     """The predictions of a model in replicas, as soon as one of them is up again."""
-    end = time.monotonic() + seconds
-    while True:
+
+    def answer() -> Any:
         answer = wire("POST", f"/v1/{endpoint}:predict", {"instances": instances})
-        if answer.status != 503 or time.monotonic() > end:
+        if answer.status != 503:
             return world.good(answer)["predictions"]
         assert int(answer.headers["retry-after"]) > 0
-        time.sleep(0.2)
+        return None
+
+    return until(answer, "a replica is up again", seconds)
 
 
 def crash(server: Any, dice: random.Random, killed: Counter[str]) -> None:
@@ -213,25 +219,24 @@ def crash(server: Any, dice: random.Random, killed: Counter[str]) -> None:
 
 def definite(wire: Wire, name: str, seconds: float) -> Any:
     """The operation, once it is done."""
-    end = time.monotonic() + seconds
-    while True:
+
+    def done() -> Any:
         operation = world.good(wire("GET", f"/v1/{name}"))
-        if operation.get("done"):
-            assert ("error" in operation) != ("response" in operation)
-            return operation
-        assert time.monotonic() < end, f"not done: {operation}"
-        time.sleep(0.1)
+        return operation if operation.get("done") else None
+
+    operation = until(done, f"{name} is done", seconds)
+    assert ("error" in operation) != ("response" in operation)
+    return operation
 
 
 def ended(wire: Wire, name: str, seconds: float) -> Any:
     """The job, once its state is an ended one."""
-    end = time.monotonic() + seconds
-    while True:
+
+    def job() -> Any:
         job = world.good(wire("GET", f"/v1/{name}"))
-        if job["state"].rpartition("_")[2] in ENDED:
-            return job
-        assert time.monotonic() < end, f"not ended: {job}"
-        time.sleep(0.2)
+        return job if job["state"].rpartition("_")[2] in ENDED else None
+
+    return until(job, f"{name} has ended", seconds)
 
 
 def check(server: Any, ledger: Ledger, made: dict[str, str], expected: list[float]) -> Counter[str]:
@@ -322,10 +327,10 @@ def objects(wire: Wire, bucket: str, prefix: str = "") -> Iterator[tuple[str, in
 
 
 @pytest.mark.parametrize(
-    ("rounds", "seconds"),
-    [(2, 5.0), pytest.param(30, 12.0, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])],
+    ("rounds", "kills"),
+    [(2, 6), pytest.param(30, 18, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])],
 )
-def test_whatever_is_killed_what_was_acknowledged_holds(new_portico, rounds, seconds):
+def test_whatever_is_killed_what_was_acknowledged_holds(new_portico, rounds, kills):
     seed = int(os.environ.get("PORTICO_KILL_SEED", "0")) or random.randrange(10**6)
     print("seed", seed)
     dice = random.Random(seed)
@@ -352,7 +357,7 @@ def test_whatever_is_killed_what_was_acknowledged_holds(new_portico, rounds, sec
             ]
             for writer in writers:
                 writer.start()
-            kill_some(server, dice, seconds, killed)
+            kill_some(server, dice, kills, ledger, killed)
             crash(server, dice, killed)
             for writer in writers:
                 writer.stopping.set()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from tests.waiting import PATIENCE, until
 from wire import Answer, Wire
 
 IMAGE = "us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest"
@@ -44,13 +45,14 @@ def upload(wire: Wire, bucket: str, name: str, data: bytes) -> Any:
     return good(wire("POST", target, data, {"content-type": "application/octet-stream"}))
 
 
-def wait(wire: Wire, operation: Any, seconds: float = 240) -> Any:
+def wait(wire: Wire, operation: Any, seconds: float = PATIENCE) -> Any:
     """The response of an operation, polled where the clients poll."""
-    end = time.monotonic() + seconds
-    while not operation.get("done"):
-        assert time.monotonic() < end, operation
-        time.sleep(0.03)
-        operation = good(wire("GET", f"/ui/{operation['name']}"))
+
+    def done() -> Any:
+        now = good(wire("GET", f"/ui/{operation['name']}"))
+        return now if now.get("done") else None
+
+    operation = operation if operation.get("done") else until(done, operation["name"], seconds)
     assert "error" not in operation, operation
     return operation["response"]
 
@@ -102,7 +104,7 @@ def make_endpoint(wire: Wire, location: str, **more: Any) -> str:
     return str(wait(wire, made)["name"])
 
 
-def deploy(wire: Wire, endpoint: str, model: str, seconds: float = 240) -> str:
+def deploy(wire: Wire, endpoint: str, model: str, seconds: float = PATIENCE) -> str:
     body = {"deployedModel": {"model": model, "dedicatedResources": {"minReplicaCount": 1}}}
     made = good(wire("POST", f"/v1/{endpoint}:deployModel", body))
     return str(wait(wire, made, seconds)["deployedModel"]["id"])

@@ -7,12 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.waiting import until
 
 from portico.prediction.sync import await_fronts
 from portico.store import domain_clock, served  # noqa: F401  its table
@@ -54,6 +54,10 @@ async def app(scope, receive, send):
             break
     if scope["path"] == "/slow":
         await asyncio.sleep(0.5)
+    if scope["path"] == "/held":  # until the test lets it go
+        Path(sys.argv[1], "held").touch()
+        while not Path(sys.argv[1], "go").exists():
+            await asyncio.sleep(0.01)
     if scope["path"] == "/fds":
         size = len(os.listdir("/proc/self/fd"))
     body = b"%s %s %d" % (scope["method"].encode(), scope["raw_path"], size)
@@ -194,13 +198,8 @@ class Raw:
         self.socket.close()
 
 
-def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if check():
-            return True
-        time.sleep(0.02)
-    return False
+def eventually(check: Callable[[], bool]) -> bool:
+    return until(check, "what was checked")
 
 
 def open_descriptors(process: subprocess.Popen[bytes]) -> int:

@@ -188,7 +188,7 @@ def test_a_slow_model_slows_only_itself(tmp_path: Path, endless: Path, boosters:
     processes = Processes(tmp_path / "home")
     try:
         front = processes.start_front()
-        assert eventually(lambda: front_admin(processes.home, 0).exists(), 60)
+        assert eventually(lambda: front_admin(processes.home, 0).exists())
         slow = ServedModel("7", "projects/p/locations/l/models/7", "1", "slow", "onnx", str(endless))
         processes.serve(endpoint(slow, name=OTHER))
         processes.serve(endpoint(lightgbm_model(boosters["binary"])))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model
+from tests.waiting import until
 
 from portico.prediction.metrics import collect
 from portico.prediction.replicas.frames import PING, Reader, pack
@@ -30,6 +31,7 @@ class World:
     """Processes of a test's own, and what the store knows about their service. `seconds` is what a slow model takes."""
 
     seconds = 0.05
+    replica: SlowReplica
 
     def __init__(self, home: Path) -> None:
         self.processes = Processes(home)
@@ -44,13 +46,22 @@ class World:
 
     def counted(self, requests: int, deployed: str = "5") -> Counts:
         """What is counted once there are so many."""
-        assert eventually(lambda: self.counts(deployed).requests >= requests, 5)
+        assert eventually(lambda: self.counts(deployed).requests >= requests)
         return self.counts(deployed)
 
     def within(self, start: float, end: float, requests: int, deployed: str) -> Counts:
         """What is counted in [start, end) once there are so many."""
-        assert eventually(lambda: self.counts(deployed, start, end).requests >= requests, 5)
+        assert eventually(lambda: self.counts(deployed, start, end).requests >= requests)
         return self.counts(deployed, start, end)
+
+    def in_flight(self, count: int) -> None:
+        """Returns once so many requests are with the replicas."""
+
+        def now() -> int:
+            (report,) = collect(self.processes.home)
+            return sum(model["inFlight"] for model in report["models"])
+
+        until(lambda: now() == count, f"{count} requests are in flight")
 
     def advance(self, to: float) -> None:
         with self.processes.database.write() as connection:
@@ -112,19 +123,16 @@ def test_each_request_is_counted_once_under_its_code(serving: World) -> None:
 
 
 def test_counts_survive_a_killed_front_up_to_the_last_second(serving: World) -> None:
-    client, answered = Raw(serving.processes.port), []
-    end = time.monotonic() + 3.5
-    while time.monotonic() < end:
+    client = Raw(serving.processes.port)
+    for _ in range(20):
         assert client.ask(PREDICT, {"instances": [ROW]})[0] == 200
-        answered.append(time.monotonic())
-        time.sleep(0.002)
+    serving.counted(20)  # a second later
+    for _ in range(5):
+        assert client.ask(PREDICT, {"instances": [ROW]})[0] == 200
     (process,) = serving.processes.fronts
     process.kill()
     process.wait()
-    killed = time.monotonic()
-    old = sum(at < killed - 2 for at in answered)  # a second, and another one for a machine that is busy
-    assert old > 10
-    assert old <= serving.counts("5").requests <= len(answered)
+    assert 20 <= serving.counts("5").requests <= 25
     kept = serving.counts("5").requests
     serving.processes.fronts.clear()
     serving.processes.start_front(0)
@@ -171,7 +179,7 @@ def test_counts_belong_to_the_simulated_time_of_the_moment(serving: World) -> No
         for _ in range(many):
             assert client.ask(PREDICT, {"instances": [ROW]})[0] == 200
     serving.advance(start + 3001 * day)
-    assert eventually(lambda: serving.counts("5").requests == 15, 5)
+    assert eventually(lambda: serving.counts("5").requests == 15)
     for at, many in steps:
         minute = at if at + 2 * day > start + 3000 * day else at // day * day  # old minutes are days now
         found = serving.counts("5", minute, minute + 60)
@@ -180,10 +188,12 @@ def test_counts_belong_to_the_simulated_time_of_the_moment(serving: World) -> No
 
 
 class SlowReplica:
-    """A replica that takes `seconds` for a request, one at a time, over all its connections."""
+    """A replica that takes at least `seconds` for a request, one at a time, while `going` is set."""
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.seconds = seconds
+        self.going = threading.Event()
+        self.going.set()
         self._one = threading.Lock()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -207,7 +217,8 @@ class SlowReplica:
                         link.sendall(pack(number, 200, b"{}"))
                         continue
                     with self._one:
-                        time.sleep(self.seconds)
+                        self.going.wait()
+                        time.sleep(self.seconds)  # it is slow
                     status = 500 if b"boom" in body else 200
                     link.sendall(pack(number, status, b'{"predictions": [1]}'))
 
@@ -226,54 +237,61 @@ def slow(world: World, tmp_path: Path) -> Iterator[World]:
     world.counted(1, "8")
     world.advance(1e9)  # in the past: what comes now is counted apart
     client.close()
+    world.replica = replica
     yield world
     replica.close()
 
 
 def test_a_slow_model_shows_its_latency_and_its_saturation(slow: World) -> None:
     client, taken = Raw(slow.processes.port), []
+    before = time.monotonic()
+    slow.advance(1.05e9)
     begun = time.monotonic()
     for _ in range(20):
         asked = time.monotonic()
         assert client.ask(PREDICT, {"instances": [1]})[0] == 200
         taken.append(time.monotonic() - asked)
-        time.sleep(0.05)
-    share_asked = sum(taken) / (time.monotonic() - begun)  # about a half
+        time.sleep(0.05)  # nobody asks
+    asking = time.monotonic() - begun
     slow.advance(1.1e9)
-    half = slow.within(1e9, 1.1e9, 20, "8")
+    half = slow.within(1.05e9, 1.1e9, 20, "8")
+    # In use for no less than the replica took and no longer than was waited for it.
+    least, most = 20 * slow.seconds / (time.monotonic() - before), sum(taken) / asking
     assert half.requests == 20 and half.failed == 0 and half.queue == 0
     for share in (0.5, 0.95):
         seen = float(np.quantile(taken, share, method="higher"))
         assert slow.seconds / 1.1 <= half.quantile(share) <= seen * 1.1  # type: ignore[operator]
-    assert half.saturation == pytest.approx(share_asked, abs=0.15)
+    assert least * 0.99 <= (half.saturation or 0) <= most * 1.01
 
     clients = [Raw(slow.processes.port) for _ in range(6)]
+    before = time.monotonic()
     slow.advance(1.15e9)
-    begun, used = time.monotonic(), 0.0
     for _ in range(4):
-        asked = time.monotonic()
+        slow.replica.going.clear()
         for one in clients:
             one.send(one.request(PREDICT, {"instances": [1]}))
+        slow.in_flight(6)
+        slow.replica.going.set()
         for one in clients:
             assert one.receive()[0] == 200
-        used += time.monotonic() - asked
     assert client.ask(PREDICT, {"instances": ["boom"]})[0] == 500
-    share_asked = used / (time.monotonic() - begun)
     slow.advance(1.2e9)
     full = slow.within(1.15e9, 1.2e9, 25, "8")
     assert (full.requests, full.errors, full.failed) == (25, {500: 1}, 1)
-    assert full.queue == 5 and full.saturation == pytest.approx(share_asked, abs=0.15)
-    assert full.saturation > half.saturation  # type: ignore[operator]
+    least = 25 * slow.seconds / (time.monotonic() - before)
+    assert full.queue == 5 and least * 0.99 <= (full.saturation or 0) <= 1
     assert (full.quantile(0.95) or 0) >= 5 * slow.seconds / 1.1  # the last in the queue waits for five others
     assert slow.counts("8").peak >= full.saturation  # type: ignore[operator]
 
 
 def test_a_client_that_leaves_is_a_499_and_its_wait_a_latency(slow: World) -> None:
     client = Raw(slow.processes.port)
+    slow.replica.going.clear()
     client.send(client.request(PREDICT, {"instances": [1]}))
-    time.sleep(0.01)
+    slow.in_flight(1)
     client.close()
     found = slow.within(1e9, 1.1e9, 1, "8")
+    slow.replica.going.set()
     assert found.errors == {499: 1} and sum(found.buckets.values()) == 1 and found.failed == 0
 
 

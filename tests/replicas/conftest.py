@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from portico.clock import SystemClock
 from portico.jobs import environments
@@ -92,14 +92,13 @@ def started(
         limits=limits,
     )
     try:
-        deadline = time.monotonic() + 60
-        while not (made.ready or made.error):
+
+        def settled() -> bool:
             ended = made.ended()
             made.look()
-            if ended:
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+            return bool(made.ready or made.error or ended)
+
+        until(settled, "the replica is ready or has ended")
         yield made
     finally:
         made.kill()

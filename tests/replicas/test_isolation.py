@@ -9,11 +9,11 @@ import pickle
 import socket
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from portico.errors import Unavailable
 from portico.jobs import isolation
@@ -216,14 +216,14 @@ def _asked(path: str, what: str) -> tuple[int, str]:
 
 def _stepped(manager, database, state: str) -> store.Stored:
     """Steps until the set "1" is in `state`."""
-    deadline = time.monotonic() + 120
-    while True:
+
+    def step() -> store.Stored | None:
         manager.step()
         with database.read() as connection:
             stored = store.get(connection, "1")
-        if stored.state == state:
-            return stored
-        assert time.monotonic() < deadline, stored
+        return stored if stored.state == state else None
+
+    return until(step, f"the set is {state}")
 
 
 def test_the_network_is_there_when_it_is_asked_for(wall, listener, tmp_path):

@@ -8,10 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from tests.waiting import come, until
 
 from portico.errors import FailedPrecondition, Unavailable
 from portico.prediction.replicas.client import BlockingReplicaClient, ReplicaClient
@@ -19,12 +19,13 @@ from portico.prediction.replicas.places import socket_paths
 from portico.store import replicas as store
 
 
-def step_until(manager, condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        manager.step()
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
+def step_until(manager, condition):
+    def step():
+        if met := condition():
+            return met
+        return manager.step()
+
+    until(step, "the manager's steps lead to that")
 
 
 def put(database, replicas, generation="g1"):
@@ -100,9 +101,9 @@ def test_requests_survive_the_death_of_a_replica(manager, database, replica_set)
     async def scenario():
         client = ReplicaClient(sockets)
         assert await client.ready(240)
-        await asyncio.sleep(0.1)
+        await come(lambda: all(link.up for link in client._links), "both are connected")
         asked = [asyncio.create_task(client.predict("predict", body)) for _ in range(400)]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # they are sent
         psutil.Process(pids(database)[0]).kill()
         answers = await asyncio.gather(*asked)
         await client.close()
@@ -163,7 +164,11 @@ def test_what_has_been_sent_is_answered_before_the_end(manager, database, replic
     async def scenario():
         client = ReplicaClient(sockets)
         asked = [asyncio.create_task(client.predict("predict", body)) for _ in range(50)]
-        await asyncio.sleep(0.1)
+
+        def sent():
+            return sum(len(link.waiting) for link in client._links) + sum(task.done() for task in asked)
+
+        await come(lambda: sent() == 50, "all are sent")
         with database.write() as connection:
             store.remove(connection, "1")
         manager.step()
@@ -201,8 +206,7 @@ def test_an_installation_does_not_keep_the_manager_from_ending(database, replica
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "home"), str(fifo)], stdin=subprocess.PIPE
     ) as running:
-        while state(database) != "BUILDING":
-            time.sleep(0.05)
+        until(lambda: state(database) == "BUILDING", "the set is being built")
         running.stdin.close()
         assert running.wait(240) == 0
 

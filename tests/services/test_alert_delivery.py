@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 from portico.services.portico import alert_delivery
 from portico.services.portico.alerts import DELIVERIES
@@ -101,13 +102,6 @@ def tell(rooms: Any, number: int, sink: str) -> None:
 def left(rooms: Any) -> list[dict[str, Any]]:
     with rooms.database.read() as connection:
         return [row.body for row in resources.listed(connection, DELIVERIES)]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        threading.Event().wait(0.01)
 
 
 def test_a_webhook_that_drips_is_given_up(dripping: Dripping) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import time
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
+from tests.waiting import until
 
 from portico.client.api import Client
 from portico.errors import InvalidArgument, PorticoError
@@ -175,11 +175,13 @@ def test_an_import_whose_process_is_killed_takes_each_label_once(portico, client
     )
     asked = {"gcsSource": {"uris": [f"gs://{bucket.name}/a.csv"]}, "requestIdColumn": "id"}
     operation = client.call("POST", f"{endpoint}:importLabels", asked)
-    deadline = time.monotonic() + 60
-    while not 0 < operation["metadata"]["rows"] < count:
-        assert time.monotonic() < deadline and not operation.get("done")
-        time.sleep(0.01)
-        operation = client.call("GET", operation["name"])
+
+    def rows() -> int:
+        now = client.call("GET", operation["name"])
+        assert not now.get("done"), now
+        return int(now["metadata"]["rows"])
+
+    assert until(rows, "some rows are read") < count
     (worker,) = workers(portico)
     os.kill(worker, signal.SIGKILL)
     found = client.waited(operation)

@@ -8,12 +8,12 @@ import os
 import random
 import signal
 import threading
-import time
 from typing import Any
 
 import psutil
 import requests
 from tests.aiplatform.conftest import IMAGE, train_booster
+from tests.waiting import until
 
 from portico import Client
 from portico.prediction.prediction_log import lost
@@ -55,31 +55,41 @@ def test_what_was_answered_is_logged_once_or_told(portico: Any, aiplatform: Any,
     for thread in threads:
         thread.start()
     killed = []
+
+    def more(count: int) -> None:
+        wanted = len(answered) + count
+        until(lambda: len(answered) >= wanted, f"{wanted} requests are answered")
+
     for name in ("front", "watcher", "front", "watcher", "front"):
-        time.sleep(random.uniform(0.3, 0.9))
-        found = None
-        while found is None:  # it may just be started again
-            found = next((p for p in processes(portico.pid) if p.name().startswith(name)), None)
+        more(random.randrange(150, 250))
+
+        def victim(name: str = name) -> psutil.Process | None:
+            return next((p for p in processes(portico.pid) if p.name().startswith(name)), None)
+
+        found = until(victim, f"the {name} is up")
         os.kill(found.pid, signal.SIGKILL)
         killed.append(found.pid)
-        before, deadline = len(answered), time.monotonic() + 60
-        while len(answered) < before + 20 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        more(20)
     stop.set()
     for thread in threads:
         thread.join()
     assert len(set(killed)) == 5 and len(answered) > 100
     client, database = Client(portico.url), Database(portico.home)
     try:
-        deadline = time.monotonic() + 180  # the watcher is the last in the queue for a core
-        while time.monotonic() < deadline:
-            ids = [row["requestId"] for row in client.predictions(endpoint.resource_name)]
-            missing = set(answered) - set(ids)
+        ids: list[str] = []
+        missing: set[str] = set()
+        told = 0
+
+        def all_logged_or_told() -> bool:
+            nonlocal told
+            ids[:] = [row["requestId"] for row in client.predictions(endpoint.resource_name)]
+            missing.clear()
+            missing.update(set(answered) - set(ids))
             with database.read() as connection:
                 told = lost(connection)
-            if len(missing) <= told:
-                break
-            time.sleep(0.5)
+            return len(missing) <= told
+
+        until(all_logged_or_told, f"{len(answered)} answered requests are logged or told")
     finally:
         client.close()
         database.close()

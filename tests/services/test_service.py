@@ -13,6 +13,7 @@ import pytest
 import requests
 from google.api_core import exceptions
 from tests.aiplatform.conftest import IMAGE, train_booster
+from tests.waiting import until
 
 from portico import Client
 from portico.clock import parse_rfc3339, rfc3339
@@ -58,13 +59,12 @@ def by_model(stats: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def eventually(ask: Callable[[], dict[str, Any]], requests_: int) -> dict[str, Any]:
     """The answer once all models have so many requests together."""
-    end = time.monotonic() + 10
-    while True:
+
+    def asked() -> dict[str, Any] | None:
         found = ask()
-        if sum(int(model["requests"]) for model in found["models"]) >= requests_:
-            return found
-        assert time.monotonic() < end, found
-        time.sleep(0.1)
+        return found if sum(int(model["requests"]) for model in found["models"]) >= requests_ else None
+
+    return until(asked, f"{requests_} requests are counted")
 
 
 def test_what_the_official_client_asked_is_in_the_numbers(
@@ -241,7 +241,7 @@ def test_simulated_time_and_a_killed_front(new_portico: Any, monkeypatch: pytest
         assert len(fronts) == 2
         for _ in range(20):
             assert requests.post(url, json={"instances": INSTANCES}, timeout=240).status_code == 200
-        time.sleep(2)  # a second, and another one for a machine that is busy
+        eventually(lambda: client.service_stats(name), 39)
         for pid in fronts:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: client.service_stats(name), 39)

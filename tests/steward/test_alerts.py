@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from tests.steward.conftest import World, doubled, usual
+from tests.waiting import until
 
 import portico
 from portico.cli import stewards
@@ -68,9 +68,7 @@ def test_an_alert_opens_once_and_closes(trained: World, sink: Sink) -> None:
     assert 0.5 < alert["sure"] <= 1 and alert["slices"]
     assert all(one["loss"] > one["lossBefore"] and one["contribution"] > 0 for one in alert["slices"])
     assert {c["feature"] for c in alert["contributors"]} == {"x", "z"}
-    until = time.monotonic() + 20
-    while "deliveries" not in world.api("GET", alert["name"]) and time.monotonic() < until:
-        time.sleep(0.1)
+    until(lambda: "deliveries" in world.api("GET", alert["name"]), "the alert is delivered")
     assert sink.asked == 2 and [t["event"] for t in sink.told] == ["opened"]
     assert sink.told[0]["alert"]["name"] == alert["name"] and "is acceptable, over" in sink.told[0]["text"]
     assert f"{alert['slices'][0]['slice']}: loss" in sink.told[0]["text"]

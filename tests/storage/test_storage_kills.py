@@ -12,6 +12,7 @@ import time
 
 import pytest
 from test_storage_wire import Wire, broken_put
+from tests.waiting import until
 
 BUCKET = "kill-bucket"
 
@@ -39,10 +40,7 @@ def check(wire: Wire, server, acknowledged: list[str]) -> None:
         if name.startswith(last_round):
             assert wire.media(BUCKET, name)[2] == data
     # The sweep at start takes what the kill has left.
-    deadline = time.monotonic() + 10
-    while count_files(server) != len(listed) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert count_files(server) == len(listed)
+    until(lambda: count_files(server) == len(listed), f"of {len(listed)} objects so many files are left")
 
 
 def count_files(server) -> int:
@@ -72,7 +70,8 @@ def test_uploads_and_kills(own_server, rounds):
         workers = [threading.Thread(target=upload, args=(i,)) for i in range(4)]
         for worker in workers:
             worker.start()
-        time.sleep(random.uniform(0.1, 0.6))
+        wanted = len(acknowledged) + random.randrange(1, 40)
+        until(lambda wanted=wanted: len(acknowledged) >= wanted, f"{wanted} uploads are acknowledged")
         own_server.kill()
         stop.set()
         for worker in workers:
@@ -94,7 +93,7 @@ def test_a_resumable_upload_goes_on_after_a_kill(own_server):
     )
     assert (status, headers["range"]) == (308, f"bytes=0-{first - 1}")
     with broken_put(own_server.port, session, data, len(data), 2 * first):
-        time.sleep(0.1)
+        time.sleep(0.1)  # a pace: some more of it may be there
         own_server.kill()
     own_server.start()
     status, headers, _ = wire("PUT", session, b"", {"content-range": f"bytes */{len(data)}"})
