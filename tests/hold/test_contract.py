@@ -333,7 +333,8 @@ def test_a_name_that_is_taken_is_refused(wire, made):
         "artifactUri": f"gs://{made.bucket}/model",
         "containerSpec": {"imageUri": world.IMAGE},
     }
-    taken = {"model": model, "modelId": made.model.rpartition("/")[2]}
+    taken = {"model": model, "modelId": world.fresh_name("taken")}
+    world.wait(wire, world.good(wire("POST", f"/v1/{L}/models:upload", taken)))
     refused(wire("POST", f"/v1/{L}/models:upload", taken), 409, "already exists", "ALREADY_EXISTS")
 
 

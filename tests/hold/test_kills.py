@@ -165,7 +165,7 @@ class Writer(threading.Thread):
 def kill_some(server: Any, dice: random.Random, kills: int, ledger: Ledger, killed: Counter[str]) -> None:
     """SIGKILL to single processes below the supervisor, each after some more of the writers' requests."""
     for _ in range(kills):
-        wanted = ledger.acknowledged + dice.randrange(1, 150)
+        wanted = ledger.acknowledged + dice.randrange(1, 100)
         until(lambda wanted=wanted: ledger.acknowledged >= wanted, f"{wanted} requests are acknowledged")
         kinds: dict[str, list[int]] = {}
         for pid in server.pids()[1:]:
