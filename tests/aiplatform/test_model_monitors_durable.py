@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.services.test_monitoring_mail import Mailbox
+from tests.services.test_mail import Mailbox
 from tests.waiting import until
 
 from .conftest import IMAGE, train_booster

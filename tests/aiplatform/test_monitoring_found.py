@@ -16,7 +16,8 @@ from portico.errors import PorticoError
 from portico.ml.watch import sketches
 from portico.ml.watch.bins import FeatureBins
 from portico.services.aiplatform.monitoring import model_deployment_monitoring_jobs
-from portico.store import windows
+from portico.services.alerts.delivery import DELIVERIES
+from portico.store import resources, windows
 from portico.store.database import Database
 
 HOUR = 3600
@@ -179,6 +180,14 @@ def test_missing_new_and_unknown_values_are_anomalies(portico, aiplatform, bucke
     assert any("skew of 'a': 5.0% of the values are new" in line for line in lines)
     assert any("'color' is a feature that nobody knew: 60 rows have it" in line for line in lines)
     assert any("drift of 'b': absent" in line for line in lines)
+    # The mail about it is a row of its own until a server takes it.
+    database = Database(portico.home)
+    with database.read() as connection:
+        mails = [row.body for row in resources.listed(connection, DELIVERIES, job.resource_name)]
+    database.close()
+    assert [mail["sink"] for mail in mails] == ["a@example.com"] and "'color' is a feature" in mails[0][
+        "text"
+    ]
     job.delete()
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.waiting import until
 
-from portico.services.portico import alert_delivery
-from portico.services.portico.alerts import DELIVERIES
+from portico.services.alerts import delivery, mail
+from portico.services.alerts.delivery import DELIVERIES, note
 from portico.services.standard.deadline import Deadline
 from portico.store import resources
 from portico.store.database import Database
@@ -79,24 +79,8 @@ def rooms(tmp_path: Any) -> Iterator[Any]:
 
 
 def tell(rooms: Any, number: int, sink: str) -> None:
-    body = {
-        "kind": "webhooks",
-        "sink": sink,
-        "event": "opened",
-        "subject": "",
-        "text": "",
-        "alert": {},
-        "attempts": 0,
-    }
     with rooms.database.write() as connection:
-        resources.insert(
-            connection,
-            name=f"alerts/1/deliveries/{number}",
-            kind=DELIVERIES,
-            parent="alerts/1",
-            body=body,
-            now=1.0,
-        )
+        note(connection, f"alerts/1/deliveries/{number}", "webhooks", sink, "opened", "", "", 1.0)
 
 
 def left(rooms: Any) -> list[dict[str, Any]]:
@@ -110,18 +94,16 @@ def test_a_webhook_that_drips_is_given_up(dripping: Dripping) -> None:
 
 
 def test_a_mail_server_that_drips_is_given_up(dripping: Dripping, monkeypatch: pytest.MonkeyPatch) -> None:
-    from portico.services.alerts import mail as monitoring_mail
-
-    monkeypatch.setenv(monitoring_mail.VARIABLE, dripping.url.replace("http", "smtp").rstrip("/"))
-    monkeypatch.setattr(monitoring_mail, "_TIMEOUT", 0.5)
-    with pytest.raises(monitoring_mail.MailError):
-        monitoring_mail.send_once(["a@example.org"], "subject", "text")
+    monkeypatch.setenv(mail.VARIABLE, dripping.url.replace("http", "smtp").rstrip("/"))
+    monkeypatch.setattr(mail, "_TIMEOUT", 0.5)
+    with pytest.raises(mail.MailError):
+        mail.send("a@example.org", "subject", "text")
 
 
 def test_no_sink_waits_for_another(rooms: Any, dripping: Dripping, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dozen deliveries to slow sinks do not keep one from another; and of one sink only one runs at once."""
     told = threading.Event()
-    send = alert_delivery.send
+    send = delivery.send
 
     def noted(body: dict[str, Any]) -> None:
         if body["sink"] == "good":
@@ -129,13 +111,13 @@ def test_no_sink_waits_for_another(rooms: Any, dripping: Dripping, monkeypatch: 
         else:
             send(body)
 
-    monkeypatch.setattr(alert_delivery, "send", noted)
+    monkeypatch.setattr(delivery, "send", noted)
     for number in range(12):
         tell(rooms, number, dripping.url + str(number))
     for number in range(3):
         tell(rooms, 50 + number, dripping.url + "same")
     tell(rooms, 99, "good")
-    deliveries = alert_delivery.Deliveries(rooms)
+    deliveries = delivery.Deliveries(rooms)
     deliveries.run_due()
     assert told.wait(240)
     until(lambda: dripping.asked == 13)
@@ -145,7 +127,7 @@ def test_no_sink_waits_for_another(rooms: Any, dripping: Dripping, monkeypatch: 
 
 def test_what_failed_is_tried_again_by_the_monotonic_clock(rooms: Any) -> None:
     tell(rooms, 1, "http://127.0.0.1:1/nobody-listens")
-    deliveries = alert_delivery.Deliveries(rooms)
+    deliveries = delivery.Deliveries(rooms)
     deliveries.run_due()
     until(lambda: left(rooms)[0]["attempts"] == 1 and not deliveries._running)
     rooms.clock.back = 365 * 86400.0

@@ -26,8 +26,8 @@ from portico.prediction.service_log import ServiceRows
 from portico.prediction.spool import Place, Spool
 from portico.services.aiplatform.monitoring.deployment_run import Monitoring
 from portico.services.aiplatform.schedules import Schedules
-from portico.services.portico.alert_delivery import Deliveries
-from portico.services.portico.settling import socket_path
+from portico.services.alerts.delivery import Deliveries
+from portico.services.standard.settling import socket_path
 from portico.store import disk, resources
 from portico.store.segments import Segments
 

@@ -1,19 +1,20 @@
 """Alerts of stewards: what is not acceptable, since when, by how much, and what to look at first.
 
 An alert opens once, is updated at every look while it lasts, and closes when what was broken holds again. Opening and
-closing are told to the steward's sinks (see `alert_delivery`) and to the log; a silenced alert is told to nobody.
+closing are told to the steward's sinks (see `alerts.delivery`) and to the log; a silenced alert is told to nobody.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, parse_rfc3339, rfc3339
 from portico.errors import InvalidArgument
+from portico.services.alerts.delivery import note
 from portico.services.call import Call, Rooms, implements
 from portico.services.portico.steward.evidence import output_of, truth_of
 from portico.services.standard.collection import Collection, register
@@ -30,7 +31,6 @@ ALERTS = Collection("projects.locations.stewards.alerts", "Alert", api="portico"
 register(ALERTS, "get", "list")
 _ESTIMATED = "estimated "
 _NAMED = 3  # features and slices in an alert
-DELIVERIES = "alertDeliveries"  # rows of what must still be told; see `alert_delivery`
 
 
 @implements("portico", ALERTS.method("silence"))
@@ -103,16 +103,11 @@ def _tell(
     log.warning("%s: the alert %s. %s", steward.name, event, text.splitlines()[0])
     sinks = steward.body.get("notify") or {}
     shown = ALERTS.render(alert)
-    for kind in ("emails", "webhooks"):
+    kinds: tuple[Literal["emails", "webhooks"], ...] = ("emails", "webhooks")
+    for kind in kinds:
         for sink in sinks.get(kind) or []:
-            body = {
-                "kind": kind, "sink": sink, "event": event, "subject": subject, "text": text, "alert": shown,
-                "attempts": 0,
-            }  # fmt: skip
-            resources.insert(
-                connection, name=f"{alert.name}/deliveries/{rooms.ids.number()}", kind=DELIVERIES,
-                parent=alert.name, body=body, now=rooms.clock.now(),
-            )  # fmt: skip
+            name = f"{alert.name}/deliveries/{rooms.ids.number()}"
+            note(connection, name, kind, sink, event, subject, text, rooms.clock.now(), shown)
 
 
 def message(steward: str, alert: Resource, event: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound
 from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
 from portico.services.aiplatform.names import check_same_location
+from portico.services.alerts.delivery import DELIVERIES
 from portico.services.call import Call, implements
 from portico.services.portico import alerts
 from portico.services.portico.steward import check as steward_check
@@ -108,7 +109,7 @@ def delete(call: Call) -> dict[str, Any]:
             files += evidence_of(episode)
             resources.delete(connection, episode.name)
         for alert in list(resources.listed(connection, alerts.ALERTS.kind, steward.name)):
-            for delivery in list(resources.listed(connection, alerts.DELIVERIES, alert.name)):
+            for delivery in list(resources.listed(connection, DELIVERIES, alert.name)):
                 resources.delete(connection, delivery.name)
             resources.delete(connection, alert.name)
         windows.delete(connection, steward.name)

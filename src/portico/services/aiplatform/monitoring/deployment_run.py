@@ -20,7 +20,7 @@ from portico.services.aiplatform.monitoring import words as monitoring_words
 from portico.services.aiplatform.monitoring.baseline import Baseline
 from portico.services.aiplatform.monitoring.deployed_models import WatchedModels
 from portico.services.aiplatform.monitoring.window import Counted, body_of
-from portico.services.alerts import mail as monitoring_mail
+from portico.services.alerts.delivery import note
 from portico.services.call import Rooms
 from portico.store import domain_clock, resources, segments, windows
 from portico.store.resources import Resource
@@ -162,6 +162,7 @@ class Monitoring:
                 one for one in job.body["modelDeploymentMonitoringObjectiveConfigs"] if one not in unread
             ]
             made = [self._window(job, config, _exact(end - length), end) for config in configs]
+            found = [_Found(job, window, baseline) for window, baseline, _ in made if window is not None]
             with self._database.write() as connection:
                 current = resources.get(connection, name)
                 if current is None or current.revision != job.revision:
@@ -177,9 +178,10 @@ class Monitoring:
                     current.body.pop("error", None)
                 current.body["latestMonitoringPipelineMetadata"] = {"runTime": rfc3339(end), "status": {}}
                 resources.update(connection, current, self._rooms.clock.now())
-            for window, baseline, _ in made:
-                if window is not None:
-                    _tell(job, window, baseline)
+                for one in found:
+                    one.mail(connection, self._rooms)
+            for one in found:
+                one.log()
 
     def _due(self, name: str, now: float) -> Resource | None:
         """The job as it is now, where a run of it is due."""
@@ -309,15 +311,34 @@ def _read(text: str) -> Any:
         return None  # a raw prediction, whose answer is text
 
 
-def _tell(job: Resource, window: StoredWindow, baseline: Baseline) -> None:
-    """Anomalies go to the server's log and to the job's mail addresses: which feature, how far, what moved most."""
-    count = monitoring_words.anomalies(window.body)
-    if not count:
-        return
-    told = monitoring_words.lines(window.body, window.sketches, baseline)
-    where = f"{job.body['displayName']}: {count} anomalies in the window to {rfc3339(window.end)}"
-    for line in told:
-        log.warning("%s: %s", where, line)
-    alerts = job.body.get("modelMonitoringAlertConfig") or {}
-    to = (alerts.get("emailAlertConfig") or {}).get("userEmails") or []
-    monitoring_mail.send(to, f"Portico: {where}", monitoring_words.mail(job, window, told))
+class _Found:
+    """The anomalies of a window, for the server's log and the job's mail addresses: which feature, how far, what moved
+    most."""
+
+    def __init__(self, job: Resource, window: StoredWindow, baseline: Baseline) -> None:
+        self._job, self._window = job, window
+        count = monitoring_words.anomalies(window.body)
+        self._told = monitoring_words.lines(window.body, window.sketches, baseline) if count else []
+        self._where = f"{job.body['displayName']}: {count} anomalies in the window to {rfc3339(window.end)}"
+
+    def mail(self, connection: Connection, rooms: Rooms) -> None:
+        """Notes the mails in the transaction that stores the window."""
+        alerts = self._job.body.get("modelMonitoringAlertConfig") or {}
+        to = (alerts.get("emailAlertConfig") or {}).get("userEmails") or []
+        for address in to if self._told else []:
+            name = f"{self._job.name}/deliveries/{rooms.ids.number()}"
+            text = monitoring_words.mail(self._job, self._window, self._told)
+            note(
+                connection,
+                name,
+                "emails",
+                address,
+                "opened",
+                f"Portico: {self._where}",
+                text,
+                rooms.clock.now(),
+            )
+
+    def log(self) -> None:
+        for line in self._told:
+            log.warning("%s: %s", self._where, line)

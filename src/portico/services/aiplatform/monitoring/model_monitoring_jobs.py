@@ -19,6 +19,7 @@ from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, delete_job
 from portico.services.aiplatform.names import LABEL_ID, own_id
+from portico.services.alerts.delivery import note
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
@@ -131,8 +132,6 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
 
 def _mail(connection: Connection, job: Resource, anomalies: list[str], now: float, number: str) -> None:
     """Notes a mail to each address about what was found; the watcher sends it, again and again where that fails."""
-    from portico.services.portico.alerts import DELIVERIES
-
     told = job.body["modelMonitoringSpec"].get("notificationSpec") or {}
     if not anomalies:
         return
@@ -144,14 +143,9 @@ def _mail(connection: Connection, job: Resource, anomalies: list[str], now: floa
         + f"\n\nLook first at the field that moved most, and at where it comes from. The job: {job.name}\n"
     )
     for position, address in enumerate((told.get("emailConfig") or {}).get("userEmails") or []):
-        mail = {
-            "kind": "emails", "sink": address, "event": "opened", "text": text, "alert": {}, "attempts": 0, "due": 0.0,
-            "subject": f"Portico: {shown}: {len(anomalies)} anomalies",
-        }  # fmt: skip
-        resources.insert(
-            connection, name=f"{job.name}/deliveries/{number}-{position}", kind=DELIVERIES, parent=job.name,
-            body=mail, now=now,
-        )  # fmt: skip
+        subject = f"Portico: {shown}: {len(anomalies)} anomalies"
+        name = f"{job.name}/deliveries/{number}-{position}"
+        note(connection, name, "emails", address, "opened", subject, text, now)
 
 
 register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.monitoring.monitor_run:run", _follow))

@@ -30,7 +30,7 @@ from portico.services.aiplatform.monitoring.model_monitoring_jobs import holder_
 from portico.services.aiplatform.monitoring.monitor_spec import Field
 from portico.services.aiplatform.monitoring.monitored_model import Outputs, Shares
 from portico.services.aiplatform.monitoring.reader import Data, Reader
-from portico.services.portico.settling import settle
+from portico.services.standard.settling import settle
 from portico.store import monitoring_points, resources
 from portico.store.monitoring_points import Point
 from portico.store.resources import Resource

@@ -1,4 +1,4 @@
-"""Tells alerts to mail and webhooks: from durable rows, again where it fails.
+"""Tells what was found to mail and webhooks: from durable rows, again where it fails.
 
 A sink has a thread while there is something to tell it, so none waits for another, and a time limit for each delivery.
 """
@@ -10,23 +10,53 @@ import logging
 import threading
 import urllib.error
 import urllib.request
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import orjson
+from sqlalchemy.engine import Connection
 
 from portico.errors import PorticoError
-from portico.services.alerts import mail as monitoring_mail
+from portico.services.alerts import mail
 from portico.services.call import Rooms
-from portico.services.portico.alerts import ALERTS, DELIVERIES
 from portico.services.standard.deadline import Deadline
 from portico.store import resources
 from portico.store.resources import Resource
 
 log = logging.getLogger(__name__)
 
+DELIVERIES = "alertDeliveries"  # the kind of the rows of what must still be told
 _ATTEMPTS = 8
 _PAUSE = 2.0  # seconds after the first failure; twice that after the next, …
 _TIMEOUT = 10.0  # seconds for the whole of a delivery
+
+
+def note(
+    connection: Connection,
+    name: str,
+    kind: Literal["emails", "webhooks"],
+    sink: str,
+    event: str,
+    subject: str,
+    text: str,
+    now: float,
+    alert: Mapping[str, Any] | None = None,
+) -> None:
+    """Notes in the caller's transaction that a sink must be told; `name` is PARENT/deliveries/NUMBER.
+
+    `alert`, where the parent is one, is told to webhooks, and keeps what became of its deliveries.
+    """
+    body = {
+        "kind": kind,
+        "sink": sink,
+        "event": event,
+        "subject": subject,
+        "text": text,
+        "alert": alert or {},
+        "attempts": 0,
+    }
+    parent = name.rpartition("/deliveries/")[0]
+    resources.insert(connection, name=name, kind=DELIVERIES, parent=parent, body=body, now=now)
 
 
 class Deliveries:
@@ -60,7 +90,7 @@ class Deliveries:
                 ValueError,
                 http.client.HTTPException,
                 PorticoError,
-                monitoring_mail.MailError,
+                mail.MailError,
             ) as caught:
                 error = str(caught) or repr(caught)
             self._note(row, error)
@@ -76,17 +106,19 @@ class Deliveries:
             if current is None:
                 return
             now = self._rooms.clock.now()
+            if error:
+                log.warning(
+                    "%s was not told of %s (attempt %d): %s", row.body["sink"], row.parent, attempts, error
+                )
             if error and attempts < _ATTEMPTS:
                 self._rests[row.name] = self._rooms.clock.monotonic() + _PAUSE * 2 ** (attempts - 1)
                 current.body |= {"attempts": attempts, "error": error}
                 resources.update(connection, current, now)
                 return
-            if error:
-                log.warning("%s was not told of %s: %s", row.body["sink"], row.parent, error)
             resources.delete(connection, row.name)
             self._rests.pop(row.name, None)
-            alert = resources.get(connection, row.parent)
-            if alert is not None and alert.kind == ALERTS.kind:
+            alert = resources.get(connection, row.parent) if row.body["alert"] else None
+            if alert is not None:
                 done = {"sink": row.body["sink"], "event": row.body["event"], "attempts": attempts,
                         "state": "FAILED" if error else "DELIVERED", "error": error}  # fmt: skip
                 alert.body["deliveries"] = [*alert.body.get("deliveries", []), done]
@@ -99,7 +131,7 @@ def send(body: dict[str, Any]) -> None:
         OSError, HTTPException, MailError: the sink could not be told.
     """
     if body["kind"] == "emails":
-        monitoring_mail.send_once([body["sink"]], body["subject"], body["text"])
+        mail.send(body["sink"], body["subject"], body["text"])
         return
     payload = {
         "event": body["event"],
