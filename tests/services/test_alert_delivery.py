@@ -120,7 +120,7 @@ def test_no_sink_waits_for_another(rooms: Any, dripping: Dripping, monkeypatch: 
     deliveries = delivery.Deliveries(rooms)
     deliveries.run_due()
     assert told.wait(240)
-    until(lambda: dripping.asked == 13)
+    until(lambda: dripping.asked == 13, "a delivery to each sink")
     deliveries.run_due()
     assert len(deliveries._running) in (13, 14) and dripping.asked == 13
 
@@ -129,11 +129,11 @@ def test_what_failed_is_tried_again_by_the_monotonic_clock(rooms: Any) -> None:
     tell(rooms, 1, "http://127.0.0.1:1/nobody-listens")
     deliveries = delivery.Deliveries(rooms)
     deliveries.run_due()
-    until(lambda: left(rooms)[0]["attempts"] == 1 and not deliveries._running)
+    until(lambda: left(rooms)[0]["attempts"] == 1 and not deliveries._running, "attempt 1")
     rooms.clock.back = 365 * 86400.0
     rooms.clock.ahead = 3.0
     deliveries.run_due()
-    until(lambda: left(rooms)[0]["attempts"] == 2 and not deliveries._running)
+    until(lambda: left(rooms)[0]["attempts"] == 2 and not deliveries._running, "attempt 2")
 
 
 def test_a_clock_that_went_back_does_not_put_a_steward_to_sleep() -> None:
