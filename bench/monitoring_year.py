@@ -20,7 +20,7 @@ LIMIT = 20.0  # seconds
 RUNS = (
     ("2012", "official", 1, "a request an hour by the official client"),
     ("2013", "plain", 1, "a request an hour by plain HTTP"),
-    ("2014", "official", 6, "a request for six hours by the official client, as in the demo"),
+    ("2014", "official", 6, "a request for six hours by the official client"),
 )
 
 Day = tuple[str, list[dict[str, Any]], list[float]]  # its date, instances and truths

@@ -1,4 +1,4 @@
-"""`portico demo`: its arguments, its files, and, slow, two whole demos by the numbers they print."""
+"""`portico demo`: its arguments, its files, and, slow, the whole demos by the numbers they print."""
 
 from __future__ import annotations
 
@@ -66,6 +66,21 @@ def test_a_clock_that_stands_later_is_said_before_anything_is_made(new_portico: 
         server.stop()
 
 
+def test_each_year_is_told_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    from portico.cli import demo_bikes
+
+    when = pd.Series(pd.date_range("2012-12-30", "2013-01-03 23:00", freq="h"))
+    hours = pd.DataFrame({"when": when, "count": 10.0, "static": 15.0})
+    for before, until in ((0, 48), (48, 96), (96, 120)):  # the second two days are of both years
+        demo_bikes.show_lived(hours, [9.0] * until, before)
+    lines = capsys.readouterr().out.split("\n")
+    assert lines == [
+        "  2012: mean absolute error 50% left alone, 10% with the steward",
+        "  2013: mean absolute error 50% left alone, 10% with the steward",
+        "",
+    ]
+
+
 def gap(value: float) -> dict[str, Any]:
     return {"value": value, "interval": [value - 0.01, value + 0.01]}
 
@@ -114,6 +129,19 @@ def results(name: str, home: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_the_steward_keeps_the_bikes(tmp_path: Path) -> None:
+    found = results("bikes", tmp_path / "home")
+    assert [year["year"] for year in found["years"]] == list(range(2012, 2020))
+    assert all(year["steward"] < 0.7 * year["static"] for year in found["years"])
+    episodes = found["episodes"]
+    assert {"PROMOTED", "REJECTED"} <= {episode["outcome"] for episode in episodes}
+    assert all(episode["replayAgrees"] and episode["reason"] for episode in episodes)
+    assert any("RETRAINING" in episode["states"] for episode in episodes)
+    assert (tmp_path / "home" / "demo" / "timeline.png").exists()
 
 
 @pytest.mark.slow
