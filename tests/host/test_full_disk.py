@@ -114,7 +114,7 @@ def test_jobs_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     database = Database(tmp_path)
     monkeypatch.setitem(KINDS, "quick", JobKind("quick", "builtins:id", lambda *_: None, lane="thread"))
     with database.write() as connection:
-        jobs.insert(connection, id="1", kind="quick", resource="r", payload={}, now=1.0)
+        jobs.insert(connection, id="1", kind="quick", resource="r", payload={}, now=1.0, lane="thread")
     scheduler = Scheduler(tmp_path, database, SystemClock(), RandomIds(), LocalProcesses(tmp_path, []))
 
     def step() -> str:

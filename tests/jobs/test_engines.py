@@ -17,6 +17,7 @@ from portico.store.database import Database
 
 MakeEngine = Callable[[Path], Engine]
 ENGINES: dict[str, MakeEngine] = {"local": lambda home: LocalProcesses(home, ["kinds_here"])}
+ASKS = jobs.Resources(cores=1.0, memory=1 << 20)
 
 
 @pytest.fixture(params=ENGINES)
@@ -57,20 +58,20 @@ def pid(tmp_path: Path, until: Any) -> Callable[[str], int]:
 
 
 def test_jobs_run_and_each_end_is_told_once(engine, leased, read, until):
-    assert engine.free() and not engine.running() and not engine.poll()
-    engine.start(leased("1", "here.quick"))
+    assert engine.capacity().holds(ASKS) and not engine.running() and not engine.poll()
+    engine.start(leased("1", "here.quick"), ASKS)
     assert list(engine.running()) == ["1"]
     told = until(engine.poll)
     assert told == [Ended("1", "exit status 0")]
     assert (read("1").state, read("1").result) == ("SUCCEEDED", "done")
     assert not engine.running() and not engine.poll()
-    engine.start(leased("2", "here.quick"))
+    engine.start(leased("2", "here.quick"), ASKS)
     assert [ended.job for ended in until(engine.poll)] == ["2"]
 
 
 def test_a_job_asked_to_stop_stops_and_one_ended_now_is_ended(engine, leased, database, read, until, pid):
     engine.stop("nobody")
-    engine.start(leased("1", "here.patient"))
+    engine.start(leased("1", "here.patient"), ASKS)
     pid("1")
     with database.write() as connection:
         jobs.request_cancel(connection, "1")
@@ -78,7 +79,7 @@ def test_a_job_asked_to_stop_stops_and_one_ended_now_is_ended(engine, leased, da
     assert [ended.job for ended in until(engine.poll)] == ["1"]
     assert read("1").state == "CANCELLED"
 
-    engine.start(leased("2", "here.deaf"))
+    engine.start(leased("2", "here.deaf"), ASKS)
     running = psutil.Process(pid("2"))
     engine.stop("2")
     assert list(engine.running()) == ["2"]
@@ -89,7 +90,7 @@ def test_a_job_asked_to_stop_stops_and_one_ended_now_is_ended(engine, leased, da
 
 
 def test_a_job_asked_to_stop_before_it_has_begun_stops(engine, leased, database, read, until):
-    engine.start(leased("1", "here.patient"))
+    engine.start(leased("1", "here.patient"), ASKS)
     with database.write() as connection:
         jobs.request_cancel(connection, "1")
     engine.stop("1")
@@ -99,7 +100,7 @@ def test_a_job_asked_to_stop_before_it_has_begun_stops(engine, leased, database,
 
 def test_what_runs_after_a_restart_is_adopted_and_nothing_else_runs(make, tmp_path, leased, until, pid):
     first = make(tmp_path)
-    first.start(leased("1", "here.patient"))
+    first.start(leased("1", "here.patient"), ASKS)
     process = psutil.Process(pid("1"))
     first.close()
     second = make(tmp_path)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
 
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.jobs.engines.protocol import Ended
+from portico.jobs.kinds import KINDS
+from portico.jobs.queue import Queue
 from portico.jobs.scheduler import Scheduler
 from portico.store import jobs
 from portico.store.database import Database
+from portico.store.jobs import Resources
 
 
 class Pretended:
@@ -22,10 +28,10 @@ class Pretended:
         self.started: list[str] = []
         self.left: set[str] = set()
 
-    def free(self) -> bool:
-        return True
+    def capacity(self) -> Resources:
+        return Resources(cores=4.0, memory=1000, accelerators=1)
 
-    def start(self, job: str) -> None:
+    def start(self, job: str, asks: Resources) -> None:
         self.started.append(job)
 
     def running(self) -> list[str]:
@@ -97,3 +103,90 @@ def test_what_an_engine_adopts_goes_on_and_the_rest_is_run_again(database, sched
     scheduler._take_lapsed()
     assert (read("1").state, read("1").attempts, read("1").owner) == ("RUNNING", 1, "another")
     assert (read("2").state, read("2").lost) == ("QUEUED", 1)
+
+
+def test_jobs_start_while_there_is_what_they_ask_for(database, scheduler, engine, add, read):
+    add("most", "here.quick", asks=Resources(cores=3.0, memory=900), now=1.0)
+    add("too much memory", "here.quick", asks=Resources(cores=1.0, memory=200), now=2.0)
+    add("too many cores", "here.quick", asks=Resources(cores=2.0), now=3.0)
+    scheduler._start_queued()
+    assert engine.started == ["most"]
+    engine.started.clear()
+    scheduler._start_queued()
+    assert engine.started == ["too much memory", "too many cores"]
+
+
+def test_a_job_that_needs_much_is_not_starved_and_holds_nobody_up_without_need(scheduler, engine, add):
+    add("an accelerator", "here.quick", asks=Resources(cores=1.0, accelerators=1), now=1.0)
+    add("another", "here.quick", asks=Resources(cores=1.0, accelerators=1), now=2.0)
+    add("beside", "here.quick", asks=Resources(cores=2.0), now=3.0)
+    add("before", "here.quick", asks=Resources(cores=1.0), now=4.0)
+    scheduler._start_queued()  # the last one's core is kept for the second
+    assert engine.started == ["an accelerator", "beside"]
+    scheduler._start_queued()
+    assert engine.started == ["an accelerator", "beside"]
+
+
+def test_a_job_that_asks_for_more_than_there_is_fails_with_a_reason(scheduler, engine, add, read):
+    add("1", "here.quick", asks=Resources(cores=64.0, accelerators=8))
+    scheduler._start_queued()
+    assert (read("1").state, read("1").error["code"]) == ("FAILED", 9)
+    assert "asks for 64 cores" in read("1").error["message"] and "there are 4" in read("1").error["message"]
+
+
+def test_the_higher_priority_goes_first_then_the_older(scheduler, engine, add):
+    for number, priority in enumerate((0, 5, 0, 5)):
+        add(str(number), "here.quick", priority=priority, now=float(number))
+    scheduler._start_queued()
+    assert engine.started == ["1", "3", "0", "2"]
+
+
+def test_a_service_says_what_its_job_asks_for_or_its_kind_does(tmp_path, database, read):
+    queue = Queue(tmp_path, SystemClock(), RandomIds())
+    with database.write() as connection:
+        usual = queue.add(connection, "here.quick", "r", {})
+        asked = queue.add(connection, "here.quick", "r", {}, priority=3, asks=Resources(2.0, 5, 1))
+    assert read(usual).asks == KINDS["here.quick"].asks and read(usual).priority == 0
+    assert read(asked).asks == Resources(2.0, 5, 1) and read(asked).priority == 3
+
+
+@contextmanager
+def steps(database: Database) -> Iterator[list[int]]:
+    """Counts what SQLite's machine does, in its own instructions; any machine counts the same."""
+    counted = [0]
+
+    def count() -> int:
+        counted[0] += 1
+        return 0
+
+    def listen(connection: Connection) -> None:
+        connection.connection.driver_connection.set_progress_handler(count, 1)
+
+    database._engine.dispose()
+    event.listen(database._engine, "engine_connect", listen)
+    yield counted
+    event.remove(database._engine, "engine_connect", listen)
+
+
+def test_looking_for_the_next_job_costs_the_same_however_many_wait(database, scheduler, engine):
+    def queue(start: int, end: int) -> None:
+        with database.write() as connection:
+            for number in range(start, end):
+                jobs.insert(connection, id=str(number), kind="here.quick", resource="r", payload={}, now=1.0)
+
+    def look() -> int:
+        with steps(database) as counted:
+            scheduler._start_queued()
+            scheduler._follow_cancellations()
+            scheduler._take_lapsed()
+            with database.read() as connection:
+                assert jobs.active(connection, "another.kind") == []
+        return counted[0]
+
+    queue(0, 200)
+    scheduler._start_queued()
+    assert len(engine.started) == 4
+    few = look()
+    queue(200, 10_000)
+    assert few > 0 and look() < few * 1.1
+    assert len(engine.started) == 4

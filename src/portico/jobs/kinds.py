@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.store.jobs import Job
+from portico.store.jobs import Job, Lane, Resources
+
+_USUAL = Resources(cores=1.0, memory=256 << 20)
 
 Follow = Callable[[Connection, Job, float], None]
 
@@ -19,13 +21,15 @@ class JobKind:
     """`run` names what does the work, as "module:function", called with a `worker.Context`; what it returns
     becomes the job's result. `follow(connection, job, now)` is called in the transaction of every transition
     (RUNNING, SUCCEEDED, FAILED, CANCELLED) and lets the resource and its operation follow the job. `lane`:
-    "thread" for work that mostly waits (copying, deploying), "process" for work that computes."""
+    "thread" for work that mostly waits (copying, deploying), "process" for work that computes; `asks` says what that
+    needs where a job itself doesn't."""
 
     name: str
     run: str
     follow: Follow
-    lane: Literal["thread", "process"] = "process"
+    lane: Lane = "process"
     max_attempts: int = 3
+    asks: Resources = _USUAL
 
     def load(self) -> Callable[[Any], Any]:
         module, _, function = self.run.partition(":")

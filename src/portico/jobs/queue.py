@@ -12,6 +12,7 @@ from portico.clock import Clock
 from portico.ids import Ids
 from portico.jobs.kinds import KINDS
 from portico.store import jobs
+from portico.store.jobs import Resources
 
 
 def wake_path(home: Path) -> Path:
@@ -26,14 +27,22 @@ class Queue:
         self._clock = clock
         self._ids = ids
 
-    def add(self, connection: Connection, kind: str, resource: str, payload: dict[str, Any]) -> str:
-        """Adds a job in the caller's transaction; returns its id. Call `wake` when that has ended."""
+    def add(
+        self, connection: Connection, kind: str, resource: str, payload: dict[str, Any], *, priority: int = 0,
+        asks: Resources | None = None,
+    ) -> str:  # fmt: skip
+        """Adds a job in the caller's transaction; returns its id. Call `wake` when that has ended.
+
+        Of two that wait, the one with the higher `priority` starts first. `asks`: what it needs, where that isn't what
+        jobs of its kind need.
+        """
         if kind not in KINDS:
             raise RuntimeError(f"job kind {kind} is not registered")
         job_id = self._ids.number()
         jobs.insert(
-            connection, id=job_id, kind=kind, resource=resource, payload=payload, now=self._clock.now()
-        )
+            connection, id=job_id, kind=kind, resource=resource, payload=payload, now=self._clock.now(),
+            lane=KINDS[kind].lane, priority=priority, asks=asks or KINDS[kind].asks,
+        )  # fmt: skip
         return job_id
 
     def cancel(self, connection: Connection, job_id: str) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from portico.clock import Clock
-from portico.errors import Cancelled, Internal, PorticoError, rpc_status
+from portico.errors import Cancelled, FailedPrecondition, Internal, PorticoError, rpc_status
 from portico.ids import Ids
 from portico.jobs import worker
 from portico.jobs.engines.protocol import Engine
@@ -25,7 +25,7 @@ from portico.jobs.kinds import KINDS
 from portico.jobs.queue import wake_path
 from portico.store import disk, jobs
 from portico.store.database import Database
-from portico.store.jobs import Job, State
+from portico.store.jobs import Job, Resources, State
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ _BEAT = 10.0  # seconds between two heartbeats
 _LOOK = 1.0  # seconds between two looks without a call
 _GRACE = 15.0  # seconds that a cancelled worker has before it is killed
 _THREADS = 16
+_LOOK_AHEAD = 64  # queued jobs that are looked at to fill what is free
 _MOST_LOST = 30  # attempts of a job that may go down with the machine or the server
 
 
@@ -52,6 +53,7 @@ class Scheduler:
         self._owner = ids.token()
         self._threads: dict[str, _Thread] = {}
         self._engine = engine
+        self._asks: dict[str, Resources] = {}  # of what the engine runs
         self._stopping = threading.Event()
         self._killed_at: dict[str, float] = {}
 
@@ -90,8 +92,9 @@ class Scheduler:
 
     def _sweep(self) -> None:
         with self._database.read() as connection:
-            left = [job.id for job in jobs.in_state(connection, "RUNNING")]
+            left = {job.id: job.asks for job in jobs.in_state(connection, "RUNNING")}
         adopted = self._engine.adopt(left)
+        self._asks |= {job_id: left[job_id] for job_id in adopted}
         self._renew()
         for job_id in left:
             if job_id not in adopted:
@@ -132,20 +135,33 @@ class Scheduler:
 
     def _start_queued(self) -> None:
         with self._database.read() as connection:
-            queued = list(jobs.in_state(connection, "QUEUED"))
-        full = bool(queued) and disk.room(self._home).full
+            cancelled = jobs.cancelled(connection, "QUEUED")
+            copying = jobs.next_queued(connection, "thread", max(0, _THREADS - len(self._threads)))
+            computing = jobs.next_queued(connection, "process", _LOOK_AHEAD)
+        for job in cancelled:
+            self._end(job, "CANCELLED", Cancelled("The job was cancelled before it started."))
+        if not (copying or computing) or disk.room(self._home).full:
+            return  # they wait until there is room
+        for job in copying:
+            if not job.cancel_requested and self._lease(job):
+                self._start_thread(job)
+        self._start_computing([job for job in computing if not job.cancel_requested])
+
+    def _start_computing(self, queued: list[Job]) -> None:
+        """Starts what fits beside what runs. What does not fit yet keeps its place: others go before it only with
+        what it does not ask for, so it can't starve."""
+        capacity = free = self._engine.capacity()
+        for job_id in self._engine.running():
+            free = free.without(self._asks.get(job_id, capacity))
         for job in queued:
-            if job.cancel_requested:
-                self._end(job, "CANCELLED", Cancelled("The job was cancelled before it started."))
+            if not capacity.holds(job.asks):
+                words = f"The job asks for {job.asks}; there are {capacity} here. Ask for less."
+                self._end(job, "FAILED", FailedPrecondition(words))
                 continue
-            if full:
-                continue  # it waits until there is room
-            lane = KINDS[job.kind].lane
-            if lane == "thread" and len(self._threads) < _THREADS:
-                if self._lease(job):
-                    self._start_thread(job)
-            elif lane == "process" and self._engine.free() and self._lease(job):
-                self._engine.start(job.id)
+            if free.holds(job.asks) and self._lease(job):
+                self._asks[job.id] = job.asks
+                self._engine.start(job.id, job.asks)
+            free = free.without(job.asks)
 
     def _lease(self, job: Job) -> bool:
         """Takes a queued job; False when it is not queued any more."""
@@ -182,11 +198,12 @@ class Scheduler:
             self._lost(job_id, "its thread ended")
         for ended in self._engine.poll():
             self._killed_at.pop(ended.job, None)
+            self._asks.pop(ended.job, None)
             self._lost(ended.job, ended.cause)
 
     def _follow_cancellations(self) -> None:
         with self._database.read() as connection:
-            asked = [job.id for job in jobs.in_state(connection, "RUNNING") if job.cancel_requested]
+            asked = [job.id for job in jobs.cancelled(connection, "RUNNING")]
         for job_id in asked:
             if job_id in self._threads:
                 self._threads[job_id].stop.set()

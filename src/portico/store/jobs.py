@@ -1,4 +1,4 @@
-"""Durable jobs: long work is a row before it starts (design decision 3).
+"""Durable jobs: long work is a row before it starts (design decision 4).
 
 QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED. A job whose worker fails goes back to QUEUED until its attempts
 are used up; an attempt that went down with the machine or the server (`lost`) does not count as one of these. Every
@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from portico.store.database import metadata
 
+Lane = Literal["thread", "process"]
 State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 ENDED: frozenset[str] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -28,7 +29,7 @@ jobs = sa.Table(
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("resource", sa.String, nullable=False, index=True),
     sa.Column("payload", sa.LargeBinary, nullable=False),
-    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("state", sa.String, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("lost", sa.Integer, nullable=False, server_default="0"),
     sa.Column("owner", sa.String),
@@ -41,15 +42,60 @@ jobs = sa.Table(
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("start_time", sa.Float),
     sa.Column("end_time", sa.Float),
+    sa.Column("lane", sa.String, nullable=False, server_default="process"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("cores", sa.Float, nullable=False, server_default="1"),
+    sa.Column("memory", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("accelerators", sa.Integer, nullable=False, server_default="0"),
 )
+# What is looked for costs the same however many jobs wait, or have ended.
+sa.Index("jobs_next", jobs.c.state, jobs.c.lane, jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id)
+sa.Index("jobs_cancelled", jobs.c.state, jobs.c.cancel_requested)
+sa.Index("jobs_of_kind", jobs.c.kind, jobs.c.state)
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a job asks for, or what there is: `memory` in bytes."""
+
+    cores: float = 1.0
+    memory: int = 0
+    accelerators: int = 0
+
+    def holds(self, asked: Resources) -> bool:
+        return (
+            asked.cores <= self.cores
+            and asked.memory <= self.memory
+            and asked.accelerators <= self.accelerators
+        )
+
+    def without(self, asked: Resources) -> Resources:
+        """What is left beside `asked`; none of what there is less of."""
+        return Resources(
+            max(0.0, self.cores - asked.cores),
+            max(0, self.memory - asked.memory),
+            max(0, self.accelerators - asked.accelerators),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.cores:g} cores, {self.memory / 2**30:.3g} GiB of memory and {self.accelerators} accelerators"
+
+
+_LITTLE = Resources()
 _get = sa.select(jobs).where(jobs.c.id == sa.bindparam("id"))
 _in_state = (
     sa.select(jobs)
     .where(jobs.c.state.in_(sa.bindparam("states", expanding=True)))
     .order_by(jobs.c.create_time, jobs.c.id)
 )
+_next = (
+    sa.select(jobs)
+    .where(jobs.c.state == "QUEUED", jobs.c.lane == sa.bindparam("of"))
+    .order_by(jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id)
+    .limit(sa.bindparam("most"))
+)
+_cancelled = sa.select(jobs).where(jobs.c.state == sa.bindparam("of"), jobs.c.cancel_requested == sa.true())
+_active = sa.select(jobs).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(["QUEUED", "RUNNING"]))
 
 
 @dataclass(slots=True)
@@ -75,11 +121,21 @@ class Job:
     create_time: float
     start_time: float | None
     end_time: float | None
+    lane: Lane
+    priority: int
+    cores: float
+    memory: int
+    accelerators: int
+
+    @property
+    def asks(self) -> Resources:
+        return Resources(self.cores, self.memory, self.accelerators)
 
 
 def insert(
-    connection: Connection, *, id: str, kind: str, resource: str, payload: dict[str, Any], now: float
-) -> None:
+    connection: Connection, *, id: str, kind: str, resource: str, payload: dict[str, Any], now: float,
+    lane: Lane = "process", priority: int = 0, asks: Resources = _LITTLE,
+) -> None:  # fmt: skip
     connection.execute(
         sa.insert(jobs).values(
             id=id,
@@ -92,6 +148,11 @@ def insert(
             progress=0.0,
             message="",
             create_time=now,
+            lane=lane,
+            priority=priority,
+            cores=asks.cores,
+            memory=asks.memory,
+            accelerators=asks.accelerators,
         )
     )
 
@@ -111,6 +172,21 @@ def in_state(connection: Connection, *states: State) -> Iterator[Job]:
     """Jobs in one of `states`, oldest first."""
     for row in connection.execute(_in_state, {"states": states}):
         yield _job(row)
+
+
+def next_queued(connection: Connection, lane: Lane, most: int) -> list[Job]:
+    """The first `most` queued jobs of `lane`: those of the highest priority, of these the oldest."""
+    return [_job(row) for row in connection.execute(_next, {"of": lane, "most": most})]
+
+
+def cancelled(connection: Connection, state: State) -> list[Job]:
+    """The jobs in `state` that somebody has asked to end."""
+    return [_job(row) for row in connection.execute(_cancelled, {"of": state})]
+
+
+def active(connection: Connection, kind: str) -> list[Job]:
+    """The jobs of `kind` that have not ended."""
+    return [_job(row) for row in connection.execute(_active, {"of": kind})]
 
 
 def lease(connection: Connection, job: Job, owner: str, now: float, seconds: float) -> None:

@@ -14,16 +14,18 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from portico.jobs.engines import machine
 from portico.jobs.engines.protocol import Ended
+from portico.store.jobs import Resources
 
 
 class LocalProcesses:
-    """An `Engine`. At most one running job per core."""
+    """An `Engine`. What there is for jobs is what the machine has."""
 
     def __init__(self, home: Path, modules: list[str]) -> None:
         self._home = home
         self._modules = modules
-        self._slots = max(1, os.cpu_count() or 1)
+        self._capacity = machine.resources()
         self._pids: dict[str, int] = {}
         self._unwanted: dict[str, signal.Signals] = {}  # asked to end before their process was known
         self._ended: list[Ended] = []
@@ -31,8 +33,8 @@ class LocalProcesses:
         self._channel: socket.socket | None = None
         self._buffer = b""
 
-    def free(self) -> bool:
-        return len(self._pids) < self._slots
+    def capacity(self) -> Resources:
+        return self._capacity
 
     def running(self) -> list[str]:
         return list(self._pids)
@@ -40,7 +42,7 @@ class LocalProcesses:
     def waitables(self) -> list[socket.socket]:
         return [self._channel] if self._channel else []
 
-    def start(self, job_id: str) -> None:
+    def start(self, job_id: str, asks: Resources) -> None:
         self._pids[job_id] = 0  # its pid comes with the server's word that it started
         try:
             self._connected().sendall(json.dumps({"run": job_id}).encode() + b"\n")

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from portico.store.jobs import Resources
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -25,12 +27,13 @@ class Ended:
 class Engine(Protocol):
     """Not thread-safe: the scheduler's loop owns it. No call waits for a job."""
 
-    def free(self) -> bool:
-        """Whether there is room for another job."""
+    def capacity(self) -> Resources:
+        """All there is for jobs, when none runs."""
         ...
 
-    def start(self, job: str) -> None:
-        """Runs the leased job with this id. What can't be started is told by `poll` as ended."""
+    def start(self, job: str, asks: Resources) -> None:
+        """Runs the leased job with this id, which needs `asks`: the scheduler sees to it that all that run together
+        stay within `capacity`. What can't be started is told by `poll` as ended."""
         ...
 
     def running(self) -> Sequence[str]:

@@ -188,8 +188,7 @@ class Schedules:
         if found:
             self._rooms.queue.wake()
         with self._database.read() as connection:
-            under_way = jobs.in_state(connection, "QUEUED", "RUNNING")
-            return not any(job.kind == JOB_KIND and job.payload["schedule"] for job in under_way)
+            return not any(job.payload["schedule"] for job in jobs.active(connection, JOB_KIND))
 
     def _run(self, name: str, now: float) -> bool:
         """The next run, where it is due: its job and the schedule's progress in one transaction."""
