@@ -1,4 +1,4 @@
-"""`portico backup`, `portico restore`, `portico check`: what a person runs to keep a home, and to trust it."""
+"""`portico backup`, `restore`, `check` and `gc`: what a person runs to keep a home, and to trust it."""
 
 from __future__ import annotations
 
@@ -103,6 +103,48 @@ def _check_files(home: Path, found: dict[str, Any], tell: Callable[[float, str],
         found["orphans"] = len(contents.orphans(home, database))
     finally:
         database.close()
+
+
+def gc(home: Path, dry_run: bool) -> dict[str, Any]:
+    """What went, or with `dry_run` would go: `gone`, each with `what`, `name`, `lastOfUse` and `bytes`, and `bytes`.
+
+    Raises:
+        FailedPrecondition: there is no home, or it is refused.
+    """
+    from portico.clock import SystemClock, rfc3339
+    from portico.host.address import running
+    from portico.host.retention import sweep
+    from portico.host.wiring import import_services
+    from portico.store import home as home_store
+    from portico.store.database import Database
+
+    if not (home / "portico.db").exists():
+        raise FailedPrecondition(f"There is nothing on {home}: Portico has not run there yet.")
+    import_services()
+    stopped = running(home) is None
+    if stopped:
+        home_store.check(home)
+    database = Database(home)
+    try:
+        if stopped:
+            database.create_tables()  # as `up` does, on the home of an older Portico
+        left = sweep(home, database, SystemClock(), dry_run=dry_run)
+    finally:
+        database.close()
+    gone = [
+        {"what": one.what, "name": one.name, "lastOfUse": rfc3339(one.since), "bytes": one.size}
+        for one in left
+    ]
+    return {"dryRun": dry_run, "gone": gone, "bytes": sum(one.size for one in left)}
+
+
+def gc_text(found: dict[str, Any]) -> str:
+    gone = found["gone"]
+    lines = [f"{one['what']} {one['name']}, last of use {one['lastOfUse']}" for one in gone[:_SHOWN]]
+    if len(gone) > _SHOWN:
+        lines.append(f"… and {len(gone) - _SHOWN:,} more; --json names all")
+    verb = "would go" if found["dryRun"] else "gone"
+    return "\n".join([*lines, f"{len(gone):,} {verb}, {found['bytes'] / 2**20:,.1f} MiB"])
 
 
 def is_well(found: dict[str, Any]) -> bool:

@@ -183,6 +183,22 @@ def check(
 
 
 @app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Remove what ended work has left and nothing needs; the server does it by itself every hour."""
+    from portico.cli.keeping import gc, gc_text
+
+    found = gc(_home(home), dry_run)
+    if json:
+        _print_json(found)
+    else:
+        print(gc_text(found))
+
+
+@app.command()
 def logs(
     job: Annotated[str, typer.Argument(help="A job's id, or a resource's name or its last part.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,

@@ -1,4 +1,4 @@
-"""The scheduler's process: jobs, and the replicas of models that need their own environment."""
+"""The scheduler's process: jobs, what they leave behind, and the replicas of models that need their own environment."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from portico.clock import SystemClock
+from portico.host.retention import sweep_forever
 from portico.host.wiring import import_services, service_modules
 from portico.ids import RandomIds
 from portico.jobs.engines.local import LocalProcesses
@@ -26,6 +27,10 @@ def main(home: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: scheduler.stop())
     thread = threading.Thread(target=replicas.run_forever, name="replicas", daemon=True)
     thread.start()
+    stopping = threading.Event()
+    sweeping = (home, database, clock, stopping)
+    threading.Thread(target=sweep_forever, args=sweeping, name="retention", daemon=True).start()
     scheduler.run()
+    stopping.set()
     replicas.stop()
     thread.join(timeout=10)

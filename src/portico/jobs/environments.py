@@ -40,10 +40,9 @@ def environment(
     """
     interpreter = python if "/" in python else find_python([python])
     wanted = sorted({normalise(line) for line in requirements})
-    key = _key(wanted, interpreter)
     cache.mkdir(parents=True, exist_ok=True)
-    cache = cache.resolve()  # what is isolated sees no link on the way to it
-    home = cache / key
+    home = place(requirements, interpreter, cache)
+    cache, key = home.parent, home.name
     if _whole(home):
         _touch(home)
         return home / "bin" / "python"
@@ -54,6 +53,24 @@ def environment(
             _build(wanted, interpreter, cache / f".{key}-{os.getpid()}", home, progress)
         _touch(home)
     return home / "bin" / "python"
+
+
+def place(requirements: Sequence[str], interpreter: str, cache: Path) -> Path:
+    """The folder of the environment of `requirements` and the Python at `interpreter`, whether it is there or not."""
+    wanted = sorted({normalise(line) for line in requirements})
+    return cache.resolve() / _key(wanted, interpreter)  # what is isolated sees no link on the way to it
+
+
+def remove(home: Path, *, unused_since: float) -> bool:
+    """Removes the environment in the folder `home`, unless it was used after the time `unused_since`; tells which."""
+    with _lock(home.with_name(f"{home.name}.lock")):
+        if not _whole(home) or (home / _RECORD).stat().st_mtime > unused_since:
+            return False
+        gone = home.with_name(f".{home.name}-gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        home.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    return True
 
 
 def find_python(versions: Sequence[str]) -> str:

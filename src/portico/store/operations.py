@@ -85,6 +85,10 @@ def delete(connection: Connection, operation_id: str) -> None:
     connection.execute(sa.delete(operations).where(operations.c.id == operation_id))
 
 
+def delete_named(connection: Connection, names: Sequence[str]) -> None:
+    connection.execute(sa.delete(operations).where(operations.c.name.in_(names)))
+
+
 def listed(connection: Connection, parent: str) -> Iterator[Operation]:
     """Operations of the resource `parent` and of what is below it, newest first."""
     below = operations.c.parent.startswith(parent + "/", autoescape=True)

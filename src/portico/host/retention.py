@@ -1,0 +1,102 @@
+"""What models and their lineage name, which retention leaves alone; and the sweep that the scheduler's process runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import Clock
+from portico.errors import PorticoError
+from portico.jobs import environments, retention
+from portico.jobs.retention import Left, Named
+from portico.prediction.replicas import artifacts
+from portico.services.aiplatform import images, model_store
+from portico.services.portico.stewards import EPISODES
+from portico.store import replicas, resources
+from portico.store.database import Database
+
+log = logging.getLogger(__name__)
+
+_FIRST, _EVERY = 60.0, 3600.0  # seconds
+
+
+def sweep(home: Path, database: Database, clock: Clock, *, dry_run: bool = False) -> list[Left]:
+    named = Named(lineage, lambda: _needed(home, database))
+    return retention.sweep(home, database, clock.now(), named, dry_run=dry_run)
+
+
+def sweep_forever(home: Path, database: Database, clock: Clock, stopping: threading.Event) -> None:
+    pause = _FIRST
+    while not stopping.wait(pause):
+        pause = _EVERY
+        try:
+            gone = sweep(home, database, clock)
+        except Exception:
+            log.exception("what is kept no longer could not be removed")
+        else:
+            if gone:
+                log.info("removed %d things, %d bytes", len(gone), sum(one.size for one in gone))
+
+
+def lineage(connection: Connection) -> set[str]:
+    """The names of models, versions and whatever these name (the training that made them, …), with the episodes of
+    stewards that made a version."""
+    found: set[str] = set()
+    for version in resources.listed(connection, model_store.VERSION_KIND):
+        found |= {version.name, version.parent, *_names(version.body)}
+    for episode in resources.listed(connection, EPISODES.kind):
+        if not found.isdisjoint(_names(episode.body.get("challenger", ""))):
+            found.add(episode.name)
+    return found
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and value.startswith("projects/"):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)
+
+
+def _needed(home: Path, database: Database) -> set[Path]:
+    """The environments of the replicas that are wanted, and of the registered models that would run in one."""
+    with database.read() as connection:
+        wanted = [stored.spec for stored in replicas.load_all(connection)]
+        for version in resources.listed(connection, model_store.VERSION_KIND):
+            private = version.body.get("_", {})
+            if private.get("format") != "replica":
+                continue
+            try:
+                serving = images.resolve(version.body["containerSpec"]["imageUri"])
+            except PorticoError:
+                continue
+            wanted.append(
+                replicas.ReplicaSet(
+                    id=version.name,
+                    image=serving.image,
+                    framework=serving.framework,
+                    version=serving.version,
+                    requirements=list(serving.requirements),
+                    pythons=list(serving.pythons),
+                    artifacts=list(serving.artifacts),
+                    model_dir=str(model_store.folder(home, private["artifact"])),
+                )
+            )
+    found = set()
+    for spec in wanted:
+        try:
+            artifact = artifacts.find(Path(spec.model_dir), spec.artifacts, spec.framework)
+            exact = artifacts.exact(spec.requirements, spec.framework, spec.version, artifact)
+            python = environments.find_python(spec.pythons)
+        except (PorticoError, OSError):
+            continue  # it could not run in any
+        found.add(environments.place(exact, python, home / "envs"))
+    return found
