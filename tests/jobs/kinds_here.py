@@ -6,7 +6,9 @@ import os
 import select
 from typing import Any
 
-from portico.jobs.kinds import KINDS, JobKind
+from portico.jobs.kinds import KINDS, JobKind, Wait
+from portico.jobs.queue import Queue
+from portico.store import jobs
 
 
 def nothing_follows(connection: Any, job: Any, now: float) -> None:
@@ -34,6 +36,24 @@ def deaf(context: Any) -> None:
         select.select([], [], [], 60)
 
 
-for work in (quick, patient, deaf):
+def parent(context: Any) -> Any:
+    """Waits for two children, and says what they said."""
+    with context.database.write() as connection:
+        there = jobs.children(connection, context.job.id)
+        if not there:
+            queue = Queue(context.home, context.clock, context.ids)
+            for _ in range(2):
+                queue.add(connection, "here.quick", "r", {}, parent=context.job.id)
+            return Wait()
+    return [child.result for child in there]
+
+
+def later(context: Any) -> Any:
+    """Waits until the time in its payload."""
+    until = context.job.payload["until"]
+    return Wait(until) if context.clock.now() < until else "late"
+
+
+for work in (quick, patient, deaf, parent, later):
     name = f"here.{work.__name__}"
     KINDS.setdefault(name, JobKind(name, f"{__name__}:{work.__name__}", nothing_follows))

@@ -29,12 +29,12 @@ class Queue:
 
     def add(
         self, connection: Connection, kind: str, resource: str, payload: dict[str, Any], *, priority: int = 0,
-        asks: Resources | None = None,
+        asks: Resources | None = None, parent: str | None = None,
     ) -> str:  # fmt: skip
         """Adds a job in the caller's transaction; returns its id. Call `wake` when that has ended.
 
         Of two that wait, the one with the higher `priority` starts first. `asks`: what it needs, where that isn't what
-        jobs of its kind need.
+        jobs of its kind need. `parent`: the job that may wait for it, and with which it is cancelled.
         """
         if kind not in KINDS:
             raise RuntimeError(f"job kind {kind} is not registered")
@@ -42,6 +42,7 @@ class Queue:
         jobs.insert(
             connection, id=job_id, kind=kind, resource=resource, payload=payload, now=self._clock.now(),
             lane=KINDS[kind].lane, priority=priority, asks=asks or KINDS[kind].asks,
+            parent=parent,
         )  # fmt: skip
         return job_id
 

@@ -64,6 +64,7 @@ class Scheduler:
         beat = 0.0
         while not self._stopping.is_set():
             self._collect()
+            self._wake_due()
             self._start_queued()
             self._follow_cancellations()
             if self._clock.monotonic() - beat > _BEAT:
@@ -133,17 +134,25 @@ class Scheduler:
             with self._database.write() as connection:
                 jobs.end(connection, job, state, self._clock.now(), error=rpc_status(error))
 
+    def _wake_due(self) -> None:
+        with self._database.read() as connection:
+            due = jobs.due(connection, self._clock.now())
+        if due:
+            with self._database.write() as connection:
+                jobs.wake(connection, due)
+
     def _start_queued(self) -> None:
         with self._database.read() as connection:
-            cancelled = jobs.cancelled(connection, "QUEUED")
+            cancelled = jobs.cancelled(connection, "WAITING") + jobs.cancelled(connection, "QUEUED")
             copying = jobs.next_queued(connection, "thread", max(0, _THREADS - len(self._threads)))
             computing = jobs.next_queued(connection, "process", _LOOK_AHEAD)
         for job in cancelled:
-            self._end(job, "CANCELLED", Cancelled("The job was cancelled before it started."))
+            when = "while it waited" if job.state == "WAITING" else "before it started"
+            self._end(job, "CANCELLED", Cancelled(f"The job was cancelled {when}."))
         if not (copying or computing) or disk.room(self._home).full:
             return  # they wait until there is room
         for job in copying:
-            if not job.cancel_requested and self._lease(job):
+            if not job.cancel_requested and job.id not in self._threads and self._lease(job):
                 self._start_thread(job)
         self._start_computing([job for job in computing if not job.cancel_requested])
 
@@ -151,12 +160,15 @@ class Scheduler:
         """Starts what fits beside what runs. What does not fit yet keeps its place: others go before it only with
         what it does not ask for, so it can't starve."""
         capacity = free = self._engine.capacity()
-        for job_id in self._engine.running():
+        running = set(self._engine.running())  # also what just ended its turn and is queued again
+        for job_id in running:
             free = free.without(self._asks.get(job_id, capacity))
         for job in queued:
             if not capacity.holds(job.asks):
                 words = f"The job asks for {job.asks}; there are {capacity} here. Ask for less."
                 self._end(job, "FAILED", FailedPrecondition(words))
+                continue
+            if job.id in running:
                 continue
             if free.holds(job.asks) and self._lease(job):
                 self._asks[job.id] = job.asks

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import Clock
 from portico.errors import Cancelled, PorticoError, rpc_status
 from portico.ids import Ids
-from portico.jobs.kinds import KINDS
+from portico.jobs.kinds import KINDS, Wait
 from portico.store import jobs
 from portico.store.database import Database
 from portico.store.jobs import Job
@@ -95,6 +95,12 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
             if _owned(connection, job):
                 job.attempts -= 1  # the host goes down: not the job's fault
                 jobs.requeue(connection, job)
+        return
+    if isinstance(result, Wait):
+        write_line("waits")
+        with context.database.write() as connection:
+            if _owned(connection, job):
+                jobs.wait(connection, job, result.until)
         return
     if state == "SUCCEEDED":
         try:

@@ -1,9 +1,10 @@
 """Durable jobs: long work is a row before it starts (design decision 4).
 
-QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED. A job whose worker fails goes back to QUEUED until its attempts
-are used up; an attempt that went down with the machine or the server (`lost`) does not count as one of these. Every
-transition is made inside the caller's write transaction, together with what follows the job (its resource, its
-operation).
+QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED, and RUNNING -> WAITING -> QUEUED for a job that waits for others,
+its children, or for a time, and holds nothing meanwhile. A job whose worker fails goes back to QUEUED until its
+attempts are used up; an attempt that went down with the machine or the server (`lost`) does not count as one of
+these. Every transition is made inside the caller's write transaction, together with what follows the job (its
+resource, its operation).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from sqlalchemy.engine import Connection
 from portico.store.database import metadata
 
 Lane = Literal["thread", "process"]
-State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+State = Literal["QUEUED", "RUNNING", "WAITING", "SUCCEEDED", "FAILED", "CANCELLED"]
+ACTIVE: tuple[State, ...] = ("QUEUED", "RUNNING", "WAITING")
 ENDED: frozenset[str] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 jobs = sa.Table(
@@ -47,10 +49,14 @@ jobs = sa.Table(
     sa.Column("cores", sa.Float, nullable=False, server_default="1"),
     sa.Column("memory", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("accelerators", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("parent", sa.String),
+    sa.Column("wake_at", sa.Float),
 )
 # What is looked for costs the same however many jobs wait, or have ended.
 sa.Index("jobs_next", jobs.c.state, jobs.c.lane, jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id)
 sa.Index("jobs_cancelled", jobs.c.state, jobs.c.cancel_requested)
+sa.Index("jobs_due", jobs.c.state, jobs.c.wake_at)
+sa.Index("jobs_of_parent", jobs.c.parent, jobs.c.state)
 sa.Index("jobs_of_kind", jobs.c.kind, jobs.c.state)
 
 
@@ -95,7 +101,10 @@ _next = (
     .limit(sa.bindparam("most"))
 )
 _cancelled = sa.select(jobs).where(jobs.c.state == sa.bindparam("of"), jobs.c.cancel_requested == sa.true())
-_active = sa.select(jobs).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(["QUEUED", "RUNNING"]))
+_children_at_work = (
+    sa.select(jobs.c.id).where(jobs.c.parent == sa.bindparam("of"), jobs.c.state.in_(ACTIVE)).limit(1)
+)
+_active = sa.select(jobs).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(ACTIVE))
 
 
 @dataclass(slots=True)
@@ -126,6 +135,8 @@ class Job:
     cores: float
     memory: int
     accelerators: int
+    parent: str | None
+    wake_at: float | None
 
     @property
     def asks(self) -> Resources:
@@ -134,7 +145,7 @@ class Job:
 
 def insert(
     connection: Connection, *, id: str, kind: str, resource: str, payload: dict[str, Any], now: float,
-    lane: Lane = "process", priority: int = 0, asks: Resources = _LITTLE,
+    lane: Lane = "process", priority: int = 0, asks: Resources = _LITTLE, parent: str | None = None,
 ) -> None:  # fmt: skip
     connection.execute(
         sa.insert(jobs).values(
@@ -153,6 +164,7 @@ def insert(
             cores=asks.cores,
             memory=asks.memory,
             accelerators=asks.accelerators,
+            parent=parent,
         )
     )
 
@@ -226,15 +238,53 @@ def requeue(connection: Connection, job: Job) -> None:
     )
 
 
+def wait(connection: Connection, job: Job, until: float | None) -> None:
+    """RUNNING -> WAITING: until all its children have ended, and to the time `until` at the longest. A job that has
+    nothing to wait for is queued again at once."""
+    job.attempts -= 1  # a turn that ends so has not failed
+    if until is None and not connection.execute(_children_at_work, {"of": job.id}).first():
+        requeue(connection, job)
+        return
+    job.state, job.owner, job.lease_until, job.wake_at = "WAITING", None, None, until
+    _write(
+        connection, job.id, state="WAITING", owner=None, lease_until=None, wake_at=until,
+        attempts=job.attempts,
+    )  # fmt: skip
+
+
+def due(connection: Connection, now: float) -> list[str]:
+    """Waiting jobs whose time has come."""
+    chosen = sa.select(jobs.c.id).where(jobs.c.state == "WAITING", jobs.c.wake_at <= now)
+    return list(connection.execute(chosen).scalars())
+
+
+def wake(connection: Connection, job_ids: list[str]) -> None:
+    """WAITING -> QUEUED."""
+    waiting = sa.and_(jobs.c.id.in_(job_ids), jobs.c.state == "WAITING")
+    connection.execute(sa.update(jobs).where(waiting).values(state="QUEUED", wake_at=None))
+
+
+def children(connection: Connection, parent: str) -> list[Job]:
+    """Oldest first."""
+    chosen = sa.select(jobs).where(jobs.c.parent == parent).order_by(jobs.c.create_time, jobs.c.id)
+    return [_job(row) for row in connection.execute(chosen)]
+
+
 def request_cancel(connection: Connection, job_id: str) -> None:
-    _write(connection, job_id, cancel_requested=True)
+    """Also of its children, and theirs."""
+    family = sa.select(jobs.c.id).where(jobs.c.id == job_id).cte("family", recursive=True)
+    child = jobs.alias("child")
+    family = family.union(sa.select(child.c.id).where(child.c.parent == family.c.id))
+    chosen = sa.and_(jobs.c.id.in_(sa.select(family.c.id)), jobs.c.state.in_(ACTIVE))
+    connection.execute(sa.update(jobs).where(chosen).values(cancel_requested=True))
 
 
 def end(
     connection: Connection, job: Job, state: State, now: float, *, result: Any = None,
     error: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """Any state -> an ended one."""
+    """Any state -> an ended one. A parent that waited only for this one is queued; what a parent that fails has
+    started is asked to end."""
     job.state, job.result, job.error, job.end_time = state, result, error, now
     job.owner = job.lease_until = None
     _write(
@@ -243,6 +293,10 @@ def end(
         result=None if result is None else orjson.dumps(result),
         error=None if error is None else orjson.dumps(error),
     )  # fmt: skip
+    if state != "SUCCEEDED" and connection.execute(_children_at_work, {"of": job.id}).first():
+        request_cancel(connection, job.id)
+    if job.parent and not connection.execute(_children_at_work, {"of": job.parent}).first():
+        wake(connection, [job.parent])
 
 
 def _write(connection: Connection, job_id: str, **values: Any) -> None:

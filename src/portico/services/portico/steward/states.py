@@ -22,7 +22,7 @@ from portico.services.portico.steward.measures import measured
 from portico.services.portico.steward.promotion import pooled
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.train import ADJUST, RETRAIN
-from portico.store import labels, resources
+from portico.store import jobs, labels, resources
 from portico.store.resources import Resource
 
 
@@ -229,7 +229,7 @@ class States:
 
     def _shadow(self, case: Case) -> Moved:
         job = case.job()
-        if job is not None and job.state in ("QUEUED", "RUNNING"):
+        if job is not None and job.state in jobs.ACTIVE:
             return "busy"
         if job is None or job.state != "SUCCEEDED":
             words = (job.error or {}).get("message", "It was cancelled.") if job else "Its job is gone."
