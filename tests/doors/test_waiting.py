@@ -42,7 +42,7 @@ async def ask(door: Any, method: str, path: str, body: bytes = b"") -> dict[str,
     target, _, query = path.partition("?")
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
     scope = {"type": "http", "method": method, "path": target, "raw_path": target.encode()}
-    scope |= {"query_string": query.encode(), "headers": headers, "client": ("127.0.0.1", 1)}
+    scope |= {"query_string": query.encode(), "headers": headers, "state": {"owner": True}}
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -56,7 +56,8 @@ async def ask(door: Any, method: str, path: str, body: bytes = b"") -> dict[str,
     return orjson.loads(b"".join(m.get("body", b"") for m in sent[1:]))
 
 
-def test_two_thousand_wait_while_others_list(tmp_path):
+def test_two_thousand_wait_while_others_list(tmp_path, monkeypatch):
+    monkeypatch.setattr("portico.services.standard.operations._MAX_WAIT", 240.0)
     import_services()
     database = Database(tmp_path)
     database.create_tables()

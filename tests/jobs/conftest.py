@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import select
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import kinds_here  # noqa: F401  registers its kinds
 import pytest
+from tests import waiting
 
 from portico.store import jobs
 from portico.store.database import Database
@@ -47,13 +46,5 @@ def read(database: Database) -> Callable[[str], jobs.Job]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], Any]], Any]:
-    """Looks until what it is given is true; the deadline is for what never comes."""
-
-    def wait(looked: Callable[[], Any]) -> Any:
-        end = time.monotonic() + 300
-        while not (found := looked()):
-            assert time.monotonic() < end
-            select.select([], [], [], 0.02)
-        return found
-
-    return wait
+    """Looks until what it is given is true."""
+    return lambda looked: waiting.until(looked, "what is looked for")

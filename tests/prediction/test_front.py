@@ -361,7 +361,7 @@ def test_the_tap_and_the_counters(client: Raw, front: Processes, boosters: dict[
     (model,) = [m for m in report["models"] if m["deployedModel"] == "tapped"]
     assert (model["requests"], model["errors"], model["rows"]) == (20, 1, 20)
     assert sum(model["buckets"]) == 20 and model["endpoint"] == NAME
-    ask_fronts(front.home, {"flush": True}, time.monotonic() + 10)
+    ask_fronts(front.home, {"flush": True}, time.monotonic() + 240)
     spool = Spool(front.home)
     found, _ = spool.read("front-0", Place(), spool.ends()["front-0"], 2**30)
     records = [r for r in found if r.deployed_model == "tapped"]

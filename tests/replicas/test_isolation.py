@@ -167,7 +167,10 @@ class Hungry:
         )
 
 
-def test_limits_are_exceeded_with_words(replica, sklearn_python, tmp_path):
+def test_limits_are_exceeded_with_words(replica, sklearn_python, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "portico.prediction.replicas.client._EXPLAINED", 240.0
+    )  # the keeper has time to say why
     model = tmp_path / "model" / "model.pkl"
     model.parent.mkdir()
     model.write_bytes(pickle.dumps(Hungry()))
@@ -178,7 +181,7 @@ def test_limits_are_exceeded_with_words(replica, sklearn_python, tmp_path):
         ("disk", 503, "it wrote more than the 4 MiB"),
         ("abort", 503, "it ran out of memory: it may use at most 1,024 MiB"),
     ):
-        one = replace(limits, seconds=60) if what == "disk" else limits
+        one = limits if what == "time" else replace(limits, seconds=240)
         with replica(sklearn_python, model, tmp_path / what, limits=one) as made:
             assert made.ready, made.error or made.last_words()
             path = str(tmp_path / what / "0.sock")
