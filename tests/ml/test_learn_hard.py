@@ -129,7 +129,7 @@ def test_one_cell_that_varies_and_a_learner_that_drops_out() -> None:
     table = pa.table({"a": with_rows([1.0] * N, row0=2.0), "y": A})
     trained = train(table, TrainSpec("regression", "y", budget_seconds=0.5))
     assert "constant or ignored" in trained.dropped_learners["catboost in the space identity"]
-    assert {entry["name"] for entry in trained.leaderboard} == {"lightgbm"}
+    assert "catboost" not in {entry["name"] for entry in trained.leaderboard}
 
 
 class Broken:

@@ -14,7 +14,7 @@ from portico.ml.task import Fitted, Recipe, Rows, Task
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _MAX_ROUNDS = 4000
-_MAX_TREES_OF_CLASSES = 1300  # of several classes each has a tree a round, and a row passes them all
+_MAX_TREES_OF_CLASSES = 4000  # of several classes each has a tree a round, and a row passes them all
 _CLASS_METRICS = {"minimize-log-loss": "binary_logloss", "maximize-au-roc": "auc"}
 
 

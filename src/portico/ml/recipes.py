@@ -14,6 +14,8 @@ from portico.ml.task import Recipe
 
 _LIGHTGBM = {"num_leaves": 31, "feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1}
 
+_FOREST = {"num_leaves": 500, "min_data_in_leaf": 3}
+
 
 def first(spaces: Sequence[str], learning_rate: float, fast: bool) -> Iterator[Recipe]:
     """The fixed beginning. `spaces` is empty for a classification; `fast` leaves CatBoost out (many classes)."""
@@ -26,6 +28,9 @@ def first(spaces: Sequence[str], learning_rate: float, fast: bool) -> Iterator[R
     yield lightgbm("*", num_leaves=15, feature_fraction=0.5, min_data_in_leaf=10)
     if not fast:
         yield Recipe("catboost", {"depth": 6, "learning_rate": 0.08}, "*")
+    if spaces:
+        yield Recipe("forest", {"extra_trees": True, **_FOREST}, "*")
+        yield Recipe("forest", {"feature_fraction_bynode": 0.4, **_FOREST}, "*")
     yield lightgbm("*", num_leaves=63, feature_fraction=0.5, lambda_l2=3.0)
     yield lightgbm("*", extra_trees=True, num_leaves=63, feature_fraction=0.9)
 
@@ -43,6 +48,14 @@ def vary(best: Sequence[Recipe], learning_rate: float, generator: np.random.Gene
             "random_strength": float(np.round(generator.uniform(0, 2), 2)),
         }
         return Recipe("catboost", params, parent.space)
+    if parent.learner == "forest" and choice < 0.3:
+        grown = {
+            "num_leaves": int(2 ** generator.uniform(6, 10)),
+            "min_data_in_leaf": int(generator.choice([1, 2, 4, 8, 16])),
+            "feature_fraction_bynode": float(np.round(generator.uniform(0.3, 1.0), 2)),
+            "extra_trees": bool(generator.random() < 0.6),
+        }
+        return Recipe("forest", grown, parent.space if parent.space != "exp" else "identity")
     params = dict(parent.params) if parent.learner == "lightgbm" else dict(_LIGHTGBM)
     ranges: dict[str, Callable[[], Any]] = {
         "num_leaves": lambda: int(2 ** generator.uniform(2.6, 7.3)),

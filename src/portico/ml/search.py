@@ -17,19 +17,23 @@ from portico.ml.errors import DataError, TrainingStopped
 from portico.ml.forest import join
 from portico.ml.gbm import LightGBM
 from portico.ml.links import SPACES, Link, spaces_for
+from portico.ml.randomforest import RandomForest
 from portico.ml.spec import TrainSpec
 from portico.ml.task import Fitted, Learner, Recipe, Rows, Task, with_every_class
 
-_LEARNERS: dict[str, Learner] = {"lightgbm": LightGBM(), "catboost": CatBoost()}
-_SEARCH_SHARE = 0.6  # of the time; the rest refits
+_LEARNERS: dict[str, Learner] = {"lightgbm": LightGBM(), "catboost": CatBoost(), "forest": RandomForest()}
+_SEARCH_SHARE = 0.6  # of the time at least; the rest refits
 _SMALL = 8_000  # below so many rows every one of them validates, in folds
 _FOLDS = 5
 _MOST_MEMBERS = 6
-_MOST_SEEDS = 4
-_MOST_TREES = 1_500  # a row must be predicted in a tenth of a millisecond; all rows make them a quarter more
+_MOST_SEEDS = 8
+# A row is to be predicted within half a millisecond (some 15,000 trees a millisecond; all rows make them a quarter
+# more). Of several classes each has trees of its own.
+_MOST_TREES = 2_500
+_MOST_TREES_OF_CLASSES = 6_000
 _MOST_FAILURES = 20
-_PLATEAU_TRIALS = 10
-_PLATEAU_GAIN = 2e-4
+_PLATEAU_TRIALS = 25
+_PLATEAU_GAIN = 1e-4
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -186,6 +190,8 @@ def _try_recipes(
         recipe = queue.pop(0) if queue else recipes.vary(ranked[:4], rate, generator)
         if recipe.space == "*":
             recipe = Recipe(recipe.learner, recipe.params, ranked[0].space if ranked else (*spaces, "")[0])
+        if recipe.learner == "forest" and recipe.space == "exp":
+            recipe.space = "identity"  # means have no link
         if recipe.learner == "lightgbm":
             recipe.params["learning_rate"] = rate
         share = max(0.4 * task.budget.remaining(until), min(1.5 * shortest, task.budget.remaining(until)))
@@ -207,6 +213,7 @@ def _try_recipes(
             rate *= 2  # shorter boosters, which end within their time
         shortest = min(shortest, trial.seconds) if trials else trial.seconds
         trials.append(trial)
+        until = max(until, deadline - _refits_take(trials, task.budget.spent() - started))
         best = min(trials, key=lambda trial: trial.loss)
         spent = (task.budget.spent() - started) / (until - started)
         progress(
@@ -223,6 +230,12 @@ def _try_recipes(
         reasons = "; ".join(f"{name}: {words}" for name, words in dropped.items())
         raise DataError(f"no learner can learn from these data ({reasons})")
     return trials, dropped
+
+
+def _refits_take(trials: list[Trial], searched: float) -> float:
+    """Node seconds to keep for learning the best again on all rows, from two seeds."""
+    best = sum(trial.seconds / len(trial.fits) for trial in _ranked(trials)[:_MOST_MEMBERS])
+    return max(2 * 1.5 * best, 0.1 * searched)
 
 
 def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline: float) -> Trial:
@@ -253,12 +266,17 @@ def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, li
     """A blend of the best trials whose trees together are few enough to serve fast."""
     ranked = _ranked(trials)[:20]
     margins, spaces = [trial.margins for trial in ranked], [trial.recipe.space for trial in ranked]
+    limit = _most_trees(task)
     for most in range(_MOST_MEMBERS, 0, -1):
         made = blend(task, validated, margins, spaces, most)
         chosen = [(ranked[member], weight) for member, weight in made.weights.items()]
-        if sum(trial.trees for trial, _ in chosen) <= _MOST_TREES:
+        if sum(trial.trees for trial, _ in chosen) <= limit:
             break
     return made, chosen
+
+
+def _most_trees(task: Task) -> int:
+    return _MOST_TREES if task.outputs == 1 else _MOST_TREES_OF_CLASSES
 
 
 def _quick_blend(task: Task, validated: Rows, trials: list[Trial]) -> float:
@@ -292,7 +310,7 @@ def _learn_again(
     progress(0.85, f"{len(order)} learned on all rows")
     for seed in range(1, _MOST_SEEDS):
         for trial, _ in order:
-            if trees + trial.trees > _MOST_TREES:
+            if trees + trial.trees > _most_trees(task):
                 continue
             text = _refit(task, rows, trial, train_size, deadline, seed)
             if text:

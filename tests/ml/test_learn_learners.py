@@ -1,0 +1,63 @@
+"""Each learner's text is the forest that it validated; blends are tempered where the log loss asks for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from portico.ml import objectives
+from portico.ml.blend import blend
+from portico.ml.budget import Budget
+from portico.ml.fastbooster import FastBooster
+from portico.ml.search import _LEARNERS
+from portico.ml.spec import TrainSpec
+from portico.ml.task import Recipe, Rows, Task
+
+RECIPES = {
+    "lightgbm": Recipe("lightgbm", {"learning_rate": 0.2}, "identity"),
+    "catboost": Recipe("catboost", {"depth": 4}, "identity"),
+    "forest": Recipe("forest", {"extra_trees": True, "num_leaves": 40}, "identity"),
+}
+
+
+def task_of(objective: str, classes: int = 0) -> Task:
+    loss = objectives.loss_of(objective, TrainSpec("regression", "y"))
+    return Task(objective, classes, [0, 0, 4], loss, 0, 1, Budget(2, 1), lambda: False)
+
+
+def some_rows(count: int, seed: int) -> Rows:
+    generator = np.random.default_rng(seed)
+    matrix = np.column_stack([generator.normal(size=(count, 2)), generator.integers(0, 4, count)])
+    matrix[::9, 0] = np.nan
+    target = 20 + np.nan_to_num(matrix[:, 0]) + matrix[:, 1] ** 2 + matrix[:, 2]
+    return Rows(matrix, target, np.ones(count))
+
+
+@pytest.mark.parametrize("name", _LEARNERS)
+def test_a_learners_text_answers_as_it_was_validated(name: str) -> None:
+    task, training, validation = task_of("minimize-rmse"), some_rows(400, 0), some_rows(100, 1)
+    learner = _LEARNERS[name]
+    fitted = learner.fit(task, training, validation, RECIPES[name], 2.0)
+    assert task.loss(validation.target, fitted.margins[:, 0], validation.weights) < validation.target.std()
+    served = FastBooster(fitted.text(), raw_score=True).predict_matrix(validation.matrix)
+    same = np.isclose(served, fitted.margins[:, 0], rtol=1e-9)
+    assert same.mean() > 0.95  # CatBoost's leaves that no training row came to are left out
+    assert same.all() or name == "catboost"
+    again = learner.refit(task, training.joined(validation), RECIPES[name], fitted.iterations, 4.0)
+    assert again is not None
+    assert (
+        np.corrcoef(FastBooster(again, raw_score=True).predict_matrix(validation.matrix), served)[0, 1] > 0.9
+    )
+
+
+def test_scores_that_are_too_sure_are_tempered() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=2000)
+    y = (generator.random(2000) < 1 / (1 + np.exp(-truth))).astype(float)
+    task = task_of("minimize-log-loss", 2)
+    rows = Rows(np.zeros((2000, 1)), y, np.ones(2000))
+    made = blend(task, rows, [1.25 * truth[:, None]], [""], 1)
+    assert 0.75 <= made.link.scale < 1
+    assert made.loss < task.loss(
+        y, blend(task_of("maximize-au-roc", 2), rows, [1.25 * truth[:, None]], [""], 1).output(), rows.weights
+    )
