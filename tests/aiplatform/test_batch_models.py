@@ -17,7 +17,7 @@ from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, T
 from portico.services.aiplatform.batch.models import PorticoModel, isolate
 from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.batch.write import render
-from portico.services.aiplatform.sources import Source
+from portico.services.standard.sources import Source
 
 
 def trained(folder, prediction_type, target):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.services.aiplatform import sources
 from portico.services.aiplatform.datasets import DATASETS
 from portico.services.call import Call, implements
-from portico.services.standard import operations
+from portico.services.standard import operations, sources
 from portico.services.standard.collection import Collection, register
 from portico.store import objects, resources
 from portico.store.objects_files import remove

@@ -10,11 +10,10 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.services.aiplatform import sources
-from portico.services.aiplatform.names import canonical, message
 from portico.services.call import Call, Rooms, implements
-from portico.services.standard import operations
+from portico.services.standard import operations, sources
 from portico.services.standard.collection import Collection, check_etag, register
+from portico.services.standard.names import canonical, message
 from portico.store import objects, resources
 from portico.store.jobs import Job
 from portico.store.objects_files import remove

@@ -22,12 +22,13 @@ from portico.prediction.predictors import FOREIGN
 from portico.prediction.replicas.places import said, socket_paths
 from portico.prediction.sync import await_fronts
 from portico.services.aiplatform import endpoint_addresses, images, machine_types, model_store
-from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, check_traffic, publish
-from portico.services.aiplatform.names import DEPLOYED_MODEL_ID, check_same_location, own_id
+from portico.services.aiplatform.endpoints import check_traffic
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common
 from portico.services.standard.fields import camel
+from portico.services.standard.names import DEPLOYED_MODEL_ID, check_same_location, own_id
+from portico.services.standard.serving import ENDPOINTS, await_served, publish
 from portico.store import replicas, resources, served
 from portico.store.jobs import Job
 from portico.store.resources import Resource

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.aiplatform import endpoint_addresses
-from portico.services.aiplatform.names import ENDPOINT_ID, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
-from portico.services.standard.collection import Collection, check_etag
+from portico.services.standard.collection import check_etag
+from portico.services.standard.names import ENDPOINT_ID, own_id
+from portico.services.standard.serving import ENDPOINTS, await_served, publish
 from portico.store import labels, resources, served
-from portico.store.resources import Resource
-
-ENDPOINTS = Collection(
-    "projects.locations.endpoints",
-    "Endpoint",
-    output_only=frozenset({"deployedModels", "modelDeploymentMonitoringJob", "dedicatedEndpointDns"}),
-    immutable=frozenset({"network", "encryptionSpec"}),
-    filters={"endpoint": lambda shown: str(shown["name"]).rpartition("/")[2]},
-)
 
 
 @implements("aiplatform", ENDPOINTS.method("create"))
@@ -69,13 +59,6 @@ def patch(call: Call) -> dict[str, Any]:
         shown = endpoint_addresses.located(call, ENDPOINTS.render(endpoint))
     await_served(call, version)
     return shown
-
-
-def await_served(call: Call, version: int) -> None:
-    """Returns when every front serves what was published."""
-    from portico.prediction.sync import await_fronts
-
-    await_fronts(call.rooms.home, version, timeout=30.0)
 
 
 @implements("aiplatform", ENDPOINTS.method("delete"))
@@ -139,16 +122,3 @@ def check_traffic(split: dict[str, Any], body: dict[str, Any]) -> None:
             f"The percentages in trafficSplit add up to {sum(split.values())}; they must add up to 100.",
             field="trafficSplit",
         )
-
-
-def publish(connection: Connection, endpoint: Resource) -> int:
-    """Hands the endpoint to the fronts; returns the version to wait for."""
-    logging = endpoint.body.get("predictRequestResponseLoggingConfig") or {}
-    rate = float(logging.get("samplingRate", 0.0)) if logging.get("enabled") else 0.0
-    private = endpoint.body.get("_", {})
-    # What its monitoring job wants, and its steward.
-    rate = max(rate, private.get("samplingRate", 0.0), private.get("stewardSamplingRate", 0.0))
-    models = [served.ServedModel(**private[d["id"]]) for d in endpoint.body.get("deployedModels") or []]
-    split = {k: int(v) for k, v in (endpoint.body.get("trafficSplit") or {}).items() if v}
-    holdout = private.get("stewardHoldout", 0.0)
-    return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate, holdout))

@@ -10,7 +10,7 @@ from portico.errors import InvalidArgument, NotFound
 from portico.jobs.worker import Context
 from portico.prediction.native import files
 from portico.services.aiplatform.images import Serving
-from portico.services.aiplatform.sources import gcs_of
+from portico.services.standard.sources import gcs_of
 
 
 def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving | None) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from portico.jobs.worker import Context
 from portico.services.aiplatform import images, model_store
 from portico.services.aiplatform.model_files import fetch_artifact
 from portico.services.aiplatform.model_store import MODELS, VERSION_KIND
-from portico.services.aiplatform.names import MODEL_ID, check_aliases, check_same_location, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common, check_etag, page, register
+from portico.services.standard.names import MODEL_ID, check_aliases, check_same_location, own_id
 from portico.store import resources
 from portico.store.jobs import Job
 

@@ -18,10 +18,10 @@ from portico.services.aiplatform import cron
 from portico.services.aiplatform.monitoring import model_monitoring_jobs
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, SCHEDULE_KIND
-from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
+from portico.services.standard.names import check_same_location
 from portico.store import domain_clock, jobs, resources
 from portico.store.resources import Resource
 

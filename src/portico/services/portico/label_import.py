@@ -22,12 +22,11 @@ from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.ml.errors import DataError
 from portico.ml.label_rows import Columns, label_of
-from portico.services.aiplatform import sources
-from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, implements
 from portico.services.portico.labels import read_label
 from portico.services.portico.truths import truths_of
-from portico.services.standard import operations
+from portico.services.standard import operations, sources
+from portico.services.standard.serving import ENDPOINTS
 from portico.store import domain_clock, jobs, labels, objects
 from portico.store import operations as stored
 from portico.store.jobs import Job

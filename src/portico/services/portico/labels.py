@@ -16,11 +16,11 @@ from sqlalchemy.engine import Connection
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument
 from portico.prediction.prediction_log import batch_stream_of, stream_of
-from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, implements
 from portico.services.portico.joining import key_name
 from portico.services.portico.label_tally import Tally
 from portico.services.portico.truths import ANY, Truths, truths_of
+from portico.services.standard.serving import ENDPOINTS
 from portico.store import domain_clock, labels
 from portico.store.labels import Label
 from portico.store.segments import Segments

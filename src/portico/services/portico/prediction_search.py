@@ -11,11 +11,11 @@ import orjson
 
 from portico.clock import parse_rfc3339, rfc3339
 from portico.prediction.prediction_log import batch_stream_of, stream_of
-from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, Rooms, implements
 from portico.services.portico.joining import COLUMNS, Joined, keys_of
 from portico.services.portico.label_tally import columns_of
 from portico.services.standard import pages
+from portico.services.standard.serving import ENDPOINTS
 from portico.store import labels
 from portico.store.segments import Segment, Segments, listed
 

@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument
-from portico.services.aiplatform.endpoints import ENDPOINTS
 from portico.services.call import Call, implements
+from portico.services.standard.serving import ENDPOINTS
 from portico.store import service
 from portico.store.service import Counts
 

@@ -15,8 +15,6 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound
-from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
-from portico.services.aiplatform.names import check_same_location
 from portico.services.alerts.delivery import DELIVERIES
 from portico.services.call import Call, implements
 from portico.services.portico import alerts
@@ -24,6 +22,8 @@ from portico.services.portico.steward import check as steward_check
 from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward import spec as steward_spec
 from portico.services.standard.collection import Collection, check_etag, register
+from portico.services.standard.names import check_same_location
+from portico.services.standard.serving import ENDPOINTS, await_served, publish
 from portico.store import resources, windows
 from portico.store.resources import Resource
 

@@ -12,14 +12,14 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import images, model_store, sources
+from portico.services.aiplatform import images, model_store
 from portico.services.aiplatform.batch import log as batch_log
 from portico.services.aiplatform.batch.instances import InstanceConfig
 from portico.services.aiplatform.batch.run import replica_set_id
-from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
-from portico.services.standard import operations
+from portico.services.standard import operations, sources
 from portico.services.standard.collection import Collection, register
+from portico.services.standard.names import check_same_location
 from portico.store import objects, objects_buckets, replicas, resources
 from portico.store.gcs import parse_uri
 from portico.store.jobs import Job

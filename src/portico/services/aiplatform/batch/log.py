@@ -21,7 +21,7 @@ from portico.jobs.worker import Context
 from portico.prediction import prediction_log
 from portico.services.aiplatform.batch.answers import Answers
 from portico.services.aiplatform.batch.instances import Lines, Table
-from portico.services.aiplatform.endpoints import ENDPOINTS
+from portico.services.standard.serving import ENDPOINTS
 from portico.store import domain_clock, resources
 from portico.store.resources import Resource
 from portico.store.segments import Segments

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
-from portico.services.aiplatform.sources import Source
+from portico.services.standard.sources import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa

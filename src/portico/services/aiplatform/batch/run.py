@@ -15,7 +15,7 @@ from portico.jobs.isolation import Limits, in_words
 from portico.jobs.worker import Context
 from portico.prediction.lightgbm_model import model_file
 from portico.prediction.native.files import check_digest
-from portico.services.aiplatform import images, machine_types, model_store, sources
+from portico.services.aiplatform import images, machine_types, model_store
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import write as batch_write
@@ -24,6 +24,7 @@ from portico.services.aiplatform.batch.log import BatchLog, Rows
 from portico.services.aiplatform.batch.models import BatchModel
 from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.batch.write import Piece
+from portico.services.standard import sources
 from portico.store import replicas, resources
 from portico.store.objects_files import remove
 from portico.store.resources import Resource

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from portico.errors import FailedPrecondition
-from portico.services.aiplatform import sources
 from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.monitoring import deployed_models as monitoring_model
 from portico.services.aiplatform.monitoring.deployed_models import WatchedModels
 from portico.services.call import Rooms
+from portico.services.standard import sources
 from portico.store import resources
 from portico.store.resources import Resource
 

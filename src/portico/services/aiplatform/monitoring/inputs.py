@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument, NotFound, Unimplemented
-from portico.services.aiplatform.endpoints import ENDPOINTS
-from portico.services.aiplatform.names import check_same_location
+from portico.services.standard.names import check_same_location
+from portico.services.standard.serving import ENDPOINTS
 
 _INPUTS = ("columnizedDataset", "batchPredictionOutput", "vertexEndpointLogs")
 _SOURCES = ("vertexDataset", "gcsSource", "bigquerySource")

@@ -13,12 +13,12 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
-from portico.services.aiplatform.endpoints import ENDPOINTS, await_served, publish
 from portico.services.aiplatform.monitoring.deployed_models import NATIVE, served
-from portico.services.aiplatform.names import check_same_location
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, register
+from portico.services.standard.names import check_same_location
+from portico.services.standard.serving import ENDPOINTS, await_served, publish
 from portico.store import domain_clock, resources, windows
 from portico.store.resources import Resource
 

@@ -18,11 +18,11 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, delete_job
-from portico.services.aiplatform.names import LABEL_ID, own_id
 from portico.services.alerts.delivery import note
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
+from portico.services.standard.names import LABEL_ID, own_id
 from portico.store import domain_clock, objects, resources
 from portico.store.jobs import Job
 from portico.store.resources import Resource

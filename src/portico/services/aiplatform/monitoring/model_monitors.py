@@ -9,10 +9,10 @@ from sqlalchemy.engine import Connection
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring.inputs import check_input
-from portico.services.aiplatform.names import LABEL_ID, check_same_location, own_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, register
+from portico.services.standard.names import LABEL_ID, check_same_location, own_id
 from portico.store import jobs, monitoring_points, resources
 from portico.store.resources import Resource
 

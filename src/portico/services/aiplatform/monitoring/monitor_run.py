@@ -22,7 +22,6 @@ from portico.ml.errors import DataError
 from portico.ml.tables import concat
 from portico.ml.watch.bins import Counts, FeatureBins, count, fit_bins
 from portico.ml.watch.distances import jensen_shannon, score
-from portico.services.aiplatform import sources
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import output_files as output
 from portico.services.aiplatform.monitoring.distributions import distribution
@@ -30,6 +29,7 @@ from portico.services.aiplatform.monitoring.model_monitoring_jobs import holder_
 from portico.services.aiplatform.monitoring.monitor_spec import Field
 from portico.services.aiplatform.monitoring.monitored_model import Outputs, Shares
 from portico.services.aiplatform.monitoring.reader import Data, Reader
+from portico.services.standard import sources
 from portico.services.standard.settling import settle
 from portico.store import monitoring_points, resources
 from portico.store.monitoring_points import Point

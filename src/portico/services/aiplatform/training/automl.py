@@ -17,9 +17,10 @@ from portico.ml.evaluate_slices import evaluate_slices
 from portico.ml.spec import TrainSpec
 from portico.ml.targets import read_target
 from portico.ml.train import TrainedModel, train
-from portico.services.aiplatform import model_store, sources
+from portico.services.aiplatform import model_store
 from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.training import inputs as training_inputs
+from portico.services.standard import sources
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/"
 _MAX_SLICE_COLUMNS = 10

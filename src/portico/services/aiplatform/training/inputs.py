@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.services.aiplatform.names import canonical
+from portico.services.standard.names import canonical
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:

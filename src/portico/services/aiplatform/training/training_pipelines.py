@@ -13,11 +13,11 @@ from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import evaluations
 from portico.services.aiplatform.datasets import DATASETS
 from portico.services.aiplatform.models import register_version, target_of
-from portico.services.aiplatform.names import check_aliases
 from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
+from portico.services.standard.names import check_aliases
 from portico.store import jobs, objects, resources
 from portico.store.jobs import Job
 

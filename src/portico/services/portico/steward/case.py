@@ -11,11 +11,11 @@ from portico.clock import duration_seconds, rfc3339
 from portico.prediction.sync import await_fronts
 from portico.services.aiplatform import model_store
 from portico.services.aiplatform.deployments import remove_deployed
-from portico.services.aiplatform.endpoints import publish
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
 from portico.services.portico.steward.spec import DAY, spec_of
 from portico.services.portico.stewards import deployed_json
+from portico.services.standard.serving import publish
 from portico.store import jobs, resources
 from portico.store.jobs import Job
 from portico.store.resources import Resource

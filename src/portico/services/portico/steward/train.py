@@ -18,12 +18,13 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.prediction.prediction_log import stream_of
-from portico.services.aiplatform import model_store, sources
+from portico.services.aiplatform import model_store
 from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.models import register_version
 from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.portico.joining import COLUMNS, Joined, Outcome
 from portico.services.portico.steward.evidence import truth_of
+from portico.services.standard import sources
 from portico.store import labels, resources
 from portico.store.jobs import Job
 from portico.store.segments import Segments

@@ -1,4 +1,4 @@
-"""Resource names of Vertex AI, and the ids a caller may choose."""
+"""Resource names below a location, and the ids a caller may choose."""
 
 from __future__ import annotations
 
