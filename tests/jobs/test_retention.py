@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from portico.cli.keeping import gc
 from portico.host.retention import lineage
-from portico.jobs import retention, worker
+from portico.jobs import environments, retention, worker
 from portico.jobs.retention import DAY, Kept, Named
-from portico.services.aiplatform import model_store
+from portico.services.aiplatform import images, model_store
 from portico.store import jobs, operations, resources
 from portico.store.database import Database
 from portico.store.operations import Operation
@@ -111,15 +112,38 @@ def test_what_lineage_names_stays(tmp_path, database, ended):
     assert worker.log_path(tmp_path, "named").exists() and kept.exists()
 
 
+def test_the_environments_of_registered_models_stay(tmp_path, database, monkeypatch):
+    monkeypatch.setattr(environments, "find_python", lambda versions: sys.executable)
+    image = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest"
+    model_store.folder(tmp_path, "a").mkdir(parents=True)
+    (model_store.folder(tmp_path, "a") / "model.joblib").write_bytes(b"of no version that it tells")
+    body = {"containerSpec": {"imageUri": image}, "_": {"format": "replica", "artifact": "a"}}
+    with database.write() as connection:
+        resources.insert(
+            connection,
+            name=f"{L}/models/m@1",
+            kind=model_store.VERSION_KIND,
+            parent=f"{L}/models/m",
+            body=body,
+            now=1.0,
+        )
+    needed = environments.place(images.resolve(image).requirements, sys.executable, tmp_path / "envs")
+    environment(tmp_path, needed.name, 100)
+    environment(tmp_path, "other", 100)
+    told = [one["name"] for one in gc(tmp_path, dry_run=True)["gone"]]
+    assert told == [str(tmp_path / "envs" / "other")]
+    assert len(gc(tmp_path, dry_run=False)["gone"]) == 1 and needed.exists()
+
+
 def test_the_command_says_what_would_go_and_removes_it(tmp_path, database, ended):
     ended("1", 10)  # on the wall clock that is decades ago
 
-    def gc(*options: str) -> Any:
+    def ask(*options: str) -> Any:
         command = [sys.executable, "-m", "portico.cli.main", "gc", "--home", str(tmp_path), *options]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    told = json.loads(gc("--dry-run", "--json"))
+    told = json.loads(ask("--dry-run", "--json"))
     assert told["dryRun"] and {one["what"] for one in told["gone"]} == {"log", "scratch", "operation"}
     assert worker.log_path(tmp_path, "1").exists()
-    assert "3 gone" in gc() and not worker.job_folder(tmp_path, "1").exists()
-    assert json.loads(gc("--json")) == {"dryRun": False, "gone": [], "bytes": 0}
+    assert "3 gone" in ask() and not worker.job_folder(tmp_path, "1").exists()
+    assert json.loads(ask("--json")) == {"dryRun": False, "gone": [], "bytes": 0}
