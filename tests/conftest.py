@@ -22,8 +22,6 @@ from portico.jobs.isolation import walls
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-_START = 60.0  # seconds
-
 # Trainings count iterations here, also those of the servers: what comes out does not depend on the machine's speed.
 os.environ.setdefault("PORTICO_ITERATIONS_A_NODE_SECOND", "200")
 

@@ -110,7 +110,7 @@ def test_each_request_is_counted_once_under_its_code(serving: World) -> None:
     by_model = serving.counted(9)
     assert (by_model.requests, by_model.errors, by_model.rows) == (9, {400: 3}, 2010)
     assert sum(by_model.buckets.values()) == 6 and by_model.failed == 0
-    before = serving.counts("")
+    before = serving.counted(6, "")
     assert (before.requests, before.errors) == (6, {400: 3, 401: 1, 403: 1, 413: 1})
     assert serving.counts("5", name=NAME.replace("/123", "/124")).requests == 0
     (report,) = collect(serving.processes.home)
