@@ -14,13 +14,12 @@ from sqlalchemy.engine import Connection
 from portico.clock import parse_rfc3339, rfc3339
 from portico.errors import FailedPrecondition, PorticoError, rpc_status
 from portico.prediction.prediction_log import stream_of
-from portico.services.aiplatform.monitoring import baseline as monitoring_baseline
+from portico.services.aiplatform.monitoring import baseline as baselines
 from portico.services.aiplatform.monitoring import model_deployment_monitoring_jobs as jobs
-from portico.services.aiplatform.monitoring import words as monitoring_words
+from portico.services.aiplatform.monitoring import words
 from portico.services.aiplatform.monitoring.baseline import Baseline
 from portico.services.aiplatform.monitoring.deployed_models import WatchedModels
 from portico.services.aiplatform.monitoring.window import Counted, body_of
-from portico.services.alerts.delivery import note
 from portico.services.call import Rooms
 from portico.store import domain_clock, resources, segments, windows
 from portico.store.resources import Resource
@@ -105,9 +104,7 @@ class Monitoring:
         failed: list[PorticoError] = []
         for config in _unread(job):
             try:
-                made[config["deployedModelId"]] = monitoring_baseline.make(
-                    self._rooms, self._models, job, config
-                )
+                made[config["deployedModelId"]] = baselines.make(self._rooms, self._models, job, config)
             except PorticoError as error:
                 failed.append(error)
         if made:
@@ -317,27 +314,23 @@ class _Found:
 
     def __init__(self, job: Resource, window: StoredWindow, baseline: Baseline) -> None:
         self._job, self._window = job, window
-        count = monitoring_words.anomalies(window.body)
-        self._told = monitoring_words.lines(window.body, window.sketches, baseline) if count else []
+        count = words.anomalies(window.body)
+        self._told = words.lines(window.body, window.sketches, baseline) if count else []
         self._where = f"{job.body['displayName']}: {count} anomalies in the window to {rfc3339(window.end)}"
 
     def mail(self, connection: Connection, rooms: Rooms) -> None:
         """Notes the mails in the transaction that stores the window."""
         alerts = self._job.body.get("modelMonitoringAlertConfig") or {}
         to = (alerts.get("emailAlertConfig") or {}).get("userEmails") or []
-        for address in to if self._told else []:
-            name = f"{self._job.name}/deliveries/{rooms.ids.number()}"
-            text = monitoring_words.mail(self._job, self._window, self._told)
-            note(
-                connection,
-                name,
-                "emails",
-                address,
-                "opened",
-                f"Portico: {self._where}",
-                text,
-                rooms.clock.now(),
-            )
+        if not self._told:
+            return
+        window = self._window
+        opening = (
+            f"The deployed model {window.deployed_model} of {self._job.body['endpoint']} was asked for "
+            f"{window.body['rows']:,} rows from {rfc3339(window.start)} to {rfc3339(window.end)}."
+        )
+        number, now = rooms.ids.number(), rooms.clock.now()
+        words.mail(connection, self._job, number, to, self._where, opening, self._told, now)
 
     def log(self) -> None:
         for line in self._told:

@@ -17,8 +17,8 @@ from portico.errors import AlreadyExists
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring import monitor_spec as spec
+from portico.services.aiplatform.monitoring import words
 from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, delete_job
-from portico.services.alerts.delivery import note
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
@@ -131,21 +131,17 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
 
 
 def _mail(connection: Connection, job: Resource, anomalies: list[str], now: float, number: str) -> None:
-    """Notes a mail to each address about what was found; the watcher sends it, again and again where that fails."""
     told = job.body["modelMonitoringSpec"].get("notificationSpec") or {}
     if not anomalies:
         return
     shown = job.body.get("displayName") or job.name.rpartition("/")[2]
-    text = (
+    words.mail(
+        connection, job, number, (told.get("emailConfig") or {}).get("userEmails") or [],
+        f"{shown}: {len(anomalies)} anomalies",
         f"The model monitoring job {shown} compared its target with its baseline, as of "
-        f"{rfc3339(job.body['_']['cutoff'])}, and found:\n\n"
-        + "\n".join(f"- {line}" for line in anomalies)
-        + f"\n\nLook first at the field that moved most, and at where it comes from. The job: {job.name}\n"
-    )
-    for position, address in enumerate((told.get("emailConfig") or {}).get("userEmails") or []):
-        subject = f"Portico: {shown}: {len(anomalies)} anomalies"
-        name = f"{job.name}/deliveries/{number}-{position}"
-        note(connection, name, "emails", address, "opened", subject, text, now)
+        f"{rfc3339(job.body['_']['cutoff'])}, and found:",
+        anomalies, now,
+    )  # fmt: skip
 
 
 register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.monitoring.monitor_run:run", _follow))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.clock import rfc3339
+from sqlalchemy.engine import Connection
+
 from portico.services.aiplatform.monitoring.window import KINDS
+from portico.services.alerts.delivery import note
 from portico.store.resources import Resource
-from portico.store.windows import StoredWindow
 
 if TYPE_CHECKING:
     from portico.services.aiplatform.monitoring.baseline import Baseline
@@ -85,13 +86,26 @@ def lines(window: Mapping[str, Any], sketches: Mapping[str, str], baseline: Base
     return made
 
 
-def mail(job: Resource, window: StoredWindow, told: list[str]) -> str:
-    return (
-        f"The deployed model {window.deployed_model} of {job.body['endpoint']} was asked for "
-        f"{window.body['rows']:,} rows from {rfc3339(window.start)} to {rfc3339(window.end)}.\n\n"
+def mail(
+    connection: Connection,
+    job: Resource,
+    number: str,
+    addresses: Sequence[str],
+    where: str,
+    opening: str,
+    told: Sequence[str],
+    now: float,
+) -> None:
+    """Notes in the caller's transaction a mail to each address about what a job found; `number` is the finding's own.
+    The watcher sends it, again and again where that fails."""
+    text = (
+        f"{opening}\n\n"
         + "\n".join(f"- {line}" for line in told)
-        + f"\n\nLook first at the feature that moved most, and at where it comes from. The job: {job.name}\n"
+        + f"\n\nLook first at what moved most, and at where it comes from. The job: {job.name}\n"
     )
+    for position, address in enumerate(addresses):
+        name = f"{job.name}/deliveries/{number}-{position}"
+        note(connection, name, "emails", address, "opened", f"Portico: {where}", text, now)
 
 
 def _columns(window: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
