@@ -37,7 +37,7 @@ from portico.store.resources import Resource
 
 _FIT = 500_000  # rows that the bins are made of
 _DATASETS = {"baselineDataset": "baseline", "targetDataset": "target"}
-_SETTLE = 15.0  # seconds
+_SETTLE = 300.0  # seconds: the watcher is the last in the queue for a core, and a job can wait
 _MOMENT = (
     1e-6  # seconds: a simulated clock stands still, and what was predicted before the job was made is meant
 )
