@@ -22,7 +22,7 @@ from portico.store import jobs
 from portico.store.database import Database
 from portico.store.segments import Segments, listed
 
-from .test_batch_jobs import half_done, submitted, until
+from .test_batch_jobs import half_done, submitted, until_it_is
 from .test_batch_prediction import quick  # noqa: F401
 
 
@@ -166,7 +166,7 @@ def test_a_job_whose_process_is_killed_logs_each_row_once(portico, aiplatform, b
     model, (endpoint,) = logged(1.0)
     count = 200_000
     job = submitted(aiplatform, bucket, model, '{"a":0.5,"b":-1.0,"c":2}\n' * count)
-    until(job, "JOB_STATE_RUNNING")
+    until_it_is(job, "JOB_STATE_RUNNING")
     os.kill(half_done(portico).pid, signal.SIGKILL)
     job.wait_for_completion()
     stream = batch_stream_of(endpoint.resource_name)

@@ -120,6 +120,8 @@ def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket):
 def test_what_nothing_here_serves_is_registered_and_refused_at_deployment(
     aiplatform, bucket, image, reason, files
 ):
+    if files and image is None:
+        pytest.skip("the client refuses files without a container")
     bucket.blob("other/readme.txt").upload_from_string("nothing")
     artifact = f"gs://{bucket.name}/other" if files else None
     model = aiplatform.Model.upload(
@@ -242,11 +244,9 @@ def test_a_file_that_changed_on_the_disk_is_refused_and_repaired_through_the_api
 ):
     other, model = upload().deploy(), upload(train_booster(factor=-3.0))
     endpoint = model.deploy()
-    [file] = [
-        path
-        for path in portico.home.glob("models/*/model.txt")
-        if path.read_text() == train_booster(factor=-3.0).model_to_string()
-    ]
+    text = train_booster(factor=-3.0).model_to_string()
+    found = [path for path in portico.home.glob("models/*/model.txt") if path.read_text() == text]
+    file = max(found, key=lambda path: path.stat().st_mtime)  # other tests' models may be the same
     file.write_text(file.read_text()[:-2000])
     [front] = [p for p in map(psutil.Process, portico.pids()) if p.name() == "front-0"]
     front.kill()

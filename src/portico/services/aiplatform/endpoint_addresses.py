@@ -38,9 +38,9 @@ def check(call: Call, name: str, body: dict[str, Any]) -> None:
     elif not body.get("dedicatedEndpointDns"):
         if LED_HERE not in call.headers:
             raise Unimplemented(
-                "A client calls a dedicated endpoint by https under a certificate of the web, which Portico has "
-                "not. Run the program by `portico exec`, which leads these calls here, or leave "
-                "dedicatedEndpointEnabled out: the endpoint's predictions are its own here in any case."
+                "Dedicated endpoints are not built but for programs under `portico exec`: clients call them by https "
+                "under a certificate of the web. Run the program by `portico exec`, which leads these calls here, or "
+                "leave dedicatedEndpointEnabled out: the endpoint's predictions are its own here in any case."
             )
         _, project, _, location, _, endpoint_id = name.split("/")
         # .localhost never leaves the machine (RFC 6761), whatever resolves it.
