@@ -304,4 +304,6 @@ def test_one_instance_passes_no_gate() -> None:
 
 def test_the_gates_say_that_the_training_was_cut_short() -> None:
     facts = {**FACTS, "cutShort": "It stopped after 4 trees, before its plateau."}
-    assert "cut short: It stopped after 4 trees" in decide("gates", GATE, facts, rows(0.5, 0.1)).reason
+    assert (
+        "Of the challenger: It stopped after 4 trees" in decide("gates", GATE, facts, rows(0.5, 0.1)).reason
+    )

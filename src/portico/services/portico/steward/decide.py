@@ -206,7 +206,7 @@ def _gates(rule: Mapping[str, Any], facts: Mapping[str, Any], rows: Rows) -> Dec
         )
     numbers = {"gates": gates, **rows.rest()}
     cut = facts.get("cutShort") or ""
-    more = f" Its training was cut short: {cut.rstrip('.')}." if cut else ""
+    more = f" Of the challenger: {cut.rstrip('.')}." if cut else ""
     failed = [g for g in gates if not g["passed"]]
     if failed:
         words = " ".join(f"Gate '{g['gate']}' failed: {g['reason']}" for g in failed)
