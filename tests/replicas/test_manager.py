@@ -49,8 +49,8 @@ def serving(manager, database, replicas):
     return socket_paths(manager._home, replicas.id, replicas.count)
 
 
-def ask(sockets, instances):
-    client = BlockingReplicaClient(sockets, patience=240)
+def ask(sockets, instances, patience=240):
+    client = BlockingReplicaClient(sockets, patience=patience)
     try:
         status, body = client.predict("predict", json.dumps({"instances": instances}).encode())
     finally:
@@ -76,7 +76,7 @@ def test_a_set_is_served_and_removed(manager, database, replica_set):
     step_until(manager, lambda: not psutil.pid_exists(pid))
     assert pids(database) == [] and not any(os.path.exists(path) for path in sockets)
     with pytest.raises(Unavailable):
-        ask(sockets, [[1, 1, 1]])
+        ask(sockets, [[1, 1, 1]], patience=0.1)
 
 
 def test_a_killed_replica_is_restarted_while_its_sibling_serves(manager, database, replica_set):

@@ -12,7 +12,7 @@ from collections import Counter
 
 import google_crc32c
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument, NotFound
@@ -122,6 +122,9 @@ letters = st.text(alphabet="ab/é\U0001f600\ud7ff\ue000", min_size=1, max_size=6
     limit=st.integers(1, 9),
     trailing=st.booleans(),
     bucket=st.sampled_from(["plain", "versioned"]),
+)
+@example(
+    names=["/", "/"], prefix="", delimiter="/", start="", end="", limit=1, trailing=True, bucket="versioned"
 )
 def test_listings_are_what_the_documentation_says(
     listed, names, prefix, delimiter, start, end, limit, trailing, bucket

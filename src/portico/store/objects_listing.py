@@ -33,10 +33,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page begins: at names >= `name`, and with `name` itself at generations > `generation`."""
+    """Where a page begins: at names >= `name`, and with `name` itself at generations > `generation`. `inside`: the
+    page before ended among the generations of `name`, which is a common prefix that it has."""
 
     name: str
     generation: int = -1
+    inside: bool = False
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ def list_page(connection: Connection, query: Query, limit: int, position: Positi
     page = Page([], [])
     pattern = glob_pattern(query.glob) if query.glob else None
     at: Position | None = position or Position(max(query.start, query.prefix))
-    last_prefix = ""
+    last_prefix = position.name if position is not None and position.inside else ""
     while at is not None:
         rows = _fetch(connection, query, at, min(_BATCH, limit + 1))
         at_end = len(rows) < min(_BATCH, limit + 1)
@@ -64,8 +66,9 @@ def list_page(connection: Connection, query: Query, limit: int, position: Positi
             common = _common_prefix(query, row.name)
             entry = row.name if common is None else common
             wanted = (pattern is None or pattern.fullmatch(entry)) and common != last_prefix
-            if wanted and len(page.items) + len(page.prefixes) >= limit:
-                page.next = Position(row.name, row.generation - 1)
+            more = common == last_prefix and _is_trailing(query, row.name)  # another generation of it
+            if (wanted or more) and len(page.items) + len(page.prefixes) >= limit:
+                page.next = Position(row.name, row.generation - 1, more)
                 return page
             if common is None:
                 if wanted:

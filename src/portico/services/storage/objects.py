@@ -24,7 +24,7 @@ from portico.store import objects, objects_buckets, objects_files
 from portico.store.objects import ObjectRow
 from portico.store.objects_listing import Position, Query, list_page
 
-_Token = tuple[str, Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]]
+_Token = tuple[str, Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)], bool]
 
 
 @implements("storage", "objects.get")
@@ -66,7 +66,7 @@ def list_(call: Call) -> dict[str, Any]:
     if page.prefixes:
         listing["prefixes"] = page.prefixes
     if page.next:
-        listing["nextPageToken"] = page_token([page.next.name, page.next.generation])
+        listing["nextPageToken"] = page_token([page.next.name, page.next.generation, page.next.inside])
     return listing
 
 
