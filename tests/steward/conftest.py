@@ -118,7 +118,8 @@ class World:
         return found
 
     def deploy(self) -> None:
-        """A fresh endpoint with the model of the usual world."""
+        """A fresh endpoint with the model of the usual world, and days that are the same whatever was before."""
+        self._random = np.random.default_rng(2)
         self.truth, self.least = usual, 0.0
         self._labels = []
         self.endpoint = self.model.deploy()
