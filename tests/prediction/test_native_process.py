@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,17 @@ def test_a_file_is_tried_in_a_process_that_may_die(
 def test_a_process_that_dies_with_its_file_is_words(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, endless: Path
 ) -> None:
-    monkeypatch.setattr(process, "_MEMORY", 1 << 20)  # it can't even start
-    with pytest.raises(FailedPrecondition, match="ends the process that loads it"):
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    dying.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    with pytest.raises(FailedPrecondition, match=r"ends the process that loads it \(signal SIGSEGV\)"):
+        try_out(Spec("onnx", str(endless)))
+
+
+def test_a_file_that_wants_too_much_memory_is_words(monkeypatch: pytest.MonkeyPatch, endless: Path) -> None:
+    monkeypatch.setattr(process, "_MEMORY", 1 << 20)  # where it fails is the system's to say
+    with pytest.raises(FailedPrecondition, match=r"The onnx model .*[a-z]"):
         try_out(Spec("onnx", str(endless)))
 
 

@@ -54,7 +54,7 @@ def test_what_was_answered_is_logged_once_or_told(portico: Any, aiplatform: Any,
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    killed = []
+    killed: list[int] = []
 
     def more(count: int) -> None:
         wanted = len(answered) + count
@@ -64,7 +64,11 @@ def test_what_was_answered_is_logged_once_or_told(portico: Any, aiplatform: Any,
         more(random.randrange(150, 250))
 
         def victim(name: str = name) -> psutil.Process | None:
-            return next((p for p in processes(portico.pid) if p.name().startswith(name)), None)
+            for process in processes(portico.pid):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if process.pid not in killed and process.name().startswith(name):
+                        return process
+            return None
 
         found = until(victim, f"the {name} is up")
         os.kill(found.pid, signal.SIGKILL)

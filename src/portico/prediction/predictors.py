@@ -53,7 +53,9 @@ def load(format: str, path: Path | str, explanation: Mapping[str, Any] | None = 
     except PorticoError:
         raise
     except Exception as error:
-        raise FailedPrecondition(f"The {format} model can't be loaded: {error}") from error
+        why = str(error) or ("it wants more memory than it may take"
+                             if isinstance(error, MemoryError) else type(error).__name__)  # fmt: skip
+        raise FailedPrecondition(f"The {format} model can't be loaded: {why}") from error
     raise FailedPrecondition(f"Models of the format {format!r} are not served in this process.")
 
 
