@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.doors.checks import Checker, query
-from portico.doors.contract import Contract
+from portico.doors.contract.checks import Checker, query
+from portico.doors.contract.documents import Contract
 from portico.errors import InvalidArgument
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from portico.doors import incoming
-from portico.doors.incoming import Incoming
+from portico.doors.http import incoming
+from portico.doors.http.incoming import Incoming
 from portico.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
 
 

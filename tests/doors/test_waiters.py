@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from portico.doors.contract import Contract
+from portico.doors.contract.documents import Contract
 from portico.doors.identity import write_key_file
 from portico.host.control import make_door
 from portico.host.wiring import import_services

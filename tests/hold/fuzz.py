@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from nonsense import FIELDS, FILTERS, INSTANCES, MASKS, ORDERS, SEGMENTS, TEXTS, WANTED
 from world import World
 
-from portico.doors.contract import Contract, Method, Parameter
+from portico.doors.contract.documents import Contract, Method, Parameter
 from portico.services.aiplatform.required import REQUIRED
 
 _DEEP = 5

@@ -121,7 +121,7 @@ def test_every_room_is_on_the_plan():
 def test_the_test_sees_an_arrow_that_runs_upwards():
     tree = ast.parse("def f():\n    from portico.services import call\n    from ..doors import app\n")
     found = {name for name, _ in imports(tree, "portico.store")}
-    assert "portico.services.call" in found and "portico.doors.app" in found
+    assert "portico.services.call" in found and "portico.doors.http.app" in found
     assert (
         not allowed("store", "services") and not allowed("ml", "errors") and not allowed("jobs", "prediction")
     )

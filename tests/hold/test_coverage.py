@@ -15,7 +15,7 @@ def test_the_page_is_what_the_table_says():
 
 def test_the_page_tells_built_from_not_built():
     coverage.current()
-    from portico.doors.contract import Contract, compile_documents
+    from portico.doors.contract.documents import Contract, compile_documents
 
     found = {(m.api, m.id): m for m in coverage.covered(Contract(compile_documents()).methods)}
     assert found["aiplatform", "projects.locations.endpoints.deployModel"].built

@@ -12,7 +12,7 @@ from fuzz import Fuzzer, complaints
 from fuzz_wire import WireFuzzer
 from wire import Wire
 
-from portico.doors.contract import Contract, Match
+from portico.doors.contract.documents import Contract, Match
 from portico.doors.dispatch import implementation
 from portico.host.wiring import import_services
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.doors.contract import Contract
+from portico.doors.contract.documents import Contract
 from portico.services.aiplatform.required import REQUIRED
 from portico.services.standard.fields import camel
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.doors.contract import Contract
+from portico.doors.contract.documents import Contract
 from portico.host import watching
 from portico.host.watching import Watcher
 from portico.host.wiring import import_services

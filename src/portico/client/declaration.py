@@ -214,7 +214,7 @@ def _cell(cell: Any, kind: Mapping[str, Any], field: str) -> Any:
 
 
 def _schemas() -> dict[str, Any]:
-    from portico.doors.contract import document_path
+    from portico.doors.contract.documents import document_path
 
     found: dict[str, Any] = orjson.loads(document_path("portico", "v1").read_bytes())["schemas"]
     return found

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from portico.doors.contract import Match, Method
+from portico.doors.contract.documents import Match, Method
 from portico.doors.identity import Identity
 from portico.errors import PorticoError, Unimplemented
 from portico.services.call import IMPLEMENTED, Call, Caller, Handler, Rooms

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from portico.clock import SystemClock
-from portico.doors.app import Door
-from portico.doors.contract import Contract
+from portico.doors.contract.documents import Contract
+from portico.doors.http.app import Door
 from portico.doors.identity import Identity
 from portico.host.pages import pages
 from portico.host.wiring import make_rooms

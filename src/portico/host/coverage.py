@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.doors.contract import Contract, Match, Method, compile_documents
+from portico.doors.contract.documents import Contract, Match, Method, compile_documents
 from portico.doors.dispatch import implementation
 from portico.host.wiring import import_services
 from portico.prediction.framing import is_prediction

@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from portico import __version__
-from portico.doors.app import Door, Page
+from portico.doors.http.app import Door, Page
 from portico.prediction.metrics import collect
 from portico.prediction.prediction_log import lost
 from portico.store import disk

@@ -131,7 +131,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     """Imports everything once, makes the tables and the key file, sweeps what a crash left."""
     from portico.clock import SystemClock
     from portico.doors.connections import serve_control  # noqa: F401  imported before the forks
-    from portico.doors.contract import Contract
+    from portico.doors.contract.documents import Contract
     from portico.doors.identity import Identity, write_key_file
     from portico.host import control, scheduling, watching, wiring
     from portico.prediction.front import run_front

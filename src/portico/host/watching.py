@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portico.doors.contract import Contract
+from portico.doors.contract.documents import Contract
 from portico.host.spare import Spare
 from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 from portico.clock import SystemClock
-from portico.doors.contract import Contract
+from portico.doors.contract.documents import Contract
 from portico.ids import RandomIds
 from portico.jobs.queue import Queue
 from portico.services.call import Rooms

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from portico.doors.contract import Contract, Method, Parameter, Schema
+from portico.doors.contract.documents import Contract, Method, Parameter, Schema
 from portico.errors import InvalidArgument, Violation
 from portico.services.standard.apis import declared
 from portico.services.standard.fields import camel

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from portico.doors.incoming import Incoming
+from portico.doors.http.incoming import Incoming
 from portico.errors import InvalidArgument
 from portico.services.call import Rooms
 

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from portico.doors import storage_sessions
-from portico.doors.storage_http import Request, in_thread, pour
-from portico.doors.storage_related import RelatedParts
+from portico.doors.storage import sessions as storage_sessions
+from portico.doors.storage.related import RelatedParts
+from portico.doors.storage.requests import Request, in_thread, pour
 from portico.errors import InvalidArgument
 from portico.services.storage import uploads
 from portico.services.storage.render import base_url, object_json

@@ -6,11 +6,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from portico.doors import storage_download, storage_upload, storage_xml
-from portico.doors.contract import Contract
+from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Arrival, Dispatch
-from portico.doors.incoming import Incoming
-from portico.doors.storage_http import ClientGone, Meaning, Request, Send, decode_name
+from portico.doors.http.incoming import Incoming
+from portico.doors.storage import download as storage_download
+from portico.doors.storage import upload as storage_upload
+from portico.doors.storage import xml as storage_xml
+from portico.doors.storage.requests import ClientGone, Meaning, Request, Send, decode_name
 from portico.errors import InvalidArgument, PorticoError
 from portico.services.call import Call, Rooms
 from portico.store.objects_names import is_bucket_name

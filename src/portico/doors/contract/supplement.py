@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from portico.doors.contract import Match, Method, Parameter
+from portico.doors.contract.documents import Match, Method, Parameter
 from portico.services.standard.apis import declared
 
 _REST = r"/operations(?:/(?P<id>[^/:]+)(?::(?P<verb>wait|cancel))?)?"

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from portico.doors.storage_http import PIECE, ClientGone, Request, in_thread, pour
+from portico.doors.storage.requests import PIECE, ClientGone, Request, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unavailable
 from portico.services.call import Rooms
 from portico.services.storage import uploads

@@ -1,6 +1,6 @@
 """Makes `enums.json`: the numbers of the enums whose values the documents list out of numeric order.
 
-Run it when the pinned clients change: `python -m portico.doors.make_enums`. It imports Google's message
+Run it when the pinned clients change: `python -m portico.doors.contract.make_enums`. It imports Google's message
 types, which takes 20 s; the server reads only the table.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from portico.doors.contract import document_path, enum_key
+from portico.doors.contract.documents import document_path, enum_key
 from portico.services.aiplatform.api import API
 
 

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from portico.doors.storage_http import Request
+from portico.doors.storage.requests import Request
 from portico.errors import InvalidArgument
 
 _MOST_BYTES = 16 << 20

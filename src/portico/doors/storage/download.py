@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 
-from portico.doors.storage_http import PIECE, Headers, Request, in_thread
+from portico.doors.storage.requests import PIECE, Headers, Request, in_thread
 from portico.errors import OutOfRange
 from portico.services.storage.render import etag
 from portico.services.storage.requests import generation, preconditions, refuse_encryption

@@ -15,9 +15,11 @@ from xml.sax.saxutils import escape
 
 from sqlalchemy.engine import Connection
 
-from portico.doors import storage_download, storage_sessions, storage_upload
-from portico.doors.storage_errors import render_xml
-from portico.doors.storage_http import Meaning, Request, decode_name, in_thread, pour
+from portico.doors.storage import download as storage_download
+from portico.doors.storage import sessions as storage_sessions
+from portico.doors.storage import upload as storage_upload
+from portico.doors.storage.errors import render_xml
+from portico.doors.storage.requests import Meaning, Request, decode_name, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.services.call import Rooms
 from portico.services.storage import uploads

@@ -10,15 +10,18 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from portico.doors import batch, habits, storage_errors, storage_xml, supplement
-from portico.doors.answers import Send, send_bytes, send_error, send_json
-from portico.doors.checks import Checker, query
-from portico.doors.contract import Contract
+from portico.doors.contract import supplement
+from portico.doors.contract.checks import Checker, query
+from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Arrival, Dispatch
+from portico.doors.http import batch, habits
+from portico.doors.http.answers import Send, send_bytes, send_error, send_json
+from portico.doors.http.incoming import Incoming
 from portico.doors.identity import Identity
-from portico.doors.incoming import Incoming
-from portico.doors.storage_http import Request
-from portico.doors.storage_wire import StorageWire
+from portico.doors.storage import errors as storage_errors
+from portico.doors.storage import xml as storage_xml
+from portico.doors.storage.requests import Request
+from portico.doors.storage.wire import StorageWire
 from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.prediction.guard import Guard, require_json
 from portico.services.call import Rooms
