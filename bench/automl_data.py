@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from bench.automl_tables import NEW, table_of
-from portico.cli import samples
+from portico.demos import samples
 from portico.ml.split import SplitSpec, split_rows
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 
 import portico
-from portico.cli import samples
 from portico.client.settings import settings
 from portico.clock import parse_rfc3339
+from portico.demos import samples
 
 PARENT = "projects/portico/locations/us-central1"
 BUDGET = 2  # milli node hours: 7 seconds

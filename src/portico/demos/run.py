@@ -16,9 +16,9 @@ from portico.host.private import make_private
 
 # Demo -> its script. Each has a steward in its care, which has the name given here.
 SCRIPTS = {
-    "bikes": ("demo_bikes.py", "bikes"),
-    "fairness": ("demo_fairness.py", "census"),
-    "employment": ("demo_employment.py", "employment"),
+    "bikes": ("bikes.py", "bikes"),
+    "fairness": ("fairness.py", "census"),
+    "employment": ("employment.py", "employment"),
 }
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from portico.cli.sample_table import SAMPLES, Sample
+from portico.demos.sample_table import SAMPLES, Sample
 from portico.errors import FailedPrecondition, NotFound, Unavailable
 
 Progress = Callable[[str], None]

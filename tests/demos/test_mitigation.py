@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from portico.cli import demo_mitigation as mitigation
-from portico.cli.demo_common import verdict
-from portico.cli.demo_mitigation import ODDS, PARITY, Made
+from portico.demos import mitigation
+from portico.demos.mitigation import ODDS, PARITY, Made
+from portico.demos.telling import verdict
 from portico.ml.errors import DataError
 
 

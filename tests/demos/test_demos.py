@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 import requests
 
-from portico.cli import demo, demo_pictures
 from portico.client import declaration
+from portico.demos import pictures
+from portico.demos import run as demo
 
 PORTICO = [sys.executable, "-m", "portico.cli.main"]
 
@@ -67,12 +68,12 @@ def test_a_clock_that_stands_later_is_said_before_anything_is_made(new_portico: 
 
 
 def test_each_year_is_told_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    from portico.cli import demo_bikes
+    from portico.demos import bikes
 
     when = pd.Series(pd.date_range("2012-12-30", "2013-01-03 23:00", freq="h"))
     hours = pd.DataFrame({"when": when, "count": 10.0, "static": 15.0})
     for before, until in ((0, 48), (48, 96), (96, 120)):  # the second two days are of both years
-        demo_bikes.show_lived(hours, [9.0] * until, before)
+        bikes.show_lived(hours, [9.0] * until, before)
     lines = capsys.readouterr().out.split("\n")
     assert lines == [
         "  2012: mean absolute error 50% left alone, 10% with the steward",
@@ -105,7 +106,7 @@ def test_the_fairness_picture_is_drawn_with_and_without_gates(gated: bool, tmp_p
         {"gate": "better than the champion", "passed": True, "first": 0.29, "second": 0.3},
         {"gate": "fairness", "passed": False, "champion": gap(0.1), "challenger": gap(0.2), "most": 0.12},
     ]
-    path = demo_pictures.fairness(prices, gates if gated else [], None, tmp_path / "fairness.png")
+    path = pictures.fairness(prices, gates if gated else [], None, tmp_path / "fairness.png")
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
 
 
@@ -117,7 +118,7 @@ def test_the_control_picture_is_drawn(tmp_path: Path) -> None:
     series = [(moment.isoformat(), 0.01 * number) for number, moment in enumerate(when)]
     drift = {name: {"largest": 0.03, "series": series} for name in "abcd"}
     limits = {"logLoss": 0.4, "SEX": 0.05, "RAC1P": 0.15}
-    path = demo_pictures.control(periods, drift, limits, 0.03, tmp_path / "control.png")
+    path = pictures.control(periods, drift, limits, 0.03, tmp_path / "control.png")
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
 
 

@@ -1,6 +1,6 @@
 """Fairness, on the census of 1994: what groups get, what it costs to change that, and a gate that holds it.
 
-Run it with `portico exec -- python demo_fairness.py`. Two models learn who earned more than $50,000: one as AutoML does
+Run it with `portico exec -- python fairness.py`. Two models learn who earned more than $50,000: one as AutoML does
 it, one on rows that were reweighed so that sex and income are independent in them. The second is deployed, and a
 steward looks after it. It is less accurate, so the steward's limit of logLoss breaks, and a challenger is trained on
 everyone whose income is known by then; but nobody made weights for the newcomers. The gates decide.
@@ -20,10 +20,11 @@ from google.cloud import aiplatform
 from rich.table import Table
 
 import portico
-from portico.cli import demo_common, demo_mitigation, demo_pictures, report, samples
-from portico.cli.demo_common import console, gates_of, progress, say, step, verdict
-from portico.cli.demo_mitigation import ODDS, OPPORTUNITY, PARITY, Made
+from portico.cli import report
 from portico.client import declaration
+from portico.demos import mitigation, pictures, samples, telling
+from portico.demos.mitigation import ODDS, OPPORTUNITY, PARITY, Made
+from portico.demos.telling import console, gates_of, progress, say, step, verdict
 from portico.ml import performance
 
 TARGET, RICH = "income", ">50K"
@@ -42,12 +43,12 @@ STEWARD = Path(__file__).with_name("census.yaml")
 
 
 def main(out: Path) -> None:
-    client = demo_common.begin(START)
+    client = telling.begin(START)
     people = pd.read_csv(samples.path("census")).reset_index(names="id")
     people["rich"] = (people[TARGET] == RICH).astype(float)
     learn, held = people[:LEARNED].copy(), people[LEARNED : LEARNED + HELD]
     later = people[LEARNED + HELD : LEARNED + HELD + LATER]
-    learn[WEIGHT] = demo_mitigation.reweighing(learn["sex"], learn[TARGET])
+    learn[WEIGHT] = mitigation.reweighing(learn["sex"], learn[TARGET])
     console.print(
         f"{len(people):,} people of the census of 1994: who earned more than $50,000?\n"
         f"  The first {LEARNED:,} are learned, {HELD:,} are kept to measure on, {LATER:,} come later.\n"
@@ -55,7 +56,7 @@ def main(out: Path) -> None:
     bucket = f"census-{int(time.time())}"
     with step(f"uploaded them to gs://{bucket}"):
         columns = ["id", *FEATURES, TARGET]
-        demo_common.upload(bucket, {"learn.csv": learn[[*columns, WEIGHT]], "held.csv": held[columns]})
+        telling.upload(bucket, {"learn.csv": learn[[*columns, WEIGHT]], "held.csv": held[columns]})
     with step("made a dataset of those known at first"):
         dataset = aiplatform.TabularDataset.create(
             display_name="census", gcs_source=f"gs://{bucket}/learn.csv"
@@ -71,7 +72,7 @@ def main(out: Path) -> None:
     found["reweighed"] = groups(held, truth, scores["reweighed"])
     show_groups(found["reweighed"], "From reweighed rows")
     show_gaps(found)
-    prices = mitigation(learn, held, truth, scores)
+    prices = what_it_costs(learn, held, truth, scores)
     show_prices(prices)
     made = {name: quality(truth, one) for name, one in scores.items()}
     losses = [one["logLoss"]["value"] for one in made.values()]
@@ -93,7 +94,7 @@ def main(out: Path) -> None:
         "remedy": remedy,
     }
     (out / "results.json").write_text(json.dumps(results, indent=2))
-    picture = demo_pictures.fairness(prices, gates_of(episode), remedy, out / "fairness.png")
+    picture = pictures.fairness(prices, gates_of(episode), remedy, out / "fairness.png")
     with step("portico report census: the model's card and its history"):
         card, _ = report.write(client, model.resource_name, out)
     console.print(f"The picture of it: {picture}\nThe report:        {card}")
@@ -104,13 +105,13 @@ def main(out: Path) -> None:
 
 def train(dataset: aiplatform.TabularDataset, name: str, what: str, **options: Any) -> aiplatform.Model:
     columns = {column: "numeric" if column in NUMBERS else "categorical" for column in FEATURES}
-    return demo_common.classifier(dataset, name, what, BUDGET, TARGET, columns, **options)
+    return telling.classifier(dataset, name, what, BUDGET, TARGET, columns, **options)
 
 
 def predicted(model: aiplatform.Model, bucket: str, name: str, people: pd.DataFrame) -> np.ndarray:
     """One batch job: how likely each of `people`, who are in `name`.csv, earned more."""
     with step(f"predicted {len(people):,} people in a batch job"):
-        found = demo_common.batch_scores(model, bucket, f"{name}.csv", RICH)
+        found = telling.batch_scores(model, bucket, f"{name}.csv", RICH)
     return people["id"].map(found).to_numpy(float)
 
 
@@ -136,9 +137,9 @@ def groups(people: pd.DataFrame, truth: np.ndarray, scores: np.ndarray) -> dict[
     """By each of `GROUPED`: the rates of its groups, the gaps between them, and who is too few to judge."""
     made = {}
     for attributes in GROUPED:
-        found = demo_mitigation.fairness_of(people, truth, scores, attributes, MINIMUM)
+        found = mitigation.fairness_of(people, truth, scores, attributes, MINIMUM)
         made[",".join(attributes)] = {
-            "rates": demo_mitigation.rates_with_intervals(people, truth, scores, attributes, MINIMUM),
+            "rates": mitigation.rates_with_intervals(people, truth, scores, attributes, MINIMUM),
             "small": found.small,
             "gaps": {name: gap.to_json() for name, gap in found.gaps.items()},
         }
@@ -146,14 +147,14 @@ def groups(people: pd.DataFrame, truth: np.ndarray, scores: np.ndarray) -> dict[
 
 
 def show_groups(found: dict[str, Any], title: str) -> None:
-    table = demo_common.table(f"{title}: what {HELD:,} people get, in percent (95% interval)")
+    table = telling.table(f"{title}: what {HELD:,} people get, in percent (95% interval)")
     table.add_column("group")
-    for words in ("people", *demo_mitigation.RATES.values()):
+    for words in ("people", *mitigation.RATES.values()):
         table.add_column(words, justify="right")
     for by in found.values():
         for group, row in by["rates"].items():
             table.add_row(
-                _plain(group), f"{row['rows']:,}", *(_rate(row.get(rate)) for rate in demo_mitigation.RATES)
+                _plain(group), f"{row['rows']:,}", *(_rate(row.get(rate)) for rate in mitigation.RATES)
             )
         table.add_section()
     console.print(table)
@@ -162,7 +163,7 @@ def show_groups(found: dict[str, Any], title: str) -> None:
 
 
 def show_gaps(found: dict[str, dict[str, Any]]) -> None:
-    table = demo_common.table("The gaps between groups (± half of the 95% interval)")
+    table = telling.table("The gaps between groups (± half of the 95% interval)")
     for words in ("gap", "between", *found):
         table.add_column(words)
     for name in (PARITY, OPPORTUNITY):
@@ -172,7 +173,7 @@ def show_gaps(found: dict[str, dict[str, Any]]) -> None:
             table.add_row(
                 name,
                 " and ".join(attributes),
-                *(demo_common.with_half(gap["value"], gap["interval"]) for gap in gaps),
+                *(telling.with_half(gap["value"], gap["interval"]) for gap in gaps),
             )
         table.add_section()
     console.print(table)
@@ -206,13 +207,13 @@ def _plain(group: str) -> str:
 # --- what mitigation costs ---
 
 
-def mitigation(
+def what_it_costs(
     learn: pd.DataFrame, held: pd.DataFrame, truth: np.ndarray, scores: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
     """The served models and fairlearn's, each beside its own kind without mitigation."""
     words = "mitigated LightGBM with fairlearn, by two methods and several bounds"
     with step(words) as status:
-        others = demo_mitigation.mitigate(
+        others = mitigation.mitigate(
             learn,
             held,
             FEATURES,
@@ -226,16 +227,16 @@ def mitigation(
               Made("AutoML, reweighed", PARITY, None, decisions["reweighed"])]  # fmt: skip
     rows = []
     for made in served:
-        row = demo_mitigation.cost_row(made, truth, sexes, decisions["unmitigated"], MINIMUM)
+        row = mitigation.cost_row(made, truth, sexes, decisions["unmitigated"], MINIMUM)
         rows.append({**row, "served": True})
     for made in others:
-        row = demo_mitigation.cost_row(made, truth, sexes, others[0].decisions, MINIMUM)
+        row = mitigation.cost_row(made, truth, sexes, others[0].decisions, MINIMUM)
         rows.append({**row, "served": False})
     return rows
 
 
 def show_prices(rows: list[dict[str, Any]]) -> None:
-    table = demo_common.table(f"What it costs: accuracy, and the gaps between the sexes, of {HELD:,} people")
+    table = telling.table(f"What it costs: accuracy, and the gaps between the sexes, of {HELD:,} people")
     for words in ("model", "asked for"):
         table.add_column(words)
     for words in ("accuracy", "cost in points", "parity", "odds"):
@@ -286,7 +287,7 @@ def live(
         task = bar.add_task("", total=len(days))
         for day, people in enumerate(days):
             # The newcomers have no weight: each counts as one.
-            instances = [{**one, WEIGHT: 1.0} for one in demo_common.instances_of(people, ["id", *FEATURES])]
+            instances = [{**one, WEIGHT: 1.0} for one in telling.instances_of(people, ["id", *FEATURES])]
             for at in range(0, len(instances), REQUEST):
                 endpoint.predict(instances[at : at + REQUEST])
             said += len(instances)
@@ -354,11 +355,11 @@ def weighed_again(
     count = next(one for one in episode["decisions"] if one["question"] == "gates")["rows"]
     gate, more = known[-count:], known[:-count]
     everyone = pd.concat([learn, more], ignore_index=True)
-    everyone[WEIGHT] = demo_mitigation.reweighing(everyone["sex"], everyone[TARGET])
+    everyone[WEIGHT] = mitigation.reweighing(everyone["sex"], everyone[TARGET])
     columns, bucket = ["id", *FEATURES, TARGET], f"{bucket}-again"
     console.print("And with weights for the newcomers, made when their income is known?")
     with step(f"reweighed all {len(everyone):,} people that the challenger learned from"):
-        demo_common.upload(bucket, {"learn.csv": everyone[[*columns, WEIGHT]], "gate.csv": gate[columns]})
+        telling.upload(bucket, {"learn.csv": everyone[[*columns, WEIGHT]], "gate.csv": gate[columns]})
         dataset = aiplatform.TabularDataset.create("census-again", gcs_source=f"gs://{bucket}/learn.csv")
     model = train(dataset, "census-again", "a model on them", weight_column=WEIGHT)
     truth = gate["rich"].to_numpy()
@@ -368,7 +369,7 @@ def weighed_again(
     for one in gates:
         if "most" in one:
             by = ["sex", "race"] if "race=" in one["champion"]["high"] else ["sex"]
-            gap = demo_mitigation.fairness_of(gate, truth, scores, by, MINIMUM).gaps[PARITY]
+            gap = mitigation.fairness_of(gate, truth, scores, by, MINIMUM).gaps[PARITY]
             gaps[",".join(by)] = {**gap.to_json(), "most": one["most"]}
     passed = compared.supported and all(gap["value"] <= gap["most"] for gap in gaps.values())
     return {"rows": count, "better": compared.to_json(), "gaps": gaps, "passed": passed}
