@@ -1,4 +1,5 @@
-"""The one way every request goes, whatever brought it: identity → permission → handler → audit. It knows no HTTP.
+"""The one way every request goes, whatever brought it: identity → permission → room on the disk → handler →
+audit. It knows no HTTP.
 
 A transport translates what came into an `Arrival`, awaits `Dispatch`, and writes the answer or the `PorticoError`
 that was raised in its own form.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from portico.doors.contract.documents import Match, Method
 from portico.doors.identity import Identity
 from portico.errors import PorticoError, Unimplemented
 from portico.services.call import IMPLEMENTED, Call, Caller, Handler, Rooms
+from portico.store import disk
 
 _THREADS = 40
 
@@ -42,6 +45,7 @@ class Arrival:
     body: Callable[[], Awaitable[dict[str, Any]]] = _no_body
     handler: Callable[[Call], Awaitable[Any]] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    grows: bool = True  # False: it only reads or makes room, whatever its method does otherwise
 
 
 Permit = Callable[[Caller, Method, Mapping[str, Any]], None]
@@ -96,6 +100,8 @@ class Dispatch:
             headers=arrival.headers,
         )
         try:
+            if arrival.grows and grows(method):
+                disk.require_room(self._rooms.home)
             call.body = await arrival.body()
             if inspect.iscoroutinefunction(handler):
                 answer = await handler(call)
@@ -106,6 +112,18 @@ class Dispatch:
             raise
         self._audit(call, None)
         return answer
+
+
+# What reads by POST, and what makes room or keeps it: the rest of POST, PUT and PATCH grows.
+_NOT_GROWING = re.compile(
+    r"(cancel|delete|undeploy|remove|purge|pause|reject|silence|mutateDeployedModel|wait|search|query|read|fetch|test"
+    r"|replay|labelStats|serviceStats|predict|rawPredict|explain|count)[A-Za-z]*"
+)
+
+
+def grows(method: Method) -> bool:
+    """Whether a full disk refuses it."""
+    return method.http not in ("GET", "DELETE") and not _NOT_GROWING.fullmatch(method.id.rpartition(".")[2])
 
 
 def implementation(match: Match) -> Handler | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -136,8 +135,6 @@ class Door:
         fields = params.pop("fields", None)
 
         async def body() -> dict[str, Any]:
-            if not _works_on_a_full_disk(http, method.id):
-                disk.require_room(self.rooms.home)
             raw = await receive.whole(_MAX_BODY)
             if not raw.strip() and http not in ("POST", "PUT", "PATCH"):
                 return {}
@@ -188,17 +185,6 @@ def _parse(raw: bytes) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidArgument(f"Invalid JSON payload received. {error}") from None
-
-
-# What reads by POST, and what makes room or keeps it: the rest of POST, PUT and PATCH grows.
-_NOT_GROWING = re.compile(
-    r"(cancel|delete|undeploy|remove|purge|pause|reject|silence|mutateDeployedModel|wait|search|query|read|fetch|test"
-    r"|replay|labelStats|serviceStats|predict|rawPredict|explain|count)[A-Za-z]*"
-)
-
-
-def _works_on_a_full_disk(http: str, method_id: str) -> bool:
-    return http in ("GET", "DELETE") or bool(_NOT_GROWING.fullmatch(method_id.rpartition(".")[2]))
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -79,6 +79,7 @@ class StorageWire:
                     scope["state"]["owner"],
                     handler=work,
                     headers=request.headers,
+                    grows=request.method in ("POST", "PUT"),
                 )
             )
         except ClientGone:
