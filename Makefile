@@ -25,6 +25,7 @@ test: install lint types
 lint: install
 	$(BIN)/ruff check src tests bench
 	$(BIN)/ruff format --check src tests bench
+	$(BIN)/vulture
 
 types: install
 	$(BIN)/mypy

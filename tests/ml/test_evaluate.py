@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from portico.ml.curves import calibration, curves, rank, thin
+from portico.ml.curves import rank, thin
 from portico.ml.errors import DataError
 from portico.ml.evaluate import evaluate_classification, evaluate_regression, not_computed, one_class
 from portico.ml.evaluate_confidence import THRESHOLDS
@@ -191,34 +191,7 @@ def test_what_cannot_be_measured() -> None:
             broken()
 
 
-def test_curves_are_exact_where_they_are_given() -> None:
-    y, scores, weights = classes(3, 5000, 2)
-    positive, score = y == 1, scores[:, 1]
-    found = curves(positive, score, weights)
-    assert len(found["roc"]) <= 200 and len(found["precisionRecall"]) <= 200
-    for point in found["roc"][::17]:
-        called = score >= point["threshold"]
-        assert point["truePositiveRate"] == pytest.approx(
-            weights[called & positive].sum() / weights[positive].sum()
-        )
-        assert point["falsePositiveRate"] == pytest.approx(
-            weights[called & ~positive].sum() / weights[~positive].sum()
-        )
-    for point in found["precisionRecall"][::17]:
-        called = score >= point["threshold"]
-        assert point["precision"] == pytest.approx(weights[called & positive].sum() / weights[called].sum())
-    assert found["roc"][-1]["truePositiveRate"] == pytest.approx(1)
-    drawn = np.trapezoid(
-        [0, *(point["truePositiveRate"] for point in found["roc"])],
-        [0, *(point["falsePositiveRate"] for point in found["roc"])],
-    )
-    assert drawn == pytest.approx(rank(positive, score, weights).au_roc(), abs=2e-3)  # thinning costs little
-    json.dumps(found, allow_nan=False)
-
-
-def test_curves_of_one_class() -> None:
-    found = curves(np.zeros(5, bool), np.linspace(0, 1, 5))
-    assert found["roc"] == [] and found["precisionRecall"] == []
+def test_one_class_has_no_areas() -> None:
     ranking = rank(np.zeros(5, bool), np.linspace(0, 1, 5))
     assert ranking.au_roc() is None and ranking.au_prc() is None
 
@@ -232,18 +205,6 @@ def test_thinning_keeps_the_ends(seed: int, rows: int, points: int) -> None:
     assert len(kept) <= max(points, len(ranking.thresholds) if len(ranking.thresholds) <= points else 0)
     assert kept[0] == 0 and kept[-1] == len(ranking.thresholds) - 1
     assert (np.diff(kept) > 0).all()
-
-
-def test_calibration() -> None:
-    generator = np.random.default_rng(0)
-    score = generator.random(20000)
-    positive = generator.random(20000) < score**2  # over-confident scores
-    points = calibration(positive.astype(float), score)
-    assert len(points) == 20 and sum(point["count"] for point in points) == 20000
-    for point in points:
-        assert point["meanActual"] == pytest.approx(point["meanPredicted"] ** 2, abs=0.06)
-    flat = calibration(positive.astype(float), np.full(20000, 0.3))
-    assert len(flat) == 1 and flat[0]["meanActual"] == pytest.approx(positive.mean())
 
 
 def test_the_schema_thresholds() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument
 from portico.services.standard.comparing import matches
-from portico.services.standard.fields import FieldTypes, resource_id
+from portico.services.standard.fields import FieldTypes
 from portico.services.standard.filters import compile_filter
 
 Schema = Callable[[str], FieldTypes]
@@ -106,7 +106,7 @@ MODEL = {
 def test_language(text: str, expected: bool) -> None:
     predicate = compile_filter(
         text,
-        virtual={"model": resource_id},
+        virtual={"model": lambda model: model["name"].rpartition("/")[2].partition("@")[0]},
         functions={"in_context": lambda resource, arguments: arguments == ("x",)},
     )
     assert predicate(MODEL) is expected

@@ -1,9 +1,8 @@
-"""Ranking curves of scores against the truth: ROC, precision and recall, calibration."""
+"""Scores ranked against the truth: the areas under the ROC and the precision-recall curve."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,57 +81,3 @@ def thin(ranking: Ranking, points: int) -> NDArray[np.intp]:
     along = along + ranking.false_positives / max(ranking.negatives, 1e-300)
     wanted = np.linspace(along[0], along[-1], points)
     return np.unique(np.minimum(np.searchsorted(along, wanted), count - 1))
-
-
-def curves(
-    positive: Bools, scores: Floats, weights: Floats | None = None, *, points: int = 200
-) -> dict[str, Any]:
-    """`roc`, `precisionRecall` and `calibration` as lists of JSON points.
-
-    `positive` and `scores` have shape (N,), scores between 0 and 1. Curves are thinned to at most `points`
-    thresholds and exact at those. Rates that have nothing to be a share of are left out.
-    """
-    ranking = rank(positive, scores, weights)
-    kept = thin(ranking, points)
-    precision = ranking.precision()
-    roc, precision_recall = [], []
-    for place in kept:
-        threshold = float(ranking.thresholds[place])
-        if ranking.positives > 0:
-            recall = float(ranking.true_positives[place] / ranking.positives)
-            precision_recall.append(
-                {"threshold": threshold, "recall": recall, "precision": float(precision[place])}
-            )
-            if ranking.negatives > 0:
-                rate = float(ranking.false_positives[place] / ranking.negatives)
-                roc.append({"threshold": threshold, "falsePositiveRate": rate, "truePositiveRate": recall})
-    return {
-        "roc": roc,
-        "precisionRecall": precision_recall,
-        "calibration": calibration(positive.astype(float), scores, weights),
-    }
-
-
-def calibration(
-    actual: Floats, predicted: Floats, weights: Floats | None = None, *, bins: int = 20
-) -> list[dict[str, float]]:
-    """Mean prediction against mean truth in groups of like predictions, shape (N,) both.
-
-    Groups hold about as many rows each and never part equal predictions. For a class, `actual` is 1 or 0 and
-    its mean the observed rate; for regression the same points compare predicted with actual values.
-    """
-    edges = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1]))
-    group = np.searchsorted(edges, predicted, side="right")
-    weight = np.ones(len(predicted)) if weights is None else weights
-    mass = np.bincount(group, weight)
-    count = np.bincount(group)
-    mean_predicted = np.bincount(group, weight * predicted)
-    mean_actual = np.bincount(group, weight * actual)
-    return [
-        {
-            "meanPredicted": float(mean_predicted[place] / mass[place]),
-            "meanActual": float(mean_actual[place] / mass[place]),
-            "count": int(count[place]),
-        }
-        for place in np.flatnonzero(mass > 0)
-    ]

@@ -75,22 +75,9 @@ class FastBooster:
             self._rows.append(row)
             return row
 
-    def predict_row(self, row: np.ndarray) -> np.ndarray:
-        """The outputs (1 or the number of classes, float64) for one row of `num_features` float64 values."""
-        import numpy as np
-
-        handle = self.row
-        handle.view[:] = np.ascontiguousarray(row, dtype=np.float64).data
-        handle.run()
-        return np.array(handle.outputs)
-
     def predict_matrix(self, matrix: np.ndarray) -> np.ndarray:
         """Outputs for rows × `num_features` values, in `Booster.predict`'s shape: rows, or rows × classes."""
         return self._matrix(matrix, self._kind)
-
-    def raw_matrix(self, matrix: np.ndarray) -> np.ndarray:
-        """As `predict_matrix`, before the objective's link: margins."""
-        return self._matrix(matrix, _RAW)
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
         """TreeSHAP values (Lundberg et al. 2020): rows × classes × (features + 1).

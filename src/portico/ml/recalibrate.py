@@ -18,13 +18,11 @@ from typing import Any
 import numpy as np
 
 from portico.ml.arrays import Floats
-from portico.ml.curves import calibration
 from portico.ml.errors import DataError
 
 _SMALLEST = 1e-12
 _SCALES = (0.05, 20.0)
 _LEAST = 20
-_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +42,6 @@ class Recalibration:
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Recalibration:
         return cls(float(body["scale"]), tuple(map(float, body["shift"])))
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """`error` is the expected calibration error, in probability; `bins` is the reliability table: `meanPredicted`,
-    `meanActual` and `count` of about equally many rows each, the lowest first."""
-
-    error: float
-    bins: list[dict[str, float]]
-    rows: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"metric": "calibrationError", "value": self.error, "bins": self.bins, "rows": self.rows}
 
 
 def fit_recalibration(truth: Floats, scores: Floats) -> Recalibration:
@@ -94,26 +79,6 @@ def fit_recalibration(truth: Floats, scores: Floats) -> Recalibration:
     found = minimize(loss, start, jac=True, bounds=limits, method="L-BFGS-B", options={"maxiter": 500})
     shift = found.x[1:] - (found.x[1:].mean() if width > 1 else 0.0)
     return Recalibration(float(found.x[0]), tuple(shift.tolist()))
-
-
-def calibration_error(truth: Floats, scores: Floats, bins: int = _BINS) -> Calibration:
-    """By how much `scores` (N, K) are off as probabilities, with `truth` (N,) as positions among the classes.
-
-    The expected calibration error (Naeini et al., AAAI 2015) over bins of equal mass: of two classes that of the
-    second's probability, of more that of the highest score (Guo et al. 2017). With few rows in a bin chance alone makes
-    it positive, by about sqrt(bins * p * (1 - p) / N): compare errors of the same rows.
-
-    Raises:
-        DataError: the shapes do not fit or there are no rows.
-    """
-    _check(truth, scores)
-    if scores.shape[1] == 2:
-        actual, predicted = (truth == 1).astype(float), scores[:, 1]
-    else:
-        actual, predicted = (np.argmax(scores, axis=1) == truth).astype(float), scores.max(axis=1)
-    table = calibration(actual, predicted, bins=bins)
-    off = sum(one["count"] * abs(one["meanPredicted"] - one["meanActual"]) for one in table)
-    return Calibration(float(off / len(truth)), table, len(truth))
 
 
 def _margins(scores: Floats) -> Floats:

@@ -19,7 +19,6 @@ from portico.ml import csv_files, data_files, json_shapes, parquet_files, values
 from portico.ml.data_files import DataFile, mib, opened, table_bytes
 from portico.ml.errors import DataError
 
-FORMATS = ("csv", "jsonl", "parquet")
 _ROWS = 65_536
 _TOO_DEEP = '"nested too deeply"'
 _SUFFIXES = {

@@ -67,13 +67,12 @@ def train(
     table: pa.Table,
     spec: TrainSpec,
     *,
-    workdir: Path | None = None,
     progress: Progress = lambda fraction, message: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedModel:
     """Trains on `table` as `spec` says.
 
-    `progress(fraction, message)` is called as it goes; `should_stop()` is asked often. `workdir` may hold scratch.
+    `progress(fraction, message)` is called as it goes; `should_stop()` is asked often.
 
     Raises:
         DataError: the data or the parameters cannot be used; `field` names the column or parameter.

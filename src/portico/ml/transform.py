@@ -104,16 +104,6 @@ class Transform:
             bad |= wrong
         return Encoded(matrix, bad, messages)
 
-    def encode_row(self, row: Mapping[str, Any]) -> Floats:
-        """One instance as a (width,) vector, bit for bit as `transform` makes it.
-
-        Raises:
-            DataError: a value of a wrong type; `field` names the feature.
-        """
-        vector = np.empty(self.width)
-        self.pack_row(row, vector)
-        return vector
-
     def _complaint(self, encoder: Encoder, cell: Any) -> str:
         try:
             encoder.encode(cell)

@@ -19,7 +19,6 @@ import pyarrow as pa
 from portico.ml import arrays
 from portico.ml.watch.bins import FeatureBins, categories_of
 
-MOST_BYTES: Final = 64 * 1024
 _KLL: Final = 800  # 20 KB for any number of rows
 _LG_FREQUENT: Final = 9  # at most 3/4 of 2^9 values, of
 _NAME: Final = 128  # bytes each; longer ones are told apart by their beginnings only

@@ -88,8 +88,3 @@ def camel(name: str) -> str:
 def key_of(value: Mapping[str, Any], segment: str) -> str:
     """The key that `segment` means in `value`: itself where it is there (map keys), else in camelCase."""
     return segment if segment in value else camel(segment)
-
-
-def resource_id(resource: Resource) -> str:
-    """The last segment of the resource's name, without a version (`models/12@3` is 12)."""
-    return str(resource.get("name", "")).rpartition("/")[2].partition("@")[0]

@@ -43,9 +43,7 @@ def run(context: Context) -> dict[str, Any]:
         read = sources.read_table(context.home, pinned, "", "inputDataConfig")
         table = read.table
         context.progress(0.01, f"{table.num_rows:,} rows read")
-        trained = train(
-            table, spec, workdir=context.folder, progress=context.progress, should_stop=context.should_stop
-        )
+        trained = train(table, spec, progress=context.progress, should_stop=context.should_stop)
     except DataError as error:
         where = f"{read.place(error.row)}: " if read and error.row is not None else ""
         raise InvalidArgument(f"{where}{error.message}.", field=error.field) from None

@@ -75,9 +75,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
         rows = _rows_of(known, table.column_names, spec.target, spec.weight_column)
         whole = _cut(_with_rows(table, rows), asked)
         context.progress(0.01, f"{whole.num_rows:,} rows read, {len(known):,} of them predicted before")
-        trained = train(
-            whole, spec, workdir=context.folder, progress=context.progress, should_stop=context.should_stop
-        )
+        trained = train(whole, spec, progress=context.progress, should_stop=context.should_stop)
     except DataError as error:
         raise InvalidArgument(f"{error.message}.", field=error.field) from None
     except TrainingStopped:
