@@ -111,6 +111,16 @@ def test_services_stand_beside_each_other():
     assert still == STILL  # who no longer does is no exception any more
 
 
+def test_all_tables_are_in_the_store():
+    elsewhere = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}"
+        for name, path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "Table" and not name.startswith("store.tables.")
+    ]
+    assert elsewhere == []
+
+
 def test_every_room_is_on_the_plan():
     rooms = {p.name for p in SOURCE.iterdir() if p.is_dir() and p.name != "__pycache__"}
     planned = {room for rooms in FLOORS for room in rooms} | {"ml"}

@@ -16,6 +16,7 @@ from portico.prediction.service_log import Counted, ServiceLog, ServiceRows
 from portico.store import service
 from portico.store.database import Database
 from portico.store.service import PER_OCTAVE, Counts, listed, merged
+from portico.store.tables.log import service_counts
 
 ENDPOINT = "projects/p/locations/l/endpoints/1"
 WIDTH = 2 ** (1 / PER_OCTAVE)  # of a bucket
@@ -246,7 +247,7 @@ def test_old_rows_are_thinned_and_nothing_is_lost(database: Database) -> None:
     def state() -> tuple[int, dict[int, int]]:
         with database.read() as connection:
             spans = connection.execute(
-                sa.select(service._table.c.span, sa.func.count()).group_by(service._table.c.span)
+                sa.select(service_counts.c.span, sa.func.count()).group_by(service_counts.c.span)
             ).all()
         return sum(count for _, count in spans), dict(tuple(row) for row in spans)
 

@@ -23,6 +23,7 @@ from portico.store.gcs import Gcs
 from portico.store.objects_hashes import combine_crc32c, encode_crc32c
 from portico.store.objects_listing import Query, glob_pattern, list_page, successor
 from portico.store.objects_sweep import sweep
+from portico.store.tables.storage import objects as table
 
 
 @pytest.fixture
@@ -72,9 +73,9 @@ def fill(database, bucket, names):
             }
         )
     with database.write() as connection:
-        connection.execute(objects.objects.delete().where(objects.objects.c.bucket == bucket))
+        connection.execute(table.delete().where(table.c.bucket == bucket))
         if rows:
-            connection.execute(objects.objects.insert(), rows)
+            connection.execute(table.insert(), rows)
 
 
 def walk(database, query, limit):

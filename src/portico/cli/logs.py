@@ -20,6 +20,7 @@ from portico.store import jobs
 from portico.store.database import Database
 from portico.store.home import check
 from portico.store.jobs import ENDED, Job
+from portico.store.tables.jobs import jobs as table
 
 _POLL = 0.3  # seconds between two looks at a log that grows
 
@@ -74,10 +75,8 @@ def find(database: Database, wanted: str) -> Job:
         job = jobs.get(connection, wanted)
         if job is not None:
             return job
-        names = sa.select(jobs.jobs.c.resource).where(
-            jobs.jobs.c.resource.endswith(f"/{wanted}", autoescape=True)
-        )
-        newest = names.order_by(jobs.jobs.c.create_time.desc()).limit(1)
+        names = sa.select(table.c.resource).where(table.c.resource.endswith(f"/{wanted}", autoescape=True))
+        newest = names.order_by(table.c.create_time.desc()).limit(1)
         found = jobs.of_resource(connection, wanted) or jobs.of_resource(
             connection, connection.execute(newest).scalar() or wanted
         )

@@ -159,9 +159,9 @@ def _held(home: Path) -> dict[str, Any]:
     from portico.prediction.prediction_log import lost
     from portico.store import domain_clock, service
     from portico.store.database import Database
-    from portico.store.jobs import jobs
-    from portico.store.objects import objects
-    from portico.store.resources import resources
+    from portico.store.tables.jobs import jobs
+    from portico.store.tables.resources import resources
+    from portico.store.tables.storage import objects
 
     database = Database(home)
     try:

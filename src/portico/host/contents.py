@@ -19,8 +19,8 @@ from portico.services.portico.steward import evidence
 from portico.services.portico.stewards import EPISODES, evidence_of
 from portico.store import objects_files, resources, segments
 from portico.store.database import Database
-from portico.store.objects import objects
 from portico.store.objects_hashes import encode_crc32c
+from portico.store.tables.storage import objects
 
 _PIECE = 1 << 20
 KEY = "credentials.json"

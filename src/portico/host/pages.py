@@ -14,9 +14,9 @@ from portico.doors.http.app import Door, Page
 from portico.prediction.metrics import collect
 from portico.prediction.prediction_log import lost
 from portico.store import disk
-from portico.store.jobs import jobs
-from portico.store.resources import resources
 from portico.store.service import BUCKETS, PER_OCTAVE
+from portico.store.tables.jobs import jobs
+from portico.store.tables.resources import resources
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 

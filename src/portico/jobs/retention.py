@@ -25,6 +25,8 @@ from sqlalchemy.engine import Connection
 from portico.jobs import environments, worker
 from portico.store import jobs, operations
 from portico.store.database import Database
+from portico.store.tables.jobs import jobs as jobs_table
+from portico.store.tables.resources import operations as operations_table
 
 What = Literal["scratch", "log", "operation", "environment"]
 
@@ -122,10 +124,10 @@ def _of_job(home: Path, job_id: str, since: float) -> Iterable[Left]:
 
 
 def _operations(connection: Connection, names: set[str]) -> Iterable[Left]:
-    table = operations.operations
-    worked = table.outerjoin(jobs.jobs, table.c.job == jobs.jobs.c.id)
+    table = operations_table
+    worked = table.outerjoin(jobs_table, table.c.job == jobs_table.c.id)
     size = sa.func.length(table.c.metadata) + sa.func.coalesce(sa.func.length(table.c.response), 0)
-    chosen = sa.select(table.c.name, table.c.update_time, size, jobs.jobs.c.resource).select_from(worked)
+    chosen = sa.select(table.c.name, table.c.update_time, size, jobs_table.c.resource).select_from(worked)
     for name, since, length, resource in connection.execute(chosen.where(table.c.done)):
         if resource not in names:
             yield Left("operation", name, since, length)

@@ -23,8 +23,10 @@ from sqlalchemy.engine import Connection
 
 from portico.prediction.router import EXPLAIN, PREDICT, RAW_PREDICT
 from portico.prediction.spool import Place, Record, Spool
-from portico.store.database import Database, metadata
+from portico.store.database import Database
 from portico.store.segments import Segment, Segments
+from portico.store.tables.log import predictions_lost as _lost
+from portico.store.tables.log import spool_places as _places
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +34,8 @@ ONLINE, BATCH = "online", "batch"  # log_source
 
 Text = bytes | msgspec.Raw
 _METHODS: Final = {PREDICT: "predict", RAW_PREDICT: "rawPredict", EXPLAIN: "explain"}
-# Up to where the folders of the spool are in the log; and what killed fronts had not written yet.
-_places = sa.Table(
-    "spool_places",
-    metadata,
-    sa.Column("folder", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("position", sa.Integer, nullable=False),
-)
-_noted, _note = sa.select(_places), sa.insert(_places).prefix_with("OR REPLACE")
-_lost = sa.Table(
-    "predictions_lost",
-    metadata,
-    sa.Column("file", sa.String, primary_key=True),  # folder and number
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("count", sa.Integer, nullable=False),
-)
+_noted, _note = sa.select(_places), sa.insert(_places)
+_unnote = sa.delete(_places).where(_places.c.folder.in_(sa.bindparam("folders", expanding=True)))
 
 
 class _Request(msgspec.Struct):
@@ -149,11 +137,16 @@ class PredictionLog:
         with self._database.write() as connection:
             made = [self._segments.add(connection, *segment) for segment in written]
             if lost:
-                connection.execute(sa.insert(_lost).prefix_with("OR IGNORE"), lost)
-            for folder, place in moved.items():
-                connection.execute(
-                    _note, {"folder": folder, "number": place.number, "position": place.position}
-                )
+                files = [one["file"] for one in lost]
+                connection.execute(sa.delete(_lost).where(_lost.c.file.in_(files)))
+                connection.execute(sa.insert(_lost), lost)
+            if moved:
+                now = [
+                    {"folder": folder, "number": place.number, "position": place.position}
+                    for folder, place in moved.items()
+                ]
+                connection.execute(_unnote, {"folders": list(moved)})
+                connection.execute(_note, now)
         for folder, place in moved.items():
             self._spool.give_back(folder, place)
         return made

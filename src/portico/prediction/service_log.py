@@ -22,8 +22,9 @@ import sqlalchemy as sa
 
 from portico.prediction.metrics import ModelMetrics, Slots
 from portico.store import service
-from portico.store.database import Database, metadata
+from portico.store.database import Database
 from portico.store.service import Counts
+from portico.store.tables.log import service_read as _read
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,6 @@ _FILES: Final = 512
 _NOTES: Final = 64  # of files that were read; more are cleared away
 _QUIET: Final = 60.0  # seconds without a request after which time does not count as idle any more
 _LEAVING: Final = 65.0  # seconds in which what is served no more still answers
-
-# Spool files that are in the rows, until they are deleted.
-_read = sa.Table("service_read", metadata, sa.Column("file", sa.String, primary_key=True))
 
 
 class Record(msgspec.Struct, array_like=True):

@@ -25,17 +25,8 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import PorticoError
 from portico.store import disk, mark
-
-metadata = sa.MetaData()
-
-# One row that counts the changes to what is served; processes that cache poll it.
-change_counter = sa.Table(
-    "change_counter",
-    metadata,
-    sa.Column("topic", sa.String, primary_key=True),
-    sa.Column("value", sa.BigInteger, nullable=False),
-)
-
+from portico.store.tables import metadata
+from portico.store.tables.home import change_counter
 
 # The number of this write, in the home's own row (`store/home.py`).
 _COUNT = "UPDATE home SET writes = writes + 1 RETURNING writes"
@@ -61,8 +52,7 @@ class Database:
     def create_tables(self) -> None:
         """Creates the tables, columns and indexes that are missing, as homes of an older Portico lack them.
 
-        Every module that declares tables must be imported before. A column that is added to a table later must be
-        nullable or have a server default.
+        A column that is added to a table later must be nullable or have a server default.
         """
         with self.write() as connection:
             metadata.create_all(connection)

@@ -11,9 +11,9 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import Clock
 from portico.store import served
-from portico.store.database import bump, metadata
+from portico.store.database import bump
+from portico.store.tables.home import domain_clock as _table
 
-_table = sa.Table("domain_clock", metadata, sa.Column("now", sa.Float, nullable=False))
 _now = sa.select(_table.c.now)
 
 

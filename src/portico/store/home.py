@@ -21,22 +21,10 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import FailedPrecondition, PorticoError
 from portico.store import disk, mark
-from portico.store.database import Database, metadata
+from portico.store.database import Database
 from portico.store.mark import Mark
-
-_home = sa.Table(
-    "home",
-    metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("writes", sa.BigInteger, nullable=False),  # counted by `Database.write`
-)
-# The runs of the server on this database: files made in others are not its to sweep.
-_runs = sa.Table(
-    "home_runs",
-    metadata,
-    sa.Column("token", sa.String, primary_key=True),
-    sa.Column("started", sa.Double, nullable=False),
-)
+from portico.store.tables.home import home as _home
+from portico.store.tables.home import runs as _runs
 
 FOLDERS = ("objects", "models", "warehouse/segments", "warehouse/evidence")
 _ROWS = (

@@ -15,23 +15,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.store.database import metadata
-
-_table = sa.Table(
-    "labels",
-    metadata,
-    sa.Column("endpoint", sa.String, primary_key=True),
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("truth", sa.LargeBinary, nullable=False),
-    sa.Column("observed", sa.Float, nullable=False),
-    sa.Column("arrived", sa.Float, nullable=False),
-    sa.Column("repeated", sa.Integer, nullable=False),
-    sa.Column("contradicted", sa.Integer, nullable=False),
-    # Grows with every change of a truth, so that a reader can go on where it stopped.
-    sa.Column("change", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("influenced", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Index("labels_by_change", "endpoint", "change"),
-)
+from portico.store.tables.log import labels as _table
 
 _of = _table.c.endpoint == sa.bindparam("endpoint")
 _newest = sa.select(sa.func.max(_table.c.change)).where(_of)

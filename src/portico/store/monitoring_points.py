@@ -10,25 +10,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.store.database import metadata
-
-_table = sa.Table(
-    "monitoring_points",
-    metadata,
-    sa.Column("monitor", sa.String, primary_key=True),
-    sa.Column("job", sa.String, primary_key=True),
-    sa.Column("objective", sa.String, primary_key=True),
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("schedule", sa.String, nullable=False),
-    sa.Column("algorithm", sa.String, nullable=False),
-    sa.Column("time", sa.Float, nullable=False),
-    sa.Column("made", sa.Float, nullable=False),
-    sa.Column("anomaly", sa.Boolean, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Index("monitoring_points_by_series", "monitor", "objective", "name", "time"),
-    sa.Index("monitoring_points_by_time", "monitor", "anomaly", "time"),
-)
-
+from portico.store.tables.monitoring import points as _table
 
 _NEWEST = (_table.c.time.desc(), _table.c.made.desc(), _table.c.job)
 

@@ -19,51 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from portico.errors import FailedPrecondition, NotFound, PermissionDenied
-from portico.store.database import metadata
-from portico.store.objects_buckets import NAME, BucketRow
+from portico.store.objects_buckets import BucketRow
+from portico.store.tables.storage import LIVE as LIVE
+from portico.store.tables.storage import generations as _generations
+from portico.store.tables.storage import objects
+from portico.store.tables.storage import pins as _pins
 
-LIVE, NONCURRENT, HIDDEN = 1, 2, 3
-
-objects = sa.Table(
-    "storage_objects",
-    metadata,
-    sa.Column("bucket", NAME, primary_key=True),
-    sa.Column("name", NAME, primary_key=True),
-    sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("state", sa.SmallInteger, nullable=False),
-    sa.Column("metageneration", sa.BigInteger, nullable=False),
-    sa.Column("file", sa.String, nullable=False, unique=True),
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("crc32c", sa.String, nullable=False),
-    sa.Column("md5", sa.String, nullable=True),
-    sa.Column("updated", sa.Double, nullable=False),
-    sa.Column("deleted", sa.Double, nullable=True),
-    sa.Column("fields", sa.LargeBinary, nullable=False),
-)
-# At most one live generation a name; and what a listing walks along.
-sa.Index(
-    "storage_objects_live",
-    objects.c.bucket,
-    objects.c.name,
-    unique=True,
-    sqlite_where=objects.c.state == LIVE,
-    postgresql_where=objects.c.state == LIVE,
-)
-
-_pins = sa.Table(
-    "storage_pins",
-    metadata,
-    sa.Column("file", sa.String, primary_key=True),
-    sa.Column("holder", sa.String, primary_key=True),
-    sa.Index("storage_pins_by_holder", "holder"),
-)
-# One row: the newest generation number ever given, so that numbers grow even when the clock stands still.
-_generations = sa.Table(
-    "storage_generations",
-    metadata,
-    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
-    sa.Column("last", sa.BigInteger, nullable=False),
-)
+NONCURRENT, HIDDEN = 2, 3
 
 
 @dataclass(frozen=True, slots=True)

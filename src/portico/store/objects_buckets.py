@@ -11,23 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from portico.errors import AlreadyExists, NotFound
-from portico.store.database import metadata
-
-# Names order by their UTF-8 bytes everywhere, as Cloud Storage orders them; SQLite does so by itself.
-NAME = sa.String().with_variant(sa.String(collation="C"), "postgresql")
-
-_buckets = sa.Table(
-    "storage_buckets",
-    metadata,
-    sa.Column("name", NAME, primary_key=True),
-    sa.Column("project", sa.String, nullable=False),
-    sa.Column("metageneration", sa.BigInteger, nullable=False),
-    sa.Column("created", sa.Double, nullable=False),
-    sa.Column("updated", sa.Double, nullable=False),
-    sa.Column("fields", sa.LargeBinary, nullable=False),
-    sa.Column("policy", sa.LargeBinary, nullable=True),
-    sa.Index("storage_buckets_by_project", "project", "name"),
-)
+from portico.store.tables.storage import buckets as _buckets
 
 
 @dataclass(frozen=True, slots=True)

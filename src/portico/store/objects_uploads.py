@@ -15,34 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.errors import NotFound
-from portico.store.database import metadata
 from portico.store.objects import StoredFile
-from portico.store.objects_buckets import NAME
+from portico.store.tables.storage import parts as _parts
+from portico.store.tables.storage import uploads as _uploads
 
 LIFETIME = 7 * 86400.0  # seconds; after that Cloud Storage, too, forgets a session
-
-_uploads = sa.Table(
-    "storage_uploads",
-    metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("bucket", NAME, nullable=False),
-    sa.Column("name", NAME, nullable=False),
-    sa.Column("file", sa.String, nullable=True, index=True),
-    sa.Column("created", sa.Double, nullable=False, index=True),
-    sa.Column("request", sa.LargeBinary, nullable=False),
-    sa.Column("generation", sa.BigInteger, nullable=True),
-)
-_parts = sa.Table(
-    "storage_upload_parts",
-    metadata,
-    sa.Column("upload", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("file", sa.String, nullable=False, unique=True),
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("crc32c", sa.String, nullable=False),
-    sa.Column("md5", sa.String, nullable=False),
-    sa.Column("created", sa.Double, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)

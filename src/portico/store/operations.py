@@ -10,23 +10,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.store.database import metadata
-
-operations = sa.Table(
-    "operations",
-    metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("name", sa.String, nullable=False, unique=True),
-    sa.Column("parent", sa.String, nullable=False, index=True),
-    sa.Column("version", sa.String, nullable=False),
-    sa.Column("metadata", sa.LargeBinary, nullable=False),
-    sa.Column("job", sa.String),
-    sa.Column("done", sa.Boolean, nullable=False),
-    sa.Column("response", sa.LargeBinary),
-    sa.Column("error", sa.LargeBinary),
-    sa.Column("create_time", sa.Float, nullable=False),
-    sa.Column("update_time", sa.Float, nullable=False),
-)
+from portico.store.tables.resources import operations
 
 _MOST = 500  # ids in one statement
 
@@ -91,7 +75,9 @@ def delete_named(connection: Connection, names: Sequence[str]) -> None:
 
 def listed(connection: Connection, parent: str) -> Iterator[Operation]:
     """Operations of the resource `parent` and of what is below it, newest first."""
-    below = operations.c.parent.startswith(parent + "/", autoescape=True)
+    below = sa.and_(
+        operations.c.parent >= f"{parent}/", operations.c.parent < f"{parent}0"
+    )  # "0" comes after "/"
     chosen = (
         sa.select(operations)
         .where(sa.or_(operations.c.parent == parent, below))

@@ -17,29 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, NotFound
-from portico.store.database import Database, metadata
+from portico.store.database import Database
+from portico.store.tables.resources import replica_processes as _processes
+from portico.store.tables.resources import replica_sets as _sets
 
 State = Literal["PENDING", "BUILDING", "STARTING", "READY", "FAILED"]
-
-_sets = sa.Table(
-    "replica_sets",
-    metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("spec", sa.Text, nullable=False),
-    sa.Column("generation", sa.String, nullable=False),
-    sa.Column("state", sa.String, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("served", sa.Boolean, nullable=False),
-)
-
-_processes = sa.Table(
-    "replica_processes",
-    metadata,
-    sa.Column("set_id", sa.String, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("pid", sa.BigInteger, nullable=False),
-    sa.Column("started", sa.Float, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)

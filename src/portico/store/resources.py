@@ -15,21 +15,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.store.database import metadata
-
-resources = sa.Table(
-    "resources",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("parent", sa.String, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("create_time", sa.Float, nullable=False),
-    sa.Column("update_time", sa.Float, nullable=False),
-    sa.Index("resources_listed", "kind", "parent", "create_time", "name"),
-)
-
+from portico.store.tables.resources import resources
 
 # Statements that are asked all the time are made once: making one takes longer than SQLite needs to answer it.
 _columns = resources.c

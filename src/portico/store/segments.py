@@ -28,28 +28,10 @@ from portico.clock import Clock
 from portico.ids import Ids
 from portico.store import disk, mark
 from portico.store import home as home_store
-from portico.store.database import Database, metadata
+from portico.store.database import Database
+from portico.store.tables.log import segments as _table
+from portico.store.tables.log import segments_left as _left
 
-_table = sa.Table(
-    "segments",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("stream", sa.String, nullable=False),
-    sa.Column("file", sa.String, nullable=False),
-    sa.Column("rows", sa.Integer, nullable=False),
-    sa.Column("first", sa.Float, nullable=False),
-    sa.Column("last", sa.Float, nullable=False),
-    sa.Index("segments_of_stream", "stream", "id"),
-    sqlite_autoincrement=True,  # ids of merged segments never come back
-)
-# Files that were merged away, which readers of an older listing may still open. How long they stay goes by the
-# monotonic clock, from when this process first saw them; `until` is what the wall clock made of it.
-_left = sa.Table(
-    "segments_left",
-    metadata,
-    sa.Column("file", sa.String, primary_key=True),
-    sa.Column("until", sa.Float, nullable=False),
-)
 _listed = (
     sa.select(_table)
     .where(

@@ -8,16 +8,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.store.database import bump, metadata
+from portico.store.database import bump
+from portico.store.tables.resources import served_endpoints as _table
 
 TOPIC = "served"
-
-_table = sa.Table(
-    "served_endpoints",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.store.database import metadata
+from portico.store.tables.log import service_counts as _table
 
 PER_OCTAVE: Final = 8  # buckets in which a latency doubles: each is 9% wide
 BUCKETS: Final = (
@@ -28,16 +28,6 @@ _DAY: Final = 86400
 _THINNED: Final = ((_MINUTE, 3600, 2 * _DAY), (3600, _DAY, 60 * _DAY))
 _KEPT: Final = 3653 * _DAY
 
-_table = sa.Table(
-    "service_counts",
-    metadata,
-    sa.Column("endpoint", sa.String, primary_key=True),
-    sa.Column("deployed_model", sa.String, primary_key=True),
-    sa.Column("start", sa.Integer, primary_key=True),
-    sa.Column("span", sa.Integer, primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Index("service_counts_by_age", "span", "start"),
-)
 _NAMES = ("endpoint", "deployed_model", "start", "span")
 _row = [_table.c[name] == sa.bindparam(f"the_{name}") for name in _NAMES]
 _body_of = sa.select(_table.c.body).where(*_row)

@@ -10,27 +10,8 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.store.database import metadata
-
-_table = sa.Table(
-    "monitoring_windows",
-    metadata,
-    sa.Column("job", sa.String, primary_key=True),
-    sa.Column("deployed_model", sa.String, primary_key=True),
-    sa.Column("end", sa.Float, primary_key=True),
-    sa.Column("start", sa.Float, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("sketches", sa.LargeBinary),
-)
-
-_baselines = sa.Table(
-    "monitoring_baselines",
-    metadata,
-    sa.Column("job", sa.String, primary_key=True),
-    sa.Column("deployed_model", sa.String, primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-)
-
+from portico.store.tables.monitoring import baselines as _baselines
+from portico.store.tables.monitoring import windows as _table
 
 _of = (_table.c.job == sa.bindparam("of_job"), _table.c.deployed_model == sa.bindparam("of_model"))
 _listed = (
@@ -41,6 +22,7 @@ _listed = (
 )
 _delete = sa.delete(_table).where(*_of, _table.c.end == sa.bindparam("at"))
 _insert = sa.insert(_table)
+_ALL = 2**31 - 1  # windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +65,7 @@ def listed(
         "of_model": deployed_model,
         "first": -math.inf if start is None else start,
         "last": math.inf if end is None else end,
-        "most": -1 if limit is None else limit,
+        "most": _ALL if limit is None else limit,
     }
     rows = connection.execute(_listed, asked)
     return [StoredWindow(r.job, r.deployed_model, r.start, r.end, orjson.loads(r.body)) for r in rows]

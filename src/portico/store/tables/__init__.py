@@ -1,0 +1,10 @@
+"""All tables: whoever imports one has declared them all.
+
+A column that is added to a table later must be nullable or have a server default: `Database.create_tables` adds it to
+homes that are there.
+"""
+
+from portico.store.tables import home, jobs, log, monitoring, resources, storage
+from portico.store.tables.columns import metadata
+
+__all__ = ["home", "jobs", "log", "metadata", "monitoring", "resources", "storage"]
