@@ -261,7 +261,7 @@ def test_a_slow_model_shows_its_latency_and_its_saturation(slow: World) -> None:
     for share in (0.5, 0.95):
         seen = float(np.quantile(taken, share, method="higher"))
         assert slow.seconds / 1.1 <= half.quantile(share) <= seen * 1.1  # type: ignore[operator]
-    assert least * 0.99 <= (half.saturation or 0) <= most * 1.01
+    assert least * 0.9 <= (half.saturation or 0) <= most * 1.1
 
     clients = [Raw(slow.processes.port) for _ in range(6)]
     before = time.monotonic()
@@ -279,7 +279,7 @@ def test_a_slow_model_shows_its_latency_and_its_saturation(slow: World) -> None:
     full = slow.within(1.15e9, 1.2e9, 25, "8")
     assert (full.requests, full.errors, full.failed) == (25, {500: 1}, 1)
     least = 25 * slow.seconds / (time.monotonic() - before)
-    assert full.queue == 5 and least * 0.99 <= (full.saturation or 0) <= 1
+    assert full.queue == 5 and least * 0.9 <= (full.saturation or 0) <= 1
     assert (full.quantile(0.95) or 0) >= 5 * slow.seconds / 1.1  # the last in the queue waits for five others
     assert slow.counts("8").peak >= full.saturation  # type: ignore[operator]
 
