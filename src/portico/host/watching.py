@@ -8,16 +8,15 @@ What waits is brought to the disk meanwhile.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
-import socket
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.doors.contract.documents import Contract
+from portico.host.asked import Asked
 from portico.host.spare import Spare
 from portico.host.wiring import import_services, make_rooms
 from portico.jobs.warm import be_nice
@@ -25,9 +24,7 @@ from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
 from portico.prediction.spool import Place, Spool
 from portico.services.aiplatform.monitoring.deployment_run import Monitoring
-from portico.services.aiplatform.schedules import Schedules
-from portico.services.alerts.delivery import Deliveries
-from portico.services.standard.settling import socket_path
+from portico.services.standard.settling import log_path
 from portico.store import disk, resources
 from portico.store.segments import Segments
 
@@ -59,25 +56,18 @@ def main(home: Path, contract: Contract) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     watcher = Watcher(home, contract)
     threading.Thread(target=sync, args=(home, stop), name="sync", daemon=True).start()
-    path = socket_path(home)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        asking: list[socket.socket] = []
+    with Asked(log_path(home)) as asked:
         pause = _LOOK
+        anyone = False
         while not stop.is_set():
             # Who asks while a training of ours is under way is answered at its end: simulated time does not pass it by.
-            listener.settimeout(_BUSY if asking else pause)
-            with contextlib.suppress(TimeoutError, InterruptedError):
-                asking.append(listener.accept()[0])
-            if not asking and watcher.gives_way():
+            anyone = asked.wait(_BUSY if anyone else pause)
+            if not anyone and watcher.gives_way():
                 pause = _AGAIN
                 continue
             pause = _LOOK
             try:
-                idle = watcher.look(wanted=bool(asking))
+                idle = watcher.look(wanted=anyone)
             except Exception as error:
                 if disk.is_full(error):
                     log.warning(
@@ -85,12 +75,12 @@ def main(home: Path, contract: Contract) -> None:
                     )
                 else:
                     log.exception("what is due can't be done")
-                hang_up(asking)  # they ask again
+                asked.refuse()
                 stop.wait(_FULL if disk.is_full(error) else 1)
             else:
-                if idle:
-                    hang_up(asking, b"ok")
-        hang_up(asking)
+                if idle and anyone:
+                    asked.answer()
+                    anyone = False
     watcher.ingest()
 
 
@@ -104,12 +94,6 @@ def sync(home: Path, stop: threading.Event) -> None:
             log.exception("what waits in the spool can't be brought to the disk")
 
 
-def hang_up(asking: list[socket.socket], answer: bytes = b"") -> None:
-    while asking:
-        with asking.pop() as link, contextlib.suppress(OSError):
-            link.sendall(answer)
-
-
 class Watcher:
     def __init__(self, home: Path, contract: Contract) -> None:
         rooms = make_rooms(home, contract)
@@ -118,9 +102,7 @@ class Watcher:
         self._log = PredictionLog(home, rooms.database, self._segments)
         self._service = ServiceRows(home, rooms.database)
         self._monitoring = Monitoring(rooms, self._segments, self.breathe)
-        self._schedules = Schedules(rooms)
         self._rooms = rooms
-        self._deliveries = Deliveries(rooms)
         self._stewards: Stewards | None = None
         self._written = _MERGE  # segments since small ones were last merged
         self._spare = Spare()
@@ -141,19 +123,17 @@ class Watcher:
         return scarce and patient and waiting < _WAITING
 
     def look(self, wanted: bool = True) -> bool:
-        """Does what is due; returns whether no work that the stewards or schedules began is under way. What nobody
+        """Does what is due; returns whether no work that the stewards began is under way. What nobody
         wants now may give way to a spike also while it is read: then nothing is done, since windows want all rows."""
         if not self.ingest(wanted):
             return False
         self._looked = time.monotonic()
         self._monitoring.run_due()
-        idle = self._schedules.run_due()
         if self._stewards is None and self._are_stewards():
             from portico.services.portico.steward.run import Stewards  # loads NumPy
 
             self._stewards = Stewards(self._rooms, self._segments)
-        self._deliveries.run_due()
-        return (self._stewards is None or self._stewards.run_due()) and idle
+        return self._stewards is None or self._stewards.run_due()
 
     def _are_stewards(self) -> bool:
         with self._rooms.database.read() as connection:

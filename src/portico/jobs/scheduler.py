@@ -45,7 +45,12 @@ class _Thread:
 
 
 class Scheduler:
-    def __init__(self, home: Path, database: Database, clock: Clock, ids: Ids, engine: Engine) -> None:
+    """Calls `ended` when it has seen the end of a job."""
+
+    def __init__(
+        self, home: Path, database: Database, clock: Clock, ids: Ids, engine: Engine,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._home = home
         self._database = database
         self._clock = clock
@@ -53,6 +58,7 @@ class Scheduler:
         self._owner = ids.token()
         self._threads: dict[str, _Thread] = {}
         self._engine = engine
+        self._ended = ended
         self._asks: dict[str, Resources] = {}  # of what the engine runs
         self._stopping = threading.Event()
         self._killed_at: dict[str, float] = {}
@@ -205,13 +211,17 @@ class Scheduler:
         running.thread.start()
 
     def _collect(self) -> None:
-        for job_id in [i for i, running in self._threads.items() if not running.thread.is_alive()]:
+        over = [job_id for job_id, running in self._threads.items() if not running.thread.is_alive()]
+        for job_id in over:
             del self._threads[job_id]
             self._lost(job_id, "its thread ended")
-        for ended in self._engine.poll():
+        gone = self._engine.poll()
+        for ended in gone:
             self._killed_at.pop(ended.job, None)
             self._asks.pop(ended.job, None)
             self._lost(ended.job, ended.cause)
+        if over or gone:
+            self._ended()
 
     def _follow_cancellations(self) -> None:
         with self._database.read() as connection:

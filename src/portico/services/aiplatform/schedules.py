@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 _REQUEST = "createModelMonitoringJobRequest"
 _OTHERS = ("createPipelineJobRequest", "createNotebookExecutionJobRequest")
-_LAG = 2.0  # seconds of the wall clock after which what was predicted is in the log
 
 
 @implements("aiplatform", SCHEDULES.method("create"))
@@ -167,7 +166,7 @@ def _check(connection: Connection, parent: str, body: Mapping[str, Any]) -> None
 
 
 class Schedules:
-    """Belongs to the watcher's process."""
+    """Belongs to the scheduler's process."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
@@ -176,8 +175,7 @@ class Schedules:
     def run_due(self) -> bool:
         """Starts every run that was due up to now, in domain time; whether no job of a schedule is under way."""
         with self._database.read() as connection:
-            simulated = domain_clock.simulated(connection)
-            now = self._rooms.clock.now() - _LAG if simulated is None else simulated
+            now = domain_clock.now(connection, self._rooms.clock)
             found = [s for s in resources.listed(connection, SCHEDULE_KIND) if _is_due(s, now)]
         for schedule in found:
             try:

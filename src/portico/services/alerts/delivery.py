@@ -60,7 +60,7 @@ def note(
 
 
 class Deliveries:
-    """Belongs to the watcher's process."""
+    """Belongs to the scheduler's process."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms

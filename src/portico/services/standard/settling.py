@@ -1,4 +1,4 @@
-"""How control asks the watcher to do now whatever is due."""
+"""How one asks for what was answered to be in the log, and for whatever is due in domain time to be done, now."""
 
 from __future__ import annotations
 
@@ -14,9 +14,24 @@ _FRONTS: Final = 10.0  # seconds
 _POLL: Final = 0.05
 
 
-def socket_path(home: Path) -> Path:
-    """Where the watcher listens: a connection is answered `ok` once it has looked."""
+def log_path(home: Path) -> Path:
+    """Where the watcher listens: a connection is answered `ok` once it has read what the fronts had written."""
     return home / "run" / "watcher.sock"
+
+
+def due_path(home: Path) -> Path:
+    """Where the scheduler listens: a connection is answered `ok` once what is due has been done."""
+    return home / "run" / "due.sock"
+
+
+async def logged(home: Path, timeout: float) -> None:
+    """Returns when everything answered so far is in the prediction log.
+
+    Raises:
+        Unavailable: that takes longer than `timeout` seconds.
+    """
+    await asyncio.to_thread(ask_fronts, home, {"flush": True}, time.monotonic() + _FRONTS)
+    await _asked(log_path(home), timeout, "The watcher has not read yet what was predicted; ask again later.")
 
 
 async def settled(home: Path, timeout: float) -> None:
@@ -25,25 +40,27 @@ async def settled(home: Path, timeout: float) -> None:
     Raises:
         Unavailable: that takes longer than `timeout` seconds.
     """
-    await asyncio.to_thread(ask_fronts, home, {"flush": True}, time.monotonic() + _FRONTS)
+    await logged(home, timeout)
+    await _asked(due_path(home), timeout, "What is due has not been done yet; ask again later.")
+
+
+def await_logged(home: Path, timeout: float) -> None:
+    """`logged`, for who has a thread to wait in."""
+    asyncio.run(logged(home, timeout))
+
+
+async def _asked(path: Path, timeout: float, words: str) -> None:
     try:
         async with asyncio.timeout(timeout):
-            while not await _looked(socket_path(home)):
+            while not await _done(path):
                 await asyncio.sleep(_POLL)  # it is being started again
     except TimeoutError:
-        raise Unavailable(
-            "The watcher has not done yet what is due; ask again later.", retry_after=10
-        ) from None
+        raise Unavailable(words, retry_after=10) from None
 
 
-def settle(home: Path, timeout: float) -> None:
-    """`settled`, for who has a process to wait in."""
-    asyncio.run(settled(home, timeout))
-
-
-async def _looked(watcher: Path) -> bool:
+async def _done(path: Path) -> bool:
     try:
-        reader, writer = await asyncio.open_unix_connection(str(watcher))
+        reader, writer = await asyncio.open_unix_connection(str(path))
     except OSError:
         return False
     try:

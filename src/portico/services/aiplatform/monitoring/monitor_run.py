@@ -30,14 +30,14 @@ from portico.services.aiplatform.monitoring.monitor_spec import Field
 from portico.services.aiplatform.monitoring.monitored_model import Outputs, Shares
 from portico.services.aiplatform.monitoring.reader import Data, Reader
 from portico.services.standard import sources
-from portico.services.standard.settling import settle
+from portico.services.standard.settling import await_logged
 from portico.store import monitoring_points, resources
 from portico.store.monitoring_points import Point
 from portico.store.resources import Resource
 
 _FIT = 500_000  # rows that the bins are made of
 _DATASETS = {"baselineDataset": "baseline", "targetDataset": "target"}
-_SETTLE = 300.0  # seconds: the watcher is the last in the queue for a core, and a job can wait
+_LOGGED = 300.0  # seconds: the watcher is the last in the queue for a core, and a job can wait
 _MOMENT = (
     1e-6  # seconds: a simulated clock stands still, and what was predicted before the job was made is meant
 )
@@ -66,12 +66,11 @@ def run(context: Context) -> dict[str, Any]:
 
 
 def _await_log(context: Context, job: Resource) -> None:
-    """Lets what was predicted just now come into the log. A schedule's run begins after that; who advances the clock
-    waits for it, so it waits for nobody."""
+    """Lets what was predicted just now come into the log."""
     told = job.body["modelMonitoringSpec"]["objectiveSpec"]
-    if not job.body.get("schedule") and any("vertexEndpointLogs" in told[key] for key in _DATASETS):
+    if any("vertexEndpointLogs" in told[key] for key in _DATASETS):
         with contextlib.suppress(Unavailable):
-            settle(context.home, _SETTLE)
+            await_logged(context.home, _LOGGED)
 
 
 @dataclass(slots=True)

@@ -97,7 +97,7 @@ def mail(
     now: float,
 ) -> None:
     """Notes in the caller's transaction a mail to each address about what a job found; `number` is the finding's own.
-    The watcher sends it, again and again where that fails."""
+    The scheduler sends it, again and again where that fails."""
     text = (
         f"{opening}\n\n"
         + "\n".join(f"- {line}" for line in told)
