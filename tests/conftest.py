@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from portico.jobs.isolation import walls
+from portico.store import backend
+from tests.postgresql import Server
 
 # How long an example takes is the machine's business.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -133,6 +135,33 @@ def _stay_here() -> None:
     for cls in list(vars(credentials).values()):
         if "_maybe_start_regional_access_boundary_refresh" in getattr(cls, "__dict__", {}):
             cls._maybe_start_regional_access_boundary_refresh = lambda self, request, url: None
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A server of PostgreSQL's, started by the first test that asks for it."""
+    server = Server()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def either_store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A module that uses it runs twice: the homes that it makes have their rows in SQLite, and in PostgreSQL."""
+    if request.param == "sqlite":
+        yield request.param
+        return
+    postgresql = request.getfixturevalue("postgresql")
+    original = backend.of
+
+    def of(home: Path) -> Any:
+        if backend.url_of(home) is None:
+            backend.choose(home, postgresql.database())
+        return original(home)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "of", of)
+        yield request.param
 
 
 @pytest.fixture(scope="session")

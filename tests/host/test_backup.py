@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import requests
 from tests.conftest import Portico
+from tests.postgresql import Server
 
 from portico.cli import keeping
 from portico.errors import DataLoss, FailedPrecondition
+from portico.store import backend, domain_clock, objects_buckets
 from portico.store import home as home_store
-from portico.store import objects_buckets
 from portico.store.database import Database
 from portico.store.gcs import Gcs
 
@@ -229,3 +230,35 @@ def test_a_home_that_would_not_start_is_not_backed_up(tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
     with pytest.raises(FailedPrecondition):
         keeping.backup(tmp_path / "nothing", tmp_path / "copy")
+
+
+def test_rows_move_between_databases(postgresql: Server, tmp_path: Path) -> None:
+    """From PostgreSQL into a home with SQLite, and from there into PostgreSQL again."""
+    first = tmp_path / "first"
+    first.mkdir()
+    backend.choose(first, postgresql.database())
+    home_store.begin(first, 1.0)
+    database = Database(first)
+    with database.write() as connection:
+        objects_buckets.insert(connection, "first", "p", {"location": "US"}, 1.0)
+        domain_clock.advance(connection, 5.0)
+    Gcs(first, database).write("gs://first/one", b"1" * 1000)
+    database.close()
+    keeping.backup(first, tmp_path / "one")
+    keeping.restore(tmp_path / "one", tmp_path / "second")
+    assert (tmp_path / "second" / "portico.db").exists()
+    keeping.backup(tmp_path / "second", tmp_path / "two")
+    third, url = tmp_path / "third", postgresql.database()
+    keeping.restore(tmp_path / "two", third, url)
+    assert not (third / "portico.db").exists() and backend.url_of(third) == url
+    database = Database(third)
+    gcs = Gcs(third, database)
+    assert gcs.open(gcs.find("gs://first/one")).read() == b"1" * 1000
+    gcs.write("gs://first/two", b"2")  # ids go on
+    with database.read() as connection:
+        assert domain_clock.simulated(connection) == 5.0
+    database.close()
+    assert keeping.check(third, accept=False)["faults"] == []
+    with pytest.raises(FailedPrecondition, match="holds a home already"):
+        keeping.restore(tmp_path / "two", tmp_path / "fourth", url)
+    assert list((tmp_path / "fourth").iterdir()) == []

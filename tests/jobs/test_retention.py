@@ -20,6 +20,8 @@ from portico.store import jobs, operations, resources
 from portico.store.database import Database
 from portico.store.operations import Operation
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 L = "projects/p/locations/l"
 NOW = 1000 * DAY
 NOTHING = Named(lambda connection: set(), set)

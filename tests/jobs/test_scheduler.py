@@ -20,6 +20,8 @@ from portico.store import jobs
 from portico.store.database import Database
 from portico.store.jobs import Resources
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 
 class Pretended:
     """An engine that only notes what it is told to run."""
@@ -168,7 +170,10 @@ def steps(database: Database) -> Iterator[list[int]]:
     event.remove(database._engine, "engine_connect", listen)
 
 
-def test_looking_for_the_next_job_costs_the_same_however_many_wait(database, scheduler, engine):
+def test_looking_for_the_next_job_costs_the_same_however_many_wait(database, scheduler, engine, either_store):
+    if either_store == "postgresql":
+        pytest.skip("it does not tell what a look has cost; its indexes are the same")
+
     def queue(start: int, end: int) -> None:
         with database.write() as connection:
             for number in range(start, end):

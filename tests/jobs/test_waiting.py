@@ -15,6 +15,8 @@ from portico.store import jobs
 from portico.store.database import Database
 from portico.store.jobs import Resources
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 
 class Clock:
     time = 100.0

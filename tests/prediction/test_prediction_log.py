@@ -21,6 +21,8 @@ from portico.store.database import Database
 from portico.store.home import begin
 from portico.store.segments import Segments, listed
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 ENDPOINT = "projects/p/locations/l/endpoints/1"
 NAMES = names_of(ENDPOINT, "7", "projects/p/locations/l/models/2", "3")
 

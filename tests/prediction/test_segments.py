@@ -16,6 +16,8 @@ from portico.store.database import Database
 from portico.store.home import begin
 from portico.store.segments import Segments, listed
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 
 def opened(home: Path) -> tuple[Database, Segments]:
     database = Database(home)

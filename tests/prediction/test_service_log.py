@@ -18,6 +18,8 @@ from portico.store.database import Database
 from portico.store.service import PER_OCTAVE, Counts, listed, merged
 from portico.store.tables.log import service_counts
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 ENDPOINT = "projects/p/locations/l/endpoints/1"
 WIDTH = 2 ** (1 / PER_OCTAVE)  # of a bucket
 

@@ -18,6 +18,8 @@ from portico.services.standard.deadline import Deadline
 from portico.store import resources
 from portico.store.database import Database
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 
 class Dripping:
     """Takes connections and answers each with a header that never ends, a byte now and then."""

@@ -19,6 +19,8 @@ from portico.store import labels
 from portico.store.database import Database
 from portico.store.labels import Added, Label
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 
 def row(number: int, at: float, *instances: dict[str, Any], caller: str = "") -> dict[str, Any]:
     return {

@@ -26,6 +26,8 @@ from portico.store import labels, resources
 from portico.store.database import Database
 from portico.store.segments import Segments
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 ENDPOINT = "projects/p/locations/l/endpoints/1"
 START = 1_600_000_000
 

@@ -22,11 +22,11 @@ def backup(home: Path, target: Path) -> dict[str, Any]:
         return {**backup(home, target, SystemClock(), tell), "backup": str(target)}
 
 
-def restore(source: Path, home: Path) -> dict[str, Any]:
+def restore(source: Path, home: Path, url: str | None = None) -> dict[str, Any]:
     from portico.host.backup import restore
 
     with _written(home), bar() as tell:
-        return {**restore(source, home, tell), "backup": str(source)}
+        return {**restore(source, home, tell, url), "backup": str(source)}
 
 
 @contextmanager
@@ -47,6 +47,7 @@ def check(home: Path, accept: bool) -> dict[str, Any]:
     """
     from portico.host.address import running
     from portico.host.wiring import import_services
+    from portico.store import backend
     from portico.store import home as home_store
 
     if not home.is_dir() or not any(home.iterdir()):
@@ -72,10 +73,11 @@ def check(home: Path, accept: bool) -> dict[str, Any]:
             home_store.check(home)
     except home_store.RefusedHome as refused:
         return found | {"refused": refused.message}
-    if not (home / "portico.db").exists():
+    store = backend.of(home)
+    if store.look().absent:
         return found
-    if fault := home_store.integrity(home):
-        return found | {"faults": [f"portico.db is damaged: {fault}"]}
+    if fault := store.integrity():
+        return found | {"faults": [f"the database is damaged: {fault}"]}
     with bar() as tell:
         _check_files(home, found, tell)
     return found
@@ -115,15 +117,16 @@ def gc(home: Path, dry_run: bool) -> dict[str, Any]:
     from portico.host.address import running
     from portico.host.retention import sweep
     from portico.host.wiring import import_services
+    from portico.store import backend
     from portico.store import home as home_store
     from portico.store.database import Database
 
-    if not (home / "portico.db").exists():
-        raise FailedPrecondition(f"There is nothing on {home}: Portico has not run there yet.")
     import_services()
     stopped = running(home) is None
     if stopped:
         home_store.check(home)
+        if backend.of(home).look().absent:
+            raise FailedPrecondition(f"There is nothing on {home}: Portico has not run there yet.")
     database = Database(home)
     try:
         if stopped:

@@ -16,7 +16,7 @@ from portico.clock import rfc3339
 from portico.errors import NotFound
 from portico.host.address import running
 from portico.jobs.worker import log_path
-from portico.store import jobs
+from portico.store import backend, jobs
 from portico.store.database import Database
 from portico.store.home import check
 from portico.store.jobs import ENDED, Job
@@ -115,7 +115,7 @@ def _read(database: Database, job_id: str) -> Job:
 
 @contextmanager
 def _opened(home: Path) -> Iterator[Database]:
-    if not (home / "portico.db").exists():
+    if backend.of(home).look().absent:
         raise NotFound(f"There is nothing on {home}: Portico has not run there yet.")
     if running(home) is None:
         check(home)

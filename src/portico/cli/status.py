@@ -151,7 +151,9 @@ def _refusal(home: Path) -> str:
 
 def _held(home: Path) -> dict[str, Any]:
     """Jobs by state, resources by collection, and how deployed models served in the last hour of domain time."""
-    if not (home / "portico.db").exists():
+    from portico.store import backend
+
+    if backend.of(home).look().absent:
         return _NOTHING
     import sqlalchemy as sa
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import sqlite3
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -33,10 +32,6 @@ def serve(home: Path, host: str, port: int, fronts: int, everyone: bool, unconfi
         _fail(str(refused), 2)
     except AlreadyRunning as running:
         _fail(f"{running} Stop it first, or give this one another --home.", 1)
-    except sqlite3.DatabaseError as error:
-        from portico.store.home import broken
-
-        _fail(broken(home, error).message, 1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             _fail(f"Port {port} on {host} is taken. Choose another with --port, or --port 0 for any.", 1)

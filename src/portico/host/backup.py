@@ -22,6 +22,7 @@ from portico.errors import DataLoss, FailedPrecondition, InvalidArgument
 from portico.host import contents
 from portico.host.address import running
 from portico.host.contents import Part
+from portico.store import backend
 from portico.store import home as home_store
 from portico.store.database import Database
 from portico.store.objects_hashes import encode_crc32c
@@ -57,10 +58,10 @@ def backup(home: Path, target: Path, clock: Clock, tell: Tell) -> dict[str, Any]
         raise InvalidArgument(f"{target} is there already and not empty; name a new folder.")
     if target.resolve().is_relative_to(home.resolve()):
         raise InvalidArgument(f"{target} lies in the home itself; name a folder outside.")
-    if not (home / _DATABASE).exists():
-        raise FailedPrecondition(f"There is nothing on {home}: Portico has not run there yet.")
     if running(home) is None:
         home_store.check(home)
+        if backend.of(home).look().absent:
+            raise FailedPrecondition(f"There is nothing on {home}: Portico has not run there yet.")
     made = target.with_name(target.name + ".part")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True, mode=0o700)
@@ -105,11 +106,12 @@ def backup(home: Path, target: Path, clock: Clock, tell: Tell) -> dict[str, Any]
     return _told(manifest)
 
 
-def restore(source: Path, home: Path, tell: Tell) -> dict[str, Any]:
-    """Makes `home`, which must be empty or not there, from a backup; says how many files and bytes it has.
+def restore(source: Path, home: Path, tell: Tell, url: str | None = None) -> dict[str, Any]:
+    """Makes `home`, which must be empty or not there, from a backup; says how many files and bytes it has. Its rows go
+    into the empty PostgreSQL database of `url`, where one is given, whatever they were in before.
 
     Raises:
-        InvalidArgument: `source` is no backup. FailedPrecondition: `home` is not empty.
+        InvalidArgument: `source` is no backup. FailedPrecondition: `home`, or the database, is not empty.
         DataLoss: a file of the backup is missing or damaged.
     """
     try:
@@ -121,6 +123,16 @@ def restore(source: Path, home: Path, tell: Tell) -> dict[str, Any]:
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise FailedPrecondition(f"{home} is not empty; restore into a new home, with --home NEW.")
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with backend.chosen(home, url):
+        if not backend.of(home).look().absent:
+            raise FailedPrecondition("The database that was named holds a home already; name an empty one.")
+        _restore_into(source, home, before, sums, tell)
+    home_store.accept(home)
+    home_store.end(home)
+    return _told(manifest) | {"home": str(home)}
+
+
+def _restore_into(source: Path, home: Path, before: Path, sums: Sums, tell: Tell) -> None:
     for number, (path, wanted) in enumerate(sums.items()):
         tell(number / len(sums), path)
         # A home with files and no database is refused: what was broken off is not taken for a home.
@@ -134,11 +146,8 @@ def restore(source: Path, home: Path, tell: Tell) -> dict[str, Any]:
         if copied != wanted:
             raise DataLoss(f"{source / path} has other bytes than were written: the backup is damaged.")
     _move_places(home / f"{_DATABASE}.part", before, home)
-    (home / f"{_DATABASE}.part").rename(home / _DATABASE)
+    backend.of(home).take(home / f"{_DATABASE}.part")
     _sync(home)
-    home_store.accept(home)
-    home_store.end(home)
-    return _told(manifest) | {"home": str(home)}
 
 
 def _copy(
@@ -198,13 +207,9 @@ def _sums(path: Path) -> dict[str, Any]:
 
 
 def _snapshot(home: Path, made: Path) -> None:
-    """The database at this moment, in one file, without what does not outlive it."""
-    with (
-        closing(sqlite3.connect(home / _DATABASE, timeout=30)) as source,
-        closing(sqlite3.connect(made / _DATABASE, isolation_level=None)) as target,
-    ):
-        source.backup(target)
-        target.execute("PRAGMA journal_mode=DELETE")
+    """The database at this moment, in one file of SQLite's, without what does not outlive it."""
+    backend.of(home).copy_to(made / _DATABASE)
+    with closing(sqlite3.connect(made / _DATABASE, isolation_level=None)) as target:
         tables = {name for (name,) in target.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table in tables.intersection(_NOT_KEPT):
             target.execute(f"DELETE FROM {table}")

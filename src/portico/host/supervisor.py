@@ -9,7 +9,6 @@ import resource
 import select
 import signal
 import socket
-import sqlite3
 import sys
 import threading
 import time
@@ -67,8 +66,7 @@ def up(
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Read once by OpenMP: threads that have nothing to do sleep, since others want the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from sqlalchemy.exc import DatabaseError
-
+    from portico.store import backend
     from portico.store import home as home_store
 
     make_private(home)
@@ -78,14 +76,13 @@ def up(
     lock = address.claim(home)
     disk.lend(home)  # a start on a full disk needs some room: to read the database, …
     home_store.check(home)
+    store = backend.of(home)
     sockets = _listen(host, port, fronts)
     here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone, unconfined)
     try:
         children = _prepare(home, here, sockets)
-    except DatabaseError as error:  # what the check before did not find
-        if isinstance(error.orig, sqlite3.DatabaseError):
-            raise home_store.broken(home, error.orig) from error
-        raise
+    except store.errors as error:  # what the check before did not find
+        raise store.refusal(error) from error
     Supervisor(home, children, here, ready).run()
     home_store.end(home)
     os.close(lock)

@@ -1,11 +1,12 @@
 """The one door to durable state: short write transactions, one at a time across processes; free reads.
 
-Contract, for every backend:
+Contract, for every backend (`store/backend.py`):
 - `write()` is atomic and durable when its block ends: a `kill -9` at any later moment loses nothing.
-  Writers queue for a file lock, so none starves and none sees "database is locked".
+  Writers queue for a lock, so none starves and none sees "database is locked".
 - `read()` sees one consistent snapshot, and every write that ended before it began, by any process.
 - The number of the last write stands in the database and beside it (`store/mark.py`), so that a lost log is noticed.
-- A write that finds the disk full is ResourceExhausted (`store/disk.py`).
+- A write that finds the disk full is ResourceExhausted; a database that does not answer is DatabaseAway, and the next
+  block that finds it again goes on with it.
 - Blocks are short: no network, no computing, no waiting inside them.
 - Safe for threads and for processes; not shared across a fork (open after it).
 """
@@ -15,36 +16,32 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from portico.errors import PorticoError
-from portico.store import disk, mark
+from portico.store import backend, mark
+from portico.store.backend import DatabaseAway
 from portico.store.tables import metadata
 from portico.store.tables.home import change_counter
 
-# The number of this write, in the home's own row (`store/home.py`).
-_COUNT = "UPDATE home SET writes = writes + 1 RETURNING writes"
+_AGAIN = 0.2  # seconds between two tries of a patient one
 
 
 class Database:
-    """The store's database under `home` (SQLite, WAL)."""
+    """The database of `home`. While it is away a block waits for it so long as `patience` says, in seconds."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, patience: float = 0.0) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(
-            f"sqlite:///{home / 'portico.db'}",
-            connect_args={"timeout": 30, "check_same_thread": False},
-            pool_size=8,
-            max_overflow=56,
-        )
-        event.listen(self._engine, "connect", _configure)
-        self._home = home
+        self._backend = backend.of(home)
+        self._engine = self._backend.engine()
+        self._patience = patience
         self._mutex = threading.Lock()
         self._lock_fd = os.open(home / "portico.db.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._count_fd = mark.open_count(home)
@@ -57,42 +54,43 @@ class Database:
         with self.write() as connection:
             metadata.create_all(connection)
             inspector = sa.inspect(connection)
+            there = inspector.get_multi_columns()
+            indexes = {one["name"] for of in inspector.get_multi_indexes().values() for one in of}
             for table in metadata.tables.values():
-                there = {column["name"] for column in inspector.get_columns(table.name)}
+                names = {column["name"] for column in there[None, table.name]}
                 for column in table.columns:
-                    if column.name not in there:
+                    if column.name not in names:
                         made = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
                         connection.exec_driver_sql(f'ALTER TABLE "{table.name}" ADD COLUMN {made}')
                 for index in table.indexes:
-                    index.create(connection, checkfirst=True)
+                    if index.name not in indexes:
+                        index.create(connection)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            _say(connection, "BEGIN")
+        connection, held, _ = self._begun(self._backend.begin_read)
+        try:
             yield connection
-            _say(connection, "ROLLBACK")
+        except BaseException as error:
+            self._told(error)
+            raise
+        finally:
+            self._give_back(connection, held)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        with self._mutex, self._file_lock(), disk.lent(self._home), self._engine.connect() as connection:
-            held = connection.connection.driver_connection
-            assert held is not None
-            held.execute("BEGIN IMMEDIATE")
-            before = held.total_changes
+        with self._mutex, self._file_lock(), self._backend.room():
+            connection, held, begun = self._begun(self._backend.begin_write)
             try:
                 yield connection
-                changed = held.total_changes != before and self._count_fd is not None
-                number = held.execute(_COUNT).fetchone() if changed else None
-                held.execute("COMMIT")
+                number = self._backend.commit(held, begun, self._count_fd is not None)
             except BaseException as error:
-                if held.in_transaction:
-                    held.execute("ROLLBACK")
-                if not isinstance(error, PorticoError) and disk.failed_for_room(self._home, error):
-                    raise disk.exhausted(self._home) from error
+                self._told(error)
                 raise
-            if number and self._count_fd is not None:
-                mark.count(self._count_fd, number[0])
+            finally:
+                self._give_back(connection, held)
+            if number is not None and self._count_fd is not None:
+                mark.count(self._count_fd, number)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -101,9 +99,47 @@ class Database:
             yield
 
     def checkpoint(self) -> None:
-        """Brings all that was written from the log into the database's own file, and empties the log."""
-        with self._mutex, self._file_lock(), disk.lent(self._home), self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Before the last process of a home ends."""
+        with self._mutex, self._file_lock(), self._backend.room(), self._engine.connect() as connection:
+            self._backend.checkpoint(connection)
+
+    def _begun(self, begin: Callable[[Any], Any]) -> tuple[Connection, Any, Any]:
+        """A connection on which `begin` went well. One that broke while nobody used it is replaced."""
+        end = time.monotonic() + self._patience
+        tries = 0
+        while True:
+            connection = None
+            try:
+                connection = self._engine.connect()
+                held = connection.connection.driver_connection
+                return connection, held, begin(held)
+            except BaseException as error:
+                meaning = self._backend.meaning(error)
+                if connection is not None:
+                    connection.invalidate()
+                    connection.close()
+                if not isinstance(meaning, DatabaseAway) or (tries and time.monotonic() >= end):
+                    if meaning is not None:
+                        raise meaning from error
+                    raise
+            self._engine.dispose()  # what else waits in the pool broke too
+            if tries:
+                time.sleep(_AGAIN)
+            tries += 1
+
+    def _give_back(self, connection: Connection, held: Any) -> None:
+        """Ends what the block has not ended."""
+        if not self._backend.rollback(held):
+            connection.invalidate()
+        connection.close()
+
+    def _told(self, error: BaseException) -> None:
+        """Raises what the failure of a block means, where it is no fault of ours."""
+        if isinstance(error, PorticoError) or not isinstance(error, Exception):
+            return
+        meaning = self._backend.meaning(error)
+        if meaning is not None:
+            raise meaning from error
 
     @contextmanager
     def _file_lock(self) -> Iterator[None]:
@@ -118,13 +154,6 @@ class Database:
         os.close(self._lock_fd)
         if self._count_fd is not None:
             os.close(self._count_fd)
-
-
-def _say(connection: Connection, words: str) -> None:
-    """Straight to SQLite: as a statement of SQLAlchemy's it would take ten times as long, at every turn."""
-    held = connection.connection.driver_connection
-    assert held is not None
-    held.execute(words)
 
 
 _bump = (
@@ -148,12 +177,3 @@ def bump(connection: Connection, topic: str) -> int:
 def current(connection: Connection, topic: str) -> int:
     """How often `topic` has changed."""
     return int(connection.execute(_current, {"of": topic}).scalar() or 0)
-
-
-def _configure(connection, _record) -> None:  # type: ignore[no-untyped-def]
-    connection.isolation_level = None  # we write BEGIN ourselves
-    cursor = connection.cursor()
-    # FULL: a commit that was answered is on the disk, also after power is lost.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-8000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

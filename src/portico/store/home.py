@@ -6,130 +6,60 @@ is then touched, and nothing is ever swept but what was made in a run that this 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import shutil
-import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.errors import FailedPrecondition, PorticoError
-from portico.store import disk, mark
+from portico.store import backend, mark
+from portico.store.backend import Backend, Found, refused
+from portico.store.backend import RefusedHome as RefusedHome
 from portico.store.database import Database
 from portico.store.mark import Mark
 from portico.store.tables.home import home as _home
 from portico.store.tables.home import runs as _runs
 
 FOLDERS = ("objects", "models", "warehouse/segments", "warehouse/evidence")
-_ROWS = (
-    "resources",
-    "storage_buckets",
-    "storage_objects",
-    "jobs",
-)  # one of them has a row once a home is used
-
-
-class RefusedHome(FailedPrecondition):
-    """The message says what is wrong and how to recover."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a sound database says: `id` is empty where it was never started by a Portico that gives ids."""
-
-    id: str
-    writes: int
-    used: bool
 
 
 def check(home: Path) -> None:
     """
     Raises:
         RefusedHome: the database is not the one that belongs to the home's files. Nothing was changed.
+        FailedPrecondition, Unavailable: it can't be used, or does not answer.
     """
     known = _mark(home)
     files = has_files(home)
-    path = home / "portico.db"
-    lost = files or (known is not None and known.writes > 0)
-    size = path.stat().st_size if path.exists() else 0
-    if size == 0:  # SQLite would delete the write-ahead log that belongs to it
-        if lost or _size(home / "portico.db-wal"):
-            raise _refused(home, "is empty" if path.exists() else "is missing")
-        return
-    with _kept_log(home):
-        _compare(home, look(home), known, files)
+    store = backend.of(home)
+    with store.kept():
+        found = store.look()
+        if not found.absent:
+            _compare(home, store, found, known, files)
+        elif files or found.used or (known is not None and known.writes > 0):
+            raise refused(home, store.restored_by, found.absent)
 
 
-def _compare(home: Path, found: Found, known: Mark | None, files: bool) -> None:
+def _compare(home: Path, store: Backend, found: Found, known: Mark | None, files: bool) -> None:
     """The database with what the home says of itself."""
     newest = known is not None and found.id == known.id and found.writes >= known.writes
+    words, accept = "", True
     if not found.used and (files or (known is not None and known.writes > 0)) and not newest:
-        raise _refused(home, "holds nothing")
-    if known is None:
-        if found.id and files:
-            raise _refused(home, "may be another home's (home.id is missing)", accept=True)
+        words, accept = "holds nothing", False
+    elif known is None:
+        if found.id and (files or store.elsewhere):
+            words = "may be another home's (home.id is missing)"
     elif not found.id:
         if known.writes > 0:
-            raise _refused(home, "is another home's, or older than the home's id", accept=True)
+            words = "is another home's, or older than the home's id"
     elif found.id != known.id:
-        raise _refused(home, "is another home's", accept=True)
+        words = "is another home's"
     elif not newest:
         missing = known.writes - found.writes
-        words = (
-            f"lacks the last {missing:,} of its {known.writes:,} writes (is portico.db-wal lost or damaged?)"
-        )
-        raise _refused(home, words, accept=True)
-
-
-def look(home: Path) -> Found:
-    """Reads a database that is there, and checks its structure.
-
-    Raises:
-        RefusedHome: it is damaged.
-    """
-    with contextlib.closing(_open(home)) as connection:
-        try:
-            sound = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if sound != ("ok",):
-                raise sqlite3.DatabaseError(str(sound[0]).replace("\n", " "))
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            used = any(
-                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
-                for table in _ROWS
-                if table in tables
-            )
-            row = connection.execute("SELECT id, writes FROM home").fetchone() if "home" in tables else None
-        except sqlite3.DatabaseError as error:
-            raise broken(home, error) from None
-    return Found(row[0], row[1], used) if row else Found("", 0, used)
-
-
-def integrity(home: Path) -> str:
-    """What a whole check of the database finds, its first fault; "" when it is sound."""
-    with contextlib.closing(_open(home)) as connection:
-        try:
-            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-        except sqlite3.DatabaseError as error:
-            return str(error)
-    return "" if found == "ok" else found.replace("\n", " ")
-
-
-def broken(home: Path, error: sqlite3.DatabaseError) -> PorticoError:
-    """What a failure of SQLite's on this home means, in words."""
-    if disk.failed_for_room(home, error):
-        return disk.exhausted(home)
-    if isinstance(error, sqlite3.OperationalError):
-        return RefusedHome(
-            f"The database {home / 'portico.db'} can't be read ({error}). Nothing was changed. Look whether the disk "
-            "is well, whether this user may read and write the file, and whether another program holds it."
-        )
-    return _refused(home, f"is damaged ({error})")
+        words = f"lacks the last {missing:,} of its {known.writes:,} writes ({store.lost_how})"
+    if words:
+        raise refused(home, store.restored_by, words, accept=accept)
 
 
 def begin(home: Path, now: float) -> None:
@@ -154,7 +84,7 @@ def begin(home: Path, now: float) -> None:
         with database.read() as connection:
             writes = connection.execute(sa.select(_home.c.writes)).scalar_one()
         mark.write(home, Mark(known.id, run, writes))
-        disk.begin(home)
+        backend.of(home).begin_room()
     finally:
         database.close()
 
@@ -165,9 +95,9 @@ def accept(home: Path) -> None:
     Raises:
         RefusedHome: it is missing, empty or damaged.
     """
-    if not _size(home / "portico.db"):
-        raise _refused(home, "is missing or empty")
-    look(home)
+    store = backend.of(home)
+    if store.look().absent:
+        raise refused(home, store.restored_by, "is missing or empty")
     database = Database(home)
     try:
         database.create_tables()
@@ -182,7 +112,7 @@ def accept(home: Path) -> None:
 
 
 def end(home: Path) -> None:
-    """Brings all that was written into `portico.db` itself. For the last process of a home, when it stops."""
+    """For the last process of a home, when it stops."""
     database = Database(home)
     try:
         database.checkpoint()
@@ -205,49 +135,6 @@ def _mark(home: Path) -> Mark | None:
         return mark.read(home)
     except ValueError:
         raise RefusedHome(
-            f"{mark.path(home)} is damaged. Put it back from a copy, or, when you know that portico.db is this "
+            f"{mark.path(home)} is damaged. Put it back from a copy, or, when you know that the database is this "
             f"home's newest, take it as it is with: portico check --accept --home {home}"
         ) from None
-
-
-def _open(home: Path) -> sqlite3.Connection:
-    """Makes nothing that is not there."""
-    name = quote(str((home / "portico.db").absolute()))
-    return sqlite3.connect(f"file:{name}?mode=rw", uri=True, timeout=30)
-
-
-@contextlib.contextmanager
-def _kept_log(home: Path) -> Iterator[None]:
-    """Keeps the write-ahead log where the block fails, as `portico.db-wal.kept`: SQLite deletes it with the last
-    connection, damaged or not."""
-    log, kept = home / "portico.db-wal", home / "portico.db-wal.kept"
-    before = _size(log) > 0 and not kept.exists()
-    if before:
-        try:
-            os.link(log, kept)
-        except OSError:  # a file system without links
-            shutil.copyfile(log, kept)
-    yield
-    if before:
-        kept.unlink()
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _refused(home: Path, words: str, *, accept: bool = False) -> RefusedHome:
-    ways = [
-        "put portico.db back, together with the portico.db-wal that belongs to it",
-        "or restore a backup into a new home (portico restore BACKUP --home NEW), or begin anew with another --home",
-    ]
-    if accept:
-        ways.append(
-            "or, when what it lacks is lost for good, take this database as it is, which deletes no file: "
-            f"portico check --accept --home {home}"
-        )
-    return RefusedHome(
-        f"The database of {home} {words}, and the home's files need it. Nothing was changed. To recover, "
-        + "; ".join(ways)
-        + "."
-    )
