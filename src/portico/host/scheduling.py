@@ -22,7 +22,7 @@ def main(home: Path, contract: Contract) -> None:
     rooms = make_rooms(home, contract)
     database, clock = rooms.database, rooms.clock
     due = Due(rooms)
-    engine = LocalProcesses(home, service_modules(handlers=True))
+    engine = LocalProcesses(home, [*service_modules(handlers=True), "portico.client.jobs"])
     scheduler = Scheduler(home, database, clock, rooms.ids, engine, due.poke)
     replicas = ReplicaManager(home, database, clock)
     signal.signal(signal.SIGTERM, lambda *_: scheduler.stop())

@@ -6,6 +6,7 @@ confined in the process that starts it. SETTINGS is JSON:
     limits      {"memory", "files", "file_size"}: bytes of memory, open files, bytes of one file
     network     whether it may open sockets
     walls       false: the limits only
+    processes   whether it may start others, which then are behind the same walls
     landlock    null, or {"read": [...], "write": [...], "devices": [...]}: all that it may open
 
 What the kernel does not offer ends it with a message and the exit status 70: nothing runs with half its walls.
@@ -56,15 +57,18 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # memory that no limit counts
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "shmat": (30, 196),
     "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
-    # files that others own as well
+    "truncate": (76, 45),
+}  # fmt: skip
+# Modes, owners and times of files, which may be others' as well.
+_MARKS: dict[str, tuple[int | None, int | None]] = {
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
     "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "setxattr": (188, 5), "lsetxattr": (189, 6),
     "fsetxattr": (190, 7), "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
     "setxattrat": (463, 463), "removexattrat": (466, 466), "utime": (132, None), "utimes": (235, None),
-    "futimesat": (261, None), "utimensat": (280, 88), "truncate": (76, 45),
-    # a process is all that one gets: so its limits are those of the whole
-    "fork": (57, None), "vfork": (58, None),
+    "futimesat": (261, None), "utimensat": (280, 88),
 }  # fmt: skip
+_FORKS: dict[str, tuple[int | None, int | None]] = {"fork": (57, None), "vfork": (58, None)}
+_INTERNET = (2, 10)  # AF_INET, AF_INET6
 _SOCKET, _CLONE, _CLONE3 = (41, 198), (56, 220), (435, 435)
 _KILL, _TKILL, _TGKILL, _PRLIMIT = (62, 129), (200, 130), (234, 131), (302, 261)
 _CLONE_THREAD = 0x10000
@@ -90,7 +94,7 @@ def _wall(settings: dict[str, Any]) -> None:
     if settings["landlock"] is not None:
         _landlock(settings["landlock"], settings["network"])
     _drop_capabilities()
-    _seccomp(settings["network"])
+    _seccomp(settings["network"], settings["processes"], alone=settings["landlock"] is None)
     _prctl(_PDEATHSIG, signal.SIGKILL)
 
 
@@ -161,7 +165,12 @@ def _allow(rules: int, path: str, rights: int) -> None:
         raise _error(f"Landlock takes no rule for {path}")
 
 
-def _seccomp(network: bool) -> None:
+def _seccomp(network: bool, processes: bool, *, alone: bool) -> None:
+    """`alone`: it sees no files and no processes but its own, as under bubblewrap.
+
+    Who may not start processes is one, so its limits are those of the whole. Who may can also change the modes and
+    times of its files, or is told that it did where those of others can't be told from them.
+    """
     machine = platform.machine()
     if machine not in _MACHINES:
         raise OSError(f"system calls of {machine} are not known here")
@@ -187,19 +196,35 @@ def _seccomp(network: bool) -> None:
     if machine == "x86_64":
         program.append((0x35, 0, 1, 0x40000000))  # the x32 calls
         answer(refuse)
-    refused = [both[column] for both in _REFUSED.values()]
-    for number in [*refused, *([] if network else [_SOCKET[column]])]:
+    marks = () if processes and alone else _MARKS.values()
+    for both, code in [
+        *((both, refuse) for both in _REFUSED.values()),
+        *((both, 0x00050000 if processes else refuse) for both in marks),
+        *((both, refuse) for both in (() if processes else _FORKS.values())),
+    ]:
+        number = both[column]
         if number is not None:
             equal(number, 1)
-            answer(refuse)
+            answer(code)
+    families = () if not network else (1, *_INTERNET) if alone else _INTERNET
+    equal(_SOCKET[column], 2 + 2 * len(families))
+    load(16)
+    for family in families:
+        equal(family, 1)
+        answer(allow)
+    answer(refuse)
     equal(_CLONE3[column], 1)
     answer(0x00050000 | errno.ENOSYS)  # its flags can't be seen; the C library then calls clone
-    equal(_CLONE[column], 4)
-    load(16)
-    program.append((0x45, 0, 1, _CLONE_THREAD))
-    answer(allow)
-    answer(refuse)
-    for numbers, own in ((_KILL, os.getpid()), (_TKILL, os.getpid()), (_TGKILL, os.getpid()), (_PRLIMIT, 0)):
+    if not processes:
+        equal(_CLONE[column], 4)
+        load(16)
+        program.append((0x45, 0, 1, _CLONE_THREAD))
+        answer(allow)
+        answer(refuse)
+    kills = ((_KILL, os.getpid()), (_TKILL, os.getpid()), (_TGKILL, os.getpid()))
+    # Landlock lets signals reach its own since its sixth version.
+    own_only = () if processes and (alone or landlock_abi() >= 6) else kills
+    for numbers, own in (*own_only, (_PRLIMIT, 0)):
         equal(numbers[column], 4)
         load(16)
         equal(own, 1)

@@ -33,6 +33,8 @@ _SETTINGS = [
     "/etc/localtime",
 ]
 _NETWORK = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates"]
+_NETWORK += ["/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/mime.types"]
+_NETWORK += ["/etc/passwd", "/etc/group", "/etc/os-release"]
 # Under Landlock these are seen to be there, so that libraries fail where they can't be read.
 _SEEN = [
     "/etc/ssl/openssl.cnf",
@@ -44,7 +46,8 @@ _SEEN = [
 ]
 _DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 _PYTHON = Path(os.path.realpath(sys.executable))
-_CONFINE = Path(__file__).with_name("confine.py")
+_CONFINE, _KEEPER = (Path(__file__).with_name(f"{name}.py") for name in ("confine", "keeper"))
+_GRACE = 3.0  # seconds that processes have to end after SIGTERM
 _MIB = 1 << 20
 
 
@@ -132,13 +135,17 @@ def start(
     environment: Mapping[str, str] | None = None,
     network: bool = False,
     pass_fds: Sequence[int] = (),
+    processes: bool = False,
+    merged: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Starts `command` isolated, in a session of its own, with pipes for stdin and stdout and `log` as stderr.
+    """Starts `command` isolated, in a session of its own, with pipes for stdin and stdout and `log` as stderr, or
+    `merged` into stdout.
 
     It sees `readable` (read-only) and `scratch` (writable: its working folder, HOME and TMPDIR), at their own
     paths, and of the environment only `environment` and what every program needs. `pass_fds` stay open.
-    It dies with the *thread* that calls this (the kernel's parent-death signal), so call it from one that lives
-    as long as the command should. `limits.disk` and `limits.seconds` are for the caller to watch.
+    With `processes` it may start others, which end with it (see `keeper`).
+    It dies with the *thread* that calls this (the kernel's parent-death signal), so call it from one that lives as
+    long as the command should. `limits.disk` and `limits.seconds` are for the caller to watch.
 
     Raises:
         FailedPrecondition: nothing confines it here.
@@ -147,10 +154,14 @@ def start(
     in_force.require()
     scratch.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
-        [*_confined(in_force.name, readable, scratch, limits, network=network), *command],
+        [
+            *([str(_PYTHON), "-I", "-S", "-B", str(_KEEPER), str(_GRACE)] if processes else []),
+            *_confined(in_force.name, readable, scratch, limits, network=network, processes=processes),
+            *command,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=log,
+        stderr=subprocess.STDOUT if merged else log,
         cwd=scratch,
         env=clean_environment(scratch) | dict(environment or {}),
         pass_fds=tuple(pass_fds),
@@ -177,7 +188,13 @@ def _failure(name: str) -> str:
 
 
 def _confined(
-    name: str, readable: Sequence[Path], scratch: Path | None, limits: Limits, *, network: bool
+    name: str,
+    readable: Sequence[Path],
+    scratch: Path | None,
+    limits: Limits,
+    *,
+    network: bool,
+    processes: bool = False,
 ) -> list[str]:
     """What a command is to be preceded by."""
     landlock: dict[str, list[str]] | None = None
@@ -187,11 +204,17 @@ def _confined(
         before = [shutil.which("bwrap") or "bwrap", *_bwrap([*readable, *ours], scratch, network=network)]
     elif name == "landlock":
         read = [*_SYSTEM, *_SETTINGS, *_SEEN, *(_NETWORK if network else []), *map(str, readable)]
-        landlock = {"read": read, "write": [str(scratch)] if scratch else [], "devices": _DEVICES}
+        shared = ["/dev/shm"] if processes else []  # what processes that work together need
+        landlock = {
+            "read": read,
+            "write": [*([str(scratch)] if scratch else []), *shared],
+            "devices": _DEVICES,
+        }
     settings = {
         "limits": {"memory": limits.memory, "files": limits.files, "file_size": limits.file_size},
         "walls": name != "unconfined",
         "network": network,
+        "processes": processes,
         "landlock": landlock,
     }
     return [*before, str(_PYTHON), "-I", "-S", "-B", str(_CONFINE), json.dumps(settings)]

@@ -172,6 +172,19 @@ def patch_httplib2(module: Any) -> None:
     module.Http.request = moved
 
 
+def patch_default(module: Any) -> None:
+    """A job of the server's own is known by its connection, and shows no key."""
+    if os.environ.get("CLOUD_ML_JOB_ID") and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ:
+
+        def default(*args: Any, **kwargs: Any) -> Any:
+            from google.auth import credentials
+
+            anonymous: Any = credentials.AnonymousCredentials
+            return anonymous(), os.environ.get("GOOGLE_CLOUD_PROJECT")
+
+        module.default = default
+
+
 def patch_credentials(module: Any) -> None:
     """A service account's "regional access boundary", which newer clients ask of iamcredentials.googleapis.com."""
     for cls in list(vars(module).values()):

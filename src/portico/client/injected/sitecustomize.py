@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _PATCHES = {
     "google.api_core.grpc_helpers": "patch_channels",
     "google.api_core.grpc_helpers_async": "patch_channels",
+    "google.auth._default": "patch_default",
     "google.auth.credentials": "patch_credentials",
     "google.auth.transport.requests": "patch_requests",
     "google.cloud.storage.client": "patch_storage",

@@ -14,6 +14,7 @@ API = Api(
     ),
     collections=(
         "batch.batch_prediction_jobs",
+        "custom.custom_jobs",
         "dataset_versions",
         "datasets",
         "deployments",
@@ -28,7 +29,7 @@ API = Api(
         "schedules",
         "training.training_pipelines",
     ),
-    handlers=("training.automl", "batch.run", "monitoring.monitor_run"),
+    handlers=("training.automl", "batch.run", "custom.run", "monitoring.monitor_run"),
     mount="",
     package="type.googleapis.com/google.cloud.aiplatform.",
     message="GoogleCloudAiplatform{Version}{message}",

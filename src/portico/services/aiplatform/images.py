@@ -135,6 +135,13 @@ def resolve(image_uri: str) -> Serving:
     return Serving("replica", framework, version, short, files, requirements, tuple(pythons.split()))
 
 
+def bounds_of(library: str, version: str) -> list[str]:
+    """What the package `library` of `version` ("1.1.3") stands on, as requirements; none for a current one."""
+    table = {"scikit-learn": _SKLEARN, "xgboost": _XGBOOST}.get(library, {})
+    bounds, _ = table.get(".".join(version.split(".")[:2]), ("", ""))
+    return bounds.split()
+
+
 def require_served(name: str, version: dict[str, Any]) -> None:
     """
     Raises:

@@ -89,7 +89,7 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
             recall_value=_optional(inputs, "optimizationObjectiveRecallValue"),
             precision_value=_optional(inputs, "optimizationObjectivePrecisionValue"),
             weight_column=inputs.get("weightColumnName") or inputs.get("weightColumn") or "",
-            split=_split(pipeline.get("inputDataConfig") or {}),
+            split=split_of(pipeline.get("inputDataConfig") or {}),
             budget_seconds=budget * 3.6,
             disable_early_stopping=early,
             threads=threads,
@@ -127,7 +127,7 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
                 )
 
 
-def _split(config: dict[str, Any]) -> SplitSpec:
+def split_of(config: dict[str, Any]) -> SplitSpec:
     from portico.ml.split import SplitSpec
 
     kinds = [key for key in ("fractionSplit", "filterSplit", "predefinedSplit", "timestampSplit", "stratifiedSplit")

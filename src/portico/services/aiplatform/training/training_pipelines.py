@@ -11,6 +11,7 @@ from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import evaluations
+from portico.services.aiplatform.custom import pipeline as custom
 from portico.services.aiplatform.datasets import DATASETS
 from portico.services.aiplatform.models import register_version, target_of
 from portico.services.aiplatform.training import inputs as training_inputs
@@ -28,7 +29,9 @@ PIPELINES = Collection(
 )
 register(PIPELINES, "get", "list")
 
-AUTOML_TABULAR = "gs://google-cloud-aiplatform/schema/trainingjob/definition/automl_tabular_1.0.0.yaml"
+_AUTOML_TABULAR = "gs://google-cloud-aiplatform/schema/trainingjob/definition/automl_tabular_1.0.0.yaml"
+# Definition -> the kind of job that does it.
+_KINDS = {_AUTOML_TABULAR: "trainingPipelines", custom.DEFINITION: "trainingPipelines.custom"}
 ENDED = frozenset({"PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED"})
 
 
@@ -36,35 +39,43 @@ ENDED = frozenset({"PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELIN
 def create(call: Call) -> dict[str, Any]:
     parent, body = str(call.params["parent"]), call.body
     definition = body["trainingTaskDefinition"]
-    if definition != AUTOML_TABULAR:
+    if definition not in _KINDS:
         raise Unimplemented(
-            f"Training of the kind {definition} is not built in Portico yet; AutoML tabular is ({AUTOML_TABULAR})."
+            f"Training of the kind {definition} is not built in Portico yet; {' and '.join(_KINDS)} are."
         )
+    own_code = definition == custom.DEFINITION
     model = dict(body.get("modelToUpload") or {})
     check_common(model)
     aliases = list(model.pop("versionAliases", []))
     check_aliases([alias for alias in aliases if alias != "default"])
     target = target_of(call, parent, body.get("modelId", ""), body.get("parentModel", ""))
     dataset_id = (body.get("inputDataConfig") or {}).get("datasetId", "")
-    if not dataset_id:
+    if not dataset_id and not own_code:
         raise InvalidArgument(
             "inputDataConfig.datasetId is missing: the id of the dataset to train on.",
             field="inputDataConfig.datasetId",
         )
     name = f"{parent}/trainingPipelines/{call.rooms.ids.number()}"
-    with call.rooms.database.read() as connection:
-        dataset = DATASETS.require(connection, f"{parent}/datasets/{dataset_id.rpartition('/')[2]}")
-    training_inputs.check(body, dataset)
+    dataset = None
+    if dataset_id:
+        with call.rooms.database.read() as connection:
+            dataset = DATASETS.require(connection, f"{parent}/datasets/{dataset_id.rpartition('/')[2]}")
+    asks = None
+    if own_code:
+        custom.check(body)
+        asks = custom.asks_of(body)
+    elif dataset:
+        training_inputs.check(body, dataset)
     with call.rooms.database.write() as connection:
         payload = {
-            "dataset": dataset.name,
+            "dataset": dataset.name if dataset else "",
             "target": target,
             "aliases": aliases,
             "artifact": call.rooms.ids.token(),
             "evaluation": call.rooms.ids.number(),
             "slices": call.rooms.ids.number(),
         }
-        job = call.rooms.queue.add(connection, "trainingPipelines", name, payload)
+        job = call.rooms.queue.add(connection, _KINDS[definition], name, payload, asks=asks)
         shown = {**body, "state": "PIPELINE_STATE_PENDING", "_": {"job": job}}
         made = PIPELINES.create(call, connection, name, parent, shown)
         answer = PIPELINES.render(made)
@@ -121,24 +132,31 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
     if job.state == "FAILED":
         body["error"] = job.error
     if job.state == "SUCCEEDED":
-        result: dict[str, Any] = job.result
-        model = {
-            **(body.get("modelToUpload") or {}),
-            **result["model"],
-            "trainingPipeline": pipeline.name,
-            "_": {"artifact": job.payload["artifact"], "format": "portico"},
-        }
-        model.setdefault("displayName", body["displayName"])
-        model.pop("versionAliases", None)
-        version = register_version(connection, job.payload["target"], model, now, job.payload["aliases"])
+        body["trainingTaskMetadata"] = job.result["metadata"]
+        if "model" in job.result:
+            _register(connection, pipeline, job, now)
+    resources.update(connection, pipeline, now)
+
+
+def _register(connection: Connection, pipeline: resources.Resource, job: Job, now: float) -> None:
+    body, result = pipeline.body, job.result
+    model = {
+        **(body.get("modelToUpload") or {}),
+        **result["model"],
+        "trainingPipeline": pipeline.name,
+        "_": {"artifact": job.payload["artifact"], **result.get("private", {"format": "portico"})},
+    }
+    model.setdefault("displayName", body["displayName"])
+    model.pop("versionAliases", None)
+    version = register_version(connection, job.payload["target"], model, now, job.payload["aliases"])
+    if "evaluation" in result:
         evaluations.add(connection, version, job.payload["evaluation"], result["evaluation"], now)
         evaluations.add_slices(
             connection, version, job.payload["evaluation"], job.payload["slices"], result["slices"], now
         )
-        shown = {key: value for key, value in version.body.items() if key != "_"}
-        body["modelToUpload"] = {**shown, "name": version.parent}
-        body["trainingTaskMetadata"] = result["metadata"]
-    resources.update(connection, pipeline, now)
+    shown = {key: value for key, value in version.body.items() if key != "_"}
+    body["modelToUpload"] = {**shown, "name": version.parent}
 
 
 register_kind(JobKind("trainingPipelines", "portico.services.aiplatform.training.automl:run", _follow))
+register_kind(JobKind("trainingPipelines.custom", "portico.services.aiplatform.custom.pipeline:run", _follow))

@@ -1,0 +1,105 @@
+"""A training pipeline of the user's own code: data exported, a custom job run, and what it saved made a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portico.errors import InvalidArgument, PorticoError
+from portico.jobs.worker import Context
+from portico.services.aiplatform import images, model_store
+from portico.services.aiplatform.custom import spec
+from portico.services.standard.names import canonical
+from portico.store.jobs import Resources
+
+DEFINITION = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
+_OF_A_SPEC = ("workerPoolSpecs", "baseOutputDirectory", "scheduling")
+
+
+def spec_of(pipeline: dict[str, Any]) -> dict[str, Any]:
+    """The CustomJobSpec in a pipeline's `trainingTaskInputs`.
+
+    Raises:
+        InvalidArgument, Unimplemented: naming the field.
+    """
+    raw = pipeline.get("trainingTaskInputs")
+    if not isinstance(raw, dict):
+        raise InvalidArgument("trainingTaskInputs must be an object.", field="trainingTaskInputs")
+    inputs = canonical(raw)
+    found = {**inputs, **{key: inputs[key] for key in _OF_A_SPEC if inputs.get(key)}}
+    spec.check(found, "trainingTaskInputs")
+    return found
+
+
+def check(pipeline: dict[str, Any]) -> None:
+    """What can be said before anything runs.
+
+    Raises:
+        InvalidArgument, Unimplemented: naming the field.
+    """
+    found = spec_of(pipeline)
+    config = pipeline.get("inputDataConfig") or {}
+    if config.get("datasetId") and not (config.get("gcsDestination") or {}).get("outputUriPrefix"):
+        raise InvalidArgument(
+            "A dataset for custom training is written to Cloud Storage: give inputDataConfig.gcsDestination.",
+            field="inputDataConfig.gcsDestination",
+        )
+    if pipeline.get("modelToUpload") and not _artifacts(pipeline, found):
+        raise InvalidArgument(
+            "A model is made of what the code saves in AIP_MODEL_DIR: give baseOutputDirectory.",
+            field="trainingTaskInputs.baseOutputDirectory",
+        )
+
+
+def asks_of(pipeline: dict[str, Any]) -> Resources:
+    return spec.asks_of(spec_of(pipeline))
+
+
+def run(context: Context) -> dict[str, Any]:
+    """Job: runs the pipeline's code; returns what `training_pipelines` registers."""
+    from portico.services.aiplatform.custom import dataset_export
+    from portico.services.aiplatform.custom.run import run_spec
+    from portico.services.aiplatform.model_files import fetch_artifact
+    from portico.services.aiplatform.training.training_pipelines import PIPELINES
+
+    payload = context.job.payload
+    with context.database.read() as connection:
+        pipeline = PIPELINES.require(connection, context.job.resource)
+    body, found = pipeline.body, spec_of(pipeline.body)
+    data: dict[str, str] = {}
+    if payload["dataset"]:
+        data = dataset_export.export(context, body["inputDataConfig"], payload["dataset"], pipeline.name)
+    run_spec(context, found, pipeline.name, data)
+    if not body.get("modelToUpload"):
+        return {"metadata": {}}
+    uri = _artifacts(body, found)
+    target = model_store.folder(context.home, payload["artifact"])
+    kept = fetch_artifact(context, uri, target, _serving(body["modelToUpload"]))
+    formats = ["jsonl", "csv", "parquet"] if kept.get("format") else []
+    return {
+        "metadata": {},
+        "private": kept,
+        "model": {
+            "artifactUri": uri,
+            "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"]
+            if formats
+            else [],
+            "supportedInputStorageFormats": formats,
+            "supportedOutputStorageFormats": formats,
+            "supportedExportFormats": [{"id": "custom-trained", "exportableContents": ["ARTIFACT"]}],
+            "modelSourceInfo": {"sourceType": "CUSTOM"},
+        },
+    }
+
+
+def _artifacts(pipeline: dict[str, Any], found: dict[str, Any]) -> str:
+    """Where the model's files are expected; "" where nothing says it."""
+    given = str((pipeline.get("modelToUpload") or {}).get("artifactUri") or "")
+    base = str((found.get("baseOutputDirectory") or {}).get("outputUriPrefix") or "").rstrip("/")
+    return given or (f"{base}/model" if base else "")
+
+
+def _serving(model: dict[str, Any]) -> images.Serving | None:
+    try:
+        return images.resolve((model.get("containerSpec") or {}).get("imageUri", ""))
+    except PorticoError:
+        return None  # registered; its deployment is refused

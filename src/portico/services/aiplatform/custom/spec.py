@@ -1,0 +1,113 @@
+"""A custom job's spec, checked when it is asked for: what can't be run is refused then, by the field's name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from portico.errors import InvalidArgument, Unimplemented
+from portico.services.aiplatform import machine_types
+from portico.services.aiplatform.custom import training_images
+from portico.store.gcs import parse_uri
+from portico.store.jobs import Resources
+
+LONGEST = 7 * 24 * 3600.0  # seconds, Google's default
+_MOST = 100  # packages, environment variables
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def check(spec: dict[str, Any], field: str) -> None:
+    """Checks a CustomJobSpec that stands at `field` of the request.
+
+    Raises:
+        InvalidArgument, Unimplemented: naming the field.
+    """
+    pools = spec.get("workerPoolSpecs") or []
+    if not pools or not pools[0]:
+        raise InvalidArgument(
+            f"{field}.workerPoolSpecs needs a first pool.", field=f"{field}.workerPoolSpecs"
+        )
+    filled = [(number, pool) for number, pool in enumerate(pools) if pool]
+    if len(filled) > 1 or _count(pools[0]) > 1:
+        raise Unimplemented(
+            "Jobs with several workers are not built in Portico yet; give one pool with a replicaCount of 1.",
+            field=f"{field}.workerPoolSpecs",
+        )
+    for number, pool in filled:
+        _check_pool(pool, f"{field}.workerPoolSpecs[{number}]")
+    timeout_of(spec, field)
+    if prefix := (spec.get("baseOutputDirectory") or {}).get("outputUriPrefix"):
+        _check_uri(prefix, f"{field}.baseOutputDirectory.outputUriPrefix")
+
+
+def timeout_of(spec: dict[str, Any], field: str = "jobSpec") -> float:
+    """Seconds that the job may run."""
+    given = (spec.get("scheduling") or {}).get("timeout")
+    if not given:
+        return LONGEST
+    seconds = float(str(given).removesuffix("s"))
+    if seconds < 0:
+        raise InvalidArgument("A timeout can't be negative.", field=f"{field}.scheduling.timeout")
+    return seconds or LONGEST
+
+
+def asks_of(spec: dict[str, Any]) -> Resources:
+    """What the job needs of the machine: memory of its machine type, a core, and no more than there is."""
+    return Resources(cores=1.0, memory=machine_types.memory(spec["workerPoolSpecs"][0]))
+
+
+def image_of(pool: dict[str, Any], field: str = "") -> training_images.TrainingImage:
+    if package := pool.get("pythonPackageSpec"):
+        return training_images.resolve(
+            package.get("executorImageUri", ""), f"{field}.pythonPackageSpec.executorImageUri"
+        )
+    return training_images.resolve(
+        (pool.get("containerSpec") or {}).get("imageUri", ""), f"{field}.containerSpec.imageUri"
+    )
+
+
+def _count(pool: dict[str, Any]) -> int:
+    return int(pool.get("replicaCount") or 1)
+
+
+def _check_pool(pool: dict[str, Any], field: str) -> None:
+    if _count(pool) < 1:
+        raise InvalidArgument("replicaCount must be at least 1.", field=f"{field}.replicaCount")
+    package, container = pool.get("pythonPackageSpec"), pool.get("containerSpec")
+    if bool(package) == bool(container):
+        raise InvalidArgument(f"{field} needs one of pythonPackageSpec and containerSpec.", field=field)
+    image_of(pool, field)
+    if package:
+        _check_package(package, f"{field}.pythonPackageSpec")
+    elif not (container or {}).get("command") and not (container or {}).get("args"):
+        raise InvalidArgument(
+            "A prebuilt training image has no command of its own: give command or args.",
+            field=f"{field}.containerSpec.command",
+        )
+    for number, variable in enumerate((package or container or {}).get("env") or []):
+        if not _NAME.fullmatch(variable.get("name", "")):
+            raise InvalidArgument(
+                f"{variable.get('name')!r} is no name of an environment variable.",
+                field=f"{field}.{'pythonPackageSpec' if package else 'containerSpec'}.env[{number}].name",
+            )
+
+
+def _check_package(package: dict[str, Any], field: str) -> None:
+    uris = package.get("packageUris") or []
+    if not uris or len(uris) > _MOST:
+        raise InvalidArgument(f"Between 1 and {_MOST} packages are needed.", field=f"{field}.packageUris")
+    for number, uri in enumerate(uris):
+        _check_uri(uri, f"{field}.packageUris[{number}]")
+    if not _MODULE.fullmatch(package.get("pythonModule", "")):
+        raise InvalidArgument(
+            f"{package.get('pythonModule')!r} is no name of a Python module; one looks like trainer.task.",
+            field=f"{field}.pythonModule",
+        )
+
+
+def _check_uri(uri: str, field: str) -> None:
+    try:
+        parse_uri(uri)
+    except InvalidArgument as error:
+        raise InvalidArgument(error.message, field=field) from None

@@ -1,0 +1,83 @@
+"""What a training container's image name means here: which libraries its Python has.
+
+https://cloud.google.com/vertex-ai/docs/training/pre-built-containers
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from portico.errors import InvalidArgument, Unimplemented
+
+_PREBUILT = re.compile(
+    r"(?:[a-z0-9-]+-docker\.pkg\.dev/(?:vertex-ai|cloud-aiplatform)/training"
+    r"|(?:(?:us|eu|asia)\.)?gcr\.io/(?:vertex-ai|cloud-aiplatform)/training)"
+    r"/(?P<short>(?P<framework>[a-z-]+?)-(?P<accelerator>cpu|gpu|tpu|xla)\.(?P<version>\d+(?:-\d+)*)"
+    r"(?:\.py(?P<python>\d{2,3}))?)(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?"
+)
+_PYTHON = re.compile(r"(?:docker\.io/)?(?:library/)?python:(?P<version>3\.\d+)(?:[.-][\w.-]+)?")
+# Framework of an image -> the package whose version it names.
+_LIBRARIES = {"scikit-learn": "scikit-learn", "xgboost": "xgboost", "tf": "tensorflow", "pytorch": "torch"}
+# What all of these images hold beside it, as far as code counts on it.
+_COMMON = (
+    "google-cloud-aiplatform",
+    "google-cloud-storage",
+    "cloudml-hypertune",
+    "joblib",
+    "numpy",
+    "pandas",
+)
+_PYTHONS = ("3.11", "3.12", "3.13", "3.10", "3.9")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingImage:
+    """`library` (a package's name; "" for none) of `version`, for one of `pythons`, the best first, with `common`."""
+
+    short: str
+    library: str
+    version: str
+    pythons: tuple[str, ...]
+    common: tuple[str, ...]
+    accelerated: bool
+
+
+def resolve(uri: str, field: str) -> TrainingImage:
+    """What the image `uri` is here.
+
+    Raises:
+        InvalidArgument: it is empty, or no image that Google has.
+        Unimplemented: it cannot be run here, with what would be needed.
+    """
+    if not uri:
+        raise InvalidArgument("The image's name is missing.", field=field)
+    if plain := _PYTHON.fullmatch(uri):
+        return TrainingImage(uri.rpartition("/")[2], "", "", _pythons(plain["version"]), (), False)
+    match = _PREBUILT.fullmatch(uri)
+    if match is None:
+        raise Unimplemented(
+            f"{uri} is a container image of its own: running it needs a Docker engine, which Portico cannot use yet. "
+            "Google's prebuilt training images (us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6, "
+            "xgboost-cpu, tf-cpu, pytorch-cpu, …) and python:3.X run as Python environments.",
+            field=field,
+        )
+    library = _LIBRARIES.get(match["framework"])
+    if library is None or match["accelerator"] in ("tpu", "xla"):
+        raise InvalidArgument(
+            f"There is no image {match['short']}; there are {', '.join(sorted(_LIBRARIES))}, for cpu and gpu.",
+            field=field,
+        )
+    python = match["python"] or ""
+    return TrainingImage(
+        match["short"],
+        library,
+        match["version"].replace("-", "."),
+        _pythons(f"{python[0]}.{python[1:]}" if python else ""),
+        _COMMON,
+        match["accelerator"] == "gpu",
+    )
+
+
+def _pythons(wanted: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*([wanted] if wanted else []), *_PYTHONS]))

@@ -1,0 +1,266 @@
+"""A user's own training code, run by the official client."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.api_core import exceptions
+
+from tests.waiting import until
+
+PLAIN = "python:3.11"
+SKLEARN = "us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6:latest"
+
+SCRIPT = """
+import argparse, json, os, subprocess, sys
+parser = argparse.ArgumentParser()
+parser.add_argument("--word")
+print("the word is", parser.parse_args().word, file=sys.stderr)
+task = json.loads(os.environ["CLUSTER_SPEC"])["task"]
+print("task", task["type"], task["index"], os.environ["MINE"], os.environ["AIP_MODEL_DIR"])
+print(subprocess.run(["echo", "from a child"], capture_output=True, text=True).stdout)
+"""
+
+
+def job_of(aiplatform: Any, bucket: Any, tmp_path: Path, script: str, **options: Any) -> Any:
+    path = tmp_path / "task.py"
+    path.write_text(script)
+    return aiplatform.CustomJob.from_local_script(
+        display_name="mine",
+        script_path=str(path),
+        container_uri=options.pop("container_uri", SKLEARN),
+        staging_bucket=f"gs://{bucket.name}/staging",
+        **options,
+    )
+
+
+def told(portico: Any, job: Any) -> str:
+    job_id = job.resource_name.rpartition("/")[2]
+    logs = [path.read_text() for path in portico.home.glob("jobs/*/log.txt")]
+    return "\n".join(text for text in logs if job_id in text)
+
+
+def plain(script: str, **spec: Any) -> list[dict[str, Any]]:
+    container = {"image_uri": PLAIN, "command": ["python", "-c", script], **spec}
+    return [
+        {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1, "container_spec": container}
+    ]
+
+
+def ended(job: Any) -> Any:
+    """The job's resource once it has ended."""
+
+    def state() -> Any:
+        job._sync_gca_resource()
+        return job._gca_resource if job.state.name in ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED") else None
+
+    return until(state, "the job has ended")
+
+
+def package(bucket: Any, script: str, requires: str = "") -> str:
+    """An sdist with the module trainer.task, as setuptools makes it."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w:gz") as archive:
+        for name, text in (
+            ("setup.py", "raise SystemExit('it is not to be run')"),
+            ("trainer/__init__.py", ""),
+            ("trainer/task.py", script),
+            ("trainer.egg-info/requires.txt", requires),
+        ):
+            entry = tarfile.TarInfo(f"trainer-1.0/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    bucket.blob("trainer-1.0.tar.gz").upload_from_string(held.getvalue())
+    return f"gs://{bucket.name}/trainer-1.0.tar.gz"
+
+
+def test_a_package_runs_with_the_contract_and_what_it_needs(portico, aiplatform, bucket):
+    script = SCRIPT + "import threadpoolctl; print(threadpoolctl.__version__)\n"
+    job = aiplatform.CustomPythonPackageTrainingJob(
+        "mine", package(bucket, script, "threadpoolctl==3.5.0\n\n[gpu]\nnothing\n"), "trainer.task", PLAIN,
+        staging_bucket=f"gs://{bucket.name}",
+    )  # fmt: skip
+    job.run(
+        args=["--word", "hello"],
+        environment_variables={"MINE": "m y"},
+        base_output_dir=f"gs://{bucket.name}/o",
+    )
+    assert job.state.name == "PIPELINE_STATE_SUCCEEDED"
+    log = told(portico, job)
+    assert "the word is hello" in log and "from a child" in log and "3.5.0" in log
+    assert f"task workerpool0 0 m y gs://{bucket.name}/o/model/" in log
+
+
+@pytest.mark.slow
+def test_a_script_runs_with_the_contract(portico, aiplatform, bucket, tmp_path):
+    job = job_of(
+        aiplatform, bucket, tmp_path, SCRIPT, args=["--word", "hello"], environment_variables={"MINE": "m y"}
+    )
+    job.run(sync=True)
+    assert job.state.name == "JOB_STATE_SUCCEEDED"
+    log = told(portico, job)
+    assert "the word is hello" in log and "from a child" in log
+    assert f"task workerpool0 0 m y gs://{bucket.name}/staging/aiplatform-custom-job" in log
+
+
+@pytest.mark.slow
+def test_what_it_writes_is_in_the_bucket(portico, aiplatform, bucket, tmp_path):
+    script = """
+import os
+from google.cloud import storage, aiplatform
+bucket, _, prefix = os.environ["AIP_MODEL_DIR"].removeprefix("gs://").partition("/")
+storage.Client().bucket(bucket).blob(prefix + "note.txt").upload_from_string("made by a job")
+aiplatform.init(project=os.environ["CLOUD_ML_PROJECT_ID"], location=os.environ["CLOUD_ML_REGION"])
+print("models:", len(aiplatform.Model.list()))
+"""
+    job = job_of(aiplatform, bucket, tmp_path, script, base_output_dir=f"gs://{bucket.name}/out")
+    job.run(sync=True)
+    assert bucket.blob("out/model/note.txt").download_as_text() == "made by a job"
+    assert "models: " in told(portico, job)
+
+
+def test_the_codes_own_error_is_told(aiplatform, bucket):
+    job = aiplatform.CustomJob("bad", plain("print('before'); raise ValueError('on purpose')"),
+                               staging_bucket=f"gs://{bucket.name}")  # fmt: skip
+    job.submit()
+    found = ended(job)
+    assert found.error.code == 9 and "non-zero status of 1" in found.error.message
+    assert "ValueError: on purpose" in found.error.message
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("import time; time.sleep(600)", "timeout of 1 seconds"),
+        ("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)", "timeout of 1 seconds"),
+    ],
+)
+def test_a_timeout_ends_it(aiplatform, bucket, script, says):
+    job = aiplatform.CustomJob("long", plain(script), staging_bucket=f"gs://{bucket.name}")
+    job.submit(timeout=1)
+    found = ended(job)
+    assert found.error.code == 4 and says in found.error.message
+
+
+def test_cancelling_ends_the_whole_tree(portico, aiplatform, bucket):
+    import psutil
+
+    script = "import subprocess, time; subprocess.Popen(['sleep', '987']); print('up', flush=True); time.sleep(987)"
+    job = aiplatform.CustomJob("tree", plain(script), staging_bucket=f"gs://{bucket.name}")
+    job.submit()
+
+    def sleepers() -> list[int]:
+        return [p.pid for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "987"]]
+
+    until(sleepers, "its child runs")
+    with pytest.raises(exceptions.BadRequest, match="cancel it first"):
+        job.delete()
+    job.cancel()
+    assert ended(job).state.name == "JOB_STATE_CANCELLED"
+    until(lambda: not sleepers(), "nothing is left of it")
+    job.delete()
+
+
+def test_it_sees_nothing_of_the_server(portico, aiplatform, bucket):
+    script = f"""
+import os, pathlib
+for path in ({str(portico.home / "credentials.json")!r}, {str(portico.home / "portico.db")!r}):
+    try:
+        open(path).read(1); print("RE" + "AD", path)
+    except OSError as error:
+        print("no:", error.strerror)
+print("key" if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ else "no " + "key")
+try:
+    pathlib.Path({str(portico.home)!r}, "x").write_text("x"); print("WRO" + "TE")
+except OSError as error:
+    print("no:", error.strerror)
+"""
+    job = aiplatform.CustomJob("curious", plain(script), staging_bucket=f"gs://{bucket.name}")
+    job.run(sync=True)
+    log = told(portico, job)
+    assert "READ" not in log and "WROTE" not in log and "no key" in log and log.count("no: Permission") == 3
+
+
+BAD = [
+    ({}, "jobSpec.workerPoolSpecs"),
+    ({"workerPoolSpecs": [{"replicaCount": "1"}]}, "jobSpec.workerPoolSpecs[0]"),
+    (
+        {"workerPoolSpecs": [{"containerSpec": {"imageUri": "gcr.io/mine/image", "command": ["x"]}}]},
+        "jobSpec.workerPoolSpecs[0].containerSpec.imageUri",
+    ),
+    (
+        {"workerPoolSpecs": [{"containerSpec": {"imageUri": PLAIN}}]},
+        "jobSpec.workerPoolSpecs[0].containerSpec.command",
+    ),
+    (
+        {"workerPoolSpecs": [{"pythonPackageSpec": {
+            "executorImageUri": SKLEARN, "packageUris": ["/a"], "pythonModule": "a.b"}}]},
+        "jobSpec.workerPoolSpecs[0].pythonPackageSpec.packageUris[0]",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "field"), BAD)
+def test_a_bad_spec_names_the_field(portico, spec, field):
+    answer = requests.post(
+        f"{portico.url}/v1/projects/p/locations/us-central1/customJobs",
+        json={"displayName": "x", "jobSpec": spec},
+        timeout=60,
+    )
+    assert answer.status_code in (400, 501), answer.text
+    assert field in answer.text
+
+
+TRAINER = """
+import glob, os, sys
+import joblib, pandas
+from google.cloud import storage
+from sklearn.linear_model import LinearRegression
+
+client = storage.Client()
+def read(pattern):
+    bucket, _, prefix = pattern.removeprefix("gs://").rstrip("*").partition("/")
+    files = [blob.open() for blob in client.list_blobs(bucket, prefix=prefix)]
+    return pandas.concat([pandas.read_csv(file) for file in files])
+rows = read(os.environ["AIP_TRAINING_DATA_URI"])
+print(len(rows), len(read(os.environ["AIP_TEST_DATA_URI"])), os.environ["AIP_DATA_FORMAT"])
+joblib.dump(LinearRegression().fit(rows[["x"]].values, rows["y"]), "model.joblib")
+bucket, _, prefix = os.environ["AIP_MODEL_DIR"].removeprefix("gs://").partition("/")
+client.bucket(bucket).blob(prefix + "model.joblib").upload_from_filename("model.joblib")
+"""
+
+
+@pytest.mark.slow
+def test_a_training_pipeline_of_ones_own_code_makes_a_model_that_serves(
+    portico, aiplatform, bucket, tmp_path
+):
+    rows = "".join(f"{number},{3 * number + 1}\n" for number in range(100))
+    bucket.blob("rows.csv").upload_from_string("x,y\n" + rows)
+    dataset = aiplatform.TabularDataset.create("rows", gcs_source=f"gs://{bucket.name}/rows.csv")
+    (tmp_path / "task.py").write_text(TRAINER)
+    job = aiplatform.CustomTrainingJob(
+        "own", str(tmp_path / "task.py"), SKLEARN, staging_bucket=f"gs://{bucket.name}",
+        model_serving_container_image_uri="us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest",
+    )  # fmt: skip
+    model = job.run(dataset, model_display_name="line", base_output_dir=f"gs://{bucket.name}/made")
+    assert model.uri == f"gs://{bucket.name}/made/model" and model.display_name == "line"
+    assert "80 10 csv" in told(portico, job)
+    endpoint = model.deploy(machine_type="n1-standard-2")
+    try:
+        assert endpoint.predict([[5.0]]).predictions[0] == pytest.approx(16)
+    finally:
+        endpoint.undeploy_all()
+
+
+def test_a_pipeline_whose_code_saves_no_model_fails_with_words(aiplatform, bucket):
+    job = aiplatform.CustomContainerTrainingJob(
+        "none", PLAIN, command=["python", "-c", "print('nothing')"], staging_bucket=f"gs://{bucket.name}",
+        model_serving_container_image_uri="us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest",
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="it has nothing"):
+        job.run(model_display_name="none", base_output_dir=f"gs://{bucket.name}/nothing")
