@@ -21,6 +21,7 @@ NOT_ASKED = {
 # What the body of each method is.
 BODIES = {
     "datasets.create": "Dataset",
+    "customJobs.create": "CustomJob",
     "trainingPipelines.create": "TrainingPipeline",
     "models.upload": "UploadModelRequest",
     "models.copy": "CopyModelRequest",

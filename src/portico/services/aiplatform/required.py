@@ -7,6 +7,7 @@ _L = "projects.locations."
 
 REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}datasets.create": ("displayName", "metadataSchemaUri"),
+    f"{_L}customJobs.create": ("displayName", "jobSpec"),
     f"{_L}trainingPipelines.create": ("displayName", "trainingTaskDefinition", "trainingTaskInputs"),
     f"{_L}models.upload": ("model", "model.displayName"),
     f"{_L}models.copy": ("sourceModel",),
