@@ -57,6 +57,18 @@ Home = Annotated[
         help="Where everything is kept (default: $PORTICO_HOME, or ~/.portico).", show_default=False
     ),
 ]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        envvar="PORTICO_DATABASE",
+        metavar="URL",
+        help="postgresql://USER@HOST/DATABASE: where the rows are kept; the home remembers it (default: SQLite in the "
+        "home).",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
@@ -82,11 +94,12 @@ def up(
     unconfined: Annotated[
         bool, typer.Option("--unconfined", help="Run models' code with all that your user may do.")
     ] = False,
+    database: DatabaseUrl = None,
 ) -> None:
     """Start Portico and serve until Ctrl-C or SIGTERM."""
-    from portico.cli.up import serve
+    from portico.cli.up import hide_password, serve
 
-    serve(_home(home), host, port, fronts, open, unconfined)
+    serve(_home(home), host, port, fronts, open, unconfined, hide_password(database))
 
 
 @app.command()
@@ -151,12 +164,14 @@ def backup(
 def restore(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A backup's folder.", show_default=False)],
     home: Home = None,
+    database: DatabaseUrl = None,
     json: Json = False,
 ) -> None:
     """Make a new home from a backup."""
     from portico.cli.keeping import copied_text, restore
+    from portico.cli.up import hide_password
 
-    found = restore(source.expanduser().absolute(), _home(home))
+    found = restore(source.expanduser().absolute(), _home(home), hide_password(database))
     if json:
         _print_json(found)
     else:

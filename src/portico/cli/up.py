@@ -4,22 +4,58 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from portico.host.address import Address, AlreadyRunning
 
 OPEN = "Open: every user of this machine may do everything here, without a token."
 
 
-def serve(home: Path, host: str, port: int, fronts: int, everyone: bool, unconfined: bool) -> None:
+DATABASE = "PORTICO_DATABASE"
+
+
+def hide_password(url: str | None) -> str | None:
+    """`url`, out of the environment of what this process starts. Where its password stands among the arguments, which
+    all users of the machine can read in `ps`, this process begins anew without it."""
+    os.environ.pop(DATABASE, None)
+    if url is not None and _password(url) and any(url in argument for argument in sys.orig_argv):
+        _begin_without(url)
+    return url
+
+
+def _begin_without(url: str) -> NoReturn:
+    os.environ[DATABASE] = url
+    kept = list(sys.orig_argv)
+    if f"--database={url}" in kept:
+        kept.remove(f"--database={url}")
+    else:
+        at = kept.index(url)
+        del kept[at - 1 : at + 1]
+    sys.stdout.flush()
+    os.execv(sys.executable, kept)
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
+
+
+def serve(
+    home: Path, host: str, port: int, fronts: int, everyone: bool, unconfined: bool, database: str | None
+) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
 
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.root.handlers[0].addFilter(_brief)
     if unconfined:
         print(
             "portico: models' code runs unconfined: with all that your user may do",
@@ -27,7 +63,7 @@ def serve(home: Path, host: str, port: int, fronts: int, everyone: bool, unconfi
             flush=True,
         )
     try:
-        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined)
+        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined, database)
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)
     except AlreadyRunning as running:
@@ -37,6 +73,16 @@ def serve(home: Path, host: str, port: int, fronts: int, everyone: bool, unconfi
             _fail(f"Port {port} on {host} is taken. Choose another with --port, or --port 0 for any.", 1)
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"Portico can't start: {error.strerror or error}{where}.", 1)
+
+
+def _brief(record: logging.LogRecord) -> bool:
+    """A database that is away is told in a line: where it was missed says nothing."""
+    from portico.store.backend import DatabaseAway
+
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, DatabaseAway):
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {error.message}", (), None
+    return True
 
 
 def _announce(address: Address) -> None:

@@ -14,7 +14,7 @@ _FOLDERS: Final = ("cache", "jobs", "models", "objects", "replicas", "run", "spo
 _LINKED: Final = (
     "envs"  # packages, linked to a cache that all environments share: their folder is shut, they stay
 )
-_FILES: Final = re.compile(r"portico\.db.*|credentials\.json|server\.log")
+_FILES: Final = re.compile(r"portico\.db.*|credentials\.json|database\.url|server\.log")
 
 
 def make_private(home: Path) -> None:

@@ -51,15 +51,18 @@ def up(
     ready: Callable[[Address], None],
     everyone: bool = False,
     unconfined: bool = False,
+    database: str | None = None,
 ) -> None:
     """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests. `unconfined`: user code
-    runs with all that this user may do.
+    runs with all that this user may do. `database`: the URL of the PostgreSQL database that has the home's rows from
+    now on; without one they are where they are, and in SQLite in a new home.
 
     Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
 
     Raises:
         RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
         RefusedHome: the home's database is not the one that belongs to its files.
+        InvalidArgument, FailedPrecondition, Unavailable: the database can't be used, or does not answer.
     """
     _require_loopback(host)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -75,17 +78,25 @@ def up(
         os.environ[UNCONFINED] = "1"
     lock = address.claim(home)
     disk.lend(home)  # a start on a full disk needs some room: to read the database, …
-    home_store.check(home)
+    with backend.chosen(home, database):
+        home_store.check(home)
     store = backend.of(home)
-    sockets = _listen(host, port, fronts)
-    here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone, unconfined)
-    try:
-        children = _prepare(home, here, sockets)
-    except store.errors as error:  # what the check before did not find
-        raise store.refusal(error) from error
-    Supervisor(home, children, here, ready).run()
-    home_store.end(home)
+    with store.hold(_stop_for):
+        sockets = _listen(host, port, fronts)
+        here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone, unconfined)
+        try:
+            children = _prepare(home, here, sockets)
+        except store.errors as error:  # what the check before did not find
+            raise store.refusal(error) from error
+        Supervisor(home, children, here, ready).run()
+        home_store.end(home)
     os.close(lock)
+
+
+def _stop_for(reason: str) -> None:
+    """Ends this server: from a thread, while it serves."""
+    log.error("%s", reason)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _require_loopback(host: str) -> None:

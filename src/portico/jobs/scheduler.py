@@ -24,6 +24,7 @@ from portico.jobs.engines.protocol import Engine
 from portico.jobs.kinds import KINDS
 from portico.jobs.queue import wake_path
 from portico.store import disk, jobs
+from portico.store.backend import DatabaseAway
 from portico.store.database import Database
 from portico.store.jobs import Job, Resources, State
 
@@ -69,14 +70,17 @@ class Scheduler:
         self._sweep()
         beat = 0.0
         while not self._stopping.is_set():
-            self._collect()
-            self._wake_due()
-            self._start_queued()
-            self._follow_cancellations()
-            if self._clock.monotonic() - beat > _BEAT:
-                beat = self._clock.monotonic()
-                self._renew()
-                self._take_lapsed()
+            try:
+                self._collect()
+                self._wake_due()
+                self._start_queued()
+                self._follow_cancellations()
+                if self._clock.monotonic() - beat > _BEAT:
+                    self._renew()
+                    self._take_lapsed()
+                    beat = self._clock.monotonic()
+            except DatabaseAway as away:  # what was not written of a job's end, its lease will tell
+                log.warning("%s", away.message)
             select.select([waker, *self._engine.waitables()], [], [], _LOOK)
             _drain(waker)
         for running in self._threads.values():

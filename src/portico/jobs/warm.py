@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from portico.jobs import worker
+from portico.store.backend import DatabaseAway
 
+_PATIENCE = 60.0  # seconds that a job waits for the database, should that be away
 _PR_SET_PDEATHSIG = 1
 
 
@@ -96,13 +98,15 @@ def _child(home: Path, job_id: str, server: int) -> None:
         from portico.store import jobs
         from portico.store.database import Database
 
-        database = Database(home)
+        database = Database(home, patience=_PATIENCE)
         with database.read() as connection:
             job = jobs.get(connection, job_id)
         if job is not None and job.state == "RUNNING":
             context = worker.Context(home, database, SystemClock(), RandomIds(), job, lambda: stopping)
             worker.run(context, write_line)
         status = 0
+    except DatabaseAway:
+        status = os.EX_TEMPFAIL
     except BaseException as error:
         print(f"worker failed: {error!r}", flush=True)
     finally:

@@ -17,6 +17,7 @@ from portico.errors import Cancelled, PorticoError, rpc_status
 from portico.ids import Ids
 from portico.jobs.kinds import KINDS, Wait
 from portico.store import jobs
+from portico.store.backend import DatabaseAway
 from portico.store.database import Database
 from portico.store.jobs import Job
 
@@ -84,6 +85,9 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
         result = kind.load()(context)
     except Cancelled as cancelled:
         state, error = "CANCELLED", cancelled
+    except DatabaseAway as away:  # nobody can be told how it ended: so it has not
+        write_line(away.message)
+        raise
     except PorticoError as known:
         state, error = "FAILED", known
     except Exception as unexpected:
@@ -105,6 +109,8 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
     if state == "SUCCEEDED":
         try:
             end(context.database, job, state, context.clock.now(), result=result)
+        except DatabaseAway:
+            raise
         except PorticoError as known:  # what it made can't be registered: the name was taken meanwhile, …
             state, error = "FAILED", known
         except Exception as unexpected:

@@ -75,7 +75,16 @@ class PostgreSQL:
         held.execute(_BEGIN_WRITE, prepare=False)
 
     def commit(self, held: Any, begun: Any, counted: bool) -> int | None:
-        made = held.execute(f"{_COUNT}; COMMIT" if counted else "COMMIT", prepare=False)
+        import psycopg
+
+        try:
+            made = held.execute(f"{_COUNT}; COMMIT" if counted else "COMMIT", prepare=False)
+        except psycopg.OperationalError as error:
+            raise DatabaseAway(
+                f"The database {self.shown} went away ({_first_line(error)}) while a change was being written: whether "
+                "it was made, a look tells as soon as the database is back.",
+                retry_after=1.0,
+            ) from error
         number = made.fetchone() if counted else None
         while made.nextset():
             pass
@@ -99,7 +108,7 @@ class PostgreSQL:
     def meaning(self, error: BaseException) -> PorticoError | None:
         cause = getattr(error, "orig", None) or error
         state = getattr(cause, "sqlstate", None)
-        words = str(cause).strip().partition("\n")[0]
+        words = _first_line(cause)
         if state == "53100":
             return ResourceExhausted(
                 f"The disk of the database {self.shown} is full ({words}). Free room there.",
@@ -109,8 +118,7 @@ class PostgreSQL:
             return DatabaseAway("All connections to the database are in use; try again.", retry_after=1.0)
         if _is_away(cause):
             return DatabaseAway(
-                f"The database {self.shown} does not answer ({words}). As soon as it does, Portico goes on. Whether a "
-                "change that was under way has been made, a look at its resource tells.",
+                f"The database {self.shown} does not answer ({words}). As soon as it does, Portico goes on.",
                 retry_after=1.0,
             )
         return None
@@ -247,6 +255,10 @@ class _Keeper(threading.Thread):
         self._stopping.set()
         self.join()
         self._held.close()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _is_away(cause: BaseException | object) -> bool:

@@ -114,6 +114,8 @@ class LocalProcesses:
                 self._unwanted.pop(news["ended"], None)
                 code = os.waitstatus_to_exitcode(news["status"])
                 cause = f"signal {-code}" if code < 0 else f"exit status {code}"
+                if code == os.EX_TEMPFAIL:  # the database went away: no fault of the job's
+                    cause = ""
                 self._ended.append(Ended(news["ended"], cause))
 
     def _server_lost(self) -> None:
