@@ -11,9 +11,7 @@ from portico.host import watching
 from portico.host.watching import Watcher
 from portico.host.wiring import import_services
 from portico.prediction.tap import Tap
-from portico.services.aiplatform.monitoring import deployment_run as monitoring_run
 from portico.store.database import Database
-from portico.store.resources import Resource
 
 
 @pytest.fixture
@@ -45,9 +43,8 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
         assert not watcher.gives_way()
         watcher.look()
     assert watcher.gives_way()
-    with monkeypatch.context() as patch:  # while it reads: then nothing is done that wants all rows
+    with monkeypatch.context() as patch:  # while it reads
         patch.setattr(watching, "_SOME", 1)
-        patch.setattr(watcher._monitoring, "run_due", lambda: pytest.fail("a window without all of its rows"))
         for _ in range(10):
             tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
             tap.flush()
@@ -56,29 +53,4 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
         assert 0 < watcher._log.waiting() < waiting and watcher._looked == looked
     watcher.look()
     assert not watcher._log.waiting()
-    tap.close()
-
-
-def test_the_spool_does_not_fill_up_while_a_long_window_is_counted(
-    tmp_path: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watching, "_MEANWHILE", 1000)
-    monkeypatch.setattr(monitoring_run, "_ROWS", 4)
-    tap = Tap(tmp_path / "spool" / "front-0")
-
-    def predict() -> None:
-        for _ in range(10):
-            tap.put(5.0, b"endpoint\0model\0m\x001", b'{"instances":[{"x":1}]}', bytes(100), 0.0)
-        tap.flush()
-
-    predict()
-    watcher.ingest()
-    job = Resource("job", "jobs", "", {"endpoint": "endpoint"}, 1, 0.0, 0.0)
-    parts = watcher._monitoring._instances(job, "model", 0.0, 10.0)
-    found = len(next(parts)[0])
-    predict()
-    assert watcher._log.waiting() > 1000
-    found += sum(len(rows) for rows, _ in parts)
-    assert found == 10  # those that came meanwhile are of a later listing
-    assert watcher._log.waiting() == 0
     tap.close()

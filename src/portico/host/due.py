@@ -1,4 +1,5 @@
-"""What is due in domain time, in the scheduler's process: the runs of schedules and the deliveries of alerts.
+"""What is due in domain time, in the scheduler's process: it starts the runs of schedules, the deliveries of alerts,
+and the turns of the jobs that stand beside what is watched.
 
 It looks by itself, and at once when it is asked: whoever advances the clock is answered when all has been done.
 """
@@ -9,15 +10,19 @@ import logging
 import threading
 
 from portico.host.asked import Asked
+from portico.services.aiplatform.monitoring.deployment_run import WindowsDue
 from portico.services.aiplatform.schedules import Schedules
 from portico.services.alerts.delivery import Deliveries
 from portico.services.call import Rooms
-from portico.services.standard.settling import due_path
-from portico.store import disk
+from portico.services.standard import standing
+from portico.services.standard.settling import await_logged, due_path
+from portico.services.standard.standing import Standing
+from portico.store import disk, domain_clock
 
 log = logging.getLogger(__name__)
 
 _LOOK = 0.5  # seconds between two looks
+_LOGGED = 60.0  # seconds that the watcher may take to read what was predicted
 _FULL = 10.0  # seconds until a look that found the disk full
 
 
@@ -25,9 +30,11 @@ class Due:
     """`run` has a thread of its own; `poke` it when a job has ended."""
 
     def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
         self._asked = Asked(due_path(rooms.home))
         self._schedules = Schedules(rooms)
         self._deliveries = Deliveries(rooms)
+        self._standing: list[Standing] = [WindowsDue()]
         self.poke = self._asked.poke
 
     def run(self, stopping: threading.Event) -> None:
@@ -49,4 +56,24 @@ class Due:
     def look(self) -> bool:
         """Starts what is due; whether no work that it began is under way."""
         self._deliveries.run_due()
-        return self._schedules.run_due()
+        idle = self._turns()
+        return self._schedules.run_due() and idle
+
+    def _turns(self) -> bool:
+        """Wakes the jobs that have something to do; whether none has."""
+        with self._rooms.database.read() as connection:
+            now = domain_clock.now(connection, self._rooms.clock)
+            found: dict[str, list[str]] = {}
+            busy = False
+            for one in self._standing:
+                states = standing.states(connection, one.kind, self._rooms.clock.now())
+                busy = busy or "busy" in states.values()
+                found[one.kind] = list(one.due(connection, now, states))
+        if not any(found.values()):
+            return not busy
+        await_logged(self._rooms.home, _LOGGED)  # a window wants all rows of its time
+        with self._rooms.database.write() as connection:
+            for kind, names in found.items():
+                standing.turn(connection, self._rooms.queue, kind, names, now)
+        self._rooms.queue.wake()
+        return False

@@ -23,7 +23,6 @@ from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
 from portico.prediction.spool import Place, Spool
-from portico.services.aiplatform.monitoring.deployment_run import Monitoring
 from portico.services.standard.settling import log_path
 from portico.store import disk, resources
 from portico.store.segments import Segments
@@ -45,7 +44,6 @@ _PATIENCE = 10.0  # seconds that they are put off
 _WAITING = 128 << 20  # bytes of spool that may wait meanwhile
 _MUCH = 256 << 10  # bytes of spool that wait: more may be a spike that has just begun
 _ALL, _SOME = 16 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
-_MEANWHILE = 32 << 20  # bytes of spool that are read in the middle of counting a long window
 
 
 def main(home: Path, contract: Contract) -> None:
@@ -101,7 +99,6 @@ class Watcher:
         self._segments.sweep()
         self._log = PredictionLog(home, rooms.database, self._segments)
         self._service = ServiceRows(home, rooms.database)
-        self._monitoring = Monitoring(rooms, self._segments, self.breathe)
         self._rooms = rooms
         self._stewards: Stewards | None = None
         self._written = _MERGE  # segments since small ones were last merged
@@ -128,7 +125,6 @@ class Watcher:
         if not self.ingest(wanted):
             return False
         self._looked = time.monotonic()
-        self._monitoring.run_due()
         if self._stewards is None and self._are_stewards():
             from portico.services.portico.steward.run import Stewards  # loads NumPy
 
@@ -150,13 +146,6 @@ class Watcher:
             self._written = 0
             self._segments.merge_crowded()
         return True
-
-    def breathe(self) -> None:
-        """Reads in the middle of long work, where the spool would fill up. Merges nothing, since somebody reads."""
-        if self._log.waiting() > _MEANWHILE:
-            ends = self._log.ends()
-            while self._ingest(ends, _ALL):
-                pass
 
     def _ingest(self, ends: dict[str, Place], limit: int) -> bool:
         made = self._log.ingest(ends, limit)

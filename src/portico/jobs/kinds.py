@@ -19,7 +19,8 @@ Follow = Callable[[Connection, Job, float], None]
 @dataclass(frozen=True, slots=True)
 class Wait:
     """What `run` returns to end its turn without ending the job, which then holds nothing. It is called again when all
-    children of the job have ended, or at the time `until` (seconds since the epoch), whatever comes first."""
+    children of the job have ended, or at the time `until` (seconds since the epoch), whatever comes first; with
+    `math.inf` also when somebody wakes it."""
 
     until: float | None = None
 
@@ -29,8 +30,9 @@ class JobKind:
     """`run` names what does the work, as "module:function", called with a `worker.Context`; what it returns
     becomes the job's result, unless that is `Wait`. `follow(connection, job, now)` is called in the transaction of
     every transition to RUNNING, SUCCEEDED, FAILED and CANCELLED, and lets the resource and its operation follow the
-    job. `lane`: "thread" for work that mostly waits (copying, deploying), "process" for work that computes; `asks`
-    says what that needs where a job itself doesn't."""
+    job. `lane`: "thread" for work that mostly waits (copying, deploying), "process" for work that computes, "watch" for
+    what is short and comes often: one such job runs at a time, after all else that wants the cores. `asks` says what
+    a process needs where a job itself doesn't."""
 
     name: str
     run: str

@@ -7,12 +7,16 @@ they are renewed for what runs, and a job whose lease ran out, whoever had it, i
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +30,7 @@ from portico.jobs.queue import wake_path
 from portico.store import disk, jobs
 from portico.store.backend import DatabaseAway
 from portico.store.database import Database
-from portico.store.jobs import Job, Resources, State
+from portico.store.jobs import Job, Lane, Resources, State
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +38,16 @@ _LEASE = 60.0  # seconds
 _BEAT = 10.0  # seconds between two heartbeats
 _LOOK = 1.0  # seconds between two looks without a call
 _GRACE = 15.0  # seconds that a cancelled worker has before it is killed
-_THREADS = 16
+_THREADS: dict[Lane, int] = {"thread": 16, "watch": 1}  # so many run at once
 _LOOK_AHEAD = 64  # queued jobs that are looked at to fill what is free
 _MOST_LOST = 30  # attempts of a job that may go down with the machine or the server
 
 
 @dataclass(slots=True)
 class _Thread:
-    thread: threading.Thread
+    lane: Lane
     stop: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 class Scheduler:
@@ -58,6 +63,11 @@ class Scheduler:
         self._ids = ids
         self._owner = ids.token()
         self._threads: dict[str, _Thread] = {}
+        # One thread for all: what it starts (a model's process) ends with the thread that did.
+        self._watching = ThreadPoolExecutor(1, "watch", initializer=_give_way)
+        self._news, self._teller = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for end in (self._news, self._teller):
+            end.setblocking(False)
         self._engine = engine
         self._ended = ended
         self._asks: dict[str, Resources] = {}  # of what the engine runs
@@ -81,12 +91,13 @@ class Scheduler:
                     beat = self._clock.monotonic()
             except DatabaseAway as away:  # what was not written of a job's end, its lease will tell
                 log.warning("%s", away.message)
-            select.select([waker, *self._engine.waitables()], [], [], _LOOK)
+            select.select([waker, self._news, *self._engine.waitables()], [], [], _LOOK)
             _drain(waker)
+            _drain(self._news)
         for running in self._threads.values():
             running.stop.set()
         for running in self._threads.values():
-            running.thread.join(timeout=10)
+            running.over.wait(timeout=10)
         self._engine.close()
 
     def stop(self) -> None:
@@ -154,17 +165,21 @@ class Scheduler:
     def _start_queued(self) -> None:
         with self._database.read() as connection:
             cancelled = jobs.cancelled(connection, "WAITING") + jobs.cancelled(connection, "QUEUED")
-            copying = jobs.next_queued(connection, "thread", max(0, _THREADS - len(self._threads)))
+            here = [job for lane in _THREADS for job in jobs.next_queued(connection, lane, self._left(lane))]
             computing = jobs.next_queued(connection, "process", _LOOK_AHEAD)
         for job in cancelled:
             when = "while it waited" if job.state == "WAITING" else "before it started"
             self._end(job, "CANCELLED", Cancelled(f"The job was cancelled {when}."))
-        if not (copying or computing) or disk.room(self._home).full:
+        if not (here or computing) or disk.room(self._home).full:
             return  # they wait until there is room
-        for job in copying:
+        for job in here:
             if not job.cancel_requested and job.id not in self._threads and self._lease(job):
                 self._start_thread(job)
         self._start_computing([job for job in computing if not job.cancel_requested])
+
+    def _left(self, lane: Lane) -> int:
+        """How many more threads may run."""
+        return max(0, _THREADS[lane] - sum(running.lane == lane for running in self._threads.values()))
 
     def _start_computing(self, queued: list[Job]) -> None:
         """Starts what fits beside what runs. What does not fit yet keeps its place: others go before it only with
@@ -210,12 +225,24 @@ class Scheduler:
                 )
                 worker.run(context, write_line)
 
-        running = _Thread(threading.Thread(target=_logged(work), name=f"job-{job.id}", daemon=True))
-        self._threads[job.id] = running
-        running.thread.start()
+        def guarded() -> None:
+            try:
+                work()
+            except Exception:
+                log.exception("a job's thread failed")
+            finally:
+                running.over.set()
+                with contextlib.suppress(BlockingIOError):  # it is told already
+                    self._teller.send(b"!")
+
+        running = self._threads[job.id] = _Thread(job.lane)
+        if job.lane == "watch":
+            self._watching.submit(guarded)
+        else:
+            threading.Thread(target=guarded, name=f"job-{job.id}", daemon=True).start()
 
     def _collect(self) -> None:
-        over = [job_id for job_id, running in self._threads.items() if not running.thread.is_alive()]
+        over = [job_id for job_id, running in self._threads.items() if running.over.is_set()]
         for job_id in over:
             del self._threads[job_id]
             self._lost(job_id, "its thread ended")
@@ -254,14 +281,10 @@ class Scheduler:
             self._lost(job_id)
 
 
-def _logged(work: Callable[[], None]) -> Callable[[], None]:
-    def guarded() -> None:
-        try:
-            work()
-        except Exception:
-            log.exception("a job's thread failed")
-
-    return guarded
+def _give_way() -> None:
+    """Lets this thread run after all others."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _drain(waker: socket.socket) -> None:

@@ -14,6 +14,7 @@ from portico.store.database import Database
 
 if TYPE_CHECKING:
     from portico.jobs.queue import Queue
+    from portico.jobs.worker import Context
     from portico.services.standard.fields import FieldTypes
 
 
@@ -39,6 +40,17 @@ class Rooms:
 
     def __post_init__(self) -> None:
         self.waiting = Waiting(self.database)
+
+
+def rooms_of(context: Context) -> Rooms:
+    """What a job's handler hands on to services. It checks no fields."""
+    from portico.jobs.queue import Queue
+
+    def fields(api: str, version: str, message: str) -> FieldTypes:
+        raise RuntimeError("a job has no contract")
+
+    queue = Queue(context.home, context.clock, context.ids)
+    return Rooms(context.home, context.database, context.clock, context.ids, queue, fields)
 
 
 @dataclass(slots=True)

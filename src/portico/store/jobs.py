@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from portico.store.tables.jobs import jobs
 
-Lane = Literal["thread", "process"]
+Lane = Literal["thread", "watch", "process"]
 State = Literal["QUEUED", "RUNNING", "WAITING", "SUCCEEDED", "FAILED", "CANCELLED"]
 ACTIVE: tuple[State, ...] = ("QUEUED", "RUNNING", "WAITING")
 ENDED: frozenset[str] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
@@ -166,6 +166,10 @@ def active(connection: Connection, kind: str) -> list[Job]:
     return [_job(row) for row in connection.execute(_active, {"of": kind})]
 
 
+def has_children_at_work(connection: Connection, job_id: str) -> bool:
+    return connection.execute(_children_at_work, {"of": job_id}).first() is not None
+
+
 def lease(connection: Connection, job: Job, owner: str, now: float, seconds: float) -> None:
     """QUEUED -> RUNNING, owned by `owner` for `seconds` from now."""
     job.state, job.owner, job.lease_until = "RUNNING", owner, now + seconds
@@ -206,14 +210,17 @@ def requeue(connection: Connection, job: Job) -> None:
 def wait(connection: Connection, job: Job, until: float | None) -> None:
     """RUNNING -> WAITING: until all its children have ended, and to the time `until` at the longest. A job that has
     nothing to wait for is queued again at once."""
-    job.attempts -= 1  # a turn that ends so has not failed
-    if until is None and not connection.execute(_children_at_work, {"of": job.id}).first():
+    job.attempts -= (
+        1 + job.lost
+    )  # a turn that ends so has not failed, and those that were lost are made up for
+    job.lost = 0
+    if until is None and not has_children_at_work(connection, job.id):
         requeue(connection, job)
         return
     job.state, job.owner, job.lease_until, job.wake_at = "WAITING", None, None, until
     _write(
         connection, job.id, state="WAITING", owner=None, lease_until=None, wake_at=until,
-        attempts=job.attempts,
+        attempts=job.attempts, lost=0,
     )  # fmt: skip
 
 
@@ -223,10 +230,13 @@ def due(connection: Connection, now: float) -> list[str]:
     return list(connection.execute(chosen).scalars())
 
 
-def wake(connection: Connection, job_ids: list[str]) -> None:
-    """WAITING -> QUEUED."""
+def wake(connection: Connection, job_ids: list[str], payload: dict[str, Any] | None = None) -> None:
+    """WAITING -> QUEUED, with another `payload` where one is given."""
     waiting = sa.and_(jobs.c.id.in_(job_ids), jobs.c.state == "WAITING")
-    connection.execute(sa.update(jobs).where(waiting).values(state="QUEUED", wake_at=None))
+    values: dict[str, Any] = {"state": "QUEUED", "wake_at": None}
+    if payload is not None:
+        values["payload"] = orjson.dumps(payload)
+    connection.execute(sa.update(jobs).where(waiting).values(values))
 
 
 def children(connection: Connection, parent: str) -> list[Job]:
@@ -258,9 +268,9 @@ def end(
         result=None if result is None else orjson.dumps(result),
         error=None if error is None else orjson.dumps(error),
     )  # fmt: skip
-    if state != "SUCCEEDED" and connection.execute(_children_at_work, {"of": job.id}).first():
+    if state != "SUCCEEDED" and has_children_at_work(connection, job.id):
         request_cancel(connection, job.id)
-    if job.parent and not connection.execute(_children_at_work, {"of": job.parent}).first():
+    if job.parent and not has_children_at_work(connection, job.parent):
         wake(connection, [job.parent])
 
 

@@ -1,18 +1,23 @@
-"""The runs of model deployment monitoring jobs: which window is due, its rows in the log, and who is told."""
+"""The runs of model deployment monitoring jobs: which window is due, its rows in the log, and who is told.
+
+The job that does them stands as long as its resource (`services.standard.standing`): a turn counts all that are due.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
 from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339, rfc3339
-from portico.errors import FailedPrecondition, PorticoError, rpc_status
+from portico.errors import Cancelled, FailedPrecondition, Internal, PorticoError, rpc_status
+from portico.jobs.kinds import Wait
+from portico.jobs.worker import Context
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform.monitoring import baseline as baselines
 from portico.services.aiplatform.monitoring import model_deployment_monitoring_jobs as jobs
@@ -20,7 +25,8 @@ from portico.services.aiplatform.monitoring import words
 from portico.services.aiplatform.monitoring.baseline import Baseline
 from portico.services.aiplatform.monitoring.deployed_models import WatchedModels
 from portico.services.aiplatform.monitoring.window import Counted, body_of
-from portico.services.call import Rooms
+from portico.services.call import Rooms, rooms_of
+from portico.services.standard.standing import State
 from portico.store import domain_clock, resources, segments, windows
 from portico.store.resources import Resource
 from portico.store.segments import Segments
@@ -33,63 +39,86 @@ _ROWS = 50_000  # instances that are counted at once
 _SHORTEST, _LONGEST = 5.0, 300.0  # seconds until what failed is tried again
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    told: bytes  # to the job, when it failed
-    seconds: float
-    simulated: float | None  # the domain clock, when it failed
-    ticks: float  # of the monotonic clock
+class WindowsDue:
+    """A `Standing`: whose training data were not read yet, or who has a window due."""
+
+    kind = jobs.KIND
+
+    def __init__(self) -> None:
+        self._told: dict[str, bytes] = {}
+
+    def due(self, connection: Connection, now: float, states: Mapping[str, State]) -> Iterable[str]:
+        """What failed rests, unless it could succeed now: the job was changed, or the domain clock advanced."""
+        simulated = domain_clock.simulated(connection)
+        told: dict[str, bytes] = {}
+        for job in jobs.monitored(connection):
+            state = states.get(job.name, "ready")
+            if state == "busy" or not (_unread(job) or _is_due(job, now)):
+                told[job.name] = self._told.get(job.name, b"")
+                continue
+            told[job.name] = _told(job, now, simulated)
+            if state == "ready" or told[job.name] != self._told.get(job.name):
+                yield job.name
+        self._told = told
 
 
-class Monitoring:
-    """Belongs to the watcher's process. `between` is called between two parts of a window."""
+_windows: dict[Path, Windows] = {}  # of this process
 
-    def __init__(self, rooms: Rooms, segments: Segments, between: Callable[[], None]) -> None:
+
+def run(context: Context) -> Wait | None:
+    """A turn: all that is due up to the payload's `until`, in domain time."""
+    windows = _windows.get(context.home)
+    if windows is None:
+        segments = Segments(context.home, context.database, context.clock, context.ids)
+        windows = _windows[context.home] = Windows(rooms_of(context), segments)
+    return windows.turn(context.job.resource, float(context.job.payload["until"]), context.check)
+
+
+class Windows:
+    """What one process keeps for the turns of all jobs, which it runs one after the other."""
+
+    def __init__(self, rooms: Rooms, segments: Segments) -> None:
         self._rooms = rooms
         self._database = rooms.database
         self._segments = segments
-        self._between = between
         self._models = WatchedModels(rooms)
         self._baselines: dict[tuple[str, str], tuple[str, Baseline]] = {}
-        self._waits: dict[tuple[str, str], _Wait] = {}  # by the name of a job, and what of it failed
+        self._failures: dict[str, int] = {}  # of jobs, one after the other
+        self._check: Callable[[], None] = lambda: None
 
-    def run_due(self) -> None:
-        """Runs every job as often as it was due up to now, in domain time. A job that can't be run stops no other."""
+    def turn(self, name: str, until: float, check: Callable[[], None] = lambda: None) -> Wait | None:
+        """None where the job is gone. `check` raises where the turn shall end."""
         with self._database.read() as connection:
-            now = domain_clock.now(connection, self._rooms.clock)
-            simulated = domain_clock.simulated(connection)
-            found = jobs.monitored(connection)
-        names = {job.name for job in found}
-        self._waits = {key: wait for key, wait in self._waits.items() if key[0] in names}
-        for job in found:
-            if unread := bool(_unread(job)):
-                self._attempt("reading", job, now, simulated)
-            if unread or _is_due(job, now):
-                self._attempt("running", job, now, simulated)
+            job = resources.get(connection, name)
+        if job is None:
+            self._failures.pop(name, None)
+            return None
+        self._check = check
+        errors = []
+        if _unread(job):
+            errors.append(self._attempt(job, lambda: self._prepare(job)))
+        errors.append(self._attempt(job, lambda: self._run_until(name, until)))
+        if not any(errors):
+            self._failures.pop(name, None)
+            return Wait(math.inf)
+        failures = self._failures[name] = self._failures.get(name, 0) + 1
+        return Wait(self._rooms.clock.now() + min(_SHORTEST * 2 ** (failures - 1), _LONGEST))
 
-    def _attempt(self, what: str, job: Resource, now: float, simulated: float | None) -> None:
-        """What failed is tried again later, and later each time; at once, when the job was changed or the domain clock
-        advanced."""
-        key, told, ticks = (job.name, what), _told(job), self._rooms.clock.monotonic()
-        wait = self._waits.get(key)
-        if wait is not None and (wait.told != told or wait.simulated != simulated):
-            wait = None
-        if wait is not None and ticks < wait.ticks + wait.seconds:
-            return
+    def _attempt(self, job: Resource, work: Callable[[], None]) -> PorticoError | None:
+        """The error of what failed, which its job tells."""
         try:
-            if what == "reading":
-                self._prepare(job)
-            else:
-                self._run_until(job.name, now)
-            self._waits.pop(key, None)
-            return
+            work()
+            return None
+        except Cancelled:
+            raise
         except PorticoError as error:
-            self._failed(job, error)
-        except Exception:
+            failed = error
+        except Exception as unexpected:
             log.exception("%s can't be run", job.name)
+            failed = Internal(f"The run failed unexpectedly ({type(unexpected).__name__}: {unexpected}).")
         self._baselines.clear()  # a window that could not be stored may have begun one
-        seconds = min(wait.seconds * 2, _LONGEST) if wait else _SHORTEST
-        self._waits[key] = _Wait(told, seconds, simulated, self._rooms.clock.monotonic())
+        self._failed(job, failed)
+        return failed
 
     # --- the baseline ---
 
@@ -248,7 +277,7 @@ class Monitoring:
                 if len(rows) >= _ROWS:
                     yield rows, answers
                     rows, answers = [], []
-                    self._between()
+                    self._check()
         if rows:
             yield rows, answers
 
@@ -275,11 +304,11 @@ def _unread(job: Resource) -> list[dict[str, Any]]:
     return [config for config in configs if config["deployedModelId"] not in known]
 
 
-def _told(job: Resource) -> bytes:
+def _told(job: Resource, now: float, simulated: float | None) -> bytes:
     """What decides whether a job that failed could succeed now."""
-    return orjson.dumps(
-        [job.create_time, job.body["modelDeploymentMonitoringObjectiveConfigs"], job.body["endpoint"]]
-    )
+    window = job.body["nextScheduleTime"] if _is_due(job, now) else ""
+    configs = job.body["modelDeploymentMonitoringObjectiveConfigs"]
+    return orjson.dumps([job.create_time, configs, job.body["endpoint"], simulated, window])
 
 
 def _is_due(job: Resource, now: float) -> bool:

@@ -13,9 +13,11 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from portico.jobs.kinds import JobKind
+from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring.deployed_models import NATIVE, served
 from portico.services.call import Call, implements
-from portico.services.standard import operations
+from portico.services.standard import operations, standing
 from portico.services.standard.collection import Collection, register
 from portico.services.standard.names import check_same_location
 from portico.services.standard.serving import ENDPOINTS, await_served, publish
@@ -39,6 +41,14 @@ JOBS = Collection(
     has_etag=False,
 )
 register(JOBS, "get", "list")
+KIND = register_kind(
+    JobKind(
+        "modelDeploymentMonitoringJobs.run",
+        "portico.services.aiplatform.monitoring.deployment_run:run",
+        lambda *_: None,
+        lane="watch",
+    )
+).name
 
 DEFAULT_THRESHOLD = 0.3  # Vertex AI's, for a feature's distance, where there is too little data to calibrate
 _HOUR = 3600.0
@@ -143,9 +153,11 @@ def delete(call: Call) -> dict[str, Any]:
         version = None
         if endpoint is not None:
             version = _publish(call, connection, endpoint, "", {})
+        standing.end(connection, job.name)
         windows.delete(connection, job.name)
         resources.delete(connection, job.name)
         answer = operations.done(call, connection, job.name, "DeleteOperationMetadata", None)
+    call.rooms.queue.wake()
     if version is not None:
         await_served(call, version)
     return answer
