@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from portico.cli import status
 from portico.clock import SystemClock
 from portico.host.wiring import import_services
 from portico.ids import RandomIds
@@ -137,9 +136,6 @@ def test_what_a_killed_front_had_not_written_is_counted_once(home: Path) -> None
     assert len(rows(segments)) == 7
     with database.read() as connection:
         assert lost(connection) == 2
-    told = status.collect(home)
-    assert told["predictions_lost"] == 2
-    assert "because a front was killed: 2\n" in status.as_text(told)
 
 
 @pytest.mark.parametrize("at_once", [50_000, 50])

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from portico.cli.up import OPEN
+from portico.errors import PorticoError
 
+# What only the server knows.
+_UNKNOWN: dict[str, Any] = {
+    "jobs": None, "resources": None, "service": None, "predictions_lost": None, "problem": "",
+}  # fmt: skip
 _SIZE_SECONDS = 1.0  # how long measuring the home's size may take
 
 
@@ -30,7 +35,7 @@ def collect(home: Path) -> dict[str, Any]:
         "open": address.open if address else None,
         "processes": _processes(address.pid) if address else [],
         "isolation": {"name": in_force.name, "detail": in_force.detail},
-        **(_held(home) if not refused else _NOTHING),
+        **(_held(home) if address else _UNKNOWN),
         "refused": refused,
         "home": str(home),
         "home_bytes": size,
@@ -51,17 +56,17 @@ def as_text(found: dict[str, Any]) -> str:
             lines.append(OPEN)
     else:
         lines = [found["refused"] or f"Not running. Start it with: portico up --home {found['home']}"]
+    if found["problem"]:
+        lines.append(f"What it holds can't be told: {found['problem']}")
     at_least = "" if found["home_bytes_complete"] else "at least "
     if found["service"]:
         lines += ["Served in the last hour:", *(f"  {line}" for line in _served(found["service"]))]
     if lost := found["predictions_lost"]:
         lines.append(f"Predictions that were answered and not logged, because a front was killed: {lost:,}")
-    lines += [
-        f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})",
-        f"Jobs: {_counts(found['jobs'])}",
-        f"Resources: {_counts(found['resources'])}",
-        f"Home: {found['home']}, {at_least}{_megabytes(found['home_bytes'])}",
-    ]
+    lines.append(f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})")
+    if found["jobs"] is not None:
+        lines += [f"Jobs: {_counts(found['jobs'])}", f"Resources: {_counts(found['resources'])}"]
+    lines.append(f"Home: {found['home']}, {at_least}{_megabytes(found['home_bytes'])}")
     if found["disk"].get("full"):
         lines.append(found["disk"]["message"])
     return "\n".join(lines)
@@ -135,9 +140,6 @@ def _pss(process: Any) -> int:
     return int(getattr(memory, "pss", memory.uss))
 
 
-_NOTHING: dict[str, Any] = {"jobs": {}, "resources": {}, "service": [], "predictions_lost": 0}
-
-
 def _refusal(home: Path) -> str:
     """Why `portico up` would refuse the home, "" where it would not."""
     from portico.store.home import RefusedHome, check
@@ -150,73 +152,21 @@ def _refusal(home: Path) -> str:
 
 
 def _held(home: Path) -> dict[str, Any]:
-    """Jobs by state, resources by collection, and how deployed models served in the last hour of domain time."""
-    from portico.store import backend
+    """Jobs by state, resources by collection, and how deployed models served in the last hour of domain time, as the
+    server tells; with `problem`, where it does not."""
+    from portico.client.api import Client
 
-    if backend.of(home).look().absent:
-        return _NOTHING
-    import sqlalchemy as sa
-
-    from portico.clock import SystemClock
-    from portico.prediction.prediction_log import lost
-    from portico.store import domain_clock, service
-    from portico.store.database import Database
-    from portico.store.tables.jobs import jobs
-    from portico.store.tables.resources import resources
-    from portico.store.tables.storage import objects
-
-    database = Database(home)
     try:
-        with database.read() as connection:
-
-            def counted(column: Any) -> dict[str, int]:
-                rows = connection.execute(
-                    sa.select(column, sa.func.count()).group_by(column).order_by(column)
-                )
-                return {str(name): int(count) for name, count in rows}
-
-            held = counted(resources.c.kind)
-            for name, table in (("buckets", sa.table("storage_buckets")), ("objects", objects)):
-                count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
-                if count:
-                    held[name] = int(count)
-            counts_of: dict[tuple[str, str], Any] = {}
-            if sa.inspect(connection).has_table("service_counts"):  # a newer Portico has run on this home
-                hour_ago = domain_clock.now(connection, SystemClock()) - 3600
-                counts_of = service.listed(connection, start=hour_ago)
-            served = [
-                {
-                    "endpoint": endpoint,
-                    "deployedModel": deployed_model,
-                    **_display_names(connection, endpoint, deployed_model),
-                    "requests": counts.requests,
-                    "failed": counts.failed,
-                    "p50Latency": counts.quantile(0.5),
-                    "p99Latency": counts.quantile(0.99),
-                    "saturation": counts.saturation,
-                }
-                for (endpoint, deployed_model), counts in counts_of.items()
-            ]
-            return {
-                "jobs": counted(jobs.c.state),
-                "resources": held,
-                "service": served,
-                "predictions_lost": lost(connection),
-            }
-    finally:
-        database.close()
-
-
-def _display_names(connection: Any, endpoint: str, deployed_model: str) -> dict[str, str]:
-    """What people call an endpoint and a model deployed on it; their ids, where they are gone or have no name."""
-    from portico.store import resources
-
-    found = resources.get(connection, endpoint)
-    body = found.body if found else {}
-    named = {one["id"]: one.get("displayName", "") for one in body.get("deployedModels") or []}
+        found = Client(home=home).call("GET", "home")
+    except PorticoError as error:
+        return {**_UNKNOWN, "problem": error.message}
+    absent = {"p50Latency": None, "p99Latency": None, "saturation": None}
     return {
-        "endpointDisplayName": body.get("displayName") or endpoint.rpartition("/")[2],
-        "deployedModelDisplayName": named.get(deployed_model) or deployed_model,
+        "jobs": found["jobs"],
+        "resources": found["resources"],
+        "service": [absent | one for one in found["served"]],
+        "predictions_lost": found["lostPredictions"],
+        "problem": "",
     }
 
 

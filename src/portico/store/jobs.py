@@ -145,6 +145,12 @@ def of_resource(connection: Connection, resource: str) -> list[Job]:
     return [_job(row) for row in connection.execute(chosen)]
 
 
+def newest_resource(connection: Connection, last: str) -> str | None:
+    """Of the resources whose name ends with `/last`, the one with the newest job."""
+    names = sa.select(jobs.c.resource).where(jobs.c.resource.endswith(f"/{last}", autoescape=True))
+    return connection.execute(names.order_by(jobs.c.create_time.desc()).limit(1)).scalar()
+
+
 def in_state(connection: Connection, *states: State) -> Iterator[Job]:
     """Jobs in one of `states`, oldest first."""
     for row in connection.execute(_in_state, {"states": states}):

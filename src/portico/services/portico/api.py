@@ -11,6 +11,8 @@ API = Api(
     note="What Google has no API for. Its discovery document is `src/portico/services/portico/portico.v1.json`.",
     collections=(
         "clock",
+        "home",
+        "jobs",
         "label_import",
         "labels",
         "prediction_search",

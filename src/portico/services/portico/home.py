@@ -1,0 +1,68 @@
+"""What a home holds: what `portico status` asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from portico.prediction.prediction_log import lost
+from portico.services.call import Call, implements
+from portico.store import domain_clock, resources, service
+from portico.store.tables.jobs import jobs
+from portico.store.tables.resources import resources as resources_table
+from portico.store.tables.storage import buckets, objects
+
+_HOUR = 3600.0
+
+
+@implements("portico", "home.get")
+def get(call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        held = _counted(connection, resources_table.c.kind)
+        for name, table in (("buckets", buckets), ("objects", objects)):
+            if count := connection.execute(sa.select(sa.func.count()).select_from(table)).scalar():
+                held[name] = int(count)
+        hour_ago = domain_clock.now(connection, call.rooms.clock) - _HOUR
+        counts_of = service.listed(connection, start=hour_ago)
+        return {
+            "jobs": _counted(connection, jobs.c.state),
+            "resources": held,
+            "served": [_served(connection, *key, counts) for key, counts in counts_of.items()],
+            "lostPredictions": lost(connection),
+        }
+
+
+def _counted(connection: Connection, column: sa.Column[Any]) -> dict[str, int]:
+    rows = connection.execute(sa.select(column, sa.func.count()).group_by(column).order_by(column))
+    return {str(name): int(count) for name, count in rows}
+
+
+def _served(
+    connection: Connection, endpoint: str, deployed_model: str, counts: service.Counts
+) -> dict[str, Any]:
+    numbers = {
+        "p50Latency": counts.quantile(0.5),
+        "p99Latency": counts.quantile(0.99),
+        "saturation": counts.saturation,
+    }
+    return {
+        "endpoint": endpoint,
+        "deployedModel": deployed_model,
+        **_display_names(connection, endpoint, deployed_model),
+        "requests": counts.requests,
+        "failed": counts.failed,
+        **{name: value for name, value in numbers.items() if value is not None},
+    }
+
+
+def _display_names(connection: Connection, endpoint: str, deployed_model: str) -> dict[str, str]:
+    """What people call an endpoint and a model deployed on it; their ids, where they are gone or have no name."""
+    found = resources.get(connection, endpoint)
+    body = found.body if found else {}
+    named = {one["id"]: one.get("displayName", "") for one in body.get("deployedModels") or []}
+    return {
+        "endpointDisplayName": body.get("displayName") or endpoint.rpartition("/")[2],
+        "deployedModelDisplayName": named.get(deployed_model) or deployed_model,
+    }
