@@ -19,10 +19,12 @@ from portico.services.aiplatform import images, model_store
 from portico.services.portico.stewards import EPISODES
 from portico.store import replicas, resources
 from portico.store.database import Database
+from portico.store.objects_sweep import forget_uploads
 
 log = logging.getLogger(__name__)
 
 _FIRST, _EVERY = 60.0, 3600.0  # seconds
+_JUMP, _WAIT = 3600.0, 86400.0  # seconds
 
 
 def sweep(home: Path, database: Database, clock: Clock, *, dry_run: bool = False) -> list[Left]:
@@ -31,16 +33,40 @@ def sweep(home: Path, database: Database, clock: Clock, *, dry_run: bool = False
 
 
 def sweep_forever(home: Path, database: Database, clock: Clock, stopping: threading.Event) -> None:
-    pause = _FIRST
+    pause, steady = _FIRST, Steady(clock)
     while not stopping.wait(pause):
         pause = _EVERY
         try:
+            forget_uploads(database, home, clock.now())
+            if not steady.now():
+                continue
             gone = sweep(home, database, clock)
         except Exception:
             log.exception("what is kept no longer could not be removed")
         else:
             if gone:
                 log.info("removed %d things, %d bytes", len(gone), sum(one.size for one in gone))
+
+
+class Steady:
+    """Whether the wall clock goes as the monotonic one does: by one that has jumped, all that is kept may look old."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._jumped: float | None = None  # by the monotonic clock
+        self._offset = clock.now() - clock.monotonic()
+
+    def now(self) -> bool:
+        """False for a day after a jump."""
+        ticks = self._clock.monotonic()
+        offset = self._clock.now() - ticks
+        if abs(offset - self._offset) > _JUMP:
+            log.warning(
+                "the wall clock jumped by %.0f s: for a day nothing is removed for its age",
+                offset - self._offset,
+            )
+            self._offset, self._jumped = offset, ticks
+        return self._jumped is None or ticks - self._jumped > _WAIT
 
 
 def lineage(connection: Connection) -> set[str]:

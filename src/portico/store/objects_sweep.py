@@ -18,13 +18,7 @@ def sweep(database: Database, home: Path, now: float) -> int:
     Safe beside running servers and jobs. Takes one short read transaction for each of at most 256
     directories; call it at start, beside the work. Returns how many files went.
     """
-    removed = 0
-    with database.write() as connection:
-        stale: list[str] = []
-        for upload in objects_uploads.expired(connection, now):
-            stale += objects_uploads.cancel(connection, upload)
-    objects_files.remove(home, stale)
-    removed += len(stale)
+    removed = forget_uploads(database, home, now)
     with database.read() as connection:
         runs = home_store.runs(connection)
     root = home / "objects"
@@ -34,6 +28,17 @@ def sweep(database: Database, home: Path, now: float) -> int:
         for file in names - _needed(database, low, low + "g"):  # "g" sorts after every hexadecimal digit
             removed += _remove_if_left(database, home, file)
     return removed
+
+
+def forget_uploads(database: Database, home: Path, now: float) -> int:
+    """Forgets the sessions that nobody finished within a week; call it every hour. Returns how many files went."""
+    stale: list[str] = []
+    with database.write() as connection:
+        objects_uploads.grow_older(connection, now)
+        for upload in objects_uploads.expired(connection):
+            stale += objects_uploads.cancel(connection, upload)
+    objects_files.remove(home, stale)
+    return len(stale)
 
 
 def _needed(database: Database, low: str, high: str) -> set[str]:

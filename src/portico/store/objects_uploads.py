@@ -20,12 +20,14 @@ from portico.store.tables.storage import parts as _parts
 from portico.store.tables.storage import uploads as _uploads
 
 LIFETIME = 7 * 86400.0  # seconds; after that Cloud Storage, too, forgets a session
+_STEP = 2 * 3600.0  # seconds by which a session is older at most since it was last looked at (every hour)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A session. `request` is what its start asked for; `file` its growing file (none: it has parts);
-    `generation` what it has become, once it is finished."""
+    `generation` what it has become, once it is finished. `age` (seconds) is counted by `grow_older`, which `looked` at
+    it last at that time."""
 
     id: str
     bucket: str
@@ -34,6 +36,8 @@ class Upload:
     created: float
     request: dict[str, Any]
     generation: int | None
+    age: float
+    looked: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,16 @@ def of_bucket(connection: Connection, bucket: str) -> list[Upload]:
     return [Upload(**(dict(row._mapping) | {"request": orjson.loads(row.request)})) for row in rows]
 
 
-def expired(connection: Connection, now: float) -> list[Upload]:
-    query = sa.select(_uploads).where(_uploads.c.created < now - LIFETIME)
+def grow_older(connection: Connection, now: float) -> None:
+    """Counts the time since the last look. The wall clock may have jumped meanwhile, or the machine been off: what is
+    beyond two hours is not counted, nor what is below none."""
+    since = now - sa.func.coalesce(_uploads.c.looked, _uploads.c.created)
+    counted = sa.case((since < 0.0, 0.0), (since > _STEP, _STEP), else_=since)
+    connection.execute(sa.update(_uploads).values(age=_uploads.c.age + counted, looked=now))
+
+
+def expired(connection: Connection) -> list[Upload]:
+    query = sa.select(_uploads).where(_uploads.c.age > LIFETIME)
     rows = connection.execute(query)
     return [Upload(**(dict(row._mapping) | {"request": orjson.loads(row.request)})) for row in rows]
 

@@ -6,6 +6,7 @@ the starting, have nothing to hold back. Under "_" of a schedule: `next`, the mo
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _REQUEST = "createModelMonitoringJobRequest"
 _OTHERS = ("createPipelineJobRequest", "createNotebookExecutionJobRequest")
+_SHORTEST = 60.0  # seconds between two runs
+_MOST = 24  # runs of a schedule that are made at once in the wall clock's time
 
 
 @implements("aiplatform", SCHEDULES.method("create"))
@@ -176,11 +179,16 @@ class Schedules:
         """Starts every run that was due up to now, in domain time; whether no job of a schedule is under way."""
         with self._database.read() as connection:
             now = domain_clock.now(connection, self._rooms.clock)
-            found = [s for s in resources.listed(connection, SCHEDULE_KIND) if _is_due(s, now)]
+            simulated = domain_clock.simulated(connection) is not None
+            found = [
+                s
+                for s in resources.listed(connection, SCHEDULE_KIND)
+                if _is_due(s, now) or _strayed(s.body, now)
+            ]
         for schedule in found:
             try:
-                while self._run(schedule.name, now):
-                    pass
+                every = simulated or schedule.body.get("catchUp")
+                self._run_all(schedule.name, now, None if every else _MOST)
             except Exception:
                 log.exception("%s can't be run", schedule.name)
         if found:
@@ -188,10 +196,20 @@ class Schedules:
         with self._database.read() as connection:
             return not any(job.payload["schedule"] for job in jobs.active(connection, JOB_KIND))
 
-    def _run(self, name: str, now: float) -> bool:
-        """The next run, where it is due: its job and the schedule's progress in one transaction."""
+    def _run_all(self, name: str, now: float, most: int | None) -> None:
+        """The runs that are due, at most `most`: where it is more, the wall clock jumped ahead or the machine slept."""
+        for count in itertools.count(1):
+            if not self._run(name, now, skip=count == most):
+                return
+
+    def _run(self, name: str, now: float, skip: bool) -> bool:
+        """The next run, where it is due: its job and the schedule's progress in one transaction. With `skip` the next
+        one is the first after `now`."""
         with self._database.write() as connection:
             schedule = resources.get(connection, name)
+            if schedule is not None and _strayed(schedule.body, now):
+                _plan(schedule.body, now)
+                resources.update(connection, schedule, self._rooms.clock.now())
             if schedule is None or not _is_due(schedule, now):
                 return False
             body, due = schedule.body, parse_rfc3339(schedule.body["nextRunTime"])
@@ -201,7 +219,7 @@ class Schedules:
             except PorticoError as error:
                 answer = error.message
             body["lastScheduledRunResponse"] = {"scheduledRunTime": rfc3339(due), "runResponse": answer}
-            _plan(body, due)
+            _plan(body, now if skip else due)
             resources.update(connection, schedule, self._rooms.clock.now())
         return True
 
@@ -209,6 +227,16 @@ class Schedules:
 def _is_due(schedule: Resource, now: float) -> bool:
     body = schedule.body
     return body["state"] == "ACTIVE" and parse_rfc3339(body["nextRunTime"]) <= now
+
+
+def _strayed(body: Mapping[str, Any], now: float) -> bool:
+    """Whether a run would come before the next one: it was planned while the clock was ahead of what it shows now. A
+    clock that went back a little makes no run again."""
+    if body["state"] != "ACTIVE" or (planned := parse_rfc3339(body["nextRunTime"])) <= now + _SHORTEST:
+        return False
+    found = cron.parse(body["cron"]).next_after(max(now, parse_rfc3339(body["startTime"])))
+    last = (body.get("lastScheduledRunResponse") or {}).get("scheduledRunTime")
+    return found is not None and found < planned and rfc3339(found) != last
 
 
 def _start(rooms: Rooms, connection: Connection, schedule: Resource, due: float) -> str:

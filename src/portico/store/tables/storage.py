@@ -71,6 +71,8 @@ uploads = sa.Table(
     sa.Column("created", sa.Double, nullable=False, index=True),
     sa.Column("request", sa.LargeBinary, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=True),
+    sa.Column("age", sa.Double, nullable=False, server_default="0"),
+    sa.Column("looked", sa.Double, nullable=True),
 )
 parts = sa.Table(
     "storage_upload_parts",

@@ -53,7 +53,7 @@ class WindowsDue:
         told: dict[str, bytes] = {}
         for job in jobs.monitored(connection):
             state = states.get(job.name, "ready")
-            if state == "busy" or not (_unread(job) or _is_due(job, now)):
+            if state == "busy" or not (_unread(job) or _is_due(job, now) or _strayed(job, now)):
                 told[job.name] = self._told.get(job.name, b"")
                 continue
             told[job.name] = _told(job, now, simulated)
@@ -94,6 +94,8 @@ class Windows:
             self._failures.pop(name, None)
             return None
         self._check = check
+        if _strayed(job, until):
+            self._plan(name, until)
         errors = []
         if _unread(job):
             errors.append(self._attempt(job, lambda: self._prepare(job)))
@@ -119,6 +121,14 @@ class Windows:
         self._baselines.clear()  # a window that could not be stored may have begun one
         self._failed(job, failed)
         return failed
+
+    def _plan(self, name: str, now: float) -> None:
+        """The next run of a job that strayed is an interval from now."""
+        with self._database.write() as connection:
+            job = resources.get(connection, name)
+            if job is not None and _strayed(job, now):
+                job.body["nextScheduleTime"] = rfc3339(now + jobs.schedule_of(job.body)[0])
+                resources.update(connection, job, self._rooms.clock.now())
 
     # --- the baseline ---
 
@@ -315,6 +325,13 @@ def _is_due(job: Resource, now: float) -> bool:
     if job.body["state"] == "JOB_STATE_PAUSED" or not job.body["_"]["baselines"]:
         return False
     return parse_rfc3339(job.body["nextScheduleTime"]) <= now
+
+
+def _strayed(job: Resource, now: float) -> bool:
+    """Whether the next run lies further ahead than an interval: it was planned while the clock was ahead."""
+    if job.body["state"] == "JOB_STATE_PAUSED" or not job.body["_"]["baselines"]:
+        return False
+    return parse_rfc3339(job.body["nextScheduleTime"]) > now + jobs.schedule_of(job.body)[0] + _SHORTEST
 
 
 def _exact(seconds: float) -> float:

@@ -28,6 +28,7 @@ Moved = Literal["moved", "waits", "busy"]
 Also = Callable[[Connection, Resource, Resource], None]
 """What else a move does in its transaction, to the steward and the episode as they are there."""
 
+_SLACK = 60.0  # seconds by which a wall clock may go back unnoticed
 _FRONTS = 30.0  # seconds that fronts may take to serve what was published
 _SPLIT = "trafficSplit"
 _LAST = 253402300799.0  # a Timestamp ends with the year 9999
@@ -114,6 +115,14 @@ class Case:
     def wait(self, words: str) -> Moved:
         """Nothing to do until something happens; for longer than the rollout's patience the episode is given up."""
         patience = duration_seconds(self.spec.rollout.patience)
+        if self.private["since"] > self.now + _SLACK:  # it began while the wall clock was ahead
+
+            def begin_again(
+                connection: Connection, steward: Resource, episode: Resource, endpoint: Resource
+            ) -> None:
+                episode.body["_"]["since"] = self.now
+
+            return self._commit(begin_again)
         if self.now - self.private["since"] > patience:
             return self.end("ABANDONED", f"Nothing came for {patience / DAY:g} days. {words}")
         if self.episode.body.get("waitsFor") == words:

@@ -26,6 +26,7 @@ from portico.services.portico.stewards import EPISODES, champion_of, deployed_js
 from portico.store import resources
 from portico.store.resources import Resource
 
+_SLACK = 60.0  # seconds by which a wall clock may go back unnoticed
 _DIAGNOSED = 5_000  # labelled predictions before a window that it is compared with
 _SAMPLE = 3  # truths that can't be read and are shown
 _INFLUENCED = 5_000  # newest labelled predictions that the measure of influence takes
@@ -65,7 +66,7 @@ class Look:
         status["acceptable"] = shown
         status |= {"estimates": estimates.shown, "estimateRecords": estimates.records}
         self._note_drift(steward, status, seen, any(not one["holds"] for one in shown), now)
-        opening = self._opening(private, status, broken, now)
+        opening = self._opening(spec, private, status, broken, now)
         record = None
         if opening is not None:
             record = recorded(
@@ -119,11 +120,12 @@ class Look:
         return found
 
     def _opening(
-        self, private: dict[str, Any], status: dict[str, Any], broken: list[Finding], now: float
+        self, spec: Spec, private: dict[str, Any], status: dict[str, Any], broken: list[Finding], now: float
     ) -> Finding | None:
         """The finding that opens an episode now."""
         cool = private.get("coolDown", 0.0)
-        if cool > now:
+        # One that ends later than that began while the wall clock was ahead.
+        if now < cool <= now + duration_seconds(spec.limits.cool_down) + _SLACK:
             status["coolDownUntil"] = rfc3339(cool)
             if broken:
                 status["message"] += f" Nothing is done before {rfc3339(cool)}: the cool-down."
