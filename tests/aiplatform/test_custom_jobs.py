@@ -108,6 +108,41 @@ def test_a_script_runs_with_the_contract(portico, aiplatform, bucket, tmp_path):
     assert f"task workerpool0 0 m y gs://{bucket.name}/staging/aiplatform-custom-job" in log
 
 
+COMMANDS = """
+import os, subprocess
+os.makedirs("made/deep"); open("made/one.txt", "w").write("1"); open("made/deep/two.txt", "w").write("2")
+def run(text):
+    told = subprocess.run(text, shell=True, capture_output=True, text=True)
+    print(text, "->", told.returncode, told.stdout.split(), told.stderr.splitlines()[-1:] if told.returncode else "")
+bucket = os.environ["AIP_MODEL_DIR"].split("/")[2]
+run(f"gsutil -m cp -r made gs://{bucket}/up/")
+run(f"gsutil ls gs://{bucket}/up")
+run(f"gcloud storage cp gs://{bucket}/up/made/one.txt back.txt && cat back.txt")
+run(f"gsutil cp gs://{bucket}/up/made/*.txt . && ls one.txt")
+run(f"gcloud storage rm -r gs://{bucket}/up/made/deep")
+run(f"gsutil cat gs://{bucket}/up/made/deep/two.txt")
+run("gcloud compute instances list")
+"""
+
+
+@pytest.mark.slow
+def test_gsutil_and_gcloud_storage(portico, aiplatform, bucket, tmp_path):
+    job = job_of(aiplatform, bucket, tmp_path, COMMANDS)
+    job.run(sync=True)
+    log = told(portico, job)
+    for line in (
+        f"cp -r made gs://{bucket.name}/up/ -> 0",
+        f"gs://{bucket.name}/up -> 0 ['gs://{bucket.name}/up/made/']",
+        "cat back.txt -> 0 ['1']",
+        "ls one.txt -> 0 ['one.txt']",
+        "up/made/deep -> 0",
+        "two.txt -> 1",
+        "gcloud compute instances list -> 1 [] ['gcloud compute instances is not built in Portico's jobs",
+    ):
+        assert line in log.replace('"', "'"), log
+    assert [blob.name for blob in bucket.list_blobs(prefix="up/")] == ["up/made/one.txt"]
+
+
 @pytest.mark.slow
 def test_what_it_writes_is_in_the_bucket(portico, aiplatform, bucket, tmp_path):
     script = """
@@ -186,8 +221,32 @@ except OSError as error:
     assert "READ" not in log and "WROTE" not in log and "no key" in log and log.count("no: Permission") == 3
 
 
+def test_buckets_are_folders(portico, aiplatform, bucket):
+    bucket.blob("in/a.txt").upload_from_string("as it was")
+    bucket.blob("in/b.txt").upload_from_string("goes")
+    bucket.blob("in/c/d.txt").upload_from_string("goes too")
+    script = f"""
+import os, pathlib, shutil
+here = pathlib.Path("/gcs/{bucket.name}")
+print(sorted(str(path.relative_to(here)) for path in here.rglob("*.txt")), (here / "in/a.txt").read_text())
+(here / "in/a.txt").write_text("changed")
+(here / "in/b.txt").unlink()
+shutil.rmtree(here / "in/c")
+(here / "out/deep").mkdir(parents=True)
+(here / "out/deep/new.txt").write_text("new")
+"""
+    first = bucket.get_blob("in/a.txt").generation
+    job = aiplatform.CustomJob("files", plain(script), staging_bucket=f"gs://{bucket.name}")
+    job.run(sync=True)
+    assert "['in/a.txt', 'in/b.txt', 'in/c/d.txt'] as it was" in told(portico, job)
+    assert {blob.name: blob.download_as_text() for blob in bucket.list_blobs() if blob.name.endswith(".txt")} == {
+        "in/a.txt": "changed", "out/deep/new.txt": "new",
+    }  # fmt: skip
+    assert bucket.get_blob("in/a.txt").generation > first
+
+
 BAD = [
-    ({}, "jobSpec.workerPoolSpecs"),
+    ({"enableWebAccess": True}, "jobSpec.workerPoolSpecs"),
     ({"workerPoolSpecs": [{"replicaCount": "1"}]}, "jobSpec.workerPoolSpecs[0]"),
     (
         {"workerPoolSpecs": [{"containerSpec": {"imageUri": "gcr.io/mine/image", "command": ["x"]}}]},

@@ -72,6 +72,26 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A folder that a command sees at `/NAME`: what `lower` holds, and its own changes, which are kept in `changes`.
+
+    `lower` is never changed. `folder` is for what mounting needs; it and `changes` are on the file system of `lower`.
+    """
+
+    name: str
+    lower: Path
+    folder: Path
+
+    @property
+    def changes(self) -> Path:
+        return self.folder / "changes"
+
+    def make(self) -> None:
+        for name in ("changes", "work", "merged", "root"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Isolation:
     """Which isolation is in force, and why. With "none" user code is refused."""
 
@@ -137,13 +157,14 @@ def start(
     pass_fds: Sequence[int] = (),
     processes: bool = False,
     merged: bool = False,
+    view: View | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts `command` isolated, in a session of its own, with pipes for stdin and stdout and `log` as stderr, or
     `merged` into stdout.
 
     It sees `readable` (read-only) and `scratch` (writable: its working folder, HOME and TMPDIR), at their own
     paths, and of the environment only `environment` and what every program needs. `pass_fds` stay open.
-    With `processes` it may start others, which end with it (see `keeper`).
+    With `processes` it may start others, which end with it (see `keeper`), and see a `view`.
     It dies with the *thread* that calls this (the kernel's parent-death signal), so call it from one that lives as
     long as the command should. `limits.disk` and `limits.seconds` are for the caller to watch.
 
@@ -155,8 +176,10 @@ def start(
     scratch.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [
-            *([str(_PYTHON), "-I", "-S", "-B", str(_KEEPER), str(_GRACE)] if processes else []),
-            *_confined(in_force.name, readable, scratch, limits, network=network, processes=processes),
+            *(_kept(in_force.name, view) if processes else []),
+            *_confined(
+                in_force.name, readable, scratch, limits, network=network, processes=processes, view=view
+            ),
             *command,
         ],
         stdin=subprocess.PIPE,
@@ -167,6 +190,18 @@ def start(
         pass_fds=tuple(pass_fds),
         start_new_session=True,
     )
+
+
+def _kept(name: str, view: View | None) -> list[str]:
+    """The keeper, before what confines."""
+    settings: dict[str, object] = {"grace": _GRACE, "layers": None, "root": None}
+    if view:
+        view.make()
+        folders = {part: str(view.folder / part) for part in ("work", "merged")}
+        settings["layers"] = {"lower": str(view.lower), "upper": str(view.changes), **folders}
+        if name != "bubblewrap":  # which makes a root of its own
+            settings["root"] = {"root": str(view.folder / "root"), "name": view.name}
+    return [str(_PYTHON), "-I", "-S", "-B", str(_KEEPER), json.dumps(settings)]
 
 
 def clean_environment(scratch: Path) -> dict[str, str]:
@@ -195,6 +230,7 @@ def _confined(
     *,
     network: bool,
     processes: bool = False,
+    view: View | None = None,
 ) -> list[str]:
     """What a command is to be preceded by."""
     landlock: dict[str, list[str]] | None = None
@@ -202,9 +238,12 @@ def _confined(
     if name == "bubblewrap":
         ours = [_CONFINE, Path(sys.base_prefix), _PYTHON.parent.parent]
         before = [shutil.which("bwrap") or "bwrap", *_bwrap([*readable, *ours], scratch, network=network)]
+        if view:
+            before[-2:-2] = ["--bind", str(view.folder / "merged"), f"/{view.name}"]
     elif name == "landlock":
         read = [*_SYSTEM, *_SETTINGS, *_SEEN, *(_NETWORK if network else []), *map(str, readable)]
         shared = ["/dev/shm"] if processes else []  # what processes that work together need
+        shared += [f"/{view.name}"] if view else []
         landlock = {
             "read": read,
             "write": [*([str(scratch)] if scratch else []), *shared],

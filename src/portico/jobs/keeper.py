@@ -1,14 +1,19 @@
-"""Runs a command and keeps all that comes of it together: `python -I -S keeper.py GRACE command ...`.
+"""Runs a command and keeps all that comes of it together: `python -I -S keeper.py SETTINGS command ...`.
 
 Whatever the command starts, and leaves behind, becomes this process's child (PR_SET_CHILD_SUBREAPER) and ends with it.
-It ends as the command does; at SIGTERM, or when who started it dies, everything is asked to end, and killed after
-GRACE seconds. Self-contained: it imports nothing of Portico.
+It ends as the command does; at SIGTERM, or when who started it dies, everything is asked to end, and killed after a
+while. Self-contained: it imports nothing of Portico but the file beside it. SETTINGS is JSON:
+
+    grace   seconds that processes have to end after SIGTERM
+    layers  null, or {"lower", "upper", "work", "merged"}: folders for `mounts.show_layered`
+    root    null, or {"root": an empty folder, "name": under which `merged` is seen in the root}
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -24,12 +29,14 @@ class _Asked(Exception):
 
 
 def main() -> int:
-    grace, command = float(sys.argv[1]), sys.argv[2:]
+    settings, command = json.loads(sys.argv[1]), sys.argv[2:]
     libc = ctypes.CDLL(None)
     libc.prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ask)
+    if settings["layers"]:
+        _show(settings["layers"], settings["root"])
     status = -signal.SIGTERM
     try:
         child = os.fork()
@@ -39,7 +46,7 @@ def main() -> int:
     except _Asked:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _send(signal.SIGTERM)
-        _until_none(time.monotonic() + grace)
+        _until_none(time.monotonic() + settings["grace"])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while _send(signal.SIGKILL):
         _until_none(time.monotonic() + _EVERY)
@@ -47,6 +54,19 @@ def main() -> int:
         signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
         os.kill(os.getpid(), -status)
     return status
+
+
+def _show(layers: dict[str, str], root: dict[str, str] | None) -> None:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import mounts
+
+    try:
+        mounts.own_namespace()
+        mounts.show_layered(**layers)
+        if root:
+            mounts.add_to_root(root["root"], {root["name"]: layers["merged"]})
+    except OSError as error:
+        print(f"There is no view of Cloud Storage in this job: {error.strerror}", file=sys.stderr, flush=True)
 
 
 def _ask(*_: Any) -> None:

@@ -91,6 +91,11 @@ def delete(connection: Connection, name: str) -> None:
     connection.execute(sa.delete(_buckets).where(_buckets.c.name == name))
 
 
+def names(connection: Connection) -> list[str]:
+    """Of all buckets, by name."""
+    return list(connection.execute(sa.select(_buckets.c.name).order_by(_buckets.c.name)).scalars())
+
+
 def list_page(connection: Connection, project: str, prefix: str, after: str, limit: int) -> list[BucketRow]:
     """At most `limit` buckets of `project` whose names begin with `prefix`, by name, those after `after`."""
     query = sa.select(_buckets).where(_buckets.c.project == project, _buckets.c.name > after)

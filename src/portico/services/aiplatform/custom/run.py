@@ -15,7 +15,7 @@ from typing import Any
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, PorticoError, ResourceExhausted
 from portico.jobs import environments, isolation
 from portico.jobs.worker import Context
-from portico.services.aiplatform.custom import contract, packages, spec
+from portico.services.aiplatform.custom import contract, gcs_view, packages, spec
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.standard.sources import gcs_of
 
@@ -60,7 +60,7 @@ def run_spec(
     settings, injected = clients(context.home) if clients else ({}, Path("/"))
     environment = {
         **settings,
-        "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": f"{python.parent}:{injected}/bin:/usr/local/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": str(python.parent.parent),
         "PYTHONPATH": ":".join(map(str, [injected, *unpacked.paths])),
         **contract.variables(job_spec, name, data),
@@ -68,11 +68,12 @@ def run_spec(
     environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
     command = _command(pool, python)
     limits = isolation.Limits(memory=spec.asks_of(job_spec).memory, files=65_536, file_size=_DISK, disk=_DISK)
+    view = gcs_view.make(context)
     context.say(f"{isolation.isolation().name}: {shlex.join(command)[:300]}")
     with (context.folder / "stderr").open("wb") as unread:
         running = isolation.start(
             command, readable=[*environments.prefixes(python), injected, *unpacked.paths], scratch=scratch,
-            log=unread, limits=limits, environment=environment, network=True, processes=True, merged=True,
+            log=unread, limits=limits, environment=environment, network=True, processes=True, merged=True, view=view,
         )  # fmt: skip
     assert running.stdin is not None and running.stdout is not None
     running.stdin.close()
@@ -86,6 +87,7 @@ def run_spec(
             running.send_signal(signal.SIGTERM)  # the keeper ends everything
             running.wait()
         reading.join(10)
+        gcs_view.collect(context, view)
     if ended is not None:
         raise ended
     if running.returncode:

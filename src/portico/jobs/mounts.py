@@ -1,0 +1,86 @@
+"""Shows a command folders at paths that this machine has not: `/gcs`, for one. In a mount namespace of its own.
+
+Self-contained, for `keeper` imports it where nothing else of Portico is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_NEWNS, _NEWUSER = 0x20000, 0x10000000  # linux/sched.h
+_RDONLY, _BIND, _REC, _PRIVATE = 1, 4096, 16384, 1 << 18  # linux/mount.h
+
+
+def show_layered(lower: str, upper: str, work: str, merged: str) -> None:
+    """Mounts at `merged` what `lower` holds, of which nothing is ever changed: changes go to `upper`.
+
+    Raises:
+        OSError: this machine does not let us.
+    """
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    _mount(
+        "overlay",
+        merged,
+        "overlay",
+        0,
+        options if os.geteuid() == 0 and not _in_user else f"{options},userxattr",
+    )
+
+
+_in_user = False
+
+
+def own_namespace() -> None:
+    """From here on this process, and what it starts, has mounts of its own; without root in a user namespace.
+
+    Raises:
+        OSError: this machine does not let us.
+    """
+    global _in_user
+    user, group = os.geteuid(), os.getegid()
+    _in_user = user != 0
+    if _LIBC.unshare(_NEWNS | (_NEWUSER if _in_user else 0)):
+        raise _error("a namespace of its own")
+    if _in_user:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    _mount("none", "/", "", _REC | _PRIVATE, "")
+
+
+def add_to_root(root: str, folders: dict[str, str]) -> None:
+    """Makes `root`, an empty folder, this process's root: all of `/`, and beside it each of `folders` (name in the new
+    root -> the folder that is seen there).
+
+    Raises:
+        OSError: this machine does not let us.
+    """
+    here = os.getcwd()
+    _mount("portico", root, "tmpfs", 0, "mode=755")
+    for entry in os.scandir("/"):
+        at = os.path.join(root, entry.name)
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), at)
+        elif entry.is_dir():
+            os.mkdir(at)
+            _mount(entry.path, at, "", _BIND | _REC, "")
+    for name, folder in folders.items():
+        at = os.path.join(root, name)
+        os.mkdir(at)
+        _mount(folder, at, "", _BIND | _REC, "")
+    os.chroot(root)
+    os.chdir(here)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:
+    told = (os.fsencode(one) or None for one in (source, target, kind))
+    if _LIBC.mount(*told, ctypes.c_ulong(flags), os.fsencode(options) or None):
+        raise _error(f"mounting {target}")
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{what}: {os.strerror(number)}")

@@ -1,0 +1,104 @@
+"""`/gcs/BUCKET/OBJECT` in a job, as Vertex AI shows it: what is in the buckets now, and what the job writes there.
+
+The view is made of links to the objects' own files, which are never changed, and a folder for changes. When the job has
+ended, its changes become new generations, and what it removed is deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from portico.errors import NotFound, PorticoError
+from portico.jobs.isolation import View
+from portico.jobs.worker import Context
+from portico.services.standard.sources import gcs_of
+from portico.store import objects, objects_buckets, objects_files
+from portico.store.gcs import Gcs
+
+_MOST = 20_000  # objects that are linked
+
+
+def make(context: Context) -> View:
+    """The view of all buckets. What can't be a file there is said in the job's log."""
+    folder = context.folder / "gcs"
+    shutil.rmtree(folder, ignore_errors=True)
+    lower = folder / "lower"
+    lower.mkdir(parents=True)
+    gcs = gcs_of(context)
+    left_out = linked = 0
+    with context.database.read() as connection:
+        buckets = objects_buckets.names(connection)
+    for bucket in buckets:
+        (lower / bucket).mkdir()
+        for row in gcs.under(f"gs://{bucket}"):
+            if linked >= _MOST or not _link(gcs.path(row), lower / bucket, row.name):
+                left_out += 1
+            else:
+                linked += 1
+    if left_out:
+        context.say(
+            f"/gcs lacks {left_out:,} objects: their names are no paths, or they are beyond {_MOST:,}."
+        )
+    return View("gcs", lower, folder / "view")
+
+
+def _link(file: Path, bucket: Path, name: str) -> bool:
+    steps = name.removesuffix("/").split("/")
+    if any(step in ("", ".", "..") or "\0" in step or len(step.encode()) > 255 for step in steps):
+        return False
+    target = bucket.joinpath(*steps)
+    try:
+        if name.endswith("/"):
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(file, target)
+    except OSError:  # an object where others have a folder; one that is gone meanwhile
+        return False
+    return True
+
+
+def collect(context: Context, view: View) -> None:
+    """Makes the job's changes objects, and removes the view."""
+    gcs = gcs_of(context)
+    written = removed = 0
+    for path in _walk(view.changes):
+        bucket, _, name = path.relative_to(view.changes).as_posix().partition("/")
+        mode = path.lstat().st_mode
+        try:
+            if stat.S_ISCHR(mode):  # what overlayfs leaves in the place of something that was removed
+                removed += _delete(context, gcs, f"gs://{bucket}/{name}")
+            elif stat.S_ISREG(mode) and name:
+                gcs.write(f"gs://{bucket}/{name}", path)
+                written += 1
+        except PorticoError as error:
+            context.say(f"/gcs/{bucket}/{name} is not kept: {error.message}")
+    if written or removed:
+        context.say(f"/gcs: {written:,} objects written, {removed:,} deleted")
+    shutil.rmtree(view.folder.parent, ignore_errors=True)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        else:
+            yield path
+
+
+def _delete(context: Context, gcs: Gcs, uri: str) -> int:
+    """Deletes the object, or all below the folder, that was removed; how many that were."""
+    found = gcs.under(uri)
+    with contextlib.suppress(NotFound):
+        found.append(gcs.find(uri))
+    for row in found:
+        with context.database.write() as connection:
+            bucket = objects_buckets.get(connection, row.bucket)
+            garbage = objects.delete(connection, bucket, row, context.clock.now())
+        objects_files.remove(context.home, garbage)
+    return len(found)
