@@ -118,11 +118,16 @@ class Portico:
 
 
 @pytest.fixture(scope="session")
-def new_portico(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Portico]:
-    """Makes servers of a test's own, which it starts and stops itself."""
+def new_portico(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Portico]:
+    """Makes servers of a test's own, which it starts and stops itself; `store`: "sqlite" or "postgresql"."""
 
-    def make(fronts: int = 1) -> Portico:
-        return Portico(tmp_path_factory.mktemp("own") / "home", fronts=fronts)
+    def make(fronts: int = 1, store: str = "sqlite") -> Portico:
+        made = Portico(tmp_path_factory.mktemp("own") / "home", fronts=fronts)
+        if store == "postgresql":
+            made.options = ("--database", request.getfixturevalue("postgresql").database())
+        return made
 
     return make
 
@@ -148,6 +153,16 @@ def postgresql() -> Iterator[Server]:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def either_store(request: pytest.FixtureRequest) -> Iterator[str]:
     """A module that uses it runs twice: the homes that it makes have their rows in SQLite, and in PostgreSQL."""
+    yield from _homes_in(request)
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def either_store_in_time(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The same for a long module: over PostgreSQL it is one of the long checks."""
+    yield from _homes_in(request)
+
+
+def _homes_in(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "sqlite":
         yield request.param
         return

@@ -65,7 +65,8 @@ class Server:
         self.process.wait(timeout=60)
 
     def remove(self) -> None:
-        self.stop()
+        self.process.send_signal(signal.SIGQUIT)  # nothing of it is wanted any more
+        self.process.wait(timeout=60)
         shutil.rmtree(self.folder)
 
     def database(self) -> str:

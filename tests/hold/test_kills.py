@@ -327,14 +327,21 @@ def objects(wire: Wire, bucket: str, prefix: str = "") -> Iterator[tuple[str, in
 
 
 @pytest.mark.parametrize(
-    ("rounds", "kills"),
-    [(2, 6), pytest.param(30, 18, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])],
+    ("store", "rounds", "kills"),
+    [
+        ("sqlite", 1, 6),
+        ("postgresql", 1, 6),
+        *(
+            pytest.param(store, 30, 18, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])
+            for store in ("sqlite", "postgresql")
+        ),
+    ],
 )
-def test_whatever_is_killed_what_was_acknowledged_holds(new_portico, rounds, kills):
+def test_whatever_is_killed_what_was_acknowledged_holds(new_portico, store, rounds, kills):
     seed = int(os.environ.get("PORTICO_KILL_SEED", "0")) or random.randrange(10**6)
     print("seed", seed)
     dice = random.Random(seed)
-    server = new_portico(fronts=2).start()
+    server = new_portico(fronts=2, store=store).start()
     try:
         wire = Wire(server.url)
         made = {"bucket": world.make_bucket(wire)}

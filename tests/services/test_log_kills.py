@@ -8,16 +8,40 @@ import os
 import random
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psutil
+import pytest
 import requests
+from google.cloud import storage
+from google.oauth2 import service_account
 from tests.aiplatform.conftest import IMAGE, train_booster
+from tests.conftest import Portico
 from tests.waiting import until
 
 from portico import Client
 from portico.prediction.prediction_log import lost
 from portico.store.database import Database
+
+
+@pytest.fixture
+def on_postgresql(
+    new_portico: Callable[..., Portico], monkeypatch: pytest.MonkeyPatch, aiplatform: Any
+) -> Iterator[Portico]:
+    """A server of the test's own, at which the official clients are pointed meanwhile."""
+    server = new_portico(store="postgresql").start()
+    key = str(server.home / "credentials.json")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", key)
+    monkeypatch.setattr(
+        aiplatform.initializer.global_config,
+        "_credentials",
+        service_account.Credentials.from_service_account_file(key),
+    )
+    aiplatform.init(api_endpoint=server.url)
+    yield server
+    server.stop()
 
 
 def logged(aiplatform: Any, bucket: Any) -> Any:
@@ -35,8 +59,18 @@ def logged(aiplatform: Any, bucket: Any) -> Any:
     return endpoint
 
 
-def test_what_was_answered_is_logged_once_or_told(portico: Any, aiplatform: Any, bucket: Any) -> None:
-    endpoint = logged(aiplatform, bucket)
+def test_what_was_answered_is_logged_once_or_told(portico: Portico, aiplatform: Any, bucket: Any) -> None:
+    killed_while_asked(portico, logged(aiplatform, bucket), ("front", "watcher", "front", "watcher", "front"))
+
+
+def test_what_was_answered_is_logged_once_or_told_on_postgresql(
+    on_postgresql: Portico, aiplatform: Any
+) -> None:
+    bucket = storage.Client(project="test-project").create_bucket("killed")
+    killed_while_asked(on_postgresql, logged(aiplatform, bucket), ("watcher", "front", "watcher"))
+
+
+def killed_while_asked(portico: Portico, endpoint: Any, victims: tuple[str, ...]) -> None:
     url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
     answered: list[str] = []
     stop = threading.Event()
@@ -60,7 +94,7 @@ def test_what_was_answered_is_logged_once_or_told(portico: Any, aiplatform: Any,
         wanted = len(answered) + count
         until(lambda: len(answered) >= wanted, f"{wanted} requests are answered")
 
-    for name in ("front", "watcher", "front", "watcher", "front"):
+    for name in victims:
         more(random.randrange(150, 250))
 
         def victim(name: str = name) -> psutil.Process | None:
@@ -77,7 +111,7 @@ def test_what_was_answered_is_logged_once_or_told(portico: Any, aiplatform: Any,
     stop.set()
     for thread in threads:
         thread.join()
-    assert len(set(killed)) == 5 and len(answered) > 100
+    assert len(set(killed)) == len(victims) and len(answered) > 100
     client, database = Client(portico.url), Database(portico.home)
     try:
         ids: list[str] = []

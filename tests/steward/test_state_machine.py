@@ -36,6 +36,8 @@ from portico.store.database import Database
 from portico.store.labels import Label
 from portico.store.segments import Segments
 
+pytestmark = pytest.mark.usefixtures("either_store_in_time")
+
 PLACE = "projects/p/locations/l"
 ENDPOINT, STEWARD, MODEL = f"{PLACE}/endpoints/1", f"{PLACE}/stewards/s", f"{PLACE}/models/m"
 BATCH = 25  # labelled predictions of an event

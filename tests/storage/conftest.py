@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,8 +44,8 @@ def bucket(make_bucket: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Portico]:
-    """A server of one test's own, to kill."""
-    running = Portico(tmp_path / "home").start()
+def own_server(request: pytest.FixtureRequest, new_portico: Callable[..., Portico]) -> Iterator[Portico]:
+    """A server of one test's own, to kill; a parameter says where it has its rows."""
+    running = new_portico(store=getattr(request, "param", "sqlite")).start()
     yield running
     running.stop()

@@ -47,7 +47,16 @@ def count_files(server) -> int:
     return sum(len(names) for _, _, names in os.walk(server.home / "objects"))
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("own_server", "rounds"),
+    [
+        ("sqlite", 2),
+        ("postgresql", 1),
+        pytest.param("sqlite", 40, marks=pytest.mark.slow),
+        pytest.param("postgresql", 40, marks=pytest.mark.slow),
+    ],
+    indirect=["own_server"],
+)
 def test_uploads_and_kills(own_server, rounds):
     wire = Wire(own_server.port)
     make_bucket(wire)
