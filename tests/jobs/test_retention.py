@@ -119,7 +119,8 @@ def test_the_environments_of_registered_models_stay(tmp_path, database, monkeypa
     image = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest"
     model_store.folder(tmp_path, "a").mkdir(parents=True)
     (model_store.folder(tmp_path, "a") / "model.joblib").write_bytes(b"of no version that it tells")
-    body = {"containerSpec": {"imageUri": image}, "_": {"format": "replica", "artifact": "a"}}
+    body = {"containerSpec": {"imageUri": image}}
+    private = model_store.VersionPrivate(format="replica", artifact="a")
     with database.write() as connection:
         resources.insert(
             connection,
@@ -127,6 +128,7 @@ def test_the_environments_of_registered_models_stay(tmp_path, database, monkeypa
             kind=model_store.VERSION_KIND,
             parent=f"{L}/models/m",
             body=body,
+            private=private,
             now=1.0,
         )
     needed = environments.place(images.resolve(image).requirements, sys.executable, tmp_path / "envs")

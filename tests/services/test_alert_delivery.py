@@ -14,9 +14,11 @@ from tests.waiting import until
 
 from portico.services.alerts import delivery, mail
 from portico.services.alerts.delivery import DELIVERIES, note
+from portico.services.portico.stewards import StewardPrivate
 from portico.services.standard.deadline import Deadline
 from portico.store import resources
 from portico.store.database import Database
+from portico.store.resources import Resource
 
 pytestmark = pytest.mark.usefixtures("either_store")
 
@@ -141,7 +143,10 @@ def test_what_failed_is_tried_again_by_the_monotonic_clock(rooms: Any) -> None:
 def test_a_clock_that_went_back_does_not_put_a_steward_to_sleep() -> None:
     from portico.services.portico.steward.run import is_due
 
-    steward = {"checkInterval": "3600s", "_": {"next": 10_000.0}}
-    assert is_due(steward, 10_000.0) and not is_due(steward, 9_000.0)
-    assert is_due(steward, 1_000.0)
-    assert is_due({"checkInterval": "3600s", "_": {}}, 1_000.0)
+    def steward(next: float | None) -> Resource:
+        body = {"checkInterval": "3600s"}
+        return Resource("s", "portico:stewards", "", body, 1, 0.0, 0.0, StewardPrivate(next=next))
+
+    assert is_due(steward(10_000.0), 10_000.0) and not is_due(steward(10_000.0), 9_000.0)
+    assert is_due(steward(10_000.0), 1_000.0)
+    assert is_due(steward(None), 1_000.0)

@@ -49,7 +49,7 @@ class House:
         body = {
             "displayName": "watch", "endpoint": f"{PARENT}/endpoints/1", "state": "JOB_STATE_PENDING",
             "modelDeploymentMonitoringObjectiveConfigs": [self.objective("1")],
-            "nextScheduleTime": "2100-01-01T00:00:00Z", "_": {"baselines": {}},
+            "nextScheduleTime": "2100-01-01T00:00:00Z",
         }  # fmt: skip
         with database.write() as connection:
             resources.insert(connection, name=JOB, kind=JOBS.kind, parent=PARENT, body=body, now=0.0)

@@ -43,7 +43,9 @@ class Log:
         )
         self.segments = Segments(home, self.database, SystemClock(), RandomIds())
         with self.database.write() as connection:
-            resources.insert(connection, name=ENDPOINT, kind="endpoints", parent="", body={}, now=0.0)
+            resources.insert(
+                connection, name=ENDPOINT, kind="aiplatform:endpoints", parent="", body={}, now=0.0
+            )
 
     def add(self, source: str, rows: list[dict[str, Any]]) -> None:
         stream = {"online": stream_of, "batch": batch_stream_of}[source](ENDPOINT)

@@ -15,12 +15,12 @@ from portico.host.retention import Steady
 from portico.ids import RandomIds
 from portico.services.aiplatform import schedules
 from portico.services.aiplatform.monitoring.deployment_run import Windows, WindowsDue
-from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import JOBS
-from portico.services.aiplatform.monitoring.model_monitors import SCHEDULE_KIND
-from portico.services.aiplatform.schedules import Schedules
+from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import JOBS, JobPrivate
+from portico.services.aiplatform.schedules import SCHEDULES, SchedulePrivate, Schedules
 from portico.store import domain_clock, home, objects_files, objects_uploads, resources  # noqa: F401
 from portico.store.database import Database
 from portico.store.objects_sweep import forget_uploads
+from portico.store.resources import Private
 from portico.store.segments import Segments
 
 NOON, HOUR, DAY, YEAR = parse_rfc3339("2026-05-04T12:00:00Z"), 3600.0, 86400.0, 365 * 86400.0
@@ -62,9 +62,9 @@ def rooms(tmp_path: Any) -> Iterator[Any]:
     database.close()
 
 
-def insert(rooms: Any, name: str, kind: str, body: dict[str, Any]) -> str:
+def insert(rooms: Any, name: str, kind: str, body: dict[str, Any], private: Private) -> str:
     with rooms.database.write() as connection:
-        resources.insert(connection, name=name, kind=kind, parent=PLACE, body=body, now=NOON)
+        resources.insert(connection, name=name, kind=kind, parent=PLACE, body=body, now=NOON, private=private)
     return name
 
 
@@ -82,11 +82,12 @@ def test_a_schedule_runs_in_its_interval_again(rooms, monkeypatch, line, every):
         schedules, "_start", lambda _, __, schedule, due: started.append(rooms.clock.ticks) or schedule.name
     )
     body = {
-        "cron": line, "state": "ACTIVE", "startedRunCount": "0", "startTime": rfc3339(NOON), "_": {},
+        "cron": line, "state": "ACTIVE", "startedRunCount": "0", "startTime": rfc3339(NOON),
         schedules._REQUEST: {},
     }  # fmt: skip
-    schedules._plan(body, NOON)
-    name = insert(rooms, f"{PLACE}/schedules/1", SCHEDULE_KIND, body)
+    private = SchedulePrivate()
+    schedules._plan(body, private, NOON)
+    name = insert(rooms, f"{PLACE}/schedules/1", SCHEDULES.kind, body, private)
     following = Schedules(rooms)
     rooms.clock.go(3 * every, following.run_due)
     assert len(started) == 3
@@ -114,8 +115,8 @@ def test_a_monitoring_job_runs_in_its_interval_again(rooms, monkeypatch):
         "endpoint": f"{PLACE}/endpoints/1", "state": "JOB_STATE_RUNNING", "displayName": "watched",
         "modelDeploymentMonitoringScheduleConfig": {"monitorInterval": "3600s"},
         "modelDeploymentMonitoringObjectiveConfigs": [{"deployedModelId": "1", "objectiveConfig": {}}],
-        "nextScheduleTime": rfc3339(NOON + HOUR), "_": {"baselines": {"1": "token"}},
-    })  # fmt: skip
+        "nextScheduleTime": rfc3339(NOON + HOUR),
+    }, JobPrivate(baselines={"1": "token"}))  # fmt: skip
     due = WindowsDue()
     windows = Windows(rooms, Segments(rooms.home, rooms.database, rooms.clock, rooms.ids))
 

@@ -17,6 +17,7 @@ from portico.services.portico.steward.performance import Finding
 from portico.services.portico.steward.rows import rows_of
 from portico.services.portico.steward.spec import spec_of
 from portico.services.portico.steward.watched import Watched
+from portico.services.portico.stewards import StewardPrivate
 from portico.store.labels import Label
 
 CHAMPION = {"id": "7", "model": "m", "modelVersionId": "1"}
@@ -61,16 +62,16 @@ class Log(Watched):
         self._truth = []
 
 
-def look(estimating: Estimating, log: Log, private: dict[str, Any]) -> Any:
+def look(estimating: Estimating, log: Log, private: StewardPrivate) -> Any:
     rule = {"metric": "accuracy", "labels": 200, "certain": False, "limit": 0.8}
     finding = Finding("PERFORMANCE", "breach", rule, {}, nothing(), Decision("waits", ""))
     made = estimating.look(log, SPEC, private, CHAMPION, [finding])
-    private["estimates"] = made.kept
+    private.estimates = made.kept
     return made
 
 
 def test_estimates_are_made_remembered_and_scored() -> None:
-    log, estimating, private = Log(), Estimating(FakeModels()), {}  # type: ignore[arg-type]
+    log, estimating, private = Log(), Estimating(FakeModels()), StewardPrivate()  # type: ignore[arg-type]
     log.predict(2000, 0.5, 1.0)
     log.label()
     assert look(estimating, log, private).findings == [], "labels are there: nothing to estimate"
@@ -99,4 +100,4 @@ def test_no_estimate_without_enough_to_learn_from() -> None:
     log.predict(150, 0.8, 0.95)
     log.label()
     log.predict(300, 0.8, 0.95)
-    assert look(Estimating(FakeModels()), log, {}).findings == []  # type: ignore[arg-type]
+    assert look(Estimating(FakeModels()), log, StewardPrivate()).findings == []  # type: ignore[arg-type]

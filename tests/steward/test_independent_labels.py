@@ -15,7 +15,7 @@ from tests.steward.test_state_machine import ENDPOINT, STEWARD, House
 
 from portico.services.portico.joining import key_name
 from portico.services.portico.steward import run, states
-from portico.services.portico.stewards import EPISODES
+from portico.services.portico.stewards import EPISODES, STEWARDS, StewardPrivate
 from portico.store import labels, resources
 from portico.store.labels import Label
 
@@ -65,9 +65,9 @@ def by_key(house: House, number: int, truth: Any) -> Label:
 def test_a_probe_is_one_label(house: House) -> None:
     ask(house, [{"n": 0}] * 3000, by_key(house, 0, 100_000))
     assert one(house) == {}, "one wrong label breaches nothing"
-    assert "1 of 25 distinct labels" in one(house, "stewards")["status"]["message"]
+    assert "1 of 25 distinct labels" in one(house, STEWARDS.kind)["status"]["message"]
     ask(house, [{"n": n} for n in range(1, 30)], *(by_key(house, n, 90 + n / 10) for n in range(1, 30)))
-    shown = one(house, "stewards")["status"]["acceptable"][0]
+    shown = one(house, STEWARDS.kind)["status"]["acceptable"][0]
     assert shown["holds"] and (shown["rows"], shown["labels"], shown["instances"]) == (25, 25, 25)
 
 
@@ -147,19 +147,19 @@ def test_a_step_that_fails_again_and_again_ends_the_episode(
     monkeypatch.setattr(states, "decide", broken)
     bring(house, "work")
     assert house.states()[-1] == "GATING" and "failed 1 times: ValueError" in one(house)["waitsFor"]
-    assert "no such thing" in one(house, "stewards")["status"]["message"]
+    assert "no such thing" in one(house, STEWARDS.kind)["status"]["message"]
     for _ in range(4):
         house.stewards.run_due()
     assert one(house)["state"] == "ABANDONED" and "no such thing" in one(house)["reason"]
     with house.rooms.database.read() as connection:
         steward = resources.get(connection, STEWARD)
-    assert steward is not None and steward.body["_"]["episode"] is None
+    assert steward is not None and StewardPrivate.of(steward).episode is None
     house.check()
 
 
 def test_labels_that_cannot_be_read_are_told(house: House) -> None:
     bring(house, "good")
     ask(house, [{"n": 1}], by_key(house, 1, "150.00 EUR"))
-    status = one(house, "stewards")["status"]
+    status = one(house, STEWARDS.kind)["status"]
     assert status["unreadableLabels"] == 1 and "150.00 EUR" in status["message"]
     assert status["acceptable"][0]["labels"] == 25, "it takes none of the others' places"

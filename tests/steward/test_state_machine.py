@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import tempfile
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,19 @@ from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.jobs.kinds import KINDS
 from portico.jobs.queue import Queue
+from portico.services.aiplatform.model_store import MODELS, VERSION_KIND, ModelPrivate, VersionPrivate
 from portico.services.call import Rooms
 from portico.services.portico.steward import case as steward_case
 from portico.services.portico.steward.look import Look
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.run import Stewards
 from portico.services.portico.steward.states import States
-from portico.services.portico.stewards import ENDED, EPISODES
+from portico.services.portico.stewards import ENDED, EPISODES, STEWARDS, StewardPrivate
+from portico.services.standard.serving import ENDPOINTS, EndpointPrivate
 from portico.store import domain_clock, jobs, labels, resources, served
 from portico.store.database import Database
 from portico.store.labels import Label
+from portico.store.resources import Private
 from portico.store.segments import Segments
 
 pytestmark = pytest.mark.usefixtures("either_store_in_time")
@@ -86,7 +88,7 @@ class House:
             "gates": {"labels": 20, "baseline": False, "approval": True}, "limits": {"coolDown": "0s"},
             "rollout": {"shadowLabels": 10, "canary": [{"percent": 50, "labels": 10}], "patience": "864000s"},
         }  # fmt: skip
-        private = {"pipeline": {}, "data": {"dataset": "d", "target": "y", "timeColumn": ""}}
+        private = StewardPrivate(pipeline={}, data={"dataset": "d", "target": "y", "timeColumn": ""})
         deployed = {"id": "1", "model": MODEL, "modelVersionId": "1", "displayName": "m"}
         if fresh:
             self.furnish(spec, private, deployed)
@@ -99,26 +101,24 @@ class House:
         monkeypatch.setattr(FakeModels, "manifest", lambda *_: type("Manifest", (), {"kinds": {}})())
         self.stewards = Stewards(self.rooms, self.segments)
 
-    def furnish(self, spec: dict[str, Any], private: dict[str, Any], deployed: dict[str, Any]) -> None:
+    def furnish(self, spec: dict[str, Any], private: StewardPrivate, deployed: dict[str, Any]) -> None:
         with self.rooms.database.write() as connection:
             domain_clock.advance(connection, self.now)
-            self.insert(connection, MODEL, "models", PLACE, {"_": {"last": 1}, "displayName": "m"})
-            self.insert(connection, f"{MODEL}@1", "modelVersions", MODEL, {
-                "versionId": "1", "versionAliases": ["default"], "displayName": "m",
-                "_": {"artifact": "a"}})  # fmt: skip
-            self.insert(connection, ENDPOINT, "endpoints", PLACE, {
-                "deployedModels": [deployed], "trafficSplit": {"1": 100},
-                "_": {"1": asdict(served.ServedModel("1", MODEL, "1", "m", "portico"))}})  # fmt: skip
+            self.insert(connection, MODEL, MODELS.kind, PLACE, {"displayName": "m"}, ModelPrivate(last=1))
+            self.insert(connection, f"{MODEL}@1", VERSION_KIND, MODEL, {
+                "versionId": "1", "versionAliases": ["default"], "displayName": "m"},
+                VersionPrivate(artifact="a"))  # fmt: skip
+            self.insert(connection, ENDPOINT, ENDPOINTS.kind, PLACE, {
+                "deployedModels": [deployed], "trafficSplit": {"1": 100}},
+                EndpointPrivate(served={"1": served.ServedModel("1", MODEL, "1", "m", "portico")}))  # fmt: skip
             self.insert(
-                connection,
-                STEWARD,
-                "stewards",
-                PLACE,
-                {**spec, "state": "ACTIVE", "status": {}, "_": private},
+                connection, STEWARD, STEWARDS.kind, PLACE, {**spec, "state": "ACTIVE", "status": {}}, private
             )
 
-    def insert(self, connection: Any, name: str, kind: str, parent: str, body: dict[str, Any]) -> None:
-        resources.insert(connection, name=name, kind=kind, parent=parent, body=body, now=1.0)
+    def insert(
+        self, connection: Any, name: str, kind: str, parent: str, body: dict[str, Any], private: Private
+    ) -> None:
+        resources.insert(connection, name=name, kind=kind, parent=parent, body=body, now=1.0, private=private)
 
     def beside(self, models: Any, rows: Any, champion: str, challenger: str, *_: Any, **__: Any) -> Any:
         from portico.services.portico.steward.evidence import Rows
@@ -201,8 +201,8 @@ class House:
                     endpoint.body["deployedModels"].append(
                         {**deployed, "model": MODEL, "modelVersionId": version}
                     )
-                    endpoint.body["_"][deployed["id"]] = asdict(
-                        served.ServedModel(deployed["id"], MODEL, version, "m", "portico")
+                    EndpointPrivate.of(endpoint).served[deployed["id"]] = served.ServedModel(
+                        deployed["id"], MODEL, version, "m", "portico"
                     )
                     resources.update(connection, endpoint, 2.0)
                     jobs.end(connection, job, "SUCCEEDED", 2.0, result=deployed)
@@ -214,7 +214,7 @@ class House:
                 jobs.end(connection, job, "SUCCEEDED", 2.0, result={"model": {}, "facts": facts})
             KINDS[job.kind].follow(connection, job, 2.0)
             if job.kind != "endpoints.deployModel":
-                found = [v.name for v in resources.listed(connection, "modelVersions", MODEL)]
+                found = [v.name for v in resources.listed(connection, VERSION_KIND, MODEL)]
                 for name in set(found) - set(self.errors):
                     self.errors[name] = level
 

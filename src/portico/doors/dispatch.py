@@ -98,6 +98,7 @@ class Dispatch:
             caller,
             self._rooms,
             headers=arrival.headers,
+            response=method.response,
         )
         try:
             if arrival.grows and grows(method):

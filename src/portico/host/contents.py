@@ -50,7 +50,7 @@ def parts(home: Path, connection: Connection) -> Iterator[Part]:
         yield Part(_relative(home, path), f"the log of {segment.stream}", rows=segment.rows)
     artifacts: dict[str, str] = {}
     for version in resources.listed(connection, model_store.VERSION_KIND):
-        if artifact := version.body.get("_", {}).get("artifact"):
+        if artifact := model_store.VersionPrivate.of(version).artifact:
             artifacts.setdefault(artifact, version.name)
     for artifact, name in artifacts.items():
         yield Part(_relative(home, model_store.folder(home, artifact)), name)

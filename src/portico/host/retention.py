@@ -97,8 +97,8 @@ def _needed(home: Path, database: Database) -> set[Path]:
     with database.read() as connection:
         wanted = [stored.spec for stored in replicas.load_all(connection)]
         for version in resources.listed(connection, model_store.VERSION_KIND):
-            private = version.body.get("_", {})
-            if private.get("format") != "replica":
+            private = model_store.VersionPrivate.of(version)
+            if private.format != "replica":
                 continue
             try:
                 serving = images.resolve(version.body["containerSpec"]["imageUri"])
@@ -113,7 +113,7 @@ def _needed(home: Path, database: Database) -> set[Path]:
                     requirements=list(serving.requirements),
                     pythons=list(serving.pythons),
                     artifacts=list(serving.artifacts),
-                    model_dir=str(model_store.folder(home, private["artifact"])),
+                    model_dir=str(model_store.folder(home, private.artifact)),
                 )
             )
     found = set()

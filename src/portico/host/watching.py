@@ -133,7 +133,7 @@ class Watcher:
 
     def _are_stewards(self) -> bool:
         with self._rooms.database.read() as connection:
-            return any(True for _ in resources.listed(connection, "stewards"))
+            return any(True for _ in resources.listed(connection, "portico:stewards"))
 
     def ingest(self, wanted: bool = True) -> bool:
         """Reads what was in the spool when it began, however fast it grows meanwhile; False where it gave way."""

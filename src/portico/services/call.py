@@ -70,6 +70,8 @@ class Call:
     caller: Caller
     rooms: Rooms
     headers: Mapping[str, str] = field(default_factory=dict)
+    response: str = ""
+    """The message that the document says is answered."""
 
     @property
     def name(self) -> str:

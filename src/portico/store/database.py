@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.errors import PorticoError
-from portico.store import backend, mark
+from portico.store import backend, mark, migrations
 from portico.store.backend import DatabaseAway
 from portico.store.tables import metadata
 from portico.store.tables.home import change_counter
@@ -65,6 +65,7 @@ class Database:
                 for index in table.indexes:
                     if index.name not in indexes:
                         index.create(connection)
+            migrations.migrate(connection)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -1,16 +1,17 @@
 """All collections' resources: a resource is its JSON (design decision 2).
 
 Functions take the caller's open connection, so that several changes can be one transaction. The store knows
-nothing of what a resource means: `kind` is the collection, `parent` what it is listed under, `body` its JSON
-without name, etag and times, which are columns.
+nothing of what a resource means: `kind` is the collection ("aiplatform:models"), `parent` what it is listed under,
+`body` its JSON without name, etag and times, which are columns; `private` is what only its service knows of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
+import msgspec
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,12 +25,12 @@ _newest_first = sa.select(resources).order_by(_columns.create_time.desc(), _colu
 _of_kind = _newest_first.where(_columns.kind == sa.bindparam("kind"))
 _under = _of_kind.where(_columns.parent == sa.bindparam("parent"))
 _update = sa.update(resources).where(_columns.name == sa.bindparam("key"))
-_note = _update.values(body=sa.bindparam("body"))
+_note = _update.values(body=sa.bindparam("body"), private=sa.bindparam("private"))
 
 
 @dataclass(slots=True)
 class Resource:
-    """One resource. Times are seconds since the epoch; `revision` counts its changes."""
+    """One resource. Times are seconds since the epoch; `revision` counts its changes. See `Private` for `private`."""
 
     name: str
     kind: str
@@ -38,6 +39,18 @@ class Resource:
     revision: int
     create_time: float
     update_time: float
+    private: Any = field(default_factory=dict)
+
+
+class Private(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """What only the services know of a resource: a collection's is a subclass, every field of which has a default."""
+
+    @classmethod
+    def of(cls, resource: Resource) -> Self:
+        """That of `resource`. What is changed in it is written together with the resource."""
+        if not isinstance(resource.private, cls):
+            resource.private = msgspec.convert(resource.private, cls)
+        return resource.private
 
 
 def get(connection: Connection, name: str) -> Resource | None:
@@ -46,11 +59,18 @@ def get(connection: Connection, name: str) -> Resource | None:
 
 
 def insert(
-    connection: Connection, *, name: str, kind: str, parent: str, body: dict[str, Any], now: float
+    connection: Connection,
+    *,
+    name: str,
+    kind: str,
+    parent: str,
+    body: dict[str, Any],
+    now: float,
+    private: Private | None = None,
 ) -> Resource | None:
     """The new resource, or None where the name is taken."""
     now = round(now, 6)  # as a Timestamp shows it: page tokens find their place again by it
-    made = Resource(name, kind, parent, body, 1, now, now)
+    made = Resource(name, kind, parent, body, 1, now, now, private or {})
     values = {
         "name": name,
         "kind": kind,
@@ -59,6 +79,7 @@ def insert(
         "revision": 1,
         "create_time": now,
         "update_time": now,
+        "private": _private(made),
     }
     if connection.execute(_get, {"name": name}).first():
         return None
@@ -67,12 +88,13 @@ def insert(
 
 
 def update(connection: Connection, resource: Resource, now: float) -> Resource:
-    """Writes `resource.body` and counts the change. The caller holds the write transaction it was read in."""
+    """Writes body and private part and counts the change. The caller holds the write transaction it was read in."""
     resource.revision += 1
     resource.update_time = max(now, resource.update_time)
     values = {
         "key": resource.name,
         "body": orjson.dumps(resource.body),
+        "private": _private(resource),
         "revision": resource.revision,
         "update_time": resource.update_time,
     }
@@ -81,8 +103,9 @@ def update(connection: Connection, resource: Resource, now: float) -> Resource:
 
 
 def note(connection: Connection, resource: Resource) -> None:
-    """Writes `resource.body` where what is new in it is no change of the resource: its etag and times stay."""
-    connection.execute(_note, {"key": resource.name, "body": orjson.dumps(resource.body)})
+    """Writes body and private part where what is new in them is no change of the resource: its etag and times stay."""
+    values = {"key": resource.name, "body": orjson.dumps(resource.body), "private": _private(resource)}
+    connection.execute(_note, values)
 
 
 def delete(connection: Connection, name: str) -> bool:
@@ -107,6 +130,10 @@ def listed(
         yield _resource(row)
 
 
+def _private(resource: Resource) -> bytes | None:
+    return msgspec.json.encode(resource.private) if resource.private else None
+
+
 def _resource(row: sa.Row[Any]) -> Resource:
     return Resource(
         row.name,
@@ -116,4 +143,5 @@ def _resource(row: sa.Row[Any]) -> Resource:
         row.revision,
         row.create_time,
         row.update_time,
+        orjson.loads(row.private) if row.private else {},
     )

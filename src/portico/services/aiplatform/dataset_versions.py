@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.services.aiplatform.datasets import DATASETS
+from portico.services.aiplatform.datasets import DATASETS, DatasetPrivate
 from portico.services.call import Call, implements
 from portico.services.standard import operations, sources
 from portico.services.standard.collection import Collection, register
 from portico.store import objects, resources
 from portico.store.objects_files import remove
+from portico.store.resources import Private
 
 VERSIONS = Collection(
     "projects.locations.datasets.datasetVersions",
@@ -19,17 +20,23 @@ VERSIONS = Collection(
 register(VERSIONS, "get", "list", "patch")
 
 
+class VersionPrivate(Private):
+    """The generations that it pins."""
+
+    pins: list[sources.Source] = []
+
+
 @implements("aiplatform", VERSIONS.method("create"))
 def create(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
     with call.rooms.database.read() as connection:
-        private = DATASETS.require(connection, parent).body["_"]
-    rows = [] if private["pins"] else sources.find(sources.gcs_of(call.rooms), private["uris"], "parent")
+        private = DatasetPrivate.of(DATASETS.require(connection, parent))
+    rows = [] if private.pins else sources.find(sources.gcs_of(call.rooms), private.uris, "parent")
     with call.rooms.database.write() as connection:
         dataset = DATASETS.require(connection, parent)
         name = f"{parent}/datasetVersions/{call.rooms.ids.number()}"
-        if private["pins"]:
-            pinned = sources.from_json(private["pins"])
+        if private.pins:
+            pinned = private.pins
             sources.repin(connection, pinned, name)
         else:
             for row in rows:
@@ -42,9 +49,8 @@ def create(call: Call) -> dict[str, Any]:
                 **dataset.body["metadata"],
                 "generations": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
             },
-            "_": {"pins": [s.to_json() for s in pinned]},
         }
-        made = VERSIONS.create(call, connection, name, parent, body)
+        made = VERSIONS.create(call, connection, name, parent, body, VersionPrivate(pins=pinned))
         return operations.done(
             call, connection, parent, "CreateDatasetVersionOperationMetadata", "DatasetVersion",
             VERSIONS.render(made),
@@ -57,13 +63,13 @@ def restore(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         version = VERSIONS.require(connection, call.name)
         dataset = DATASETS.require(connection, version.parent)
-        pinned = sources.from_json(version.body["_"]["pins"])
+        pinned = VersionPrivate.of(version).pins
         # First the new pins, then the old away: the two may share files.
         restored = f"{dataset.name}#restored"
         dropped = objects.unpin(connection, restored)
         sources.repin(connection, pinned, restored)
         dropped = [file for file in dropped if file not in {s.file for s in pinned}]
-        dataset.body["_"]["pins"] = version.body["_"]["pins"]
+        DatasetPrivate.of(dataset).pins = pinned
         kept = {k: v for k, v in version.body["metadata"].items() if k != "generations"}
         dataset.body["metadata"] = kept
         resources.update(connection, dataset, call.rooms.clock.now())

@@ -17,6 +17,7 @@ from portico.services.standard.names import canonical, message
 from portico.store import objects, resources
 from portico.store.jobs import Job
 from portico.store.objects_files import remove
+from portico.store.resources import Private
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/dataset/metadata/"
 TABULAR = f"{_SCHEMAS}tabular_1.0.0.yaml"
@@ -29,6 +30,13 @@ DATASETS = Collection(
     immutable=frozenset({"metadataSchemaUri", "metadata"}),
 )
 register(DATASETS, "get", "list", "patch")
+
+
+class DatasetPrivate(Private):
+    """`uris` are the gs:// names of its data; `pins` what a restored version pinned, read in their place."""
+
+    uris: list[str] = []
+    pins: list[sources.Source] | None = None
 
 
 def uris_of(metadata: dict[str, Any]) -> list[str]:
@@ -67,8 +75,8 @@ def create(call: Call) -> dict[str, Any]:
     sources.format_of([row.name for row in rows], "", "dataset.metadata.inputConfig.gcsSource.uri")
     with call.rooms.database.write() as connection:
         name = f"{parent}/datasets/{call.rooms.ids.number()}"
-        body = {**call.body, "metadata": metadata, "_": {"uris": uris, "pins": None}}
-        made = DATASETS.create(call, connection, name, parent, body)
+        body = {**call.body, "metadata": metadata}
+        made = DATASETS.create(call, connection, name, parent, body, DatasetPrivate(uris=uris))
         job = call.rooms.queue.add(connection, "datasets.create", name, {})
         operation = operations.start(call, connection, made.name, "CreateDatasetOperationMetadata", job=job)
     call.rooms.queue.wake()
@@ -82,9 +90,8 @@ def profile(context: Context) -> dict[str, Any]:
 
     with context.database.read() as connection:
         dataset = DATASETS.require(connection, context.job.resource)
-    private = dataset.body["_"]
     gcs = sources.gcs_of(context)
-    pinned = sources.pin(gcs, private["uris"], f"job:{context.job.id}", "metadata")
+    pinned = sources.pin(gcs, DatasetPrivate.of(dataset).uris, f"job:{context.job.id}", "metadata")
     try:
         read = sources.read_table(context.home, pinned, "", "metadata")
         found = describe(read.table)
@@ -118,7 +125,7 @@ def delete(call: Call) -> dict[str, Any]:
         dataset = DATASETS.require(connection, call.name)
         check_etag(dataset, call.params.get("etag"))
         dropped: list[str] = []
-        for version in list(resources.listed(connection, "datasetVersions", dataset.name)):
+        for version in list(resources.listed(connection, f"{DATASETS.kind}.datasetVersions", dataset.name)):
             dropped += objects.unpin(connection, version.name)
             resources.delete(connection, version.name)
         dropped += objects.unpin(connection, dataset.name)
@@ -130,10 +137,9 @@ def delete(call: Call) -> dict[str, Any]:
 
 def data_of(context: Rooms | Context, dataset: resources.Resource, holder: str) -> list[sources.Source]:
     """The data of `dataset` for a run, pinned for `holder`: a restored version's, else what lies there now."""
-    private = dataset.body["_"]
-    if private["pins"]:
-        kept = sources.from_json(private["pins"])
+    private = DatasetPrivate.of(dataset)
+    if private.pins:
         with context.database.write() as connection:
-            sources.repin(connection, kept, holder)
-        return kept
-    return sources.pin(sources.gcs_of(context), private["uris"], holder, "inputDataConfig.datasetId")
+            sources.repin(connection, private.pins, holder)
+        return private.pins
+    return sources.pin(sources.gcs_of(context), private.uris, holder, "inputDataConfig.datasetId")

@@ -6,6 +6,7 @@ meets a model that is not there; where a front can't load it, the endpoint stays
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -28,7 +29,7 @@ from portico.services.standard import operations
 from portico.services.standard.collection import check_common
 from portico.services.standard.fields import camel
 from portico.services.standard.names import DEPLOYED_MODEL_ID, check_same_location, own_id
-from portico.services.standard.serving import ENDPOINTS, await_served, publish
+from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, publish
 from portico.store import replicas, resources, served
 from portico.store.jobs import Job
 from portico.store.resources import Resource
@@ -59,7 +60,7 @@ def deploy(call: Call) -> dict[str, Any]:
             raise AlreadyExists(f"The endpoint already has a deployed model {deployed['id']!r}.")
         deployed |= endpoint_addresses.of_deployed(endpoint)
         version = model_store.version_row(connection, deployed["model"])
-        images.require_served(deployed["model"], version.body)
+        images.require_served(deployed["model"], version)
         _check_new_split(split, deployed["id"], endpoint)
         payload = {
             "deployed": deployed,
@@ -134,16 +135,16 @@ def run_deploy(context: Context) -> dict[str, Any]:
 
 def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> served.ServedModel:
     """What the fronts need to serve `version`; starts its replicas and waits for them where it has them."""
-    private = version.body["_"]
+    private = model_store.VersionPrivate.of(version)
     spec = deployed.get("explanationSpec") or version.body.get("explanationSpec") or {}
-    folder = model_store.folder(context.home, private["artifact"])
-    digest = private.get("digest") or files.digest(folder)
+    folder = model_store.folder(context.home, private.artifact)
+    digest = private.digest or files.digest(folder)
     files.check_digest(folder, digest)
-    if private["format"] in FOREIGN:
+    if private.format in FOREIGN:
         context.progress(0.1, "trying the model in a process of its own")
-        try_out(Spec(private["format"], str(folder), digest, spec))
+        try_out(Spec(private.format, str(folder), digest, spec))
     sockets: list[str] = []
-    if private["format"] == "replica":
+    if private.format == "replica":
         serving = images.resolve(version.body["containerSpec"]["imageUri"])
         resources_asked = deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
         wanted = replicas.ReplicaSet(
@@ -172,10 +173,10 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         model=version.parent,
         model_version_id=version.body["versionId"],
         display_name=version.body["displayName"],
-        format=private["format"],
+        format=private.format,
         path=str(folder),
         replicas=sockets,
-        explain=bool(spec) or private["format"] == "portico",
+        explain=bool(spec) or private.format == "portico",
         explanation=spec,
         digest=digest,
     )
@@ -183,8 +184,6 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
 
 def _add(context: Context, version: Resource, model: served.ServedModel) -> None:
     """Adds the deployed model without traffic and waits until every front has loaded it."""
-    from dataclasses import asdict
-
     deployed = {
         "displayName": version.body["displayName"],
         **context.job.payload["deployed"],
@@ -202,7 +201,7 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
         held = endpoint.body.get("deployedModels") or []
         if not any(d["id"] == model.id for d in held):
             endpoint.body["deployedModels"] = [*held, deployed]
-        endpoint.body["_"] = {**endpoint.body.get("_", {}), model.id: asdict(model)}
+        EndpointPrivate.of(endpoint).served[model.id] = model
         resources.update(connection, endpoint, now)
         current = resources.get(connection, version.name)
         if current is None:
@@ -230,7 +229,7 @@ def remove_deployed(connection: Connection, endpoint: Resource, deployed_id: str
     held = endpoint.body.get("deployedModels") or []
     gone = next((d for d in held if d["id"] == deployed_id), None)
     endpoint.body["deployedModels"] = [d for d in held if d["id"] != deployed_id]
-    endpoint.body.get("_", {}).pop(deployed_id, None)
+    EndpointPrivate.of(endpoint).served.pop(deployed_id, None)
     endpoint.body.get("trafficSplit", {}).pop(deployed_id, None)
     resources.update(connection, endpoint, now)
     if gone is not None:
@@ -317,17 +316,17 @@ def mutate(call: Call) -> dict[str, Any]:
                 value = {**deployed.get(field, {}), **value}
             if value is not None:
                 deployed[field] = value
-        private = endpoint.body["_"][deployed["id"]]
-        if private["format"] == "replica":
+        held = EndpointPrivate.of(endpoint).served
+        model = held[deployed["id"]]
+        if model.format == "replica":
             stored = replicas.get(connection, deployed["id"]).spec
             asked_count = (
                 deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
             ).get("minReplicaCount", stored.count)
             if asked_count != stored.count:
-                from dataclasses import replace
-
                 replicas.put(connection, replace(stored, count=asked_count), call.rooms.ids.token())
-                private["replicas"] = socket_paths(call.rooms.home, deployed["id"], asked_count)
+                sockets = socket_paths(call.rooms.home, model.id, asked_count)
+                held[model.id] = replace(model, replicas=sockets)
         resources.update(connection, endpoint, call.rooms.clock.now())
         version = publish(connection, endpoint)
         answer = operations.done(

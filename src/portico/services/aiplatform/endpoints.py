@@ -10,7 +10,7 @@ from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_etag
 from portico.services.standard.names import ENDPOINT_ID, own_id
-from portico.services.standard.serving import ENDPOINTS, await_served, publish
+from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, publish
 from portico.store import labels, resources, served
 
 
@@ -71,7 +71,7 @@ def delete(call: Call) -> dict[str, Any]:
                 f"The Endpoint {endpoint.name} has {len(deployed)} deployed models "
                 f"({', '.join(d['id'] for d in deployed)}); undeploy them first."
             )
-        if endpoint.body.get("_", {}).get("stewardSamplingRate"):
+        if "steward" in EndpointPrivate.of(endpoint).sampling:
             raise FailedPrecondition(f"The Endpoint {endpoint.name} has a steward; delete that first.")
         if watched := endpoint.body.get("modelDeploymentMonitoringJob"):
             raise FailedPrecondition(

@@ -67,13 +67,10 @@ def list_(call: Call) -> dict[str, Any]:
     """The evaluations of a version; of the default one where the parent names none."""
     with call.rooms.database.read() as connection:
         version = model_store.version_row(connection, str(call.params["parent"]))
-        answer = page(call, EVALUATIONS, lambda after, limit: (
+        return page(call, EVALUATIONS, lambda after, limit: (
             _render(EVALUATIONS, e)
             for e in resources.listed(connection, EVALUATIONS.kind, version.name, after=after, limit=limit)
         ))  # fmt: skip
-    if "evaluations" in answer:
-        answer["modelEvaluations"] = answer.pop("evaluations")
-    return answer
 
 
 @implements("aiplatform", EVALUATIONS.method("import"))
@@ -101,10 +98,7 @@ def list_slices(call: Call) -> dict[str, Any]:
     parent = _without_version(str(call.params["parent"]))
     with call.rooms.database.read() as connection:
         EVALUATIONS.require(connection, parent)
-        answer = page(call, SLICES, lambda after, limit: (
+        return page(call, SLICES, lambda after, limit: (
             _render(SLICES, s)
             for s in resources.listed(connection, SLICES.kind, parent, after=after, limit=limit)
         ))  # fmt: skip
-    if "slices" in answer:
-        answer["modelEvaluationSlices"] = answer.pop("slices")
-    return answer

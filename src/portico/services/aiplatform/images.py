@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
+from portico.services.aiplatform.model_store import VersionPrivate
+from portico.store.resources import Resource
 
 # google/cloud/aiplatform/constants/prediction.py, and the other names that these images have or had.
 _PREBUILT = re.compile(
@@ -142,14 +144,14 @@ def bounds_of(library: str, version: str) -> list[str]:
     return bounds.split()
 
 
-def require_served(name: str, version: dict[str, Any]) -> None:
+def require_served(name: str, version: Resource) -> None:
     """
     Raises:
-        FailedPrecondition: the model's `version` (its body) is registered, but nothing here serves it.
+        FailedPrecondition: the model's `version` is registered, but nothing here serves it.
     """
-    if version.get("_", {}).get("format"):
+    if VersionPrivate.of(version).format:
         return
-    image = (version.get("containerSpec") or {}).get("imageUri", "")
+    image = (version.body.get("containerSpec") or {}).get("imageUri", "")
     if not image:
         raise FailedPrecondition(
             f"The Model {name!r} has no container that would serve it: upload a version with "

@@ -1,8 +1,7 @@
 """The model registry's rows: a model, its versions, its aliases. Shared by everything that makes models.
 
 A version is a row of its own ("…/models/M@3"); the model's row ("…/models/M") holds the body of the default
-version. Under the private key "_" of a version: `artifact` (folder below HOME/models), `format` (what serves
-it), and what that needs.
+version.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from portico.clock import rfc3339
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from portico.services.standard.collection import Collection
 from portico.store import resources
-from portico.store.resources import Resource
+from portico.store.resources import Private, Resource
 
-VERSION_KIND = "modelVersions"
 _OUTPUT_ONLY = frozenset(
     {"versionId", "versionAliases", "versionCreateTime", "versionUpdateTime", "deployedModels", "trainingPipeline",
      "supportedExportFormats", "supportedDeploymentResourcesTypes", "supportedInputStorageFormats",
@@ -32,6 +30,24 @@ MODELS = Collection(
     output_only=_OUTPUT_ONLY,
     filters={"model": lambda shown: str(shown["name"]).rpartition("/")[2].partition("@")[0]},
 )
+
+VERSION_KIND = f"{MODELS.kind}.versions"
+EVALUATION_KIND = f"{MODELS.kind}.evaluations"
+
+
+class ModelPrivate(Private):
+    """`last` is the number of its newest version ever."""
+
+    last: int = 0
+
+
+class VersionPrivate(Private):
+    """`artifact` is the folder below HOME/models; `format` what serves it ("portico", "lightgbm", "onnx", "replica"),
+    "" where nothing does; `digest` that of its files, "" where they were never tried."""
+
+    artifact: str = ""
+    format: str = ""
+    digest: str = ""
 
 
 def folder(home: Path, artifact: str) -> Path:
@@ -78,6 +94,7 @@ def add_version(
     parent: str,
     model_id: str,
     body: dict[str, Any],
+    private: VersionPrivate,
     now: float,
     *,
     new: bool,
@@ -100,8 +117,7 @@ def add_version(
     if model is None:
         model = resources.insert(connection, name=name, kind=MODELS.kind, parent=parent, body={}, now=now)
         assert model is not None
-        model.body = {"_": {"last": 0}}
-    number = str(model.body["_"]["last"] + 1)
+    number = str(ModelPrivate.of(model).last + 1)
     wanted = [*aliases, *(["default"] if make_default or number == "1" else [])]
     for other in list(resources.listed(connection, VERSION_KIND, name)):
         kept = [alias for alias in other.body["versionAliases"] if alias not in wanted]
@@ -110,10 +126,16 @@ def add_version(
             resources.update(connection, other, now)
     body = {**body, "versionId": number, "versionAliases": wanted}
     version = resources.insert(
-        connection, name=f"{name}@{number}", kind=VERSION_KIND, parent=name, body=body, now=now
+        connection,
+        name=f"{name}@{number}",
+        kind=VERSION_KIND,
+        parent=name,
+        body=body,
+        now=now,
+        private=private,
     )
     assert version is not None
-    model.body["_"]["last"] = int(number)
+    ModelPrivate.of(model).last = int(number)
     show_default(connection, model, now)
     return version
 
@@ -126,12 +148,11 @@ def show_default(connection: Connection, model: Resource, now: float | None) -> 
         for v in resources.listed(connection, VERSION_KIND, model.name)
         if "default" in v.body["versionAliases"]
     )
-    private = {**default.body.get("_", {}), "last": model.body["_"]["last"]}
     times = {
         "versionCreateTime": rfc3339(default.create_time),
         "versionUpdateTime": rfc3339(default.update_time),
     }
-    model.body = {**default.body, **times, "_": private}
+    model.body = {**default.body, **times}
     if now is None:
         resources.note(connection, model)
     else:
@@ -185,18 +206,18 @@ def require_undeployed(version: Resource) -> None:
 def delete_version(connection: Connection, version: Resource) -> str:
     """Removes one version's rows; returns its artifact folder's name, for `drop_artifacts` after the commit."""
     require_undeployed(version)
-    for evaluation in list(resources.listed(connection, "evaluations", version.name)):
-        for piece in list(resources.listed(connection, "slices", evaluation.name)):
+    for evaluation in list(resources.listed(connection, EVALUATION_KIND, version.name)):
+        for piece in list(resources.listed(connection, f"{EVALUATION_KIND}.slices", evaluation.name)):
             resources.delete(connection, piece.name)
         resources.delete(connection, evaluation.name)
     resources.delete(connection, version.name)
-    return str(version.body.get("_", {}).get("artifact", ""))
+    return VersionPrivate.of(version).artifact
 
 
 def artifact_in_use(connection: Connection, artifact: str) -> bool:
     """Whether a version still has this folder: copies share one."""
     every = resources.listed(connection, VERSION_KIND)
-    return any(v.body.get("_", {}).get("artifact") == artifact for v in every)
+    return any(VersionPrivate.of(v).artifact == artifact for v in every)
 
 
 def drop_artifacts(home: Path, artifacts: list[str]) -> None:

@@ -12,7 +12,7 @@ from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.services.aiplatform import images, model_store
 from portico.services.aiplatform.model_files import fetch_artifact
-from portico.services.aiplatform.model_store import MODELS, VERSION_KIND
+from portico.services.aiplatform.model_store import MODELS, VERSION_KIND, VersionPrivate
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common, check_etag, page, register
@@ -136,11 +136,16 @@ def target_of(call: Call, parent: str, model_id: str, parent_model: str) -> dict
 
 
 def register_version(
-    connection: Connection, target: dict[str, Any], body: dict[str, Any], now: float, aliases: list[str]
+    connection: Connection,
+    target: dict[str, Any],
+    body: dict[str, Any],
+    private: VersionPrivate,
+    now: float,
+    aliases: list[str],
 ) -> resources.Resource:
     """Registers what a job made. `aliases` as clients send them: "default" among them moves the default."""
     return model_store.add_version(
-        connection, target["parent"], target["modelId"], body, now, new=target["new"],
+        connection, target["parent"], target["modelId"], body, private, now, new=target["new"],
         aliases=[a for a in aliases if a != "default"], make_default="default" in aliases,
     )  # fmt: skip
 
@@ -201,9 +206,9 @@ def _follow_upload(connection: Connection, job: Job, now: float) -> None:
             "supportedOutputStorageFormats": formats,
             "supportedExportFormats": exported if payload["artifact"] else [],
             "modelSourceInfo": {"sourceType": "CUSTOM"},
-            "_": {"artifact": payload["artifact"], **job.result},
         }
-        version = register_version(connection, payload["target"], body, now, payload["aliases"])
+        private = VersionPrivate(artifact=payload["artifact"], **job.result)
+        version = register_version(connection, payload["target"], body, private, now, payload["aliases"])
         response = {"model": version.parent, "modelVersionId": version.body["versionId"]}
     operations.follow(connection, job, now, "UploadModelResponse", response)
 
@@ -223,7 +228,8 @@ def copy(call: Call) -> dict[str, Any]:
             k: v for k, v in source.body.items() if k not in ("deployedModels", "versionId", "versionAliases")
         }
         body["modelSourceInfo"] = {**body.get("modelSourceInfo", {}), "copy": True}
-        made = register_version(connection, target, body, call.rooms.clock.now(), [])
+        private = VersionPrivate.of(source)
+        made = register_version(connection, target, body, private, call.rooms.clock.now(), [])
         return operations.done(
             call, connection, made.parent, "CopyModelOperationMetadata", "CopyModelResponse",
             {"model": made.parent, "modelVersionId": made.body["versionId"]},
@@ -246,7 +252,8 @@ def export(call: Call) -> dict[str, Any]:
         )
     with call.rooms.database.write() as connection:
         version = model_store.version_row(connection, call.name)
-        if not version.body["_"].get("artifact"):
+        artifact = VersionPrivate.of(version).artifact
+        if not artifact:
             raise FailedPrecondition(f"The Model {call.name!r} has no files to export.")
         formats = [f["id"] for f in version.body.get("supportedExportFormats", [])]
         wanted = config.get("exportFormatId") or (formats[0] if formats else "custom-trained")
@@ -257,7 +264,7 @@ def export(call: Call) -> dict[str, Any]:
             )
         model_id = version.parent.rpartition("/")[2]
         output = f"{prefix.rstrip('/')}/model-{model_id}/{wanted}/{call.rooms.ids.number()}"
-        payload = {"artifact": version.body["_"]["artifact"], "output": output}
+        payload = {"artifact": artifact, "output": output}
         job = call.rooms.queue.add(connection, "models.export", version.parent, payload)
         operation = operations.start(
             call, connection, version.parent, "ExportModelOperationMetadata", job=job,

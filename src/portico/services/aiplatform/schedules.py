@@ -1,7 +1,7 @@
 """Schedules: what runs again and again, as a cron line says, in domain time. So far they make model monitoring jobs.
 
 Starting a job takes a moment, so runs never wait for each other: maxConcurrentRunCount and allowQueueing, which bound
-the starting, have nothing to hold back. Under "_" of a schedule: `next`, the moment of the next run, kept in a pause.
+the starting, have nothing to hold back.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Portic
 from portico.services.aiplatform import cron
 from portico.services.aiplatform.monitoring import model_monitoring_jobs
 from portico.services.aiplatform.monitoring import monitor_spec as spec
-from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, SCHEDULE_KIND
+from portico.services.aiplatform.monitoring.model_monitoring_jobs import JOB_KIND
+from portico.services.aiplatform.monitoring.model_monitors import MONITORS
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
 from portico.services.standard.names import check_same_location
 from portico.store import domain_clock, jobs, resources
-from portico.store.resources import Resource
+from portico.store.resources import Private, Resource
 
 SCHEDULES = Collection(
     "projects.locations.schedules",
@@ -36,6 +37,13 @@ SCHEDULES = Collection(
     has_etag=False,
 )  # fmt: skip
 register(SCHEDULES, "get", "list")
+
+
+class SchedulePrivate(Private):
+    """`next` is the moment of the next run, in domain time; kept in a pause."""
+
+    next: float = 0.0
+
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +58,13 @@ def create(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
     with call.rooms.database.write() as connection:
         now = domain_clock.now(connection, call.rooms.clock)
-        body = {**call.body, "startedRunCount": "0", "state": "ACTIVE", "_": {}}
+        body = {**call.body, "startedRunCount": "0", "state": "ACTIVE"}
         body.setdefault("startTime", rfc3339(now))
         _check(connection, parent, body)
-        _plan(body, now)
+        private = SchedulePrivate()
+        _plan(body, private, now)
         name = f"{parent}/schedules/{call.rooms.ids.number()}"
-        return SCHEDULES.render(SCHEDULES.create(call, connection, name, parent, body))
+        return SCHEDULES.render(SCHEDULES.create(call, connection, name, parent, body, private))
 
 
 @implements("aiplatform", SCHEDULES.method("patch"))
@@ -67,7 +76,7 @@ def patch(call: Call) -> dict[str, Any]:
             raise FailedPrecondition(f"{schedule.name} has completed; make a new one.")
         schedule.body = SCHEDULES.patched(call, schedule.body)
         _check(connection, schedule.parent, schedule.body)
-        _plan(schedule.body, domain_clock.now(connection, call.rooms.clock))
+        _plan(schedule.body, SchedulePrivate.of(schedule), domain_clock.now(connection, call.rooms.clock))
         return SCHEDULES.render(resources.update(connection, schedule, call.rooms.clock.now()))
 
 
@@ -89,15 +98,16 @@ def resume(call: Call) -> dict[str, Any]:
     """Goes on with the first run after now; with catchUp, with the first that the pause held back."""
     with call.rooms.database.write() as connection:
         schedule = SCHEDULES.require(connection, call.name)
-        body, catch_up = schedule.body, bool(call.body.get("catchUp"))
+        body, private = schedule.body, SchedulePrivate.of(schedule)
+        catch_up = bool(call.body.get("catchUp"))
         if body["state"] != "PAUSED":
             raise FailedPrecondition(f"{schedule.name} is not paused: its state is {body['state']}.")
         now = domain_clock.now(connection, call.rooms.clock)
         body |= {"state": "ACTIVE", "lastResumeTime": rfc3339(now), "catchUp": catch_up}
         if catch_up:
-            body["nextRunTime"] = rfc3339(body["_"]["next"])
+            body["nextRunTime"] = rfc3339(private.next)
         else:
-            _plan(body, now)
+            _plan(body, private, now)
         resources.update(connection, schedule, call.rooms.clock.now())
     return {}
 
@@ -111,7 +121,7 @@ def delete(call: Call) -> dict[str, Any]:
         return operations.done(call, connection, schedule.name, "DeleteOperationMetadata", None)
 
 
-def _plan(body: dict[str, Any], now: float) -> None:
+def _plan(body: dict[str, Any], private: SchedulePrivate, now: float) -> None:
     """Sets the first run after `now`; a schedule that has none left is completed."""
     after = max(now, parse_rfc3339(body["startTime"]))
     found = cron.parse(body["cron"]).next_after(after)
@@ -125,9 +135,9 @@ def _plan(body: dict[str, Any], now: float) -> None:
         body["state"] = "COMPLETED"
         body.pop("nextRunTime", None)
         return
-    body["_"]["next"] = found
+    private.next = found or 0.0
     if body["state"] == "ACTIVE":
-        body["nextRunTime"] = rfc3339(found or 0.0)
+        body["nextRunTime"] = rfc3339(private.next)
 
 
 def _check(connection: Connection, parent: str, body: Mapping[str, Any]) -> None:
@@ -182,7 +192,7 @@ class Schedules:
             simulated = domain_clock.simulated(connection) is not None
             found = [
                 s
-                for s in resources.listed(connection, SCHEDULE_KIND)
+                for s in resources.listed(connection, SCHEDULES.kind)
                 if _is_due(s, now) or _strayed(s.body, now)
             ]
         for schedule in found:
@@ -208,7 +218,7 @@ class Schedules:
         with self._database.write() as connection:
             schedule = resources.get(connection, name)
             if schedule is not None and _strayed(schedule.body, now):
-                _plan(schedule.body, now)
+                _plan(schedule.body, SchedulePrivate.of(schedule), now)
                 resources.update(connection, schedule, self._rooms.clock.now())
             if schedule is None or not _is_due(schedule, now):
                 return False
@@ -219,7 +229,7 @@ class Schedules:
             except PorticoError as error:
                 answer = error.message
             body["lastScheduledRunResponse"] = {"scheduledRunTime": rfc3339(due), "runResponse": answer}
-            _plan(body, now if skip else due)
+            _plan(body, SchedulePrivate.of(schedule), now if skip else due)
             resources.update(connection, schedule, self._rooms.clock.now())
         return True
 

@@ -25,7 +25,7 @@ from portico.store.resources import Resource
 
 log = logging.getLogger(__name__)
 
-DELIVERIES = "alertDeliveries"  # the kind of the rows of what must still be told
+DELIVERIES = "portico:alertDeliveries"  # the kind of the rows of what must still be told
 _ATTEMPTS = 8
 _PAUSE = 2.0  # seconds after the first failure; twice that after the next, …
 _TIMEOUT = 10.0  # seconds for the whole of a delivery

@@ -1,10 +1,4 @@
-"""Stewards: who looks after which deployed model, and how. The work is in `steward/`.
-
-Under "_" of a steward: `pipeline`, the training that its retrainings repeat; `data`, as asked and as that training has
-it; `episode`, the open one; `began`, when it first looked, and `next`, when it looks again; `coolDown`, until when it
-opens no episode; `retrainings`, [time, milli node hours] of each; `references`, by deployed model and metric; `drift`,
-up to which prediction it has looked for drift. Times are domain time in seconds.
-"""
+"""Stewards: who looks after which deployed model, and how. The work is in `steward/`."""
 
 from __future__ import annotations
 
@@ -23,10 +17,11 @@ from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward import spec as steward_spec
 from portico.services.standard.collection import Collection, check_etag, register
 from portico.services.standard.names import check_same_location
-from portico.services.standard.serving import ENDPOINTS, await_served, publish
+from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, sample
 from portico.store import resources, windows
-from portico.store.resources import Resource
+from portico.store.resources import Private, Resource
 
+_DATASETS = "aiplatform:datasets"
 _ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -38,6 +33,42 @@ STEWARDS = Collection(
     immutable=frozenset({"endpoint"}),
 )
 register(STEWARDS, "get", "list")
+
+
+class StewardPrivate(Private):
+    """`pipeline` is the training that its retrainings repeat; `data`, as asked and as that training has it; `episode`
+    the open one; `began` when it first looked, and `next` when it looks again; `cool_down` until when it opens no
+    episode; `retrainings` [time, milli node hours] of each; `references` by deployed model and metric; `drift` up to
+    which prediction it has looked for drift; `estimates` what it will hold to the truth. Times are domain time in
+    seconds."""
+
+    pipeline: dict[str, Any] | None = None
+    data: dict[str, Any] = {}
+    episode: str | None = None
+    began: float | None = None
+    next: float | None = None
+    cool_down: float = 0.0
+    retrainings: list[tuple[float, float | int]] = []
+    references: dict[str, dict[str, float | None]] = {}
+    drift: dict[str, Any] = {}
+    estimates: list[dict[str, Any]] = []
+
+
+class EpisodePrivate(Private):
+    """`tried` are the actions it has taken; `since` when it entered its state; `job` what makes or deploys the
+    challenger, which has seen nothing from `cutoff` on nor the labels `withheld`, as of the labels' `change`; `facts`
+    what making it told; `split` the traffic as this episode left it. Times are domain time in seconds."""
+
+    tried: list[str] = []
+    since: float = 0.0
+    job: str = ""
+    cutoff: float = 0.0
+    withheld: list[str] = []
+    change: int = 0
+    facts: dict[str, Any] = {}
+    split: dict[str, int] = {}
+
+
 EPISODES = Collection("projects.locations.stewards.episodes", "Episode", api="portico", has_etag=False)
 ENDED = frozenset({"PROMOTED", "REJECTED", "ROLLED_BACK", "ABANDONED"})
 
@@ -63,9 +94,11 @@ def create(call: Call) -> dict[str, Any]:
                 raise FailedPrecondition(
                     f"The Endpoint {endpoint.name} is looked after by {other.name}; delete that first."
                 )
-        private = _checked(connection, body, endpoint)
-        body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}, "_": private}
-        made = STEWARDS.create(call, connection, name, parent, body)
+        pipeline, data = _checked(connection, body, endpoint)
+        body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}}
+        made = STEWARDS.create(
+            call, connection, name, parent, body, StewardPrivate(pipeline=pipeline, data=data)
+        )
         version = _publish(call, connection, endpoint, body)
         shown = STEWARDS.render(made)
     await_served(call, version)
@@ -79,8 +112,9 @@ def patch(call: Call) -> dict[str, Any]:
         check_etag(steward, call.body.get("etag"))
         body = STEWARDS.patched(call, steward.body)
         endpoint = ENDPOINTS.require(connection, body["endpoint"])
-        body["_"] = {**body["_"], **_checked(connection, body, endpoint)}
-        body["_"].pop("next", None)  # it looks at once with what is asked now
+        private = StewardPrivate.of(steward)
+        private.pipeline, private.data = _checked(connection, body, endpoint)
+        private.next = None  # it looks at once with what is asked now
         steward.body = body
         version = _publish(call, connection, endpoint, body)
         shown = STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
@@ -100,10 +134,8 @@ def pause_or_resume(call: Call) -> dict[str, Any]:
 def delete(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         steward = STEWARDS.require(connection, call.name)
-        if steward.body["_"].get("episode"):
-            raise FailedPrecondition(
-                f"{steward.body['_']['episode']} is open; wait for its end, or reject it first."
-            )
+        if open_now := StewardPrivate.of(steward).episode:
+            raise FailedPrecondition(f"{open_now} is open; wait for its end, or reject it first.")
         files = []
         for episode in list(resources.listed(connection, EPISODES.kind, steward.name)):
             files += evidence_of(episode)
@@ -117,10 +149,8 @@ def delete(call: Call) -> dict[str, Any]:
         endpoint = resources.get(connection, steward.body["endpoint"])
         version = None
         if endpoint is not None:
-            for key in ("stewardSamplingRate", "stewardHoldout"):
-                endpoint.body.get("_", {}).pop(key, None)
-            resources.update(connection, endpoint, call.rooms.clock.now())
-            version = publish(connection, endpoint)
+            EndpointPrivate.of(endpoint).holdout = 0.0
+            version = sample(call, connection, endpoint, "steward", 0.0)
     steward_evidence.remove(call.rooms.home, files)
     if version is not None:
         await_served(call, version)
@@ -130,13 +160,14 @@ def delete(call: Call) -> dict[str, Any]:
 def _publish(call: Call, connection: Connection, endpoint: Resource, body: dict[str, Any]) -> int:
     """Lets the fronts log what the steward watches, and hold out the share that it asks for. As `publish`."""
     holdout = float((body.get("influence") or {}).get("holdout", 0.0))
-    endpoint.body["_"] = {**endpoint.body.get("_", {}), "stewardSamplingRate": 1.0, "stewardHoldout": holdout}
-    resources.update(connection, endpoint, call.rooms.clock.now())
-    return publish(connection, endpoint)
+    EndpointPrivate.of(endpoint).holdout = holdout
+    return sample(call, connection, endpoint, "steward", 1.0)
 
 
-def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -> dict[str, Any]:
-    """Checks the spec against what is deployed, and fills in what the training pipeline knows.
+def _checked(
+    connection: Connection, body: dict[str, Any], endpoint: Resource
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Checks the spec against what is deployed; the `pipeline` and the `data` of a steward that has it.
 
     Raises:
         InvalidArgument, NotFound: naming the field. FailedPrecondition: nothing is deployed.
@@ -165,7 +196,7 @@ def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -
                 "actions has RETRAIN, but the training pipeline of the deployed model is gone; without it nobody "
                 "knows how to train another."
             )
-        return {"pipeline": None, "data": {}}
+        return None, {}
     inputs = pipeline.body["trainingTaskInputs"]
     config = pipeline.body.get("inputDataConfig") or {}
     parent = endpoint.name.partition("/endpoints/")[0]
@@ -177,12 +208,12 @@ def _checked(connection: Connection, body: dict[str, Any], endpoint: Resource) -
     }
     _check_data(connection, data)
     made = {"trainingTaskInputs": inputs, "inputDataConfig": config, "name": pipeline.name}
-    return {"pipeline": made, "data": data}
+    return made, data
 
 
 def _check_data(connection: Connection, data: dict[str, Any]) -> None:
     dataset = resources.get(connection, data["dataset"])
-    if dataset is None or dataset.kind != "datasets":
+    if dataset is None or dataset.kind != _DATASETS:
         raise NotFound(f"data.dataset: the Dataset {data['dataset']!r} does not exist.")
     statistics = dataset.body["metadata"].get("statistics") or {"columns": []}
     columns = [column["name"] for column in statistics["columns"]]

@@ -56,7 +56,7 @@ def truths_of(connection: Connection, endpoint: Resource) -> Truths:
 
 def _by_steward(connection: Connection, endpoint: str) -> tuple[str, ...] | None:
     """What the endpoint's steward says of a model that does not say it itself."""
-    for steward in resources.listed(connection, "stewards"):
+    for steward in resources.listed(connection, "portico:stewards"):
         if steward.body["endpoint"] == endpoint:
             model = steward.body.get("model") or {}
             return _classes(str(model.get("predictionType", "")).lower(), model.get("classes") or [])

@@ -18,7 +18,7 @@ from portico.services.standard.apis import declared
 from portico.services.standard.fields import FieldTypes
 from portico.services.standard.filters import compile_filter
 from portico.store import resources
-from portico.store.resources import Resource
+from portico.store.resources import Private, Resource
 
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -48,7 +48,8 @@ class Collection:
 
     @property
     def kind(self) -> str:
-        return self.path.rpartition(".")[2]
+        """What its rows are kept as: "aiplatform:models", "aiplatform:entityTypes.features"."""
+        return f"{self.api}:{self.path.removeprefix('projects.locations.')}"
 
     def method(self, verb: str) -> str:
         return f"{self.path}.{verb}"
@@ -63,7 +64,6 @@ class Collection:
     def render(self, resource: Resource) -> dict[str, Any]:
         """The resource as clients see it."""
         shown = {"name": resource.name, **resource.body}
-        shown.pop("_", None)  # what only the services know
         shown["createTime"] = rfc3339(resource.create_time)
         shown["updateTime"] = rfc3339(resource.update_time)
         if self.has_etag:
@@ -98,7 +98,13 @@ class Collection:
     # --- writing ---
 
     def create(
-        self, call: Call, connection: Connection, name: str, parent: str, body: dict[str, Any]
+        self,
+        call: Call,
+        connection: Connection,
+        name: str,
+        parent: str,
+        body: dict[str, Any],
+        private: Private | None = None,
     ) -> Resource:
         """Inserts a new resource.
 
@@ -109,7 +115,9 @@ class Collection:
         self.check(call, body)
         kept = {key: value for key, value in body.items() if key not in _COLUMNS}
         now = call.rooms.clock.now()
-        made = resources.insert(connection, name=name, kind=self.kind, parent=parent, body=kept, now=now)
+        made = resources.insert(
+            connection, name=name, kind=self.kind, parent=parent, body=kept, now=now, private=private
+        )
         if made is None:
             raise AlreadyExists(f"The {self.message} {name!r} already exists; choose another id.")
         return made
@@ -132,7 +140,7 @@ class Collection:
             body,
             call.body,
             call.params.get("updateMask"),
-            output_only=self.output_only | _COLUMNS | {"_"},
+            output_only=self.output_only | _COLUMNS,
             immutable=self.immutable,
             fields=self.fields(call),
         )
@@ -229,7 +237,13 @@ def page(
     mask = params.get("readMask")
     if mask:
         found = [masks.apply_field_mask(shown, mask) for shown in found]
-    answer: dict[str, Any] = {collection.kind: found} if found else {}
+    answer: dict[str, Any] = {_list_key(call): found} if found else {}
     if token:
         answer["nextPageToken"] = token
     return answer
+
+
+def _list_key(call: Call) -> str:
+    """Under which name the method's answer lists what was found: its message's repeated field."""
+    answer = call.rooms.fields(call.api, call.version, call.response)
+    return next(name for name in answer if name != "unreachable" and (f := answer.get(name)) and f.repeated)

@@ -9,8 +9,9 @@ from sqlalchemy.engine import Connection
 
 from portico.services.call import Call
 from portico.services.standard.collection import Collection
-from portico.store import served
-from portico.store.resources import Resource
+from portico.store import resources, served
+from portico.store.resources import Private, Resource
+from portico.store.served import ServedModel
 
 ENDPOINTS = Collection(
     "projects.locations.endpoints",
@@ -21,17 +22,34 @@ ENDPOINTS = Collection(
 )
 
 
+class EndpointPrivate(Private):
+    """`served` has what the fronts serve by deployed model; `sampling` the share of requests that each who watches the
+    endpoint ("monitoring", "steward") wants logged; `holdout` the share that its steward holds out."""
+
+    served: dict[str, ServedModel] = {}
+    sampling: dict[str, float] = {}
+    holdout: float = 0.0
+
+
+def sample(call: Call, connection: Connection, endpoint: Resource, who: str, rate: float) -> int:
+    """Lets the fronts log what `who` watches, at 0 nothing more for it. Writes the endpoint; returns as `publish`."""
+    sampling = EndpointPrivate.of(endpoint).sampling
+    sampling.pop(who, None)
+    if rate:
+        sampling[who] = rate
+    resources.update(connection, endpoint, call.rooms.clock.now())
+    return publish(connection, endpoint)
+
+
 def publish(connection: Connection, endpoint: Resource) -> int:
     """Hands the endpoint to the fronts; returns the version to wait for."""
     logging = endpoint.body.get("predictRequestResponseLoggingConfig") or {}
     rate = float(logging.get("samplingRate", 0.0)) if logging.get("enabled") else 0.0
-    private = endpoint.body.get("_", {})
-    # What its monitoring job wants, and its steward.
-    rate = max(rate, private.get("samplingRate", 0.0), private.get("stewardSamplingRate", 0.0))
-    models = [served.ServedModel(**private[d["id"]]) for d in endpoint.body.get("deployedModels") or []]
+    private = EndpointPrivate.of(endpoint)
+    rate = max(rate, *private.sampling.values(), 0.0)
+    models = [private.served[d["id"]] for d in endpoint.body.get("deployedModels") or []]
     split = {k: int(v) for k, v in (endpoint.body.get("trafficSplit") or {}).items() if v}
-    holdout = private.get("stewardHoldout", 0.0)
-    return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate, holdout))
+    return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate, private.holdout))
 
 
 def await_served(call: Call, version: int) -> None:

@@ -16,6 +16,7 @@ resources = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("update_time", sa.Float, nullable=False),
+    sa.Column("private", sa.LargeBinary),  # absent where there is nothing
     sa.Index("resources_listed", "kind", "parent", "create_time", "name"),
 )
 operations = sa.Table(

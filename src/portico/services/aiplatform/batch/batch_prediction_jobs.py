@@ -15,7 +15,7 @@ from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import images, model_store
 from portico.services.aiplatform.batch import log as batch_log
 from portico.services.aiplatform.batch.instances import InstanceConfig
-from portico.services.aiplatform.batch.run import replica_set_id
+from portico.services.aiplatform.batch.run import BatchPrivate, replica_set_id
 from portico.services.call import Call, implements
 from portico.services.standard import operations, sources
 from portico.services.standard.collection import Collection, register
@@ -50,8 +50,8 @@ def create(call: Call) -> dict[str, Any]:
     found = sources.find(sources.gcs_of(call.rooms), uris, "inputConfig.gcsSource.uris")
     with call.rooms.database.write() as connection:
         version = model_store.version_row(connection, body["model"])
-        images.require_served(body["model"], version.body)
-        format = version.body["_"]["format"]
+        images.require_served(body["model"], version)
+        format = model_store.VersionPrivate.of(version).format
         if format == "portico" and config.instance_type == "array":
             raise InvalidArgument(
                 "The model takes objects with named features; instanceType can't be array.",
@@ -63,7 +63,14 @@ def create(call: Call) -> dict[str, Any]:
         pinned = [objects.get(connection, row.bucket, row.name, row.generation) for row in found]
         for row in pinned:
             objects.pin(connection, row, name)
-        pins = [sources.source_of(row).to_json() for row in pinned]
+        private = BatchPrivate(
+            version=version.name,
+            pins=[sources.source_of(row) for row in pinned],
+            directory=_directory(prefix, version.body["displayName"], call.rooms.clock.now()),
+            explanation=explanation,
+            log=batch_log.plan(connection, call.rooms.clock, version),
+            job=call.rooms.queue.add(connection, _KIND, name, {}),
+        )
         made = BATCH_PREDICTION_JOBS.create(
             call, connection, name, parent,
             {
@@ -71,17 +78,10 @@ def create(call: Call) -> dict[str, Any]:
                 "model": version.parent,
                 "modelVersionId": version.body["versionId"],
                 "state": "JOB_STATE_QUEUED",
-                "_": {
-                    "version": version.name,
-                    "pins": pins,
-                    "directory": _directory(prefix, version.body["displayName"], call.rooms.clock.now()),
-                    "explanation": explanation,
-                    "log": batch_log.plan(connection, call.rooms.clock, version),
-                },
             },
+            private,
         )  # fmt: skip
-        made.body["_"]["job"] = call.rooms.queue.add(connection, _KIND, name, {})
-        shown = BATCH_PREDICTION_JOBS.render(resources.update(connection, made, made.create_time))
+        shown = BATCH_PREDICTION_JOBS.render(made)
     call.rooms.queue.wake()
     return shown
 
@@ -172,7 +172,7 @@ def _check_bucket(connection: Connection, prefix: str) -> None:
 
 def _explanation(body: dict[str, Any], version: Resource) -> dict[str, Any]:
     """The explanation spec in force: the job's, and where it leaves a part open the model's."""
-    own, format = body.get("explanationSpec") or {}, version.body["_"]["format"]
+    own, format = body.get("explanationSpec") or {}, model_store.VersionPrivate.of(version).format
     if not body.get("generateExplanation"):
         if own:
             raise InvalidArgument(
@@ -249,7 +249,7 @@ def cancel(call: Call) -> dict[str, Any]:
             raise FailedPrecondition(f"{job.name} has ended already ({job.body['state']}).")
         job.body["state"] = "JOB_STATE_CANCELLING"
         resources.update(connection, job, call.rooms.clock.now())
-        call.rooms.queue.cancel(connection, job.body["_"]["job"])
+        call.rooms.queue.cancel(connection, BatchPrivate.of(job).job)
     call.rooms.queue.wake()
     return {}
 

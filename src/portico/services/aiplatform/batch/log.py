@@ -10,9 +10,9 @@ fails or is cancelled logs nothing.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy.engine import Connection
 
@@ -44,8 +44,17 @@ class Place:
     rate: float
 
 
-def plan(connection: Connection, clock: Clock, version: Resource) -> dict[str, Any]:
-    """Where and as of when a job of this model version is logged, for the job's private body."""
+@dataclass(slots=True)
+class Plan:
+    """Where a job is logged, as of which moment of domain time, and whether it has been."""
+
+    places: list[Place] = field(default_factory=list)
+    time: float = 0.0
+    added: bool = False
+
+
+def plan(connection: Connection, clock: Clock, version: Resource) -> Plan:
+    """Where and as of when a job of this model version is logged."""
     location = version.parent.partition("/models/")[0]
     model = version.parent, version.body["versionId"]
     places = []
@@ -55,8 +64,8 @@ def plan(connection: Connection, clock: Clock, version: Resource) -> dict[str, A
         held = endpoint.body.get("deployedModels") or []
         deployed = next((d["id"] for d in held if (d["model"], d["modelVersionId"]) == model), "")
         if rate > 0 and deployed:
-            places.append(asdict(Place(endpoint.name, deployed, rate)))
-    return {"places": places, "time": domain_clock.now(connection, clock), "added": False}
+            places.append(Place(endpoint.name, deployed, rate))
+    return Plan(places, domain_clock.now(connection, clock))
 
 
 @dataclass(slots=True)
@@ -73,10 +82,9 @@ class Rows:
 class BatchLog:
     """A context: what was not added when it ends is gone."""
 
-    def __init__(self, context: Context, job: Resource, version: Resource) -> None:
-        asked = job.body["_"].get("log") or {"places": [], "time": 0.0}  # a job of an older Portico has none
-        self._places = [Place(**place) for place in asked["places"]]
-        self._time: float = asked["time"]
+    def __init__(self, context: Context, job: Resource, version: Resource, plan: Plan) -> None:
+        self._places = plan.places
+        self._time = plan.time
         self._job = int(job.name.rpartition("/")[2])
         self._version = version
         self._rate = max((place.rate for place in self._places), default=0.0)
@@ -122,17 +130,16 @@ class BatchLog:
         """Brings all rows to the disk."""
         self._end_segment()
 
-    def add(self, connection: Connection, job: Resource) -> None:
+    def add(self, connection: Connection, plan: Plan) -> None:
         """Makes the rows visible in the caller's transaction, unless another attempt has done so already."""
-        asked = job.body["_"].get("log")
-        if not asked or asked["added"]:
+        if plan.added:
             return
         for endpoint, file, count in self._written:
             if resources.get(connection, endpoint) is None:
                 continue  # it was deleted meanwhile, and nobody would find them
             stream = prediction_log.batch_stream_of(endpoint)
             self._segments.add(connection, stream, file, count, self._time, self._time)
-        asked["added"] = self._added = True
+        plan.added = self._added = True
 
     def keep(self) -> None:
         """After the commit of `add`."""

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
+
 from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.isolation import Limits, in_words
 from portico.jobs.worker import Context
@@ -20,14 +22,15 @@ from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import write as batch_write
 from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, Table
-from portico.services.aiplatform.batch.log import BatchLog, Rows
+from portico.services.aiplatform.batch.log import BatchLog, Plan, Rows
 from portico.services.aiplatform.batch.models import BatchModel
 from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.batch.write import Piece
-from portico.services.standard import sources
+from portico.services.aiplatform.model_store import VersionPrivate
+from portico.services.standard.sources import Source
 from portico.store import replicas, resources
 from portico.store.objects_files import remove
-from portico.store.resources import Resource
+from portico.store.resources import Private, Resource
 
 _ROWS = 8_192  # of a chunk, for a model in this process
 _REPLICA_ROWS = 1_000  # of a request to a replica, where the job's batchSize does not say otherwise
@@ -36,6 +39,20 @@ _MOST_FAILURES = 20  # BatchPredictionJob.partialFailures never has more
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+class BatchPrivate(Private):
+    """`version` is the row of the model's; `pins` the generations that the job reads; `directory` where its output
+    goes, and `published` the [name, generation] of what is there; `explanation` the spec in force; `job` the durable
+    job."""
+
+    version: str = ""
+    pins: list[Source] = []
+    directory: str = ""
+    published: list[list[Any]] = []
+    explanation: dict[str, Any] = {}
+    log: Plan = msgspec.field(default_factory=Plan)
+    job: str = ""
 
 
 @dataclass(slots=True)
@@ -56,27 +73,27 @@ def run(context: Context) -> dict[str, Any]:
         job = resources.get(connection, context.job.resource)
         if job is None:
             raise NotFound(f"{context.job.resource} was deleted.")
-        version = resources.get(connection, job.body["_"]["version"])
+        version = resources.get(connection, BatchPrivate.of(job).version)
     if version is None:
-        raise FailedPrecondition(f"The Model version {job.body['_']['version']} was deleted meanwhile.")
+        raise FailedPrecondition(f"The Model version {BatchPrivate.of(job).version} was deleted meanwhile.")
     started = context.clock.monotonic()
     body = job.body
     output_format = body["outputConfig"]["predictionsFormat"]
     explain = bool(body.get("generateExplanation"))
     config = InstanceConfig.from_json(body.get("instanceConfig") or {})
-    pinned = sources.from_json(body["_"]["pins"])
+    private = BatchPrivate.of(job)
+    format = VersionPrivate.of(version).format
+    pinned = private.pins
     total = sum(source.size for source in pinned) or 1
     count = _Count()
     context.progress(0.0, "loading the model")
     with (
         _model(context, job, version) as (model, workers, max_rows),
         batch_write.Outputs(context.home, context.ids, output_format, explain) as outputs,
-        BatchLog(context, job, version) as log,
+        BatchLog(context, job, version, private.log) as log,
         ThreadPoolExecutor(workers, "batch") as pool,
     ):
-        as_array = config.instance_type == "array" or (
-            not config.instance_type and version.body["_"]["format"] != "portico"
-        )
+        as_array = config.instance_type == "array" or (not config.instance_type and format != "portico")
 
         def work(chunk: Chunk) -> tuple[Chunk, Piece | None, Rows | None]:
             if chunk.failure:
@@ -87,7 +104,7 @@ def run(context: Context) -> dict[str, Any]:
             return chunk, batch_write.render(instances, answers, output_format), logged
 
         # Portico's own models read a cell by what it says; for all others quotes make a string of it.
-        quotes = version.body["_"]["format"] != "portico"
+        quotes = format != "portico"
         chunks = batch_read.read(
             pinned, context.home, body["inputConfig"]["instancesFormat"], max_rows, quotes
         )
@@ -122,12 +139,13 @@ def _publish(
         if job is None:
             raise NotFound(f"{context.job.resource} was deleted.")
         body = job.body
-        directory = body["_"]["directory"]
-        garbage = batch_write.withdraw(connection, directory, body["_"].get("published", []), now)
+        private = BatchPrivate.of(job)
+        directory = private.directory
+        garbage = batch_write.withdraw(connection, directory, private.published, now)
         made, dropped = batch_write.publish(
             connection, directory, body["outputConfig"]["predictionsFormat"], files, now
         )
-        body["_"]["published"] = made
+        private.published = made
         body["outputInfo"] = {"gcsOutputDirectory": directory}
         body["completionStats"] = {
             "successfulCount": str(count.good),
@@ -139,7 +157,7 @@ def _publish(
         if failures:
             body["partialFailures"] = failures
         body["resourcesConsumed"] = {"replicaHours": replica_hours}
-        log.add(connection, job)
+        log.add(connection, private.log)
         resources.update(connection, job, now)
     outputs.keep()
     log.keep()
@@ -166,27 +184,27 @@ def _in_order(
 @contextmanager
 def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple[BatchModel, int, int]]:
     """The job's model, with how many threads may ask it, and for how many rows at once."""
-    private = version.body["_"]
-    spec = job.body["_"]["explanation"]
-    folder = model_store.folder(context.home, private["artifact"])
+    private = VersionPrivate.of(version)
+    spec = BatchPrivate.of(job).explanation
+    folder = model_store.folder(context.home, private.artifact)
     cores = os.cpu_count() or 1
-    check_digest(folder, private.get("digest", ""))
-    if private["format"] == "portico":
+    check_digest(folder, private.digest)
+    if private.format == "portico":
         yield batch_models.PorticoModel(folder), cores, _ROWS
-    elif private["format"] == "lightgbm":
+    elif private.format == "lightgbm":
         from portico.prediction.native.trees import (
             check_trees,
         )  # loads NumPy, and control imports this module
 
         check_trees(model_file(folder).read_bytes())
         yield batch_models.LightGBMModel(folder, spec), cores, _ROWS
-    elif private["format"] == "replica":
+    elif private.format == "replica":
         with _replicas(context, job, version, str(folder)) as sockets:
             size = (job.body.get("manualBatchTuningParameters") or {}).get("batchSize") or _REPLICA_ROWS
             yield batch_models.ReplicaModel(sockets, spec), len(sockets), size
     else:
         parameters = job.body.get("modelParameters")
-        yield batch_models.AnyPredictor(private["format"], folder, spec, parameters), cores, _REPLICA_ROWS
+        yield batch_models.AnyPredictor(private.format, folder, spec, parameters), cores, _REPLICA_ROWS
 
 
 def replica_set_id(job_id: str) -> str:

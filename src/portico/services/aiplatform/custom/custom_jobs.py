@@ -14,6 +14,7 @@ from portico.services.aiplatform.custom import spec
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, register
+from portico.services.standard.jobs import JobPrivate
 from portico.store import jobs, resources
 from portico.store.jobs import Job
 
@@ -33,8 +34,9 @@ def create(call: Call) -> dict[str, Any]:
         job = call.rooms.queue.add(
             connection, "customJobs", name, payload, asks=spec.asks_of(body["jobSpec"])
         )
-        shown = {**body, "state": "JOB_STATE_PENDING", "_": {"job": job}}
-        answer = CUSTOM_JOBS.render(CUSTOM_JOBS.create(call, connection, name, parent, shown))
+        shown = {**body, "state": "JOB_STATE_PENDING"}
+        made = CUSTOM_JOBS.create(call, connection, name, parent, shown, JobPrivate(job=job))
+        answer = CUSTOM_JOBS.render(made)
     call.rooms.queue.wake()
     return answer
 
@@ -44,7 +46,7 @@ def cancel(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         job = CUSTOM_JOBS.require(connection, call.name)
         if job.body["state"] not in ENDED:
-            call.rooms.queue.cancel(connection, job.body["_"]["job"])
+            call.rooms.queue.cancel(connection, JobPrivate.of(job).job)
             job.body["state"] = "JOB_STATE_CANCELLING"
             resources.update(connection, job, call.rooms.clock.now())
     call.rooms.queue.wake()

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from portico.errors import FailedPrecondition, PorticoError
 from portico.services.call import Rooms
+from portico.services.standard.serving import EndpointPrivate
 from portico.store import resources
 from portico.store.resources import Resource
+from portico.store.served import ServedModel
 
 if TYPE_CHECKING:
     from portico.prediction.predictors import Predictor
@@ -22,9 +24,9 @@ _ROWS: Final = 4_096  # asked at once
 _T = TypeVar("_T")
 
 
-def served(endpoint: Resource | None, deployed_id: str) -> dict[str, Any]:
-    """What the fronts serve as `deployed_id` (see `store.served.ServedModel`); empty where it is deployed no more."""
-    return dict((endpoint.body.get("_") or {}).get(deployed_id) or {}) if endpoint else {}
+def served(endpoint: Resource | None, deployed_id: str) -> ServedModel | None:
+    """What the fronts serve as `deployed_id` None where it is deployed no more."""
+    return EndpointPrivate.of(endpoint).served.get(deployed_id) if endpoint else None
 
 
 class WatchedModels:
@@ -38,9 +40,9 @@ class WatchedModels:
         """None for a model that runs in replicas only, or is gone."""
         with self._rooms.database.read() as connection:
             model = served(resources.get(connection, endpoint), deployed_id)
-        if model.get("format") not in NATIVE:
+        if model is None or model.format not in NATIVE:
             return None
-        key = f"{model['path']}/{deployed_id}"
+        key = f"{model.path}/{deployed_id}"
         found = self._loaded.pop(key, None)
         if found is None:
             found = _opened(model)
@@ -50,15 +52,15 @@ class WatchedModels:
         return found
 
 
-def _opened(model: dict[str, Any]) -> Predictor:
+def _opened(model: ServedModel) -> Predictor:
     from portico.prediction import predictors
     from portico.prediction.native.files import check_digest
     from portico.prediction.native.process import Spec, WatchedProcess
 
-    format, path, explanation = model["format"], model["path"], model.get("explanation") or {}
+    format, path, explanation = model.format, model.path, model.explanation
     if format == "onnx":  # it may take for ever, or more memory than the watcher has
-        return WatchedProcess(Spec(format, path, model.get("digest", ""), explanation))
-    check_digest(Path(path), model.get("digest", ""))
+        return WatchedProcess(Spec(format, path, model.digest, explanation))
+    check_digest(Path(path), model.digest)
     return predictors.load(format, Path(path), explanation or None)
 
 

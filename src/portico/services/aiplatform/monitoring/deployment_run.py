@@ -162,13 +162,13 @@ class Windows:
     def _keep(self, connection: Connection, job: Resource, deployed_id: str, baseline: Baseline) -> None:
         """Stores a baseline; `job`, which the caller updates, says which one is in force."""
         token = self._rooms.ids.token()
-        job.body["_"]["baselines"][deployed_id] = token
+        jobs.JobPrivate.of(job).baselines[deployed_id] = token
         windows.put_baseline(connection, job.name, deployed_id, baseline.to_json())
         self._baselines[job.name, deployed_id] = token, baseline
 
     def _baseline(self, job: Resource, deployed_id: str) -> Baseline:
         """The baseline that is in force."""
-        token = job.body["_"]["baselines"][deployed_id]
+        token = jobs.JobPrivate.of(job).baselines[deployed_id]
         held = self._baselines.get((job.name, deployed_id))
         if held is None or held[0] != token:
             with self._database.read() as connection:
@@ -302,14 +302,14 @@ class Windows:
             current = resources.get(connection, job.name)
             if current is not None and current.body.get("error") != rpc_status(error):
                 current.body["error"] = rpc_status(error)
-                if not current.body["_"]["baselines"]:  # else it watches what it can
+                if not jobs.JobPrivate.of(current).baselines:  # else it watches what it can
                     current.body["state"] = "JOB_STATE_FAILED"
                 resources.update(connection, current, self._rooms.clock.now())
 
 
 def _unread(job: Resource) -> list[dict[str, Any]]:
     """The objective configs whose training data have not been read yet."""
-    known = job.body["_"]["baselines"]
+    known = jobs.JobPrivate.of(job).baselines
     configs = job.body["modelDeploymentMonitoringObjectiveConfigs"]
     return [config for config in configs if config["deployedModelId"] not in known]
 
@@ -322,14 +322,14 @@ def _told(job: Resource, now: float, simulated: float | None) -> bytes:
 
 
 def _is_due(job: Resource, now: float) -> bool:
-    if job.body["state"] == "JOB_STATE_PAUSED" or not job.body["_"]["baselines"]:
+    if job.body["state"] == "JOB_STATE_PAUSED" or not jobs.JobPrivate.of(job).baselines:
         return False
     return parse_rfc3339(job.body["nextScheduleTime"]) <= now
 
 
 def _strayed(job: Resource, now: float) -> bool:
     """Whether the next run lies further ahead than an interval: it was planned while the clock was ahead."""
-    if job.body["state"] == "JOB_STATE_PAUSED" or not job.body["_"]["baselines"]:
+    if job.body["state"] == "JOB_STATE_PAUSED" or not jobs.JobPrivate.of(job).baselines:
         return False
     return parse_rfc3339(job.body["nextScheduleTime"]) > now + jobs.schedule_of(job.body)[0] + _SHORTEST
 

@@ -1,7 +1,6 @@
 """Monitoring of what is deployed on an endpoint: create, update, pause, resume, delete.
 
-The work is in `deployment_run`; what it found is told by `search_anomalies`. Under "_" of a job: `baselines`, by
-deployed model the token of what its windows are compared with (`store.windows`), once that is made.
+The work is in `deployment_run`; what it found is told by `search_anomalies`.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from portico.services.call import Call, implements
 from portico.services.standard import operations, standing
 from portico.services.standard.collection import Collection, register
 from portico.services.standard.names import check_same_location
-from portico.services.standard.serving import ENDPOINTS, await_served, publish
+from portico.services.standard.serving import ENDPOINTS, await_served, sample
 from portico.store import domain_clock, resources, windows
-from portico.store.resources import Resource
+from portico.store.resources import Private, Resource
+from portico.store.served import ServedModel
 
 JOBS = Collection(
     "projects.locations.modelDeploymentMonitoringJobs",
@@ -49,6 +49,14 @@ KIND = register_kind(
         lane="watch",
     )
 ).name
+
+
+class JobPrivate(Private):
+    """`baselines` has by deployed model the token of what its windows are compared with (`store.windows`), once that is
+    made."""
+
+    baselines: dict[str, str] = {}
+
 
 DEFAULT_THRESHOLD = 0.3  # Vertex AI's, for a feature's distance, where there is too little data to calibrate
 _HOUR = 3600.0
@@ -93,7 +101,7 @@ def create(call: Call) -> dict[str, Any]:
                 "already; delete that first."
             )
         _check(body, endpoint)
-        body |= {"state": "JOB_STATE_PENDING", "_": {"baselines": {}}}
+        body["state"] = "JOB_STATE_PENDING"
         _schedule(call, connection, body)
         made = JOBS.create(call, connection, name, parent, body)
         version = _publish(call, connection, endpoint, name, body)
@@ -113,7 +121,7 @@ def patch(call: Call) -> dict[str, Any]:
         if schedule_of(before) != schedule_of(job.body):
             _schedule(call, connection, job.body)
         if before[_OBJECTIVES] != job.body[_OBJECTIVES]:
-            job.body["_"] = {"baselines": {}}
+            job.private = JobPrivate()
         version = _publish(call, connection, endpoint, job.name, job.body)
         resources.update(connection, job, call.rooms.clock.now())
         answer = operations.done(
@@ -139,7 +147,7 @@ def resume(call: Call) -> dict[str, Any]:
         job = JOBS.require(connection, call.name)
         if job.body["state"] != "JOB_STATE_PAUSED":
             raise FailedPrecondition(f"{job.name} is not paused: its state is {job.body['state']}.")
-        job.body["state"] = "JOB_STATE_RUNNING" if job.body["_"]["baselines"] else "JOB_STATE_PENDING"
+        job.body["state"] = "JOB_STATE_RUNNING" if JobPrivate.of(job).baselines else "JOB_STATE_PENDING"
         _schedule(call, connection, job.body)
         resources.update(connection, job, call.rooms.clock.now())
     return {}
@@ -170,13 +178,11 @@ def _schedule(call: Call, connection: Connection, body: dict[str, Any]) -> None:
 
 
 def _publish(call: Call, connection: Connection, endpoint: Resource, name: str, body: dict[str, Any]) -> int:
-    """Lets the fronts log what the job `name` samples; nothing for it where there is none. As `publish`."""
+    """Lets the fronts log what the job `name` samples; nothing for it where there is none. As `sample`."""
     endpoint.body.pop("modelDeploymentMonitoringJob", None)
     if name:
         endpoint.body["modelDeploymentMonitoringJob"] = name
-    endpoint.body.setdefault("_", {})["samplingRate"] = _sampling_rate(body) if name else 0.0
-    resources.update(connection, endpoint, call.rooms.clock.now())
-    return publish(connection, endpoint)
+    return sample(call, connection, endpoint, "monitoring", _sampling_rate(body) if name else 0.0)
 
 
 def _sampling_rate(body: dict[str, Any]) -> float:
@@ -212,7 +218,7 @@ def _check(body: dict[str, Any], endpoint: Resource) -> None:
         _check_objective(config.get("objectiveConfig") or {}, model, f"{field}.objectiveConfig")
 
 
-def _check_objective(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
+def _check_objective(config: dict[str, Any], model: ServedModel | None, field: str) -> None:
     skew, drift = _PARTS
     if not (skew in config or drift in config):
         raise InvalidArgument(f"Neither {skew} nor {drift} is given.", field=field)
@@ -238,7 +244,7 @@ def _check_objective(config: dict[str, Any], model: dict[str, Any], field: str) 
                     )
 
 
-def check_attributions(config: dict[str, Any], model: dict[str, Any], field: str) -> None:
+def check_attributions(config: dict[str, Any], model: ServedModel | None, field: str) -> None:
     """`model` is what the fronts serve (see `deployed_models.served`).
 
     Raises:
@@ -260,12 +266,12 @@ def check_attributions(config: dict[str, Any], model: dict[str, Any], field: str
                         field=f"{field}.{part}.{key}",
                     )
         return
-    if model.get("format") not in NATIVE:
+    if model is None or model.format not in NATIVE:
         raise Unimplemented(
             "Attributions of a model that runs in a Python environment of its own are not monitored in Portico yet; "
             "leave explanationConfig out. Those of LightGBM, ONNX and AutoML models are."
         )
-    if model["format"] == "onnx" and not model.get("explanation"):
+    if model.format == "onnx" and not model.explanation:
         raise FailedPrecondition(
             "The ONNX model was deployed without an explanation spec, which its attributions need; deploy it with "
             "explanationMetadata and explanationParameters."

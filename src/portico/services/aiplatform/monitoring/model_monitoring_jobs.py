@@ -1,8 +1,4 @@
-"""Jobs of model monitors (v1beta1): create, get, list, delete. Their work is in `monitor_run`.
-
-Under "_" of a job: `cutoff`, the moment from which its windows are told, in domain time, which is also the time of
-what it finds; the `schema` and the model `version` of its monitor as they were then; and `job`, the durable job.
-"""
+"""Jobs of model monitors (v1beta1): create, get, list, delete. Their work is in `monitor_run`."""
 
 from __future__ import annotations
 
@@ -18,22 +14,16 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import words
-from portico.services.aiplatform.monitoring.model_monitors import JOB_KIND, MONITORS, delete_job
+from portico.services.aiplatform.monitoring.model_monitors import JOBS, MONITORS, JobPrivate, delete_job
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations
-from portico.services.standard.collection import Collection, check_common, register
+from portico.services.standard.collection import check_common
 from portico.services.standard.names import LABEL_ID, own_id
 from portico.store import domain_clock, objects, resources
 from portico.store.jobs import Job
 from portico.store.resources import Resource
 
-JOBS = Collection(
-    "projects.locations.modelMonitors.modelMonitoringJobs",
-    "ModelMonitoringJob",
-    has_etag=False,
-)
-register(JOBS, "get", "list")
-
+JOB_KIND = "modelMonitoringJobs"
 log = logging.getLogger(__name__)
 
 
@@ -73,20 +63,21 @@ def start(
             connection, monitor, told.get("modelMonitoringSpec") or {}, "modelMonitoringSpec"
         ),
         "state": "JOB_STATE_PENDING",
-        "_": {
-            "cutoff": cutoff,
-            "schema": monitor.body["modelMonitoringSchema"],
-            "version": spec.target_version(connection, monitor.body).name,
-        },
     }
+    private = JobPrivate(
+        cutoff=cutoff,
+        schema=monitor.body["modelMonitoringSchema"],
+        version=spec.target_version(connection, monitor.body).name,
+    )
     if schedule:
         made |= {"schedule": schedule, "scheduleTime": rfc3339(cutoff)}
     if resources.get(connection, name) is not None:
         raise AlreadyExists(f"The ModelMonitoringJob {name!r} already exists; choose another id.")
-    made["_"]["job"] = rooms.queue.add(connection, JOB_KIND, name, {"schedule": schedule})
+    private.job = rooms.queue.add(connection, JOB_KIND, name, {"schedule": schedule})
     job = resources.insert(
-        connection, name=name, kind=JOB_KIND, parent=monitor.name, body=made, now=rooms.clock.now()
-    )
+        connection, name=name, kind=JOBS.kind, parent=monitor.name, body=made, now=rooms.clock.now(),
+        private=private,
+    )  # fmt: skip
     assert job is not None
     return job
 
@@ -139,7 +130,7 @@ def _mail(connection: Connection, job: Resource, anomalies: list[str], now: floa
         connection, job, number, (told.get("emailConfig") or {}).get("userEmails") or [],
         f"{shown}: {len(anomalies)} anomalies",
         f"The model monitoring job {shown} compared its target with its baseline, as of "
-        f"{rfc3339(job.body['_']['cutoff'])}, and found:",
+        f"{rfc3339(JobPrivate.of(job).cutoff)}, and found:",
         anomalies, now,
     )  # fmt: skip
 

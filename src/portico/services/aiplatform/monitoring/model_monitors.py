@@ -14,7 +14,7 @@ from portico.services.standard import operations
 from portico.services.standard.collection import Collection, register
 from portico.services.standard.names import LABEL_ID, check_same_location, own_id
 from portico.store import jobs, monitoring_points, resources
-from portico.store.resources import Resource
+from portico.store.resources import Private, Resource
 
 MONITORS = Collection(
     "projects.locations.modelMonitors",
@@ -25,8 +25,24 @@ MONITORS = Collection(
 )
 register(MONITORS, "get", "list")
 
-JOB_KIND = "modelMonitoringJobs"  # resources and jobs below a monitor
-SCHEDULE_KIND = "schedules"
+JOBS = Collection(
+    "projects.locations.modelMonitors.modelMonitoringJobs",
+    "ModelMonitoringJob",
+    has_etag=False,
+)
+register(JOBS, "get", "list")
+
+_SCHEDULE_KIND = "aiplatform:schedules"
+
+
+class JobPrivate(Private):
+    """`cutoff` is the moment from which a job's windows are told, in domain time, which is also the time of what it
+    finds; `schema` and model `version` are its monitor's as they were then; `job` is the durable job."""
+
+    cutoff: float = 0.0
+    schema: dict[str, Any] = {}
+    version: str = ""
+    job: str = ""
 
 
 @implements("aiplatform", MONITORS.method("create"))
@@ -73,7 +89,7 @@ def delete(call: Call) -> dict[str, Any]:
             )
         for schedule in schedules:
             resources.delete(connection, schedule.name)
-        for job in list(resources.listed(connection, JOB_KIND, monitor.name)):
+        for job in list(resources.listed(connection, JOBS.kind, monitor.name)):
             delete_job(connection, job)
         monitoring_points.delete(connection, monitor.name)
         resources.delete(connection, monitor.name)
@@ -84,7 +100,7 @@ def delete(call: Call) -> dict[str, Any]:
 
 def delete_job(connection: Connection, job: Resource) -> None:
     """Deletes a job with what it found; its work ends where it still runs."""
-    jobs.request_cancel(connection, job.body["_"]["job"])
+    jobs.request_cancel(connection, JobPrivate.of(job).job)
     monitoring_points.delete(connection, job.parent, job.name)
     resources.delete(connection, job.name)
 
@@ -92,7 +108,7 @@ def delete_job(connection: Connection, job: Resource) -> None:
 def schedules_of(connection: Connection, monitor: str) -> list[Resource]:
     return [
         schedule
-        for schedule in resources.listed(connection, SCHEDULE_KIND)
+        for schedule in resources.listed(connection, _SCHEDULE_KIND)
         if (schedule.body.get("createModelMonitoringJobRequest") or {}).get("parent") == monitor
     ]
 

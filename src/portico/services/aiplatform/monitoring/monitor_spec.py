@@ -57,7 +57,7 @@ def fields_of(schema: Mapping[str, Any], part: str) -> list[Field]:
 def schema_of(version: Resource) -> dict[str, Any]:
     """The monitoring schema of a model that Portico trained; empty for others. Times always move: they are left out."""
     metadata = version.body.get("metadata") or {}
-    if (version.body.get("_") or {}).get("format") != "portico":
+    if model_store.VersionPrivate.of(version).format != "portico":
         return {}
     target, kinds = metadata["targetColumn"], metadata["columns"]
     types = {"numeric": "float"} | dict.fromkeys(("categorical", "high_cardinality", "text"), "categorical")
@@ -130,7 +130,7 @@ def check_objectives(
             spec.get("featureAlertConditions") or {}, features + outputs, f"{where}.featureAlertConditions"
         )
         _check_thresholds(spec, where)
-        if objective == ATTRIBUTIONS and (version.body.get("_") or {}).get("format") != "portico":
+        if objective == ATTRIBUTIONS and model_store.VersionPrivate.of(version).format != "portico":
             raise Unimplemented(
                 f"Attributions of {version.name} can't be monitored in Portico yet: it explains rows in such numbers "
                 f"only for models that it trained. Leave {where} out."

@@ -32,8 +32,8 @@ class Outputs:
     def __init__(self, context: Context, version: Resource, names: Sequence[str]) -> None:
         self._names = list(names)
         self._version = version
-        self._folder = model_store.folder(context.home, version.body.get("_", {}).get("artifact", ""))
-        self._format = version.body.get("_", {}).get("format", "")
+        self._folder = model_store.folder(context.home, model_store.VersionPrivate.of(version).artifact)
+        self._format = model_store.VersionPrivate.of(version).format
         self._model: BatchModel | None = None
         self._refused = ""
 
@@ -75,7 +75,9 @@ class Shares:
 
     def __init__(self, context: Context, version: Resource) -> None:
         self._context = context
-        self._model = Model.load(model_store.folder(context.home, version.body["_"]["artifact"]))
+        self._model = Model.load(
+            model_store.folder(context.home, model_store.VersionPrivate.of(version).artifact)
+        )
         self._random = np.random.default_rng(0)
         self._lots: np.ndarray = np.zeros(0)
         self._rows: Any = None

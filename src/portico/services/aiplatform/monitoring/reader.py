@@ -129,7 +129,7 @@ class Reader:
     def _batch(self, name: str, what: str) -> Data:
         with self.context.database.read() as connection:
             job = resources.get(connection, name)
-        if job is None or job.kind != "batchPredictionJobs":
+        if job is None or job.kind != "aiplatform:batchPredictionJobs":
             raise NotFound(f"The BatchPredictionJob {name!r} does not exist.")
         if job.body["state"] != "JOB_STATE_SUCCEEDED":
             raise FailedPrecondition(f"{name} has not succeeded: its state is {job.body['state']}.")

@@ -13,11 +13,13 @@ from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import evaluations
 from portico.services.aiplatform.custom import pipeline as custom
 from portico.services.aiplatform.datasets import DATASETS
+from portico.services.aiplatform.model_store import VersionPrivate
 from portico.services.aiplatform.models import register_version, target_of
 from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
+from portico.services.standard.jobs import JobPrivate
 from portico.services.standard.names import check_aliases
 from portico.store import jobs, objects, resources
 from portico.store.jobs import Job
@@ -76,8 +78,8 @@ def create(call: Call) -> dict[str, Any]:
             "slices": call.rooms.ids.number(),
         }
         job = call.rooms.queue.add(connection, _KINDS[definition], name, payload, asks=asks)
-        shown = {**body, "state": "PIPELINE_STATE_PENDING", "_": {"job": job}}
-        made = PIPELINES.create(call, connection, name, parent, shown)
+        shown = {**body, "state": "PIPELINE_STATE_PENDING"}
+        made = PIPELINES.create(call, connection, name, parent, shown, JobPrivate(job=job))
         answer = PIPELINES.render(made)
     call.rooms.queue.wake()
     return answer
@@ -88,7 +90,7 @@ def cancel(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         pipeline = PIPELINES.require(connection, call.name)
         if pipeline.body["state"] not in ENDED:
-            call.rooms.queue.cancel(connection, pipeline.body["_"]["job"])
+            call.rooms.queue.cancel(connection, JobPrivate.of(pipeline).job)
             pipeline.body["state"] = "PIPELINE_STATE_CANCELLING"
             resources.update(connection, pipeline, call.rooms.clock.now())
     call.rooms.queue.wake()
@@ -140,22 +142,17 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
 
 def _register(connection: Connection, pipeline: resources.Resource, job: Job, now: float) -> None:
     body, result = pipeline.body, job.result
-    model = {
-        **(body.get("modelToUpload") or {}),
-        **result["model"],
-        "trainingPipeline": pipeline.name,
-        "_": {"artifact": job.payload["artifact"], **result.get("private", {"format": "portico"})},
-    }
+    model = {**(body.get("modelToUpload") or {}), **result["model"], "trainingPipeline": pipeline.name}
     model.setdefault("displayName", body["displayName"])
     model.pop("versionAliases", None)
-    version = register_version(connection, job.payload["target"], model, now, job.payload["aliases"])
+    private = VersionPrivate(artifact=job.payload["artifact"], **result.get("private", {"format": "portico"}))
+    version = register_version(connection, job.payload["target"], model, private, now, job.payload["aliases"])
     if "evaluation" in result:
         evaluations.add(connection, version, job.payload["evaluation"], result["evaluation"], now)
         evaluations.add_slices(
             connection, version, job.payload["evaluation"], job.payload["slices"], result["slices"], now
         )
-    shown = {key: value for key, value in version.body.items() if key != "_"}
-    body["modelToUpload"] = {**shown, "name": version.parent}
+    body["modelToUpload"] = {**version.body, "name": version.parent}
 
 
 register_kind(JobKind("trainingPipelines", "portico.services.aiplatform.training.automl:run", _follow))

@@ -14,7 +14,7 @@ from portico.services.aiplatform.deployments import remove_deployed
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
 from portico.services.portico.steward.spec import DAY, spec_of
-from portico.services.portico.stewards import deployed_json
+from portico.services.portico.stewards import EpisodePrivate, StewardPrivate, deployed_json
 from portico.services.standard.serving import publish
 from portico.store import jobs, resources
 from portico.store.jobs import Job
@@ -45,7 +45,7 @@ class Case:
         self.steward, self.episode, self.endpoint = steward, episode, endpoint
         self.now = now
         self.spec = spec_of(steward.body)
-        self.private: dict[str, Any] = episode.body["_"]
+        self.private = EpisodePrivate.of(episode)
         self.state: str = episode.body["state"]
         held = (endpoint.body.get("deployedModels") or []) if endpoint else []
         by_id: dict[str, dict[str, Any]] = {deployed["id"]: deployed for deployed in held}
@@ -64,14 +64,14 @@ class Case:
 
     def job(self) -> Job | None:
         with self.rooms.database.read() as connection:
-            return jobs.get(connection, self.private["job"]) if self.private.get("job") else None
+            return jobs.get(connection, self.private.job) if self.private.job else None
 
     def changed(self) -> str:
         """How the endpoint is not as this episode left it; empty where it is."""
         if not self.deployed:
             return "The challenger was undeployed by someone else."
         assert self.endpoint is not None
-        if _traffic(self.endpoint.body.get(_SPLIT)) != _traffic(self.private["split"]):
+        if _traffic(self.endpoint.body.get(_SPLIT)) != _traffic(self.private.split):
             return "The traffic was split otherwise by someone else; it stays as it is."
         return ""
 
@@ -97,7 +97,7 @@ class Case:
     def over_limit(self) -> str:
         """Why no training may begin now; empty where one may."""
         limits = self.spec.limits
-        made = self.steward.body["_"].get("retrainings", [])
+        made = StewardPrivate.of(self.steward).retrainings
         week = [cost for at, cost in made if at > self.now - 7 * DAY]
         if limits.retrainings_per_week and len(week) >= limits.retrainings_per_week:
             return f"{len(week)} retrainings in a week are the most that is allowed."
@@ -115,15 +115,15 @@ class Case:
     def wait(self, words: str) -> Moved:
         """Nothing to do until something happens; for longer than the rollout's patience the episode is given up."""
         patience = duration_seconds(self.spec.rollout.patience)
-        if self.private["since"] > self.now + _SLACK:  # it began while the wall clock was ahead
+        if self.private.since > self.now + _SLACK:  # it began while the wall clock was ahead
 
             def begin_again(
                 connection: Connection, steward: Resource, episode: Resource, endpoint: Resource
             ) -> None:
-                episode.body["_"]["since"] = self.now
+                EpisodePrivate.of(episode).since = self.now
 
             return self._commit(begin_again)
-        if self.now - self.private["since"] > patience:
+        if self.now - self.private.since > patience:
             return self.end("ABANDONED", f"Nothing came for {patience / DAY:g} days. {words}")
         if self.episode.body.get("waitsFor") == words:
             return "waits"
@@ -147,7 +147,7 @@ class Case:
         """An action that can't be taken."""
 
         def tried(connection: Connection, steward: Resource, episode: Resource) -> None:
-            episode.body["_"]["tried"] = [*self.private["tried"], action]
+            EpisodePrivate.of(episode).tried = [*self.private.tried, action]
 
         return self.move("BREACHED", reason, tried)
 
@@ -160,13 +160,12 @@ class Case:
             job = self.rooms.queue.add(connection, kind, episode.name, payload)
             episode.body.pop("challenger", None)
             episode.body["action"] = action
-            episode.body["_"] |= {
-                "tried": [*self.private["tried"], action],
-                "job": job,
-                "cutoff": gate[0].time,
-                "withheld": sorted({row.label.name for row in gate if row.label}),
-                "change": self.watched.change,
-            }
+            private = EpisodePrivate.of(episode)
+            private.tried = [*self.private.tried, action]
+            private.job = job
+            private.cutoff = gate[0].time
+            private.withheld = sorted({row.label.name for row in gate if row.label})
+            private.change = self.watched.change
 
         moved = self.move(state, reason, change)
         self.rooms.queue.wake()
@@ -197,7 +196,8 @@ class Case:
         def change(connection: Connection, steward: Resource, episode: Resource) -> None:
             job = self.rooms.queue.add(connection, "endpoints.deployModel", steward.body["endpoint"], payload)
             episode.body["challenger"] = {**model, "deployedModelId": deployed_id}
-            episode.body["_"] |= {"job": job, "split": split}
+            private = EpisodePrivate.of(episode)
+            private.job, private.split = job, split
             if also is not None:
                 also(connection)
 
@@ -214,7 +214,7 @@ class Case:
             split = self._shared(percent)
             endpoint.body[_SPLIT] = split
             episode.body["canaryStep"] = step
-            episode.body["_"]["split"] = split
+            EpisodePrivate.of(episode).split = split
             resources.update(connection, endpoint, self.rooms.clock.now())
             return publish(connection, endpoint)
 
@@ -222,7 +222,7 @@ class Case:
 
     def _shared(self, percent: int) -> dict[str, int]:
         """The traffic with `percent` of champion's and challenger's share at the challenger."""
-        split = dict(self.private["split"])
+        split = dict(self.private.split)
         both = split.get(self.champion["id"], 0) + split.get(self.deployed["id"], 0)
         share = round(both * percent / 100)
         return {**split, self.champion["id"]: both - share, self.deployed["id"]: share}
@@ -251,13 +251,13 @@ class Case:
             connection: Connection, steward: Resource, episode: Resource, endpoint: Resource
         ) -> int | None:
             self._finish(steward, episode, state, reason, *records)
-            if self.private.get("job"):
-                job = jobs.get(connection, self.private["job"])
+            if self.private.job:
+                job = jobs.get(connection, self.private.job)
                 if job is not None and job.state not in jobs.ENDED:
                     self.rooms.queue.cancel(connection, job.id)
             if leave or not self.deployed or not self.champion:
                 return None
-            if _traffic(endpoint.body.get(_SPLIT)) == _traffic(self.private["split"]):
+            if _traffic(endpoint.body.get(_SPLIT)) == _traffic(self.private.split):
                 endpoint.body[_SPLIT] = self._shared(0)
             elif (endpoint.body.get(_SPLIT) or {}).get(self.deployed["id"]):
                 return None  # someone else gave it traffic
@@ -271,7 +271,8 @@ class Case:
         _enter(episode, state, reason, self.now, *records)
         episode.body["endTime"] = rfc3339(self.now)
         cool = min(self.now + duration_seconds(self.spec.limits.cool_down), _LAST)
-        steward.body["_"] |= {"episode": None, "coolDown": cool}
+        private = StewardPrivate.of(steward)
+        private.episode, private.cool_down = None, cool
         status = {key: value for key, value in steward.body.get("status", {}).items() if key != "episode"}
         steward.body["status"] = {**status, "coolDownUntil": rfc3339(cool), "message": f"{state}: {reason}"}
 
@@ -298,7 +299,7 @@ def _enter(episode: Resource, state: str, reason: str, now: float, *records: dic
     body = episode.body
     body |= {"state": state, "reason": reason}
     body["transitions"] = [*body["transitions"], {"state": state, "time": rfc3339(now), "reason": reason}]
-    body["_"]["since"] = now
+    EpisodePrivate.of(episode).since = now
     body.pop("waitsFor", None)
     if records:
         body["decisions"] = [*body["decisions"], *records]

@@ -21,6 +21,7 @@ from portico.services.portico.steward.evidence import Rows, nothing
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.spec import Spec
 from portico.services.portico.steward.watched import Watched
+from portico.services.portico.stewards import StewardPrivate
 from portico.store import windows
 from portico.store.resources import Resource
 from portico.store.windows import StoredWindow
@@ -49,7 +50,7 @@ class Drift:
         self, watched: Watched, steward: Resource, spec: Spec, champion: dict[str, Any]
     ) -> DriftSeen | None:
         """The newest whole window that was not seen before, beside the champion's first; None where there is none."""
-        held = steward.body["_"].get("drift") or {}
+        held = StewardPrivate.of(steward).drift
         place = tuple(held["place"]) if held.get("champion") == champion["id"] else (-math.inf, 0, 0)
         if not self._models.kinds(champion):
             return None
@@ -109,11 +110,11 @@ class Drift:
         return DriftSeen(rule, facts, nothing(), decision, status, list(window[-1].place), first)
 
 
-def store(connection: Connection, seen: DriftSeen, private: dict[str, Any], champion: dict[str, Any]) -> None:
+def store(connection: Connection, seen: DriftSeen, private: StewardPrivate, champion: dict[str, Any]) -> None:
     """Notes what was seen, in the caller's transaction."""
     if seen.first is not None:
         windows.put(connection, seen.first)
-    private["drift"] = {"champion": champion["id"], "place": seen.place}
+    private.drift = {"champion": champion["id"], "place": seen.place}
 
 
 def observed(

@@ -26,6 +26,7 @@ from portico.services.portico.steward.performance import Finding
 from portico.services.portico.steward.rows import Models, answered, rows_of
 from portico.services.portico.steward.spec import Acceptable, Spec
 from portico.services.portico.steward.watched import Watched
+from portico.services.portico.stewards import StewardPrivate
 
 _REFERENCE = 5_000  # newest labelled predictions that estimators learn from
 _LEAST = 200
@@ -37,7 +38,7 @@ _DECIDED = ("accuracy", "precision", "recall", "f1Score", "falsePositiveRate")  
 
 @dataclass(slots=True)
 class Estimates:
-    """What a look estimated: `kept` is remembered under "_", the others are shown."""
+    """What a look estimated: `kept` is remembered, the others are shown."""
 
     findings: list[Finding] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
@@ -55,12 +56,12 @@ class Estimating:
         self,
         watched: Watched,
         spec: Spec,
-        private: dict[str, Any],
+        private: StewardPrivate,
         champion: dict[str, Any],
         found: Sequence[Finding],
     ) -> Estimates:
         """`found` are the findings of what is acceptable: their limits hold for estimates, too."""
-        made = Estimates(kept=[dict(one) for one in private.get("estimates") or []])
+        made = Estimates(kept=[dict(one) for one in private.estimates])
         classes = self._models.classes(champion)
         for one in made.kept:
             if "realised" not in one and one["deployedModelId"] == champion["id"]:

@@ -22,7 +22,13 @@ from portico.services.portico.steward.performance import Finding, Performance
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.spec import Spec, spec_of
 from portico.services.portico.steward.watched import Watched
-from portico.services.portico.stewards import EPISODES, champion_of, deployed_json
+from portico.services.portico.stewards import (
+    EPISODES,
+    EpisodePrivate,
+    StewardPrivate,
+    champion_of,
+    deployed_json,
+)
 from portico.store import resources
 from portico.store.resources import Resource
 
@@ -41,7 +47,7 @@ class Look:
 
     def check(self, watched: Watched, steward: Resource, endpoint: Resource, now: float) -> Moved:
         """Measures what is acceptable; where no episode is open, the first that is not opens one."""
-        spec, private = spec_of(steward.body), steward.body["_"]
+        spec, private = spec_of(steward.body), StewardPrivate.of(steward)
         champion = champion_of(endpoint)
         if champion is not None and spec.model.prediction_type:
             champion = {**champion, "classes": spec.model.classes}
@@ -83,19 +89,19 @@ class Look:
             current = resources.get(connection, steward.name)
             if current is None or current.revision != steward.revision:
                 return "moved"  # it was changed meanwhile: look again
-            kept = current.body["_"]
-            kept["references"] = private.get("references", {})
-            kept["next"] = _next(private.get("next"), duration_seconds(spec.check_interval), now)
-            kept["estimates"] = estimates.kept
-            kept.setdefault("began", now)
+            kept = StewardPrivate.of(current)
+            kept.references = private.references
+            kept.next = _next(private.next, duration_seconds(spec.check_interval), now)
+            kept.estimates = estimates.kept
+            kept.began = now if kept.began is None else kept.began
             if seen is not None and champion is not None:
                 steward_drift.store(connection, seen, kept, champion)
             if opening is not None and record is not None and champion is not None:
-                kept["episode"] = status["episode"] = self._open(
+                kept.episode = status["episode"] = self._open(
                     connection, steward.name, opening.trigger, record, champion, now
                 )
-            elif kept.get("episode"):
-                status["episode"] = kept["episode"]
+            elif kept.episode:
+                status["episode"] = kept.episode
             current.body["status"] = status
             told = {one["metric"] for one in shown if not one["holds"]}  # what is measured needs no estimate
             shown += [{**one, "estimated": True} for one in estimates.shown if one["metric"] not in told]
@@ -104,15 +110,15 @@ class Look:
         return "moved" if record is not None else "waits"
 
     def _triggers(
-        self, spec: Spec, private: dict[str, Any], estimates: Estimates, seen: DriftSeen | None, now: float
+        self, spec: Spec, private: StewardPrivate, estimates: Estimates, seen: DriftSeen | None, now: float
     ) -> list[Finding]:
         """What the file lets open an episode beside labelled performance."""
         found = list(estimates.findings) if spec.triggers.estimate else []
         if seen is not None and spec.triggers.drift:
             found.append(Finding("DRIFT", "drift", seen.rule, seen.facts, seen.rows, seen.decision))
         if spec.triggers.schedule:
-            made = private.get("retrainings") or []
-            since = max([private.get("began", now), *[at for at, _ in made]])
+            began = now if private.began is None else private.began
+            since = max([began, *[at for at, _ in private.retrainings]])
             rule = {"metric": "schedule", "every": duration_seconds(spec.triggers.schedule)}
             facts = {"since": since, "now": now}
             decision = decide("schedule", rule, facts, nothing())
@@ -120,17 +126,17 @@ class Look:
         return found
 
     def _opening(
-        self, spec: Spec, private: dict[str, Any], status: dict[str, Any], broken: list[Finding], now: float
+        self, spec: Spec, private: StewardPrivate, status: dict[str, Any], broken: list[Finding], now: float
     ) -> Finding | None:
         """The finding that opens an episode now."""
-        cool = private.get("coolDown", 0.0)
+        cool = private.cool_down
         # One that ends later than that began while the wall clock was ahead.
         if now < cool <= now + duration_seconds(spec.limits.cool_down) + _SLACK:
             status["coolDownUntil"] = rfc3339(cool)
             if broken:
                 status["message"] += f" Nothing is done before {rfc3339(cool)}: the cool-down."
             return None
-        return broken[0] if broken and not private.get("episode") else None
+        return broken[0] if broken and not private.episode else None
 
     def _open(
         self, connection: Connection, steward: str, trigger: str, record: dict[str, Any], champion: dict[str, Any],
@@ -141,11 +147,11 @@ class Look:
             "state": "BREACHED", "startTime": rfc3339(now), "metric": record["rule"]["metric"], "trigger": trigger,
             "champion": deployed_json(champion), "decisions": [record], "reason": record["reason"],
             "transitions": [{"state": "BREACHED", "time": rfc3339(now), "reason": record["reason"]}],
-            "_": {"tried": [], "since": now},
         }  # fmt: skip
         resources.insert(
-            connection, name=name, kind=EPISODES.kind, parent=steward, body=body, now=self._rooms.clock.now()
-        )
+            connection, name=name, kind=EPISODES.kind, parent=steward, body=body, now=self._rooms.clock.now(),
+            private=EpisodePrivate(since=now),
+        )  # fmt: skip
         return name
 
     def _note_drift(

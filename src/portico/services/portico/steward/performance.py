@@ -18,8 +18,10 @@ from portico.services.portico.steward.evidence import Rows, nothing
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.spec import COST, SERVICE, Acceptable, Spec
 from portico.services.portico.steward.watched import Watched
+from portico.services.portico.stewards import StewardPrivate
 from portico.store import resources
 
+_EVALUATIONS = "aiplatform:models.evaluations"
 _SLICES = 50
 _VALUES = 12  # a number with more values is cut at its quartiles
 
@@ -50,7 +52,7 @@ class Performance:
         self._rooms, self._models = rooms, models
 
     def measure(
-        self, watched: Watched, spec: Spec, private: dict[str, Any], champion: dict[str, Any], now: float
+        self, watched: Watched, spec: Spec, private: StewardPrivate, champion: dict[str, Any], now: float
     ) -> list[Finding]:
         """A finding for each item of what is acceptable; its decision has no numbers where labels are too few."""
         classes = self._models.classes(champion)
@@ -125,16 +127,16 @@ class Performance:
         return nothing(), {"service": {"requests": found.requests, item.metric: value}}
 
     def reference(
-        self, private: dict[str, Any], champion: dict[str, Any], rule: dict[str, Any], watched: Watched
+        self, private: StewardPrivate, champion: dict[str, Any], rule: dict[str, Any], watched: Watched
     ) -> float | None:
         """The metric when the model was deployed: of its gates or its evaluation, else over its first labels."""
-        held: dict[str, float] = private.setdefault("references", {}).setdefault(champion["id"], {})
+        held = private.references.setdefault(champion["id"], {})
         metric, count = rule["metric"], rule["labels"]
         if metric not in held:
             with self._rooms.database.read() as connection:
                 name = f"{champion['model']}@{champion['modelVersionId']}"
                 measured = [
-                    e.body.get("metrics") or {} for e in resources.listed(connection, "evaluations", name)
+                    e.body.get("metrics") or {} for e in resources.listed(connection, _EVALUATIONS, name)
                 ]
             if measured and measured[0].get(metric) is not None:
                 held[metric] = float(measured[0][metric])

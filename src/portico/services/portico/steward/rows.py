@@ -51,7 +51,8 @@ class Models:
         """What Portico has trained of a version; None where it is gone, or Portico did not train it."""
         with self._rooms.database.read() as connection:
             row = resources.get(connection, version)
-        return row.body["_"]["artifact"] if row and row.body["_"].get("format") == "portico" else None
+        private = model_store.VersionPrivate.of(row) if row else None
+        return private.artifact if private and private.format == "portico" else None
 
     def manifest(self, version: str) -> Any:
         return self.load(version).manifest

@@ -7,8 +7,6 @@ the next look goes on from the last one. Belongs to the watcher's process.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from portico.clock import duration_seconds
 from portico.services.call import Rooms
@@ -18,8 +16,9 @@ from portico.services.portico.steward.look import Look
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.states import States
 from portico.services.portico.steward.watched import Watched
-from portico.services.portico.stewards import EPISODES, STEWARDS, evidence_of
+from portico.services.portico.stewards import EPISODES, STEWARDS, StewardPrivate, evidence_of
 from portico.store import domain_clock, home, resources
+from portico.store.resources import Resource
 from portico.store.segments import Segment, Segments
 
 log = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ class Stewards:
                 said = f"The last look failed, and is tried again: {words}"
                 steward.body["status"] = {**steward.body.get("status", {}), "message": said}
                 resources.update(connection, steward, self._rooms.clock.now())
-                open_now = steward.body["_"].get("episode")
+                open_now = StewardPrivate.of(steward).episode
                 episode = resources.get(connection, open_now) if open_now else None
                 if episode is None:
                     return
@@ -102,16 +101,16 @@ class Stewards:
             steward = resources.get(connection, name)
             if steward is None or steward.kind != STEWARDS.kind:
                 return "waits"
-            private = steward.body["_"]
+            private = StewardPrivate.of(steward)
             endpoint = resources.get(connection, steward.body["endpoint"])
-            episode = resources.get(connection, private["episode"]) if private.get("episode") else None
+            episode = resources.get(connection, private.episode) if private.episode else None
         watched = self._of(steward.body["endpoint"])
-        watched.time_column = (private.get("data") or {}).get("timeColumn", "")
+        watched.time_column = private.data.get("timeColumn", "")
         if episode is not None:
             moved = self._states.step(Case(self._rooms, watched, steward, episode, endpoint, now))
             if moved != "waits":
                 return moved
-        if steward.body["state"] == "PAUSED" or endpoint is None or not is_due(steward.body, now):
+        if steward.body["state"] == "PAUSED" or endpoint is None or not is_due(steward, now):
             return "waits"
         return self._look.check(watched, steward, endpoint, now)
 
@@ -123,7 +122,7 @@ class Stewards:
         return watched
 
 
-def is_due(steward: Mapping[str, Any], now: float) -> bool:
+def is_due(steward: Resource, now: float) -> bool:
     """Whether the next look's time has come; or lies more than an interval ahead: then the wall clock went back."""
-    ahead = float(steward["_"].get("next", 0.0)) - now
-    return ahead <= 0 or ahead > (duration_seconds(steward.get("checkInterval") or "") or ahead)
+    ahead = (StewardPrivate.of(steward).next or 0.0) - now
+    return ahead <= 0 or ahead > (duration_seconds(steward.body.get("checkInterval") or "") or ahead)

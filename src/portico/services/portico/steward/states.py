@@ -22,6 +22,7 @@ from portico.services.portico.steward.measures import measured
 from portico.services.portico.steward.promotion import pooled
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.train import ADJUST, RETRAIN
+from portico.services.portico.stewards import EpisodePrivate, StewardPrivate
 from portico.store import jobs, labels, resources
 from portico.store.resources import Resource
 
@@ -47,7 +48,7 @@ class States:
 
     def _breached(self, case: Case) -> Moved:
         """Chooses what to try next."""
-        tried = case.private["tried"]
+        tried = case.private.tried
         actions = case.spec.actions
         if case.episode.body.get("trigger") == "SCHEDULE":
             actions = [action for action in actions if action in ("RETRAIN", "ALERT")]
@@ -81,12 +82,13 @@ class States:
             return case.start(action, ADJUST, "ADJUSTING", payload, gate, found.words)
         if refused := case.over_limit():
             return case.skip(action, refused)
-        data = case.steward.body["_"]["data"]
+        kept = StewardPrivate.of(case.steward)
+        data = kept.data
         moments = [steward_rows.moment(row, data.get("timeColumn", "")) for row in gate]
         known = [moment for moment in moments if moment is not None]
         sliding = case.spec.training.window == "SLIDING"
         payload |= {
-            "pipeline": case.steward.body["_"]["pipeline"], "dataset": data["dataset"], "target": data["target"],
+            "pipeline": kept.pipeline, "dataset": data["dataset"], "target": data["target"],
             "timeColumn": data.get("timeColumn", ""), "budget": case.spec.training.budget_milli_node_hours,
             "objective": case.spec.training.objective,
             "duration": duration_seconds(case.spec.training.duration) if sliding else 0.0,
@@ -108,10 +110,9 @@ class States:
         facts = dict(job.result["facts"])
 
         def account(connection: Connection, steward: Resource, episode: Resource) -> None:
-            episode.body["_"]["facts"] = facts
+            EpisodePrivate.of(episode).facts = facts
             if case.state == "RETRAINING":
-                made = steward.body["_"].setdefault("retrainings", [])
-                made.append([case.now, facts["milliNodeHours"]])
+                StewardPrivate.of(steward).retrainings.append((case.now, facts["milliNodeHours"]))
 
         took = f", {facts['rows']:,} rows learned" if "rows" in facts else ""
         return case.move("GATING", f"The challenger is made{took}.", account)
@@ -131,11 +132,11 @@ class States:
             row for row in case.watched.before(first, classes) if row.label and row.label.name not in ours
         ]
         facts: dict[str, Any] = {
-            key: private["facts"].get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
+            key: private.facts.get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
         }
         facts["signature"] = self._models.misfit(case.champion_version, case.challenger_version)
-        if private["facts"].get("cutShort"):
-            facts["cutShort"] = private["facts"]["cutShort"]
+        if private.facts.get("cutShort"):
+            facts["cutShort"] = private.facts["cutShort"]
         found = steward_rows.beside(
             self._models, rows, case.champion_version, case.challenger_version, grouped=case.spec.grouped
         )
@@ -148,7 +149,7 @@ class States:
             case.champion_version,
             before,
             rows,
-            case.steward.body["_"]["data"].get("timeColumn", ""),
+            StewardPrivate.of(case.steward).data.get("timeColumn", ""),
         )
         rule: dict[str, Any] = {
             **case.spec.measured_by(metric, classes),
@@ -161,7 +162,7 @@ class States:
                  "minimumGroup": g.minimum_group} for g in gates.fairness
             ],
         }  # fmt: skip
-        if private["tried"][-1] != "RETRAIN":
+        if private.tried[-1] != "RETRAIN":
             rule["mustReach"] = self._acceptable(case)
         if gap := self._gap(case):
             rule |= {"restores": gap, "tolerance": gates.tolerance}
@@ -180,18 +181,16 @@ class States:
     def _unseen(self, case: Case) -> list[Outcome]:
         """The labels that what was made has not seen: those that were kept from it, and those that came since."""
         classes, private = self._models.classes(case.champion), case.private
-        rows = case.watched.since(
-            case.episode.body["champion"]["deployedModelId"], classes, private["cutoff"]
-        )
-        kept = set(private.get("withheld") or [])
+        rows = case.watched.since(case.episode.body["champion"]["deployedModelId"], classes, private.cutoff)
+        kept = set(private.withheld)
         names = {row.label.name for row in rows if row.label} - kept
         if names:
             with self._rooms.database.read() as connection:
-                kept |= labels.new_since(connection, case.watched.endpoint, names, private.get("change", 0))
+                kept |= labels.new_since(connection, case.watched.endpoint, names, private.change)
         return [row for row in rows if row.label and row.label.name in kept]
 
     def _gates_wait(self, case: Case, count: int) -> Moved:
-        until = rfc3339(case.private["since"] + duration_seconds(case.spec.rollout.patience))
+        until = rfc3339(case.private.since + duration_seconds(case.spec.rollout.patience))
         return case.wait(
             f"{count} of the {case.spec.gates.labels} distinct labels that the gates ask for are there to be "
             f"read; it waits for more until {until}, then it is given up."
@@ -251,7 +250,7 @@ class States:
     def _answered(self, case: Case, who: str) -> list[Outcome]:
         """What was predicted since this state began by champion or challenger, one row for each label."""
         classes = self._models.classes(case.champion)
-        return case.watched.since(case.episode.body[who]["deployedModelId"], classes, case.private["since"])
+        return case.watched.since(case.episode.body[who]["deployedModelId"], classes, case.private.since)
 
     def _left(self, case: Case, question: str, rows: list[Outcome], needed: int, position: int) -> Moved:
         """Shadow or a canary step: is it left, and where to?"""

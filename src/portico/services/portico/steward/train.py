@@ -106,7 +106,7 @@ def run_adjust(context: Context) -> dict[str, Any]:
         version = resources.get(connection, asked["champion"])
     if version is None:
         raise NotFound(f"The Model version {asked['champion']!r} was deleted meanwhile.")
-    source = model_store.folder(context.home, version.body["_"]["artifact"])
+    source = model_store.folder(context.home, model_store.VersionPrivate.of(version).artifact)
     target = model_store.folder(context.home, asked["artifact"])
     beside = target.with_name(target.name + ".part")
     for old in (beside, target):
@@ -265,11 +265,11 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
         **{key: champion.body[key] for key in kept if key in champion.body},
         **job.result["model"],
         "versionDescription": job.payload["description"],
-        "_": {"artifact": job.payload["artifact"], "format": "portico"},
     }
+    made = model_store.VersionPrivate(artifact=job.payload["artifact"], format="portico")
     parent, _, model_id = champion.parent.rpartition("/models/")
     version = register_version(
-        connection, {"parent": parent, "modelId": model_id, "new": False}, body, now, []
+        connection, {"parent": parent, "modelId": model_id, "new": False}, body, made, now, []
     )
     episode = resources.get(connection, job.resource)
     assert episode is not None

@@ -1,0 +1,53 @@
+"""What homes of an older Portico hold otherwise, brought to the present shape when they are opened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from portico.store.tables.resources import resources
+
+# Kinds were the last segment of a collection's path.
+_KINDS = {
+    "alertDeliveries": "portico:alertDeliveries",
+    "alerts": "portico:stewards.alerts",
+    "batchPredictionJobs": "aiplatform:batchPredictionJobs",
+    "customJobs": "aiplatform:customJobs",
+    "datasetVersions": "aiplatform:datasets.datasetVersions",
+    "datasets": "aiplatform:datasets",
+    "endpoints": "aiplatform:endpoints",
+    "episodes": "portico:stewards.episodes",
+    "evaluations": "aiplatform:models.evaluations",
+    "modelDeploymentMonitoringJobs": "aiplatform:modelDeploymentMonitoringJobs",
+    "modelMonitoringJobs": "aiplatform:modelMonitors.modelMonitoringJobs",
+    "modelMonitors": "aiplatform:modelMonitors",
+    "modelVersions": "aiplatform:models.versions",
+    "models": "aiplatform:models",
+    "schedules": "aiplatform:schedules",
+    "slices": "aiplatform:models.evaluations.slices",
+    "stewards": "portico:stewards",
+    "trainingPipelines": "aiplatform:trainingPipelines",
+}
+
+
+def migrate(connection: Connection) -> None:
+    """Once a home: kinds get their API and path, and what lay in a body under "_" goes into the column `private`."""
+    for row in connection.execute(sa.select(resources).where(resources.c.kind.in_(_KINDS))).all():
+        body = orjson.loads(row.body)
+        private = body.pop("_", None)
+        if row.kind == "endpoints" and private:
+            private = _of_endpoint(private)
+        values: dict[str, Any] = {"kind": _KINDS[row.kind]}
+        if private is not None:
+            values |= {"body": orjson.dumps(body), "private": orjson.dumps(private)}
+        connection.execute(sa.update(resources).where(resources.c.name == row.name).values(values))
+
+
+def _of_endpoint(old: dict[str, Any]) -> dict[str, Any]:
+    """Beside two rates and a share, its keys were deployed models' ids."""
+    rates = {"monitoring": old.pop("samplingRate", 0.0), "steward": old.pop("stewardSamplingRate", 0.0)}
+    sampling = {who: rate for who, rate in rates.items() if rate}
+    return {"holdout": old.pop("stewardHoldout", 0.0), "sampling": sampling, "served": old}
