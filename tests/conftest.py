@@ -20,6 +20,9 @@ from portico.jobs.isolation import walls
 from portico.store import backend
 from tests.postgresql import Server
 
+# Where the servers that tests start have their rows, unless a test says so itself.
+STORE = os.environ.get("PORTICO_TESTS_STORE", "sqlite")
+
 # How long an example takes is the machine's business.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -123,7 +126,7 @@ def new_portico(
 ) -> Callable[..., Portico]:
     """Makes servers of a test's own, which it starts and stops itself; `store`: "sqlite" or "postgresql"."""
 
-    def make(fronts: int = 1, store: str = "sqlite") -> Portico:
+    def make(fronts: int = 1, store: str = STORE) -> Portico:
         made = Portico(tmp_path_factory.mktemp("own") / "home", fronts=fronts)
         if store == "postgresql":
             made.options = ("--database", request.getfixturevalue("postgresql").database())
@@ -180,9 +183,9 @@ def _homes_in(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def portico(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portico]:
+def portico(new_portico: Callable[..., Portico]) -> Iterator[Portico]:
     """One server for all tests of a worker that don't need one of their own."""
-    server = Portico(tmp_path_factory.mktemp("portico") / "home").start()
+    server = new_portico().start()
     os.environ["STORAGE_EMULATOR_HOST"] = server.url
     os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(server.home / "credentials.json")
     yield server

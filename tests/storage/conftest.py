@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.conftest import Portico
+from tests.conftest import STORE, Portico
 
 _names = itertools.count()
 
@@ -46,6 +46,6 @@ def bucket(make_bucket: Callable[..., Any]) -> Any:
 @pytest.fixture
 def own_server(request: pytest.FixtureRequest, new_portico: Callable[..., Portico]) -> Iterator[Portico]:
     """A server of one test's own, to kill; a parameter says where it has its rows."""
-    running = new_portico(store=getattr(request, "param", "sqlite")).start()
+    running = new_portico(store=getattr(request, "param", STORE)).start()
     yield running
     running.stop()

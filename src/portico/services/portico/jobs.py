@@ -25,10 +25,12 @@ def get(call: Call) -> dict[str, Any]:
 
 @implements("portico", "jobs.list")
 def of_resource(call: Call) -> dict[str, Any]:
-    wanted = str(call.params["resource"])
+    wanted = str(call.params.get("resource", ""))
+    if not wanted:
+        raise InvalidArgument("Say whose jobs: resource=NAME, or the last part of a name.", field="resource")
     with call.rooms.database.read() as connection:
         found = jobs.of_resource(connection, wanted)
-        if not found and wanted and (name := jobs.newest_resource(connection, wanted)):
+        if not found and (name := jobs.newest_resource(connection, wanted)):
             found = jobs.of_resource(connection, name)
     return {"jobs": [_shown(job) for job in found]}
 
