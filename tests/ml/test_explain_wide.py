@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from portico.ml import explain
+from portico.ml import pace as pace_module
 from portico.ml.leaves import read_leaves
+from portico.ml.pace import Pace
 from portico.ml.spec import TrainSpec
 from portico.ml.train import train
 
@@ -28,7 +30,6 @@ def test_leaves_answer_as_lightgbm_does(options: dict[str, bool], classes: int) 
     data = lightgbm.Dataset(matrix, target, categorical_feature=[0])
     booster = lightgbm.train(parameters, data, 15)
     leaves = read_leaves(booster.model_to_string())
-    assert leaves is not None
     rows = np.vstack([matrix[:40], dice.normal(size=(40, 6)) * 50, np.zeros((1, 6)), np.full((1, 6), np.nan)])
     expected = booster.predict(rows, raw_score=True).reshape(len(rows), classes)
     steps = np.arange(1, 7)
@@ -58,3 +59,33 @@ def test_many_features_are_explained_as_few_are(kind: str, monkeypatch: pytest.M
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-9)
     assert found[0] + found[1].sum(axis=0) == pytest.approx(model.output(row[None])[0], abs=1e-9)
+
+
+def test_a_long_step_says_how_long_it_will_take() -> None:
+    told: list[tuple[float, str]] = []
+    ticks = iter([0.0, 0.5, 1.2, 1.3, 240.0, 300.0])
+    pace = Pace(lambda *about: told.append(about), "column", 10_000, 0.1, 0.3, clock=lambda: next(ticks))
+    for done in (500, 1_200, 1_300, 2_500, 10_000):
+        pace(done)
+    assert told == [
+        (pytest.approx(0.124), "column 1,200 of 10,000, about 9 s left"),
+        (pytest.approx(0.15), "column 2,500 of 10,000, about 12 min left"),
+    ]
+
+
+def test_a_wide_table_is_learned_told_and_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory and steps are counted: a step a column, and no matrix of columns by columns."""
+    monkeypatch.setattr(pace_module, "_EVERY", 0.0)
+    monkeypatch.setattr(explain, "_mix", lambda *_: pytest.fail("walks go by the leaves"))
+    dice = np.random.default_rng(0)
+    table = {f"x{n}": dice.normal(size=120) for n in range(800)}
+    table["y"] = table["x3"] * 2 + table["x5"]
+    told: list[str] = []
+    spec = TrainSpec(prediction_type="regression", target="y", budget_seconds=0.1, threads=1)
+    trained = train(pa.table(table), spec, progress=lambda _, words: told.append(words))
+    assert any(words.startswith("reading column 400 of 800") for words in told)
+    row = {name: float(cells[0]) for name, cells in table.items()}
+    [explanation] = trained.model.explain_instances([row])
+    [attribution] = explanation["attributions"]
+    whole = attribution["baselineOutputValue"] + sum(attribution["featureAttributions"].values())
+    assert whole == pytest.approx(attribution["instanceOutputValue"], abs=1e-6)

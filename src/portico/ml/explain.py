@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from portico.ml.arrays import Floats
 from portico.ml.leaves import Leaves
 from portico.ml.model import Model
+from portico.ml.pace import Pace, Progress
 
 _EXACT = 7
 _MANY = 50  # features from which on a walk by the forest's leaves is sooner than predicting each of its steps
@@ -81,7 +82,7 @@ def shapley(model: Model, row: Floats) -> tuple[Floats, Floats, Floats]:
         return worth[0], np.einsum("fc,co->fo", weights, worth), np.zeros(worth.shape[1])
     generator = np.random.default_rng(0)
     orders = np.argsort(generator.random((len(background), count)), axis=1)
-    if count >= _MANY and model.leaves is not None:
+    if count >= _MANY:
         return _walked(model, model.leaves, row, orders)
     orders = np.concatenate([orders, orders[:, ::-1]])
     rows = np.concatenate([background, background])
@@ -181,10 +182,14 @@ def _attribution(
     return made
 
 
-def global_importance(model: Model, matrix: Floats) -> dict[str, float]:
+def global_importance(
+    model: Model, matrix: Floats, progress: Progress = lambda fraction, message: None
+) -> dict[str, float]:
     """Mean absolute attribution per feature over encoded rows: of the value, or of the predicted class's score."""
+    pace = Pace(progress, "explaining row", len(matrix))
     total = np.zeros(len(model.features))
     outputs = model.output(matrix)
-    for row, output in zip(matrix, outputs, strict=True):
+    for done, (row, output) in enumerate(zip(matrix, outputs, strict=True)):
+        pace(done)
         total += np.abs(shapley(model, row)[1][:, int(output.argmax())])
     return dict(zip(model.features, (total / max(len(matrix), 1)).tolist(), strict=True))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portico.ml.arrays import Floats
+from portico.ml.errors import DataError
 from portico.ml.forest import split_trees
 
 _ZERO = 1e-35  # LightGBM's kZeroThreshold
@@ -82,10 +83,14 @@ class Leaves:
         return made
 
 
-def read_leaves(text: str) -> Leaves | None:
-    """The leaves of a forest in LightGBM's text format; None where its leaves hold linear models."""
+def read_leaves(text: str) -> Leaves:
+    """The leaves of a forest in LightGBM's text format.
+
+    Raises:
+        DataError: leaves hold linear models, which no training of ours makes.
+    """
     if re.search(r"^is_linear=1$", text, re.MULTILINE):
-        return None
+        raise DataError("a forest whose leaves hold linear models can't be explained with so many features")
     found = re.search(r"^num_tree_per_iteration=(\d+)$", text, re.MULTILINE)
     outputs = int(found[1]) if found else 1
     columns: list[int] = []

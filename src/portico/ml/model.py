@@ -154,8 +154,8 @@ class Model:
         return made if made.ndim == 2 else made[:, None]
 
     @cached_property
-    def leaves(self) -> Leaves | None:
-        """The forest's leaves, read when they are first asked for; None where they hold linear models."""
+    def leaves(self) -> Leaves:
+        """The forest's leaves, read when they are first asked for."""
         from portico.ml.leaves import read_leaves
 
         return read_leaves(self._text)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from portico.ml import arrays, values
 from portico.ml.arrays import Column
+from portico.ml.pace import Pace, Progress
 
 Kind = Literal[
     "numeric", "categorical", "high_cardinality", "text", "timestamp", "constant", "missing", "unsupported"
@@ -50,9 +51,13 @@ class ColumnSchema:
         return {key: value for key, value in asdict(self).items() if value not in (None, {}, [])}
 
 
-def describe(table: pa.Table) -> list[ColumnSchema]:
+def describe(table: pa.Table, progress: Progress = lambda fraction, message: None) -> list[ColumnSchema]:
     """The schema and the statistics of every column of `table`."""
-    return [describe_column(name, table[name]) for name in table.column_names]
+    found, pace = [], Pace(progress, "describing column", table.num_columns)
+    for name in table.column_names:
+        found.append(describe_column(name, table[name]))
+        pace(len(found))
+    return found
 
 
 def describe_column(name: str, column: Column, kind: Kind | None = None) -> ColumnSchema:

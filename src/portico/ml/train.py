@@ -17,6 +17,7 @@ from portico.ml.bounds import fit_bounds
 from portico.ml.budget import Budget
 from portico.ml.errors import DataError
 from portico.ml.model import Manifest, Model, Predictions
+from portico.ml.pace import Pace, Progress
 from portico.ml.search import search
 from portico.ml.spec import TrainSpec
 from portico.ml.split import Split, split_rows
@@ -25,7 +26,6 @@ from portico.ml.targets import Target, conditioning, read_target
 from portico.ml.task import Rows, Task
 from portico.ml.transform import fit_transform, refuse_infinite
 
-Progress = Callable[[float, str], None]
 _BACKGROUND_ROWS = 32
 
 
@@ -99,7 +99,12 @@ def train(
     columns = spec.columns_of(table.column_names)
     fit_rows = table.take(split.training)
     transform, matrix, keep, kinds = fit_transform(
-        fit_rows, columns, goals, spec.seed, spec.split.kind == "timestamp"
+        fit_rows,
+        columns,
+        goals,
+        spec.seed,
+        spec.split.kind == "timestamp",
+        Pace(progress, "reading column", len(columns), 0.02, 0.1),
     )
     refuse_infinite(table, transform, columns)
     task.cardinalities = transform.cardinalities

@@ -120,10 +120,15 @@ class Transform:
 
 
 def fit_transform(
-    table: pa.Table, columns: Sequence[ColumnSpec], goals: Floats, seed: int, future: bool = False
+    table: pa.Table,
+    columns: Sequence[ColumnSpec],
+    goals: Floats,
+    seed: int,
+    future: bool = False,
+    told: Callable[[int], None] = lambda done: None,
 ) -> tuple[Transform, Floats, Mask, dict[str, Kind]]:
     """Fits on the rows of `table`, whose target statistics are `goals` (rows, statistics); `future` says that it
-    is for predicting later rows than these.
+    is for predicting later rows than these. `told` is called with how many columns are done.
 
     Returns the transform, the training matrix (out of fold where an encoder learns from the target), the rows to
     keep (Google drops a training row whose numeric or timestamp cell is invalid unless the transformation
@@ -137,7 +142,8 @@ def fit_transform(
     keep = np.ones(table.num_rows, bool)
     kinds: dict[str, Kind] = {}
     names = set(table.column_names)
-    for spec in columns:
+    for done, spec in enumerate(columns):
+        told(done)
         if spec.name not in names:
             raise DataError(f"column {spec.name!r} is not in the data", field=spec.name)
         column = table[spec.name]

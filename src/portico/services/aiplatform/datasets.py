@@ -94,7 +94,7 @@ def profile(context: Context) -> dict[str, Any]:
     pinned = sources.pin(gcs, DatasetPrivate.of(dataset).uris, f"job:{context.job.id}", "metadata")
     try:
         read = sources.read_table(context.home, pinned, "", "metadata")
-        found = describe(read.table)
+        found = describe(read.table, context.progress)
     except DataError as error:
         raise InvalidArgument(f"The data can't be read: {error.message}.", field=error.field) from None
     finally:

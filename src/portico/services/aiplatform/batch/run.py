@@ -15,6 +15,7 @@ import msgspec
 from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.isolation import Limits, in_words
 from portico.jobs.worker import Context
+from portico.ml import pace
 from portico.prediction.lightgbm_model import model_file
 from portico.prediction.native.files import check_digest
 from portico.services.aiplatform import images, machine_types, model_store
@@ -33,6 +34,7 @@ from portico.store.objects_files import remove
 from portico.store.resources import Private, Resource
 
 _ROWS = 8_192  # of a chunk, for a model in this process
+_EXPLAINED_ROWS = 256  # at once, so that the job tells how far it is also where a row takes a second
 _REPLICA_ROWS = 1_000  # of a request to a replica, where the job's batchSize does not say otherwise
 _REPLICA_START = 1800.0  # seconds that an environment may take to install, and its replicas to start
 _MOST_FAILURES = 20  # BatchPredictionJob.partialFailures never has more
@@ -105,9 +107,8 @@ def run(context: Context) -> dict[str, Any]:
 
         # Portico's own models read a cell by what it says; for all others quotes make a string of it.
         quotes = format != "portico"
-        chunks = batch_read.read(
-            pinned, context.home, body["inputConfig"]["instancesFormat"], max_rows, quotes
-        )
+        rows = min(max_rows, _EXPLAINED_ROWS) if explain else max_rows
+        chunks = batch_read.read(pinned, context.home, body["inputConfig"]["instancesFormat"], rows, quotes)
         for chunk, piece, logged in _in_order(pool, work, chunks, workers + 1):
             context.check()
             if piece is None:
@@ -118,7 +119,9 @@ def run(context: Context) -> dict[str, Any]:
             count.good += piece.good
             count.failed += piece.failed
             count.first_error = count.first_error or piece.first_error
-            context.progress(0.99 * chunk.done / total, f"{count.good + count.failed:,} rows")
+            done = chunk.done / total
+            rest = pace.left(context.clock.monotonic() - started, done)
+            context.progress(0.99 * done, f"{count.good + count.failed:,} rows{rest}")
         context.check()
         _publish(context, outputs, log, count, (context.clock.monotonic() - started) * workers / 3600)
     if count.good == 0 and (count.failed or count.failures):

@@ -134,7 +134,7 @@ class _Run:
         if not side.rows:
             raise FailedPrecondition(f"There is not one row in {side.data.place}.")
         if shares is not None:
-            side.shares = shares.of(side.data.place)
+            side.shares = shares.of(side.data.place, lambda _, words: self._context.progress(0.9, words))
 
     def _columns(self, table: pa.Table | pa.RecordBatch) -> dict[str, pa.Table]:
         """Each watched field as a table of its own; a repeated one with a row for each element."""

@@ -13,6 +13,7 @@ from portico.errors import FailedPrecondition
 from portico.jobs.worker import Context
 from portico.ml.explain import global_importance
 from portico.ml.model import Model
+from portico.ml.pace import Progress
 from portico.ml.tables import concat, rows_to_batch
 from portico.services.aiplatform import model_store
 from portico.services.aiplatform.batch import models as batch_models
@@ -94,7 +95,7 @@ class Shares:
         chosen = np.argsort(self._lots, kind="stable")[:_SAMPLE]
         self._lots, self._rows = self._lots[chosen], rows.take(pa.array(chosen))
 
-    def of(self, place: str) -> dict[str, float]:
+    def of(self, place: str, progress: Progress) -> dict[str, float]:
         """
         Raises:
             FailedPrecondition: the model can't read one of the rows.
@@ -105,6 +106,6 @@ class Shares:
             raise FailedPrecondition(
                 f"The model can read no row of {place}: {next(iter(encoded.messages.values()), 'there are none')}."
             )
-        found = global_importance(self._model, good)
+        found = global_importance(self._model, good, progress)
         total = sum(found.values()) or 1.0
         return {name: value / total for name, value in found.items()}
