@@ -15,8 +15,10 @@ def portico(new_portico):
     """An iteration takes long here: a node second has a few."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTICO_ITERATIONS_A_NODE_SECOND", "10")
-        server = new_portico("wide").start()
-    yield server
+        server = new_portico().start()
+        patch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(server.home / "credentials.json"))
+        yield server
     server.stop()
 
 

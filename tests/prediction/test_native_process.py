@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import psutil
 import pytest
 from fronts import NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model
 
 from portico.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from portico.jobs.confine import landlock_abi
 from portico.prediction.handover import front_admin
 from portico.prediction.native import files, process
 from portico.prediction.native.process import ModelProcess, Spec, try_out
@@ -286,3 +290,62 @@ def test_what_killed_a_front_three_times_is_not_loaded_again(
         assert Raw(processes.port).ask(PREDICT.replace("123", "124"), {"instances": [ROW]})[0] == 200
     finally:
         processes.close()
+
+
+WALLED = """
+import os, socket, subprocess, sys
+from pathlib import Path
+from portico.jobs.isolation import wall_in
+
+assert wall_in([Path(sys.argv[1])])
+Path(sys.argv[1]).read_bytes()
+import json.tool, lightgbm  # what is imported late is there
+for name, forbidden in {
+    "credentials": lambda: open(sys.argv[2]),
+    "home": lambda: os.listdir(os.path.dirname(sys.argv[2])),
+    "network": lambda: socket.create_connection(("127.0.0.1", int(sys.argv[3]))),
+    "socket": lambda: socket.socket(socket.AF_UNIX).connect(sys.argv[4]),
+    "write": lambda: open(sys.argv[1], "ab"),
+    "create": lambda: open("/tmp/portico-was-here", "w"),
+    "process": lambda: subprocess.run(["/bin/true"]),
+    "exec": lambda: os.execv("/bin/true", ["true"]),
+    "signal": lambda: os.kill(os.getppid(), 0),
+}.items():
+    try:
+        forbidden()
+    except OSError:
+        print(name, "refused")
+    else:
+        print(name, "DONE")
+"""
+
+
+@pytest.mark.skipif(landlock_abi() < 1, reason="this kernel has no Landlock")
+def test_a_model_process_reads_its_model_and_reaches_nothing_else(tmp_path: Path) -> None:
+    model, secret = tmp_path / "models" / "model.txt", tmp_path / "credentials.json"
+    model.parent.mkdir()
+    model.write_text("tree")
+    secret.write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as beside:
+        beside.bind(str(tmp_path / "socket"))
+        beside.listen()
+        where = [str(model), str(secret), str(listener.getsockname()[1]), str(tmp_path / "socket")]
+        told = subprocess.run(
+            [sys.executable, "-c", WALLED, *where], capture_output=True, text=True, timeout=240
+        )
+    assert told.returncode == 0, told.stderr
+    names = "credentials home network socket write create process exec signal"
+    assert told.stdout.split("\n")[:-1] == [f"{name} refused" for name in names.split()]
+
+
+@pytest.mark.skipif(landlock_abi() < 1, reason="this kernel has no Landlock")
+def test_the_walls_stand_before_a_model_is_loaded_and_it_answers_behind_them(endless: Path) -> None:
+    child = process.Child(Spec("onnx", str(endless)))
+    try:
+        child.wait_loaded()
+        status = Path(f"/proc/{child.process.pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+        assert orjson.loads(child.ask(0, SHORT, 240).body)["predictions"]
+    finally:
+        child.kill()
+        child.reap()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from portico.errors import FailedPrecondition
+from portico.jobs import confine
 
 UNCONFINED = "PORTICO_UNCONFINED"  # in the environment of a server that was started with --unconfined
 # What a dynamic loader and a Python need of the system, when it is there.
@@ -136,6 +137,17 @@ def walls() -> Isolation:
         "landlock",
         f"the kernel's Landlock and seccomp: no network, no other processes, only its own files; {reason}",
     )
+
+
+def wall_in(readable: Sequence[Path]) -> bool:
+    """Puts this process itself behind the kernel's walls, once it has imported what it needs: of what is not Python's
+    or the system's it reads `readable`. False where the kernel has none, or Portico was started with --unconfined.
+    """
+    if os.environ.get(UNCONFINED) or confine.landlock_abi() < 1:
+        return False
+    ours = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])]
+    confine.wall_in([*_SYSTEM, *_SETTINGS, *_SEEN, *ours, *map(str, readable)])
+    return True
 
 
 def in_words(limits: Limits) -> str:

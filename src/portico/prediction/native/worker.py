@@ -1,7 +1,8 @@
 """The process of one native model: loads it, tries it, and answers for it, one request after the other.
 
 Started by `process.Child` as `python -m portico.prediction.native.worker SPEC`, with a socket as standard input; it
-ends with it. Frames, both ways: a header, then a body of JSON.
+ends with it. It reads the model's files and nothing else of the home, and has no network. Frames, both ways: a header,
+then a body of JSON.
     request   length of the body (uint32), method (uint16; those of `router`)
     answer    length of the body (uint32), HTTP status (uint16), rows (uint32), seconds in the model (float64)
 The first answer says that the model is loaded, or why not; with `"trial": true` in SPEC a second one that it
@@ -26,6 +27,7 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import Internal, InvalidArgument, PorticoError, ResourceExhausted
+from portico.jobs.isolation import wall_in
 from portico.prediction.native.files import check_digest
 
 REQUEST: Final = struct.Struct("<IH")
@@ -36,9 +38,10 @@ _EXPLAIN: Final = 2  # router.EXPLAIN, whose imports this process does without
 def main() -> None:
     spec = orjson.loads(sys.argv[1])
     channel = socket.socket(fileno=os.dup(0))
-    threading.Thread(target=_end_with, args=(channel.fileno(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(int(spec["memory"]))
+    wall_in([Path(spec["path"])])  # before there are threads, which it would not hold
+    threading.Thread(target=_end_with, args=(channel.fileno(),), daemon=True).start()
     try:
         model = _load(spec)
     except PorticoError as error:
