@@ -6,21 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from portico.doors.contract.documents import Contract
 from portico.host import watching
 from portico.host.watching import Watcher
-from portico.host.wiring import import_services
 from portico.prediction.tap import Tap
 from portico.store.database import Database
 
 
 @pytest.fixture
 def watcher(tmp_path: Path) -> Watcher:
-    import_services()
     database = Database(tmp_path)
     database.create_tables()
     database.close()
-    return Watcher(tmp_path, Contract.load(tmp_path))
+    return Watcher(tmp_path)
 
 
 def test_looks_are_put_off_while_predictions_take_all_cores(
@@ -41,7 +38,7 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
     with monkeypatch.context() as patch:
         patch.setattr(watching, "_PATIENCE", 0.0)  # it has waited long enough
         assert not watcher.gives_way()
-        watcher.look()
+        watcher.ingest()
     assert watcher.gives_way()
     with monkeypatch.context() as patch:  # while it reads
         patch.setattr(watching, "_SOME", 1)
@@ -49,8 +46,8 @@ def test_looks_are_put_off_while_predictions_take_all_cores(
             tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
             tap.flush()
         waiting, looked = watcher._log.waiting(), watcher._looked
-        assert not watcher.look(wanted=False)
+        assert not watcher.ingest(wanted=False)
         assert 0 < watcher._log.waiting() < waiting and watcher._looked == looked
-    watcher.look()
+    watcher.ingest()
     assert not watcher._log.waiting()
     tap.close()

@@ -141,7 +141,7 @@ def test_what_failed_is_tried_again_by_the_monotonic_clock(rooms: Any) -> None:
 
 
 def test_a_clock_that_went_back_does_not_put_a_steward_to_sleep() -> None:
-    from portico.services.portico.steward.run import is_due
+    from portico.services.portico.steward.due import is_due
 
     def steward(next: float | None) -> Resource:
         body = {"checkInterval": "3600s"}

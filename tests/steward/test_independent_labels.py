@@ -43,13 +43,10 @@ def ask(house: House, instances: list[Any], *given: Label) -> None:
         })  # fmt: skip
     file = house.segments.write(pa.Table.from_pylist(made))
     with house.rooms.database.write() as connection:
-        segment = house.segments.add(
-            connection, f"log/{ENDPOINT}", file, len(made), house.now, house.now + 86400
-        )
+        house.segments.add(connection, f"log/{ENDPOINT}", file, len(made), house.now, house.now + 86400)
         labels.add(connection, ENDPOINT, given)
-    house.stewards.take([segment])
     house.go(86400.0)
-    house.stewards.run_due()
+    house.stewards.turn(STEWARD)
 
 
 def one(house: House, kind: str = EPISODES.kind) -> dict[str, Any]:
@@ -149,7 +146,7 @@ def test_a_step_that_fails_again_and_again_ends_the_episode(
     assert house.states()[-1] == "GATING" and "failed 1 times: ValueError" in one(house)["waitsFor"]
     assert "no such thing" in one(house, STEWARDS.kind)["status"]["message"]
     for _ in range(4):
-        house.stewards.run_due()
+        house.stewards.turn(STEWARD)
     assert one(house)["state"] == "ABANDONED" and "no such thing" in one(house)["reason"]
     with house.rooms.database.read() as connection:
         steward = resources.get(connection, STEWARD)

@@ -135,7 +135,7 @@ class House:
 
     def happen(self, event: str, level: float) -> None:
         getattr(self, f"on_{event}")(level)
-        self.stewards.run_due()
+        self.stewards.turn(STEWARD)
 
     def predict(self, error: float) -> None:
         """Predictions by the traffic split, with their labels, and a day goes by."""
@@ -161,11 +161,8 @@ class House:
         if made:
             file = self.segments.write(pa.Table.from_pylist(made))
             with self.rooms.database.write() as connection:
-                segment = self.segments.add(
-                    connection, f"log/{ENDPOINT}", file, len(made), self.now, self.now + 1
-                )
+                self.segments.add(connection, f"log/{ENDPOINT}", file, len(made), self.now, self.now + 1)
                 labels.add(connection, ENDPOINT, truths)
-            self.stewards.take([segment])
         self.go(86400.0)
 
     def go(self, seconds: float) -> None:
@@ -374,9 +371,9 @@ def look_and_die(home: Path, errors: dict[str, float], state: str, before: bool)
                 die()
             return made
 
-        def stepping(self: Any, name: str, now: float) -> Any:
+        def stepping(self: Any, name: str, now: float, job: str) -> Any:
             was = house.states()
-            moved = step(self, name, now)
+            moved = step(self, name, now, job)
             if not before and house.states() != was and house.states()[-1:] == [state]:
                 die()
             return moved
@@ -384,14 +381,14 @@ def look_and_die(home: Path, errors: dict[str, float], state: str, before: bool)
         patch.setattr(steward_case, "_enter", entering)
         patch.setattr(Look, "_open", opening)
         patch.setattr(Stewards, "_step", stepping)
-        house.stewards.run_due()
+        house.stewards.turn(STEWARD)
     os._exit(0)
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the commit", "after the commit"])
 @pytest.mark.parametrize("state", STATES)
 def test_killed_on_the_way_into_every_state(state: str, before: bool) -> None:
-    """The watcher dies by SIGKILL at the move; the next one goes on, and every promise holds."""
+    """Its process dies by SIGKILL at the move; the next one goes on, and every promise holds."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         house, deaths = House(Path(folder), patch), 0
         for event, level in WAY:

@@ -14,6 +14,7 @@ from portico.services.aiplatform.monitoring.deployment_run import WindowsDue
 from portico.services.aiplatform.schedules import Schedules
 from portico.services.alerts.delivery import Deliveries
 from portico.services.call import Rooms
+from portico.services.portico.steward.due import StewardsDue
 from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
 from portico.services.standard.standing import Standing
@@ -34,7 +35,7 @@ class Due:
         self._asked = Asked(due_path(rooms.home))
         self._schedules = Schedules(rooms)
         self._deliveries = Deliveries(rooms)
-        self._standing: list[Standing] = [WindowsDue()]
+        self._standing: list[Standing] = [WindowsDue(), StewardsDue(rooms.clock)]
         self.poke = self._asked.poke
 
     def run(self, stopping: threading.Event) -> None:

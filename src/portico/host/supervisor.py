@@ -165,7 +165,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     children = [
         _Child("control", lambda: control.main(home, contract)),
         _Child("scheduler", lambda: scheduling.main(home, contract)),
-        _Child("watcher", lambda: watching.main(home, contract)),
+        _Child("watcher", lambda: watching.main(home)),
     ]
     return children + [_Child(f"front-{i}", front(i, s)) for i, s in enumerate(sockets)]
 

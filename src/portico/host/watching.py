@@ -1,4 +1,4 @@
-"""The watcher's process: it empties the taps' spool into the prediction log, and does what is due in domain time.
+"""The watcher's process: it empties the taps' spool into the prediction log, and counts.
 
 It runs at the lowest priority, so that a prediction never waits for what watches it. Where a spike of predictions takes
 all cores even that is too much (a wake-up for a core that is busy costs the front more than one for an idle core): then
@@ -13,22 +13,19 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from portico.doors.contract.documents import Contract
+from portico.clock import SystemClock
 from portico.host.asked import Asked
 from portico.host.spare import Spare
-from portico.host.wiring import import_services, make_rooms
+from portico.ids import RandomIds
 from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
-from portico.prediction.spool import Place, Spool
+from portico.prediction.spool import Spool
 from portico.services.standard.settling import log_path
-from portico.store import disk, resources
+from portico.store import disk
+from portico.store.database import Database
 from portico.store.segments import Segments
-
-if TYPE_CHECKING:
-    from portico.services.portico.steward.run import Stewards
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +34,6 @@ _AGAIN = 1.0  # seconds until a look that was put off
 _SYNC = 0.8  # seconds after which what waits is brought to the disk
 _MERGE = 16  # new segments after which small ones are merged, where there are many
 _FULL = 10.0  # seconds until a look that found the disk full
-_BUSY = 0.05  # while somebody waits for us
 _SPARE = 0.5  # cores that nobody needs: with less, looks are put off
 _SAMPLE = 0.1  # seconds over which that is seen again, where much waits
 _PATIENCE = 10.0  # seconds that they are put off
@@ -46,39 +42,32 @@ _MUCH = 256 << 10  # bytes of spool that wait: more may be a spike that has just
 _ALL, _SOME = 16 << 20, 2 << 20  # bytes of spool that are read at once; so that it can give way soon
 
 
-def main(home: Path, contract: Contract) -> None:
+def main(home: Path) -> None:
     """Works until SIGTERM; then reads what the fronts left, and returns."""
-    import_services()
     be_nice()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    watcher = Watcher(home, contract)
+    watcher = Watcher(home)
     threading.Thread(target=sync, args=(home, stop), name="sync", daemon=True).start()
     with Asked(log_path(home)) as asked:
         pause = _LOOK
-        anyone = False
         while not stop.is_set():
-            # Who asks while a training of ours is under way is answered at its end: simulated time does not pass it by.
-            anyone = asked.wait(_BUSY if anyone else pause)
+            anyone = asked.wait(pause)
             if not anyone and watcher.gives_way():
                 pause = _AGAIN
                 continue
             pause = _LOOK
             try:
-                idle = watcher.look(wanted=anyone)
-            except Exception as error:
-                if disk.is_full(error):
-                    log.warning(
-                        "the disk is full: predictions wait in the spool, and nothing that is due is done"
-                    )
-                else:
-                    log.exception("what is due can't be done")
-                asked.refuse()
-                stop.wait(_FULL if disk.is_full(error) else 1)
-            else:
-                if idle and anyone:
+                if watcher.ingest(wanted=anyone):
                     asked.answer()
-                    anyone = False
+            except Exception as error:
+                full = disk.is_full(error)
+                if full:
+                    log.warning("the disk is full: predictions wait in the spool")
+                else:
+                    log.exception("what was predicted can't be read")
+                asked.refuse()
+                stop.wait(_FULL if full else 1)
     watcher.ingest()
 
 
@@ -93,14 +82,12 @@ def sync(home: Path, stop: threading.Event) -> None:
 
 
 class Watcher:
-    def __init__(self, home: Path, contract: Contract) -> None:
-        rooms = make_rooms(home, contract)
-        self._segments = Segments(home, rooms.database, rooms.clock, rooms.ids)
+    def __init__(self, home: Path) -> None:
+        database = Database(home)
+        self._segments = Segments(home, database, SystemClock(), RandomIds())
         self._segments.sweep()
-        self._log = PredictionLog(home, rooms.database, self._segments)
-        self._service = ServiceRows(home, rooms.database)
-        self._rooms = rooms
-        self._stewards: Stewards | None = None
+        self._log = PredictionLog(home, database, self._segments)
+        self._service = ServiceRows(home, database)
         self._written = _MERGE  # segments since small ones were last merged
         self._spare = Spare()
         self._looked = time.monotonic()
@@ -119,37 +106,17 @@ class Watcher:
         patient = time.monotonic() - self._looked < _PATIENCE
         return scarce and patient and waiting < _WAITING
 
-    def look(self, wanted: bool = True) -> bool:
-        """Does what is due; returns whether no work that the stewards began is under way. What nobody
-        wants now may give way to a spike also while it is read: then nothing is done, since windows want all rows."""
-        if not self.ingest(wanted):
-            return False
-        self._looked = time.monotonic()
-        if self._stewards is None and self._are_stewards():
-            from portico.services.portico.steward.run import Stewards  # loads NumPy
-
-            self._stewards = Stewards(self._rooms, self._segments)
-        return self._stewards is None or self._stewards.run_due()
-
-    def _are_stewards(self) -> bool:
-        with self._rooms.database.read() as connection:
-            return any(True for _ in resources.listed(connection, "portico:stewards"))
-
     def ingest(self, wanted: bool = True) -> bool:
-        """Reads what was in the spool when it began, however fast it grows meanwhile; False where it gave way."""
+        """Reads what was in the spool when it began, however fast it grows meanwhile. What nobody wants now may give
+        way to a spike also while it is read: then it returns False."""
         self._service.ingest()
         ends = self._log.ends()
-        while self._ingest(ends, _ALL if wanted else _SOME):
+        while (made := self._log.ingest(ends, _ALL if wanted else _SOME)) is not None:
+            self._written += len(made)
             if not wanted and self._scarce(self._log.waiting()):
                 return False
         if self._written >= _MERGE:
             self._written = 0
             self._segments.merge_crowded()
+        self._looked = time.monotonic()
         return True
-
-    def _ingest(self, ends: dict[str, Place], limit: int) -> bool:
-        made = self._log.ingest(ends, limit)
-        if self._stewards is not None:
-            self._stewards.take(made or [])
-        self._written += len(made or [])
-        return made is not None

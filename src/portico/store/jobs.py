@@ -216,17 +216,14 @@ def requeue(connection: Connection, job: Job) -> None:
 def wait(connection: Connection, job: Job, until: float | None) -> None:
     """RUNNING -> WAITING: until all its children have ended, and to the time `until` at the longest. A job that has
     nothing to wait for is queued again at once."""
-    job.attempts -= (
-        1 + job.lost
-    )  # a turn that ends so has not failed, and those that were lost are made up for
-    job.lost = 0
+    job.attempts = job.lost = 0  # a turn that ends so has not failed, and what had is made up for
     if until is None and not has_children_at_work(connection, job.id):
         requeue(connection, job)
         return
     job.state, job.owner, job.lease_until, job.wake_at = "WAITING", None, None, until
     _write(
         connection, job.id, state="WAITING", owner=None, lease_until=None, wake_at=until,
-        attempts=job.attempts, lost=0,
+        attempts=0, lost=0,
     )  # fmt: skip
 
 

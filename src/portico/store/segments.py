@@ -36,11 +36,13 @@ _listed = (
     sa.select(_table)
     .where(
         _table.c.stream == sa.bindparam("stream"),
+        _table.c.id > sa.bindparam("after"),
         _table.c.last >= sa.bindparam("start"),
         _table.c.first < sa.bindparam("end"),
     )
     .order_by(_table.c.id)
 )
+_newest = sa.select(sa.func.max(_table.c.id)).where(_table.c.stream == sa.bindparam("stream"))
 _insert = sa.insert(_table)
 
 _SMALL, _SMALL_FILE = 50_000, 1 << 20  # rows, bytes: larger segments are left as they are
@@ -306,16 +308,23 @@ def listed(
     *,
     start: float | None = None,
     end: float | None = None,
+    after: int = 0,
 ) -> list[Segment]:
-    """The segments of `stream` that may hold rows of [start, end), oldest id first."""
+    """The segments of `stream` with an id above `after` that may hold rows of [start, end), oldest id first."""
     asked = {
         "stream": stream,
         "start": -math.inf if start is None else start,
         "end": math.inf if end is None else end,
+        "after": after,
     }
     return [
         Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in connection.execute(_listed, asked)
     ]
+
+
+def newest(connection: Connection, stream: str) -> int:
+    """The highest id of a segment of `stream`; 0 where there is none."""
+    return int(connection.execute(_newest, {"stream": stream}).scalar() or 0)
 
 
 def every(connection: Connection) -> list[Segment]:

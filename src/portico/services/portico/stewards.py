@@ -9,12 +9,15 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound
+from portico.jobs.kinds import JobKind
+from portico.jobs.kinds import register as register_kind
 from portico.services.alerts.delivery import DELIVERIES
 from portico.services.call import Call, implements
 from portico.services.portico import alerts
 from portico.services.portico.steward import check as steward_check
 from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward import spec as steward_spec
+from portico.services.standard import standing
 from portico.services.standard.collection import Collection, check_etag, register
 from portico.services.standard.names import check_same_location
 from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, sample
@@ -70,6 +73,9 @@ class EpisodePrivate(Private):
 
 
 EPISODES = Collection("projects.locations.stewards.episodes", "Episode", api="portico", has_etag=False)
+KIND = register_kind(
+    JobKind("stewards.look", "portico.services.portico.steward.run:run", lambda *_: None, lane="watch")
+).name
 ENDED = frozenset({"PROMOTED", "REJECTED", "ROLLED_BACK", "ABANDONED"})
 
 
@@ -144,6 +150,7 @@ def delete(call: Call) -> dict[str, Any]:
             for delivery in list(resources.listed(connection, DELIVERIES, alert.name)):
                 resources.delete(connection, delivery.name)
             resources.delete(connection, alert.name)
+        standing.end(connection, steward.name)
         windows.delete(connection, steward.name)
         resources.delete(connection, steward.name)
         endpoint = resources.get(connection, steward.body["endpoint"])
@@ -151,6 +158,7 @@ def delete(call: Call) -> dict[str, Any]:
         if endpoint is not None:
             EndpointPrivate.of(endpoint).holdout = 0.0
             version = sample(call, connection, endpoint, "steward", 0.0)
+    call.rooms.queue.wake()
     steward_evidence.remove(call.rooms.home, files)
     if version is not None:
         await_served(call, version)

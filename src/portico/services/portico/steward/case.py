@@ -35,15 +35,17 @@ _LAST = 253402300799.0  # a Timestamp ends with the year 9999
 
 
 class Case:
-    """`champion` and `deployed` are the endpoint's deployed models of this episode, None where they are not there."""
+    """`champion` and `deployed` are the endpoint's deployed models of this episode, None where they are not there.
+    `parent` is the job whose turn it is: it waits for the jobs that are started."""
 
     def __init__(
         self, rooms: Rooms, watched: Watched, steward: Resource, episode: Resource, endpoint: Resource | None,
-        now: float,
+        now: float, job: str = "",
     ) -> None:  # fmt: skip
         self.rooms, self.watched = rooms, watched
         self.steward, self.episode, self.endpoint = steward, episode, endpoint
         self.now = now
+        self.parent = job or None
         self.spec = spec_of(steward.body)
         self.private = EpisodePrivate.of(episode)
         self.state: str = episode.body["state"]
@@ -157,7 +159,7 @@ class Case:
         """Lets a job make the challenger; the rows `gate` are kept from it."""
 
         def change(connection: Connection, steward: Resource, episode: Resource) -> None:
-            job = self.rooms.queue.add(connection, kind, episode.name, payload)
+            job = self.rooms.queue.add(connection, kind, episode.name, payload, parent=self.parent)
             episode.body.pop("challenger", None)
             episode.body["action"] = action
             private = EpisodePrivate.of(episode)
@@ -194,7 +196,9 @@ class Case:
         }  # fmt: skip
 
         def change(connection: Connection, steward: Resource, episode: Resource) -> None:
-            job = self.rooms.queue.add(connection, "endpoints.deployModel", steward.body["endpoint"], payload)
+            job = self.rooms.queue.add(
+                connection, "endpoints.deployModel", steward.body["endpoint"], payload, parent=self.parent
+            )
             episode.body["challenger"] = {**model, "deployedModelId": deployed_id}
             private = EpisodePrivate.of(episode)
             private.job, private.split = job, split

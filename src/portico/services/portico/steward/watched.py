@@ -28,7 +28,7 @@ class Window:
 
 
 class Watched:
-    """Belongs to the watcher's process; `refresh` before it is read.
+    """`refresh` before it is read.
 
     A label is one piece of evidence, however many predictions it was joined to: the newest of them stands for all.
     So is an instance that was asked again of the same moment, where `time_column` says which that is.
@@ -40,26 +40,31 @@ class Watched:
         self.joined = Joined(_KEEP)
         self._rooms, self._segments, self.endpoint = rooms, log_segments, endpoint
         self._stream = stream_of(endpoint)
-        self._last = 0  # the newest segment
+        self._last, self._newest = 0, -math.inf  # the newest segment, and the newest row
         with rooms.database.read() as connection:
             listed = segments.listed(connection, self._stream)
             self.change = labels.newest(connection, endpoint) - 4 * _KEEP  # of the newest label that was read
         rows = list(accumulate(segment.rows for segment in reversed(listed)))
         needed = next((n + 1 for n, held in enumerate(rows) if held >= 2 * _KEEP), len(listed))
         for segment in listed[len(listed) - needed :]:
-            self.take(segment)
-
-    def take(self, segment: Segment) -> None:
-        """Reads a new segment of the log, where it is one of this endpoint's; call it before it is merged."""
-        if segment.stream == self._stream and segment.id > self._last:
-            self.joined.add_predictions(self._segments.read(segment, COLUMNS))
-            self._last = segment.id
+            self._take(segment)
 
     def refresh(self) -> None:
-        """Takes what labels have come since."""
+        """Takes what predictions and labels have come since."""
         with self._rooms.database.read() as connection:
+            made = segments.listed(connection, self._stream, after=self._last)
             fresh, self.change = labels.since(connection, self.endpoint, self.change)
+        for segment in made:
+            self._take(segment)
         self.joined.add_labels(fresh)
+
+    def _take(self, segment: Segment) -> None:
+        table = self._segments.read(segment, COLUMNS)
+        if segment.first <= self._newest:  # it may have been merged with some that were read
+            known = {row.request_id for row in self.joined.rows()}
+            table = table.filter([int(number) not in known for number in table["request_id"].to_pylist()])
+        self.joined.add_predictions(table)
+        self._last, self._newest = segment.id, max(segment.last, self._newest)
 
     def of(self, deployed_id: str, classes: Sequence[str], most: int | None = None) -> list[Outcome]:
         """The labelled predictions that judge a deployed model, in order of time: all, or the newest so many.
