@@ -1,4 +1,4 @@
-"""A day of predictions through the watcher: what its log takes on disk, how fast it is read, and in how much memory.
+"""A day of predictions through watcher and scheduler: what its log takes on disk, how fast it is read, and in how much memory.
 
 The records are written by the tap itself into the spool of a running server, as a front would: census instances (each
 with a weight of its own, so that hardly two are alike) with answers that the served model gave. An hour's worth goes
@@ -33,11 +33,11 @@ WAITING = 64 * 2**20  # bytes of spool that may wait for the watcher
 def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any]:
     """Adds the lines about a day of `rows` predictions; the disk's share is shown for 10 million."""
     server = world.server
-    (watcher,) = server.processes("watcher")
+    working = [*server.processes("watcher"), *server.processes("scheduler")]
     records = Records(world, endpoint)
     spool = Spool(server.home)
     writer = tap.Tap(server.home / "spool" / "front-9", 9)
-    began, cpu, peaks = time.perf_counter(), sum(watcher.cpu_times()[:2]), []
+    began, cpu, peaks = time.perf_counter(), used(working), []
     start = server.moment()
     for hour in range(24):
         labels = []
@@ -52,9 +52,9 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
         writer.flush()
         server.client.add_labels(endpoint.resource_name, labels)
         server.client.advance(seconds=HOUR)
-        peaks.append(peak(watcher))
+        peaks.append(sum(map(peak, working)))
         print(f"hour {hour}: {time.perf_counter() - began:.0f} s, peak {peaks[-1]:.0f} MB", flush=True)
-    seconds, cpu = time.perf_counter() - began, sum(watcher.cpu_times()[:2]) - cpu
+    seconds, cpu = time.perf_counter() - began, used(working) - cpu
     writer.close()
     bytes_, logged = stored(server.home, endpoint.resource_name)
     if logged < rows:
@@ -66,10 +66,10 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
         f"a day of {A_DAY:,} predictions on disk (measured on {rows:,})",
         bytes_ / logged * A_DAY / 1e6, MOST, at_least=False, unit=" MB",
     )  # fmt: skip
-    report.beside("the watcher reads, counts and joins, rows a second of its processor time", rows / cpu, "")
-    report.beside("its peak memory after the first hour", peaks[0], " MB")
-    report.beside("its peak memory after the day", peaks[-1], " MB")
-    return {"rows": rows, "bytes": bytes_, "seconds": seconds, "watcher": cpu, "peaks": peaks}
+    report.beside("watcher and scheduler read, count and join, rows a second of their processor time", rows / cpu, "")
+    report.beside("their peak memory after the first hour", peaks[0], " MB")
+    report.beside("their peak memory after the day", peaks[-1], " MB")
+    return {"rows": rows, "bytes": bytes_, "seconds": seconds, "processor": cpu, "peaks": peaks}
 
 
 class Records:
@@ -102,6 +102,11 @@ class Records:
             self._ticked = at
         name = writer.put(at, self._names, request, self._answers[place], seconds)
         return name, self._truths[place]
+
+
+def used(processes: list[psutil.Process]) -> float:
+    """Seconds of processor time."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def peak(process: psutil.Process) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 from bench.common import Report
 from bench.monitoring_world import DAY, Server, World
 
+PROCESSES = ("watcher", "scheduler", "control", "front")
 COLUMNS = {"ts": "timestamp", "tmin": "numeric", "tmax": "numeric", "pn": "numeric"}
 LIMIT = 20.0  # seconds
 # The year that is lived, who asks, and how many hours a request holds. The limit is for the first: hourly traffic.
@@ -41,11 +42,11 @@ def years(report: Report, server: Server) -> dict[str, Any]:
     server.client.advance(to="2011-12-01T00:00:00Z")
     world.watch(endpoint, DAY)
     world.keep(endpoint, [{"metric": "weightedAbsolutePercentageError", "limit": 1000, "labels": 504}])
-    # The last days of 2011 load what is loaded once: the job's bins, the watcher's libraries.
+    # The last days of 2011 load what is loaded once: the job's bins, the scheduler's libraries.
     live(server, name, plain, days(world, "2011-12"), 24)
     results = {}
     for year, client, hours, words in RUNS:
-        before = {process: server.processor(process) for process in ("watcher", "control", "front")}
+        before = {process: server.processor(process) for process in PROCESSES}
         found = live(server, name, clients[client], days(world, year), hours)
         used = {process: server.processor(process) - before[process] for process in before}
         results[year] = found | {f"{process}'s processor": cpu for process, cpu in used.items()}
