@@ -1,4 +1,5 @@
-"""A day of predictions through watcher and scheduler: what its log takes on disk, how fast it is read, and in how much memory.
+"""A day of predictions through watcher and scheduler: what its log takes on disk, how fast it is read, and in how much
+memory.
 
 The records are written by the tap itself into the spool of a running server, as a front would: census instances (each
 with a weight of its own, so that hardly two are alike) with answers that the served model gave. An hour's worth goes
@@ -66,7 +67,9 @@ def day(report: Report, world: World, endpoint: Any, rows: int) -> dict[str, Any
         f"a day of {A_DAY:,} predictions on disk (measured on {rows:,})",
         bytes_ / logged * A_DAY / 1e6, MOST, at_least=False, unit=" MB",
     )  # fmt: skip
-    report.beside("watcher and scheduler read, count and join, rows a second of their processor time", rows / cpu, "")
+    report.beside(
+        "watcher and scheduler read, count and join, rows a second of their processor time", rows / cpu, ""
+    )
     report.beside("their peak memory after the first hour", peaks[0], " MB")
     report.beside("their peak memory after the day", peaks[-1], " MB")
     return {"rows": rows, "bytes": bytes_, "seconds": seconds, "processor": cpu, "peaks": peaks}

@@ -23,9 +23,10 @@ BESIDE = {"in the hour": "with an hour's work in the middle", "alone": "while th
 def overhead(report: Report, world: World, folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """Adds the lines about p50, throughput and the front's processor time.
 
-    The watcher has read everything before each measurement and works during it. After each an hour goes by on the domain clock: the job counts and scores a window
-    of all that was asked, and the steward looks. Beside that stand the two extremes at 16 connections: the hour goes by
-    in the middle of the measurement, so that all that is due is done whatever it costs; and the watcher stands still.
+    The watcher has read everything before each measurement and works during it. After each an hour goes by on the
+    domain clock: the job counts and scores a window of all that was asked, and the steward looks. Beside that stand the
+    two extremes at 16 connections: the hour goes by in the middle of the measurement, so that all that is due is done
+    whatever it costs; and the watcher stands still.
 
     Both sides of a round ask the same deployed model, since two that are the same differ in processor time, by where
     they happen to lie in memory; each round deploys one anew.

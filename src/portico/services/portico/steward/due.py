@@ -33,9 +33,7 @@ class StewardsDue:
             if states.get(steward.name, "ready") == "ready":
                 endpoint = resources.get(connection, steward.body["endpoint"])
                 mark = self._mark(connection, steward, endpoint, now)
-                looks = (
-                    steward.body["state"] != "PAUSED" and endpoint is not None and is_due(steward, now)
-                )
+                looks = steward.body["state"] != "PAUSED" and endpoint is not None and is_due(steward, now)
                 if looks or mark != before:
                     yield steward.name
             marks[steward.name] = mark
