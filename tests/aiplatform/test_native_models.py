@@ -113,7 +113,7 @@ def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket):
     [
         (None, "has no container"),
         ("gcr.io/me/my-server:1", "needs a Docker engine"),
-        ("gcr.io/vertex-ai/prediction/tf2-cpu.2-12", "needs a Docker engine"),
+        ("us-docker.pkg.dev/vertex-ai/prediction/pytorch-cpu.2-1", "needs a Docker engine"),
     ],
 )
 @pytest.mark.parametrize("files", [False, True])

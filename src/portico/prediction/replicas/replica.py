@@ -18,6 +18,7 @@ from portico.jobs.isolation import Limits
 from portico.prediction.replicas import places
 
 _WORKER = Path(__file__).with_name("worker.py")
+_TENSORFLOW = _WORKER.with_name("worker_tensorflow.py")
 _LONGEST_LOG = 10 << 20  # bytes
 _MOST_FILES = 10_000  # that a replica may have in its scratch folder
 
@@ -62,7 +63,7 @@ class Replica:
             }
             self._process = isolation.start(
                 [str(python), "-I", "-B", str(_WORKER), json.dumps(settings)],
-                readable=[model_dir, _WORKER, *environments.prefixes(python)],
+                readable=[model_dir, _WORKER, _TENSORFLOW, *environments.prefixes(python)],
                 scratch=self._scratch,
                 log=log,
                 limits=limits,

@@ -273,7 +273,10 @@ def load(framework: str, path: str) -> Model:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            loaded = unpickle(framework, path) if path.endswith((".joblib", ".pkl")) else booster(path)
+            if framework == "tensorflow":
+                loaded = beside("worker_tensorflow").SavedModel(path)
+            else:
+                loaded = unpickle(framework, path) if path.endswith((".joblib", ".pkl")) else booster(path)
         except MemoryError:
             raise
         except Exception as error:
@@ -287,9 +290,24 @@ def load(framework: str, path: str) -> Model:
             f"{framework} {version(framework)} cannot load it: "
             f"{type(failure).__name__}: {str(failure) or 'no reason given'}"
         )
+    if framework == "tensorflow":
+        return loaded  # type: ignore[no-any-return]
     if framework == "xgboost" and type(loaded).__name__ == "Booster":
         return BoosterModel(loaded)
     return XGBoostEstimator(loaded) if framework == "xgboost" else SklearnModel(loaded)
+
+
+def beside(name: str) -> Any:
+    """The module in the file `name` beside this one, whose folder may not be looked into."""
+    from importlib import util
+
+    spec = util.spec_from_file_location(
+        name, os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
+    )
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def unpickle(framework: str, path: str) -> Any:

@@ -1,6 +1,6 @@
 """What a serving container's image name means here: which framework and version, and how it is served.
 
-Google's prebuilt scikit-learn and XGBoost images resolve to Python environments for replica processes. Our
+Google's prebuilt scikit-learn, XGBoost and TensorFlow images resolve to Python environments for replica processes. Our
 own names are `us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest` (artifact `model.txt`) and
 `us-docker.pkg.dev/portico/prediction/onnx-cpu.1-32:latest` (`model.onnx`), with any region, minor version and
 tag; they are served in the front's process.
@@ -89,7 +89,8 @@ _XGBOOST = {
 # Versions after the tables: what is current then fits.
 _LATER = "3.11 3.12 3.13 3.14 3.10"
 _NATIVE = {"lightgbm": ("model.txt",), "onnx": ("model.onnx",)}
-_OTHERS = {"tf": "TensorFlow", "tf2": "TensorFlow", "pytorch": "PyTorch"}
+_TENSORFLOW_FILES = ("saved_model.pb",)
+_OTHERS = {"pytorch": "PyTorch"}
 
 
 def resolve(image_uri: str) -> Serving:
@@ -105,8 +106,8 @@ def resolve(image_uri: str) -> Serving:
     if match is None:
         raise Unimplemented(
             f"{image_uri} is a container image of its own: serving it needs a Docker engine, which Portico "
-            f"cannot use yet. Models for Google's prebuilt scikit-learn and XGBoost images, LightGBM, ONNX and "
-            f"AutoML models are served."
+            f"cannot use yet. Models for Google's prebuilt scikit-learn, XGBoost and TensorFlow images, LightGBM, ONNX "
+            f"and AutoML models are served."
         )
     framework, version, short = match["framework"], match["version"].replace("-", "."), match["short"]
     if match["project"] == "portico":
@@ -122,6 +123,8 @@ def resolve(image_uri: str) -> Serving:
             f"Portico cannot use one yet. A model exported to ONNX (model.onnx) is served with the image "
             f"us-docker.pkg.dev/portico/prediction/onnx-cpu.1-32:latest."
         )
+    if framework in ("tf", "tf2"):
+        return Serving("replica", "tensorflow", version, short, _TENSORFLOW_FILES, *_tensorflow(version))
     table = {"sklearn": _SKLEARN, "xgboost": _XGBOOST}.get(framework)
     if table is None or match["accelerator"] != "cpu" or not _known(version, table):
         names = ", ".join(f"{framework}-cpu.{known.replace('.', '-')}" for known in table or {})
@@ -171,6 +174,19 @@ def _known(version: str, table: dict[str, tuple[str, str]]) -> bool:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
+
+
+def _tensorflow(version: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Requirements and Pythons. A SavedModel is read by later versions too: where the image's has no wheel for a Python
+    of today, the next that has."""
+    named = f"{version}.*" if (2, 12) <= _numbers(version) < (2, 16) else "2.15.*"
+    later = f"=={version}.*" if _numbers(version) >= (2, 16) else ">=2.16"
+    if _numbers(version) >= (2, 16):
+        return (f"tensorflow-cpu{later}",), tuple(_LATER.split())
+    return (
+        f"tensorflow-cpu=={named} ; python_version < '3.12'",
+        f"tensorflow-cpu{later} ; python_version >= '3.12'",
+    ), ("3.11", "3.10", "3.9", "3.12", "3.13")
 
 
 def _xgboost(version: str) -> list[str]:

@@ -1,0 +1,95 @@
+"""TensorFlow from end to end: trained by a custom job, saved under /gcs, served in TensorFlow Serving's shape."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+TRAINING = "us-docker.pkg.dev/vertex-ai/training/tf-cpu.2-15.py310:latest"
+SERVING = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
+SCRIPT = """
+import os, sys
+import numpy as np, tensorflow as tf
+
+base = os.environ["AIP_MODEL_DIR"].replace("gs://", "/gcs/")
+model = tf.keras.Sequential([tf.keras.layers.Input((2,)), tf.keras.layers.Dense(1)])
+model.compile(tf.keras.optimizers.SGD(0.1), "mse")
+x = np.random.default_rng(0).random((256, 2)).astype("float32")
+model.fit(x, x @ [[2.0], [3.0]] + 1, epochs=60, verbose=0, callbacks=[
+    tf.keras.callbacks.TensorBoard(os.environ["AIP_TENSORBOARD_LOG_DIR"].replace("gs://", "/gcs/"))])
+tf.saved_model.save(model, base)
+
+class Several(tf.Module):
+    @tf.function(input_signature=[
+        tf.TensorSpec([None], tf.string, "words_bytes"), tf.TensorSpec([None, 2], tf.float32, "x")])
+    def serve(self, words_bytes, x):
+        return {"length": tf.strings.length(words_bytes), "total": tf.reduce_sum(x, 1), "word": words_bytes}
+
+several = Several()
+tf.saved_model.save(several, base.rstrip("/") + "-several", signatures={"serving_default": several.serve})
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(portico: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """gs:// of the two SavedModels, without their endings."""
+    from google.cloud import aiplatform, storage
+
+    bucket = storage.Client(project="test-project").create_bucket("tensorflow-made")
+    aiplatform.init(
+        project="test-project", location="us-central1", api_endpoint=portico.url, api_transport="rest"
+    )
+    job = aiplatform.CustomJob(
+        "tf",
+        [
+            {
+                "machine_spec": {"machine_type": "n1-standard-4"},
+                "replica_count": 1,
+                "container_spec": {"image_uri": TRAINING, "command": ["python", "-c", SCRIPT]},
+            }
+        ],
+        base_output_dir=f"gs://{bucket.name}/job",
+        staging_bucket=f"gs://{bucket.name}",
+    )
+    job.run(sync=True)
+    logs = [blob.name for blob in bucket.list_blobs(prefix="job/logs/train/")]
+    assert len(logs) == 1 and "events.out.tfevents" in logs[0]
+    return f"gs://{bucket.name}/job/model"
+
+
+def served(aiplatform: Any, uri: str) -> Any:
+    model = aiplatform.Model.upload(display_name="tf", artifact_uri=uri, serving_container_image_uri=SERVING)
+    return model.deploy(machine_type="n1-standard-4")
+
+
+def test_a_keras_model_is_served(aiplatform: Any, trained: str) -> None:
+    endpoint = served(aiplatform, trained)
+    try:
+        answers = endpoint.predict([[0.5, 0.5], [1.0, 0.0]]).predictions
+        assert answers[0] == pytest.approx([3.5], abs=0.05) and answers[1] == pytest.approx([3.0], abs=0.05)
+        with pytest.raises(exceptions.BadRequest, match="float32 tensor"):
+            endpoint.predict([["one", "two"]])
+        with pytest.raises(exceptions.BadRequest, match="The model, which takes"):
+            endpoint.predict([[1.0, 2.0, 3.0]])
+    finally:
+        endpoint.undeploy_all()
+
+
+def test_several_inputs_outputs_and_bytes(aiplatform: Any, trained: str) -> None:
+    endpoint = served(aiplatform, trained + "-several")
+    try:
+        word = {"b64": base64.b64encode(b"hello").decode()}
+        raw = {"b64": base64.b64encode(b"\xff\xfe").decode()}
+        [first, second] = endpoint.predict(
+            [{"words_bytes": word, "x": [1, 2]}, {"words_bytes": raw, "x": [0, 0.5]}]
+        ).predictions
+        assert first == {"length": 5, "total": 3.0, "word": "hello"}
+        assert second == {"length": 2, "total": 0.5, "word": raw}
+        with pytest.raises(exceptions.BadRequest, match="has no 'x'"):
+            endpoint.predict([{"words_bytes": word}])
+    finally:
+        endpoint.undeploy_all()
