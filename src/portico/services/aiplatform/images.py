@@ -164,7 +164,10 @@ def require_served(name: str, version: Resource) -> None:
         resolve(image)
     except PorticoError as error:
         raise FailedPrecondition(f"The Model {name!r} can't be served here. {error.message}") from None
-    raise FailedPrecondition(f"The Model {name!r} has no files to predict with.")
+    raise FailedPrecondition(
+        f"The Model {name!r} has no files to predict with: upload a version with artifactUri, the gs:// folder that "
+        "holds the model's file."
+    )
 
 
 def _known(version: str, table: dict[str, tuple[str, str]]) -> bool:

@@ -155,11 +155,6 @@ def upload(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
     model = dict(call.body["model"])
     check_common(model)
-    if _serving(model) and not model.get("artifactUri"):
-        raise InvalidArgument(
-            "model.artifactUri is missing: the gs:// folder that holds the model's file.",
-            field="model.artifactUri",
-        )
     aliases = list(model.pop("versionAliases", []))
     check_aliases(aliases)
     target = target_of(call, parent, call.body.get("modelId", ""), call.body.get("parentModel", ""))
