@@ -13,6 +13,7 @@ import psutil
 import pytest
 from tests.waiting import come, until
 
+from portico.clock import SystemClock
 from portico.errors import FailedPrecondition, Unavailable
 from portico.prediction.replicas.client import BlockingReplicaClient, ReplicaClient
 from portico.prediction.replicas.places import socket_paths
@@ -283,3 +284,29 @@ def test_a_leftover_is_ended_by_the_next_manager(database, tmp_path):
         assert leftover.wait(240) == -signal.SIGKILL
         assert stranger.poll() is None and pids(database) == []
         stranger.kill()
+
+
+def test_a_replica_that_hangs_is_started_again(manager, database, replica_set, monkeypatch):
+    sockets = serving(manager, database, replica_set())
+    (pid,) = pids(database)
+    ahead = 0.0
+
+    class Ahead(SystemClock):
+        def monotonic(self):
+            return super().monotonic() + ahead
+
+    monkeypatch.setattr(manager, "_clock", Ahead())
+    for _ in range(60):  # a replica that answers stays, however long it lives
+        ahead += 20.0
+        manager.step()
+        until(
+            lambda: manager._groups["1"].replicas[0]._ping is None or manager.step(), "the ping is answered"
+        )
+    assert pids(database) == [pid]
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(20):
+        ahead += 20.0
+        manager.step()
+    assert pids(database) != [pid] or not manager._groups["1"].replicas
+    step_until(manager, lambda: (made := manager._groups["1"].replicas.get(0)) and made.ready)
+    assert not psutil.pid_exists(pid) and ask(sockets, [[1, 1, 1]])[0] == 200

@@ -171,7 +171,7 @@ class ReplicaManager:
         if replica.error is not None:
             return f"{prepared.file.name} cannot be served by the image {group.spec.image}: {replica.error}"
         late = not replica.ready and now - replica.since > _LONGEST_LOAD
-        how = how or replica.exceeded(now)
+        how = how or replica.exceeded(now) or replica.hangs(now)
         if late or how:
             replica.kill()
         else:

@@ -16,10 +16,12 @@ import psutil
 from portico.jobs import environments, isolation
 from portico.jobs.isolation import Limits
 from portico.prediction.replicas import places
+from portico.prediction.replicas.frames import PING, pack
 
 _WORKER = Path(__file__).with_name("worker.py")
 _TENSORFLOW = _WORKER.with_name("worker_tensorflow.py")
 _LONGEST_LOG = 10 << 20  # bytes
+_PING_EVERY, _HUNG = 10.0, 300.0  # seconds; an answer before the ping's turn may take a minute
 _MOST_FILES = 10_000  # that a replica may have in its scratch folder
 
 
@@ -48,7 +50,9 @@ class Replica:
         self.error: str | None = None
         self._path = path
         self._limits = limits
-        self._looked = since
+        self._looked = self._heard = since
+        self._ping: socket.socket | None = None
+        self._used = 0.0
         self._log = folder / f"{number}.log"
         self._told = b""
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +143,50 @@ class Replica:
                 return f"it wrote more than the {self._limits.disk >> 20:,} MiB, or {_MOST_FILES:,} files, that it may"
         return ""
 
+    def hangs(self, now: float) -> str:
+        """Why the `ready` process, which runs, is none that serves, or empty: a ping had no answer for five minutes,
+        and it computed nothing either. Asks every ten seconds, and waits for nothing."""
+        if not self.ready or (self._ping is None and now - self._heard < _PING_EVERY):
+            if not self.ready:
+                self._heard = now
+            return ""
+        try:
+            if self._ping is None:
+                self._ping = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._ping.setblocking(False)
+                self._ping.connect(self._path)
+                self._ping.send(pack(0, PING, b"{}"))
+            answered = bool(self._ping.recv(64))
+        except BlockingIOError:
+            answered = False
+        except OSError:
+            answered = False
+            self._end_ping()
+        if answered:
+            self._end_ping()
+            self._used, self._heard = self._computed(), now
+        if now - self._heard <= _HUNG:
+            return ""
+        if (used := self._computed()) > self._used + 1:  # it has much to answer, each within its limit
+            self._used, self._heard = used, now
+            return ""
+        return f"it gave no sign of life for {_HUNG:.0f} seconds"
+
+    def _computed(self) -> float:
+        """Seconds of a processor that it has used."""
+        used = 0.0
+        with contextlib.suppress(psutil.Error):
+            above = psutil.Process(self.pid)
+            for one in [above, *above.children(recursive=True)]:
+                times = one.cpu_times()
+                used += times.user + times.system
+        return used
+
+    def _end_ping(self) -> None:
+        if self._ping is not None:
+            self._ping.close()
+            self._ping = None
+
     def explain_death(self, reason: str) -> None:
         """Leaves word for the callers that lose their answer by it."""
         with contextlib.suppress(OSError):
@@ -158,6 +206,7 @@ class Replica:
     def dispose(self) -> None:
         """Lets go of what belongs to a process that has ended."""
         self._process.wait()
+        self._end_ping()
         self._end_of_input()
         assert self._process.stdout is not None
         self._process.stdout.close()
