@@ -12,6 +12,7 @@ import pytest
 import requests
 from google.api_core import exceptions
 
+from portico.cli.status import as_text, collect
 from tests.aiplatform.conftest import IMAGE, train_booster
 
 ROWS = [[0.5, -1.0, 2.0], [-2.0, 0.1, 0.0]]
@@ -147,6 +148,15 @@ def test_what_nothing_here_serves_is_registered_and_refused_at_deployment(
     copied.delete()
 
 
+@pytest.mark.parametrize("image", [IMAGE, "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest"])
+def test_a_model_without_files_is_registered_and_refused_at_deployment(aiplatform, image):
+    model = aiplatform.Model.upload(display_name="bare", serving_container_image_uri=image)
+    assert aiplatform.Model(model.resource_name).container_spec.image_uri == image
+    with pytest.raises(exceptions.BadRequest, match=r"no files to predict with.*artifactUri"):
+        model.deploy()
+    model.delete()
+
+
 def test_a_broken_model_leaves_the_endpoint_as_it_was(aiplatform, bucket, upload, booster):
     endpoint = upload().deploy()
     bucket.blob("broken/model.txt").upload_from_string("tree\nthis is no model\n")
@@ -254,6 +264,8 @@ def test_a_file_that_changed_on_the_disk_is_refused_and_repaired_through_the_api
     url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
     answer = requests.post(url, json={"instances": INSTANCES}, timeout=240)
     assert answer.status_code == 503 and "changed on the disk" in answer.json()["error"]["message"]
+    told = as_text(collect(portico.home))
+    assert re.search(r"NOT SERVED: \S.*: .*changed on the disk", told), told
     assert other.predict(instances=INSTANCES).predictions == booster.predict(ROWS).tolist()
     with pytest.raises(exceptions.GoogleAPICallError, match="changed on the disk"):
         model.deploy()

@@ -94,3 +94,37 @@ def test_unchanged_models_are_kept_and_broken_ones_change_nothing(
     put(database, endpoint(two))
     router = loader.load()[1]
     assert router is not None and list(router.targets[NAME].deployed) == ["2"] and not loader.errors()
+
+
+def test_what_could_not_be_loaded_is_tried_again_later_each_time(
+    database: Database, boosters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    tried: list[tuple[str, float]] = []
+    whole = Loader._loaded
+
+    def loaded(self: Loader, model: ServedModel) -> Any:
+        tried.append((model.id, now))
+        return whole(self, model)
+
+    monkeypatch.setattr(Loader, "_loaded", loaded)
+    sound, broken = lightgbm_model(boosters["binary"], "1"), lightgbm_model(tmp_path / "later", "2")
+    version = put(database, endpoint(sound, broken, split={"1": 50, "2": 50}))
+    loader = Loader(database, clock=lambda: now)
+    router = loader.load()[1]
+    assert router is not None
+    [unloaded] = router.unloaded()
+    assert unloaded["deployedModel"] == "2" and "model.txt" in unloaded["reason"]
+    kept = router.targets[NAME].deployed["1"]
+    while now < 1000.0:
+        now += 1.0
+        loader.load()
+    assert [at for id, at in tried if id == "2"] == [0.0, 30.0, 90.0, 210.0, 450.0, 930.0]
+    assert [id for id, _ in tried].count("1") == 1
+    (tmp_path / "later").symlink_to(boosters["regression"])
+    now += 600.0
+    found, router = loader.load()
+    assert found == version and router is not None and router.unloaded() == []
+    assert list(router.targets[NAME].deployed) == ["1", "2"] and router.targets[NAME].deployed["1"] is kept
+    now += 600.0
+    assert loader.load() == (version, None)

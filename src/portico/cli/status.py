@@ -14,7 +14,7 @@ from portico.errors import PorticoError
 
 # What only the server knows.
 _UNKNOWN: dict[str, Any] = {
-    "jobs": None, "resources": None, "service": None, "predictions_lost": None, "problem": "",
+    "jobs": None, "resources": None, "service": None, "not_served": [], "predictions_lost": None, "problem": "",
 }  # fmt: skip
 _SIZE_SECONDS = 1.0  # how long measuring the home's size may take
 
@@ -61,6 +61,9 @@ def as_text(found: dict[str, Any]) -> str:
     at_least = "" if found["home_bytes_complete"] else "at least "
     if found["service"]:
         lines += ["Served in the last hour:", *(f"  {line}" for line in _served(found["service"]))]
+    for one in found["not_served"]:
+        where = f"{one['endpointDisplayName']}, {one['deployedModelDisplayName']}"
+        lines.append(f"NOT SERVED: {where.removeprefix(', ')}: {one['reason']}")
     if lost := found["predictions_lost"]:
         lines.append(f"Predictions that were answered and not logged, because a front was killed: {lost:,}")
     lines.append(f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})")
@@ -165,6 +168,7 @@ def _held(home: Path) -> dict[str, Any]:
         "jobs": found["jobs"],
         "resources": found["resources"],
         "service": [absent | one for one in found["served"]],
+        "not_served": found["notServed"],
         "predictions_lost": found["lostPredictions"],
         "problem": "",
     }

@@ -222,7 +222,7 @@ class Front:
 
     async def administer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers lines of JSON: `{"sync": VERSION}` when that version is served, `{"flush": true}` when everything
-        counted so far lies in the spool, `{"metrics": true}`."""
+        counted so far lies in the spool, `{"metrics": true}`, `{"unloaded": true}`."""
         with (
             contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError),
             contextlib.closing(writer),
@@ -240,6 +240,8 @@ class Front:
                     self.tap.flush()
                     await self.service.sync(self.domain_now())
                     answer = {}
+                elif "unloaded" in question:
+                    answer = {"unloaded": self.router.unloaded()}
                 else:
                     answer = self._metrics()
                 writer.write(orjson.dumps(answer) + b"\n")

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +25,15 @@ log = logging.getLogger(__name__)
 
 _HERE: Final = frozenset({"portico", "lightgbm"})  # trees: how long they take is known
 _MOST_DEATHS: Final = 3
+_SHORTEST, _LONGEST = 30.0, 600.0  # seconds until what could not be loaded is tried again
 
 
 class Loader:
     """Follows the topic "served". `load` may be called from any thread, one call at a time."""
 
-    def __init__(self, database: Database, deaths: Path | None = None) -> None:
+    def __init__(
+        self, database: Database, deaths: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`deaths` is the file that tells the next process which model this one was loading when it died."""
         self.version = -1
         self.domain_time: float | None = None  # as it was when this version was read; None: the wall clock's
@@ -39,24 +42,29 @@ class Loader:
         self._failed: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
         self._deaths = Deaths(deaths)
+        self._clock = clock
+        self._rests: dict[
+            tuple[str, str], tuple[float, float]
+        ] = {}  # what is not loaded: until when, and how long
 
     def load(self) -> tuple[int, Router | None]:
         """The newest version of what is served and a router for it; None when nothing changed.
 
         An endpoint with a model that can't be loaded stays as it was, and `errors` says why. A new endpoint
-        is served without that model.
+        is served without that model. One that could not be loaded is tried again, later each time.
         """
         with self._lock:
+            again = self._rested()
             with self._database.read() as connection:
                 version = current(connection, served.TOPIC)
-                if version == self.version:
+                if version == self.version and not again:
                     return version, None
                 endpoints = served.load_all(connection)
                 self.domain_time = domain_clock.simulated(connection)
             targets: dict[str, Target] = {}
             failed: dict[str, dict[str, str]] = {}
             for endpoint in endpoints:
-                target = self._target(endpoint)
+                target = self._target(endpoint, again)
                 before = self._targets.get(endpoint.name)
                 errors = {d.served.id: d.error for d in target.deployed.values() if d.error}
                 # What could not be served before is no reason to keep the rest as it was.
@@ -66,18 +74,45 @@ class Loader:
                     failed[endpoint.name] = fresh
                     target = before or target
                 targets[endpoint.name] = target
-            self._targets, self._failed = targets, failed
-            self.version = version
+            if version != self.version or failed:
+                self._failed = failed
+            self._targets, self.version = targets, version
+            self._rest(again)
             return version, Router(targets.values())
 
     def errors(self) -> dict[str, dict[str, str]]:
         """By endpoint and deployed model: why it could not be loaded."""
         return self._failed
 
-    def _target(self, endpoint: ServedEndpoint) -> Target:
+    def _rested(self) -> tuple[str, str] | None:
+        """Endpoint and deployed model of what is to be tried again, if it is time. One at a time: it may take long."""
+        now = self._clock()
+        return next((key for key, (until, _) in self._rests.items() if until <= now), None)
+
+    def _rest(self, tried: tuple[str, str] | None) -> None:
+        now, before = self._clock(), self._rests
+        self._rests = {}
+        for target in self._targets.values():
+            for deployed in target.deployed.values():
+                if not deployed.error:
+                    continue
+                key = (target.name, deployed.served.id)
+                until, pause = before.get(key, (now + _SHORTEST, _SHORTEST))
+                if key == tried:
+                    pause = min(2 * pause, _LONGEST)
+                    until = now + pause
+                self._rests[key] = until, pause
+
+    def _target(self, endpoint: ServedEndpoint, again: tuple[str, str] | None) -> Target:
         before = self._targets.get(endpoint.name)
         if before is not None and before.served == endpoint:
-            return before
+            if again is None or again[0] != endpoint.name:
+                return before
+            made = [
+                self._deployed(d.served, endpoint, d) if d.served.id == again[1] else d
+                for d in before.deployed.values()
+            ]
+            return Target(endpoint, made, before.metrics)
         known = before.deployed if before is not None else {}
         return Target(
             endpoint,

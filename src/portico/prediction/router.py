@@ -175,6 +175,14 @@ class Router:
         for target in self.targets.values():
             yield from target.deployed.values()
 
+    def unloaded(self) -> list[dict[str, str]]:
+        """The deployed models that could not be loaded, and why."""
+        return [
+            {"endpoint": one.endpoint, "deployedModel": one.served.id, "reason": one.error}
+            for one in self.deployed()
+            if one.error
+        ]
+
     def counted(self) -> Iterator[Counted]:
         """The counters of every target and its deployed models."""
         for target in self.targets.values():

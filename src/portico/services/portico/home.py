@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.errors import Unavailable
 from portico.prediction.prediction_log import lost
+from portico.prediction.sync import ask_fronts
 from portico.services.call import Call, implements
-from portico.store import domain_clock, resources, service
+from portico.store import domain_clock, replicas, resources, service
 from portico.store.tables.jobs import jobs
 from portico.store.tables.resources import resources as resources_table
 from portico.store.tables.storage import buckets, objects
 
 _HOUR = 3600.0
+_FRONTS = 2.0  # seconds
 
 
 @implements("portico", "home.get")
 def get(call: Call) -> dict[str, Any]:
+    unloaded = _unloaded(call.rooms.home)
     with call.rooms.database.read() as connection:
+        for stored in replicas.load_all(connection):
+            if stored.state == "FAILED":
+                unloaded.setdefault(stored.spec.id, {"deployedModel": stored.spec.id, "reason": stored.error})
         held = _counted(connection, resources_table.c.kind)
         for name, table in (("buckets", buckets), ("objects", objects)):
             if count := connection.execute(sa.select(sa.func.count()).select_from(table)).scalar():
@@ -30,8 +39,23 @@ def get(call: Call) -> dict[str, Any]:
             "jobs": _counted(connection, jobs.c.state),
             "resources": held,
             "served": [_served(connection, *key, counts) for key, counts in counts_of.items()],
+            "notServed": [_named(connection, one) for one in unloaded.values()],
             "lostPredictions": lost(connection),
         }
+
+
+def _unloaded(home: Path) -> dict[str, dict[str, str]]:
+    """By id, the deployed models that a front could not load. A front that does not answer tells nothing."""
+    try:
+        answers = ask_fronts(home, {"unloaded": True}, time.monotonic() + _FRONTS)
+    except Unavailable:
+        return {}
+    return {one["deployedModel"]: one for answer in answers for one in answer["unloaded"]}
+
+
+def _named(connection: Connection, one: dict[str, str]) -> dict[str, str]:
+    endpoint = one.get("endpoint", "")
+    return {"endpoint": endpoint, **_display_names(connection, endpoint, one["deployedModel"]), **one}
 
 
 def _counted(connection: Connection, column: sa.Column[Any]) -> dict[str, int]:
