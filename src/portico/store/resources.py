@@ -130,6 +130,13 @@ def listed(
         yield _resource(row)
 
 
+def below(connection: Connection, name: str) -> list[Resource]:
+    """All resources whose names begin with that of `name`, by name."""
+    # "0" comes right behind "/".
+    chosen = sa.select(resources).where(_columns.name > f"{name}/", _columns.name < f"{name}0")
+    return [_resource(row) for row in connection.execute(chosen.order_by(_columns.name))]
+
+
 def _private(resource: Resource) -> bytes | None:
     return msgspec.json.encode(resource.private) if resource.private else None
 

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.services.aiplatform.datasets import DATASETS, DatasetPrivate
+from sqlalchemy.engine import Connection
+
+from portico.services.aiplatform.datasets import DATASETS, DatasetPrivate, restored_pins
 from portico.services.call import Call, implements
 from portico.services.standard import operations, sources
-from portico.services.standard.collection import Collection, register
+from portico.services.standard.collection import After, Collection, register
 from portico.store import objects, resources
 from portico.store.objects_files import remove
-from portico.store.resources import Private
+from portico.store.resources import Private, Resource
 
-VERSIONS = Collection(
+
+class Versions(Collection):
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        dropped = objects.unpin(connection, resource.name)
+        return lambda: remove(call.rooms.home, dropped)
+
+
+VERSIONS = Versions(
     "projects.locations.datasets.datasetVersions",
     "DatasetVersion",
     output_only=frozenset({"metadata", "modelReference", "bigQueryDatasetName"}),
 )
-register(VERSIONS, "get", "list", "patch")
+register(VERSIONS, "get", "list", "patch", "delete")
 
 
 class VersionPrivate(Private):
@@ -50,7 +59,7 @@ def create(call: Call) -> dict[str, Any]:
                 "generations": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
             },
         }
-        made = VERSIONS.create(call, connection, name, parent, body, VersionPrivate(pins=pinned))
+        made = VERSIONS.insert(call, connection, name, parent, body, VersionPrivate(pins=pinned))
         return operations.done(
             call, connection, parent, "CreateDatasetVersionOperationMetadata", "DatasetVersion",
             VERSIONS.render(made),
@@ -65,7 +74,7 @@ def restore(call: Call) -> dict[str, Any]:
         dataset = DATASETS.require(connection, version.parent)
         pinned = VersionPrivate.of(version).pins
         # First the new pins, then the old away: the two may share files.
-        restored = f"{dataset.name}#restored"
+        restored = restored_pins(dataset)
         dropped = objects.unpin(connection, restored)
         sources.repin(connection, pinned, restored)
         dropped = [file for file in dropped if file not in {s.file for s in pinned}]
@@ -77,16 +86,5 @@ def restore(call: Call) -> dict[str, Any]:
             call, connection, dataset.name, "RestoreDatasetVersionOperationMetadata", "DatasetVersion",
             VERSIONS.render(version),
         )  # fmt: skip
-    remove(call.rooms.home, dropped)
-    return answer
-
-
-@implements("aiplatform", VERSIONS.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        version = VERSIONS.require(connection, call.name)
-        dropped = objects.unpin(connection, version.name)
-        resources.delete(connection, version.name)
-        answer = operations.done(call, connection, version.parent, "DeleteOperationMetadata", None)
     remove(call.rooms.home, dropped)
     return answer

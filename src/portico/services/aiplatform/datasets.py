@@ -12,24 +12,33 @@ from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations, sources
-from portico.services.standard.collection import Collection, check_etag, register
+from portico.services.standard.collection import POLICIES, After, Collection, register
 from portico.services.standard.names import canonical, message
 from portico.store import objects, resources
 from portico.store.jobs import Job
 from portico.store.objects_files import remove
-from portico.store.resources import Private
+from portico.store.resources import Private, Resource
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/dataset/metadata/"
 TABULAR = f"{_SCHEMAS}tabular_1.0.0.yaml"
 TIME_SERIES = f"{_SCHEMAS}time_series_1.0.0.yaml"
 
-DATASETS = Collection(
+
+class Datasets(Collection):
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        dropped = objects.unpin(connection, resource.name)
+        dropped += objects.unpin(connection, restored_pins(resource))
+        return lambda: remove(call.rooms.home, dropped)
+
+
+DATASETS = Datasets(
     "projects.locations.datasets",
     "Dataset",
     output_only=frozenset({"dataItemCount", "metadataArtifact", "savedQueries", "modelReference"}),
     immutable=frozenset({"metadataSchemaUri", "metadata"}),
+    cascade=True,
 )
-register(DATASETS, "get", "list", "patch")
+register(DATASETS, "get", "list", "patch", "delete", *POLICIES)
 
 
 class DatasetPrivate(Private):
@@ -76,7 +85,7 @@ def create(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         name = f"{parent}/datasets/{call.rooms.ids.number()}"
         body = {**call.body, "metadata": metadata}
-        made = DATASETS.create(call, connection, name, parent, body, DatasetPrivate(uris=uris))
+        made = DATASETS.insert(call, connection, name, parent, body, DatasetPrivate(uris=uris))
         job = call.rooms.queue.add(connection, "datasets.create", name, {})
         operation = operations.start(call, connection, made.name, "CreateDatasetOperationMetadata", job=job)
     call.rooms.queue.wake()
@@ -119,20 +128,9 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
 register_kind(JobKind("datasets.create", f"{__name__}:profile", _follow))
 
 
-@implements("aiplatform", DATASETS.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        dataset = DATASETS.require(connection, call.name)
-        check_etag(dataset, call.params.get("etag"))
-        dropped: list[str] = []
-        for version in list(resources.listed(connection, f"{DATASETS.kind}.datasetVersions", dataset.name)):
-            dropped += objects.unpin(connection, version.name)
-            resources.delete(connection, version.name)
-        dropped += objects.unpin(connection, dataset.name)
-        resources.delete(connection, dataset.name)
-        answer = operations.done(call, connection, dataset.name, "DeleteOperationMetadata", None)
-    remove(call.rooms.home, dropped)
-    return answer
+def restored_pins(dataset: Resource) -> str:
+    """Who holds the data of the version that was restored last."""
+    return f"{dataset.name}#restored"
 
 
 def data_of(context: Rooms | Context, dataset: resources.Resource, holder: str) -> list[sources.Source]:

@@ -25,7 +25,7 @@ def create(call: Call) -> dict[str, Any]:
     body = {key: value for key, value in call.body.items() if key not in ENDPOINTS.output_only}
     endpoint_addresses.check(call, name, body)
     with call.rooms.database.write() as connection:
-        made = ENDPOINTS.create(call, connection, name, parent, body)
+        made = ENDPOINTS.insert(call, connection, name, parent, body)
         publish(connection, made)
         return operations.done(
             call, connection, name, "CreateEndpointOperationMetadata", "Endpoint", ENDPOINTS.render(made)

@@ -15,12 +15,12 @@ from portico.services.aiplatform.model_files import fetch_artifact
 from portico.services.aiplatform.model_store import MODELS, VERSION_KIND, VersionPrivate
 from portico.services.call import Call, implements
 from portico.services.standard import operations
-from portico.services.standard.collection import check_common, check_etag, page, register
+from portico.services.standard.collection import POLICIES, check_common, check_etag, page, register, remove
 from portico.services.standard.names import MODEL_ID, check_aliases, check_same_location, own_id
 from portico.store import resources
 from portico.store.jobs import Job
 
-register(MODELS, "list")
+register(MODELS, "list", *POLICIES)
 
 
 @implements("aiplatform", MODELS.method("get"))
@@ -59,7 +59,7 @@ def delete(call: Call) -> dict[str, Any]:
         for version in versions:
             model_store.require_undeployed(version)
         artifacts = [model_store.delete_version(connection, version) for version in versions]
-        resources.delete(connection, name)
+        remove(call, connection, MODELS.require(connection, name))
         artifacts = [a for a in artifacts if not model_store.artifact_in_use(connection, a)]
         answer = operations.done(call, connection, name, "DeleteOperationMetadata", None)
     model_store.drop_artifacts(call.rooms.home, artifacts)

@@ -18,25 +18,12 @@ from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Portic
 from portico.services.aiplatform import cron
 from portico.services.aiplatform.monitoring import model_monitoring_jobs
 from portico.services.aiplatform.monitoring import monitor_spec as spec
-from portico.services.aiplatform.monitoring.model_monitoring_jobs import JOB_KIND
 from portico.services.aiplatform.monitoring.model_monitors import MONITORS
 from portico.services.call import Call, Rooms, implements
-from portico.services.standard import operations
 from portico.services.standard.collection import Collection, check_common, register
 from portico.services.standard.names import check_same_location
 from portico.store import domain_clock, jobs, resources
 from portico.store.resources import Private, Resource
-
-SCHEDULES = Collection(
-    "projects.locations.schedules",
-    "Schedule",
-    output_only=frozenset(
-        {"state", "startedRunCount", "nextRunTime", "lastPauseTime", "lastResumeTime", "catchUp",
-         "lastScheduledRunResponse"}
-    ),
-    has_etag=False,
-)  # fmt: skip
-register(SCHEDULES, "get", "list")
 
 
 class SchedulePrivate(Private):
@@ -45,39 +32,39 @@ class SchedulePrivate(Private):
     next: float = 0.0
 
 
+class ScheduleCollection(Collection):
+    def check(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> None:
+        """The runs after now go by the changed schedule."""
+        now, body = domain_clock.now(connection, call.rooms.clock), resource.body
+        if before is None:
+            body |= {"startedRunCount": "0", "state": "ACTIVE"}
+            body.setdefault("startTime", rfc3339(now))
+        elif before["state"] == "COMPLETED":
+            raise FailedPrecondition(f"{resource.name} has completed; make a new one.")
+        _check(connection, resource.parent, body)
+        _plan(body, SchedulePrivate.of(resource), now)
+
+
+SCHEDULES = ScheduleCollection(
+    "projects.locations.schedules",
+    "Schedule",
+    output_only=frozenset(
+        {"state", "startedRunCount", "nextRunTime", "lastPauseTime", "lastResumeTime", "catchUp",
+         "lastScheduledRunResponse"}
+    ),
+    has_etag=False,
+)  # fmt: skip
+register(SCHEDULES, "create", "get", "list", "patch", "delete")
+
+
 log = logging.getLogger(__name__)
 
 _REQUEST = "createModelMonitoringJobRequest"
 _OTHERS = ("createPipelineJobRequest", "createNotebookExecutionJobRequest")
 _SHORTEST = 60.0  # seconds between two runs
 _MOST = 24  # runs of a schedule that are made at once in the wall clock's time
-
-
-@implements("aiplatform", SCHEDULES.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent = str(call.params["parent"])
-    with call.rooms.database.write() as connection:
-        now = domain_clock.now(connection, call.rooms.clock)
-        body = {**call.body, "startedRunCount": "0", "state": "ACTIVE"}
-        body.setdefault("startTime", rfc3339(now))
-        _check(connection, parent, body)
-        private = SchedulePrivate()
-        _plan(body, private, now)
-        name = f"{parent}/schedules/{call.rooms.ids.number()}"
-        return SCHEDULES.render(SCHEDULES.create(call, connection, name, parent, body, private))
-
-
-@implements("aiplatform", SCHEDULES.method("patch"))
-def patch(call: Call) -> dict[str, Any]:
-    """The runs after now go by the changed schedule."""
-    with call.rooms.database.write() as connection:
-        schedule = SCHEDULES.require(connection, call.name)
-        if schedule.body["state"] == "COMPLETED":
-            raise FailedPrecondition(f"{schedule.name} has completed; make a new one.")
-        schedule.body = SCHEDULES.patched(call, schedule.body)
-        _check(connection, schedule.parent, schedule.body)
-        _plan(schedule.body, SchedulePrivate.of(schedule), domain_clock.now(connection, call.rooms.clock))
-        return SCHEDULES.render(resources.update(connection, schedule, call.rooms.clock.now()))
 
 
 @implements("aiplatform", SCHEDULES.method("pause"))
@@ -110,15 +97,6 @@ def resume(call: Call) -> dict[str, Any]:
             _plan(body, private, now)
         resources.update(connection, schedule, call.rooms.clock.now())
     return {}
-
-
-@implements("aiplatform", SCHEDULES.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    """Deletes a schedule. The jobs that it has made stay."""
-    with call.rooms.database.write() as connection:
-        schedule = SCHEDULES.require(connection, call.name)
-        resources.delete(connection, schedule.name)
-        return operations.done(call, connection, schedule.name, "DeleteOperationMetadata", None)
 
 
 def _plan(body: dict[str, Any], private: SchedulePrivate, now: float) -> None:
@@ -204,7 +182,9 @@ class Schedules:
         if found:
             self._rooms.queue.wake()
         with self._database.read() as connection:
-            return not any(job.payload["schedule"] for job in jobs.active(connection, JOB_KIND))
+            return not any(
+                job.payload["schedule"] for job in jobs.active(connection, model_monitoring_jobs.JOB_KIND)
+            )
 
     def _run_all(self, name: str, now: float, most: int | None) -> None:
         """The runs that are due, at most `most`: where it is more, the wall clock jumped ahead or the machine slept."""

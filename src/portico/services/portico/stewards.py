@@ -102,7 +102,7 @@ def create(call: Call) -> dict[str, Any]:
                 )
         pipeline, data = _checked(connection, body, endpoint)
         body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}}
-        made = STEWARDS.create(
+        made = STEWARDS.insert(
             call, connection, name, parent, body, StewardPrivate(pipeline=pipeline, data=data)
         )
         version = _publish(call, connection, endpoint, body)

@@ -1,9 +1,9 @@
-"""The standard methods, written once: a collection declares itself and gets get, list, patch, delete (AIP-131 to
-136), with etags (154), pages (158), filters (160), masks (134) and labels."""
+"""The standard methods, written once: a collection declares itself and gets create, get, list, patch, delete (AIP-131
+to 136), with etags (154), pages (158), filters (160), masks (134), labels, and IAM policies (`policies`)."""
 
 from __future__ import annotations
 
-import re
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,29 +11,42 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339, rfc3339
-from portico.errors import Aborted, AlreadyExists, InvalidArgument, NotFound
+from portico.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from portico.services.call import Call, implements
-from portico.services.standard import masks, order, pages
+from portico.services.standard import masks, operations, order, pages, policies
 from portico.services.standard.apis import declared
 from portico.services.standard.fields import FieldTypes
 from portico.services.standard.filters import compile_filter
+from portico.services.standard.names import ANY_ID, IdRule, own_id
 from portico.store import resources
 from portico.store.resources import Private, Resource
 
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 
-_LOCATION = re.compile(r"projects/[^/]+/locations/[^/]+")
 _COLUMNS = frozenset({"name", "etag", "createTime", "updateTime"})
+_TOP = frozenset({"projects", "projects.locations"})  # what is no resource of ours
+
+POLICIES = tuple(policies.METHODS)
+After = Callable[[], None]
+"""What a hook wants done when its transaction is committed."""
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What is particular to a collection.
+    """What is particular to a collection. What its document says is not repeated here: whether a method answers at once
+    or by an operation, under which parameter an id may be chosen, under which key a list stands.
 
-    `path` is its place in the method ids ("projects.locations.models"), `message` its message without prefix
-    ("Model"). `output_only` are fields that only the service writes, beyond those the document marks.
-    `view(resource JSON) -> JSON` adds what is computed when it is read.
+    path: its place in the method ids ("projects.locations.models").
+    message: its message without prefix ("Model").
+    output_only: fields that only the service writes, beyond those the document marks.
+    immutable: fields that no patch may change.
+    has_etag: whether its message has one.
+    ids: which ids a caller may choose.
+    cascade: a delete takes along what is below; else that needs `force`.
+    filters: fields that a filter knows and the message lacks.
+
+    A subclass says by `check`, `written` and `deleting` what is special about writing.
     """
 
     path: str
@@ -42,14 +55,36 @@ class Collection:
     output_only: frozenset[str] = frozenset()
     immutable: frozenset[str] = frozenset()
     has_etag: bool = True
-    view: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda body: body)
+    ids: IdRule = ANY_ID
+    cascade: bool = False
     filters: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
-    check: Callable[[Call, dict[str, Any]], None] = field(default=lambda call, body: None)
+
+    # --- hooks, each in the transaction of its method ---
+
+    def check(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> None:
+        """Checks and completes the body and private part of what is about to be written; `before` is the body that it
+        replaces, None for a new resource. Raises what is wrong."""
+
+    def written(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> After | None:
+        """What else changes when a resource was created or patched."""
+
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After | None:
+        """What else goes with a resource; raises where it must stay."""
+
+    # --- names ---
 
     @property
     def kind(self) -> str:
-        """What its rows are kept as: "aiplatform:models", "aiplatform:entityTypes.features"."""
-        return f"{self.api}:{self.path.removeprefix('projects.locations.')}"
+        """What its rows are kept as: "aiplatform:models", "aiplatform:featureGroups.features"."""
+        return _kind(self.api, self.path)
+
+    @property
+    def id_parameter(self) -> str:
+        return f"{self.message[0].lower()}{self.message[1:]}Id"
 
     def method(self, verb: str) -> str:
         return f"{self.path}.{verb}"
@@ -58,6 +93,12 @@ class Collection:
         return call.rooms.fields(
             call.api, call.version, declared()[call.api].message_name(call.version, self.message)
         )
+
+    def new_name(self, call: Call, parent: str) -> str:
+        """The name of a new resource: with the id that the caller chose, or a number."""
+        key = self.id_parameter
+        made = own_id(call.params.get(key), call.rooms.ids.number(), key, self.ids)
+        return f"{parent}/{self.path.rpartition('.')[2]}/{made}"
 
     # --- reading ---
 
@@ -68,7 +109,7 @@ class Collection:
         shown["updateTime"] = rfc3339(resource.update_time)
         if self.has_etag:
             shown["etag"] = etag(resource)
-        return self.view(shown)
+        return shown
 
     def require(self, connection: Connection, name: str) -> Resource:
         """
@@ -80,6 +121,18 @@ class Collection:
             raise NotFound(f"The {self.message} {name!r} does not exist.")
         return found
 
+    def require_parent(self, connection: Connection, parent: str) -> None:
+        """
+        Raises:
+            NotFound: what the collection's resources are below does not exist.
+        """
+        above = self.path.rpartition(".")[0]
+        if above in _TOP:
+            return
+        found = resources.get(connection, parent)
+        if found is None or found.kind != _kind(self.api, above):
+            raise NotFound(f"The parent {parent!r} does not exist.")
+
     def get(self, call: Call) -> dict[str, Any]:
         with call.rooms.database.read() as connection:
             shown = self.render(self.require(connection, call.name))
@@ -89,15 +142,28 @@ class Collection:
     def list(self, call: Call) -> dict[str, Any]:
         parent = str(call.params["parent"])
         with call.rooms.database.read() as connection:
-            if not _LOCATION.fullmatch(parent) and resources.get(connection, parent) is None:
-                raise NotFound(f"The parent {parent!r} does not exist.")
+            self.require_parent(connection, parent)
             return page(call, self, lambda after, limit: (
                 self.render(r) for r in resources.listed(connection, self.kind, parent, after=after, limit=limit)
             ))  # fmt: skip
 
     # --- writing ---
 
-    def create(
+    def create(self, call: Call) -> dict[str, Any]:
+        parent = str(call.params["parent"])
+        name, now = self.new_name(call, parent), call.rooms.clock.now()
+        with call.rooms.database.write() as connection:
+            self.require_parent(connection, parent)
+            asked = Resource(name, self.kind, parent, dict(call.body), 0, now, now)
+            self.check(call, connection, asked, None)
+            made = self.insert(call, connection, name, parent, asked.body, asked.private)
+            after = self.written(call, connection, made, None)
+            answer = self.answer(call, connection, made, "Create")
+        if after:
+            after()
+        return answer
+
+    def insert(
         self,
         call: Call,
         connection: Connection,
@@ -112,7 +178,6 @@ class Collection:
             AlreadyExists: the name is taken.
         """
         check_common(body)
-        self.check(call, body)
         kept = {key: value for key, value in body.items() if key not in _COLUMNS}
         now = call.rooms.clock.now()
         made = resources.insert(
@@ -126,9 +191,14 @@ class Collection:
         with call.rooms.database.write() as connection:
             current = self.require(connection, call.name)
             check_etag(current, call.body.get("etag"))
-            current.body = self.patched(call, current.body)
-            self.check(call, current.body)
-            return self.render(resources.update(connection, current, call.rooms.clock.now()))
+            before, current.body = current.body, self.patched(call, current.body)
+            self.check(call, connection, current, before)
+            resources.update(connection, current, call.rooms.clock.now())
+            after = self.written(call, connection, current, before)
+            answer = self.answer(call, connection, current, "Update")
+        if after:
+            after()
+        return answer
 
     def patched(self, call: Call, body: dict[str, Any]) -> dict[str, Any]:
         """`body` with what the call's updateMask names taken from its body.
@@ -149,11 +219,56 @@ class Collection:
         check_common(changed)
         return changed
 
+    def delete(self, call: Call) -> dict[str, Any]:
+        with call.rooms.database.write() as connection:
+            current = self.require(connection, call.name)
+            check_etag(current, call.params.get("etag"))
+            below = resources.below(connection, current.name)
+            if below and not (self.cascade or call.params.get("force")):
+                raise FailedPrecondition(
+                    f"{len(below)} resources are below {current.name}, such as {below[0].name}; delete them first, or "
+                    "set force where the method has it."
+                )
+            afters = [remove(call, connection, resource) for resource in (*below, current)]
+            answer = {} if call.response.endswith("Empty") else operations.done(
+                call, connection, current.name, "DeleteOperationMetadata", None
+            )  # fmt: skip
+        for after in filter(None, afters):
+            after()
+        return answer
+
+    def answer(self, call: Call, connection: Connection, resource: Resource, did: str) -> dict[str, Any]:
+        """What a method that writes answers: the resource, or a finished operation with it."""
+        shown = self.render(resource)
+        if not call.response.endswith("Operation"):
+            return shown
+        metadata = f"{did}{self.message}OperationMetadata"
+        return operations.done(call, connection, resource.name, metadata, self.message, shown)
+
+
+_REGISTERED: dict[str, Collection] = {}
+
 
 def register(collection: Collection, *verbs: str) -> None:
-    """Registers the named standard methods (get, list, patch) of a collection."""
+    """Registers the named standard methods of a collection: create, get, list, patch, delete, and those of POLICIES."""
+    _REGISTERED[collection.kind] = collection
     for verb in verbs:
-        implements(collection.api, collection.method(verb))(getattr(collection, verb))
+        policy = policies.METHODS.get(verb)
+        handler = functools.partial(policy, collection) if policy else getattr(collection, verb)
+        implements(collection.api, collection.method(verb))(handler)
+
+
+def remove(call: Call, connection: Connection, resource: Resource) -> After | None:
+    """Removes one resource, with what its collection says goes with it."""
+    collection = _REGISTERED.get(resource.kind)
+    after = collection.deleting(call, connection, resource) if collection else None
+    policies.drop(connection, call.api, resource.name)
+    resources.delete(connection, resource.name)
+    return after
+
+
+def _kind(api: str, path: str) -> str:
+    return f"{api}:{path.removeprefix('projects.locations.')}"
 
 
 def etag(resource: Resource) -> str:

@@ -2,10 +2,100 @@
 
 from __future__ import annotations
 
-from portico.store.resources import Private
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import FailedPrecondition
+from portico.services.call import Call
+from portico.services.standard import operations
+from portico.services.standard.collection import After, Collection
+from portico.store import jobs, resources
+from portico.store.jobs import Job
+from portico.store.resources import Private, Resource
+
+_ENDED = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 
 
 class JobPrivate(Private):
     """`job` is the durable job. A collection that knows more of its resources has a subclass."""
 
     job: str = ""
+
+
+@dataclass(frozen=True)
+class JobCollection(Collection):
+    """Adds states, cancel, what may be deleted, and how a resource and an operation follow the job: `follow` is that of
+    its `JobKind`s.
+
+    private: what only the service knows of a resource.
+    states: what its states begin with.
+    waiting: the state before it runs.
+    """
+
+    private: type[JobPrivate] = JobPrivate
+    states: str = "JOB_STATE"
+    waiting: str = "PENDING"
+
+    # --- hooks ---
+
+    def succeeded(self, connection: Connection, resource: Resource, job: Job, now: float) -> None:
+        """What a job's success makes of its resource, in the transaction of the job's end."""
+
+    def release(self, connection: Connection, job: Job) -> None:
+        """What an ended job lets go, also where its resource is gone and a crash kept it from doing so."""
+
+    def stamp(self, body: dict[str, Any], job: Job, now: float) -> None:
+        """Notes times and error where the message has them."""
+        if job.state == "RUNNING":
+            body.setdefault("startTime", rfc3339(now))
+        if job.state in jobs.ENDED:
+            body["endTime"] = rfc3339(now)
+            if job.error:
+                body["error"] = job.error
+
+    # --- states ---
+
+    def state(self, words: str) -> str:
+        """`words` as the message writes a state: "JOB_STATE_FAILED"."""
+        return f"{self.states}_{words}"
+
+    def has_ended(self, resource: Resource) -> bool:
+        return resource.body["state"].removeprefix(f"{self.states}_") in _ENDED
+
+    # --- methods ---
+
+    def cancel(self, call: Call) -> dict[str, Any]:
+        with call.rooms.database.write() as connection:
+            resource = self.require(connection, call.name)
+            if self.has_ended(resource):
+                raise FailedPrecondition(f"{resource.name} has ended already ({resource.body['state']}).")
+            call.rooms.queue.cancel(connection, self.private.of(resource).job)
+            resource.body["state"] = self.state("CANCELLING")
+            resources.update(connection, resource, call.rooms.clock.now())
+        call.rooms.queue.wake()
+        return {}
+
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After | None:
+        if not self.has_ended(resource):
+            raise FailedPrecondition(
+                f"{resource.name} has not ended ({resource.body['state']}); cancel it and delete it then."
+            )
+        return None
+
+    def follow(self, connection: Connection, job: Job, now: float) -> None:
+        """Lets a resource follow its job, in the transaction of each of the job's moves, and an operation with it."""
+        if job.state in jobs.ENDED:
+            self.release(connection, job)
+        resource = resources.get(connection, job.resource)
+        if resource is None:
+            return
+        if job.state != "RUNNING" or resource.body["state"] != self.state("CANCELLING"):
+            resource.body["state"] = self.state(self.waiting if job.state == "QUEUED" else job.state)
+        self.stamp(resource.body, job, now)
+        if job.state == "SUCCEEDED":
+            self.succeeded(connection, resource, job, now)
+        resources.update(connection, resource, now)
+        operations.follow(connection, job, now, self.message, self.render(resource))

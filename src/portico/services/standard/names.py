@@ -24,6 +24,10 @@ MODEL_ID = IdRule(
     r"[a-z_][a-z0-9_-]{0,62}",
     "at most 63 of lower-case letters, digits, '-' and '_', beginning with a letter or '_'",
 )
+ANY_ID = IdRule(
+    r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}",
+    "at most 128 of letters, digits, '-' and '_', beginning with a letter or a digit",
+)
 LABEL_ID = IdRule(
     r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
     "at most 63 of lower-case letters, digits and '-', beginning with a letter and not ending with '-'",

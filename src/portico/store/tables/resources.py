@@ -19,6 +19,13 @@ resources = sa.Table(
     sa.Column("private", sa.LargeBinary),  # absent where there is nothing
     sa.Index("resources_listed", "kind", "parent", "create_time", "name"),
 )
+policies = sa.Table(
+    "iam_policies",
+    metadata,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
 operations = sa.Table(
     "operations",
     metadata,
@@ -27,7 +34,7 @@ operations = sa.Table(
     sa.Column("parent", TEXT, nullable=False, index=True),
     sa.Column("version", TEXT, nullable=False),
     sa.Column("metadata", sa.LargeBinary, nullable=False),
-    sa.Column("job", TEXT),
+    sa.Column("job", TEXT, index=True),
     sa.Column("done", sa.Boolean, nullable=False),
     sa.Column("response", sa.LargeBinary),
     sa.Column("error", sa.LargeBinary),

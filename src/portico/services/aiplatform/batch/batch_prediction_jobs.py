@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import rfc3339
-from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import images, model_store
@@ -17,26 +16,39 @@ from portico.services.aiplatform.batch import log as batch_log
 from portico.services.aiplatform.batch.instances import InstanceConfig
 from portico.services.aiplatform.batch.run import BatchPrivate, replica_set_id
 from portico.services.call import Call, implements
-from portico.services.standard import operations, sources
-from portico.services.standard.collection import Collection, register
+from portico.services.standard import sources
+from portico.services.standard.collection import register
+from portico.services.standard.jobs import JobCollection
 from portico.services.standard.names import check_same_location
-from portico.store import objects, objects_buckets, replicas, resources
+from portico.store import objects, objects_buckets, replicas
 from portico.store.gcs import parse_uri
 from portico.store.jobs import Job
 from portico.store.resources import Resource
 
-BATCH_PREDICTION_JOBS = Collection(
+
+class BatchPredictionJobs(JobCollection):
+    """A job's output stays when the job is deleted."""
+
+    def release(self, connection: Connection, job: Job) -> None:
+        # The files of inputs that were overwritten meanwhile go with the next sweep.
+        objects.unpin(connection, job.resource)
+        replicas.remove(connection, replica_set_id(job.id))
+
+
+BATCH_PREDICTION_JOBS = BatchPredictionJobs(
     "projects.locations.batchPredictionJobs",
     "BatchPredictionJob",
     output_only=frozenset({"state", "modelVersionId"}),
     has_etag=False,
+    private=BatchPrivate,
+    waiting="QUEUED",
 )
-register(BATCH_PREDICTION_JOBS, "get", "list")
-
+register(BATCH_PREDICTION_JOBS, "get", "list", "cancel", "delete")
 _KIND = "batchPredictionJobs.run"
+register_kind(JobKind(_KIND, "portico.services.aiplatform.batch.run:run", BATCH_PREDICTION_JOBS.follow))
+
 _FORMATS = ("jsonl", "csv", "parquet")
 _GOOGLES = ("bigquery", "tf-record", "tf-record-gzip", "file-list")  # that Google has and Portico has not yet
-_ENDED = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
 _EXPLAINED = ("portico", "lightgbm", "replica")
 
 
@@ -71,13 +83,13 @@ def create(call: Call) -> dict[str, Any]:
             log=batch_log.plan(connection, call.rooms.clock, version),
             job=call.rooms.queue.add(connection, _KIND, name, {}),
         )
-        made = BATCH_PREDICTION_JOBS.create(
+        made = BATCH_PREDICTION_JOBS.insert(
             call, connection, name, parent,
             {
                 **body,
                 "model": version.parent,
                 "modelVersionId": version.body["versionId"],
-                "state": "JOB_STATE_QUEUED",
+                "state": BATCH_PREDICTION_JOBS.state("QUEUED"),
             },
             private,
         )  # fmt: skip
@@ -209,59 +221,3 @@ def _directory(prefix: str, display_name: str, now: float) -> str:
     name = re.sub(r"[/\x00-\x1f#*?\[\]]", "_", display_name)
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y_%m_%dT%H_%M_%S_%f")[:-3]
     return f"{prefix}/prediction-{name}-{stamp}Z"
-
-
-_STATES = {
-    "RUNNING": "JOB_STATE_RUNNING",
-    "SUCCEEDED": "JOB_STATE_SUCCEEDED",
-    "FAILED": "JOB_STATE_FAILED",
-    "CANCELLED": "JOB_STATE_CANCELLED",
-}
-
-
-def _follow(connection: Connection, job: Job, now: float) -> None:
-    resource = resources.get(connection, job.resource)
-    if resource is None:
-        return
-    body = resource.body
-    if not (job.state == "RUNNING" and body["state"] == "JOB_STATE_CANCELLING"):
-        body["state"] = _STATES[job.state]
-    if job.state == "RUNNING":
-        body.setdefault("startTime", rfc3339(now))
-    if body["state"] in _ENDED:
-        body["endTime"] = rfc3339(now)
-        if job.error:
-            body["error"] = job.error
-        # The files of inputs that were overwritten meanwhile go with the next sweep.
-        objects.unpin(connection, resource.name)
-        replicas.remove(connection, replica_set_id(job.id))
-    resources.update(connection, resource, now)
-
-
-register_kind(JobKind(_KIND, "portico.services.aiplatform.batch.run:run", _follow))
-
-
-@implements("aiplatform", BATCH_PREDICTION_JOBS.method("cancel"))
-def cancel(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        job = BATCH_PREDICTION_JOBS.require(connection, call.name)
-        if job.body["state"] in _ENDED:
-            raise FailedPrecondition(f"{job.name} has ended already ({job.body['state']}).")
-        job.body["state"] = "JOB_STATE_CANCELLING"
-        resources.update(connection, job, call.rooms.clock.now())
-        call.rooms.queue.cancel(connection, BatchPrivate.of(job).job)
-    call.rooms.queue.wake()
-    return {}
-
-
-@implements("aiplatform", BATCH_PREDICTION_JOBS.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    """Deletes a job that has ended. Its output stays."""
-    with call.rooms.database.write() as connection:
-        job = BATCH_PREDICTION_JOBS.require(connection, call.name)
-        if job.body["state"] not in _ENDED:
-            raise FailedPrecondition(
-                f"{job.name} has not ended ({job.body['state']}); cancel it and delete it then."
-            )
-        resources.delete(connection, job.name)
-        return operations.done(call, connection, job.parent, "DeleteOperationMetadata", None)

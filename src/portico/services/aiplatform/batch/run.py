@@ -28,10 +28,11 @@ from portico.services.aiplatform.batch.models import BatchModel
 from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.batch.write import Piece
 from portico.services.aiplatform.model_store import VersionPrivate
+from portico.services.standard.jobs import JobPrivate
 from portico.services.standard.sources import Source
 from portico.store import replicas, resources
 from portico.store.objects_files import remove
-from portico.store.resources import Private, Resource
+from portico.store.resources import Resource
 
 _ROWS = 8_192  # of a chunk, for a model in this process
 _EXPLAINED_ROWS = 256  # at once, so that the job tells how far it is also where a row takes a second
@@ -43,10 +44,9 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class BatchPrivate(Private):
+class BatchPrivate(JobPrivate):
     """`version` is the row of the model's; `pins` the generations that the job reads; `directory` where its output
-    goes, and `published` the [name, generation] of what is there; `explanation` the spec in force; `job` the durable
-    job."""
+    goes, and `published` the [name, generation] of what is there; `explanation` the spec in force."""
 
     version: str = ""
     pins: list[Source] = []
@@ -54,7 +54,6 @@ class BatchPrivate(Private):
     published: list[list[Any]] = []
     explanation: dict[str, Any] = {}
     log: Plan = msgspec.field(default_factory=Plan)
-    job: str = ""
 
 
 @dataclass(slots=True)

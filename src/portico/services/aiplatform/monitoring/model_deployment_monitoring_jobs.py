@@ -103,7 +103,7 @@ def create(call: Call) -> dict[str, Any]:
         _check(body, endpoint)
         body["state"] = "JOB_STATE_PENDING"
         _schedule(call, connection, body)
-        made = JOBS.create(call, connection, name, parent, body)
+        made = JOBS.insert(call, connection, name, parent, body)
         version = _publish(call, connection, endpoint, name, body)
         shown = JOBS.render(made)
     await_served(call, version)

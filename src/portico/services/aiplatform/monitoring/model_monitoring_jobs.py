@@ -14,17 +14,55 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import words
-from portico.services.aiplatform.monitoring.model_monitors import JOBS, MONITORS, JobPrivate, delete_job
+from portico.services.aiplatform.monitoring.model_monitors import MONITORS
 from portico.services.call import Call, Rooms, implements
-from portico.services.standard import operations
-from portico.services.standard.collection import check_common
+from portico.services.standard.collection import After, check_common, register
+from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import LABEL_ID, own_id
-from portico.store import domain_clock, objects, resources
+from portico.store import domain_clock, jobs, monitoring_points, objects, resources
 from portico.store.jobs import Job
 from portico.store.resources import Resource
 
-JOB_KIND = "modelMonitoringJobs"
 log = logging.getLogger(__name__)
+
+
+class ModelMonitoringJobPrivate(JobPrivate):
+    """`cutoff` is the moment from which a job's windows are told, in domain time, which is also the time of what it
+    finds; `schema` and model `version` are its monitor's as they were then."""
+
+    cutoff: float = 0.0
+    schema: dict[str, Any] = {}
+    version: str = ""
+
+
+class ModelMonitoringJobs(JobCollection):
+    def succeeded(self, connection: Connection, resource: Resource, job: Job, now: float) -> None:
+        resource.body["state"] = job.result["state"]
+        _mail(connection, resource, job.result["anomalies"], now, job.id)
+
+    def release(self, connection: Connection, job: Job) -> None:
+        objects.unpin(connection, holder_of(job))
+
+    def stamp(self, body: dict[str, Any], job: Job, now: float) -> None:
+        if job.error:
+            body.setdefault("jobExecutionDetail", {})["error"] = job.error
+
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        """Its work ends where it still runs, and what it found goes with it."""
+        jobs.request_cancel(connection, self.private.of(resource).job)
+        monitoring_points.delete(connection, resource.parent, resource.name)
+        return call.rooms.queue.wake
+
+
+JOBS = ModelMonitoringJobs(
+    "projects.locations.modelMonitors.modelMonitoringJobs",
+    "ModelMonitoringJob",
+    has_etag=False,
+    private=ModelMonitoringJobPrivate,
+)
+register(JOBS, "get", "list", "delete")
+JOB_KIND = "modelMonitoringJobs"
+register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.monitoring.monitor_run:run", JOBS.follow))
 
 
 @implements("aiplatform", JOBS.method("create"))
@@ -62,9 +100,9 @@ def start(
         "modelMonitoringSpec": spec.spec_of(
             connection, monitor, told.get("modelMonitoringSpec") or {}, "modelMonitoringSpec"
         ),
-        "state": "JOB_STATE_PENDING",
+        "state": JOBS.state("PENDING"),
     }
-    private = JobPrivate(
+    private = ModelMonitoringJobPrivate(
         cutoff=cutoff,
         schema=monitor.body["modelMonitoringSchema"],
         version=spec.target_version(connection, monitor.body).name,
@@ -82,43 +120,9 @@ def start(
     return job
 
 
-@implements("aiplatform", JOBS.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        job = JOBS.require(connection, call.name)
-        delete_job(connection, job)
-        answer = operations.done(call, connection, job.name, "DeleteOperationMetadata", None)
-    call.rooms.queue.wake()
-    return answer
-
-
 def holder_of(job: Job) -> str:
     """Who holds the data of a job while it reads them."""
     return f"job:{job.id}"
-
-
-_STATES = {
-    "RUNNING": "JOB_STATE_RUNNING",
-    "FAILED": "JOB_STATE_FAILED",
-    "CANCELLED": "JOB_STATE_CANCELLED",
-}
-
-
-def _follow(connection: Connection, job: Job, now: float) -> None:
-    if job.state != "RUNNING":
-        objects.unpin(connection, holder_of(job))  # where a crash kept the job from doing it
-    resource = resources.get(connection, job.resource)
-    if resource is None:
-        return
-    body = resource.body
-    if job.state == "SUCCEEDED":
-        body["state"] = job.result["state"]
-        _mail(connection, resource, job.result["anomalies"], now, job.id)
-    else:
-        body["state"] = _STATES[job.state]
-        if job.error:
-            body.setdefault("jobExecutionDetail", {})["error"] = job.error
-    resources.update(connection, resource, now)
 
 
 def _mail(connection: Connection, job: Resource, anomalies: list[str], now: float, number: str) -> None:
@@ -130,9 +134,6 @@ def _mail(connection: Connection, job: Resource, anomalies: list[str], now: floa
         connection, job, number, (told.get("emailConfig") or {}).get("userEmails") or [],
         f"{shown}: {len(anomalies)} anomalies",
         f"The model monitoring job {shown} compared its target with its baseline, as of "
-        f"{rfc3339(JobPrivate.of(job).cutoff)}, and found:",
+        f"{rfc3339(ModelMonitoringJobPrivate.of(job).cutoff)}, and found:",
         anomalies, now,
     )  # fmt: skip
-
-
-register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.monitoring.monitor_run:run", _follow))

@@ -25,8 +25,7 @@ from portico.ml.watch.distances import jensen_shannon, score
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import output_files as output
 from portico.services.aiplatform.monitoring.distributions import distribution
-from portico.services.aiplatform.monitoring.model_monitoring_jobs import holder_of
-from portico.services.aiplatform.monitoring.model_monitors import JobPrivate
+from portico.services.aiplatform.monitoring.model_monitoring_jobs import ModelMonitoringJobPrivate, holder_of
 from portico.services.aiplatform.monitoring.monitor_spec import Field
 from portico.services.aiplatform.monitoring.monitored_model import Outputs, Shares
 from portico.services.aiplatform.monitoring.reader import Data, Reader
@@ -54,9 +53,10 @@ def run(context: Context) -> dict[str, Any]:
         job = resources.get(connection, context.job.resource)
         if job is None:
             raise NotFound(f"{context.job.resource} was deleted.")
-        version = resources.get(connection, JobPrivate.of(job).version)
+        wanted = ModelMonitoringJobPrivate.of(job).version
+        version = resources.get(connection, wanted)
     if version is None:
-        raise FailedPrecondition(f"The Model version {JobPrivate.of(job).version} was deleted meanwhile.")
+        raise FailedPrecondition(f"The Model version {wanted} was deleted meanwhile.")
     _await_log(context, job)
     try:
         return _Run(context, job, version).work()
@@ -89,7 +89,7 @@ class _Run:
         self._context, self._job, self._version = context, job, version
         self._told: Mapping[str, Any] = job.body["modelMonitoringSpec"]["objectiveSpec"]
         self._tabular: Mapping[str, Any] = self._told["tabularObjective"]
-        self._schema: Mapping[str, Any] = JobPrivate.of(job).schema
+        self._schema: Mapping[str, Any] = ModelMonitoringJobPrivate.of(job).schema
         self._objectives = [name for name, key in spec.OBJECTIVES.items() if key in self._tabular]
         drifts = [name for name in self._objectives if name != spec.ATTRIBUTIONS]
         self._fields = {f.name: f for o in drifts for f in spec.watched(self._tabular, self._schema, o)}
@@ -100,7 +100,7 @@ class _Run:
         self._outputs = Outputs(context, version, [one.name for one in outputs])
 
     def work(self) -> dict[str, Any]:
-        cutoff = JobPrivate.of(self._job).cutoff
+        cutoff = ModelMonitoringJobPrivate.of(self._job).cutoff
         if not self._job.body.get("schedule"):
             cutoff += _MOMENT
         reader = Reader(self._context, self._version, self._schema, cutoff)
@@ -256,7 +256,7 @@ class _Run:
             body["uri"] = output.anomalies_uri(self._prefix, self._job.name, objective)
         return Point(
             self._job.parent, self._job.name, objective, one.name, self._job.body.get("schedule", ""), algorithm,
-            JobPrivate.of(self._job).cutoff, self._job.create_time, anomaly, body,
+            ModelMonitoringJobPrivate.of(self._job).cutoff, self._job.create_time, anomaly, body,
         )  # fmt: skip
 
     def _publish(self, points: list[Point], detail: dict[str, Any]) -> None:

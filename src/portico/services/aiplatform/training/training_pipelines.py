@@ -6,8 +6,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import rfc3339
-from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import evaluations
@@ -17,24 +16,38 @@ from portico.services.aiplatform.model_store import VersionPrivate
 from portico.services.aiplatform.models import register_version, target_of
 from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.call import Call, implements
-from portico.services.standard import operations
-from portico.services.standard.collection import Collection, check_common, register
-from portico.services.standard.jobs import JobPrivate
+from portico.services.standard.collection import After, check_common, register
+from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import check_aliases
-from portico.store import jobs, objects, resources
+from portico.store import objects
 from portico.store.jobs import Job
+from portico.store.objects_files import remove
+from portico.store.resources import Resource
 
-PIPELINES = Collection(
+
+class TrainingPipelines(JobCollection):
+    def succeeded(self, connection: Connection, resource: Resource, job: Job, now: float) -> None:
+        resource.body["trainingTaskMetadata"] = job.result["metadata"]
+        if "model" in job.result:
+            _register(connection, resource, job, now)
+
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        super().deleting(call, connection, resource)
+        dropped = objects.unpin(connection, resource.name)
+        return lambda: remove(call.rooms.home, dropped)
+
+
+PIPELINES = TrainingPipelines(
     "projects.locations.trainingPipelines",
     "TrainingPipeline",
     has_etag=False,
+    states="PIPELINE_STATE",
 )
-register(PIPELINES, "get", "list")
+register(PIPELINES, "get", "list", "cancel", "delete")
 
 _AUTOML_TABULAR = "gs://google-cloud-aiplatform/schema/trainingjob/definition/automl_tabular_1.0.0.yaml"
 # Definition -> the kind of job that does it.
 _KINDS = {_AUTOML_TABULAR: "trainingPipelines", custom.DEFINITION: "trainingPipelines.custom"}
-ENDED = frozenset({"PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED"})
 
 
 @implements("aiplatform", PIPELINES.method("create"))
@@ -78,69 +91,15 @@ def create(call: Call) -> dict[str, Any]:
             "slices": call.rooms.ids.number(),
         }
         job = call.rooms.queue.add(connection, _KINDS[definition], name, payload, asks=asks)
-        shown = {**body, "state": "PIPELINE_STATE_PENDING"}
-        made = PIPELINES.create(call, connection, name, parent, shown, JobPrivate(job=job))
+        made = PIPELINES.insert(
+            call, connection, name, parent, {**body, "state": PIPELINES.state("PENDING")}, JobPrivate(job=job)
+        )
         answer = PIPELINES.render(made)
     call.rooms.queue.wake()
     return answer
 
 
-@implements("aiplatform", PIPELINES.method("cancel"))
-def cancel(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        pipeline = PIPELINES.require(connection, call.name)
-        if pipeline.body["state"] not in ENDED:
-            call.rooms.queue.cancel(connection, JobPrivate.of(pipeline).job)
-            pipeline.body["state"] = "PIPELINE_STATE_CANCELLING"
-            resources.update(connection, pipeline, call.rooms.clock.now())
-    call.rooms.queue.wake()
-    return {}
-
-
-@implements("aiplatform", PIPELINES.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        pipeline = PIPELINES.require(connection, call.name)
-        if pipeline.body["state"] not in ENDED:
-            raise FailedPrecondition(f"{pipeline.name} is still running; cancel it first.")
-        dropped = objects.unpin(connection, pipeline.name)
-        resources.delete(connection, pipeline.name)
-        answer = operations.done(call, connection, pipeline.name, "DeleteOperationMetadata", None)
-    from portico.store.objects_files import remove
-
-    remove(call.rooms.home, dropped)
-    return answer
-
-
-_STATES: dict[jobs.State, str] = {
-    "QUEUED": "PIPELINE_STATE_PENDING",
-    "RUNNING": "PIPELINE_STATE_RUNNING",
-    "SUCCEEDED": "PIPELINE_STATE_SUCCEEDED",
-    "FAILED": "PIPELINE_STATE_FAILED",
-    "CANCELLED": "PIPELINE_STATE_CANCELLED",
-}
-
-
-def _follow(connection: Connection, job: Job, now: float) -> None:
-    pipeline = resources.get(connection, job.resource)
-    if pipeline is None:
-        return
-    body = pipeline.body
-    body["state"] = _STATES[job.state]
-    if job.state == "RUNNING":
-        body.setdefault("startTime", rfc3339(now))
-    else:
-        body["endTime"] = rfc3339(now)
-    if job.state == "FAILED":
-        body["error"] = job.error
-    if job.state == "SUCCEEDED":
-        body["trainingTaskMetadata"] = job.result["metadata"]
-        if "model" in job.result:
-            _register(connection, pipeline, job, now)
-    resources.update(connection, pipeline, now)
-
-
-def _register(connection: Connection, pipeline: resources.Resource, job: Job, now: float) -> None:
+def _register(connection: Connection, pipeline: Resource, job: Job, now: float) -> None:
     body, result = pipeline.body, job.result
     model = {**(body.get("modelToUpload") or {}), **result["model"], "trainingPipeline": pipeline.name}
     model.setdefault("displayName", body["displayName"])
@@ -155,5 +114,9 @@ def _register(connection: Connection, pipeline: resources.Resource, job: Job, no
     body["modelToUpload"] = {**version.body, "name": version.parent}
 
 
-register_kind(JobKind("trainingPipelines", "portico.services.aiplatform.training.automl:run", _follow))
-register_kind(JobKind("trainingPipelines.custom", "portico.services.aiplatform.custom.pipeline:run", _follow))
+register_kind(
+    JobKind("trainingPipelines", "portico.services.aiplatform.training.automl:run", PIPELINES.follow)
+)
+register_kind(
+    JobKind("trainingPipelines.custom", "portico.services.aiplatform.custom.pipeline:run", PIPELINES.follow)
+)

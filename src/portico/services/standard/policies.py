@@ -1,0 +1,91 @@
+"""IAM policies of resources: stored with an etag and given back. Nobody enforces them yet: every caller may do
+everything that it asks about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.engine import Connection
+
+from portico.errors import Aborted, InvalidArgument
+from portico.services.call import Call
+from portico.store import policies
+
+if TYPE_CHECKING:
+    from portico.services.standard.collection import Collection
+
+_ROLE = re.compile(r"(projects/[^/]+/|organizations/[^/]+/)?roles/[A-Za-z0-9_.]+")
+_MEMBER = re.compile(
+    r"allUsers|allAuthenticatedUsers"
+    r"|(deleted:)?(user|serviceAccount|group|domain|principal|principalSet|projectOwner|projectEditor|projectViewer):\S+"
+)
+
+
+def get_policy(collection: Collection, call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        collection.require(connection, str(call.params["resource"]))
+        return policies.get(connection, _name(call.api, str(call.params["resource"])))
+
+
+def set_policy(collection: Collection, call: Call) -> dict[str, Any]:
+    """Replaces the policy.
+
+    Raises:
+        Aborted: the given etag is not that of the policy there. InvalidArgument: naming what is wrong in a binding.
+    """
+    given = call.body.get("policy") or {}
+    _check(given)
+    resource = str(call.params["resource"])
+    with call.rooms.database.write() as connection:
+        collection.require(connection, resource)
+        held = policies.get(connection, _name(call.api, resource))
+        if given.get("etag") and given["etag"] != held["etag"]:
+            raise Aborted(
+                f"The policy of {resource} was changed since it was read: get it again and repeat the change."
+            )
+        made = {"version": given.get("version") or 1, "bindings": given.get("bindings") or []}
+        return policies.put(connection, _name(call.api, resource), made)
+
+
+def test_permissions(collection: Collection, call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        collection.require(connection, str(call.params["resource"]))
+    asked = call.body.get("permissions") or call.params.get("permissions") or []
+    return {"permissions": [asked] if isinstance(asked, str) else list(asked)}
+
+
+METHODS: Final[Mapping[str, Callable[[Collection, Call], dict[str, Any]]]] = {
+    "getIamPolicy": get_policy,
+    "setIamPolicy": set_policy,
+    "testIamPermissions": test_permissions,
+}
+
+
+def drop(connection: Connection, api: str, resource: str) -> None:
+    """Forgets the policy of a resource that is deleted."""
+    policies.delete(connection, _name(api, resource))
+
+
+def _name(api: str, resource: str) -> str:
+    """Google's full resource name, which no two APIs share."""
+    return f"//{api}.googleapis.com/{resource}"
+
+
+def _check(policy: Mapping[str, Any]) -> None:
+    for position, binding in enumerate(policy.get("bindings") or []):
+        field = f"policy.bindings[{position}]"
+        if not _ROLE.fullmatch(binding.get("role", "")):
+            raise InvalidArgument(
+                f"The role {binding.get('role', '')!r} is not one such as roles/aiplatform.user or "
+                "projects/PROJECT/roles/ROLE.",
+                field=f"{field}.role",
+            )
+        for member in binding.get("members") or []:
+            if not _MEMBER.fullmatch(member):
+                raise InvalidArgument(
+                    f"The member {member!r} is not one such as user:NAME@EXAMPLE.COM, serviceAccount:…, group:…, "
+                    "domain:… or allUsers.",
+                    field=f"{field}.members",
+                )
