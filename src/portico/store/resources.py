@@ -7,7 +7,7 @@ nothing of what a resource means: `kind` is the collection ("aiplatform:models")
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.store import resource_index
 from portico.store.tables.resources import resources
 
 # Statements that are asked all the time are made once: making one takes longer than SQLite needs to answer it.
@@ -25,7 +26,9 @@ _newest_first = sa.select(resources).order_by(_columns.create_time.desc(), _colu
 _of_kind = _newest_first.where(_columns.kind == sa.bindparam("kind"))
 _under = _of_kind.where(_columns.parent == sa.bindparam("parent"))
 _update = sa.update(resources).where(_columns.name == sa.bindparam("key"))
-_note = _update.values(body=sa.bindparam("body"), private=sa.bindparam("private"))
+_note = _update.values(
+    body=sa.bindparam("body"), private=sa.bindparam("private"), indexed=sa.bindparam("indexed")
+)
 
 
 @dataclass(slots=True)
@@ -80,10 +83,12 @@ def insert(
         "create_time": now,
         "update_time": now,
         "private": _private(made),
+        "indexed": resource_index.mark(kind),
     }
     if connection.execute(_get, {"name": name}).first():
         return None
     connection.execute(sa.insert(resources), values)
+    resource_index.write(connection, name, kind, body, new=True)
     return made
 
 
@@ -95,20 +100,29 @@ def update(connection: Connection, resource: Resource, now: float) -> Resource:
         "key": resource.name,
         "body": orjson.dumps(resource.body),
         "private": _private(resource),
+        "indexed": resource_index.mark(resource.kind),
         "revision": resource.revision,
         "update_time": resource.update_time,
     }
     connection.execute(_update, values)
+    resource_index.write(connection, resource.name, resource.kind, resource.body, new=False)
     return resource
 
 
 def note(connection: Connection, resource: Resource) -> None:
     """Writes body and private part where what is new in them is no change of the resource: its etag and times stay."""
-    values = {"key": resource.name, "body": orjson.dumps(resource.body), "private": _private(resource)}
+    values = {
+        "key": resource.name,
+        "body": orjson.dumps(resource.body),
+        "private": _private(resource),
+        "indexed": resource_index.mark(resource.kind),
+    }
     connection.execute(_note, values)
+    resource_index.write(connection, resource.name, resource.kind, resource.body, new=False)
 
 
 def delete(connection: Connection, name: str) -> bool:
+    resource_index.forget(connection, name)
     return bool(connection.execute(sa.delete(resources).where(resources.c.name == name)).rowcount)
 
 
@@ -119,9 +133,15 @@ def listed(
     *,
     after: tuple[float, str] | None = None,
     limit: int | None = None,
+    wanted: Mapping[str, str] | None = None,
 ) -> Iterator[Resource]:
-    """Resources of `kind` under `parent` (None: under any), newest first, from behind `after` (time, name)."""
+    """Resources of `kind` under `parent` (None: under any), newest first, from behind `after` (time, name).
+
+    `wanted` narrows them by indexed fields to those that can have these values; look at what comes.
+    """
     chosen = _of_kind if parent is None else _under
+    if wanted and (narrowed := resource_index.among(kind, wanted)) is not None:
+        chosen = chosen.where(narrowed)
     if after is not None:
         chosen = chosen.where(sa.tuple_(_columns.create_time, _columns.name) < after)
     if limit is not None:

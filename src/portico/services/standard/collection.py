@@ -16,9 +16,9 @@ from portico.services.call import Call, implements
 from portico.services.standard import masks, operations, order, pages, policies
 from portico.services.standard.apis import declared
 from portico.services.standard.fields import FieldTypes
-from portico.services.standard.filters import compile_filter
+from portico.services.standard.filters import compile_filter, wanted
 from portico.services.standard.names import ANY_ID, IdRule, own_id
-from portico.store import resources
+from portico.store import resource_index, resources
 from portico.store.resources import Private, Resource
 
 PAGE_SIZE = 100
@@ -44,6 +44,7 @@ class Collection:
     has_etag: whether its message has one.
     ids: which ids a caller may choose.
     cascade: a delete takes along what is below; else that needs `force`.
+    indexed: strings, enums and maps of the message by which the database finds what a filter asks for.
     filters: fields that a filter knows and the message lacks.
 
     A subclass says by `check`, `written` and `deleting` what is special about writing.
@@ -57,7 +58,11 @@ class Collection:
     has_etag: bool = True
     ids: IdRule = ANY_ID
     cascade: bool = False
+    indexed: frozenset[str] = frozenset({"displayName", "labels", "state"})
     filters: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        resource_index.declare(self.kind, self.indexed)
 
     # --- hooks, each in the transaction of its method ---
 
@@ -141,10 +146,14 @@ class Collection:
 
     def list(self, call: Call) -> dict[str, Any]:
         parent = str(call.params["parent"])
+        narrow = wanted(str(call.params.get("filter", "")), self.fields(call), self.filters)
         with call.rooms.database.read() as connection:
             self.require_parent(connection, parent)
             return page(call, self, lambda after, limit: (
-                self.render(r) for r in resources.listed(connection, self.kind, parent, after=after, limit=limit)
+                self.render(r)
+                for r in resources.listed(
+                    connection, self.kind, parent, after=after, limit=limit, wanted=narrow
+                )
             ))  # fmt: skip
 
     # --- writing ---

@@ -65,6 +65,11 @@ def parse(value: Any, kind: Kind | None) -> Any:
     return str(value)
 
 
+def is_time(text: str) -> bool:
+    """Whether it has the form of a time or a date."""
+    return _TIME.fullmatch(text) is not None
+
+
 def seconds(text: str) -> float:
     """An RFC 3339 time, or a date (midnight UTC), in seconds since the epoch.
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from portico.errors import InvalidArgument
-from portico.services.standard.comparing import Comparison, comparison
+from portico.services.standard.comparing import Comparison, comparison, is_time
 from portico.services.standard.fields import FieldTypes, Kind, Resource, key_of
 
 Predicate = Callable[[Resource], bool]
@@ -61,6 +61,19 @@ def compile_filter(
     return _Parser(text, fields, virtual or {}, functions or {}).parse()
 
 
+def wanted(
+    text: str, fields: FieldTypes, virtual: Mapping[str, Callable[[Resource], Any]] | None = None
+) -> dict[str, str]:
+    """Strings that whatever passes the filter must have, by field: what it compares by `=` and does not leave open by
+    OR or NOT. For a database to narrow by; a filter that can't be compiled wants nothing."""
+    parser = _Parser(text, fields, virtual or {}, {})
+    try:
+        parser.parse()
+    except InvalidArgument:
+        return {}
+    return parser.wanted
+
+
 @dataclass(slots=True)
 class _Parser:
     text: str
@@ -69,6 +82,8 @@ class _Parser:
     functions: Mapping[str, Function]
     at: int = 0
     depth: int = 0
+    wanted: dict[str, str] = field(default_factory=dict)
+    compared: tuple[str, str] | None = None  # by the restriction that was read last
 
     def parse(self) -> Predicate:
         self.skip_space()
@@ -89,14 +104,20 @@ class _Parser:
 
     def factor(self) -> Predicate:
         """Terms joined by OR."""
+        self.compared = None
         parts = [self.term()]
         while self.take_keyword("OR"):
             parts.append(self.term())
+        if len(parts) == 1 and self.compared and not self.depth:
+            self.wanted.setdefault(*self.compared)
         return parts[0] if len(parts) == 1 else lambda resource: any(part(resource) for part in parts)
 
     def term(self) -> Predicate:
         negated = self.take_keyword("NOT") or self.take("-")
-        inner = self.composite() if self.take("(") else self.restriction()
+        grouped = self.take("(")
+        inner = self.composite() if grouped else self.restriction()
+        if grouped or negated:
+            self.compared = None
         return (lambda resource: not inner(resource)) if negated else inner
 
     def composite(self) -> Predicate:
@@ -146,6 +167,8 @@ class _Parser:
     def test(self, path: list[str], operator: str, kind: Kind | None, names: frozenset[str]) -> Comparison:
         at = self.at
         value, quoted = self.value()
+        if operator == "=":
+            self.compared = self.exactly(path, value, kind)
         if operator == ":" and len(path) == 1 and kind in (Kind.MAP, Kind.ANY, Kind.MESSAGE, None):
             return _has(value, quoted)
         try:
@@ -153,6 +176,19 @@ class _Parser:
         except ValueError as error:
             self.at = at
             self.fail(str(error))
+
+    def exactly(self, path: list[str], value: str, kind: Kind | None) -> tuple[str, str] | None:
+        """The field and the one string that it must be, where only that string passes."""
+        first = self.fields.get(path[0]) if self.fields else None
+        if first is None or key_of(self.virtual, path[0]) in self.virtual or not value:
+            return None
+        if "*" in value or is_time(value):  # times are compared as times
+            return None
+        if len(path) == 2 and first.kind is Kind.MAP:
+            return f"{first.name}.{path[1]}", value
+        if len(path) == 1 and kind in (Kind.STRING, Kind.ENUM) and not first.repeated:
+            return first.name, value
+        return None
 
     def kind_of(self, path: list[str]) -> tuple[Kind | None, frozenset[str]]:
         """The declared type of `path`, None where none is declared.

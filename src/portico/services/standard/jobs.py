@@ -33,11 +33,13 @@ class JobCollection(Collection):
     private: what only the service knows of a resource.
     states: what its states begin with.
     waiting: the state before it runs.
+    late_cancel_fails: whether cancelling what has ended is an error.
     """
 
     private: type[JobPrivate] = JobPrivate
     states: str = "JOB_STATE"
     waiting: str = "PENDING"
+    late_cancel_fails: bool = False
 
     # --- hooks ---
 
@@ -71,6 +73,8 @@ class JobCollection(Collection):
         with call.rooms.database.write() as connection:
             resource = self.require(connection, call.name)
             if self.has_ended(resource):
+                if not self.late_cancel_fails:
+                    return {}
                 raise FailedPrecondition(f"{resource.name} has ended already ({resource.body['state']}).")
             call.rooms.queue.cancel(connection, self.private.of(resource).job)
             resource.body["state"] = self.state("CANCELLING")
@@ -81,7 +85,7 @@ class JobCollection(Collection):
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After | None:
         if not self.has_ended(resource):
             raise FailedPrecondition(
-                f"{resource.name} has not ended ({resource.body['state']}); cancel it and delete it then."
+                f"{resource.name} has not ended ({resource.body['state']}); it is still running: cancel it first."
             )
         return None
 
@@ -92,8 +96,10 @@ class JobCollection(Collection):
         resource = resources.get(connection, job.resource)
         if resource is None:
             return
-        if job.state != "RUNNING" or resource.body["state"] != self.state("CANCELLING"):
-            resource.body["state"] = self.state(self.waiting if job.state == "QUEUED" else job.state)
+        if job.state in jobs.ENDED or resource.body["state"] != self.state("CANCELLING"):
+            # What waits for others goes on as far as anybody can see.
+            words = {"QUEUED": self.waiting, "WAITING": "RUNNING"}.get(job.state, job.state)
+            resource.body["state"] = self.state(words)
         self.stamp(resource.body, job, now)
         if job.state == "SUCCEEDED":
             self.succeeded(connection, resource, job, now)

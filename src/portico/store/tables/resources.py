@@ -17,7 +17,19 @@ resources = sa.Table(
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("update_time", sa.Float, nullable=False),
     sa.Column("private", sa.LargeBinary),  # absent where there is nothing
+    sa.Column("indexed", TEXT),  # the fields of it that are in resource_fields
     sa.Index("resources_listed", "kind", "parent", "create_time", "name"),
+    sa.Index("resources_indexed", "kind", "indexed"),
+)
+# What lists are narrowed by: a row a value of a field that its collection declares as indexed.
+resource_fields = sa.Table(
+    "resource_fields",
+    metadata,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("field", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
+    sa.Index("resource_fields_found", "kind", "field", "value", "name"),
 )
 policies = sa.Table(
     "iam_policies",

@@ -42,6 +42,7 @@ BATCH_PREDICTION_JOBS = BatchPredictionJobs(
     has_etag=False,
     private=BatchPrivate,
     waiting="QUEUED",
+    late_cancel_fails=True,
 )
 register(BATCH_PREDICTION_JOBS, "get", "list", "cancel", "delete")
 _KIND = "batchPredictionJobs.run"
