@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,13 @@ def test_an_empty_database_and_an_older_one_are_refused(postgresql: Server, tmp_
     backend.choose(place, postgresql.database())
     with pytest.raises(RefusedHome, match="is empty"):
         home.check(place)
+
+
+def test_a_name_that_no_index_holds_is_refused_in_words(postgresql: Server, tmp_path: Path) -> None:
+    place = begun(tmp_path / "home", postgresql.database())
+    with pytest.raises(InvalidArgument, match=r"longer than PostgreSQL can find again .* Give a shorter one"):
+        write(place, secrets.token_hex(5000))
+    write(place, secrets.token_hex(500))
 
 
 def test_tables_of_others_are_left_alone(postgresql: Server, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from portico.errors import FailedPrecondition, PorticoError, ResourceExhausted
+from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, ResourceExhausted
 from portico.store.backend import DatabaseAway, Found
 from portico.store.tables import home as home_tables
 from portico.store.tables import metadata
@@ -113,6 +113,10 @@ class PostgreSQL:
             return ResourceExhausted(
                 f"The disk of the database {self.shown} is full ({words}). Free room there.",
                 reason="quotaExceeded",
+            )
+        if state == "54000":
+            return InvalidArgument(
+                f"A name is longer than PostgreSQL can find again ({words}). Give a shorter one."
             )
         if isinstance(error, sa.exc.TimeoutError):
             return DatabaseAway("All connections to the database are in use; try again.", retry_after=1.0)
