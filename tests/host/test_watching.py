@@ -1,53 +1,27 @@
-"""When the watcher puts its looks off."""
+"""The watcher reads what the fronts have written, and counts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from portico.host import watching
 from portico.host.watching import Watcher
 from portico.prediction.tap import Tap
+from portico.store import segments
 from portico.store.database import Database
 
 
-@pytest.fixture
-def watcher(tmp_path: Path) -> Watcher:
+def test_all_that_waits_is_read_and_what_is_small_is_merged(tmp_path: Path) -> None:
     database = Database(tmp_path)
     database.create_tables()
-    database.close()
-    return Watcher(tmp_path)
-
-
-def test_looks_are_put_off_while_predictions_take_all_cores(
-    tmp_path: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    watcher = Watcher(tmp_path)
     tap = Tap(tmp_path / "spool" / "front-0")
-    for _ in range(10):
+    for _ in range(segments._MANY + 1):
         tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
-    tap.flush()
-
-    monkeypatch.setattr(watcher._spare, "cores", lambda: 1.5)
-    assert not watcher.gives_way()
-    monkeypatch.setattr(watcher._spare, "cores", lambda: 0.1)
-    assert watcher.gives_way()
-    with monkeypatch.context() as patch:
-        patch.setattr(watching, "_WAITING", 1000)  # the spool fills up
-        assert not watcher.gives_way()
-    with monkeypatch.context() as patch:
-        patch.setattr(watching, "_PATIENCE", 0.0)  # it has waited long enough
-        assert not watcher.gives_way()
+        tap.flush()
         watcher.ingest()
-    assert watcher.gives_way()
-    with monkeypatch.context() as patch:  # while it reads
-        patch.setattr(watching, "_SOME", 1)
-        for _ in range(10):
-            tap.put(0.0, b"endpoint\0model\0m\x001", bytes(100), b"", 0.0)
-            tap.flush()
-        waiting, looked = watcher._log.waiting(), watcher._looked
-        assert not watcher.ingest(wanted=False)
-        assert 0 < watcher._log.waiting() < waiting and watcher._looked == looked
-    watcher.ingest()
-    assert not watcher._log.waiting()
+    with database.read() as connection:
+        found = segments.listed(connection, "log/endpoint")
+    assert sum(segment.rows for segment in found) == segments._MANY + 1
+    assert len(found) < segments._MANY
     tap.close()
+    database.close()
