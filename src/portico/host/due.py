@@ -64,14 +64,16 @@ class Due:
         """Wakes the jobs that have something to do; whether none has."""
         with self._rooms.database.read() as connection:
             now = domain_clock.now(connection, self._rooms.clock)
-            found: dict[str, list[str]] = {}
-            busy = False
-            for one in self._standing:
-                states = standing.states(connection, one.kind, self._rooms.clock.now())
-                busy = busy or "busy" in states.values()
-                found[one.kind] = list(one.due(connection, now, states))
+            states = {
+                one.kind: standing.states(connection, one.kind, self._rooms.clock.now())
+                for one in self._standing
+            }
+            there = {state for found in states.values() for state in found.values()}
+            if "turn" in there:
+                return False  # one takes its turn at a time: the others are looked at after it
+            found = {one.kind: list(one.due(connection, now, states[one.kind])) for one in self._standing}
         if not any(found.values()):
-            return not busy
+            return "waits" not in there
         await_logged(self._rooms.home, _LOGGED)  # a window wants all rows of its time
         with self._rooms.database.write() as connection:
             for kind, names in found.items():

@@ -16,7 +16,7 @@ from portico.jobs.queue import Queue
 from portico.store import jobs
 from portico.store.jobs import Job
 
-State = Literal["ready", "rests", "busy"]
+State = Literal["ready", "rests", "waits", "turn"]
 _LONGEST = 3600.0  # seconds that one may rest: else the wall clock went back
 
 
@@ -35,8 +35,10 @@ def states(connection: Connection, kind: str, now: float) -> dict[str, State]:
 
 
 def _state(connection: Connection, job: Job, now: float) -> State:
-    if job.state != "WAITING" or job.cancel_requested or jobs.has_children_at_work(connection, job.id):
-        return "busy"
+    if job.state != "WAITING":
+        return "turn"
+    if job.cancel_requested or jobs.has_children_at_work(connection, job.id):
+        return "waits"
     rests = job.wake_at is not None and math.isfinite(job.wake_at) and job.wake_at - now <= _LONGEST
     return "rests" if rests else "ready"
 

@@ -53,7 +53,7 @@ class WindowsDue:
         told: dict[str, bytes] = {}
         for job in jobs.monitored(connection):
             state = states.get(job.name, "ready")
-            if state == "busy" or not (_unread(job) or _is_due(job, now) or _strayed(job, now)):
+            if state in ("waits", "turn") or not (_unread(job) or _is_due(job, now) or _strayed(job, now)):
                 told[job.name] = self._told.get(job.name, b"")
                 continue
             told[job.name] = _told(job, now, simulated)
