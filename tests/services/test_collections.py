@@ -27,6 +27,8 @@ from portico.services.standard.names import LABEL_ID
 from portico.store import resources
 from portico.store.database import Database
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 L = "projects/p/locations/us-central1"
 METHODS = ("create", "get", "list", "patch", "delete")
 

@@ -13,6 +13,8 @@ from portico.store import resource_index, resources
 from portico.store.database import Database
 from portico.store.tables.resources import resources as table
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 PLACE = "projects/p/locations/l"
 KIND = "here:things"
 
