@@ -23,13 +23,15 @@ from portico.host.wiring import import_services
 from portico.services.call import IMPLEMENTED
 from portico.services.standard import collection as standard
 from portico.services.standard.collection import POLICIES, Collection, register
+from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import LABEL_ID
-from portico.store import resources
+from portico.store import jobs, resources
 from portico.store.database import Database
 
 pytestmark = pytest.mark.usefixtures("either_store")
 
 L = "projects/p/locations/us-central1"
+NAS_JOBS = JobCollection("projects.locations.nasJobs", "NasJob", has_etag=False)
 METHODS = ("create", "get", "list", "patch", "delete")
 
 
@@ -44,6 +46,7 @@ def declare() -> None:
     engines = Collection("projects.locations.reasoningEngines", "ReasoningEngine")
     register(engines, *METHODS)
     register(Collection("projects.locations.reasoningEngines.sessions", "Session", has_etag=False), *METHODS)
+    register(NAS_JOBS, "get", "list", "cancel", "delete")
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def url(tmp_path: Any) -> Iterator[str]:
     import_services()
     before, registered = dict(IMPLEMENTED), dict(standard._REGISTERED)
     for api, method in list(IMPLEMENTED):
-        if "notebookRuntimeTemplates" in method or "reasoningEngines" in method:
+        if any(path in method for path in ("notebookRuntimeTemplates", "reasoningEngines", "nasJobs")):
             del IMPLEMENTED[api, method]
     declare()
     database = Database(tmp_path)
@@ -169,3 +172,41 @@ def test_what_is_below_goes_only_by_force(url: str, tmp_path: Any) -> None:
     engines.delete_reasoning_engine(request={"name": name, "force": True}).result()
     with pytest.raises(exceptions.NotFound):
         sessions.get_session(name=below.name)
+
+
+def test_a_resource_follows_its_job(url: str, tmp_path: Any) -> None:
+    asking = client(aiplatform_v1.JobServiceClient, url)
+    database = Database(tmp_path)
+    name = f"{L}/nasJobs/1"
+    with database.write() as connection:
+        body = {"displayName": "n", "state": NAS_JOBS.state("PENDING")}
+        jobs.insert(connection, id="1", kind="here", resource=name, payload={}, now=1.0)
+        resources.insert(connection, name=name, kind=NAS_JOBS.kind, parent=L, body=body, now=1.0,
+                         private=JobPrivate(job="1"))  # fmt: skip
+
+    def follow(state: jobs.State, error: dict[str, Any] | None = None) -> str:
+        with database.write() as connection:
+            job = jobs.get(connection, "1")
+            assert job is not None
+            job.state, job.error = state, error
+            NAS_JOBS.follow(connection, job, 2.0)
+        return str(asking.get_nas_job(name=name).state.name)
+
+    assert follow("RUNNING") == "JOB_STATE_RUNNING" and follow("WAITING") == "JOB_STATE_RUNNING"
+    assert follow("QUEUED") == "JOB_STATE_PENDING"
+    started = asking.get_nas_job(name=name).start_time
+    with pytest.raises(exceptions.BadRequest, match="has not ended"):
+        asking.delete_nas_job(name=name)
+    asking.cancel_nas_job(name=name)
+    with database.read() as connection:
+        job = jobs.get(connection, "1")
+        assert job is not None and job.cancel_requested
+    assert follow("RUNNING") == "JOB_STATE_CANCELLING", "until it has ended"
+    assert follow("CANCELLED", {"code": 1, "message": "cancelled"}) == "JOB_STATE_CANCELLED"
+    ended = asking.get_nas_job(name=name)
+    assert (ended.start_time, ended.error.message) == (started, "cancelled") and ended.end_time
+    asking.cancel_nas_job(name=name)
+    asking.delete_nas_job(name=name).result()
+    with database.write() as connection:
+        NAS_JOBS.follow(connection, job, 3.0)  # nobody is there any more
+    database.close()
