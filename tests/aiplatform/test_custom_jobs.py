@@ -182,6 +182,18 @@ def test_a_timeout_ends_it(aiplatform, bucket, script, says):
     assert found.error.code == 4 and says in found.error.message
 
 
+def test_its_limits_are_stated_and_exceeded_with_words(portico, aiplatform, bucket):
+    script = "files = [open('/dev/null') for _ in range(70_000)]"
+    job = aiplatform.CustomJob("files", plain(script), staging_bucket=f"gs://{bucket.name}")
+    job.submit()
+    assert "at most 65,536 open files" in ended(job).error.message
+    shown = job.gca_resource.job_spec
+    assert shown.scheduling.timeout.total_seconds() == 604800
+    assert shown.worker_pool_specs[0].disk_spec.boot_disk_size_gb == 16
+    log = told(portico, job)
+    assert "The job's code runs " in log and "512 processes" in log and "604,800 s in all" in log
+
+
 def test_cancelling_ends_the_whole_tree(portico, aiplatform, bucket):
     import psutil
 

@@ -148,6 +148,32 @@ def test_what_nothing_here_serves_is_registered_and_refused_at_deployment(
     copied.delete()
 
 
+def test_the_limits_of_a_models_own_process_are_stated(aiplatform, bucket, tmp_path):
+    from onnx import TensorProto, helper, save
+
+    number = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])], "twice",
+        [number("x", TensorProto.FLOAT, [None, 2])], [number("y", TensorProto.FLOAT, [None, 2])],
+    )  # fmt: skip
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    save(made, str(tmp_path / "model.onnx"))
+    bucket.blob("twice/model.onnx").upload_from_filename(tmp_path / "model.onnx")
+    model = aiplatform.Model.upload(
+        display_name="twice",
+        artifact_uri=f"gs://{bucket.name}/twice",
+        serving_container_image_uri=IMAGE.replace("lightgbm-cpu.4-7", "onnx-cpu.1-32"),
+    )
+    endpoint = model.deploy()
+    assert endpoint.predict([[1.0, 2.0]]).predictions == [[2.0, 4.0]]
+    [deployed] = endpoint.list_models()
+    assert re.search(
+        r"a process of its own.* at most 2,048 MiB of memory and 60 s a request", deployed.status.message
+    )
+    endpoint.undeploy_all()
+    model.delete()
+
+
 @pytest.mark.parametrize("image", [IMAGE, "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest"])
 def test_a_model_without_files_is_registered_and_refused_at_deployment(aiplatform, image):
     model = aiplatform.Model.upload(display_name="bare", serving_container_image_uri=image)

@@ -151,6 +151,10 @@ class Model:
                 with open(os.path.join(os.environ["TMPDIR"], str(number)), "wb") as file:
                     file.write(bytes(1 << 20))
             while True: pass
+        if x[0] == "process":
+            os.fork()
+        if x[0] == "files":
+            kept = [open(os.devnull) for _ in range(2000)]
         if x[0] == "abort":
             print("terminate called: std::bad_alloc", file=__import__("sys").stderr)
             os.abort()
@@ -179,6 +183,8 @@ def test_limits_are_exceeded_with_words(replica, sklearn_python, tmp_path, monke
         ("memory", 429, "may use at most 1,024 MiB"),
         ("time", 503, "an answer took longer than the 1 seconds that it may"),
         ("disk", 503, "it wrote more than the 4 MiB"),
+        ("process", 400, "it is one process and may start no other"),
+        ("files", 400, "it has too many open files"),
         ("abort", 503, "it ran out of memory: it may use at most 1,024 MiB"),
     ):
         one = limits if what == "time" else replace(limits, seconds=240)

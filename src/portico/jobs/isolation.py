@@ -54,9 +54,9 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much confined code may use. Bytes; `seconds` for one answer of a replica.
+    """How much confined code may use. Bytes; `seconds` for one answer of a replica, or for all of a job.
 
-    It is one process, so `memory` and `files` (open ones) are those of all that it runs.
+    A replica is one process, so `memory` and `files` (open ones) are those of all that it runs.
     """
 
     memory: int
@@ -64,11 +64,15 @@ class Limits:
     file_size: int = 1 << 30
     disk: int = 2 << 30
     seconds: int = 60
+    processes: int = 1
 
     def __str__(self) -> str:
+        alone = self.processes == 1
+        processes = "one process" if alone else f"{self.processes:,} processes"
         return (
-            f"at most {self.memory // _MIB:,} MiB of memory, one process, {self.files:,} open files, "
-            f"{self.disk // _MIB:,} MiB on the disk ({self.file_size // _MIB:,} MiB a file), {self.seconds} s a request"
+            f"at most {self.memory // _MIB:,} MiB of memory, {processes}, {self.files:,} open files, "
+            f"{self.disk // _MIB:,} MiB on the disk ({self.file_size // _MIB:,} MiB a file), "
+            f"{self.seconds:,} s {'a request' if alone else 'in all'}"
         )
 
 
@@ -139,11 +143,16 @@ def walls() -> Isolation:
     )
 
 
+def can_wall_in() -> bool:
+    """Whether `wall_in` does anything here."""
+    return not os.environ.get(UNCONFINED) and confine.landlock_abi() >= 1
+
+
 def wall_in(readable: Sequence[Path]) -> bool:
     """Puts this process itself behind the kernel's walls, once it has imported what it needs: of what is not Python's
     or the system's it reads `readable`. False where the kernel has none, or Portico was started with --unconfined.
     """
-    if os.environ.get(UNCONFINED) or confine.landlock_abi() < 1:
+    if not can_wall_in():
         return False
     ours = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])]
     confine.wall_in([*_SYSTEM, *_SETTINGS, *_SEEN, *ours, *map(str, readable)])
@@ -151,10 +160,11 @@ def wall_in(readable: Sequence[Path]) -> bool:
 
 
 def in_words(limits: Limits) -> str:
-    """How user code runs here, for people."""
+    """How user code runs here, for people: a model's in replicas, or a job's."""
     in_force = isolation()
     how = "UNCONFINED" if in_force.name == "unconfined" else f"confined by {in_force.name}"
-    return f"The model's code runs {how} ({in_force.detail}), each replica with {limits}."
+    whose, each = ("model", "each replica ") if limits.processes == 1 else ("job", "")
+    return f"The {whose}'s code runs {how} ({in_force.detail}), {each}with {limits}."
 
 
 def start(

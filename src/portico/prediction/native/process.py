@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import BY_CODE, DeadlineExceeded, FailedPrecondition, PorticoError, Unavailable
+from portico.jobs.isolation import can_wall_in
 from portico.prediction.native.files import size
 from portico.prediction.native.worker import ANSWER, REQUEST
 
@@ -45,6 +46,19 @@ class Answer:
     seconds: float  # that the model took
 
 
+def in_words(spec: Spec) -> str:
+    """How the model's process runs, for people."""
+    walls = "without network, other processes or files but its own" if can_wall_in() else "UNCONFINED"
+    return (
+        f"The model runs in a process of its own, {walls}, with at most {_memory(spec) >> 20:,} MiB of memory and "
+        f"{TIMEOUT:.0f} s a request."
+    )
+
+
+def _memory(spec: Spec) -> int:
+    return _MEMORY + 4 * size(Path(spec.path))
+
+
 def try_out(spec: Spec) -> None:
     """Loads the model in a process that may die, and lets it predict a row.
 
@@ -69,7 +83,7 @@ class Child:
             "path": spec.path,
             "digest": spec.digest,
             "explanation": dict(spec.explanation),
-            "memory": _MEMORY + 4 * size(Path(spec.path)),
+            "memory": _memory(spec),
             "trial": trial,
         }
         self.spec = spec

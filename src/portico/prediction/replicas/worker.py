@@ -13,6 +13,7 @@ Frames, both ways: a header of three little-endian numbers, then the body (JSON)
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 
 HEADER = struct.Struct("<IIH")
 PING, PREDICT, SCORE = 0, 1, 2
+# What the walls and limits refuse.
+BEYOND = {
+    errno.EPERM: "it is one process and may start no other, and has no network",
+    errno.EACCES: "it reads its own files and Python's, and writes in its folder TMPDIR alone",
+    errno.EROFS: "it writes in its folder TMPDIR alone",
+    errno.EMFILE: "it has too many open files",
+    errno.EFBIG: "a file grew too large",
+    errno.ENETUNREACH: "it has no network",
+}
 # Where the estimators are that see nothing but a matrix of numbers.
 NUMERIC = tuple(
     "sklearn." + name
@@ -126,6 +136,8 @@ class Model:
     def blame(self, rows: list[Row], error: Exception) -> str:
         """The message for an exception of the model, with the row and the feature where they can be told."""
         text = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.errno in BEYOND:
+            return f"the model's code went beyond what it may do: {BEYOND[error.errno]} (it says: {text})"
         if "could not convert string to float" in text or "strings" in text or "Unable to convert" in text:
             where = self.place(rows, lambda value: isinstance(value, str) and not is_number(value))
             if where:

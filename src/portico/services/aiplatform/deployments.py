@@ -19,6 +19,7 @@ from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.prediction.native import files
 from portico.prediction.native.process import Spec, try_out
+from portico.prediction.native.process import in_words as in_words_of_native
 from portico.prediction.predictors import FOREIGN
 from portico.prediction.replicas.places import said, socket_paths
 from portico.prediction.sync import await_fronts
@@ -195,6 +196,8 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
         with context.database.read() as connection:
             memory = replicas.get(connection, model.id).spec.memory
         deployed["status"] = {"message": in_words(Limits(memory))}
+    elif model.format == "onnx":
+        deployed["status"] = {"message": in_words_of_native(Spec(model.format, model.path))}
     now = context.clock.now()
     with context.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, context.job.resource)

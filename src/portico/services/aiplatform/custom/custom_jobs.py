@@ -31,7 +31,7 @@ def create(call: Call) -> dict[str, Any]:
             connection,
             name,
             parent,
-            {**body, "state": CUSTOM_JOBS.state("PENDING")},
+            {**body, "jobSpec": spec.shown(body["jobSpec"]), "state": CUSTOM_JOBS.state("PENDING")},
             JobPrivate(job=job),
         )
         answer = CUSTOM_JOBS.render(made)

@@ -21,7 +21,6 @@ from portico.services.standard.sources import gcs_of
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _PROCESSES = 512
-_DISK = 16 << 30  # bytes
 _LINE = 16 << 10  # bytes of a line that are kept
 _LOG = 64 << 20  # bytes of a job's log
 _LAST = 20  # lines that an error tells
@@ -67,8 +66,13 @@ def run_spec(
     }
     environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
     command = _command(pool, python)
-    limits = isolation.Limits(memory=spec.asks_of(job_spec).memory, files=65_536, file_size=_DISK, disk=_DISK)
+    timeout = spec.timeout_of(job_spec)
+    limits = isolation.Limits(
+        spec.asks_of(job_spec).memory, files=65_536, file_size=spec.DISK, disk=spec.DISK, seconds=int(timeout),
+        processes=_PROCESSES,
+    )  # fmt: skip
     view = gcs_view.make(context)
+    context.say(isolation.in_words(limits))
     context.say(f"{isolation.isolation().name}: {shlex.join(command)[:300]}")
     with (context.folder / "stderr").open("wb") as unread:
         running = isolation.start(
@@ -81,7 +85,7 @@ def run_spec(
     reading = threading.Thread(target=teller.read, args=(running.stdout,), daemon=True)
     reading.start()
     try:
-        ended = _watch(context, running, limits, scratch, spec.timeout_of(job_spec))
+        ended = _watch(context, running, limits, scratch, timeout)
     finally:
         if running.poll() is None:
             running.send_signal(signal.SIGTERM)  # the keeper ends everything
@@ -91,7 +95,7 @@ def run_spec(
     if ended is not None:
         raise ended
     if running.returncode:
-        raise FailedPrecondition(_how_it_ended(running.returncode, list(teller.last)))
+        raise FailedPrecondition(_how_it_ended(running.returncode, list(teller.last), limits))
     return {"exitCode": 0}
 
 
@@ -189,11 +193,16 @@ def _size(folder: Path) -> int:
     return taken
 
 
-def _how_it_ended(code: int, last: list[str]) -> str:
+def _how_it_ended(code: int, last: list[str], limits: isolation.Limits) -> str:
     how = f"a non-zero status of {code}" if code > 0 else f"the signal {signal.Signals(-code).name}"
     said = "\n".join(last).strip()
-    memory = any("MemoryError" in line or "annot allocate memory" in line for line in last)
-    why = " It ran out of memory; use a larger machineType." if memory else ""
+    why = ""
+    if "MemoryError" in said or "annot allocate memory" in said:
+        why = f" It ran out of memory: it may use at most {limits.memory >> 20:,} MiB; use a larger machineType."
+    elif -code == signal.SIGXFSZ or "File too large" in said:
+        why = f" A file grew beyond the {limits.file_size >> 20:,} MiB that it may have."
+    elif "Too many open files" in said:
+        why = f" It may have at most {limits.files:,} open files."
     return f"The replica workerpool0-0 exited with {how}.{why}" + (
         f" Its last lines:\n{said}" if said else ""
     )

@@ -11,6 +11,7 @@ from portico.services.aiplatform.custom import training_images
 from portico.store.gcs import parse_uri
 from portico.store.jobs import Resources
 
+DISK = 16 << 30  # bytes that a job may write
 LONGEST = 7 * 24 * 3600.0  # seconds, Google's default
 _MOST = 100  # packages, environment variables
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -50,6 +51,15 @@ def timeout_of(spec: dict[str, Any], field: str = "jobSpec") -> float:
     if seconds < 0:
         raise InvalidArgument("A timeout can't be negative.", field=f"{field}.scheduling.timeout")
     return seconds or LONGEST
+
+
+def shown(spec: dict[str, Any]) -> dict[str, Any]:
+    """As the resource shows it: with the limits that nobody gave, as on Vertex AI."""
+    scheduling = dict(spec.get("scheduling") or {})
+    scheduling.setdefault("timeout", f"{LONGEST:.0f}s")
+    first, *others = spec["workerPoolSpecs"]
+    first = {"diskSpec": {"bootDiskSizeGb": DISK >> 30}, **first}
+    return {**spec, "scheduling": scheduling, "workerPoolSpecs": [first, *others]}
 
 
 def asks_of(spec: dict[str, Any]) -> Resources:
