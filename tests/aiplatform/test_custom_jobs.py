@@ -216,7 +216,7 @@ def test_cancelling_ends_the_whole_tree(portico, aiplatform, bucket):
 def test_it_sees_nothing_of_the_server(portico, aiplatform, bucket):
     script = f"""
 import os, pathlib
-for path in ({str(portico.home / "credentials.json")!r}, {str(portico.home / "portico.db")!r}):
+for path in ({str(portico.home / "credentials.json")!r}, {str(portico.home / "home.id")!r}):
     try:
         open(path).read(1); print("RE" + "AD", path)
     except OSError as error:
