@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from portico.host.asked import Asked
 from portico.services.aiplatform.monitoring.deployment_run import WindowsDue
@@ -18,7 +19,7 @@ from portico.services.portico.steward.due import StewardsDue
 from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
 from portico.services.standard.standing import Standing
-from portico.store import disk, domain_clock
+from portico.store import disk, domain_clock, jobs
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Due:
         self._schedules = Schedules(rooms)
         self._deliveries = Deliveries(rooms)
         self._standing: list[Standing] = [WindowsDue(), StewardsDue(rooms.clock)]
+        self._looked = -_LOOK
         self.poke = self._asked.poke
 
     def run(self, stopping: threading.Event) -> None:
@@ -56,24 +58,28 @@ class Due:
 
     def look(self) -> bool:
         """Starts what is due; whether no work that it began is under way."""
+        with self._rooms.database.read() as connection:
+            taken = jobs.are_under_way(connection, "watch")
+        if taken and time.monotonic() - self._looked < _LOOK:
+            return False
+        self._looked = time.monotonic()
         self._deliveries.run_due()
-        idle = self._turns()
-        return self._schedules.run_due() and idle
+        idle = self._schedules.run_due()
+        # One takes its turn at a time: who is next is seen after it.
+        return not taken and self._turns() and idle
 
     def _turns(self) -> bool:
         """Wakes the jobs that have something to do; whether none has."""
         with self._rooms.database.read() as connection:
             now = domain_clock.now(connection, self._rooms.clock)
-            states = {
-                one.kind: standing.states(connection, one.kind, self._rooms.clock.now())
-                for one in self._standing
-            }
-            there = {state for found in states.values() for state in found.values()}
-            if "turn" in there:
-                return False  # one takes its turn at a time: the others are looked at after it
-            found = {one.kind: list(one.due(connection, now, states[one.kind])) for one in self._standing}
+            found: dict[str, list[str]] = {}
+            works = False
+            for one in self._standing:
+                states = standing.states(connection, one.kind, self._rooms.clock.now())
+                works = works or not {"waits", "turn"}.isdisjoint(states.values())
+                found[one.kind] = list(one.due(connection, now, states))
         if not any(found.values()):
-            return "waits" not in there
+            return not works
         await_logged(self._rooms.home, _LOGGED)  # a window wants all rows of its time
         with self._rooms.database.write() as connection:
             for kind, names in found.items():

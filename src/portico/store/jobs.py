@@ -69,6 +69,11 @@ _cancelled = sa.select(jobs).where(jobs.c.state == sa.bindparam("of"), jobs.c.ca
 _children_at_work = (
     sa.select(jobs.c.id).where(jobs.c.parent == sa.bindparam("of"), jobs.c.state.in_(ACTIVE)).limit(1)
 )
+_under_way = (
+    sa.select(jobs.c.id)
+    .where(jobs.c.state.in_(("QUEUED", "RUNNING")), jobs.c.lane == sa.bindparam("of"))
+    .limit(1)
+)
 _active = sa.select(jobs).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(ACTIVE))
 
 
@@ -170,6 +175,11 @@ def cancelled(connection: Connection, state: State) -> list[Job]:
 def active(connection: Connection, kind: str) -> list[Job]:
     """The jobs of `kind` that have not ended."""
     return [_job(row) for row in connection.execute(_active, {"of": kind})]
+
+
+def are_under_way(connection: Connection, lane: Lane) -> bool:
+    """Whether a job of `lane` runs, or is to."""
+    return connection.execute(_under_way, {"of": lane}).first() is not None
 
 
 def has_children_at_work(connection: Connection, job_id: str) -> bool:
