@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import world
+from tests import processes
 from tests.waiting import until
 from wire import Answer, Wire
 
@@ -204,7 +205,7 @@ def answers(wire: Wire, endpoint: str, instances: list[Any], seconds: float = 24
 
 def crash(server: Any, dice: random.Random, killed: Counter[str]) -> None:
     """Everything at once, or only the supervisor, whose children have to follow it; then a new start."""
-    before = [psutil.Process(pid) for pid in server.pids()]
+    before = processes.found(server.pids())
     if dice.random() < 0.5:
         killed["all"] += 1
         server.kill()

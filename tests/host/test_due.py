@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests import processes
 from tests.conftest import Portico
 from tests.waiting import until
 
@@ -47,7 +48,7 @@ def test_an_alert_is_told_while_the_watcher_stands_still(
     url, told = sink
     try:
         children = psutil.Process(server.pid).children()
-        (watcher,) = (child.pid for child in children if child.name() == "watcher")
+        (watcher,) = (child.pid for child in children if processes.name(child) == "watcher")
         os.kill(watcher, signal.SIGSTOP)
         database = Database(server.home)
         with database.write() as connection:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
+from tests import processes
 from tests.conftest import Portico
 from tests.postgresql import Server
 from tests.waiting import until
@@ -37,8 +37,8 @@ def test_a_server_on_postgresql(new_portico: Callable[..., Portico]) -> None:
         url = database.database().replace("portico@", "portico:secret@")
         server.options = (f"--database={url}",)
         server.start()
-        processes = [psutil.Process(pid) for pid in server.pids()]
-        assert not any("secret" in word for process in processes for word in process.cmdline())
+        commands = [processes.command(process) for process in processes.found(server.pids())]
+        assert not any("secret" in word for command in commands for word in command)
         made = requests.post(f"{server.url}/v1/{L}/endpoints", json={"displayName": "one"}, timeout=240)
         assert made.ok and not (server.home / "portico.db").exists()
         until(lambda: endpoints(server) == ["one"], "the endpoint")

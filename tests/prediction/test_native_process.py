@@ -16,6 +16,7 @@ import orjson
 import psutil
 import pytest
 from fronts import NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model
+from tests.processes import alive, command
 
 from portico.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from portico.jobs.confine import landlock_abi
@@ -163,10 +164,6 @@ def model(endless: Path) -> Iterator[ModelProcess]:
     yield ModelProcess(Spec("onnx", str(endless)), lasting=True)
 
 
-def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
 def test_what_is_late_or_not_wanted_is_killed(model: ModelProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     async def late() -> None:
         assert (await model.ask(0, SHORT)).body == b'{"predictions":[3.0]}'
@@ -210,7 +207,7 @@ def test_a_slow_model_slows_only_itself(tmp_path: Path, endless: Path, boosters:
         assert Raw(processes.port).ask(other, SHORT)[1]["predictions"] == [3.0]
         leaving = Raw(processes.port)
         leaving.send(leaving.request(other, ENDLESS))
-        busy = [p for p in psutil.Process(front.pid).children() if p.cmdline()[2:3]]
+        busy = [p for p in psutil.Process(front.pid).children() if command(p)[2:3]]
         assert len(busy) == 1 and eventually(lambda: busy[0].cpu_percent(0.05) > 1)
         client = Raw(processes.port)
         for _ in range(20):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from google.api_core import exceptions
+from tests import processes
 from tests.aiplatform.conftest import IMAGE, train_booster
 from tests.waiting import until
 
@@ -235,9 +236,7 @@ def test_simulated_time_and_a_killed_front(new_portico: Any, monkeypatch: pytest
             assert by_model(found)[deployed_model.id]["requests"] == "12", many
         assert by_model(client.service_stats(name))[deployed_model.id]["requests"] == "19"
 
-        import psutil
-
-        fronts = [p for p in server.pids() if psutil.Process(p).name().startswith("front-")]
+        fronts = [p.pid for p in processes.found(server.pids()) if processes.name(p).startswith("front-")]
         assert len(fronts) == 2
         for _ in range(20):
             assert requests.post(url, json={"instances": INSTANCES}, timeout=240).status_code == 200
