@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from portico.jobs.isolation import walls
+from portico.sandbox.isolation import walls
 from portico.store import backend
 from tests.postgresql import Server
 

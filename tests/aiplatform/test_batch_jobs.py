@@ -166,7 +166,7 @@ def test_a_scikit_learn_model_predicts_in_replicas_of_its_own(portico, aiplatfor
 
     from google.protobuf import json_format, struct_pb2
 
-    from portico.jobs import environments
+    from portico.sandbox import environments
     from portico.services.aiplatform.images import resolve
 
     image = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest"

@@ -13,8 +13,9 @@ import pytest
 
 from portico.cli.keeping import gc
 from portico.host.retention import lineage
-from portico.jobs import environments, retention, worker
+from portico.jobs import retention, worker
 from portico.jobs.retention import DAY, Kept, Named
+from portico.sandbox import environments
 from portico.services.aiplatform import images, model_store
 from portico.store import jobs, operations, resources
 from portico.store.database import Database

@@ -19,11 +19,11 @@ from fronts import NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm
 from tests.processes import alive, command
 
 from portico.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
-from portico.jobs.confine import landlock_abi
 from portico.prediction.handover import front_admin
 from portico.prediction.native import files, process
 from portico.prediction.native.process import ModelProcess, Spec, try_out
 from portico.prediction.native.trees import check_trees
+from portico.sandbox.confine import landlock_abi
 from portico.store.served import ServedModel
 
 ROW = [1.0, 2.0, 3.0, 4.0, "red", 1]
@@ -292,7 +292,7 @@ def test_what_killed_a_front_three_times_is_not_loaded_again(
 WALLED = """
 import os, socket, subprocess, sys
 from pathlib import Path
-from portico.jobs.isolation import wall_in
+from portico.sandbox.isolation import wall_in
 
 assert wall_in([Path(sys.argv[1])])
 Path(sys.argv[1]).read_bytes()

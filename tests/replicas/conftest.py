@@ -10,10 +10,10 @@ import pytest
 from tests.waiting import until
 
 from portico.clock import SystemClock
-from portico.jobs import environments
-from portico.jobs.isolation import Limits
 from portico.prediction.replicas.manager import ReplicaManager
 from portico.prediction.replicas.replica import Replica
+from portico.sandbox import environments
+from portico.sandbox.isolation import Limits
 from portico.services.aiplatform.images import Serving, resolve
 from portico.store.database import Database
 from portico.store.replicas import ReplicaSet

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from portico.errors import FailedPrecondition
-from portico.jobs.environments import environment, find_python, kept, normalise, prefixes
+from portico.sandbox.environments import environment, find_python, kept, normalise, prefixes
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 

@@ -16,9 +16,9 @@ import pytest
 from tests.waiting import until
 
 from portico.errors import Unavailable
-from portico.jobs import isolation
-from portico.jobs.isolation import Isolation, Limits
 from portico.prediction.replicas.client import ReplicaClient
+from portico.sandbox import isolation
+from portico.sandbox.isolation import Isolation, Limits
 from portico.store import replicas as store
 
 ATTEMPTS = """

@@ -9,10 +9,10 @@ import subprocess
 import pytest
 
 from portico.errors import FailedPrecondition
-from portico.jobs import environments
 from portico.prediction.replicas.artifacts import find
 from portico.prediction.replicas.client import BlockingReplicaClient
 from portico.prediction.replicas.shapley import Sampling
+from portico.sandbox import environments
 from portico.services.aiplatform.images import resolve
 
 pytestmark = pytest.mark.slow

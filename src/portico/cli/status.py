@@ -22,7 +22,7 @@ _SIZE_SECONDS = 1.0  # how long measuring the home's size may take
 def collect(home: Path) -> dict[str, Any]:
     """What `portico status --json` prints. Sizes and memory are bytes; memory is PSS, which can be added up."""
     from portico.host.address import running
-    from portico.jobs.isolation import isolation
+    from portico.sandbox.isolation import isolation
 
     address = running(home)
     in_force = isolation(address is not None and address.unconfined)

@@ -12,9 +12,10 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import Clock
 from portico.errors import PorticoError
-from portico.jobs import environments, retention
+from portico.jobs import retention
 from portico.jobs.retention import Left, Named
 from portico.prediction.replicas import artifacts
+from portico.sandbox import environments
 from portico.services.aiplatform import images, model_store
 from portico.services.portico.stewards import EPISODES
 from portico.store import replicas, resources

@@ -20,8 +20,8 @@ from pathlib import Path
 from portico.host import address
 from portico.host.address import Address
 from portico.host.private import make_private
-from portico.jobs.isolation import UNCONFINED
 from portico.jobs.warm import die_with_parent
+from portico.sandbox.isolation import UNCONFINED
 from portico.store import disk
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.jobs import environments, worker
+from portico.jobs import worker
+from portico.sandbox import environments
 from portico.store import jobs, operations
 from portico.store.database import Database
 from portico.store.tables.jobs import jobs as jobs_table

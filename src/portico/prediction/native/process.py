@@ -17,9 +17,9 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import BY_CODE, DeadlineExceeded, FailedPrecondition, PorticoError, Unavailable
-from portico.jobs.isolation import can_wall_in
 from portico.prediction.native.files import size
 from portico.prediction.native.worker import ANSWER, REQUEST
+from portico.sandbox.isolation import can_wall_in
 
 TIMEOUT: Final = 60.0  # seconds that a prediction may take, as on Vertex AI
 _LOADING: Final = 45.0  # seconds

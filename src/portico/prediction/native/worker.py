@@ -27,8 +27,8 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import Internal, InvalidArgument, PorticoError, ResourceExhausted
-from portico.jobs.isolation import wall_in
 from portico.prediction.native.files import check_digest
+from portico.sandbox.isolation import wall_in
 
 REQUEST: Final = struct.Struct("<IH")
 ANSWER: Final = struct.Struct("<IHId")

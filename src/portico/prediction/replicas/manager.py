@@ -16,10 +16,10 @@ from pathlib import Path
 
 from portico.clock import Clock
 from portico.errors import PorticoError
-from portico.jobs import environments
-from portico.jobs.isolation import Limits, isolation
 from portico.prediction.replicas import artifacts, places
 from portico.prediction.replicas.replica import Replica, end_leftover
+from portico.sandbox import environments
+from portico.sandbox.isolation import Limits, isolation
 from portico.store import replicas as store
 from portico.store.database import Database
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from portico.jobs import environments, isolation
-from portico.jobs.isolation import Limits
 from portico.prediction.replicas import places
 from portico.prediction.replicas.frames import PING, pack
+from portico.sandbox import environments, isolation
+from portico.sandbox.isolation import Limits
 
 _WORKER = Path(__file__).with_name("worker.py")
 _TENSORFLOW = _WORKER.with_name("worker_tensorflow.py")

@@ -13,7 +13,6 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PorticoError
-from portico.jobs.isolation import Limits, in_words
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
@@ -23,6 +22,7 @@ from portico.prediction.native.process import in_words as in_words_of_native
 from portico.prediction.predictors import FOREIGN
 from portico.prediction.replicas.places import said, socket_paths
 from portico.prediction.sync import await_fronts
+from portico.sandbox.isolation import Limits, in_words
 from portico.services.aiplatform import endpoint_addresses, images, machine_types, model_store
 from portico.services.aiplatform.endpoints import check_traffic
 from portico.services.call import Call, implements

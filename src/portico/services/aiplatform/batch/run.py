@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from portico.errors import FailedPrecondition, NotFound
-from portico.jobs.isolation import Limits, in_words
 from portico.jobs.worker import Context
 from portico.ml import pace
 from portico.prediction.lightgbm_model import model_file
 from portico.prediction.native.files import check_digest
+from portico.sandbox.isolation import Limits, in_words
 from portico.services.aiplatform import images, machine_types, model_store
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from portico.errors import FailedPrecondition
-from portico.jobs import environments
+from portico.sandbox import environments
 from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.images import bounds_of
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from portico.errors import NotFound, PorticoError
-from portico.jobs.isolation import View
 from portico.jobs.worker import Context
+from portico.sandbox.isolation import View
 from portico.services.standard.sources import gcs_of
 from portico.store import objects, objects_buckets, objects_files
 from portico.store.gcs import Gcs

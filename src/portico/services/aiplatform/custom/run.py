@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, PorticoError, ResourceExhausted
-from portico.jobs import environments, isolation
 from portico.jobs.worker import Context
+from portico.sandbox import environments, isolation
 from portico.services.aiplatform.custom import contract, gcs_view, packages, spec
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.standard.sources import gcs_of

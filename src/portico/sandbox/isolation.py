@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from portico.errors import FailedPrecondition
-from portico.jobs import confine
+from portico.sandbox import confine
 
 UNCONFINED = "PORTICO_UNCONFINED"  # in the environment of a server that was started with --unconfined
 # What a dynamic loader and a Python need of the system, when it is there.
