@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from bench.automl_data import OLD, PROBLEMS, write_split
 from bench.automl_tables import KEPT, LOOKED, NEW
 from bench.common import Report, environment, packages_of, versions
-from portico.ml.objectives import log_loss
+from portico.ml.learn.objectives import log_loss
 
 PEERS = {
     "flaml": ["flaml[automl]==2.7.0", "pyarrow"],

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from bench.automl_tables import NEW, table_of
 from portico.demos import samples
-from portico.ml.split import SplitSpec, split_rows
+from portico.ml.learn.split import SplitSpec, split_rows
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ def portico():
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from portico.ml.spec import TrainSpec
-    from portico.ml.split import SplitSpec
-    from portico.ml.train import train
+    from portico.ml.learn.spec import TrainSpec
+    from portico.ml.learn.split import SplitSpec
+    from portico.ml.learn.train import train
 
     parts = [pq.read_table(FOLDER / f"{part}.parquet") for part in ("train", "validation", "test")]
     kind = "timestamp" if TIME else "fraction"

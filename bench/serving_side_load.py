@@ -27,8 +27,8 @@ from pathlib import Path
 os.setsid(); os.nice(19)  # as Portico's jobs run
 try: Path("/proc/self/autogroup").write_text("19")
 except OSError: pass
-from portico.ml.spec import TrainSpec
-from portico.ml.train import train
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.train import train
 random = np.random.default_rng(0)
 table = pa.table({f"x{i}": random.normal(size=60_000) for i in range(20)})
 table = table.append_column("y", pa.array(np.asarray(table["x0"]) * table["x1"] + random.normal(size=60_000)))

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from portico.errors import InvalidArgument
-from portico.ml.model import Model
-from portico.ml.spec import TrainSpec
-from portico.ml.train import train
+from portico.ml.learn.model import Model
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.train import train
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, Table, json_column
 from portico.services.aiplatform.batch.models import PorticoModel, isolate

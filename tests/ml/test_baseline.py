@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from portico.ml.baseline import block_length_of, compare, loss
-from portico.ml.baseline_answers import classification_baselines, regression_baselines
-from portico.ml.baseline_bootstrap import Resample
 from portico.ml.errors import DataError
+from portico.ml.measure.baseline import block_length_of, compare, loss
+from portico.ml.measure.baseline_answers import classification_baselines, regression_baselines
+from portico.ml.measure.baseline_bootstrap import Resample
 
 HOUR = 3600.0
 WEEK = 7 * 24

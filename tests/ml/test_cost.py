@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from portico.ml.cost import (
+from portico.ml.errors import DataError
+from portico.ml.measure.cost import (
     CostRule,
     best_threshold,
     calibrated_threshold,
@@ -14,7 +15,6 @@ from portico.ml.cost import (
     error_rule,
     matrix_rule,
 )
-from portico.ml.errors import DataError
 
 CLASSES = ["no", "yes"]
 RULE = matrix_rule({"yes": {"no": 10, "yes": -2}, "no": {"yes": 1}}, CLASSES)

@@ -10,10 +10,10 @@ import pytest
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from portico.ml.diagnose import BOTH, CONCEPT, COVARIATE, NONE, PREVALENCE, Diagnosis, diagnose
-from portico.ml.diagnose_slices import slice_changes
-from portico.ml.diagnose_tests import Labelled, Spans, coded
 from portico.ml.errors import DataError
+from portico.ml.watch.diagnose import BOTH, CONCEPT, COVARIATE, NONE, PREVALENCE, Diagnosis, diagnose
+from portico.ml.watch.diagnose_slices import slice_changes
+from portico.ml.watch.diagnose_tests import Labelled, Spans, coded
 
 KINDS = {**{f"x{n}": "numeric" for n in range(5)}, "c": "categorical", "t": "timestamp"}
 CLASSIFIED = "classification"

@@ -10,7 +10,7 @@ from scipy.special import expit, softmax
 from sklearn import metrics
 
 from portico.ml.errors import DataError
-from portico.ml.estimate import (
+from portico.ml.measure.estimate import (
     CLASSIFIED,
     Estimated,
     Estimator,
@@ -18,8 +18,8 @@ from portico.ml.estimate import (
     fit_estimator,
     score_estimates,
 )
-from portico.ml.estimate_loss import LOSSES
-from portico.ml.performance import measure
+from portico.ml.measure.estimate_loss import LOSSES
+from portico.ml.measure.performance import measure
 
 HOURS = np.arange(5000) * 3600.0
 

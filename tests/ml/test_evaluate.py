@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from portico.ml.curves import rank, thin
 from portico.ml.errors import DataError
-from portico.ml.evaluate import evaluate_classification, evaluate_regression, not_computed, one_class
-from portico.ml.evaluate_confidence import THRESHOLDS
+from portico.ml.measure.curves import rank, thin
+from portico.ml.measure.evaluate import evaluate_classification, evaluate_regression, not_computed, one_class
+from portico.ml.measure.evaluate_confidence import THRESHOLDS
 
 
 def classes(

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from portico.ml.evaluate import (
+from portico.ml.measure.evaluate import (
     CLASSIFICATION_SCHEMA,
     REGRESSION_SCHEMA,
     evaluate_classification,
     evaluate_regression,
 )
-from portico.ml.evaluate_slices import evaluate_slices
+from portico.ml.measure.evaluate_slices import evaluate_slices
 
 ROWS = 400
 GENERATOR = np.random.default_rng(5)

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from portico.ml import explain
 from portico.ml import pace as pace_module
-from portico.ml.leaves import read_leaves
+from portico.ml.explain import shapley as explain
+from portico.ml.explain.leaves import read_leaves
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.train import train
 from portico.ml.pace import Pace
-from portico.ml.spec import TrainSpec
-from portico.ml.train import train
 
 
 @pytest.mark.parametrize("options", [{}, {"zero_as_missing": True}, {"use_missing": False}])

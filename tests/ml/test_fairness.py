@@ -7,7 +7,7 @@ import pytest
 from fairlearn import metrics
 
 from portico.ml.errors import DataError
-from portico.ml.fairness import groups_of, measure_fairness
+from portico.ml.measure.fairness import groups_of, measure_fairness
 
 RNG = np.random.default_rng(3)
 ROWS = 2000

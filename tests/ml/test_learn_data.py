@@ -13,8 +13,8 @@ import pytest
 
 from portico.ml import parquet_files, schema, tables
 from portico.ml.errors import DataError
+from portico.ml.learn.split import SplitSpec, split_rows
 from portico.ml.schema import describe, describe_column
-from portico.ml.split import SplitSpec, split_rows
 from portico.ml.tables import iter_batches, read, read_table
 
 

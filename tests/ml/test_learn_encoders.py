@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.ml import values
-from portico.ml.encoders import TimestampEncoder
 from portico.ml.errors import DataError
+from portico.ml.learn.encoders import TimestampEncoder
+from portico.ml.learn.transform import ColumnSpec, Transform, fit_transform, parse_transformations
 from portico.ml.tables import rows_to_batch
-from portico.ml.transform import ColumnSpec, Transform, fit_transform, parse_transformations
 
 ROWS = 400
 COLOURS = ["red", "green", "1", "2.5", "true", "Ünï"]

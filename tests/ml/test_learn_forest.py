@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.ml.fastbooster import FastBooster
-from portico.ml.forest import join
-from portico.ml.oblivious import forest_text, threshold
+from portico.ml.learn.fastbooster import FastBooster
+from portico.ml.learn.forest import join
+from portico.ml.learn.oblivious import forest_text, threshold
 
 
 @settings(deadline=None)

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from portico.ml import search
 from portico.ml.errors import DataError
-from portico.ml.spec import TrainSpec
-from portico.ml.split import SplitSpec
-from portico.ml.task import Fitted
-from portico.ml.train import TrainedModel, train
+from portico.ml.learn import search
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.split import SplitSpec
+from portico.ml.learn.task import Fitted
+from portico.ml.learn.train import TrainedModel, train
 from portico.services.aiplatform.training.automl import _evaluate, model_body
 
 N = 200

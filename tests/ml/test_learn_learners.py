@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from portico.ml import objectives
-from portico.ml.blend import blend
-from portico.ml.budget import Budget
-from portico.ml.fastbooster import FastBooster
-from portico.ml.search import _LEARNERS
-from portico.ml.spec import TrainSpec
-from portico.ml.task import Recipe, Rows, Task
+from portico.ml.learn import objectives
+from portico.ml.learn.blend import blend
+from portico.ml.learn.budget import Budget
+from portico.ml.learn.fastbooster import FastBooster
+from portico.ml.learn.search import _LEARNERS
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.task import Recipe, Rows, Task
 
 RECIPES = {
     "lightgbm": Recipe("lightgbm", {"learning_rate": 0.2}, "identity"),

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from portico.ml import objectives
-from portico.ml.blend import blend
-from portico.ml.bounds import fit_bounds
-from portico.ml.budget import Budget
 from portico.ml.errors import DataError
-from portico.ml.links import Link, spaces_for
-from portico.ml.spec import TrainSpec
-from portico.ml.task import Rows, Task
+from portico.ml.learn import objectives
+from portico.ml.learn.blend import blend
+from portico.ml.learn.bounds import fit_bounds
+from portico.ml.learn.budget import Budget
+from portico.ml.learn.links import Link, spaces_for
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.task import Rows, Task
 
 
 @settings(deadline=None)

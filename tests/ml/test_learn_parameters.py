@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from portico.ml.budget import Budget
 from portico.ml.errors import DataError, TrainingStopped
-from portico.ml.spec import TrainSpec
-from portico.ml.split import SplitSpec
-from portico.ml.train import TrainedModel, train
-from portico.ml.transform import ColumnSpec
+from portico.ml.learn.budget import Budget
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.split import SplitSpec
+from portico.ml.learn.train import TrainedModel, train
+from portico.ml.learn.transform import ColumnSpec
 
 
 def rows(count: int = 800) -> pa.Table:

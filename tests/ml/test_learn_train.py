@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from portico.ml.errors import DataError
-from portico.ml.explain import explain_instances
-from portico.ml.model import Model
-from portico.ml.spec import TrainSpec
-from portico.ml.split import SplitSpec
-from portico.ml.train import TrainedModel, train
-from portico.ml.transform import ColumnSpec
+from portico.ml.explain.shapley import explain_instances
+from portico.ml.learn.model import Model
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.split import SplitSpec
+from portico.ml.learn.train import TrainedModel, train
+from portico.ml.learn.transform import ColumnSpec
 
 
 def people(rows: int = 1200, seed: int = 0) -> pa.Table:

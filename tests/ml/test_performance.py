@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from portico.ml import performance
 from portico.ml.errors import DataError
-from portico.ml.performance import compare, higher_is_better, intervals, measure, metrics_of
+from portico.ml.measure import performance
+from portico.ml.measure.performance import compare, higher_is_better, intervals, measure, metrics_of
 
 RNG = np.random.default_rng(7)
 TIMES = np.arange(600) * 3600.0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from portico.ml.errors import DataError
-from portico.ml.performance import measure
-from portico.ml.performance_slices import measure_slices
+from portico.ml.measure.performance import measure
+from portico.ml.measure.performance_slices import measure_slices
 
 TIMES = np.arange(1200) * 3600.0
 

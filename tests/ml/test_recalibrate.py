@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from portico.ml.errors import DataError
-from portico.ml.links import Link
-from portico.ml.recalibrate import Recalibration, fit_recalibration
+from portico.ml.learn.links import Link
+from portico.ml.measure.recalibrate import Recalibration, fit_recalibration
 
 
 def two(seed: int, rows: int = 2000) -> tuple[np.ndarray, np.ndarray]:

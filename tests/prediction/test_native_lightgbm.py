@@ -14,7 +14,7 @@ import pytest
 from fronts import training_data
 
 from portico.errors import FailedPrecondition, InvalidArgument
-from portico.ml.fastbooster import BoosterError, FastBooster
+from portico.ml.learn.fastbooster import BoosterError, FastBooster
 from portico.prediction.predictors import Predictor, load
 
 OBJECTIVES = ["binary", "regression", "multiclass", "poisson"]

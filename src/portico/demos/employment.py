@@ -24,7 +24,7 @@ from portico.cli import report
 from portico.client import declaration
 from portico.demos import mitigation, pictures, samples, telling
 from portico.demos.telling import console, progress, say, step
-from portico.ml import performance
+from portico.ml.measure import performance
 
 TARGET = "employed"
 BUDGET = 7  # milli node hours: 25 seconds

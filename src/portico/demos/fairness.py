@@ -25,7 +25,7 @@ from portico.client import declaration
 from portico.demos import mitigation, pictures, samples, telling
 from portico.demos.mitigation import ODDS, OPPORTUNITY, PARITY, Made
 from portico.demos.telling import console, gates_of, progress, say, step, verdict
-from portico.ml import performance
+from portico.ml.measure import performance
 
 TARGET, RICH = "income", ">50K"
 NUMBERS = ["age", "capital_gain", "capital_loss", "hours_per_week"]

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from portico.ml.arrays import Floats
-from portico.ml.fairness import Fairness, groups_of, measure_fairness
+from portico.ml.measure.fairness import Fairness, groups_of, measure_fairness
 
 # Gaps by their names in `ml.fairness`; the first two are what a constraint bounds.
 PARITY, ODDS = "demographicParityDifference", "equalizedOddsDifference"

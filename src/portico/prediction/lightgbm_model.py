@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import FailedPrecondition, Unimplemented
-from portico.ml.fastbooster import FastBooster
+from portico.ml.learn.fastbooster import FastBooster
 from portico.prediction.encoding import RowEncoder
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ class _Portico:
 
     def __init__(self, path: Path) -> None:
         from portico.ml.errors import DataError
-        from portico.ml.model import Model
+        from portico.ml.learn.model import Model
 
         self._model = Model.load(path)
         self._data_error = DataError

@@ -22,7 +22,7 @@ from portico.store import domain_clock, resources
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
-    from portico.ml.diagnose_tests import Labelled
+    from portico.ml.watch.diagnose_tests import Labelled
     from portico.services.portico.joining import Outcome
 
 log = logging.getLogger(__name__)
@@ -140,9 +140,9 @@ def diagnosis(before: Sequence[Outcome], now: Sequence[Outcome], kinds: Mapping[
     `kinds` has the model's features; times move always, and are left out. See `ml.diagnose` for what is tested. Empty
     where there are too few rows that can be read.
     """
-    from portico.ml.diagnose import diagnose
     from portico.ml.errors import DataError
     from portico.ml.watch.bins import count, fit_bins
+    from portico.ml.watch.diagnose import diagnose
     from portico.ml.watch.distances import score
 
     classes = _classes_of(now)
@@ -176,8 +176,8 @@ def _labelled(rows: Sequence[Outcome], names: Sequence[str], classes: Sequence[s
     import numpy as np
     import pyarrow as pa
 
-    from portico.ml.diagnose_tests import Labelled
     from portico.ml.tables import rows_to_batch
+    from portico.ml.watch.diagnose_tests import Labelled
 
     made = []
     for row in rows:

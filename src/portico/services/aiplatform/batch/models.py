@@ -19,7 +19,7 @@ from portico.services.aiplatform.batch.instances import Lines, Table
 if TYPE_CHECKING:
     import numpy as np
 
-    from portico.ml.model import Predictions
+    from portico.ml.learn.model import Predictions
     from portico.prediction.predictors import Predictor
 
 Instances = Lines | Table
@@ -38,7 +38,7 @@ class PorticoModel:
     """A model that Portico's own training made: columns are encoded at once, JSON rows one by one."""
 
     def __init__(self, path: Path) -> None:
-        from portico.ml.model import Model
+        from portico.ml.learn.model import Model
 
         self._model = Model.load(path)
 
@@ -92,7 +92,7 @@ class LightGBMModel:
     """An uploaded booster. Columns are taken by name where some have the features' names, else by order."""
 
     def __init__(self, path: Path, explanation: Mapping[str, Any] | None) -> None:
-        from portico.ml.fastbooster import FastBooster
+        from portico.ml.learn.fastbooster import FastBooster
         from portico.prediction.encoding import RowEncoder
         from portico.prediction.lightgbm_model import categories, model_file
 

@@ -28,7 +28,7 @@ def export(context: Context, config: dict[str, Any], dataset_name: str, holder: 
         InvalidArgument: the data or the split can't be used, naming the field.
     """
     from portico.ml.errors import DataError
-    from portico.ml.split import split_rows
+    from portico.ml.learn.split import split_rows
 
     with context.database.read() as connection:
         dataset = DATASETS.require(connection, dataset_name)

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from portico.errors import FailedPrecondition
 from portico.jobs.worker import Context
-from portico.ml.explain import global_importance
-from portico.ml.model import Model
+from portico.ml.explain.shapley import global_importance
+from portico.ml.learn.model import Model
 from portico.ml.pace import Progress
 from portico.ml.tables import concat, rows_to_batch
 from portico.services.aiplatform import model_store

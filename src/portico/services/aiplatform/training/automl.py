@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from portico.errors import Cancelled, InvalidArgument
 from portico.jobs.worker import Context
-from portico.ml import baseline, baseline_answers, performance
 from portico.ml.errors import DataError, TrainingStopped
-from portico.ml.evaluate import evaluate_classification, evaluate_regression, not_computed
-from portico.ml.evaluate_slices import evaluate_slices
-from portico.ml.spec import TrainSpec
-from portico.ml.targets import read_target
-from portico.ml.train import TrainedModel, train
+from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.targets import read_target
+from portico.ml.learn.train import TrainedModel, train
+from portico.ml.measure import baseline, baseline_answers, performance
+from portico.ml.measure.evaluate import evaluate_classification, evaluate_regression, not_computed
+from portico.ml.measure.evaluate_slices import evaluate_slices
 from portico.services.aiplatform import model_store
 from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.training import inputs as training_inputs

@@ -9,8 +9,8 @@ from portico.services.standard.names import canonical
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
-    from portico.ml.spec import TrainSpec
-    from portico.ml.split import SplitSpec
+    from portico.ml.learn.spec import TrainSpec
+    from portico.ml.learn.split import SplitSpec
 
 _KNOWN = frozenset(
     {"targetColumn", "predictionType", "transformations", "trainBudgetMilliNodeHours", "optimizationObjective",
@@ -45,8 +45,8 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
         InvalidArgument: naming the field. Unimplemented: what is asked for needs BigQuery.
     """
     from portico.ml.errors import DataError
-    from portico.ml.spec import TrainSpec
-    from portico.ml.transform import parse_transformations
+    from portico.ml.learn.spec import TrainSpec
+    from portico.ml.learn.transform import parse_transformations
 
     inputs = inputs_of(pipeline)
     for field in ("targetColumn", "predictionType"):
@@ -128,7 +128,7 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
 
 
 def split_of(config: dict[str, Any]) -> SplitSpec:
-    from portico.ml.split import SplitSpec
+    from portico.ml.learn.split import SplitSpec
 
     kinds = [key for key in ("fractionSplit", "filterSplit", "predefinedSplit", "timestampSplit", "stratifiedSplit")
              if config.get(key) is not None]  # fmt: skip

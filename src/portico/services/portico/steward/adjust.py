@@ -45,13 +45,13 @@ def adjustment(models: Models, case: Case, action: str, before: Sequence[Outcome
                 f"Its answers times {factor:.3f}, the cheap answer, is tried first.",
             )
         if action == "RECALIBRATE":
-            from portico.ml.recalibrate import fit_recalibration
+            from portico.ml.measure.recalibrate import fit_recalibration
 
             fitted = fit_recalibration(rows.truth, output)
             shifts = ", ".join(f"{shift:+.3f}" for shift in fitted.shift)
             words = f"Its log-odds times {fitted.scale:.3f} and {shifts}, the cheap answer, is tried first."
             return Adjustment({"scale": fitted.scale, "shift": list(fitted.shift)}, until, words)
-        from portico.ml.cost import CostRule, best_threshold
+        from portico.ml.measure.cost import CostRule, best_threshold
 
         spec = case.spec
         rule = CostRule(((0.0, 1.0), (1.0, 0.0))) if spec.cost is None else cost_of(spec.cost, classes)

@@ -49,7 +49,7 @@ def check(spec: Spec, prediction_type: str, classes: Sequence[str]) -> None:
     Raises:
         InvalidArgument: naming the field and what to write instead.
     """
-    from portico.ml import performance
+    from portico.ml.measure import performance
 
     known = [*performance.metrics_of(prediction_type), COST]
     _check_cost(spec, classes)
@@ -166,7 +166,7 @@ def check(spec: Spec, prediction_type: str, classes: Sequence[str]) -> None:
 
 def _check_objective(objective: str, prediction_type: Any) -> None:
     from portico.ml.errors import DataError
-    from portico.ml.spec import TrainSpec
+    from portico.ml.learn.spec import TrainSpec
 
     try:
         TrainSpec(prediction_type, "target", optimization_objective=objective).check()
@@ -189,7 +189,7 @@ def _check_fairness(
     item: Acceptable | FairnessGate, field: str, prediction_type: str, classes: Sequence[str]
 ) -> bool:
     """Whether the item bounds a difference between groups; then it is checked."""
-    from portico.ml.fairness import GAPS
+    from portico.ml.measure.fairness import GAPS
 
     if item.metric not in GAPS:
         if item.attributes or isinstance(item, FairnessGate):

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from portico.ml.baseline import number
-from portico.ml.cost import CostRule, best_threshold, costs_of
-from portico.ml.fairness import Gap, measure_fairness
+from portico.ml.measure.baseline import number
+from portico.ml.measure.cost import CostRule, best_threshold, costs_of
+from portico.ml.measure.fairness import Gap, measure_fairness
 from portico.services.portico.steward.decision import Decision, limit_of
 from portico.services.portico.steward.evidence import Rows
 from portico.services.portico.steward.measures import (

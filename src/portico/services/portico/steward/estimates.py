@@ -14,9 +14,9 @@ import numpy as np
 
 from portico.clock import rfc3339
 from portico.ml.errors import DataError
-from portico.ml.estimate import CLASSIFIED, Estimated, Estimator, fit_estimator, score_estimates
-from portico.ml.estimate_loss import LOSSES
-from portico.ml.performance import HALF
+from portico.ml.measure.estimate import CLASSIFIED, Estimated, Estimator, fit_estimator, score_estimates
+from portico.ml.measure.estimate_loss import LOSSES
+from portico.ml.measure.performance import HALF
 from portico.services.portico.joining import Outcome
 from portico.services.portico.steward.decide import decide
 from portico.services.portico.steward.decision import Decision

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from portico.ml.arrays import Floats
-from portico.ml.baseline import block_length_of
-from portico.ml.baseline_bootstrap import Resample
+from portico.ml.measure.baseline import block_length_of
+from portico.ml.measure.baseline_bootstrap import Resample
 from portico.services.portico.joining import Outcome
 from portico.services.portico.steward.measures import measured
 from portico.services.portico.steward.rows import rows_of

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from portico.ml import performance
-from portico.ml.baseline import block_length_of
-from portico.ml.baseline_bootstrap import Resample
-from portico.ml.cost import CostRule, cost, costs_of
-from portico.ml.performance import HALF, Compared, Measured
+from portico.ml.measure import performance
+from portico.ml.measure.baseline import block_length_of
+from portico.ml.measure.baseline_bootstrap import Resample
+from portico.ml.measure.cost import CostRule, cost, costs_of
+from portico.ml.measure.performance import HALF, Compared, Measured
 from portico.services.portico.steward.evidence import Rows
 from portico.services.portico.steward.spec import COST
 

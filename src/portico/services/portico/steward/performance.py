@@ -84,7 +84,7 @@ class Performance:
 
     def slices(self, watched: Watched, spec: Spec, champion: dict[str, Any]) -> list[dict[str, Any]]:
         """The metric apart for the values of each of the columns that the spec names, the worst first."""
-        from portico.ml.performance_slices import measure_slices
+        from portico.ml.measure.performance_slices import measure_slices
 
         classes = self._models.classes(champion)
         item = next(

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from portico.ml.baseline import number
-from portico.ml.performance import Compared
+from portico.ml.measure.baseline import number
+from portico.ml.measure.performance import Compared
 from portico.services.portico.steward.decision import Decision
 from portico.services.portico.steward.evidence import Rows
 from portico.services.portico.steward.measures import compared

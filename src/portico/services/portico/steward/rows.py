@@ -10,8 +10,8 @@ import numpy as np
 
 from portico.ml import values
 from portico.ml.arrays import Floats
-from portico.ml.fairness import groups_of
-from portico.ml.performance import HALF, Measured, intervals
+from portico.ml.measure.fairness import groups_of
+from portico.ml.measure.performance import HALF, Measured, intervals
 from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
@@ -36,7 +36,7 @@ class Models:
         """
         found = self._loaded.pop(version, None)
         if found is None:
-            from portico.ml.model import Model
+            from portico.ml.learn.model import Model
 
             artifact = self._artifact(version)
             if artifact is None:
@@ -218,7 +218,7 @@ def simple_answers(
 
     The last value is that known as long before a row as labels usually take to arrive.
     """
-    from portico.ml.baseline_answers import classification_baselines, regression_baselines
+    from portico.ml.measure.baseline_answers import classification_baselines, regression_baselines
 
     manifest = models.manifest(version)
     classes = manifest.labels
@@ -249,7 +249,7 @@ def simple_answers(
 
 def evaluation(rows: Rows, manifest: Any, own: Measured) -> dict[str, Any]:
     """The challenger's evaluation on the gates' rows, in the shape of Google's schemas; `own` is the gates' metric."""
-    from portico.ml.evaluate import (
+    from portico.ml.measure.evaluate import (
         CLASSIFICATION_SCHEMA,
         REGRESSION_SCHEMA,
         evaluate_classification,

@@ -10,7 +10,7 @@ import msgspec
 from portico.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from portico.ml.cost import CostRule
+    from portico.ml.measure.cost import CostRule
 
 DAY = 86400.0
 SERVICE = ("p50Latency", "p95Latency", "p99Latency", "errorRate", "saturation")  # they need no labels
@@ -180,7 +180,7 @@ def cost_of(cost: Cost, classes: Sequence[str]) -> CostRule:
     Raises:
         DataError: it does not fit the classes (none: a regression).
     """
-    from portico.ml.cost import error_rule, matrix_rule
+    from portico.ml.measure.cost import error_rule, matrix_rule
 
     if not classes:
         return error_rule(cost.over, cost.under)

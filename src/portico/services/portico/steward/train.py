@@ -47,8 +47,8 @@ def run_retrain(context: Context) -> dict[str, Any]:
     from dataclasses import replace
 
     from portico.ml.errors import DataError, TrainingStopped
-    from portico.ml.split import SplitSpec
-    from portico.ml.train import train
+    from portico.ml.learn.split import SplitSpec
+    from portico.ml.learn.train import train
     from portico.services.aiplatform.training.automl import model_body, save_artifact
 
     asked = context.job.payload
@@ -129,7 +129,7 @@ _OF_THE_MODEL = ("metadataSchemaUri", "metadata", "predictSchemata", "explanatio
 
 
 def _adjusted(path: Path, adjustment: dict[str, Any]) -> str:
-    from portico.ml.links import Link, recalibrated
+    from portico.ml.learn.links import Link, recalibrated
 
     body = json.loads(path.read_text())
     if "factor" in adjustment:
@@ -221,7 +221,7 @@ def _cut(table: pa.Table, asked: dict[str, Any]) -> pa.Table:
     """The rows that may be learned from: by the time column before the gates' first, and of the sliding window."""
     import numpy as np
 
-    from portico.ml.split import SplitSpec, split_rows
+    from portico.ml.learn.split import SplitSpec, split_rows
 
     if not asked["timeColumn"]:
         return table
@@ -239,7 +239,7 @@ def _measured(context: Context, artifact: str, known: list[Outcome]) -> dict[str
     """How large its files are, and how long one row takes, p99 over single rows."""
     import numpy as np
 
-    from portico.ml.model import Model
+    from portico.ml.learn.model import Model
 
     folder = model_store.folder(context.home, artifact)
     model = Model.load(folder)

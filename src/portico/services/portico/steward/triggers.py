@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from portico.clock import rfc3339
-from portico.ml.baseline import number
-from portico.ml.estimate import estimated
+from portico.ml.measure.baseline import number
+from portico.ml.measure.estimate import estimated
 from portico.ml.watch.bins import Counts, FeatureBins
 from portico.ml.watch.distances import FeatureScore, score
 from portico.services.portico.steward.decision import Decision, limit_of

@@ -1,0 +1,103 @@
+"""What a training is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from portico.ml.errors import DataError
+from portico.ml.learn.split import SplitSpec
+from portico.ml.learn.transform import ColumnSpec
+
+PredictionType = Literal["classification", "regression"]
+
+CLASSIFICATION_OBJECTIVES = (
+    "maximize-au-roc",
+    "minimize-log-loss",
+    "maximize-au-prc",
+    "maximize-precision-at-recall",
+    "maximize-recall-at-precision",
+)
+REGRESSION_OBJECTIVES = ("minimize-rmse", "minimize-mae", "minimize-rmsle")
+
+
+@dataclass(slots=True)
+class TrainSpec:
+    """The parameters of one training, named as Google's AutoML tabular inputs.
+
+    `columns` empty means every column but the target, the weight and a predefined split's. `optimization_objective`
+    empty means Google's default: maximize-au-roc for two classes, minimize-log-loss for more, minimize-rmse.
+    `budget_seconds` are node seconds, `wall_seconds` bound the time by the clock (None: ten times as many; see
+    `budget.Budget`); without `disable_early_stopping` training ends when it stops improving.
+    """
+
+    prediction_type: PredictionType
+    target: str
+    columns: Sequence[ColumnSpec] = ()
+    optimization_objective: str = ""
+    recall_value: float | None = None
+    precision_value: float | None = None
+    weight_column: str = ""
+    split: SplitSpec = field(default_factory=SplitSpec)
+    budget_seconds: float = 60.0
+    wall_seconds: float | None = None
+    disable_early_stopping: bool = False
+    seed: int = 0
+    threads: int = 2
+
+    def check(self) -> None:
+        """Raises DataError for a parameter that cannot be."""
+        if self.prediction_type not in ("classification", "regression"):
+            raise DataError(
+                f"predictionType is {self.prediction_type!r}; it must be classification or regression",
+                field="predictionType",
+            )
+        allowed = (
+            CLASSIFICATION_OBJECTIVES if self.prediction_type == "classification" else REGRESSION_OBJECTIVES
+        )
+        objective = self.optimization_objective
+        if objective and objective not in allowed:
+            raise DataError(
+                f"optimizationObjective is {objective!r}; for {self.prediction_type} it must be one of "
+                f"{', '.join(allowed)}",
+                field="optimizationObjective",
+            )
+        _check_level(
+            objective, "maximize-precision-at-recall", "optimizationObjectiveRecallValue", self.recall_value
+        )
+        _check_level(
+            objective,
+            "maximize-recall-at-precision",
+            "optimizationObjectivePrecisionValue",
+            self.precision_value,
+        )
+        for name, what in ((self.target, "target"), (self.weight_column, "weight")):
+            if name and any(column.name == name for column in self.columns):
+                raise DataError(
+                    f"the {what} column {name!r} cannot be specified in transformations",
+                    field="transformations",
+                )
+        if self.weight_column == self.target:
+            raise DataError("the target can't be the weight column, too", field="weightColumnName")
+        if self.budget_seconds <= 0:
+            raise DataError("the training budget must be above 0", field="trainBudgetMilliNodeHours")
+
+    def columns_of(self, names: Sequence[str]) -> list[ColumnSpec]:
+        """The input columns among the data's `names`."""
+        reserved = {self.target, self.weight_column}
+        if self.split.kind == "predefined":
+            reserved.add(self.split.column)
+        if not self.columns:
+            return [ColumnSpec(name) for name in names if name not in reserved]
+        return list(self.columns)
+
+    def to_json(self) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        return asdict(self)
+
+
+def _check_level(objective: str, of: str, field_name: str, value: float | None) -> None:
+    if objective == of and (value is None or not 0 <= value <= 1):
+        raise DataError(f"{of} needs {field_name} between 0 and 1; it is {value}", field=field_name)
