@@ -13,7 +13,7 @@ from typing import Any
 from bench.common import Report, interleaved, ratio
 from bench.monitoring_world import HOUR, Server, World
 from bench.serving import Side, captured_request
-from portico.prediction.metrics import collect
+from portico.prediction.front.metrics import collect
 
 LIMIT, LEAST = 0.05, 0.9
 SIDES = ("on", "off")

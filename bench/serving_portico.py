@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from portico.prediction.metrics import collect
+from portico.prediction.front.metrics import collect
+from portico.prediction.front.sync import await_fronts
 from portico.prediction.spool import Spool
-from portico.prediction.sync import await_fronts
 from portico.store import served
 from portico.store.database import Database
 from portico.store.served import ServedEndpoint, ServedModel

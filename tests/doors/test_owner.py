@@ -180,7 +180,7 @@ def test_open_lets_everybody_in_and_says_so(opened):
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_the_other_end_is_known_by_every_kind_of_address(family):
     """::1, and IPv4 through an IPv6 socket (::ffff:127.0.0.1)."""
-    from portico.prediction.peers import Peers
+    from portico.prediction.front.peers import Peers
 
     class Transport:
         def __init__(self, connection: socket.socket) -> None:
@@ -211,7 +211,7 @@ def test_the_other_end_is_known_by_every_kind_of_address(family):
 
 def peers_of(listener: socket.socket) -> None:
     """In the stranger's process: the connection is its own, so it is asked as root would ask."""
-    from portico.prediction import peers
+    from portico.prediction.front import peers
 
     connection, _ = listener.accept()
     user = peers.Peers()._user(connection.getpeername(), connection.getsockname())

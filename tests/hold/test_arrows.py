@@ -150,7 +150,7 @@ def test_an_idle_server_has_loaded_nothing_heavy():
         "import json, sys\n"
         "from portico.host import supervisor, control, scheduling, wiring\n"
         "from portico.doors.connections import serve_control\n"
-        "from portico.prediction.front import run_front\n"
+        "from portico.prediction.front.process import run_front\n"
         "wiring.import_services()\n"
         "print(json.dumps(sorted(sys.modules)))"
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tests.waiting import until
 
-from portico.prediction.sync import await_fronts
+from portico.prediction.front.sync import await_fronts
 from portico.store import domain_clock, served  # noqa: F401  its table
 from portico.store.database import Database
 from portico.store.served import ServedEndpoint, ServedModel
@@ -26,7 +26,7 @@ PREDICT = f"/v1/{NAME}:predict"
 _FRONT = """
 import socket, sys
 from pathlib import Path
-from portico.prediction.front import run_front
+from portico.prediction.front.process import run_front
 listener = socket.socket(fileno=int(sys.argv[2]))
 run_front(Path(sys.argv[1]), listener, int(sys.argv[3]), lambda token: "me" if token == "good" else None)
 """

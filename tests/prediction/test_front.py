@@ -19,12 +19,12 @@ import pytest
 from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, lightgbm_model, training_data
 
 from portico.errors import FailedPrecondition, Unavailable
-from portico.prediction.front import Front
-from portico.prediction.metrics import collect
-from portico.prediction.predictors import load
+from portico.prediction.front.metrics import collect
+from portico.prediction.front.process import Front
+from portico.prediction.front.sync import ask_fronts, await_fronts
+from portico.prediction.models.predictors import load
 from portico.prediction.replicas import worker
 from portico.prediction.spool import Place, Spool
-from portico.prediction.sync import ask_fronts, await_fronts
 from portico.store import served
 from portico.store.served import ServedEndpoint, ServedModel
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument
-from portico.prediction.framing import Body, Head, is_prediction
+from portico.prediction.front.framing import Body, Head, is_prediction
 
 PATH = b"/v1/projects/p/locations/l/endpoints/1:"
 

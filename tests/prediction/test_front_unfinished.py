@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from fronts import PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model
 
-from portico.prediction.handover import control_socket
+from portico.prediction.front.handover import control_socket
 
 ROW = [1.0, 2.0, 3.0, 4.0, "red", 1]
 _SHORT = """
-import portico.prediction.front as front, portico.prediction.connection as connection
+import portico.prediction.front.process as front, portico.prediction.front.connection as connection
 front._STALLED = 0.2
 connection.MOST_UNFINISHED = 1_000_000
 """

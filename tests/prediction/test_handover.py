@@ -14,7 +14,7 @@ import pytest
 from fronts import NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model, open_descriptors
 from tests.waiting import until
 
-from portico.prediction.handover import front_connections, run_folder
+from portico.prediction.front.handover import front_connections, run_folder
 
 ROW = {"n0": 0.5}
 BODY = {"instances": [ROW]}

@@ -15,7 +15,7 @@ from fronts import training_data
 
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.ml.learn.fastbooster import BoosterError, FastBooster
-from portico.prediction.predictors import Predictor, load
+from portico.prediction.models.predictors import Predictor, load
 
 OBJECTIVES = ["binary", "regression", "multiclass", "poisson"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portico.errors import FailedPrecondition, InvalidArgument
-from portico.prediction.predictors import load
+from portico.prediction.models.predictors import load
 
 DATA = np.random.default_rng(3).normal(size=(200, 3)).astype(np.float32)
 

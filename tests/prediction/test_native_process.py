@@ -19,10 +19,10 @@ from fronts import NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm
 from tests.processes import alive, command
 
 from portico.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
-from portico.prediction.handover import front_admin
-from portico.prediction.native import files, process
-from portico.prediction.native.process import ModelProcess, Spec, try_out
-from portico.prediction.native.trees import check_trees
+from portico.prediction.front.handover import front_admin
+from portico.prediction.models.native import files, process
+from portico.prediction.models.native.process import ModelProcess, Spec, try_out
+from portico.prediction.models.native.trees import check_trees
 from portico.sandbox.confine import landlock_abi
 from portico.store.served import ServedModel
 
@@ -268,7 +268,7 @@ def test_a_file_that_changed_or_kills_is_left_out_and_the_rest_serves(
 def test_what_killed_a_front_three_times_is_not_loaded_again(
     tmp_path: Path, boosters: dict[str, Path]
 ) -> None:
-    from portico.prediction.loading import Deaths
+    from portico.prediction.front.loading import Deaths
 
     file = tmp_path / "run" / "front-0.loading"
     path = str(boosters["binary"])

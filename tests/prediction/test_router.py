@@ -8,8 +8,16 @@ import pytest
 from fronts import NAME, endpoint, lightgbm_model
 
 from portico.errors import FailedPrecondition, InvalidArgument
-from portico.prediction.loading import Loader
-from portico.prediction.router import EXPLAIN, PREDICT, RAW_PREDICT, Deployed, Router, Target, endpoint_name
+from portico.prediction.front.loading import Loader
+from portico.prediction.front.router import (
+    EXPLAIN,
+    PREDICT,
+    RAW_PREDICT,
+    Deployed,
+    Router,
+    Target,
+    endpoint_name,
+)
 from portico.store import served
 from portico.store.database import Database
 from portico.store.served import ServedEndpoint, ServedModel

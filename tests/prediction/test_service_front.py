@@ -15,10 +15,10 @@ import pytest
 from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model
 from tests.waiting import until
 
-from portico.prediction.metrics import collect
+from portico.prediction.front.metrics import collect
+from portico.prediction.front.sync import await_fronts
 from portico.prediction.replicas.frames import PING, Reader, pack
 from portico.prediction.service_log import ServiceRows
-from portico.prediction.sync import await_fronts
 from portico.store import domain_clock
 from portico.store.served import ServedModel
 from portico.store.service import Counts, listed

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from portico.prediction import service_log as module
-from portico.prediction.metrics import ModelMetrics, Slots
+from portico.prediction.front.metrics import ModelMetrics, Slots
 from portico.prediction.service_log import Counted, ServiceLog, ServiceRows
 from portico.store import service
 from portico.store.database import Database

@@ -20,8 +20,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from portico.errors import DeadlineExceeded, InvalidArgument, PorticoError, Unavailable
-from portico.prediction.answers import Answers
-from portico.prediction.framing import (
+from portico.prediction.front.answers import Answers
+from portico.prediction.front.framing import (
     MAX_HEAD,
     Body,
     check_protocol,
@@ -29,7 +29,7 @@ from portico.prediction.framing import (
     is_prediction,
     path_form,
 )
-from portico.prediction.handover import Take, Taker, control_socket, give, run_folder
+from portico.prediction.front.handover import Take, Taker, control_socket, give, run_folder
 
 # An offer of HTTP/2 or a WebSocket, which a server may overlook; httptools would stop reading after the head.
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)

@@ -10,7 +10,7 @@ from typing import Any
 
 from portico.clock import Clock
 from portico.errors import InvalidArgument, Unauthenticated
-from portico.prediction.peers import no_token
+from portico.prediction.front.peers import no_token
 from portico.services.call import Caller
 
 PROJECT = "portico"

@@ -10,7 +10,7 @@ from portico.doors.http.app import Door
 from portico.doors.identity import Identity
 from portico.host.pages import pages
 from portico.host.wiring import make_rooms
-from portico.prediction.guard import Guard
+from portico.prediction.front.guard import Guard
 
 
 def make_door(home: Path, contract: Contract) -> Door:

@@ -11,7 +11,7 @@ from pathlib import Path
 from portico.doors.contract.documents import Contract, Match, Method, compile_documents
 from portico.doors.dispatch import implementation
 from portico.host.wiring import import_services
-from portico.prediction.framing import is_prediction
+from portico.prediction.front.framing import is_prediction
 from portico.services.standard.apis import Api, declared
 
 _BETA = "ᵝ"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from portico import __version__
 from portico.doors.http.app import Door, Page
-from portico.prediction.metrics import collect
+from portico.prediction.front.metrics import collect
 from portico.prediction.prediction_log import lost
 from portico.store import disk
 from portico.store.service import BUCKETS, PER_OCTAVE

@@ -142,7 +142,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     from portico.doors.contract.documents import Contract
     from portico.doors.identity import Identity, write_key_file
     from portico.host import control, scheduling, watching, wiring
-    from portico.prediction.front import run_front
+    from portico.prediction.front.process import run_front
     from portico.store import home as home_store
     from portico.store.database import Database
     from portico.store.objects_sweep import sweep

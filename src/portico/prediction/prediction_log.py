@@ -21,7 +21,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.prediction.router import EXPLAIN, PREDICT, RAW_PREDICT
+from portico.prediction.front.router import EXPLAIN, PREDICT, RAW_PREDICT
 from portico.prediction.spool import Place, Record, Spool
 from portico.store.database import Database
 from portico.store.segments import Segment, Segments

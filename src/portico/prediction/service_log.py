@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from portico.prediction.metrics import ModelMetrics, Slots
+from portico.prediction.front.metrics import ModelMetrics, Slots
 from portico.store import service
 from portico.store.database import Database
 from portico.store.service import Counts

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from portico.errors import PorticoError
-from portico.prediction.answers import error_body
+from portico.prediction.front.answers import error_body
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 

@@ -22,7 +22,7 @@ from portico.doors.storage import xml as storage_xml
 from portico.doors.storage.requests import Request
 from portico.doors.storage.wire import StorageWire
 from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
-from portico.prediction.guard import Guard, require_json
+from portico.prediction.front.guard import Guard, require_json
 from portico.services.call import Rooms
 from portico.services.standard.apis import declared
 from portico.services.standard.masks import apply_field_mask

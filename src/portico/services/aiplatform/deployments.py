@@ -16,12 +16,12 @@ from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, N
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.prediction.native import files
-from portico.prediction.native.process import Spec, try_out
-from portico.prediction.native.process import in_words as in_words_of_native
-from portico.prediction.predictors import FOREIGN
+from portico.prediction.front.sync import await_fronts
+from portico.prediction.models.native import files
+from portico.prediction.models.native.process import Spec, try_out
+from portico.prediction.models.native.process import in_words as in_words_of_native
+from portico.prediction.models.predictors import FOREIGN
 from portico.prediction.replicas.places import said, socket_paths
-from portico.prediction.sync import await_fronts
 from portico.sandbox.isolation import Limits, in_words
 from portico.services.aiplatform import endpoint_addresses, images, machine_types, model_store
 from portico.services.aiplatform.endpoints import check_traffic

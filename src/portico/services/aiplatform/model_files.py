@@ -8,7 +8,7 @@ from typing import Any
 
 from portico.errors import InvalidArgument, NotFound
 from portico.jobs.worker import Context
-from portico.prediction.native import files
+from portico.prediction.models.native import files
 from portico.services.aiplatform.images import Serving
 from portico.services.standard.sources import gcs_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from portico.clock import duration_seconds, parse_rfc3339, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument
-from portico.prediction.sync import await_fronts
+from portico.prediction.front.sync import await_fronts
 from portico.services.call import Call, implements
 from portico.services.standard.settling import settled
 from portico.store import domain_clock

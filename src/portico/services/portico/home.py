@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.errors import Unavailable
+from portico.prediction.front.sync import ask_fronts
 from portico.prediction.prediction_log import lost
-from portico.prediction.sync import ask_fronts
 from portico.services.call import Call, implements
 from portico.store import domain_clock, replicas, resources, service
 from portico.store.tables.jobs import jobs

@@ -54,6 +54,6 @@ def publish(connection: Connection, endpoint: Resource) -> int:
 
 def await_served(call: Call, version: int) -> None:
     """Returns when every front serves what was published."""
-    from portico.prediction.sync import await_fronts
+    from portico.prediction.front.sync import await_fronts
 
     await_fronts(call.rooms.home, version, timeout=30.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from portico.errors import Unavailable
-from portico.prediction.sync import ask_fronts
+from portico.prediction.front.sync import ask_fronts
 
 _FRONTS: Final = 10.0  # seconds
 _POLL: Final = 0.05

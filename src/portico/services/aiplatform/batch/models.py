@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from portico.ml.learn.model import Predictions
-    from portico.prediction.predictors import Predictor
+    from portico.prediction.models.predictors import Predictor
 
 Instances = Lines | Table
 _PLACE = re.compile(r"instances\[(\d+)\]")
@@ -93,8 +93,8 @@ class LightGBMModel:
 
     def __init__(self, path: Path, explanation: Mapping[str, Any] | None) -> None:
         from portico.ml.learn.fastbooster import FastBooster
-        from portico.prediction.encoding import RowEncoder
-        from portico.prediction.lightgbm_model import categories, model_file
+        from portico.prediction.models.encoding import RowEncoder
+        from portico.prediction.models.lightgbm_model import categories, model_file
 
         self._booster = FastBooster(model_file(path))
         self._encoder = RowEncoder(self._booster.feature_names, categories(self._booster))
@@ -102,7 +102,7 @@ class LightGBMModel:
 
     @cached_property
     def _online(self) -> Predictor:
-        from portico.prediction import predictors
+        from portico.prediction.models import predictors
 
         return predictors.load("lightgbm", self._path, self._explanation)
 
@@ -176,7 +176,7 @@ class AnyPredictor:
     def __init__(
         self, format: str, path: Path, explanation: Mapping[str, Any] | None, parameters: Any
     ) -> None:
-        from portico.prediction import predictors
+        from portico.prediction.models import predictors
 
         self._predictor = predictors.load(format, path, explanation)
         self._parameters = parameters

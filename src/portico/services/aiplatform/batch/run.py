@@ -15,8 +15,8 @@ import msgspec
 from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.worker import Context
 from portico.ml import pace
-from portico.prediction.lightgbm_model import model_file
-from portico.prediction.native.files import check_digest
+from portico.prediction.models.lightgbm_model import model_file
+from portico.prediction.models.native.files import check_digest
 from portico.sandbox.isolation import Limits, in_words
 from portico.services.aiplatform import images, machine_types, model_store
 from portico.services.aiplatform.batch import models as batch_models
@@ -194,7 +194,7 @@ def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple
     if private.format == "portico":
         yield batch_models.PorticoModel(folder), cores, _ROWS
     elif private.format == "lightgbm":
-        from portico.prediction.native.trees import (
+        from portico.prediction.models.native.trees import (
             check_trees,
         )  # loads NumPy, and control imports this module
 

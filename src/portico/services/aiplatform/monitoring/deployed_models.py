@@ -15,7 +15,7 @@ from portico.store.resources import Resource
 from portico.store.served import ServedModel
 
 if TYPE_CHECKING:
-    from portico.prediction.predictors import Predictor
+    from portico.prediction.models.predictors import Predictor
 
 NATIVE: Final = frozenset({"portico", "lightgbm", "onnx"})  # a user's code never runs in the watcher
 _HELD: Final = 4  # models in memory
@@ -53,9 +53,9 @@ class WatchedModels:
 
 
 def _opened(model: ServedModel) -> Predictor:
-    from portico.prediction import predictors
-    from portico.prediction.native.files import check_digest
-    from portico.prediction.native.process import Spec, WatchedProcess
+    from portico.prediction.models import predictors
+    from portico.prediction.models.native.files import check_digest
+    from portico.prediction.models.native.process import Spec, WatchedProcess
 
     format, path, explanation = model.format, model.path, model.explanation
     if format == "onnx":  # it may take for ever, or more memory than the watcher has

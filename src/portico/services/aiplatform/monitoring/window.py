@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from portico.ml.watch.bins import Counts, Window
     from portico.ml.watch.distances import FeatureScore
     from portico.ml.watch.sketches import Sketches
-    from portico.prediction.predictors import Predictor
+    from portico.prediction.models.predictors import Predictor
 
 Kind = Literal["skew", "drift"]
 KINDS: Final[tuple[Kind, ...]] = ("skew", "drift")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
-from portico.prediction.sync import await_fronts
+from portico.prediction.front.sync import await_fronts
 from portico.services.aiplatform import model_store
 from portico.services.aiplatform.deployments import remove_deployed
 from portico.services.call import Rooms

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
-from portico.prediction.router import EXPLAIN, PREDICT, RAW_PREDICT, Deployed, Route, endpoint_name
+from portico.prediction.front.router import EXPLAIN, PREDICT, RAW_PREDICT, Deployed, Route, endpoint_name
 
 if TYPE_CHECKING:
-    from portico.prediction.front import Front
+    from portico.prediction.front.process import Front
     from portico.prediction.replicas.client import ReplicaClient
 
 MAX_BODY: Final = 10 * 2**20  # bytes of a request

@@ -12,14 +12,14 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument, Unavailable
-from portico.prediction.metrics import ModelMetrics, Slots
-from portico.prediction.predictors import Predictor
+from portico.prediction.front.metrics import ModelMetrics, Slots
+from portico.prediction.models.predictors import Predictor
 from portico.prediction.service_log import Counted
 from portico.prediction.spool import names_of
 from portico.store.served import ServedEndpoint, ServedModel
 
 if TYPE_CHECKING:
-    from portico.prediction.native.process import ModelProcess
+    from portico.prediction.models.native.process import ModelProcess
     from portico.prediction.replicas.client import ReplicaClient
 
 PREDICT: Final = 0

@@ -17,8 +17,8 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import BY_CODE, DeadlineExceeded, FailedPrecondition, PorticoError, Unavailable
-from portico.prediction.native.files import size
-from portico.prediction.native.worker import ANSWER, REQUEST
+from portico.prediction.models.native.files import size
+from portico.prediction.models.native.worker import ANSWER, REQUEST
 from portico.sandbox.isolation import can_wall_in
 
 TIMEOUT: Final = 60.0  # seconds that a prediction may take, as on Vertex AI
@@ -90,7 +90,12 @@ class Child:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "portico.prediction.native.worker", orjson.dumps(told).decode()],
+                [
+                    sys.executable,
+                    "-m",
+                    "portico.prediction.models.native.worker",
+                    orjson.dumps(told).decode(),
+                ],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

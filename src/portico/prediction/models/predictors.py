@@ -43,11 +43,11 @@ def load(format: str, path: Path | str, explanation: Mapping[str, Any] | None = 
         if format == "portico":
             return _Portico(Path(path))
         if format == "lightgbm":
-            from portico.prediction.lightgbm_model import LightGBMModel
+            from portico.prediction.models.lightgbm_model import LightGBMModel
 
             return LightGBMModel(Path(path))
         if format == "onnx":
-            from portico.prediction.onnx_model import OnnxModel
+            from portico.prediction.models.onnx_model import OnnxModel
 
             return OnnxModel(Path(path), explanation)
     except PorticoError:

@@ -7,7 +7,7 @@ from math import log2
 from pathlib import Path
 from typing import Any, Final
 
-from portico.prediction.sync import ask_fronts
+from portico.prediction.front.sync import ask_fronts
 from portico.store.service import BUCKETS, PER_OCTAVE
 
 _LAST: Final = BUCKETS - 1

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from portico.errors import Internal, InvalidArgument, PorticoError, Unauthenticated
-from portico.prediction.answers import Answers
-from portico.prediction.connection import Connection, KnownHead
-from portico.prediction.framing import Head
-from portico.prediction.guard import Guard, require_json
-from portico.prediction.handover import Taker, control_socket, front_admin, front_connections, give
-from portico.prediction.loading import Loader
-from portico.prediction.metrics import Slots
-from portico.prediction.peers import Peers
-from portico.prediction.router import Router
+from portico.prediction.front.answers import Answers
+from portico.prediction.front.connection import Connection, KnownHead
+from portico.prediction.front.framing import Head
+from portico.prediction.front.guard import Guard, require_json
+from portico.prediction.front.handover import Taker, control_socket, front_admin, front_connections, give
+from portico.prediction.front.loading import Loader
+from portico.prediction.front.metrics import Slots
+from portico.prediction.front.peers import Peers
+from portico.prediction.front.router import Router
 from portico.prediction.service_log import ServiceLog, busy_seconds
 from portico.prediction.tap import Tap
 from portico.store.database import Database

@@ -1,6 +1,6 @@
 """The process of one native model: loads it, tries it, and answers for it, one request after the other.
 
-Started by `process.Child` as `python -m portico.prediction.native.worker SPEC`, with a socket as standard input; it
+Started by `process.Child` as `python -m portico.prediction.models.native.worker SPEC`, with a socket as standard input; it
 ends with it. It reads the model's files and nothing else of the home, and has no network. Frames, both ways: a header,
 then a body of JSON.
     request   length of the body (uint32), method (uint16; those of `router`)
@@ -27,7 +27,7 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import Internal, InvalidArgument, PorticoError, ResourceExhausted
-from portico.prediction.native.files import check_digest
+from portico.prediction.models.native.files import check_digest
 from portico.sandbox.isolation import wall_in
 
 REQUEST: Final = struct.Struct("<IH")
@@ -75,13 +75,13 @@ def main() -> None:
 
 
 def _load(spec: dict[str, Any]) -> Any:
-    from portico.prediction import predictors
+    from portico.prediction.models import predictors
 
     path = Path(spec["path"])
     check_digest(path, spec["digest"])
     if spec["format"] == "lightgbm":
-        from portico.prediction.lightgbm_model import model_file
-        from portico.prediction.native.trees import check_trees
+        from portico.prediction.models.lightgbm_model import model_file
+        from portico.prediction.models.native.trees import check_trees
 
         check_trees(model_file(path).read_bytes())
     return predictors.load(spec["format"], path, spec["explanation"] or None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import FailedPrecondition, Unimplemented
 from portico.ml.learn.fastbooster import FastBooster
-from portico.prediction.encoding import RowEncoder
+from portico.prediction.models.encoding import RowEncoder
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final, cast
 
 from portico.errors import DeadlineExceeded, InvalidArgument, PorticoError, ResourceExhausted, Unavailable
-from portico.prediction.framing import (
+from portico.prediction.front.framing import (
     MAX_HEAD,
     Body,
     Head,
@@ -16,12 +16,12 @@ from portico.prediction.framing import (
     is_prediction,
     path_form,
 )
-from portico.prediction.peers import no_token
-from portico.prediction.predicting import MAX_BODY, Request
+from portico.prediction.front.peers import no_token
+from portico.prediction.front.predicting import MAX_BODY, Request
 
 if TYPE_CHECKING:
-    from portico.prediction.front import Front
-    from portico.prediction.handover import Take
+    from portico.prediction.front.handover import Take
+    from portico.prediction.front.process import Front
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import FailedPrecondition, PorticoError
-from portico.prediction import predictors
-from portico.prediction.native.files import check_digest
-from portico.prediction.native.process import ModelProcess, Spec, try_out
-from portico.prediction.router import Deployed, Router, Target
+from portico.prediction.front.router import Deployed, Router, Target
+from portico.prediction.models import predictors
+from portico.prediction.models.native.files import check_digest
+from portico.prediction.models.native.process import ModelProcess, Spec, try_out
 from portico.store import domain_clock, served
 from portico.store.database import Database, current
 from portico.store.served import ServedEndpoint, ServedModel
