@@ -20,10 +20,11 @@ from tests.postgresql import Server
 
 from portico.cli import keeping
 from portico.errors import DataLoss, FailedPrecondition
-from portico.store import backend, domain_clock, objects_buckets
+from portico.store import backend, domain_clock
 from portico.store import home as home_store
 from portico.store.database import Database
 from portico.store.gcs import Gcs
+from portico.store.objects import buckets as objects_buckets
 
 PORTICO = [sys.executable, "-m", "portico.cli.main"]
 L = "projects/p/locations/us-central1"

@@ -20,9 +20,10 @@ from portico.ids import RandomIds
 from portico.jobs.engines.local import LocalProcesses
 from portico.jobs.kinds import KINDS, JobKind
 from portico.jobs.scheduler import Scheduler
-from portico.store import disk, home, jobs, objects_buckets
+from portico.store import disk, home, jobs
 from portico.store.database import Database
 from portico.store.gcs import Gcs
+from portico.store.objects import buckets as objects_buckets
 
 _SIZE = 72 << 20  # bytes of the small disk: spool and reserve take 40 MiB of them
 L = "projects/p/locations/us-central1"

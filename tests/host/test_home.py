@@ -16,11 +16,11 @@ import requests
 from tests.conftest import Portico
 
 from portico.store import home as home_store
-from portico.store import objects_buckets
 from portico.store.database import Database
 from portico.store.gcs import Gcs
 from portico.store.home import RefusedHome
-from portico.store.objects_sweep import sweep
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects.sweep import sweep
 
 PORTICO = [sys.executable, "-m", "portico.cli.main"]
 

@@ -17,9 +17,11 @@ from portico.services.aiplatform import schedules
 from portico.services.aiplatform.monitoring.deployment_run import Windows, WindowsDue
 from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import JOBS, JobPrivate
 from portico.services.aiplatform.schedules import SCHEDULES, SchedulePrivate, Schedules
-from portico.store import domain_clock, home, objects_files, objects_uploads, resources  # noqa: F401
+from portico.store import domain_clock, home, resources  # noqa: F401
 from portico.store.database import Database
-from portico.store.objects_sweep import forget_uploads
+from portico.store.objects import files as objects_files
+from portico.store.objects import uploads as objects_uploads
+from portico.store.objects.sweep import forget_uploads
 from portico.store.resources import Private
 from portico.store.segments import Segments
 

@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument, NotFound
 from portico.ids import RandomIds
-from portico.store import home, objects, objects_buckets, objects_files
+from portico.store import home
 from portico.store.database import Database
 from portico.store.gcs import Gcs
-from portico.store.objects_hashes import combine_crc32c, encode_crc32c
-from portico.store.objects_listing import Query, glob_pattern, list_page, successor
-from portico.store.objects_sweep import sweep
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects.hashes import combine_crc32c, encode_crc32c
+from portico.store.objects.listing import Query, glob_pattern, list_page, successor
+from portico.store.objects.sweep import sweep
 from portico.store.tables.storage import objects as table
 
 pytestmark = pytest.mark.usefixtures("either_store")
@@ -315,7 +318,7 @@ def test_generations_grow_even_when_the_clock_does_not(gcs):
 
 
 def test_files_are_copied_where_links_do_not_work(gcs, monkeypatch):
-    from portico.store.objects_files import FileCopy
+    from portico.store.objects.files import FileCopy
 
     row = gcs.write("gs://bucket/x", b"payload")
     source = objects.StoredFile(row.file, row.size, row.crc32c, row.md5)

@@ -25,7 +25,7 @@ from portico.host.contents import Part
 from portico.store import backend
 from portico.store import home as home_store
 from portico.store.database import Database
-from portico.store.objects_hashes import encode_crc32c
+from portico.store.objects.hashes import encode_crc32c
 
 Tell = Callable[[float, str], None]
 _MANIFEST = "backup.json"

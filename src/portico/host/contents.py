@@ -17,9 +17,10 @@ from sqlalchemy.engine import Connection
 from portico.services.aiplatform import model_store
 from portico.services.portico.steward import evidence
 from portico.services.portico.stewards import EPISODES, evidence_of
-from portico.store import objects_files, resources, segments
+from portico.store import resources, segments
 from portico.store.database import Database
-from portico.store.objects_hashes import encode_crc32c
+from portico.store.objects import files as objects_files
+from portico.store.objects.hashes import encode_crc32c
 from portico.store.tables.storage import objects
 
 _PIECE = 1 << 20
@@ -97,7 +98,7 @@ def checksum(path: Path) -> str:
 
 def orphans(home: Path, database: Database) -> list[str]:
     """Files in the home's folders that no row names: what crashes left, or another database's."""
-    from portico.store import objects_uploads
+    from portico.store.objects import uploads as objects_uploads
 
     with database.read() as connection:
         named = {part.path for part in parts(home, connection)}

@@ -20,7 +20,7 @@ from portico.services.aiplatform import images, model_store
 from portico.services.portico.stewards import EPISODES
 from portico.store import replicas, resources
 from portico.store.database import Database
-from portico.store.objects_sweep import forget_uploads
+from portico.store.objects.sweep import forget_uploads
 
 log = logging.getLogger(__name__)
 

@@ -145,7 +145,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     from portico.prediction.front.process import run_front
     from portico.store import home as home_store
     from portico.store.database import Database
-    from portico.store.objects_sweep import sweep
+    from portico.store.objects.sweep import sweep
 
     wiring.import_services()
     contract = Contract.load(home / "cache")

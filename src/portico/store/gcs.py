@@ -13,12 +13,14 @@ from typing import BinaryIO
 from portico.clock import Clock, SystemClock
 from portico.errors import InvalidArgument, NotFound
 from portico.ids import Ids, RandomIds
-from portico.store import objects, objects_buckets, objects_files
 from portico.store.database import Database
-from portico.store.objects import ObjectRow
-from portico.store.objects_files import FileWriter
-from portico.store.objects_listing import Position, Query, list_page
-from portico.store.objects_names import check_object_name
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects.files import FileWriter
+from portico.store.objects.generations import ObjectRow
+from portico.store.objects.listing import Position, Query, list_page
+from portico.store.objects.names import check_object_name
 
 _PAGE = 1000
 _PIECE = 1 << 20

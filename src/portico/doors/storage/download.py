@@ -19,8 +19,10 @@ from portico.doors.storage.requests import PIECE, Headers, Request, in_thread
 from portico.errors import OutOfRange
 from portico.services.storage.render import etag
 from portico.services.storage.requests import generation, preconditions, refuse_encryption
-from portico.store import objects, objects_buckets, objects_files
-from portico.store.objects import ObjectRow, no_such_object
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects.generations import ObjectRow, no_such_object
 
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 _ATTEMPTS = 5

@@ -20,10 +20,12 @@ from portico.doors.storage.requests import PIECE, ClientGone, Request, in_thread
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unavailable
 from portico.services.call import Rooms
 from portico.services.storage import uploads
-from portico.store import objects, objects_files, objects_uploads
-from portico.store.objects import ObjectRow, Preconditions, StoredFile
-from portico.store.objects_hashes import Hasher
-from portico.store.objects_uploads import Upload
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects import uploads as objects_uploads
+from portico.store.objects.generations import ObjectRow, Preconditions, StoredFile
+from portico.store.objects.hashes import Hasher
+from portico.store.objects.uploads import Upload
 
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)", re.ASCII)
 _LOCK_WAIT = 20.0  # seconds

@@ -18,8 +18,8 @@ from portico.doors.storage.requests import Request, in_thread, pour
 from portico.errors import InvalidArgument
 from portico.services.storage import uploads
 from portico.services.storage.render import base_url, object_json
-from portico.store.objects import ObjectRow
-from portico.store.objects_files import FileWriter
+from portico.store.objects.files import FileWriter
+from portico.store.objects.generations import ObjectRow
 
 _MOST_METADATA = 1 << 20  # bytes of the JSON resource
 

@@ -15,7 +15,7 @@ from portico.doors.storage import xml as storage_xml
 from portico.doors.storage.requests import ClientGone, Meaning, Request, Send, decode_name
 from portico.errors import InvalidArgument, PorticoError
 from portico.services.call import Call, Rooms
-from portico.store.objects_names import is_bucket_name
+from portico.store.objects.names import is_bucket_name
 
 # First segments of paths that clients of Google's use and no served document has.
 _FOREIGN = frozenset(

@@ -25,10 +25,13 @@ from portico.services.call import Rooms
 from portico.services.storage import uploads
 from portico.services.storage.render import base_url, milliseconds
 from portico.services.storage.requests import generation, integer, preconditions
-from portico.store import objects, objects_buckets, objects_files, objects_uploads
-from portico.store.objects import ObjectRow, Preconditions, StoredFile
-from portico.store.objects_files import FileCopy, FileWriter
-from portico.store.objects_uploads import Part, Upload
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects import uploads as objects_uploads
+from portico.store.objects.files import FileCopy, FileWriter
+from portico.store.objects.generations import ObjectRow, Preconditions, StoredFile
+from portico.store.objects.uploads import Part, Upload
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MOST_PARTS = 10_000

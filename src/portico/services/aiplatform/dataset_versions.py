@@ -10,8 +10,9 @@ from portico.services.aiplatform.datasets import DATASETS, DatasetPrivate, resto
 from portico.services.call import Call, implements
 from portico.services.standard import operations, sources
 from portico.services.standard.collection import After, Collection, register
-from portico.store import objects, resources
-from portico.store.objects_files import remove
+from portico.store import resources
+from portico.store.objects import generations as objects
+from portico.store.objects.files import remove
 from portico.store.resources import Private, Resource
 
 

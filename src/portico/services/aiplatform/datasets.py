@@ -14,9 +14,10 @@ from portico.services.call import Call, Rooms, implements
 from portico.services.standard import operations, sources
 from portico.services.standard.collection import POLICIES, After, Collection, register
 from portico.services.standard.names import canonical, message
-from portico.store import objects, resources
+from portico.store import resources
 from portico.store.jobs import Job
-from portico.store.objects_files import remove
+from portico.store.objects import generations as objects
+from portico.store.objects.files import remove
 from portico.store.resources import Private, Resource
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/dataset/metadata/"

@@ -27,10 +27,11 @@ from portico.services.portico.labels import read_label
 from portico.services.portico.truths import truths_of
 from portico.services.standard import operations, sources
 from portico.services.standard.serving import ENDPOINTS
-from portico.store import domain_clock, jobs, labels, objects
+from portico.store import domain_clock, jobs, labels
 from portico.store import operations as stored
 from portico.store.jobs import Job
 from portico.store.labels import Label
+from portico.store.objects import generations as objects
 
 if TYPE_CHECKING:
     from portico.ml.data_files import DataFile

@@ -12,8 +12,9 @@ from sqlalchemy.engine import Connection
 from portico.errors import InvalidArgument, NotFound
 from portico.jobs.worker import Context
 from portico.services.call import Rooms
-from portico.store import objects, objects_files
 from portico.store.gcs import Gcs, parse_uri
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
 
 if TYPE_CHECKING:
     from portico.ml.data_files import DataFile

@@ -17,7 +17,8 @@ from portico.errors import InvalidArgument, NotFound
 from portico.services.call import Call, implements
 from portico.services.storage.render import base_url
 from portico.services.storage.requests import generation
-from portico.store import objects, objects_buckets
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import generations as objects
 
 Entries = list[dict[str, Any]]
 

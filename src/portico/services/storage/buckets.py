@@ -18,9 +18,12 @@ from portico.services.storage.requests import (
     parse_page_token,
     preconditions,
 )
-from portico.store import objects, objects_buckets, objects_files, objects_uploads
-from portico.store.objects_buckets import BucketRow
-from portico.store.objects_names import check_bucket_name
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects import uploads as objects_uploads
+from portico.store.objects.buckets import BucketRow
+from portico.store.objects.names import check_bucket_name
 
 _SETTINGS = (
     "acl",

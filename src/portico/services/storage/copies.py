@@ -16,10 +16,12 @@ from portico.services.storage.requests import (
     preconditions,
     refuse_encryption,
 )
-from portico.store import objects, objects_buckets, objects_files
-from portico.store.objects import ObjectRow, StoredFile
-from portico.store.objects_files import FileCopy
-from portico.store.objects_names import check_object_name
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects.files import FileCopy
+from portico.store.objects.generations import ObjectRow, StoredFile
+from portico.store.objects.names import check_object_name
 
 _MOST_SOURCES = 32
 

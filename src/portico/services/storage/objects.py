@@ -20,9 +20,11 @@ from portico.services.storage.requests import (
     parse_page_token,
     preconditions,
 )
-from portico.store import objects, objects_buckets, objects_files
-from portico.store.objects import ObjectRow
-from portico.store.objects_listing import Position, Query, list_page
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects.generations import ObjectRow
+from portico.store.objects.listing import Position, Query, list_page
 
 _Token = tuple[str, Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)], bool]
 

@@ -11,7 +11,7 @@ import orjson
 from portico.errors import FailedPrecondition
 from portico.services.call import Call, implements
 from portico.services.standard.projects import project_number
-from portico.store import objects_buckets
+from portico.store.objects import buckets as objects_buckets
 
 
 @implements("storage", "buckets.getIamPolicy")

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from portico.services.standard.projects import project_number
-from portico.store.objects import NONCURRENT, ObjectRow
-from portico.store.objects_buckets import BucketRow
+from portico.store.objects.buckets import BucketRow
+from portico.store.objects.generations import NONCURRENT, ObjectRow
 
 _MULTI_REGIONS = {"US", "EU", "ASIA"}
 _DUAL_REGIONS = {"NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"}

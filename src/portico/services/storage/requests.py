@@ -13,8 +13,8 @@ import orjson
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.storage.render import milliseconds
-from portico.store.objects import Preconditions
-from portico.store.objects_buckets import BucketRow
+from portico.store.objects.buckets import BucketRow
+from portico.store.objects.generations import Preconditions
 
 MAX_RESULTS = 1000
 STORAGE_CLASSES = frozenset(

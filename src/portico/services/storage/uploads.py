@@ -13,10 +13,12 @@ from portico.services.call import Call, Rooms, implements
 from portico.services.storage.access_controls import predefined
 from portico.services.storage.render import base_url, object_json
 from portico.services.storage.requests import object_settings, preconditions, refuse_encryption
-from portico.store import objects, objects_buckets, objects_files
-from portico.store.objects import ObjectRow, Preconditions, StoredFile
-from portico.store.objects_files import FileWriter
-from portico.store.objects_names import check_object_name
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects.files import FileWriter
+from portico.store.objects.generations import ObjectRow, Preconditions, StoredFile
+from portico.store.objects.names import check_object_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from portico.services.standard import sources
 from portico.services.standard.collection import register
 from portico.services.standard.jobs import JobCollection
 from portico.services.standard.names import check_same_location
-from portico.store import objects, objects_buckets, replicas
+from portico.store import replicas
 from portico.store.gcs import parse_uri
 from portico.store.jobs import Job
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import generations as objects
 from portico.store.resources import Resource
 
 

@@ -31,7 +31,7 @@ from portico.services.aiplatform.model_store import VersionPrivate
 from portico.services.standard.jobs import JobPrivate
 from portico.services.standard.sources import Source
 from portico.store import replicas, resources
-from portico.store.objects_files import remove
+from portico.store.objects.files import remove
 from portico.store.resources import Resource
 
 _ROWS = 8_192  # of a chunk, for a model in this process

@@ -23,10 +23,11 @@ from portico.errors import NUMBERS
 from portico.ids import Ids
 from portico.services.aiplatform.batch.answers import Answers
 from portico.services.aiplatform.batch.instances import Lines, Table
-from portico.store import objects, objects_buckets
 from portico.store.gcs import parse_uri
-from portico.store.objects import StoredFile
-from portico.store.objects_files import FileWriter
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import generations as objects
+from portico.store.objects.files import FileWriter
+from portico.store.objects.generations import StoredFile
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,8 +17,10 @@ from portico.errors import NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.sandbox.isolation import View
 from portico.services.standard.sources import gcs_of
-from portico.store import objects, objects_buckets, objects_files
 from portico.store.gcs import Gcs
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
 
 _MOST = 20_000  # objects that are linked
 

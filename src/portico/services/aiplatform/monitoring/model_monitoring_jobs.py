@@ -19,8 +19,9 @@ from portico.services.call import Call, Rooms, implements
 from portico.services.standard.collection import After, check_common, register
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import LABEL_ID, own_id
-from portico.store import domain_clock, jobs, monitoring_points, objects, resources
+from portico.store import domain_clock, jobs, monitoring_points, resources
 from portico.store.jobs import Job
+from portico.store.objects import generations as objects
 from portico.store.resources import Resource
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from portico.services.call import Call, implements
 from portico.services.standard.collection import After, check_common, register
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import check_aliases
-from portico.store import objects
 from portico.store.jobs import Job
-from portico.store.objects_files import remove
+from portico.store.objects import generations as objects
+from portico.store.objects.files import remove
 from portico.store.resources import Resource
 
 

@@ -159,8 +159,8 @@ def joined(context: Any, endpoint: str, until: float, change: int | None) -> Joi
 
 
 def _first_data(context: Context, name: str) -> pa.Table:
-    from portico.store import objects
-    from portico.store.objects_files import remove
+    from portico.store.objects import generations as objects
+    from portico.store.objects.files import remove
 
     holder = context.job.resource
     with context.database.read() as connection:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from portico.errors import FailedPrecondition, NotFound, PermissionDenied
-from portico.store.objects_buckets import BucketRow
+from portico.store.objects.buckets import BucketRow
 from portico.store.tables.storage import LIVE as LIVE
 from portico.store.tables.storage import generations as _generations
 from portico.store.tables.storage import objects

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument
-from portico.store.objects import HIDDEN, LIVE, ObjectRow, row_of
+from portico.store.objects.generations import HIDDEN, LIVE, ObjectRow, row_of
 from portico.store.tables.storage import objects
 
 _BATCH = 1000

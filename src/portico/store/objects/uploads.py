@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.errors import NotFound
-from portico.store.objects import StoredFile
+from portico.store.objects.generations import StoredFile
 from portico.store.tables.storage import parts as _parts
 from portico.store.tables.storage import uploads as _uploads
 

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 from portico.store import home as home_store
-from portico.store import mark, objects, objects_files, objects_uploads
+from portico.store import mark
 from portico.store.database import Database
+from portico.store.objects import files as objects_files
+from portico.store.objects import generations as objects
+from portico.store.objects import uploads as objects_uploads
 
 
 def sweep(database: Database, home: Path, now: float) -> int:

@@ -16,8 +16,8 @@ from typing import Self
 
 from portico.ids import Ids
 from portico.store import disk, mark
-from portico.store.objects import StoredFile
-from portico.store.objects_hashes import Hasher, combine_crc32c
+from portico.store.objects.generations import StoredFile
+from portico.store.objects.hashes import Hasher, combine_crc32c
 
 _PIECE = 1 << 20
 
