@@ -16,8 +16,8 @@ import pytest
 import requests
 from google.cloud import storage
 from google.oauth2 import service_account
-from tests.aiplatform.conftest import IMAGE, train_booster
 from tests.conftest import Portico
+from tests.services.aiplatform.conftest import IMAGE, train_booster
 from tests.waiting import until
 
 from portico import Client

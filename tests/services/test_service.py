@@ -13,7 +13,7 @@ import pytest
 import requests
 from google.api_core import exceptions
 from tests import processes
-from tests.aiplatform.conftest import IMAGE, train_booster
+from tests.services.aiplatform.conftest import IMAGE, train_booster
 from tests.waiting import until
 
 from portico import Client

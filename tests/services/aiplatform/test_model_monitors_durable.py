@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-
 from tests.services.test_mail import Mailbox
 from tests.waiting import until
 

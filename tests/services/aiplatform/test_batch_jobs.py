@@ -11,7 +11,6 @@ import time
 import psutil
 import pytest
 from google.api_core import exceptions
-
 from tests.waiting import until
 
 from .test_batch_prediction import booster, files_of, lines, model, predict, quick  # noqa: F401

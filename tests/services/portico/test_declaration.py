@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.steward.conftest import World
+from tests.services.portico.conftest import World
 
 import portico
 from portico.client import declaration

@@ -18,7 +18,7 @@ from portico.services.aiplatform.images import Serving, resolve
 from portico.store.database import Database
 from portico.store.replicas import ReplicaSet
 
-ENVIRONMENTS = Path(__file__).parents[2] / ".pytest_cache" / "envs"
+ENVIRONMENTS = Path(__file__).parents[3] / ".pytest_cache" / "envs"
 
 LIMITS = Limits(2 << 30)
 FIT = """

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
-from tests.steward.conftest import World, doubled, turned
+from tests.services.portico.conftest import World, doubled, turned
 
 from portico.store import labels
 from portico.store.database import Database

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import requests
 from google.api_core import exceptions
+from tests.services.aiplatform.conftest import IMAGE, train_booster
 
 from portico.cli.status import as_text, collect
-from tests.aiplatform.conftest import IMAGE, train_booster
 
 ROWS = [[0.5, -1.0, 2.0], [-2.0, 0.1, 0.0]]
 INSTANCES = [dict(zip("abc", row, strict=True)) for row in ROWS]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.waiting import until
 
 from portico.client.api import Client
-from tests.waiting import until
 
 
 def run(portico: Any, *arguments: object) -> subprocess.CompletedProcess[str]:

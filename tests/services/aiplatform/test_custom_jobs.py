@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import requests
 from google.api_core import exceptions
-
 from tests.waiting import until
 
 PLAIN = "python:3.11"

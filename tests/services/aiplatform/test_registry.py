@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from google.api_core import exceptions
-
-from tests.aiplatform.conftest import train_booster
+from tests.services.aiplatform.conftest import train_booster
 
 
 @pytest.fixture

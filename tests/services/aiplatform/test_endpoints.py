@@ -7,8 +7,7 @@ import sys
 
 import pytest
 from google.api_core import exceptions
-
-from tests.aiplatform.conftest import train_booster
+from tests.services.aiplatform.conftest import train_booster
 
 PARENT = "projects/test-project/locations/us-central1"
 ROW = {"a": 1.0, "b": 2.0, "c": 3.0}

@@ -9,9 +9,9 @@ import pytest
 import requests
 from google.api_core import exceptions
 from google.cloud.aiplatform import model_monitoring
+from tests.waiting import until
 
 from portico.clock import parse_rfc3339
-from tests.waiting import until
 
 HOUR = 3600
 

@@ -8,8 +8,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
-from tests.aiplatform.conftest import IMAGE
-from tests.steward.conftest import START, World, doubled, usual
+from tests.services.aiplatform.conftest import IMAGE
+from tests.services.portico.conftest import START, World, doubled, usual
 
 import portico
 from portico.cli import report

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from tests.steward.test_state_machine import ENDPOINT, STEWARD, House
+from tests.services.portico.test_state_machine import ENDPOINT, STEWARD, House
 
 from portico.services.portico.joining import key_name
 from portico.services.portico.steward import run, states

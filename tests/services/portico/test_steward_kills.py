@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.steward.conftest import World, turned
+from tests.services.portico.conftest import World, turned
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow

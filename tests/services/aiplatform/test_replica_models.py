@@ -18,10 +18,10 @@ from google.api_core import exceptions
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
+from tests.waiting import until
 
 from portico.cli import logs, status
 from portico.services.aiplatform import machine_types
-from tests.waiting import until
 
 MINOR = "-".join(sklearn.__version__.split(".")[:2])
 IMAGE = f"us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.{MINOR}:latest"

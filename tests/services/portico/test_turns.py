@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.steward.test_state_machine import ENDPOINT, STEWARD, House
+from tests.services.portico.test_state_machine import ENDPOINT, STEWARD, House
 
 from portico.services.portico.steward.due import StewardsDue
 from portico.services.portico.steward.watched import Watched

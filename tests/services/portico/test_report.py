@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.steward.conftest import World, turned
+from tests.services.portico.conftest import World, turned
 
 import portico
 from portico.cli import report

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from tests.steward.conftest import World, doubled, usual
+from tests.services.portico.conftest import World, doubled, usual
 from tests.waiting import until
 
 import portico

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.steward.conftest import World
+from tests.services.portico.conftest import World
 
 COST = {
     "errors": [
