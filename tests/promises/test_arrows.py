@@ -19,6 +19,7 @@ FLOORS = (
     ("doors",),
     ("services",),
     ("prediction", "jobs"),
+    ("sandbox",),
     ("store",),
 )
 ON_ONE_FLOOR = {("prediction", "jobs"), ("client", "host"), ("cli", "demos"), ("demos", "cli")}

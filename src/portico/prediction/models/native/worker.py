@@ -1,8 +1,8 @@
 """The process of one native model: loads it, tries it, and answers for it, one request after the other.
 
-Started by `process.Child` as `python -m portico.prediction.models.native.worker SPEC`, with a socket as standard input; it
-ends with it. It reads the model's files and nothing else of the home, and has no network. Frames, both ways: a header,
-then a body of JSON.
+Started by `process.Child` as `python -m portico.prediction.models.native.worker SPEC`, with a socket as standard
+input; it ends with it. It reads the model's files and nothing else of the home, and has no network. Frames, both ways:
+a header, then a body of JSON.
     request   length of the body (uint32), method (uint16; those of `router`)
     answer    length of the body (uint32), HTTP status (uint16), rows (uint32), seconds in the model (float64)
 The first answer says that the model is loaded, or why not; with `"trial": true` in SPEC a second one that it
