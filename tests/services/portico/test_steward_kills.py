@@ -27,7 +27,7 @@ def state_on_disk(world: World) -> str:
         sqlite3.connect(f"file:{world.portico.home / 'portico.db'}?mode=ro", uri=True)
     ) as db:
         rows = db.execute(
-            "select body from resources where kind = 'portico:episodes' order by create_time desc"
+            "select body from resources where kind = 'portico:stewards.episodes' order by create_time desc"
         ).fetchall()
     return orjson.loads(rows[0][0])["state"] if rows else ""
 
