@@ -121,7 +121,7 @@ def test_jobs_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def step() -> str:
         scheduler._start_queued()
         for running in scheduler._threads.values():
-            running.thread.join(240)
+            assert running.over.wait(240)
         with database.read() as connection:
             job = jobs.get(connection, "1")
         assert job is not None

@@ -37,7 +37,8 @@ def test_a_server_on_postgresql(new_portico: Callable[..., Portico]) -> None:
         url = database.database().replace("portico@", "portico:secret@")
         server.options = (f"--database={url}",)
         server.start()
-        commands = [processes.command(process) for process in processes.found(server.pids())]
+        pids = server.pids()
+        commands = [processes.command(process) for process in processes.found(pids)]
         assert not any("secret" in word for command in commands for word in command)
         made = requests.post(f"{server.url}/v1/{L}/endpoints", json={"displayName": "one"}, timeout=240)
         assert made.ok and not (server.home / "portico.db").exists()
@@ -59,7 +60,7 @@ def test_a_server_on_postgresql(new_portico: Callable[..., Portico]) -> None:
         database.start()
         until(lambda: requests.get(f"{server.url}/v1/{L}/endpoints", timeout=240).ok, "it answers again")
         assert endpoints(server) == ["one"]
-        assert [process.pid for process in processes] == server.pids()  # none had to be started again
+        assert pids == server.pids()  # none had to be started again
         requests.post(f"{server.url}/v1/{L}/endpoints", json={"displayName": "three"}, timeout=240)
         until(lambda: len(endpoints(server)) == 2, "both endpoints")
         assert server.stop() == 0

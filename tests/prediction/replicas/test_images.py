@@ -41,9 +41,10 @@ def test_every_prebuilt_image_of_the_client_is_known():
     found = distribution("google-cloud-aiplatform")
     file = found.locate_file("google/cloud/aiplatform/constants/prediction.py")
     constants = SimpleNamespace(**runpy.run_path(str(file)))
-    for uri in constants.SKLEARN_CONTAINER_URIS + constants.XGBOOST_CONTAINER_URIS:
+    served = constants.SKLEARN_CONTAINER_URIS + constants.XGBOOST_CONTAINER_URIS + constants.TF_CONTAINER_URIS
+    for uri in served:
         assert resolve(uri).kind == "replica"
-    for uri in constants.TF_CONTAINER_URIS + constants.PYTORCH_CONTAINER_URIS:
+    for uri in constants.PYTORCH_CONTAINER_URIS:
         with pytest.raises(Unimplemented, match="needs a Docker engine"):
             resolve(uri)
 

@@ -124,3 +124,16 @@ def test_a_dedicated_endpoint_is_called_by_its_name_where_a_client_is_led_here(
     assert name.endswith(".us-central1-test-project.prediction.localhost")
     assert float(value) == booster.predict([list(ROW.values())])[0]
     model.delete()
+
+
+def test_a_long_running_update_is_an_operation_with_the_endpoint(aiplatform):
+    from google.cloud import aiplatform_v1
+
+    endpoint = aiplatform.Endpoint.create(display_name="before", labels={"a": "b"})
+    asked = aiplatform_v1.Endpoint(name=endpoint.resource_name, display_name="after")
+    found = endpoint.api_client.update_endpoint_long_running(endpoint=asked).result()
+    assert (found.name, found.display_name, dict(found.labels)) == (
+        endpoint.resource_name,
+        "after",
+        {"a": "b"},
+    )

@@ -19,6 +19,7 @@ from portico.services.aiplatform.monitoring import model_deployment_monitoring_j
 from portico.services.alerts.delivery import DELIVERIES
 from portico.store import resources, windows
 from portico.store.database import Database
+from portico.store.served import ServedModel
 
 HOUR = 3600
 TRAINING = 4000
@@ -276,13 +277,14 @@ def test_what_attributions_cannot_do_is_said(aiplatform, bucket, endpoint):
 
 
 @pytest.mark.parametrize(
-    ("served", "message"),
+    ("format", "message"),
     [
-        ({"format": "replica"}, "Python environment of its own"),
-        ({"format": "onnx"}, "explanation spec"),
+        ("replica", "Python environment of its own"),
+        ("onnx", "explanation spec"),
     ],
 )
-def test_models_whose_attributions_are_not_monitored(served, message):
+def test_models_whose_attributions_are_not_monitored(format, message):
+    served = ServedModel("7", "projects/p/locations/l/models/7", "1", "any", format, "/nowhere")
     # Deploying one takes an environment of its own: the check alone.
     config = {"explanationConfig": {"enableFeatureAttributes": True}}
     with pytest.raises(PorticoError, match=message):

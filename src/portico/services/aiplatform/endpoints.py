@@ -45,7 +45,18 @@ def list_(call: Call) -> dict[str, Any]:
     return listing
 
 
-@implements("aiplatform", ENDPOINTS.method("patch"), ENDPOINTS.method("update"))
+@implements("aiplatform", ENDPOINTS.method("update"))
+def update(call: Call) -> dict[str, Any]:
+    """As patch with all fields that are given; answered by an operation (UpdateEndpointLongRunning)."""
+    call.body = call.body.get("endpoint") or {}
+    shown = patch(call)
+    with call.rooms.database.write() as connection:
+        return operations.done(
+            call, connection, call.name, "UpdateEndpointOperationMetadata", "Endpoint", shown
+        )
+
+
+@implements("aiplatform", ENDPOINTS.method("patch"))
 def patch(call: Call) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, call.name)
