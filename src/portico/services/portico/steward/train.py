@@ -150,11 +150,11 @@ def joined(context: Any, endpoint: str, until: float, change: int | None) -> Joi
     """The predictions of an endpoint's log that may have been made before `until`, with their labels up to `change`."""
     segments = Segments(context.home, context.database, context.clock, context.ids)
     made = Joined(_LEARNED)
-    for table in segments.scan(stream_of(endpoint), end=until, columns=COLUMNS):
-        made.add_predictions(table)
     with context.database.read() as connection:
         every, _ = labels.since(connection, endpoint, -1, change)
-    made.add_labels(every)
+    made.add_labels(every)  # first: then each prediction meets its own when it comes, and is looked at once
+    for table in segments.scan(stream_of(endpoint), end=until, columns=COLUMNS):
+        made.add_predictions(table)
     return made
 
 
