@@ -1,8 +1,8 @@
 """A model's life, on rented bikes: Google's own clients, and Portico's for what Google has none.
 
 Run it with `portico exec -- python bikes.py`. The data are the hours of Capital Bikeshare in Washington, 2010 to
-2019. A model learns 2011 and is deployed. Then eight years go by on the domain clock: every second day the endpoint is
-asked for the hours of two days, the truth of the two before arrives, and a steward looks after the model. Beside it
+2019. A model learns 2011 and is deployed. Then eight years go by on the domain clock: every fourth day the endpoint is
+asked for the hours of four days, the truth of the four before arrives, and a steward looks after the model. Beside it
 stand the same model left alone, and the simplest remedy, which rescales its answers by the last 30 days.
 """
 
@@ -26,10 +26,10 @@ from portico.demos.telling import console, progress, step
 
 FEATURES = ["ts", "tmin", "tmax", "pn"]
 TARGET = "count"
-BUDGET = 3  # milli node hours: 11 seconds
+BUDGET = 2  # milli node hours: 7 seconds
 YEARS = range(2012, 2020)
 STEWARD = Path(__file__).with_name("bikes.yaml")
-DAYS, HOURS = 2, 12  # from look to look; of one request
+DAYS, HOURS = 4, 24  # from look to look; of one request
 START = "2012-01-01T00:00:00Z"
 
 
@@ -163,7 +163,7 @@ def predict_years(model: aiplatform.Model, bucket: str, by_year: dict[int, pd.Da
 
 
 def live(client: portico.Client, endpoint: aiplatform.Endpoint, hours: pd.DataFrame) -> list[float]:
-    """Two days by two days through the endpoint, with the truth as late; returns what it answered for each hour."""
+    """Four days by four days through the endpoint, with the truth as late; returns what it answered for each hour."""
     client.advance(to=START)
     declared = declaration.load(STEWARD)
     outcome, _ = declaration.apply(client, declared)
@@ -189,7 +189,7 @@ def live(client: portico.Client, endpoint: aiplatform.Endpoint, hours: pd.DataFr
             bar.update(task, description=day[:4], advance=len(rows))
             show_lived(hours, answers, len(answers) - len(rows))
     console.print(
-        f"[green]✓[/] looked after: {len(answers):,} hours predicted online, the truth two days late "
+        f"[green]✓[/] looked after: {len(answers):,} hours predicted online, the truth four days late "
         f"[dim]({time.monotonic() - started:.1f} s)[/]\n"
     )
     return answers
@@ -216,7 +216,7 @@ def share_of_mean(rows: pd.DataFrame, name: str) -> float:
 def rescaled(hours: pd.DataFrame) -> pd.Series:
     """The static model times what was rented over what it said, in the 30 days whose truth is known."""
     days = hours.groupby(hours["when"].dt.floor("D"))[[TARGET, "static"]].sum().asfreq("D").fillna(0)
-    known = days.rolling(30, min_periods=7).sum().shift(2)  # yesterday's truth has not arrived yet
+    known = days.rolling(30, min_periods=7).sum().shift(DAYS // 2)  # it is one to DAYS days old
     factor = (known[TARGET] / known["static"]).fillna(1.0)
     return hours["static"] * hours["when"].dt.floor("D").map(factor)
 
