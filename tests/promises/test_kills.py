@@ -331,7 +331,7 @@ def objects(wire: Wire, bucket: str, prefix: str = "") -> Iterator[tuple[str, in
     ("store", "rounds", "kills"),
     [
         ("sqlite", 1, 6),
-        ("postgresql", 1, 6),
+        pytest.param("postgresql", 1, 6, marks=pytest.mark.slow),
         *(
             pytest.param(store, 30, 18, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])
             for store in ("sqlite", "postgresql")

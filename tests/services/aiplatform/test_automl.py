@@ -108,6 +108,7 @@ def test_a_training_that_cannot_be_is_refused_at_once(aiplatform, dataset):
         job.run(dataset=dataset, target_column="prize", budget_milli_node_hours=2)
 
 
+@pytest.mark.slow
 def test_a_class_that_only_the_test_rows_have_and_a_value_that_is_none(aiplatform, module_bucket):
     parts = ["training"] * 8 + ["validation", "test"]
     rows = [{"size": n % 7, "part": parts[n % 10], "kind": "no"} for n in range(200)]

@@ -12,6 +12,7 @@ from portico.cli import report
 from portico.errors import NotFound
 
 
+@pytest.mark.slow
 def test_a_model_card_with_its_history(trained: World, tmp_path: Path) -> None:
     world = trained
     world.deploy()
