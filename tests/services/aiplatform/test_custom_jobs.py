@@ -236,6 +236,7 @@ def test_buckets_are_folders(portico, aiplatform, bucket):
     bucket.blob("in/a.txt").upload_from_string("as it was")
     bucket.blob("in/b.txt").upload_from_string("goes")
     bucket.blob("in/c/d.txt").upload_from_string("goes too")
+    bucket.blob("in/e/old.txt").upload_from_string("goes with its folder, which comes again")
     script = f"""
 import os, pathlib, shutil
 here = pathlib.Path("/gcs/{bucket.name}")
@@ -243,15 +244,18 @@ print(sorted(str(path.relative_to(here)) for path in here.rglob("*.txt")), (here
 (here / "in/a.txt").write_text("changed")
 (here / "in/b.txt").unlink()
 shutil.rmtree(here / "in/c")
+shutil.rmtree(here / "in/e")
+(here / "in/e").mkdir()
+(here / "in/e/again.txt").write_text("again")
 (here / "out/deep").mkdir(parents=True)
 (here / "out/deep/new.txt").write_text("new")
 """
     first = bucket.get_blob("in/a.txt").generation
     job = aiplatform.CustomJob("files", plain(script), staging_bucket=f"gs://{bucket.name}")
     job.run(sync=True)
-    assert "['in/a.txt', 'in/b.txt', 'in/c/d.txt'] as it was" in told(portico, job)
+    assert "['in/a.txt', 'in/b.txt', 'in/c/d.txt', 'in/e/old.txt'] as it was" in told(portico, job)
     assert {blob.name: blob.download_as_text() for blob in bucket.list_blobs() if blob.name.endswith(".txt")} == {
-        "in/a.txt": "changed", "out/deep/new.txt": "new",
+        "in/a.txt": "changed", "in/e/again.txt": "again", "out/deep/new.txt": "new",
     }  # fmt: skip
     assert bucket.get_blob("in/a.txt").generation > first
 

@@ -6,11 +6,34 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from portico.errors import InvalidArgument, NotFound
+from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.prediction.models.native import files
+from portico.services.aiplatform import images
 from portico.services.aiplatform.images import Serving
 from portico.services.standard.sources import gcs_of
+
+
+def serving_of(model: dict[str, Any]) -> Serving | None:
+    """What serves the model; None for one that is only registered, having no image or none for this machine."""
+    try:
+        return images.resolve((model.get("containerSpec") or {}).get("imageUri", ""))
+    except PorticoError:
+        return None
+
+
+def custom_body(served: bool, files: bool) -> dict[str, Any]:
+    """What a user's own model shows beside what was uploaded: whether something serves it, whether it has files."""
+    formats = ["jsonl", "csv", "parquet"] if served else []
+    return {
+        "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"] if served else [],
+        "supportedInputStorageFormats": formats,
+        "supportedOutputStorageFormats": formats,
+        "supportedExportFormats": [{"id": "custom-trained", "exportableContents": ["ARTIFACT"]}]
+        if files
+        else [],
+        "modelSourceInfo": {"sourceType": "CUSTOM"},
+    }
 
 
 def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving | None) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
+from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.services.aiplatform import images, model_store
-from portico.services.aiplatform.model_files import fetch_artifact
+from portico.services.aiplatform import model_store
+from portico.services.aiplatform.model_files import custom_body, fetch_artifact, serving_of
 from portico.services.aiplatform.model_store import MODELS, VERSION_KIND, VersionPrivate
 from portico.services.call import Call, implements
 from portico.services.standard import operations
@@ -168,14 +168,6 @@ def upload(call: Call) -> dict[str, Any]:
     return operations.render(operation)
 
 
-def _serving(model: dict[str, Any]) -> images.Serving | None:
-    """What serves the model; None for one that is only registered, having no image or none for this machine."""
-    try:
-        return images.resolve((model.get("containerSpec") or {}).get("imageUri", ""))
-    except PorticoError:
-        return None
-
-
 def run_upload(context: Context) -> dict[str, Any]:
     """Job: copies the artifact out of Cloud Storage, where there is one; returns what serves it."""
     payload = context.job.payload
@@ -183,25 +175,14 @@ def run_upload(context: Context) -> dict[str, Any]:
     if not payload["artifact"]:
         return {}
     target = model_store.folder(context.home, payload["artifact"])
-    return fetch_artifact(context, model["artifactUri"], target, _serving(model))
+    return fetch_artifact(context, model["artifactUri"], target, serving_of(model))
 
 
 def _follow_upload(connection: Connection, job: Job, now: float) -> None:
     response = None
     if job.state == "SUCCEEDED":
         payload = job.payload
-        formats = ["jsonl", "csv", "parquet"] if job.result.get("format") else []
-        exported = [{"id": "custom-trained", "exportableContents": ["ARTIFACT"]}]
-        body = {
-            **payload["model"],
-            "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"]
-            if formats
-            else [],
-            "supportedInputStorageFormats": formats,
-            "supportedOutputStorageFormats": formats,
-            "supportedExportFormats": exported if payload["artifact"] else [],
-            "modelSourceInfo": {"sourceType": "CUSTOM"},
-        }
+        body = {**payload["model"], **custom_body(bool(job.result.get("format")), bool(payload["artifact"]))}
         private = VersionPrivate(artifact=payload["artifact"], **job.result)
         version = register_version(connection, payload["target"], body, private, now, payload["aliases"])
         response = {"model": version.parent, "modelVersionId": version.body["versionId"]}

@@ -73,11 +73,13 @@ def collect(context: Context, view: View) -> None:
         bucket, _, name = path.relative_to(view.changes).as_posix().partition("/")
         mode = path.lstat().st_mode
         try:
-            if stat.S_ISCHR(mode):  # what overlayfs leaves in the place of something that was removed
+            if stat.S_ISDIR(mode) or stat.S_ISCHR(mode):  # one that was removed and made anew
                 removed += _delete(context, gcs, f"gs://{bucket}/{name}")
             elif stat.S_ISREG(mode) and name:
                 gcs.write(f"gs://{bucket}/{name}", path)
                 written += 1
+            else:
+                context.say(f"/gcs/{bucket}/{name} is not kept: it is no file in a bucket")
         except PorticoError as error:
             context.say(f"/gcs/{bucket}/{name} is not kept: {error.message}")
     if written or removed:
@@ -86,11 +88,23 @@ def collect(context: Context, view: View) -> None:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
+    """What is below `folder`, each before what is below it; of folders those that hide what the bucket has there."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
+            if _hides(path):
+                yield path
             yield from _walk(path)
         else:
             yield path
+
+
+def _hides(folder: Path) -> bool:
+    """Whether overlayfs shows nothing of what the layer below has here (its "opaque")."""
+    for space in ("trusted", "user"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(folder, f"{space}.overlay.opaque") == b"y":
+                return True
+    return False
 
 
 def _delete(context: Context, gcs: Gcs, uri: str) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.errors import InvalidArgument, PorticoError
+from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
-from portico.services.aiplatform import images, model_store
+from portico.services.aiplatform import model_store
 from portico.services.aiplatform.custom import spec
 from portico.services.standard.names import canonical
 from portico.store.jobs import Resources
@@ -58,7 +58,7 @@ def run(context: Context) -> dict[str, Any]:
     """Job: runs the pipeline's code; returns what `training_pipelines` registers."""
     from portico.services.aiplatform.custom import dataset_export
     from portico.services.aiplatform.custom.run import run_spec
-    from portico.services.aiplatform.model_files import fetch_artifact
+    from portico.services.aiplatform.model_files import custom_body, fetch_artifact, serving_of
     from portico.services.aiplatform.training.training_pipelines import PIPELINES
 
     payload = context.job.payload
@@ -73,22 +73,9 @@ def run(context: Context) -> dict[str, Any]:
         return {"metadata": {}}
     uri = _artifacts(body, found)
     target = model_store.folder(context.home, payload["artifact"])
-    kept = fetch_artifact(context, uri, target, _serving(body["modelToUpload"]))
-    formats = ["jsonl", "csv", "parquet"] if kept.get("format") else []
-    return {
-        "metadata": {},
-        "private": kept,
-        "model": {
-            "artifactUri": uri,
-            "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"]
-            if formats
-            else [],
-            "supportedInputStorageFormats": formats,
-            "supportedOutputStorageFormats": formats,
-            "supportedExportFormats": [{"id": "custom-trained", "exportableContents": ["ARTIFACT"]}],
-            "modelSourceInfo": {"sourceType": "CUSTOM"},
-        },
-    }
+    kept = fetch_artifact(context, uri, target, serving_of(body["modelToUpload"]))
+    shown = custom_body(bool(kept.get("format")), True)
+    return {"metadata": {}, "private": kept, "model": {**shown, "artifactUri": uri}}
 
 
 def _artifacts(pipeline: dict[str, Any], found: dict[str, Any]) -> str:
@@ -96,10 +83,3 @@ def _artifacts(pipeline: dict[str, Any], found: dict[str, Any]) -> str:
     given = str((pipeline.get("modelToUpload") or {}).get("artifactUri") or "")
     base = str((found.get("baseOutputDirectory") or {}).get("outputUriPrefix") or "").rstrip("/")
     return given or (f"{base}/model" if base else "")
-
-
-def _serving(model: dict[str, Any]) -> images.Serving | None:
-    try:
-        return images.resolve((model.get("containerSpec") or {}).get("imageUri", ""))
-    except PorticoError:
-        return None  # registered; its deployment is refused
