@@ -35,11 +35,19 @@ BODIES = {
     "batchPredictionJobs.create": "BatchPredictionJob",
     "schedules.create": "Schedule",
     "modelDeploymentMonitoringJobs.create": "ModelDeploymentMonitoringJob",
+    "tensorboards.create": "Tensorboard",
+    "tensorboards.experiments.batchCreate": "BatchCreateTensorboardTimeSeriesRequest",
+    "tensorboards.experiments.write": "WriteTensorboardExperimentDataRequest",
+    "tensorboards.experiments.runs.create": "TensorboardRun",
+    "tensorboards.experiments.runs.batchCreate": "BatchCreateTensorboardRunsRequest",
+    "tensorboards.experiments.runs.write": "WriteTensorboardRunDataRequest",
+    "tensorboards.experiments.runs.timeSeries.create": "TensorboardTimeSeries",
     "modelDeploymentMonitoringJobs.searchModelDeploymentMonitoringStatsAnomalies": (
         "SearchModelDeploymentMonitoringStatsAnomaliesRequest"
     ),
 }
 IN_THE_PATH = {"parent", "name", "endpoint", "modelDeploymentMonitoringJob"}
+IN_THE_PATH |= {"tensorboardExperiment", "tensorboardRun"}
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ class Contract:
     @classmethod
     def load(cls, cache: Path) -> Contract:
         """The contract, from `cache` (a folder) when it was compiled there before."""
-        own = [repr((a.name, a.versions, a.root)).encode() for a in declared().values()]
+        own = [repr((a.name, a.versions, a.root, a.written)).encode() for a in declared().values()]
         own += [a.document.read_bytes() for a in declared().values() if a.document]
         digest = hashlib.sha256(b"".join(own)).hexdigest()[:12]
         stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}-{digest}"
@@ -260,6 +260,9 @@ def compile_documents() -> _Compiled:
         for version in api.versions:
             document = orjson.loads(document_path(api.name, version).read_bytes())
             made.methods.extend(_methods(api, version, document, document))
+            for field in api.written:
+                message, _, name = field.partition(".")
+                del document["schemas"][api.message_name(version, message)]["properties"][name]["readOnly"]
             for name, schema in document["schemas"].items():
                 made.schemas[f"{api.name}.{version}.{name}"] = msgspec.msgpack.encode(_compact(schema, enums))
             place = api.root + document["servicePath"]

@@ -149,7 +149,11 @@ class Door:
             headers=headers,
         )  # fmt: skip
         answer = await self._dispatch(arrival)
-        return apply_field_mask(answer, fields) if fields and answer is not None else answer
+        if not fields or answer is None:
+            return answer
+        if isinstance(answer, list):  # of a method that streams
+            return [apply_field_mask(one, fields) for one in answer]
+        return apply_field_mask(answer, fields)
 
     async def _own(self, http: str, path: str, receive: Incoming, send: Send) -> None:
         if http == "POST" and path == "/-/token":

@@ -27,6 +27,8 @@ API = Api(
         "models",
         "monitoring.search_anomalies",
         "schedules",
+        "tensorboard.reading",
+        "tensorboard.writing",
         "training.training_pipelines",
     ),
     handlers=("training.automl", "batch.run", "custom.run", "monitoring.monitor_run"),
@@ -36,4 +38,5 @@ API = Api(
     # Polled without a version, and below resources that no document lists.
     operations=r"(?:(?P<prefix>ui|v1|v1beta1)/)?(?P<parent>projects/[^/]+/locations/[^/]+(?:/[^/]+/[^/]+)*)",
     required=REQUIRED,
+    written=("TensorboardBlob.id",),
 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 _L = "projects.locations."
+_RUNS = f"{_L}tensorboards.experiments.runs"
 
 REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}datasets.create": ("displayName", "metadataSchemaUri"),
@@ -31,5 +32,12 @@ REQUIRED: dict[str, tuple[str, ...]] = {
         "objectives",
     ),
     f"{_L}schedules.create": ("maxConcurrentRunCount",),
+    f"{_L}tensorboards.create": ("displayName",),
+    f"{_RUNS}.create": ("displayName",),
+    f"{_RUNS}.batchCreate": ("requests",),
+    f"{_RUNS}.write": ("timeSeriesData",),
+    f"{_RUNS}.timeSeries.create": ("displayName", "valueType"),
+    f"{_L}tensorboards.experiments.batchCreate": ("requests",),
+    f"{_L}tensorboards.experiments.write": ("writeRunDataRequests",),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }

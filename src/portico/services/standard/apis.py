@@ -30,6 +30,7 @@ class Api:
     operations: a pattern of unlisted paths at which its clients poll operations (see `doors.supplement`).
     required: which fields a method's body must have: the documents say it only in prose. A dotted path reads into
         messages; an empty string, list or message counts as absent, as in proto3.
+    written: fields that its documents call output only, and clients write ("TensorboardBlob.id").
     """
 
     name: str
@@ -46,6 +47,7 @@ class Api:
     message: str = "{message}"
     operations: str = ""
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:

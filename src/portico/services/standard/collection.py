@@ -4,7 +4,7 @@ to 136), with etags (154), pages (158), filters (160), masks (134), labels, and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,11 +99,13 @@ class Collection:
             call.api, call.version, declared()[call.api].message_name(call.version, self.message)
         )
 
-    def new_name(self, call: Call, parent: str) -> str:
+    def new_name(self, call: Call, parent: str, chosen: str | None) -> str:
         """The name of a new resource: with the id that the caller chose, or a number."""
-        key = self.id_parameter
-        made = own_id(call.params.get(key), call.rooms.ids.number(), key, self.ids)
+        made = own_id(chosen, call.rooms.ids.number(), self.id_parameter, self.ids)
         return f"{parent}/{self.path.rpartition('.')[2]}/{made}"
+
+    def complete(self, connection: Connection, shown: Sequence[dict[str, Any]]) -> None:
+        """Adds what is not in a resource's body, but counted when it is read, to resources as clients see them."""
 
     # --- reading ---
 
@@ -141,6 +143,7 @@ class Collection:
     def get(self, call: Call) -> dict[str, Any]:
         with call.rooms.database.read() as connection:
             shown = self.render(self.require(connection, call.name))
+            self.complete(connection, [shown])
         mask = call.params.get("readMask")
         return masks.apply_field_mask(shown, mask) if mask else shown
 
@@ -154,23 +157,30 @@ class Collection:
                 for r in resources.listed(
                     connection, self.kind, parent, after=after, limit=limit, wanted=narrow
                 )
-            ))  # fmt: skip
+            ), complete=functools.partial(self.complete, connection))  # fmt: skip
 
     # --- writing ---
 
     def create(self, call: Call) -> dict[str, Any]:
         parent = str(call.params["parent"])
-        name, now = self.new_name(call, parent), call.rooms.clock.now()
+        name = self.new_name(call, parent, call.params.get(self.id_parameter))
         with call.rooms.database.write() as connection:
-            self.require_parent(connection, parent)
-            asked = Resource(name, self.kind, parent, dict(call.body), 0, now, now)
-            self.check(call, connection, asked, None)
-            made = self.insert(call, connection, name, parent, asked.body, asked.private)
-            after = self.written(call, connection, made, None)
+            made, after = self.add(call, connection, name, parent, call.body)
             answer = self.answer(call, connection, made, "Create")
         if after:
             after()
         return answer
+
+    def add(
+        self, call: Call, connection: Connection, name: str, parent: str, body: Mapping[str, Any]
+    ) -> tuple[Resource, After | None]:
+        """A new resource of `body`, checked and with all that goes with it, in the caller's transaction."""
+        now = call.rooms.clock.now()
+        self.require_parent(connection, parent)
+        asked = Resource(name, self.kind, parent, dict(body), 0, now, now)
+        self.check(call, connection, asked, None)
+        made = self.insert(call, connection, name, parent, asked.body, asked.private)
+        return made, self.written(call, connection, made, None)
 
     def insert(
         self,
@@ -249,6 +259,7 @@ class Collection:
     def answer(self, call: Call, connection: Connection, resource: Resource, did: str) -> dict[str, Any]:
         """What a method that writes answers: the resource, or a finished operation with it."""
         shown = self.render(resource)
+        self.complete(connection, [shown])
         if not call.response.endswith("Operation"):
             return shown
         metadata = f"{did}{self.message}OperationMetadata"
@@ -324,10 +335,12 @@ def page(
     collection: Collection,
     read: Callable[[tuple[float, str] | None, int | None], Iterable[dict[str, Any]]],
     cursor: Callable[[dict[str, Any]], tuple[str, str]] = lambda shown: (shown["createTime"], shown["name"]),
+    complete: Callable[[Sequence[dict[str, Any]]], None] = lambda shown: None,
 ) -> dict[str, Any]:
     """One page of what `read(after, limit)` yields, newest first, filtered and ordered as `call` asks.
 
-    `cursor` tells where in that order a shown resource is: its creation time and row name.
+    `cursor` tells where in that order a shown resource is: its creation time and row name. `complete` is as the
+    collection's.
     """
     params = call.params
     size = pages.page_size(params.get("pageSize"), default=PAGE_SIZE, maximum=MAX_PAGE_SIZE)
@@ -358,6 +371,7 @@ def page(
             time, name = cursor(found[size - 1])
             token = pages.write_token([parse_rfc3339(time), name], collection.kind, *query)
             found = found[:size]
+    complete(found)
     mask = params.get("readMask")
     if mask:
         found = [masks.apply_field_mask(shown, mask) for shown in found]
