@@ -29,6 +29,7 @@ def settings(home: Path) -> dict[str, str]:
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "credentials.json"),
         # Else gcsfs asks by gRPC over TLS of what kind each bucket is, and waits a minute for no answer.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        "GOOGLE_CLOUD_DISABLE_GRPC": "true",  # google-cloud-logging then speaks HTTP
         "GOOGLE_API_USE_CLIENT_CERTIFICATE": "false",
         "NO_GCE_CHECK": "true",
         "NO_PROXY": loopback,

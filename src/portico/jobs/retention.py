@@ -22,7 +22,7 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.jobs import worker
+from portico.jobs import lines, worker
 from portico.sandbox import environments
 from portico.store import jobs, operations
 from portico.store.database import Database
@@ -117,11 +117,15 @@ def _ended(home: Path, connection: Connection, names: set[str]) -> list[tuple[st
 
 
 def _of_job(home: Path, job_id: str, since: float) -> Iterable[Left]:
-    log = worker.log_path(home, job_id)
-    size = log.stat().st_size if log.exists() else 0
+    logs = _logs(home, job_id)
+    size = sum(log.stat().st_size for log in logs if log.exists())
     yield Left("log", job_id, since, size)
-    if any(entry != log for entry in worker.job_folder(home, job_id).iterdir()):
+    if any(entry not in logs for entry in worker.job_folder(home, job_id).iterdir()):
         yield Left("scratch", job_id, since, _size(worker.job_folder(home, job_id)) - size)
+
+
+def _logs(home: Path, job_id: str) -> list[Path]:
+    return [worker.log_path(home, job_id), lines.path_of(worker.job_folder(home, job_id))]
 
 
 def _operations(connection: Connection, names: set[str]) -> Iterable[Left]:
@@ -146,7 +150,8 @@ def _remove(home: Path, database: Database, gone: list[Left]) -> None:
             environments.remove(Path(one.name), unused_since=one.since)
     for one in gone:
         if one.what == "log":  # after its scratch, so that the folder goes with it
-            worker.log_path(home, one.name).unlink(missing_ok=True)
+            for log in _logs(home, one.name):
+                log.unlink(missing_ok=True)
             folder = worker.job_folder(home, one.name)
             if folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -157,9 +162,9 @@ def _remove(home: Path, database: Database, gone: list[Left]) -> None:
 
 
 def _remove_scratch(home: Path, job_id: str) -> None:
-    log = worker.log_path(home, job_id)
+    logs = _logs(home, job_id)
     for entry in worker.job_folder(home, job_id).iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry != log:
+        elif entry not in logs:
             entry.unlink(missing_ok=True)

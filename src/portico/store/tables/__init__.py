@@ -4,7 +4,7 @@ A column that is added to a table later must be nullable or have a server defaul
 homes that are there.
 """
 
-from portico.store.tables import home, jobs, log, monitoring, resources, storage, tensorboard
+from portico.store.tables import entries, home, jobs, log, monitoring, resources, storage, tensorboard
 from portico.store.tables.columns import metadata
 
-__all__ = ["home", "jobs", "log", "metadata", "monitoring", "resources", "storage", "tensorboard"]
+__all__ = ["entries", "home", "jobs", "log", "metadata", "monitoring", "resources", "storage", "tensorboard"]
