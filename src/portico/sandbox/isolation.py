@@ -91,6 +91,11 @@ class View:
     def changes(self) -> Path:
         return self.folder / "changes"
 
+    @property
+    def mounted(self) -> Path:
+        """A file that is there once the first command sees the view, or can't."""
+        return self.folder / "mounted"
+
     def make(self) -> None:
         for name in ("changes", "work", "merged", "root"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -180,13 +185,15 @@ def start(
     processes: bool = False,
     merged: bool = False,
     view: View | None = None,
+    beside: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts `command` isolated, in a session of its own, with pipes for stdin and stdout and `log` as stderr, or
     `merged` into stdout.
 
     It sees `readable` (read-only) and `scratch` (writable: its working folder, HOME and TMPDIR), at their own
     paths, and of the environment only `environment` and what every program needs. `pass_fds` stay open.
-    With `processes` it may start others, which end with it (see `keeper`), and see a `view`.
+    With `processes` it may start others, which end with it (see `keeper`), and see a `view`: with `beside`, the pid
+    of another that was started so and runs, the very same.
     It dies with the *thread* that calls this (the kernel's parent-death signal), so call it from one that lives as
     long as the command should. `limits.disk` and `limits.seconds` are for the caller to watch.
 
@@ -198,7 +205,7 @@ def start(
     scratch.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [
-            *(_kept(in_force.name, view) if processes else []),
+            *(_kept(in_force.name, view, beside) if processes else []),
             *_confined(
                 in_force.name, readable, scratch, limits, network=network, processes=processes, view=view
             ),
@@ -214,12 +221,13 @@ def start(
     )
 
 
-def _kept(name: str, view: View | None) -> list[str]:
+def _kept(name: str, view: View | None, beside: int | None) -> list[str]:
     """The keeper, before what confines."""
-    settings: dict[str, object] = {"grace": _GRACE, "layers": None, "root": None}
+    settings: dict[str, object] = {"grace": _GRACE, "layers": None, "root": None, "beside": beside}
     if view:
         view.make()
         folders = {part: str(view.folder / part) for part in ("work", "merged")}
+        settings["mounted"] = str(view.mounted)
         settings["layers"] = {"lower": str(view.lower), "upper": str(view.changes), **folders}
         if name != "bubblewrap":  # which makes a root of its own
             settings["root"] = {"root": str(view.folder / "root"), "name": view.name}

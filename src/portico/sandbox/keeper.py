@@ -7,6 +7,8 @@ while. Self-contained: it imports nothing of Portico but the file beside it. SET
     grace   seconds that processes have to end after SIGTERM
     layers  null, or {"lower", "upper", "work", "merged"}: folders for `mounts.show_layered`
     root    null, or {"root": an empty folder, "name": under which `merged` is seen in the root}
+    beside  null, or the pid of another keeper whose layers are to be seen instead
+    mounted where there are layers: a file to make when they are seen, or can't be
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ask)
     if settings["layers"]:
-        _show(settings["layers"], settings["root"])
+        _show(settings)
     status = -signal.SIGTERM
     try:
         child = os.fork()
@@ -56,17 +58,22 @@ def main() -> int:
     return status
 
 
-def _show(layers: dict[str, str], root: dict[str, str] | None) -> None:
+def _show(settings: dict[str, Any]) -> None:
+    layers, root, beside = settings["layers"], settings["root"], settings["beside"]
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import mounts
 
     try:
-        mounts.own_namespace()
-        mounts.show_layered(**layers)
-        if root:
-            mounts.add_to_root(root["root"], {root["name"]: layers["merged"]})
+        if beside:
+            mounts.join(beside, root["root"] if root else None)
+        else:
+            mounts.own_namespace()
+            mounts.show_layered(**layers)
+            if root:
+                mounts.add_to_root(root["root"], {root["name"]: layers["merged"]})
     except OSError as error:
         print(f"There is no view of Cloud Storage in this job: {error.strerror}", file=sys.stderr, flush=True)
+    open(settings["mounted"], "w").close()
 
 
 def _ask(*_: Any) -> None:

@@ -51,6 +51,24 @@ def own_namespace() -> None:
     _mount("none", "/", "", _REC | _PRIVATE, "")
 
 
+def join(process: int, root: str | None) -> None:
+    """From here on this process sees the mounts of another one, and `root` as its root where that has made one.
+
+    Raises:
+        OSError: this machine does not let us.
+    """
+    here = os.getcwd()
+    kinds = ["mnt"] if os.geteuid() == 0 else ["user", "mnt"]
+    opened = [os.open(f"/proc/{process}/ns/{kind}", os.O_RDONLY) for kind in kinds]
+    for descriptor in opened:
+        if _LIBC.setns(descriptor, 0):
+            raise _error("the namespace of another")
+        os.close(descriptor)
+    if root:
+        os.chroot(root)
+    os.chdir(here)
+
+
 def add_to_root(root: str, folders: dict[str, str]) -> None:
     """Makes `root`, an empty folder, this process's root: all of `/`, and beside it each of `folders` (name in the new
     root -> the folder that is seen there).

@@ -6,20 +6,57 @@ https://cloud.google.com/vertex-ai/docs/training/code-requirements, .../distribu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+# What the pools are for TensorFlow: https://cloud.google.com/vertex-ai/docs/training/distributed-training
+_ROLES = ("chief", "worker", "ps", "evaluator")
 
-def variables(spec: Mapping[str, Any], job: str, data: Mapping[str, str]) -> dict[str, str]:
-    """Of a job's only worker. `job` is its resource name; `data` says what was exported of a dataset (`AIP_*`)."""
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where the workers of a job reach each other: `pools` has an address for each replica of each pool, `master` one
+    more of the first pool's first, for a rendezvous."""
+
+    pools: tuple[tuple[str, ...], ...]
+    master: int
+
+    @classmethod
+    def of(cls, counts: Sequence[int], ports: Sequence[int], master: int) -> Cluster:
+        """`counts` are the replicas of each pool, for each of which there is one of `ports`."""
+        left = iter(ports)
+        return cls(tuple(tuple(f"127.0.0.1:{next(left)}" for _ in range(count)) for count in counts), master)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.pools))
+
+    def rank(self, pool: int, index: int) -> int:
+        return sum(map(len, self.pools[:pool])) + index
+
+
+def variables(
+    spec: Mapping[str, Any], job: str, data: Mapping[str, str], cluster: Cluster, pool: int, index: int
+) -> dict[str, str]:
+    """Of the worker with `index` in `pool`. `job` is the job's resource name; `data` says what was exported of a
+    dataset (`AIP_*`)."""
     project, job_id = job.split("/")[1], job.rpartition("/")[2]
-    task = {"type": "workerpool0", "index": 0, "trial": ""}
-    cluster = {"workerpool0": [f"{job_id}-workerpool0-0:2222"]}
-    chief = {"chief": [f"{job_id}-workerpool0-0:2222"]}
+    filled = [(number, list(hosts)) for number, hosts in enumerate(cluster.pools) if hosts]
     made = {
-        "CLUSTER_SPEC": json.dumps({"cluster": cluster, "environment": "cloud", "task": task}),
+        "CLUSTER_SPEC": json.dumps(
+            {
+                "cluster": {f"workerpool{number}": hosts for number, hosts in filled},
+                "environment": "cloud",
+                "task": {"type": f"workerpool{pool}", "index": index, "trial": ""},
+            }
+        ),
         "TF_CONFIG": json.dumps(
-            {"cluster": chief, "environment": "cloud", "task": {"type": "chief", "index": 0}}
+            {
+                "cluster": {_ROLES[number]: hosts for number, hosts in filled if number < len(_ROLES)},
+                "environment": "cloud",
+                "task": {"type": _ROLES[min(pool, len(_ROLES) - 1)], "index": index},
+            }
         ),
         "CLOUD_ML_JOB_ID": job_id,
         "CLOUD_ML_PROJECT_ID": project,
@@ -27,6 +64,13 @@ def variables(spec: Mapping[str, Any], job: str, data: Mapping[str, str]) -> dic
         "GOOGLE_CLOUD_PROJECT": project,
         "PYTHONUNBUFFERED": "1",
     }
+    if cluster.size > 1:  # what Google's PyTorch images set
+        made |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(cluster.master),
+            "RANK": str(cluster.rank(pool, index)),
+            "WORLD_SIZE": str(cluster.size),
+        }
     if prefix := (spec.get("baseOutputDirectory") or {}).get("outputUriPrefix"):
         base = prefix.rstrip("/")
         made |= {
@@ -34,6 +78,6 @@ def variables(spec: Mapping[str, Any], job: str, data: Mapping[str, str]) -> dic
             "AIP_CHECKPOINT_DIR": f"{base}/checkpoints/",
             "AIP_TENSORBOARD_LOG_DIR": f"{base}/logs/",
         }
-    pool = spec["workerPoolSpecs"][0]
-    given = (pool.get("pythonPackageSpec") or pool.get("containerSpec") or {}).get("env") or []
+    asked = spec["workerPoolSpecs"][pool]
+    given = (asked.get("pythonPackageSpec") or asked.get("containerSpec") or {}).get("env") or []
     return made | dict(data) | {one["name"]: one.get("value", "") for one in given}

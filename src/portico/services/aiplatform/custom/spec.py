@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument
+from portico.jobs.engines import machine
 from portico.services.aiplatform import machine_types
 from portico.services.aiplatform.custom import training_images
 from portico.store.gcs import parse_uri
@@ -13,6 +15,8 @@ from portico.store.jobs import Resources
 
 DISK = 16 << 30  # bytes that a job may write
 LONGEST = 7 * 24 * 3600.0  # seconds, Google's default
+_POOLS, _WORKERS = 4, 64
+_SHARE = 0.75  # of the machine's memory that all workers of a job may have
 _MOST = 100  # packages, environment variables
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -29,20 +33,26 @@ def check(spec: dict[str, Any], field: str) -> None:
         raise InvalidArgument(
             f"{field}.workerPoolSpecs needs a first pool.", field=f"{field}.workerPoolSpecs"
         )
-    filled = [(number, pool) for number, pool in enumerate(pools) if pool]
-    if len(filled) > 1 or _count(pools[0]) > 1:
-        raise Unimplemented(
-            "Jobs with several workers are not built in Portico yet; give one pool with a replicaCount of 1.",
-            field=f"{field}.workerPoolSpecs",
+    if len(pools) > _POOLS:
+        raise InvalidArgument(f"There are at most {_POOLS} pools.", field=f"{field}.workerPoolSpecs")
+    for number, pool in enumerate(pools):
+        if pool:
+            _check_pool(pool, f"{field}.workerPoolSpecs[{number}]")
+    if _count(pools[0]) > 1:
+        raise InvalidArgument(
+            "The first pool has one replica, the chief; others go into workerPoolSpecs[1].",
+            field=f"{field}.workerPoolSpecs[0].replicaCount",
         )
-    for number, pool in filled:
-        _check_pool(pool, f"{field}.workerPoolSpecs[{number}]")
+    if count({"workerPoolSpecs": pools}) > _WORKERS:
+        raise InvalidArgument(
+            f"At most {_WORKERS} workers run on one machine.", field=f"{field}.workerPoolSpecs"
+        )
     timeout_of(spec, field)
     if prefix := (spec.get("baseOutputDirectory") or {}).get("outputUriPrefix"):
         _check_uri(prefix, f"{field}.baseOutputDirectory.outputUriPrefix")
 
 
-def timeout_of(spec: dict[str, Any], field: str = "jobSpec") -> float:
+def timeout_of(spec: Mapping[str, Any], field: str = "jobSpec") -> float:
     """Seconds that the job may run."""
     given = (spec.get("scheduling") or {}).get("timeout")
     if not given:
@@ -57,17 +67,40 @@ def shown(spec: dict[str, Any]) -> dict[str, Any]:
     """As the resource shows it: with the limits that nobody gave, as on Vertex AI."""
     scheduling = dict(spec.get("scheduling") or {})
     scheduling.setdefault("timeout", f"{LONGEST:.0f}s")
-    first, *others = spec["workerPoolSpecs"]
-    first = {"diskSpec": {"bootDiskSizeGb": DISK >> 30}, **first}
-    return {**spec, "scheduling": scheduling, "workerPoolSpecs": [first, *others]}
+    disk = {"diskSpec": {"bootDiskSizeGb": DISK >> 30}}
+    pools = [{**disk, **pool} if pool else pool for pool in spec["workerPoolSpecs"]]
+    return {**spec, "scheduling": scheduling, "workerPoolSpecs": pools}
 
 
-def asks_of(spec: dict[str, Any]) -> Resources:
-    """What the job needs of the machine: memory of its machine type, a core, and no more than there is."""
-    return Resources(cores=1.0, memory=machine_types.memory(spec["workerPoolSpecs"][0]))
+def counts(spec: Mapping[str, Any]) -> list[int]:
+    """How many replicas each pool has."""
+    return [_count(pool) if pool else 0 for pool in spec["workerPoolSpecs"]]
 
 
-def image_of(pool: dict[str, Any], field: str = "") -> training_images.TrainingImage:
+def count(spec: Mapping[str, Any]) -> int:
+    """How many workers the job has."""
+    return sum(counts(spec))
+
+
+def asks_of(spec: Mapping[str, Any]) -> Resources:
+    """What the job needs of the machine, for all its workers: each the memory of its machine type and a core, and
+    together no more than there is."""
+    memory = sum(memory_of(spec, number) * replicas for number, replicas in enumerate(counts(spec)))
+    return Resources(cores=min(float(count(spec)), machine.resources().cores), memory=memory)
+
+
+def memory_of(spec: Mapping[str, Any], pool: int) -> int:
+    """Bytes that each worker of a pool may use: its machine type's, or its part of what the machine has for all."""
+    asked = [
+        machine_types.memory(one) * replicas
+        for one, replicas in zip(spec["workerPoolSpecs"], counts(spec), strict=True)
+    ]
+    own = machine_types.memory(spec["workerPoolSpecs"][pool])
+    most = int(machine.resources().memory * _SHARE)
+    return own if sum(asked) <= most or count(spec) == 1 else own * most // sum(asked)
+
+
+def image_of(pool: Mapping[str, Any], field: str = "") -> training_images.TrainingImage:
     if package := pool.get("pythonPackageSpec"):
         return training_images.resolve(
             package.get("executorImageUri", ""), f"{field}.pythonPackageSpec.executorImageUri"
@@ -77,7 +110,7 @@ def image_of(pool: dict[str, Any], field: str = "") -> training_images.TrainingI
     )
 
 
-def _count(pool: dict[str, Any]) -> int:
+def _count(pool: Mapping[str, Any]) -> int:
     return int(pool.get("replicaCount") or 1)
 
 

@@ -1,0 +1,257 @@
+"""The workers of a job: processes of the user's code, watched until the first of them, the chief, has ended."""
+
+from __future__ import annotations
+
+import os
+import random
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, ResourceExhausted
+from portico.jobs.worker import Context
+from portico.sandbox import isolation
+from portico.sandbox.isolation import Limits, View
+from portico.services.aiplatform.custom.output import Output
+
+_LOOK = 0.1  # seconds between two looks at what runs
+_SIZE = 5.0  # seconds between two looks at the disk
+_AFTER = 10.0  # seconds that the others have when the chief is done
+_RESTARTS = 3  # of workers that were killed from outside
+_PORTS = range(20_000, 32_000)  # below those that the kernel gives to outgoing connections
+
+
+@dataclass(slots=True)
+class Worker:
+    """`task` is its name, "workerpool0-0". `folder` is its own: HOME, TMPDIR and where it starts."""
+
+    task: str
+    command: list[str]
+    readable: list[Path]
+    environment: dict[str, str]
+    folder: Path
+    limits: Limits
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self.process.poll() if self.process else None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`timeout` in seconds. A worker that something outside has killed is started again, or all of them
+    (`restart_all`), unless the job shall not be retried (`retries`)."""
+
+    timeout: float
+    restart_all: bool = False
+    retries: bool = True
+
+
+def ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+class Group:
+    """All workers of a job; the first is the chief, with whose end the job ends."""
+
+    def __init__(
+        self, context: Context, workers: Sequence[Worker], view: View, output: Output, terms: Terms
+    ) -> None:
+        self._context, self._workers, self._view = context, list(workers), view
+        self._output, self._terms = output, terms
+        self._restarts = 0
+
+    def run(self) -> None:
+        """
+        Raises:
+            FailedPrecondition: a worker failed. DeadlineExceeded, ResourceExhausted, Cancelled: all were ended.
+        """
+        try:
+            for worker in self._workers:
+                self._start(worker)
+            self._watch()
+        finally:
+            self._end()
+
+    def _start(self, worker: Worker) -> None:
+        """Beside the others, so that all see the same files in /gcs."""
+        beside = next((one.process.pid for one in self._workers if one.process and one.code is None), None)
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as stderr:
+            worker.process = isolation.start(
+                worker.command, readable=worker.readable, scratch=worker.folder, log=stderr, limits=worker.limits,
+                environment=worker.environment, network=True, processes=True, view=self._view, beside=beside,
+            )  # fmt: skip
+        assert worker.process.stdin is not None and worker.process.stdout is not None
+        worker.process.stdin.close()
+        self._output.follow(worker.task, worker.process.stdout, os.fdopen(reading, "rb"))
+        if beside is None and len(self._workers) > 1:
+            deadline = time.monotonic() + _AFTER
+            while not self._view.mounted.exists() and worker.code is None and time.monotonic() < deadline:
+                time.sleep(_LOOK / 10)
+
+    def _watch(self) -> None:
+        chief = self._workers[0]
+        deadline = time.monotonic() + self._terms.timeout
+        done = sized = 0.0
+        turn = 0
+        while True:
+            assert chief.process is not None
+            if not done:
+                try:
+                    chief.process.wait(_LOOK)
+                except subprocess.TimeoutExpired:
+                    pass
+            else:
+                time.sleep(_LOOK)
+            if not done and chief.code != 0:
+                self._look_for_ends()
+            now = time.monotonic()
+            running = [worker for worker in self._workers if worker.code is None]
+            if chief.code == 0 and not done:
+                done = now
+            if done and (not running or now - done > _AFTER):
+                for worker in running:
+                    self._output.service(f"{worker.task} is ended: the chief, {chief.task}, is done.")
+                return
+            if self._context.should_stop():
+                raise Cancelled("The job was cancelled.")
+            if now > deadline:
+                raise DeadlineExceeded(
+                    f"The job ran longer than its timeout of {self._terms.timeout:g} seconds "
+                    "(jobSpec.scheduling.timeout)."
+                )
+            if running:
+                turn += 1
+                _check_use(running[turn % len(running)])
+            if now - sized > _SIZE:
+                sized = now
+                for worker in self._workers:
+                    _check_disk(worker)
+
+    def _look_for_ends(self) -> None:
+        failed = [worker for worker in self._workers if worker.code]
+        if not failed:
+            return
+        first = min(failed, key=lambda worker: self._output.end(worker.task))
+        outside = first.code == -signal.SIGKILL and len(self._workers) > 1 and self._terms.retries
+        if not outside or self._restarts >= _RESTARTS:
+            raise FailedPrecondition(how_it_ended(first, self._output.last(first.task)))
+        self._restarts += 1
+        again = self._workers if self._terms.restart_all else [first]
+        which = "all workers are" if self._terms.restart_all else "it is"
+        self._output.service(f"{first.task} was killed: {which} started again.")
+        if self._terms.restart_all:
+            self._end()
+        for worker in again:
+            worker.process = None
+        for worker in again:
+            self._start(worker)
+
+    def _end(self) -> None:
+        """Ends what runs, with all that came of it."""
+        running = [one.process for one in self._workers if one.process and one.code is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)  # the keeper ends everything
+        for process in running:
+            process.wait()
+
+
+def _check_use(worker: Worker) -> None:
+    assert worker.process is not None
+    memory, count = _used(worker.process.pid)
+    if memory > worker.limits.memory:
+        raise ResourceExhausted(
+            f"Replica {worker.task} exited because it ran out of memory: it took {memory >> 20:,} MiB of "
+            f"the {worker.limits.memory >> 20:,} MiB of its machine type. Use a larger machineType."
+        )
+    if count > worker.limits.processes:
+        raise ResourceExhausted(
+            f"The job has {count} processes in {worker.task}; at most {worker.limits.processes} are allowed."
+        )
+
+
+def _check_disk(worker: Worker) -> None:
+    if (taken := _size(worker.folder)) > worker.limits.disk:
+        raise ResourceExhausted(
+            f"The job wrote {taken >> 20:,} MiB on the disk of {worker.task}; at most "
+            f"{worker.limits.disk >> 20:,} MiB are allowed."
+        )
+
+
+def _used(keeper: int) -> tuple[int, int]:
+    """Bytes of memory that what runs below the process `keeper` takes (shared pages count for each), and how many
+    processes that are."""
+    import psutil
+
+    memory = count = 0
+    try:
+        below = psutil.Process(keeper).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return 0, 0
+    for process in below:
+        try:
+            memory += process.memory_info().rss
+            count += 1
+        except psutil.NoSuchProcess:
+            continue
+    return memory, count
+
+
+def _size(folder: Path) -> int:
+    taken = 0
+    for entry in folder.rglob("*"):
+        try:
+            taken += entry.lstat().st_blocks * 512
+        except OSError:
+            continue
+    return taken
+
+
+def how_it_ended(worker: Worker, last: list[str]) -> str:
+    """Why a worker failed, in words, with the `last` lines that it wrote."""
+    code, limits = worker.code or 0, worker.limits
+    how = f"a non-zero status of {code}" if code > 0 else f"the signal {signal.Signals(-code).name}"
+    said = "\n".join(last).strip()
+    why = ""
+    if "MemoryError" in said or "annot allocate memory" in said:
+        why = f" It ran out of memory: it may use at most {limits.memory >> 20:,} MiB; use a larger machineType."
+    elif -code == signal.SIGXFSZ or "File too large" in said:
+        why = f" A file grew beyond the {limits.file_size >> 20:,} MiB that it may have."
+    elif "Too many open files" in said:
+        why = f" It may have at most {limits.files:,} open files."
+    elif -code == signal.SIGKILL:
+        why = " Something outside of it killed it, as the system does when the machine's memory is used up."
+    return f"The replica {worker.task} exited with {how}.{why}" + (
+        f" Its last lines:\n{said}" if said else ""
+    )
+
+
+def in_words(workers: Sequence[Worker]) -> list[str]:
+    """What runs, for the log."""
+    told = [isolation.in_words(workers[0].limits)]
+    name = isolation.isolation().name
+    if len(workers) == 1:
+        return [*told, f"{name}: {shlex.join(workers[0].command)[:300]}"]
+    cores = os.cpu_count() or 1
+    if len(workers) > cores:
+        told.append(f"{len(workers)} workers share the {cores} cores of this machine.")
+    return [*told, *(f"{name}: {one.task}: {shlex.join(one.command)[:300]}" for one in workers)]
