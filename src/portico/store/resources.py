@@ -7,7 +7,7 @@ nothing of what a resource means: `kind` is the collection ("aiplatform:models")
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from portico.store import resource_index
 from portico.store.tables.resources import resources
 
 # Statements that are asked all the time are made once: making one takes longer than SQLite needs to answer it.
+_AT_ONCE = 1000  # names in a statement
 _columns = resources.c
 _get = sa.select(resources).where(_columns.name == sa.bindparam("name"))
 _newest_first = sa.select(resources).order_by(_columns.create_time.desc(), _columns.name.desc())
@@ -134,20 +135,38 @@ def listed(
     after: tuple[float, str] | None = None,
     limit: int | None = None,
     wanted: Mapping[str, str] | None = None,
+    among: sa.Select[Any] | None = None,
 ) -> Iterator[Resource]:
     """Resources of `kind` under `parent` (None: under any), newest first, from behind `after` (time, name).
 
-    `wanted` narrows them by indexed fields to those that can have these values; look at what comes.
+    `wanted` narrows them by indexed fields to those that can have these values; look at what comes. `among` selects
+    the names that can come at all.
     """
     chosen = _of_kind if parent is None else _under
     if wanted and (narrowed := resource_index.among(kind, wanted)) is not None:
         chosen = chosen.where(narrowed)
+    if among is not None:
+        chosen = chosen.where(_columns.name.in_(among))
     if after is not None:
         chosen = chosen.where(sa.tuple_(_columns.create_time, _columns.name) < after)
     if limit is not None:
         chosen = chosen.limit(limit)
     for row in connection.execute(chosen, {"kind": kind, "parent": parent}):
         yield _resource(row)
+
+
+def named(connection: Connection, names: Iterable[str]) -> Iterator[Resource]:
+    """The resources that have one of `names`, in no order."""
+    for some in batched(names):
+        for row in connection.execute(sa.select(resources).where(_columns.name.in_(some))):
+            yield _resource(row)
+
+
+def batched(names: Iterable[str]) -> Iterator[list[str]]:
+    """`names` in pieces that one statement can hold."""
+    left = list(names)
+    for start in range(0, len(left), _AT_ONCE):
+        yield left[start : start + _AT_ONCE]
 
 
 def below(connection: Connection, name: str) -> list[Resource]:

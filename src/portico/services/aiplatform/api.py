@@ -20,6 +20,8 @@ API = Api(
         "deployments",
         "endpoints",
         "evaluations",
+        "metadata.metadata_stores",
+        "metadata.lineage_subgraphs",
         "monitoring.model_deployment_monitoring_jobs",
         "monitoring.model_monitoring_jobs",
         "monitoring.search_stats",

@@ -39,5 +39,9 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_RUNS}.timeSeries.create": ("displayName", "valueType"),
     f"{_L}tensorboards.experiments.batchCreate": ("requests",),
     f"{_L}tensorboards.experiments.write": ("writeRunDataRequests",),
+    f"{_L}metadataStores.metadataSchemas.create": ("schema",),
+    f"{_L}metadataStores.artifacts.purge": ("filter",),
+    f"{_L}metadataStores.executions.purge": ("filter",),
+    f"{_L}metadataStores.contexts.purge": ("filter",),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }

@@ -16,7 +16,7 @@ from portico.services.call import Call, implements
 from portico.services.standard import masks, operations, order, pages, policies
 from portico.services.standard.apis import declared
 from portico.services.standard.fields import FieldTypes
-from portico.services.standard.filters import compile_filter, wanted
+from portico.services.standard.filters import Function, compile_filter, wanted
 from portico.services.standard.names import ANY_ID, IdRule, own_id
 from portico.store import resource_index, resources
 from portico.store.resources import Private, Resource
@@ -115,8 +115,18 @@ class Collection:
         shown["createTime"] = rfc3339(resource.create_time)
         shown["updateTime"] = rfc3339(resource.update_time)
         if self.has_etag:
-            shown["etag"] = etag(resource)
+            shown["etag"] = self.etag(resource)
         return shown
+
+    def etag(self, resource: Resource) -> str:
+        return etag(resource)
+
+    def check_etag(self, current: Resource, given: str | None) -> None:
+        """
+        Raises:
+            Aborted: `given` is not the etag of `current`.
+        """
+        check_etag(current, given)
 
     def require(self, connection: Connection, name: str) -> Resource:
         """
@@ -209,7 +219,7 @@ class Collection:
     def patch(self, call: Call) -> dict[str, Any]:
         with call.rooms.database.write() as connection:
             current = self.require(connection, call.name)
-            check_etag(current, call.body.get("etag"))
+            self.check_etag(current, call.body.get("etag"))
             before, current.body = current.body, self.patched(call, current.body)
             self.check(call, connection, current, before)
             resources.update(connection, current, call.rooms.clock.now())
@@ -241,7 +251,7 @@ class Collection:
     def delete(self, call: Call) -> dict[str, Any]:
         with call.rooms.database.write() as connection:
             current = self.require(connection, call.name)
-            check_etag(current, call.params.get("etag"))
+            self.check_etag(current, call.params.get("etag"))
             below = resources.below(connection, current.name)
             if below and not (self.cascade or call.params.get("force")):
                 raise FailedPrecondition(
@@ -336,18 +346,25 @@ def page(
     read: Callable[[tuple[float, str] | None, int | None], Iterable[dict[str, Any]]],
     cursor: Callable[[dict[str, Any]], tuple[str, str]] = lambda shown: (shown["createTime"], shown["name"]),
     complete: Callable[[Sequence[dict[str, Any]]], None] = lambda shown: None,
+    functions: Mapping[str, Function] | None = None,
+    virtual: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None,
 ) -> dict[str, Any]:
     """One page of what `read(after, limit)` yields, newest first, filtered and ordered as `call` asks.
 
     `cursor` tells where in that order a shown resource is: its creation time and row name. `complete` is as the
-    collection's.
+    collection's. `functions` are what the filter may call, `virtual` fields that it knows beside the collection's.
     """
     params = call.params
     size = pages.page_size(params.get("pageSize"), default=PAGE_SIZE, maximum=MAX_PAGE_SIZE)
     query = [str(params.get(key, "")) for key in ("parent", "name", "filter", "orderBy")]
     place = pages.read_token(params.get("pageToken", ""), collection.kind, *query)
     fields = collection.fields(call)
-    keep = compile_filter(params.get("filter", ""), fields, virtual=collection.filters)
+    keep = compile_filter(
+        params.get("filter", ""),
+        fields,
+        virtual={**collection.filters, **(virtual or {})},
+        functions=functions,
+    )
     ordered = params.get("orderBy", "")
     sort = order.compile_order(ordered, fields)
     found: list[dict[str, Any]]

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from portico.errors import InvalidArgument
 from portico.services.standard.comparing import Comparison, comparison, is_time
-from portico.services.standard.fields import FieldTypes, Kind, Resource, key_of
+from portico.services.standard.fields import FieldTypes, Kind, Resource, camel, key_of
 
 Predicate = Callable[[Resource], bool]
 Function = Callable[[Resource, tuple[str, ...]], bool]
@@ -62,11 +62,15 @@ def compile_filter(
 
 
 def wanted(
-    text: str, fields: FieldTypes, virtual: Mapping[str, Callable[[Resource], Any]] | None = None
+    text: str,
+    fields: FieldTypes,
+    virtual: Mapping[str, Callable[[Resource], Any]] | None = None,
+    functions: Mapping[str, Function] | None = None,
 ) -> dict[str, str]:
     """Strings that whatever passes the filter must have, by field: what it compares by `=` and does not leave open by
-    OR or NOT. For a database to narrow by; a filter that can't be compiled wants nothing."""
-    parser = _Parser(text, fields, virtual or {}, {})
+    OR or NOT. A call with one argument stands as "name()", `has:"…"` as "has:". For a database to narrow by; a filter
+    that can't be compiled wants nothing."""
+    parser = _Parser(text, fields, virtual or {}, functions or {})
     try:
         parser.parse()
     except InvalidArgument:
@@ -160,6 +164,8 @@ class _Parser:
         while operator == ":" and self.take(","):  # parent_contexts:"a","b" in google-cloud-aiplatform
             tests.append(self.test(path, operator, kind, names))
         read, test = self.reader(path), tests[0]
+        if len(tests) > 1:
+            self.compared = None
         if len(tests) == 1:
             return lambda resource: test(read(resource))
         return lambda resource: any(test(read(resource)) for test in tests)
@@ -169,6 +175,8 @@ class _Parser:
         value, quoted = self.value()
         if operator == "=":
             self.compared = self.exactly(path, value, kind)
+        elif operator == ":" and quoted and len(path) == 1 and "*" not in value:
+            self.compared = (f"{camel(path[0])}:", value)
         if operator == ":" and len(path) == 1 and kind in (Kind.MAP, Kind.ANY, Kind.MESSAGE, None):
             return _has(value, quoted)
         try:
@@ -238,6 +246,7 @@ class _Parser:
                 arguments.append(self.value()[0])
             if not self.take(")"):
                 self.fail("a parenthesis is not closed")
+        self.compared = (f"{name}()", arguments[0]) if len(arguments) == 1 else None
         return lambda resource: function(resource, tuple(arguments))
 
     def segment(self) -> str:

@@ -4,7 +4,28 @@ A column that is added to a table later must be nullable or have a server defaul
 homes that are there.
 """
 
-from portico.store.tables import entries, home, jobs, log, monitoring, resources, storage, tensorboard
+from portico.store.tables import (
+    entries,
+    home,
+    jobs,
+    lineage,
+    log,
+    monitoring,
+    resources,
+    storage,
+    tensorboard,
+)
 from portico.store.tables.columns import metadata
 
-__all__ = ["entries", "home", "jobs", "log", "metadata", "monitoring", "resources", "storage", "tensorboard"]
+__all__ = [
+    "entries",
+    "home",
+    "jobs",
+    "lineage",
+    "log",
+    "metadata",
+    "monitoring",
+    "resources",
+    "storage",
+    "tensorboard",
+]

@@ -1,0 +1,113 @@
+"""Metadata stores, and the schemas that each has. The store "default" is made as soon as something is put into it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.errors import InvalidArgument
+from portico.services.aiplatform.metadata.schemas import SCHEMAS_OF_ALL, SchemaType, schema_id
+from portico.services.call import Call
+from portico.services.standard.collection import After, Collection, register
+from portico.services.standard.names import IdRule
+from portico.store import resources
+from portico.store.resources import Resource
+
+DEFAULT = "metadataStores/default"
+ID = IdRule(
+    r"[a-z0-9][a-z0-9-]{0,127}",
+    "at most 128 of lower-case letters, digits and '-', beginning with a letter or a digit",
+)
+_TITLE = re.compile(r"[a-z][a-z0-9_-]{2,20}[.][A-Z][a-zA-Z0-9_-]{2,49}")  # Google's
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+
+
+class Stores(Collection):
+    def written(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> After | None:
+        _add_schemas(connection, resource.name, call.rooms.clock.now())
+        return None
+
+
+class Schemas(Collection):
+    """They stay as they are, as on Vertex AI: a changed one is another version."""
+
+    def check(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> None:
+        import yaml
+
+        body = resource.body
+        try:
+            read = yaml.safe_load(body["schema"])
+        except yaml.YAMLError as error:
+            raise InvalidArgument(f"schema is no YAML: {error}.", field="metadataSchema.schema") from None
+        title = read.get("title") if isinstance(read, dict) else None
+        check_title(str(title or ""), "metadataSchema.schema")
+        if not body.get("schemaType"):
+            body["schemaType"] = "ARTIFACT_TYPE"
+        version = body.setdefault("schemaVersion", "0.0.1")
+        if not _VERSION.fullmatch(version):
+            raise InvalidArgument(
+                f"schemaVersion {version!r} is not one such as 0.0.1.", field="metadataSchema.schemaVersion"
+            )
+
+
+STORES = Stores("projects.locations.metadataStores", "MetadataStore", has_etag=False, ids=ID)
+SCHEMAS = Schemas(
+    "projects.locations.metadataStores.metadataSchemas", "MetadataSchema", has_etag=False, ids=ID
+)
+register(STORES, "create", "get", "list", "delete")
+register(SCHEMAS, "create", "get", "list")
+
+
+def ensure(connection: Connection, name: str, now: float) -> None:
+    """Makes the default store of a location where it isn't there yet."""
+    if not name.endswith(f"/{DEFAULT}") or resources.get(connection, name) is not None:
+        return
+    parent = name.removesuffix(f"/{DEFAULT}")
+    resources.insert(connection, name=name, kind=STORES.kind, parent=parent, body={}, now=now)
+    _add_schemas(connection, name, now)
+
+
+def _add_schemas(connection: Connection, store: str, now: float) -> None:
+    for title, (kind, properties) in SCHEMAS_OF_ALL.items():
+        lines = [f"title: {title}", "type: object"]
+        if properties:
+            lines += ["properties:", *(f"  {name}:\n    type: {of}" for name, of in properties.items())]
+        body = {"schema": "\n".join(lines) + "\n", "schemaType": kind, "schemaVersion": "0.0.1"}
+        name = f"{store}/metadataSchemas/{schema_id(title)}"
+        resources.insert(connection, name=name, kind=SCHEMAS.kind, parent=store, body=body, now=now)
+
+
+def check_title(title: str, field: str) -> None:
+    """
+    Raises:
+        InvalidArgument: it can't be a schema's title.
+    """
+    if not _TITLE.fullmatch(title):
+        raise InvalidArgument(
+            f"The schema title {title!r} is not allowed: it is a namespace and a name, such as system.Model or "
+            "mine.PreparedTable.",
+            field=field,
+        )
+
+
+def check_schema(title: str, kind: SchemaType, field: str) -> None:
+    """Whether a node of `kind` can have this schema.
+
+    Raises:
+        InvalidArgument: it can't.
+    """
+    check_title(title, field)
+    known = SCHEMAS_OF_ALL.get(title)
+    if known and known[0] != kind:
+        raise InvalidArgument(f"The schema {title} is an {known[0]}, not an {kind}.", field=field)
+    if not known and title.partition(".")[0] in ("system", "google"):
+        raise InvalidArgument(
+            f"There is no schema {title}; of these two namespaces there are {', '.join(SCHEMAS_OF_ALL)}.",
+            field=field,
+        )

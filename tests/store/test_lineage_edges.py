@@ -1,0 +1,40 @@
+"""The edges of ML Metadata, over both databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from portico.store import lineage
+from portico.store.database import Database
+
+pytestmark = pytest.mark.usefixtures("either_store")
+
+
+def test_edges_are_seen_from_both_ends_and_go_with_either(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    database.create_tables()
+    with database.write() as connection:
+        for number in range(1200):  # more than one statement's names
+            lineage.add(connection, f"run{number}", "input", ["data"], 1.0 + number, {"slot": "a"})
+            lineage.add(connection, f"run{number}", "output", [f"model{number}", "data"], 1.0 + number)
+        lineage.add(connection, "elsewhere", "input", ["other"], 1.0)
+        lineage.add(connection, "group", "member", ["data", "run0"], 1.0)
+    with database.read() as connection:
+        found = lineage.connected(connection, "model7")
+        assert len(found) == len(set(found)) == 2401 and "elsewhere" not in found
+        assert lineage.connected(connection, "nobody") == []
+        events = lineage.events(connection, found)
+        assert len(events) == 2400 and events[0].labels == {"slot": "a"}
+        assert lineage.beside(connection, ["run0"]) == {"data", "model0"}
+        assert set(connection.execute(lineage.other("group", "member")).scalars()) == {"data", "run0"}
+        assert list(connection.execute(lineage.back("data", "member")).scalars()) == ["group"]
+    with database.write() as connection:
+        lineage.remove(connection, "group", "member", ["run0", "nobody"])
+        lineage.forget(connection, "data")
+    with database.read() as connection:
+        assert lineage.connected(connection, "data") == []
+        assert set(lineage.connected(connection, "model7")) == {"model7", "run7"}
+        assert list(connection.execute(lineage.other("group", "member")).scalars()) == []
+    database.close()
