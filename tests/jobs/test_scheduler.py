@@ -181,7 +181,7 @@ def test_looking_for_the_next_job_costs_the_same_however_many_wait(database, sch
 
     def look() -> int:
         with steps(database) as counted:
-            scheduler._start_queued()
+            scheduler._look()
             scheduler._follow_cancellations()
             scheduler._take_lapsed()
             with database.read() as connection:
@@ -195,3 +195,16 @@ def test_looking_for_the_next_job_costs_the_same_however_many_wait(database, sch
     queue(200, 10_000)
     assert few > 0 and look() < few * 1.1
     assert len(engine.started) == 4
+
+
+def test_a_look_at_which_there_is_nothing_to_do_is_one_question(database, scheduler, engine, add, read):
+    asked: list[str] = []
+    event.listen(database._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    scheduler._look()
+    assert len(asked) == 1, asked
+    add("1", "here.quick")
+    scheduler._look()
+    assert engine.started == ["1"]
+    asked.clear()
+    scheduler._look()
+    assert len(asked) == 1, asked

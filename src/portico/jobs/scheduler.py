@@ -82,9 +82,7 @@ class Scheduler:
         while not self._stopping.is_set():
             try:
                 self._collect()
-                self._wake_due()
-                self._start_queued()
-                self._follow_cancellations()
+                self._look()
                 if self._clock.monotonic() - beat > _BEAT:
                     self._renew()
                     self._take_lapsed()
@@ -128,6 +126,10 @@ class Scheduler:
         `why`: how the worker itself failed; "" when it went down with the machine or the server, which is no fault
         of the job's and counted apart.
         """
+        with self._database.read() as connection:  # most have ended their job
+            job = jobs.get(connection, job_id)
+        if job is None or job.state != "RUNNING":
+            return
         with self._database.write() as connection:
             job = jobs.get(connection, job_id)
             if job is None or job.state != "RUNNING":
@@ -155,17 +157,30 @@ class Scheduler:
             with self._database.write() as connection:
                 jobs.end(connection, job, state, self._clock.now(), error=rpc_status(error))
 
+    def _look(self) -> None:
+        """Does what there is to do. Mostly there is nothing, which one question tells."""
+        with self._database.read() as connection:
+            news = jobs.news(connection, self._clock.now())
+        if news.due:
+            self._wake_due()
+        if any(news):
+            self._start_queued()
+        if news.cancelled:
+            self._follow_cancellations()
+
     def _wake_due(self) -> None:
         with self._database.read() as connection:
             due = jobs.due(connection, self._clock.now())
-        if due:
-            with self._database.write() as connection:
-                jobs.wake(connection, due)
+        with self._database.write() as connection:
+            jobs.wake(connection, due)
 
     def _start_queued(self) -> None:
         with self._database.read() as connection:
             cancelled = jobs.cancelled(connection, "WAITING") + jobs.cancelled(connection, "QUEUED")
-            here = [job for lane in _THREADS for job in jobs.next_queued(connection, lane, self._left(lane))]
+            here = [
+                job for lane in _THREADS if (most := self._left(lane))
+                for job in jobs.next_queued(connection, lane, most)
+            ]  # fmt: skip
             computing = jobs.next_queued(connection, "process", _LOOK_AHEAD)
         for job in cancelled:
             when = "while it waited" if job.state == "WAITING" else "before it started"

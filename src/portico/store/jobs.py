@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -66,6 +66,11 @@ _next = (
     .limit(sa.bindparam("most"))
 )
 _cancelled = sa.select(jobs).where(jobs.c.state == sa.bindparam("of"), jobs.c.cancel_requested == sa.true())
+_news = sa.select(
+    sa.exists().where(jobs.c.state == "QUEUED"),
+    sa.exists().where(jobs.c.state == "WAITING", jobs.c.wake_at <= sa.bindparam("now")),
+    sa.exists().where(jobs.c.state.in_(ACTIVE), jobs.c.cancel_requested == sa.true()),
+)
 _children_at_work = (
     sa.select(jobs.c.id).where(jobs.c.parent == sa.bindparam("of"), jobs.c.state.in_(ACTIVE)).limit(1)
 )
@@ -154,6 +159,18 @@ def newest_resource(connection: Connection, last: str) -> str | None:
     """Of the resources whose name ends with `/last`, the one with the newest job."""
     names = sa.select(jobs.c.resource).where(jobs.c.resource.endswith(f"/{last}", autoescape=True))
     return connection.execute(names.order_by(jobs.c.create_time.desc()).limit(1)).scalar()
+
+
+class News(NamedTuple):
+    """Whether there are queued jobs, waiting ones whose time has come, and active ones that somebody asked to end."""
+
+    queued: bool
+    due: bool
+    cancelled: bool
+
+
+def news(connection: Connection, now: float) -> News:
+    return News(*map(bool, connection.execute(_news, {"now": now}).one()))
 
 
 def in_state(connection: Connection, *states: State) -> Iterator[Job]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -20,7 +21,7 @@ from portico.store.tables.log import labels as _table
 _of = _table.c.endpoint == sa.bindparam("endpoint")
 _newest = sa.select(sa.func.max(_table.c.change)).where(_of)
 _since = (
-    sa.select(_table)
+    sa.select(*(_table.c[name] for name in ("name", "truth", "observed", "arrived", "influenced", "change")))
     .where(_of, _table.c.change > sa.bindparam("after"), _table.c.change <= sa.bindparam("until"))
     .order_by(_table.c.change)
 )
@@ -30,8 +31,7 @@ _AT_ONCE = 500  # names in one look-up
 _LAST = 2**62  # no change has such a number
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True):
     """`truth` is any JSON value; `observed` and `arrived` are domain time, in seconds since the epoch.
 
     `influenced` says that the prediction was acted upon in a way that changed the truth.
@@ -132,11 +132,10 @@ def since(
     """The labels whose truth changed after `change` (-1: all) and not after `until`, in order of change; the newest."""
     found = []
     last = _LAST if until is None else until
-    for row in connection.execute(_since, {"endpoint": endpoint, "after": change, "until": last}):
-        found.append(
-            Label(row.name, orjson.loads(row.truth), row.observed, row.arrived, bool(row.influenced))
-        )
-        change = row.change
+    asked = {"endpoint": endpoint, "after": change, "until": last}
+    for name, truth, observed, arrived, influenced, number in connection.execute(_since, asked):
+        found.append(Label(name, orjson.loads(truth), observed, arrived, bool(influenced)))
+        change = number
     return found, change
 
 

@@ -10,9 +10,10 @@ import zlib
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
+import msgspec
 import orjson
 
 from portico.errors import InvalidArgument
@@ -25,8 +26,7 @@ COLUMNS = ("deployed_model_id", "model", "model_version", "logging_time", "reque
 _Timed = tuple[float, str]
 
 
-@dataclass(slots=True, eq=False)
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """A prediction, and its label once there is one.
 
     `time` is when it was made, in domain seconds; `index` its place in the request; `request` and `response` are the
@@ -46,8 +46,8 @@ class Outcome:
     seconds: float
     holdout: bool = False
     label: Label | None = None
-    _keys: list[str] = field(default_factory=list)
-    _timed: list[_Timed] = field(default_factory=list)
+    _keys: tuple[str, ...] = ()
+    _timed: tuple[_Timed, ...] = ()
 
     @property
     def instance(self) -> Any:
@@ -67,6 +67,9 @@ class Outcome:
         return self.time, self.request_id, self.index
 
 
+_place = attrgetter("place")
+
+
 class Joined:
     """`keep` bounds what stays in memory: so many labels' newest predictions, and as many that wait for one.
 
@@ -83,9 +86,11 @@ class Joined:
         self._forget_indexes()
 
     def _forget_indexes(self) -> None:
+        # Predictions are found by what labels were named by so far.
         self._columns: set[tuple[str, ...]] = set()
+        self._ids = False
         self._by_id: dict[str, list[Outcome]] = defaultdict(list)
-        self._by_key: dict[str, list[tuple[tuple[float, int, int], Outcome]]] = defaultdict(list)
+        self._by_key: dict[str, list[Outcome]] = defaultdict(list)
         self._timed: dict[str, list[_Timed]] = defaultdict(list)
 
     # --- what comes in ---
@@ -94,10 +99,8 @@ class Joined:
         """Takes rows of a prediction log: an Arrow table with `COLUMNS`."""
         if self._share < 1 and not self._columns:  # hardly a row is looked at whole
             table = table.take(self._chosen(table))
-        made = [
-            row for row in _outcomes(table.to_pylist()) if self._share == 1 or self._chance(row) < self._share
-        ]
-        made.sort(key=lambda row: row.place)
+        made = [row for row in _outcomes(table) if self._share == 1 or self._chance(row) < self._share]
+        made.sort(key=_place)
         self._sorted = self._sorted and not (self._rows and made and made[0].place < self._rows[-1].place)
         self._rows += made
         for row in made:
@@ -109,21 +112,23 @@ class Joined:
         """Takes new labels and corrected ones."""
         fresh = []
         for label in labels:
-            if label.name not in self._labels:
-                fresh.append(label)
+            corrected = label.name in self._labels
             self._labels[label.name] = label
+            if not corrected:
+                fresh.append(label)
+                continue
             for row in self._named(label.name):
                 self._relabel(row)
-        self._learn_columns(label.name for label in fresh)
+        self._learn(label.name for label in fresh)
         for label in fresh:
             if label.name.startswith("at:"):
                 _, text, key = label.name.split(":", 2)
                 timed = (float(text), label.name)
                 insort(self._timed[key], timed)
                 rows = self._by_key.get(key, [])
-                place = bisect_right(rows, timed[0], key=lambda entry: entry[0][0])
+                place = bisect_right(rows, timed[0], key=attrgetter("time"))
                 if place:
-                    insort(rows[place - 1][1]._timed, timed)
+                    rows[place - 1]._timed = tuple(sorted((*rows[place - 1]._timed, timed)))
             for row in self._named(label.name):
                 self._relabel(row)
         if self._keep is not None and len(self._labels) > 6 * self._keep:
@@ -133,52 +138,64 @@ class Joined:
         if name.startswith("id:"):
             return self._by_id.get(name, [])
         if name.startswith("key:"):
-            return [row for _, row in self._by_key.get(name, [])]
+            return self._by_key.get(name, [])
         _, text, key = name.split(":", 2)
         timed = (float(text), name)
-        return [row for _, row in self._by_key.get(key, []) if timed in row._timed]
+        return [row for row in self._by_key.get(key, []) if timed in row._timed]
 
-    def _learn_columns(self, names: Iterable[str]) -> None:
-        """A key of other columns than before: every prediction that is here may have it."""
+    def _learn(self, names: Iterable[str]) -> None:
+        """A key of other columns than before, or the first request id: every prediction that is here may have it."""
         fresh = set()
+        ids = False
         for name in names:
-            if name.startswith(("key:", "at:")):
+            if name.startswith("id:"):
+                ids = True
+            else:
                 fresh.add(tuple(orjson.loads(name[name.index("key:") + 4 :])[0]))
         fresh -= self._columns
         self._columns |= fresh
         if fresh:
             for row in self._rows:
                 self._index_keys(row, fresh)
+        if ids and not self._ids:
+            self._ids = True
+            for row in self._rows:
+                self._index_ids(row)
 
     def _index(self, row: Outcome) -> None:
-        for given in {str(row.request_id), row.caller_id} - {""}:
-            self._by_id[f"id:{row.index}:{given}"].append(row)
+        if self._ids:
+            self._index_ids(row)
         self._index_keys(row, self._columns)
         self._relabel(row)
+
+    def _index_ids(self, row: Outcome) -> None:
+        for given in {str(row.request_id), row.caller_id} - {""}:
+            self._by_id[f"id:{row.index}:{given}"].append(row)
 
     def _index_keys(self, row: Outcome, columns: Iterable[tuple[str, ...]]) -> None:
         if not columns:
             return
         for key in keys_of(row.instance, columns):
-            row._keys.append(key)
+            row._keys += (key,)
             rows = self._by_key[key]
-            place = bisect_left(rows, row.place, key=lambda entry: entry[0])
-            rows.insert(place, (row.place, row))
+            place = bisect_left(rows, row.place, key=_place)
+            rows.insert(place, row)
             timed = self._timed.get(key)
             if not timed:
                 continue
             # Labels from its time until the next prediction's are now this one's.
-            until = rows[place + 1][0][0] if place + 1 < len(rows) else float("inf")
+            until = rows[place + 1].time if place + 1 < len(rows) else float("inf")
             for entry in timed[bisect_left(timed, (row.time, "")) : bisect_left(timed, (until, ""))]:
-                if place and entry in rows[place - 1][1]._timed:
-                    rows[place - 1][1]._timed.remove(entry)
-                    self._relabel(rows[place - 1][1])
-                insort(row._timed, entry)
+                before = rows[place - 1] if place else None
+                if before is not None and entry in before._timed:
+                    before._timed = tuple(one for one in before._timed if one != entry)
+                    self._relabel(before)
+                row._timed = tuple(sorted((*row._timed, entry)))
 
     def _relabel(self, row: Outcome) -> None:
-        names = [f"id:{row.index}:{row.request_id}", f"id:{row.index}:{row.caller_id}"]
-        names += [name for _, name in row._timed]
-        names += row._keys
+        names = (*(name for _, name in row._timed), *row._keys) if row._timed else row._keys
+        if self._ids:
+            names = (f"id:{row.index}:{row.request_id}", f"id:{row.index}:{row.caller_id}", *names)
         row.label = next((self._labels[name] for name in names if name in self._labels), None)
 
     def _chance(self, row: Outcome) -> float:
@@ -215,7 +232,7 @@ class Joined:
         self._forget_indexes()
         self._labels = {}
         for row in self._rows:
-            row._keys, row._timed = [], []
+            row._keys, row._timed = (), ()
             self._index(row)
         self.add_labels(label for label in labels if label.name not in forgotten)
 
@@ -228,7 +245,7 @@ class Joined:
     def rows(self) -> list[Outcome]:
         """Every prediction, in order of time."""
         if not self._sorted:
-            self._rows.sort(key=lambda row: row.place)  # nearly sorted: cheap
+            self._rows.sort(key=_place)  # nearly sorted: cheap
             self._sorted = True
         return self._rows
 
@@ -248,7 +265,7 @@ class Joined:
 def _newest_of_each_label(rows: Iterable[Outcome]) -> list[Outcome]:
     """In order of time; of a label, one for each model that it judges: copies must not push other labels out."""
     newest = {(row.deployed_model_id, row.label.name): row for row in rows if row.label}
-    return sorted(newest.values(), key=lambda row: row.place)
+    return sorted(newest.values(), key=_place)
 
 
 def _own(request_id: int, index: int) -> str:
@@ -259,26 +276,47 @@ def _chance(text: str) -> float:
     return zlib.crc32(text.encode()) / 2**32
 
 
-def _outcomes(rows: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
-    for row in rows:
-        answers = row["response_payload"]
-        time, number = row["logging_time"].timestamp(), int(row["request_id"])
-        for index, text in enumerate(row["request_payload"]):
+def _outcomes(table: Any) -> Iterator[Outcome]:
+    """The predictions of a log's rows. Arrow's own lists would take as long as all else that is done with them."""
+    import pyarrow as pa
+
+    times = table["logging_time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy() / 1e6
+    asked, texts = _lists(table["request_payload"])
+    answered, answers = _lists(table["response_payload"])
+    callers, deployed, models, versions = (
+        table[name].to_numpy().tolist()
+        for name in ("caller_request_id", "deployed_model_id", "model", "model_version")
+    )
+    numbers, seconds = (table[name].to_pylist() for name in ("request_id", "latency_seconds"))
+    held = table["holdout"].to_pylist() if "holdout" in table.column_names else [None] * len(numbers)
+    first = first_answer = 0
+    for row, (time, number) in enumerate(zip(times.tolist(), map(int, numbers), strict=True)):
+        for index in range(asked[row]):
             yield Outcome(
-                time, number, index, row["caller_request_id"] or "", row["deployed_model_id"], row["model"],
-                row["model_version"], text, answers[index] if index < len(answers) else "",
-                row["latency_seconds"] or 0.0, bool(row.get("holdout")),
+                time, number, index, callers[row] or "", deployed[row], models[row], versions[row],
+                texts[first + index], answers[first_answer + index] if index < answered[row] else "",
+                seconds[row] or 0.0, bool(held[row]),
             )  # fmt: skip
+        first += asked[row]
+        first_answer += answered[row]
+
+
+def _lists(column: Any) -> tuple[list[int], list[str]]:
+    """How many texts each list of a column has, and the texts of all."""
+    import pyarrow.compute as pc
+
+    counts = pc.fill_null(pc.list_value_length(column), 0)
+    return counts.to_pylist(), pc.list_flatten(column).to_numpy().tolist()
 
 
 def keys_of(instance: Any, columns: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Its keys, as `key_name` spells them; each of `columns` in order."""
     if not isinstance(instance, dict):
         return
     for names in columns:
         try:
-            if all(name in instance for name in names):
-                yield key_name({name: instance[name] for name in names}, "instance")
-        except InvalidArgument:
+            yield _spelled(names, [values.category(instance[name]) for name in names])
+        except (KeyError, ValueError):
             continue  # a list or an object is no key
 
 
@@ -292,8 +330,12 @@ def key_name(key: Any, field: str) -> str:
         raise InvalidArgument(
             f"{field}.key must be an object: instance columns and their values.", field=f"{field}.key"
         )
+    names = tuple(sorted(key))
     try:
-        cells = [values.category(key[column]) for column in sorted(key)]
+        return _spelled(names, [values.category(key[name]) for name in names])
     except ValueError as error:
         raise InvalidArgument(f"{field}.key: {error}.", field=f"{field}.key") from None
-    return "key:" + orjson.dumps([sorted(key), cells]).decode()
+
+
+def _spelled(names: tuple[str, ...], cells: list[str | None]) -> str:
+    return "key:" + orjson.dumps((names, cells)).decode()

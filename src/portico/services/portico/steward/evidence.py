@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -193,6 +194,15 @@ def truth_of(label: Any, classes: Sequence[str]) -> float:
         return float(label)
     except (TypeError, ValueError):
         return float("nan")
+
+
+def moment_of(instance: Any, time_column: str) -> float | None:
+    """When an instance was, by its time column, in seconds since the epoch; None where it does not say."""
+    try:
+        found = values.timestamp(instance.get(time_column) if isinstance(instance, dict) else None)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def output_of(answer: Any, classes: Sequence[str]) -> Any:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import duration_seconds, rfc3339
 from portico.services.call import Rooms
 from portico.services.portico import alerts
+from portico.services.portico.joining import Outcome
 from portico.services.portico.steward import drift as steward_drift
 from portico.services.portico.steward import influence as steward_influence
 from portico.services.portico.steward.case import Moved
@@ -56,11 +57,12 @@ class Look:
         seen: DriftSeen | None = None
         estimates = Estimates()
         if champion is not None:
-            found = self._performance.measure(watched, spec, private, champion, now)
+            found, passed = self._performance.measure(watched, spec, private, champion, now)
             seen = self._drift.look(watched, steward, spec, champion)
             status["champion"] = deployed_json(champion)
             status["message"] = " ".join(one.decision.reason for one in found)
-            status |= self._unreadable(watched, spec, champion, status["message"])
+            if passed:
+                status |= _unreadable(passed, status["message"])
             estimates = self._estimating.look(watched, spec, private, champion, found)
             found += self._triggers(spec, private, estimates, seen, now)
             if spec.slices:
@@ -166,18 +168,6 @@ class Look:
         if shown:
             status["drift"] = {**shown, "since": since} if since else shown
 
-    def _unreadable(
-        self, watched: Watched, spec: Spec, champion: dict[str, Any], message: str
-    ) -> dict[str, Any]:
-        """What is said of labels among the newest that can't be read: they judge nothing."""
-        most = max(item.labels for item in spec.acceptable)
-        passed = watched.window(champion["id"], self._models.classes(champion), most).unreadable
-        if not passed:
-            return {}
-        truths = list(dict.fromkeys(json.dumps(row.label.truth)[:40] for row in passed[::-1] if row.label))
-        words = f"{message} {len(passed)} labels can't be read, such as {', '.join(truths[:_SAMPLE])}."
-        return {"unreadableLabels": len(passed), "message": words}
-
     def _influence(self, watched: Watched, spec: Spec, champion: dict[str, Any]) -> dict[str, Any]:
         classes = self._models.classes(champion)
         rule = spec.measured_by(spec.gate_metric, classes)
@@ -199,6 +189,13 @@ class Look:
         if not kinds:
             return {}
         return alerts.diagnosis(known[:-window], known[-window:], kinds)
+
+
+def _unreadable(passed: list[Outcome], message: str) -> dict[str, Any]:
+    """What is said of labels among the newest that can't be read: they judge nothing."""
+    truths = list(dict.fromkeys(json.dumps(row.label.truth)[:40] for row in passed[::-1] if row.label))
+    words = f"{message} {len(passed)} labels can't be read, such as {', '.join(truths[:_SAMPLE])}."
+    return {"unreadableLabels": len(passed), "message": words}
 
 
 def _alerted(steward: Resource, rule: dict[str, Any], rooms: Rooms) -> bool:

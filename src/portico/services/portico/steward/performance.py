@@ -10,6 +10,7 @@ import numpy as np
 
 from portico.clock import duration_seconds
 from portico.services.call import Rooms
+from portico.services.portico.joining import Outcome
 from portico.services.portico.service import service_numbers
 from portico.services.portico.steward import rows as steward_rows
 from portico.services.portico.steward.decide import decide
@@ -53,12 +54,15 @@ class Performance:
 
     def measure(
         self, watched: Watched, spec: Spec, private: StewardPrivate, champion: dict[str, Any], now: float
-    ) -> list[Finding]:
-        """A finding for each item of what is acceptable; its decision has no numbers where labels are too few."""
+    ) -> tuple[list[Finding], list[Outcome]]:
+        """A finding for each item of what is acceptable; its decision has no numbers where labels are too few.
+
+        And the predictions among the newest whose label can't be read.
+        """
         classes = self._models.classes(champion)
         most = max(item.labels for item in spec.acceptable)
-        known = watched.window(champion["id"], classes, most).rows
-        rows = steward_rows.rows_of(known, classes, spec.grouped, self._models.threshold(champion))
+        window = watched.window(champion["id"], classes, most)
+        rows = steward_rows.rows_of(window.rows, classes, spec.grouped, self._models.threshold(champion))
         found = []
         for item in spec.acceptable:
             rule = {**spec.measured_by(item.metric, classes), "labels": item.labels, "certain": item.certain}
@@ -80,7 +84,7 @@ class Performance:
             else:
                 decision = decide("breach", rule, facts, measured)
             found.append(Finding("PERFORMANCE", "breach", rule, facts, measured, decision))
-        return found
+        return found, window.unreadable
 
     def slices(self, watched: Watched, spec: Spec, champion: dict[str, Any]) -> list[dict[str, Any]]:
         """The metric apart for the values of each of the columns that the spec names, the worst first."""

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from portico.ml import values
 from portico.ml.arrays import Floats
 from portico.ml.measure.fairness import groups_of
 from portico.ml.measure.performance import HALF, Measured, intervals
 from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
-from portico.services.portico.steward.evidence import Rows, number_of, output_of, truth_of
+from portico.services.portico.steward.evidence import Rows, moment_of, number_of, output_of, truth_of
 from portico.store import resources
 
 _HELD = 4  # models in memory
@@ -201,14 +200,7 @@ def _attribute(instance: Any, name: str) -> Any:
 
 def moment(row: Outcome, time_column: str) -> float | None:
     """When the instance was, by its time column, in seconds since the epoch; None where it does not say."""
-    if not time_column:
-        return None
-    instance = row.instance
-    try:
-        found = values.timestamp(instance.get(time_column) if isinstance(instance, dict) else None)
-    except ValueError:
-        return None
-    return found if np.isfinite(found) else None
+    return moment_of(row.instance, time_column) if time_column else None
 
 
 def simple_answers(

@@ -23,7 +23,7 @@ from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.models import register_version
 from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.portico.joining import COLUMNS, Joined, Outcome
-from portico.services.portico.steward.evidence import truth_of
+from portico.services.portico.steward.evidence import moment_of, truth_of
 from portico.services.standard import sources
 from portico.store import labels, resources
 from portico.store.jobs import Job
@@ -72,7 +72,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
              if row.label and not (regression and math.isnan(truth_of(row.label.truth, ())))]  # fmt: skip
     try:
         table = _first_data(context, asked["dataset"])
-        rows = _rows_of(known, table.column_names, spec.target, spec.weight_column)
+        rows = _rows_of(known, asked, table.column_names, spec.weight_column)
         whole = _cut(_with_rows(table, rows), asked)
         context.progress(0.01, f"{whole.num_rows:,} rows read, {len(known):,} of them predicted before")
         trained = train(whole, spec, progress=context.progress, should_stop=context.should_stop)
@@ -174,16 +174,27 @@ def _first_data(context: Context, name: str) -> pa.Table:
         remove(context.home, dropped)
 
 
-def _rows_of(known: list[Outcome], columns: list[str], target: str, weight: str) -> list[dict[str, Any]]:
-    """The predictions as rows of the first data; one that came without a weight weighs 1."""
+def _rows_of(
+    known: list[Outcome], asked: dict[str, Any], columns: list[str], weight: str
+) -> list[dict[str, Any]]:
+    """The predictions as rows of the first data; one that came without a weight weighs 1.
+
+    Those that `_cut` will leave out for their age, most of a long log, are left out here.
+    """
     rows: list[dict[str, Any]] = []
-    for row in known:
+    newest = -math.inf
+    for row in reversed(known):
         instance = orjson.loads(row.request)
         assert row.label is not None
-        rows.append({**{name: instance.get(name) for name in columns}, target: row.label.truth})
+        if asked["timeColumn"] and asked["duration"] and (when := moment_of(instance, asked["timeColumn"])):
+            if asked["before"] is None or when < asked["before"]:
+                newest = max(newest, when)
+            if when < newest - asked["duration"]:
+                continue
+        rows.append({**{name: instance.get(name) for name in columns}, asked["target"]: row.label.truth})
         if weight and rows[-1].get(weight) is None:
             rows[-1][weight] = 1.0
-    return rows
+    return rows[::-1]
 
 
 def _with_rows(table: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:

@@ -61,7 +61,8 @@ class Watched:
     def _take(self, segment: Segment) -> None:
         table = self._segments.read(segment, COLUMNS)
         if segment.first <= self._newest:  # it may have been merged with some that were read
-            known = {row.request_id for row in self.joined.rows()}
+            rows = takewhile(lambda row: row.time >= segment.first, reversed(self.joined.rows()))
+            known = {row.request_id for row in rows}
             table = table.filter([int(number) not in known for number in table["request_id"].to_pylist()])
         self.joined.add_predictions(table)
         self._last, self._newest = segment.id, max(segment.last, self._newest)
