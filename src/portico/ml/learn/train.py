@@ -138,7 +138,7 @@ def train(
         versions=_versions(),
     )
     model = Model(manifest, transform, found.forest, spec.threads)
-    manifest.feature_importance = _importance(model, validation, spec.seed)
+    manifest.feature_importance = _importance(model, validation, spec)
     progress(0.97, "measuring on the test rows")
     return TrainedModel(
         model,
@@ -186,11 +186,13 @@ def _background(matrix: Floats, seed: int) -> list[list[float | None]]:
     return [[None if cell != cell else cell for cell in row] for row in matrix[rows].tolist()]
 
 
-def _importance(model: Model, rows: Rows, seed: int) -> dict[str, float]:
-    """Each feature's share of the mean absolute margin contribution (TreeSHAP) over up to 200 rows."""
+def _importance(model: Model, rows: Rows, spec: TrainSpec) -> dict[str, float]:
+    """Each feature's share of the mean absolute margin contribution (TreeSHAP) over 20 to 200 rows: as many as take a
+    tenth of the budget, and some seconds at most."""
     trees = model.forest.num_iterations * model.forest.num_classes
-    count = int(np.clip(200_000 // max(trees, 1), 20, 200))  # TreeSHAP takes some 20 µs per tree and row
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
+    most = min(200_000, int(5_000 * spec.budget_seconds))  # TreeSHAP takes some 20 µs per tree and row
+    count = int(np.clip(most // max(trees, 1), 20, 200))
+    chosen = np.random.default_rng(spec.seed).permutation(len(rows))[:count]
     contributions = np.abs(model.forest.contributions(rows.matrix[chosen])[:, :, :-1]).mean(axis=(0, 1))
     sums = [float(contributions[part].sum()) for part in model.transform.slices]
     total = sum(sums) or 1.0
