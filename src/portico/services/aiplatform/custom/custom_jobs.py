@@ -7,6 +7,7 @@ from typing import Any
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.custom import spec
+from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.call import Call, implements
 from portico.services.standard.collection import register
 from portico.services.standard.jobs import JobCollection, JobPrivate
@@ -20,6 +21,7 @@ register_kind(JobKind("customJobs", "portico.services.aiplatform.custom.run:run"
 def create(call: Call) -> dict[str, Any]:
     parent, body = str(call.params["parent"]), call.body
     spec.check(body["jobSpec"], "jobSpec")
+    event_logs.check(call.rooms, parent, body["jobSpec"], "jobSpec")
     name = f"{parent}/customJobs/{call.rooms.ids.number()}"
     with call.rooms.database.write() as connection:
         payload = {"spec": body["jobSpec"], "job": name}

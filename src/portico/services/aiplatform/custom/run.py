@@ -13,6 +13,7 @@ from portico.services.aiplatform.custom import contract, gcs_view, packages, spe
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
+from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.standard.sources import gcs_of
 
 _PROCESSES = 512
@@ -41,11 +42,17 @@ def run_spec(
         view = gcs_view.make(context)
         for line in workers.in_words(made):
             output.service(line)
+        folder = made[0].environment.get("AIP_TENSORBOARD_LOG_DIR", "")
+        logs = event_logs.follow(context, job_spec, name, folder, view, output.service)
         try:
             Group(context, made, view, output, _terms(job_spec)).run()
         finally:
             output.drain()
+            if logs:
+                logs.stop()
             gcs_view.collect(context, view)
+            if logs:
+                logs.finish()
     except PorticoError as error:
         output.note(error.message, "WARNING" if isinstance(error, Cancelled) else "ERROR")
         raise

@@ -14,6 +14,7 @@ from portico.services.aiplatform.custom import pipeline as custom
 from portico.services.aiplatform.datasets import DATASETS
 from portico.services.aiplatform.model_store import VersionPrivate
 from portico.services.aiplatform.models import register_version, target_of
+from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.call import Call, implements
 from portico.services.standard.collection import After, check_common, register
@@ -78,6 +79,7 @@ def create(call: Call) -> dict[str, Any]:
     asks = None
     if own_code:
         custom.check(body)
+        event_logs.check(call.rooms, parent, custom.spec_of(body), "trainingTaskInputs")
         asks = custom.asks_of(body)
     elif dataset:
         training_inputs.check(body, dataset)

@@ -1,0 +1,113 @@
+"""What was read in a job's event files, made runs, time series and points of an experiment.
+
+Points are kept by their steps and blobs by their bytes, so that what is read again, as in the next attempt of a job,
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.jobs.worker import Context
+from portico.services.aiplatform.tensorboard import points
+from portico.services.aiplatform.tensorboard.experiments import EXPERIMENTS, RUNS
+from portico.services.aiplatform.tensorboard.tensorboards import TENSORBOARDS, blob_uri
+from portico.services.aiplatform.tensorboard.time_series import TIME_SERIES
+from portico.services.standard.sources import gcs_of
+from portico.store import resources, tensorboard
+from portico.store.tensorboard import Point
+
+_LARGEST = 1 << 20  # bytes of a tensor
+_TAG = 128  # characters
+_FAR = 9e9  # seconds since the epoch
+
+Line = Mapping[str, Any]
+"""A value, as `event_reader` tells it."""
+
+
+class EventRows:
+    """The experiment of a job; it has the job's id, as on Vertex AI.
+
+    Raises:
+        NotFound: there is no such TensorBoard, now or later.
+    """
+
+    def __init__(self, context: Context, board: str, job: str, say: Callable[[str], None]) -> None:
+        self.experiment = f"{board}/experiments/{job.rpartition('/')[2]}"
+        self.count = 0  # points
+        self._context, self._board, self._say = context, board, say
+        self._gcs = gcs_of(context)
+        self._series: dict[tuple[str, str], str] = {}  # by run and tag; "" where it is none
+        with context.database.write() as connection:
+            self._prefix = str(TENSORBOARDS.require(connection, board).body["blobStoragePathPrefix"])
+            self._make(connection, EXPERIMENTS.kind, self.experiment, {"source": job})
+
+    @property
+    def series(self) -> int:
+        """How many time series have something."""
+        return sum(map(bool, self._series.values()))
+
+    def write(self, values: Sequence[tuple[str, Line]]) -> None:
+        """Stores values by their runs."""
+        fresh = {(run, line["tag"]): line for run, line in reversed(values)}
+        fresh = {key: line for key, line in fresh.items() if key not in self._series}
+        if fresh:
+            with self._context.database.write() as connection:
+                TENSORBOARDS.require(connection, self._board)
+                made = {key: self._series_of(connection, *key, line) for key, line in fresh.items()}
+            self._series |= made
+        packed: dict[str, list[Point]] = {}
+        most: dict[str, int] = {}
+        for run, line in values:
+            name = self._series[run, line["tag"]]
+            value = self._value(name, line) if name else None
+            if value is not None:
+                seconds = line["time"] if math.isfinite(line["time"]) and abs(line["time"]) < _FAR else 0.0
+                packed.setdefault(name, []).append(Point(line["step"], round(seconds * 1e6) * 1000, value))
+                most[name] = max(most.get(name, 0), len(line.get("blobs") or []))
+        if packed:
+            with self._context.database.write() as connection:
+                there = tensorboard.find(connection, packed)
+                tensorboard.put(connection, {n: (of, packed[n], most[n]) for n, of in there.items()})
+            self.count += sum(len(packed[name]) for name in there)
+
+    def _value(self, name: str, line: Line) -> bytes | None:
+        if "scalar" in line:
+            return points.scalar(line["scalar"])
+        if "tensor" in line:
+            tensor = base64.b64decode(line["tensor"])
+            return points.tensor(tensor) if len(tensor) <= _LARGEST else None
+        ids = []
+        for data in map(base64.b64decode, line["blobs"]):
+            ids.append(hashlib.sha256(data).hexdigest()[:32])
+            self._gcs.write(blob_uri(self._prefix, name, ids[-1]), data)
+        return points.blobs(ids)
+
+    def _series_of(self, connection: Connection, run: str, tag: str, line: Line) -> str:
+        """The time series of a tag, made where there is none; "" for a tag that can't be one."""
+        if not 0 < len(tag) <= _TAG:
+            self._say(f"TensorBoard: a tag has 1 to {_TAG} characters; {tag[:_TAG]!r} is left out")
+            return ""
+        parent = f"{self.experiment}/runs/{run}"
+        self._make(connection, RUNS.kind, parent, {"displayName": run})
+        for other in resources.listed(connection, TIME_SERIES.kind, parent, wanted={"displayName": tag}):
+            if other.body.get("displayName") == tag:
+                return other.name if other.body["valueType"] == line["kind"] else ""
+        name = f"{parent}/timeSeries/{self._context.ids.number()}"
+        body = {"displayName": tag, "valueType": line["kind"], "pluginName": line["plugin"]}
+        if line["data"]:
+            body["pluginData"] = line["data"]
+        self._make(connection, TIME_SERIES.kind, name, body)
+        tensorboard.add_series(connection, name, int(self._context.ids.number()), line["kind"])
+        return name
+
+    def _make(self, connection: Connection, kind: str, name: str, body: dict[str, Any]) -> None:
+        """Inserts a resource, unless it is there."""
+        parent, now = name.rsplit("/", 2)[0], self._context.clock.now()
+        resources.insert(connection, name=name, kind=kind, parent=parent, body=body, now=now)
