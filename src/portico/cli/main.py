@@ -229,6 +229,19 @@ def logs(
         show(_home(home), job, follow)
 
 
+@app.command(name="tensorboard")
+def show_tensorboard(
+    name: Annotated[
+        str, typer.Argument(help="projects/P/locations/L/tensorboards/T, or an experiment: …/experiments/E")
+    ],
+    home: Home = None,
+) -> None:
+    """Start TensorBoard on what runs have written, until Ctrl-C."""
+    from portico.cli.tensorboard import show
+
+    show(_home(home), name)
+
+
 @app.command(name="demo")
 def run_demo(
     name: Annotated[str, typer.Argument(help="bikes, fairness or employment.")] = "bikes",

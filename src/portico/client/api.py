@@ -135,7 +135,7 @@ class Client:
     ) -> Iterator[dict[str, Any]]:
         """The logged predictions made in [start, end) (RFC 3339), the newest first, read `page` at a time."""
         query: dict[str, Any] = {"pageSize": page, "startTime": start, "endTime": end}
-        return self._pages(
+        return self.pages(
             f"{endpoint}:searchPredictions",
             "predictions",
             **{name: value for name, value in query.items() if value},
@@ -165,7 +165,7 @@ class Client:
     # --- stewards ---
 
     def stewards(self) -> list[dict[str, Any]]:
-        return list(self._pages(f"{self.parent}/stewards", "stewards"))
+        return list(self.pages(f"{self.parent}/stewards", "stewards"))
 
     def steward(self, name: str) -> dict[str, Any]:
         return self.call("GET", self.steward_name(name))
@@ -190,7 +190,7 @@ class Client:
 
     def episodes(self, steward: str) -> list[dict[str, Any]]:
         """The newest first."""
-        return list(self._pages(f"{self.steward_name(steward)}/episodes", "episodes"))
+        return list(self.pages(f"{self.steward_name(steward)}/episodes", "episodes"))
 
     def episode(self, name: str) -> dict[str, Any]:
         return self.call("GET", name)
@@ -209,7 +209,7 @@ class Client:
 
     def alerts(self, steward: str) -> list[dict[str, Any]]:
         """The newest first."""
-        return list(self._pages(f"{self.steward_name(steward)}/alerts", "alerts"))
+        return list(self.pages(f"{self.steward_name(steward)}/alerts", "alerts"))
 
     def silence(self, alert: str, seconds: float) -> dict[str, Any]:
         """Nobody is told of this alert, or of another of the same metric, for so long; 0 ends a silence."""
@@ -218,7 +218,8 @@ class Client:
     def steward_name(self, name: str) -> str:
         return name if "/" in name else f"{self.parent}/stewards/{name}"
 
-    def _pages(self, path: str, key: str, **query: Any) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, key: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Everything that a method lists under `key`, page by page."""
         token = ""
         while True:
             found = self.call("GET", path, **query, **({"pageToken": token} if token else {}))
