@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: install demo test lint types check-slow bench bench-serving bench-automl bench-batch bench-start bench-monitoring docs lock clean
+.PHONY: install demo test lint types pytest check-slow bench bench-serving bench-automl bench-batch bench-start bench-monitoring docs lock clean
 
 install: $(READY)
 
@@ -19,7 +19,11 @@ $(READY): requirements.lock pyproject.toml
 demo: install
 	$(BIN)/portico demo
 
-test: install lint types
+# mypy takes one core: the tests run beside it.
+test: lint
+	$(MAKE) --no-print-directory -j 2 types pytest
+
+pytest: install
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 
 from portico.sandbox.isolation import walls
 from portico.store import backend
+from tests import environments
 from tests.postgresql import Server
 
 # Where the servers that tests start have their rows, unless a test says so itself.
@@ -28,7 +29,7 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 # Trainings count iterations here, also those of the servers: what comes out does not depend on the machine's speed.
-os.environ.setdefault("PORTICO_ITERATIONS_A_NODE_SECOND", "200")
+os.environ.setdefault("PORTICO_ITERATIONS_A_NODE_SECOND", "80")
 
 
 def _end_with_the_tests() -> None:
@@ -55,6 +56,7 @@ class Portico:
 
     def start(self) -> Portico:
         self.home.mkdir(parents=True, exist_ok=True)
+        environments.share(self.home)
         self._log = (self.home.parent / f"{self.home.name}.log").open("a")
         command = [sys.executable, "-m", "portico.cli.main", "up", "--home", str(self.home)]
         command += ["--port", str(self.port), "--fronts", str(self.fronts), *self.options]

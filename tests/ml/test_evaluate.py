@@ -30,7 +30,7 @@ CASES = st.tuples(st.integers(0, 10**6), st.integers(4, 80), st.integers(2, 5), 
 
 
 @given(CASES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_classification_against_scikit_learn(case: tuple[int, int, int, bool, bool]) -> None:
     seed, rows, count, ties, weighted = case
     y, scores, weights = classes(seed, rows, count, ties=ties)

@@ -330,7 +330,7 @@ def objects(wire: Wire, bucket: str, prefix: str = "") -> Iterator[tuple[str, in
 @pytest.mark.parametrize(
     ("store", "rounds", "kills"),
     [
-        ("sqlite", 1, 6),
+        ("sqlite", 1, 3),
         pytest.param("postgresql", 1, 6, marks=pytest.mark.slow),
         *(
             pytest.param(store, 30, 18, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])

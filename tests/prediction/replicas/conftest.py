@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.environments import ENVIRONMENTS, share
 from tests.waiting import until
 
 from portico.clock import SystemClock
@@ -17,8 +18,6 @@ from portico.sandbox.isolation import Limits
 from portico.services.aiplatform.images import Serving, resolve
 from portico.store.database import Database
 from portico.store.replicas import ReplicaSet
-
-ENVIRONMENTS = Path(__file__).parents[3] / ".pytest_cache" / "envs"
 
 LIMITS = Limits(2 << 30)
 FIT = """
@@ -122,7 +121,7 @@ def database(tmp_path: Path) -> Database:
 @pytest.fixture
 def manager(tmp_path: Path, database: Database, sklearn_python: Path) -> ReplicaManager:
     home = tmp_path / "home"
-    (home / "envs").symlink_to(ENVIRONMENTS)
+    share(home)
     made = ReplicaManager(home, database, SystemClock())
     yield made
     made.close()

@@ -86,7 +86,7 @@ def test_classification_has_scores_for_every_class(aiplatform, dataset):
         optimization_prediction_type="classification",
         column_specs={"color": "auto", "size": "auto"},
     )
-    model = job.run(dataset=dataset, target_column="cheap", budget_milli_node_hours=2)
+    model = job.run(dataset=dataset, target_column="cheap", budget_milli_node_hours=4)
     [evaluation] = model.list_model_evaluations()
     assert evaluation.metrics["auRoc"] > 0.95
     assert {"confusionMatrix", "logLoss", "auPrc", "confidenceMetrics"} <= set(evaluation.metrics)

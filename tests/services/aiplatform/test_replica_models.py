@@ -77,8 +77,6 @@ def walled_memory() -> int:
 def test_unconfined_deployments_say_so(portico, endpoint, new_portico):
     own = new_portico()
     own.options = ("--unconfined",)
-    own.home.mkdir(parents=True)
-    (own.home / "envs").symlink_to(portico.home / "envs")  # they are the same
     own.start()
     session, place = requests.Session(), f"{own.url}/v1/projects/p/locations/us-central1"
 

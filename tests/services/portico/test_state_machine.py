@@ -315,7 +315,7 @@ class House:
 SEEN: set[str] = set()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(EVENT, st.sampled_from([0.02, 0.1, 0.8, 2.0])), min_size=10, max_size=50))
 def test_no_sequence_of_events_breaks_a_promise(events: list[tuple[str, float]]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
