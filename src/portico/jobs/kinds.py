@@ -48,6 +48,18 @@ class JobKind:
 
 
 KINDS: dict[str, JobKind] = {}
+_watching: list[Follow] = []
+
+
+def watch(follow: Follow) -> None:
+    """Lets `follow` be called after the kind's own, in the same transaction, whatever the job's kind."""
+    _watching.append(follow)
+
+
+def moved(connection: Connection, job: Job, now: float) -> None:
+    """Lets all that follows a job follow a move of it, in the move's transaction."""
+    for follow in (KINDS[job.kind].follow, *_watching):
+        follow(connection, job, now)
 
 
 def register(kind: JobKind) -> JobKind:

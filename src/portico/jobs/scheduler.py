@@ -25,7 +25,7 @@ from portico.errors import Cancelled, FailedPrecondition, Internal, PorticoError
 from portico.ids import Ids
 from portico.jobs import worker
 from portico.jobs.engines.protocol import Engine
-from portico.jobs.kinds import KINDS
+from portico.jobs.kinds import KINDS, moved
 from portico.jobs.queue import wake_path
 from portico.store import disk, jobs
 from portico.store.backend import DatabaseAway
@@ -223,7 +223,7 @@ class Scheduler:
             if there is None or there.state != "QUEUED":
                 return False
             jobs.lease(connection, job, self._owner, now, _LEASE)
-            KINDS[job.kind].follow(connection, job, now)
+            moved(connection, job, now)
         return True
 
     def _start_thread(self, job: Job) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import Clock
 from portico.errors import Cancelled, PorticoError, rpc_status
 from portico.ids import Ids
-from portico.jobs.kinds import KINDS, Wait
+from portico.jobs.kinds import KINDS, Wait, moved
 from portico.store import jobs
 from portico.store.backend import DatabaseAway
 from portico.store.database import Database
@@ -138,7 +138,7 @@ def end(
         job = jobs.get(connection, mine.id)
         assert job is not None
         jobs.end(connection, job, state, now, result=result, error=rpc_status(error) if error else None)
-        KINDS[job.kind].follow(connection, job, now)
+        moved(connection, job, now)
 
 
 def _owned(connection: Connection, mine: Job) -> bool:

@@ -57,6 +57,12 @@ class Private(msgspec.Struct, omit_defaults=True, rename="camel"):
         return resource.private
 
 
+def private_json(resource: Resource) -> dict[str, Any]:
+    """The private part of a resource as JSON, for who knows not its type."""
+    packed: dict[str, Any] = msgspec.to_builtins(resource.private)
+    return packed
+
+
 def get(connection: Connection, name: str) -> Resource | None:
     row = connection.execute(_get, {"name": name}).first()
     return None if row is None else _resource(row)

@@ -62,8 +62,22 @@ def test_a_changed_world_is_learned_and_the_challenger_promoted(world: World) ->
     ]
     assert "gates 60" in episode["reason"] and "shadow" in episode["reason"], "all the evidence, in words"
     damaged_evidence_is_named(world, episode)
+    its_lineage_is_recorded(world, episode)
     world.days(3)
     assert world.steward()["status"]["acceptable"][0]["holds"]
+
+
+def its_lineage_is_recorded(world: World, episode: dict[str, Any]) -> None:
+    """The retraining's inputs, down to the generation of the first data, and the challenger that came out."""
+    made = episode["challenger"]
+    list_ = world.aiplatform.Execution.list
+    [run] = list_(filter=f'metadata.episode.string_value="{episode["name"]}"')
+    assert run.metadata["facts"]["rows"] > 0 and run.state.name == "COMPLETE"
+    taken = {a.schema_title: a for a in run.get_input_artifacts()}
+    assert set(taken) == {"google.VertexModel", "google.VertexDataset", "system.Dataset"}
+    assert taken["system.Dataset"].metadata["generation"].isdigit()
+    given = [a.metadata["resourceName"] for a in run.get_output_artifacts()]
+    assert given == [f"{made['model']}@{made['modelVersionId']}"]
 
 
 def damaged_evidence_is_named(world: World, episode: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument
 from portico.services.aiplatform import model_store
+from portico.services.aiplatform.metadata import recorded
 from portico.services.call import Call, implements
 from portico.services.standard.collection import Collection, page
 from portico.store import resources
@@ -25,6 +26,7 @@ def add(connection: Connection, version: Resource, number: str, body: dict[str, 
         connection, name=name, kind=EVALUATIONS.kind, parent=version.name, body=body, now=now
     )
     assert made is not None
+    recorded.evaluated(connection, version, made, now)
     return made
 
 

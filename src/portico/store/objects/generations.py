@@ -206,6 +206,13 @@ def pin(connection: Connection, row: ObjectRow, holder: str) -> None:
         connection.execute(sa.insert(_pins).values(file=row.file, holder=holder))
 
 
+def pinned(connection: Connection, holder: str) -> list[ObjectRow]:
+    """The generations that `holder` has pinned, by name."""
+    held = sa.select(_pins.c.file).where(_pins.c.holder == holder)
+    query = sa.select(objects).where(objects.c.file.in_(held)).order_by(objects.c.bucket, objects.c.name)
+    return [row_of(found) for found in connection.execute(query).all()]
+
+
 def unpin(connection: Connection, holder: str) -> list[str]:
     """Gives up all that `holder` has pinned."""
     files = connection.execute(sa.select(_pins.c.file).where(_pins.c.holder == holder)).scalars().all()

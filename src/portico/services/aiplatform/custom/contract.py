@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from portico.services.aiplatform.metadata import metadata_runs
+
 # What the pools are for TensorFlow: https://cloud.google.com/vertex-ai/docs/training/distributed-training
 _ROLES = ("chief", "worker", "ps", "evaluator")
 
@@ -64,6 +66,11 @@ def variables(
         "GOOGLE_CLOUD_PROJECT": project,
         "PYTHONUNBUFFERED": "1",
     }
+    if spec.get("experiment"):  # Google's client logs into this run when the code starts none
+        made |= {
+            "AIP_EXPERIMENT_NAME": spec["experiment"],
+            "AIP_EXPERIMENT_RUN_NAME": metadata_runs.run_of(spec, job),
+        }
     if cluster.size > 1:  # what Google's PyTorch images set
         made |= {
             "MASTER_ADDR": "127.0.0.1",

@@ -71,7 +71,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
     known = [row for row in sorted(newest.values(), key=lambda row: row.place)
              if row.label and not (regression and math.isnan(truth_of(row.label.truth, ())))]  # fmt: skip
     try:
-        table = _first_data(context, asked["dataset"])
+        table, pinned = _first_data(context, asked["dataset"])
         rows = _rows_of(known, asked, table.column_names, spec.weight_column)
         whole = _cut(_with_rows(table, rows), asked)
         context.progress(0.01, f"{whole.num_rows:,} rows read, {len(known):,} of them predicted before")
@@ -84,6 +84,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
     model = model_body(trained)
     return {
         "model": model,
+        "data": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
         "facts": {
             "cutShort": model["metadata"].get("cutShortReason", ""),
             "trainedUntil": known[-1].time if known else None,
@@ -158,7 +159,8 @@ def joined(context: Any, endpoint: str, until: float, change: int | None) -> Joi
     return made
 
 
-def _first_data(context: Context, name: str) -> pa.Table:
+def _first_data(context: Context, name: str) -> tuple[pa.Table, list[sources.Source]]:
+    """The first model's data as they are now, and which generations these are."""
     from portico.store.objects import generations as objects
     from portico.store.objects.files import remove
 
@@ -167,7 +169,7 @@ def _first_data(context: Context, name: str) -> pa.Table:
         dataset = DATASETS.require(connection, name)
     try:
         pinned = data_of(context, dataset, holder)
-        return sources.read_table(context.home, pinned, "", "data.dataset").table
+        return sources.read_table(context.home, pinned, "", "data.dataset").table, pinned
     finally:
         with context.database.write() as connection:
             dropped = objects.unpin(connection, holder)

@@ -1,0 +1,215 @@
+"""What is recorded without being asked: every training, retraining, upload, deployment, batch prediction and custom job
+is an execution with its inputs and outputs, in the transactions in which its job moves; and so is every evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import InvalidArgument
+from portico.jobs import kinds
+from portico.services.aiplatform.metadata import metadata_runs, things
+from portico.services.aiplatform.metadata.things import Thing
+from portico.services.standard.names import canonical
+from portico.store import jobs, lineage, resources
+from portico.store.gcs import parse_uri
+from portico.store.jobs import Job
+from portico.store.objects import generations as objects
+from portico.store.resources import Resource
+
+_STATES = {"RUNNING": "RUNNING", "SUCCEEDED": "COMPLETE", "FAILED": "FAILED", "CANCELLED": "CANCELLED"}
+_FACTS = ("seed", "versions", "iterations", "rows", "cutShort", "nodeSeconds")  # of an AutoML training
+_SMALL = 40  # metrics of an evaluation that are numbers
+
+
+@dataclass(slots=True)
+class Told:
+    """What a job says of what it did. `facts` become the execution's metadata."""
+
+    display: str
+    title: str = "system.Run"
+    inputs: list[Thing] = field(default_factory=list)
+    outputs: list[Thing] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def _training(connection: Connection, job: Job, pipeline: Resource) -> Told:
+    body, payload = pipeline.body, job.payload
+    inputs = canonical(body.get("trainingTaskInputs") or {})
+    told = Told(f"train {body['displayName']}", facts={
+        "trainingPipeline": pipeline.name, "definition": body["trainingTaskDefinition"], "parameters": inputs,
+        "inputDataConfig": body.get("inputDataConfig") or {},
+    })  # fmt: skip
+    if payload["dataset"]:
+        told.inputs.append(things.resource(connection, payload["dataset"]))
+        told.inputs += [
+            things.generation(row.uri, row.generation) for row in objects.pinned(connection, pipeline.name)
+        ]
+    if "workerPoolSpecs" in inputs:
+        told.title = "system.CustomJobExecution"
+        _of_code(connection, job, inputs, told)
+    if job.state == "SUCCEEDED":
+        known = job.result.get("metadata") or {}
+        told.facts |= _some(known, *_FACTS)
+        if version := (body.get("modelToUpload") or {}).get("versionId"):
+            told.outputs.append(things.resource(connection, f"{body['modelToUpload']['name']}@{version}"))
+    return told
+
+
+def _custom_job(connection: Connection, job: Job, resource: Resource) -> Told:
+    told = Told(resource.body["displayName"], "system.CustomJobExecution", facts={"customJob": resource.name})
+    _of_code(connection, job, job.payload["spec"], told)
+    metadata_runs.follow(connection, job, resource)
+    return told
+
+
+def _of_code(connection: Connection, job: Job, spec: Mapping[str, Any], told: Told) -> None:
+    """A user's own code: its packages as they are when it starts, what it was given, and where it leaves its model."""
+    told.facts["workerPoolSpecs"] = spec["workerPoolSpecs"]
+    for pool in spec["workerPoolSpecs"]:
+        for uri in ((pool or {}).get("pythonPackageSpec") or {}).get("packageUris") or []:
+            if job.state == "RUNNING" and (row := _live(connection, uri)):
+                told.inputs.append(things.generation(uri, row.generation))
+    base = str((spec.get("baseOutputDirectory") or {}).get("outputUriPrefix") or "").rstrip("/")
+    if base and job.state == "SUCCEEDED":
+        told.outputs.append(things.files(f"{base}/model", "system.Model"))
+
+
+def _some(held: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: held[name] for name in names if held.get(name) not in (None, "", {})}
+
+
+def _live(connection: Connection, uri: str) -> objects.ObjectRow | None:
+    try:
+        return objects.find(connection, *parse_uri(uri))
+    except InvalidArgument:
+        return None
+
+
+def _batch(connection: Connection, job: Job, batch: Resource) -> Told:
+    kept = resources.private_json(batch)
+    told = Told(batch.body["displayName"], facts={
+        "batchPredictionJob": batch.name,
+        **_some(batch.body, "instanceConfig", "modelParameters", "explanationSpec"),
+    })  # fmt: skip
+    told.inputs.append(things.resource(connection, kept["version"]))
+    told.inputs += [things.generation(pin["uri"], pin["generation"]) for pin in kept.get("pins", [])]
+    if job.state == "SUCCEEDED":
+        told.outputs = [
+            things.resource(connection, batch.name),
+            things.files(kept["directory"], "system.Dataset"),
+        ]
+    return told
+
+
+def _deployment(connection: Connection, job: Job, endpoint: Resource) -> Told:
+    deployed = job.payload["deployed"]
+    told = Told(f"deploy to {endpoint.body['displayName']}", facts={"deployedModelId": deployed["id"]})
+    told.inputs.append(things.resource(connection, job.payload["version"]))
+    if job.state == "SUCCEEDED":
+        told.outputs.append(things.resource(connection, endpoint.name))
+    return told
+
+
+def _upload(connection: Connection, job: Job, model: Resource | None) -> Told:
+    asked = job.payload["model"]
+    told = Told(f"upload {asked['displayName']}", facts={"containerSpec": asked.get("containerSpec") or {}})
+    if asked.get("artifactUri"):
+        told.inputs.append(things.files(asked["artifactUri"], "system.Model"))
+    if job.state == "SUCCEEDED" and model is not None:
+        version = resources.private_json(model)["last"]
+        told.outputs.append(things.resource(connection, f"{model.name}@{version}"))
+    return told
+
+
+def _challenger(connection: Connection, job: Job, episode: Resource) -> Told:
+    """A steward's retraining, or its adjusting of the champion."""
+    payload = job.payload
+    what = job.kind.partition(".")[2]
+    told = Told(f"{what} for {episode.parent.rpartition('/')[2]}", facts={
+        "episode": episode.name, "endpoint": payload["endpoint"],
+        **_some(payload, "pipeline", "adjustment", "target", "budget", "objective"),
+    })  # fmt: skip
+    if "cutoff" in payload:
+        told.facts["labelsBefore"] = rfc3339(payload["cutoff"])
+    told.inputs.append(things.resource(connection, payload["champion"]))
+    if payload.get("dataset"):
+        told.inputs.append(things.resource(connection, payload["dataset"]))
+    if job.state == "SUCCEEDED" and "challenger" in episode.body:
+        made = episode.body["challenger"]
+        told.inputs += [
+            things.generation(one["uri"], one["generation"]) for one in job.result.get("data", [])
+        ]
+        told.outputs.append(things.resource(connection, f"{made['model']}@{made['modelVersionId']}"))
+        told.facts |= {"facts": job.result["facts"]}
+    return told
+
+
+_TELLERS: dict[str, Callable[[Connection, Job, Any], Told]] = {
+    "trainingPipelines": _training,
+    "trainingPipelines.custom": _training,
+    "customJobs": _custom_job,
+    "batchPredictionJobs.run": _batch,
+    "endpoints.deployModel": _deployment,
+    "models.upload": _upload,
+    "stewards.retrain": _challenger,
+    "stewards.adjust": _challenger,
+}
+
+
+def _follow(connection: Connection, job: Job, now: float) -> None:
+    teller = _TELLERS.get(job.kind)
+    if teller is None:
+        return
+    resource = resources.get(connection, job.resource)
+    if resource is None and job.kind != "models.upload":
+        return  # deleted meanwhile
+    told = teller(connection, job, resource)
+    if job.state in jobs.ENDED and job.error:
+        told.facts["error"] = job.error["message"]
+    store = things.store_of(job.resource)
+    made = things.execute(
+        connection, store, f"job-{job.id}", told.title, told.display, _STATES[job.state], told.facts, now
+    )
+    _connect(connection, made, told, now)
+
+
+def _connect(connection: Connection, made: Resource, told: Told, now: float) -> None:
+    inputs = [things.put(connection, made.parent, thing, now) for thing in told.inputs]
+    outputs = [things.put(connection, made.parent, thing, now) for thing in told.outputs]
+    lineage.add(connection, made.name, "input", inputs, now)
+    lineage.add(connection, made.name, "output", outputs, now)
+
+
+kinds.watch(_follow)
+
+
+def evaluated(connection: Connection, version: Resource, evaluation: Resource, now: float) -> None:
+    """Records an evaluation of a model's version, with those of its metrics that are numbers."""
+    body, short = evaluation.body, evaluation.name.rpartition("/")[2]
+    metrics = body.get("metrics")
+    numbers = {
+        key: value
+        for key, value in (metrics.items() if isinstance(metrics, dict) else ())
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    kind = next(
+        (k for k in ("classification", "regression", "forecasting") if k in body.get("metricsSchemaUri", "")),
+        "",
+    )
+    title = f"google.{kind.capitalize()}Metrics" if kind else "system.Metrics"
+    uri = things.resource(connection, version.name).uri.replace(version.name, evaluation.name)
+    shown = dict(list(numbers.items())[:_SMALL])
+    measured = Thing(f"evaluation-{short}", title, "metrics", uri, {"resourceName": evaluation.name, **shown})
+    told = Told(f"evaluate {version.body['displayName']}")
+    told.inputs, told.outputs = [things.resource(connection, version.name)], [measured]
+    store = things.store_of(version.name)
+    facts = {"evaluation": evaluation.name}
+    made = things.execute(
+        connection, store, f"evaluation-{short}", told.title, told.display, "COMPLETE", facts, now
+    )
+    _connect(connection, made, told, now)
