@@ -11,6 +11,9 @@ from google.api_core import exceptions
 from google.cloud import aiplatform_v1 as v1
 from tests.waiting import until
 
+from portico.ml import event_files
+from portico.ml.event_files import Value
+
 PLAIN = "python:3.11"
 ACCOUNT = "trainer@test-project.iam.gserviceaccount.com"
 EVENTS = Path(__file__).parent / "events"
@@ -24,11 +27,22 @@ def put(name, data):
 put("train/events.out.tfevents.1", base64.b64decode(TENSORFLOW))
 put("a/b_c/events.out.tfevents.2", base64.b64decode(TORCH))
 put("train/notes.txt", b"nothing of TensorBoard's")
+put("odd/events.out.tfevents.5", base64.b64decode(ODD))
 put("bad/events.out.tfevents.3", b"\\x80\\x04 no event file")
 if len(sys.argv) > 1:
     time.sleep(600)
 put("events.out.tfevents.4", base64.b64decode(TORCH)[:-5])
 """
+
+
+def odd() -> str:
+    """A file with what no time series takes, and one value that it does."""
+
+    def value(tag: str, data: bytes = b"") -> Value:
+        return Value(tag, 1, float("nan"), "SCALAR", "scalars", data, scalar=3.0)
+
+    values = [value("t" * 129), value(""), value("data", bytes(70_000)), value("loss")]
+    return base64.b64encode(event_files.header(1.0) + event_files.record(values)).decode()
 
 
 @pytest.fixture
@@ -45,7 +59,7 @@ def job(aiplatform: Any, bucket: Any) -> Any:
             base64.b64encode((EVENTS / f"{name}.tfevents").read_bytes()).decode()
             for name in ("tensorflow", "tensorboardx")
         )
-        script = f"TENSORFLOW, TORCH = {tensorflow!r}, {torch!r}\n{SCRIPT}"
+        script = f"TENSORFLOW, TORCH, ODD = {tensorflow!r}, {torch!r}, {odd()!r}\n{SCRIPT}"
         container = {"image_uri": PLAIN, "command": ["python", "-c", script, *arguments]}
         pool = {
             "machine_spec": {"machine_type": "n1-standard-4"},
@@ -76,12 +90,13 @@ def test_a_jobs_event_files_are_an_experiment(portico, aiplatform, board, job):
     done.run(tensorboard=board.resource_name, service_account=ACCOUNT)
     job_id = done.resource_name.rpartition("/")[2]
     experiment = aiplatform.TensorboardExperiment(job_id, board.name)
-    assert experiment.gca_resource.source == done.resource_name
+    assert (experiment.display_name, experiment.gca_resource.source) == ("logs", done.resource_name)
     runs = {one.display_name: one for one in aiplatform.TensorboardRun.list(experiment.resource_name)}
-    assert set(runs) == {"train", "a-b-c", "default"}
+    assert set(runs) == {"train", "a-b-c", "default", "odd"}
     assert losses(aiplatform, board, done, "train") == [(0, 1.0), (1, 0.5), (2, 0.333)]
     assert losses(aiplatform, board, done, "a-b-c") == [(0, 2.0), (1, 1.0), (2, 0.667)]
     assert losses(aiplatform, board, done, "default") == [(0, 2.0), (1, 1.0), (2, 0.667)]
+    assert losses(aiplatform, board, done, "odd") == [(1, 3.0)]
     series = {
         one.display_name: one for one in aiplatform.TensorboardTimeSeries.list(runs["train"].resource_name)
     }
@@ -97,7 +112,8 @@ def test_a_jobs_event_files_are_an_experiment(portico, aiplatform, board, job):
     assert [blob.data[:4] for answer in answers for blob in answer.blobs] == [b"3", b"2", b"\x89PNG"]
     logs = [path.read_text() for path in portico.home.glob("jobs/*/log.txt")]
     (log,) = [text for text in logs if job_id in text]
-    assert "tfevents.3: at byte 0 there is no record" in log and "TensorBoard: 22 points of 14" in log
+    assert "tfevents.3: at byte 0 there is no record" in log and "TensorBoard: 23 points of 15" in log
+    assert "1 to 128 characters" in log and "beyond 65 KiB" in log
 
 
 def test_they_are_seen_while_it_runs(aiplatform, board, job):

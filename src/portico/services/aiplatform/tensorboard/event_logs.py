@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,10 @@ from portico.services.standard.sources import gcs_of
 from portico.store.gcs import parse_uri
 
 _EVERY = 2.0  # seconds between two looks while the job runs
+_SPARE = 10  # times as long as a look took no other is begun
 _LIMITS = isolation.Limits(memory=1 << 30, seconds=600)
 _LINE = 128 << 20  # bytes: a record has half as many
-_TOGETHER = 2000  # values that are written together
+_TOGETHER = 2000, 32 << 20  # values and bytes of them that are written together
 _FILES = 1000  # that are read together
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,12 @@ class EventLogs:
         self._say(f"TensorBoard: {rows.count:,} points of {rows.series:,} time series in {rows.experiment}")
 
     def _follow(self) -> None:
-        while not self._ending.wait(_EVERY):
+        pause = _EVERY
+        while not self._ending.wait(pause):
+            started = self._context.clock.monotonic()
             self._look()
+            # A file is read from its beginning, for what its tags are: long ones not all the time.
+            pause = max(_EVERY, _SPARE * (self._context.clock.monotonic() - started))
 
     def _look(self) -> None:
         """A job does not fail by its log."""
@@ -144,8 +148,7 @@ class EventLogs:
 
     def _take(self, sources: list[_Source]) -> None:
         sizes = [one.size() for one in sources]
-        lines = self._read(sources)
-        while several := list(islice(lines, _TOGETHER)):
+        for several in _together(self._read(sources)):
             self._rows.write([(sources[line["file"]].run, line) for line in several if "tag" in line])
             for line in several:
                 source = sources[line["file"]]
@@ -154,7 +157,7 @@ class EventLogs:
                 elif "read" in line:
                     self._known[source.name] = sizes[line["file"]], line["read"]
 
-    def _read(self, sources: list[_Source]) -> Iterator[dict[str, Any]]:
+    def _read(self, sources: list[_Source]) -> Iterator[bytes]:
         """What a confined process tells of the files.
 
         Raises:
@@ -174,9 +177,12 @@ class EventLogs:
             child.stdin.write(json.dumps(asked).encode())
             child.stdin.close()
             while line := child.stdout.readline(_LINE):
-                yield json.loads(line)
-            child.wait()
-        except (BrokenPipeError, ValueError):  # it died, in the middle of a line perhaps
+                if not line.endswith(b"\n"):
+                    break
+                yield line
+            else:
+                child.wait()
+        except BrokenPipeError:
             pass
         finally:
             child.kill()
@@ -188,6 +194,19 @@ class EventLogs:
             for one in sources:  # not again, before it has grown
                 self._known.setdefault(one.name, (one.size(), 0))
             raise InvalidArgument(f"the event files below {self._uri} can't be read")
+
+
+def _together(lines: Iterator[bytes]) -> Iterator[list[dict[str, Any]]]:
+    most, size = _TOGETHER
+    several: list[dict[str, Any]] = []
+    taken = 0
+    for line in lines:
+        several.append(json.loads(line))
+        taken += len(line)
+        if len(several) >= most or taken >= size:
+            yield several
+            several, taken = [], 0
+    yield several
 
 
 def follow(

@@ -25,6 +25,9 @@ from portico.store.tensorboard import Point
 
 _LARGEST = 1 << 20  # bytes of a tensor
 _TAG = 128  # characters
+_PLUGIN_DATA = 65 << 10  # bytes
+_SERIES = 10_000  # of a job
+_ROOM = 1 << 30  # bytes of a job's points
 _FAR = 9e9  # seconds since the epoch
 
 Line = Mapping[str, Any]
@@ -43,10 +46,14 @@ class EventRows:
         self.count = 0  # points
         self._context, self._board, self._say = context, board, say
         self._gcs = gcs_of(context)
-        self._series: dict[tuple[str, str], str] = {}  # by run and tag; "" where it is none
+        self._series: dict[tuple[str, str], str] = {}  # by run and tag; "" where it is of another type
+        self._room = _ROOM
+        self._told: set[str] = set()
         with context.database.write() as connection:
             self._prefix = str(TENSORBOARDS.require(connection, board).body["blobStoragePathPrefix"])
-            self._make(connection, EXPERIMENTS.kind, self.experiment, {"source": job})
+            of = resources.get(connection, job)
+            body = {"source": job, "displayName": of.body.get("displayName", "") if of else ""}
+            self._make(connection, EXPERIMENTS.kind, self.experiment, body)
 
     @property
     def series(self) -> int:
@@ -54,7 +61,8 @@ class EventRows:
         return sum(map(bool, self._series.values()))
 
     def write(self, values: Sequence[tuple[str, Line]]) -> None:
-        """Stores values by their runs."""
+        """Stores values by their runs, as far as they are within the bounds."""
+        values = [value for value in values if self._fits(value)]
         fresh = {(run, line["tag"]): line for run, line in reversed(values)}
         fresh = {key: line for key, line in fresh.items() if key not in self._series}
         if fresh:
@@ -66,8 +74,9 @@ class EventRows:
         most: dict[str, int] = {}
         for run, line in values:
             name = self._series[run, line["tag"]]
-            value = self._value(name, line) if name else None
-            if value is not None:
+            if name:
+                value = self._value(name, line)
+                self._room -= len(value) + 24
                 seconds = line["time"] if math.isfinite(line["time"]) and abs(line["time"]) < _FAR else 0.0
                 packed.setdefault(name, []).append(Point(line["step"], round(seconds * 1e6) * 1000, value))
                 most[name] = max(most.get(name, 0), len(line.get("blobs") or []))
@@ -77,12 +86,28 @@ class EventRows:
                 tensorboard.put(connection, {n: (of, packed[n], most[n]) for n, of in there.items()})
             self.count += sum(len(packed[name]) for name in there)
 
-    def _value(self, name: str, line: Line) -> bytes | None:
+    def _fits(self, value: tuple[str, Line]) -> bool:
+        run, line = value
+        if not 0 < len(line["tag"]) <= _TAG or len(line["plugin"]) > _TAG:
+            why = f"tags and plugins' names have 1 to {_TAG} characters; others are left out"
+        elif len(line["data"]) * 3 // 4 > _PLUGIN_DATA or len(line.get("tensor", "")) * 3 // 4 > _LARGEST:
+            why = f"plugins' data beyond {_PLUGIN_DATA >> 10} KiB, tensors beyond {_LARGEST >> 20} MiB are left out"
+        elif len(self._series) >= _SERIES and (run, line["tag"]) not in self._series:
+            why = f"more than {_SERIES:,} time series are left out"
+        elif self._room <= 0:
+            why = f"points beyond {_ROOM >> 20:,} MiB are left out"
+        else:
+            return True
+        if why not in self._told:
+            self._told.add(why)
+            self._say(f"TensorBoard: {why}")
+        return False
+
+    def _value(self, name: str, line: Line) -> bytes:
         if "scalar" in line:
             return points.scalar(line["scalar"])
         if "tensor" in line:
-            tensor = base64.b64decode(line["tensor"])
-            return points.tensor(tensor) if len(tensor) <= _LARGEST else None
+            return points.tensor(base64.b64decode(line["tensor"]))
         ids = []
         for data in map(base64.b64decode, line["blobs"]):
             ids.append(hashlib.sha256(data).hexdigest()[:32])
@@ -90,10 +115,7 @@ class EventRows:
         return points.blobs(ids)
 
     def _series_of(self, connection: Connection, run: str, tag: str, line: Line) -> str:
-        """The time series of a tag, made where there is none; "" for a tag that can't be one."""
-        if not 0 < len(tag) <= _TAG:
-            self._say(f"TensorBoard: a tag has 1 to {_TAG} characters; {tag[:_TAG]!r} is left out")
-            return ""
+        """The time series of a tag, made where there is none; "" where it is of another type."""
         parent = f"{self.experiment}/runs/{run}"
         self._make(connection, RUNS.kind, parent, {"displayName": run})
         for other in resources.listed(connection, TIME_SERIES.kind, parent, wanted={"displayName": tag}):
