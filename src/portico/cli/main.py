@@ -229,6 +229,38 @@ def logs(
         show(_home(home), job, follow)
 
 
+@app.command()
+def lineage(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A model, dataset or endpoint (projects/P/locations/L/…), gs://BUCKET/OBJECT, or an artifact's "
+            "display name."
+        ),
+    ],
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw it into this file instead.", show_default=False)
+    ] = None,
+    project: Annotated[
+        str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="Where to look for what NAME does not place.")
+    ] = "portico",
+    location: Annotated[str, typer.Option(help="Likewise.")] = "us-central1",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Draw what something came from and what was made of it: data, trainings, models, endpoints."""
+    from portico.cli.lineage import around, tree
+    from portico.cli.lineage_svg import drawing
+
+    graph = around(_home(home), name, project, location)
+    if svg is not None:
+        svg.expanduser().write_text(drawing(graph))
+    if json:
+        _print_json(graph.as_json())
+    elif svg is None:
+        print("\n".join(tree(graph)))
+
+
 @app.command(name="tensorboard")
 def show_tensorboard(
     name: Annotated[

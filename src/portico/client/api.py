@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from portico.errors import BY_CODE, NUMBERS, PorticoError, Unavailable
+from portico.errors import BY_CODE, NUMBERS, NotFound, PorticoError, Unavailable
 
 _PREFIX = "/apis/portico/v1/"
 _BY_NUMBER = {NUMBERS[code]: kind for code, kind in BY_CODE.items()}
@@ -204,6 +204,42 @@ class Client:
     def replay(self, episode: str) -> dict[str, Any]:
         """Every decision of an episode made again from its evidence: {"agrees": …, "decisions": […]}."""
         return self.call("POST", f"{episode}:replay", {})
+
+    # --- lineage ---
+
+    def lineage(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The artifact that stands for `name`, and all that events connect with it (a LineageSubgraph).
+
+        `name`: a model ("projects/…/models/M", with or without @VERSION), a dataset, an endpoint, a batch prediction
+        job, an artifact, an object ("gs://…", with or without #GENERATION; else the newest that was used), or what an
+        artifact of this project is shown as.
+
+        Raises:
+            NotFound: nothing is recorded of it.
+        """
+        parts = name.split("/")
+        location = "/".join(parts[:4]) if name.startswith("projects/") and len(parts) > 5 else self.parent
+        if "/artifacts/" in name:
+            found = [self.call("GET", f"/v1/{name}")]
+        else:
+            artifacts = f"/v1/{location}/metadataStores/default/artifacts"
+            found = list(self.pages(artifacts, "artifacts", filter=self._of_artifact(name)))
+        if not found:
+            raise NotFound(f"Nothing is recorded of {name!r} in {location}.")
+        graph = self.call("GET", f"/v1/{found[0]['name']}:queryArtifactLineageSubgraph")
+        return found[0], graph
+
+    def _of_artifact(self, name: str) -> str:
+        if name.startswith("gs://"):
+            uri, _, generation = name.partition("#")
+            asked = f"uri={json.dumps(uri.rstrip('/'))}"
+            return f'{asked} AND metadata.generation.string_value="{generation}"' if generation else asked
+        if not name.startswith("projects/"):
+            return f"display_name={json.dumps(name)}"
+        if "/models/" in name:
+            version = self.call("GET", f"/v1/{name}")
+            name = f"{version['name']}@{version['versionId']}"
+        return f"uri={json.dumps(f'*/v1/{name}')}"
 
     # --- alerts ---
 
