@@ -110,6 +110,9 @@ def test_a_jobs_event_files_are_an_experiment(portico, aiplatform, board, job):
         request={"time_series": series["picture"].resource_name, "blob_ids": ids}
     )
     assert [blob.data[:4] for answer in answers for blob in answer.blobs] == [b"3", b"2", b"\x89PNG"]
+    table = aiplatform.get_experiment_df(job_id).set_index("run_name")
+    assert set(table.index) == set(runs) and set(table["state"]) == {"COMPLETE"}
+    assert table["time_series_metric.loss"]["odd"] == 3.0
     logs = [path.read_text() for path in portico.home.glob("jobs/*/log.txt")]
     (log,) = [text for text in logs if job_id in text]
     assert "tfevents.3: at byte 0 there is no record" in log and "TensorBoard: 23 points of 15" in log

@@ -121,6 +121,8 @@ class EventLogs:
             fresh = [one for one in self._sources() if one.size() != self._known.get(one.name, (0, 0))[0]]
             for start in range(0, len(fresh), _FILES):
                 self._take(fresh[start : start + _FILES])
+            if self._view is None:
+                self._rows.complete()
         except PorticoError as error:
             self._say(f"TensorBoard: {error.message}")
         except Exception:

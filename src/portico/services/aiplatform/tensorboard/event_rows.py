@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.jobs.worker import Context
-from portico.services.aiplatform.tensorboard import points
+from portico.services.aiplatform.tensorboard import job_experiments, points
 from portico.services.aiplatform.tensorboard.experiments import EXPERIMENTS, RUNS
 from portico.services.aiplatform.tensorboard.tensorboards import TENSORBOARDS, blob_uri
 from portico.services.aiplatform.tensorboard.time_series import TIME_SERIES
@@ -54,6 +54,7 @@ class EventRows:
             of = resources.get(connection, job)
             body = {"source": job, "displayName": of.body.get("displayName", "") if of else ""}
             self._make(connection, EXPERIMENTS.kind, self.experiment, body)
+            job_experiments.add_experiment(connection, self.experiment, context.clock.now())
 
     @property
     def series(self) -> int:
@@ -86,6 +87,12 @@ class EventRows:
                 tensorboard.put(connection, {n: (of, packed[n], most[n]) for n, of in there.items()})
             self.count += sum(len(packed[name]) for name in there)
 
+    def complete(self) -> None:
+        """When the job has ended."""
+        runs = {f"{self.experiment}/runs/{run}" for run, _ in self._series}
+        with self._context.database.write() as connection:
+            job_experiments.complete(connection, runs, self._context.clock.now())
+
     def _fits(self, value: tuple[str, Line]) -> bool:
         run, line = value
         if not 0 < len(line["tag"]) <= _TAG or len(line["plugin"]) > _TAG:
@@ -117,7 +124,8 @@ class EventRows:
     def _series_of(self, connection: Connection, run: str, tag: str, line: Line) -> str:
         """The time series of a tag, made where there is none; "" where it is of another type."""
         parent = f"{self.experiment}/runs/{run}"
-        self._make(connection, RUNS.kind, parent, {"displayName": run})
+        if self._make(connection, RUNS.kind, parent, {"displayName": run}):
+            job_experiments.add_run(connection, parent, self._context.clock.now())
         for other in resources.listed(connection, TIME_SERIES.kind, parent, wanted={"displayName": tag}):
             if other.body.get("displayName") == tag:
                 return other.name if other.body["valueType"] == line["kind"] else ""
@@ -129,7 +137,8 @@ class EventRows:
         tensorboard.add_series(connection, name, int(self._context.ids.number()), line["kind"])
         return name
 
-    def _make(self, connection: Connection, kind: str, name: str, body: dict[str, Any]) -> None:
+    def _make(self, connection: Connection, kind: str, name: str, body: dict[str, Any]) -> bool:
         """Inserts a resource, unless it is there."""
         parent, now = name.rsplit("/", 2)[0], self._context.clock.now()
-        resources.insert(connection, name=name, kind=kind, parent=parent, body=body, now=now)
+        made = resources.insert(connection, name=name, kind=kind, parent=parent, body=body, now=now)
+        return made is not None
