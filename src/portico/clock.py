@@ -30,7 +30,7 @@ class SystemClock:
 
 def rfc3339(seconds: float) -> str:
     """`seconds` since the epoch as proto3 JSON writes a Timestamp: UTC, microseconds, `Z`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def duration_seconds(text: str) -> float:

@@ -31,6 +31,7 @@ _BOTH_WAYS: Final = (*_EVENTS, "input of", "output of")
 _e = edges.c
 _there = sa.select(_e.other).where(_e.node == sa.bindparam("from"), _e.relation.in_(_EVENTS))
 _beside = sa.select(_e.other).where(_e.node == sa.bindparam("from"), _e.relation.in_(_BOTH_WAYS))
+_events = sa.select(edges).where(_e.node.in_(sa.bindparam("of", expanding=True)), _e.relation.in_(_EVENTS))
 _drop = sa.delete(edges).where(_e.node == sa.bindparam("of"))
 _drop_mirrored = sa.delete(edges).where(
     _e.node == sa.bindparam("from"), _e.relation == sa.bindparam("as"), _e.other == sa.bindparam("to")
@@ -115,6 +116,6 @@ def events(connection: Connection, executions: Iterable[str]) -> list[Event]:
     found = [
         Event(row.node, row.relation, row.other, row.time, orjson.loads(row.labels) if row.labels else {})
         for some in batched(executions)
-        for row in connection.execute(sa.select(edges).where(_e.node.in_(some), _e.relation.in_(_EVENTS)))
+        for row in connection.execute(_events, {"of": some}).all()
     ]
     return sorted(found, key=lambda event: (event.time, event.execution, event.artifact))

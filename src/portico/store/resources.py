@@ -26,6 +26,7 @@ _get = sa.select(resources).where(_columns.name == sa.bindparam("name"))
 _newest_first = sa.select(resources).order_by(_columns.create_time.desc(), _columns.name.desc())
 _of_kind = _newest_first.where(_columns.kind == sa.bindparam("kind"))
 _under = _of_kind.where(_columns.parent == sa.bindparam("parent"))
+_named = sa.select(resources).where(_columns.name.in_(sa.bindparam("of", expanding=True)))
 _update = sa.update(resources).where(_columns.name == sa.bindparam("key"))
 _note = _update.values(
     body=sa.bindparam("body"), private=sa.bindparam("private"), indexed=sa.bindparam("indexed")
@@ -164,7 +165,8 @@ def listed(
 def named(connection: Connection, names: Iterable[str]) -> Iterator[Resource]:
     """The resources that have one of `names`, in no order."""
     for some in batched(names):
-        for row in connection.execute(sa.select(resources).where(_columns.name.in_(some))):
+        # All at once: row by row a query of thousands takes twice as long.
+        for row in connection.execute(_named, {"of": some}).all():
             yield _resource(row)
 
 
@@ -187,13 +189,14 @@ def _private(resource: Resource) -> bytes | None:
 
 
 def _resource(row: sa.Row[Any]) -> Resource:
+    name, kind, parent, body, revision, create_time, update_time, private, _ = tuple[Any, ...](row)
     return Resource(
-        row.name,
-        row.kind,
-        row.parent,
-        orjson.loads(row.body),
-        row.revision,
-        row.create_time,
-        row.update_time,
-        orjson.loads(row.private) if row.private else {},
+        name,
+        kind,
+        parent,
+        orjson.loads(body),
+        revision,
+        create_time,
+        update_time,
+        orjson.loads(private) if private else {},
     )

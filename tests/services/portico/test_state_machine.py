@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from portico.clock import SystemClock
 from portico.ids import RandomIds
-from portico.jobs.kinds import KINDS
+from portico.jobs.kinds import moved
 from portico.jobs.queue import Queue
+from portico.services.aiplatform.metadata.nodes import EXECUTIONS
 from portico.services.aiplatform.model_store import MODELS, VERSION_KIND, ModelPrivate, VersionPrivate
 from portico.services.call import Rooms
 from portico.services.portico.steward import case as steward_case
@@ -88,7 +89,9 @@ class House:
             "gates": {"labels": 20, "baseline": False, "approval": True}, "limits": {"coolDown": "0s"},
             "rollout": {"shadowLabels": 10, "canary": [{"percent": 50, "labels": 10}], "patience": "864000s"},
         }  # fmt: skip
-        private = StewardPrivate(pipeline={}, data={"dataset": "d", "target": "y", "timeColumn": ""})
+        private = StewardPrivate(
+            pipeline={}, data={"dataset": f"{PLACE}/datasets/d", "target": "y", "timeColumn": ""}
+        )
         deployed = {"id": "1", "model": MODEL, "modelVersionId": "1", "displayName": "m"}
         if fresh:
             self.furnish(spec, private, deployed)
@@ -209,7 +212,7 @@ class House:
                 facts = {"trainedUntil": job.payload["cutoff"] - 1, "bytes": 1, "latencySeconds": 0.001,
                          "milliNodeHours": 1, "rows": 10}  # fmt: skip
                 jobs.end(connection, job, "SUCCEEDED", 2.0, result={"model": {}, "facts": facts})
-            KINDS[job.kind].follow(connection, job, 2.0)
+            moved(connection, job, 2.0)
             if job.kind != "endpoints.deployModel":
                 found = [v.name for v in resources.listed(connection, VERSION_KIND, MODEL)]
                 for name in set(found) - set(self.errors):
@@ -220,7 +223,17 @@ class House:
         if job is not None:
             with self.rooms.database.write() as connection:
                 jobs.end(connection, job, "FAILED", 2.0, error={"code": 13, "message": "it broke"})
-                KINDS[job.kind].follow(connection, job, 2.0)
+                moved(connection, job, 2.0)
+
+    def check_lineage(self) -> None:
+        """Who approved is kept with the deployment of what was approved."""
+        with self.rooms.database.read() as connection:
+            runs = [run.body for run in resources.listed(connection, EXECUTIONS.kind)]
+            (*_, episode) = resources.listed(connection, EPISODES.kind)
+        (deployed,) = (run for run in runs if "deployedModelId" in run["metadata"])
+        assert deployed["metadata"]["episode"] == episode.name
+        assert [a["by"] for a in deployed["metadata"]["approvals"]] == ["someone"]
+        assert any(run["displayName"] == "retrain for s" and run["state"] == "COMPLETE" for run in runs)
 
     def on_approve(self, level: float) -> None:
         self.decide(True)
@@ -340,6 +353,7 @@ def test_the_way_to_a_promotion_and_back() -> None:
                 house.happen(event, level)
                 found = house.check()
             assert end in found, (end, found)
+            house.check_lineage()
             house.rooms.database.close()
 
 

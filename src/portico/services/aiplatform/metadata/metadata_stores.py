@@ -42,8 +42,8 @@ class Schemas(Collection):
 
         body = resource.body
         try:
-            read = yaml.safe_load(body["schema"])
-        except yaml.YAMLError as error:
+            read = yaml.load(body["schema"], yaml.BaseLoader)
+        except (yaml.YAMLError, RecursionError) as error:
             raise InvalidArgument(f"schema is no YAML: {error}.", field="metadataSchema.schema") from None
         title = read.get("title") if isinstance(read, dict) else None
         check_title(str(title or ""), "metadataSchema.schema")

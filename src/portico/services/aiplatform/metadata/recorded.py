@@ -107,11 +107,13 @@ def _batch(connection: Connection, job: Job, batch: Resource) -> Told:
 
 
 def _deployment(connection: Connection, job: Job, endpoint: Resource) -> Told:
-    deployed = job.payload["deployed"]
-    told = Told(f"deploy to {endpoint.body['displayName']}", facts={"deployedModelId": deployed["id"]})
-    told.inputs.append(things.resource(connection, job.payload["version"]))
+    """`why` is the episode of a steward that deploys, with who approved it."""
+    target, payload = things.resource(connection, endpoint.name), job.payload
+    facts = {"deployedModelId": payload["deployed"]["id"], **payload.get("why", {})}
+    told = Told(f"deploy to {target.name}", facts=facts)
+    told.inputs.append(things.resource(connection, payload["version"]))
     if job.state == "SUCCEEDED":
-        told.outputs.append(things.resource(connection, endpoint.name))
+        told.outputs.append(target)
     return told
 
 
@@ -202,11 +204,11 @@ def evaluated(connection: Connection, version: Resource, evaluation: Resource, n
         "",
     )
     title = f"google.{kind.capitalize()}Metrics" if kind else "system.Metrics"
-    uri = things.resource(connection, version.name).uri.replace(version.name, evaluation.name)
+    model = things.resource(connection, version.name)
+    uri = model.uri.replace(version.name, evaluation.name)
     shown = dict(list(numbers.items())[:_SMALL])
     measured = Thing(f"evaluation-{short}", title, "metrics", uri, {"resourceName": evaluation.name, **shown})
-    told = Told(f"evaluate {version.body['displayName']}")
-    told.inputs, told.outputs = [things.resource(connection, version.name)], [measured]
+    told = Told(f"evaluate {model.name}", inputs=[model], outputs=[measured])
     store = things.store_of(version.name)
     facts = {"evaluation": evaluation.name}
     made = things.execute(

@@ -193,6 +193,7 @@ class Case:
         payload: dict[str, Any] = {
             "deployed": {**kept, "id": deployed_id, "model": f"{model['model']}@{model['modelVersionId']}"},
             "split": split, "version": self.challenger_version, "token": self.rooms.ids.token(),
+            "why": {"episode": self.episode.name, "approvals": self.episode.body.get("approvals", [])},
         }  # fmt: skip
 
         def change(connection: Connection, steward: Resource, episode: Resource) -> None:
