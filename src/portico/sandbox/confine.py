@@ -69,6 +69,7 @@ _MARKS: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 _FORKS: dict[str, tuple[int | None, int | None]] = {"fork": (57, None), "vfork": (58, None)}
 _INTERNET = (2, 10)  # AF_INET, AF_INET6
+_NETLINK, _NETLINK_ROUTE = 16, 0  # linux/netlink.h
 _SOCKET, _CLONE, _CLONE3 = (41, 198), (56, 220), (435, 435)
 _KILL, _TKILL, _TGKILL, _PRLIMIT = (62, 129), (200, 130), (234, 131), (302, 261)
 _CLONE_THREAD = 0x10000
@@ -223,11 +224,18 @@ def _seccomp(network: bool, processes: bool, *, alone: bool) -> None:
             equal(number, 1)
             answer(code)
     families = () if not network else (1, *_INTERNET) if alone else _INTERNET
-    equal(_SOCKET[column], 2 + 2 * len(families))
+    routes = network and processes  # jobs ask which interfaces there are, as torch.distributed does
+    equal(_SOCKET[column], 2 + 2 * len(families) + 5 * routes)
     load(16)
     for family in families:
         equal(family, 1)
         answer(allow)
+    if routes:
+        equal(_NETLINK, 4)
+        load(32)
+        equal(_NETLINK_ROUTE, 1)
+        answer(allow)
+        answer(refuse)
     answer(refuse)
     equal(_CLONE3[column], 1)
     answer(0x00050000 | errno.ENOSYS)  # its flags can't be seen; the C library then calls clone

@@ -138,6 +138,22 @@ def normalise(requirement: str) -> str:
     return f"{name}{clauses}" + (f" ; {' '.join(marker.split())}" if semicolon else "")
 
 
+def links() -> list[str]:
+    """uv's options for wheels that the machine's owner has put aside where pip looks for them; UV_FIND_LINKS uv reads
+    itself."""
+    return [
+        part for place in os.environ.get("PIP_FIND_LINKS", "").split() for part in ("--find-links", place)
+    ]
+
+
+def _torch(requirements: Sequence[str]) -> list[str]:
+    """PyTorch's builds for processors (torch==2.4.1+cpu) lie on an index of its own, unless they were put aside."""
+    asked = [line.replace("==", "-") for line in requirements if re.fullmatch(r"torch==[\d.]+\+cpu", line)]
+    given = f"{os.environ.get('PIP_FIND_LINKS', '')} {os.environ.get('UV_FIND_LINKS', '').replace(',', ' ')}"
+    aside = any(list(Path(place).glob(f"{one}-*.whl")) for place in given.split() for one in asked)
+    return ["--torch-backend", "cpu"] if asked and not aside else []
+
+
 def _key(requirements: Sequence[str], interpreter: str) -> str:
     told = json.dumps([requirements, interpreter])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -179,7 +195,7 @@ def _build(
             # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
             install = ["pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
             target = ["--python", str(beside / "bin" / "python"), "-r", str(listed)]
-            _uv([binary, *install, *target], requirements, progress)
+            _uv([binary, *install, *target, *links(), *_torch(requirements)], requirements, progress)
         size = sum(entry.lstat().st_size for entry in beside.rglob("*"))
         record = {
             "requirements": list(requirements),

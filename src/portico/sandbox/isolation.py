@@ -36,6 +36,8 @@ _SETTINGS = [
 _NETWORK = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/ca-certificates"]
 _NETWORK += ["/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/mime.types"]
 _NETWORK += ["/etc/passwd", "/etc/group", "/etc/os-release"]
+# Where torch.distributed looks for interfaces.
+_NETWORK += ["/sys/class/net", "/sys/bus/pci", "/sys/devices"]
 # Under Landlock these are seen to be there, so that libraries fail where they can't be read.
 _SEEN = [
     "/etc/ssl/openssl.cnf",

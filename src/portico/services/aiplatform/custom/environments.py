@@ -52,25 +52,38 @@ def _exact(image: TrainingImage, interpreter: str, cache: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return kept.read_text()
     name = re.escape(image.library)
-    for wanted, how in (
-        (f"{image.library}=={image.version}.*", "highest"),
-        (f"{image.library}>={image.version}", "lowest-direct"),
-    ):
-        told = _compile(wanted, how, interpreter)
+    exact = (f"{image.library}=={image.version}.*", "highest")
+    above = (f"{image.library}>={image.version}", "lowest-direct")
+    tries: list[tuple[str, str, tuple[str, ...]]] = [(*exact, ()), (*above, ())]
+    if image.library == "torch":
+        # PyPI's wheel for Linux brings gigabytes of CUDA. That for processors is on PyTorch's own index, or among the
+        # wheels that this machine's owner has put aside.
+        aside: tuple[str, ...] = ("--no-index",)
+        index: tuple[str, ...] = ("--torch-backend", "cpu")
+        tries = [(*exact, aside), (*exact, index), (*above, index), (*above, aside)]
+    for wanted, how, where in tries:
+        told = _compile(wanted, how, interpreter, where)
         if match := re.search(rf"^{name}==(\S+)", told.stdout, re.MULTILINE):
             kept.parent.mkdir(parents=True, exist_ok=True)
             part = kept.with_name(f".{kept.name}-{os.getpid()}")
             part.write_text(match[1])
             part.replace(kept)
             return match[1]
-    raise FailedPrecondition(
-        f"{image.library} {image.version} or later can't be installed here: {' '.join(told.stderr.split())[-300:]}"
-    )
+    words = f"{image.library} {image.version} or later can't be installed here: {' '.join(told.stderr.split())[-300:]}"
+    if image.library == "torch":
+        words += (
+            " Its wheels for processors are at https://download.pytorch.org/whl/cpu: let this machine reach that, or "
+            "put such a wheel into a folder, name that in UV_FIND_LINKS and start Portico again."
+        )
+    raise FailedPrecondition(words)
 
 
-def _compile(requirement: str, resolution: str, interpreter: str) -> subprocess.CompletedProcess[str]:
+def _compile(
+    requirement: str, resolution: str, interpreter: str, where: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
     import uv
 
     command = [os.fsdecode(uv.find_uv_bin()), "pip", "compile", "-", "--quiet", "--no-header", "--no-deps"]
     command += ["--only-binary", ":all:", "--python", interpreter, "--resolution", resolution]
+    command += [*where, *environments.links()]
     return subprocess.run(command, input=requirement, capture_output=True, text=True, timeout=300)
