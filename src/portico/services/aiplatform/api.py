@@ -15,6 +15,7 @@ API = Api(
     collections=(
         "batch.batch_prediction_jobs",
         "custom.custom_jobs",
+        "custom.persistent_resources",
         "dataset_versions",
         "datasets",
         "deployments",
@@ -33,7 +34,13 @@ API = Api(
         "tensorboard.writing",
         "training.training_pipelines",
     ),
-    handlers=("training.automl", "batch.run", "custom.run", "monitoring.monitor_run"),
+    handlers=(
+        "training.automl",
+        "batch.run",
+        "custom.persistent_run",
+        "custom.run",
+        "monitoring.monitor_run",
+    ),
     mount="",
     package="type.googleapis.com/google.cloud.aiplatform.",
     message="GoogleCloudAiplatform{Version}{message}",

@@ -6,7 +6,7 @@ from typing import Any
 
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform.custom import spec
+from portico.services.aiplatform.custom import persistent_resources, spec
 from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.call import Call, implements
 from portico.services.standard.collection import register
@@ -23,8 +23,10 @@ def create(call: Call) -> dict[str, Any]:
     spec.check(body["jobSpec"], "jobSpec")
     event_logs.check(call.rooms, parent, body["jobSpec"], "jobSpec")
     name = f"{parent}/customJobs/{call.rooms.ids.number()}"
+    persistent = persistent_resources.name_of(parent, body["jobSpec"])
     with call.rooms.database.write() as connection:
-        payload = {"spec": body["jobSpec"], "job": name}
+        persistent_resources.require(connection, persistent)
+        payload = {"spec": body["jobSpec"], "job": name, "persistent": persistent}
         job = call.rooms.queue.add(
             connection, "customJobs", name, payload, asks=spec.asks_of(body["jobSpec"])
         )

@@ -29,9 +29,15 @@ def make(context: Context) -> View:
     """The view of all buckets. What can't be a file there is said in the job's log."""
     folder = context.folder / "gcs"
     shutil.rmtree(folder, ignore_errors=True)
-    lower = folder / "lower"
-    lower.mkdir(parents=True)
-    gcs = gcs_of(context)
+    view = View("gcs", folder / "lower", folder / "view")
+    view.lower.mkdir(parents=True)
+    fill(context, view)
+    return view
+
+
+def fill(context: Context, view: View) -> None:
+    """Puts all buckets into a view that is empty."""
+    lower, gcs = view.lower, gcs_of(context)
     left_out = linked = 0
     with context.database.read() as connection:
         buckets = objects_buckets.names(connection)
@@ -46,7 +52,6 @@ def make(context: Context) -> View:
         context.say(
             f"/gcs lacks {left_out:,} objects: their names are no paths, or they are beyond {_MOST:,}."
         )
-    return View("gcs", lower, folder / "view")
 
 
 def _link(file: Path, bucket: Path, name: str) -> bool:

@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from portico.errors import Cancelled, PorticoError
+from portico.jobs.kinds import Wait
 from portico.jobs.worker import Context
 from portico.sandbox import environments, isolation
-from portico.services.aiplatform.custom import contract, gcs_view, packages, spec, workers
+from portico.services.aiplatform.custom import contract, gcs_view, packages, persistent_run, spec, workers
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.output import Output
+from portico.services.aiplatform.custom.persistent_run import Kept
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
 from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.standard.sources import gcs_of
 
 _PROCESSES = 512
+_FREE = 0.5  # seconds between two looks for a free replica of a persistent resource
 
 # How Google's clients find this server, and a folder for PYTHONPATH: set by `host`, which knows.
 clients: Callable[[Path], tuple[dict[str, str], Path]] | None = None
 
 
-def run(context: Context) -> dict[str, Any]:
+def run(context: Context) -> dict[str, Any] | Wait:
     """Job: runs what a CustomJob says to its end.
 
     Raises:
         FailedPrecondition, DeadlineExceeded, ResourceExhausted, Cancelled: it did not succeed; the message says why.
     """
     payload = context.job.payload
-    return run_spec(context, payload["spec"], payload["job"], {})
+    kept = None
+    if payload.get("persistent") and spec.count(payload["spec"]) == 1:
+        kept = persistent_run.take(context, payload["persistent"])
+        if kept is None:
+            return Wait(context.clock.now() + _FREE)
+    try:
+        return run_spec(context, payload["spec"], payload["job"], {}, kept)
+    finally:
+        if kept:
+            kept.close()
 
 
 def run_spec(
-    context: Context, job_spec: dict[str, Any], name: str, data: Mapping[str, str]
+    context: Context, job_spec: dict[str, Any], name: str, data: Mapping[str, str], kept: Kept | None = None
 ) -> dict[str, Any]:
-    """Runs a CustomJobSpec for the resource `name`; `data` are variables about its data."""
+    """Runs a CustomJobSpec for the resource `name`; `data` are variables about its data. Its one worker runs in what
+    is `kept` for it."""
     output = Output(context, several=spec.count(job_spec) > 1)
     try:
-        made = _workers(context, job_spec, name, data, output)
-        view = gcs_view.make(context)
+        made = _workers(context, job_spec, name, data, output, kept)
+        if kept:
+            view = persistent_run.view_in(kept.folder)
+            gcs_view.fill(context, view)
+        else:
+            view = gcs_view.make(context)
         for line in workers.in_words(made):
             output.service(line)
         folder = made[0].environment.get("AIP_TENSORBOARD_LOG_DIR", "")
@@ -73,47 +92,96 @@ def _terms(job_spec: Mapping[str, Any]) -> Terms:
 
 
 def _workers(
-    context: Context, job_spec: dict[str, Any], name: str, data: Mapping[str, str], output: Output
+    context: Context,
+    job_spec: dict[str, Any],
+    name: str,
+    data: Mapping[str, str],
+    output: Output,
+    kept: Kept | None,
 ) -> list[Worker]:
     """All workers of the job, the chief first, with their environments made."""
-    pools = job_spec["workerPoolSpecs"]
     counts = spec.counts(job_spec)
     first, *open_ports = workers.ports(1 + sum(counts))
     cluster = contract.Cluster.of(counts, open_ports, first)
-    settings, injected = clients(context.home) if clients else ({}, Path("/"))
     made: list[Worker] = []
     for number, count in enumerate(counts):
         if not count:
             continue
-        pool = pools[number]
-        image = spec.image_of(pool)
-        if image.accelerated or (pool.get("machineSpec") or {}).get("acceleratorCount"):
-            output.service("This machine has no accelerator; the job runs on its processors.")
-        unpacked = packages.Unpacked([], [])
-        if package := pool.get("pythonPackageSpec"):
-            field = f"jobSpec.workerPoolSpecs[{number}].pythonPackageSpec.packageUris"
-            folder = context.folder / "packages" / str(number)
-            unpacked = packages.unpack(gcs_of(context), package["packageUris"], folder, field)
-        python = python_of(image, unpacked.requirements, context.home, output.service)
-        context.check()
-        limits = isolation.Limits(
-            spec.memory_of(job_spec, number), files=65_536, file_size=spec.DISK, disk=spec.DISK,
-            seconds=int(spec.timeout_of(job_spec)), processes=_PROCESSES,
-        )  # fmt: skip
+        place = _place(context, job_spec, number, output, kept)
         for index in range(count):
             task = f"workerpool{number}-{index}"
-            environment = {
-                **settings,
-                "PATH": f"{python.parent}:{injected}/bin:/usr/local/bin:/usr/bin:/bin",
-                "VIRTUAL_ENV": str(python.parent.parent),
-                "PYTHONPATH": ":".join(map(str, [injected, *unpacked.paths])),
-                **contract.variables(job_spec, name, data, cluster, number, index),
-            }
-            environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
-            readable = [*environments.prefixes(python), injected, *unpacked.paths]
-            scratch = context.folder / "work" / task
-            made.append(Worker(task, _command(pool, python), readable, environment, scratch, limits))
+            environment = place.environment | contract.variables(job_spec, name, data, cluster, number, index)
+            command = _command(job_spec["workerPoolSpecs"][number], place.python)
+            scratch = kept.folder / "work" if kept else context.folder / "work" / task
+            made.append(Worker(task, command, place.readable, environment, scratch, place.limits, kept))
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the workers of one pool run."""
+
+    python: Path
+    readable: list[Path]
+    environment: dict[str, str]
+    limits: isolation.Limits
+
+
+def _place(
+    context: Context, job_spec: dict[str, Any], number: int, output: Output, kept: Kept | None
+) -> _Place:
+    pool = job_spec["workerPoolSpecs"][number]
+    image = spec.image_of(pool)
+    if image.accelerated or (pool.get("machineSpec") or {}).get("acceleratorCount"):
+        output.service("This machine has no accelerator; the job runs on its processors.")
+    needed: list[str] = []
+    package, gcs, folder = (
+        pool.get("pythonPackageSpec"),
+        gcs_of(context),
+        context.folder / "packages" / str(number),
+    )
+    field = f"jobSpec.workerPoolSpecs[{number}].pythonPackageSpec.packageUris"
+    unpacked = packages.unpack(gcs, package["packageUris"], folder, field) if package else None
+    if unpacked:
+        needed = unpacked.requirements
+    python = python_of(image, needed, context.home, output.service)
+    context.check()
+    settings, injected = clients(context.home) if clients else ({}, Path("/"))
+    environment = {
+        **settings,
+        "PATH": f"{python.parent}:{injected}/bin:/usr/local/bin:/usr/bin:/bin",
+        "VIRTUAL_ENV": str(python.parent.parent),
+        "PYTHONPATH": str(injected),
+    }
+    environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
+    readable = [*environments.prefixes(python), injected]
+    limits = isolation.Limits(
+        spec.memory_of(job_spec, number), files=65_536, file_size=spec.DISK, disk=spec.DISK,
+        seconds=int(spec.timeout_of(job_spec)), processes=_PROCESSES,
+    )  # fmt: skip
+    if kept:
+        given = ((package or pool["containerSpec"]).get("env")) or []
+        started = environment | {one["name"]: one.get("value", "") for one in given}
+        kept.prepare(
+            {
+                "python": str(python),
+                "readable": list(map(str, readable)),
+                # What decides what an import does must be there before it.
+                "environment": started | {"CLOUD_ML_JOB_ID": "0", "PYTHONUNBUFFERED": "1"},
+                "limits": dataclasses.asdict(limits),
+            }
+        )
+        output.service(
+            "A process that waited for it runs it."
+            if kept.warm
+            else "A new process runs it; others will wait."
+        )
+        if package and unpacked:  # again, where that process can read it
+            unpacked = packages.unpack(gcs, package["packageUris"], kept.folder / "packages" / "0", field)
+    if unpacked:
+        environment["PYTHONPATH"] = ":".join(map(str, [injected, *unpacked.paths]))
+        readable += unpacked.paths
+    return _Place(python, readable, environment, limits)
 
 
 def _command(pool: Mapping[str, Any], python: Path) -> list[str]:

@@ -18,6 +18,7 @@ from portico.jobs.worker import Context
 from portico.sandbox import isolation
 from portico.sandbox.isolation import Limits, View
 from portico.services.aiplatform.custom.output import Output
+from portico.services.aiplatform.custom.persistent_run import Kept
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _SIZE = 5.0  # seconds between two looks at the disk
@@ -36,7 +37,8 @@ class Worker:
     environment: dict[str, str]
     folder: Path
     limits: Limits
-    process: subprocess.Popen[bytes] | None = None
+    kept: Kept | None = None  # a process that waits for it
+    process: subprocess.Popen[bytes] | Kept | None = None
 
     @property
     def code(self) -> int | None:
@@ -93,16 +95,23 @@ class Group:
 
     def _start(self, worker: Worker) -> None:
         """Beside the others, so that all see the same files in /gcs."""
+        if worker.kept:
+            worker.process = worker.kept
+            assert worker.kept.stdout is not None and worker.kept.stderr is not None
+            self._output.follow(worker.task, worker.kept.stdout, worker.kept.stderr)
+            paths = [Path(path) for path in worker.environment["PYTHONPATH"].split(":")]
+            worker.kept.begin(worker.command, worker.environment, paths)
+            return
         beside = next((one.process.pid for one in self._workers if one.process and one.code is None), None)
         reading, writing = os.pipe()
         with os.fdopen(writing, "wb") as stderr:
-            worker.process = isolation.start(
+            started = worker.process = isolation.start(
                 worker.command, readable=worker.readable, scratch=worker.folder, log=stderr, limits=worker.limits,
                 environment=worker.environment, network=True, processes=True, view=self._view, beside=beside,
             )  # fmt: skip
-        assert worker.process.stdin is not None and worker.process.stdout is not None
-        worker.process.stdin.close()
-        self._output.follow(worker.task, worker.process.stdout, os.fdopen(reading, "rb"))
+        assert started.stdin is not None and started.stdout is not None
+        started.stdin.close()
+        self._output.follow(worker.task, started.stdout, os.fdopen(reading, "rb"))
         if beside is None and len(self._workers) > 1:
             deadline = time.monotonic() + _AFTER
             while not self._view.mounted.exists() and worker.code is None and time.monotonic() < deadline:

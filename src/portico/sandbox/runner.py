@@ -1,0 +1,109 @@
+"""A Python that waits for what it shall run: `python runner.py MODULES`, already behind its walls.
+
+It imports MODULES (names with commas between), then reads one line of JSON from its standard input, and becomes what
+that says: the interpreter is there, and so are the libraries. Self-contained: it runs in any environment. The line:
+
+    command      as a shell would get it; what is `python -c`, `python -m` or a script runs here, all else is executed
+    environment  all variables
+    paths        for sys.path, before what is installed
+    told         a file for the names of the installed modules that were imported, for the next one to begin with
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import contextlib
+import json
+import os
+import sys
+import traceback
+import types
+from typing import Any
+
+_MOST = 400  # modules
+
+
+def main() -> None:
+    for name in filter(None, sys.argv[1].split(",")):
+        with contextlib.suppress(Exception):
+            __import__(name)
+    given = _line()
+    os.environ.clear()
+    os.environ.update(given["environment"])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    sys.path[:] = [*given["paths"], *(one for one in sys.path if one != os.path.dirname(__file__))]
+    atexit.register(_tell, given["told"])
+    command = given["command"]
+    if os.path.basename(command[0]) not in ("python", "python3", os.path.basename(sys.executable)):
+        os.execvp(command[0], command)
+    _run(command)
+
+
+def _line() -> Any:
+    read = bytearray()
+    while not read.endswith(b"\n"):
+        piece = os.read(0, 65536)
+        if not piece:
+            os._exit(0)  # nobody wants it any more
+        read += piece
+    return json.loads(read)
+
+
+def _run(command: list[str]) -> None:
+    """Runs a command of Python's in this interpreter, as far as it is one of the plain ones."""
+    arguments = command[1:]
+    while arguments[:1] == ["-u"]:
+        arguments.pop(0)
+    if len(arguments) < 1 or (arguments[0].startswith("-") and arguments[0] not in ("-c", "-m")):
+        os.execvp(command[0], command)
+    kind = arguments[0]
+    module = types.ModuleType("__main__")
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    try:
+        if kind == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            sys.path.insert(0, "")
+            exec(compile(arguments[1], "<string>", "exec"), module.__dict__)
+        elif kind == "-m":
+            import runpy
+
+            sys.argv = [arguments[1], *arguments[2:]]
+            sys.path.insert(0, os.getcwd())
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = arguments
+            sys.path.insert(0, os.path.dirname(os.path.abspath(kind)))
+            module.__file__ = kind
+            with open(kind, "rb") as file:
+                exec(compile(file.read(), kind, "exec"), module.__dict__)
+    except Exception as error:
+        _without_this_file(error)
+        traceback.print_exception(type(error), error, error.__traceback__)
+        sys.exit(1)
+
+
+def _without_this_file(error: BaseException) -> None:
+    """Its traceback begins where the user's code does."""
+    at = error.__traceback__
+    while at is not None and at.tb_frame.f_code.co_filename == __file__:
+        at = at.tb_next
+    error.__traceback__ = at
+
+
+def _tell(path: str) -> None:
+    below = os.path.join(sys.prefix, "lib")
+    found = [
+        name
+        for name, module in list(sys.modules.items())
+        if name.count(".") < 2 and str(getattr(module, "__file__", "")).startswith(below)
+    ]
+    with contextlib.suppress(OSError), open(path, "w") as file:
+        file.write(",".join(found[:_MOST]))
+
+
+if __name__ == "__main__":
+    main()
