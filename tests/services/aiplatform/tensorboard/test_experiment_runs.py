@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api_core import exceptions
 from google.cloud import aiplatform_v1 as v1
 from tests.waiting import until
 
@@ -34,7 +35,11 @@ def test_time_series_metrics_of_a_run(portico: Any, aiplatform: Any) -> None:
     assert list(again.get_time_series_data_frame()["step"]) == [1, 2, 3, 10, 11]
     table = aiplatform.get_experiment_df("measured")
     assert list(table["time_series_metric.loss"]) == [7.0]
-    assert aiplatform.TensorboardRun("one", tensorboard_id=board.name, tensorboard_experiment_id="measured")
+    below = {"tensorboard_id": board.name, "tensorboard_experiment_id": "measured"}
+    assert aiplatform.TensorboardRun("one", **below)
+    aiplatform.Experiment("measured").delete(delete_backing_tensorboard_runs=True)
+    with pytest.raises(exceptions.NotFound):
+        aiplatform.TensorboardRun("one", **below)
 
 
 UPLOAD = """

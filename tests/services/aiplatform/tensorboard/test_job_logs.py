@@ -24,12 +24,16 @@ def put(name, data):
     path = logs / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-put("train/events.out.tfevents.1", base64.b64decode(TENSORFLOW))
+if len(sys.argv) < 2:
+    put("train/events.out.tfevents.1", base64.b64decode(TENSORFLOW))
 put("a/b_c/events.out.tfevents.2", base64.b64decode(TORCH))
 put("train/notes.txt", b"nothing of TensorBoard's")
 put("odd/events.out.tfevents.5", base64.b64decode(ODD))
 put("bad/events.out.tfevents.3", b"\\x80\\x04 no event file")
-if len(sys.argv) > 1:
+if len(sys.argv) > 1:  # a file of somebody else
+    (logs / "stolen").mkdir()
+    (logs / "stolen/events.out.tfevents").symlink_to(sys.argv[1])
+    put("train/events.out.tfevents.1", base64.b64decode(TENSORFLOW))
     time.sleep(600)
 put("events.out.tfevents.4", base64.b64decode(TORCH)[:-5])
 """
@@ -120,7 +124,7 @@ def test_a_jobs_event_files_are_an_experiment(portico, aiplatform, board, job):
 
 
 def test_they_are_seen_while_it_runs(aiplatform, board, job):
-    running = job("wait")
+    running = job(str(EVENTS / "tensorflow.tfevents"))
     running.submit(tensorboard=board.resource_name, service_account=ACCOUNT)
     until(lambda: len(losses(aiplatform, board, running, "train")) == 3, "the points are there")
     running._sync_gca_resource()
@@ -128,6 +132,7 @@ def test_they_are_seen_while_it_runs(aiplatform, board, job):
     running.cancel()
     until(lambda: running._sync_gca_resource() or running.state.name == "JOB_STATE_CANCELLED", "it has ended")
     assert len(losses(aiplatform, board, running, "a-b-c")) == 3
+    assert losses(aiplatform, board, running, "stolen") == []
 
 
 @pytest.mark.slow

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +36,7 @@ _SPARE = 10  # times as long as a look took no other is begun
 _LIMITS = isolation.Limits(memory=1 << 30, seconds=600)
 _LINE = 128 << 20  # bytes: a record has half as many
 _TOGETHER = 2000, 32 << 20  # values and bytes of them that are written together
-_FILES = 1000  # that are read together
+_FILES = 200  # that are read together
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +62,11 @@ def check(rooms: Rooms, parent: str, spec: Mapping[str, Any], field: str) -> Non
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """An event file: what it is called below the log's folder, and where it lies."""
+    """An event file: what it is called below the log's folder, where it lies, and below what it must."""
 
     name: str
     path: Path
+    root: Path
 
     @property
     def run(self) -> str:
@@ -74,9 +77,22 @@ class _Source:
     def size(self) -> int:
         """Bytes; 0 where it was removed, or replaced by a longer one, meanwhile."""
         try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
+            return self.path.lstat().st_size
+        except OSError:
             return 0
+
+    def open(self) -> int | None:
+        """A descriptor; None where it is no file any more, or a link leads out of `root`: the job may change what it
+        writes at any time, so it is what was opened that counts."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        real = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and real.is_relative_to(self.root.resolve()):
+            return descriptor
+        os.close(descriptor)
+        return None
 
 
 class EventLogs:
@@ -139,39 +155,50 @@ class EventLogs:
             objects = []
         for row in objects:
             name = row.name[len(prefix) :]
-            found[name] = _Source(name, self._gcs.path(row))
+            found[name] = _Source(name, self._gcs.path(row), self._context.home)
         if self._view:
             folder = self._view.changes / bucket / prefix
             for path in folder.rglob("*"):
-                if path.is_file() and not path.is_symlink():
-                    name = path.relative_to(folder).as_posix()
-                    found[name] = _Source(name, path)
+                name = path.relative_to(folder).as_posix()
+                if path.is_file():
+                    found[name] = _Source(name, path, self._view.changes)
         return [one for name, one in sorted(found.items()) if "tfevents" in name.rpartition("/")[2]]
 
     def _take(self, sources: list[_Source]) -> None:
-        sizes = [one.size() for one in sources]
-        for several in _together(self._read(sources)):
-            self._rows.write([(sources[line["file"]].run, line) for line in several if "tag" in line])
-            for line in several:
-                source = sources[line["file"]]
-                if "wrong" in line:
-                    self._say(f"TensorBoard: {self._uri}{source.name}: {line['wrong']}")
-                elif "read" in line:
-                    self._known[source.name] = sizes[line["file"]], line["read"]
+        opened = [(one, descriptor) for one in sources if (descriptor := one.open()) is not None]
+        sizes = [os.fstat(descriptor).st_size for _, descriptor in opened]
+        try:
+            for several in _together(self._read(opened)) if opened else ():
+                self._rows.write([(opened[line["file"]][0].run, line) for line in several if "tag" in line])
+                for line in several:
+                    name = opened[line["file"]][0].name
+                    if "wrong" in line:
+                        self._say(f"TensorBoard: {self._uri}{name}: {line['wrong']}")
+                    elif "read" in line:
+                        self._known[name] = sizes[line["file"]], line["read"]
+        finally:
+            for _, descriptor in opened:
+                os.close(descriptor)
 
-    def _read(self, sources: list[_Source]) -> Iterator[bytes]:
+    def _read(self, opened: list[tuple[_Source, int]]) -> Iterator[bytes]:
         """What a confined process tells of the files.
 
         Raises:
             InvalidArgument: it died of them.
         """
-        asked = [[str(one.path), self._known.get(one.name, (0, 0))[1]] for one in sources]
+        asked = [[descriptor, self._known.get(one.name, (0, 0))[1]] for one, descriptor in opened]
         scratch = self._context.folder / "tensorboard"
         command = [sys.executable, "-B", "-P", "-m", "portico.services.aiplatform.tensorboard.event_reader"]
-        ours = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.base_prefix).resolve()]
-        readable = [*dict.fromkeys(ours), Path(portico.__file__).parents[1], *(one.path for one in sources)]
+        ours = {Path(sys.prefix), Path(sys.base_prefix).resolve(), Path(portico.__file__).parents[1]}
         with (self._context.folder / "tensorboard.log").open("wb") as told:
-            child = isolation.start(command, readable=readable, scratch=scratch, log=told, limits=_LIMITS)
+            child = isolation.start(
+                command,
+                readable=[*ours, Path(sys.base_prefix)],
+                scratch=scratch,
+                log=told,
+                limits=_LIMITS,
+                pass_fds=[descriptor for _, descriptor in opened],
+            )
         assert child.stdin is not None and child.stdout is not None
         late = threading.Timer(_LIMITS.seconds, child.kill)
         late.start()
@@ -193,7 +220,7 @@ class EventLogs:
             code = child.wait()
             shutil.rmtree(scratch, ignore_errors=True)
         if code:
-            for one in sources:  # not again, before it has grown
+            for one, _ in opened:  # not again, before it has grown
                 self._known.setdefault(one.name, (one.size(), 0))
             raise InvalidArgument(f"the event files below {self._uri} can't be read")
 

@@ -1,6 +1,6 @@
 """Reads event files that a user's code made, in a process of its own, which may die: `event_logs` starts it confined.
 
-Takes on stdin a JSON list of [path, bytes of it that are known], and writes lines of JSON: what is new in each file,
+Takes on stdin a JSON list of [descriptor, bytes that are known], and writes lines of JSON: what is new in each file,
 what is wrong with one, and how far it was read.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from portico.ml import event_files
@@ -17,10 +16,10 @@ from portico.ml.event_files import Value
 
 
 def main() -> None:
-    for number, (path, known) in enumerate(json.load(sys.stdin)):
+    for number, (descriptor, known) in enumerate(json.load(sys.stdin)):
         read = known
         try:
-            with Path(path).open("rb") as file:
+            with open(descriptor, "rb") as file:
                 for end, value in event_files.read(file):
                     if end > known:
                         _tell({"file": number, **_shown(value)})
