@@ -18,8 +18,8 @@ from portico.services.call import Rooms
 from portico.services.portico.steward.due import StewardsDue
 from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
-from portico.services.standard.standing import Standing
-from portico.store import disk, domain_clock, jobs
+from portico.services.standard.standing import Standing, State
+from portico.store import disk, domain_clock
 
 log = logging.getLogger(__name__)
 
@@ -59,30 +59,27 @@ class Due:
     def look(self) -> bool:
         """Starts what is due; whether no work that it began is under way."""
         with self._rooms.database.read() as connection:
-            taken = jobs.are_under_way(connection, "watch")
-        if taken and time.monotonic() - self._looked < _LOOK:
+            wall = self._rooms.clock.now()
+            stand = {one.kind: standing.states(connection, one.kind, wall) for one in self._standing}
+        states = {state for of in stand.values() for state in of.values()}
+        if "turn" in states and time.monotonic() - self._looked < _LOOK:
             return False
         self._looked = time.monotonic()
         self._deliveries.run_due()
         idle = self._schedules.run_due()
         # One takes its turn at a time: who is next is seen after it.
-        return not taken and self._turns() and idle
+        return "turn" not in states and not self._turns(stand) and "waits" not in states and idle
 
-    def _turns(self) -> bool:
-        """Wakes the jobs that have something to do; whether none has."""
+    def _turns(self, stand: dict[str, dict[str, State]]) -> bool:
+        """Wakes the jobs that have something to do; whether one has."""
         with self._rooms.database.read() as connection:
             now = domain_clock.now(connection, self._rooms.clock)
-            found: dict[str, list[str]] = {}
-            works = False
-            for one in self._standing:
-                states = standing.states(connection, one.kind, self._rooms.clock.now())
-                works = works or not {"waits", "turn"}.isdisjoint(states.values())
-                found[one.kind] = list(one.due(connection, now, states))
+            found = {one.kind: list(one.due(connection, now, stand[one.kind])) for one in self._standing}
         if not any(found.values()):
-            return not works
+            return False
         await_logged(self._rooms.home, _LOGGED)  # a window wants all rows of its time
         with self._rooms.database.write() as connection:
             for kind, names in found.items():
                 standing.turn(connection, self._rooms.queue, kind, names, now)
         self._rooms.queue.wake()
-        return False
+        return True

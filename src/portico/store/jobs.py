@@ -74,11 +74,14 @@ _news = sa.select(
 _children_at_work = (
     sa.select(jobs.c.id).where(jobs.c.parent == sa.bindparam("of"), jobs.c.state.in_(ACTIVE)).limit(1)
 )
-_under_way = (
-    sa.select(jobs.c.id)
-    .where(jobs.c.state.in_(("QUEUED", "RUNNING")), jobs.c.lane == sa.bindparam("of"))
-    .limit(1)
-)
+_child = jobs.alias("child")
+_standing = sa.select(
+    jobs.c.resource,
+    jobs.c.state,
+    jobs.c.cancel_requested,
+    jobs.c.wake_at,
+    sa.exists().where(_child.c.parent == jobs.c.id, _child.c.state.in_(ACTIVE)),
+).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(ACTIVE))
 _active = sa.select(jobs).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(ACTIVE))
 
 
@@ -194,9 +197,19 @@ def active(connection: Connection, kind: str) -> list[Job]:
     return [_job(row) for row in connection.execute(_active, {"of": kind})]
 
 
-def are_under_way(connection: Connection, lane: Lane) -> bool:
-    """Whether a job of `lane` runs, or is to."""
-    return connection.execute(_under_way, {"of": lane}).first() is not None
+class Stand(NamedTuple):
+    """An active job; `has_children` that are active."""
+
+    resource: str
+    state: State
+    cancel_requested: bool
+    wake_at: float | None
+    has_children: bool
+
+
+def standing(connection: Connection, kind: str) -> list[Stand]:
+    """As `active`, only how they stand."""
+    return [Stand(*row) for row in connection.execute(_standing, {"of": kind})]
 
 
 def has_children_at_work(connection: Connection, job_id: str) -> bool:

@@ -166,25 +166,24 @@ class Schedules:
     def run_due(self) -> bool:
         """Starts every run that was due up to now, in domain time; whether no job of a schedule is under way."""
         with self._database.read() as connection:
-            now = domain_clock.now(connection, self._rooms.clock)
-            simulated = domain_clock.simulated(connection) is not None
+            simulated = domain_clock.simulated(connection)
+            now = self._rooms.clock.now() if simulated is None else simulated
             found = [
                 s
                 for s in resources.listed(connection, SCHEDULES.kind)
                 if _is_due(s, now) or _strayed(s.body, now)
             ]
+            if not found:
+                return _idle(connection)
         for schedule in found:
             try:
-                every = simulated or schedule.body.get("catchUp")
+                every = simulated is not None or schedule.body.get("catchUp")
                 self._run_all(schedule.name, now, None if every else _MOST)
             except Exception:
                 log.exception("%s can't be run", schedule.name)
-        if found:
-            self._rooms.queue.wake()
+        self._rooms.queue.wake()
         with self._database.read() as connection:
-            return not any(
-                job.payload["schedule"] for job in jobs.active(connection, model_monitoring_jobs.JOB_KIND)
-            )
+            return _idle(connection)
 
     def _run_all(self, name: str, now: float, most: int | None) -> None:
         """The runs that are due, at most `most`: where it is more, the wall clock jumped ahead or the machine slept."""
@@ -212,6 +211,10 @@ class Schedules:
             _plan(body, SchedulePrivate.of(schedule), now if skip else due)
             resources.update(connection, schedule, self._rooms.clock.now())
         return True
+
+
+def _idle(connection: Connection) -> bool:
+    return not any(job.payload["schedule"] for job in jobs.active(connection, model_monitoring_jobs.JOB_KIND))
 
 
 def _is_due(schedule: Resource, now: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from portico.prediction.front.sync import ask_fronts
 
 _FRONTS: Final = 10.0  # seconds
 _POLL: Final = 0.05
+_UNREAD: Final = "The watcher has not read yet what was predicted; ask again later."
 
 
 def log_path(home: Path) -> Path:
@@ -31,7 +33,7 @@ async def logged(home: Path, timeout: float) -> None:
         Unavailable: that takes longer than `timeout` seconds.
     """
     await asyncio.to_thread(ask_fronts, home, {"flush": True}, time.monotonic() + _FRONTS)
-    await _asked(log_path(home), timeout, "The watcher has not read yet what was predicted; ask again later.")
+    await _asked(log_path(home), timeout, _UNREAD)
 
 
 async def settled(home: Path, timeout: float) -> None:
@@ -46,7 +48,22 @@ async def settled(home: Path, timeout: float) -> None:
 
 def await_logged(home: Path, timeout: float) -> None:
     """`logged`, for who has a thread to wait in."""
-    asyncio.run(logged(home, timeout))
+    ask_fronts(home, {"flush": True}, time.monotonic() + _FRONTS)
+    deadline = time.monotonic() + timeout
+    while not _heard(log_path(home), deadline):
+        if time.monotonic() > deadline:
+            raise Unavailable(_UNREAD, retry_after=10)
+        time.sleep(_POLL)  # it is being started again
+
+
+def _heard(path: Path, deadline: float) -> bool:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            link.connect(str(path))
+            return link.recv(16) == b"ok"
+        except OSError:
+            return False
 
 
 async def _asked(path: Path, timeout: float, words: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from portico.jobs.queue import Queue
 from portico.store import jobs
-from portico.store.jobs import Job
+from portico.store.jobs import Stand
 
 State = Literal["ready", "rests", "waits", "turn"]
 _LONGEST = 3600.0  # seconds that one may rest: else the wall clock went back
@@ -31,13 +31,13 @@ class Standing(Protocol):
 
 def states(connection: Connection, kind: str, now: float) -> dict[str, State]:
     """By resource, the states of the active jobs of `kind`; `now` is the wall clock."""
-    return {job.resource: _state(connection, job, now) for job in jobs.active(connection, kind)}
+    return {job.resource: _state(job, now) for job in jobs.standing(connection, kind)}
 
 
-def _state(connection: Connection, job: Job, now: float) -> State:
+def _state(job: Stand, now: float) -> State:
     if job.state != "WAITING":
         return "turn"
-    if job.cancel_requested or jobs.has_children_at_work(connection, job.id):
+    if job.cancel_requested or job.has_children:
         return "waits"
     rests = job.wake_at is not None and math.isfinite(job.wake_at) and job.wake_at - now <= _LONGEST
     return "rests" if rests else "ready"

@@ -31,19 +31,20 @@ class StewardsDue:
         for steward in resources.listed(connection, STEWARDS.kind):
             mark = before = self._marks.get(steward.name)
             if states.get(steward.name, "ready") == "ready":
-                endpoint = resources.get(connection, steward.body["endpoint"])
-                mark = self._mark(connection, steward, endpoint, now)
-                looks = steward.body["state"] != "PAUSED" and endpoint is not None and is_due(steward, now)
-                if looks or mark != before:
+                mark = self._mark(connection, steward)
+                looks = steward.body["state"] != "PAUSED" and is_due(steward, now)
+                if mark != before or (looks and resources.get(connection, steward.body["endpoint"])):
                     yield steward.name
             marks[steward.name] = mark
         self._marks = marks
 
-    def _mark(self, connection: Connection, steward: Resource, endpoint: Resource | None, now: float) -> Any:
+    def _mark(self, connection: Connection, steward: Resource) -> Any:
         """What an open episode may have waited for; None where none is open."""
-        episode = resources.get(connection, StewardPrivate.of(steward).episode or "")
+        opened = StewardPrivate.of(steward).episode
+        episode = resources.get(connection, opened) if opened else None
         if episode is None:
             return None
+        endpoint = resources.get(connection, steward.body["endpoint"])
         return (
             steward.revision,
             episode.revision,
