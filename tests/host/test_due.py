@@ -12,12 +12,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import event
 from tests import processes
 from tests.conftest import Portico
 from tests.waiting import until
 
+from portico.clock import SystemClock
 from portico.host.asked import Asked
+from portico.host.due import Due
+from portico.ids import RandomIds
+from portico.jobs.queue import Queue
 from portico.services.alerts import delivery
+from portico.services.call import Rooms
 from portico.store.database import Database
 
 
@@ -81,3 +87,17 @@ def test_who_asks_is_answered_once_it_is_done(tmp_path: Path) -> None:
         assert not asked.wait(0.0)
         for link in links:
             link.close()
+
+
+def test_a_look_at_which_nothing_is_due_asks_little(tmp_path: Path) -> None:
+    """It is taken twice a second, and several times at each advance of the clock."""
+    database, clock, ids = Database(tmp_path), SystemClock(), RandomIds()
+    database.create_tables()
+    due = Due(
+        Rooms(tmp_path, database, clock, ids, Queue(tmp_path, clock, ids), lambda *_: pytest.fail("no"))
+    )
+    asked: list[str] = []
+    event.listen(database._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    assert due.look()
+    assert len(asked) <= 10, asked
+    database.close()

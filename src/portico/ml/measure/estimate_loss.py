@@ -53,7 +53,10 @@ def fit_trees(features: Floats, target: Floats, objective: str = "regression", s
 
     parameters = {**_PARAMETERS, "objective": objective, "seed": seed}
     parameters["min_data_in_leaf"] = int(min(20, max(len(target) // 20, 1)))
-    booster = lgb.train(parameters, lgb.Dataset(features, target, params=parameters), _ROUNDS)
+    data = lgb.Dataset(features, target, params=parameters)
+    booster = lgb.train(
+        parameters, data, _ROUNDS, keep_training_booster=True
+    )  # else it is written and read first
     return str(booster.model_to_string())
 
 

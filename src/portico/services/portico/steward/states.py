@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
+from portico.ml.arrays import Floats
 from portico.services.aiplatform import evaluations
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
@@ -125,12 +126,7 @@ class States:
             case.watched.change,
         ):
             return self._gates_wait(case, len(rows))
-        first = rows[0].time
         classes = self._models.classes(case.champion)
-        ours = {row.label.name for row in rows if row.label}
-        before = [
-            row for row in case.watched.before(first, classes) if row.label and row.label.name not in ours
-        ]
         facts: dict[str, Any] = {
             key: private.facts.get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
         }
@@ -143,14 +139,8 @@ class States:
         if len(found) < gates.labels:  # some can't be read by one of the models
             self._waited[case.episode.name] = (len(rows), case.watched.change)
             return self._gates_wait(case, len(found))
-        rows = steward_rows.those_of(rows, found)
-        found.outputs |= steward_rows.simple_answers(
-            self._models,
-            case.champion_version,
-            before,
-            rows,
-            StewardPrivate.of(case.steward).data.get("timeColumn", ""),
-        )
+        if gates.baseline:
+            found.outputs |= self._simple_answers(case, rows, steward_rows.those_of(rows, found))
         rule: dict[str, Any] = {
             **case.spec.measured_by(metric, classes),
             "labels": gates.labels, "margin": gates.margin, "certain": gates.certain,
@@ -177,6 +167,14 @@ class States:
             )  # fmt: skip
         return case.deploy(decision.reason, record,
                            lambda connection: self._evaluated(connection, case, found, metric))  # fmt: skip
+
+    def _simple_answers(self, case: Case, unseen: list[Outcome], rows: list[Outcome]) -> dict[str, Floats]:
+        """Those for `rows`, from what was labelled before any of the `unseen`."""
+        ours = {row.label.name for row in unseen if row.label}
+        older = case.watched.before(unseen[0].time, self._models.classes(case.champion))
+        before = [row for row in older if row.label and row.label.name not in ours]
+        time_column = StewardPrivate.of(case.steward).data.get("timeColumn", "")
+        return steward_rows.simple_answers(self._models, case.champion_version, before, rows, time_column)
 
     def _unseen(self, case: Case) -> list[Outcome]:
         """The labels that what was made has not seen: those that were kept from it, and those that came since."""
