@@ -16,13 +16,14 @@ from portico.store import resources
 from portico.store.resources import Resource
 
 TENSORBOARD_ID = IdRule(
-    r"[a-zA-Z0-9][a-zA-Z0-9-]{0,127}", "at most 128 of letters, digits and '-', beginning with none of these"
+    r"[a-zA-Z0-9][a-zA-Z0-9-]{0,127}",
+    "at most 128 of letters, digits and '-', beginning with a letter or a digit",
 )
 MOST_AT_ONCE = 1000  # that a batch creates
 
 
 class Named(Collection):
-    """What has a name that no other below the same resource has, and an id that the caller must choose."""
+    """What has an id that the caller must choose."""
 
     def new_name(self, call: Call, parent: str, chosen: str | None) -> str:
         if not chosen:
@@ -30,18 +31,20 @@ class Named(Collection):
             raise InvalidArgument(f"{key} is missing: {self.ids.words}.", field=key)
         return super().new_name(call, parent, chosen)
 
+
+class Runs(Named):
     def check(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
     ) -> None:
-        check_only(self, connection, resource, before)
+        check_display_name(self, connection, resource, before)
 
 
-def check_only(
+def check_display_name(
     collection: Collection, connection: Connection, resource: Resource, before: dict[str, Any] | None
 ) -> None:
     """
     Raises:
-        InvalidArgument: another resource beside this one has its display name.
+        InvalidArgument: another resource beside this one has its display name. Google's uploader reads the words.
     """
     name = str(resource.body.get("displayName", ""))
     if before is None and resources.get(connection, resource.name) is not None:
@@ -57,14 +60,7 @@ def check_only(
             )
 
 
-class Experiments(Named):
-    def check(
-        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
-    ) -> None:
-        """Display names of experiments may be the same."""
-
-
-EXPERIMENTS = Experiments(
+EXPERIMENTS = Named(
     "projects.locations.tensorboards.experiments",
     "TensorboardExperiment",
     cascade=True,
@@ -73,7 +69,7 @@ EXPERIMENTS = Experiments(
 )
 register(EXPERIMENTS, "create", "get", "list", "patch", "delete")
 
-RUNS = Named(
+RUNS = Runs(
     "projects.locations.tensorboards.experiments.runs", "TensorboardRun", cascade=True, ids=TENSORBOARD_ID
 )
 register(RUNS, "create", "get", "list", "patch", "delete")

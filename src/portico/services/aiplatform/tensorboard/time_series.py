@@ -12,7 +12,7 @@ from portico.services.aiplatform.tensorboard import points
 from portico.services.aiplatform.tensorboard.experiments import (
     EXPERIMENTS,
     TENSORBOARD_ID,
-    check_only,
+    check_display_name,
     created,
 )
 from portico.services.call import Call, implements
@@ -36,7 +36,7 @@ class TimeSeries(Collection):
                 f"pluginData has more than {_PLUGIN_DATA >> 10} KiB, the most that a time series takes.",
                 field="pluginData",
             )
-        check_only(self, connection, resource, before)
+        check_display_name(self, connection, resource, before)
 
     def written(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
