@@ -45,24 +45,35 @@ def test_torch_distributed(portico, aiplatform, bucket):
 
 
 XGBOOST = """
-import json, os, threading
+import json, os, socket, threading, time
 import numpy, xgboost
 from xgboost import collective
 from xgboost.tracker import RabitTracker
 rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+chief = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
 if rank == 0:
-    tracker = RabitTracker(host_ip=address, n_workers=size, port=port)
+    tracker = RabitTracker(host_ip=chief[0], n_workers=size)
     tracker.start()
-    threading.Thread(target=tracker.wait_for, daemon=True).start()
-with collective.CommunicatorContext(dmlc_tracker_uri=address, dmlc_tracker_port=port, dmlc_retry=10):
-    draw = numpy.random.default_rng(collective.get_rank())
-    rows = draw.normal(size=(200, 3))
+    found = tracker.worker_args()
+    with socket.create_server(chief) as server:
+        for _ in range(size - 1):
+            with server.accept()[0] as other:
+                other.sendall(json.dumps(found).encode())
+else:
+    while True:
+        try:
+            with socket.create_connection(chief) as reached:
+                found = json.load(reached.makefile())
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+with collective.CommunicatorContext(**found):
+    rows = numpy.random.default_rng(rank).normal(size=(200, 3))
     data = xgboost.DMatrix(rows, label=rows[:, 0] * 3)
-    found = {}
-    xgboost.train({"max_depth": 2}, data, 8, evals=[(data, "train")], evals_result=found, verbose_eval=False)
+    seen = {}
+    xgboost.train({"max_depth": 2}, data, 8, evals=[(data, "train")], evals_result=seen, verbose_eval=False)
     total = collective.allreduce(numpy.array([200.0]), collective.Op.SUM)
-    print("rows", int(total[0]), "rmse", found["train"]["rmse"][-1])
+    print("rows", int(total[0]), "rmse", seen["train"]["rmse"][-1])
 """
 
 
@@ -73,17 +84,27 @@ def test_xgboost_collective(portico, aiplatform, bucket):
 
 
 TENSORFLOW = """
-import os
+import json, os
 import tensorflow as tf
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
-with strategy.scope():
-    model = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(1)])
-    model.compile(optimizer=tf.keras.optimizers.SGD(0.1), loss="mse")
-tf.random.set_seed(1)
-rows = tf.random.normal((128, 2), seed=2)
-data = tf.data.Dataset.from_tensor_slices((rows, rows @ [[2.0], [-1.0]])).batch(32).repeat()
-model.fit(data, epochs=1, steps_per_epoch=60, verbose=0)
-print("replicas", strategy.num_replicas_in_sync, [round(float(one), 1) for one in model.get_weights()[0][:, 0]])
+rank = int(os.environ["RANK"])
+rows = tf.random.stateless_normal((128, 2), seed=(2, 3))[rank::2]  # each worker has its own half
+wanted = rows @ [[2.0], [-1.0]]
+
+@tf.function
+def gradient(weights):
+    def each():
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            loss = tf.reduce_mean((rows @ weights - wanted) ** 2)
+        together = tf.distribute.get_replica_context()
+        return together.all_reduce(tf.distribute.ReduceOp.MEAN, tape.gradient(loss, weights))
+    return strategy.run(each)
+
+weights = tf.zeros((2, 1))
+for _ in range(60):
+    weights -= 0.1 * gradient(weights)
+print("replicas", strategy.num_replicas_in_sync, [round(float(one), 1) for one in weights[:, 0]])
 """
 
 
