@@ -34,6 +34,15 @@ BODIES = {
     "endpoints.mutateDeployedModel": "MutateDeployedModelRequest",
     "batchPredictionJobs.create": "BatchPredictionJob",
     "schedules.create": "Schedule",
+    "metadataStores.metadataSchemas.create": "MetadataSchema",
+    "metadataStores.artifacts.purge": "PurgeArtifactsRequest",
+    "metadataStores.executions.purge": "PurgeExecutionsRequest",
+    "metadataStores.contexts.purge": "PurgeContextsRequest",
+    "hyperparameterTuningJobs.create": "HyperparameterTuningJob",
+    "studies.create": "Study",
+    "studies.lookup": "LookupStudyRequest",
+    "studies.trials.suggest": "SuggestTrialsRequest",
+    "studies.trials.addTrialMeasurement": "AddTrialMeasurementRequest",
     "modelDeploymentMonitoringJobs.create": "ModelDeploymentMonitoringJob",
     "tensorboards.create": "Tensorboard",
     "tensorboards.experiments.batchCreate": "BatchCreateTensorboardTimeSeriesRequest",
@@ -47,7 +56,7 @@ BODIES = {
     ),
 }
 IN_THE_PATH = {"parent", "name", "endpoint", "modelDeploymentMonitoringJob"}
-IN_THE_PATH |= {"tensorboardExperiment", "tensorboardRun"}
+IN_THE_PATH |= {"tensorboardExperiment", "tensorboardRun", "trialName"}
 
 
 @pytest.fixture(scope="module")

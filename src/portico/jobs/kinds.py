@@ -20,9 +20,11 @@ Follow = Callable[[Connection, Job, float], None]
 class Wait:
     """What `run` returns to end its turn without ending the job, which then holds nothing. It is called again when all
     children of the job have ended, or at the time `until` (seconds since the epoch), whatever comes first; with
-    `math.inf` also when somebody wakes it."""
+    `math.inf` also when somebody wakes it. Without `until` it is called again at once where fewer than `beside` of its
+    children are at work: one that ended during the turn is not missed."""
 
     until: float | None = None
+    beside: int = 1
 
 
 @dataclass(frozen=True, slots=True)

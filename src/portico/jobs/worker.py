@@ -104,7 +104,7 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
         write_line("waits")
         with context.database.write() as connection:
             if _owned(connection, job):
-                jobs.wait(connection, job, result.until)
+                jobs.wait(connection, job, result.until, result.beside)
         return
     if state == "SUCCEEDED":
         try:

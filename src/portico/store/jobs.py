@@ -72,7 +72,9 @@ _news = sa.select(
     sa.exists().where(jobs.c.state.in_(ACTIVE), jobs.c.cancel_requested == sa.true()),
 )
 _children_at_work = (
-    sa.select(jobs.c.id).where(jobs.c.parent == sa.bindparam("of"), jobs.c.state.in_(ACTIVE)).limit(1)
+    sa.select(jobs.c.id)
+    .where(jobs.c.parent == sa.bindparam("of"), jobs.c.state.in_(ACTIVE))
+    .limit(sa.bindparam("most"))
 )
 _child = jobs.alias("child")
 _standing = sa.select(
@@ -212,8 +214,9 @@ def standing(connection: Connection, kind: str) -> list[Stand]:
     return [Stand(*row) for row in connection.execute(_standing, {"of": kind})]
 
 
-def has_children_at_work(connection: Connection, job_id: str) -> bool:
-    return connection.execute(_children_at_work, {"of": job_id}).first() is not None
+def has_children_at_work(connection: Connection, job_id: str, least: int = 1) -> bool:
+    """Whether at least so many of its children have not ended."""
+    return len(connection.execute(_children_at_work, {"of": job_id, "most": least}).all()) >= least
 
 
 def lease(connection: Connection, job: Job, owner: str, now: float, seconds: float) -> None:
@@ -253,11 +256,11 @@ def requeue(connection: Connection, job: Job) -> None:
     )
 
 
-def wait(connection: Connection, job: Job, until: float | None) -> None:
+def wait(connection: Connection, job: Job, until: float | None, beside: int = 1) -> None:
     """RUNNING -> WAITING: until all its children have ended, and to the time `until` at the longest. A job that has
-    nothing to wait for is queued again at once."""
+    nothing to wait for, fewer than `beside` children at work, is queued again at once."""
     job.attempts = job.lost = 0  # a turn that ends so has not failed, and what had is made up for
-    if until is None and not has_children_at_work(connection, job.id):
+    if until is None and not has_children_at_work(connection, job.id, beside):
         requeue(connection, job)
         return
     job.state, job.owner, job.lease_until, job.wake_at = "WAITING", None, None, until

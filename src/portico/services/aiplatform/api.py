@@ -33,6 +33,9 @@ API = Api(
         "tensorboard.reading",
         "tensorboard.writing",
         "training.training_pipelines",
+        "tuning.hyperparameter_tuning_jobs",
+        "vizier.studies",
+        "vizier.trials",
     ),
     handlers=(
         "training.automl",
@@ -40,6 +43,8 @@ API = Api(
         "custom.persistent_run",
         "custom.run",
         "monitoring.monitor_run",
+        "tuning.run",
+        "vizier.run",
     ),
     mount="",
     package="type.googleapis.com/google.cloud.aiplatform.",
@@ -47,5 +52,14 @@ API = Api(
     # Polled without a version, and below resources that no document lists.
     operations=r"(?:(?P<prefix>ui|v1|v1beta1)/)?(?P<parent>projects/[^/]+/locations/[^/]+(?:/[^/]+/[^/]+)*)",
     required=REQUIRED,
-    written=("TensorboardBlob.id",),
+    written=(
+        "TensorboardBlob.id",
+        *(
+            f"Trial.{name}"
+            for name in ("parameters", "state", "measurements", "finalMeasurement", "infeasibleReason")
+        ),
+        *(f"TrialParameter.{name}" for name in ("parameterId", "value")),
+        *(f"Measurement.{name}" for name in ("stepCount", "elapsedDuration", "metrics")),
+        *(f"MeasurementMetric.{name}" for name in ("metricId", "value")),
+    ),
 )

@@ -9,6 +9,13 @@ _RUNS = f"{_L}tensorboards.experiments.runs"
 REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}datasets.create": ("displayName", "metadataSchemaUri"),
     f"{_L}customJobs.create": ("displayName", "jobSpec"),
+    f"{_L}hyperparameterTuningJobs.create": (
+        "displayName",
+        "studySpec",
+        "maxTrialCount",
+        "parallelTrialCount",
+        "trialJobSpec",
+    ),
     f"{_L}trainingPipelines.create": ("displayName", "trainingTaskDefinition", "trainingTaskInputs"),
     f"{_L}models.upload": ("model", "model.displayName"),
     f"{_L}models.copy": ("sourceModel",),
@@ -43,5 +50,9 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}metadataStores.artifacts.purge": ("filter",),
     f"{_L}metadataStores.executions.purge": ("filter",),
     f"{_L}metadataStores.contexts.purge": ("filter",),
+    f"{_L}studies.create": ("displayName", "studySpec"),
+    f"{_L}studies.lookup": ("displayName",),
+    f"{_L}studies.trials.suggest": ("suggestionCount", "clientId"),
+    f"{_L}studies.trials.addTrialMeasurement": ("measurement",),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from portico.services.aiplatform.metadata import metadata_runs
@@ -38,6 +39,16 @@ class Cluster:
         return sum(map(len, self.pools[:pool])) + index
 
 
+def folder(scratch: Path, pool: int, index: int) -> Path:
+    """The folder of a worker in its job's."""
+    return scratch / "work" / f"workerpool{pool}-{index}"
+
+
+def metric_file(folder: Path) -> Path:
+    """Where a worker of a trial reports its metrics (CLOUD_ML_HP_METRIC_FILE), in its own folder."""
+    return folder / ".hypertune" / "output.metrics"
+
+
 def variables(
     spec: Mapping[str, Any], job: str, data: Mapping[str, str], cluster: Cluster, pool: int, index: int
 ) -> dict[str, str]:
@@ -45,12 +56,13 @@ def variables(
     dataset (`AIP_*`)."""
     project, job_id = job.split("/")[1], job.rpartition("/")[2]
     filled = [(number, list(hosts)) for number, hosts in enumerate(cluster.pools) if hosts]
+    trial = data.get("CLOUD_ML_TRIAL_ID", "")
     made = {
         "CLUSTER_SPEC": json.dumps(
             {
                 "cluster": {f"workerpool{number}": hosts for number, hosts in filled},
                 "environment": "cloud",
-                "task": {"type": f"workerpool{pool}", "index": index, "trial": ""},
+                "task": {"type": f"workerpool{pool}", "index": index, "trial": trial},
             }
         ),
         "TF_CONFIG": json.dumps(

@@ -108,12 +108,18 @@ def _workers(
         if not count:
             continue
         place = _place(context, job_spec, number, output, kept)
+        limits = place.limits
+        if "CLOUD_ML_TRIAL_ID" in data:  # which asked for no more than leaves room for others
+            memory = limits.memory * context.job.memory // spec.asks_of(job_spec).memory
+            limits = dataclasses.replace(limits, memory=memory)
         for index in range(count):
             task = f"workerpool{number}-{index}"
             environment = place.environment | contract.variables(job_spec, name, data, cluster, number, index)
             command = _command(job_spec["workerPoolSpecs"][number], place.python)
-            scratch = kept.folder / "work" if kept else context.folder / "work" / task
-            made.append(Worker(task, command, place.readable, environment, scratch, place.limits, kept))
+            scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
+            if "CLOUD_ML_TRIAL_ID" in data:
+                environment["CLOUD_ML_HP_METRIC_FILE"] = str(contract.metric_file(scratch))
+            made.append(Worker(task, command, place.readable, environment, scratch, limits, kept))
     return made
 
 

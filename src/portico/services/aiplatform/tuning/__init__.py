@@ -1,0 +1,1 @@
+"""Hyperparameter tuning jobs: a study, each trial of which is a custom job."""

@@ -1,0 +1,176 @@
+"""The work of a tuning job: its turns, which start trials, and the trials."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Any
+
+from portico.clock import parse_rfc3339
+from portico.errors import Cancelled, FailedPrecondition
+from portico.jobs.engines import machine
+from portico.jobs.kinds import Wait
+from portico.jobs.worker import Context
+from portico.services.aiplatform.custom import contract, spec
+from portico.services.aiplatform.custom.custom_jobs import CUSTOM_JOBS
+from portico.services.aiplatform.custom.run import run_spec
+from portico.services.aiplatform.tuning import trials
+from portico.services.aiplatform.tuning.hyperparameter_tuning_jobs import TUNING_JOBS
+from portico.services.aiplatform.tuning.hypertune import MetricFile
+from portico.services.aiplatform.vizier import measurements, stopping, suggesting
+from portico.services.call import rooms_of
+from portico.services.standard.jobs import JobPrivate
+from portico.services.standard.names import location_of
+from portico.store import resources
+from portico.store.jobs import Resources
+from portico.store.resources import Resource
+
+_LEAST = 1 << 30  # bytes of memory for a trial
+_LOOK = 0.5  # seconds between two looks at what a trial has measured
+
+
+def run_tuning(context: Context) -> Wait | dict[str, Any]:
+    """Job: a turn, which starts as many trials as there may be beside those that run, and waits for the next end.
+
+    Raises:
+        FailedPrecondition: too many trials failed.
+    """
+    with context.database.read() as connection:
+        tuning = TUNING_JOBS.require(connection, context.job.resource)
+    body = tuning.body
+    known: list[dict[str, Any]] = list(body.get("trials") or [])
+    failed = [one for one in known if one["state"] == "INFEASIBLE"]
+    most = body.get("maxFailedTrialCount") or body["maxTrialCount"] // 2 + 1
+    if len(failed) >= most:
+        raise FailedPrecondition(
+            f"{len(failed)} trials failed; {most} end the job. Trial {failed[-1]['id']}: "
+            f"{failed[-1]['infeasibleReason']}"
+        )
+    running = sum(one["state"] not in trials.ENDED for one in known)
+    new: list[dict[str, Any]] = []
+    for _ in range(min(body["parallelTrialCount"] - running, body["maxTrialCount"] - len(known))):
+        number = len(known) + 1
+        parameters = suggesting.suggest(tuning.name, body["studySpec"], known, number)
+        if parameters is None:
+            break
+        new.append({"id": str(number), "state": "REQUESTED", "parameters": parameters})
+        known.append(new[-1])
+    if not running and not new:
+        context.say(f"{len(known) - len(failed)} trials succeeded, {len(failed)} failed")
+        return {}
+    if new:
+        _start(context, new)
+    return Wait(beside=running + len(new))
+
+
+def _start(context: Context, new: list[dict[str, Any]]) -> None:
+    """Makes the trials, their custom jobs and what runs these, at once: a crash leaves all or none."""
+    rooms, now = rooms_of(context), context.clock.now()
+    parent = location_of(context.job.resource)
+    with context.database.write() as connection:
+        tuning = TUNING_JOBS.require(connection, context.job.resource)
+        for trial in new:
+            asked = trials.job_spec(tuning.body, trial)
+            name = f"{parent}/customJobs/{rooms.ids.number()}"
+            payload = {"spec": asked, "job": name, "tuning": tuning.name, "trial": trial["id"]}
+            job = rooms.queue.add(
+                connection, "hyperparameterTuningJobs.trials", name, payload,
+                asks=_asks_of(asked, tuning.body["parallelTrialCount"]), parent=context.job.id,
+            )  # fmt: skip
+            body = {
+                "displayName": f"{tuning.body['displayName'][:100]}-trial-{trial['id']}",
+                "jobSpec": spec.shown(asked),
+                "state": CUSTOM_JOBS.state("PENDING"),
+            }
+            resources.insert(
+                connection, name=name, kind=CUSTOM_JOBS.kind, parent=parent, body=body, now=now,
+                private=JobPrivate(job=job),
+            )  # fmt: skip
+            trial["customJob"] = name
+            told = " ".join(f"{one['parameterId']}={one['value']}" for one in trial["parameters"])
+            context.say(f"trial {trial['id']}: {told}")
+        tuning.body["trials"] = [*(tuning.body.get("trials") or []), *new]
+        resources.update(connection, tuning, now)
+    rooms.queue.wake()
+
+
+def _asks_of(asked: dict[str, Any], parallel: int) -> Resources:
+    """What a trial asks for: what its custom job does, but no more memory than leaves as much for those beside it."""
+    whole, here = spec.asks_of(asked), machine.resources()
+    beside = max(1, min(parallel, int(here.cores / whole.cores)))
+    return dataclasses.replace(whole, memory=min(whole.memory, max(_LEAST, here.memory // beside)))
+
+
+def run_trial(context: Context) -> dict[str, Any]:
+    """Job: the custom job of a trial. What its code measures is in the trial while it runs."""
+    payload = context.job.payload
+    measuring = _Measuring(context)
+    if measuring.stopped:  # before a crash
+        return {"exitCode": 0}
+    inner = dataclasses.replace(context, should_stop=lambda: context.should_stop() or measuring.stopped)
+    measuring.start()
+    try:
+        return run_spec(inner, payload["spec"], payload["job"], {"CLOUD_ML_TRIAL_ID": payload["trial"]})
+    except Cancelled:
+        if context.should_stop() or not measuring.stopped:
+            raise
+        context.say("The trial is stopped early: it would not be the best.")
+        return {"exitCode": 0}
+    finally:
+        measuring.finish()
+
+
+class _Measuring:
+    """Writes what a trial's code reports into the trial, in a thread of its own; finds out whether it is to stop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        with context.database.read() as connection:
+            tuning = self._tuning(connection)
+        self._spec = tuning.body["studySpec"]
+        trial = trials.find(tuning.body, context.job.payload["trial"])
+        self.stopped = trial["state"] == "STOPPING"
+        self._begun = parse_rfc3339(trial["startTime"])
+        chief = contract.folder(context.folder, 0, 0)
+        self._file = MetricFile(
+            contract.metric_file(chief), [metric["metricId"] for metric in self._spec["metrics"]]
+        )
+
+    def start(self) -> None:
+        self._write([])  # of an attempt that a crash ended
+        self._thread.start()
+
+    def finish(self) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._file.look():
+            self._write(self._file.measurements(self._begun))
+
+    def _run(self) -> None:
+        while not self._over.wait(_LOOK):
+            if self._file.look():
+                known = self._write(self._file.measurements(self._begun))
+                trial = trials.find({"trials": known}, self._context.job.payload["trial"])
+                others = [one for one in known if one is not trial]
+                if not self.stopped and stopping.should_stop(self._spec, trial, others):
+                    self._write(trial["measurements"], state="STOPPING")
+                    self.stopped = True
+
+    def _write(self, found: list[dict[str, Any]], **more: str) -> list[dict[str, Any]]:
+        """All trials of the tuning job, once this one has what was found."""
+        ordered: list[measurements.Measurement] = []
+        for one in found:
+            ordered = measurements.added(ordered, one)
+        with self._context.database.write() as connection:
+            tuning = self._tuning(connection)
+            trial = trials.find(tuning.body, self._context.job.payload["trial"])
+            if trial["state"] not in trials.ENDED:
+                trial |= {"measurements": ordered, **more}
+                resources.update(connection, tuning, self._context.clock.now())
+        known: list[dict[str, Any]] = tuning.body["trials"]
+        return known
+
+    def _tuning(self, connection: Any) -> Resource:
+        return TUNING_JOBS.require(connection, self._context.job.payload["tuning"])

@@ -1,0 +1,1 @@
+"""Vizier: studies, which search a space of parameters, and their trials."""

@@ -1,0 +1,335 @@
+"""Vizier by Google's client: studies, their trials, what is suggested next and when a trial is to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud.aiplatform_v1 import types
+
+PARENT = "projects/test-project/locations/us-central1"
+
+
+@pytest.fixture
+def vizier(aiplatform: Any, portico: Any) -> Any:
+    from google.cloud.aiplatform.utils import VizierClientWithOverride
+
+    return aiplatform.initializer.global_config.create_client(VizierClientWithOverride)
+
+
+def double(name: str, low: float, high: float, scale: str = "UNIT_LINEAR_SCALE") -> dict[str, Any]:
+    return {
+        "parameter_id": name,
+        "double_value_spec": {"min_value": low, "max_value": high},
+        "scale_type": scale,
+    }
+
+
+def categorical(name: str, *values: str, below: dict[str, list[Any]] | None = None) -> dict[str, Any]:
+    conditions = [
+        {"parent_categorical_values": {"values": [value]}, "parameter_spec": spec}
+        for value, specs in (below or {}).items()
+        for spec in specs
+    ]
+    return {
+        "parameter_id": name,
+        "categorical_value_spec": {"values": values},
+        "conditional_parameter_specs": conditions,
+    }
+
+
+def discrete(name: str, *values: float) -> dict[str, Any]:
+    return {"parameter_id": name, "discrete_value_spec": {"values": values}}
+
+
+def integer(name: str, low: int, high: int, scale: str = "UNIT_LINEAR_SCALE") -> dict[str, Any]:
+    return {
+        "parameter_id": name,
+        "integer_value_spec": {"min_value": low, "max_value": high},
+        "scale_type": scale,
+    }
+
+
+def study_of(
+    vizier: Any, *parameters: dict[str, Any], goals: dict[str, str] | None = None, **spec: Any
+) -> str:
+    metrics = [{"metric_id": name, "goal": goal} for name, goal in (goals or {"y": "MAXIMIZE"}).items()]
+    study = {
+        "display_name": f"study-{time.time_ns()}",
+        "study_spec": {"metrics": metrics, "parameters": parameters, **spec},
+    }
+    return str(vizier.create_study(parent=PARENT, study=study).name)
+
+
+def suggest(vizier: Any, study: str, count: int = 1, client: str = "one", **more: Any) -> list[Any]:
+    asked = {"parent": study, "suggestion_count": count, "client_id": client, **more}
+    return list(vizier.suggest_trials(request=asked).result(timeout=120).trials)
+
+
+def values(trial: Any) -> dict[str, Any]:
+    return {one.parameter_id: one.value for one in trial.parameters}
+
+
+def measurement(step: int = 0, **metrics: float) -> dict[str, Any]:
+    return {"step_count": step, "metrics": [{"metric_id": k, "value": v} for k, v in metrics.items()]}
+
+
+def complete(vizier: Any, trial: Any, **metrics: float) -> Any:
+    asked = {"name": trial.name, "final_measurement": measurement(**metrics)}
+    return vizier.complete_trial(request=asked)
+
+
+def test_a_study_is_made_once_found_and_deleted(vizier):
+    name = study_of(vizier, double("x", 0, 1))
+    made = vizier.get_study(name=name)
+    assert made.state.name == "ACTIVE" and made.study_spec.metrics[0].metric_id == "y"
+    again = {"display_name": made.display_name, "study_spec": made.study_spec}
+    with pytest.raises(exceptions.Conflict, match="exists already"):
+        vizier.create_study(parent=PARENT, study=again)
+    found = vizier.lookup_study(request={"parent": PARENT, "display_name": made.display_name})
+    assert found.name == name and name in [one.name for one in vizier.list_studies(parent=PARENT)]
+    suggest(vizier, name)
+    vizier.delete_study(name=name)
+    with pytest.raises(exceptions.NotFound):
+        vizier.get_study(name=name)
+    with pytest.raises(exceptions.NotFound):
+        vizier.lookup_study(request={"parent": PARENT, "display_name": made.display_name})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "spec", "says"),
+    [
+        ([], {}, "needs a parameter"),
+        ([double("x", 2, 1)], {}, "above its maxValue"),
+        ([double("x", 0, 1, "UNIT_LOG_SCALE")], {}, "above 0"),
+        ([double("x", 0, 1), double("x", 0, 1)], {}, "unique"),
+        ([{"parameter_id": "x"}], {}, "needs one of doubleValueSpec"),
+        ([discrete("x", 2, 1)], {}, "increasing"),
+        ([double("x", 0, 1)], {"algorithm": "GRID_SEARCH"}, "GRID_SEARCH needs"),
+        ([categorical("c", "a", below={"b": [double("x", 0, 1)]})], {}, "no value of 'c'"),
+        ([double("x", 0, 1)], {"metrics": []}, "metrics"),
+        ([double("x", 0, 1)], {"goals": {"y": "GOAL_TYPE_UNSPECIFIED"}}, "MAXIMIZE"),
+        (
+            [double("x", 0, 1)],
+            {"goals": {"y": "MAXIMIZE", "z": "MINIMIZE"}, "median_automated_stopping_spec": {}},
+            "one metric",
+        ),
+    ],
+)
+def test_a_bad_spec_names_what_is_wrong(vizier, parameters, spec, says):
+    with pytest.raises(exceptions.BadRequest, match=says):
+        study_of(vizier, *parameters, **spec)
+
+
+def test_a_client_gets_its_trials_again_until_they_end(vizier):
+    study = study_of(vizier, double("x", 0, 1))
+    first = suggest(vizier, study, 2)
+    assert [one.id for one in first] == ["1", "2"] and {one.client_id for one in first} == {"one"}
+    assert [one.name for one in suggest(vizier, study, 2)] == [one.name for one in first]
+    other = suggest(vizier, study, 1, "two")
+    assert other[0].id == "3" and other[0].state.name == "ACTIVE"
+    complete(vizier, first[0], y=1.0)
+    third = suggest(vizier, study, 2)
+    assert [one.id for one in third] == ["2", "4"]
+    assert [one.id for one in vizier.list_trials(parent=study)] == ["4", "3", "2", "1"]
+    vizier.delete_trial(name=third[1].name)
+    assert suggest(vizier, study, 2)[1].id == "5"
+
+
+def test_a_suggestion_is_done_when_it_is_answered(vizier):
+    study = study_of(vizier, double("x", 0, 1))
+    for _ in range(6):
+        complete(vizier, suggest(vizier, study)[0], y=1.0)
+    asked = {"parent": study, "suggestion_count": 1, "client_id": "one"}
+    operation = vizier.suggest_trials(request=asked)
+    assert operation.metadata.client_id == "one"
+    answer = operation.result(timeout=120)
+    assert answer.study_state.name == "ACTIVE" and answer.end_time >= answer.start_time
+
+
+def test_measurements_choose_the_final_one(vizier):
+    for selection, wanted in (("LAST_MEASUREMENT", 0.4), ("BEST_MEASUREMENT", 0.9)):
+        study = study_of(vizier, double("x", 0, 1), measurement_selection_type=selection)
+        trial = suggest(vizier, study)[0]
+        with pytest.raises(exceptions.BadRequest, match="no measurement of y"):
+            vizier.complete_trial(request={"name": trial.name})
+        for step, y in ((3, 0.4), (1, 0.2), (2, 0.9)):
+            asked = {"trial_name": trial.name, "measurement": measurement(step, y=y)}
+            seen = vizier.add_trial_measurement(request=asked)
+        assert [one.step_count for one in seen.measurements] == [1, 2, 3]
+        assert seen.measurements[0].elapsed_duration.total_seconds() > 0
+        with pytest.raises(exceptions.BadRequest, match="no metric 'z'"):
+            vizier.add_trial_measurement(
+                request={"trial_name": trial.name, "measurement": measurement(4, z=1.0)}
+            )
+        ended = vizier.complete_trial(request={"name": trial.name})
+        assert ended.state.name == "SUCCEEDED" and ended.final_measurement.metrics[0].value == wanted
+        with pytest.raises(exceptions.BadRequest, match="has ended already"):
+            vizier.complete_trial(request={"name": trial.name})
+
+
+def test_infeasible_and_made_trials(vizier):
+    study = study_of(vizier, double("x", 0, 1), integer("n", 1, 5))
+    trial = suggest(vizier, study)[0]
+    asked = {"name": trial.name, "trial_infeasible": True, "infeasible_reason": "it diverged"}
+    ended = vizier.complete_trial(request=asked)
+    assert ended.state.name == "INFEASIBLE" and ended.infeasible_reason == "it diverged"
+    mine = types.Trial(
+        parameters=[{"parameter_id": "x", "value": 0.25}, {"parameter_id": "n", "value": 4}],
+    )
+    made = vizier.create_trial(parent=study, trial=mine)
+    assert made.state.name == "REQUESTED" and values(made) == {"x": 0.25, "n": 4}
+    taken = suggest(vizier, study, client="two")[0]
+    assert taken.name == made.name and taken.state.name == "ACTIVE" and taken.client_id == "two"
+    mine.final_measurement = types.Measurement(metrics=[{"metric_id": "y", "value": 7}])
+    mine.state = "SUCCEEDED"
+    done = vizier.create_trial(parent=study, trial=mine)
+    assert done.state.name == "SUCCEEDED"
+    best = vizier.list_optimal_trials(request={"parent": study}).optimal_trials
+    assert [one.name for one in best] == [done.name]
+    mine.parameters[1].value = 9
+    with pytest.raises(exceptions.BadRequest, match="no integer from 1 to 5"):
+        vizier.create_trial(parent=study, trial=mine)
+
+
+def test_every_scale_and_type_keeps_its_bounds(vizier):
+    study = study_of(
+        vizier, double("linear", -1, 1), double("log", 1e-5, 1.0, "UNIT_LOG_SCALE"),
+        double("reverse", 0.5, 0.999, "UNIT_REVERSE_LOG_SCALE"), integer("count", 1, 300, "UNIT_LOG_SCALE"),
+        discrete("size", 16, 32, 64.5), categorical("kind", "a", "b"), algorithm="RANDOM_SEARCH",
+    )  # fmt: skip
+    found = [values(one) for one in suggest(vizier, study, 60)]
+    assert all(-1 <= one["linear"] <= 1 and 1e-5 <= one["log"] <= 1 for one in found)
+    assert all(0.5 <= one["reverse"] <= 0.999 for one in found)
+    assert 10 < sum(one["log"] < 10**-2.5 for one in found) < 50  # half of the decades
+    assert all(one["count"] == int(one["count"]) and 1 <= one["count"] <= 300 for one in found)
+    assert {one["size"] for one in found} == {16, 32, 64.5} and {one["kind"] for one in found} == {"a", "b"}
+
+
+def test_what_depends_on_another_is_there_only_beside_it(vizier):
+    study = study_of(
+        vizier, categorical("kind", "tree", "line", below={
+            "tree": [integer("depth", 2, 8)], "line": [double("alpha", 0.1, 10, "UNIT_LOG_SCALE")],
+        }),
+    )  # fmt: skip
+    seen = set()
+    for number in range(12):
+        trial = suggest(vizier, study)[0]
+        found = values(trial)
+        assert found.keys() == {"kind", "depth" if found["kind"] == "tree" else "alpha"}
+        seen.add(found["kind"])
+        complete(vizier, trial, y=float(number))
+    assert seen == {"tree", "line"}
+
+
+def test_a_grid_is_searched_once(vizier):
+    study = study_of(
+        vizier, integer("n", 1, 2), categorical("kind", "a", "b", below={"b": [discrete("d", 0.5, 1)]}),
+        algorithm="GRID_SEARCH",
+    )  # fmt: skip
+    found = [values(one) for one in suggest(vizier, study, 10)]
+    assert len(found) == 6 and len({tuple(sorted(one.items())) for one in found}) == 6
+    asked = {"parent": study, "suggestion_count": 1, "client_id": "other"}
+    answer = vizier.suggest_trials(request=asked).result(timeout=120)
+    assert not answer.trials and answer.study_state.name == "COMPLETED"
+
+
+def test_contexts_fix_parameters(vizier):
+    study = study_of(vizier, double("x", 0, 1), categorical("day", "monday", "tuesday"))
+    contexts = [{"parameters": [{"parameter_id": "day", "value": "tuesday"}]}]
+    assert {values(one)["day"] for one in suggest(vizier, study, 5, contexts=contexts)} == {"tuesday"}
+    with pytest.raises(exceptions.BadRequest, match="no value of 'day'"):
+        suggest(
+            vizier, study, contexts=[{"parameters": [{"parameter_id": "day", "value": "friday"}]}], client="b"
+        )
+
+
+def test_the_best_of_several_objectives(vizier):
+    study = study_of(vizier, double("x", 0, 1), goals={"good": "MAXIMIZE", "cost": "MINIMIZE"})
+    pairs = [(1.0, 5.0), (0.5, 1.0), (0.4, 2.0), (1.0, 6.0), (0.7, 2.0), (0.1, 0.5), (0.2, 3.0)]
+    for good, cost in pairs:
+        complete(vizier, suggest(vizier, study)[0], good=good, cost=cost)
+    best = vizier.list_optimal_trials(request={"parent": study}).optimal_trials
+    assert [one.id for one in best] == ["1", "2", "5", "6"]
+    assert 0 <= values(suggest(vizier, study)[0])["x"] <= 1
+
+
+def test_it_learns():
+    from portico.services.aiplatform.vizier.suggesting import suggest as next_of
+
+    def search(algorithm: str, name: str) -> float:
+        scale = {"scaleType": "UNIT_LOG_SCALE"}
+        spec = {
+            "algorithm": algorithm,
+            "metrics": [{"metricId": "y", "goal": "MINIMIZE"}],
+            "parameters": [
+                {"parameterId": "x", "doubleValueSpec": {"minValue": -5, "maxValue": 5}},
+                {"parameterId": "rate", "doubleValueSpec": {"minValue": 1e-6, "maxValue": 1}, **scale},
+            ],
+        }
+        trials: list[dict[str, Any]] = []
+        for number in range(1, 41):
+            made = next_of(name, spec, trials, number)
+            assert made is not None and made == next_of(name, spec, trials, number)
+            x, rate = (one["value"] for one in made)
+            y = (x - 3) ** 2 + (math.log10(rate) + 4) ** 2
+            final = {"metrics": [{"metricId": "y", "value": y}]}
+            trials.append({"state": "SUCCEEDED", "parameters": made, "finalMeasurement": final})
+        return min(one["finalMeasurement"]["metrics"][0]["value"] for one in trials)
+
+    names = [f"study-{number}" for number in range(5)]
+    learnt = sum(search("ALGORITHM_UNSPECIFIED", name) for name in names)
+    assert learnt < sum(search("RANDOM_SEARCH", name) for name in names) / 2
+
+
+def run_curves(vizier: Any, study: str, ends: list[float], steps: int = 8) -> None:
+    """Ends trials, whose curve rises to each of `ends` and flattens."""
+    for end in ends:
+        trial = suggest(vizier, study)[0]
+        for step in range(1, steps + 1):
+            y = end * (1 - 0.5**step)
+            vizier.add_trial_measurement(
+                request={"trial_name": trial.name, "measurement": measurement(step, y=y)}
+            )
+        vizier.complete_trial(request={"name": trial.name})
+
+
+def is_to_stop(vizier: Any, trial: Any) -> bool:
+    asked = {"trial_name": trial.name}
+    operation = vizier.check_trial_early_stopping_state(request=asked)
+    assert operation.metadata.trial == trial.name
+    return bool(operation.result(timeout=120).should_stop)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"median_automated_stopping_spec": {"use_elapsed_duration": False}},
+        {"decay_curve_stopping_spec": {"use_elapsed_duration": False}},
+        {"convex_automated_stopping_spec": {"max_step_count": 8, "min_measurement_count": 4}},
+    ],
+)
+def test_a_hopeless_trial_is_to_stop_and_a_good_one_not(vizier, rule):
+    study = study_of(vizier, double("x", 0, 1), **rule)
+    run_curves(vizier, study, [0.9, 0.8, 0.95, 0.7, 0.85, 0.92])
+    bad, good = suggest(vizier, study, 2)
+    assert not is_to_stop(vizier, bad)  # nothing is measured yet
+    for step in range(1, 5):
+        for trial, end in ((bad, 0.1), (good, 1.0)):
+            told = measurement(step, y=end * (1 - 0.5**step))
+            vizier.add_trial_measurement(request={"trial_name": trial.name, "measurement": told})
+    assert is_to_stop(vizier, bad) and not is_to_stop(vizier, good)
+    assert vizier.get_trial(name=bad.name).state.name == "STOPPING"
+    assert vizier.complete_trial(request={"name": bad.name}).state.name == "SUCCEEDED"
+
+
+def test_a_trial_is_stopped_by_hand(vizier):
+    trial = suggest(vizier, study_of(vizier, double("x", 0, 1)))[0]
+    assert vizier.stop_trial(request={"name": trial.name}).state.name == "STOPPING"
+    assert is_to_stop(vizier, trial)
+    complete(vizier, trial, y=1.0)
+    with pytest.raises(exceptions.BadRequest):
+        vizier.stop_trial(request={"name": trial.name})
