@@ -94,6 +94,16 @@ for step in (1, 2):
     assert job.resource_name in [
         one.resource_name for one in aiplatform.HyperparameterTuningJob.list(filter='display_name="tuning"')
     ]
+    recorded = [
+        one.metadata for one in aiplatform.Execution.list(filter='schema_title="system.CustomJobExecution"')
+    ]
+    by_job = {
+        one["customJob"]: one for one in recorded if one.get("hyperparameterTuningJob") == job.resource_name
+    }
+    for trial in job.trials:
+        told = by_job[trial.custom_job]
+        assert told["trial"] == trial.id and told["parameters"]["kind"] == values(trial)["kind"]
+        assert told["score"] == trial.final_measurement.metrics[0].value
     job.delete()
     with pytest.raises(exceptions.NotFound):
         aiplatform.HyperparameterTuningJob.get(job.resource_name)

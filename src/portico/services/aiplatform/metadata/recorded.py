@@ -67,6 +67,18 @@ def _custom_job(connection: Connection, job: Job, resource: Resource) -> Told:
     return told
 
 
+def _trial(connection: Connection, job: Job, resource: Resource) -> Told:
+    told, payload = _custom_job(connection, job, resource), job.payload
+    told.facts |= {"hyperparameterTuningJob": payload["tuning"], "trial": payload["trial"]}
+    tuning = resources.get(connection, payload["tuning"])
+    for trial in tuning.body["trials"] if tuning else ():
+        if trial["id"] == payload["trial"]:
+            told.facts["parameters"] = {one["parameterId"]: one["value"] for one in trial["parameters"]}
+            measured = trial.get("finalMeasurement", {}).get("metrics", [])
+            told.facts |= {one["metricId"]: one["value"] for one in measured}
+    return told
+
+
 def _of_code(connection: Connection, job: Job, spec: Mapping[str, Any], told: Told) -> None:
     """A user's own code: its packages as they are when it starts, what it was given, and where it leaves its model."""
     told.facts["workerPoolSpecs"] = spec["workerPoolSpecs"]
@@ -155,6 +167,7 @@ _TELLERS: dict[str, Callable[[Connection, Job, Any], Told]] = {
     "trainingPipelines": _training,
     "trainingPipelines.custom": _training,
     "customJobs": _custom_job,
+    "hyperparameterTuningJobs.trials": _trial,
     "batchPredictionJobs.run": _batch,
     "endpoints.deployModel": _deployment,
     "models.upload": _upload,
