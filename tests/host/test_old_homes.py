@@ -66,6 +66,7 @@ def older(home: Path) -> None:
         values = (was[kind], json.dumps(held).encode(), name)
         connection.execute("UPDATE resources SET kind = ?, body = ? WHERE name = ?", values)
     connection.execute("ALTER TABLE resources DROP COLUMN private")
+    connection.execute("ALTER TABLE monitoring_windows ADD COLUMN sketches BLOB")
     connection.commit()
     connection.close()
 
@@ -113,7 +114,9 @@ def test_an_older_home_serves_and_lists_what_it_did(server: Portico) -> None:
         row = resources.get(connection, endpoint)
         assert row is not None and "_" not in row.body
         private = EndpointPrivate.of(row)
+        columns = connection.exec_driver_sql("PRAGMA table_info(monitoring_windows)").all()
     database.close()
+    assert "sketches" not in [column.name for column in columns]  # nobody read them
     assert (private.sampling, private.holdout) == ({"monitoring": 0.25, "steward": 1.0}, 0.5)
     # What needs the private part: another version of data and model, and the end of a deployment.
     ask.done(f"v1/{dataset}/datasetVersions", {})

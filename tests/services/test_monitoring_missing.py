@@ -13,8 +13,10 @@ from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.jobs.queue import Queue
 from portico.services.aiplatform.monitoring import words as monitoring_words
-from portico.services.aiplatform.monitoring.baseline import Baseline, Part
-from portico.services.aiplatform.monitoring.deployment_run import Windows, WindowsDue
+from portico.services.aiplatform.monitoring.baseline import Baseline
+from portico.services.aiplatform.monitoring.deployment_run import Windows
+from portico.services.aiplatform.monitoring.due import WindowsDue
+from portico.services.aiplatform.monitoring.engine import Part
 from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import JOBS, KIND
 from portico.services.aiplatform.monitoring.window import Counted, body_of
 from portico.services.call import Rooms
@@ -155,5 +157,5 @@ def test_a_column_without_values_is_compared_with_what_training_had_of_it() -> N
 def test_what_cannot_be_compared_counts_and_has_words() -> None:
     window = {"rows": 3, "features": {}, "incomparable": {"attributions": "the model can explain no row"}}
     assert monitoring_words.anomalies(window) == 1
-    [line] = monitoring_words.lines(window, {}, Baseline())
+    [line] = monitoring_words.lines(window, {})
     assert line == "attributions can't be compared: the model can explain no row"

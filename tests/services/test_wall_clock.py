@@ -14,7 +14,8 @@ from portico.clock import parse_rfc3339, rfc3339
 from portico.host.retention import Steady
 from portico.ids import RandomIds
 from portico.services.aiplatform import schedules
-from portico.services.aiplatform.monitoring.deployment_run import Windows, WindowsDue
+from portico.services.aiplatform.monitoring.deployment_run import Windows
+from portico.services.aiplatform.monitoring.due import WindowsDue
 from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import JOBS, JobPrivate
 from portico.services.aiplatform.schedules import SCHEDULES, SchedulePrivate, Schedules
 from portico.store import domain_clock, home, resources  # noqa: F401
@@ -112,7 +113,7 @@ def test_a_schedule_runs_in_its_interval_again(rooms, monkeypatch, line, every):
 
 def test_a_monitoring_job_runs_in_its_interval_again(rooms, monkeypatch):
     runs: list[float] = []
-    monkeypatch.setattr(Windows, "_window", lambda *_: runs.append(rooms.clock.ticks) or (None, None, False))
+    monkeypatch.setattr(Windows, "_window", lambda *_: runs.append(rooms.clock.ticks) or (None, None, []))
     name = insert(rooms, f"{PLACE}/modelDeploymentMonitoringJobs/1", JOBS.kind, {
         "endpoint": f"{PLACE}/endpoints/1", "state": "JOB_STATE_RUNNING", "displayName": "watched",
         "modelDeploymentMonitoringScheduleConfig": {"monitorInterval": "3600s"},

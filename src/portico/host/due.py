@@ -11,7 +11,7 @@ import threading
 import time
 
 from portico.host.asked import Asked
-from portico.services.aiplatform.monitoring.deployment_run import WindowsDue
+from portico.services.aiplatform.monitoring.due import WindowsDue
 from portico.services.aiplatform.schedules import Schedules
 from portico.services.alerts.delivery import Deliveries
 from portico.services.call import Rooms

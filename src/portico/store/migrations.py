@@ -34,7 +34,8 @@ _KINDS = {
 
 
 def migrate(connection: Connection) -> None:
-    """Once a home: kinds get their API and path, and what lay in a body under "_" goes into the column `private`."""
+    """Once a home: kinds get their API and path, what lay in a body under "_" goes into the column `private`, and the
+    sketches of windows, which nobody read, go."""
     for row in connection.execute(sa.select(resources).where(resources.c.kind.in_(_KINDS))).all():
         body = orjson.loads(row.body)
         private = body.pop("_", None)
@@ -44,6 +45,9 @@ def migrate(connection: Connection) -> None:
         if private is not None:
             values |= {"body": orjson.dumps(body), "private": orjson.dumps(private)}
         connection.execute(sa.update(resources).where(resources.c.name == row.name).values(values))
+    columns = sa.inspect(connection).get_columns("monitoring_windows")
+    if any(column["name"] == "sketches" for column in columns):
+        connection.exec_driver_sql("ALTER TABLE monitoring_windows DROP COLUMN sketches")
 
 
 def _of_endpoint(old: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from portico.store.tables.monitoring import windows as _table
 
 _of = (_table.c.job == sa.bindparam("of_job"), _table.c.deployed_model == sa.bindparam("of_model"))
 _listed = (
-    sa.select(*[column for column in _table.c if column.name != "sketches"])
+    sa.select(_table)
     .where(*_of, _table.c.end >= sa.bindparam("first"), _table.c.end <= sa.bindparam("last"))
     .order_by(_table.c.end.desc())
     .limit(sa.bindparam("most"))
@@ -27,17 +27,13 @@ _ALL = 2**31 - 1  # windows
 
 @dataclass(frozen=True, slots=True)
 class StoredWindow:
-    """`body` is the monitoring run's: counts and scores by feature. Times are domain time in seconds.
-
-    `sketches`, by feature in base64, are not read again by `listed`: see `sketches_of`.
-    """
+    """`body` is the monitoring run's: counts and scores by feature. Times are domain time in seconds."""
 
     job: str
     deployed_model: str
     start: float
     end: float
     body: dict[str, Any]
-    sketches: dict[str, str] = field(default_factory=dict)
 
 
 def put(connection: Connection, window: StoredWindow) -> None:
@@ -45,7 +41,7 @@ def put(connection: Connection, window: StoredWindow) -> None:
     connection.execute(_delete, {"of_job": window.job, "of_model": window.deployed_model, "at": window.end})
     values = {
         "job": window.job, "deployed_model": window.deployed_model, "start": window.start, "end": window.end,
-        "body": orjson.dumps(window.body), "sketches": orjson.dumps(window.sketches),
+        "body": orjson.dumps(window.body),
     }  # fmt: skip
     connection.execute(_insert, values)
 
@@ -69,13 +65,6 @@ def listed(
     }
     rows = connection.execute(_listed, asked)
     return [StoredWindow(r.job, r.deployed_model, r.start, r.end, orjson.loads(r.body)) for r in rows]
-
-
-def sketches_of(connection: Connection, job: str, deployed_model: str, end: float) -> dict[str, str]:
-    """The sketches of the window that ended at `end`; empty where there is none."""
-    key = (_table.c.job == job, _table.c.deployed_model == deployed_model, _table.c.end == end)
-    found = connection.execute(sa.select(_table.c.sketches).where(*key)).scalar()
-    return dict(orjson.loads(found)) if found else {}
 
 
 def put_baseline(connection: Connection, job: str, deployed_model: str, body: dict[str, Any]) -> None:

@@ -166,8 +166,8 @@ def count(table: pa.Table | pa.RecordBatch, bins: list[FeatureBins]) -> Window:
 
 
 def merge(one: Window, other: Window) -> Window:
-    """The window of both windows' rows; they have the same bins."""
-    return {name: counts.merge(other[name]) for name, counts in one.items()}
+    """The window of both windows' rows; they have the same bins, or `one` has no rows and is empty."""
+    return {name: one[name].merge(counts) if name in one else counts for name, counts in other.items()}
 
 
 def _count_numbers(column: Column, feature: FeatureBins) -> Counts:

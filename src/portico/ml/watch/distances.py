@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from portico.ml.arrays import Floats
 from portico.ml.watch.bins import Counts, FeatureBins, Window
 
+JENSEN_SHANNON: Final = "jensen_shannon_divergence"
+L_INFINITY: Final = "l_infinity"
 _SMOOTH = 0.5  # pseudo-rows a bin for PSI, whose logarithm has no answer for an empty one
 
 
@@ -45,15 +47,17 @@ class FeatureScore:
 
 def score(window: Window, reference: Window, bins: list[FeatureBins]) -> list[FeatureScore]:
     """Every feature of `window` against `reference`, both counted in `bins`. Empty ones have the distance 0."""
-    return [_score(feature, window[feature.name], reference[feature.name]) for feature in bins]
+    return [score_column(feature, window[feature.name], reference[feature.name]) for feature in bins]
 
 
-def _score(feature: FeatureBins, now: Counts, before: Counts) -> FeatureScore:
+def score_column(feature: FeatureBins, now: Counts, before: Counts, measure: str = "") -> FeatureScore:
+    """`measure` is the name of the distance, JENSEN_SHANNON or L_INFINITY; empty: Google's for the feature's kind."""
     labels = _labels(feature, now, before)
     p, q = _vector(feature, now, labels), _vector(feature, before, labels)
     numeric = feature.kind == "numeric"
     shares, shares_before = _shares(p), _shares(q)
-    distance = jensen_shannon(p, q) if numeric else l_infinity(p, q)
+    wanted = measure or (JENSEN_SHANNON if numeric else L_INFINITY)
+    distance = jensen_shannon(p, q) if wanted == JENSEN_SHANNON else l_infinity(p, q)
     most = ""
     if len(labels) and p.sum() and q.sum():
         at = int(np.argmax(np.abs(shares - shares_before)))

@@ -8,8 +8,7 @@ as counts do, and stay within 64 KiB whatever the rows hold.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import datasketches
@@ -46,9 +45,12 @@ def sketch(table: pa.Table | pa.RecordBatch, bins: Sequence[FeatureBins]) -> Ske
 
 
 def merge_sketches(one: Sketches, other: Sketches) -> Sketches:
-    """The sketches of both windows' rows; `one` becomes them."""
+    """The sketches of both windows' rows; `one`, which is empty where it has none, becomes them."""
     for name, more in other.items():
-        one[name].merge(more)
+        if name in one:
+            one[name].merge(more)
+        else:
+            one[name] = more
     return one
 
 
@@ -65,19 +67,6 @@ def top(sketch: Sketch, most: int = 10) -> list[tuple[str, int]]:
     kind = datasketches.frequent_items_error_type.NO_FALSE_NEGATIVES
     found = [(name, int(estimate)) for name, estimate, *_ in sketch.get_frequent_items(kind)]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:most]
-
-
-def to_json(sketches: Sketches, bins: Sequence[FeatureBins]) -> dict[str, str]:
-    """By feature, the sketch's own bytes in base64."""
-    return {f.name: base64.b64encode(sketches[f.name].serialize()).decode() for f in bins}
-
-
-def from_json(body: Mapping[str, str], bins: Sequence[FeatureBins]) -> Sketches:
-    kinds = {
-        "numeric": datasketches.kll_doubles_sketch.deserialize,
-        "categorical": datasketches.frequent_strings_sketch.deserialize,
-    }
-    return {f.name: kinds[f.kind](base64.b64decode(body[f.name])) for f in bins}
 
 
 def _short(name: str) -> str:

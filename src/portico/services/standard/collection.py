@@ -252,7 +252,8 @@ class Collection:
         with call.rooms.database.write() as connection:
             current = self.require(connection, call.name)
             self.check_etag(current, call.params.get("etag"))
-            below = resources.below(connection, current.name)
+            # What is of no collection, such as a mail that must still be sent, is not in the way, and stays.
+            below = [one for one in resources.below(connection, current.name) if one.kind in _REGISTERED]
             if below and not (self.cascade or call.params.get("force")):
                 raise FailedPrecondition(
                     f"{len(below)} resources are below {current.name}, such as {below[0].name}; delete them first, or "

@@ -14,7 +14,6 @@ windows = sa.Table(
     sa.Column("end", sa.Float, primary_key=True),
     sa.Column("start", sa.Float, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("sketches", sa.LargeBinary),
 )
 baselines = sa.Table(
     "monitoring_baselines",

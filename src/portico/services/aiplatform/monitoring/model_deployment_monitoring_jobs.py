@@ -6,7 +6,7 @@ The work is in `deployment_run`; what it found is told by `search_anomalies`.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
@@ -14,17 +14,78 @@ from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform.monitoring.deployed_models import NATIVE, served
+from portico.services.aiplatform.monitoring.inputs import check_threshold
 from portico.services.call import Call, implements
-from portico.services.standard import operations, standing
-from portico.services.standard.collection import Collection, register
+from portico.services.standard import standing
+from portico.services.standard.collection import After, Collection, register
 from portico.services.standard.names import check_same_location
-from portico.services.standard.serving import ENDPOINTS, await_served, sample
+from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, sample
 from portico.store import domain_clock, resources, windows
 from portico.store.resources import Private, Resource
 from portico.store.served import ServedModel
 
-JOBS = Collection(
+NATIVE: Final = frozenset(
+    {"portico", "lightgbm", "onnx"}
+)  # a user's code never runs where windows are counted
+OBJECTIVES: Final = "modelDeploymentMonitoringObjectiveConfigs"
+_HOUR = 3600.0
+_PARTS = ("trainingPredictionSkewDetectionConfig", "predictionDriftDetectionConfig")
+_SCHEDULE = "modelDeploymentMonitoringScheduleConfig"
+
+
+class JobPrivate(Private):
+    """`baselines` has by deployed model when what its windows are compared with (`store.windows`) was made, once it
+    is."""
+
+    baselines: dict[str, str] = {}
+
+
+class Jobs(Collection):
+    def check(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> None:
+        body = resource.body
+        check_same_location(resource.parent, body["endpoint"], "endpoint")
+        endpoint = ENDPOINTS.require(connection, body["endpoint"])
+        other = endpoint.body.get("modelDeploymentMonitoringJob")
+        if before is None and other:
+            raise FailedPrecondition(
+                f"The Endpoint {endpoint.name} is monitored by {other} already; delete that first."
+            )
+        _check(body, endpoint)
+        if before is None:
+            body["state"] = "JOB_STATE_PENDING"
+        if before is None or schedule_of(before) != schedule_of(body):
+            _schedule(call, connection, body)
+        if before is not None and before[OBJECTIVES] != body[OBJECTIVES]:
+            resource.private = JobPrivate()
+
+    def written(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> After:
+        endpoint = ENDPOINTS.require(connection, resource.body["endpoint"])
+        endpoint.body["modelDeploymentMonitoringJob"] = resource.name
+        version = sample(call, connection, endpoint, "monitoring", _sampling_rate(resource.body))
+        return lambda: await_served(call, version)
+
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        """What it counted goes with it."""
+        standing.end(connection, resource.name)
+        windows.delete(connection, resource.name)
+        endpoint = resources.get(connection, resource.body["endpoint"])
+        if endpoint is None:
+            return call.rooms.queue.wake
+        endpoint.body.pop("modelDeploymentMonitoringJob", None)
+        version = sample(call, connection, endpoint, "monitoring", 0.0)
+
+        def after() -> None:
+            call.rooms.queue.wake()
+            await_served(call, version)
+
+        return after
+
+
+JOBS = Jobs(
     "projects.locations.modelDeploymentMonitoringJobs",
     "ModelDeploymentMonitoringJob",
     output_only=frozenset(
@@ -40,7 +101,7 @@ JOBS = Collection(
     immutable=frozenset({"endpoint", "encryptionSpec"}),
     has_etag=False,
 )
-register(JOBS, "get", "list")
+register(JOBS, "create", "get", "list", "patch", "delete")
 KIND = register_kind(
     JobKind(
         "modelDeploymentMonitoringJobs.run",
@@ -51,18 +112,9 @@ KIND = register_kind(
 ).name
 
 
-class JobPrivate(Private):
-    """`baselines` has by deployed model the token of what its windows are compared with (`store.windows`), once that is
-    made."""
-
-    baselines: dict[str, str] = {}
-
-
-DEFAULT_THRESHOLD = 0.3  # Vertex AI's, for a feature's distance, where there is too little data to calibrate
-_HOUR = 3600.0
-_OBJECTIVES = "modelDeploymentMonitoringObjectiveConfigs"
-_PARTS = ("trainingPredictionSkewDetectionConfig", "predictionDriftDetectionConfig")
-_SCHEDULE = "modelDeploymentMonitoringScheduleConfig"
+def served(endpoint: Resource | None, deployed_id: str) -> ServedModel | None:
+    """What the fronts serve as `deployed_id`; None where it is deployed no more."""
+    return EndpointPrivate.of(endpoint).served.get(deployed_id) if endpoint else None
 
 
 def schedule_of(body: dict[str, Any]) -> tuple[float, float]:
@@ -71,65 +123,6 @@ def schedule_of(body: dict[str, Any]) -> tuple[float, float]:
     interval = math.ceil(duration_seconds(config.get("monitorInterval", "")) / _HOUR) * _HOUR
     window = duration_seconds(config.get("monitorWindow", "")) or interval
     return interval, window
-
-
-def threshold_of(
-    config: dict[str, Any], feature: str, thresholds: str, default: str
-) -> tuple[bool, float | None]:
-    """Whether a feature's distance is watched, and the threshold that the config gives it: its own, else the default.
-
-    A config without any threshold watches every feature, at thresholds that the run calibrates.
-    """
-    own = (config.get(thresholds) or {}).get(feature)
-    if own is not None:
-        return True, float(own.get("value", 0.0))
-    if config.get(default):
-        return True, float(config[default].get("value", 0.0))
-    return not config.get(thresholds), None
-
-
-@implements("aiplatform", JOBS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent, body = str(call.params["parent"]), dict(call.body)
-    check_same_location(parent, body["endpoint"], "endpoint")
-    name = f"{parent}/modelDeploymentMonitoringJobs/{call.rooms.ids.number()}"
-    with call.rooms.database.write() as connection:
-        endpoint = ENDPOINTS.require(connection, body["endpoint"])
-        if endpoint.body.get("modelDeploymentMonitoringJob"):
-            raise FailedPrecondition(
-                f"The Endpoint {endpoint.name} is monitored by {endpoint.body['modelDeploymentMonitoringJob']} "
-                "already; delete that first."
-            )
-        _check(body, endpoint)
-        body["state"] = "JOB_STATE_PENDING"
-        _schedule(call, connection, body)
-        made = JOBS.insert(call, connection, name, parent, body)
-        version = _publish(call, connection, endpoint, name, body)
-        shown = JOBS.render(made)
-    await_served(call, version)
-    return shown
-
-
-@implements("aiplatform", JOBS.method("patch"))
-def patch(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        job = JOBS.require(connection, call.name)
-        before = job.body
-        job.body = JOBS.patched(call, job.body)
-        endpoint = ENDPOINTS.require(connection, job.body["endpoint"])
-        _check(job.body, endpoint)
-        if schedule_of(before) != schedule_of(job.body):
-            _schedule(call, connection, job.body)
-        if before[_OBJECTIVES] != job.body[_OBJECTIVES]:
-            job.private = JobPrivate()
-        version = _publish(call, connection, endpoint, job.name, job.body)
-        resources.update(connection, job, call.rooms.clock.now())
-        answer = operations.done(
-            call, connection, job.name, "UpdateModelDeploymentMonitoringJobOperationMetadata",
-            "ModelDeploymentMonitoringJob", JOBS.render(job),
-        )  # fmt: skip
-    await_served(call, version)
-    return answer
 
 
 @implements("aiplatform", JOBS.method("pause"))
@@ -153,36 +146,10 @@ def resume(call: Call) -> dict[str, Any]:
     return {}
 
 
-@implements("aiplatform", JOBS.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        job = JOBS.require(connection, call.name)
-        endpoint = resources.get(connection, job.body["endpoint"])
-        version = None
-        if endpoint is not None:
-            version = _publish(call, connection, endpoint, "", {})
-        standing.end(connection, job.name)
-        windows.delete(connection, job.name)
-        resources.delete(connection, job.name)
-        answer = operations.done(call, connection, job.name, "DeleteOperationMetadata", None)
-    call.rooms.queue.wake()
-    if version is not None:
-        await_served(call, version)
-    return answer
-
-
 def _schedule(call: Call, connection: Connection, body: dict[str, Any]) -> None:
     """The next run is an interval from now, in domain time."""
     next_run = domain_clock.now(connection, call.rooms.clock) + schedule_of(body)[0]
     body |= {"scheduleState": "PENDING", "nextScheduleTime": rfc3339(next_run)}
-
-
-def _publish(call: Call, connection: Connection, endpoint: Resource, name: str, body: dict[str, Any]) -> int:
-    """Lets the fronts log what the job `name` samples; nothing for it where there is none. As `sample`."""
-    endpoint.body.pop("modelDeploymentMonitoringJob", None)
-    if name:
-        endpoint.body["modelDeploymentMonitoringJob"] = name
-    return sample(call, connection, endpoint, "monitoring", _sampling_rate(body) if name else 0.0)
 
 
 def _sampling_rate(body: dict[str, Any]) -> float:
@@ -204,8 +171,8 @@ def _check(body: dict[str, Any], endpoint: Resource) -> None:
         raise InvalidArgument("monitorInterval must be above 0s.", field=f"{_SCHEDULE}.monitorInterval")
     deployed = {d["id"] for d in endpoint.body.get("deployedModels") or []}
     seen: set[str] = set()
-    for position, config in enumerate(body[_OBJECTIVES]):
-        field = f"{_OBJECTIVES}[{position}]"
+    for position, config in enumerate(body[OBJECTIVES]):
+        field = f"{OBJECTIVES}[{position}]"
         deployed_id = config.get("deployedModelId", "")
         if deployed_id not in deployed or deployed_id in seen:
             raise InvalidArgument(
@@ -236,16 +203,12 @@ def _check_objective(config: dict[str, Any], model: ServedModel | None, field: s
     for part in (skew, drift):
         for key, value in (config.get(part) or {}).items():
             named = {"": value} if key.startswith("default") else value
-            for feature, threshold in named.items():
-                if not 0 <= float(threshold.get("value", 0.0)) <= 1:
-                    raise InvalidArgument(
-                        f"The threshold {threshold.get('value')} of {feature or 'all features'} is not in 0 to 1.",
-                        field=f"{field}.{part}.{key}",
-                    )
+            for threshold in named.values():
+                check_threshold(threshold, "value", f"{field}.{part}.{key}")
 
 
 def check_attributions(config: dict[str, Any], model: ServedModel | None, field: str) -> None:
-    """`model` is what the fronts serve (see `deployed_models.served`).
+    """`model` is what the fronts serve (see `served`).
 
     Raises:
         InvalidArgument: thresholds of attributions that nobody computes. FailedPrecondition: the model's need an
@@ -276,9 +239,3 @@ def check_attributions(config: dict[str, Any], model: ServedModel | None, field:
             "The ONNX model was deployed without an explanation spec, which its attributions need; deploy it with "
             "explanationMetadata and explanationParameters."
         )
-
-
-def monitored(connection: Connection) -> list[Resource]:
-    """Every job that is not paused."""
-    found = resources.listed(connection, JOBS.kind)
-    return [job for job in found if job.body["state"] != "JOB_STATE_PAUSED"]

@@ -128,8 +128,6 @@ def holder_of(job: Job) -> str:
 
 def _mail(connection: Connection, job: Resource, anomalies: list[str], now: float, number: str) -> None:
     told = job.body["modelMonitoringSpec"].get("notificationSpec") or {}
-    if not anomalies:
-        return
     shown = job.body.get("displayName") or job.name.rpartition("/")[2]
     words.mail(
         connection, job, number, (told.get("emailConfig") or {}).get("userEmails") or [],

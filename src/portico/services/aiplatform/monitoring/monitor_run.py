@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,14 +20,16 @@ from portico.errors import FailedPrecondition, NotFound, PorticoError, Unavailab
 from portico.jobs.worker import Context
 from portico.ml.errors import DataError
 from portico.ml.tables import concat
-from portico.ml.watch.bins import Counts, FeatureBins, count, fit_bins
-from portico.ml.watch.distances import jensen_shannon, score
+from portico.ml.watch.attributions import measure
+from portico.ml.watch.bins import Window, count, fit_bins, merge
+from portico.prediction.models import predictors
+from portico.services.aiplatform.monitoring import models
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import output_files as output
 from portico.services.aiplatform.monitoring.distributions import distribution
+from portico.services.aiplatform.monitoring.engine import Part, Rule, Sample, compared
 from portico.services.aiplatform.monitoring.model_monitoring_jobs import ModelMonitoringJobPrivate, holder_of
 from portico.services.aiplatform.monitoring.monitor_spec import Field
-from portico.services.aiplatform.monitoring.monitored_model import Outputs, Shares
 from portico.services.aiplatform.monitoring.reader import Data, Reader
 from portico.services.standard import sources
 from portico.services.standard.settling import await_logged
@@ -36,6 +38,7 @@ from portico.store.monitoring_points import Point
 from portico.store.resources import Resource
 
 _FIT = 500_000  # rows that the bins are made of
+_EXPLAINED = 256  # rows that are explained
 _DATASETS = {"baselineDataset": "baseline", "targetDataset": "target"}
 _LOGGED = 300.0  # seconds: the watcher is the last in the queue for a core, and a job can wait
 _MOMENT = (
@@ -79,7 +82,7 @@ class _Side:
     """What is known of one of the two data sets: the counts of each field, and the attributions' shares."""
 
     data: Data
-    counts: dict[str, Counts] = field(default_factory=dict)
+    counts: Window = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     rows: int = 0
 
@@ -89,52 +92,49 @@ class _Run:
         self._context, self._job, self._version = context, job, version
         self._told: Mapping[str, Any] = job.body["modelMonitoringSpec"]["objectiveSpec"]
         self._tabular: Mapping[str, Any] = self._told["tabularObjective"]
-        self._schema: Mapping[str, Any] = ModelMonitoringJobPrivate.of(job).schema
+        self._private = ModelMonitoringJobPrivate.of(job)
+        self._schema: Mapping[str, Any] = self._private.schema
         self._objectives = [name for name, key in spec.OBJECTIVES.items() if key in self._tabular]
         drifts = [name for name in self._objectives if name != spec.ATTRIBUTIONS]
         self._fields = {f.name: f for o in drifts for f in spec.watched(self._tabular, self._schema, o)}
-        self._bins: dict[str, FeatureBins] = {}
+        self._part = Part()
         told = job.body["modelMonitoringSpec"].get("outputSpec") or {}
         self._prefix = str((told.get("gcsBaseDirectory") or {}).get("outputUriPrefix", "")).rstrip("/")
         outputs = spec.fields_of(self._schema, "predictionFields") if spec.OUTPUTS in drifts else []
-        self._outputs = Outputs(context, version, [one.name for one in outputs])
+        self._outputs = models.Outputs(context.home, version, [one.name for one in outputs])
 
     def work(self) -> dict[str, Any]:
-        cutoff = ModelMonitoringJobPrivate.of(self._job).cutoff
+        cutoff = self._private.cutoff
         if not self._job.body.get("schedule"):
             cutoff += _MOMENT
         reader = Reader(self._context, self._version, self._schema, cutoff)
         sides = []
         for at, (key, what) in enumerate(_DATASETS.items()):
             self._context.progress(at / 2, f"reading the {what}")
-            side = _Side(reader.open(self._told[key], what))
-            self._read(side)
-            sides.append(side)
+            sides.append(self._read(reader.open(self._told[key], what)))
         self._context.progress(0.95, "comparing")
         return self._judge(*sides)
 
     # --- reading ---
 
-    def _read(self, side: _Side) -> None:
+    def _read(self, data: Data) -> _Side:
         """Counts all rows of a side; the first one to be read makes the bins."""
-        shares = Shares(self._context, self._version) if spec.ATTRIBUTIONS in self._objectives else None
-        held: list[Any] = []
-        for table in side.data.read():
+        side, held = _Side(data), list[dict[str, pa.Table]]()
+        sample = Sample(_EXPLAINED) if spec.ATTRIBUTIONS in self._objectives else None
+        for table in data.read():
             side.rows += table.num_rows
-            if shares is not None:
-                shares.add(table)
-            columns = self._columns(table)
-            if not self._bins:
-                held.append(columns)
-                if side.rows < _FIT:
-                    continue
-            self._count(side, held or [columns])
-            held = []
+            if sample is not None:
+                sample.add(table.num_rows, partial(_row, table))
+            held.append(self._columns(table))
+            if self._part.bins or side.rows >= _FIT:
+                self._count(side, held)
+                held = []
         self._count(side, held)
         if not side.rows:
-            raise FailedPrecondition(f"There is not one row in {side.data.place}.")
-        if shares is not None:
-            side.shares = shares.of(side.data.place, lambda _, words: self._context.progress(0.9, words))
+            raise FailedPrecondition(f"There is not one row in {data.place}.")
+        if sample is not None:
+            side.shares = self._shares(sample, data.place)
+        return side
 
     def _columns(self, table: pa.Table | pa.RecordBatch) -> dict[str, pa.Table]:
         """Each watched field as a table of its own; a repeated one with a row for each element."""
@@ -150,16 +150,22 @@ class _Run:
         return made
 
     def _count(self, side: _Side, parts: list[dict[str, pa.Table]]) -> None:
-        if not parts:
-            return
-        if not self._bins:
+        if parts and not self._part.bins:
             for name, one in self._fields.items():
-                whole = concat([part[name] for part in parts])
-                self._bins[name] = fit_bins(whole, {name: one.kind})[0]
+                self._part.bins += fit_bins(concat([part[name] for part in parts]), {name: one.kind})
         for part in parts:
-            for name, table in part.items():
-                counts = count(table, [self._bins[name]])[name]
-                side.counts[name] = side.counts[name].merge(counts) if name in side.counts else counts
+            counted = {bins.name: count(part[bins.name], [bins])[bins.name] for bins in self._part.bins}
+            side.counts = merge(side.counts, counted)
+
+    def _shares(self, sample: Sample, place: str) -> dict[str, float]:
+        """Each feature's share of all attribution, over the sampled rows."""
+        model = predictors.load("portico", models.artifact(self._context.home, self._version))
+        refused = f"The model can read no row of {place}"
+        rows = models.attributions(
+            model, sample.rows(), refused, lambda: self._context.progress(0.9, "explaining rows")
+        )
+        found = measure(rows)
+        return dict.fromkeys(rows[0], 0.0) if found is None else found.scores
 
     # --- judging ---
 
@@ -193,24 +199,30 @@ class _Run:
         told = self._tabular[spec.OBJECTIVES[objective]]
         watched = spec.watched(self._tabular, self._schema, objective)
         _check_columns(watched, (baseline, target), self._outputs.reason if objective == spec.OUTPUTS else "")
+        rules = {
+            one.name: Rule(spec.threshold_of(told, one), spec.algorithm_of(told, one)) for one in watched
+        }
+        scores = compared(self._part, target.counts, baseline.counts, rules)
+        bins = {one.name: one for one in self._part.bins}
         made = []
         for one in watched:
-            bins, before, now = self._bins[one.name], baseline.counts[one.name], target.counts[one.name]
-            algorithm = spec.algorithm_of(told, one)
-            distance, most = _distance(algorithm, bins, before, now)
+            found, algorithm = scores[one.name], rules[one.name].measure
+            distance, most = found.score.distance, found.score.most
             problem = _incomparable(one, baseline, target)
             words = problem or f"{algorithm} of {one.name!r} is {distance:.3f}" + (
                 f" ({most})" if most else ""
             )
             if problem:
                 distance = 1.0  # as far as two distributions can be
-            current = {"distribution": distribution(bins, now), "distributionDeviation": distance}
+            before, now = (
+                {"distribution": distribution(bins[one.name], side.counts[one.name])}
+                for side in (baseline, target)
+            )
             made.append(
                 self._point(
-                    objective, one, algorithm, distance, spec.threshold_of(told, one),
-                    {"distributionValue": current},
-                    {"distributionValue": {"distribution": distribution(bins, before)}},
-                    words, bool(problem),
+                    objective, one, algorithm, distance, found.threshold,
+                    {"distributionValue": {**now, "distributionDeviation": distance}},
+                    {"distributionValue": before}, words, bool(problem),
                 )
             )  # fmt: skip
         return made
@@ -256,7 +268,7 @@ class _Run:
             body["uri"] = output.anomalies_uri(self._prefix, self._job.name, objective)
         return Point(
             self._job.parent, self._job.name, objective, one.name, self._job.body.get("schedule", ""), algorithm,
-            ModelMonitoringJobPrivate.of(self._job).cutoff, self._job.create_time, anomaly, body,
+            self._private.cutoff, self._job.create_time, anomaly, body,
         )  # fmt: skip
 
     def _publish(self, points: list[Point], detail: dict[str, Any]) -> None:
@@ -287,6 +299,10 @@ class _Run:
                          "threshold": point.body["threshold"], "summary": point.body["summary"],
                          "notificationChannels": channels}  # fmt: skip
                 print(orjson.dumps(entry).decode(), flush=True)
+
+
+def _row(table: pa.Table | pa.RecordBatch, place: int) -> dict[str, Any]:
+    return dict(table.slice(place, 1).to_pylist()[0])
 
 
 def _check_columns(watched: list[Field], sides: Iterable[_Side], reason: str) -> None:
@@ -327,16 +343,3 @@ def _incomparable(one: Field, baseline: _Side, target: _Side) -> str:
         _has(s, one) and not s.counts[one.name].rows - s.counts[one.name].missing for s in (baseline, target)
     )
     return "" if empty else ", and ".join(told)
-
-
-def _distance(algorithm: str, bins: FeatureBins, before: Counts, now: Counts) -> tuple[float, str]:
-    """The distance of two windows of one field, and what moved most, in words."""
-    scored = score({bins.name: now}, {bins.name: before}, [bins])[0]
-    if bins.kind == "numeric" or algorithm == spec.L_INFINITY:
-        return scored.distance, scored.most
-    names = sorted({*now.new, *before.new})
-    p, q = (
-        np.array([*c.bins, *(c.new.get(name, 0) for name in names), c.other_new], np.float64)
-        for c in (now, before)
-    )
-    return jensen_shannon(p, q), scored.most

@@ -13,8 +13,7 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.aiplatform import model_store
-from portico.services.aiplatform.monitoring.inputs import check_input
-from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import DEFAULT_THRESHOLD
+from portico.services.aiplatform.monitoring.inputs import check_input, check_threshold
 from portico.store.resources import Resource
 
 FEATURES: Final = "raw-feature-drift"
@@ -27,6 +26,7 @@ OBJECTIVES: Final = {
 }
 JENSEN_SHANNON: Final = "jensen_shannon_divergence"
 L_INFINITY: Final = "l_infinity"
+DEFAULT_THRESHOLD: Final = 0.3  # Vertex AI's
 ABSOLUTE_DIFFERENCE: Final = "absolute_difference"  # ours: how far a feature's share of all attribution moved
 
 _NUMERIC = ("float", "integer")
@@ -157,11 +157,7 @@ def _check_thresholds(spec: Mapping[str, Any], field: str) -> None:
         f"featureAlertConditions.{k}": v for k, v in (spec.get("featureAlertConditions") or {}).items()
     }
     for key, condition in conditions.items():
-        if not 0 <= float(condition.get("threshold", 0.0)) <= 1:
-            raise InvalidArgument(
-                f"The threshold {condition.get('threshold')} is not in 0 to 1.",
-                field=f"{field}.{key}.threshold",
-            )
+        check_threshold(condition, "threshold", f"{field}.{key}")
 
 
 def watched(told: Mapping[str, Any], schema: Mapping[str, Any], objective: str) -> list[Field]:

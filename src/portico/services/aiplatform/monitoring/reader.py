@@ -1,4 +1,5 @@
-"""Reads what a model monitoring job looks at, as tables of features and outputs, a few thousand rows at a time.
+"""Reads what monitoring looks at: training data, and for a model monitoring job tables of features and outputs, a few
+thousand rows at a time.
 
 Files come from Cloud Storage, a dataset or a batch prediction job's output; predictions from the endpoints' log. An
 instance that is a list is named by the schema's order; a prediction becomes the schema's outputs as `outputs_of` says.
@@ -19,6 +20,7 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.worker import Context
 from portico.ml import arrays, values
+from portico.ml.errors import DataError
 from portico.ml.tables import rows_to_batch
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform.batch import read as batch_read
@@ -27,6 +29,7 @@ from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.monitoring import inputs as data
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring.model_monitoring_jobs import holder_of
+from portico.services.call import Rooms
 from portico.services.standard import sources
 from portico.services.standard.sources import Source
 from portico.store import resources
@@ -34,14 +37,61 @@ from portico.store.resources import Resource
 from portico.store.segments import Segments
 
 _ROWS = 50_000  # of a table
-_LOG_COLUMNS = (
-    "deployed_model_id",
-    "model",
-    "model_version",
-    "logging_time",
-    "request_payload",
-    "response_payload",
-)
+
+
+def _pinned(
+    rooms: Rooms | Context, dataset: str, uris: Sequence[str], holder: str, field: str
+) -> list[Source]:
+    """The files of a managed dataset, or else of names in Cloud Storage, pinned."""
+    if not dataset:
+        return sources.pin(sources.gcs_of(rooms), uris, holder, field)
+    with rooms.database.read() as connection:
+        found = DATASETS.require(connection, dataset)
+    return data_of(rooms, found, holder)
+
+
+def training(rooms: Rooms, told: Mapping[str, Any], holder: str) -> pa.Table:
+    """All rows of a v1 trainingDataset, in their order.
+
+    Raises:
+        FailedPrecondition: they can't be read. InvalidArgument, NotFound
+    """
+    try:
+        uris = (told.get("gcsSource") or {}).get("uris") or []
+        pinned = _pinned(rooms, told.get("dataset", ""), uris, holder, "trainingDataset")
+        declared = told.get("dataFormat", "")
+        return sources.read_table(rooms.home, pinned, declared, "trainingDataset.dataFormat").table
+    except DataError as error:
+        raise FailedPrecondition(f"The training data can't be read: {error.message}.") from None
+    finally:
+        sources.gcs_of(rooms).unpin(holder)
+
+
+def logged(
+    segments: Segments, endpoint: str, of: Mapping[str, str], start: float | None, end: float
+) -> Iterator[tuple[list[Any], list[Any]]]:
+    """The requests at an endpoint in [start, end) whose columns are as `of` says: the instances of each, and as many
+    answers, or none where they are not known. An answer that is no JSON is None."""
+    time = pc.field("logging_time")
+    wanted = time < _moment(end)
+    if start is not None:
+        wanted &= time >= _moment(start)
+    for name, value in of.items():
+        wanted &= pc.field(name) == value
+    payloads = ["request_payload", "response_payload"]
+    for table in segments.scan(stream_of(endpoint), start, end, (*of, "logging_time", *payloads)):
+        chosen = table.filter(wanted)
+        for texts, answers in zip(*(chosen[name].to_pylist() for name in payloads), strict=True):
+            known = answers is not None and len(answers) == len(texts)
+            yield list(map(orjson.loads, texts)), list(map(_json, answers)) if known else []
+
+
+def named(instance: Any, names: Sequence[str]) -> dict[str, Any]:
+    """An instance as named features: an object's own names, a list's by position."""
+    if isinstance(instance, dict):
+        return instance
+    cells = instance if isinstance(instance, list) else [instance]
+    return {(names[i] if i < len(names) else f"feature_{i}"): cell for i, cell in enumerate(cells)}
 
 
 @dataclass(slots=True)
@@ -104,16 +154,10 @@ class Reader:
     # --- files ---
 
     def _columns(self, told: Mapping[str, Any], what: str, start: float | None, end: float | None) -> Data:
+        dataset, source = told.get("vertexDataset", ""), told.get("gcsSource") or {}
+        location, declared = dataset or source["gcsUri"], data.format_of(source)
         holder = holder_of(self.context.job)
-        gcs = sources.gcs_of(self.context)
-        if told.get("vertexDataset"):
-            with self.context.database.read() as connection:
-                dataset = DATASETS.require(connection, told["vertexDataset"])
-            location, declared = told["vertexDataset"], ""
-            pinned = data_of(self.context, dataset, holder)
-        else:
-            location, declared = told["gcsSource"]["gcsUri"], data.format_of(told["gcsSource"])
-            pinned = sources.pin(gcs, [location], holder, f"{what}Dataset")
+        pinned = _pinned(self.context, dataset, [location], holder, f"{what}Dataset")
         form = sources.format_of([source.uri for source in pinned], declared, f"{what}Dataset.format")
         times = told.get("timestampField", "")
 
@@ -164,14 +208,7 @@ class Reader:
 
     def _row(self, instance: Any, prediction: Any) -> dict[str, Any]:
         names = [one.name for one in spec.fields_of(self.schema, "featureFields")]
-        if isinstance(instance, dict):
-            features = instance
-        elif instance is None:
-            features = {}
-        else:
-            cells = instance if isinstance(instance, list) else [instance]
-            features = dict(zip(names, cells, strict=False))
-        return {**features, **outputs_of(prediction, self._outputs)}
+        return {**named(instance, names), **outputs_of(prediction, self._outputs)}
 
     @property
     def _outputs(self) -> list[str]:
@@ -196,12 +233,16 @@ class Reader:
     # --- the log ---
 
     def _logs(self, endpoints: Sequence[str], what: str, start: float | None, end: float) -> Data:
+        context, version = self.context, self.version
+        segments = Segments(context.home, context.database, context.clock, context.ids)
+        of = {"model": version.parent, "model_version": version.body["versionId"]}
+
         def tables() -> Iterator[pa.Table | pa.RecordBatch]:
             rows: list[dict[str, Any]] = []
             for endpoint in endpoints:
-                for row in self._logged(endpoint, start, end):
-                    rows.append(row)
-                    if len(rows) == _ROWS:
+                for instances, answers in logged(segments, endpoint, of, start, end):
+                    rows += map(self._row, instances, answers or [None] * len(instances))
+                    if len(rows) >= _ROWS:
                         self.context.check()
                         yield rows_to_batch(rows)
                         rows = []
@@ -209,21 +250,6 @@ class Reader:
                 yield rows_to_batch(rows)
 
         return Data(what, list(endpoints), start, end, tables)
-
-    def _logged(self, endpoint: str, start: float | None, end: float) -> Iterator[dict[str, Any]]:
-        """What the watched version was asked for at an endpoint in [start, end), and what it answered."""
-        context, model, number = self.context, self.version.parent, self.version.body["versionId"]
-        segments = Segments(context.home, context.database, context.clock, context.ids)
-        time = pc.field("logging_time")
-        wanted = (pc.field("model") == model) & (pc.field("model_version") == number) & (time < _moment(end))
-        if start is not None:
-            wanted &= time >= _moment(start)
-        for table in segments.scan(stream_of(endpoint), start, end, _LOG_COLUMNS):
-            for entry in table.filter(wanted).select(["request_payload", "response_payload"]).to_pylist():
-                answers = entry["response_payload"]
-                for position, text in enumerate(entry["request_payload"]):
-                    answer = orjson.loads(answers[position]) if position < len(answers) else None
-                    yield self._row(orjson.loads(text), answer)
 
 
 def outputs_of(prediction: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -249,12 +275,15 @@ def outputs_of(prediction: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def _parsed(cell: Any) -> Any:
     """A cell of the column `prediction`, which CSV writes as JSON text where it is a list or an object."""
-    if isinstance(cell, str) and cell[:1] in ("[", "{"):
-        try:
-            return orjson.loads(cell)
-        except ValueError:
-            pass
-    return cell
+    told = _json(cell) if isinstance(cell, str) and cell[:1] in ("[", "{") else None
+    return cell if told is None else told
+
+
+def _json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None  # the answer to a raw prediction, which is text
 
 
 def _best(table: pa.Table | pa.RecordBatch, scores: list[str], labels: list[str]) -> list[str]:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final
 
-from portico.services.aiplatform.monitoring import deployed_models as monitoring_model
-from portico.services.aiplatform.monitoring import model_deployment_monitoring_jobs as jobs
-from portico.services.aiplatform.monitoring.baseline import Baseline, Part
+from portico.ml.tables import rows_to_batch
+from portico.ml.watch import attributions
+from portico.ml.watch.attributions import Attributions
+from portico.ml.watch.bins import Counts, Window, count, merge
+from portico.ml.watch.calibrate import RATE, Reference
+from portico.ml.watch.outputs import outputs_table
+from portico.ml.watch.shares import Shares, share_threshold
+from portico.ml.watch.sketches import Sketches, merge_sketches, sketch
+from portico.prediction.models.predictors import Predictor
+from portico.services.aiplatform.monitoring import models
+from portico.services.aiplatform.monitoring.baseline import Baseline
+from portico.services.aiplatform.monitoring.engine import SHARE_RATE, Rule, Sample, compared
+from portico.services.aiplatform.monitoring.words import KINDS
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from portico.ml.watch.attributions import Attributions
-    from portico.ml.watch.bins import Counts, Window
-    from portico.ml.watch.distances import FeatureScore
-    from portico.ml.watch.sketches import Sketches
-    from portico.prediction.models.predictors import Predictor
-
-Kind = Literal["skew", "drift"]
-KINDS: Final[tuple[Kind, ...]] = ("skew", "drift")
 _CONFIGS: Final = {
     "skew": ("trainingPredictionSkewDetectionConfig", "skewThresholds", "defaultSkewThreshold"),
     "drift": ("predictionDriftDetectionConfig", "driftThresholds", "defaultDriftThreshold"),
@@ -35,60 +34,35 @@ class Counted:
     """What is kept of a window while it is read: of bounded size, however many rows there are."""
 
     def __init__(self, baseline: Baseline, start: float, explain: bool) -> None:
-        import random
-
         self.baseline = baseline
         self.rows = 0
-        self.features: Window = {}
-        self.outputs: Window = {}
+        self.parts: dict[str, Window] = {"features": {}, "outputs": {}}
         self.sketches: Sketches = {}
         self.unknown: dict[str, int] = {}
-        self._explain = explain
-        self._chosen: list[tuple[float, int, Any]] = []  # a uniform sample: the rows with the smallest keys
-        self._random = random.Random(start)
+        self._sample = Sample(_EXPLAINED, int(abs(start))) if explain else None
 
     def add(self, rows: list[Any], named: list[dict[str, Any]], answers: list[Any]) -> None:
         """`rows` are the instances as they came, `named` by feature; `answers` theirs, or none."""
-        from portico.ml.tables import rows_to_batch
-        from portico.ml.watch.bins import count
-        from portico.ml.watch.outputs import outputs_table
-        from portico.ml.watch.sketches import merge_sketches, sketch
-
         baseline, batch = self.baseline, rows_to_batch(named)
         baseline.begin(batch, answers)
-        self.features = _added(self.features, count(batch, baseline.features.bins))
-        sketched = sketch(batch, baseline.features.bins)
-        self.sketches = merge_sketches(self.sketches, sketched) if self.sketches else sketched
-        if answers and baseline.outputs.bins:
-            self.outputs = _added(self.outputs, count(outputs_table(answers)[0], baseline.outputs.bins))
-        self._note_unknown(batch)
-        if self._explain:
-            keyed = [(self._random.random(), self.rows + place, row) for place, row in enumerate(rows)]
-            self._chosen = sorted([*self._chosen, *keyed], key=lambda one: one[0])[:_EXPLAINED]
+        features, outputs = baseline.features.bins, baseline.outputs.bins
+        self.parts["features"] = merge(self.parts["features"], count(batch, features))
+        self.sketches = merge_sketches(self.sketches, sketch(batch, features))
+        if answers and outputs:
+            self.parts["outputs"] = merge(self.parts["outputs"], count(outputs_table(answers)[0], outputs))
+        for name in batch.schema.names:
+            if name not in baseline.known and (name in self.unknown or len(self.unknown) < _MOST_UNKNOWN):
+                known = batch.num_rows - batch.column(name).null_count
+                self.unknown[name] = self.unknown.get(name, 0) + known
+        if self._sample is not None:
+            self._sample.add(len(rows), rows.__getitem__)
         self.rows += len(rows)
 
     def attributions(self, model: Predictor | None) -> Attributions | None:
         """Of the sampled rows; None where none are asked for, or the model gives none."""
-        if not self._chosen or model is None:
+        if self._sample is None or model is None:
             return None
-        from portico.ml.watch.attributions import measure
-
-        in_time = [row for _, _, row in sorted(self._chosen, key=lambda one: one[1])]
-        return measure(monitoring_model.attributions(model, in_time))
-
-    def _note_unknown(self, batch: pa.RecordBatch) -> None:
-        for name in batch.schema.names:
-            if name not in self.baseline.known and (
-                name in self.unknown or len(self.unknown) < _MOST_UNKNOWN
-            ):
-                rows = batch.num_rows - batch.column(name).null_count
-                self.unknown[name] = self.unknown.get(name, 0) + rows
-
-
-def _added(window: Window, part: Window) -> Window:
-    from portico.ml.watch.bins import merge
-
-    return merge(window, part) if window else part
+        return attributions.measure(models.attributions(model, self._sample.rows()))
 
 
 def body_of(
@@ -105,104 +79,44 @@ def body_of(
     nobody knew, where they are too many for chance.
     """
     baseline = counted.baseline
-    body: dict[str, Any] = {
-        "rows": counted.rows,
-        "bins": baseline.digest(),
-        "features": {name: {"counts": counts.to_json()} for name, counts in counted.features.items()},
-        "outputs": {name: {"counts": counts.to_json()} for name, counts in counted.outputs.items()},
-        "unknown": _unknown(counted),
-    }
-    for kind in KINDS:
-        if config.get(_CONFIGS[kind][0]) is None:
-            continue
-        tests = len(baseline.features.bins) + len(counted.outputs)
-        for group, part, window in (
-            ("features", baseline.features, counted.features),
-            ("outputs", baseline.outputs, counted.outputs),
-        ):
+    body: dict[str, Any] = {"rows": counted.rows, "bins": baseline.digest(), "unknown": _unknown(counted)}
+    for group, part in (("features", baseline.features), ("outputs", baseline.outputs)):
+        window = counted.parts[group]
+        body[group] = {name: {"counts": counts.to_json()} for name, counts in window.items()}
+        tests = len(baseline.features.bins) + len(counted.parts["outputs"])
+        for kind in KINDS:
+            told = config.get(_CONFIGS[kind][0])
             reference = part.training if kind == "skew" else _counts(before, group)
-            if reference is not None and window and reference.keys() == window.keys():
-                for name, found in _scored(kind, part, window, reference, config, tests, group).items():
-                    body[group][name][kind] = found
+            if told is None or not reference or reference.keys() != window.keys():
+                continue
+            every = {name: Rule() for name in window}
+            rules = every if group == "outputs" else _rules(told, kind, every)
+            against: Reference = "training" if kind == "skew" else "window"
+            for name, found in compared(part, window, reference, rules, against, tests).items():
+                body[group][name][kind] = found.to_json()
     if reasons is not None:
-        body["attributions"] = _attributed(counted.baseline, reasons, config, before)
+        body["attributions"] = _attributed(baseline, reasons, config, before)
     return body
 
 
-def _counts(before: Mapping[str, Any] | None, group: str) -> Window | None:
-    from portico.ml.watch.bins import Counts
+def _rules(told: Mapping[str, Any], kind: str, every: dict[str, Rule]) -> dict[str, Rule]:
+    """The features that a config watches, by its thresholds or its default. One without any watches every feature, at
+    thresholds that are calibrated."""
+    _, thresholds, default = _CONFIGS[kind]
+    own = {name: Rule(float(each.get("value", 0.0))) for name, each in (told.get(thresholds) or {}).items()}
+    if told.get(default):
+        return dict.fromkeys(every, Rule(float(told[default].get("value", 0.0)))) | own
+    return own or every
 
+
+def _counts(before: Mapping[str, Any] | None, group: str) -> Window:
     found = (before or {}).get(group) or {}
-    return {name: Counts.from_json(about["counts"]) for name, about in found.items()} or None
-
-
-def _scored(
-    kind: Kind,
-    part: Part,
-    window: Window,
-    reference: Window,
-    config: Mapping[str, Any],
-    tests: int,
-    group: str,
-) -> dict[str, dict[str, Any]]:
-    """By column that is watched, its score and what is above a threshold."""
-    from portico.ml.watch.calibrate import distance_threshold
-    from portico.ml.watch.distances import score
-
-    name_of_part, thresholds, default = _CONFIGS[kind]
-    against: Literal["training", "window"] = "training" if kind == "skew" else "window"
-    made = {}
-    for found in score(window, reference, part.bins):
-        watched, own = True, None
-        if group == "features":
-            watched, own = jobs.threshold_of(config[name_of_part], found.name, thresholds, default)
-        if not watched:
-            continue
-        now, old = window[found.name], reference[found.name]
-        null = part.nulls.get(found.name)
-        threshold = own
-        if threshold is None and null is not None:
-            threshold = distance_threshold(null, now.present, old.present, against, tests)
-        made[found.name] = {
-            **found.to_json(),
-            "threshold": jobs.DEFAULT_THRESHOLD if threshold is None else threshold,
-            "calibrated": own is None and threshold is not None,
-            "shares": _shares(found, now, old, part, against, tests),
-        }
-    return made
-
-
-def _shares(
-    found: FeatureScore, now: Counts, old: Counts, part: Part, against: str, tests: int
-) -> dict[str, dict[str, float]]:
-    """The shares of rows that are missing, new or invalid, where they are above their thresholds."""
-    from portico.ml.watch.calibrate import DISTANCES, RATE
-    from portico.ml.watch.shares import SHARES, share_threshold
-
-    null = part.nulls.get(found.name)
-    if null is None:
-        return {}
-    above: dict[str, dict[str, float]] = {}
-    for share in SHARES:
-        value = float(getattr(found, share))
-        counted = {"missing": old.missing, "invalid": old.invalid, "new": old.unbinned}[share]
-        before = None if against == "training" else (counted, old.rows)
-        rate = RATE * (1 - DISTANCES)
-        limit = (
-            share_threshold(null.shares, share, now.rows, tests * len(SHARES), rate, before) if value else 1.0
-        )
-        share_before = counted / max(old.rows, 1)
-        if value > max(limit, share_before):  # a column that is empty on both sides did not move
-            above[share] = {"now": value, "before": share_before, "threshold": limit}
-    return above
+    return {name: Counts.from_json(about["counts"]) for name, about in found.items()}
 
 
 def _unknown(counted: Counted) -> dict[str, int]:
-    from portico.ml.watch.calibrate import DISTANCES, RATE
-    from portico.ml.watch.shares import Shares, share_threshold
-
     never = Shares(counted.baseline.rows, (), (), (), ())
-    limit = share_threshold(never, "new", counted.rows, len(counted.unknown), RATE * (1 - DISTANCES))
+    limit = share_threshold(never, "new", counted.rows, len(counted.unknown), SHARE_RATE)
     return {name: rows for name, rows in counted.unknown.items() if rows / counted.rows > limit}
 
 
@@ -210,9 +124,6 @@ def _attributed(
     baseline: Baseline, now: Attributions, config: Mapping[str, Any], before: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """`sample`, and by kind and feature its score, that of the reference, their distance and its threshold."""
-    from portico.ml.watch.attributions import Attributions, distance_threshold
-    from portico.ml.watch.calibrate import RATE
-
     stored = ((before or {}).get("attributions") or {}).get("sample")
     previous = None if stored is None else Attributions.from_json(stored)
     made: dict[str, Any] = {"sample": now.to_json()}
@@ -225,7 +136,9 @@ def _attributed(
             if name not in now.scores:
                 continue
             own = (part.get(_ATTRIBUTED[kind]) or {}).get(name)
-            limit = distance_threshold(name, now, old, baseline.attributions or old, len(now.scores), RATE)
+            limit = attributions.distance_threshold(
+                name, now, old, baseline.attributions or old, len(now.scores), RATE
+            )
             score, score_before = now.scores[name], old.scores.get(name, 0.0)
             made.setdefault(kind, {})[name] = {
                 "score": score,

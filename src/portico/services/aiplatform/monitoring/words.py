@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.engine import Connection
 
-from portico.services.aiplatform.monitoring.window import KINDS
 from portico.services.alerts.delivery import note
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
-    from portico.services.aiplatform.monitoring.baseline import Baseline
+    from portico.ml.watch.sketches import Sketches
 
+KINDS: Final = ("skew", "drift")
 _SHARES: Final = {
     "missing": "are missing",
     "new": "are new to the training data",
@@ -41,11 +41,11 @@ def above(found: Mapping[str, Any]) -> bool:
     return bool(found["distance"] > found["threshold"])
 
 
-def lines(window: Mapping[str, Any], sketches: Mapping[str, str], baseline: Baseline) -> list[str]:
+def lines(window: Mapping[str, Any], sketches: Sketches) -> list[str]:
     """One for each anomaly of a window: which, how far beyond what, and what moved most."""
     from portico.ml.watch.outputs import display_name
 
-    names = [feature.name for feature in baseline.features.bins]
+    names = list(window["features"])
     made, calibrated = [], False
     for group, name, about in _columns(window):
         shown = display_name(name, names) if group == "outputs" else name
@@ -58,7 +58,7 @@ def lines(window: Mapping[str, Any], sketches: Mapping[str, str], baseline: Base
                 calibrated |= found["calibrated"]
                 made.append(
                     f"{kind} of {shown!r} is {found['distance']:.3f}, above {found['threshold']:.3f} "
-                    f"({found['most']}{_now(sketches, name, baseline) if group == 'features' else ''})"
+                    f"({found['most']}{_now(sketches, name, found['kind']) if group == 'features' else ''})"
                 )
             for share, told in (found.get("shares") or {}).items():
                 calibrated = True
@@ -96,8 +96,10 @@ def mail(
     told: Sequence[str],
     now: float,
 ) -> None:
-    """Notes in the caller's transaction a mail to each address about what a job found; `number` is the finding's own.
-    The scheduler sends it, again and again where that fails."""
+    """Notes in the caller's transaction a mail to each address about what a job found, if anything; `number` is the
+    finding's own. The scheduler sends it, again and again where that fails."""
+    if not told:
+        return
     text = (
         f"{opening}\n\n"
         + "\n".join(f"- {line}" for line in told)
@@ -121,16 +123,14 @@ def _told(share: str, told: Mapping[str, float]) -> str:
     )
 
 
-def _now(sketches: Mapping[str, str], name: str, baseline: Baseline) -> str:
+def _now(sketches: Sketches, name: str, kind: str) -> str:
     """What bins can't tell: the quartiles now, or the categories that are most frequent now."""
-    from portico.ml.watch.sketches import from_json, quantiles, top
+    from portico.ml.watch.sketches import quantiles, top
 
-    chosen = [feature for feature in baseline.features.bins if feature.name == name]
-    if name not in sketches or not chosen:
+    if name not in sketches:
         return ""
-    sketch = from_json(sketches, chosen)[name]
-    if chosen[0].kind == "numeric":
-        found = [f"{number:.6g}" for number in quantiles(sketch)]
+    if kind == "numeric":
+        found = [f"{number:.6g}" for number in quantiles(sketches[name])]
         return f"; least, quartiles and most now {', '.join(found)}" if found else ""
-    names = [name for name, _ in top(sketch, 3)]
+    names = [name for name, _ in top(sketches[name], 3)]
     return f"; most frequent now {', '.join(names)}" if names else ""
