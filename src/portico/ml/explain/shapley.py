@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from portico.ml.arrays import Floats
 from portico.ml.explain.leaves import Leaves
 from portico.ml.learn.model import Model
-from portico.ml.pace import Pace, Progress
 
 _EXACT = 7
 _MANY = 50  # features from which on a walk by the forest's leaves is sooner than predicting each of its steps
@@ -180,16 +179,3 @@ def _attribution(
     if model.labels:
         made["outputDisplayName"] = model.labels[index]
     return made
-
-
-def global_importance(
-    model: Model, matrix: Floats, progress: Progress = lambda fraction, message: None
-) -> dict[str, float]:
-    """Mean absolute attribution per feature over encoded rows: of the value, or of the predicted class's score."""
-    pace = Pace(progress, "explaining row", len(matrix))
-    total = np.zeros(len(model.features))
-    outputs = model.output(matrix)
-    for done, (row, output) in enumerate(zip(matrix, outputs, strict=True)):
-        pace(done)
-        total += np.abs(shapley(model, row)[1][:, int(output.argmax())])
-    return dict(zip(model.features, (total / max(len(matrix), 1)).tolist(), strict=True))
