@@ -15,8 +15,8 @@ import requests
 from tests.conftest import Portico
 from tests.waiting import until
 
-from portico.services.aiplatform.model_store import ModelPrivate, VersionPrivate
 from portico.services.portico.stewards import StewardPrivate
+from portico.services.registry.model_store import ModelPrivate, VersionPrivate
 from portico.services.standard.serving import EndpointPrivate
 from portico.store import resources
 from portico.store.database import Database

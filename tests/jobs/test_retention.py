@@ -16,7 +16,8 @@ from portico.host.retention import lineage
 from portico.jobs import retention, worker
 from portico.jobs.retention import DAY, Kept, Named
 from portico.sandbox import environments
-from portico.services.aiplatform import images, model_store
+from portico.services.aiplatform import images
+from portico.services.registry import model_store
 from portico.store import jobs, operations, resources
 from portico.store.database import Database
 from portico.store.operations import Operation

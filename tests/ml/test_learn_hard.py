@@ -15,7 +15,8 @@ from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.split import SplitSpec
 from portico.ml.learn.task import Fitted
 from portico.ml.learn.train import TrainedModel, train
-from portico.services.aiplatform.training.automl import _evaluate, model_body
+from portico.services.aiplatform.training.automl import _evaluate
+from portico.services.registry.trained import model_body
 
 N = 200
 A = np.random.default_rng(0).normal(size=N)

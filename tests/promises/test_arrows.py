@@ -24,9 +24,7 @@ FLOORS = (
 )
 ON_ONE_FLOOR = {("prediction", "jobs"), ("client", "host"), ("cli", "demos"), ("demos", "cli")}
 # Inside `services`: the folders of the APIs don't know each other, and use what is below them, from the bottom up.
-BELOW = ({"standard", "call"}, {"alerts"})
-# What a steward does to models of Vertex AI is not handed in by host yet.
-STILL = {f"services.portico.steward.{name}" for name in ("case", "rows", "states", "train")}
+BELOW = ({"standard", "call"}, {"alerts"}, {"registry"})
 ROOTS = {"errors", "clock", "ids"}
 # Nothing of these may be loaded before it is needed: fronts and services start small.
 HEAVY = {
@@ -91,7 +89,7 @@ def service_floor(name: str) -> int:
 
 
 def test_services_stand_beside_each_other():
-    wrong, still = [], set()
+    wrong = []
     for name, path in modules():
         room, _, inside = name.partition(".")
         if room != "services" or not inside:
@@ -104,12 +102,8 @@ def test_services_stand_beside_each_other():
                 continue
             if service_floor(own) > service_floor(other) or {own, other} <= BELOW[0]:
                 continue
-            if name in STILL and other == "aiplatform":
-                still.add(name)
-            else:
-                wrong.append(f"{path.relative_to(SOURCE)}:{line} imports {imported}")
+            wrong.append(f"{path.relative_to(SOURCE)}:{line} imports {imported}")
     assert wrong == []
-    assert still == STILL  # who no longer does is no exception any more
 
 
 def test_all_tables_are_in_the_store():

@@ -14,9 +14,9 @@ import google_crc32c
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.services.aiplatform import model_store
 from portico.services.portico.steward import evidence
 from portico.services.portico.stewards import EPISODES, evidence_of
+from portico.services.registry import model_store
 from portico.store import resources, segments
 from portico.store.database import Database
 from portico.store.objects import files as objects_files

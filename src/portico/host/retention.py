@@ -16,8 +16,9 @@ from portico.jobs import retention
 from portico.jobs.retention import Left, Named
 from portico.prediction.replicas import artifacts
 from portico.sandbox import environments
-from portico.services.aiplatform import images, model_store
+from portico.services.aiplatform import images
 from portico.services.portico.stewards import EPISODES
+from portico.services.registry import model_store
 from portico.store import replicas, resources
 from portico.store.database import Database
 from portico.store.objects.sweep import forget_uploads

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portico.errors import InvalidArgument, PorticoError
-from portico.services.aiplatform.training.inputs import spec_of
+from portico.services.registry.training_inputs import spec_of
 
 
 def pipeline(split: dict[str, Any] | None = None, **inputs: Any) -> dict[str, Any]:

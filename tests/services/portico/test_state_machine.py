@@ -19,12 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import portico.services.aiplatform.deployments
+import portico.services.aiplatform.metadata.recorded  # noqa: F401
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.jobs.kinds import moved
 from portico.jobs.queue import Queue
 from portico.services.aiplatform.metadata.nodes import EXECUTIONS
-from portico.services.aiplatform.model_store import MODELS, VERSION_KIND, ModelPrivate, VersionPrivate
 from portico.services.call import Rooms
 from portico.services.portico.steward import case as steward_case
 from portico.services.portico.steward.look import Look
@@ -32,6 +33,7 @@ from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.run import Stewards
 from portico.services.portico.steward.states import States
 from portico.services.portico.stewards import ENDED, EPISODES, STEWARDS, StewardPrivate
+from portico.services.registry.model_store import MODELS, VERSION_KIND, ModelPrivate, VersionPrivate
 from portico.services.standard.serving import ENDPOINTS, EndpointPrivate
 from portico.store import domain_clock, jobs, labels, resources, served
 from portico.store.database import Database
@@ -261,7 +263,7 @@ class House:
 
     def on_undeploy(self, level: float) -> None:
         """Someone undeploys the newest of several and gives the rest of the traffic to the first."""
-        from portico.services.aiplatform.deployments import remove_deployed
+        from portico.services.registry.deployed import remove_deployed
 
         with self.rooms.database.write() as connection:
             endpoint = resources.get(connection, ENDPOINT)

@@ -23,6 +23,7 @@ API = Api(
         "evaluations",
         "metadata.metadata_stores",
         "metadata.lineage_subgraphs",
+        "metadata.recorded",
         "monitoring.model_deployment_monitoring_jobs",
         "monitoring.model_monitoring_jobs",
         "monitoring.search_stats",

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.services.aiplatform.datasets import DATASETS, DatasetPrivate, restored_pins
 from portico.services.call import Call, implements
+from portico.services.registry.datasets import DATASETS, DatasetPrivate, restored_pins
 from portico.services.standard import operations, sources
 from portico.services.standard.collection import After, Collection, register
 from portico.store import resources

@@ -10,43 +10,21 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.services.call import Call, Rooms, implements
+from portico.services.call import Call, implements
+from portico.services.registry.datasets import DATASETS, DatasetPrivate
 from portico.services.standard import operations, sources
-from portico.services.standard.collection import POLICIES, After, Collection, register
+from portico.services.standard.collection import POLICIES, register
 from portico.services.standard.names import canonical, message
 from portico.store import resources
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
-from portico.store.objects.files import remove
-from portico.store.resources import Private, Resource
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/dataset/metadata/"
 TABULAR = f"{_SCHEMAS}tabular_1.0.0.yaml"
 TIME_SERIES = f"{_SCHEMAS}time_series_1.0.0.yaml"
 
 
-class Datasets(Collection):
-    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
-        dropped = objects.unpin(connection, resource.name)
-        dropped += objects.unpin(connection, restored_pins(resource))
-        return lambda: remove(call.rooms.home, dropped)
-
-
-DATASETS = Datasets(
-    "projects.locations.datasets",
-    "Dataset",
-    output_only=frozenset({"dataItemCount", "metadataArtifact", "savedQueries", "modelReference"}),
-    immutable=frozenset({"metadataSchemaUri", "metadata"}),
-    cascade=True,
-)
 register(DATASETS, "get", "list", "patch", "delete", *POLICIES)
-
-
-class DatasetPrivate(Private):
-    """`uris` are the gs:// names of its data; `pins` what a restored version pinned, read in their place."""
-
-    uris: list[str] = []
-    pins: list[sources.Source] | None = None
 
 
 def uris_of(metadata: dict[str, Any]) -> list[str]:
@@ -127,18 +105,3 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
 
 
 register_kind(JobKind("datasets.create", f"{__name__}:profile", _follow))
-
-
-def restored_pins(dataset: Resource) -> str:
-    """Who holds the data of the version that was restored last."""
-    return f"{dataset.name}#restored"
-
-
-def data_of(context: Rooms | Context, dataset: resources.Resource, holder: str) -> list[sources.Source]:
-    """The data of `dataset` for a run, pinned for `holder`: a restored version's, else what lies there now."""
-    private = DatasetPrivate.of(dataset)
-    if private.pins:
-        with context.database.write() as connection:
-            sources.repin(connection, private.pins, holder)
-        return private.pins
-    return sources.pin(sources.gcs_of(context), private.uris, holder, "inputDataConfig.datasetId")

@@ -23,9 +23,11 @@ from portico.prediction.models.native.process import in_words as in_words_of_nat
 from portico.prediction.models.predictors import FOREIGN
 from portico.prediction.replicas.places import said, socket_paths
 from portico.sandbox.isolation import Limits, in_words
-from portico.services.aiplatform import endpoint_addresses, images, machine_types, model_store
+from portico.services.aiplatform import endpoint_addresses, images, machine_types
 from portico.services.aiplatform.endpoints import check_traffic
 from portico.services.call import Call, implements
+from portico.services.registry import model_store
+from portico.services.registry.deployed import remove_deployed
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common
 from portico.services.standard.fields import camel
@@ -225,22 +227,6 @@ def _take_back(connection: Connection, endpoint_name: str, deployed_id: str, now
         remove_deployed(connection, endpoint, deployed_id, now)
     else:  # deleted meanwhile
         replicas.remove(connection, deployed_id)
-
-
-def remove_deployed(connection: Connection, endpoint: Resource, deployed_id: str, now: float) -> int:
-    """Takes a deployed model off its endpoint, its version's list and the replicas."""
-    held = endpoint.body.get("deployedModels") or []
-    gone = next((d for d in held if d["id"] == deployed_id), None)
-    endpoint.body["deployedModels"] = [d for d in held if d["id"] != deployed_id]
-    EndpointPrivate.of(endpoint).served.pop(deployed_id, None)
-    endpoint.body.get("trafficSplit", {}).pop(deployed_id, None)
-    resources.update(connection, endpoint, now)
-    if gone is not None:
-        version = resources.get(connection, f"{gone['model']}@{gone['modelVersionId']}")
-        if version is not None:
-            model_store.set_deployed(connection, version, endpoint.name, deployed_id, False)
-    replicas.remove(connection, deployed_id)
-    return publish(connection, endpoint)
 
 
 def _follow_deploy(connection: Connection, job: Job, now: float) -> None:

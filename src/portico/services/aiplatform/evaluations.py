@@ -4,48 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
 from portico.errors import InvalidArgument
-from portico.services.aiplatform import model_store
-from portico.services.aiplatform.metadata import recorded
 from portico.services.call import Call, implements
+from portico.services.registry import model_store
+from portico.services.registry.evaluations import EVALUATIONS, SLICES, add
 from portico.services.standard.collection import Collection, page
 from portico.store import resources
 from portico.store.resources import Resource
 
-EVALUATIONS = Collection("projects.locations.models.evaluations", "ModelEvaluation", has_etag=False)
-SLICES = Collection("projects.locations.models.evaluations.slices", "ModelEvaluationSlice", has_etag=False)
 _TIMES = frozenset({"updateTime"})  # neither message has it
-
-
-def add(connection: Connection, version: Resource, number: str, body: dict[str, Any], now: float) -> Resource:
-    """A new evaluation of a model's version."""
-    name = f"{version.parent}/evaluations/{number}"
-    made = resources.insert(
-        connection, name=name, kind=EVALUATIONS.kind, parent=version.name, body=body, now=now
-    )
-    assert made is not None
-    recorded.evaluated(connection, version, made, now)
-    return made
-
-
-def add_slices(
-    connection: Connection,
-    version: Resource,
-    number: str,
-    first: str,
-    slices: list[dict[str, Any]],
-    now: float,
-) -> list[str]:
-    """Adds the slices of an evaluation, numbered from `first`; returns their names."""
-    parent = f"{version.parent}/evaluations/{number}"
-    names = []
-    for position, body in enumerate(slices):
-        name = f"{parent}/slices/{int(first) + position}"
-        resources.insert(connection, name=name, kind=SLICES.kind, parent=parent, body=body, now=now)
-        names.append(name)
-    return names
 
 
 def _without_version(name: str) -> str:

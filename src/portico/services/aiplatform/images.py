@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
-from portico.services.aiplatform.model_store import VersionPrivate
+from portico.services.registry.model_store import VersionPrivate
 from portico.store.resources import Resource
 
 # google/cloud/aiplatform/constants/prediction.py, and the other names that these images have or had.

@@ -10,10 +10,10 @@ from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, U
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.services.aiplatform import model_store
 from portico.services.aiplatform.model_files import custom_body, fetch_artifact, serving_of
-from portico.services.aiplatform.model_store import MODELS, VERSION_KIND, VersionPrivate
 from portico.services.call import Call, implements
+from portico.services.registry import model_store
+from portico.services.registry.model_store import MODELS, VERSION_KIND, VersionPrivate, register_version
 from portico.services.standard import operations
 from portico.services.standard.collection import POLICIES, check_common, check_etag, page, register, remove
 from portico.services.standard.names import MODEL_ID, check_aliases, check_same_location, own_id
@@ -133,21 +133,6 @@ def target_of(call: Call, parent: str, model_id: str, parent_model: str) -> dict
     with call.rooms.database.read() as connection:
         MODELS.require(connection, model_store.split(name)[0])
     return {"parent": parent, "modelId": model_store.split(name)[0].rpartition("/")[2], "new": False}
-
-
-def register_version(
-    connection: Connection,
-    target: dict[str, Any],
-    body: dict[str, Any],
-    private: VersionPrivate,
-    now: float,
-    aliases: list[str],
-) -> resources.Resource:
-    """Registers what a job made. `aliases` as clients send them: "default" among them moves the default."""
-    return model_store.add_version(
-        connection, target["parent"], target["modelId"], body, private, now, new=target["new"],
-        aliases=[a for a in aliases if a != "default"], make_default="default" in aliases,
-    )  # fmt: skip
 
 
 @implements("aiplatform", MODELS.method("upload"))

@@ -11,11 +11,12 @@ from sqlalchemy.engine import Connection
 from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import images, model_store
+from portico.services.aiplatform import images
 from portico.services.aiplatform.batch import log as batch_log
 from portico.services.aiplatform.batch.instances import InstanceConfig
 from portico.services.aiplatform.batch.run import BatchPrivate, replica_set_id
 from portico.services.call import Call, implements
+from portico.services.registry import model_store
 from portico.services.standard import sources
 from portico.services.standard.collection import register
 from portico.services.standard.jobs import JobCollection

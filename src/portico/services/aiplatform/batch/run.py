@@ -18,7 +18,7 @@ from portico.ml import pace
 from portico.prediction.models.lightgbm_model import model_file
 from portico.prediction.models.native.files import check_digest
 from portico.sandbox.isolation import Limits, in_words
-from portico.services.aiplatform import images, machine_types, model_store
+from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import write as batch_write
@@ -27,7 +27,8 @@ from portico.services.aiplatform.batch.log import BatchLog, Plan, Rows
 from portico.services.aiplatform.batch.models import BatchModel
 from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.batch.write import Piece
-from portico.services.aiplatform.model_store import VersionPrivate
+from portico.services.registry import model_store
+from portico.services.registry.model_store import VersionPrivate
 from portico.services.standard.jobs import JobPrivate
 from portico.services.standard.sources import Source
 from portico.store import replicas, resources

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from portico.clock import rfc3339
 from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
-from portico.services.aiplatform.datasets import DATASETS, data_of
-from portico.services.aiplatform.training.inputs import split_of
+from portico.services.registry.datasets import DATASETS, data_of
+from portico.services.registry.training_inputs import split_of
 from portico.services.standard import sources
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
-from portico.services.aiplatform import model_store
 from portico.services.aiplatform.custom import spec
+from portico.services.registry import model_store
 from portico.services.standard.names import canonical
 from portico.store.jobs import Resources
 

@@ -14,6 +14,7 @@ from portico.errors import InvalidArgument
 from portico.jobs import kinds
 from portico.services.aiplatform.metadata import metadata_runs, things
 from portico.services.aiplatform.metadata.things import Thing
+from portico.services.registry import evaluations
 from portico.services.standard.names import canonical
 from portico.store import jobs, lineage, resources
 from portico.store.gcs import parse_uri
@@ -228,3 +229,6 @@ def evaluated(connection: Connection, version: Resource, evaluation: Resource, n
         connection, store, f"evaluation-{short}", told.title, told.display, "COMPLETE", facts, now
     )
     _connect(connection, made, told, now)
+
+
+evaluations.watch(evaluated)

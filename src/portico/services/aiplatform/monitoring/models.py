@@ -17,7 +17,6 @@ from portico.prediction.models import predictors
 from portico.prediction.models.native.files import check_digest
 from portico.prediction.models.native.process import Spec, WatchedProcess
 from portico.prediction.models.predictors import Predictor
-from portico.services.aiplatform import model_store
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch.instances import InstanceConfig, Table
 from portico.services.aiplatform.batch.models import BatchModel
@@ -25,6 +24,7 @@ from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import NATIVE, served
 from portico.services.aiplatform.monitoring.reader import outputs_of
 from portico.services.call import Rooms
+from portico.services.registry import model_store
 from portico.store import resources
 from portico.store.resources import Resource
 from portico.store.served import ServedModel

@@ -25,11 +25,11 @@ from portico.ml.tables import rows_to_batch
 from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch.read import Chunk
-from portico.services.aiplatform.datasets import DATASETS, data_of
 from portico.services.aiplatform.monitoring import inputs as data
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring.model_monitoring_jobs import holder_of
 from portico.services.call import Rooms
+from portico.services.registry.datasets import DATASETS, data_of
 from portico.services.standard import sources
 from portico.services.standard.sources import Source
 from portico.store import resources

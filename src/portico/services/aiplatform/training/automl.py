@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from portico.ml.learn.train import TrainedModel, train
 from portico.ml.measure import baseline, baseline_answers, performance
 from portico.ml.measure.evaluate import evaluate_classification, evaluate_regression, not_computed
 from portico.ml.measure.evaluate_slices import evaluate_slices
-from portico.services.aiplatform import model_store
-from portico.services.aiplatform.datasets import DATASETS, data_of
-from portico.services.aiplatform.training import inputs as training_inputs
+from portico.services.registry import training_inputs
+from portico.services.registry.datasets import DATASETS, data_of
+from portico.services.registry.trained import model_body, save_artifact
 from portico.services.standard import sources
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/"
@@ -77,50 +76,6 @@ def run(context: Context) -> dict[str, Any]:
             "leaderboard": trained.leaderboard,
             **({"droppedLearners": trained.dropped_learners} if trained.dropped_learners else {}),
         },
-    }
-
-
-def save_artifact(context: Context, trained: TrainedModel, artifact: str) -> None:
-    target = model_store.folder(context.home, artifact)
-    beside = target.with_name(target.name + ".part")
-    for old in (beside, target):
-        shutil.rmtree(old, ignore_errors=True)
-    trained.save(beside)
-    beside.rename(target)
-
-
-def model_body(trained: TrainedModel) -> dict[str, Any]:
-    manifest = trained.model.manifest
-    tabular = f"{_SCHEMAS}predict/"
-    kind = manifest.prediction_type
-    return {
-        "metadataSchemaUri": f"{_SCHEMAS}model/metadata/automl_tabular_1.0.0.yaml",
-        "metadata": {
-            "predictionType": kind,
-            "targetColumn": manifest.target,
-            "classes": manifest.labels,
-            "columns": manifest.kinds,
-            "objective": manifest.objective,
-            "featureImportance": manifest.feature_importance,
-            "cutShort": bool(trained.cut_short),
-            **({"cutShortReason": trained.cut_short} if trained.cut_short else {}),
-        },
-        "predictSchemata": {
-            "instanceSchemaUri": f"{tabular}instance/tabular_{kind}_1.0.0.yaml",
-            "predictionSchemaUri": f"{tabular}prediction/tabular_{kind}_1.0.0.yaml",
-        },
-        "explanationSpec": {
-            "parameters": {"sampledShapleyAttribution": {"pathCount": 32}},
-            "metadata": {
-                "inputs": {name: {"inputTensorName": name} for name in trained.model.features},
-                "outputs": {("value" if kind == "regression" else "scores"): {}},
-            },
-        },
-        "supportedExportFormats": [{"id": "portico-native", "exportableContents": ["ARTIFACT"]}],
-        "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "AUTOMATIC_RESOURCES"],
-        "supportedInputStorageFormats": ["jsonl", "csv", "parquet"],
-        "supportedOutputStorageFormats": ["jsonl", "csv", "parquet"],
-        "modelSourceInfo": {"sourceType": "AUTOML"},
     }
 
 

@@ -9,14 +9,13 @@ from sqlalchemy.engine import Connection
 from portico.errors import InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import evaluations
 from portico.services.aiplatform.custom import pipeline as custom
-from portico.services.aiplatform.datasets import DATASETS
-from portico.services.aiplatform.model_store import VersionPrivate
-from portico.services.aiplatform.models import register_version, target_of
+from portico.services.aiplatform.models import target_of
 from portico.services.aiplatform.tensorboard import event_logs
-from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.call import Call, implements
+from portico.services.registry import evaluations, training_inputs
+from portico.services.registry.datasets import DATASETS
+from portico.services.registry.model_store import VersionPrivate, register_version
 from portico.services.standard.collection import After, check_common, register
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import check_aliases

@@ -9,12 +9,12 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
 from portico.prediction.front.sync import await_fronts
-from portico.services.aiplatform import model_store
-from portico.services.aiplatform.deployments import remove_deployed
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
 from portico.services.portico.steward.spec import DAY, spec_of
 from portico.services.portico.stewards import EpisodePrivate, StewardPrivate, deployed_json
+from portico.services.registry import model_store
+from portico.services.registry.deployed import remove_deployed
 from portico.services.standard.serving import publish
 from portico.store import jobs, resources
 from portico.store.jobs import Job

@@ -11,10 +11,10 @@ import numpy as np
 from portico.ml.arrays import Floats
 from portico.ml.measure.fairness import groups_of
 from portico.ml.measure.performance import HALF, Measured, intervals
-from portico.services.aiplatform import model_store
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
 from portico.services.portico.steward.evidence import Rows, moment_of, number_of, output_of, truth_of
+from portico.services.registry import model_store
 from portico.store import resources
 
 _HELD = 4  # models in memory

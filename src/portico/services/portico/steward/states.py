@@ -9,7 +9,6 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
 from portico.ml.arrays import Floats
-from portico.services.aiplatform import evaluations
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
 from portico.services.portico.steward import evidence as steward_evidence
@@ -24,6 +23,7 @@ from portico.services.portico.steward.promotion import pooled
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.train import ADJUST, RETRAIN
 from portico.services.portico.stewards import EpisodePrivate, StewardPrivate
+from portico.services.registry import evaluations
 from portico.store import jobs, labels, resources
 from portico.store.resources import Resource
 

@@ -18,12 +18,11 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.prediction.prediction_log import stream_of
-from portico.services.aiplatform import model_store
-from portico.services.aiplatform.datasets import DATASETS, data_of
-from portico.services.aiplatform.models import register_version
-from portico.services.aiplatform.training import inputs as training_inputs
 from portico.services.portico.joining import COLUMNS, Joined, Outcome
 from portico.services.portico.steward.evidence import moment_of, truth_of
+from portico.services.registry import model_store, training_inputs
+from portico.services.registry.datasets import DATASETS, data_of
+from portico.services.registry.model_store import register_version
 from portico.services.standard import sources
 from portico.store import labels, resources
 from portico.store.jobs import Job
@@ -49,7 +48,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
     from portico.ml.errors import DataError, TrainingStopped
     from portico.ml.learn.split import SplitSpec
     from portico.ml.learn.train import train
-    from portico.services.aiplatform.training.automl import model_body, save_artifact
+    from portico.services.registry.trained import model_body, save_artifact
 
     asked = context.job.payload
     withheld = set(asked["withheld"])

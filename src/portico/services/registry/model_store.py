@@ -140,6 +140,21 @@ def add_version(
     return version
 
 
+def register_version(
+    connection: Connection,
+    target: dict[str, Any],
+    body: dict[str, Any],
+    private: VersionPrivate,
+    now: float,
+    aliases: list[str],
+) -> Resource:
+    """Registers what a job made. `aliases` as clients send them: "default" among them moves the default."""
+    return add_version(
+        connection, target["parent"], target["modelId"], body, private, now, new=target["new"],
+        aliases=[a for a in aliases if a != "default"], make_default="default" in aliases,
+    )  # fmt: skip
+
+
 def show_default(connection: Connection, model: Resource, now: float | None) -> None:
     """Copies the default version's body into the model's row, which lists and filters read; without a time
     it is no change of the model."""

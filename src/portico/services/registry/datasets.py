@@ -1,0 +1,51 @@
+"""Datasets as every service reads them."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from portico.jobs.worker import Context
+from portico.services.call import Call, Rooms
+from portico.services.standard import sources
+from portico.services.standard.collection import After, Collection
+from portico.store.objects import generations as objects
+from portico.store.objects.files import remove
+from portico.store.resources import Private, Resource
+
+
+class Datasets(Collection):
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        dropped = objects.unpin(connection, resource.name)
+        dropped += objects.unpin(connection, restored_pins(resource))
+        return lambda: remove(call.rooms.home, dropped)
+
+
+DATASETS = Datasets(
+    "projects.locations.datasets",
+    "Dataset",
+    output_only=frozenset({"dataItemCount", "metadataArtifact", "savedQueries", "modelReference"}),
+    immutable=frozenset({"metadataSchemaUri", "metadata"}),
+    cascade=True,
+)
+
+
+class DatasetPrivate(Private):
+    """`uris` are the gs:// names of its data; `pins` what a restored version pinned, read in their place."""
+
+    uris: list[str] = []
+    pins: list[sources.Source] | None = None
+
+
+def restored_pins(dataset: Resource) -> str:
+    """Who holds the data of the version that was restored last."""
+    return f"{dataset.name}#restored"
+
+
+def data_of(context: Rooms | Context, dataset: Resource, holder: str) -> list[sources.Source]:
+    """The data of `dataset` for a run, pinned for `holder`: a restored version's, else what lies there now."""
+    private = DatasetPrivate.of(dataset)
+    if private.pins:
+        with context.database.write() as connection:
+            sources.repin(connection, private.pins, holder)
+        return private.pins
+    return sources.pin(sources.gcs_of(context), private.uris, holder, "inputDataConfig.datasetId")
