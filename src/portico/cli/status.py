@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from portico.cli.up import OPEN
 from portico.errors import PorticoError
+from portico.store import sizes
 
 # What only the server knows.
 _UNKNOWN: dict[str, Any] = {
@@ -178,23 +178,8 @@ def _size(home: Path) -> tuple[int, bool]:
     """The bytes that `home` takes on the disk, and whether there was time to count all of it."""
     end = time.monotonic() + _SIZE_SECONDS
     size = 0
-    for entry in _files(home):
-        try:
-            size += entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
+    for found in sizes.below(home):
+        size += found.st_blocks * 512
         if time.monotonic() > end:
             return size, False
     return size, True
-
-
-def _files(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(entry.path)
-        else:
-            yield entry

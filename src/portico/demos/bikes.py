@@ -142,20 +142,8 @@ def predict_years(model: aiplatform.Model, bucket: str, by_year: dict[int, pd.Da
     """One batch job over the years after with the model of 2011: every hour, its truth, and `static`."""
     rows = sum(len(by_year[year]) for year in YEARS)
     with step(f"left alone: predicted {rows:,} hours of {YEARS[0]} to {YEARS[-1]} in one batch job"):
-        job = model.batch_predict(
-            job_display_name="bikes-later",
-            gcs_source=[f"gs://{bucket}/later/{year}.csv" for year in YEARS],
-            gcs_destination_prefix=f"gs://{bucket}/predicted",
-            instances_format="csv",
-            predictions_format="jsonl",
-            machine_type="n1-standard-2",
-        )
-        static = {}
-        for blob in job.iter_outputs():
-            if "prediction.results" in blob.name:
-                for line in blob.download_as_text().splitlines():
-                    row = json.loads(line)
-                    static[row["instance"]["ts"]] = row["prediction"]["value"]
+        found = telling.batch_answers(model, bucket, "bikes-later", [f"later/{year}.csv" for year in YEARS])
+        static = {row["ts"]: answer["value"] for row, answer in found}
     hours = pd.concat([by_year[year] for year in YEARS], ignore_index=True)
     hours["when"] = pd.to_datetime(hours["ts"])
     hours["static"] = hours["ts"].map(static)

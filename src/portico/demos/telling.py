@@ -146,24 +146,31 @@ def with_half(value: float, interval: Sequence[float] | None) -> str:
     return f"{value:.3f}{half}"
 
 
-def batch_scores(model: aiplatform.Model, bucket: str, name: str, positive: str) -> dict[int, float]:
-    """One batch job over a CSV file of the bucket: the column `id` -> the score of the class `positive`."""
+def batch_answers(
+    model: aiplatform.Model, bucket: str, name: str, files: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """One batch job over CSV files of the bucket: instances and their predictions."""
     job = model.batch_predict(
         job_display_name=name,
-        gcs_source=f"gs://{bucket}/{name}",
+        gcs_source=[f"gs://{bucket}/{file}" for file in files],
         gcs_destination_prefix=f"gs://{bucket}/predicted",
         instances_format="csv",
         predictions_format="jsonl",
         machine_type="n1-standard-2",
     )
-    found = {}
     for blob in job.iter_outputs():
         if "prediction.results" in blob.name:
             for line in blob.download_as_text().splitlines():
                 row = json.loads(line)
-                answer = row["prediction"]
-                found[int(row["instance"]["id"])] = answer["scores"][answer["classes"].index(positive)]
-    return found
+                yield row["instance"], row["prediction"]
+
+
+def batch_scores(model: aiplatform.Model, bucket: str, name: str, positive: str) -> dict[int, float]:
+    """One batch job over a CSV file of the bucket: the column `id` -> the score of the class `positive`."""
+    return {
+        int(row["id"]): answer["scores"][answer["classes"].index(positive)]
+        for row, answer in batch_answers(model, bucket, name, [name])
+    }
 
 
 def gates_of(episode: dict[str, Any]) -> list[dict[str, Any]]:

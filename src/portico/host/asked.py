@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from portico.store import disk
+
+log = logging.getLogger(__name__)
+
+_FULL = 10.0  # seconds until a look that found the disk full
 
 
 class Asked:
@@ -40,6 +49,23 @@ class Asked:
             while True:
                 self._asking.append(self._listener.accept()[0])
         return bool(self._asking)
+
+    def serve(self, stopping: threading.Event, seconds: float, look: Callable[[], bool], what: str) -> None:
+        """Does `what`, a `look` at a time, until `stopping`: when somebody asks, and every so many seconds. A look that
+        says that all is done answers; one that fails is repeated."""
+        while not stopping.is_set():
+            self.wait(seconds)
+            try:
+                if look():
+                    self.answer()
+            except Exception as error:
+                full = disk.is_full(error)
+                if full:
+                    log.warning("the disk is full: %s waits", what)
+                else:
+                    log.exception("%s can't be done", what)
+                self.refuse()
+                stopping.wait(_FULL if full else 1)
 
     def answer(self) -> None:
         """Tells everybody that it is done."""

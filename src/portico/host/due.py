@@ -6,7 +6,6 @@ It looks by itself, and at once when it is asked: whoever advances the clock is 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
@@ -19,13 +18,10 @@ from portico.services.portico.steward.due import StewardsDue
 from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
 from portico.services.standard.standing import Standing, State
-from portico.store import disk, domain_clock
-
-log = logging.getLogger(__name__)
+from portico.store import domain_clock
 
 _LOOK = 0.5  # seconds between two looks
 _LOGGED = 60.0  # seconds that the watcher may take to read what was predicted
-_FULL = 10.0  # seconds until a look that found the disk full
 
 
 class Due:
@@ -42,19 +38,7 @@ class Due:
 
     def run(self, stopping: threading.Event) -> None:
         with self._asked as asked:
-            while not stopping.is_set():
-                anyone = asked.wait(_LOOK)
-                try:
-                    if self.look() and anyone:
-                        asked.answer()
-                except Exception as error:
-                    full = disk.is_full(error)
-                    if full:
-                        log.warning("the disk is full: nothing that is due is done")
-                    else:
-                        log.exception("what is due can't be done")
-                    asked.refuse()
-                    stopping.wait(_FULL if full else 1)
+            asked.serve(stopping, _LOOK, self.look, "what is due")
 
     def look(self) -> bool:
         """Starts what is due; whether no work that it began is under way."""

@@ -106,18 +106,7 @@ def _needed(home: Path, database: Database) -> set[Path]:
                 serving = images.resolve(version.body["containerSpec"]["imageUri"])
             except PorticoError:
                 continue
-            wanted.append(
-                replicas.ReplicaSet(
-                    id=version.name,
-                    image=serving.image,
-                    framework=serving.framework,
-                    version=serving.version,
-                    requirements=list(serving.requirements),
-                    pythons=list(serving.pythons),
-                    artifacts=list(serving.artifacts),
-                    model_dir=str(model_store.folder(home, private.artifact)),
-                )
-            )
+            wanted.append(serving.replica_set(version.name, model_store.folder(home, private.artifact)))
     found = set()
     for spec in wanted:
         try:

@@ -19,7 +19,6 @@ from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
 from portico.prediction.spool import Spool
 from portico.services.standard.settling import log_path
-from portico.store import disk
 from portico.store.database import Database
 from portico.store.segments import Segments
 
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 _LOOK = 0.5  # seconds between two looks
 _SYNC = 0.8  # seconds after which what waits is brought to the disk
 _MERGE = 16  # new segments after which small ones are merged, where there are many
-_FULL = 10.0  # seconds until a look that found the disk full
 
 
 def main(home: Path) -> None:
@@ -39,19 +37,7 @@ def main(home: Path) -> None:
     watcher = Watcher(home)
     threading.Thread(target=sync, args=(home, stop), name="sync", daemon=True).start()
     with Asked(log_path(home)) as asked:
-        while not stop.is_set():
-            asked.wait(_LOOK)
-            try:
-                watcher.ingest()
-                asked.answer()
-            except Exception as error:
-                full = disk.is_full(error)
-                if full:
-                    log.warning("the disk is full: predictions wait in the spool")
-                else:
-                    log.exception("what was predicted can't be read")
-                asked.refuse()
-                stop.wait(_FULL if full else 1)
+        asked.serve(stop, _LOOK, watcher.ingest, "the reading of what was predicted")
     watcher.ingest()
 
 
@@ -74,8 +60,8 @@ class Watcher:
         self._service = ServiceRows(home, database)
         self._written = _MERGE  # segments since small ones were last merged
 
-    def ingest(self) -> None:
-        """Reads what was in the spool when it began, however fast it grows meanwhile."""
+    def ingest(self) -> bool:
+        """Reads what was in the spool when it began, however fast it grows meanwhile. True."""
         self._service.ingest()
         ends = self._log.ends()
         while (made := self._log.ingest(ends)) is not None:
@@ -83,3 +69,4 @@ class Watcher:
         if self._written >= _MERGE:
             self._written = 0
             self._segments.merge_crowded()
+        return True

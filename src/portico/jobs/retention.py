@@ -26,6 +26,7 @@ from portico.jobs import lines, worker
 from portico.sandbox import environments
 from portico.store import jobs, operations
 from portico.store.database import Database
+from portico.store.sizes import size_of
 from portico.store.tables.jobs import jobs as jobs_table
 from portico.store.tables.resources import operations as operations_table
 
@@ -121,7 +122,7 @@ def _of_job(home: Path, job_id: str, since: float) -> Iterable[Left]:
     size = sum(log.stat().st_size for log in logs if log.exists())
     yield Left("log", job_id, since, size)
     if any(entry not in logs for entry in worker.job_folder(home, job_id).iterdir()):
-        yield Left("scratch", job_id, since, _size(worker.job_folder(home, job_id)) - size)
+        yield Left("scratch", job_id, since, size_of(worker.job_folder(home, job_id)) - size)
 
 
 def _logs(home: Path, job_id: str) -> list[Path]:
@@ -136,10 +137,6 @@ def _operations(connection: Connection, names: set[str]) -> Iterable[Left]:
     for name, since, length, resource in connection.execute(chosen.where(table.c.done)):
         if resource not in names:
             yield Left("operation", name, since, length)
-
-
-def _size(folder: Path) -> int:
-    return sum(entry.lstat().st_size for entry in folder.rglob("*") if not entry.is_dir())
 
 
 def _remove(home: Path, database: Database, gone: list[Left]) -> None:

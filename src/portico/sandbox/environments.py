@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import FailedPrecondition
+from portico.store.sizes import size_of
 
 Progress = Callable[[str], None]
 _RECORD = "portico.json"
@@ -196,7 +197,7 @@ def _build(
             install = ["pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
             target = ["--python", str(beside / "bin" / "python"), "-r", str(listed)]
             _uv([binary, *install, *target, *links(), *_torch(requirements)], requirements, progress)
-        size = sum(entry.lstat().st_size for entry in beside.rglob("*"))
+        size = size_of(beside)
         record = {
             "requirements": list(requirements),
             "python": interpreter,

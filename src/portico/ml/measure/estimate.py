@@ -26,6 +26,7 @@ from portico.ml.measure.baseline_bootstrap import Resample
 from portico.ml.measure.curves import rank
 from portico.ml.measure.estimate_calibrate import Calibrator, fit_calibrator
 from portico.ml.measure.estimate_loss import LOSSES, fit_trees, out_of_fold, predict_trees, spans, with_output
+from portico.ml.measure.performance import Measured
 
 Interval = tuple[float, float]
 
@@ -45,22 +46,11 @@ _NORMAL = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
-class Estimated:
-    """An estimate of `metric` over `rows` rows without labels. `interval` (95%) is None for too few of them."""
-
-    metric: str
-    value: float
-    interval: Interval | None
-    rows: int
+class Estimated(Measured):
+    """An estimate over rows without labels. `interval` (95%) is None for too few of them."""
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "metric": self.metric,
-            "value": self.value,
-            "interval": None if self.interval is None else list(self.interval),
-            "rows": self.rows,
-            "estimated": True,
-        }
+        return {**Measured.to_json(self), "estimated": True}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from portico.prediction.replicas import places
 from portico.prediction.replicas.frames import PING, pack
 from portico.sandbox import environments, isolation
 from portico.sandbox.isolation import Limits
+from portico.store import sizes
 
 _WORKER = Path(__file__).with_name("worker.py")
 _TENSORFLOW = _WORKER.with_name("worker_tensorflow.py")
@@ -133,12 +134,9 @@ class Replica:
         if now - self._looked < 1:
             return ""
         self._looked = now
-        size = count = 0
-        for folder, _, names in os.walk(self._scratch):
-            for name in names:
-                with contextlib.suppress(OSError):
-                    size += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            count += len(names) + 1
+        size = 0
+        for count, found in enumerate(sizes.below(self._scratch)):
+            size += found.st_blocks * 512
             if size > self._limits.disk or count > _MOST_FILES:
                 return f"it wrote more than the {self._limits.disk >> 20:,} MiB, or {_MOST_FILES:,} files, that it may"
         return ""

@@ -150,18 +150,8 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
     if private.format == "replica":
         serving = images.resolve(version.body["containerSpec"]["imageUri"])
         resources_asked = deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
-        wanted = replicas.ReplicaSet(
-            id=deployed["id"],
-            image=serving.image,
-            framework=serving.framework,
-            version=serving.version,
-            requirements=list(serving.requirements),
-            pythons=list(serving.pythons),
-            artifacts=list(serving.artifacts),
-            model_dir=str(folder),
-            count=max(1, int(resources_asked.get("minReplicaCount", 1))),
-            memory=machine_types.memory(resources_asked),
-        )
+        count = max(1, int(resources_asked.get("minReplicaCount", 1)))
+        wanted = serving.replica_set(deployed["id"], folder, count, machine_types.memory(resources_asked))
         context.say(in_words(Limits(wanted.memory)))
         with context.database.write() as connection:
             replicas.put(connection, wanted, context.job.payload["token"])

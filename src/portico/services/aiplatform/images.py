@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
 from portico.services.registry.model_store import VersionPrivate
+from portico.store.replicas import ReplicaSet
 from portico.store.resources import Resource
 
 # google/cloud/aiplatform/constants/prediction.py, and the other names that these images have or had.
@@ -47,6 +49,14 @@ class Serving:
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
         }
+
+    def replica_set(self, id: str, model_dir: Path, count: int = 1, memory: int = 4 << 30) -> ReplicaSet:
+        """The replicas that serve the model of a folder; `memory` in bytes, each."""
+        return ReplicaSet(
+            id=id, image=self.image, framework=self.framework, version=self.version,
+            requirements=list(self.requirements), pythons=list(self.pythons), artifacts=list(self.artifacts),
+            model_dir=str(model_dir), count=count, memory=memory,
+        )  # fmt: skip
 
     @staticmethod
     def from_json(told: dict[str, Any]) -> Serving:

@@ -63,31 +63,16 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-class FileWriter:
-    """Writes one new file and its checksums.
+class _NewFile:
+    """Leaving the `with` block closes the file, and removes it unless `keep` was called, which whoever commits a row
+    with it does after the commit."""
 
-    Leaving the `with` block closes the file, and removes it unless `keep` was called, which whoever commits
-    a row with it does after the commit. Not for two threads at once.
-    """
+    file: str
+    _fd: int
 
-    def __init__(self, home: Path, ids: Ids) -> None:
+    def __init__(self, home: Path) -> None:
         self._home = home
-        self._hasher = Hasher()
         self._kept = False
-        self.file, self._fd = create(home, ids)
-
-    @property
-    def size(self) -> int:
-        return self._hasher.size
-
-    def write(self, data: bytes) -> None:
-        self._hasher.update(data)
-        write_all(self._fd, data)
-
-    def finish(self) -> StoredFile:
-        """Brings the file to the disk. Nothing may be written afterwards."""
-        flush(self._home, self.file, self._fd)
-        return StoredFile(self.file, self._hasher.size, self._hasher.crc32c, self._hasher.md5)
 
     def keep(self) -> None:
         self._kept = True
@@ -103,35 +88,56 @@ class FileWriter:
         os.close(self._fd)
 
 
-class FileCopy:
+class FileWriter(_NewFile):
+    """Writes one new file and its checksums. Not for two threads at once."""
+
+    def __init__(self, home: Path, ids: Ids) -> None:
+        super().__init__(home)
+        self._hasher = Hasher()
+        self.file, self._fd = create(home, ids)
+
+    @property
+    def size(self) -> int:
+        return self._hasher.size
+
+    def write(self, data: bytes) -> None:
+        self._hasher.update(data)
+        write_all(self._fd, data)
+
+    def finish(self) -> StoredFile:
+        """Brings the file to the disk. Nothing may be written afterwards."""
+        flush(self._home, self.file, self._fd)
+        return StoredFile(self.file, self._hasher.size, self._hasher.crc32c, self._hasher.md5)
+
+
+class FileCopy(_NewFile):
     """A new file with the bytes of finished ones, end to end. Used as FileWriter is, `stored` is its result.
 
     A single source is linked, not copied: files never change, so two names may share one.
     """
 
     def __init__(self, home: Path, ids: Ids, sources: Sequence[StoredFile]) -> None:
-        self._home = home
-        self._kept = False
+        super().__init__(home)
         if len(sources) == 1 and self._link(ids, sources[0]):
             return
-        file, self._fd = create(home, ids)
+        self.file, self._fd = create(home, ids)
         try:
             for source in sources:
                 _append(path_of(home, source.id), source.size, self._fd)
-            flush(home, file, self._fd)
+            flush(home, self.file, self._fd)
         except BaseException:
-            remove(home, [file])
+            remove(home, [self.file])
             os.close(self._fd)
             raise
         crc32c = sources[0].crc32c
         for source in sources[1:]:
             crc32c = combine_crc32c(crc32c, source.crc32c, source.size)
         md5 = sources[0].md5 if len(sources) == 1 else None
-        self.stored = StoredFile(file, sum(source.size for source in sources), crc32c, md5)
+        self.stored = StoredFile(self.file, sum(source.size for source in sources), crc32c, md5)
 
     def _link(self, ids: Ids, source: StoredFile) -> bool:
-        file = mark.new_file(self._home, ids)
-        path = path_of(self._home, file)
+        self.file = mark.new_file(self._home, ids)
+        path = path_of(self._home, self.file)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path_of(self._home, source.id), os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._fd, fcntl.LOCK_SH)
@@ -143,22 +149,9 @@ class FileCopy:
         except OSError:  # a file system without links, or too many of them
             os.close(self._fd)
             return False
-        flush(self._home, file, self._fd)
-        self.stored = StoredFile(file, source.size, source.crc32c, source.md5)
+        flush(self._home, self.file, self._fd)
+        self.stored = StoredFile(self.file, source.size, source.crc32c, source.md5)
         return True
-
-    def keep(self) -> None:
-        self._kept = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._kept:
-            remove(self._home, [self.stored.id])
-        os.close(self._fd)
 
 
 def _append(source: Path, size: int, target: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -202,7 +203,7 @@ def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple
         check_trees(model_file(folder).read_bytes())
         yield batch_models.LightGBMModel(folder, spec), cores, _ROWS
     elif private.format == "replica":
-        with _replicas(context, job, version, str(folder)) as sockets:
+        with _replicas(context, job, version, folder) as sockets:
             size = (job.body.get("manualBatchTuningParameters") or {}).get("batchSize") or _REPLICA_ROWS
             yield batch_models.ReplicaModel(sockets, spec), len(sockets), size
     else:
@@ -215,23 +216,17 @@ def replica_set_id(job_id: str) -> str:
 
 
 @contextmanager
-def _replicas(context: Context, job: Resource, version: Resource, folder: str) -> Iterator[list[str]]:
+def _replicas(context: Context, job: Resource, version: Resource, folder: Path) -> Iterator[list[str]]:
     """Replicas for as long as the job runs: as many as it asks for, but no more than there are cores."""
     from portico.prediction.replicas.places import said, socket_paths
 
     serving = images.resolve(version.body["containerSpec"]["imageUri"])
     asked = (job.body.get("dedicatedResources") or {}).get("startingReplicaCount") or 1
-    wanted = replicas.ReplicaSet(
-        id=replica_set_id(context.job.id),
-        image=serving.image,
-        framework=serving.framework,
-        version=serving.version,
-        requirements=list(serving.requirements),
-        pythons=list(serving.pythons),
-        artifacts=list(serving.artifacts),
-        model_dir=folder,
-        count=max(1, min(int(asked), os.cpu_count() or 1)),
-        memory=machine_types.memory(job.body.get("dedicatedResources") or {}),
+    wanted = serving.replica_set(
+        replica_set_id(context.job.id),
+        folder,
+        max(1, min(int(asked), os.cpu_count() or 1)),
+        machine_types.memory(job.body.get("dedicatedResources") or {}),
     )
     context.say(in_words(Limits(wanted.memory)))
     with context.database.write() as connection:

@@ -27,6 +27,7 @@ from portico.services.standard import sources
 from portico.store import labels, resources
 from portico.store.jobs import Job
 from portico.store.segments import Segments
+from portico.store.sizes import size_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -261,8 +262,7 @@ def _measured(context: Context, artifact: str, known: list[Outcome]) -> dict[str
         started = time.perf_counter()
         model.predict_instances([instance])
         taken.append(time.perf_counter() - started)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return {"bytes": size, "latencySeconds": float(np.quantile(taken, 0.99))}
+    return {"bytes": size_of(folder), "latencySeconds": float(np.quantile(taken, 0.99))}
 
 
 def _follow(connection: Connection, job: Job, now: float) -> None:
