@@ -1,4 +1,4 @@
-"""The frames between a front and a replica, as `worker.py` describes them."""
+"""The frames between a front and a replica, as `worker_server.py` describes them."""
 
 from __future__ import annotations
 

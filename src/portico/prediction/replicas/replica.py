@@ -20,7 +20,7 @@ from portico.sandbox.isolation import Limits
 from portico.store import sizes
 
 _WORKER = Path(__file__).with_name("worker.py")
-_TENSORFLOW = _WORKER.with_name("worker_tensorflow.py")
+_BESIDE = [_WORKER.with_name(f"worker_{name}.py") for name in ("server", "tensorflow")]
 _LONGEST_LOG = 10 << 20  # bytes
 _PING_EVERY, _HUNG = 10.0, 300.0  # seconds; an answer before the ping's turn may take a minute
 _MOST_FILES = 10_000  # that a replica may have in its scratch folder
@@ -68,7 +68,7 @@ class Replica:
             }
             self._process = isolation.start(
                 [str(python), "-I", "-B", str(_WORKER), json.dumps(settings)],
-                readable=[model_dir, _WORKER, _TENSORFLOW, *environments.prefixes(python)],
+                readable=[model_dir, _WORKER, *_BESIDE, *environments.prefixes(python)],
                 scratch=self._scratch,
                 log=log,
                 limits=limits,

@@ -6,9 +6,7 @@ the listening socket; `memory` are the bytes that it may use, and `seconds` thos
 one JSON line to stdout when the model is loaded (`{"ready": true, ...}`) or cannot be (`{"error": "..."}`), and serves
 until stdin ends; then it answers what it has been sent, and exits.
 
-Frames, both ways: a header of three little-endian numbers, then the body (JSON).
-    request   length of the body (uint32), id (uint32), kind (uint16)
-    response  length of the body (uint32), id (uint32), HTTP status (uint16)
+The frames of the socket are described in `worker_server`, which speaks there.
 """
 
 from __future__ import annotations
@@ -18,10 +16,7 @@ import json
 import math
 import os
 import re
-import selectors
-import signal
 import socket
-import struct
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -32,8 +27,7 @@ if TYPE_CHECKING:
     # What predict() gets: instances in the model's order of features, or what is no list as it was sent.
     Row = Any
 
-HEADER = struct.Struct("<IIH")
-PING, PREDICT, SCORE = 0, 1, 2
+SCORE = 2  # the kind of a request that asks for scores too
 # What the walls and limits refuse.
 BEYOND = {
     errno.EPERM: "it is one process and may start no other, and has no network",
@@ -404,119 +398,10 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-class Peer:
-    """One connection: what has been read of it and not answered, and what is still to be sent."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection = connection
-        self.incoming = bytearray()
-        self.outgoing = bytearray()
-
-
-class Server:
-    """Answers one request after the other; a client may send the next before it has the answer."""
-
-    def __init__(self, listening: socket.socket, model: Model, memory: int = 0, seconds: int = 0) -> None:
-        self.listening = listening
-        self.model = model
-        self.memory = memory
-        self.seconds = seconds
-        self.selector = selectors.DefaultSelector()
-        self.draining = False
-
-    def run(self) -> None:
-        self.listening.setblocking(False)
-        self.selector.register(self.listening, selectors.EVENT_READ)
-        self.selector.register(0, selectors.EVENT_READ)
-        while True:
-            # While draining, a moment without a request is the end.
-            ready = self.selector.select(0.25 if self.draining else None)
-            if self.draining and not ready:
-                return
-            for key, events in ready:
-                if key.fileobj == 0:
-                    if not os.read(0, 4096):
-                        self.draining = True
-                        self.selector.unregister(0)
-                elif key.fileobj is self.listening:
-                    self.accept()
-                elif events & selectors.EVENT_READ:
-                    self.read(key.data)
-                else:
-                    self.send(key.data)
-
-    def accept(self) -> None:
-        try:
-            connection, _ = self.listening.accept()
-        except OSError:
-            return
-        connection.setblocking(False)
-        self.selector.register(connection, selectors.EVENT_READ, Peer(connection))
-
-    def read(self, peer: Peer) -> None:
-        try:
-            received = peer.connection.recv(1 << 18)
-        except BlockingIOError:
-            return
-        except OSError:
-            received = b""
-        if not received:
-            self.close(peer)
-            return
-        peer.incoming += received
-        while len(peer.incoming) >= HEADER.size:
-            length, number, kind = HEADER.unpack_from(peer.incoming)
-            end = HEADER.size + length
-            if len(peer.incoming) < end:
-                break
-            body = bytes(peer.incoming[HEADER.size : end])
-            del peer.incoming[:end]
-            if kind == PING:
-                status, told = 200, b"{}"
-            else:
-                # The model holds the process's only thread: who waits gives up at the same time, and the kernel
-                # ends what goes on, so that the next request has a process again.
-                signal.alarm(self.seconds)
-                status, told = answer(self.model, kind, body, self.memory)
-                signal.alarm(0)
-            peer.outgoing += HEADER.pack(len(told), number, status) + told
-            if not self.send(peer):
-                return
-
-    def send(self, peer: Peer) -> bool:
-        """Sends what the connection takes now; False when it is closed."""
-        try:
-            sent = peer.connection.send(peer.outgoing)
-            del peer.outgoing[:sent]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.close(peer)
-            return False
-        # A client that does not read its answers is not read from either.
-        wanted = selectors.EVENT_WRITE if peer.outgoing else selectors.EVENT_READ
-        if self.selector.get_key(peer.connection).events != wanted:
-            self.selector.modify(peer.connection, wanted, peer)
-        return True
-
-    def close(self, peer: Peer) -> None:
-        self.selector.unregister(peer.connection)
-        peer.connection.close()
-
-
-def die_with_parent() -> None:
-    """Asks Linux to end this process when the manager does, however it does."""
-    try:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    except (OSError, AttributeError):
-        pass  # stdin's end tells it too
-
-
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    die_with_parent()
+    server = beside("worker_server")
+    server.die_with_parent()
     # What the model prints goes to the log, not between the lines for the manager.
     report = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -533,7 +418,11 @@ def main() -> None:
         return
     warnings.simplefilter("ignore")
     listening = socket.socket(fileno=settings["fd"])
-    Server(listening, model, settings.get("memory", 0), settings.get("seconds", 0)).run()
+
+    def answered(kind: int, body: bytes) -> tuple[int, bytes]:
+        return answer(model, kind, body, settings.get("memory", 0))
+
+    server.Server(listening, answered, settings.get("seconds", 0)).run()
 
 
 if __name__ == "__main__":
