@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, parse_rfc3339, rfc3339
 from portico.errors import InvalidArgument
-from portico.services.alerts.delivery import note
+from portico.services.alerts.delivery import DELIVERIES, note
 from portico.services.call import Call, Rooms, implements
 from portico.services.portico.steward.evidence import output_of, truth_of
 from portico.services.standard.collection import Collection, register
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ALERTS = Collection("projects.locations.stewards.alerts", "Alert", api="portico", has_etag=False)
+
+class Alerts(Collection):
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> None:
+        """Nobody is told any more."""
+        for delivery in list(resources.listed(connection, DELIVERIES, resource.name)):
+            resources.delete(connection, delivery.name)
+
+
+ALERTS = Alerts("projects.locations.stewards.alerts", "Alert", api="portico", has_etag=False)
 register(ALERTS, "get", "list")
 _ESTIMATED = "estimated "
 _NAMED = 3  # features and slices in an alert

@@ -10,6 +10,7 @@ API = Api(
     title="Portico's own (`/apis/portico/v1`)",
     note="What Google has no API for. Its discovery document is `src/portico/services/portico/portico.v1.json`.",
     collections=(
+        "alerts",
         "clock",
         "home",
         "jobs",

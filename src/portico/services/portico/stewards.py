@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -11,31 +10,18 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.alerts.delivery import DELIVERIES
 from portico.services.call import Call, implements
-from portico.services.portico import alerts
 from portico.services.portico.steward import check as steward_check
 from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward import spec as steward_spec
 from portico.services.standard import standing
-from portico.services.standard.collection import Collection, check_etag, register
-from portico.services.standard.names import check_same_location
+from portico.services.standard.collection import After, Collection, register
+from portico.services.standard.names import LABEL_ID, check_same_location
 from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, sample
 from portico.store import resources, windows
 from portico.store.resources import Private, Resource
 
 _DATASETS = "aiplatform:datasets"
-_ID = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
-
-
-STEWARDS = Collection(
-    "projects.locations.stewards",
-    "Steward",
-    api="portico",
-    output_only=frozenset({"state", "status"}),
-    immutable=frozenset({"endpoint"}),
-)
-register(STEWARDS, "get", "list")
 
 
 class StewardPrivate(Private):
@@ -72,60 +58,76 @@ class EpisodePrivate(Private):
     split: dict[str, int] = {}
 
 
-EPISODES = Collection("projects.locations.stewards.episodes", "Episode", api="portico", has_etag=False)
+class Stewards(Collection):
+    def check(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> None:
+        body = resource.body
+        if not body.get("endpoint"):
+            raise InvalidArgument("endpoint is missing: whose model to look after.", field="endpoint")
+        check_same_location(resource.parent, body["endpoint"], "endpoint")
+        endpoint = ENDPOINTS.require(connection, body["endpoint"])
+        for other in resources.listed(connection, self.kind):
+            if other.body["endpoint"] == endpoint.name and other.name != resource.name:
+                raise FailedPrecondition(
+                    f"The Endpoint {endpoint.name} is looked after by {other.name}; delete that first."
+                )
+        if before is None:
+            body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}}
+        private = StewardPrivate.of(resource)
+        private.pipeline, private.data = _checked(connection, body, endpoint)
+        private.next = None  # it looks at once with what is asked now
+
+    def written(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> After:
+        """The fronts log what the steward watches, and hold out the share that it asks for."""
+        endpoint = ENDPOINTS.require(connection, resource.body["endpoint"])
+        holdout = float((resource.body.get("influence") or {}).get("holdout", 0.0))
+        EndpointPrivate.of(endpoint).holdout = holdout
+        version = sample(call, connection, endpoint, "steward", 1.0)
+        return lambda: await_served(call, version)
+
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        """Its episodes and alerts go with it, but for an open one."""
+        if open_now := StewardPrivate.of(resource).episode:
+            raise FailedPrecondition(f"{open_now} is open; wait for its end, or reject it first.")
+        standing.end(connection, resource.name)
+        windows.delete(connection, resource.name)
+        endpoint = resources.get(connection, resource.body["endpoint"])
+        if endpoint is None:
+            return call.rooms.queue.wake
+        EndpointPrivate.of(endpoint).holdout = 0.0
+        version = sample(call, connection, endpoint, "steward", 0.0)
+
+        def after() -> None:
+            call.rooms.queue.wake()
+            await_served(call, version)
+
+        return after
+
+
+class Episodes(Collection):
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        files = evidence_of(resource)
+        return lambda: steward_evidence.remove(call.rooms.home, files)
+
+
+STEWARDS = Stewards(
+    "projects.locations.stewards",
+    "Steward",
+    api="portico",
+    output_only=frozenset({"state", "status"}),
+    immutable=frozenset({"endpoint"}),
+    ids=LABEL_ID,
+    cascade=True,
+)
+register(STEWARDS, "create", "get", "list", "patch", "delete")
+EPISODES = Episodes("projects.locations.stewards.episodes", "Episode", api="portico", has_etag=False)
 KIND = register_kind(
     JobKind("stewards.look", "portico.services.portico.steward.run:run", lambda *_: None, lane="watch")
 ).name
 ENDED = frozenset({"PROMOTED", "REJECTED", "ROLLED_BACK", "ABANDONED"})
-
-
-@implements("portico", STEWARDS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent, body = str(call.params["parent"]), dict(call.body)
-    steward_id = str(call.params.get("stewardId", ""))
-    if not _ID.fullmatch(steward_id):
-        raise InvalidArgument(
-            f"stewardId is {steward_id!r}; it must be 1 to 63 lower-case letters, digits and '-', beginning with a "
-            "letter.",
-            field="stewardId",
-        )
-    name = f"{parent}/stewards/{steward_id}"
-    if not body.get("endpoint"):
-        raise InvalidArgument("endpoint is missing: whose model to look after.", field="endpoint")
-    check_same_location(parent, body["endpoint"], "endpoint")
-    with call.rooms.database.write() as connection:
-        endpoint = ENDPOINTS.require(connection, body["endpoint"])
-        for other in resources.listed(connection, STEWARDS.kind):
-            if other.body["endpoint"] == endpoint.name and other.name != name:
-                raise FailedPrecondition(
-                    f"The Endpoint {endpoint.name} is looked after by {other.name}; delete that first."
-                )
-        pipeline, data = _checked(connection, body, endpoint)
-        body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}}
-        made = STEWARDS.insert(
-            call, connection, name, parent, body, StewardPrivate(pipeline=pipeline, data=data)
-        )
-        version = _publish(call, connection, endpoint, body)
-        shown = STEWARDS.render(made)
-    await_served(call, version)
-    return shown
-
-
-@implements("portico", STEWARDS.method("patch"))
-def patch(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        steward = STEWARDS.require(connection, call.name)
-        check_etag(steward, call.body.get("etag"))
-        body = STEWARDS.patched(call, steward.body)
-        endpoint = ENDPOINTS.require(connection, body["endpoint"])
-        private = StewardPrivate.of(steward)
-        private.pipeline, private.data = _checked(connection, body, endpoint)
-        private.next = None  # it looks at once with what is asked now
-        steward.body = body
-        version = _publish(call, connection, endpoint, body)
-        shown = STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
-    await_served(call, version)
-    return shown
 
 
 @implements("portico", STEWARDS.method("pause"), STEWARDS.method("resume"))
@@ -134,42 +136,6 @@ def pause_or_resume(call: Call) -> dict[str, Any]:
         steward = STEWARDS.require(connection, call.name)
         steward.body["state"] = "PAUSED" if call.method.endswith("pause") else "ACTIVE"
         return STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
-
-
-@implements("portico", STEWARDS.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        steward = STEWARDS.require(connection, call.name)
-        if open_now := StewardPrivate.of(steward).episode:
-            raise FailedPrecondition(f"{open_now} is open; wait for its end, or reject it first.")
-        files = []
-        for episode in list(resources.listed(connection, EPISODES.kind, steward.name)):
-            files += evidence_of(episode)
-            resources.delete(connection, episode.name)
-        for alert in list(resources.listed(connection, alerts.ALERTS.kind, steward.name)):
-            for delivery in list(resources.listed(connection, DELIVERIES, alert.name)):
-                resources.delete(connection, delivery.name)
-            resources.delete(connection, alert.name)
-        standing.end(connection, steward.name)
-        windows.delete(connection, steward.name)
-        resources.delete(connection, steward.name)
-        endpoint = resources.get(connection, steward.body["endpoint"])
-        version = None
-        if endpoint is not None:
-            EndpointPrivate.of(endpoint).holdout = 0.0
-            version = sample(call, connection, endpoint, "steward", 0.0)
-    call.rooms.queue.wake()
-    steward_evidence.remove(call.rooms.home, files)
-    if version is not None:
-        await_served(call, version)
-    return {}
-
-
-def _publish(call: Call, connection: Connection, endpoint: Resource, body: dict[str, Any]) -> int:
-    """Lets the fronts log what the steward watches, and hold out the share that it asks for. As `publish`."""
-    holdout = float((body.get("influence") or {}).get("holdout", 0.0))
-    EndpointPrivate.of(endpoint).holdout = holdout
-    return sample(call, connection, endpoint, "steward", 1.0)
 
 
 def _checked(
