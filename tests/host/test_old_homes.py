@@ -53,6 +53,11 @@ def older(home: Path) -> None:
     """Makes the home what an older Portico left: kinds without an API, and "_" in the bodies."""
     connection = sqlite3.connect(home / "portico.db")
     was = {new: old for old, new in _KINDS.items()}
+    connection.execute(
+        "DELETE FROM resources WHERE kind LIKE 'aiplatform:metadataStores%'"
+    )  # it recorded nothing
+    connection.execute("DELETE FROM resource_fields WHERE kind LIKE 'aiplatform:metadataStores%'")
+    connection.execute("DROP TABLE lineage_edges")
     for name, kind, body, private in connection.execute(
         "SELECT name, kind, body, private FROM resources"
     ).fetchall():

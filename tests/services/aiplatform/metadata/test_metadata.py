@@ -90,6 +90,9 @@ def test_an_update_makes_what_is_missing_when_it_is_allowed_to(client, store):
     with pytest.raises(exceptions.NotFound):
         client.update_artifact(artifact=artifact)
     client.update_artifact(request={"artifact": artifact, "allow_missing": True})
+    with pytest.raises(exceptions.BadRequest, match="'NOT-THERE' is not allowed"):
+        other = {**artifact, "name": f"{store}/artifacts/NOT-THERE"}
+        client.update_artifact(request={"artifact": other, "allow_missing": True})
     client.update_artifact(
         request={"artifact": {**artifact, "uri": "gs://a"}, "allow_missing": True, "update_mask": "uri"}
     )

@@ -130,3 +130,27 @@ def test_a_custom_job_belongs_to_its_experiment_run(aiplatform, bucket):
         assert len(aiplatform.get_experiment_df()) == 2
     finally:
         aiplatform.metadata.metadata._experiment_tracker.reset()
+
+
+def test_a_job_moves_also_where_its_lineage_cannot_be_told(tmp_path, caplog):
+    from portico.host import wiring
+    from portico.jobs import kinds
+    from portico.store import jobs
+    from portico.store.database import Database
+
+    wiring.import_services()
+    database = Database(tmp_path)
+    database.create_tables()
+    name = "projects/p/locations/l/models/m"
+    with database.write() as connection:
+        # What an upload's payload never lacks.
+        jobs.insert(
+            connection, id="1", kind="models.upload", resource=name, payload={"artifact": ""}, now=1.0
+        )
+        job = jobs.get(connection, "1")
+        jobs.end(connection, job, "CANCELLED", 2.0)
+        kinds.moved(connection, job, 2.0)
+    with database.read() as connection:
+        assert jobs.get(connection, "1").state == "CANCELLED"
+    assert "the lineage of the job 1 is not recorded" in caplog.text
+    database.close()

@@ -18,7 +18,7 @@ from portico.services.standard import operations
 from portico.services.standard.collection import After, Collection, page, register, remove
 from portico.services.standard.fields import Resource as Shown
 from portico.services.standard.filters import Function, compile_filter, wanted
-from portico.services.standard.names import IdRule
+from portico.services.standard.names import IdRule, own_id
 from portico.store import lineage, resources
 from portico.store.resources import Resource
 
@@ -83,7 +83,8 @@ class Nodes(Collection):
 
     def _made(self, call: Call, connection: Connection) -> dict[str, Any]:
         """What a patch makes that may find nothing."""
-        parent = call.name.rsplit("/", 2)[0]
+        parent, _, given = call.name.rsplit("/", 2)
+        own_id(given, "", "name", self.ids)
         self.require_parent(connection, parent)
         now = call.rooms.clock.now()
         asked = Resource(call.name, self.kind, parent, dict(call.body), 0, now, now)

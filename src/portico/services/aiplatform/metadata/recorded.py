@@ -3,11 +3,13 @@ is an execution with its inputs and outputs, in the transactions in which its jo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from portico.clock import rfc3339
 from portico.errors import InvalidArgument
@@ -21,6 +23,8 @@ from portico.store.gcs import parse_uri
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
 from portico.store.resources import Resource
+
+log = logging.getLogger(__name__)
 
 _STATES = {"RUNNING": "RUNNING", "SUCCEEDED": "COMPLETE", "FAILED": "FAILED", "CANCELLED": "CANCELLED"}
 _FACTS = ("seed", "versions", "iterations", "rows", "cutShort", "nodeSeconds")  # of an AutoML training
@@ -181,6 +185,17 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
     teller = _TELLERS.get(job.kind)
     if teller is None:
         return
+    connection.exec_driver_sql("SAVEPOINT lineage")
+    try:
+        _record(connection, job, teller, now)
+    except (LookupError, TypeError, ValueError, AttributeError, IntegrityError):
+        # A job's end does not hang on what is told of it.
+        log.exception("the lineage of the job %s is not recorded", job.id)
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT lineage")
+    connection.exec_driver_sql("RELEASE SAVEPOINT lineage")
+
+
+def _record(connection: Connection, job: Job, teller: Callable[..., Told], now: float) -> None:
     resource = resources.get(connection, job.resource)
     if resource is None and job.kind != "models.upload":
         return  # deleted meanwhile
