@@ -14,6 +14,7 @@ TITLES = {
     "serving": "One online row",
     "batch": "Batch prediction",
     "monitoring": "Watching a model",
+    "training": "Training of one's own code",
     "automl": "AutoML",
 }
 _HEAD = """\
