@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.jobs import worker
+from portico.sandbox import isolation
 from portico.store.backend import DatabaseAway
 
 _PATIENCE = 60.0  # seconds that a job waits for the database, should that be away
@@ -34,6 +35,7 @@ def main(home: Path, modules: list[str], scheduler: int) -> None:
     channel = socket.socket(fileno=0)
     for name in [*modules, "numpy", "pyarrow", "pyarrow.parquet", "pyarrow.csv", "lightgbm"]:
         __import__(name)
+    isolation.walls()  # found out here once, not by every child
     import pyarrow
 
     pyarrow.set_cpu_count(max(1, (os.cpu_count() or 2)))
