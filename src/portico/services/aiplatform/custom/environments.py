@@ -48,12 +48,13 @@ def _package(library: str, version: str) -> str:
 
 def _exact(image: TrainingImage, interpreter: str, cache: Path) -> str:
     """The newest of the version that the image names, or the lowest above it that has wheels for `interpreter`."""
-    kept = cache / "versions" / f"{image.library}-{image.version}-{Path(interpreter).name}"
+    package = _package(image.library, image.version)
+    kept = cache / "versions" / f"{package}-{image.version}-{Path(interpreter).name}"
     with contextlib.suppress(FileNotFoundError):
         return kept.read_text()
-    name = re.escape(image.library)
-    exact = (f"{image.library}=={image.version}.*", "highest")
-    above = (f"{image.library}>={image.version}", "lowest-direct")
+    name = re.escape(package)
+    exact = (f"{package}=={image.version}.*", "highest")
+    above = (f"{package}>={image.version}", "lowest-direct")
     tries: list[tuple[str, str, tuple[str, ...]]] = [(*exact, ()), (*above, ())]
     if image.library == "torch":
         # PyPI's wheel for Linux brings gigabytes of CUDA. That for processors is on PyTorch's own index, or among the
