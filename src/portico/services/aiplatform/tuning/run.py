@@ -145,8 +145,8 @@ class _Measuring:
     def finish(self) -> None:
         self._over.set()
         self._thread.join()
-        if self._file.look():
-            self._write(self._file.measurements(self._begun))
+        self._file.look()
+        self._write(self._file.measurements(self._begun))  # also what could not be written before
 
     def _run(self) -> None:
         while not self._over.wait(_LOOK):
