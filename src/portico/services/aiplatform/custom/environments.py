@@ -73,8 +73,8 @@ def _exact(image: TrainingImage, interpreter: str, cache: Path) -> str:
     words = f"{image.library} {image.version} or later can't be installed here: {' '.join(told.stderr.split())[-300:]}"
     if image.library == "torch":
         words += (
-            " Its wheels for processors are at https://download.pytorch.org/whl/cpu: let this machine reach that, or "
-            "put such a wheel into a folder, name that in UV_FIND_LINKS and start Portico again."
+            " Its wheels for processors are on PyTorch's own index: let this machine reach that, or put such a wheel "
+            "into a folder, name that in UV_FIND_LINKS and start Portico again."
         )
     raise FailedPrecondition(words)
 
