@@ -12,6 +12,8 @@ import requests
 from google.api_core import exceptions
 from tests.waiting import until
 
+from portico.services.aiplatform.custom import packages
+
 PLAIN = "python:3.11"
 SKLEARN = "us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6:latest"
 
@@ -63,19 +65,24 @@ def ended(job: Any) -> Any:
 
 def package(bucket: Any, script: str, requires: str = "") -> str:
     """An sdist with the module trainer.task, as setuptools makes it."""
+    files = {
+        "setup.py": "raise SystemExit('it is not to be run')",
+        "trainer/__init__.py": "",
+        "trainer/task.py": script,
+        "trainer.egg-info/requires.txt": requires,
+    }
+    bucket.blob("trainer-1.0.tar.gz").upload_from_string(packed(files))
+    return f"gs://{bucket.name}/trainer-1.0.tar.gz"
+
+
+def packed(files: dict[str, str]) -> bytes:
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w:gz") as archive:
-        for name, text in (
-            ("setup.py", "raise SystemExit('it is not to be run')"),
-            ("trainer/__init__.py", ""),
-            ("trainer/task.py", script),
-            ("trainer.egg-info/requires.txt", requires),
-        ):
+        for name, text in files.items():
             entry = tarfile.TarInfo(f"trainer-1.0/{name}")
-            entry.size = len(text)
+            entry.size = len(text.encode())
             archive.addfile(entry, io.BytesIO(text.encode()))
-    bucket.blob("trainer-1.0.tar.gz").upload_from_string(held.getvalue())
-    return f"gs://{bucket.name}/trainer-1.0.tar.gz"
+    return held.getvalue()
 
 
 def test_a_package_runs_with_the_contract_and_what_it_needs(portico, aiplatform, bucket):
@@ -93,6 +100,58 @@ def test_a_package_runs_with_the_contract_and_what_it_needs(portico, aiplatform,
     log = told(portico, job)
     assert "the word is hello" in log and "from a child" in log and "3.5.0" in log
     assert f"task workerpool0 0 m y gs://{bucket.name}/o/model/" in log
+
+
+# As Google's samples make one: a folder, packed with tar. What would be found by running setup.py is not run.
+_TARRED = {
+    "PKG-INFO": "Metadata-Version: 1.0\n\nName: Iris\n\nVersion: 0.0.0\n",
+    "setup.cfg": "[egg_info]\n\ntag_build =\n\ntag_date = 0\n",
+    "setup.py": "import setuptools\n\nsetuptools.setup(\n\n    install_requires=[\n\n        'threadpoolctl==3.5.0',"
+    "\n\n    ],\n\n    packages=setuptools.find_packages())\n",
+}
+
+
+def test_a_folder_that_was_only_packed_says_in_setup_py_what_it_needs(portico, aiplatform, bucket):
+    script = "import threadpoolctl; print('threadpoolctl', threadpoolctl.__version__)"
+    files = {**_TARRED, "trainer/__init__.py": "", "trainer/task.py": script}
+    bucket.blob("tarred.tar.gz").upload_from_string(packed(files))
+    job = aiplatform.CustomPythonPackageTrainingJob(
+        "tarred", f"gs://{bucket.name}/tarred.tar.gz", "trainer.task", PLAIN,
+        staging_bucket=f"gs://{bucket.name}",
+    )  # fmt: skip
+    job.run()
+    assert "threadpoolctl 3.5.0" in told(portico, job)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("setup.py", "NEEDS = ('one>=1', 'two')\nsetup(name='x', install_requires=NEEDS)"),
+        ("setup.py", "import setuptools\nif True:\n  setuptools.setup(install_requires='one>=1\\ntwo')"),
+        ("setup.cfg", "[options]\ninstall_requires =\n  one>=1\n  # not three\n  two\n"),
+        ("pyproject.toml", "[project]\nname = 'x'\ndependencies = ['one>=1', 'two']"),
+        ("PKG-INFO", "Name: x\nRequires-Dist: one>=1\nRequires-Dist: two\nRequires-Dist: t; extra == 'e'\n"),
+    ],
+)  # fmt: skip
+def test_where_a_package_says_what_it_needs(tmp_path, name, text):
+    assert packages_of(tmp_path, {name: text}) == ["one>=1", "two"]
+
+
+def test_what_cannot_be_read_without_running_it_is_no_requirement(tmp_path):
+    for text in ("setup(install_requires=open('r').read())", "setup(", "setup(install_requires=NEEDS)"):
+        assert packages_of(tmp_path, {"setup.py": text, "setup.cfg": "nonsense"}) == []
+
+
+def packages_of(folder: Path, files: dict[str, str]) -> list[str]:
+    """What a package of these files needs."""
+    (folder / "x.tar.gz").write_bytes(packed(files))
+
+    class Stored:
+        find = staticmethod(str)
+        path = staticmethod(lambda uri: folder / "x.tar.gz")
+
+    stored: Any = Stored()
+    return packages.unpack(stored, ["gs://b/x.tar.gz"], folder / "unpacked", "packageUris").requirements
 
 
 @pytest.mark.slow

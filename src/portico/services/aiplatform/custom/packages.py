@@ -1,14 +1,18 @@
 """A user's Python packages (sdists and wheels), unpacked for a job, and what they need.
 
-Nothing of them runs here: an sdist's own `*.egg-info/requires.txt`, or its PKG-INFO, says what it needs. Its modules
-are found where setuptools finds them, below its root or below `src`.
+Nothing of them runs here: an sdist's own `*.egg-info/requires.txt`, or its PKG-INFO, says what it needs; in a folder
+that was only packed, pyproject.toml, setup.cfg or what setup.py says in so many words. Its modules are found where
+setuptools finds them, below its root or below `src`.
 """
 
 from __future__ import annotations
 
+import ast
+import configparser
 import email
 import shutil
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,11 +72,62 @@ def _bounded(size: int, name: str) -> None:
 
 
 def _requirements(root: Path) -> list[str]:
+    """What the package in the folder `root` needs, by the first of its files that says something."""
     for listed in sorted(root.glob("**/*.egg-info/requires.txt")):
         lines = listed.read_text().partition("\n[")[0].splitlines()  # the rest are extras
         return [line.strip() for line in lines if line.strip()]
     for metadata in [*sorted(root.glob("*.dist-info/METADATA")), root / "PKG-INFO"]:
         if metadata.is_file():
             wanted = email.message_from_string(metadata.read_text()).get_all("Requires-Dist") or []
-            return [line for line in wanted if "extra ==" not in line]
+            if wanted:
+                return [line for line in wanted if "extra ==" not in line]
+    for name, read in (
+        ("pyproject.toml", _of_pyproject),
+        ("setup.cfg", _of_setup_cfg),
+        ("setup.py", _of_setup),
+    ):
+        try:
+            found = read((root / name).read_text())
+        except (OSError, ValueError, SyntaxError, configparser.Error):  # not there, or not what its name says
+            continue
+        if found:
+            return found
+    return []
+
+
+def _of_pyproject(text: str) -> list[str]:
+    told = tomllib.loads(text).get("project", {}).get("dependencies", [])
+    return [line for line in told if isinstance(line, str)]
+
+
+def _of_setup_cfg(text: str) -> list[str]:
+    read = configparser.ConfigParser(interpolation=None)
+    read.read_string(text)
+    lines = read.get("options", "install_requires", fallback="").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def _of_setup(text: str) -> list[str]:
+    """`install_requires` of the call of setup(), where it is written out, there or in a variable of the file."""
+    tree = ast.parse(text)
+    variables = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and "setup" in (
+            getattr(call.func, "id", ""),
+            getattr(call.func, "attr", ""),
+        ):
+            for argument in call.keywords:
+                if argument.arg == "install_requires":
+                    value = argument.value
+                    told = ast.literal_eval(
+                        variables.get(value.id, value) if isinstance(value, ast.Name) else value
+                    )
+                    lines = told.splitlines() if isinstance(told, str) else told
+                    return [line.strip() for line in lines if isinstance(line, str) and line.strip()]
     return []
