@@ -2,7 +2,8 @@
 
 An environment lives under `HOME/envs/<hash>/`, where the hash names its normalised requirements and its
 Python. It is built beside that folder and renamed, so it is there whole or not at all; builders of the same
-one queue for a file lock. Only wheels are installed: building a package from source would run its code here.
+one queue for a file lock. Only wheels are installed; what is there as source only is made one behind the walls
+(`wheels`), for this environment alone.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import FailedPrecondition
+from portico.sandbox import isolation, wheels
 from portico.store.sizes import size_of
 
 Progress = Callable[[str], None]
 _RECORD = "portico.json"
+_SOURCE_ONLY = re.compile(
+    r"Wheels are required for `([A-Za-z0-9._-]+)` because building from source is disabled"
+)
 
 
 def environment(
@@ -189,14 +194,10 @@ def _build(
     binary = os.fsdecode(uv.find_uv_bin())
     try:
         made = ["venv", "--quiet", "--no-project", "--relocatable", "--python", interpreter, str(beside)]
-        _uv([binary, *made], requirements, progress)
+        if failed := _uv([binary, *made], progress):
+            raise _failure(requirements, failed)
         if requirements:
-            listed = beside / "requirements.txt"
-            listed.write_text("".join(f"{line}\n" for line in requirements))
-            # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
-            install = ["pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
-            target = ["--python", str(beside / "bin" / "python"), "-r", str(listed)]
-            _uv([binary, *install, *target, *links(), *_torch(requirements)], requirements, progress)
+            _install(requirements, binary, interpreter, beside, progress)
         size = size_of(beside)
         record = {
             "requirements": list(requirements),
@@ -210,7 +211,47 @@ def _build(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _uv(command: list[str], requirements: Sequence[str], progress: Progress | None) -> None:
+def _install(
+    requirements: Sequence[str], binary: str, interpreter: str, beside: Path, progress: Progress | None
+) -> None:
+    listed, own = beside / "requirements.txt", beside / "wheels"
+    listed.write_text("".join(f"{line}\n" for line in requirements))
+    # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
+    command = [binary, "pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
+    command += [
+        "--python",
+        str(beside / "bin" / "python"),
+        "-r",
+        str(listed),
+        *links(),
+        *_torch(requirements),
+    ]
+    built: set[str] = set()
+    while failed := _uv(command, progress):
+        lacking = _source_only(" ".join("".join(failed).split()), requirements) - built
+        if not lacking or isolation.isolation().name == "none":
+            raise _failure(requirements, failed)
+        for one in sorted(lacking):
+            if progress:
+                progress(f"{one} is there as source only: its wheel is built behind the walls")
+            wheels.build(one, binary, interpreter, own, links())
+        command += [] if built else ["--find-links", str(own)]
+        built |= lacking
+    shutil.rmtree(own, ignore_errors=True)
+
+
+def _source_only(told: str, requirements: Sequence[str]) -> set[str]:
+    """What uv, which has `told` why it fails, found no wheels of, as requirements."""
+    found = set()
+    for name in _SOURCE_ONLY.findall(told):
+        asked = [line for line in requirements if re.split(r"[^a-z0-9-]", line)[0] == normalise(name)]
+        versions = re.search(rf"\b{re.escape(name)}([=<>!~]\S+) has no usable wheels", told)
+        found.add(f"{name}{versions[1]}" if versions else asked[0] if asked else name)
+    return found
+
+
+def _uv(command: list[str], progress: Progress | None) -> list[str]:
+    """What it said where it failed; nothing where it did not."""
     environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
     environ.pop("VIRTUAL_ENV", None)
     # Niced: an installation never makes a prediction wait.
@@ -229,11 +270,13 @@ def _uv(command: list[str], requirements: Sequence[str], progress: Progress | No
         told.append(line)
         if progress and line.strip():
             progress(line.strip())
-    if running.wait() != 0:
-        raise FailedPrecondition(
-            f"The Python environment for {', '.join(requirements) or 'no packages'} cannot be made: "
-            f"{_reason(told)}"
-        )
+    return (told or [""]) if running.wait() != 0 else []
+
+
+def _failure(requirements: Sequence[str], told: Sequence[str]) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"The Python environment for {', '.join(requirements) or 'no packages'} cannot be made: {_reason(told)}"
+    )
 
 
 def _reason(lines: Sequence[str]) -> str:

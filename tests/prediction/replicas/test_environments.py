@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from portico.errors import FailedPrecondition
 from portico.sandbox.environments import environment, find_python, kept, normalise, prefixes
+from portico.sandbox.isolation import walls
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -64,6 +68,51 @@ def test_a_failure_gives_the_reason_and_leaves_nothing(tmp_path):
     assert message.startswith("The Python environment for threadpoolctl==77.0 cannot be made: ")
     assert "no version of threadpoolctl==77.0" in message and "\n" not in message and "hint" not in message
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+SETUP = """
+import os, setuptools
+for place in {places}:
+    try:
+        with open(os.path.join(place, "left behind"), "w") as file:
+            file.write("here")
+    except OSError:
+        pass
+{more}
+setuptools.setup(name="madeup", version="1.0", py_modules=["madeup"])
+"""
+
+
+def source_of_madeup(folder: Path, more: str = "") -> None:
+    """Puts an sdist, whose setup.py writes where it can, into `folder`."""
+    with tarfile.open(folder / "madeup-1.0.tar.gz", "w:gz") as archive:
+        for name, text in (
+            ("PKG-INFO", "Metadata-Version: 1.0\nName: madeup\nVersion: 1.0\n"),
+            ("setup.py", SETUP.format(places=[str(folder), str(Path.home())], more=more)),
+            ("madeup.py", "value = 42"),
+        ):
+            entry = tarfile.TarInfo(f"madeup-1.0/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+
+
+@pytest.mark.skipif(walls().name == "none", reason="nothing here confines the build")
+def test_what_is_there_as_source_only_is_built_behind_the_walls(tmp_path, monkeypatch):
+    links = tmp_path / "links"
+    links.mkdir()
+    source_of_madeup(links)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    told: list[str] = []
+    python = environment(["madeup==1.0"], HERE, tmp_path / "envs", told.append)
+    asked = [python, "-I", "-c", "import madeup; print(madeup.value)"]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == "42\n"
+    assert any("madeup==1.0 is there as source only" in line for line in told)
+    assert [path.name for path in links.iterdir()] == ["madeup-1.0.tar.gz"]
+    assert not (Path.home() / "left behind").exists()
+
+    source_of_madeup(links, more="raise SystemExit('no such compiler')")
+    with pytest.raises(FailedPrecondition, match=r"(?s)madeup.*building it fails.*no such compiler"):
+        environment(["madeup", "six"], HERE, tmp_path / "envs")
 
 
 def test_a_python_that_is_not_here_is_named():
