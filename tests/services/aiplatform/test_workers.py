@@ -31,6 +31,7 @@ task, hosts = here["task"], [host for pool in here["cluster"].values() for host 
 own = here["cluster"][task["type"]][task["index"]].split(":")
 tf = json.loads(os.environ["TF_CONFIG"])
 assert tf["cluster"][tf["task"]["type"]][tf["task"]["index"]].split(":") == own
+assert here["open_ports"] == [int(os.environ["MASTER_PORT"])]
 rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 assert size == len(hosts) and hosts[rank].split(":") == own
 print(sorted(here["cluster"]), sorted(tf["cluster"]), task["type"], tf["task"]["type"], rank)

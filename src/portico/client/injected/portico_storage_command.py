@@ -30,7 +30,7 @@ def gcloud(arguments: list[str]) -> int:
 def _run(name: str, words: list[str]) -> int:
     verb = _NAMES.get(words[0], words[0]) if words else ""
     work = {"cp": _copy, "mv": _move, "rsync": _sync, "ls": _list, "cat": _cat}
-    work |= {"rm": _remove, "mb": _make, "stat": _stat}
+    work.update(rm=_remove, mb=_make, stat=_stat)
     if verb not in work:
         return _fail(f"{name} {verb} is not built in Portico's jobs; there are {', '.join(sorted(work))}.")
     options = [one for one in words[1:] if one.startswith("-") and one != "-"]

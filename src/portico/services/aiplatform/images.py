@@ -96,6 +96,12 @@ _XGBOOST = {
     "2.0": ("numpy<2 scipy<1.13 pandas<2.3 scikit-learn<1.4 joblib<1.5", "3.10 3.11 3.12 3.9 3.8"),
     "2.1": ("numpy<2.3 scipy<1.15 pandas<2.3 scikit-learn<1.6 joblib<1.5", "3.10 3.11 3.12 3.9"),
 }
+# Below which version -> what it needs bounds for, beside those that it states itself.
+_TENSORFLOW = (
+    ((2, 9), "protobuf<3.21 numpy<1.24 setuptools<70"),
+    ((2, 12), "numpy<1.24 setuptools<70"),
+    ((2, 16), "numpy<2 setuptools<70"),
+)
 # Versions after the tables: what is current then fits.
 _LATER = "3.11 3.12 3.13 3.14 3.10"
 _NATIVE = {"lightgbm": ("model.txt",), "onnx": ("model.onnx",)}
@@ -152,6 +158,8 @@ def resolve(image_uri: str) -> Serving:
 
 def bounds_of(library: str, version: str) -> list[str]:
     """What the package `library` of `version` ("1.1.3") stands on, as requirements; none for a current one."""
+    if library == "tensorflow":
+        return next((bounds.split() for below, bounds in _TENSORFLOW if _numbers(version)[:2] < below), [])
     table = {"scikit-learn": _SKLEARN, "xgboost": _XGBOOST}.get(library, {})
     bounds, _ = table.get(".".join(version.split(".")[:2]), ("", ""))
     return bounds.split()

@@ -63,6 +63,9 @@ def variables(
                 "cluster": {f"workerpool{number}": hosts for number, hosts in filled},
                 "environment": "cloud",
                 "task": {"type": f"workerpool{pool}", "index": index, "trial": trial},
+                **(
+                    {"open_ports": [cluster.master]} if cluster.size > 1 else {}
+                ),  # on the first pool's machine
             }
         ),
         "TF_CONFIG": json.dumps(

@@ -14,6 +14,11 @@ from portico.sandbox import environments
 from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.images import bounds_of
 
+_TORCH = (
+    " Its wheels for processors are on PyTorch's own index: let this machine reach that, or put such a wheel "
+    "into a folder, name that in UV_FIND_LINKS and start Portico again."
+)
+
 
 def python_of(image: TrainingImage, needed: Sequence[str], home: Path, say: Callable[[str], None]) -> Path:
     """The Python for `image` with the requirements `needed` (PEP 508). `say` is told what was chosen and why.
@@ -21,17 +26,20 @@ def python_of(image: TrainingImage, needed: Sequence[str], home: Path, say: Call
     Raises:
         FailedPrecondition: there is no such Python here, or the requirements can't be installed for it.
     """
-    interpreter = environments.find_python(image.pythons)
-    if image.pythons[0] not in interpreter:
-        say(f"{image.short}: this machine has no Python {image.pythons[0]}; {interpreter} is used.")
     cache = home / "envs"
+    interpreter, exact = interpreter_of(image, cache)
+    own = image.pythons[0]
+    if own not in interpreter:
+        lacks = f"the libraries of its version have no wheels for Python {own}"
+        say(
+            f"{image.short}: {lacks if _here(own) else f'this machine has no Python {own}'}; {interpreter} is used."
+        )
     library: list[str] = []
     if image.library:
-        exact = _exact(image, interpreter, cache)
         if exact != image.version and not exact.startswith(image.version + "."):
             say(
-                f"{image.short}: {image.library} {image.version} has no wheel for this Python; {exact} is the closest "
-                "that installs."
+                f"{image.short}: {image.library} {image.version} has no wheel for a Python of this machine; {exact} is "
+                "the closest that installs."
             )
         library = [f"{_package(image.library, exact)}=={exact}", *bounds_of(image.library, exact)]
     wanted = [*library, *image.common, *needed]
@@ -46,37 +54,68 @@ def _package(library: str, version: str) -> str:
     return library
 
 
-def _exact(image: TrainingImage, interpreter: str, cache: Path) -> str:
-    """The newest of the version that the image names, or the lowest above it that has wheels for `interpreter`."""
+def interpreter_of(image: TrainingImage, cache: Path) -> tuple[str, str]:
+    """The Python to use, and which version of the image's library: on the first of its Pythons for which there are
+    wheels of the version that it names and of what that stands on, else the lowest version above it."""
+    if not image.library:
+        return environments.find_python(image.pythons), ""
+    for python in filter(_here, image.pythons):
+        interpreter = environments.find_python([python])
+        if exact := _version(image, interpreter, cache, above=False):
+            return interpreter, exact
+    interpreter = environments.find_python(image.pythons)
+    return interpreter, _version(image, interpreter, cache, above=True)
+
+
+def _here(python: str) -> bool:
+    try:
+        return bool(environments.find_python([python]))
+    except FailedPrecondition:
+        return False
+
+
+def _version(image: TrainingImage, interpreter: str, cache: Path, *, above: bool) -> str:
+    """The newest of the version that the image names that has wheels for `interpreter`, empty where none has; or the
+    lowest `above` it.
+
+    Raises:
+        FailedPrecondition: there is none above it either.
+    """
     package = _package(image.library, image.version)
-    kept = cache / "versions" / f"{package}-{image.version}-{Path(interpreter).name}"
+    which = "above" if above else "exactly"
+    kept = cache / "versions" / f"{package}-{which}-{image.version}-{Path(interpreter).name}"
     with contextlib.suppress(FileNotFoundError):
         return kept.read_text()
-    name = re.escape(package)
-    exact = (f"{package}=={image.version}.*", "highest")
-    above = (f"{package}>={image.version}", "lowest-direct")
-    tries: list[tuple[str, str, tuple[str, ...]]] = [(*exact, ()), (*above, ())]
+    wanted, how = (f"{package}=={image.version}.*", "highest")
+    if above:
+        wanted, how = (f"{package}>={image.version}", "lowest-direct")
+    places: list[tuple[str, ...]] = [()]
     if image.library == "torch":
         # PyPI's wheel for Linux brings gigabytes of CUDA. That for processors is on PyTorch's own index, or among the
         # wheels that this machine's owner has put aside.
-        aside: tuple[str, ...] = ("--no-index",)
-        index: tuple[str, ...] = ("--torch-backend", "cpu")
-        tries = [(*exact, aside), (*exact, index), (*above, index), (*above, aside)]
-    for wanted, how, where in tries:
-        told = _compile(wanted, how, interpreter, where)
-        if match := re.search(rf"^{name}==(\S+)", told.stdout, re.MULTILINE):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            part = kept.with_name(f".{kept.name}-{os.getpid()}")
-            part.write_text(match[1])
-            part.replace(kept)
+        places = [("--no-index",), ("--torch-backend", "cpu")]
+        places = places[::-1] if above else places
+    beside = [] if above or image.library == "torch" else bounds_of(image.library, image.version)
+    for where in places:
+        told = _compile("\n".join([wanted, *beside]), how, interpreter, where)
+        if match := re.search(rf"^{re.escape(package)}==(\S+)", told.stdout, re.MULTILINE):
+            _keep(kept, match[1])
             return match[1]
+    if not above:
+        if "No solution found" in told.stderr and image.library != "torch":  # not for want of the index
+            _keep(kept, "")
+        return ""
     words = f"{image.library} {image.version} or later can't be installed here: {' '.join(told.stderr.split())[-300:]}"
     if image.library == "torch":
-        words += (
-            " Its wheels for processors are on PyTorch's own index: let this machine reach that, or put such a wheel "
-            "into a folder, name that in UV_FIND_LINKS and start Portico again."
-        )
+        words += _TORCH
     raise FailedPrecondition(words)
+
+
+def _keep(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}-{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)
 
 
 def _compile(

@@ -28,7 +28,7 @@ _COMMON = (
     "numpy",
     "pandas",
 )
-_PYTHONS = ("3.11", "3.12", "3.13", "3.10", "3.9")
+_PYTHONS = ("3.11", "3.12", "3.13", "3.10", "3.9", "3.8", "3.7")
 
 
 @dataclass(frozen=True, slots=True)
