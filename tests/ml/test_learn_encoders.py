@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portico.ml import values
@@ -74,6 +74,7 @@ def encoded(transform: Transform, row: Any) -> np.ndarray:
 
 @settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries({}, optional=CELLS), min_size=1, max_size=8))
+@example([{"size": float("inf")}])
 def test_a_row_encodes_alike_alone_and_in_a_table(rows: list[dict[str, Any]]) -> None:
     made = TRANSFORM.transform(pa.Table.from_batches([rows_to_batch([{"id": 0, **row} for row in rows])]))
     for position, row in enumerate(rows):

@@ -59,7 +59,7 @@ INPUTS = [ColumnSpec(name) for name in ("age", "colour", "city", "when", "note")
 
 
 def fit(target: str, prediction_type: str = "classification", **options: object) -> TrainedModel:
-    spec = TrainSpec(prediction_type, target, columns=INPUTS, budget_seconds=4, **options)  # type: ignore[arg-type]
+    spec = TrainSpec(prediction_type, target, columns=INPUTS, budget_seconds=2, **options)  # type: ignore[arg-type]
     return train(people(), spec)
 
 
@@ -150,7 +150,7 @@ def test_attributions_are_shapley_values_of_an_additive_model() -> None:
         matrix = generator.normal(size=(600, count))
         table = pa.table({f"x{column}": matrix[:, column] for column in range(count)})
         table = table.append_column("y", pa.array(matrix @ np.arange(count, dtype=float)))
-        model = train(table, TrainSpec("regression", "y", budget_seconds=3)).model
+        model = train(table, TrainSpec("regression", "y", budget_seconds=1)).model
         shapley_game(model, table)
 
 

@@ -252,9 +252,8 @@ def _generate(encoders: Sequence[Encoder], width: int) -> PackRow:
         outputs += names
         lines.append(f"    v = get({encoder.name!r})")
         if isinstance(encoder, NumericEncoder):
-            lines.append(
-                f"    {names[0]} = v if v.__class__ is float or v.__class__ is int else e{position}(v)"
-            )
+            usual = "v.__class__ is float and v - v == 0.0 or v.__class__ is int"  # not infinite, not NaN
+            lines.append(f"    {names[0]} = v if {usual} else e{position}(v)")
         elif isinstance(encoder, CategoricalEncoder):
             scope[f"c{position}"] = {"": float(MISSING)} | {k: float(v) for k, v in encoder.codes.items()}
             lines.append(f"    {names[0]} = c{position}.get(v) if v.__class__ is str else None")
