@@ -207,6 +207,35 @@ def test_lines_are_found_by_their_time(tmp_path):
     assert [line.text for line in lines.read(tmp_path, times[-1])][1:] == ["after"]
 
 
+def test_a_line_of_any_length_that_was_cut_is_passed_over(tmp_path):
+    writer = lines.Writer(tmp_path)
+    writer.write("t", "INFO", "before")
+    writer.write("t", "INFO", "\x01" * 16384)  # six bytes each
+    writer.close()
+    path = lines.path_of(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    again = lines.Writer(tmp_path)
+    again.write("t", "INFO", "after")
+    again.close()
+    assert [line.text for line in lines.read(tmp_path)] == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        'resource.type=("global" OR "ml_job")',
+        "resource.type=(NOT global)",
+        'timestamp>=("2020-01-01T00:00:00Z" OR "2010-01-01T00:00:00Z")',
+        "timestamp:*",
+        'timestamp=~"2026"',
+        'timestamp!~"2026"',
+    ],
+)
+def test_what_several_values_allow_narrows_nothing(filter):
+    query = compile_query(filter, fields())
+    assert not query.equal and query.since == 0.0 and query.until == float("inf")
+
+
 def test_a_jobs_lines_are_entries_while_it_runs(portico, aiplatform, bucket, entries):
     script = """
 import sys, time

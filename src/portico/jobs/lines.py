@@ -6,6 +6,7 @@ a reader finds a time in it by halving.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -39,13 +40,12 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         path = path_of(folder)
         self._last = 0.0
+        self._cut = False  # whether the disk was full in the midst of a line
         if path.exists():
-            with path.open("rb+") as file:  # a line that a crash cut goes
+            with path.open("rb+") as file:
                 size = os.fstat(file.fileno()).st_size
-                file.seek(max(0, size - _PIECE))
-                tail = file.read()
-                if tail and not tail.endswith(b"\n"):
-                    file.truncate(size - len(tail) + tail.rfind(b"\n") + 1)
+                if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+                    os.pwrite(file.fileno(), b"\n", size)  # a line that a crash cut is passed over
             self._last = max((line.time for line in _from(path, max(0, size - _PIECE))), default=0.0)
         self._file = path.open("ab", buffering=0)
 
@@ -55,7 +55,11 @@ class Writer:
             OSError: the disk is full.
         """
         self._last = max(round(time.time(), 6), round(self._last + _TICK, 6))
-        self._file.write(orjson.dumps([self._last, task, severity, text]) + b"\n")
+        line = orjson.dumps([self._last, task, severity, text]) + b"\n"
+        if self._cut:
+            line = b"\n" + line
+        written = self._file.write(line)
+        self._cut = written < len(line)
 
     def close(self) -> None:
         self._file.close()
@@ -88,6 +92,7 @@ def _from(path: Path, at: int) -> Iterator[Line]:
         for line in file:
             if not line.endswith(b"\n"):
                 return
-            moment, task, severity, text = orjson.loads(line)
-            yield Line(moment, task, severity, text, at)
+            with contextlib.suppress(ValueError):  # it was cut: by a crash, or a full disk
+                moment, task, severity, text = orjson.loads(line)
+                yield Line(moment, task, severity, text, at)
             at += len(line)

@@ -134,7 +134,9 @@ class _Parser:
         self.space()
         kind = self.kind_of(path, start)
         if self.take("("):
-            return self.nested(lambda: self.values(path, found[0], kind))
+            several = self.nested(lambda: self.values(path, found[0], kind))
+            self.alone = None
+            return several
         return self.compared(path, found[0], kind)
 
     def values(self, path: list[str], operator: str, kind: Kind | None) -> Predicate:
@@ -187,7 +189,7 @@ class _Parser:
     def narrow(self, path: str, operator: str, value: str) -> None:
         if operator == "=":
             self.query.equal.setdefault(path, value)
-        if path == "timestamp":
+        if path == "timestamp" and operator in _ORDER and operator != ":":
             moment = parse_rfc3339(value)
             if operator in ("=", ">", ">="):
                 self.query.since = max(self.query.since, moment)
