@@ -218,6 +218,46 @@ def test_all_that_was_reported_counts(tmp_path):
     assert found[0]["elapsedDuration"] == "10.000000s"
 
 
+def test_a_hostile_metric_file_is_passed_over(tmp_path):
+    import json
+    import os
+
+    from portico.services.aiplatform.tuning.hypertune import MetricFile
+
+    folder = tmp_path / "job" / ".hypertune"
+    folder.mkdir(parents=True)
+    path, outside = folder / "output.metrics", tmp_path / "outside"
+    good = json.dumps({"timestamp": 100.0, "global_step": "1", "score": "0.5"}) + "\n"
+    outside.write_text(good)
+    file = MetricFile(path, ["score"])
+    os.mkfifo(path)
+    assert not file.look()
+    path.unlink()
+    path.symlink_to(outside)
+    assert not file.look()
+    path.unlink()
+    path.mkdir()
+    assert not MetricFile(path, ["score"]).look()
+    path.rmdir()
+    wrong = [
+        '{"timestamp": 100, "global_step": 1e999, "score": 1}',
+        '{"timestamp": 1e999, "global_step": 1, "score": 1}',
+        '{"timestamp": 100, "global_step": 9223372036854775808, "score": 1}',
+        '{"timestamp": 100, "global_step": 1, "score": 1%s}' % ("0" * 400),
+        "[" * 100_000,
+        "[]",
+        "\x00\xff",
+    ]
+    path.write_text("\n".join(wrong) + "\n" + good + '{"timestamp": 1e300, "global_step": 2, "score": 1}\n')
+    assert file.look()
+    assert [one["stepCount"] for one in file.measurements(begun=90.0)] == ["1", "2"]
+    assert file.measurements(begun=90.0)[1]["elapsedDuration"] == "315576000000.000000s"
+    for number in range(12):  # what is remembered has a bound
+        path.write_text(f"{number}" + "x" * 1_000_000 + "\n")
+        file.look()
+    assert sum(map(len, file._lines)) <= 8 << 20
+
+
 @pytest.mark.slow
 def test_kills_lose_no_trial_and_count_none_twice(new_portico):
     """Kills the server, or one of its processes, whenever so many measurements have come; the end is as without."""

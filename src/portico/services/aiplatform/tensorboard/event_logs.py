@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import shutil
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ import portico
 from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.sandbox import isolation
+from portico.sandbox.files import open_inside
 from portico.sandbox.isolation import View
 from portico.services.aiplatform.tensorboard.event_rows import EventRows
 from portico.services.aiplatform.tensorboard.tensorboards import TENSORBOARDS
@@ -82,17 +82,8 @@ class _Source:
             return 0
 
     def open(self) -> int | None:
-        """A descriptor; None where it is no file any more, or a link leads out of `root`: the job may change what it
-        writes at any time, so it is what was opened that counts."""
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return None
-        real = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        if stat.S_ISREG(os.fstat(descriptor).st_mode) and real.is_relative_to(self.root.resolve()):
-            return descriptor
-        os.close(descriptor)
-        return None
+        """A descriptor; None where it is no file any more, or a link leads out of `root`."""
+        return open_inside(self.path, self.root)
 
 
 class EventLogs:

@@ -5,14 +5,20 @@ The package keeps the newest hundred in it, so all that were ever there are reme
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from portico.sandbox.files import open_inside
+
 _READ = 1 << 20  # bytes
 _MOST = 10_000  # lines
+_ROOM = 8 << 20  # characters of them
+_LONGEST = 315_576_000_000.0  # seconds that a Duration has
 
 
 class MetricFile:
@@ -20,19 +26,27 @@ class MetricFile:
         """`metrics` are the ids of those that count."""
         self._path, self._metrics = path, metrics
         self._lines: dict[str, None] = {}
-        path.unlink(missing_ok=True)  # of an attempt that a crash ended
+        self._room = _ROOM
+        with contextlib.suppress(OSError):
+            if not path.parent.is_symlink():
+                path.unlink()  # of an attempt that a crash ended
 
     def look(self) -> bool:
         """Whether there is more than before."""
+        descriptor = open_inside(self._path, self._path.parents[1])
+        if descriptor is None:
+            return False
         try:
-            with self._path.open("rb") as file:
-                text = file.read(_READ).decode(errors="replace")
+            text = os.read(descriptor, _READ).decode(errors="replace")
         except OSError:
             return False
+        finally:
+            os.close(descriptor)
         before = len(self._lines)
         for line in text.split("\n")[:-1]:  # the last is not whole, or empty
-            if len(self._lines) < _MOST:
-                self._lines.setdefault(line)
+            if line not in self._lines and len(self._lines) < _MOST and len(line) <= self._room:
+                self._lines[line] = None
+                self._room -= len(line)
         return len(self._lines) > before
 
     def measurements(self, begun: float) -> list[dict[str, Any]]:
@@ -43,16 +57,16 @@ class MetricFile:
                 told = json.loads(line)
                 step, at = int(told.get("global_step") or 0), float(told["timestamp"])
                 values = {name: float(told[name]) for name in self._metrics if name in told}
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 continue
             for name, value in values.items():
-                if not math.isfinite(value) or step < 0:
+                if not (math.isfinite(value) and math.isfinite(at) and 0 <= step < 1 << 63):
                     continue
                 last = made[-1] if made else None
                 if last is None or last["stepCount"] != str(step) or _has(last, name):
                     last = {
                         "stepCount": str(step),
-                        "elapsedDuration": f"{max(0.0, at - begun):.6f}s",
+                        "elapsedDuration": f"{min(max(0.0, at - begun), _LONGEST):.6f}s",
                         "metrics": [],
                     }
                     made.append(last)
