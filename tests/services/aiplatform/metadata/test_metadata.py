@@ -198,3 +198,5 @@ def test_purge_looks_first(client, store):
     assert names(client.list_executions(parent=store)) == ["x0"]
     with pytest.raises(exceptions.BadRequest, match="filter"):
         client.purge_artifacts(request={"parent": store})
+    with pytest.raises(exceptions.BadRequest, match="blank"):  # not: all of them
+        client.purge_artifacts(request={"parent": store, "filter": " ", "force": True})

@@ -42,9 +42,13 @@ def follow(connection: Connection, job: Job, custom_job: Resource) -> None:
         assert run is not None
         lineage.add(connection, spec["experiment"], "child", [name], now)
     metadata = run.body.setdefault("metadata", {})
-    held = metadata.setdefault("_custom_jobs", [])
+    given = metadata.get("_custom_jobs")
+    held = (
+        [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    )  # anybody may write it
     if all(one.get("custom_job_resource_name") != custom_job.name for one in held):
         held.append({"custom_job_resource_name": custom_job.name, "custom_job_console_uri": ""})
+    metadata["_custom_jobs"] = held
     if not spec.get("experimentRun") and job.state in _STATES:
         metadata["_state"] = _STATES[job.state]
     resources.update(connection, run, now)

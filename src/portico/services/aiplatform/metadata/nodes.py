@@ -127,6 +127,8 @@ class Nodes(Collection):
         """Deletes what passes the filter; without `force` it only says how many that are, and some names."""
         parent = str(call.params["parent"])
         asked = str(call.body.get("filter") or "")
+        if not asked.strip():  # which would be all there is
+            raise InvalidArgument("filter says what is purged; it is blank.", field="filter")
         with call.rooms.database.read() as connection:
             self.require_parent(connection, parent)
             keep = compile_filter(
