@@ -333,3 +333,93 @@ def test_a_trial_is_stopped_by_hand(vizier):
     complete(vizier, trial, y=1.0)
     with pytest.raises(exceptions.BadRequest):
         vizier.stop_trial(request={"name": trial.name})
+
+
+FAR = [
+    ({"doubleValueSpec": {"minValue": "NaN", "maxValue": 1}}, "minValue"),
+    ({"doubleValueSpec": {"minValue": 0, "maxValue": "Infinity"}}, "maxValue"),
+    ({"doubleValueSpec": {"minValue": -1e308, "maxValue": 1}}, "minValue"),
+    ({"discreteValueSpec": {"values": [1, "Infinity"]}}, "values[1]"),
+    ({"discreteValueSpec": {"values": ["NaN", 1]}}, "values[0]"),
+    ({"discreteValueSpec": {"values": ["10", "9"]}}, "values"),
+]
+
+
+@pytest.mark.parametrize(("given", "field"), FAR)
+def test_a_space_that_is_no_range_names_the_field(given, field):
+    from portico.errors import InvalidArgument
+    from portico.services.aiplatform.vizier import space
+
+    with pytest.raises(InvalidArgument) as raised:
+        space.check([{"parameterId": "x", **given}], "parameters")
+    assert raised.value.violations[0].field.endswith(field)
+
+
+@pytest.mark.parametrize("scale", ["UNIT_LINEAR_SCALE", "UNIT_LOG_SCALE", "UNIT_REVERSE_LOG_SCALE"])
+def test_the_widest_scale_goes_there_and_back(scale):
+    from portico.services.aiplatform.vizier import space
+
+    spec = {
+        "parameterId": "x",
+        "doubleValueSpec": {"minValue": 1e-300, "maxValue": 1e300},
+        "scaleType": scale,
+    }
+    space.check([spec], "parameters")
+    if scale == "UNIT_LINEAR_SCALE":
+        spec["doubleValueSpec"] = {"minValue": -1e300, "maxValue": 1e300}
+    found = [space.at(spec, unit / 8) for unit in range(9)]
+    assert found == sorted(found)
+    if scale != "UNIT_REVERSE_LOG_SCALE":  # of which a float has but the upper end
+        assert [space.place(spec, value) for value in found] == pytest.approx([unit / 8 for unit in range(9)])
+
+
+def test_numbers_may_be_words():
+    """As proto3's JSON allows."""
+    from portico.services.aiplatform.vizier import space
+
+    specs = [
+        {"parameterId": "x", "discreteValueSpec": {"values": ["9", "10.5"], "defaultValue": "10.5"}},
+        {"parameterId": "y", "doubleValueSpec": {"minValue": "0", "maxValue": "2", "defaultValue": "0.5"}},
+    ]
+    space.check(specs, "parameters")
+    assert space.walk(specs, lambda _, one: space.first(one)) == [("x", 10.5), ("y", 0.5)]
+    assert space.value_in(specs[0], 9, "x") == 9.0
+
+
+def test_a_wanted_value_of_a_vast_grid_is_found_at_once():
+    from portico.services.aiplatform.vizier import suggesting
+
+    vast = {"integerValueSpec": {"minValue": "0", "maxValue": str(2**63 - 1)}}
+    spec = {
+        "algorithm": "GRID_SEARCH",
+        "parameters": [{"parameterId": "x", **vast}, {"parameterId": "y", **vast}],
+    }
+    found = suggesting.suggest("s", spec, [], 1, {"x": 2**62, "y": 2**61})
+    assert found == [{"parameterId": "x", "value": 2**62}, {"parameterId": "y", "value": 2**61}]
+    assert suggesting.suggest("s", spec, [{"parameters": found}], 2, {"x": 2**62, "y": 2**61}) is None
+
+
+def test_the_greatest_measurements_can_be_reckoned_with():
+    from portico.services.aiplatform.vizier import stopping, suggesting
+
+    spec = {
+        "metrics": [{"metricId": "m", "goal": "MAXIMIZE"}, {"metricId": "n", "goal": "MINIMIZE"}],
+        "parameters": [{"parameterId": "x", "doubleValueSpec": {"minValue": 0, "maxValue": 1}}],
+    }
+
+    def trial(number: int, state: str = "SUCCEEDED") -> dict[str, Any]:
+        big = 1.7e308 * (-1) ** number
+        told = [
+            {"stepCount": str(s), "metrics": [{"metricId": k, "value": big} for k in "mn"]} for s in range(8)
+        ]
+        return {
+            "state": state, "parameters": [{"parameterId": "x", "value": number / 10}], "measurements": told,
+            "finalMeasurement": told[-1],
+        }  # fmt: skip
+
+    trials = [trial(number) for number in range(8)]
+    found = suggesting.suggest("s", spec, trials, 9)
+    assert found is not None and 0 <= found[0]["value"] <= 1
+    for rule in ("decayCurveStoppingSpec", "medianAutomatedStoppingSpec", "convexAutomatedStoppingSpec"):
+        one = {**spec, "metrics": spec["metrics"][:1], rule: {}}
+        assert stopping.should_stop(one, trial(9, "ACTIVE"), trials) in (True, False)

@@ -10,6 +10,7 @@ from portico.clock import duration_seconds
 from portico.errors import InvalidArgument
 
 Measurement = Mapping[str, Any]
+_FAR = 1e100
 
 
 def step(measurement: Measurement) -> int:
@@ -87,6 +88,11 @@ def final(measurements: Sequence[Measurement], spec: Mapping[str, Any]) -> Measu
 def scores(measurement: Measurement, spec: Mapping[str, Any]) -> tuple[float, ...]:
     """By metric, more is better."""
     return tuple(sign(metric) * (value(measurement, metric["metricId"]) or 0.0) for metric in spec["metrics"])
+
+
+def reckoned(value: float) -> float:
+    """A value for sums and squares, which a float must hold: what is farther off is all the same."""
+    return min(max(value, -_FAR), _FAR)
 
 
 def optimal(trials: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -25,6 +25,7 @@ _CONDITIONS = {
 _CLOSE = 1e-10  # what a discrete value may be off, as the documents say
 _MOST = 1000  # values of a discrete or categorical parameter
 _DEPTH = 20  # of parameters that depend on others
+_FAR = 1e300  # an end of a range: beyond it floats can't be reckoned with
 
 
 def kind_of(spec: Spec) -> Kind:
@@ -36,8 +37,8 @@ def values_of(spec: Spec) -> Sequence[Value]:
     if kind_of(spec) == "integer":
         low, high = bounds(spec)
         return range(int(low), int(high) + 1)
-    found: list[Value] = spec[f"{kind_of(spec)}ValueSpec"]["values"]
-    return found
+    told: list[Value] = spec[f"{kind_of(spec)}ValueSpec"]["values"]
+    return [float(value) for value in told] if kind_of(spec) == "discrete" and _has_words(told) else told
 
 
 def bounds(spec: Spec) -> tuple[float, float]:
@@ -79,15 +80,16 @@ def every(specs: Sequence[Spec]) -> Iterator[Spec]:
         yield from every([one["parameterSpec"] for one in spec.get("conditionalParameterSpecs") or []])
 
 
-def grid(specs: Sequence[Spec]) -> Iterator[list[tuple[str, Value]]]:
-    """Every combination of values, the last parameter's changing first."""
+def grid(specs: Sequence[Spec], fixed: Mapping[str, Any]) -> Iterator[list[tuple[str, Value]]]:
+    """Every combination of values, the last parameter's changing first; `fixed` has the only value of some."""
     if not specs:
         yield []
         return
     first, *others = specs
-    for value in values_of(first):
-        for rest in grid([*below(first, value), *others]):
-            yield [(first["parameterId"], value), *rest]
+    name = first["parameterId"]
+    for value in [value_in(first, fixed[name], "contexts")] if name in fixed else values_of(first):
+        for rest in grid([*below(first, value), *others], fixed):
+            yield [(name, value), *rest]
 
 
 def at(spec: Spec, unit: float) -> Value:
@@ -97,11 +99,11 @@ def at(spec: Spec, unit: float) -> Value:
     if low == high:
         value = low
     elif scale == "UNIT_LOG_SCALE":
-        value = low * (high / low) ** unit
+        value = _between(low, high, unit)
     elif scale == "UNIT_REVERSE_LOG_SCALE":
-        value = high + low - low * (high / low) ** (1 - unit)
+        value = high + low - _between(low, high, 1 - unit)
     else:
-        value = low + unit * (high - low)
+        value = low * (1 - unit) + high * unit
     least, most = bounds(spec)
     if kind_of(spec) == "integer":
         return int(min(max(round(value), least), most))
@@ -115,10 +117,18 @@ def place(spec: Spec, value: float) -> float:
     if low == high:
         return 0.0
     if scale == "UNIT_LOG_SCALE":
-        return math.log(value / low) / math.log(high / low)
+        return _share(low, high, value)
     if scale == "UNIT_REVERSE_LOG_SCALE":
-        return 1 - math.log((high + low - value) / low) / math.log(high / low)
+        return 1 - _share(low, high, high + low - value)
     return (value - low) / (high - low)
+
+
+def _between(low: float, high: float, unit: float) -> float:
+    return math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
+
+
+def _share(low: float, high: float, value: float) -> float:
+    return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
 
 
 def first(spec: Spec) -> Value:
@@ -235,16 +245,23 @@ def _check_one(spec: Spec, field: str, grid: bool) -> None:
             field=where,
         )
     if kind in ("categorical", "discrete"):
-        values = list(spec[where.rpartition(".")[2]].get("values") or [])
+        values = list(values_of(spec)) if spec[where.rpartition(".")[2]].get("values") else []
         if not values or len(values) > _MOST or len(set(values)) < len(values):
             raise InvalidArgument(f"{name!r} needs 1 to {_MOST} different values.", field=f"{where}.values")
-        if kind == "discrete" and values != sorted(values):
-            raise InvalidArgument(
-                f"The values of {name!r} must be in increasing order.", field=f"{where}.values"
-            )
-        least = values[0] if kind == "discrete" else 1.0
+        least = 1.0
+        if kind == "discrete":
+            numbers = [float(value) for value in values]
+            for number, value in enumerate(numbers):
+                _check_size(value, f"{where}.values[{number}]")
+            if numbers != sorted(numbers):
+                raise InvalidArgument(
+                    f"The values of {name!r} must be in increasing order.", field=f"{where}.values"
+                )
+            least = numbers[0]
     else:
         least, most = bounds(spec)
+        for key, end in (("minValue", least), ("maxValue", most)):
+            _check_size(end, f"{where}.{key}")
         if least > most:
             raise InvalidArgument(f"The minValue of {name!r} is above its maxValue.", field=where)
     if "LOG" in spec.get("scaleType", "") and least <= 0:
@@ -252,8 +269,18 @@ def _check_one(spec: Spec, field: str, grid: bool) -> None:
             f"A logarithmic scale needs values above 0; {name!r} begins at {least:g}.",
             field=f"{field}.scaleType",
         )
-    if (default := spec[f"{kind}ValueSpec"].get("defaultValue")) is not None:
-        value_in(spec, int(default) if kind == "integer" else default, f"{where}.defaultValue")
+    if "defaultValue" in spec[f"{kind}ValueSpec"]:
+        value_in(spec, first(spec), f"{where}.defaultValue")
+
+
+def _check_size(value: float, field: str) -> None:
+    if not abs(value) <= _FAR:
+        raise InvalidArgument(f"{value:g} is not from {-_FAR:g} to {_FAR:g}.", field=field)
+
+
+def _has_words(values: Sequence[Value]) -> bool:
+    """Whether numbers are written as strings, as proto3 JSON allows."""
+    return any(isinstance(value, str) for value in values)
 
 
 def _ends(spec: Spec) -> tuple[float, float]:

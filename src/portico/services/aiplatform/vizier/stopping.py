@@ -49,7 +49,8 @@ def _curve(spec: Mapping[str, Any], trial: Trial, by_time: bool) -> Curve:
     if not told and trial.get("finalMeasurement"):
         told = [trial["finalMeasurement"]]
     found = [(float(where(one)), measurements.value(one, metric["metricId"])) for one in told]
-    return sorted((x, measurements.sign(metric) * y) for x, y in found if y is not None)
+    sign = measurements.sign(metric)
+    return sorted((x, sign * measurements.reckoned(y)) for x, y in found if y is not None)
 
 
 def _until(curve: Curve, x: float) -> list[float]:

@@ -54,10 +54,7 @@ def _next_of_grid(
     there = {
         tuple((one["parameterId"], one["value"]) for one in trial.get("parameters") or []) for trial in trials
     }
-    for values in space.grid(specs):
-        if tuple(values) not in there and all(fixed.get(name, value) == value for name, value in values):
-            return values
-    return None
+    return next((values for values in space.grid(specs, fixed) if tuple(values) not in there), None)
 
 
 def _random(
@@ -130,7 +127,8 @@ def _past(spec: Mapping[str, Any], trial: Mapping[str, Any]) -> optuna.trial.Fro
     space.walk(spec["parameters"], choose)
     done = trial["state"] == "SUCCEEDED"
     values = [
-        measurements.value(trial["finalMeasurement"], metric["metricId"]) or 0.0 for metric in spec["metrics"]
+        measurements.reckoned(measurements.value(trial["finalMeasurement"], metric["metricId"]) or 0.0)
+        for metric in spec["metrics"]
     ] if done else None  # fmt: skip
     state = optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.RUNNING
     return optuna.trial.create_trial(state=state, values=values, params=params, distributions=spaces)
