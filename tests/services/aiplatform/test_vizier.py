@@ -139,6 +139,13 @@ def test_a_client_gets_its_trials_again_until_they_end(vizier):
     assert suggest(vizier, study, 2)[1].id == "5"
 
 
+def test_who_asks_alone_needs_no_name(vizier):
+    study = study_of(vizier, double("x", 0, 1))
+    first = suggest(vizier, study, 1, "")
+    assert [one.name for one in suggest(vizier, study, 1, "")] == [one.name for one in first]
+    assert suggest(vizier, study, 1, "two")[0].id == "2"
+
+
 def test_a_suggestion_is_done_when_it_is_answered(vizier):
     study = study_of(vizier, double("x", 0, 1))
     for _ in range(6):

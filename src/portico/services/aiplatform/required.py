@@ -52,7 +52,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}metadataStores.contexts.purge": ("filter",),
     f"{_L}studies.create": ("displayName", "studySpec"),
     f"{_L}studies.lookup": ("displayName",),
-    f"{_L}studies.trials.suggest": ("suggestionCount", "clientId"),
+    f"{_L}studies.trials.suggest": ("suggestionCount",),
     f"{_L}studies.trials.addTrialMeasurement": ("measurement",),
     f"{_L}batchPredictionJobs.create": ("displayName", "inputConfig", "outputConfig"),
 }

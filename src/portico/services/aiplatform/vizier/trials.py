@@ -183,6 +183,8 @@ async def suggest(call: Call) -> dict[str, Any]:
     if not 1 <= call.body["suggestionCount"] <= _SUGGESTIONS:
         raise InvalidArgument(f"A suggestionCount is from 1 to {_SUGGESTIONS}.", field="suggestionCount")
 
+    call.body.setdefault("clientId", "")  # who asks alone, as Study.suggest() does, needs no name
+
     def start() -> Operation:
         with call.rooms.database.write() as connection:
             study = STUDIES.require(connection, str(call.params["parent"]))
