@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import subprocess
@@ -27,6 +28,7 @@ def python_of(image: TrainingImage, needed: Sequence[str], home: Path, say: Call
         FailedPrecondition: there is no such Python here, or the requirements can't be installed for it.
     """
     cache = home / "envs"
+    image, needed = _asked_for(image, needed)
     interpreter, exact = interpreter_of(image, cache)
     own = image.pythons[0]
     if own not in interpreter:
@@ -46,6 +48,16 @@ def python_of(image: TrainingImage, needed: Sequence[str], home: Path, say: Call
     if not environments.place(wanted, interpreter, cache).is_dir():
         say(f"{image.short}: making its environment, {', '.join(wanted)}")
     return environments.environment(wanted, interpreter, cache, progress=say)
+
+
+def _asked_for(image: TrainingImage, needed: Sequence[str]) -> tuple[TrainingImage, list[str]]:
+    """A version of the image's library that the packages pin is what pip would put in its place; and the rest."""
+    pin = re.compile(rf"{re.escape(image.library)}\s*==\s*(?P<version>\d+(?:\.\d+)*)(?:\.\*)?")
+    for line in needed if image.library else ():
+        if match := pin.fullmatch(line.strip()):
+            rest = [other for other in needed if other != line]
+            return dataclasses.replace(image, version=match["version"]), rest
+    return image, list(needed)
 
 
 def _package(library: str, version: str) -> str:

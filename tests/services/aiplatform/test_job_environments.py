@@ -1,0 +1,45 @@
+"""What a custom job's environment is made of, where its packages pin the library that its image names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from portico.sandbox import environments
+from portico.services.aiplatform.custom.environments import python_of
+from portico.services.aiplatform.custom.training_images import resolve
+
+_NAME = "portico.services.aiplatform.custom.environments.interpreter_of"
+
+
+@pytest.mark.parametrize(
+    ("needed", "installed"),
+    [
+        (["joblib"], ["tensorflow==2.5.0", "joblib"]),
+        (["tensorflow==2.13.1", "joblib"], ["tensorflow==2.13.1", "joblib"]),
+        (["tensorflow == 2.4.*"], ["tensorflow==2.4.0"]),
+        (["tensorflow_datasets==1.3.0"], ["tensorflow==2.5.0", "tensorflow_datasets==1.3.0"]),
+        (["tensorflow>=2.4"], ["tensorflow==2.5.0", "tensorflow>=2.4"]),
+    ],
+)
+def test_a_pin_of_the_images_library_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, needed: list[str], installed: list[str]
+) -> None:
+    image = resolve("us-docker.pkg.dev/vertex-ai/training/tf-cpu.2-5:latest", "imageUri")
+    asked: list[list[str]] = []
+
+    def environment(wanted: list[str], *_: object, **__: object) -> Path:
+        asked.append(wanted)
+        return tmp_path
+
+    def newest(image, cache):
+        return sys.executable, image.version if image.version.count(".") > 1 else f"{image.version}.0"
+
+    monkeypatch.setattr(_NAME, newest)
+    monkeypatch.setattr(environments, "environment", environment)
+    python_of(image, needed, tmp_path, lambda words: None)
+    [wanted] = asked
+    assert wanted[0] == installed[0] and wanted[-1] == (installed[1:] or [image.common[-1]])[-1]
+    assert sum(line.startswith("tensorflow==") for line in wanted) == 1
