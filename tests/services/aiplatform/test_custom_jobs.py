@@ -179,6 +179,8 @@ run(f"gcloud storage cp gs://{bucket}/up/made/one.txt back.txt && cat back.txt")
 run(f"gsutil cp gs://{bucket}/up/made/*.txt . && ls one.txt")
 run(f"gcloud storage rm -r gs://{bucket}/up/made/deep")
 run(f"gsutil cat gs://{bucket}/up/made/deep/two.txt")
+run(f"gcloud storage buckets create --location us-central1 --project=p gs://{bucket}-more")
+run(f"gcloud storage ls gs://{bucket}-more")
 run("gcloud compute instances list")
 """
 
@@ -195,6 +197,8 @@ def test_gsutil_and_gcloud_storage(portico, aiplatform, bucket, tmp_path):
         "ls one.txt -> 0 ['one.txt']",
         "up/made/deep -> 0",
         "two.txt -> 1",
+        f"--project=p gs://{bucket.name}-more -> 0",
+        f"gcloud storage ls gs://{bucket.name}-more -> 0 []",
         "gcloud compute instances list -> 1 [] ['gcloud compute instances is not built in Portico's jobs",
     ):
         assert line in log.replace('"', "'"), log

@@ -23,7 +23,7 @@ def gcloud(arguments: list[str]) -> int:
         return _fail(f"gcloud {' '.join(words[:2])} is not built in Portico's jobs; gcloud storage is.")
     words = words[1:]
     if words[:2] == ["buckets", "create"]:
-        words = ["mb", *words[2:]]
+        words = ["mb", *(word for word in words[2:] if word.startswith("gs://"))]
     return _run("gcloud storage", words)
 
 
@@ -89,9 +89,9 @@ def _list(client: Any, names: list[str], deep: bool) -> int:
                 f"gs://{bucket}/{blob.name}" for blob in pages if exact is False or blob.name == key or deep
             ]
             found += [f"gs://{bucket}/{folder}" for folder in sorted(pages.prefixes)]
-        if not found:
+        if not found and key:
             return _fail(f"One or more URLs matched no objects: {name}")
-        print("\n".join(found))
+        print("".join(f"{one}\n" for one in found), end="")
     return 0
 
 
