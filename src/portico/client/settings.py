@@ -7,6 +7,7 @@ from pathlib import Path
 
 from portico.errors import Unavailable
 from portico.host.address import running
+from portico.host.certificate import certificate_file
 
 
 def settings(home: Path) -> dict[str, str]:
@@ -27,6 +28,7 @@ def settings(home: Path) -> dict[str, str]:
         "BIGQUERY_EMULATOR_HOST": address.url,
         # As doors.identity.key_file, whose imports would cost `portico exec` half a second; a test compares them.
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "credentials.json"),
+        "PORTICO_CERTIFICATE": str(certificate_file(home)),
         # Else gcsfs asks by gRPC over TLS of what kind each bucket is, and waits a minute for no answer.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "GOOGLE_CLOUD_DISABLE_GRPC": "true",  # google-cloud-logging then speaks HTTP

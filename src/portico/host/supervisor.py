@@ -142,6 +142,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     from portico.doors.contract.documents import Contract
     from portico.doors.identity import Identity, write_key_file
     from portico.host import control, scheduling, watching, wiring
+    from portico.host.certificate import write_certificate
     from portico.prediction.front.process import run_front
     from portico.store import home as home_store
     from portico.store.database import Database
@@ -150,6 +151,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     wiring.import_services()
     contract = Contract.load(home / "cache")
     write_key_file(home, here.url)
+    write_certificate(home)
     home_store.begin(home, SystemClock().now())
     database = Database(home)
     sweep(database, home, SystemClock().now())

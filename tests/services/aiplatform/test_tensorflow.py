@@ -31,6 +31,20 @@ class Several(tf.Module):
 
 several = Several()
 tf.saved_model.save(several, base.rstrip("/") + "-several", signatures={"serving_default": several.serve})
+
+# TensorFlow's own gs://, which it reads and writes in C++.
+remote = os.environ["AIP_MODEL_DIR"].rstrip("/") + "-remote"
+tf.saved_model.save(several, remote, signatures={"serving_default": several.serve})
+assert tf.saved_model.load(remote).serve(tf.constant(["hello"]), tf.ones((1, 2)))["length"] == 5
+with tf.io.gfile.GFile(remote + "/notes/one.txt", "w") as file:
+    file.write("as it was")
+assert sorted(tf.io.gfile.listdir(remote)) == ["assets/", "fingerprint.pb", "notes/", "saved_model.pb", "variables/"]
+[found] = tf.data.Dataset.list_files(remote + "/notes/*").map(tf.io.read_file)
+assert found.numpy() == b"as it was"
+tf.io.gfile.remove(remote + "/notes/one.txt")
+assert not tf.io.gfile.exists(remote + "/notes/one.txt")
+with tf.summary.create_file_writer(os.environ["AIP_TENSORBOARD_LOG_DIR"] + "remote").as_default():
+    tf.summary.scalar("one", 1.0, step=1)
 """
 
 
@@ -58,6 +72,9 @@ def trained(portico: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     job.run(sync=True)
     logs = [blob.name for blob in bucket.list_blobs(prefix="job/logs/train/")]
     assert len(logs) == 1 and "events.out.tfevents" in logs[0]
+    assert list(bucket.list_blobs(prefix="job/logs/remote/"))
+    assert bucket.blob("job/model-remote/saved_model.pb").exists()
+    assert not bucket.blob("job/model-remote/notes/one.txt").exists()
     return f"gs://{bucket.name}/job/model"
 
 

@@ -25,6 +25,11 @@ def _is_vertex(host: str) -> bool:
     return vertex or labels[-3:] == ["prediction", "vertexai", "goog"]
 
 
+def is_googles(host: str) -> bool:
+    """Whether `host` has an API of Google's."""
+    return _is_vertex(host) or _is_google(host.lower())
+
+
 def _is_google(host: str) -> bool:
     return host == "googleapis.com" or host.endswith(".googleapis.com")
 
@@ -209,6 +214,14 @@ def patch_storage(module: Any) -> None:
         init(self, *args, **kwargs)
 
     client.__init__ = __init__
+
+
+def patch_tensorflow(module: Any) -> None:
+    """TensorFlow's own gs:// (tf.io.gfile, tf.data, saved models, checkpoints, summaries)."""
+    if "PORTICO_CERTIFICATE" in os.environ:
+        import portico_https
+
+        portico_https.serve_beside()
 
 
 def patch_resource_manager(module: Any) -> None:

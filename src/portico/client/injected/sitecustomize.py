@@ -22,6 +22,7 @@ _PATCHES = {
     "google.auth.transport.requests": "patch_requests",
     "google.cloud.storage.client": "patch_storage",
     "httplib2": "patch_httplib2",
+    "tensorflow": "patch_tensorflow",
     "google.cloud.aiplatform.utils.resource_manager_utils": "patch_resource_manager",
 }
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -73,6 +74,16 @@ def _patch_after(loader: Any, patch: str) -> None:
         pass
 
 
+def _forget_proxy() -> None:
+    """What `portico_https` told the process that started this one."""
+    before = os.environ.pop("PORTICO_PROXY_BEFORE", None)
+    if before is not None:
+        for name in ("https_proxy", "CURL_CA_BUNDLE", "GOOGLE_AUTH_TOKEN_FOR_TESTING"):
+            os.environ.pop(name, None)
+        if before:
+            os.environ["https_proxy"] = before
+
+
 def _run_next() -> None:
     """Runs the sitecustomize that this one hides, if there is one."""
     own = sys.modules.pop("sitecustomize")
@@ -89,4 +100,5 @@ def _run_next() -> None:
 
 if os.environ.get("PORTICO_URL"):
     sys.meta_path.insert(0, _Finder())
+    _forget_proxy()
 _run_next()

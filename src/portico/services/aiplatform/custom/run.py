@@ -161,6 +161,8 @@ def _place(
     }
     environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
     readable = [*environments.prefixes(python), injected]
+    if certificate := settings.get("PORTICO_CERTIFICATE"):
+        readable.append(Path(certificate))
     limits = isolation.Limits(
         spec.memory_of(job_spec, number), files=65_536, file_size=spec.DISK, disk=spec.DISK,
         seconds=int(spec.timeout_of(job_spec)), processes=_PROCESSES,

@@ -1,0 +1,56 @@
+"""The certificate with which `portico exec` and jobs answer in Google's name to libraries that only speak HTTPS.
+
+Nobody trusts it but a process that is told to (`client/injected/portico_https.py`), and what that says comes here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+
+_YEARS = 30
+_NAMES = ("googleapis.com", "*.googleapis.com", "*.storage.googleapis.com")
+
+
+def certificate_file(home: Path) -> Path:
+    """Its private key and the certificate, PEM."""
+    return home / "run" / "certificate.pem"
+
+
+def write_certificate(home: Path) -> Path:
+    """Makes it where it is missing."""
+    path = certificate_file(home)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_made())
+        temporary.replace(path)
+    return path
+
+
+def _made() -> bytes:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Portico")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # clocks go back
+        .not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in _NAMES]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ) + made.public_bytes(serialization.Encoding.PEM)
