@@ -34,11 +34,17 @@ _SOURCE_ONLY = re.compile(
 
 
 def environment(
-    requirements: Sequence[str], python: str, cache: Path, progress: Progress | None = None
+    requirements: Sequence[str],
+    python: str,
+    cache: Path,
+    progress: Progress | None = None,
+    over: Sequence[str] = (),
 ) -> Path:
     """The Python of an environment that has `requirements` (PEP 508 lines), built under `cache` when missing.
 
-    `python` is a version ("3.10") or the path of an interpreter. `progress` gets uv's lines as they come.
+    `python` is a version ("3.10") or the path of an interpreter. `progress` gets uv's lines as they come. Those of the
+    requirements that are in `over` are installed over the others where all can't be had together, whatever these ask
+    for: as pip does in an image.
     May take minutes; safe for concurrent builders, in one process and in several.
 
     Raises:
@@ -56,7 +62,8 @@ def environment(
         if not _whole(home):
             for leftover in [home, *cache.glob(f".{key}-*")]:
                 shutil.rmtree(leftover, ignore_errors=True)
-            _build(wanted, interpreter, cache / f".{key}-{os.getpid()}", home, progress)
+            beside = cache / f".{key}-{os.getpid()}"
+            _build(wanted, interpreter, beside, home, progress, {normalise(line) for line in over})
         _touch(home)
     return home / "bin" / "python"
 
@@ -187,7 +194,12 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _build(
-    requirements: Sequence[str], interpreter: str, beside: Path, home: Path, progress: Progress | None
+    requirements: Sequence[str],
+    interpreter: str,
+    beside: Path,
+    home: Path,
+    progress: Progress | None,
+    over: set[str],
 ) -> None:
     import uv
 
@@ -196,8 +208,19 @@ def _build(
         made = ["venv", "--quiet", "--no-project", "--relocatable", "--python", interpreter, str(beside)]
         if failed := _uv([binary, *made], progress):
             raise _failure(requirements, failed)
-        if requirements:
-            _install(requirements, binary, interpreter, beside, progress)
+        below = [line for line in requirements if line not in over]
+        try:
+            if requirements:
+                _install(requirements, binary, interpreter, beside, progress)
+        except FailedPrecondition:
+            if not below or not over:
+                raise
+            if progress:
+                progress(
+                    f"All can't be had together: {', '.join(sorted(over))} are installed over the others."
+                )
+            _install(below, binary, interpreter, beside, progress)
+            _install(sorted(over), binary, interpreter, beside, progress)
         size = size_of(beside)
         record = {
             "requirements": list(requirements),

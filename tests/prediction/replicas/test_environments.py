@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import tarfile
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -113,6 +114,36 @@ def test_what_is_there_as_source_only_is_built_behind_the_walls(tmp_path, monkey
     source_of_madeup(links, more="raise SystemExit('no such compiler')")
     with pytest.raises(FailedPrecondition, match=r"(?s)madeup.*building it fails.*no such compiler"):
         environment(["madeup", "six"], HERE, tmp_path / "envs")
+
+
+def wheel(folder: Path, name: str, version: str, needs: str = "") -> None:
+    told = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    told += f"Requires-Dist: {needs}\n" if needs else ""
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{name}.py", f"version = {version!r}")
+        for file, text in (
+            ("METADATA", told),
+            ("WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"),
+            ("RECORD", ""),
+        ):
+            archive.writestr(f"{name}-{version}.dist-info/{file}", text)
+
+
+def test_what_cannot_be_had_with_the_others_is_installed_over_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    wheel(tmp_path, "madeimage", "1.0", "madebelow<2")
+    wheel(tmp_path, "madebelow", "1.0")
+    wheel(tmp_path, "madebelow", "2.0")
+    wheel(tmp_path, "madeown", "1.0", "madebelow>=2")
+    both = ["madeimage==1.0", "madeown==1.0"]
+    with pytest.raises(FailedPrecondition, match="madebelow"):
+        environment(both, HERE, tmp_path / "envs")
+    told: list[str] = []
+    python = environment(both, HERE, tmp_path / "envs", told.append, over=["madeown == 1.0"])
+    asked = "import madebelow, madeimage, madeown; print(madebelow.version)"
+    done = subprocess.run([python, "-I", "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "2.0\n"
+    assert any("madeown==1.0 are installed over the others" in line for line in told)
 
 
 def test_a_python_that_is_not_here_is_named():

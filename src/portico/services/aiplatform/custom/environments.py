@@ -47,7 +47,7 @@ def python_of(image: TrainingImage, needed: Sequence[str], home: Path, say: Call
     wanted = [*library, *image.common, *needed]
     if not environments.place(wanted, interpreter, cache).is_dir():
         say(f"{image.short}: making its environment, {', '.join(wanted)}")
-    return environments.environment(wanted, interpreter, cache, progress=say)
+    return environments.environment(wanted, interpreter, cache, progress=say, over=needed)
 
 
 def _asked_for(image: TrainingImage, needed: Sequence[str]) -> tuple[TrainingImage, list[str]]:
