@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 from google.cloud.aiplatform_v1 import types
+from tests.waiting import until
 
 PARENT = "projects/test-project/locations/us-central1"
 
@@ -430,3 +431,15 @@ def test_the_greatest_measurements_can_be_reckoned_with():
     for rule in ("decayCurveStoppingSpec", "medianAutomatedStoppingSpec", "convexAutomatedStoppingSpec"):
         one = {**spec, "metrics": spec["metrics"][:1], rule: {}}
         assert stopping.should_stop(one, trial(9, "ACTIVE"), trials) in (True, False)
+
+
+def test_many_suggestions_are_made_some_at_a_time(vizier):
+    """Whoever comes between takes no more from them than some, and a study that is deleted ends them."""
+    study = study_of(vizier, double("x", 0, 1))
+    for trial in suggest(vizier, study, 5):
+        complete(vizier, trial, y=1.0)
+    asked = vizier.suggest_trials(request={"parent": study, "suggestion_count": 1000, "client_id": "one"})
+    until(lambda: len(list(vizier.list_trials(parent=study))) >= 25, "the first are there")
+    assert not asked.done()
+    assert suggest(vizier, study, 1, client="two")[0].client_id == "two"
+    vizier.delete_study(name=study)

@@ -13,6 +13,10 @@ from portico.services.aiplatform.vizier.trials import TRIALS
 from portico.store import resources
 from portico.store.resources import Resource
 
+_TOGETHER = (
+    20  # suggestions that are stored at once: another client's coming between costs no more, nor does an end
+)
+
 
 def run_suggesting(context: Context) -> dict[str, Any]:
     """Job: a SuggestTrialsResponse. A client gets the trials that it has not ended again; then those that somebody made
@@ -23,6 +27,7 @@ def run_suggesting(context: Context) -> dict[str, Any]:
         {one["parameterId"]: one["value"] for one in told.get("parameters") or []}
         for told in asked.get("contexts") or [{}]
     ]
+    begun = 0  # new ones
     while True:
         with context.database.read() as connection:
             study = STUDIES.require(connection, context.job.resource)
@@ -32,8 +37,9 @@ def run_suggesting(context: Context) -> dict[str, Any]:
         made = [one for one in there if one.body["state"] == "REQUESTED" and _fits(one.body, contexts)]
         known = [one.body for one in there]
         found: list[suggesting.Parameters] = []
-        for number in range(count - len(mine) - len(made)):
-            fixed = contexts[number % len(contexts)]
+        wanted = count - max(len(mine) + len(made), begun)
+        for number in range(min(wanted, _TOGETHER)):
+            fixed = contexts[(begun + number) % len(contexts)]
             new = suggesting.suggest(study.name, study.body["studySpec"], known, next_id + number, fixed)
             if new is None:
                 break
@@ -54,6 +60,10 @@ def run_suggesting(context: Context) -> dict[str, Any]:
                 trials.insert(connection, study, parameters, now, state="ACTIVE", clientId=client)
                 for parameters in found
             ]
+            begun += len(added)
+            if len(added) == _TOGETHER < wanted:
+                resources.update(connection, study, now)
+                continue
             if not (mine or taken or added):
                 study.body["state"] = "COMPLETED"
             resources.update(connection, study, now)
