@@ -144,3 +144,34 @@ def test_a_refusal_of_the_model_is_passed_on():
     with pytest.raises(StopIteration) as done:
         work.send((400, b"no"))
     assert done.value.value == (400, b"no")
+
+
+GRADIENTS = {
+    "parameters": {"integratedGradientsAttribution": {"stepCount": 20}},
+    "metadata": {
+        "inputs": {"x": {"inputTensorName": "dense_input", "indexFeatureMapping": ["a", "b"]}},
+        "outputs": {"y": {"outputTensorName": "dense_1"}},
+    },
+}
+
+
+def test_by_integrated_gradients_the_model_explains_itself():
+    work = explain(b'{"instances": [[1, 2]]}', Sampling.from_spec(GRADIENTS))
+    asked = orjson.loads(next(work))["gradients"]
+    assert asked["steps"] == 20 and asked["inputs"] == {"x": "dense_input"} and asked["output"] == "dense_1"
+    told = {"explanations": [{"attributions": []}], "predictions": [3.0]}
+    with pytest.raises(StopIteration) as done:
+        work.send((200, orjson.dumps({**told, "scores": [3.0], "names": None, "classes": None})))
+    assert orjson.loads(done.value.value[1]) == told
+
+
+def test_integrated_gradients_need_a_model_that_knows_them():
+    with pytest.raises(FailedPrecondition, match="sampledShapleyAttribution"):
+        run(lambda row: sum(row), [[1, 2]], Sampling.from_spec(GRADIENTS))
+    override = {"parameters": {"sampledShapleyAttribution": {"pathCount": 2}}}
+    told = run(
+        lambda row: sum(row), [[1, 2]], Sampling.from_spec(GRADIENTS), explanationSpecOverride=override
+    )
+    assert told["explanations"][0]["attributions"][0]["featureAttributions"] == {"a": 1, "b": 2}
+    with pytest.raises(InvalidArgument, match="stepCount"):
+        Sampling.from_spec({"parameters": {"integratedGradientsAttribution": {"stepCount": 101}}})

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+import requests
 from google.api_core import exceptions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -29,8 +30,13 @@ class Several(tf.Module):
     def serve(self, words_bytes, x):
         return {"length": tf.strings.length(words_bytes), "total": tf.reduce_sum(x, 1), "word": words_bytes}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def twice(self, x):
+        return {"twice": 2 * x}
+
 several = Several()
-tf.saved_model.save(several, base.rstrip("/") + "-several", signatures={"serving_default": several.serve})
+tf.saved_model.save(several, base.rstrip("/") + "-several", signatures={
+    "serving_default": several.serve, "twice": several.twice})
 
 # TensorFlow's own gs://, which it reads and writes in C++.
 remote = os.environ["AIP_MODEL_DIR"].rstrip("/") + "-remote"
@@ -78,8 +84,10 @@ def trained(portico: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"gs://{bucket.name}/job/model"
 
 
-def served(aiplatform: Any, uri: str) -> Any:
-    model = aiplatform.Model.upload(display_name="tf", artifact_uri=uri, serving_container_image_uri=SERVING)
+def served(aiplatform: Any, uri: str, **explanation: Any) -> Any:
+    model = aiplatform.Model.upload(
+        display_name="tf", artifact_uri=uri, serving_container_image_uri=SERVING, **explanation
+    )
     return model.deploy(machine_type="n1-standard-4")
 
 
@@ -96,7 +104,35 @@ def test_a_keras_model_is_served(aiplatform: Any, trained: str) -> None:
         endpoint.undeploy_all()
 
 
-def test_several_inputs_outputs_and_bytes(aiplatform: Any, trained: str) -> None:
+def test_a_keras_model_is_explained_by_integrated_gradients(aiplatform: Any, trained: str) -> None:
+    explain = aiplatform.explain
+    inputs = {
+        "input_baselines": [[0.0, 1.0]],
+        "encoding": "BAG_OF_FEATURES",
+        "index_feature_mapping": ["a", "b"],
+    }
+    endpoint = served(
+        aiplatform, trained,
+        explanation_parameters=explain.ExplanationParameters({"integrated_gradients_attribution": {"step_count": 20}}),
+        explanation_metadata=explain.ExplanationMetadata(inputs={"x": inputs}, outputs={"y": {}}),
+    )  # fmt: skip
+    try:
+        told = endpoint.explain([[1.0, 0.0]])
+        [attribution] = told.explanations[0].attributions
+        assert attribution.output_name == "y" and list(attribution.output_index) == [0]
+        assert attribution.instance_output_value == pytest.approx(told.predictions[0][0], abs=1e-5)
+        # Of y = 2 a + 3 b + 1, from (0, 1) to (1, 0).
+        shares = dict(attribution.feature_attributions)
+        assert shares["a"] == pytest.approx(2, abs=0.1) and shares["b"] == pytest.approx(-3, abs=0.1)
+        change = attribution.instance_output_value - attribution.baseline_output_value
+        assert (
+            sum(shares.values()) == pytest.approx(change, abs=1e-5) and attribution.approximation_error < 1e-5
+        )
+    finally:
+        endpoint.undeploy_all()
+
+
+def test_several_inputs_outputs_and_bytes(portico: Any, aiplatform: Any, trained: str) -> None:
     endpoint = served(aiplatform, trained + "-several")
     try:
         word = {"b64": base64.b64encode(b"hello").decode()}
@@ -108,5 +144,10 @@ def test_several_inputs_outputs_and_bytes(aiplatform: Any, trained: str) -> None
         assert second == {"length": 2, "total": 0.5, "word": raw}
         with pytest.raises(exceptions.BadRequest, match="has no 'x'"):
             endpoint.predict([{"words_bytes": word}])
+        asked = {"signature_name": "twice", "instances": [{"x": 2}, {"x": 0.5}]}
+        url = f"{portico.url}/v1/{endpoint.resource_name}:rawPredict"
+        assert requests.post(url, json=asked, timeout=240).json() == {"predictions": [4.0, 1.0]}
+        refused = requests.post(url, json=asked | {"signature_name": "thrice"}, timeout=240)
+        assert refused.status_code == 400 and "it has serving_default, twice" in refused.text
     finally:
         endpoint.undeploy_all()

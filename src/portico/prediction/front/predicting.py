@@ -26,7 +26,7 @@ _LARGE: Final = 128 * 1024  # bytes of a body that is parsed in a thread
 
 _FIELDS: Final = {
     PREDICT: frozenset({"instances", "parameters", "labels"}),
-    RAW_PREDICT: frozenset({"instances", "parameters"}),
+    RAW_PREDICT: frozenset({"instances", "parameters", "signature_name"}),  # the last is TensorFlow Serving's
     EXPLAIN: frozenset(
         {
             "instances",

@@ -1,4 +1,4 @@
-"""Explains a model that can only be asked, by sampled Shapley values.
+"""Explains a model that can only be asked, by sampled Shapley values; or has one that knows its gradients do it.
 
 The attribution of a feature is the mean, over random orders of the features, of what the output changes by
 when that feature goes from its baseline to the instance's value, after those before it in the order have.
@@ -21,7 +21,7 @@ import orjson
 from portico.errors import FailedPrecondition, InvalidArgument
 
 _CHUNK = 500  # rows a question, so that other predictions come between
-_MOST_PATHS = 50  # Google's limit
+_MOST_PATHS, _MOST_STEPS = 50, 100  # Google's limits
 
 Answer = tuple[int, bytes]
 
@@ -31,10 +31,13 @@ class Sampling:
     """How a model is explained, from its ExplanationSpec.
 
     `baselines` has, by name of the input, the values to start from (several: the attributions are averaged).
-    For the one input that holds the whole instance, `features` names its values.
+    For the one input that holds the whole instance, `features` names its values. With `steps` it is explained by
+    integrated gradients of so many steps, for which `tensors` has the model's own name of each input and output.
     """
 
     path_count: int = 10
+    steps: int = 0
+    tensors: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     whole: str = ""  # the name of the input that holds the whole instance
     features: Sequence[str] = ()
@@ -51,19 +54,31 @@ class Sampling:
         """
         parameters = spec.get("parameters") or {}
         metadata = spec.get("metadata") or {}
-        method = parameters.get("sampledShapleyAttribution")
-        if method is None:
+        method, gradients = map(
+            parameters.get, ("sampledShapleyAttribution", "integratedGradientsAttribution")
+        )
+        if method is None and gradients is None:
             raise InvalidArgument(
-                "Models in replicas are explained by sampledShapleyAttribution only.",
+                "Models in replicas are explained by sampledShapleyAttribution only, TensorFlow's also by "
+                "integratedGradientsAttribution.",
                 field="explanation_spec.parameters",
             )
-        paths = int(method.get("pathCount") or 10)
+        steps = 0 if gradients is None else int(gradients.get("stepCount") or 50)
+        if gradients is not None and not 1 <= steps <= _MOST_STEPS:
+            raise InvalidArgument(
+                f"stepCount is {steps}; it must be from 1 to {_MOST_STEPS}.",
+                field="explanation_spec.parameters.integrated_gradients_attribution.step_count",
+            )
+        paths = int((method or {}).get("pathCount") or 10)
         if not 1 <= paths <= _MOST_PATHS:
             raise InvalidArgument(
                 f"pathCount is {paths}; it must be from 1 to {_MOST_PATHS}.",
                 field="explanation_spec.parameters.sampled_shapley_attribution.path_count",
             )
         inputs: Mapping[str, Mapping[str, Any]] = metadata.get("inputs") or {}
+        outputs: Mapping[str, Mapping[str, Any]] = metadata.get("outputs") or {}
+        tensors = {name: one.get("inputTensorName") or name for name, one in inputs.items()}
+        tensors |= {name: one.get("outputTensorName") or name for name, one in outputs.items()}
         whole, features = "", []
         if len(inputs) == 1:
             name, only = next(iter(inputs.items()))
@@ -72,10 +87,12 @@ class Sampling:
                 whole = name
         return Sampling(
             path_count=paths,
+            steps=steps,
+            tensors=tensors,
             baselines={name: list(one.get("inputBaselines") or []) for name, one in inputs.items()},
             whole=whole,
             features=features,
-            output_name=next(iter(metadata.get("outputs") or {}), ""),
+            output_name=next(iter(outputs), ""),
             top_k=int(parameters.get("topK") or 1),
             output_indices=[int(index) for index in parameters.get("outputIndices") or []],
         )
@@ -88,9 +105,29 @@ class Sampling:
         base = replace(self, baselines={**self.baselines, **given})
         if not parameters:
             return base
-        method = {"sampledShapleyAttribution": {"pathCount": self.path_count}}
-        said = Sampling.from_spec({"parameters": {**method, **parameters}})
-        return replace(base, path_count=said.path_count, top_k=said.top_k, output_indices=said.output_indices)
+        methods = {"sampledShapleyAttribution", "integratedGradientsAttribution"}
+        method: dict[str, Any] = {"sampledShapleyAttribution": {"pathCount": self.path_count}}
+        if self.steps:
+            method = {"integratedGradientsAttribution": {"stepCount": self.steps}}
+        said = Sampling.from_spec(
+            {"parameters": {**({} if methods & set(parameters) else method), **parameters}}
+        )
+        return replace(
+            base,
+            path_count=said.path_count,
+            steps=said.steps,
+            top_k=said.top_k,
+            output_indices=said.output_indices,
+        )
+
+    def by_gradients(self) -> dict[str, Any]:
+        """What a model that knows its gradients is asked, beside the instances (`worker_tensorflow`)."""
+        output = self.tensors.get(self.output_name, "")
+        return {
+            "steps": self.steps, "inputs": {name: self.tensors.get(name, name) for name in self.baselines},
+            "baselines": dict(self.baselines), "features": list(self.features), "output": output,
+            "outputName": self.output_name, "topK": self.top_k, "outputIndices": list(self.output_indices),
+        }  # fmt: skip
 
 
 def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer | None, Answer]:
@@ -116,11 +153,19 @@ def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer |
         raise InvalidArgument("The request has no instances.", field="instances") from None
     if override:
         sampling = sampling.overridden(override)
-    first = yield orjson.dumps({"instances": instances})
+    more = {"gradients": sampling.by_gradients()} if sampling.steps else {}
+    first = yield orjson.dumps({"instances": instances, **more})
     assert first is not None
     if first[0] != 200:
         return first
     told = orjson.loads(first[1])
+    if sampling.steps:
+        if "explanations" not in told:
+            raise FailedPrecondition(
+                "integratedGradientsAttribution needs a model that knows its gradients, which TensorFlow's do; explain "
+                "this one by sampledShapleyAttribution."
+            )
+        return 200, orjson.dumps({"explanations": told["explanations"], "predictions": told["predictions"]})
     explanations = []
     for index, instance in enumerate(instances):
         walk = _Walk(instance, sampling, told["names"], index)

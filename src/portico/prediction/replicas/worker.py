@@ -103,6 +103,14 @@ class Model:
         """What is explained: an array of class probabilities a row, or the output itself."""
         raise NotImplementedError
 
+    def signed(self, name: str) -> Model:
+        """The model as it answers under the name of a signature, which TensorFlow's have."""
+        return self
+
+    def explained(self, rows: list[Row], asked: dict[str, Any] | None) -> dict[str, Any]:
+        """`explanations` by its gradients, where these are `asked` for and known."""
+        return {}
+
     def from_dict(self, index: int, instance: dict[str, Any]) -> Row:
         if self.names is None:
             raise Refused(
@@ -351,14 +359,17 @@ def short_of_memory(most: int) -> str:
 def answer(model: Model, kind: int, body: bytes, memory: int = 0) -> tuple[int, bytes]:
     """Status and body for one request."""
     try:
-        instances = json.loads(body)["instances"]
-        rows = model.rows(instances)
+        request = json.loads(body)
+        rows = model.rows(request["instances"])
         try:
+            if request.get("signature_name"):
+                model = model.signed(request["signature_name"])
             output = model.predict(rows)
             told = {"predictions": output.tolist() if hasattr(output, "tolist") else list(output)}
             if kind == SCORE:
                 scores = told["predictions"] if model.classes is None else model.scores(rows).tolist()
                 told.update(scores=scores, classes=model.classes, names=model.names)
+                told.update(model.explained(rows, request.get("gradients")))
         except (Refused, MemoryError):
             raise
         except Exception as error:

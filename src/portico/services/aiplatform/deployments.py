@@ -149,6 +149,15 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
     sockets: list[str] = []
     if private.format == "replica":
         serving = images.resolve(version.body["containerSpec"]["imageUri"])
+        if (
+            "integratedGradientsAttribution" in (spec.get("parameters") or {})
+            and serving.framework != "tensorflow"
+        ):
+            raise InvalidArgument(
+                f"Integrated gradients are known of TensorFlow models; explain this {serving.framework} model by "
+                "sampledShapleyAttribution.",
+                field="explanation_spec.parameters",
+            )
         resources_asked = deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
         count = max(1, int(resources_asked.get("minReplicaCount", 1)))
         wanted = serving.replica_set(deployed["id"], folder, count, machine_types.memory(resources_asked))
