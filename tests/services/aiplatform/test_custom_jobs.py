@@ -111,8 +111,19 @@ _TARRED = {
 }
 
 
+# As cloudml-hypertune does, which Google's samples also call where nobody tunes.
+METRIC = """
+import os
+path = os.environ.get("CLOUD_ML_HP_METRIC_FILE", "/var/hypertune/output.metrics")
+os.makedirs(os.path.dirname(path), exist_ok=True)
+with open(path, "w") as file:
+    file.write("accuracy 1")
+print(open(path).read())
+"""
+
+
 def test_a_folder_that_was_only_packed_says_in_setup_py_what_it_needs(portico, aiplatform, bucket):
-    script = "import threadpoolctl; print('threadpoolctl', threadpoolctl.__version__)"
+    script = "import threadpoolctl; print('threadpoolctl', threadpoolctl.__version__)\n" + METRIC
     files = {**_TARRED, "trainer/__init__.py": "", "trainer/task.py": script}
     bucket.blob("tarred.tar.gz").upload_from_string(packed(files))
     job = aiplatform.CustomPythonPackageTrainingJob(
@@ -120,7 +131,7 @@ def test_a_folder_that_was_only_packed_says_in_setup_py_what_it_needs(portico, a
         staging_bucket=f"gs://{bucket.name}",
     )  # fmt: skip
     job.run()
-    assert "threadpoolctl 3.5.0" in told(portico, job)
+    assert "threadpoolctl 3.5.0" in told(portico, job) and "accuracy 1" in told(portico, job)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def folder(scratch: Path, pool: int, index: int) -> Path:
 
 
 def metric_file(folder: Path) -> Path:
-    """Where a worker of a trial reports its metrics (CLOUD_ML_HP_METRIC_FILE), in its own folder."""
+    """Where a worker reports its metrics to a trial (CLOUD_ML_HP_METRIC_FILE), in its own folder."""
     return folder / ".hypertune" / "output.metrics"
 
 

@@ -117,8 +117,8 @@ def _workers(
             environment = place.environment | contract.variables(job_spec, name, data, cluster, number, index)
             command = _command(job_spec["workerPoolSpecs"][number], place.python)
             scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
-            if "CLOUD_ML_TRIAL_ID" in data:
-                environment["CLOUD_ML_HP_METRIC_FILE"] = str(contract.metric_file(scratch))
+            # Also where nobody tunes: without it cloudml-hypertune writes into /var.
+            environment["CLOUD_ML_HP_METRIC_FILE"] = str(contract.metric_file(scratch))
             made.append(Worker(task, command, place.readable, environment, scratch, limits, kept))
     return made
 
