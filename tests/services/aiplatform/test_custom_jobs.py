@@ -188,6 +188,8 @@ run(f"gsutil -m cp -r made gs://{bucket}/up/")
 run(f"gsutil ls gs://{bucket}/up")
 run(f"gcloud storage cp gs://{bucket}/up/made/one.txt back.txt && cat back.txt")
 run(f"gsutil cp gs://{bucket}/up/made/*.txt . && ls one.txt")
+run(f"gcloud storage cp --recursive gs://{bucket}/up/made/* gs://{bucket}/all")
+run(f"gsutil ls -r gs://{bucket}/all/")
 run(f"gcloud storage rm -r gs://{bucket}/up/made/deep")
 run(f"gsutil cat gs://{bucket}/up/made/deep/two.txt")
 run(f"gcloud storage buckets create --location us-central1 --project=p gs://{bucket}-more")
@@ -206,6 +208,7 @@ def test_gsutil_and_gcloud_storage(portico, aiplatform, bucket, tmp_path):
         f"gs://{bucket.name}/up -> 0 ['gs://{bucket.name}/up/made/']",
         "cat back.txt -> 0 ['1']",
         "ls one.txt -> 0 ['one.txt']",
+        f"/all/ -> 0 ['gs://{bucket.name}/all/deep/two.txt', 'gs://{bucket.name}/all/one.txt']",
         "up/made/deep -> 0",
         "two.txt -> 1",
         f"--project=p gs://{bucket.name}-more -> 0",

@@ -134,6 +134,8 @@ def _pairs(client: Any, source: str, target: str, deep: bool, several: bool) -> 
     into = several or target.endswith("/") or (not target.startswith("gs://") and os.path.isdir(target))
     if source.startswith("gs://"):
         bucket, key = _split(source)
+        if deep and "*" in key:
+            return _with_folders(client, bucket, key, target)
         found = [f"gs://{bucket}/{blob.name}" for blob in _matching(client, bucket, key)]
         folder = not found
     else:
@@ -147,6 +149,17 @@ def _pairs(client: Any, source: str, target: str, deep: bool, several: bool) -> 
         return _below(client, source, below) if deep else []
     into = into or len(found) > 1 or _is_bucket(target)
     return [(one, _join(target, one.rpartition("/")[2]) if into else target) for one in found]
+
+
+def _with_folders(client: Any, bucket: str, key: str, target: str) -> list[tuple[str, str]]:
+    """What is copied where of objects, and of all below folders, that match a pattern."""
+    depth = key.count("/")
+    pairs = []
+    for blob in client.list_blobs(bucket, prefix=key.partition("*")[0].partition("?")[0]):
+        steps = blob.name.split("/")
+        if steps[-1] and fnmatch.fnmatchcase("/".join(steps[: depth + 1]), key):
+            pairs.append((f"gs://{bucket}/{blob.name}", _join(target, "/".join(steps[depth:]))))
+    return pairs
 
 
 def _below(client: Any, source: str, target: str) -> list[tuple[str, str]]:
