@@ -73,7 +73,8 @@ def _show(settings: dict[str, Any]) -> None:
                 mounts.add_to_root(root["root"], {root["name"]: layers["merged"]})
     except OSError as error:
         print(f"There is no view of Cloud Storage in this job: {error.strerror}", file=sys.stderr, flush=True)
-    open(settings["mounted"], "w").close()
+    if not beside:
+        open(settings["mounted"], "w").close()
 
 
 def _ask(*_: Any) -> None:

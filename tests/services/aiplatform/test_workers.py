@@ -119,8 +119,7 @@ else:
 """
 
 
-# Of all workers, one may look for the view of /gcs before it is made anew: seen once on a busy machine.
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [False, True])
 def test_a_killed_worker_is_started_again(portico, aiplatform, bucket, every):
     script = KILLED.replace("BUCKET", bucket.name)
     job = aiplatform.CustomJob("killed", pools(script, 1, 1), staging_bucket=f"gs://{bucket.name}")

@@ -103,6 +103,8 @@ class Group:
             worker.kept.begin(worker.command, worker.environment, paths)
             return
         beside = next((one.process.pid for one in self._workers if one.process and one.code is None), None)
+        if beside is None:
+            self._view.mounted.unlink(missing_ok=True)  # the view of those before, where all start again
         reading, writing = os.pipe()
         with os.fdopen(writing, "wb") as stderr:
             started = worker.process = isolation.start(
