@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from portico.ml.errors import DataError
-from portico.ml.learn import search
+from portico.ml.learn import members
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.split import SplitSpec
 from portico.ml.learn.task import Fitted
@@ -139,7 +139,7 @@ class Broken:
 
 
 def test_where_all_learners_drop_out_the_reasons_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_LEARNERS", dict.fromkeys(search._LEARNERS, Broken()))
+    monkeypatch.setattr(members, "_LEARNERS", dict.fromkeys(members._LEARNERS, Broken()))
     with pytest.raises(DataError, match=r"no learner can learn from these data \(lightgbm: it does not like"):
         fit(THREE)
 

@@ -9,7 +9,7 @@ from portico.ml.learn import objectives
 from portico.ml.learn.blend import blend
 from portico.ml.learn.budget import Budget
 from portico.ml.learn.fastbooster import FastBooster
-from portico.ml.learn.search import _LEARNERS
+from portico.ml.learn.members import _LEARNERS
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.task import Recipe, Rows, Task
 

@@ -64,6 +64,19 @@ def _tempered(task: Task, rows: Rows, made: Blend) -> Blend:
     return Blend(made.weights, links[best], losses[best], made.margins)
 
 
+def blend_as(
+    task: Task,
+    rows: Rows,
+    margins: Sequence[Floats],
+    spaces: Sequence[str],
+    weights: dict[int, float],
+    link: Link,
+) -> Blend:
+    """The blend with these weights, and this link."""
+    joined = _joined(margins, spaces, weights)
+    return Blend(weights, link, task.loss(rows.target, link.answer(joined), rows.weights), joined)
+
+
 def _mix(
     task: Task, rows: Rows, margins: Sequence[Floats], spaces: Sequence[str], counts: dict[int, int]
 ) -> Blend:
@@ -71,13 +84,17 @@ def _mix(
     total = sum(counts.values())
     in_space = {space: sum(n for member, n in counts.items() if spaces[member] == space) for space in used}
     weights = {member: n / in_space[spaces[member]] for member, n in counts.items()}
-    columns = []
-    for space in used:
-        parts = [margins[member] * weight for member, weight in weights.items() if spaces[member] == space]
-        columns.append(np.sum(parts, axis=0))
-    joined = np.concatenate(columns, axis=1)
     if task.classes:
         link = Link("sigmoid" if task.classes == 2 else "softmax")
     else:
         link = Link("mixture", used, [in_space[space] / total for space in used])
-    return Blend(weights, link, task.loss(rows.target, link.answer(joined), rows.weights), joined)
+    return blend_as(task, rows, margins, spaces, weights, link)
+
+
+def _joined(margins: Sequence[Floats], spaces: Sequence[str], weights: dict[int, float]) -> Floats:
+    """The members' margins as the forest has them: summed within each space, in the order of their first members."""
+    columns = []
+    for space in dict.fromkeys(spaces[member] for member in weights):
+        parts = [margins[member] * weight for member, weight in weights.items() if spaces[member] == space]
+        columns.append(np.sum(parts, axis=0))
+    return np.concatenate(columns, axis=1)

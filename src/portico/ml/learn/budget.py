@@ -18,16 +18,18 @@ class Budget:
     machine of its own that is a second by the clock, and on a busy one only what it was given counts. `wall_seconds`
     (by default ten times `seconds`) bound the time by the clock: of a machine that gives less, that is what ends it.
 
-    With PORTICO_ITERATIONS_A_NODE_SECOND in the environment a node second is that many iterations, and no clock is
-    looked at. Then the same data give the same model on any machine, which is what tests need.
+    With `counted`, or PORTICO_ITERATIONS_A_NODE_SECOND in the environment, a node second is that many iterations, and
+    no clock is looked at. Then the same data give the same model on any machine, which is what tests need.
     """
 
-    def __init__(self, seconds: float, threads: int, wall_seconds: float | None = None) -> None:
+    def __init__(
+        self, seconds: float, threads: int, wall_seconds: float | None = None, counted: float | None = None
+    ) -> None:
         self.seconds = seconds
         self.iterations = 0
         self._threads = max(threads, 1)
         self._scale = seconds / (wall_seconds or MOST_WALL * seconds)
-        self._counted = float(os.environ.get(_COUNTED, 0))
+        self._counted = counted or float(os.environ.get(_COUNTED, 0))
         self._node = 0.0
         self._started = time.monotonic()
         self._ident = threading.get_ident()

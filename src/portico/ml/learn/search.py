@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from portico.ml.arrays import Floats
 from portico.ml.errors import DataError, TrainingStopped
 from portico.ml.learn import objectives, recipes
 from portico.ml.learn.blend import Blend, blend
-from portico.ml.learn.catgbm import CatBoost
-from portico.ml.learn.forest import join
-from portico.ml.learn.gbm import LightGBM
-from portico.ml.learn.links import SPACES, Link, spaces_for
-from portico.ml.learn.randomforest import RandomForest
+from portico.ml.learn.budget import Budget
+from portico.ml.learn.links import spaces_for
+from portico.ml.learn.members import Fold, Refit, Trial, attempt, refit
+from portico.ml.learn.plan import Chosen, Found, found_of, weights_of
 from portico.ml.learn.spec import TrainSpec
-from portico.ml.learn.task import Fitted, Learner, Recipe, Rows, Task, with_every_class
+from portico.ml.learn.task import Recipe, Rows, Task
 
-_LEARNERS: dict[str, Learner] = {"lightgbm": LightGBM(), "catboost": CatBoost(), "forest": RandomForest()}
 _SEARCH_SHARE = 0.6  # of the time at least; the rest refits
 _SMALL = 8_000  # below so many rows every one of them validates, in folds
 _FOLDS = 5
@@ -34,56 +28,6 @@ _MOST_TREES_OF_CLASSES = 6_000
 _MOST_FAILURES = 20
 _PLATEAU_TRIALS = 25
 _PLATEAU_GAIN = 1e-4
-
-Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
-
-
-@dataclass(slots=True)
-class Found:
-    """The chosen forest and link; its `output` for the validation rows at `positions` of the joined rows, its loss.
-
-    That output is from members that did not learn from those rows; the forest itself did learn from them. `cut_short`
-    says in words that the budget ended most of it before it stopped improving; "" where it did not. `dropped` names the
-    learners that could not learn from these rows and says why.
-    """
-
-    forest: str
-    link: Link
-    output: Floats
-    positions: NDArray[np.int64]
-    loss: float
-    leaderboard: list[dict[str, Any]]
-    cut_short: str
-    dropped: dict[str, str]
-
-
-@dataclass(slots=True)
-class Trial:
-    recipe: Recipe
-    fits: list[Fitted]
-    margins: Floats
-    loss: float
-    seconds: float
-
-    @property
-    def trees(self) -> int:
-        return int(self.iterations * self.margins.shape[1])
-
-    def own_forest(self, width: int) -> str:
-        """The mean of the forests that it learned on the folds."""
-        return join([[(fit.text(), 1.0 / len(self.fits)) for fit in self.fits]], width)
-
-    @property
-    def cut_short(self) -> bool:
-        return any(fit.cut_short for fit in self.fits)
-
-    @property
-    def out_of_time(self) -> bool:
-        return any(fit.out_of_time for fit in self.fits)
-
-    @property
-    def iterations(self) -> float:
-        return float(np.mean([fit.iterations for fit in self.fits]))
 
 
 def search(
@@ -99,43 +43,17 @@ def search(
     With few rows and a random split both sets together are cross-validated in folds.
     """
     rows = training.joined(validation)
-    folds = _folds(task, rows, len(training), spec)
+    folds = folds_of(task, rows, len(training), spec)
     validated = np.concatenate([outside for _, outside in folds])
     trials, dropped = _try_recipes(task, rows, folds, spec, deadline, progress)
     made, chosen = _choose(task, rows.take(validated), trials)
     progress(0.65, f"{len(chosen)} of {len(trials)} trials are kept; learning them on all rows")
-    groups = _learn_again(
-        task, rows, made, chosen, len(training) if len(folds) == 1 else 0, deadline, progress
-    )
-    in_all = dict(zip(made.link.spaces, made.link.weights, strict=True))
-    weight_of = {id(trial): weight * in_all.get(trial.recipe.space, 1.0) for trial, weight in chosen}
-    board = [
-        {
-            "name": trial.recipe.learner,
-            "params": trial.recipe.params,
-            "space": trial.recipe.space,
-            "loss": trial.loss,
-            "iterations": round(trial.iterations),
-            "seconds": trial.seconds,
-            "weight": weight_of.get(id(trial), 0.0),
-            "cutShort": trial.out_of_time,
-        }
-        for trial in _ranked(trials)
-    ]
-    forest = join(groups, rows.matrix.shape[1])
-    return Found(
-        forest,
-        made.link,
-        made.output(),
-        validated,
-        made.loss,
-        board,
-        _cut_short(task, chosen, weight_of),
-        dropped,
-    )
+    refits = _learn_again(task, rows, chosen, len(training) if len(folds) == 1 else 0, deadline, progress)
+    cut_short = _cut_short(task, chosen, weights_of(made.link, chosen))
+    return found_of(made, chosen, refits, trials, validated, rows.matrix.shape[1], cut_short, dropped)
 
 
-def _cut_short(task: Task, chosen: list[tuple[Trial, float]], weight_of: dict[int, float]) -> str:
+def _cut_short(task: Task, chosen: Chosen, weight_of: dict[int, float]) -> str:
     ended = [trial for trial, _ in chosen if trial.out_of_time]
     if sum(weight_of[id(trial)] for trial in ended) < 0.5 * sum(weight_of.values()):
         return ""
@@ -153,7 +71,8 @@ def _cut_short(task: Task, chosen: list[tuple[Trial, float]], weight_of: dict[in
     return words
 
 
-def _folds(task: Task, rows: Rows, train_size: int, spec: TrainSpec) -> list[Fold]:
+def folds_of(task: Task, rows: Rows, train_size: int, spec: TrainSpec) -> list[Fold]:
+    """What is learned from and what validates, as positions of all rows, of which `train_size` are training rows."""
     everything = np.arange(len(rows))
     if len(rows) >= _SMALL or spec.split.kind in ("timestamp", "predefined"):
         return [(everything[:train_size], everything[train_size:])]
@@ -197,7 +116,7 @@ def _try_recipes(
         share = max(0.4 * task.budget.remaining(until), min(1.5 * shortest, task.budget.remaining(until)))
         task.budget.iteration()
         try:
-            trial = _try(task, rows, folds, recipe, task.budget.spent() + share)
+            trial = attempt(task, rows, folds, recipe, _shared(task.budget, share, len(folds)))
         except (TrainingStopped, MemoryError):
             raise
         except Exception as error:  # the libraries have no class of their own for data that they can't take
@@ -238,28 +157,10 @@ def _refits_take(trials: list[Trial], searched: float) -> float:
     return max(2 * 1.5 * best, 0.1 * searched)
 
 
-def _try(task: Task, rows: Rows, folds: Sequence[Fold], recipe: Recipe, deadline: float) -> Trial:
-    started = task.budget.spent()
-    learner = _LEARNERS[recipe.learner]
-    forward = SPACES[recipe.space][0] if recipe.space else None
-    fits = []
-    for number, (inside, outside) in enumerate(folds):
-        task.check_stop()
-        training, validation = with_every_class(task, rows.take(inside)), rows.take(outside)
-        if forward is not None:
-            training = Rows(training.matrix, forward(training.target), training.weights)
-            validation = Rows(validation.matrix, forward(validation.target), validation.weights)
-        share = task.budget.remaining(deadline) / (len(folds) - number)
-        fits.append(learner.fit(task, training, validation, recipe, task.budget.spent() + share))
-    margins = np.concatenate([fit.margins for fit in fits])
-    if not np.isfinite(margins).all():
-        raise ValueError("its answers are not finite numbers")
-    link = Link("mixture", [recipe.space], [1.0])
-    if task.classes:
-        link = Link("sigmoid" if task.classes == 2 else "softmax")
-    validated = rows.take(np.concatenate([outside for _, outside in folds]))
-    loss = task.loss(validated.target, link.answer(margins), validated.weights)
-    return Trial(recipe, fits, margins, loss, task.budget.spent() - started)
+def _shared(budget: Budget, share: float, folds: int) -> Callable[[int], float]:
+    """The deadline of each fold, of what is then left of `share` node seconds for all of them."""
+    until = budget.spent() + share
+    return lambda number: budget.spent() + budget.remaining(until) / (folds - number)
 
 
 def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, list[tuple[Trial, float]]]:
@@ -294,48 +195,36 @@ def _ranked(trials: list[Trial]) -> list[Trial]:
 def _learn_again(
     task: Task,
     rows: Rows,
-    made: Blend,
-    chosen: list[tuple[Trial, float]],
+    chosen: Chosen,
     train_size: int,
     deadline: float,
     progress: Callable[[float, str], None],
-) -> list[list[tuple[str, float]]]:
-    """The chosen members learned on all rows, as groups of (text, weight) by space.
+) -> list[list[Refit]]:
+    """What was learned of each chosen member on all rows.
 
     In the time that is left they are learned again from other seeds: the mean of several is steadier than one.
     """
     order = sorted(chosen, key=lambda pair: -pair[1])
-    texts = {id(trial): [_refit(task, rows, trial, train_size, deadline, 0)] for trial, _ in order}
-    trees = sum(trial.trees for trial, _ in order)
-    progress(0.85, f"{len(order)} learned on all rows")
-    for seed in range(1, _MOST_SEEDS):
+    found: dict[int, list[Refit]] = {id(trial): [] for trial, _ in order}
+    trees = 0
+    for seed in range(_MOST_SEEDS):
         for trial, _ in order:
-            if trees + trial.trees > _most_trees(task):
+            if seed and trees + trial.trees > _most_trees(task):
                 continue
-            text = _refit(task, rows, trial, train_size, deadline, seed)
-            if text:
-                texts[id(trial)].append(text)
+            made = _refit(task, rows, trial, train_size, deadline, seed)
+            if made:
+                found[id(trial)].append(made)
+            if made or not seed:
                 trees += trial.trees
-    groups: dict[str, list[tuple[str, float]]] = {space: [] for space in made.link.spaces or [""]}
-    for trial, weight in order:
-        learned = [text for text in texts[id(trial)] if text] or [trial.own_forest(rows.matrix.shape[1])]
-        groups[trial.recipe.space] += [(text, weight / len(learned)) for text in learned]
-    return list(groups.values())
+        if not seed:
+            progress(0.85, f"{len(order)} learned on all rows")
+    return [found[id(trial)] for trial, _ in chosen]
 
 
-def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: float, seed: int) -> str:
-    """The trial's recipe learned on all rows; "" where time is too short for that."""
+def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: float, seed: int) -> Refit | None:
+    """The trial's recipe learned on all rows; None where time is too short for that."""
     grown = len(rows) / train_size if train_size else _FOLDS / (_FOLDS - 1)
-    iterations = max(round(trial.iterations * min(grown, 1.25)), 1)
+    rounds = max(round(trial.iterations * min(grown, 1.25)), 1)
     if task.budget.remaining(deadline) < 1.3 * trial.seconds / len(trial.fits) * grown:
-        return ""
-    forward = SPACES[trial.recipe.space][0] if trial.recipe.space else None
-    again = Rows(rows.matrix, rows.target if forward is None else forward(rows.target), rows.weights)
-    learner, seeded = _LEARNERS[trial.recipe.learner], replace(task, seed=task.seed + seed)
-    try:
-        made = learner.refit(seeded, with_every_class(task, again), trial.recipe, iterations, deadline)
-    except (TrainingStopped, MemoryError):
-        raise
-    except Exception:  # it learned from parts of these rows; those forests stand for it
-        return ""
-    return made or ""
+        return None
+    return refit(task, rows, trial.recipe, rounds, seed, deadline)

@@ -17,7 +17,8 @@ from portico.ml.learn import objectives
 from portico.ml.learn.bounds import fit_bounds
 from portico.ml.learn.budget import Budget
 from portico.ml.learn.model import Manifest, Model, Predictions
-from portico.ml.learn.search import search
+from portico.ml.learn.plan import Plan, budget_of, replay
+from portico.ml.learn.search import folds_of, search
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.split import Split, split_rows
 from portico.ml.learn.supervised import statistics
@@ -38,7 +39,7 @@ class TrainedModel:
     parameters, loss on the validation rows, seconds, weight in the final model. `dropped_rows` had no target or a
     weight of 0. `seconds` are node seconds; `iterations` counts rounds of boosting over all members. `cut_short` says
     in words that the budget ended before the model stopped improving; "" where it did not. `dropped_learners` names
-    those that could not learn from these rows and says why.
+    those that could not learn from these rows and says why. `plan` trains it again.
     """
 
     model: Model
@@ -54,6 +55,7 @@ class TrainedModel:
     iterations: int
     cut_short: str
     dropped_learners: dict[str, str]
+    plan: Plan
 
     @property
     def feature_importance(self) -> dict[str, float]:
@@ -67,10 +69,12 @@ def train(
     table: pa.Table,
     spec: TrainSpec,
     *,
+    plan: Plan | None = None,
     progress: Progress = lambda fraction, message: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainedModel:
-    """Trains on `table` as `spec` says.
+    """Trains on `table` as `spec` says: by a search, or as the `plan` of one that has been. That gives the same model
+    where table, spec (its threads, too), libraries and machine are the same.
 
     `progress(fraction, message)` is called as it goes; `should_stop()` is asked often.
 
@@ -80,7 +84,11 @@ def train(
     """
     import_module("lightgbm")  # takes a second or more, which is no time of learning
     spec.check()
-    budget = Budget(spec.budget_seconds, spec.threads, spec.wall_seconds)
+    budget = (
+        budget_of(plan, spec.threads)
+        if plan
+        else Budget(spec.budget_seconds, spec.threads, spec.wall_seconds)
+    )
     target = read_target(table, spec)
     split = _with_validation(split_rows(table, spec.split, target.rows), spec)
     objective = objectives.objective_of(spec, len(target.labels))
@@ -115,7 +123,11 @@ def train(
     progress(0.1, f"{len(transform.features)} columns read")
 
     afterwards = 0.03 * spec.budget_seconds  # for importance and the test rows
-    found = search(task, training, validation, spec, spec.budget_seconds - afterwards, progress)
+    if plan:
+        rows = training.joined(validation)
+        found = replay(task, rows, folds_of(task, rows, len(training), spec), plan, progress)
+    else:
+        found = search(task, training, validation, spec, spec.budget_seconds - afterwards, progress)
     if (shift, scale) != (0.0, 1.0):
         found.link.scale, found.link.shift = scale, [shift]
         found.output = found.output * scale + shift
@@ -154,6 +166,7 @@ def train(
         budget.iterations,
         found.cut_short,
         found.dropped,
+        found.plan,
     )
 
 
