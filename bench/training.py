@@ -19,6 +19,7 @@ import requests
 
 from bench.common import Report, interleaved, packages_of, ratio, versions
 from portico.jobs.warm import be_nice
+from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import environments, training_images
 
 ROUNDS = 3
@@ -57,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        python = environments.python_of(training_images.resolve(IMAGE, ""), [], home, print)
+        python = environments.python_of(training_images.resolve(IMAGE, ""), [], home, Teller(print))
         report.header(
             versions=versions("portico", "optuna") | packages_of(python, ["scikit-learn", "joblib"]),
             rounds=ROUNDS,

@@ -75,12 +75,13 @@ def show(home: Path, name: str) -> None:
 
 def _command(home: Path, tell: Any) -> list[str]:
     from portico.sandbox import environments
+    from portico.sandbox.installer import Teller
 
     if there := shutil.which("tensorboard"):
         return [there]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     try:
-        python = environments.environment(["tensorboard"], version, home / "envs", progress=tell)
+        python = environments.environment(["tensorboard"], version, home / "envs", Teller(tell))
     except FailedPrecondition as error:
         raise FailedPrecondition(
             f"TensorBoard is not installed, and can't be installed here. {error.message.rstrip('.')}. {_WORDS}"

@@ -34,7 +34,8 @@ class JobKind:
     every transition to RUNNING, SUCCEEDED, FAILED and CANCELLED, and lets the resource and its operation follow the
     job. `lane`: "thread" for work that mostly waits (copying, deploying), "process" for work that computes, "watch" for
     what is short and comes often: one such job runs at a time, after all else that wants the cores. `asks` says what
-    a process needs where a job itself doesn't."""
+    a process needs where a job itself doesn't. One that `prepares` first makes what somebody waits for, an environment,
+    and itself goes behind all others (`warm.be_nice`) before it computes."""
 
     name: str
     run: str
@@ -42,6 +43,7 @@ class JobKind:
     lane: Lane = "process"
     max_attempts: int = 3
     asks: Resources = _USUAL
+    prepares: bool = False
 
     def load(self) -> Callable[[Any], Any]:
         module, _, function = self.run.partition(":")

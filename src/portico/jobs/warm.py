@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from portico.jobs import worker
+from portico.jobs.kinds import KINDS
 from portico.sandbox import isolation
 from portico.store.backend import DatabaseAway
 
 _PATIENCE = 60.0  # seconds that a job waits for the database, should that be away
 _PR_SET_PDEATHSIG = 1
+_PREPARING, LAST = 10, 19  # niceness
 
 
 def main(home: Path, modules: list[str], scheduler: int) -> None:
@@ -85,7 +87,6 @@ def _child(home: Path, job_id: str, server: int) -> None:
     status = 1
     try:
         die_with_parent(server)
-        be_nice()
         stopping = False
 
         def stop(*_: object) -> None:
@@ -104,6 +105,7 @@ def _child(home: Path, job_id: str, server: int) -> None:
         with database.read() as connection:
             job = jobs.get(connection, job_id)
         if job is not None and job.state == "RUNNING":
+            be_nice(_PREPARING if KINDS[job.kind].prepares else LAST)
             context = worker.Context(home, database, SystemClock(), RandomIds(), job, lambda: stopping)
             worker.run(context, write_line)
         status = 0
@@ -131,12 +133,13 @@ def _log_to(path: Path) -> None:
     os.close(descriptor)
 
 
-def be_nice() -> None:
+def be_nice(niceness: int = LAST) -> None:
     """Lets serving go first. In a session of its own, niceness alone is cancelled by the kernel's autogroups."""
-    os.setsid()
-    os.nice(19)
+    with contextlib.suppress(PermissionError):  # it has one
+        os.setsid()
+    os.nice(max(0, niceness - os.nice(0)))
     try:
-        Path("/proc/self/autogroup").write_text("19")
+        Path("/proc/self/autogroup").write_text(str(niceness))
     except OSError:
         pass
 

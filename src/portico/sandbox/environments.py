@@ -17,16 +17,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import FailedPrecondition
-from portico.sandbox import isolation, wheels
+from portico.sandbox import installer, isolation, wheels
+from portico.sandbox.installer import Teller
 from portico.store.sizes import size_of
 
-Progress = Callable[[str], None]
 _RECORD = "portico.json"
 _SOURCE_ONLY = re.compile(
     r"Wheels are required for `([A-Za-z0-9._-]+)` because building from source is disabled"
@@ -37,14 +37,14 @@ def environment(
     requirements: Sequence[str],
     python: str,
     cache: Path,
-    progress: Progress | None = None,
+    teller: Teller | None = None,
     over: Sequence[str] = (),
 ) -> Path:
     """The Python of an environment that has `requirements` (PEP 508 lines), built under `cache` when missing.
 
-    `python` is a version ("3.10") or the path of an interpreter. `progress` gets uv's lines as they come. Those of the
-    requirements that are in `over` are installed over the others where all can't be had together, whatever these ask
-    for: as pip does in an image.
+    `python` is a version ("3.10") or the path of an interpreter. `teller` gets uv's lines as they come, what is done
+    meanwhile, or that another builds it. Those of the requirements that are in `over` are installed over the others
+    where all can't be had together, whatever these ask for: as pip does in an image.
     May take minutes; safe for concurrent builders, in one process and in several.
 
     Raises:
@@ -58,12 +58,13 @@ def environment(
     if _whole(home):
         _touch(home)
         return home / "bin" / "python"
-    with _lock(cache / f"{key}.lock"):
+    teller = teller or Teller()
+    with lock(cache / f"{key}.lock", teller, "another makes this environment; it is waited for"):
         if not _whole(home):
             for leftover in [home, *cache.glob(f".{key}-*")]:
                 shutil.rmtree(leftover, ignore_errors=True)
             beside = cache / f".{key}-{os.getpid()}"
-            _build(wanted, interpreter, beside, home, progress, {normalise(line) for line in over})
+            _build(wanted, interpreter, beside, home, teller, {normalise(line) for line in over})
         _touch(home)
     return home / "bin" / "python"
 
@@ -76,7 +77,7 @@ def place(requirements: Sequence[str], interpreter: str, cache: Path) -> Path:
 
 def remove(home: Path, *, unused_since: float) -> bool:
     """Removes the environment in the folder `home`, unless it was used after the time `unused_since`; tells which."""
-    with _lock(home.with_name(f"{home.name}.lock")):
+    with lock(home.with_name(f"{home.name}.lock"), Teller()):
         if not _whole(home) or (home / _RECORD).stat().st_mtime > unused_since:
             return False
         gone = home.with_name(f".{home.name}-gone")
@@ -183,14 +184,29 @@ def _touch(home: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock(path: Path, teller: Teller, words: str = "") -> Iterator[None]:
+    """Holds the lock of a file, once nobody else does; `words` tell that somebody has it still."""
     # A descriptor of its own per builder: flock then queues threads as well as processes.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        teller.begin()
+        waits = False
+        while not _locked(descriptor):
+            if words and not waits:
+                teller.say(words)
+            waits = True
+            teller.wait(words)
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _build(
@@ -198,29 +214,24 @@ def _build(
     interpreter: str,
     beside: Path,
     home: Path,
-    progress: Progress | None,
+    teller: Teller,
     over: set[str],
 ) -> None:
-    import uv
-
-    binary = os.fsdecode(uv.find_uv_bin())
+    teller.begin()
     try:
         made = ["venv", "--quiet", "--no-project", "--relocatable", "--python", interpreter, str(beside)]
-        if failed := _uv([binary, *made], progress):
+        if failed := _uv(made, teller, "making its folder"):
             raise _failure(requirements, failed)
         below = [line for line in requirements if line not in over]
         try:
             if requirements:
-                _install(requirements, binary, interpreter, beside, progress)
+                _install(requirements, interpreter, beside, teller)
         except FailedPrecondition:
             if not below or not over:
                 raise
-            if progress:
-                progress(
-                    f"All can't be had together: {', '.join(sorted(over))} are installed over the others."
-                )
-            _install(below, binary, interpreter, beside, progress)
-            _install(sorted(over), binary, interpreter, beside, progress)
+            teller.say(f"All can't be had together: {', '.join(sorted(over))} are installed over the others.")
+            _install(below, interpreter, beside, teller)
+            _install(sorted(over), interpreter, beside, teller)
         size = size_of(beside)
         record = {
             "requirements": list(requirements),
@@ -234,13 +245,11 @@ def _build(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _install(
-    requirements: Sequence[str], binary: str, interpreter: str, beside: Path, progress: Progress | None
-) -> None:
+def _install(requirements: Sequence[str], interpreter: str, beside: Path, teller: Teller) -> None:
     listed, own = beside / "requirements.txt", beside / "wheels"
     listed.write_text("".join(f"{line}\n" for line in requirements))
     # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
-    command = [binary, "pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
+    command = ["pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
     command += [
         "--python",
         str(beside / "bin" / "python"),
@@ -250,14 +259,13 @@ def _install(
         *_torch(requirements),
     ]
     built: set[str] = set()
-    while failed := _uv(command, progress):
+    while failed := _uv(command, teller, "resolving"):
         lacking = _source_only(" ".join("".join(failed).split()), requirements) - built
         if not lacking or isolation.isolation().name == "none":
             raise _failure(requirements, failed)
         for one in sorted(lacking):
-            if progress:
-                progress(f"{one} is there as source only: its wheel is built behind the walls")
-            wheels.build(one, binary, interpreter, own, links())
+            teller.say(f"{one} is there as source only: its wheel is built behind the walls")
+            wheels.build(one, interpreter, own, links(), teller)
         command += [] if built else ["--find-links", str(own)]
         built |= lacking
     shutil.rmtree(own, ignore_errors=True)
@@ -273,27 +281,10 @@ def _source_only(told: str, requirements: Sequence[str]) -> set[str]:
     return found
 
 
-def _uv(command: list[str], progress: Progress | None) -> list[str]:
+def _uv(arguments: list[str], teller: Teller, doing: str) -> list[str]:
     """What it said where it failed; nothing where it did not."""
-    environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
-    environ.pop("VIRTUAL_ENV", None)
-    # Niced: an installation never makes a prediction wait.
-    running = subprocess.Popen(
-        ["nice", "-n", "10", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=environ,
-    )
-    told: list[str] = []
-    assert running.stderr is not None
-    for line in running.stderr:
-        told.append(line)
-        if progress and line.strip():
-            progress(line.strip())
-    return (told or [""]) if running.wait() != 0 else []
+    ended = installer.run(arguments, teller, doing)
+    return (ended.stderr or [""]) if ended.code else []
 
 
 def _failure(requirements: Sequence[str], told: Sequence[str]) -> FailedPrecondition:

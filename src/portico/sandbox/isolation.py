@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Literal
 
 from portico.errors import FailedPrecondition
@@ -225,7 +226,7 @@ def start(
 
 def _kept(name: str, view: View | None, beside: int | None) -> list[str]:
     """The keeper, before what confines."""
-    settings: dict[str, object] = {"grace": _GRACE, "layers": None, "root": None, "beside": beside}
+    settings: dict[str, object] = {"layers": None, "root": None, "beside": beside}
     if view:
         view.make()
         folders = {part: str(view.folder / part) for part in ("work", "merged")}
@@ -233,7 +234,15 @@ def _kept(name: str, view: View | None, beside: int | None) -> list[str]:
         settings["layers"] = {"lower": str(view.lower), "upper": str(view.changes), **folders}
         if name != "bubblewrap":  # which makes a root of its own
             settings["root"] = {"root": str(view.folder / "root"), "name": view.name}
-    return [str(_PYTHON), "-I", "-S", "-B", str(_KEEPER), json.dumps(settings)]
+    return keeping(settings)
+
+
+def keeping(settings: Mapping[str, object] = MappingProxyType({"layers": None})) -> list[str]:
+    """What a command is to be preceded by, so that all that comes of it ends with it, or with this process."""
+    if sys.platform != "linux":
+        return []
+    told = {"grace": _GRACE, "parent": os.getpid(), **settings}
+    return [str(_PYTHON), "-I", "-S", "-B", str(_KEEPER), json.dumps(told)]
 
 
 def clean_environment(scratch: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ It ends as the command does; at SIGTERM, or when who started it dies, everything
 while. Self-contained: it imports nothing of Portico but the file beside it. SETTINGS is JSON:
 
     grace   seconds that processes have to end after SIGTERM
+    parent  the pid of who starts it: where that has died already, nothing is run
     layers  null, or {"lower", "upper", "work", "merged"}: folders for `mounts.show_layered`
     root    null, or {"root": an empty folder, "name": under which `merged` is seen in the root}
     beside  null, or the pid of another keeper whose layers are to be seen instead
@@ -37,6 +38,8 @@ def main() -> int:
     libc.prctl(_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _ask)
+    if os.getppid() != settings["parent"]:
+        return -signal.SIGTERM
     if settings["layers"]:
         _show(settings)
     status = -signal.SIGTERM

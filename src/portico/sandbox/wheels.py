@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from portico.errors import FailedPrecondition
 from portico.sandbox import isolation
+from portico.sandbox.installer import Teller, niced
 
 _SECONDS = 900
+_LOOK = 0.5  # seconds between two looks whether it shall stop
 _LIMITS = isolation.Limits(
     4 << 30, files=65_536, file_size=2 << 30, disk=8 << 30, seconds=_SECONDS, processes=512
 )
@@ -26,7 +29,9 @@ _PASSED = (
 _TAIL = 1000  # characters of what the build said that are told
 
 
-def build(requirement: str, uv: str, interpreter: str, folder: Path, links: Sequence[str] = ()) -> None:
+def build(
+    requirement: str, interpreter: str, folder: Path, links: Sequence[str] = (), teller: Teller | None = None
+) -> None:
     """Puts a wheel of `requirement` (PEP 508) for the Python at `interpreter` into `folder`, where it is the caller's
     alone: nothing tells that it is what its name says. `links` are uv's options for more places to look at.
 
@@ -37,7 +42,7 @@ def build(requirement: str, uv: str, interpreter: str, folder: Path, links: Sequ
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        told = _install([*links, requirement], uv, interpreter, scratch)
+        told = _install([*links, requirement], interpreter, scratch, teller or Teller())
         found = list((scratch / "out").glob("*.dist-info"))
         if told or len(found) != 1:
             raise FailedPrecondition(
@@ -48,28 +53,48 @@ def build(requirement: str, uv: str, interpreter: str, folder: Path, links: Sequ
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _install(asked: Sequence[str], uv: str, interpreter: str, scratch: Path) -> str:
+def _install(asked: Sequence[str], interpreter: str, scratch: Path, teller: Teller) -> str:
     """Installs it from source into the folder `out` of `scratch`; why it could not, or empty."""
+    import uv
+
+    binary = os.fsdecode(uv.find_uv_bin())
     environment = {name: os.environ[name] for name in _PASSED if "@" not in os.environ.get(name, "@")}
     environment |= {"UV_CACHE_DIR": str(scratch / "cache"), "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     environment |= {"UV_NO_PROGRESS": "1", "UV_LINK_MODE": "copy", "UV_NO_CONFIG": "1"}
     named = [*(environment.get(name, "") for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")), *asked]
     files = [Path(one) for one in named if one.startswith("/") and Path(one).exists()]
     python = Path(interpreter)
-    command = [uv, "pip", "install", "--no-deps", "--python", interpreter, "--target", str(scratch / "out")]
+    command = [
+        binary,
+        "pip",
+        "install",
+        "--no-deps",
+        "--python",
+        interpreter,
+        "--target",
+        str(scratch / "out"),
+    ]
     with open(os.devnull, "wb") as log:
         running = isolation.start(
-            ["nice", "-n", "10", *command, *asked],
-            readable=[Path(uv).parent, python.parent.parent, Path(sys.base_prefix), *files],
+            [*niced(), *command, *asked],
+            readable=[Path(binary).parent, python.parent.parent, Path(sys.base_prefix), *files],
             scratch=scratch, log=log, limits=_LIMITS, environment=environment,
             network=True, processes=True, merged=True,
         )  # fmt: skip
+    end = time.monotonic() + _SECONDS
     try:
-        said, _ = running.communicate(timeout=_SECONDS)
-    except subprocess.TimeoutExpired:
-        running.terminate()
-        running.communicate()
-        return f"it took longer than {_SECONDS} seconds"
+        while True:
+            try:
+                said, _ = running.communicate(timeout=_LOOK)
+                break
+            except subprocess.TimeoutExpired:
+                teller.still(f"building a wheel of {asked[-1]}")
+            if time.monotonic() > end:
+                return f"it took longer than {_SECONDS} seconds"
+    finally:
+        if running.poll() is None:
+            running.terminate()
+            running.communicate()
     return "" if running.returncode == 0 else " ".join(said.decode(errors="replace").split())[-_TAIL:]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from portico.sandbox import environments
+from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.training_images import resolve
 
@@ -34,12 +35,12 @@ def test_a_pin_of_the_images_library_takes_its_place(
         asked.append(wanted)
         return tmp_path
 
-    def newest(image, cache):
+    def newest(image, cache, teller):
         return sys.executable, image.version if image.version.count(".") > 1 else f"{image.version}.0"
 
     monkeypatch.setattr(_NAME, newest)
     monkeypatch.setattr(environments, "environment", environment)
-    python_of(image, needed, tmp_path, lambda words: None)
+    python_of(image, needed, tmp_path, Teller())
     [wanted] = asked
     assert wanted[0] == installed[0] and wanted[-1] == (installed[1:] or [image.common[-1]])[-1]
     assert sum(line.startswith("tensorflow==") for line in wanted) == 1

@@ -14,7 +14,9 @@ from portico.services.standard.jobs import JobCollection, JobPrivate
 
 CUSTOM_JOBS = JobCollection("projects.locations.customJobs", "CustomJob", has_etag=False)
 register(CUSTOM_JOBS, "get", "list", "cancel", "delete")
-register_kind(JobKind("customJobs", "portico.services.aiplatform.custom.run:run", CUSTOM_JOBS.follow))
+register_kind(
+    JobKind("customJobs", "portico.services.aiplatform.custom.run:run", CUSTOM_JOBS.follow, prepares=True)
+)
 
 
 @implements("aiplatform", CUSTOM_JOBS.method("create"))

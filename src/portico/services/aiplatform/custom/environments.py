@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import os
 import re
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from portico.errors import FailedPrecondition
-from portico.sandbox import environments
+from portico.sandbox import environments, installer
+from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.images import bounds_of
 
@@ -21,33 +21,34 @@ _TORCH = (
 )
 
 
-def python_of(image: TrainingImage, needed: Sequence[str], home: Path, say: Callable[[str], None]) -> Path:
-    """The Python for `image` with the requirements `needed` (PEP 508). `say` is told what was chosen and why.
+def python_of(image: TrainingImage, needed: Sequence[str], home: Path, teller: Teller) -> Path:
+    """The Python for `image` with the requirements `needed` (PEP 508). `teller` is told what was chosen and why, and
+    how far it is.
 
     Raises:
         FailedPrecondition: there is no such Python here, or the requirements can't be installed for it.
     """
     cache = home / "envs"
     image, needed = _asked_for(image, needed)
-    interpreter, exact = interpreter_of(image, cache)
+    interpreter, exact = interpreter_of(image, cache, teller)
     own = image.pythons[0]
     if own not in interpreter:
         lacks = f"the libraries of its version have no wheels for Python {own}"
-        say(
+        teller.say(
             f"{image.short}: {lacks if _here(own) else f'this machine has no Python {own}'}; {interpreter} is used."
         )
     library: list[str] = []
     if image.library:
         if exact != image.version and not exact.startswith(image.version + "."):
-            say(
+            teller.say(
                 f"{image.short}: {image.library} {image.version} has no wheel for a Python of this machine; {exact} is "
                 "the closest that installs."
             )
         library = [f"{_package(image.library, exact)}=={exact}", *bounds_of(image.library, exact)]
     wanted = [*library, *image.common, *needed]
     if not environments.place(wanted, interpreter, cache).is_dir():
-        say(f"{image.short}: making its environment, {', '.join(wanted)}")
-    return environments.environment(wanted, interpreter, cache, progress=say, over=needed)
+        teller.say(f"{image.short}: making its environment, {', '.join(wanted)}")
+    return environments.environment(wanted, interpreter, cache, teller, over=needed)
 
 
 def _asked_for(image: TrainingImage, needed: Sequence[str]) -> tuple[TrainingImage, list[str]]:
@@ -66,17 +67,17 @@ def _package(library: str, version: str) -> str:
     return library
 
 
-def interpreter_of(image: TrainingImage, cache: Path) -> tuple[str, str]:
+def interpreter_of(image: TrainingImage, cache: Path, teller: Teller) -> tuple[str, str]:
     """The Python to use, and which version of the image's library: on the first of its Pythons for which there are
     wheels of the version that it names and of what that stands on, else the lowest version above it."""
     if not image.library:
         return environments.find_python(image.pythons), ""
     for python in filter(_here, image.pythons):
         interpreter = environments.find_python([python])
-        if exact := _version(image, interpreter, cache, above=False):
+        if exact := _version(image, interpreter, cache, teller, above=False):
             return interpreter, exact
     interpreter = environments.find_python(image.pythons)
-    return interpreter, _version(image, interpreter, cache, above=True)
+    return interpreter, _version(image, interpreter, cache, teller, above=True)
 
 
 def _here(python: str) -> bool:
@@ -86,9 +87,9 @@ def _here(python: str) -> bool:
         return False
 
 
-def _version(image: TrainingImage, interpreter: str, cache: Path, *, above: bool) -> str:
+def _version(image: TrainingImage, interpreter: str, cache: Path, teller: Teller, *, above: bool) -> str:
     """The newest of the version that the image names that has wheels for `interpreter`, empty where none has; or the
-    lowest `above` it.
+    lowest `above` it. What was found once is kept.
 
     Raises:
         FailedPrecondition: there is none above it either.
@@ -98,6 +99,18 @@ def _version(image: TrainingImage, interpreter: str, cache: Path, *, above: bool
     kept = cache / "versions" / f"{package}-{which}-{image.version}-{Path(interpreter).name}"
     with contextlib.suppress(FileNotFoundError):
         return kept.read_text()
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    name = f"{image.library} {image.version}{' or later' if above else ''} for {Path(interpreter).name}"
+    waits = f"another looks for {name}; it is waited for"
+    with environments.lock(kept.with_name(f".{kept.name}.lock"), teller, waits):
+        with contextlib.suppress(FileNotFoundError):
+            return kept.read_text()
+        return _look(image, package, interpreter, kept, teller, above=above)
+
+
+def _look(
+    image: TrainingImage, package: str, interpreter: str, kept: Path, teller: Teller, *, above: bool
+) -> str:
     wanted, how = (f"{package}=={image.version}.*", "highest")
     if above:
         wanted, how = (f"{package}>={image.version}", "lowest-direct")
@@ -109,33 +122,33 @@ def _version(image: TrainingImage, interpreter: str, cache: Path, *, above: bool
         places = places[::-1] if above else places
     beside = [] if above or image.library == "torch" else bounds_of(image.library, image.version)
     for where in places:
-        told = _compile("\n".join([wanted, *beside]), how, interpreter, where)
+        told = _compile("\n".join([wanted, *beside]), how, interpreter, where, teller)
         if match := re.search(rf"^{re.escape(package)}==(\S+)", told.stdout, re.MULTILINE):
             _keep(kept, match[1])
             return match[1]
     if not above:
-        if "No solution found" in told.stderr and image.library != "torch":  # not for want of the index
+        if (
+            "No solution found" in "".join(told.stderr) and image.library != "torch"
+        ):  # not for want of the index
             _keep(kept, "")
         return ""
-    words = f"{image.library} {image.version} or later can't be installed here: {' '.join(told.stderr.split())[-300:]}"
+    why = " ".join("".join(told.stderr).split())[-300:]
+    words = f"{image.library} {image.version} or later can't be installed here: {why}"
     if image.library == "torch":
         words += _TORCH
     raise FailedPrecondition(words)
 
 
 def _keep(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}-{os.getpid()}")
     part.write_text(text)
     part.replace(path)
 
 
 def _compile(
-    requirement: str, resolution: str, interpreter: str, where: Sequence[str]
-) -> subprocess.CompletedProcess[str]:
-    import uv
-
-    command = [os.fsdecode(uv.find_uv_bin()), "pip", "compile", "-", "--quiet", "--no-header", "--no-deps"]
+    requirement: str, resolution: str, interpreter: str, where: Sequence[str], teller: Teller
+) -> installer.Ended:
+    command = ["pip", "compile", "-", "--quiet", "--no-header", "--no-deps"]
     command += ["--only-binary", ":all:", "--python", interpreter, "--resolution", resolution]
-    command += [*where, *environments.links()]
-    return subprocess.run(command, input=requirement, capture_output=True, text=True, timeout=300)
+    doing = f"looking for {requirement.splitlines()[0]} for {Path(interpreter).name}"
+    return installer.run([*command, *where, *environments.links()], teller, doing, requirement, quiet=True)

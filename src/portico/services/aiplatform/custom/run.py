@@ -10,8 +10,10 @@ from typing import Any
 
 from portico.errors import Cancelled, PorticoError
 from portico.jobs.kinds import Wait
+from portico.jobs.warm import be_nice
 from portico.jobs.worker import Context
 from portico.sandbox import environments, isolation
+from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import contract, gcs_view, packages, persistent_run, spec, workers
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.output import Output
@@ -54,6 +56,7 @@ def run_spec(
     output = Output(context, several=spec.count(job_spec) > 1)
     try:
         made = _workers(context, job_spec, name, data, output, kept)
+        be_nice()  # nobody waits for an environment any more
         if kept:
             view = persistent_run.view_in(kept.folder)
             gcs_view.fill(context, view)
@@ -150,7 +153,7 @@ def _place(
     unpacked = packages.unpack(gcs, package["packageUris"], folder, field) if package else None
     if unpacked:
         needed = unpacked.requirements
-    python = python_of(image, needed, context.home, output.service)
+    python = python_of(image, needed, context.home, Teller(output.service, context.check))
     context.check()
     settings, injected = clients(context.home) if clients else ({}, Path("/"))
     environment = {

@@ -119,5 +119,10 @@ register_kind(
     JobKind("trainingPipelines", "portico.services.aiplatform.training.automl:run", PIPELINES.follow)
 )
 register_kind(
-    JobKind("trainingPipelines.custom", "portico.services.aiplatform.custom.pipeline:run", PIPELINES.follow)
+    JobKind(
+        "trainingPipelines.custom",
+        "portico.services.aiplatform.custom.pipeline:run",
+        PIPELINES.follow,
+        prepares=True,
+    )
 )

@@ -70,4 +70,4 @@ def _follow_trial(connection: Connection, job: Job, now: float) -> None:
 # What suggests waits for trials, and must not wait for the cores that they use.
 _RUN = "portico.services.aiplatform.tuning.run"
 register_kind(JobKind("hyperparameterTuningJobs", f"{_RUN}:run_tuning", TUNING_JOBS.follow, lane="thread"))
-register_kind(JobKind("hyperparameterTuningJobs.trials", f"{_RUN}:run_trial", _follow_trial))
+register_kind(JobKind("hyperparameterTuningJobs.trials", f"{_RUN}:run_trial", _follow_trial, prepares=True))
