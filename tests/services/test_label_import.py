@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,7 +21,7 @@ from tests.waiting import until
 from portico.client.api import Client
 from portico.errors import InvalidArgument, PorticoError
 from portico.ml.label_rows import Columns, label_of
-from portico.store import labels
+from portico.store import jobs, labels
 from portico.store.database import Database
 
 
@@ -182,10 +183,8 @@ def test_an_import_whose_process_is_killed_takes_each_label_once(portico, client
         return int(now["metadata"]["rows"])
 
     assert until(rows, "some rows are read") < count
-    killed = workers(portico)  # whatever else runs just then is tried again, too
-    assert killed
-    for worker in killed:
-        os.kill(worker, signal.SIGKILL)
+    (worker,) = workers(portico, "endpoints.importLabels")
+    os.kill(worker, signal.SIGKILL)
     found = client.waited(operation)
     assert {name: found[name] for name in ("new", "repeated", "contradicted", "badRows")} == {
         "new": count, "repeated": 0, "contradicted": 0, "badRows": 1,
@@ -196,16 +195,23 @@ def test_an_import_whose_process_is_killed_takes_each_label_once(portico, client
     database.close()
 
 
-def workers(portico: Any) -> list[int]:
-    """The processes that run jobs: children of the warm server."""
+def workers(portico: Any, kind: str) -> list[int]:
+    """The processes that run jobs of a `kind`: children of the warm server, each writing its job's log."""
+    database = Database(portico.home)
     found = []
     for pid in portico.pids():
         try:
             process = psutil.Process(pid)
-            if "portico.jobs.warm" in process.cmdline() and "portico.jobs.warm" in process.parent().cmdline():
-                found.append(pid)
-        except psutil.NoSuchProcess:
-            pass
+            if "portico.jobs.warm" not in process.parent().cmdline():
+                continue
+            log = Path(os.readlink(f"/proc/{pid}/fd/1"))
+        except (psutil.NoSuchProcess, FileNotFoundError):
+            continue
+        with database.read() as connection:
+            job = jobs.get(connection, log.parent.name)
+        if job is not None and job.kind == kind:
+            found.append(pid)
+    database.close()
     return found
 
 
