@@ -6,7 +6,7 @@ import os
 import select
 from typing import Any
 
-from portico.jobs.kinds import KINDS, JobKind, Wait
+from portico.jobs.kinds import KINDS, Crowded, JobKind, Wait
 from portico.jobs.queue import Queue
 from portico.store import jobs
 
@@ -54,6 +54,16 @@ def later(context: Any) -> Any:
     return Wait(until) if context.clock.now() < until else "late"
 
 
-for work in (quick, patient, deaf, parent, later):
+def crowded(context: Any) -> Any:
+    """Finds too little memory beside others."""
+    raise Crowded(1 << 30)
+
+
+def patient_again(context: Any) -> Any:
+    """Waits for what is not there."""
+    return Wait(context.clock.now() + 60, why="waits for a friend")
+
+
+for work in (quick, patient, deaf, parent, later, crowded, patient_again):
     name = f"here.{work.__name__}"
     KINDS.setdefault(name, JobKind(name, f"{__name__}:{work.__name__}", nothing_follows))

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import SystemClock
 from portico.ids import RandomIds
+from portico.jobs import worker
 from portico.jobs.engines.protocol import Ended
 from portico.jobs.kinds import KINDS
 from portico.jobs.queue import Queue
@@ -193,6 +194,7 @@ def test_looking_for_the_next_job_costs_the_same_however_many_wait(database, sch
     assert len(engine.started) == 4
     few = look()
     queue(200, 10_000)
+    look()  # which tells those that are now the first why they wait
     assert few > 0 and look() < few * 1.1
     assert len(engine.started) == 4
 
@@ -208,3 +210,50 @@ def test_a_look_at_which_there_is_nothing_to_do_is_one_question(database, schedu
     asked.clear()
     scheduler._look()
     assert len(asked) == 1, asked
+
+
+def test_what_waits_says_why_when_it_begins_to_wait_and_when_that_changes(
+    tmp_path, database, scheduler, engine, add, read
+):
+    add("most", "here.quick", asks=Resources(cores=3.0, memory=900), now=1.0)
+    add("memory", "here.quick", asks=Resources(cores=1.0, memory=200), now=2.0)
+    add("behind", "here.quick", asks=Resources(cores=2.0), now=3.0)
+    for _ in range(3):
+        scheduler._start_queued()
+    log = (tmp_path / "jobs" / "memory" / "log.txt").read_text().splitlines()
+    assert len(log) == 1 and log[0].endswith(read("memory").message)
+    assert read("memory").message.startswith("waits for memory (asks for ") and "; r runs" in log[0]
+    assert read("behind").message == "waits its turn: others are before it in the queue"
+    add("more", "here.quick", asks=Resources(cores=2.0), now=4.0)
+    engine.started.remove("most")
+    scheduler._start_queued()
+    assert engine.started == ["memory", "behind"] and len(log) == 1
+    assert read("more").message.startswith("waits for cores (asks for 2, 1 of 4 are free)")
+    assert len((tmp_path / "jobs" / "behind" / "log.txt").read_text().splitlines()) == 1
+
+
+def test_a_job_for_which_others_leave_no_memory_is_queued_again_and_asks_for_more(
+    tmp_path, database, add, read
+):
+    add("1", "here.crowded", asks=Resources(memory=5))
+    lease(database, "1", 100.0)
+    told: list[str] = []
+    worker.run(
+        worker.Context(tmp_path, database, SystemClock(), RandomIds(), read("1"), lambda: False), told.append
+    )
+    assert (read("1").state, read("1").attempts, read("1").memory) == ("QUEUED", 0, 1 << 30)
+    assert "begins anew when 1 GiB are free" in told[-1]
+
+
+def test_who_looks_again_in_vain_says_it_once(tmp_path, database, add, read):
+    add("1", "here.patient_again")
+    told: list[str] = []
+    for _ in range(3):
+        lease(database, "1", 100.0)
+        worker.run(
+            worker.Context(tmp_path, database, SystemClock(), RandomIds(), read("1"), lambda: False),
+            told.append,
+        )
+        with database.write() as connection:
+            jobs.wake(connection, ["1"])
+    assert told == ["here.patient_again r: attempt 1", "waits for a friend"] and read("1").message == told[-1]

@@ -230,6 +230,18 @@ def logs(
 
 
 @app.command()
+def jobs(home: Home = None, json: Json = False) -> None:
+    """Say which jobs run and which wait, and for what."""
+    from portico.cli.jobs import in_lines, unended
+
+    found = unended(_home(home))
+    if json:
+        _print_json(found)
+    else:
+        print("\n".join(in_lines(found)) or "No job runs or waits.")
+
+
+@app.command()
 def lineage(
     name: Annotated[
         str,

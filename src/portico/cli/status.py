@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from portico.cli.jobs import in_lines
 from portico.cli.up import OPEN
 from portico.errors import PorticoError
 from portico.store import sizes
 
 # What only the server knows.
 _UNKNOWN: dict[str, Any] = {
-    "jobs": None, "resources": None, "service": None, "not_served": [], "predictions_lost": None, "problem": "",
+    "jobs": None, "waiting": [], "resources": None, "service": None, "not_served": [], "predictions_lost": None,
+    "problem": "",
 }  # fmt: skip
 _SIZE_SECONDS = 1.0  # how long measuring the home's size may take
 
@@ -68,7 +70,11 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"Predictions that were answered and not logged, because a front was killed: {lost:,}")
     lines.append(f"Isolation of user code: {found['isolation']['name']} ({found['isolation']['detail']})")
     if found["jobs"] is not None:
-        lines += [f"Jobs: {_counts(found['jobs'])}", f"Resources: {_counts(found['resources'])}"]
+        lines.append(f"Jobs: {_counts(found['jobs'])}")
+        lines += [f"  {line}" for line in in_lines(found["waiting"])]
+        if (more := found["jobs"].get("QUEUED", 0) - len(found["waiting"])) > 0:
+            lines.append(f"  and {more} more: portico jobs")
+        lines.append(f"Resources: {_counts(found['resources'])}")
     lines.append(f"Home: {found['home']}, {at_least}{_megabytes(found['home_bytes'])}")
     if found["disk"].get("full"):
         lines.append(found["disk"]["message"])
@@ -166,6 +172,7 @@ def _held(home: Path) -> dict[str, Any]:
     absent = {"p50Latency": None, "p99Latency": None, "saturation": None}
     return {
         "jobs": found["jobs"],
+        "waiting": found["waiting"],
         "resources": found["resources"],
         "service": [absent | one for one in found["served"]],
         "not_served": found["notServed"],

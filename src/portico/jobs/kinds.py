@@ -21,10 +21,22 @@ class Wait:
     """What `run` returns to end its turn without ending the job, which then holds nothing. It is called again when all
     children of the job have ended, or at the time `until` (seconds since the epoch), whatever comes first; with
     `math.inf` also when somebody wakes it. Without `until` it is called again at once where fewer than `beside` of its
-    children are at work: one that ended during the turn is not missed."""
+    children are at work: one that ended during the turn is not missed. `why`: for people, "waits for …"."""
 
     until: float | None = None
     beside: int = 1
+    why: str = ""
+
+
+class Crowded(Exception):
+    """What `run` raises where the machine's memory runs short beside others: the job is queued again, and then asks
+    for `memory` (bytes)."""
+
+    def __init__(self, memory: int) -> None:
+        super().__init__(
+            f"The machine's memory ran short; the job begins anew when {memory / 2**30:.3g} GiB are free."
+        )
+        self.memory = memory
 
 
 @dataclass(frozen=True, slots=True)

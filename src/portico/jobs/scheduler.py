@@ -26,11 +26,12 @@ from portico.ids import Ids
 from portico.jobs import worker
 from portico.jobs.engines.protocol import Engine
 from portico.jobs.kinds import KINDS, moved
+from portico.jobs.placing import place
 from portico.jobs.queue import wake_path
 from portico.store import disk, jobs
 from portico.store.backend import DatabaseAway
 from portico.store.database import Database
-from portico.store.jobs import Job, Lane, Resources, State
+from portico.store.jobs import Job, Lane, State
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ _LOOK = 1.0  # seconds between two looks without a call
 _GRACE = 15.0  # seconds that a cancelled worker has before it is killed
 _THREADS: dict[Lane, int] = {"thread": 16, "watch": 1}  # so many run at once
 _LOOK_AHEAD = 64  # queued jobs that are looked at to fill what is free
+_ROOM = "waits for room on the disk"
 _MOST_LOST = 30  # attempts of a job that may go down with the machine or the server
 
 
@@ -70,7 +72,8 @@ class Scheduler:
             end.setblocking(False)
         self._engine = engine
         self._ended = ended
-        self._asks: dict[str, Resources] = {}  # of what the engine runs
+        self._placed: dict[str, Job] = {}  # what the engine runs
+        self._waits: dict[str, str] = {}  # what was told to those that wait
         self._stopping = threading.Event()
         self._killed_at: dict[str, float] = {}
 
@@ -112,9 +115,9 @@ class Scheduler:
 
     def _sweep(self) -> None:
         with self._database.read() as connection:
-            left = {job.id: job.asks for job in jobs.in_state(connection, "RUNNING")}
+            left = {job.id: job for job in jobs.in_state(connection, "RUNNING")}
         adopted = self._engine.adopt(left)
-        self._asks |= {job_id: left[job_id] for job_id in adopted}
+        self._placed |= {job_id: left[job_id] for job_id in adopted}
         self._renew()
         for job_id in left:
             if job_id not in adopted:
@@ -185,8 +188,11 @@ class Scheduler:
         for job in cancelled:
             when = "while it waited" if job.state == "WAITING" else "before it started"
             self._end(job, "CANCELLED", Cancelled(f"The job was cancelled {when}."))
-        if not (here or computing) or disk.room(self._home).full:
-            return  # they wait until there is room
+        if not (here or computing):
+            return
+        if disk.room(self._home).full:
+            self._tell({job.id: _ROOM for job in (*here, *computing)})
+            return
         for job in here:
             if not job.cancel_requested and job.id not in self._threads and self._lease(job):
                 self._start_thread(job)
@@ -197,23 +203,27 @@ class Scheduler:
         return max(0, _THREADS[lane] - sum(running.lane == lane for running in self._threads.values()))
 
     def _start_computing(self, queued: list[Job]) -> None:
-        """Starts what fits beside what runs. What does not fit yet keeps its place: others go before it only with
-        what it does not ask for, so it can't starve."""
-        capacity = free = self._engine.capacity()
         running = set(self._engine.running())  # also what just ended its turn and is queued again
-        for job_id in running:
-            free = free.without(self._asks.get(job_id, capacity))
-        for job in queued:
-            if not capacity.holds(job.asks):
-                words = f"The job asks for {job.asks}; there are {capacity} here. Ask for less."
-                self._end(job, "FAILED", FailedPrecondition(words))
-                continue
-            if job.id in running:
-                continue
-            if free.holds(job.asks) and self._lease(job):
-                self._asks[job.id] = job.asks
+        held = [self._placed[job_id] for job_id in running if job_id in self._placed]
+        found = place(self._engine.capacity(), held, [job for job in queued if job.id not in running])
+        for job in found.never:
+            words = f"The job asks for {job.asks}; there are {self._engine.capacity()} here. Ask for less."
+            self._end(job, "FAILED", FailedPrecondition(words))
+        for job in found.start:
+            if self._lease(job):
+                self._placed[job.id] = job
                 self._engine.start(job.id, job.asks)
-            free = free.without(job.asks)
+        self._tell(found.waits)
+
+    def _tell(self, waits: dict[str, str]) -> None:
+        """Tells jobs why they wait: in their logs and rows, when that begins and when it becomes another reason."""
+        news = {job_id: why for job_id, why in waits.items() if self._waits.get(job_id) != why}
+        self._waits = waits
+        if news:
+            with self._database.write() as connection:
+                jobs.note_why(connection, news)
+            for job_id, why in news.items():
+                worker.tell(self._home, job_id, why)
 
     def _lease(self, job: Job) -> bool:
         """Takes a queued job; False when it is not queued any more."""
@@ -264,7 +274,7 @@ class Scheduler:
         gone = self._engine.poll()
         for ended in gone:
             self._killed_at.pop(ended.job, None)
-            self._asks.pop(ended.job, None)
+            self._placed.pop(ended.job, None)
             self._lost(ended.job, ended.cause)
         if over or gone:
             self._ended()

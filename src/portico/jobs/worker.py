@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import Clock
 from portico.errors import Cancelled, PorticoError, rpc_status
 from portico.ids import Ids
-from portico.jobs.kinds import KINDS, Wait, moved
+from portico.jobs.kinds import KINDS, Crowded, Wait, moved
 from portico.store import jobs
 from portico.store.backend import DatabaseAway
 from portico.store.database import Database
@@ -72,11 +73,32 @@ def log_path(home: Path, job_id: str) -> Path:
     return job_folder(home, job_id) / "log.txt"
 
 
-def run(context: Context, write_line: Callable[[str], None]) -> None:
+def tell(home: Path, job_id: str, words: str) -> None:
+    """A line in the log of a job that does not run."""
+    path = log_path(home, job_id)
+    with contextlib.suppress(OSError):  # a full disk takes a line of the log, not the scheduler
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), words, file=file)
+
+
+class _Lines:
+    """Writes into the log; what comes first tells what runs."""
+
+    def __init__(self, write_line: Callable[[str], None], head: str) -> None:
+        self._write_line, self._head = write_line, head
+
+    def __call__(self, text: str) -> None:
+        if self._head:
+            head, self._head = self._head, ""
+            self._write_line(head)
+        self._write_line(text)
+
+
+def run(context: Context, write: Callable[[str], None]) -> None:
     """Runs the handler of `context.job` and records its end."""
     job, kind = context.job, KINDS[context.job.kind]
-    context.say = write_line
-    write_line(f"{kind.name} {job.resource}: attempt {job.attempts}")
+    write_line = context.say = _Lines(write, f"{kind.name} {job.resource}: attempt {job.attempts}")
     state: jobs.State = "SUCCEEDED"
     result: Any = None
     error: PorticoError | None = None
@@ -85,6 +107,14 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
         result = kind.load()(context)
     except Cancelled as cancelled:
         state, error = "CANCELLED", cancelled
+    except Crowded as crowded:
+        write_line(str(crowded))
+        with context.database.write() as connection:
+            if _owned(connection, job):
+                job.attempts -= 1  # nor is that its fault
+                job.memory = max(job.memory, crowded.memory)
+                jobs.requeue(connection, job)
+        return
     except DatabaseAway as away:  # nobody can be told how it ended: so it has not
         write_line(away.message)
         raise
@@ -101,10 +131,11 @@ def run(context: Context, write_line: Callable[[str], None]) -> None:
                 jobs.requeue(connection, job)
         return
     if isinstance(result, Wait):
-        write_line("waits")
+        if not result.why or result.why != job.message:  # which was told
+            write_line(result.why or "waits")
         with context.database.write() as connection:
             if _owned(connection, job):
-                jobs.wait(connection, job, result.until, result.beside)
+                jobs.wait(connection, job, result.until, result.beside, result.why)
         return
     if state == "SUCCEEDED":
         try:

@@ -9,7 +9,7 @@ resource, its operation).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -199,6 +199,14 @@ def active(connection: Connection, kind: str) -> list[Job]:
     return [_job(row) for row in connection.execute(_active, {"of": kind})]
 
 
+def unended(connection: Connection, most: int) -> list[Job]:
+    """The first `most` jobs that have not ended: what runs, what waits for others, what is queued, as it will start."""
+    order = sa.case({"RUNNING": 0, "WAITING": 1}, value=jobs.c.state, else_=2)
+    chosen = sa.select(jobs).where(jobs.c.state.in_(ACTIVE))
+    chosen = chosen.order_by(order, jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id).limit(most)
+    return [_job(row) for row in connection.execute(chosen)]
+
+
 class Stand(NamedTuple):
     """An active job; `has_children` that are active."""
 
@@ -248,17 +256,25 @@ def note(connection: Connection, job_id: str, progress: float, message: str) -> 
     _write(connection, job_id, progress=progress, message=message)
 
 
+def note_why(connection: Connection, why: Mapping[str, str]) -> None:
+    """Records why queued jobs wait, by id."""
+    waiting = sa.and_(jobs.c.id == sa.bindparam("of"), jobs.c.state == "QUEUED")
+    noted = sa.update(jobs).where(waiting).values(message=sa.bindparam("words"))
+    connection.execute(noted, [{"of": job_id, "words": words} for job_id, words in why.items()])
+
+
 def requeue(connection: Connection, job: Job) -> None:
-    """RUNNING -> QUEUED: its worker is lost."""
+    """RUNNING -> QUEUED: its worker is lost, or there was too little beside others; with what it asks for now."""
     job.state, job.owner, job.lease_until = "QUEUED", None, None
     _write(
-        connection, job.id, state="QUEUED", owner=None, lease_until=None, attempts=job.attempts, lost=job.lost
-    )
+        connection, job.id, state="QUEUED", owner=None, lease_until=None, attempts=job.attempts, lost=job.lost,
+        memory=job.memory,
+    )  # fmt: skip
 
 
-def wait(connection: Connection, job: Job, until: float | None, beside: int = 1) -> None:
+def wait(connection: Connection, job: Job, until: float | None, beside: int = 1, why: str = "") -> None:
     """RUNNING -> WAITING: until all its children have ended, and to the time `until` at the longest. A job that has
-    nothing to wait for, fewer than `beside` children at work, is queued again at once."""
+    nothing to wait for, fewer than `beside` children at work, is queued again at once. `why` is for people."""
     job.attempts = job.lost = 0  # a turn that ends so has not failed, and what had is made up for
     if until is None and not has_children_at_work(connection, job.id, beside):
         requeue(connection, job)
@@ -266,7 +282,7 @@ def wait(connection: Connection, job: Job, until: float | None, beside: int = 1)
     job.state, job.owner, job.lease_until, job.wake_at = "WAITING", None, None, until
     _write(
         connection, job.id, state="WAITING", owner=None, lease_until=None, wake_at=until,
-        attempts=0, lost=0,
+        attempts=0, lost=0, **({"message": why} if why else {}),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How much memory a machine type has: https://cloud.google.com/compute/docs/machine-resource."""
+"""What a machine type has: https://cloud.google.com/compute/docs/machine-resource."""
 
 from __future__ import annotations
 
@@ -23,9 +23,24 @@ _LEAST = _GIB  # the libraries alone take half of it
 def memory(asked: dict[str, Any]) -> int:
     """Bytes of memory for a replica of `dedicatedResources` or `automaticResources`: its machine type's, and no
     more than three quarters of what this machine has."""
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE
+    return int(max(_LEAST, min(whole_memory(asked), here)))
+
+
+def whole_memory(asked: dict[str, Any]) -> int:
+    """Bytes of memory that the machine type has."""
+    match = _type(asked)
+    per_cpu = _PER_CPU_OF.get((match["family"], match["kind"]), _PER_CPU[match["kind"]])
+    return int(per_cpu * int(match["cpus"]) * _GIB)
+
+
+def cores(asked: dict[str, Any]) -> int:
+    """The machine type's virtual CPUs."""
+    return int(_type(asked)["cpus"])
+
+
+def _type(asked: dict[str, Any]) -> re.Match[str]:
     named = (asked.get("machineSpec") or {}).get("machineType") or _DEFAULT
     match = _TYPE.fullmatch(named) or _TYPE.fullmatch(_DEFAULT)
     assert match is not None
-    per_cpu = _PER_CPU_OF.get((match["family"], match["kind"]), _PER_CPU[match["kind"]])
-    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE
-    return int(max(_LEAST, min(per_cpu * int(match["cpus"]) * _GIB, here)))
+    return match

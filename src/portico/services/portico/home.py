@@ -13,13 +13,16 @@ from portico.errors import Unavailable
 from portico.prediction.front.sync import ask_fronts
 from portico.prediction.prediction_log import lost
 from portico.services.call import Call, implements
+from portico.services.portico.jobs import shown
 from portico.store import domain_clock, replicas, resources, service
+from portico.store import jobs as jobs_store
 from portico.store.tables.jobs import jobs
 from portico.store.tables.resources import resources as resources_table
 from portico.store.tables.storage import buckets, objects
 
 _HOUR = 3600.0
 _FRONTS = 2.0  # seconds
+_WAITING = 10  # jobs that are queued
 
 
 @implements("portico", "home.get")
@@ -37,6 +40,7 @@ def get(call: Call) -> dict[str, Any]:
         counts_of = service.listed(connection, start=hour_ago)
         return {
             "jobs": _counted(connection, jobs.c.state),
+            "waiting": [shown(job) for job in jobs_store.next_queued(connection, "process", _WAITING)],
             "resources": held,
             "served": [_served(connection, *key, counts) for key, counts in counts_of.items()],
             "notServed": [_named(connection, one) for one in unloaded.values()],

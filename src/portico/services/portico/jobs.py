@@ -15,24 +15,23 @@ from portico.store import jobs
 from portico.store.jobs import ENDED, Job
 
 _MOST = 1 << 20  # bytes of a log in one answer
+_SHOWN = 1000  # jobs that have not ended
 
 
 @implements("portico", "jobs.get")
 def get(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
-        return _shown(_job(connection, call))
+        return shown(_job(connection, call))
 
 
 @implements("portico", "jobs.list")
-def of_resource(call: Call) -> dict[str, Any]:
+def listed(call: Call) -> dict[str, Any]:
     wanted = str(call.params.get("resource", ""))
-    if not wanted:
-        raise InvalidArgument("Say whose jobs: resource=NAME, or the last part of a name.", field="resource")
     with call.rooms.database.read() as connection:
-        found = jobs.of_resource(connection, wanted)
-        if not found and (name := jobs.newest_resource(connection, wanted)):
+        found = jobs.of_resource(connection, wanted) if wanted else jobs.unended(connection, _SHOWN)
+        if wanted and not found and (name := jobs.newest_resource(connection, wanted)):
             found = jobs.of_resource(connection, name)
-    return {"jobs": [_shown(job) for job in found]}
+    return {"jobs": [shown(job) for job in found]}
 
 
 @implements("portico", "jobs.readLog")
@@ -47,7 +46,7 @@ def read_log(call: Call) -> dict[str, Any]:
     if more or not ended:  # a line is cut only where it is longer than an answer
         new = new[: new.rfind(b"\n") + 1] or (new if more else b"")
     text, offset = new.decode("utf-8", "replace"), offset + len(new)
-    return {"text": text, "nextOffset": str(offset), "atEnd": ended and not more, "job": _shown(job)}
+    return {"text": text, "nextOffset": str(offset), "atEnd": ended and not more, "job": shown(job)}
 
 
 def _read(path: Path, offset: int) -> bytes:
@@ -67,7 +66,8 @@ def _job(connection: Connection, call: Call) -> Job:
     return job
 
 
-def _shown(job: Job) -> dict[str, Any]:
+def shown(job: Job) -> dict[str, Any]:
+    """A job as the API shows it."""
     times = {"createTime": job.create_time, "startTime": job.start_time, "endTime": job.end_time}
     return {
         "name": f"jobs/{job.id}",
@@ -77,7 +77,7 @@ def _shown(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "lost": job.lost,
         "progress": job.progress,
-        "message": job.message,
+        "message": "" if job.state == "RUNNING" and job.message.startswith("waits ") else job.message,
         **({"error": job.error} if job.error else {}),
         **{name: rfc3339(value) for name, value in times.items() if value is not None},
     }

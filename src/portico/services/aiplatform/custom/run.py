@@ -40,7 +40,8 @@ def run(context: Context) -> dict[str, Any] | Wait:
     if payload.get("persistent") and spec.count(payload["spec"]) == 1:
         kept = persistent_run.take(context, payload["persistent"])
         if kept is None:
-            return Wait(context.clock.now() + _FREE)
+            why = f"waits for a free replica of {payload['persistent'].rpartition('/')[2]}"
+            return Wait(context.clock.now() + _FREE, why=why)
     try:
         return run_spec(context, payload["spec"], payload["job"], {}, kept)
     finally:
@@ -114,7 +115,7 @@ def _workers(
         limits = place.limits
         if "CLOUD_ML_TRIAL_ID" in data:  # which asked for no more than leaves room for others
             memory = limits.memory * context.job.memory // spec.asks_of(job_spec).memory
-            limits = dataclasses.replace(limits, memory=memory)
+            limits = dataclasses.replace(limits, memory=min(memory, limits.memory))
         for index in range(count):
             task = f"workerpool{number}-{index}"
             environment = place.environment | contract.variables(job_spec, name, data, cluster, number, index)

@@ -83,14 +83,28 @@ def count(spec: Mapping[str, Any]) -> int:
 
 
 def asks_of(spec: Mapping[str, Any]) -> Resources:
-    """What the job needs of the machine, for all its workers: each the memory of its machine type and a core, and
-    together no more than there is."""
-    memory = sum(memory_of(spec, number) * replicas for number, replicas in enumerate(counts(spec)))
-    return Resources(cores=min(float(count(spec)), machine.resources().cores), memory=memory)
+    """What the job needs of the machine, by which jobs queue: the one place where that is decided.
+
+    Each worker asks for the cores and the memory of its machine type; all together for no more than this machine has,
+    and of several cores they leave one to Portico's own work. A type with more cores than this machine is taken for
+    the part of it that there is here: an n1-standard-4 (4 cores, 15 GiB) on 2 cores asks for half its memory, so that
+    two such jobs run side by side, and each may use all 15 GiB while there is room; where there is not, what uses more
+    than it asked for begins anew, alone (`kinds.Crowded`). A type with more memory than this machine is not divided:
+    it asks for three quarters of the machine's, so that one such job runs at a time.
+    """
+    here = machine.resources()
+    cores = memory = 0.0
+    for number, (pool, replicas) in enumerate(zip(spec["workerPoolSpecs"], counts(spec), strict=True)):
+        part = 1.0
+        if pool and machine_types.whole_memory(pool) <= here.memory * _SHARE:
+            part = min(1.0, here.cores / machine_types.cores(pool))
+        cores += replicas * (machine_types.cores(pool) if pool else 0)
+        memory += replicas * part * memory_of(spec, number)
+    return Resources(cores=min(cores, max(1.0, here.cores - 1)), memory=int(memory))
 
 
 def memory_of(spec: Mapping[str, Any], pool: int) -> int:
-    """Bytes that each worker of a pool may use: its machine type's, or its part of what the machine has for all."""
+    """Bytes that each worker of a pool may use at most: its machine type's, or its part of what there is for all."""
     asked = [
         machine_types.memory(one) * replicas
         for one, replicas in zip(spec["workerPoolSpecs"], counts(spec), strict=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, ResourceExhausted
+from portico.jobs.engines import machine
+from portico.jobs.kinds import Crowded
 from portico.jobs.worker import Context
 from portico.sandbox import isolation
 from portico.sandbox.isolation import Limits, View
@@ -152,7 +154,7 @@ class Group:
                 )
             if running:
                 turn += 1
-                _check_use(running[turn % len(running)])
+                self._check_use(running[turn % len(running)])
             if now - sized > _SIZE:
                 sized = now
                 for worker in self._workers:
@@ -177,6 +179,27 @@ class Group:
         for worker in again:
             self._start(worker)
 
+    def _check_use(self, worker: Worker) -> None:
+        assert worker.process is not None
+        memory, count = _used(worker.process.pid)
+        if memory > worker.limits.memory:
+            raise ResourceExhausted(
+                f"Replica {worker.task} exited because it ran out of memory: it took {memory >> 20:,} MiB of "
+                f"the {worker.limits.memory >> 20:,} MiB of its machine type. Use a larger machineType."
+            )
+        if count > worker.limits.processes:
+            raise ResourceExhausted(
+                f"The job has {count} processes in {worker.task}; at most {worker.limits.processes} are allowed."
+            )
+        sure = self._context.job.memory
+        every = sum(one.limits.memory for one in self._workers)
+        if memory > sure * worker.limits.memory // every and sure < every and machine.runs_short():
+            crowded = Crowded(every)
+            if not self._terms.retries:
+                raise ResourceExhausted(f"{crowded} It shall not be tried again (scheduling.disableRetries).")
+            self._output.note(str(crowded), "WARNING")
+            raise crowded
+
     def _end(self) -> None:
         """Ends what runs, with all that came of it."""
         running = [one.process for one in self._workers if one.process and one.code is None]
@@ -184,20 +207,6 @@ class Group:
             process.send_signal(signal.SIGTERM)  # the keeper ends everything
         for process in running:
             process.wait()
-
-
-def _check_use(worker: Worker) -> None:
-    assert worker.process is not None
-    memory, count = _used(worker.process.pid)
-    if memory > worker.limits.memory:
-        raise ResourceExhausted(
-            f"Replica {worker.task} exited because it ran out of memory: it took {memory >> 20:,} MiB of "
-            f"the {worker.limits.memory >> 20:,} MiB of its machine type. Use a larger machineType."
-        )
-    if count > worker.limits.processes:
-        raise ResourceExhausted(
-            f"The job has {count} processes in {worker.task}; at most {worker.limits.processes} are allowed."
-        )
 
 
 def _check_disk(worker: Worker) -> None:

@@ -95,10 +95,12 @@ def _start(context: Context, new: list[dict[str, Any]]) -> None:
 
 
 def _asks_of(asked: dict[str, Any], parallel: int) -> Resources:
-    """What a trial asks for: what its custom job does, but no more memory than leaves as much for those beside it."""
+    """What a trial asks for: what its custom job does, but no more than leaves as much for those beside it."""
     whole, here = spec.asks_of(asked), machine.resources()
-    beside = max(1, min(parallel, int(here.cores / whole.cores)))
-    return dataclasses.replace(whole, memory=min(whole.memory, max(_LEAST, here.memory // beside)))
+    cores = max(1.0, min(whole.cores, here.cores // parallel))
+    beside = max(1, min(parallel, int(here.cores / cores)))
+    memory = min(whole.memory, max(_LEAST, here.memory // beside))
+    return dataclasses.replace(whole, cores=cores, memory=memory)
 
 
 def run_trial(context: Context) -> dict[str, Any]:
