@@ -84,6 +84,7 @@ def test_settings_name_the_server_and_the_key(portico: Any, monkeypatch: pytest.
         == values["BIGQUERY_EMULATOR_HOST"]
     )
     assert Path(values["GOOGLE_APPLICATION_CREDENTIALS"]) == key_file(portico.home)
+    assert values["MLFLOW_TRACKING_URI"] == f"{portico.url}/apis/mlflow"
     assert values["NO_PROXY"] == "example.com,127.0.0.1,localhost"
 
 

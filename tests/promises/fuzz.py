@@ -15,6 +15,7 @@ from world import World
 
 from portico.doors.contract.documents import Contract, Method, Parameter
 from portico.services.aiplatform.required import REQUIRED
+from portico.services.standard.apis import declared
 
 _DEEP = 5
 _SECRETS = (b"Traceback", b'File "', b"<html", b"<HTML", b"sqlalchemy", b"sqlite", b"portico/")
@@ -341,6 +342,11 @@ def complaints(request: Request, status: int, headers: dict[str, str], body: byt
     if "xml" in media and request.target.count("/") >= 1 and not request.target.startswith("/v1"):
         return
     if request.http == "HEAD":
+        return
+    if declared()[request.method.api].errors == "flat":
+        error = json.loads(body)
+        if not (re.fullmatch(r"[A-Z_]+", error["error_code"]) and error["message"].strip()):
+            yield "not MLflow's shape"
         return
     try:
         error = json.loads(body)["error"]

@@ -45,6 +45,7 @@ class Checker:
     def __init__(self, contract: Contract, api: str, version: str) -> None:
         self._schema: Callable[[str], Schema] = lambda name: contract.schema(api, version, name)
         self._keep_nulls = declared()[api].keep_nulls
+        self._lenient = declared()[api].lenient
 
     def body(self, method: Method, value: Any) -> dict[str, Any]:
         """The canonical body of a request to `method`.
@@ -104,10 +105,10 @@ class Checker:
         unknown: list[Violation] = []
         for key, item in value.items():
             name = key if key in properties else camel(key)
-            declared = properties.get(name)
+            known = properties.get(name)
             where = f"{path}.{key}" if path else key
-            if declared is None:
-                if key == "@type":
+            if known is None:
+                if key == "@type" or self._lenient:
                     continue
                 unknown.append(
                     Violation(
@@ -115,7 +116,7 @@ class Checker:
                         f'Invalid JSON payload received. Unknown name "{key}"{_at(path)}: Cannot find field.',
                     )
                 )
-            elif (item is None and declared.get("type") != "any") or declared.get("readOnly"):
+            elif (item is None and known.get("type") != "any") or known.get("readOnly"):
                 if self._keep_nulls:
                     checked[name] = None
             elif name in checked:
@@ -123,7 +124,7 @@ class Checker:
                     f"Invalid JSON payload received. '{name}' is given twice{_at(path)}.", field=where
                 )
             else:
-                checked[name] = self._value(declared, item, where, depth)
+                checked[name] = self._value(known, item, where, depth)
         if unknown:
             raise InvalidArgument("\n".join(v.description for v in unknown), violations=unknown)
         return checked
@@ -181,11 +182,14 @@ def query(method: Method, pairs: list[tuple[str, str]]) -> dict[str, Any]:
     Raises:
         InvalidArgument: naming the parameter.
     """
-    declared = {p.name: p for p in method.parameters}
+    known = {p.name: p for p in method.parameters}
+    lenient = declared()[method.api].lenient
     found: dict[str, Any] = {}
     for key, text in pairs:
-        name = key if key in declared else camel(key)
-        parameter = declared.get(name)
+        name = key if key in known else camel(key)
+        parameter = known.get(name)
+        if parameter is None and lenient:
+            continue
         if parameter is None:
             if key in _SYSTEM_PARAMETERS or name in _SYSTEM_PARAMETERS:
                 if name in ("fields", "$fields"):

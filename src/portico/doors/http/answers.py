@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -24,6 +24,14 @@ def error_headers(error: PorticoError) -> list[tuple[bytes, bytes]]:
     if error.http_status == 408:  # what still comes belongs to the request that was given up
         headers.append((b"connection", b"close"))
     return headers
+
+
+def flat(error: PorticoError, codes: Mapping[str, tuple[str, int]]) -> tuple[int, bytes]:
+    """The status and the body of an API whose errors are flat, and which has `codes` of its own for Google's."""
+    name, status = codes.get(error.code, (error.code, error.status))
+    if error.http_status != error.status:  # more exactly than its code says
+        status = error.http_status
+    return status, orjson.dumps({"error_code": name, "message": error.message})
 
 
 async def send_json(send: Send, body: Any, status: int = 200) -> None:

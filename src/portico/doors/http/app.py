@@ -14,9 +14,10 @@ from portico.doors.contract.checks import Checker, query
 from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Arrival, Dispatch
 from portico.doors.http import batch, habits
-from portico.doors.http.answers import Send, send_bytes, send_error, send_json
+from portico.doors.http.answers import Send, flat, send_bytes, send_error, send_json
 from portico.doors.http.incoming import Incoming
 from portico.doors.identity import Identity
+from portico.doors.mlflow.wire import MlflowWire
 from portico.doors.storage import errors as storage_errors
 from portico.doors.storage import xml as storage_xml
 from portico.doors.storage.requests import Request
@@ -51,6 +52,7 @@ class Door:
         self._pages = pages
         self._dispatch = Dispatch(rooms, identity)
         self._storage = StorageWire(rooms, contract, self._dispatch)
+        self._mlflow = MlflowWire(rooms, contract, self._dispatch)
         self._checkers = {
             (a.name, v): Checker(contract, a.name, v) for a in declared().values() for v in a.versions
         }
@@ -65,7 +67,8 @@ class Door:
     async def _http(self, scope: dict[str, Any], receive: Incoming, send: Send) -> None:
         scope = habits.addressed(scope)
         path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
-        shape = self.contract.owner(path).errors
+        api = self.contract.owner(path)
+        shape = api.errors
         xml = self._storage.is_xml(scope["raw_path"])
         started = False
         body = receive
@@ -90,6 +93,8 @@ class Door:
             elif path[1:] in self.contract.batches:
                 place = self.contract.batches[path[1:]]
                 await batch.handle(Request(scope, body, tracked, self.rooms), place)
+            elif self._mlflow.owns(scope["raw_path"]):
+                await self._mlflow.handle(scope, body, tracked, headers.get("authorization"))
             elif self._storage.owns(scope["method"], scope["raw_path"], scope["query_string"]):
                 shape = "legacy"
                 await self._storage.handle(scope, body, tracked, headers.get("authorization"))
@@ -106,6 +111,9 @@ class Door:
             if xml:
                 known.http_status, shown = storage_errors.render_xml(known)
                 await send_error(send, known, shown, storage_xml.MEDIA)
+            elif shape == "flat":
+                known.http_status, shown = flat(known, api.error_codes)
+                await send_error(send, known, shown)
             elif shape != "rpc":
                 status, shown = storage_errors.render(known, with_status=shape == "both")
                 known.http_status = status

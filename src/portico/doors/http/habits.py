@@ -5,16 +5,19 @@
 * Bodies under `Content-Encoding: gzip` (Java's clients, `gsutil cp -J`). In the XML API that header says how the
   object is stored, so there it is left alone.
 * Cloud Storage's JSON paths without `/storage/v1`, as Node's client makes them of STORAGE_EMULATOR_HOST.
+* Paths that name no project, of an API whose documents have all below one (`Api.place`).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from portico.errors import InvalidArgument
+from portico.services.standard.apis import declared
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -26,12 +29,32 @@ _PIECE = 1 << 20  # bytes unpacked at once
 
 def addressed(scope: dict[str, Any]) -> dict[str, Any]:
     """`scope` with the path that the documents have."""
-    if not _BARE.match(scope["raw_path"]):
-        return scope
-    return scope | {
-        "path": "/storage/v1" + scope["path"],
-        "raw_path": b"/storage/v1" + scope["raw_path"],
-    }
+    if _BARE.match(scope["raw_path"]):
+        return scope | {
+            "path": "/storage/v1" + scope["path"],
+            "raw_path": b"/storage/v1" + scope["raw_path"],
+        }
+    for pattern, root, place in _placeless():
+        if pattern.match(scope["raw_path"]):
+            rest = scope["raw_path"].removeprefix(root)
+            plain = scope["path"].removeprefix(root.decode())
+            return scope | {
+                "path": f"{root.decode()}{place}/{plain}",
+                "raw_path": root + place.encode() + b"/" + rest,
+            }
+    return scope
+
+
+@functools.cache
+def _placeless() -> list[tuple[re.Pattern[bytes], bytes, str]]:
+    """What paths without a place look like, what they begin with, and which place they mean."""
+    found = []
+    for api in declared().values():
+        if api.place:
+            root = f"/{api.root}".encode()
+            heads = b"|".join(map(str.encode, api.placeless))
+            found.append((re.compile(re.escape(root) + b"(?:" + heads + rb")(?:[/?]|$)"), root, api.place))
+    return found
 
 
 async def plain(scope: dict[str, Any], receive: Receive, *, packed: bool) -> tuple[dict[str, Any], Receive]:

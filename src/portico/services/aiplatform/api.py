@@ -32,6 +32,7 @@ API = Api(
         "monitoring.search_anomalies",
         "schedules",
         "tensorboard.reading",
+        "tensorboard.run_series",
         "tensorboard.writing",
         "training.training_pipelines",
         "tuning.hyperparameter_tuning_jobs",

@@ -23,7 +23,12 @@ class Api:
     handlers: modules that only the processes which run jobs import.
     document: where a document lies that does not come with Google's package.
     mount: what its paths begin with here. Vertex AI owns the root; what would collide with it lives below apis/NAME/.
-    errors: "rpc" (google.rpc.Status), "legacy" (`errors: [{domain, reason}]`), or that with a `status` beside ("both").
+    errors: "rpc" (google.rpc.Status), "legacy" (`errors: [{domain, reason}]`), that with a `status` beside ("both"), or
+        "flat" (`error_code` and `message`).
+    error_codes: for "flat", how it calls Google's codes; each as code and HTTP status.
+    lenient: it passes over fields and parameters that its documents lack.
+    place: where a request is meant whose path begins right behind `root` with a segment of `placeless`: those of its
+        documents are below a project's location.
     keep_nulls: in its patches a null removes what it names (RFC 7396).
     package: what the `@type`s of its long-running operations begin with; "" where it has none.
     message: how its documents call a message: "{message}", with "{Version}" for V1.
@@ -41,7 +46,11 @@ class Api:
     handlers: tuple[str, ...] = ()
     document: Path | None = None
     mount: str | None = None
-    errors: Literal["rpc", "legacy", "both"] = "rpc"
+    errors: Literal["rpc", "legacy", "both", "flat"] = "rpc"
+    error_codes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    lenient: bool = False
+    place: str = ""
+    placeless: tuple[str, ...] = ()
     keep_nulls: bool = False
     package: str = ""
     message: str = "{message}"

@@ -20,6 +20,7 @@ from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.persistent_run import Kept
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
 from portico.services.aiplatform.tensorboard import event_logs
+from portico.services.standard.names import location_of
 from portico.services.standard.sources import gcs_of
 
 _PROCESSES = 512
@@ -164,6 +165,8 @@ def _place(
         "PYTHONPATH": str(injected),
     }
     environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
+    if tracking := settings.get("MLFLOW_TRACKING_URI"):  # in the job's own project
+        environment["MLFLOW_TRACKING_URI"] = f"{tracking}/{location_of(context.job.resource)}"
     readable = [*environments.prefixes(python), injected]
     if certificate := settings.get("PORTICO_CERTIFICATE"):
         readable.append(Path(certificate))

@@ -12,6 +12,7 @@ from portico.errors import InvalidArgument
 from portico.services.aiplatform.metadata import metadata_stores
 from portico.services.aiplatform.metadata.nodes import ARTIFACTS, EXECUTIONS, Nodes, register_nodes
 from portico.services.call import Call, implements
+from portico.services.registry.metadata import CONTEXT_KIND
 from portico.services.standard.collection import After
 from portico.services.standard.fields import Resource as Shown
 from portico.services.standard.filters import Function
@@ -48,6 +49,7 @@ CONTEXTS = Contexts(
     output_only=frozenset({"parentContexts"}),
 )
 register_nodes(CONTEXTS)
+assert CONTEXTS.kind == CONTEXT_KIND
 
 
 @implements("aiplatform", CONTEXTS.method("addContextArtifactsAndExecutions"))

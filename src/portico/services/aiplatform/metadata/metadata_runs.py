@@ -7,8 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.services.aiplatform.metadata import metadata_stores
-from portico.services.aiplatform.metadata.contexts import CONTEXTS
+from portico.services.registry import metadata
 from portico.store import lineage, resources
 from portico.store.jobs import Job
 from portico.store.resources import Resource
@@ -34,22 +33,21 @@ def follow(connection: Connection, job: Job, custom_job: Resource) -> None:
     if run is None:
         if spec.get("experimentRun") or resources.get(connection, spec["experiment"]) is None:
             return  # deleted meanwhile
-        metadata_stores.ensure(connection, store, now)
-        body = {"displayName": custom_job.name.rpartition("/")[2], "schemaTitle": "system.ExperimentRun",
-                "schemaVersion": "0.0.1", "parentContexts": [spec["experiment"]],
-                "metadata": {"_params": {}, "_metrics": {}, "_state": "RUNNING"}}  # fmt: skip
-        run = resources.insert(connection, name=name, kind=CONTEXTS.kind, parent=store, body=body, now=now)
+        facts = {"_params": {}, "_metrics": {}, "_state": "RUNNING"}
+        display = custom_job.name.rpartition("/")[2]
+        run = metadata.add_context(
+            connection, name, display, metadata.RUN, facts, now, parents=[spec["experiment"]]
+        )
         assert run is not None
-        lineage.add(connection, spec["experiment"], "child", [name], now)
-    metadata = run.body.setdefault("metadata", {})
-    given = metadata.get("_custom_jobs")
+    held_facts = run.body.setdefault("metadata", {})
+    given = held_facts.get("_custom_jobs")
     held = (
         [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
     )  # anybody may write it
     if all(one.get("custom_job_resource_name") != custom_job.name for one in held):
         held.append({"custom_job_resource_name": custom_job.name, "custom_job_console_uri": ""})
-    metadata["_custom_jobs"] = held
+    held_facts["_custom_jobs"] = held
     if not spec.get("experimentRun") and job.state in _STATES:
-        metadata["_state"] = _STATES[job.state]
+        held_facts["_state"] = _STATES[job.state]
     resources.update(connection, run, now)
     lineage.add(connection, name, "member", [f"{store}/executions/job-{job.id}"], now)

@@ -8,14 +8,13 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument
-from portico.services.aiplatform.metadata.schemas import SCHEMAS_OF_ALL, SchemaType, schema_id
 from portico.services.call import Call
+from portico.services.registry import metadata
+from portico.services.registry.metadata_schemas import SCHEMAS_OF_ALL, SchemaType
 from portico.services.standard.collection import After, Collection, register
 from portico.services.standard.names import IdRule
-from portico.store import resources
 from portico.store.resources import Resource
 
-DEFAULT = "metadataStores/default"
 ID = IdRule(
     r"[a-z0-9][a-z0-9-]{0,127}",
     "at most 128 of lower-case letters, digits and '-', beginning with a letter or a digit",
@@ -28,7 +27,7 @@ class Stores(Collection):
     def written(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
     ) -> After | None:
-        _add_schemas(connection, resource.name, call.rooms.clock.now())
+        metadata.add_schemas(connection, resource.name, call.rooms.clock.now())
         return None
 
 
@@ -60,27 +59,9 @@ STORES = Stores("projects.locations.metadataStores", "MetadataStore", has_etag=F
 SCHEMAS = Schemas(
     "projects.locations.metadataStores.metadataSchemas", "MetadataSchema", has_etag=False, ids=ID
 )
+assert (STORES.kind, SCHEMAS.kind) == (metadata.STORE_KIND, metadata.SCHEMA_KIND)
 register(STORES, "create", "get", "list", "delete")
 register(SCHEMAS, "create", "get", "list")
-
-
-def ensure(connection: Connection, name: str, now: float) -> None:
-    """Makes the default store of a location where it isn't there yet."""
-    if not name.endswith(f"/{DEFAULT}") or resources.get(connection, name) is not None:
-        return
-    parent = name.removesuffix(f"/{DEFAULT}")
-    resources.insert(connection, name=name, kind=STORES.kind, parent=parent, body={}, now=now)
-    _add_schemas(connection, name, now)
-
-
-def _add_schemas(connection: Connection, store: str, now: float) -> None:
-    for title, (kind, properties) in SCHEMAS_OF_ALL.items():
-        lines = [f"title: {title}", "type: object"]
-        if properties:
-            lines += ["properties:", *(f"  {name}:\n    type: {of}" for name, of in properties.items())]
-        body = {"schema": "\n".join(lines) + "\n", "schemaType": kind, "schemaVersion": "0.0.1"}
-        name = f"{store}/metadataSchemas/{schema_id(title)}"
-        resources.insert(connection, name=name, kind=SCHEMAS.kind, parent=store, body=body, now=now)
 
 
 def check_title(title: str, field: str) -> None:

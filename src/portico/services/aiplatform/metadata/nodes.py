@@ -12,8 +12,9 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import Aborted, InvalidArgument
 from portico.services.aiplatform.metadata import metadata_stores
-from portico.services.aiplatform.metadata.schemas import SchemaType
 from portico.services.call import Call, implements
+from portico.services.registry import metadata
+from portico.services.registry.metadata_schemas import SchemaType
 from portico.services.standard import operations
 from portico.services.standard.collection import After, Collection, page, register, remove
 from portico.services.standard.fields import Resource as Shown
@@ -53,14 +54,14 @@ class Nodes(Collection):
             )
 
     def require_parent(self, connection: Connection, parent: str) -> None:
-        if not parent.endswith(f"/{metadata_stores.DEFAULT}"):
+        if not parent.endswith(f"/{metadata.DEFAULT}"):
             super().require_parent(connection, parent)
 
     def check(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
     ) -> None:
         if before is None:
-            metadata_stores.ensure(connection, resource.parent, call.rooms.clock.now())
+            metadata.ensure(connection, resource.parent, call.rooms.clock.now())
         body, field = resource.body, f"{self.message[0].lower()}{self.message[1:]}"
         if title := body.get("schemaTitle"):
             metadata_stores.check_schema(title, self.schemas, f"{field}.schemaTitle")

@@ -16,7 +16,7 @@ from portico.errors import InvalidArgument
 from portico.jobs import kinds
 from portico.services.aiplatform.metadata import metadata_runs, things
 from portico.services.aiplatform.metadata.things import Thing
-from portico.services.registry import evaluations
+from portico.services.registry import evaluations, metadata
 from portico.services.standard.names import canonical
 from portico.store import jobs, lineage, resources
 from portico.store.gcs import parse_uri
@@ -202,7 +202,7 @@ def _record(connection: Connection, job: Job, teller: Callable[..., Told], now: 
     told = teller(connection, job, resource)
     if job.state in jobs.ENDED and job.error:
         told.facts["error"] = job.error["message"]
-    store = things.store_of(job.resource)
+    store = metadata.store_of(job.resource)
     made = things.execute(
         connection, store, f"job-{job.id}", told.title, told.display, _STATES[job.state], told.facts, now
     )
@@ -238,7 +238,7 @@ def evaluated(connection: Connection, version: Resource, evaluation: Resource, n
     shown = dict(list(numbers.items())[:_SMALL])
     measured = Thing(f"evaluation-{short}", title, "metrics", uri, {"resourceName": evaluation.name, **shown})
     told = Told(f"evaluate {model.name}", inputs=[model], outputs=[measured])
-    store = things.store_of(version.name)
+    store = metadata.store_of(version.name)
     facts = {"evaluation": evaluation.name}
     made = things.execute(
         connection, store, f"evaluation-{short}", told.title, told.display, "COMPLETE", facts, now

@@ -10,9 +10,8 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.services.aiplatform.metadata import metadata_stores
 from portico.services.aiplatform.metadata.nodes import ARTIFACTS, EXECUTIONS
-from portico.services.standard.names import location_of
+from portico.services.registry import metadata
 from portico.store import resources
 from portico.store.resources import Resource
 
@@ -58,14 +57,9 @@ def files(uri: str, title: str = "system.Artifact") -> Thing:
     return Thing(f"files-{digest}", title, place.rpartition("/")[2], place)
 
 
-def store_of(name: str) -> str:
-    """The metadata store in which what a resource does is recorded."""
-    return f"{location_of(name)}/{metadata_stores.DEFAULT}"
-
-
 def put(connection: Connection, store: str, thing: Thing, now: float) -> str:
     """The name of the artifact that stands for `thing`, which is made where it isn't there yet."""
-    metadata_stores.ensure(connection, store, now)
+    metadata.ensure(connection, store, now)
     name = f"{store}/artifacts/{thing.id}"
     body = {
         "displayName": thing.name[:_CUT],
@@ -90,7 +84,7 @@ def execute(
     now: float,
 ) -> Resource:
     """The execution `id`, made or brought up to date."""
-    metadata_stores.ensure(connection, store, now)
+    metadata.ensure(connection, store, now)
     name = f"{store}/executions/{id}"
     found = resources.get(connection, name)
     if found is None:

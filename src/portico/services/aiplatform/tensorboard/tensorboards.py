@@ -31,7 +31,9 @@ class Tensorboards(Collection):
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
     ) -> None:
         if before is None:
-            resource.body["blobStoragePathPrefix"] = _bucket(call, connection, resource.name)
+            resource.body["blobStoragePathPrefix"] = blob_bucket(
+                connection, resource.name, call.rooms.clock.now()
+            )
 
     def written(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
@@ -64,13 +66,13 @@ TENSORBOARDS = Tensorboards(
 register(TENSORBOARDS, "create", "get", "list", "patch", "delete", *POLICIES)
 
 
-def _bucket(call: Call, connection: Connection, name: str) -> str:
+def blob_bucket(connection: Connection, name: str, now: float) -> str:
     """The bucket for blobs of all TensorBoards of a project's location, made with the first of them."""
     project, location = name.split("/")[1], name.split("/")[3]
     bucket = f"cloud-ai-platform-{uuid.uuid5(uuid.NAMESPACE_URL, location_of(name))}"
     settings = {"location": location.upper(), "storageClass": "STANDARD"}
     try:
-        objects_buckets.insert(connection, bucket, project, settings, call.rooms.clock.now())
+        objects_buckets.insert(connection, bucket, project, settings, now)
     except AlreadyExists:
         pass
     return bucket

@@ -1,0 +1,1 @@
+"""MLflow's tracking server: experiments, runs, artifacts, the model registry, as its unmodified client speaks to it."""
