@@ -22,6 +22,7 @@ from portico.store.resources import Private, Resource
 
 DEFAULT = "0"
 _DEFAULT_CONTEXT = "default"
+_PLACE = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 _LONGEST_NAME = 500
 _LONGEST_ID = 63
 _SHOWN = 128  # characters of a display name
@@ -39,8 +40,15 @@ class ExperimentPrivate(Private):
 
 
 def place_of(call: Call) -> str:
-    """`projects/P/locations/L` of a request."""
-    return f"projects/{call.params['project']}/locations/{call.params['location']}"
+    """`projects/P/locations/L` of a request.
+
+    Raises:
+        InvalidArgument: these are no names.
+    """
+    project, location = call.params["project"], call.params["location"]
+    if not (_PLACE.fullmatch(project) and _PLACE.fullmatch(location)):
+        raise InvalidArgument(f"{project[:60]!r} and {location[:60]!r} are no project and location.")
+    return f"projects/{project}/locations/{location}"
 
 
 def store_of(call: Call) -> str:
