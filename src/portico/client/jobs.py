@@ -1,8 +1,8 @@
-"""Tells users' code that runs here as a job how Google's clients find this server: imported where jobs run."""
+"""Tells users' code that runs here how Google's clients find this server: imported where jobs and replicas start."""
 
 from __future__ import annotations
 
 from portico.client.settings import injected_folder, settings
-from portico.services.aiplatform.custom import run
+from portico.sandbox import clients
 
-run.clients = lambda home: (settings(home), injected_folder())
+clients.clients = lambda home: (settings(home), injected_folder())

@@ -45,6 +45,11 @@ def injected_folder() -> Path:
     return Path(__file__).with_name("injected")
 
 
+def commands_folder() -> Path:
+    """The folder of commands that `portico exec` has before this machine's own."""
+    return injected_folder() / "commands"
+
+
 def _without_proxy(host: str) -> str:
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     hosts = [part.strip() for part in known.split(",") if part.strip()]

@@ -16,7 +16,7 @@ from portico.jobs import retention
 from portico.jobs.retention import Left, Named
 from portico.prediction.replicas import artifacts
 from portico.sandbox import environments
-from portico.services.aiplatform import images
+from portico.services.aiplatform import model_files
 from portico.services.portico.stewards import EPISODES
 from portico.services.registry import model_store
 from portico.store import replicas, resources
@@ -103,15 +103,14 @@ def _needed(home: Path, database: Database) -> set[Path]:
             if private.format != "replica":
                 continue
             try:
-                serving = images.resolve(version.body["containerSpec"]["imageUri"])
+                serving = model_files.serving_of_version(home, version)
             except PorticoError:
                 continue
             wanted.append(serving.replica_set(version.name, model_store.folder(home, private.artifact)))
     found = set()
     for spec in wanted:
         try:
-            artifact = artifacts.find(Path(spec.model_dir), spec.artifacts, spec.framework)
-            exact = artifacts.exact(spec.requirements, spec.framework, spec.version, artifact)
+            _, exact = artifacts.of(spec)
             python = environments.find_python(spec.pythons)
         except (PorticoError, OSError):
             continue  # it could not run in any

@@ -3,6 +3,7 @@ need their own environment."""
 
 from __future__ import annotations
 
+import importlib
 import signal
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from portico.prediction.replicas.manager import ReplicaManager
 def main(home: Path, contract: Contract) -> None:
     """Works until SIGTERM."""
     import_services()
+    importlib.import_module("portico.client.jobs")  # how replicas that run users' servers find this one
     rooms = make_rooms(home, contract)
     database, clock = rooms.database, rooms.clock
     due = Due(rooms)

@@ -59,7 +59,8 @@ _MIB = 1 << 20
 class Limits:
     """How much confined code may use. Bytes; `seconds` for one answer of a replica, or for all of a job.
 
-    A replica is one process, so `memory` and `files` (open ones) are those of all that it runs.
+    A replica is one process, so `memory` and `files` (open ones) are those of all that it runs; unless it is a
+    `server`, of which each process may use them.
     """
 
     memory: int
@@ -68,6 +69,7 @@ class Limits:
     disk: int = 2 << 30
     seconds: int = 60
     processes: int = 1
+    server: bool = False
 
     def __str__(self) -> str:
         alone = self.processes == 1
@@ -75,7 +77,7 @@ class Limits:
         return (
             f"at most {self.memory // _MIB:,} MiB of memory, {processes}, {self.files:,} open files, "
             f"{self.disk // _MIB:,} MiB on the disk ({self.file_size // _MIB:,} MiB a file), "
-            f"{self.seconds:,} s {'a request' if alone else 'in all'}"
+            f"{self.seconds:,} s {'a request' if alone or self.server else 'in all'}"
         )
 
 
@@ -171,8 +173,9 @@ def in_words(limits: Limits) -> str:
     """How user code runs here, for people: a model's in replicas, or a job's."""
     in_force = isolation()
     how = "UNCONFINED" if in_force.name == "unconfined" else f"confined by {in_force.name}"
-    whose, each = ("model", "each replica ") if limits.processes == 1 else ("job", "")
-    return f"The {whose}'s code runs {how} ({in_force.detail}), {each}with {limits}."
+    whose, each = ("model", "each replica ") if limits.processes == 1 or limits.server else ("job", "")
+    more = " As an image's own server it has the network and may start processes." if limits.server else ""
+    return f"The {whose}'s code runs {how} ({in_force.detail}), {each}with {limits}.{more}"
 
 
 def start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from portico.clock import Clock, SystemClock
-from portico.errors import InvalidArgument, NotFound
+from portico.errors import AlreadyExists, InvalidArgument, NotFound
 from portico.ids import Ids, RandomIds
 from portico.store.database import Database
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
-from portico.store.objects.files import FileWriter
-from portico.store.objects.generations import ObjectRow
+from portico.store.objects.files import FileCopy, FileWriter
+from portico.store.objects.generations import ObjectRow, StoredFile
 from portico.store.objects.listing import Position, Query, list_page
 from portico.store.objects.names import check_object_name
 
@@ -208,6 +209,51 @@ class Gcs:
                     out.write(piece)
         assert out.row is not None  # the block ended without an error
         return out.row
+
+    def copy(self, uri: str, target: str, project: str) -> list[ObjectRow]:
+        """Makes all objects below the directory `uri` objects below `target` too, whose bucket is made in `project`
+        where it is missing. Their bytes are not copied. Their rows.
+
+        Raises:
+            InvalidArgument, NotFound: not such a URI; no such bucket, or an object went meanwhile.
+        """
+        bucket, prefix = parse_uri(target.rstrip("/") + "/")
+        rows, made = self.under(uri), []
+        start = len(parse_uri(uri.rstrip("/") + "/")[1])
+        with self.database.write() as connection, contextlib.suppress(AlreadyExists):
+            objects_buckets.insert(connection, bucket, project, {}, self.clock.now())
+        for row in rows:
+            stored = StoredFile(row.file, row.size, row.crc32c, row.md5)
+            try:
+                copied = FileCopy(self.home, self.ids, [stored])
+            except FileNotFoundError:
+                raise objects.no_such_object(row.bucket, row.name) from None
+            with copied:
+                with self.database.write() as connection:
+                    into = objects_buckets.get(connection, bucket)
+                    name = prefix + row.name[start:]
+                    one, garbage = objects.put(
+                        connection, into, name, copied.stored, row.fields, self.clock.now()
+                    )
+                copied.keep()
+            objects_files.remove(self.home, garbage)
+            made.append(one)
+        return made
+
+    def delete_under(self, uri: str) -> None:
+        """Deletes all live objects below the directory `uri`, of which there may be none.
+
+        Raises:
+            PermissionDenied: a hold protects one.
+        """
+        garbage: list[str] = []
+        with contextlib.suppress(NotFound):
+            for row in self.under(uri):
+                with self.database.write() as connection:
+                    bucket = objects_buckets.get(connection, row.bucket)
+                    there = objects.get(connection, row.bucket, row.name, row.generation)
+                    garbage += objects.delete(connection, bucket, there, self.clock.now())
+        objects_files.remove(self.home, garbage)
 
     def _walk(self, query: Query) -> Iterator[ObjectRow]:
         position: Position | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -31,7 +31,9 @@ class ReplicaSet:
     `id` is the deployed model's. `framework` is "sklearn" or "xgboost", of `version` ("1.5"), served from the
     first of the files `artifacts` that is in the folder `model_dir`, in an environment of `requirements` and
     the first of `pythons` that this machine has. `image` is the name to use in messages. Each process may use
-    `memory` bytes.
+    `memory` bytes. The framework "container" is an image's own web server, of which `container` says: its files'
+    folder `root`, `command`, `environment`, `workdir` and `paths` for Python, the routes `predict` and `health`, and
+    which of the requirements are installed `over` the others.
     """
 
     id: str
@@ -44,6 +46,7 @@ class ReplicaSet:
     model_dir: str
     count: int = 1
     memory: int = 4 << 30
+    container: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ class ServedModel:
     `id` is the deployed model's, `model` the model's resource name. `format` is "portico", "lightgbm", "onnx"
     (loaded into the front from `path`) or "replica" (asked at the Unix sockets `replicas`). `explain` says
     whether it was deployed with an explanation spec; `explanation` is what its predictor needs of the spec. `digest`
-    is that of its files; without one (an older Portico deployed it) nobody has tried them yet.
+    is that of its files; without one (an older Portico deployed it) nobody has tried them yet. `raw` ones take a
+    rawPredict of any content as it is.
     """
 
     id: str
@@ -34,6 +35,7 @@ class ServedModel:
     explain: bool = False
     explanation: dict[str, object] = field(default_factory=dict)
     digest: str = ""
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)

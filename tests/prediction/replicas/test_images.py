@@ -83,7 +83,7 @@ def test_googles_images_have_many_names(prefix, tag):
     ("uri", "error", "word"),
     [
         ("", InvalidArgument, "no image"),
-        ("gcr.io/my-project/my-model:v3", Unimplemented, "needs a Docker engine"),
+        ("gcr.io/my-project/my-model:v3", Unimplemented, "not built here"),
         (
             "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.0-99:latest",
             InvalidArgument,

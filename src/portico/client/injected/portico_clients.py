@@ -178,8 +178,9 @@ def patch_httplib2(module: Any) -> None:
 
 
 def patch_default(module: Any) -> None:
-    """A job of the server's own is known by its connection, and shows no key."""
-    if os.environ.get("CLOUD_ML_JOB_ID") and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ:
+    """A job of the server's own, or a model's server, is known by its connection, and shows no key."""
+    ours = os.environ.get("CLOUD_ML_JOB_ID") or os.environ.get("AIP_MODE")
+    if ours and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ:
 
         def default(*args: Any, **kwargs: Any) -> Any:
             from google.auth import credentials

@@ -40,6 +40,7 @@ class KnownHead:
     __slots__ = (
         "authorization",
         "connection",
+        "content_type",
         "error",
         "head",
         "length",
@@ -51,6 +52,7 @@ class KnownHead:
     def __init__(self, head: Head, error: PorticoError | None) -> None:
         self.head = head
         self.request_id = head.headers.get("x-request-id", "")
+        self.content_type = head.headers.get("content-type", "application/json")
         self.error = error
         self.length = head.length
         self.authorization = head.headers.get("authorization")
@@ -260,7 +262,7 @@ class Connection(asyncio.Protocol):
                     raise no_token()
             elif known.verified_until < front.now:
                 front.verify_again(known)
-            request = Request(front, known.head.path, content, known.request_id)
+            request = Request(front, known.head.path, content, known.request_id, known.content_type)
             answer = request.answer_now()
         except PorticoError as error:
             self._failed(known, request, error)

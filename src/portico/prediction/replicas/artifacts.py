@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from portico.errors import FailedPrecondition
+from portico.store.replicas import ReplicaSet
 
 _MOST = 1 << 28  # of the unpacked bytes: a file that unpacks to more is left to the replica's own check
 _CHUNK = 1 << 20
@@ -60,6 +61,18 @@ def find(folder: Path, names: Sequence[str], framework: str) -> Artifact:
         f"The model's artifacts have no {' or '.join(names)}, which is what this image serves; "
         f"they have {held or 'no files'}."
     )
+
+
+def of(spec: ReplicaSet) -> tuple[Path, list[str]]:
+    """The file that replicas of `spec` serve, which names them in messages, and the requirements of their environment.
+
+    Raises:
+        FailedPrecondition: there is no such file.
+    """
+    if spec.container:
+        return Path(spec.container["root"]).with_name("its code"), spec.requirements
+    artifact = find(Path(spec.model_dir), spec.artifacts, spec.framework)
+    return artifact.path, exact(spec.requirements, spec.framework, spec.version, artifact)
 
 
 def made_with(path: Path, framework: str) -> str:

@@ -53,7 +53,8 @@ class ReplicaClient:
         """HTTP status and JSON body of the model's answer to `body`, `{"instances": [...]}`.
 
         `kind` is "predict", "rawPredict" (both answer `{"predictions": [...]}`) or "explain" (`{"explanations":
-        [...], "predictions": [...]}`). What the model refuses comes back as 400 with Google's error body.
+        [...], "predictions": [...]}`); or "raw", for an image's own server (`frames`). What the model refuses comes
+        back as 400 with Google's error body.
 
         Raises:
             Unavailable: no replica is up, or two died with this request.

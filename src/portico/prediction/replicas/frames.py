@@ -6,9 +6,10 @@ import struct
 from collections.abc import Iterator
 
 HEADER = struct.Struct("<IIH")
-PING, PREDICT, SCORE = 0, 1, 2
-# What a caller asks for -> the frame's kind. The prebuilt containers answer both with `{"predictions": [...]}`.
-KINDS = {"predict": PREDICT, "rawPredict": PREDICT, "score": SCORE}
+PING, PREDICT, SCORE, RAW = 0, 1, 2, 3
+# What a caller asks for -> the frame's kind. The prebuilt containers answer both with `{"predictions": [...]}`. An
+# image's own server gets a "raw" request as it is: the type of its content, a new line, and the content; so it answers.
+KINDS = {"predict": PREDICT, "rawPredict": PREDICT, "score": SCORE, "raw": RAW}
 
 
 def pack(number: int, kind: int, body: bytes) -> bytes:

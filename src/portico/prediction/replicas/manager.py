@@ -12,14 +12,15 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from portico.clock import Clock
-from portico.errors import PorticoError
-from portico.prediction.replicas import artifacts, places
+from portico.errors import PorticoError, Unavailable
+from portico.prediction.replicas import artifacts, container, places
 from portico.prediction.replicas.replica import Replica, end_leftover
 from portico.sandbox import environments
-from portico.sandbox.isolation import Limits, isolation
+from portico.sandbox.isolation import isolation
 from portico.store import replicas as store
 from portico.store.database import Database
 
@@ -163,6 +164,8 @@ class ReplicaManager:
                 return ""
             try:
                 self._start(group, prepared, number)
+            except Unavailable:
+                pass  # this server's address is not there yet
             except OSError as error:
                 return self._died(group, number, f"it cannot be started: {error}", prepared.file.name)
             return ""
@@ -206,7 +209,10 @@ class ReplicaManager:
             file=prepared.file,
             model_dir=Path(spec.model_dir),
             since=self._clock.monotonic(),
-            limits=Limits(spec.memory),
+            limits=container.limits(spec),
+            container=partial(container.place, self._home, spec.container, prepared.python)
+            if spec.container
+            else None,
         )
         group.replicas[number] = replica
         with self._database.write() as connection:
@@ -280,7 +286,7 @@ def _prepare_beside(home: Path, spec: store.ReplicaSet) -> Future[_Prepared]:
 
 def _prepare(home: Path, spec: store.ReplicaSet) -> _Prepared:
     isolation().require()
-    artifact = artifacts.find(Path(spec.model_dir), spec.artifacts, spec.framework)
-    wanted = artifacts.exact(spec.requirements, spec.framework, spec.version, artifact)
+    file, wanted = artifacts.of(spec)
     interpreter = environments.find_python(spec.pythons)
-    return _Prepared(environments.environment(wanted, interpreter, home / "envs"), artifact.path)
+    over = spec.container.get("over", ())
+    return _Prepared(environments.environment(wanted, interpreter, home / "envs", over=over), file)

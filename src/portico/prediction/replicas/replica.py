@@ -8,26 +8,31 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from portico.prediction.replicas import places
+from portico.prediction.replicas.container import Place
 from portico.prediction.replicas.frames import PING, pack
 from portico.sandbox import environments, isolation
 from portico.sandbox.isolation import Limits
 from portico.store import sizes
 
 _WORKER = Path(__file__).with_name("worker.py")
-_BESIDE = [_WORKER.with_name(f"worker_{name}.py") for name in ("server", "tensorflow")]
+_BESIDE = [_WORKER.with_name(f"worker_{name}.py") for name in ("server", "tensorflow", "web")]
 _LONGEST_LOG = 10 << 20  # bytes
 _PING_EVERY, _HUNG = 10.0, 300.0  # seconds; an answer before the ping's turn may take a minute
+_ENDING = 5.0  # seconds that a container's processes have to end
 _MOST_FILES = 10_000  # that a replica may have in its scratch folder
 
 
 class Replica:
-    """Starts a process that serves `file` on the socket `path`; it reads only `model_dir` and its Python.
+    """Starts a process that serves `file` on the socket `path`; it reads only `model_dir` and its Python, or what an
+    image's server gets that `container` lays out in a scratch folder.
 
     `since` is the caller's monotonic time. Not `ready` before `look` has seen the process say so.
     """
@@ -44,6 +49,7 @@ class Replica:
         model_dir: Path,
         since: float,
         limits: Limits,
+        container: Callable[[Path], Place] | None = None,
     ) -> None:
         self.number = number
         self.since = since
@@ -58,6 +64,12 @@ class Replica:
         self._told = b""
         folder.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix=f"{number}-", dir=folder))
+        self._walled = container is None
+        try:
+            place = container(self._scratch) if container else Place({}, {}, [])
+        except BaseException:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
         with _listen(path) as listening, self._log.open("ab") as log:
             settings = {
                 "fd": listening.fileno(),
@@ -65,10 +77,12 @@ class Replica:
                 "file": str(file),
                 "memory": limits.memory,
                 "seconds": limits.seconds,
+                **place.settings,
             }
+            alone = ["-I"] if self._walled else []
             self._process = isolation.start(
-                [str(python), "-I", "-B", str(_WORKER), json.dumps(settings)],
-                readable=[model_dir, _WORKER, *_BESIDE, *environments.prefixes(python)],
+                [str(python), *alone, "-B", str(_WORKER), json.dumps(settings)],
+                readable=[model_dir, _WORKER, *_BESIDE, *environments.prefixes(python), *place.readable],
                 scratch=self._scratch,
                 log=log,
                 limits=limits,
@@ -78,8 +92,11 @@ class Replica:
                     "OPENBLAS_NUM_THREADS": "1",
                     "MKL_NUM_THREADS": "1",
                     "JOBLIB_MULTIPROCESSING": "0",  # it may have no other processes
+                    **place.environment,
                 },
                 pass_fds=[listening.fileno()],
+                network=not self._walled,
+                processes=not self._walled,
             )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -197,6 +214,10 @@ class Replica:
         self._end_of_input()
 
     def kill(self) -> None:
+        if self._process.poll() is None and not self._walled:
+            self._process.terminate()  # its keeper ends all that it has started
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ENDING)
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

@@ -416,6 +416,9 @@ def main() -> None:
     # What the model prints goes to the log, not between the lines for the manager.
     report = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if settings["framework"] == "container":
+        beside("worker_web").main(settings, server, report, socket.socket(fileno=settings["fd"]))
+        return
     try:
         model = load(settings["framework"], settings["file"])
         told = {"ready": True, "version": version(settings["framework"])}

@@ -21,10 +21,12 @@ from portico.prediction.models.native import files
 from portico.prediction.models.native.process import Spec, try_out
 from portico.prediction.models.native.process import in_words as in_words_of_native
 from portico.prediction.models.predictors import FOREIGN
+from portico.prediction.replicas.container import limits
 from portico.prediction.replicas.places import said, socket_paths
-from portico.sandbox.isolation import Limits, in_words
+from portico.sandbox.isolation import in_words
 from portico.services.aiplatform import endpoint_addresses, images, machine_types
 from portico.services.aiplatform.endpoints import check_traffic
+from portico.services.aiplatform.model_files import serving_of_version
 from portico.services.call import Call, implements
 from portico.services.registry import model_store
 from portico.services.registry.deployed import remove_deployed
@@ -147,8 +149,9 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         context.progress(0.1, "trying the model in a process of its own")
         try_out(Spec(private.format, str(folder), digest, spec))
     sockets: list[str] = []
+    raw = False
     if private.format == "replica":
-        serving = images.resolve(version.body["containerSpec"]["imageUri"])
+        serving = serving_of_version(context.home, version)
         if (
             "integratedGradientsAttribution" in (spec.get("parameters") or {})
             and serving.framework != "tensorflow"
@@ -161,7 +164,7 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         resources_asked = deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
         count = max(1, int(resources_asked.get("minReplicaCount", 1)))
         wanted = serving.replica_set(deployed["id"], folder, count, machine_types.memory(resources_asked))
-        context.say(in_words(Limits(wanted.memory)))
+        context.say(in_words(limits(wanted)))
         with context.database.write() as connection:
             replicas.put(connection, wanted, context.job.payload["token"])
         context.progress(0.2, "starting replicas")
@@ -169,6 +172,7 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         for line in said(context.home, wanted.id):
             context.say(f"replica: {line}")
         sockets = socket_paths(context.home, wanted.id, wanted.count)
+        raw = bool(wanted.container)
     context.progress(0.6, "loading the model into every front")
     return served.ServedModel(
         id=deployed["id"],
@@ -181,6 +185,7 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         explain=bool(spec) or private.format == "portico",
         explanation=spec,
         digest=digest,
+        raw=raw,
     )
 
 
@@ -195,8 +200,8 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
     }
     if model.format == "replica":
         with context.database.read() as connection:
-            memory = replicas.get(connection, model.id).spec.memory
-        deployed["status"] = {"message": in_words(Limits(memory))}
+            wanted = replicas.get(connection, model.id).spec
+        deployed["status"] = {"message": in_words(limits(wanted))}
     elif model.format == "onnx":
         deployed["status"] = {"message": in_words_of_native(Spec(model.format, model.path))}
     now = context.clock.now()

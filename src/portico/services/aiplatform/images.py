@@ -9,7 +9,7 @@ tag; they are served in the front's process.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,8 @@ class Serving:
 
     `image` is the image's short name ("sklearn-cpu.1-5"), `version` the framework's ("1.5"). `artifacts` are
     the file names it may have, the first found wins. For a "replica", `requirements` (PEP 508) and `pythons`
-    (versions that fit, the best first) make its environment.
+    (versions that fit, the best first) make its environment. `container` is what runs an image that was built here
+    (`source_images`).
     """
 
     kind: Literal["replica", "native"]
@@ -43,6 +44,7 @@ class Serving:
     artifacts: tuple[str, ...]
     requirements: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
+    container: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it, for the registry."""
@@ -55,7 +57,7 @@ class Serving:
         return ReplicaSet(
             id=id, image=self.image, framework=self.framework, version=self.version,
             requirements=list(self.requirements), pythons=list(self.pythons), artifacts=list(self.artifacts),
-            model_dir=str(model_dir), count=count, memory=memory,
+            model_dir=str(model_dir), count=count, memory=memory, container=self.container,
         )  # fmt: skip
 
     @staticmethod
@@ -121,9 +123,10 @@ def resolve(image_uri: str) -> Serving:
     match = _PREBUILT.fullmatch(image_uri)
     if match is None:
         raise Unimplemented(
-            f"{image_uri} is a container image of its own: serving it needs a Docker engine, which Portico "
-            f"cannot use yet. Models for Google's prebuilt scikit-learn, XGBoost and TensorFlow images, LightGBM, ONNX "
-            f"and AutoML models are served."
+            f"{image_uri} is a container image of its own, and it was not built here: build it under `portico exec` "
+            f"(docker build, or LocalModel.build_cpr_model), which keeps its source, and upload the model then. Models "
+            f"for Google's prebuilt scikit-learn, XGBoost and TensorFlow images, LightGBM, ONNX and AutoML models are "
+            f"served without."
         )
     framework, version, short = match["framework"], match["version"].replace("-", "."), match["short"]
     if match["project"] == "portico":

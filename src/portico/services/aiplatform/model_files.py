@@ -3,23 +3,76 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.prediction.models.native import files
-from portico.services.aiplatform import images
+from portico.services.aiplatform import images, source_images
 from portico.services.aiplatform.images import Serving
+from portico.services.call import Rooms
+from portico.services.registry import model_store
+from portico.services.registry.model_store import VersionPrivate
 from portico.services.standard.sources import gcs_of
+from portico.store.resources import Resource
+
+_COPIES = "gs://portico-models"  # the artifacts of models that fetch them by themselves (AIP_STORAGE_URI)
 
 
 def serving_of(model: dict[str, Any]) -> Serving | None:
     """What serves the model; None for one that is only registered, having no image or none for this machine."""
     try:
-        return images.resolve((model.get("containerSpec") or {}).get("imageUri", ""))
+        return images.resolve(_image_of(model))
     except PorticoError:
         return None
+
+
+def serving_of_version(home: Path, version: Resource) -> Serving:
+    """What serves a registered version.
+
+    Raises:
+        PorticoError: nothing does, and why.
+    """
+    artifact = VersionPrivate.of(version).artifact
+    folder = model_store.folder(home, artifact)
+    if not artifact or not source_images.is_in(folder):
+        return images.resolve(_image_of(version.body))
+    storage = f"{_COPIES}/{artifact}" if version.body.get("artifactUri") else ""
+    return source_images.serving(_image_of(version.body), folder, version.body["containerSpec"], storage)
+
+
+def _image_of(model: Mapping[str, Any]) -> str:
+    return str((model.get("containerSpec") or {}).get("imageUri", ""))
+
+
+def keep(context: Context, model: dict[str, Any], uri: str, artifact: str) -> dict[str, Any]:
+    """Makes the files below `uri` ("" for none), and the source of the model's image where that was built here, those
+    of a version under the name `artifact`; returns what the registry keeps (`VersionPrivate`).
+
+    Raises:
+        InvalidArgument: nothing is there, or not what the model's image loads.
+    """
+    gcs, target = gcs_of(context), model_store.folder(context.home, artifact)
+    source = source_images.find(gcs, _image_of(model))
+    if source is None:
+        return (
+            {"artifact": artifact, **fetch_artifact(context, uri, target, serving_of(model))} if uri else {}
+        )
+    if uri:
+        fetch_artifact(context, uri, target, None)
+        gcs.copy(uri, f"{_COPIES}/{artifact}", context.job.resource.split("/")[1])
+    source_images.unpack(gcs, source, target)
+    source_images.serving(source.name, target, model["containerSpec"], "")
+    return {"artifact": artifact, "format": "replica", "digest": files.digest(target)}
+
+
+def drop(rooms: Rooms, artifacts: list[str]) -> None:
+    """Removes the files of versions that are gone."""
+    model_store.drop_artifacts(rooms.home, artifacts)
+    for artifact in filter(None, artifacts):
+        gcs_of(rooms).delete_under(f"{_COPIES}/{artifact}")
 
 
 def custom_body(served: bool, files: bool) -> dict[str, Any]:
@@ -74,7 +127,8 @@ def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving | 
 def write_artifact(context: Context, source: Path, uri: str) -> None:
     """Writes the files below `source` as objects below `uri`."""
     gcs = gcs_of(context)
-    files = sorted(path for path in source.rglob("*") if path.is_file())
+    image = source / source_images.FOLDER
+    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_relative_to(image))
     for position, path in enumerate(files):
         context.progress(position / max(1, len(files)), f"writing {path.name}")
         gcs.write(f"{uri}/{path.relative_to(source).as_posix()}", path)

@@ -10,7 +10,7 @@ from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, U
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.services.aiplatform.model_files import custom_body, fetch_artifact, serving_of
+from portico.services.aiplatform.model_files import custom_body, drop, keep
 from portico.services.call import Call, implements
 from portico.services.registry import model_store
 from portico.services.registry.model_store import MODELS, VERSION_KIND, VersionPrivate, register_version
@@ -62,7 +62,7 @@ def delete(call: Call) -> dict[str, Any]:
         remove(call, connection, MODELS.require(connection, name))
         artifacts = [a for a in artifacts if not model_store.artifact_in_use(connection, a)]
         answer = operations.done(call, connection, name, "DeleteOperationMetadata", None)
-    model_store.drop_artifacts(call.rooms.home, artifacts)
+    drop(call.rooms, artifacts)
     return answer
 
 
@@ -80,7 +80,7 @@ def delete_version(call: Call) -> dict[str, Any]:
         kept = model_store.artifact_in_use(connection, artifact)
         answer = operations.done(call, connection, version.parent, "DeleteOperationMetadata", None)
     if not kept:
-        model_store.drop_artifacts(call.rooms.home, [artifact])
+        drop(call.rooms, [artifact])
     return answer
 
 
@@ -144,8 +144,7 @@ def upload(call: Call) -> dict[str, Any]:
     check_aliases(aliases)
     target = target_of(call, parent, call.body.get("modelId", ""), call.body.get("parentModel", ""))
     name = f"{target['parent']}/models/{target['modelId']}"
-    artifact = call.rooms.ids.token() if model.get("artifactUri") else ""
-    payload = {"target": target, "model": model, "aliases": aliases, "artifact": artifact}
+    payload = {"target": target, "model": model, "aliases": aliases, "artifact": call.rooms.ids.token()}
     with call.rooms.database.write() as connection:
         job = call.rooms.queue.add(connection, "models.upload", name, payload)
         operation = operations.start(call, connection, name, "UploadModelOperationMetadata", job=job)
@@ -154,21 +153,19 @@ def upload(call: Call) -> dict[str, Any]:
 
 
 def run_upload(context: Context) -> dict[str, Any]:
-    """Job: copies the artifact out of Cloud Storage, where there is one; returns what serves it."""
+    """Job: copies the artifact out of Cloud Storage, where there is one, and its image; returns what serves it."""
     payload = context.job.payload
     model = payload["model"]
-    if not payload["artifact"]:
-        return {}
-    target = model_store.folder(context.home, payload["artifact"])
-    return fetch_artifact(context, model["artifactUri"], target, serving_of(model))
+    return keep(context, model, model.get("artifactUri", ""), payload["artifact"])
 
 
 def _follow_upload(connection: Connection, job: Job, now: float) -> None:
     response = None
     if job.state == "SUCCEEDED":
         payload = job.payload
-        body = {**payload["model"], **custom_body(bool(job.result.get("format")), bool(payload["artifact"]))}
-        private = VersionPrivate(artifact=payload["artifact"], **job.result)
+        model = payload["model"]
+        body = {**model, **custom_body(bool(job.result.get("format")), bool(model.get("artifactUri")))}
+        private = VersionPrivate(**job.result)
         version = register_version(connection, payload["target"], body, private, now, payload["aliases"])
         response = {"model": version.parent, "modelVersionId": version.body["versionId"]}
     operations.follow(connection, job, now, "UploadModelResponse", response)

@@ -18,8 +18,8 @@ from portico.jobs.worker import Context
 from portico.ml import pace
 from portico.prediction.models.lightgbm_model import model_file
 from portico.prediction.models.native.files import check_digest
-from portico.sandbox.isolation import Limits, in_words
-from portico.services.aiplatform import images, machine_types
+from portico.sandbox.isolation import in_words
+from portico.services.aiplatform import machine_types
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import write as batch_write
@@ -28,6 +28,7 @@ from portico.services.aiplatform.batch.log import BatchLog, Plan, Rows
 from portico.services.aiplatform.batch.models import BatchModel
 from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.batch.write import Piece
+from portico.services.aiplatform.model_files import serving_of_version
 from portico.services.registry import model_store
 from portico.services.registry.model_store import VersionPrivate
 from portico.services.standard.jobs import JobPrivate
@@ -218,9 +219,10 @@ def replica_set_id(job_id: str) -> str:
 @contextmanager
 def _replicas(context: Context, job: Resource, version: Resource, folder: Path) -> Iterator[list[str]]:
     """Replicas for as long as the job runs: as many as it asks for, but no more than there are cores."""
+    from portico.prediction.replicas.container import limits
     from portico.prediction.replicas.places import said, socket_paths
 
-    serving = images.resolve(version.body["containerSpec"]["imageUri"])
+    serving = serving_of_version(context.home, version)
     asked = (job.body.get("dedicatedResources") or {}).get("startingReplicaCount") or 1
     wanted = serving.replica_set(
         replica_set_id(context.job.id),
@@ -228,7 +230,7 @@ def _replicas(context: Context, job: Resource, version: Resource, folder: Path) 
         max(1, min(int(asked), os.cpu_count() or 1)),
         machine_types.memory(job.body.get("dedicatedResources") or {}),
     )
-    context.say(in_words(Limits(wanted.memory)))
+    context.say(in_words(limits(wanted)))
     with context.database.write() as connection:
         replicas.put(connection, wanted, context.ids.token())
     try:

@@ -36,24 +36,29 @@ def unpack(gcs: Gcs, uris: Sequence[str], folder: Path, field: str) -> Unpacked:
     """Raises InvalidArgument: one is not there, or is no package."""
     paths, requirements = [], []
     for number, uri in enumerate(uris):
-        name = uri.rpartition("/")[2]
         target = folder / str(number)
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
         try:
-            file = gcs.path(gcs.find(uri))
-            root = _extract(file, name, target)
+            unpack_file(gcs.path(gcs.find(uri)), target, uri.rpartition("/")[2])
         except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
             raise InvalidArgument(f"{uri} can't be unpacked: {error}", field=f"{field}[{number}]") from None
-        paths.append(
-            root / "src" if (root / "src").is_dir() and not (root / "src" / "__init__.py").exists() else root
-        )
-        requirements += _requirements(root)
+        found = described(target)
+        paths += found.paths
+        requirements += found.requirements
     return Unpacked(paths, list(dict.fromkeys(requirements)))
 
 
-def _extract(file: Path, name: str, target: Path) -> Path:
-    """Unpacks into `target`; the folder in which the package's own files are."""
+def unpack_file(file: Path, target: Path, name: str = "") -> None:
+    """Unpacks an sdist or a wheel, whose `name` tells which, into `target`; or copies a package's folder there.
+
+    Raises:
+        InvalidArgument: it is too large. OSError, TarError, BadZipFile, EOFError: it is neither.
+    """
+    name = name or file.name
+    shutil.rmtree(target, ignore_errors=True)
+    if file.is_dir():
+        shutil.copytree(file, target)
+        return
+    target.mkdir(parents=True)
     if name.endswith((".whl", ".zip")):
         with zipfile.ZipFile(file) as archive:
             _bounded(sum(entry.file_size for entry in archive.infolist()), name)
@@ -62,8 +67,15 @@ def _extract(file: Path, name: str, target: Path) -> Path:
         with tarfile.open(file) as archive:
             _bounded(sum(entry.size for entry in archive.getmembers()), name)
             archive.extractall(target, filter="data")
+
+
+def described(target: Path) -> Unpacked:
+    """Of one package that was unpacked into `target`."""
     entries = list(target.iterdir())
-    return entries[0] if not name.endswith(".whl") and len(entries) == 1 and entries[0].is_dir() else target
+    alone = len(entries) == 1 and entries[0].is_dir() and not (entries[0] / "__init__.py").exists()
+    root = entries[0] if alone else target
+    source = (root / "src").is_dir() and not (root / "src" / "__init__.py").exists()
+    return Unpacked([root / "src" if source else root], _requirements(root))
 
 
 def _bounded(size: int, name: str) -> None:

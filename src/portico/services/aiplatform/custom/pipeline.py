@@ -7,7 +7,6 @@ from typing import Any
 from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
 from portico.services.aiplatform.custom import spec
-from portico.services.registry import model_store
 from portico.services.standard.names import canonical
 from portico.store.jobs import Resources
 
@@ -58,7 +57,7 @@ def run(context: Context) -> dict[str, Any]:
     """Job: runs the pipeline's code; returns what `training_pipelines` registers."""
     from portico.services.aiplatform.custom import dataset_export
     from portico.services.aiplatform.custom.run import run_spec
-    from portico.services.aiplatform.model_files import custom_body, fetch_artifact, serving_of
+    from portico.services.aiplatform.model_files import custom_body, keep
     from portico.services.aiplatform.training.training_pipelines import PIPELINES
 
     payload = context.job.payload
@@ -72,8 +71,7 @@ def run(context: Context) -> dict[str, Any]:
     if not body.get("modelToUpload"):
         return {"metadata": {}}
     uri = _artifacts(body, found)
-    target = model_store.folder(context.home, payload["artifact"])
-    kept = fetch_artifact(context, uri, target, serving_of(body["modelToUpload"]))
+    kept = keep(context, body["modelToUpload"], uri, payload["artifact"])
     shown = custom_body(bool(kept.get("format")), True)
     return {"metadata": {}, "private": kept, "model": {**shown, "artifactUri": uri}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from portico.errors import Cancelled, PorticoError
 from portico.jobs.kinds import Wait
 from portico.jobs.warm import be_nice
 from portico.jobs.worker import Context
-from portico.sandbox import environments, isolation
+from portico.sandbox import isolation
+from portico.sandbox.clients import pointed_here
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import contract, gcs_view, packages, persistent_run, spec, workers
 from portico.services.aiplatform.custom.environments import python_of
@@ -25,9 +26,6 @@ from portico.services.standard.sources import gcs_of
 
 _PROCESSES = 512
 _FREE = 0.5  # seconds between two looks for a free replica of a persistent resource
-
-# How Google's clients find this server, and a folder for PYTHONPATH: set by `host`, which knows.
-clients: Callable[[Path], tuple[dict[str, str], Path]] | None = None
 
 
 def run(context: Context) -> dict[str, Any] | Wait:
@@ -157,19 +155,7 @@ def _place(
         needed = unpacked.requirements
     python = python_of(image, needed, context.home, Teller(output.service, context.check))
     context.check()
-    settings, injected = clients(context.home) if clients else ({}, Path("/"))
-    environment = {
-        **settings,
-        "PATH": f"{python.parent}:{injected}/bin:/usr/local/bin:/usr/bin:/bin",
-        "VIRTUAL_ENV": str(python.parent.parent),
-        "PYTHONPATH": str(injected),
-    }
-    environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
-    if tracking := settings.get("MLFLOW_TRACKING_URI"):  # in the job's own project
-        environment["MLFLOW_TRACKING_URI"] = f"{tracking}/{location_of(context.job.resource)}"
-    readable = [*environments.prefixes(python), injected]
-    if certificate := settings.get("PORTICO_CERTIFICATE"):
-        readable.append(Path(certificate))
+    environment, readable = _pointed(context, python, [])
     limits = isolation.Limits(
         spec.memory_of(job_spec, number), files=65_536, file_size=spec.DISK, disk=spec.DISK,
         seconds=int(spec.timeout_of(job_spec)), processes=_PROCESSES,
@@ -194,9 +180,15 @@ def _place(
         if package and unpacked:  # again, where that process can read it
             unpacked = packages.unpack(gcs, package["packageUris"], kept.folder / "packages" / "0", field)
     if unpacked:
-        environment["PYTHONPATH"] = ":".join(map(str, [injected, *unpacked.paths]))
-        readable += unpacked.paths
+        environment, readable = _pointed(context, python, unpacked.paths)
     return _Place(python, readable, environment, limits)
+
+
+def _pointed(context: Context, python: Path, paths: list[Path]) -> tuple[dict[str, str], list[Path]]:
+    environment, readable = pointed_here(context.home, python, paths)
+    if tracking := environment.get("MLFLOW_TRACKING_URI"):  # in the job's own project
+        environment["MLFLOW_TRACKING_URI"] = f"{tracking}/{location_of(context.job.resource)}"
+    return environment, readable
 
 
 def _command(pool: Mapping[str, Any], python: Path) -> list[str]:

@@ -53,7 +53,7 @@ def resolve(uri: str, field: str) -> TrainingImage:
     if not uri:
         raise InvalidArgument("The image's name is missing.", field=field)
     if plain := _PYTHON.fullmatch(uri):
-        return TrainingImage(uri.rpartition("/")[2], "", "", _pythons(plain["version"]), (), False)
+        return TrainingImage(uri.rpartition("/")[2], "", "", pythons(plain["version"]), (), False)
     match = _PREBUILT.fullmatch(uri)
     if match is None:
         raise Unimplemented(
@@ -73,11 +73,12 @@ def resolve(uri: str, field: str) -> TrainingImage:
         match["short"],
         library,
         match["version"].replace("-", "."),
-        _pythons(f"{python[0]}.{python[1:]}" if python else ""),
+        pythons(f"{python[0]}.{python[1:]}" if python else ""),
         _COMMON,
         match["accelerator"] == "gpu",
     )
 
 
-def _pythons(wanted: str) -> tuple[str, ...]:
+def pythons(wanted: str) -> tuple[str, ...]:
+    """The versions of Python to look for, the best first: the one that is `wanted` ("" for none)."""
     return tuple(dict.fromkeys([*([wanted] if wanted else []), *_PYTHONS]))

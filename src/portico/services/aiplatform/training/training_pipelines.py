@@ -105,7 +105,9 @@ def _register(connection: Connection, pipeline: Resource, job: Job, now: float) 
     model = {**(body.get("modelToUpload") or {}), **result["model"], "trainingPipeline": pipeline.name}
     model.setdefault("displayName", body["displayName"])
     model.pop("versionAliases", None)
-    private = VersionPrivate(artifact=job.payload["artifact"], **result.get("private", {"format": "portico"}))
+    private = VersionPrivate(
+        **{"artifact": job.payload["artifact"], **result.get("private", {"format": "portico"})}
+    )
     version = register_version(connection, job.payload["target"], model, private, now, job.payload["aliases"])
     if "evaluation" in result:
         evaluations.add(connection, version, job.payload["evaluation"], result["evaluation"], now)

@@ -1,0 +1,169 @@
+"""Serving images that a user built here: their source, kept as an object, and what runs it without Docker.
+
+`docker build` under `portico exec` (client/injected/portico_docker.py) keeps what it makes at
+`gs://portico-images/IMAGE:TAG`, a tar archive: `image.json`, and below `root/` the files that the image has beside
+its base's. Uploading a model copies it beside the model's files, as Vertex AI copies an image.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from portico.errors import FailedPrecondition, InvalidArgument, NotFound
+from portico.services.aiplatform import images
+from portico.services.aiplatform.custom import packages
+from portico.services.aiplatform.custom.training_images import pythons
+from portico.services.aiplatform.images import Serving
+from portico.store.gcs import Gcs
+from portico.store.objects.generations import ObjectRow
+
+BUCKET = "portico-images"
+FOLDER = ".portico-image"  # in the folder of a model's files
+_MOST_BYTES, _MOST_FILES = 2 << 30, 8000
+_PYTHON = re.compile(r"(?:.*/)?python:(?P<version>3(?:\.\d+)?)(?:[.-].*)?")
+_TIANGOLO = re.compile(r"(?:.*/)?tiangolo/uvicorn-gunicorn[a-z-]*:python(?P<version>3\.\d+).*")
+_PORT = 8080
+_REFERENCE = re.compile(r"\$\$|\$\((\w+)\)")
+
+
+class SourceImage(msgspec.Struct, frozen=True):
+    """What a Dockerfile said: `packages` are paths in the image of Python packages that it installs."""
+
+    base: str
+    requirements: list[str] = []
+    packages: list[str] = []
+    environment: dict[str, str] = {}
+    workdir: str = "/"
+    entrypoint: list[str] = []
+    command: list[str] = []
+    ports: list[int] = []
+
+
+def find(gcs: Gcs, uri: str) -> ObjectRow | None:
+    """The source of the image `uri`; None where none was built here."""
+    named = ":" in uri.rpartition("/")[2] or "@" in uri
+    try:
+        return gcs.find(f"gs://{BUCKET}/{uri if named else f'{uri}:latest'}") if uri else None
+    except (NotFound, InvalidArgument):
+        return None
+
+
+def unpack(gcs: Gcs, row: ObjectRow, model_dir: Path) -> None:
+    """Puts the image's source beside a model's files in `model_dir`.
+
+    Raises:
+        InvalidArgument: it is no such archive, or too large.
+    """
+    target = model_dir / FOLDER
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    try:
+        with tarfile.open(gcs.path(row)) as archive:
+            members = archive.getmembers()
+            size = sum(member.size for member in members)
+            if size > _MOST_BYTES or len(members) > _MOST_FILES:
+                raise InvalidArgument(
+                    f"The image {row.name} has {len(members):,} files of {size:,} bytes; at most {_MOST_FILES:,} of "
+                    f"{_MOST_BYTES:,} are served. Leave out by .dockerignore what it does not need."
+                )
+            archive.extractall(target, filter="data")
+        image = _read(target)
+        for number, path in enumerate(image.packages):
+            packages.unpack_file(_inside(target, path), target / "packages" / str(number))
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise InvalidArgument(f"The image {row.name} can't be unpacked: {error}") from None
+
+
+def is_in(model_dir: Path) -> bool:
+    """Whether a model's files have their image's source with them."""
+    return (model_dir / FOLDER / "image.json").is_file()
+
+
+def serving(uri: str, model_dir: Path, spec: dict[str, Any], storage_uri: str) -> Serving:
+    """How the model in `model_dir` is served by the source of its image; `spec` is its `containerSpec`, and
+    `storage_uri` (AIP_STORAGE_URI) where its code finds its files.
+
+    Raises:
+        FailedPrecondition: the image can't be served, and why.
+    """
+    folder = model_dir / FOLDER
+    image = _read(folder)
+    base, pythons = _base(image.base)
+    paths, needed = [], list(image.requirements)
+    for number in range(len(image.packages)):
+        found = packages.described(folder / "packages" / str(number))
+        paths += found.paths
+        needed += found.requirements
+    given = {one["name"]: one.get("value", "") for one in spec.get("env") or []}
+    port = (spec.get("ports") or [{}])[0].get("containerPort") or _PORT
+    routes = {
+        "predict": spec.get("predictRoute") or "/predict",
+        "health": spec.get("healthRoute") or "/health",
+    }
+    environment = {
+        **image.environment,
+        "AIP_MODE": "PREDICTION",
+        "AIP_HTTP_PORT": str(port),
+        "AIP_HEALTH_ROUTE": routes["health"],
+        "AIP_PREDICT_ROUTE": routes["predict"],
+        "AIP_STORAGE_URI": storage_uri,
+    }
+    for name, value in given.items():  # each may name those before it
+        environment[name] = _expanded(value, environment)
+    command = spec.get("command") or image.entrypoint
+    arguments = spec.get("args") or ([] if spec.get("command") else image.command)
+    words = [_expanded(word, environment) for word in [*command, *arguments]] or _default(folder)
+    if not words:
+        raise FailedPrecondition(f"The image {uri} has no ENTRYPOINT or CMD, and the model no command.")
+    container = {
+        "root": str(folder / "root"), "command": words, "environment": environment, "workdir": image.workdir,
+        "paths": [str(path) for path in paths], "over": needed, **routes,
+    }  # fmt: skip
+    return Serving(
+        "replica", "container", "", uri, (), tuple(dict.fromkeys([*base, *needed])), pythons, container
+    )
+
+
+def _read(folder: Path) -> SourceImage:
+    try:
+        return msgspec.json.decode((folder / "image.json").read_bytes(), type=SourceImage)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InvalidArgument(f"The image has no description that can be read: {error}") from None
+
+
+def _base(name: str) -> tuple[list[str], tuple[str, ...]]:
+    """The requirements of the image's base, and the Pythons that it can have, the best first."""
+    if found := _PYTHON.fullmatch(name):
+        return [], pythons(found["version"] if "." in found["version"] else "")
+    if found := _TIANGOLO.fullmatch(name):
+        return ["fastapi", "uvicorn", "gunicorn"], pythons(found["version"])
+    prebuilt = images.resolve(name)
+    return list(prebuilt.requirements), prebuilt.pythons
+
+
+def _default(folder: Path) -> list[str]:
+    """What tiangolo/uvicorn-gunicorn-fastapi runs where nothing else is said."""
+    for path, module in (("app/app/main.py", "app.main"), ("app/main.py", "main")):
+        if (folder / "root" / path).is_file() and "tiangolo/" in _read(folder).base:
+            return ["uvicorn", "--app-dir", "/app", f"{module}:app"]
+    return []
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """The file or folder that the image has at `path`."""
+    steps = PurePosixPath(path).parts
+    if ".." in steps:
+        raise InvalidArgument(f"{path} leads out of the image.")
+    return folder.joinpath("root", *steps[1:])
+
+
+def _expanded(text: str, known: dict[str, str]) -> str:
+    """`$(NAME)` becomes the variable's value, `$$` a dollar: as containerSpec.command says it."""
+    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else known.get(found[1], found[0]), text)

@@ -1,0 +1,118 @@
+"""Images that a user builds without Docker: `docker build` under `portico exec` keeps their source, and models are
+served by their own web server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.api_core import exceptions
+
+IMAGE = "us-docker.pkg.dev/test-project/serving/web:v1"
+DOCKERFILE = """
+# A server of one's own.
+FROM python:3.11-slim
+ENV APP=/srv/app \\
+    FACTOR=2
+WORKDIR $APP
+COPY requirements.txt .
+RUN mkdir -p /srv/data && pip install --no-cache-dir -r requirements.txt
+COPY . .
+EXPOSE 8080
+CMD ["uvicorn", "server:app", "--host", "0.0.0.0", "--port", "8080"]
+"""
+SERVER = """
+import json, os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+
+factor = 0.0
+
+@asynccontextmanager
+async def lifespan(app):
+    global factor
+    assert os.environ["AIP_STORAGE_URI"].startswith("gs://") and os.environ["AIP_HTTP_PORT"] == "8080"
+    factor = float(os.environ["FACTOR"]) * json.loads(Path(os.environ["APP"], "more.json").read_text())
+    yield
+
+async def predict(request):
+    if request.headers["content-type"] == "text/csv":
+        return PlainTextResponse("text/csv: " + (await request.body()).decode())
+    told = await request.json()
+    if told["instances"] == ["bad"]:
+        return PlainTextResponse("not that", status_code=422)
+    return JSONResponse({"predictions": [factor * x for x in told["instances"]]})
+
+async def health(request):
+    return PlainTextResponse("fine")
+
+app = Starlette(lifespan=lifespan, routes=[Route("/answer", predict, methods=["POST"]), Route("/alive", health)])
+"""
+
+
+def docker(portico: Any, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--", "docker"]
+    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=240, **options)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    files = {
+        "Dockerfile": DOCKERFILE, "server.py": SERVER, "requirements.txt": "starlette  # the framework\nuvicorn\n",
+        "more.json": "1.5", "secret.key": "no", ".dockerignore": "*.key\n",
+    }  # fmt: skip
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def endpoint(portico: Any, source: Path) -> Any:
+    from google.cloud import aiplatform, storage
+
+    aiplatform.init(
+        project="test-project", location="us-central1", api_endpoint=portico.url, api_transport="rest"
+    )
+    built = docker(portico, "build", "-t", IMAGE, str(source))
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert docker(portico, "push", IMAGE).returncode == 0
+    bucket = storage.Client(project="test-project").create_bucket("source-images")
+    bucket.blob("m/weights.txt").upload_from_string("1")
+    model = aiplatform.Model.upload(
+        display_name="web",
+        artifact_uri=f"gs://{bucket.name}/m",
+        serving_container_image_uri=IMAGE,
+        serving_container_predict_route="/answer",
+        serving_container_health_route="/alive",
+        serving_container_environment_variables={"FACTOR": "4"},
+    )
+    endpoint = model.deploy(machine_type="n1-standard-2")
+    yield endpoint
+    endpoint.undeploy_all()
+
+
+def test_a_models_own_server_answers(endpoint: Any) -> None:
+    assert endpoint.predict([1, 2.5]).predictions == [6.0, 15.0]
+    [deployed] = endpoint.list_models()
+    assert "As an image's own server it has the network" in deployed.status.message
+
+
+def test_what_it_refuses_is_told_in_its_words(endpoint: Any) -> None:
+    with pytest.raises(exceptions.BadRequest, match="not that"):
+        endpoint.predict(["bad"])
+
+
+def test_a_raw_request_is_the_servers_own_affair(portico: Any, endpoint: Any) -> None:
+    url = f"{portico.url}/v1/{endpoint.resource_name}:rawPredict"
+    told = requests.post(url, data=b"3.5", headers={"content-type": "text/csv"}, timeout=240)
+    assert told.content == b"text/csv: 3.5" and told.headers["content-type"].startswith("text/plain")
+    told = requests.post(url, json={"instances": ["bad"]}, timeout=240)
+    assert (told.status_code, told.text) == (422, "not that")
