@@ -273,6 +273,30 @@ def lineage(
         print("\n".join(tree(graph)))
 
 
+@app.command()
+def rerun(
+    job: Annotated[
+        str,
+        typer.Argument(help="A training pipeline, a custom job or a trial's: its name, id or resource name."),
+    ],
+    project: Annotated[
+        str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="Where to look for a JOB that is only named.")
+    ] = "portico",
+    location: Annotated[str, typer.Option(help="Likewise.")] = "us-central1",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Repeat a training from its pins, and compare its files with the first's; the exit code is 1 where one differs."""
+    from portico.cli.rerun import as_text, repeat
+
+    found = repeat(_home(home), job, project, location, follow=not json)
+    if json:
+        _print_json(found)
+    else:
+        print(as_text(found))
+    sys.exit(0 if found.get("identical") else 1)
+
+
 @app.command(name="tensorboard")
 def show_tensorboard(
     name: Annotated[

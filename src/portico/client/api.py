@@ -205,6 +205,21 @@ class Client:
         """Every decision of an episode made again from its evidence: {"agrees": …, "decisions": […]}."""
         return self.call("POST", f"{episode}:replay", {})
 
+    # --- reruns ---
+
+    def rerun(self, name: str) -> dict[str, Any]:
+        """Begins to repeat a training ("projects/…/trainingPipelines/T" or "…/customJobs/J") from what it was pinned
+        to: {"name", "first", "job", "state"}.
+
+        Raises:
+            FailedPrecondition: it can't be repeated here; the message says why.
+        """
+        return self.call("POST", f"{name}:rerun", {})
+
+    def rerun_of(self, name: str) -> dict[str, Any]:
+        """How far the rerun of that name is; at its end "identical", and "files" with both hashes of each."""
+        return self.call("GET", f"{name}:rerun")
+
     # --- lineage ---
 
     def lineage(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:

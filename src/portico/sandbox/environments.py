@@ -28,6 +28,7 @@ from portico.sandbox.installer import Teller
 from portico.store.sizes import size_of
 
 _RECORD = "portico.json"
+_ALONE = "--no-deps"
 _SOURCE_ONLY = re.compile(
     r"Wheels are required for `([A-Za-z0-9._-]+)` because building from source is disabled"
 )
@@ -39,12 +40,14 @@ def environment(
     cache: Path,
     teller: Teller | None = None,
     over: Sequence[str] = (),
+    alone: bool = False,
 ) -> Path:
     """The Python of an environment that has `requirements` (PEP 508 lines), built under `cache` when missing.
 
     `python` is a version ("3.10") or the path of an interpreter. `teller` gets uv's lines as they come, what is done
     meanwhile, or that another builds it. Those of the requirements that are in `over` are installed over the others
-    where all can't be had together, whatever these ask for: as pip does in an image.
+    where all can't be had together, whatever these ask for: as pip does in an image. `alone`: what the requirements
+    need in turn is not installed, for they are all.
     May take minutes; safe for concurrent builders, in one process and in several.
 
     Raises:
@@ -53,7 +56,7 @@ def environment(
     interpreter = python if "/" in python else find_python([python])
     wanted = sorted({normalise(line) for line in requirements})
     cache.mkdir(parents=True, exist_ok=True)
-    home = place(requirements, interpreter, cache)
+    home = place([*requirements, *([_ALONE] if alone else [])], interpreter, cache)
     cache, key = home.parent, home.name
     if _whole(home):
         _touch(home)
@@ -64,7 +67,8 @@ def environment(
             for leftover in [home, *cache.glob(f".{key}-*")]:
                 shutil.rmtree(leftover, ignore_errors=True)
             beside = cache / f".{key}-{os.getpid()}"
-            _build(wanted, interpreter, beside, home, teller, {normalise(line) for line in over})
+            options = [_ALONE] if alone else []
+            _build(wanted, interpreter, beside, home, teller, {normalise(line) for line in over}, options)
         _touch(home)
     return home / "bin" / "python"
 
@@ -73,6 +77,24 @@ def place(requirements: Sequence[str], interpreter: str, cache: Path) -> Path:
     """The folder of the environment of `requirements` and the Python at `interpreter`, whether it is there or not."""
     wanted = sorted({normalise(line) for line in requirements})
     return cache.resolve() / _key(wanted, interpreter)  # what is isolated sees no link on the way to it
+
+
+def standing(cache: Path, key: str) -> Path | None:
+    """The Python of the environment in the folder `key`, from now on in use; None where it is gone."""
+    home = cache.resolve() / key
+    if not _whole(home):
+        return None
+    _touch(home)
+    return home / "bin" / "python"
+
+
+def installed(python: Path) -> list[str]:
+    """What is installed in an environment, as requirements of exactly these versions."""
+    from importlib.metadata import distributions
+
+    places = [str(path) for path in (python.parent.parent / "lib").glob("python3*/site-packages")]
+    found = {one.metadata["Name"]: one.version for one in distributions(path=places)}
+    return sorted(f"{normalise(name)}=={version}" for name, version in found.items())
 
 
 def remove(home: Path, *, unused_since: float) -> bool:
@@ -216,6 +238,7 @@ def _build(
     home: Path,
     teller: Teller,
     over: set[str],
+    options: Sequence[str],
 ) -> None:
     teller.begin()
     try:
@@ -225,7 +248,7 @@ def _build(
         below = [line for line in requirements if line not in over]
         try:
             if requirements:
-                _install(requirements, interpreter, beside, teller)
+                _install(requirements, interpreter, beside, teller, options)
         except FailedPrecondition:
             if not below or not over:
                 raise
@@ -245,7 +268,13 @@ def _build(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _install(requirements: Sequence[str], interpreter: str, beside: Path, teller: Teller) -> None:
+def _install(
+    requirements: Sequence[str],
+    interpreter: str,
+    beside: Path,
+    teller: Teller,
+    options: Sequence[str] = (),
+) -> None:
     listed, own = beside / "requirements.txt", beside / "wheels"
     listed.write_text("".join(f"{line}\n" for line in requirements))
     # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
@@ -257,6 +286,7 @@ def _install(requirements: Sequence[str], interpreter: str, beside: Path, teller
         str(listed),
         *links(),
         *_torch(requirements),
+        *options,
     ]
     built: set[str] = set()
     while failed := _uv(command, teller, "resolving"):

@@ -101,8 +101,13 @@ class View:
         """A file that is there once the first command sees the view, or can't."""
         return self.folder / "mounted"
 
+    @property
+    def opened(self) -> Path:
+        """A folder in whose files it is told what commands have opened (see `opened.Opened`)."""
+        return self.folder / "opened"
+
     def make(self) -> None:
-        for name in ("changes", "work", "merged", "root"):
+        for name in ("changes", "work", "merged", "root", "opened"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
 
@@ -233,7 +238,7 @@ def _kept(name: str, view: View | None, beside: int | None) -> list[str]:
     if view:
         view.make()
         folders = {part: str(view.folder / part) for part in ("work", "merged")}
-        settings["mounted"] = str(view.mounted)
+        settings |= {"mounted": str(view.mounted), "opened": str(view.opened)}
         settings["layers"] = {"lower": str(view.lower), "upper": str(view.changes), **folders}
         if name != "bubblewrap":  # which makes a root of its own
             settings["root"] = {"root": str(view.folder / "root"), "name": view.name}

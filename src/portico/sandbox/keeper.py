@@ -2,7 +2,8 @@
 
 Whatever the command starts, and leaves behind, becomes this process's child (PR_SET_CHILD_SUBREAPER) and ends with it.
 It ends as the command does; at SIGTERM, or when who started it dies, everything is asked to end, and killed after a
-while. Self-contained: it imports nothing of Portico but the file beside it. SETTINGS is JSON:
+while; at SIGUSR1 it looks for new folders in its layers. Self-contained: it imports nothing of Portico but the files
+beside it. SETTINGS is JSON:
 
     grace   seconds that processes have to end after SIGTERM
     parent  the pid of who starts it: where that has died already, nothing is run
@@ -10,6 +11,7 @@ while. Self-contained: it imports nothing of Portico but the file beside it. SET
     root    null, or {"root": an empty folder, "name": under which `merged` is seen in the root}
     beside  null, or the pid of another keeper whose layers are to be seen instead
     mounted where there are layers: a file to make when they are seen, or can't be
+    opened  where there are layers: a folder in which a file tells what was opened in `merged` (see `opened.Opened`)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -40,14 +43,19 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _ask)
     if os.getppid() != settings["parent"]:
         return -signal.SIGTERM
-    if settings["layers"]:
-        _show(settings)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    watching = _show(settings) if settings["layers"] else None
+    if watching:
+        signal.signal(signal.SIGUSR1, lambda *_: watching.watch())
+    if settings["layers"] and not settings["beside"]:
+        open(settings["mounted"], "w").close()
     status = -signal.SIGTERM
     try:
         child = os.fork()
         if child == 0:
             _become(command)
-        status = os.waitstatus_to_exitcode(_wait_for(child))
+        status = os.waitstatus_to_exitcode(_wait_for(child, watching))
     except _Asked:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _send(signal.SIGTERM)
@@ -55,17 +63,22 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while _send(signal.SIGKILL):
         _until_none(time.monotonic() + _EVERY)
+    if watching:
+        watching.take()
     if status < 0:  # ends as the command did, so that whoever waits for this one sees it
         signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
         os.kill(os.getpid(), -status)
     return status
 
 
-def _show(settings: dict[str, Any]) -> None:
+def _show(settings: dict[str, Any]) -> Any:
+    """Shows the layers; what watches them, if anything can."""
     layers, root, beside = settings["layers"], settings["root"], settings["beside"]
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import mounts
+    import opened
 
+    watching = None
     try:
         if beside:
             mounts.join(beside, root["root"] if root else None)
@@ -74,10 +87,10 @@ def _show(settings: dict[str, Any]) -> None:
             mounts.show_layered(**layers)
             if root:
                 mounts.add_to_root(root["root"], {root["name"]: layers["merged"]})
+        watching = opened.Opened(layers["merged"], os.path.join(settings["opened"], str(os.getpid())))
     except OSError as error:
         print(f"There is no view of Cloud Storage in this job: {error.strerror}", file=sys.stderr, flush=True)
-    if not beside:
-        open(settings["mounted"], "w").close()
+    return watching
 
 
 def _ask(*_: Any) -> None:
@@ -94,12 +107,27 @@ def _become(command: list[str]) -> None:
         os._exit(127)
 
 
-def _wait_for(child: int) -> int:
-    """The status with which `child` ends; what else ends meanwhile is reaped."""
+def _wait_for(child: int, watching: Any) -> int:
+    """The status with which `child` ends; what else ends meanwhile is reaped, and what is opened is noted."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    descriptors = [reading, *([watching.descriptor] if watching and watching.descriptor >= 0 else [])]
+    while (status := _reap(child)) is None:
+        ready, _, _ = select.select(descriptors, [], [])
+        if reading in ready:
+            os.read(reading, 4096)
+        if len(ready) > (reading in ready):
+            watching.take()
+    return status
+
+
+def _reap(child: int) -> int | None:
     while True:
-        pid, status = os.waitpid(-1, 0)
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:
             return status
+        if pid == 0:
+            return None
 
 
 def _until_none(deadline: float) -> None:

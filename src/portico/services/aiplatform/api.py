@@ -35,6 +35,7 @@ API = Api(
         "tensorboard.run_series",
         "tensorboard.writing",
         "training.training_pipelines",
+        "reruns.reruns",
         "tuning.hyperparameter_tuning_jobs",
         "vizier.studies",
         "vizier.trials",

@@ -14,6 +14,8 @@ from portico.services.standard import operations
 from portico.services.standard.collection import After, Collection
 from portico.store import jobs, resources
 from portico.store.jobs import Job
+from portico.store.objects import generations as objects
+from portico.store.objects.files import remove
 from portico.store.resources import Private, Resource
 
 _ENDED = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
@@ -83,11 +85,13 @@ class JobCollection(Collection):
         return {}
 
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After | None:
+        """What it has pinned goes with it."""
         if not self.has_ended(resource):
             raise FailedPrecondition(
                 f"{resource.name} has not ended ({resource.body['state']}); it is still running: cancel it first."
             )
-        return None
+        dropped = objects.unpin(connection, resource.name)
+        return lambda: remove(call.rooms.home, dropped)
 
     def follow(self, connection: Connection, job: Job, now: float) -> None:
         """Lets a resource follow its job, in the transaction of each of the job's moves, and an operation with it."""

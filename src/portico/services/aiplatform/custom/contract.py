@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portico.services.aiplatform.custom.record import SEEDS
 from portico.services.aiplatform.metadata import metadata_runs
 
 # What the pools are for TensorFlow: https://cloud.google.com/vertex-ai/docs/training/distributed-training
@@ -80,6 +81,7 @@ def variables(
         "CLOUD_ML_REGION": job.split("/")[3],
         "GOOGLE_CLOUD_PROJECT": project,
         "PYTHONUNBUFFERED": "1",
+        **SEEDS,
     }
     if spec.get("experiment"):  # Google's client logs into this run when the code starts none
         made |= {

@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from portico.errors import FailedPrecondition
 from portico.sandbox import environments, installer
@@ -49,6 +50,23 @@ def python_of(image: TrainingImage, needed: Sequence[str], home: Path, teller: T
     if not environments.place(wanted, interpreter, cache).is_dir():
         teller.say(f"{image.short}: making its environment, {', '.join(wanted)}")
     return environments.environment(wanted, interpreter, cache, teller, over=needed)
+
+
+def python_again(recorded: Mapping[str, Any], home: Path, teller: Teller) -> Path:
+    """The Python of an environment with exactly the packages that `recorded` (see `reruns.pins`) says: the very same
+    environment, where it stands still.
+
+    Raises:
+        FailedPrecondition: these can't be installed here.
+    """
+    cache, packages = home / "envs", recorded["packages"]
+    python = environments.standing(cache, recorded["key"])
+    if python and environments.installed(python) == packages:
+        return python
+    teller.say(
+        f"{recorded['image']}: its environment is gone; one of the same {len(packages)} packages is made"
+    )
+    return environments.environment(packages, recorded["interpreter"], cache, teller, alone=True)
 
 
 def _asked_for(image: TrainingImage, needed: Sequence[str]) -> tuple[TrainingImage, list[str]]:

@@ -10,48 +10,54 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from portico.errors import NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.sandbox.isolation import View
+from portico.services.aiplatform.custom.record import Past
 from portico.services.standard.sources import gcs_of
 from portico.store.gcs import Gcs
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
+from portico.store.objects.generations import ObjectRow
 
 _MOST = 20_000  # objects that are linked
 
 
 def make(context: Context) -> View:
-    """The view of all buckets. What can't be a file there is said in the job's log."""
+    """A view of nothing yet."""
     folder = context.folder / "gcs"
     shutil.rmtree(folder, ignore_errors=True)
     view = View("gcs", folder / "lower", folder / "view")
     view.lower.mkdir(parents=True)
-    fill(context, view)
     return view
 
 
-def fill(context: Context, view: View) -> None:
-    """Puts all buckets into a view that is empty."""
+def fill(context: Context, view: View, past: Past | None) -> dict[str, ObjectRow]:
+    """Puts all buckets into a view that is empty, as they are now, or were; what can't be a file there is said in the
+    job's log. Each file's object by the file's name below the view."""
     lower, gcs = view.lower, gcs_of(context)
+    seen: dict[str, ObjectRow] = {}
     left_out = linked = 0
     with context.database.read() as connection:
         buckets = objects_buckets.names(connection)
-    for bucket in buckets:
+    for bucket in sorted({*buckets, *(past.buckets if past else ())}):
         (lower / bucket).mkdir()
-        for row in gcs.under(f"gs://{bucket}"):
+        rows = gcs.under(f"gs://{bucket}") if bucket in buckets else []
+        for row in past.of(bucket, rows) if past else rows:
             if linked >= _MOST or not _link(gcs.path(row), lower / bucket, row.name):
                 left_out += 1
             else:
                 linked += 1
+                seen[f"{bucket}/{row.name}"] = row
     if left_out:
         context.say(
             f"/gcs lacks {left_out:,} objects: their names are no paths, or they are beyond {_MOST:,}."
         )
+    return seen
 
 
 def _link(file: Path, bucket: Path, name: str) -> bool:
@@ -70,26 +76,30 @@ def _link(file: Path, bucket: Path, name: str) -> bool:
     return True
 
 
-def collect(context: Context, view: View) -> None:
-    """Makes the job's changes objects, and removes the view."""
+def collect(
+    context: Context, view: View, place: Callable[[str], str] = lambda uri: uri
+) -> dict[str, ObjectRow]:
+    """Makes the job's changes objects, and removes the view. `place` says where what was written at a gs:// name goes;
+    where that is elsewhere, nothing is removed. The objects that it wrote, by the names at which it did."""
     gcs = gcs_of(context)
-    written = removed = 0
+    written: dict[str, ObjectRow] = {}
+    removed = 0
     for path in _walk(view.changes):
         bucket, _, name = path.relative_to(view.changes).as_posix().partition("/")
-        mode = path.lstat().st_mode
+        mode, uri = path.lstat().st_mode, f"gs://{bucket}/{name}"
         try:
             if stat.S_ISDIR(mode) or stat.S_ISCHR(mode):  # one that was removed and made anew
-                removed += _delete(context, gcs, f"gs://{bucket}/{name}")
+                removed += _delete(context, gcs, uri) if place(uri) == uri else 0
             elif stat.S_ISREG(mode) and name:
-                gcs.write(f"gs://{bucket}/{name}", path)
-                written += 1
+                written[uri] = gcs.write(place(uri), path)
             else:
                 context.say(f"/gcs/{bucket}/{name} is not kept: it is no file in a bucket")
         except PorticoError as error:
             context.say(f"/gcs/{bucket}/{name} is not kept: {error.message}")
     if written or removed:
-        context.say(f"/gcs: {written:,} objects written, {removed:,} deleted")
+        context.say(f"/gcs: {len(written):,} objects written, {removed:,} deleted")
     shutil.rmtree(view.folder.parent, ignore_errors=True)
+    return written
 
 
 def _walk(folder: Path) -> Iterator[Path]:

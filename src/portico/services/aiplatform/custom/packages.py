@@ -14,12 +14,13 @@ import shutil
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import InvalidArgument
 from portico.store.gcs import Gcs
+from portico.store.objects.generations import ObjectRow
 
 _MOST_BYTES = 2 << 30  # of one package, unpacked
 
@@ -32,13 +33,19 @@ class Unpacked:
     requirements: list[str]
 
 
-def unpack(gcs: Gcs, uris: Sequence[str], folder: Path, field: str) -> Unpacked:
-    """Raises InvalidArgument: one is not there, or is no package."""
+def unpack(
+    gcs: Gcs, uris: Sequence[str], folder: Path, field: str, find: Callable[[str], ObjectRow] | None = None
+) -> Unpacked:
+    """`find` tells which generation of a package is meant, where it is not the live one.
+
+    Raises:
+        InvalidArgument: one is not there, or is no package.
+    """
     paths, requirements = [], []
     for number, uri in enumerate(uris):
         target = folder / str(number)
         try:
-            unpack_file(gcs.path(gcs.find(uri)), target, uri.rpartition("/")[2])
+            unpack_file(gcs.path((find or gcs.find)(uri)), target, uri.rpartition("/")[2])
         except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
             raise InvalidArgument(f"{uri} can't be unpacked: {error}", field=f"{field}[{number}]") from None
         found = described(target)

@@ -23,6 +23,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +42,7 @@ _TELLS = ".imported"  # in a worker's folder: the modules that it came to import
 _MODULES = re.compile(r"[A-Za-z_]\w*(\.\w+)*(,[A-Za-z_]\w*(\.\w+)*)*", re.ASCII)
 _LIMIT = 16_384  # characters of their names
 _ANSWER = 30.0  # seconds
+_WATCH, _PAUSE = 5.0, 0.002  # seconds that are waited for a view to be watched, and between two looks
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -252,6 +254,7 @@ class Kept:
 
     def begin(self, command: list[str], environment: dict[str, str], paths: list[Path]) -> None:
         """Runs `command` in it, with `paths` for Python's modules."""
+        self._watch(view_in(self.folder))
         scratch = self.folder / "work"
         told = {
             "command": command,
@@ -262,6 +265,17 @@ class Kept:
         assert self._stdin is not None
         with contextlib.suppress(BrokenPipeError), self._stdin:
             self._stdin.write(json.dumps(told).encode() + b"\n")
+
+    def _watch(self, view: View) -> None:
+        """Lets it be noted what is opened of the view, which is filled by now."""
+        noted, deadline = view.opened / str(self.pid), time.monotonic() + _WATCH
+        while not view.mounted.exists() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+        if noted.exists():
+            before = noted.stat().st_size
+            self.send_signal(signal.SIGUSR1)
+            while noted.stat().st_size == before and time.monotonic() < deadline:
+                time.sleep(_PAUSE)
 
     def poll(self) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):

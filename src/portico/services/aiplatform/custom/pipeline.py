@@ -65,15 +65,17 @@ def run(context: Context) -> dict[str, Any]:
         pipeline = PIPELINES.require(connection, context.job.resource)
     body, found = pipeline.body, spec_of(pipeline.body)
     data: dict[str, str] = {}
-    if payload["dataset"]:
+    if "rerun" in payload:
+        data = payload["rerun"]["record"]["data"]  # what was exported then
+    elif payload["dataset"]:
         data = dataset_export.export(context, body["inputDataConfig"], payload["dataset"], pipeline.name)
-    run_spec(context, found, pipeline.name, data)
+    result = {**run_spec(context, found, pipeline.name, data), "metadata": {}}
     if not body.get("modelToUpload"):
-        return {"metadata": {}}
+        return result
     uri = _artifacts(body, found)
     kept = keep(context, body["modelToUpload"], uri, payload["artifact"])
     shown = custom_body(bool(kept.get("format")), True)
-    return {"metadata": {}, "private": kept, "model": {**shown, "artifactUri": uri}}
+    return {**result, "private": kept, "model": {**shown, "artifactUri": uri}}
 
 
 def _artifacts(pipeline: dict[str, Any], found: dict[str, Any]) -> str:

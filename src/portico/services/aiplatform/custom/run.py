@@ -16,10 +16,12 @@ from portico.sandbox import isolation
 from portico.sandbox.clients import pointed_here
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import contract, gcs_view, packages, persistent_run, spec, workers
-from portico.services.aiplatform.custom.environments import python_of
+from portico.services.aiplatform.custom.environments import python_again, python_of
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.persistent_run import Kept
+from portico.services.aiplatform.custom.record import SEEDS, Record
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
+from portico.services.aiplatform.reruns import pins
 from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.standard.names import location_of
 from portico.services.standard.sources import gcs_of
@@ -42,7 +44,7 @@ def run(context: Context) -> dict[str, Any] | Wait:
             why = f"waits for a free replica of {payload['persistent'].rpartition('/')[2]}"
             return Wait(context.clock.now() + _FREE, why=why)
     try:
-        return run_spec(context, payload["spec"], payload["job"], {}, kept)
+        return run_spec(context, payload["spec"], payload["job"], payload.get("data") or {}, kept)
     finally:
         if kept:
             kept.close()
@@ -52,16 +54,18 @@ def run_spec(
     context: Context, job_spec: dict[str, Any], name: str, data: Mapping[str, str], kept: Kept | None = None
 ) -> dict[str, Any]:
     """Runs a CustomJobSpec for the resource `name`; `data` are variables about its data. Its one worker runs in what
-    is `kept` for it."""
+    is `kept` for it. Where it repeats another job, that is seen in the job's payload.
+
+    Its result has the "record" that repeats it, and in a "rerun" what came out (see `reruns.pins`)."""
+    again = context.job.payload.get("rerun") or {}
+    record = Record(context, name, data, again.get("record") or {}, context.clock.now())
     output = Output(context, several=spec.count(job_spec) > 1)
+    base = str((job_spec.get("baseOutputDirectory") or {}).get("outputUriPrefix") or "").rstrip("/")
     try:
-        made = _workers(context, job_spec, name, data, output, kept)
+        made = _workers(context, job_spec, name, record, output, kept)
         be_nice()  # nobody waits for an environment any more
-        if kept:
-            view = persistent_run.view_in(kept.folder)
-            gcs_view.fill(context, view)
-        else:
-            view = gcs_view.make(context)
+        view = persistent_run.view_in(kept.folder) if kept else gcs_view.make(context)
+        record.seen = gcs_view.fill(context, view, record.past())
         for line in workers.in_words(made):
             output.service(line)
         folder = made[0].environment.get("AIP_TENSORBOARD_LOG_DIR", "")
@@ -72,7 +76,8 @@ def run_spec(
             output.drain()
             if logs:
                 logs.stop()
-            gcs_view.collect(context, view)
+            record.opened(view)
+            written = gcs_view.collect(context, view, _elsewhere(name, base) if again else lambda uri: uri)
             if logs:
                 logs.finish()
     except PorticoError as error:
@@ -82,7 +87,19 @@ def run_spec(
         output.note("Job completed successfully.")
     finally:
         output.close()
-    return {"exitCode": 0}
+    found = record.to_json(base, written)
+    return {"exitCode": 0, "record": found, **pins.outcome(again, found, context.say)}
+
+
+def _elsewhere(name: str, base: str) -> Callable[[str], str]:
+    """Where the rerun `name` puts what it writes: nothing in the place of what the first wrote."""
+
+    def place(uri: str) -> str:
+        bucket, _, rest = uri.removeprefix("gs://").partition("/")
+        inside = base and uri.startswith(f"{base}/")
+        return uri if inside else f"gs://{bucket}/{pins.folder_of(name)}/{rest}"
+
+    return place
 
 
 def _terms(job_spec: Mapping[str, Any]) -> Terms:
@@ -98,7 +115,7 @@ def _workers(
     context: Context,
     job_spec: dict[str, Any],
     name: str,
-    data: Mapping[str, str],
+    record: Record,
     output: Output,
     kept: Kept | None,
 ) -> list[Worker]:
@@ -110,8 +127,8 @@ def _workers(
     for number, count in enumerate(counts):
         if not count:
             continue
-        place = _place(context, job_spec, number, output, kept)
-        limits = place.limits
+        place = _place(context, job_spec, number, record, output, kept)
+        limits, data = place.limits, record.data
         if "CLOUD_ML_TRIAL_ID" in data:  # which asked for no more than leaves room for others
             memory = limits.memory * context.job.memory // spec.asks_of(job_spec).memory
             limits = dataclasses.replace(limits, memory=min(memory, limits.memory))
@@ -137,7 +154,7 @@ class _Place:
 
 
 def _place(
-    context: Context, job_spec: dict[str, Any], number: int, output: Output, kept: Kept | None
+    context: Context, job_spec: dict[str, Any], number: int, record: Record, output: Output, kept: Kept | None
 ) -> _Place:
     pool = job_spec["workerPoolSpecs"][number]
     image = spec.image_of(pool)
@@ -150,10 +167,17 @@ def _place(
         context.folder / "packages" / str(number),
     )
     field = f"jobSpec.workerPoolSpecs[{number}].pythonPackageSpec.packageUris"
-    unpacked = packages.unpack(gcs, package["packageUris"], folder, field) if package else None
+    unpacked = (
+        packages.unpack(gcs, package["packageUris"], folder, field, record.package) if package else None
+    )
     if unpacked:
         needed = unpacked.requirements
-    python = python_of(image, needed, context.home, Teller(output.service, context.check))
+    teller = Teller(output.service, context.check)
+    if record.again:
+        python = python_again(record.again["environments"][len(record.pythons)], context.home, teller)
+    else:
+        python = python_of(image, needed, context.home, teller)
+    record.pythons.append((image.short, python))
     context.check()
     environment, readable = _pointed(context, python, [])
     limits = isolation.Limits(
@@ -168,7 +192,7 @@ def _place(
                 "python": str(python),
                 "readable": list(map(str, readable)),
                 # What decides what an import does must be there before it.
-                "environment": started | {"CLOUD_ML_JOB_ID": "0", "PYTHONUNBUFFERED": "1"},
+                "environment": SEEDS | started | {"CLOUD_ML_JOB_ID": "0", "PYTHONUNBUFFERED": "1"},
                 "limits": dataclasses.asdict(limits),
             }
         )

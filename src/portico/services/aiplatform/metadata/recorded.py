@@ -33,11 +33,13 @@ _SMALL = 40  # metrics of an evaluation that are numbers
 
 @dataclass(slots=True)
 class Told:
-    """What a job says of what it did. `facts` become the execution's metadata."""
+    """What a job says of what it did. `facts` become the execution's metadata; `known` are artifacts that are there
+    already, further inputs."""
 
     display: str
     title: str = "system.Run"
     inputs: list[Thing] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
     outputs: list[Thing] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -57,6 +59,7 @@ def _training(connection: Connection, job: Job, pipeline: Resource) -> Told:
     if "workerPoolSpecs" in inputs:
         told.title = "system.CustomJobExecution"
         _of_code(connection, job, inputs, told)
+    _of_rerun(connection, job, told)
     if job.state == "SUCCEEDED":
         known = job.result.get("metadata") or {}
         told.facts |= _some(known, *_FACTS)
@@ -68,6 +71,7 @@ def _training(connection: Connection, job: Job, pipeline: Resource) -> Told:
 def _custom_job(connection: Connection, job: Job, resource: Resource) -> Told:
     told = Told(resource.body["displayName"], "system.CustomJobExecution", facts={"customJob": resource.name})
     _of_code(connection, job, job.payload["spec"], told)
+    _of_rerun(connection, job, told)
     metadata_runs.follow(connection, job, resource)
     return told
 
@@ -84,15 +88,33 @@ def _trial(connection: Connection, job: Job, resource: Resource) -> Told:
     return told
 
 
+def _of_rerun(connection: Connection, job: Job, told: Told) -> None:
+    """What the first training has made is what one that repeats it compares itself with."""
+    if not (again := job.payload.get("rerun")):
+        return
+    told.facts["rerunOf"] = again["first"]
+    execution = f"{metadata.store_of(again['first'])}/executions/job-{again['job']}"
+    told.known += connection.execute(lineage.other(execution, "output")).scalars()
+    if job.state == "SUCCEEDED":
+        told.facts["identical"] = job.result["rerun"]["identical"]
+
+
 def _of_code(connection: Connection, job: Job, spec: Mapping[str, Any], told: Told) -> None:
     """A user's own code: its packages as they are when it starts, what it was given, and where it leaves its model."""
     told.facts["workerPoolSpecs"] = spec["workerPoolSpecs"]
-    for pool in spec["workerPoolSpecs"]:
+    again = (job.payload.get("rerun") or {}).get("record") or {}
+    told.inputs += [things.generation(one["uri"], one["generation"]) for one in again.get("code") or ()]
+    for pool in spec["workerPoolSpecs"] if not again else ():
         for uri in ((pool or {}).get("pythonPackageSpec") or {}).get("packageUris") or []:
             if job.state == "RUNNING" and (row := _live(connection, uri)):
                 told.inputs.append(things.generation(uri, row.generation))
     base = str((spec.get("baseOutputDirectory") or {}).get("outputUriPrefix") or "").rstrip("/")
-    if base and job.state == "SUCCEEDED":
+    if job.state != "SUCCEEDED":
+        return
+    record = job.result.get("record") or {}
+    told.inputs += [things.generation(one["uri"], one["generation"]) for one in record.get("inputs") or ()]
+    told.facts |= _some(record, "environments", "seeds", "machine")
+    if base:
         told.outputs.append(things.files(f"{base}/model", "system.Model"))
 
 
@@ -210,7 +232,7 @@ def _record(connection: Connection, job: Job, teller: Callable[..., Told], now: 
 
 
 def _connect(connection: Connection, made: Resource, told: Told, now: float) -> None:
-    inputs = [things.put(connection, made.parent, thing, now) for thing in told.inputs]
+    inputs = [things.put(connection, made.parent, thing, now) for thing in told.inputs] + told.known
     outputs = [things.put(connection, made.parent, thing, now) for thing in told.outputs]
     lineage.add(connection, made.name, "input", inputs, now)
     lineage.add(connection, made.name, "output", outputs, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ import pyarrow as pa
 from portico.errors import Cancelled, InvalidArgument
 from portico.jobs.worker import Context
 from portico.ml.errors import DataError, TrainingStopped
+from portico.ml.learn.plan import Plan
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.targets import read_target
 from portico.ml.learn.train import TrainedModel, train
 from portico.ml.measure import baseline, baseline_answers, performance
 from portico.ml.measure.evaluate import evaluate_classification, evaluate_regression, not_computed
 from portico.ml.measure.evaluate_slices import evaluate_slices
-from portico.services.registry import training_inputs
+from portico.services.aiplatform.reruns import pins
+from portico.services.registry import model_store, training_inputs
 from portico.services.registry.datasets import DATASETS, data_of
 from portico.services.registry.trained import model_body, save_artifact
 from portico.services.standard import sources
@@ -32,17 +35,19 @@ def run(context: Context) -> dict[str, Any]:
     from portico.services.aiplatform.training.training_pipelines import PIPELINES
 
     payload = context.job.payload
+    again = payload.get("rerun") or {}
+    first: dict[str, Any] = again.get("record") or {}
     with context.database.read() as connection:
         pipeline = PIPELINES.require(connection, context.job.resource)
-        dataset = DATASETS.require(connection, payload["dataset"])
-    spec = training_inputs.spec_of(pipeline.body, os.cpu_count() or 1)
-    pinned = data_of(context, dataset, pipeline.name)
+    spec = training_inputs.spec_of(pipeline.body, first.get("threads") or os.cpu_count() or 1)
+    pinned = sources.from_json(first["data"]) if first else _data(context, payload["dataset"])
+    plan = Plan.from_json(first["plan"]) if first else None
     read = None
     try:
         read = sources.read_table(context.home, pinned, "", "inputDataConfig")
         table = read.table
         context.progress(0.01, f"{table.num_rows:,} rows read")
-        trained = train(table, spec, progress=context.progress, should_stop=context.should_stop)
+        trained = train(table, spec, plan=plan, progress=context.progress, should_stop=context.should_stop)
     except DataError as error:
         where = f"{read.place(error.row)}: " if read and error.row is not None else ""
         raise InvalidArgument(f"{where}{error.message}.", field=error.field) from None
@@ -50,7 +55,10 @@ def run(context: Context) -> dict[str, Any]:
         raise Cancelled("The training was cancelled.") from None
     save_artifact(context, trained, payload["artifact"])
     evaluation, slices = _evaluate(table, spec, trained)
+    record = _record(context, trained, spec.threads, pinned)
     return {
+        "record": record,
+        **pins.outcome(again, record, context.say),
         "model": model_body(trained),
         "evaluation": evaluation,
         "slices": slices,
@@ -76,6 +84,27 @@ def run(context: Context) -> dict[str, Any]:
             "leaderboard": trained.leaderboard,
             **({"droppedLearners": trained.dropped_learners} if trained.dropped_learners else {}),
         },
+    }
+
+
+def _data(context: Context, name: str) -> list[sources.Source]:
+    with context.database.read() as connection:
+        dataset = DATASETS.require(connection, name)
+    return data_of(context, dataset, context.job.resource)
+
+
+def _record(
+    context: Context, trained: TrainedModel, threads: int, pinned: list[sources.Source]
+) -> dict[str, Any]:
+    """What repeats it: see `reruns.pins`."""
+    return {
+        "machine": pins.machine(),
+        "python": platform.python_version(),
+        "versions": trained.model.manifest.versions,
+        "threads": threads,
+        "data": [source.to_json() for source in pinned],
+        "plan": trained.plan.to_json(),
+        "outputs": pins.hashes(model_store.folder(context.home, context.job.payload["artifact"])),
     }
 
 

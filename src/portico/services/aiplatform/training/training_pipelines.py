@@ -16,12 +16,10 @@ from portico.services.call import Call, implements
 from portico.services.registry import evaluations, training_inputs
 from portico.services.registry.datasets import DATASETS
 from portico.services.registry.model_store import VersionPrivate, register_version
-from portico.services.standard.collection import After, check_common, register
+from portico.services.standard.collection import check_common, register
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import check_aliases
 from portico.store.jobs import Job
-from portico.store.objects import generations as objects
-from portico.store.objects.files import remove
 from portico.store.resources import Resource
 
 
@@ -30,11 +28,6 @@ class TrainingPipelines(JobCollection):
         resource.body["trainingTaskMetadata"] = job.result["metadata"]
         if "model" in job.result:
             _register(connection, resource, job, now)
-
-    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
-        super().deleting(call, connection, resource)
-        dropped = objects.unpin(connection, resource.name)
-        return lambda: remove(call.rooms.home, dropped)
 
 
 PIPELINES = TrainingPipelines(

@@ -1,0 +1,1 @@
+"""Repeating a training from what it was pinned to."""
