@@ -7,11 +7,13 @@ generation that it saw. What it reads through a client of Cloud Storage is not a
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from portico.errors import NotFound
 from portico.jobs.worker import Context
 from portico.sandbox import environments
 from portico.sandbox.isolation import View
@@ -85,12 +87,19 @@ class Record:
     def _outputs(self, base: str, written: Mapping[str, ObjectRow]) -> dict[str, str]:
         gcs = gcs_of(self.context)
         found = {uri: row for uri, row in written.items() if not base or not uri.startswith(f"{base}/")}
+        below: list[ObjectRow] = []
         if base:
-            for row in gcs.under(base):
-                name = row.uri.removeprefix(f"{base}/")
-                if row.created >= self.began and not name.startswith("reruns/"):
-                    found[name] = row
-        return {name: pins.sha256(gcs.path(row)) for name, row in sorted(found.items())}
+            with contextlib.suppress(NotFound):  # a bucket that nobody made, and nothing was written to
+                below = gcs.under(base)
+        for row in below:
+            name = row.uri.removeprefix(f"{base}/")
+            if row.created >= self.began and not name.startswith("reruns/"):
+                found[name] = row
+        made: dict[str, str] = {}
+        for name, row in sorted(found.items()):
+            with contextlib.suppress(FileNotFoundError):  # overwritten by another meanwhile
+                made[name] = pins.sha256(gcs.path(row))
+        return made
 
     def _pin(self, rows: Sequence[ObjectRow]) -> None:
         with self.context.database.write() as connection:
@@ -123,7 +132,11 @@ def _opened(view: View) -> tuple[set[str], bool]:
     """The names of what was opened, and whether these are all."""
     names: set[str] = set()
     for told in view.opened.iterdir() if view.opened.is_dir() else ():
-        names |= {ast.literal_eval(line) for line in told.read_text().splitlines()}
+        for line in told.read_text().splitlines():
+            try:
+                names.add(ast.literal_eval(line))
+            except (SyntaxError, ValueError):  # its writer was killed
+                names.add(MISSED)
     return names - {WATCHED, MISSED}, WATCHED in names and MISSED not in names
 
 
