@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from portico.errors import InvalidArgument, NotFound, PorticoError
@@ -19,6 +20,8 @@ from portico.services.standard.sources import gcs_of
 from portico.store.resources import Resource
 
 _COPIES = "gs://portico-models"  # the artifacts of models that fetch them by themselves (AIP_STORAGE_URI)
+
+_AS_THEY_ARE: Mapping[str, str] = MappingProxyType({})
 
 
 def serving_of(model: dict[str, Any]) -> Serving | None:
@@ -89,10 +92,16 @@ def custom_body(served: bool, files: bool) -> dict[str, Any]:
     }
 
 
-def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving | None) -> dict[str, Any]:
+def fetch_artifact(
+    context: Context,
+    uri: str,
+    target: Path,
+    serving: Serving | None,
+    called: Mapping[str, str] = _AS_THEY_ARE,
+) -> dict[str, Any]:
     """Copies every object below `uri` into `target`, whole or not at all; returns what the registry keeps.
 
-    Without `serving` the files are only kept.
+    Without `serving` the files are only kept. `called` says which files get another name.
 
     Raises:
         InvalidArgument: nothing is there, or not the file that `serving` loads.
@@ -103,7 +112,7 @@ def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving | 
     except (NotFound, InvalidArgument) as error:
         raise InvalidArgument(error.message, field="model.artifactUri") from None
     prefix = uri.rstrip("/") + "/"
-    names = [row.uri.removeprefix(prefix) for row in rows]
+    names = [called.get(name, name) for name in (row.uri.removeprefix(prefix) for row in rows)]
     if serving and not any(name in serving.artifacts for name in names):
         raise InvalidArgument(
             f"{prefix} has none of {', '.join(serving.artifacts)}, which {serving.framework} models are loaded "
@@ -114,6 +123,8 @@ def fetch_artifact(context: Context, uri: str, target: Path, serving: Serving | 
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     gcs.download(uri, beside)
+    for name, other in called.items():
+        (beside / name).rename(beside / other)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
     if serving is None:

@@ -174,6 +174,29 @@ def _follow_upload(connection: Connection, job: Job, now: float) -> None:
 register_kind(JobKind("models.upload", f"{__name__}:run_upload", _follow_upload, lane="thread"))
 
 
+def run_fetch(context: Context) -> dict[str, Any]:
+    """Job: copies the files of a version that another service has registered out of Cloud Storage."""
+    payload = context.job.payload
+    with context.database.read() as connection:
+        version = model_store.version_row(connection, payload["version"])
+    target = model_store.folder(context.home, payload["artifact"])
+    return fetch_artifact(context, payload["uri"], target, serving_of(version.body), payload["names"])
+
+
+def _follow_fetch(connection: Connection, job: Job, now: float) -> None:
+    version = resources.get(connection, job.payload["version"])
+    if job.state != "SUCCEEDED" or version is None:
+        return
+    private = VersionPrivate.of(version)
+    private.artifact, private.format = job.payload["artifact"], job.result.get("format", "")
+    private.digest = job.result.get("digest", "")
+    version.body |= custom_body(bool(private.format), True)
+    model_store.change_version(connection, version, now)
+
+
+register_kind(JobKind("models.fetch", f"{__name__}:run_fetch", _follow_fetch, lane="thread"))
+
+
 @implements("aiplatform", MODELS.method("copy"))
 def copy(call: Call) -> dict[str, Any]:
     """Copies a version, as it is, to a new model or as a new version; the files are shared, being immutable."""

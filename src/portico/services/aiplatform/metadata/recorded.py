@@ -167,6 +167,15 @@ def _upload(connection: Connection, job: Job, model: Resource | None) -> Told:
     return told
 
 
+def _fetched(connection: Connection, job: Job, model: Resource) -> Told:
+    """A version whose files were registered where they are, by MLflow's client."""
+    told = Told(f"register {model.body['displayName']}")
+    told.inputs.append(things.files(job.payload["uri"], "system.Model"))
+    if job.state == "SUCCEEDED":
+        told.outputs.append(things.resource(connection, job.payload["version"]))
+    return told
+
+
 def _challenger(connection: Connection, job: Job, episode: Resource) -> Told:
     """A steward's retraining, or its adjusting of the champion."""
     payload = job.payload
@@ -198,6 +207,7 @@ _TELLERS: dict[str, Callable[[Connection, Job, Any], Told]] = {
     "batchPredictionJobs.run": _batch,
     "endpoints.deployModel": _deployment,
     "models.upload": _upload,
+    "models.fetch": _fetched,
     "stewards.retrain": _challenger,
     "stewards.adjust": _challenger,
 }
