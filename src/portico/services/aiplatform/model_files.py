@@ -124,7 +124,8 @@ def fetch_artifact(
     beside.mkdir(parents=True)
     gcs.download(uri, beside)
     for name, other in called.items():
-        (beside / name).rename(beside / other)
+        if (beside / name).exists():
+            (beside / name).rename(beside / other)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
     if serving is None:

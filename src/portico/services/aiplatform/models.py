@@ -10,7 +10,7 @@ from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, U
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.services.aiplatform.model_files import custom_body, drop, keep
+from portico.services.aiplatform.model_files import custom_body, drop, fetch_artifact, keep, serving_of
 from portico.services.call import Call, implements
 from portico.services.registry import model_store
 from portico.services.registry.model_store import MODELS, VERSION_KIND, VersionPrivate, register_version
