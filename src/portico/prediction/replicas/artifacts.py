@@ -77,6 +77,8 @@ def of(spec: ReplicaSet) -> tuple[Path, list[str]]:
 
 def made_with(path: Path, framework: str) -> str:
     """The version of `framework` ("sklearn" or "xgboost") that wrote the file `path`; "" when it does not tell."""
+    if framework not in ("sklearn", "xgboost"):
+        return ""
     try:
         for window in _windows(path):
             if framework == "sklearn":

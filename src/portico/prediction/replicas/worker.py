@@ -289,6 +289,8 @@ def load(framework: str, path: str) -> Model:
         try:
             if framework == "tensorflow":
                 loaded = beside("worker_tensorflow").SavedModel(path)
+            elif framework == "pytorch":
+                loaded = beside("worker_torch").Archive(path)
             else:
                 loaded = unpickle(framework, path) if path.endswith((".joblib", ".pkl")) else booster(path)
         except MemoryError:
@@ -304,7 +306,7 @@ def load(framework: str, path: str) -> Model:
             f"{framework} {version(framework)} cannot load it: "
             f"{type(failure).__name__}: {str(failure) or 'no reason given'}"
         )
-    if framework == "tensorflow":
+    if framework in ("tensorflow", "pytorch"):
         return loaded  # type: ignore[no-any-return]
     if framework == "xgboost" and type(loaded).__name__ == "Booster":
         return BoosterModel(loaded)
@@ -348,7 +350,8 @@ def booster(path: str) -> Any:
     return loaded
 
 
-def version(module: str) -> str:
+def version(framework: str) -> str:
+    module = "torch" if framework == "pytorch" else framework
     return str(getattr(__import__(module), "__version__", "of an unknown version"))
 
 

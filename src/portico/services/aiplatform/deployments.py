@@ -165,6 +165,8 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         count = max(1, int(resources_asked.get("minReplicaCount", 1)))
         wanted = serving.replica_set(deployed["id"], folder, count, machine_types.memory(resources_asked))
         context.say(in_words(limits(wanted)))
+        if serving.note:
+            context.say(serving.note)
         with context.database.write() as connection:
             replicas.put(connection, wanted, context.job.payload["token"])
         context.progress(0.2, "starting replicas")

@@ -1,7 +1,7 @@
 """What a serving container's image name means here: which framework and version, and how it is served.
 
-Google's prebuilt scikit-learn, XGBoost and TensorFlow images resolve to Python environments for replica processes. Our
-own names are `us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest` (artifact `model.txt`) and
+Google's prebuilt scikit-learn, XGBoost, TensorFlow and PyTorch images resolve to Python environments for replica
+processes. Our own names are `us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest` (artifact `model.txt`) and
 `us-docker.pkg.dev/portico/prediction/onnx-cpu.1-32:latest` (`model.onnx`), with any region, minor version and
 tag; they are served in the front's process.
 """
@@ -34,7 +34,7 @@ class Serving:
     `image` is the image's short name ("sklearn-cpu.1-5"), `version` the framework's ("1.5"). `artifacts` are
     the file names it may have, the first found wins. For a "replica", `requirements` (PEP 508) and `pythons`
     (versions that fit, the best first) make its environment. `container` is what runs an image that was built here
-    (`source_images`).
+    (`source_images`); `note` says where it is not what the image names.
     """
 
     kind: Literal["replica", "native"]
@@ -45,6 +45,7 @@ class Serving:
     requirements: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
     container: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it, for the registry."""
@@ -108,7 +109,7 @@ _TENSORFLOW = (
 _LATER = "3.11 3.12 3.13 3.14 3.10"
 _NATIVE = {"lightgbm": ("model.txt",), "onnx": ("model.onnx",)}
 _TENSORFLOW_FILES = ("saved_model.pb",)
-_OTHERS = {"pytorch": "PyTorch"}
+_PYTORCH_FILES = ("model.mar",)
 
 
 def resolve(image_uri: str) -> Serving:
@@ -125,8 +126,8 @@ def resolve(image_uri: str) -> Serving:
         raise Unimplemented(
             f"{image_uri} is a container image of its own, and it was not built here: build it under `portico exec` "
             f"(docker build, or LocalModel.build_cpr_model), which keeps its source, and upload the model then. Models "
-            f"for Google's prebuilt scikit-learn, XGBoost and TensorFlow images, LightGBM, ONNX and AutoML models are "
-            f"served without."
+            f"for Google's prebuilt scikit-learn, XGBoost, TensorFlow and PyTorch images, LightGBM, ONNX and AutoML "
+            f"models are served without."
         )
     framework, version, short = match["framework"], match["version"].replace("-", "."), match["short"]
     if match["project"] == "portico":
@@ -136,12 +137,8 @@ def resolve(image_uri: str) -> Serving:
                 field="container_spec.image_uri",
             )
         return Serving("native", framework, version, short, _NATIVE[framework])
-    if framework in _OTHERS:
-        raise Unimplemented(
-            f"{short} serves {_OTHERS[framework]} models, which needs a Docker engine to run Google's image, and "
-            f"Portico cannot use one yet. A model exported to ONNX (model.onnx) is served with the image "
-            f"us-docker.pkg.dev/portico/prediction/onnx-cpu.1-32:latest."
-        )
+    if framework == "pytorch":  # which PyTorch installs here is found when it is deployed (`model_archives`)
+        return Serving("replica", "pytorch", version, short, _PYTORCH_FILES)
     if framework in ("tf", "tf2"):
         return Serving("replica", "tensorflow", version, short, _TENSORFLOW_FILES, *_tensorflow(version))
     table = {"sklearn": _SKLEARN, "xgboost": _XGBOOST}.get(framework)

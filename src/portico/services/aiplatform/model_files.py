@@ -11,7 +11,8 @@ from typing import Any
 from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.prediction.models.native import files
-from portico.services.aiplatform import images, source_images
+from portico.sandbox.installer import Teller
+from portico.services.aiplatform import images, model_archives, source_images
 from portico.services.aiplatform.images import Serving
 from portico.services.call import Rooms
 from portico.services.registry import model_store
@@ -41,7 +42,8 @@ def serving_of_version(home: Path, version: Resource) -> Serving:
     artifact = VersionPrivate.of(version).artifact
     folder = model_store.folder(home, artifact)
     if not artifact or not source_images.is_in(folder):
-        return images.resolve(_image_of(version.body))
+        found = images.resolve(_image_of(version.body))
+        return model_archives.serving(found, folder) if found.framework == "pytorch" else found
     storage = f"{_COPIES}/{artifact}" if version.body.get("artifactUri") else ""
     return source_images.serving(_image_of(version.body), folder, version.body["containerSpec"], storage)
 
@@ -126,6 +128,9 @@ def fetch_artifact(
     for name, other in called.items():
         if (beside / name).exists():
             (beside / name).rename(beside / other)
+    if serving and serving.framework == "pytorch":
+        teller = Teller(context.say, context.check)
+        model_archives.unpack(beside, serving, context.home, teller)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
     if serving is None:
@@ -139,8 +144,10 @@ def fetch_artifact(
 def write_artifact(context: Context, source: Path, uri: str) -> None:
     """Writes the files below `source` as objects below `uri`."""
     gcs = gcs_of(context)
-    image = source / source_images.FOLDER
-    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.is_relative_to(image))
+    ours = [source / source_images.FOLDER, source / model_archives.FOLDER]
+    files = sorted(
+        path for path in source.rglob("*") if path.is_file() and not any(map(path.is_relative_to, ours))
+    )
     for position, path in enumerate(files):
         context.progress(position / max(1, len(files)), f"writing {path.name}")
         gcs.write(f"{uri}/{path.relative_to(source).as_posix()}", path)

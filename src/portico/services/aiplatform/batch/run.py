@@ -231,6 +231,8 @@ def _replicas(context: Context, job: Resource, version: Resource, folder: Path) 
         machine_types.memory(job.body.get("dedicatedResources") or {}),
     )
     context.say(in_words(limits(wanted)))
+    if serving.note:
+        context.say(serving.note)
     with context.database.write() as connection:
         replicas.put(connection, wanted, context.ids.token())
     try:
