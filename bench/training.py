@@ -1,10 +1,15 @@
-"""Training of one's own code: a tuning job's eight trials, beside the same functions called by joblib.
+"""Training of one's own code: a tuning job's eight trials, beside the same functions called by joblib; and metrics
+logged (`training_metrics`).
 
-Both run in the environment of Google's scikit-learn image, at the lowest priority, on all cores.
+    python -m bench.training [--parts trials,metrics]
+
+The trials and the functions run in the environment of Google's scikit-learn image, at the lowest priority, on all
+cores.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -18,6 +23,7 @@ from typing import Any
 import requests
 
 from bench.common import Report, interleaved, packages_of, ratio, versions
+from bench.training_metrics import metrics
 from portico.jobs.warm import be_nice
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import environments, training_images
@@ -54,6 +60,9 @@ print(json.dumps(joblib.Parallel(n_jobs=int(sys.argv[2]))(joblib.delayed(score)(
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.training")
+    parser.add_argument("--parts", default="trials,metrics")
+    parts = parser.parse_args().parts.split(",")
     report = Report("training")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
@@ -72,11 +81,15 @@ def main() -> None:
             line = server.stdout.readline()
             if "ready at" not in line:
                 raise RuntimeError(f"portico up said {line!r}")
-            results = trials(report, line.split()[-1], python)
+            url, results = line.split()[-1], {}
+            if "trials" in parts:
+                results["trials"] = trials(report, url, python)
+            if "metrics" in parts:
+                results["metrics"] = metrics(report, url, home)
         finally:
             os.kill(server.pid, signal.SIGTERM)
             server.wait(60)
-    report.end(trials=results)
+    report.end(**results)
 
 
 def trials(report: Report, url: str, python: Path) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The values of runs' metrics, all that were ever logged. A metric may have several of a step.
+"""The values of runs' metrics, all that were ever logged. A metric may have several of a step; the same one that came
+twice, as MLflow's client sends those that belong to a model again, is one.
 
 They are rows of a table, so that a write of a thousand is one commit. A run is a number here.
 """
@@ -17,10 +18,12 @@ from portico.store.tables.metrics import values as _values
 
 _v = _values.c
 _insert = sa.insert(_values)
-_of_key = sa.select(_v.key, _v.step, _v.time, _v.value).where(
-    _v.run == sa.bindparam("of"), _v.key == sa.bindparam("named")
+_of_key = (
+    sa.select(_v.key, _v.step, _v.time, _v.value)
+    .where(_v.run == sa.bindparam("of"), _v.key == sa.bindparam("named"))
+    .distinct()
 )
-_by_time = _of_key.order_by(_v.time, _v.step, _v.number)
+_by_time = _of_key.order_by(_v.time, _v.step, _v.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def steps(connection: Connection, runs: Sequence[int], key: str, start: int, end
 
 def at_steps(connection: Connection, run: int, key: str, wanted: Sequence[int]) -> list[Logged]:
     """The values of a run's metric at some steps, by step and time."""
-    chosen = _of_key.where(_v.step.in_(wanted)).order_by(_v.step, _v.time, _v.number)
+    chosen = _of_key.where(_v.step.in_(wanted)).order_by(_v.step, _v.time, _v.value)
     return [_logged(row) for row in connection.execute(chosen, {"of": run, "named": key})]
 
 

@@ -24,7 +24,7 @@ from portico.services.aiplatform.images import Serving, resolve
 def test_scikit_learn(uri):
     serving = resolve(uri)
     assert (serving.kind, serving.framework, serving.version) == ("replica", "sklearn", "1.5")
-    assert serving.artifacts == ("model.joblib", "model.pkl")
+    assert serving.artifacts == ("model.joblib", "model.pkl", "model.skops")
     assert "scikit-learn==1.5.*" in serving.requirements and "3.11" in serving.pythons
     assert Serving.from_json(serving.to_json()) == serving
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import uuid
 
+import google.auth.transport.requests
 import pytest
 import requests
+from google.oauth2 import service_account
 
 from portico.services.mlflow.search import Language
 
@@ -40,6 +43,7 @@ def test_a_run_is_logged_and_read(mlflow):
         {"key": "loss", "value": value, "timestamp": 10 + step, "step": step}
         for step, value in ((0, 3.0), (2, 1.0), (1, 2.0), (1, 2.5))
     ] + [{"key": "odd", "value": "NaN", "timestamp": 1, "step": 0}])  # fmt: skip
+    mlflow("runs/log-metric", run_id=run, key="loss", value=3.0, timestamp=10, step=0)  # once more
     mlflow("runs/update", run_id=run, status="FINISHED", end_time=2000)
     found = mlflow.get("runs/get", run_id=run)["run"]
     info, data = found["info"], found["data"]
@@ -76,6 +80,8 @@ def test_vertex_sees_runs_with_their_series_and_its_own_are_seen(mlflow, aiplatf
     mlflow("runs/delete", run_id=run)
     assert aiplatform.ExperimentRun.list(experiment=experiment) == []
     mlflow("runs/restore", run_id=run)
+    aiplatform.ExperimentRun("one", experiment=experiment).delete()
+    assert mlflow.ask("metrics/get-history", "GET", run_id=run, metric_key="loss").status_code == 404
 
     theirs = aiplatform.ExperimentRun.create("theirs", experiment=experiment)
     theirs.log_params({"rate": 0.5})
@@ -266,6 +272,12 @@ def test_what_is_asked_of_the_server(portico, mlflow):
         f"{mlflow.uri}/api/2.0/mlflow/runs/create", json={}, headers={"authorization": "Bearer x"}, timeout=60
     )
     assert answer.status_code == 401 and answer.json()["error_code"] == "UNAUTHENTICATED"
+    key = service_account.Credentials.from_service_account_file(
+        portico.home / "credentials.json", scopes=["https://www.googleapis.com/auth/cloud-platform"]
+    )
+    key.refresh(google.auth.transport.requests.Request())
+    known = dataclasses.replace(mlflow, token=key.token)  # MLFLOW_TRACKING_TOKEN
+    assert known.get("experiments/get", experiment_id="0")["experiment"]["name"] == "Default"
 
 
 def test_logged_models_have_parameters_tags_and_metrics(mlflow):

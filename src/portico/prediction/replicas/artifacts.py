@@ -72,7 +72,8 @@ def of(spec: ReplicaSet) -> tuple[Path, list[str]]:
     if spec.container:
         return Path(spec.container["root"]).with_name("its code"), spec.requirements
     artifact = find(Path(spec.model_dir), spec.artifacts, spec.framework)
-    return artifact.path, exact(spec.requirements, spec.framework, spec.version, artifact)
+    beside = ["skops"] if artifact.path.suffix == ".skops" else []
+    return artifact.path, exact(spec.requirements, spec.framework, spec.version, artifact) + beside
 
 
 def made_with(path: Path, framework: str) -> str:

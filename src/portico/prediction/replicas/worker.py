@@ -292,7 +292,8 @@ def load(framework: str, path: str) -> Model:
             elif framework == "pytorch":
                 loaded = beside("worker_torch").Archive(path)
             else:
-                loaded = unpickle(framework, path) if path.endswith((".joblib", ".pkl")) else booster(path)
+                pickled = path.endswith((".joblib", ".pkl", ".skops"))
+                loaded = unpickle(framework, path) if pickled else booster(path)
         except MemoryError:
             raise
         except Exception as error:
@@ -336,6 +337,11 @@ def unpickle(framework: str, path: str) -> Any:
             if framework != "xgboost":
                 raise
             return booster(path)  # as Google's container: it may be what save_model wrote
+    if path.endswith(".skops"):
+        import skops.io
+
+        # It is trusted as a pickle is: what it may do the walls say.
+        return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     import pickle
 
     with open(path, "rb") as file:

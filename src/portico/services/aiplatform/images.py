@@ -69,7 +69,7 @@ class Serving:
         return Serving(**values)
 
 
-_SKLEARN_FILES = ("model.joblib", "model.pkl")
+_SKLEARN_FILES = ("model.joblib", "model.pkl", "model.skops")  # the last is what MLflow saves
 _XGBOOST_FILES = ("model.bst", "model.joblib", "model.pkl")
 # Upper bounds are what was current when the version was: later ones import but fail, or warn.
 # version -> (bounds on what it stands on, Pythons with wheels of it)

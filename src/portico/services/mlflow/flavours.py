@@ -52,7 +52,7 @@ _SERVED = {
         "pickled_model",
         "sklearn_version",
         f"{_PREBUILT}/sklearn-cpu",
-        {".pkl": "model.pkl", ".joblib": "model.joblib"},
+        {".pkl": "model.pkl", ".joblib": "model.joblib", ".skops": "model.skops"},
     ),
 }
 

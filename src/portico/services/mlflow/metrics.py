@@ -103,6 +103,15 @@ def _measured(one: Logged) -> Measured:
     return Measured(one.step, one.time, one.value)
 
 
+def _forget(connection: Connection, context: Resource) -> None:
+    """A run that Vertex's client deletes takes its values along."""
+    if run_rows.is_run(context) and (of := RunPrivate.of(context).number):
+        run_metrics.forget(connection, of)
+
+
+metadata.watch_deleted(_forget)
+
+
 # --- histories ---
 
 

@@ -88,6 +88,18 @@ class Measured:
 
 Follow = Callable[[Connection, Resource, Mapping[str, Sequence[Measured]], float], None]
 _watching: list[Follow] = []
+Forget = Callable[[Connection, Resource], None]
+_forgetting: list[Forget] = []
+
+
+def watch_deleted(forget: Forget) -> None:
+    """Lets `forget` be called with each context that is deleted, in its transaction."""
+    _forgetting.append(forget)
+
+
+def note_deleted(connection: Connection, context: Resource) -> None:
+    for forget in _forgetting:
+        forget(connection, context)
 
 
 def watch_series(follow: Follow) -> None:

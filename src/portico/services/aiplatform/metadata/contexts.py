@@ -12,7 +12,7 @@ from portico.errors import InvalidArgument
 from portico.services.aiplatform.metadata import metadata_stores
 from portico.services.aiplatform.metadata.nodes import ARTIFACTS, EXECUTIONS, Nodes, register_nodes
 from portico.services.call import Call, implements
-from portico.services.registry.metadata import CONTEXT_KIND
+from portico.services.registry.metadata import CONTEXT_KIND, note_deleted
 from portico.services.standard.collection import After
 from portico.services.standard.fields import Resource as Shown
 from portico.services.standard.filters import Function
@@ -36,6 +36,7 @@ class Contexts(Nodes):
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After | None:
         children = list(connection.execute(lineage.other(resource.name, "child")).scalars())
         super().deleting(call, connection, resource)
+        note_deleted(connection, resource)
         for child in children:
             _show_parents(connection, child)
         return None
