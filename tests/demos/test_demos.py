@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
+from tests import environments
 
 from portico.client import declaration
-from portico.demos import pictures
+from portico.demos import pictures, training
 from portico.demos import run as demo
 
 PORTICO = [sys.executable, "-m", "portico.cli.main"]
@@ -28,7 +30,10 @@ def run(*args: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
 def test_an_unknown_demo_says_which_there_are() -> None:
     done = run("fairnes")
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "portico: There is no demo 'fairnes'; there are bikes, fairness, employment.\n"
+    assert (
+        done.stderr
+        == "portico: There is no demo 'fairnes'; there are bikes, fairness, employment, training.\n"
+    )
 
 
 def test_no_two_demos_share_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +48,8 @@ def test_a_demo_has_its_script_and_its_steward(name: str) -> None:
     script, steward = demo.SCRIPTS[name]
     folder = Path(demo.__file__).parent
     assert (folder / script).exists()
+    if not steward:
+        return
     declared = declaration.load(folder / f"{steward}.yaml")
     assert declared.name == steward and declared.spec["acceptable"]
 
@@ -130,6 +137,29 @@ def results(name: str, home: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def test_the_code_that_is_trained_knows_nothing_of_portico() -> None:
+    code = Path(training.SCRIPT).read_text()
+    assert "portico" not in code.lower()
+    imported = {node.module or "" for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} == {"pathlib", "sklearn"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_ones_own_code_is_tuned_served_and_repeated(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    environments.share(tmp_path / "home")
+    found = results("training", tmp_path / "home")
+    assert len(found["trials"]) == 8
+    aucs = [one["metric.auc"] for one in found["trials"]]
+    assert aucs == sorted(aucs, reverse=True) and aucs[0] == found["best"]["auc"] > 0.92
+    assert found["rerun"]["identical"] is True
+    assert [one["name"] for one in found["rerun"]["files"]] == ["model/model.joblib"]
+    drawn = "\n".join(found["lineage"])
+    assert "census.csv" in drawn and "google.VertexEndpoint" in drawn
+    assert f"census-trial-{found['best']['trial']}" in drawn
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from portico.client.api import Client
@@ -48,12 +47,12 @@ class Graph:
         return {"start": self.start, "nodes": [self.nodes[name] for name in near], "edges": edges}
 
 
-def around(home: Path, name: str, project: str, location: str) -> Graph:
+def around(client: Client, name: str) -> Graph:
     """
     Raises:
-        NotFound: nothing is recorded of `name`. Unavailable: no server runs on `home`.
+        NotFound: nothing is recorded of `name`.
     """
-    start, found = Client(home=home, project=project, location=location).lineage(name)
+    start, found = client.lineage(name)
     graph = Graph(start["name"])
     for node in (*found.get("artifacts", []), *found.get("executions", [])):
         graph.nodes[node["name"]] = node

@@ -263,8 +263,9 @@ def lineage(
     """Draw what something came from and what was made of it: data, trainings, models, endpoints."""
     from portico.cli.lineage import around, tree
     from portico.cli.lineage_svg import drawing
+    from portico.client.api import Client
 
-    graph = around(_home(home), name, project, location)
+    graph = around(Client(home=_home(home), project=project, location=location), name)
     if svg is not None:
         svg.expanduser().write_text(drawing(graph))
     if json:
@@ -312,11 +313,11 @@ def show_tensorboard(
 
 @app.command(name="demo")
 def run_demo(
-    name: Annotated[str, typer.Argument(help="bikes, fairness or employment.")] = "bikes",
+    name: Annotated[str, typer.Argument(help="bikes, fairness, employment or training.")] = "bikes",
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """Show a deployed model's life on real data: trained, predicting, looked after by a steward."""
+    """Show Portico on real data: models' lives under a steward, or (training) your own code from run to rerun."""
     from portico.demos.run import main as demo
 
     sys.exit(demo(None if home is None else home.expanduser().absolute(), json, name))

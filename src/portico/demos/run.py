@@ -14,12 +14,21 @@ from portico.errors import NotFound
 from portico.host.address import default_home, running
 from portico.host.private import make_private
 
-# Demo -> its script. Each has a steward in its care, which has the name given here.
-SCRIPTS = {
+_OF_STEWARD = (
+    "get {0}/episodes --home {1}    # what the steward did, and why",
+    "replay {0}/EPISODE --home {1}    # compute its decisions again",
+)
+# Demo -> its script, and the name of the steward that it has ("" for none).
+SCRIPTS: dict[str, tuple[str, str]] = {
     "bikes": ("bikes.py", "bikes"),
     "fairness": ("fairness.py", "census"),
     "employment": ("employment.py", "employment"),
+    "training": ("training.py", ""),
 }
+_OF_TRAINING = (
+    "lineage census --home {1}    # what the first model came from",
+    "rerun census --home {1}    # train it again, and compare",
+)
 
 
 def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
@@ -57,8 +66,8 @@ def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
             print(f"\nThe home stays at {home}. To look further:")
             print(f"  portico up --home {home}        # start it again")
             print(f"  portico status --home {home}    # what it holds")
-            print(f"  portico get {steward}/episodes --home {home}    # what the steward did, and why")
-            print(f"  portico replay {steward}/EPISODE --home {home}    # compute its decisions again")
+            for line in _OF_STEWARD if steward else _OF_TRAINING:
+                print(f"  portico {line.format(steward, home)}")
             print(f"  {script}    # the script: Google's client and Portico's")
         return code
     finally:

@@ -81,6 +81,8 @@ def variables(
         "CLOUD_ML_REGION": job.split("/")[3],
         "GOOGLE_CLOUD_PROJECT": project,
         "PYTHONUNBUFFERED": "1",
+        # Threads of OpenMP that wait spin else, and jobs that run beside each other slow each other down tenfold.
+        "OMP_WAIT_POLICY": "PASSIVE",
         **SEEDS,
     }
     if spec.get("experiment"):  # Google's client logs into this run when the code starts none

@@ -66,7 +66,7 @@ def run(context: Context) -> dict[str, Any]:
     body, found = pipeline.body, spec_of(pipeline.body)
     data: dict[str, str] = {}
     if "rerun" in payload:
-        data = payload["rerun"]["record"]["data"]  # what was exported then
+        data = payload["rerun"]["record"]["variables"]  # what was exported then
     elif payload["dataset"]:
         data = dataset_export.export(context, body["inputDataConfig"], payload["dataset"], pipeline.name)
     result = {**run_spec(context, found, pipeline.name, data), "metadata": {}}

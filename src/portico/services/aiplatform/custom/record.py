@@ -80,7 +80,7 @@ class Record:
             "code": _generations(self.code),
             "inputs": _generations(self.inputs),
             "complete": self.complete,
-            "data": dict(self.data),
+            "variables": dict(self.data),
             "outputs": self._outputs(base, written),
         }
 
