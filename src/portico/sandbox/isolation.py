@@ -86,15 +86,17 @@ class View:
     """A folder that a command sees at `/NAME`: what `lower` holds, and its own changes, which are kept in `changes`.
 
     `lower` is never changed. `folder` is for what mounting needs; it and `changes` are on the file system of `lower`.
+    Where several commands one after another have a `part` of a view each, `lower` is that of the part.
     """
 
     name: str
     lower: Path
     folder: Path
+    part: str = ""
 
     @property
     def changes(self) -> Path:
-        return self.folder / "changes"
+        return self.folder / "changes" / self.part
 
     @property
     def mounted(self) -> Path:

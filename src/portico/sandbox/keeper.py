@@ -47,7 +47,7 @@ def main() -> int:
     signal.signal(signal.SIGUSR1, lambda *_: None)
     watching = _show(settings) if settings["layers"] else None
     if watching:
-        signal.signal(signal.SIGUSR1, lambda *_: watching.watch())
+        signal.signal(signal.SIGUSR1, lambda *_: watching.watch_on())
     if settings["layers"] and not settings["beside"]:
         open(settings["mounted"], "w").close()
     status = -signal.SIGTERM

@@ -40,6 +40,11 @@ class Opened:
             self._folders[watch] = os.path.relpath(folder, self._top)
         self._write(WATCHED)
 
+    def watch_on(self) -> None:
+        """The same, once what has happened is taken."""
+        self.take()
+        self.watch()
+
     def take(self) -> None:
         """Takes what has happened since."""
         while True:

@@ -1,7 +1,10 @@
-"""A Python that waits for what it shall run: `python runner.py MODULES`, already behind its walls.
+"""A Python that waits for what it shall run: `python runner.py MODULES [SOCKET]`, already behind its walls.
 
 It imports MODULES (names with commas between), then reads one line of JSON from its standard input, and becomes what
-that says: the interpreter is there, and so are the libraries. Self-contained: it runs in any environment. The line:
+that says: the interpreter is there, and so are the libraries. With a SOCKET (its number) it stays: the lines come from
+there, each with two files, and a child that it forks becomes what the line says and writes into these; of its end the
+socket gets {"code"}. A line {"import": MODULES} has it import more. It itself never computes, so that a fork is safe.
+Self-contained: it runs in any environment. The line:
 
     command      as a shell would get it; what is `python -c`, `python -m` or a script runs here, all else is executed
     environment  all variables
@@ -25,10 +28,11 @@ _MOST = 400  # modules
 
 
 def main() -> None:
-    for name in filter(None, sys.argv[1].split(",")):
-        with contextlib.suppress(Exception):
-            __import__(name)
-    given = _line()
+    if len(sys.argv) > 2:
+        given = _child_of(int(sys.argv[2]))
+    else:
+        _import(sys.argv[1])
+        given = _line()
     os.environ.clear()
     os.environ.update(given["environment"])
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -40,6 +44,56 @@ def main() -> None:
     if os.path.basename(command[0]) not in ("python", "python3", os.path.basename(sys.executable)):
         os.execvp(command[0], command)
     _run(command)
+
+
+def _import(names: str) -> None:
+    for name in filter(None, names.split(",")):
+        with contextlib.suppress(Exception):
+            __import__(name)
+
+
+def _child_of(number: int) -> Any:
+    """Forks whenever that is asked for; returns in each child, with what that shall run."""
+    import socket
+    import threading
+
+    control = socket.socket(fileno=number)
+    _put([os.open(os.devnull, os.O_WRONLY)] * 2)  # what an import prints
+    _import(sys.argv[1])
+    heard = b""
+    files: list[int] = []
+    while threading.active_count() == 1:  # a thread would be missing in a child
+        while b"\n" not in heard:
+            piece, more, _, _ = socket.recv_fds(control, 65536, 2)
+            if not piece:
+                os._exit(0)  # nobody wants it any more
+            heard, files = heard + piece, files + more
+        line, _, heard = heard.partition(b"\n")
+        given = json.loads(line)
+        if "import" in given:
+            _import(given["import"])
+            continue
+        child = os.fork()
+        if child == 0:
+            control.close()
+            _put(files)
+            if "numpy.random" in sys.modules:  # each begins with chances of its own, as a new process does
+                sys.modules["numpy.random"].seed()
+            return given
+        for file in files:
+            os.close(file)
+        files = []
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        control.sendall(json.dumps({"code": code}).encode() + b"\n")
+    os._exit(1)
+
+
+def _put(files: list[int]) -> None:
+    """In the place of the standard output and the standard error."""
+    for number, file in enumerate(files, 1):
+        os.dup2(file, number)
+    for file in set(files):
+        os.close(file)
 
 
 def _line() -> Any:

@@ -339,3 +339,64 @@ def test_kills_lose_no_trial_and_count_none_twice(new_portico):
         until(lambda: not left(), "no process is left behind")
     finally:
         server.stop()
+
+
+WARM = """
+import glob, os, sys
+from trainer import report
+waited = "threadpoolctl" in sys.modules
+import threadpoolctl
+open("left", "x").write("each trial begins in a folder of its own")
+place, number = "/gcs/BUCKET/", os.environ["CLOUD_ML_TRIAL_ID"]
+before = sorted(map(os.path.basename, glob.glob(place + "trial-*")))
+assert not os.path.exists(place + "trial-" + number)
+with open(place + "trial-" + number, "w") as file:
+    file.write("own")
+print("imported:", waited, "before:", before, "in", os.getcwd(), flush=True)
+report.report("score", 1)
+if number == "2":
+    import subprocess
+    subprocess.Popen(["sleep", "973.5"])
+"""
+
+
+def test_trials_are_copies_of_a_process_that_has_done_the_imports(portico, aiplatform, bucket):
+    import psutil
+    from tests.services.aiplatform.test_custom_jobs import packed
+
+    files = {
+        "setup.py": "",
+        "trainer/__init__.py": "",
+        "trainer/report.py": REPORT,
+        "trainer/task.py": WARM.replace("BUCKET", bucket.name),
+        "trainer.egg-info/requires.txt": "threadpoolctl==3.5.0\n",
+    }
+    bucket.blob("trainer-1.0.tar.gz").upload_from_string(packed(files))
+    package = {
+        "executor_image_uri": PLAIN,
+        "package_uris": [f"gs://{bucket.name}/trainer-1.0.tar.gz"],
+        "python_module": "trainer.task",
+    }
+    job = tuning(aiplatform, bucket, "", parallel_trial_count=1, max_trial_count=3)
+    pool = job._gca_resource.trial_job_spec.worker_pool_specs[0]
+    pool.container_spec = None
+    pool.python_package_spec = package
+    job.run(sync=True)
+    assert [one.state.name for one in job.trials] == ["SUCCEEDED"] * 3
+    logs = {}
+    for trial in job.trials:
+        number = trial.custom_job.rpartition("/")[2]
+        (logs[trial.id],) = [
+            text
+            for path in portico.home.glob("jobs/*/log.txt")
+            if f"customJobs/{number}:" in (text := path.read_text())
+        ]
+    for number in range(1, 4):
+        seen = [f"trial-{one}" for one in range(1, number)]
+        # The third, too: the second left a process behind, so that it begins in another.
+        assert f"imported: {number > 1} before: {seen} in" in logs[str(number)]
+        assert ("A process that waited for it runs it." in logs[str(number)]) == (number > 1)
+    folders = [log.partition("] in ")[2].split()[0] for log in logs.values()]
+    left = [one.pid for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "973.5"]]
+    assert not left and folders[0] == folders[1] != folders[2]
+    until(lambda: not list(portico.home.glob("jobs/*/workers/*")), "nothing waits for a trial any more")

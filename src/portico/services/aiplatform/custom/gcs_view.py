@@ -98,13 +98,14 @@ def collect(
             context.say(f"/gcs/{bucket}/{name} is not kept: {error.message}")
     if written or removed:
         context.say(f"/gcs: {len(written):,} objects written, {removed:,} deleted")
-    shutil.rmtree(view.folder.parent, ignore_errors=True)
+    for gone in (view.lower, view.changes) if view.part else (view.folder.parent,):
+        shutil.rmtree(gone, ignore_errors=True)
     return written
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     """What is below `folder`, each before what is below it; of folders those that hide what the bucket has there."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.exists() else ():
         if path.is_dir() and not path.is_symlink():
             if _hides(path):
                 yield path

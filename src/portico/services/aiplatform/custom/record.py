@@ -137,7 +137,11 @@ def _opened(view: View) -> tuple[set[str], bool]:
                 names.add(ast.literal_eval(line))
             except (SyntaxError, ValueError):  # its writer was killed
                 names.add(MISSED)
-    return names - {WATCHED, MISSED}, WATCHED in names and MISSED not in names
+    complete = WATCHED in names and MISSED not in names
+    names -= {WATCHED, MISSED}
+    if view.part:
+        names = {name.removeprefix(f"{view.part}/") for name in names if name.startswith(f"{view.part}/")}
+    return names, complete
 
 
 def _generations(rows: Iterable[ObjectRow]) -> list[dict[str, str]]:

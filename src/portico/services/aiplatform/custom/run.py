@@ -15,14 +15,16 @@ from portico.jobs.worker import Context
 from portico.sandbox import isolation
 from portico.sandbox.clients import pointed_here
 from portico.sandbox.installer import Teller
-from portico.services.aiplatform.custom import contract, gcs_view, packages, persistent_run, spec, workers
+from portico.services.aiplatform.custom import contract, gcs_view, packages, spec, workers
 from portico.services.aiplatform.custom.environments import python_again, python_of
+from portico.services.aiplatform.custom.kept import Kept, take
 from portico.services.aiplatform.custom.output import Output
-from portico.services.aiplatform.custom.persistent_run import Kept
+from portico.services.aiplatform.custom.persistent_resources import PERSISTENT
 from portico.services.aiplatform.custom.record import SEEDS, Record
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
 from portico.services.aiplatform.reruns import pins
 from portico.services.aiplatform.tensorboard import event_logs
+from portico.services.standard.jobs import JobPrivate
 from portico.services.standard.names import location_of
 from portico.services.standard.sources import gcs_of
 
@@ -39,7 +41,9 @@ def run(context: Context) -> dict[str, Any] | Wait:
     payload = context.job.payload
     kept = None
     if payload.get("persistent") and spec.count(payload["spec"]) == 1:
-        kept = persistent_run.take(context, payload["persistent"])
+        with context.database.read() as connection:
+            resource = PERSISTENT.require(connection, payload["persistent"])
+        kept = take(context, JobPrivate.of(resource).job)
         if kept is None:
             why = f"waits for a free replica of {payload['persistent'].rpartition('/')[2]}"
             return Wait(context.clock.now() + _FREE, why=why)
@@ -51,10 +55,16 @@ def run(context: Context) -> dict[str, Any] | Wait:
 
 
 def run_spec(
-    context: Context, job_spec: dict[str, Any], name: str, data: Mapping[str, str], kept: Kept | None = None
+    context: Context,
+    job_spec: dict[str, Any],
+    name: str,
+    data: Mapping[str, str],
+    kept: Kept | None = None,
+    ready: Callable[[Path], None] = lambda folder: None,
 ) -> dict[str, Any]:
     """Runs a CustomJobSpec for the resource `name`; `data` are variables about its data. Its one worker runs in what
-    is `kept` for it. Where it repeats another job, that is seen in the job's payload.
+    is `kept` for it. `ready` is told the chief's own folder before anything runs. Where it repeats another job, that
+    is seen in the job's payload.
 
     Its result has the "record" that repeats it, and in a "rerun" what came out (see `reruns.pins`)."""
     again = context.job.payload.get("rerun") or {}
@@ -64,12 +74,14 @@ def run_spec(
     try:
         made = _workers(context, job_spec, name, record, output, kept)
         be_nice()  # nobody waits for an environment any more
-        view = persistent_run.view_in(kept.folder) if kept else gcs_view.make(context)
+        view = kept.view if kept else gcs_view.make(context)
+        view.lower.mkdir(exist_ok=True)
         record.seen = gcs_view.fill(context, view, record.past())
         for line in workers.in_words(made):
             output.service(line)
         folder = made[0].environment.get("AIP_TENSORBOARD_LOG_DIR", "")
         logs = event_logs.follow(context, job_spec, name, folder, view, output.service)
+        ready(made[0].folder)
         try:
             Group(context, made, view, output, _terms(job_spec)).run()
         finally:
@@ -196,11 +208,10 @@ def _place(
                 "limits": dataclasses.asdict(limits),
             }
         )
-        output.service(
-            "A process that waited for it runs it."
-            if kept.warm
-            else "A new process runs it; others will wait."
-        )
+        if kept.warm:
+            output.service("A process that waited for it runs it.")
+        elif not kept.forks:
+            output.service("A new process runs it; others will wait.")
         if package and unpacked:  # again, where that process can read it
             unpacked = packages.unpack(gcs, package["packageUris"], kept.folder / "packages" / "0", field)
     if unpacked:

@@ -114,6 +114,13 @@ def memory_of(spec: Mapping[str, Any], pool: int) -> int:
     return own if sum(asked) <= most or count(spec) == 1 else own * most // sum(asked)
 
 
+def is_python(spec: Mapping[str, Any]) -> bool:
+    """Whether all that the job runs is one Python."""
+    container = spec["workerPoolSpecs"][0].get("containerSpec")
+    command = [*(container.get("command") or []), *(container.get("args") or [])] if container else ["python"]
+    return count(spec) == 1 and command[0].rpartition("/")[2] in ("python", "python3")
+
+
 def image_of(pool: Mapping[str, Any], field: str = "") -> training_images.TrainingImage:
     if package := pool.get("pythonPackageSpec"):
         return training_images.resolve(

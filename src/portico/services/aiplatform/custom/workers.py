@@ -19,8 +19,8 @@ from portico.jobs.kinds import Crowded
 from portico.jobs.worker import Context
 from portico.sandbox import isolation
 from portico.sandbox.isolation import Limits, View
+from portico.services.aiplatform.custom.kept import Kept
 from portico.services.aiplatform.custom.output import Output
-from portico.services.aiplatform.custom.persistent_run import Kept
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _SIZE = 5.0  # seconds between two looks at the disk

@@ -18,12 +18,29 @@ from portico.services.call import Call, implements
 from portico.services.standard.collection import register
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.store import jobs, resources
-from portico.store.jobs import Job
+from portico.store.jobs import Job, Resources
 
 _MOST = 1000  # trials
+_WORKERS = "hyperparameterTuningJobs.workers"
 
-TUNING_JOBS = JobCollection(
-    "projects.locations.hyperparameterTuningJobs", "HyperparameterTuningJob", has_etag=False
+
+class TuningPrivate(JobPrivate):
+    """`workers` is the job that keeps processes from which trials are forked."""
+
+    workers: str = ""
+
+
+class _TuningJobs(JobCollection):
+    def release(self, connection: Connection, job: Job) -> None:
+        if resource := resources.get(connection, job.resource):
+            jobs.request_cancel(connection, TuningPrivate.of(resource).workers)
+
+
+TUNING_JOBS = _TuningJobs(
+    "projects.locations.hyperparameterTuningJobs",
+    "HyperparameterTuningJob",
+    has_etag=False,
+    private=TuningPrivate,
 )
 register(TUNING_JOBS, "get", "list", "cancel", "delete")
 
@@ -50,7 +67,12 @@ def create(call: Call) -> dict[str, Any]:
             "trialJobSpec": spec.shown(body["trialJobSpec"]),
             "state": TUNING_JOBS.state("PENDING"),
         }
-        made = TUNING_JOBS.insert(call, connection, name, parent, shown, JobPrivate(job=job))
+        workers = ""
+        if spec.is_python(body["trialJobSpec"]):
+            kept = {"replicas": body["parallelTrialCount"]}
+            workers = call.rooms.queue.add(connection, _WORKERS, f"{name}/workers", kept, priority=1)
+        private = TuningPrivate(job=job, workers=workers)
+        made = TUNING_JOBS.insert(call, connection, name, parent, shown, private)
         answer = TUNING_JOBS.render(made)
     call.rooms.queue.wake()
     return answer
@@ -71,3 +93,11 @@ def _follow_trial(connection: Connection, job: Job, now: float) -> None:
 _RUN = "portico.services.aiplatform.tuning.run"
 register_kind(JobKind("hyperparameterTuningJobs", f"{_RUN}:run_tuning", TUNING_JOBS.follow, lane="thread"))
 register_kind(JobKind("hyperparameterTuningJobs.trials", f"{_RUN}:run_trial", _follow_trial, prepares=True))
+register_kind(
+    JobKind(
+        _WORKERS,
+        "portico.services.aiplatform.custom.persistent_run:run",
+        lambda connection, job, now: None,
+        asks=Resources(cores=0.0, memory=0),
+    )
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from pathlib import Path
 from typing import Any
 
 from portico.clock import parse_rfc3339
@@ -11,11 +12,13 @@ from portico.errors import Cancelled, FailedPrecondition
 from portico.jobs.engines import machine
 from portico.jobs.kinds import Wait
 from portico.jobs.worker import Context
+from portico.sandbox import isolation
 from portico.services.aiplatform.custom import contract, spec
 from portico.services.aiplatform.custom.custom_jobs import CUSTOM_JOBS
+from portico.services.aiplatform.custom.kept import fork
 from portico.services.aiplatform.custom.run import run_spec
 from portico.services.aiplatform.tuning import trials
-from portico.services.aiplatform.tuning.hyperparameter_tuning_jobs import TUNING_JOBS
+from portico.services.aiplatform.tuning.hyperparameter_tuning_jobs import TUNING_JOBS, TuningPrivate
 from portico.services.aiplatform.tuning.hypertune import MetricFile
 from portico.services.aiplatform.vizier import measurements, stopping, suggesting
 from portico.services.call import rooms_of
@@ -72,7 +75,10 @@ def _start(context: Context, new: list[dict[str, Any]]) -> None:
         for trial in new:
             asked = trials.job_spec(tuning.body, trial)
             name = f"{parent}/customJobs/{rooms.ids.number()}"
-            payload = {"spec": asked, "job": name, "tuning": tuning.name, "trial": trial["id"]}
+            payload = {
+                "spec": asked, "job": name, "tuning": tuning.name, "trial": trial["id"],
+                "workers": TuningPrivate.of(tuning).workers,
+            }  # fmt: skip
             job = rooms.queue.add(
                 connection, "hyperparameterTuningJobs.trials", name, payload,
                 asks=_asks_of(asked, tuning.body["parallelTrialCount"]), parent=context.job.id,
@@ -110,9 +116,19 @@ def run_trial(context: Context) -> dict[str, Any]:
     if measuring.stopped:  # before a crash
         return {"exitCode": 0}
     inner = dataclasses.replace(context, should_stop=lambda: context.should_stop() or measuring.stopped)
-    measuring.start()
+    kept = None
+    # The walls of bubblewrap hold one view of Cloud Storage for ever.
+    if payload.get("workers") and isolation.isolation().name != "bubblewrap":
+        kept = fork(inner, payload["workers"])
+    asked = payload["spec"], payload["job"], {"CLOUD_ML_TRIAL_ID": payload["trial"]}
     try:
-        return run_spec(inner, payload["spec"], payload["job"], {"CLOUD_ML_TRIAL_ID": payload["trial"]})
+        try:
+            return run_spec(inner, *asked, kept, measuring.start)
+        except FailedPrecondition:
+            if kept is None or not kept.lost:
+                raise
+            context.say("What kept its process is gone; the trial begins anew in one of its own.")
+            return run_spec(inner, *asked, None, measuring.start)
     except Cancelled:
         if context.should_stop() or not measuring.stopped:
             raise
@@ -120,6 +136,8 @@ def run_trial(context: Context) -> dict[str, Any]:
         return {"exitCode": 0}
     finally:
         measuring.finish()
+        if kept:
+            kept.close()  # after which its folder is emptied
 
 
 class _Measuring:
@@ -135,24 +153,26 @@ class _Measuring:
         trial = trials.find(tuning.body, context.job.payload["trial"])
         self.stopped = trial["state"] == "STOPPING"
         self._begun = parse_rfc3339(trial["startTime"])
-        chief = contract.folder(context.folder, 0, 0)
-        self._file = MetricFile(
-            contract.metric_file(chief), [metric["metricId"] for metric in self._spec["metrics"]]
-        )
+        self._file: MetricFile | None = None
 
-    def start(self) -> None:
+    def start(self, folder: Path) -> None:
+        """From now on the trial's code runs in `folder`."""
         self._write([])  # of an attempt that a crash ended
-        self._thread.start()
+        metrics = [metric["metricId"] for metric in self._spec["metrics"]]
+        self._file = MetricFile(contract.metric_file(folder), metrics)
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def finish(self) -> None:
         self._over.set()
-        self._thread.join()
-        self._file.look()
-        self._write(self._file.measurements(self._begun))  # also what could not be written before
+        if self._file:
+            self._thread.join()
+            self._file.look()
+            self._write(self._file.measurements(self._begun))  # also what could not be written before
 
     def _run(self) -> None:
         while not self._over.wait(_LOOK):
-            if self._file.look():
+            if self._file and self._file.look():
                 known = self._write(self._file.measurements(self._begun))
                 trial = trials.find({"trials": known}, self._context.job.payload["trial"])
                 others = [one for one in known if one is not trial]
