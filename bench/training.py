@@ -22,8 +22,8 @@ from typing import Any
 
 import requests
 
+from bench import training_metrics
 from bench.common import Report, interleaved, packages_of, ratio, versions
-from bench.training_metrics import metrics
 from portico.jobs.warm import be_nice
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import environments, training_images
@@ -67,10 +67,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        python = environments.python_of(training_images.resolve(IMAGE, ""), [], home, Teller(print))
+        peers: dict[str, str] = {}
+        if "trials" in parts:
+            python = environments.python_of(training_images.resolve(IMAGE, ""), [], home, Teller(print))
+            peers |= packages_of(python, ["scikit-learn", "joblib"])
+        if "metrics" in parts:
+            peers |= training_metrics.peers()
         report.header(
-            versions=versions("portico", "optuna") | packages_of(python, ["scikit-learn", "joblib"]),
-            rounds=ROUNDS,
+            versions=versions("portico", "optuna", "google-cloud-aiplatform") | peers, rounds=ROUNDS
         )
         server = subprocess.Popen(
             [str(Path(sys.executable).with_name("portico")), "up", "--home", str(home), "--port", "0"],
@@ -85,7 +89,7 @@ def main() -> None:
             if "trials" in parts:
                 results["trials"] = trials(report, url, python)
             if "metrics" in parts:
-                results["metrics"] = metrics(report, url, home)
+                results["metrics"] = training_metrics.metrics(report, url, home)
         finally:
             os.kill(server.pid, signal.SIGTERM)
             server.wait(60)

@@ -17,7 +17,7 @@ from bench.common import Report, Server, environment, free_port, interleaved, pa
 
 ROUNDS = 3
 LIMIT = 1.2
-REQUIREMENTS = ["mlflow>=3.17,<4"]
+PEER = ("metrics-mlflow", ["mlflow>=3.17,<4"])
 STEPS, METRICS = 1000, 10
 MLFLOW = """
 import json, logging, os, sys, time
@@ -63,11 +63,14 @@ print(json.dumps({"calls": calls}))
 """
 
 
+def peers() -> dict[str, str]:
+    return packages_of(environment(*PEER), ["mlflow"])
+
+
 def metrics(report: Report, url: str, home: Path) -> dict[str, Any]:
     """Seconds by side: the calls of MLflow's client and of Vertex's to the Portico at `url`, and of MLflow's client to
     its own server; of MLflow's also the batches."""
-    python = environment("training-mlflow", REQUIREMENTS)
-    report.facts["peers"] = packages_of(python, ["mlflow"])
+    python = environment(*PEER)
     port, folder = free_port(), home.parent / "mlflow"
     folder.mkdir()
     command = [
@@ -75,6 +78,10 @@ def metrics(report: Report, url: str, home: Path) -> dict[str, Any]:
         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", folder / "artifacts",
     ]  # fmt: skip
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # mlflow starts uvicorn by its name
+    alone = {
+        "PATH": path,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # nothing works beside what is measured
     sides: dict[str, tuple[Path, str, dict[str, str]]] = {
         "portico": (python, MLFLOW, {"MLFLOW_TRACKING_URI": f"{url}/apis/mlflow"}),
         "mlflow": (python, MLFLOW, {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}),
@@ -95,7 +102,7 @@ def metrics(report: Report, url: str, home: Path) -> dict[str, Any]:
         )
         return found
 
-    with Server(command, port, cwd=folder, env=os.environ | {"PATH": path}):
+    with Server(command, port, cwd=folder, env=os.environ | alone):
         values = interleaved(list(sides), measure, ROUNDS)
     total = f"{STEPS * METRICS:,} metrics"
     for what, name, side in (
