@@ -32,9 +32,10 @@ def booster(tmp_path_factory):
 
 
 def logged(mlflow, files):
-    """A logged model with these files."""
+    """A run's logged model with these files."""
     experiment = mlflow.experiment()
-    own = mlflow("logged-models", experiment_id=experiment)["model"]["info"]["model_id"]
+    run = mlflow.run(experiment, run_name="one")
+    own = mlflow("logged-models", experiment_id=experiment, source_run_id=run)["model"]["info"]["model_id"]
     for name, data in files.items():
         path = f"api/2.0/mlflow-artifacts/artifacts/{experiment}/models/{own}/artifacts/{name}"
         assert mlflow.send("PUT", path, data=data).status_code == 200
@@ -64,6 +65,10 @@ def test_a_registered_model_serves(mlflow, aiplatform, booster):
     assert registrations == [{"name": name, "version": "1"}]
     (model,) = aiplatform.Model.list(filter=f'display_name="{name}"')
     assert model.name == name.lower().replace(" ", "-") and model.version_description == "first"
+    experiment = mlflow.get(f"logged-models/{own}")["model"]["info"]["experiment_id"]
+    (execution,) = aiplatform.ExperimentRun("one", experiment=experiment).get_executions()
+    assert execution.display_name == f"register {name}"
+    assert [one.display_name for one in execution.get_output_artifacts()] == [name]
     endpoint = model.deploy(machine_type="n1-standard-2")
     answer = endpoint.predict([[1.0, 0.0], [-1.0, 0.0]]).predictions
     assert answer[0] > answer[1]

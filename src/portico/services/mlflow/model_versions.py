@@ -69,12 +69,12 @@ def create(call: Call) -> dict[str, Any]:
         }
         name = f"{model.name}/versions/{number}"
         if not (is_prompt(tags) or is_prompt(model.body["tags"])):
-            vertex = body["vertex"] = _register(
+            body["vertex"] = _register(
                 call, connection, model, body, uri if flavour else "", flavour or Flavour()
             )
             if flavour:
                 body["status"] = "PENDING_REGISTRATION"
-                _fetch(call, connection, name, vertex, uri, flavour)
+                _fetch(call, connection, name, body, uri, flavour)
         made = resources.insert(
             connection, name=name, kind=VERSION_KIND, parent=model.name, body=body, now=rooms.clock.now()
         )
@@ -109,21 +109,43 @@ def _register(
     return made.name
 
 
-def _fetch(call: Call, connection: Connection, version: str, vertex: str, uri: str, flavour: Flavour) -> None:
+def _fetch(
+    call: Call, connection: Connection, version: str, body: Mapping[str, Any], uri: str, flavour: Flavour
+) -> None:
     payload = {
-        "version": vertex,
+        "version": body["vertex"],
         "uri": uri,
+        "run": _run(call, connection, body),
         "names": dict(flavour.names),
         "artifact": call.rooms.ids.token(),
         "registered": version,
     }
-    call.rooms.queue.add(connection, _FETCH, vertex.partition("@")[0], payload)
+    call.rooms.queue.add(connection, _FETCH, str(body["vertex"]).partition("@")[0], payload)
+
+
+def _run(call: Call, connection: Connection, body: Mapping[str, Any]) -> str:
+    """The full name of the run that made a version's model; "" where none did."""
+    given = body.get("run_id")
+    if not given and (logged := _logged(call, connection, body)) is not None:
+        given = logged.body["source_run_id"]
+    try:
+        return run_rows.require(connection, call, given).name
+    except NotFound:
+        return ""
+
+
+def _logged(call: Call, connection: Connection, body: Mapping[str, Any]) -> Resource | None:
+    """The logged model of which something is a version, where it is one's."""
+    named = _MODELS.fullmatch(str(body["source"]))
+    given = body.get("model_id") or (named["logged"] if named else "")
+    found = resources.get(connection, logged_models.name_of(call, given))
+    return found if found is not None and found.kind == logged_models.KIND else None
 
 
 def _note_registration(call: Call, connection: Connection, model: Resource, body: Mapping[str, Any]) -> None:
     """Lets the logged model say of what it became a version."""
-    found = resources.get(connection, logged_models.name_of(call, body.get("model_id", "")))
-    if found is not None and found.kind == logged_models.KIND:
+    found = _logged(call, connection, body)
+    if found is not None:
         said = {"name": model.body["name"], "version": body["version"]}
         found.body["registrations"] = [*found.body.get("registrations", []), said]
         resources.update(connection, found, call.rooms.clock.now())

@@ -168,9 +168,13 @@ def _upload(connection: Connection, job: Job, model: Resource | None) -> Told:
 
 
 def _fetched(connection: Connection, job: Job, model: Resource) -> Told:
-    """A version whose files were registered where they are, by MLflow's client."""
+    """A version whose files were registered where they are, by MLflow's client, maybe those of a run."""
     told = Told(f"register {model.body['displayName']}")
     told.inputs.append(things.files(job.payload["uri"], "system.Model"))
+    if run := job.payload["run"]:
+        told.facts["experimentRun"] = run
+        execution = f"{metadata.store_of(run)}/executions/job-{job.id}"
+        lineage.add(connection, run, "member", [execution], job.start_time or job.create_time)
     if job.state == "SUCCEEDED":
         told.outputs.append(things.resource(connection, job.payload["version"]))
     return told
