@@ -5,8 +5,10 @@ The domain clock (windows, label delays, canaries) joins here with the steward.
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -30,7 +32,16 @@ class SystemClock:
 
 def rfc3339(seconds: float) -> str:
     """`seconds` since the epoch as proto3 JSON writes a Timestamp: UTC, microseconds, `Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    part, whole = math.modf(seconds)
+    micro = round(part * 1e6)
+    if not 0 <= micro < 1_000_000:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    return f"{_second(whole)}.{micro:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(whole: float) -> str:
+    return datetime.fromtimestamp(whole, UTC).isoformat()[:19]
 
 
 def duration_seconds(text: str) -> float:

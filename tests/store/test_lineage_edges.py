@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import Connection
 
 from portico.store import lineage
 from portico.store.database import Database
 
 pytestmark = pytest.mark.usefixtures("either_store")
+
+
+def connected(connection: Connection, artifact: str) -> list[str]:
+    return list(connection.execute(lineage.connected(artifact)).scalars())
 
 
 def test_edges_are_seen_from_both_ends_and_go_with_either(tmp_path: Path) -> None:
@@ -22,11 +27,11 @@ def test_edges_are_seen_from_both_ends_and_go_with_either(tmp_path: Path) -> Non
         lineage.add(connection, "elsewhere", "input", ["other"], 1.0)
         lineage.add(connection, "group", "member", ["data", "run0"], 1.0)
     with database.read() as connection:
-        found = lineage.connected(connection, "model7")
+        found = connected(connection, "model7")
         assert len(found) == len(set(found)) == 2401 and "elsewhere" not in found
-        assert lineage.connected(connection, "nobody") == []
-        events = lineage.events(connection, found)
-        assert len(events) == 2400 and events[0].labels == {"slot": "a"}
+        assert connected(connection, "nobody") == []
+        events = lineage.events(connection, lineage.connected("model7"))
+        assert len(events) == 2400 and events[0][4] == b'{"slot":"a"}'
         assert lineage.beside(connection, ["run0"]) == {"data", "model0"}
         assert set(connection.execute(lineage.other("group", "member")).scalars()) == {"data", "run0"}
         assert list(connection.execute(lineage.back("data", "member")).scalars()) == ["group"]
@@ -34,7 +39,7 @@ def test_edges_are_seen_from_both_ends_and_go_with_either(tmp_path: Path) -> Non
         lineage.remove(connection, "group", "member", ["run0", "nobody"])
         lineage.forget(connection, "data")
     with database.read() as connection:
-        assert lineage.connected(connection, "data") == []
-        assert set(lineage.connected(connection, "model7")) == {"model7", "run7"}
+        assert connected(connection, "data") == []
+        assert set(connected(connection, "model7")) == {"model7", "run7"}
         assert list(connection.execute(lineage.other("group", "member")).scalars()) == []
     database.close()

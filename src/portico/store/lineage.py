@@ -5,8 +5,8 @@ Functions take the caller's open connection. Nodes are names of resources; what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import orjson
@@ -30,23 +30,13 @@ _EVENTS: Final = ("input", "output")
 _BOTH_WAYS: Final = (*_EVENTS, "input of", "output of")
 _e = edges.c
 _there = sa.select(_e.other).where(_e.node == sa.bindparam("from"), _e.relation.in_(_EVENTS))
-_beside = sa.select(_e.other).where(_e.node == sa.bindparam("from"), _e.relation.in_(_BOTH_WAYS))
-_events = sa.select(edges).where(_e.node.in_(sa.bindparam("of", expanding=True)), _e.relation.in_(_EVENTS))
+_beside = sa.select(_e.other).where(
+    _e.node.in_(sa.bindparam("of", expanding=True)), _e.relation.in_(_BOTH_WAYS)
+)
 _drop = sa.delete(edges).where(_e.node == sa.bindparam("of"))
 _drop_mirrored = sa.delete(edges).where(
     _e.node == sa.bindparam("from"), _e.relation == sa.bindparam("as"), _e.other == sa.bindparam("to")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """`relation` is "input" or "output", `time` seconds since the epoch."""
-
-    execution: str
-    relation: str
-    artifact: str
-    time: float
-    labels: dict[str, str]
 
 
 def add(
@@ -98,24 +88,25 @@ def back(node: str, relation: Relation) -> sa.Select[Any]:
     return sa.select(_e.other).where(_e.node == node, _e.relation == _BACK[relation])
 
 
-def connected(connection: Connection, artifact: str) -> list[str]:
+def connected(artifact: str) -> sa.Select[Any]:
     """All nodes that events connect with an artifact, however far, the artifact among them where it has an event."""
     start = sa.select(_e.node).where(_e.node == artifact).distinct()
     reached = start.cte("reached", recursive=True)
     step = sa.select(_e.other).where(_e.node == reached.c.node, _e.relation.in_(_BOTH_WAYS))
-    return list(connection.execute(sa.select(reached.union(step).c.node)).scalars())
+    return sa.select(reached.union(step).c.node)
 
 
 def beside(connection: Connection, nodes: Iterable[str]) -> set[str]:
     """The nodes one event away from any of `nodes`."""
-    return {other for node in nodes for other in connection.execute(_beside, {"from": node}).scalars()}
+    return {other for some in batched(nodes) for other in connection.execute(_beside, {"of": some}).scalars()}
 
 
-def events(connection: Connection, executions: Iterable[str]) -> list[Event]:
-    """The events of executions, the oldest first."""
-    found = [
-        Event(row.node, row.relation, row.other, row.time, orjson.loads(row.labels) if row.labels else {})
-        for some in batched(executions)
-        for row in connection.execute(_events, {"of": some}).all()
-    ]
-    return sorted(found, key=lambda event: (event.time, event.execution, event.artifact))
+def events(
+    connection: Connection, among: sa.Select[Any]
+) -> Sequence[tuple[str, str, str, float, bytes | None]]:
+    """The events of the executions among the nodes that `among` selects, the oldest first: execution, relation
+    ("input", "output"), artifact, time (seconds since the epoch) and labels (JSON)."""
+    names = among.subquery()
+    chosen = sa.select(_e.node, _e.relation, _e.other, _e.time, _e.labels)
+    chosen = chosen.join_from(names, edges, sa.and_(_e.node == names.c[0], _e.relation.in_(_EVENTS)))
+    return sorted(connection.execute(chosen).all(), key=itemgetter(3, 0, 2))

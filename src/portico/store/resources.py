@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Self
 
 import msgspec
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 
 from portico.store import resource_index
@@ -168,6 +170,30 @@ def named(connection: Connection, names: Iterable[str]) -> Iterator[Resource]:
         # All at once: row by row a query of thousands takes twice as long.
         for row in connection.execute(_named, {"of": some}).all():
             yield _resource(row)
+
+
+# A resource as it lies in the table: `body` is its JSON without what is beside it here.
+STORED = ("name", "kind", "body", "revision", "create_time", "update_time")
+
+
+def stored(connection: Connection, among: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """What is `STORED` of the resources whose names `among` selects, the oldest first: much quicker than `named`."""
+    names = among.subquery()
+    chosen = sa.select(*(_columns[field] for field in STORED)).join_from(
+        names, resources, _columns.name == names.c[0]
+    )
+    rows = connection.execute(chosen).all()
+    return iter(sorted(rows, key=itemgetter(4, 0)))
+
+
+def these(connection: Connection, names: Iterable[str]) -> sa.Select[Any]:
+    """Selects these names, however many: as one value of the statement."""
+    packed = orjson.dumps(list(names)).decode()
+    if connection.dialect.name == "sqlite":
+        each = sa.func.json_each(packed)
+    else:
+        each = sa.func.jsonb_array_elements_text(sa.cast(packed, JSONB))
+    return sa.select(each.table_valued("value").c.value)
 
 
 def batched(names: Iterable[str]) -> Iterator[list[str]]:

@@ -159,6 +159,7 @@ class Door:
         answer = await self._dispatch(arrival)
         if not fields or answer is None:
             return answer
+        answer = orjson.loads(orjson.dumps(answer))  # also what is JSON already
         if isinstance(answer, list):  # of a method that streams
             return [apply_field_mask(one, fields) for one in answer]
         return apply_field_mask(answer, fields)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
+import orjson
+import sqlalchemy as sa
+from orjson import Fragment
 from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
 from portico.errors import InvalidArgument
 from portico.services.aiplatform.metadata.contexts import CONTEXTS, check_store
-from portico.services.aiplatform.metadata.nodes import ARTIFACTS, EXECUTIONS
+from portico.services.aiplatform.metadata.nodes import ARTIFACTS, EXECUTIONS, digits
 from portico.services.call import Call, implements
 from portico.services.standard.filters import Predicate, compile_filter
 from portico.store import lineage, resources
 from portico.store.lineage import Relation
 
 _RELATIONS: dict[str, Relation] = {"INPUT": "input", "OUTPUT": "output"}
+_TYPES: dict[str, str] = {relation: told for told, relation in _RELATIONS.items()}
 
 
 @implements("aiplatform", EXECUTIONS.method("addExecutionEvents"))
@@ -40,7 +43,7 @@ def inputs_and_outputs(call: Call) -> dict[str, Any]:
     name = str(call.params["execution"])
     with call.rooms.database.read() as connection:
         EXECUTIONS.require(connection, name)
-        return _subgraph(connection, {name, *lineage.beside(connection, [name])})
+        return _subgraph(connection, resources.these(connection, {name, *lineage.beside(connection, [name])}))
 
 
 @implements("aiplatform", ARTIFACTS.method("queryArtifactLineageSubgraph"))
@@ -57,8 +60,9 @@ def artifact_lineage(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
         ARTIFACTS.require(connection, name)
         if hops is None and keep is None:
-            return _subgraph(connection, {name, *lineage.connected(connection, name)})
-        return _subgraph(connection, _near(connection, name, hops, keep))
+            whole = lineage.connected(name) if lineage.beside(connection, [name]) else None
+            return _subgraph(connection, resources.these(connection, [name]) if whole is None else whole)
+        return _subgraph(connection, resources.these(connection, _near(connection, name, hops, keep)))
 
 
 @implements("aiplatform", CONTEXTS.method("queryContextLineageSubgraph"))
@@ -66,7 +70,7 @@ def context_lineage(call: Call) -> dict[str, Any]:
     name = str(call.params["context"])
     with call.rooms.database.read() as connection:
         CONTEXTS.require(connection, name)
-        return _subgraph(connection, connection.execute(lineage.other(name, "member")).scalars())
+        return _subgraph(connection, lineage.other(name, "member"))
 
 
 def _near(connection: Connection, start: str, hops: int | None, keep: Predicate | None) -> set[str]:
@@ -85,25 +89,38 @@ def _near(connection: Connection, start: str, hops: int | None, keep: Predicate 
     return found
 
 
-def _subgraph(connection: Connection, names: Iterable[str]) -> dict[str, Any]:
-    """The nodes with the events between them."""
-    nodes = {node.name: node for node in resources.named(connection, names)}
-    artifacts = {name for name, node in nodes.items() if node.kind == ARTIFACTS.kind}
-    executions = nodes.keys() - artifacts
-    ordered = sorted(nodes.values(), key=lambda node: (node.create_time, node.name))
+def _subgraph(connection: Connection, among: sa.Select[Any]) -> dict[str, Any]:
+    """The nodes with the events between them. A graph may have tens of thousands: what lies in the tables is put
+    together as JSON as it is, and not read."""
+    shown: dict[str, dict[str, bytes]] = {ARTIFACTS.kind: {}, EXECUTIONS.kind: {}}
+    lists: dict[str, list[bytes]] = {ARTIFACTS.kind: [], EXECUTIONS.kind: []}
+    for name, kind, *rest in resources.stored(connection, among):
+        if kind in shown:
+            shown[kind][name] = packed = orjson.dumps(name)
+            lists[kind].append(_node(packed, *rest))
+    artifacts, executions = shown.values()
     found = {
-        "artifacts": [ARTIFACTS.render(node) for node in ordered if node.name in artifacts],
-        "executions": [EXECUTIONS.render(node) for node in ordered if node.name in executions],
+        "artifacts": lists[ARTIFACTS.kind],
+        "executions": lists[EXECUTIONS.kind],
         "events": [
-            {
-                "artifact": event.artifact,
-                "execution": event.execution,
-                "eventTime": rfc3339(event.time),
-                "type": event.relation.upper(),
-                **({"labels": event.labels} if event.labels else {}),
-            }
-            for event in lineage.events(connection, executions)
-            if event.artifact in artifacts
+            _event(executions[execution], relation, artifacts[artifact], time, labels)
+            for execution, relation, artifact, time, labels in lineage.events(connection, among)
+            if artifact in artifacts and execution in executions
         ],
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: Fragment(b"[" + b",".join(value) + b"]") for key, value in found.items() if value}
+
+
+def _node(name: bytes, body: bytes, revision: int, create_time: float, update_time: float) -> bytes:
+    """As `Collection.render` shows it, in JSON."""
+    created = rfc3339(create_time)
+    updated = created if update_time == create_time else rfc3339(update_time)
+    etag = digits(create_time, revision)
+    told = f'"createTime":"{created}","updateTime":"{updated}","etag":"{etag}"}}'.encode()
+    return b'{"name":%b,%b%b%b' % (name, body[1:-1], b"," if len(body) > 2 else b"", told)
+
+
+def _event(execution: bytes, relation: str, artifact: bytes, time: float, labels: bytes | None) -> bytes:
+    told = f'"eventTime":"{rfc3339(time)}","type":"{_TYPES[relation]}"'.encode()
+    more = b',"labels":' + labels if labels else b""
+    return b'{"artifact":%b,"execution":%b,%b%b}' % (artifact, execution, told, more)
