@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Literal
@@ -86,13 +86,15 @@ class View:
     """A folder that a command sees at `/NAME`: what `lower` holds, and its own changes, which are kept in `changes`.
 
     `lower` is never changed. `folder` is for what mounting needs; it and `changes` are on the file system of `lower`.
-    Where several commands one after another have a `part` of a view each, `lower` is that of the part.
+    Where several commands one after another have a `part` of a view each, `lower` is that of the part. `beside` are
+    other folders that are seen (name as "var/hypertune" -> folder), and written, as they are.
     """
 
     name: str
     lower: Path
     folder: Path
     part: str = ""
+    beside: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def changes(self) -> Path:
@@ -111,6 +113,10 @@ class View:
     def make(self) -> None:
         for name in ("changes", "work", "merged", "root", "opened"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        for folder in self.beside.values():
+            if folder.is_symlink():  # of code that ran before in the folder above
+                folder.unlink()
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +249,8 @@ def _kept(name: str, view: View | None, beside: int | None) -> list[str]:
         settings |= {"mounted": str(view.mounted), "opened": str(view.opened)}
         settings["layers"] = {"lower": str(view.lower), "upper": str(view.changes), **folders}
         if name != "bubblewrap":  # which makes a root of its own
-            settings["root"] = {"root": str(view.folder / "root"), "name": view.name}
+            beside_it = {inside: str(folder) for inside, folder in view.beside.items()}
+            settings["root"] = {"root": str(view.folder / "root"), "name": view.name, "beside": beside_it}
     return keeping(settings)
 
 
@@ -291,10 +298,12 @@ def _confined(
         before = [shutil.which("bwrap") or "bwrap", *_bwrap([*readable, *ours], scratch, network=network)]
         if view:
             before[-2:-2] = ["--bind", str(view.folder / "merged"), f"/{view.name}"]
+            for inside, folder in view.beside.items():
+                before[-2:-2] = ["--bind", str(folder), f"/{inside}"]
     elif name == "landlock":
         read = [*_SYSTEM, *_SETTINGS, *_SEEN, *(_NETWORK if network else []), *map(str, readable)]
         shared = ["/dev/shm"] if processes else []  # what processes that work together need
-        shared += [f"/{view.name}"] if view else []
+        shared += [f"/{inside}" for inside in (view.name, *view.beside)] if view else []
         landlock = {
             "read": read,
             "write": [*([str(scratch)] if scratch else []), *shared],

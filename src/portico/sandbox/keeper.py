@@ -8,7 +8,8 @@ beside it. SETTINGS is JSON:
     grace   seconds that processes have to end after SIGTERM
     parent  the pid of who starts it: where that has died already, nothing is run
     layers  null, or {"lower", "upper", "work", "merged"}: folders for `mounts.show_layered`
-    root    null, or {"root": an empty folder, "name": under which `merged` is seen in the root}
+    root    null, or {"root": an empty folder, "name": under which `merged` is seen in the root, "beside": {name of
+            another there -> its folder}}
     beside  null, or the pid of another keeper whose layers are to be seen instead
     mounted where there are layers: a file to make when they are seen, or can't be
     opened  where there are layers: a folder in which a file tells what was opened in `merged` (see `opened.Opened`)
@@ -86,7 +87,7 @@ def _show(settings: dict[str, Any]) -> Any:
             mounts.own_namespace()
             mounts.show_layered(**layers)
             if root:
-                mounts.add_to_root(root["root"], {root["name"]: layers["merged"]})
+                mounts.add_to_root(root["root"], {root["name"]: layers["merged"], **root["beside"]})
         watching = opened.Opened(layers["merged"], os.path.join(settings["opened"], str(os.getpid())))
     except OSError as error:
         print(f"There is no view of Cloud Storage in this job: {error.strerror}", file=sys.stderr, flush=True)

@@ -71,26 +71,38 @@ def join(process: int, root: str | None) -> None:
 
 def add_to_root(root: str, folders: dict[str, str]) -> None:
     """Makes `root`, an empty folder, this process's root: all of `/`, and beside it each of `folders` (name in the new
-    root -> the folder that is seen there).
+    root, as "gcs" or "var/hypertune" -> the folder that is seen there).
 
     Raises:
         OSError: this machine does not let us.
     """
     here = os.getcwd()
     _mount("portico", root, "tmpfs", 0, "mode=755")
-    for entry in os.scandir("/"):
-        at = os.path.join(root, entry.name)
+    _mirror("/", root, folders)
+    os.chroot(root)
+    os.chdir(here)
+
+
+def _mirror(source: str, target: str, folders: dict[str, str]) -> None:
+    """Shows the folders of `source` in `target`, and beside them, or in their place, each of `folders`."""
+    left = dict(folders)
+    for entry in os.scandir(source):
+        at = os.path.join(target, entry.name)
+        inside = {name: left.pop(name) for name in folders if name.startswith(f"{entry.name}/")}
+        if entry.name in folders:
+            continue
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), at)
         elif entry.is_dir():
             os.mkdir(at)
-            _mount(entry.path, at, "", _BIND | _REC, "")
-    for name, folder in folders.items():
-        at = os.path.join(root, name)
-        os.mkdir(at)
+            if inside:
+                _mirror(entry.path, at, {name.partition("/")[2]: folder for name, folder in inside.items()})
+            else:
+                _mount(entry.path, at, "", _BIND | _REC, "")
+    for name, folder in left.items():
+        at = os.path.join(target, name)
+        os.makedirs(at)
         _mount(folder, at, "", _BIND | _REC, "")
-    os.chroot(root)
-    os.chdir(here)
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str) -> None:

@@ -66,6 +66,24 @@ def ended(job: Any) -> Any:
     return until(state, "the job has ended")
 
 
+def test_what_the_code_writes_to_var_hypertune_counts(portico, aiplatform, bucket):
+    script = """
+with open("/var/hypertune/output.metrics", "a") as file:
+    file.write(json.dumps({"score": given.depth}) + "\\n")
+    file.write(json.dumps({"score": given.depth + 0.5, "global_step": 2}))
+assert os.path.isdir("/var/lib")
+"""
+    job = tuning(aiplatform, bucket, script, max_trial_count=1, parallel_trial_count=1)
+    job.run(sync=True)
+    [trial] = job.trials
+    depth = values(trial)["depth"]
+    assert [(one.step_count, one.metrics[0].value) for one in trial.measurements] == [
+        (0, depth),
+        (2, depth + 0.5),
+    ]
+    assert trial.final_measurement.metrics[0].value == depth + 0.5
+
+
 def test_trials_run_with_their_parameters_and_report(portico, aiplatform, bucket):
     script = """
 place = os.environ["AIP_MODEL_DIR"]

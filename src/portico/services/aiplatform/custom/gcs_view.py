@@ -16,6 +16,7 @@ from pathlib import Path
 from portico.errors import NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.sandbox.isolation import View
+from portico.services.aiplatform.custom import contract
 from portico.services.aiplatform.custom.record import Past
 from portico.services.standard.sources import gcs_of
 from portico.store.gcs import Gcs
@@ -31,7 +32,8 @@ def make(context: Context) -> View:
     """A view of nothing yet."""
     folder = context.folder / "gcs"
     shutil.rmtree(folder, ignore_errors=True)
-    view = View("gcs", folder / "lower", folder / "view")
+    chief = contract.folder(context.folder, 0, 0)
+    view = View("gcs", folder / "lower", folder / "view", beside=contract.metrics_seen(chief))
     view.lower.mkdir(parents=True)
     return view
 

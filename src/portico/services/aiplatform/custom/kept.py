@@ -19,6 +19,7 @@ from typing import IO, Any, ClassVar
 from portico.jobs.worker import Context
 from portico.sandbox import isolation
 from portico.sandbox.isolation import View
+from portico.services.aiplatform.custom import contract
 
 TELLS = ".imported"  # in a worker's folder: the modules that it came to import
 _ANSWER = 30.0  # seconds
@@ -33,7 +34,8 @@ def socket_of(home: Path, job_id: str) -> Path:
 
 def view_in(folder: Path) -> View:
     """What a worker in `folder` sees of Cloud Storage: filled when it is known what it shall run."""
-    return View("gcs", folder / "gcs" / "lower", folder / "gcs" / "view")
+    seen = contract.metrics_seen(folder / "work")
+    return View("gcs", folder / "gcs" / "lower", folder / "gcs" / "view", beside=seen)
 
 
 def say(connection: socket.socket, message: dict[str, Any]) -> None:

@@ -93,13 +93,10 @@ class _Process:
                 return False
         except psutil.NoSuchProcess:
             return False
+        mounted = set(view_in(self.folder).beside.values())
         try:
-            for folder in (self.folder / "work", self.folder / "packages"):
-                for entry in folder.iterdir():
-                    if entry.is_dir() and not entry.is_symlink():
-                        shutil.rmtree(entry)
-                    else:
-                        entry.unlink()
+            _empty(self.folder / "work", mounted)
+            _empty(self.folder / "packages", mounted)
         except OSError:
             return False
         return True
@@ -271,6 +268,17 @@ class _Keeper:
                 view=view, pass_fds=passed,
             )  # fmt: skip
         return _Process(recipe, folder, running, reading, os.pidfd_open(running.pid), modules, ours)
+
+
+def _empty(folder: Path, mounted: set[Path]) -> None:
+    """Removes what is in `folder`; of what is `mounted` elsewhere, what is in it."""
+    for entry in folder.iterdir():
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink()
+        elif entry in mounted:
+            _empty(entry, set())
+        else:
+            shutil.rmtree(entry)
 
 
 def _told(folder: Path) -> str:

@@ -1,6 +1,8 @@
-"""What a trial measures while it runs: the lines that cloudml-hypertune writes into its metric file.
+"""What a trial measures while it runs: the lines that cloudml-hypertune, or the code itself, writes into its metric
+file.
 
-The package keeps the newest hundred in it, so all that were ever there are remembered.
+Each is a JSON object: the metrics by their ids, and `global_step` and `timestamp` where it has them. The package keeps
+the newest hundred in the file, so all that were ever there are remembered.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ class MetricFile:
             if not path.parent.is_symlink():
                 path.unlink()  # of an attempt that a crash ended
 
-    def look(self) -> bool:
-        """Whether there is more than before."""
+    def look(self, *, ended: bool = False) -> bool:
+        """Whether there is more than before. Once the code has `ended`, the last line is whole."""
         descriptor = open_inside(self._path, self._path.parents[1])
         if descriptor is None:
             return False
@@ -43,8 +45,9 @@ class MetricFile:
         finally:
             os.close(descriptor)
         before = len(self._lines)
-        for line in text.split("\n")[:-1]:  # the last is not whole, or empty
-            if line not in self._lines and len(self._lines) < _MOST and len(line) <= self._room:
+        lines = text.split("\n")
+        for line in lines if ended else lines[:-1]:
+            if line and line not in self._lines and len(self._lines) < _MOST and len(line) <= self._room:
                 self._lines[line] = None
                 self._room -= len(line)
         return len(self._lines) > before
@@ -55,7 +58,7 @@ class MetricFile:
         for line in self._lines:
             try:
                 told = json.loads(line)
-                step, at = int(told.get("global_step") or 0), float(told["timestamp"])
+                step, at = int(told.get("global_step") or 0), float(told.get("timestamp", begun))
                 values = {name: float(told[name]) for name in self._metrics if name in told}
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 continue

@@ -167,7 +167,7 @@ class _Measuring:
         self._over.set()
         if self._file:
             self._thread.join()
-            self._file.look()
+            self._file.look(ended=True)
             self._write(self._file.measurements(self._begun))  # also what could not be written before
 
     def _run(self) -> None:
