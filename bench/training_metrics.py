@@ -2,6 +2,7 @@
 Vertex's client here.
 
 As a training logs them: ten metrics a step, a thousand steps, one call a step; by MLflow's client also in ten batches.
+MLflow's server has one worker, which is all that one client can use.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def metrics(report: Report, url: str, home: Path) -> dict[str, Any]:
     port, folder = free_port(), home.parent / "mlflow"
     folder.mkdir()
     command = [
-        python.with_name("mlflow"), "server", "--host", "127.0.0.1", "--port", port,
+        python.with_name("mlflow"), "server", "--host", "127.0.0.1", "--port", port, "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", folder / "artifacts",
     ]  # fmt: skip
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"  # mlflow starts uvicorn by its name
@@ -102,7 +103,7 @@ def metrics(report: Report, url: str, home: Path) -> dict[str, Any]:
         )
         return found
 
-    with Server(command, port, cwd=folder, env=os.environ | alone):
+    with Server(command, port, seconds=300, cwd=folder, env=os.environ | alone):
         values = interleaved(list(sides), measure, ROUNDS)
     total = f"{STEPS * METRICS:,} metrics"
     for what, name, side in (

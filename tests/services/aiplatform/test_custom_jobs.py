@@ -289,7 +289,7 @@ def test_cancelling_ends_the_whole_tree(portico, aiplatform, bucket):
     job.delete()
 
 
-def test_it_sees_nothing_of_the_server(portico, aiplatform, bucket):
+def test_it_sees_nothing_of_the_server_but_its_address(portico, aiplatform, bucket):
     script = f"""
 import os, pathlib
 for path in ({str(portico.home / "credentials.json")!r}, {str(portico.home / "home.id")!r}):
@@ -302,11 +302,16 @@ try:
     pathlib.Path({str(portico.home)!r}, "x").write_text("x"); print("WRO" + "TE")
 except OSError as error:
     print("no:", error.strerror)
+import json, urllib.request
+uri = os.environ["MLFLOW_TRACKING_URI"]
+with urllib.request.urlopen(uri + "/api/2.0/mlflow/experiments/get?experiment_id=0") as answer:
+    print("MLflow:", uri.partition("/apis/")[2], json.load(answer)["experiment"]["name"])
 """
     job = aiplatform.CustomJob("curious", plain(script), staging_bucket=f"gs://{bucket.name}")
     job.run(sync=True)
     log = told(portico, job)
     assert "READ" not in log and "WROTE" not in log and "no key" in log and log.count("no: Permission") == 3
+    assert "MLflow: mlflow/projects/test-project/locations/us-central1 Default" in log
 
 
 def test_buckets_are_folders(portico, aiplatform, bucket):
