@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.store.resources import batched
 from portico.store.tables.tensorboard import points as _points
 from portico.store.tables.tensorboard import series as _series
 from portico.store.tables.tensorboard import views as _views
 
 _p, _s, _v = _points.c, _series.c, _views.c
 _PER_POINT = 24  # bytes beside the value
+_named = sa.select(_series).where(_s.name.in_(sa.bindparam("of", expanding=True)))
 _insert = sa.insert(_points)
 _replace = sa.delete(_points).where(_p.series == sa.bindparam("of"), _p.step == sa.bindparam("at"))
 _note = (
@@ -60,12 +62,8 @@ def add_series(connection: Connection, name: str, number: int, value_type: str) 
 
 def find(connection: Connection, names: Iterable[str]) -> dict[str, Series]:
     """Those of `names` that there are."""
-    asked = sorted(set(names))
-    found: dict[str, Series] = {}
-    for start in range(0, len(asked), 500):
-        chosen = sa.select(_series).where(_s.name.in_(asked[start : start + 500]))
-        found |= {row.name: Series(**row._mapping) for row in connection.execute(chosen)}
-    return found
+    rows = (row for some in batched(set(names)) for row in connection.execute(_named, {"of": some}))
+    return {row[0]: Series(*row) for row in rows}
 
 
 def put(connection: Connection, written: Mapping[str, tuple[Series, Sequence[Point], int]]) -> None:
