@@ -1,7 +1,7 @@
 """Training of one's own code: a tuning job's eight trials, beside the same functions called by joblib; from run() to
-the first line (`training_begin`); and metrics logged (`training_metrics`).
+the first line (`training_begin`); metrics logged (`training_metrics`); and lineage asked (`training_lineage`).
 
-    python -m bench.training [--parts trials,begin,metrics] [--rounds 3]
+    python -m bench.training [--parts trials,begin,metrics,lineage] [--rounds 3]
 
 The trials and the functions run in the environment of Google's scikit-learn image, at the lowest priority, on all
 cores.
@@ -22,7 +22,7 @@ from typing import Any
 
 import requests
 
-from bench import training_begin, training_metrics
+from bench import training_begin, training_lineage, training_metrics
 from bench.common import Report, interleaved, packages_of, ratio, versions
 from portico.jobs.warm import be_nice
 from portico.sandbox.installer import Teller
@@ -61,7 +61,7 @@ print(json.dumps(joblib.Parallel(n_jobs=int(sys.argv[2]))(joblib.delayed(score)(
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.training")
-    parser.add_argument("--parts", default="trials,begin,metrics")
+    parser.add_argument("--parts", default="trials,begin,metrics,lineage")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of begin")
     asked = parser.parse_args()
     parts = asked.parts.split(",")
@@ -94,6 +94,8 @@ def main() -> None:
                 results["begin"] = training_begin.begin(report, url, home, IMAGE, asked.rounds)
             if "metrics" in parts:
                 results["metrics"] = training_metrics.metrics(report, url, home)
+            if "lineage" in parts:
+                results["lineage"] = training_lineage.lineage(report, url, home)
         finally:
             os.kill(server.pid, signal.SIGTERM)
             server.wait(60)
