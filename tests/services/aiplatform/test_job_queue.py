@@ -104,3 +104,63 @@ def test_what_uses_more_than_it_asked_for_gives_way_where_memory_runs_short(tmp_
     monkeypatch.setattr(machine, "runs_short", lambda: False)
     group(7 * GIB)._check_use(worker)
     assert not machine.runs_short()
+
+
+@pytest.mark.slow
+def test_a_queue_of_500_jobs_drains(new_portico):
+    """While it does nothing is oversubscribed, and the listing pages through all of them."""
+    import requests
+
+    from portico.store import jobs
+    from portico.store.database import Database
+
+    server = new_portico().start()
+    database = Database(server.home)
+    parent = f"{server.url}/v1/projects/p/locations/us-central1"
+    most = machine.resources()
+    try:
+        names = []
+        for number in range(500):
+            pool = {
+                "containerSpec": {"imageUri": PLAIN, "command": ["python", "-c", f"print('job', {number})"]}
+            }
+            body = {"displayName": f"job {number}", "jobSpec": {"workerPoolSpecs": [pool]}}
+            made = requests.post(f"{parent}/customJobs", json=body, timeout=60)
+            made.raise_for_status()
+            names.append(made.json()["name"])
+
+        def listed(**more: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = []
+            token = ""
+            while True:
+                asked = {"pageSize": "100", "pageToken": token, **more}
+                told = requests.get(f"{parent}/customJobs", params=asked, timeout=60).json()
+                page = told.get("customJobs", [])
+                assert len(page) <= 100
+                found += page
+                if not (token := told.get("nextPageToken", "")):
+                    return found
+
+        seen = set()
+
+        def drained() -> bool:
+            with database.read() as connection:
+                running = list(jobs.in_state(connection, "RUNNING"))
+                left = jobs.active(connection, "customJobs")
+            assert sum(job.cores for job in running) <= most.cores
+            assert sum(job.memory for job in running) <= most.memory
+            seen.update(job.id for job in running)
+            return not left
+
+        until(drained, "all have ended", seconds=3000)
+        every = listed()
+        assert [one["name"] for one in every] == names[::-1]
+        assert {one["state"] for one in every} == {"JOB_STATE_SUCCEEDED"}
+        assert len(listed(filter='state="JOB_STATE_SUCCEEDED"')) == 500 and seen
+        logs = "".join(path.read_text() for path in server.home.glob("jobs/*/log.txt"))
+        assert all(f"] job {number}\n" in logs or f" job {number}\n" in logs for number in range(500))
+        # Each says once or twice why it waits, however often others end before it.
+        assert logs.count(" waits ") < 3 * 500
+    finally:
+        database.close()
+        server.stop()

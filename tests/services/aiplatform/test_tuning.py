@@ -418,3 +418,28 @@ def test_trials_are_copies_of_a_process_that_has_done_the_imports(portico, aipla
     left = [one.pid for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "973.5"]]
     assert not left and folders[0] == folders[1] != folders[2]
     until(lambda: not list(portico.home.glob("jobs/*/workers/*")), "nothing waits for a trial any more")
+
+
+def test_of_a_long_curve_as_much_is_kept_as_decides():
+    from portico.services.aiplatform.vizier import measurements
+
+    spec = {
+        "metrics": [{"metricId": "score", "goal": "MAXIMIZE"}],
+        "measurementSelectionType": "BEST_MEASUREMENT",
+    }
+    every = [
+        {
+            "stepCount": str(step),
+            "metrics": [{"metricId": "score", "value": 9.0 if step == 777 else step / 1e4}],
+        }
+        for step in range(10_000)
+    ]
+    ordered = measurements.ordered([*reversed(every), *every])
+    assert ordered == every
+    kept = measurements.thinned(ordered, spec, 50)
+    assert 50 <= len(kept) <= 52 and kept[0] == every[0] and kept[-1] == every[-1]
+    assert measurements.final(kept, spec) == measurements.final(every, spec) == every[777]
+    assert measurements.thinned(every[:50], spec, 50) == every[:50]
+    two = {**spec, "metrics": [*spec["metrics"], {"metricId": "loss", "goal": "MINIMIZE"}]}
+    late = [*every, {"stepCount": "10001", "metrics": [{"metricId": "loss", "value": 1.0}]}]
+    assert measurements.final(measurements.thinned(late, two, 50), two) == measurements.final(late, two)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from portico.store.jobs import Resources
 from portico.store.resources import Resource
 
 _LEAST = 1 << 30  # bytes of memory for a trial
-_LOOK = 0.5  # seconds between two looks at what a trial has measured
+_LOOK, _SELDOM = 0.5, 10.0  # seconds between two looks at what a trial has measured
+_REST = 20  # times as long as a look took: all trials' measurements are written anew with each
+_KEPT, _LEAST_KEPT = 20_000, 50  # measurements that a tuning job shows of all its trials; of each of many
 
 
 def run_tuning(context: Context) -> Wait | dict[str, Any]:
@@ -171,7 +174,9 @@ class _Measuring:
             self._write(self._file.measurements(self._begun))  # also what could not be written before
 
     def _run(self) -> None:
-        while not self._over.wait(_LOOK):
+        pause = _LOOK
+        while not self._over.wait(pause):
+            began = time.monotonic()
             if self._file and self._file.look():
                 known = self._write(self._file.measurements(self._begun))
                 trial = trials.find({"trials": known}, self._context.job.payload["trial"])
@@ -179,17 +184,17 @@ class _Measuring:
                 if not self.stopped and stopping.should_stop(self._spec, trial, others):
                     self._write(trial["measurements"], state="STOPPING")
                     self.stopped = True
+            pause = min(max(_LOOK, (time.monotonic() - began) * _REST), _SELDOM)
 
     def _write(self, found: list[dict[str, Any]], **more: str) -> list[dict[str, Any]]:
         """All trials of the tuning job, once this one has what was found."""
-        ordered: list[measurements.Measurement] = []
-        for one in found:
-            ordered = measurements.added(ordered, one)
+        every = measurements.ordered(found)
         with self._context.database.write() as connection:
             tuning = self._tuning(connection)
             trial = trials.find(tuning.body, self._context.job.payload["trial"])
             if trial["state"] not in trials.ENDED:
-                trial |= {"measurements": ordered, **more}
+                most = max(_LEAST_KEPT, _KEPT // tuning.body["maxTrialCount"])
+                trial |= {"measurements": measurements.thinned(every, self._spec, most), **more}
                 resources.update(connection, tuning, self._context.clock.now())
         known: list[dict[str, Any]] = tuning.body["trials"]
         return known

@@ -62,9 +62,30 @@ def check(measurement: Measurement, spec: Mapping[str, Any], field: str, *, whol
 
 
 def added(measurements: Sequence[Measurement], new: Measurement) -> list[Measurement]:
-    """`measurements` with a new one, in their order: by step, then by time. One of the same place is replaced."""
-    kept = {(step(one), elapsed(one)): one for one in [*measurements, new]}
+    """`measurements` with a new one, in their order. One of the same place is replaced."""
+    return ordered([*measurements, new])
+
+
+def ordered(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """By step, then by time; of those of one place the last."""
+    kept = {(step(one), elapsed(one)): one for one in measurements}
     return [kept[place] for place in sorted(kept)]
+
+
+def thinned(measurements: Sequence[Measurement], spec: Mapping[str, Any], most: int) -> list[Measurement]:
+    """About `most` of ordered ones, evenly over their curve, and of these what is `final` of all."""
+    count = len(measurements)
+    if count <= most:
+        return list(measurements)
+    places = {round(number * (count - 1) / (most - 1)) for number in range(most)}
+    names = [metric["metricId"] for metric in spec["metrics"]]
+    having = {
+        name: [at for at, one in enumerate(measurements) if value(one, name) is not None] for name in names
+    }
+    places |= {found[-1] for found in having.values() if found}
+    if whole := sorted(set.intersection(*map(set, having.values()))):
+        places |= {whole[-1], max(whole, key=lambda at: scores(measurements[at], spec))}
+    return [measurements[at] for at in sorted(places)]
 
 
 def final(measurements: Sequence[Measurement], spec: Mapping[str, Any]) -> Measurement | None:
