@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from google.cloud.aiplatform.hyperparameter_tuning import DoubleParameterSpec
 from tests.waiting import until
 
 from portico.client.api import Client
 from portico.errors import FailedPrecondition, NotFound
+from portico.sandbox import environments
+from portico.sandbox.installer import Teller
+from portico.services.aiplatform.custom.environments import python_again
+from portico.services.aiplatform.reruns import pins
 
 PLAIN = "python:3.11"
 COMMAND = [sys.executable, "-m", "portico.cli.main"]
@@ -154,3 +160,91 @@ def test_what_cant_be_repeated_is_refused_with_words(portico, aiplatform, bucket
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 1 and "There is no training 'no such job'" in done.stderr
+
+
+TRAINER = """
+import glob, os, random
+random.seed(1)
+rows = [line for path in sorted(glob.glob(os.environ["AIP_TRAINING_DATA_URI"].replace("gs://", "/gcs/")))
+        for line in open(path)]
+out = os.environ["AIP_MODEL_DIR"].replace("gs://", "/gcs/")
+os.makedirs(out)
+open(out + "model.txt", "w").write(f"{len(rows)} rows {random.random()}")
+"""
+
+
+def test_a_pipeline_of_ones_own_code_is_repeated_with_its_exported_data(portico, aiplatform, bucket, client):
+    rows = "".join(f"{number},{3 * number + 1}\n" for number in range(100))
+    bucket.blob("rows.csv").upload_from_string("x,y\n" + rows)
+    dataset = aiplatform.TabularDataset.create("rows", gcs_source=f"gs://{bucket.name}/rows.csv")
+    job = aiplatform.CustomContainerTrainingJob(
+        "own", PLAIN, command=["python", "-c", TRAINER], staging_bucket=f"gs://{bucket.name}",
+        model_serving_container_image_uri="us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest",
+    )  # fmt: skip
+    model = job.run(dataset, model_display_name="line", base_output_dir=f"gs://{bucket.name}/made")
+    bucket.blob("rows.csv").upload_from_string("x,y\n")
+    for blob in list(bucket.list_blobs()):
+        if "/training-" in blob.name:
+            blob.delete()  # what was exported, and read
+    found = rerun(client, job.resource_name)
+    assert found["identical"] is True, found
+    assert [one["name"] for one in found["files"]] == ["model/model.txt"]
+    [again] = aiplatform.Model.list(filter='display_name="line (rerun)"')
+    short = found["name"].rpartition("/")[2]
+    assert again.uri == f"gs://{bucket.name}/made/reruns/{short}/model" != model.uri
+
+
+def test_a_trial_is_repeated_with_its_parameters(portico, aiplatform, bucket, client):
+    script = """
+import os, sys
+out = os.environ["AIP_MODEL_DIR"].replace("gs://", "/gcs/")
+os.makedirs(out)
+open(out + "model.txt", "w").write(" ".join(sys.argv[1:]) + os.environ["CLOUD_ML_TRIAL_ID"])
+open("/var/hypertune/output.metrics", "w").write('{"score": 1}')
+"""
+    container = {"image_uri": PLAIN, "command": ["python", "-c", script]}
+    pools = [{"machine_spec": {"machine_type": "n1-standard-4"}, "container_spec": container}]
+    each = aiplatform.CustomJob("trial", pools, base_output_dir=f"gs://{bucket.name}/out",
+                                staging_bucket=f"gs://{bucket.name}")  # fmt: skip
+    job = aiplatform.HyperparameterTuningJob(
+        "tuned", each, {"score": "maximize"}, {"rate": DoubleParameterSpec(min=0.1, max=1.0, scale="log")},
+        max_trial_count=2, parallel_trial_count=1,
+    )  # fmt: skip
+    job.run()
+    found = rerun(client, job.trials[1].custom_job)
+    assert found["identical"] is True, found
+    done = subprocess.run(
+        [*COMMAND, "rerun", job.resource_name, "--home", str(portico.home)],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "as many trainings as trials; repeat one of these: 1 (" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_environment_that_is_gone_is_made_again_of_the_same_versions(tmp_path):
+    interpreter = environments.find_python(["3.11"])
+    recorded = {
+        "image": "python:3.11", "key": "gone", "interpreter": interpreter,
+        "packages": ["joblib==1.4.2", "threadpoolctl==3.5.0"],
+    }  # fmt: skip
+    said: list[str] = []
+    python = python_again(recorded, tmp_path, Teller(said.append))
+    assert environments.installed(python) == recorded["packages"]
+    assert "python:3.11: its environment is gone; one of the same 2 packages is made" in said
+    assert python_again({**recorded, "key": python.parents[1].name}, tmp_path, Teller()) == python
+    with pytest.raises(FailedPrecondition, match="cannot be made"):
+        python_again({**recorded, "packages": ["joblib==0.0.1.never"]}, tmp_path, Teller())
+
+
+def test_what_is_not_as_it_was_is_said():
+    record = {
+        "machine": dict(pins.machine()),
+        "python": platform.python_version(),
+        "versions": {"numpy": "0.1"},
+    }
+    record["machine"]["processor"] = "an abacus"
+    found = pins.changed(record)
+    assert len(found) == 2 and found[0].startswith("the processor was an abacus and is ")
+    assert found[1].startswith("numpy was 0.1 and is ")
+    gone = {"machine": pins.machine(), "environments": [{"interpreter": "/no/python", "python": "3.11.1"}]}
+    assert pins.changed(gone) == ["Python was 3.11.1 and is not there any more"]
