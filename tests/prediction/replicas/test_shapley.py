@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portico.errors import FailedPrecondition, InvalidArgument
+from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.prediction.replicas.shapley import Sampling, explain
 
 
@@ -133,7 +133,9 @@ def test_what_cannot_be_explained():
     with pytest.raises(FailedPrecondition, match="list of 2 values"):
         run(sum, [[1, 2]], Sampling(whole="x", baselines={"x": [[1]]}))
     with pytest.raises(InvalidArgument, match="sampledShapleyAttribution only"):
-        Sampling.from_spec({"parameters": {"xraiAttribution": {}}})
+        Sampling.from_spec({"parameters": {"topK": 1}})
+    with pytest.raises(Unimplemented, match="blurBaselineConfig of xraiAttribution"):
+        Sampling.from_spec({"parameters": {"xraiAttribution": {"blurBaselineConfig": {"maxBlurSigma": 1}}}})
     with pytest.raises(InvalidArgument, match="from 1 to 50"):
         Sampling.from_spec({"parameters": {"sampledShapleyAttribution": {"pathCount": 51}}})
 

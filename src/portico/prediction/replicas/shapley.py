@@ -18,10 +18,11 @@ from typing import Any
 
 import orjson
 
-from portico.errors import FailedPrecondition, InvalidArgument
+from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 
 _CHUNK = 500  # rows a question, so that other predictions come between
 _MOST_PATHS, _MOST_STEPS = 50, 100  # Google's limits
+_METHODS = ("sampledShapleyAttribution", "integratedGradientsAttribution", "xraiAttribution")
 
 Answer = tuple[int, bytes]
 
@@ -32,11 +33,14 @@ class Sampling:
 
     `baselines` has, by name of the input, the values to start from (several: the attributions are averaged).
     For the one input that holds the whole instance, `features` names its values. With `steps` it is explained by
-    integrated gradients of so many steps, for which `tensors` has the model's own name of each input and output.
+    integrated gradients of so many steps, or by the regions of an image that `xrai` finds by them, for which `tensors`
+    has the model's own name of each input and output. `pictures` says of inputs that are images how they are shown.
     """
 
     path_count: int = 10
     steps: int = 0
+    xrai: bool = False
+    pictures: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, str] = field(default_factory=dict)
     baselines: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     whole: str = ""  # the name of the input that holds the whole instance
@@ -54,21 +58,24 @@ class Sampling:
         """
         parameters = spec.get("parameters") or {}
         metadata = spec.get("metadata") or {}
-        method, gradients = map(
-            parameters.get, ("sampledShapleyAttribution", "integratedGradientsAttribution")
-        )
+        method, integrated, xrai = map(parameters.get, _METHODS)
+        gradients = integrated if xrai is None else xrai
         if method is None and gradients is None:
             raise InvalidArgument(
                 "Models in replicas are explained by sampledShapleyAttribution only, TensorFlow's also by "
-                "integratedGradientsAttribution.",
+                "integratedGradientsAttribution and xraiAttribution.",
                 field="explanation_spec.parameters",
             )
         steps = 0 if gradients is None else int(gradients.get("stepCount") or 50)
+        which = "integrated_gradients" if xrai is None else "xrai"
         if gradients is not None and not 1 <= steps <= _MOST_STEPS:
             raise InvalidArgument(
                 f"stepCount is {steps}; it must be from 1 to {_MOST_STEPS}.",
-                field="explanation_spec.parameters.integrated_gradients_attribution.step_count",
+                field=f"explanation_spec.parameters.{which}_attribution.step_count",
             )
+        for name in ("smoothGradConfig", "blurBaselineConfig") if xrai is not None else ():
+            if xrai.get(name):
+                raise Unimplemented(f"{name} of xraiAttribution is not built in Portico yet; leave it out.")
         paths = int((method or {}).get("pathCount") or 10)
         if not 1 <= paths <= _MOST_PATHS:
             raise InvalidArgument(
@@ -88,6 +95,12 @@ class Sampling:
         return Sampling(
             path_count=paths,
             steps=steps,
+            xrai=xrai is not None,
+            pictures={
+                name: one.get("visualization") or {}
+                for name, one in inputs.items()
+                if one.get("modality") == "image"
+            },
             tensors=tensors,
             baselines={name: list(one.get("inputBaselines") or []) for name, one in inputs.items()},
             whole=whole,
@@ -105,26 +118,32 @@ class Sampling:
         base = replace(self, baselines={**self.baselines, **given})
         if not parameters:
             return base
-        methods = {"sampledShapleyAttribution", "integratedGradientsAttribution"}
         method: dict[str, Any] = {"sampledShapleyAttribution": {"pathCount": self.path_count}}
         if self.steps:
-            method = {"integratedGradientsAttribution": {"stepCount": self.steps}}
+            method = {_METHODS[2 if self.xrai else 1]: {"stepCount": self.steps}}
         said = Sampling.from_spec(
-            {"parameters": {**({} if methods & set(parameters) else method), **parameters}}
+            {"parameters": {**({} if set(_METHODS) & set(parameters) else method), **parameters}}
         )
+        if said.xrai and not self.xrai:
+            raise FailedPrecondition(
+                "The model was deployed without what xraiAttribution needs; deploy it with that in its explanation "
+                "spec."
+            )
         return replace(
             base,
             path_count=said.path_count,
             steps=said.steps,
+            xrai=said.xrai,
             top_k=said.top_k,
             output_indices=said.output_indices,
         )
 
     def by_gradients(self) -> dict[str, Any]:
-        """What a model that knows its gradients is asked, beside the instances (`worker_tensorflow`)."""
+        """What a model that knows its gradients is asked, beside the instances (`worker_gradients`)."""
         output = self.tensors.get(self.output_name, "")
         return {
-            "steps": self.steps, "inputs": {name: self.tensors.get(name, name) for name in self.baselines},
+            "steps": self.steps, "xrai": self.xrai, "pictures": dict(self.pictures),
+            "inputs": {name: self.tensors.get(name, name) for name in self.baselines},
             "baselines": dict(self.baselines), "features": list(self.features), "output": output,
             "outputName": self.output_name, "topK": self.top_k, "outputIndices": list(self.output_indices),
         }  # fmt: skip
@@ -162,7 +181,7 @@ def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer |
     if sampling.steps:
         if "explanations" not in told:
             raise FailedPrecondition(
-                "integratedGradientsAttribution needs a model that knows its gradients, which TensorFlow's do; explain "
+                "Attributions by gradients need a model that knows its gradients, which TensorFlow's do; explain "
                 "this one by sampledShapleyAttribution."
             )
         return 200, orjson.dumps({"explanations": told["explanations"], "predictions": told["predictions"]})

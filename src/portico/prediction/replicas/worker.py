@@ -288,7 +288,7 @@ def load(framework: str, path: str) -> Model:
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             if framework == "tensorflow":
-                loaded = beside("worker_tensorflow").SavedModel(path)
+                loaded = beside("worker_tensorflow").SavedModel(path, beside)
             elif framework == "pytorch":
                 loaded = beside("worker_torch").Archive(path)
             else:
@@ -318,11 +318,13 @@ def beside(name: str) -> Any:
     """The module in the file `name` beside this one, whose folder may not be looked into."""
     from importlib import util
 
+    if name in sys.modules:
+        return sys.modules[name]
     spec = util.spec_from_file_location(
         name, os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
     )
     assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
+    module = sys.modules[name] = util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

@@ -151,16 +151,7 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
     sockets: list[str] = []
     raw = False
     if private.format == "replica":
-        serving = serving_of_version(context.home, version)
-        if (
-            "integratedGradientsAttribution" in (spec.get("parameters") or {})
-            and serving.framework != "tensorflow"
-        ):
-            raise InvalidArgument(
-                f"Integrated gradients are known of TensorFlow models; explain this {serving.framework} model by "
-                "sampledShapleyAttribution.",
-                field="explanation_spec.parameters",
-            )
+        serving = images.explaining(serving_of_version(context.home, version), spec)
         resources_asked = deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
         count = max(1, int(resources_asked.get("minReplicaCount", 1)))
         wanted = serving.replica_set(deployed["id"], folder, count, machine_types.memory(resources_asked))

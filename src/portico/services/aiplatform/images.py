@@ -9,7 +9,8 @@ tag; they are served in the front's process.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,6 +106,7 @@ _TENSORFLOW = (
     ((2, 12), "numpy<1.24 setuptools<70"),
     ((2, 16), "numpy<2 setuptools<70"),
 )
+_XRAI = "saliency==0.2.1"  # by the authors of XRAI
 # Versions after the tables: what is current then fits.
 _LATER = "3.11 3.12 3.13 3.14 3.10"
 _NATIVE = {"lightgbm": ("model.txt",), "onnx": ("model.onnx",)}
@@ -163,6 +165,25 @@ def bounds_of(library: str, version: str) -> list[str]:
     table = {"scikit-learn": _SKLEARN, "xgboost": _XGBOOST}.get(library, {})
     bounds, _ = table.get(".".join(version.split(".")[:2]), ("", ""))
     return bounds.split()
+
+
+def explaining(serving: Serving, spec: Mapping[str, Any]) -> Serving:
+    """`serving` with what explaining by the ExplanationSpec `spec` needs beside.
+
+    Raises:
+        InvalidArgument: models of its framework aren't explained so.
+    """
+    parameters = spec.get("parameters") or {}
+    gradients = [name for name in ("integratedGradientsAttribution", "xraiAttribution") if name in parameters]
+    if gradients and serving.framework != "tensorflow":
+        raise InvalidArgument(
+            f"{gradients[0]} needs gradients, which are known of TensorFlow models; explain this {serving.framework} "
+            "model by sampledShapleyAttribution.",
+            field="explanation_spec.parameters",
+        )
+    if "xraiAttribution" in gradients:
+        return replace(serving, requirements=(*serving.requirements, _XRAI))
+    return serving
 
 
 def require_served(name: str, version: Resource) -> None:

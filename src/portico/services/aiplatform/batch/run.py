@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from portico.ml import pace
 from portico.prediction.models.lightgbm_model import model_file
 from portico.prediction.models.native.files import check_digest
 from portico.sandbox.isolation import in_words
-from portico.services.aiplatform import machine_types
+from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import write as batch_write
@@ -204,7 +204,7 @@ def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple
         check_trees(model_file(folder).read_bytes())
         yield batch_models.LightGBMModel(folder, spec), cores, _ROWS
     elif private.format == "replica":
-        with _replicas(context, job, version, folder) as sockets:
+        with _replicas(context, job, version, folder, spec) as sockets:
             size = (job.body.get("manualBatchTuningParameters") or {}).get("batchSize") or _REPLICA_ROWS
             yield batch_models.ReplicaModel(sockets, spec), len(sockets), size
     else:
@@ -217,12 +217,14 @@ def replica_set_id(job_id: str) -> str:
 
 
 @contextmanager
-def _replicas(context: Context, job: Resource, version: Resource, folder: Path) -> Iterator[list[str]]:
+def _replicas(
+    context: Context, job: Resource, version: Resource, folder: Path, spec: Mapping[str, Any] | None
+) -> Iterator[list[str]]:
     """Replicas for as long as the job runs: as many as it asks for, but no more than there are cores."""
     from portico.prediction.replicas.container import limits
     from portico.prediction.replicas.places import said, socket_paths
 
-    serving = serving_of_version(context.home, version)
+    serving = images.explaining(serving_of_version(context.home, version), spec or {})
     asked = (job.body.get("dedicatedResources") or {}).get("startingReplicaCount") or 1
     wanted = serving.replica_set(
         replica_set_id(context.job.id),
