@@ -49,6 +49,7 @@ class Csv(PredictionHandler):
         return Response(content=",".join(map(str, told)), media_type="text/csv")
 """
 SCRIPT = """
+import os
 import sys
 sys.path.insert(0, "src")
 from google.cloud import aiplatform, storage
@@ -64,6 +65,19 @@ local = LocalModel.build_cpr_model(
     "src", "us-central1-docker.pkg.dev/test-project/routines/scaled", predictor=Scaled, handler=Csv,
     requirements_path="src/requirements.txt", base_image="python:3.11",
 )
+os.makedirs("artifacts", exist_ok=True)
+with open("artifacts/factor.json", "w") as file:
+    file.write("3")
+with local.deploy_to_local_endpoint(artifact_uri="artifacts", credential_path="none") as here:
+    assert here.run_health_check().status_code == 200
+    told = here.predict(request='{"instances": [2]}', headers={"Content-Type": "application/json"})
+    assert told.json() == {"predictions": [6.0]}, told.text
+    told = here.predict(request="1,2", headers={"Content-Type": "text/csv"})
+    assert told.text == "3.0,6.0", told.text
+    here.print_container_logs()
+assert not [one for one in aiplatform.Endpoint.list() if one.display_name.startswith("local-")]
+copied = local.copy_image("us-central1-docker.pkg.dev/test-project/routines/copied:v2")
+copied.push_image()
 local.push_image()
 model = aiplatform.Model.upload(
     local_model=local, display_name="scaled", artifact_uri=f"gs://{bucket.name}/model",

@@ -110,6 +110,18 @@ def test_what_it_refuses_is_told_in_its_words(endpoint: Any) -> None:
         endpoint.predict(["bad"])
 
 
+def test_a_server_that_does_not_start_says_why(
+    portico: Any, aiplatform: Any, source: Path, endpoint: Any
+) -> None:
+    (source / "broken.py").write_text("raise RuntimeError('no weights')")
+    broken = DOCKERFILE.replace("server:app", "broken:app")
+    built = docker(portico, "build", "-t", "broken", "-f-", str(source), input=broken)
+    assert built.returncode == 0, built.stdout + built.stderr
+    model = aiplatform.Model.upload(display_name="broken", serving_container_image_uri="broken:latest")
+    with pytest.raises(exceptions.FailedPrecondition, match="RuntimeError: no weights"):
+        model.deploy()
+
+
 def test_a_raw_request_is_the_servers_own_affair(portico: Any, endpoint: Any) -> None:
     url = f"{portico.url}/v1/{endpoint.resource_name}:rawPredict"
     told = requests.post(url, data=b"3.5", headers={"content-type": "text/csv"}, timeout=240)

@@ -225,6 +225,35 @@ def patch_tensorflow(module: Any) -> None:
         portico_https.serve_beside()
 
 
+def patch_docker_run(module: Any) -> None:
+    """A local endpoint of an image that Portico has (`LocalModel.deploy_to_local_endpoint`)."""
+    run = module.run_prediction_container
+
+    @functools.wraps(run)
+    def run_prediction_container(serving_container_image_uri: str, *args: Any, **kwargs: Any) -> Any:
+        import portico_docker
+        import portico_local_endpoint
+
+        here = portico_docker.exists(serving_container_image_uri)
+        chosen = portico_local_endpoint.run_prediction_container if here else run
+        return chosen(serving_container_image_uri, *args, **kwargs)
+
+    module.run_prediction_container = run_prediction_container
+
+
+def patch_docker_utils(module: Any) -> None:
+    """Whether an image is on this machine."""
+    check = module.check_image_exists_locally
+
+    @functools.wraps(check)
+    def check_image_exists_locally(image_name: str) -> bool:
+        import portico_docker
+
+        return portico_docker.exists(image_name) or bool(check(image_name))
+
+    module.check_image_exists_locally = check_image_exists_locally
+
+
 def patch_resource_manager(module: Any) -> None:
     """Project ids and numbers are the same here, so there is nothing to ask the Resource Manager for."""
     module.get_project_id = lambda project_number, credentials=None: project_number
