@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import Connection
 
-from portico.store import lineage
+from portico.store import lineage, resources
 from portico.store.database import Database
 
 pytestmark = pytest.mark.usefixtures("either_store")
@@ -27,6 +27,8 @@ def test_edges_are_seen_from_both_ends_and_go_with_either(tmp_path: Path) -> Non
         lineage.add(connection, "elsewhere", "input", ["other"], 1.0)
         lineage.add(connection, "group", "member", ["data", "run0"], 1.0)
     with database.read() as connection:
+        asked = {"a", 'b"', "c'", *(f"n{number}" for number in range(40_000))}
+        assert set(connection.execute(resources.these(connection, asked)).scalars()) == asked
         found = connected(connection, "model7")
         assert len(found) == len(set(found)) == 2401 and "elsewhere" not in found
         assert connected(connection, "nobody") == []

@@ -192,7 +192,7 @@ def these(connection: Connection, names: Iterable[str]) -> sa.Select[Any]:
     if connection.dialect.name == "sqlite":
         each = sa.func.json_each(packed)
     else:
-        each = sa.func.jsonb_array_elements_text(sa.cast(packed, JSONB))
+        each = sa.func.jsonb_array_elements_text(sa.cast(sa.literal(packed, sa.String), JSONB))
     return sa.select(each.table_valued("value").c.value)
 
 
