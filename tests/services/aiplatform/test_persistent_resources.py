@@ -47,6 +47,11 @@ def test_jobs_on_one_run_in_processes_that_wait(portico, aiplatform, bucket, per
         assert f"imported: {bool(number)} trainer __main__ ['a', '{number}'] as of {number} m y" in log
         assert ("A process that waited for it runs it." in log) == bool(number)
         assert bucket.blob(job.resource_name.rpartition("/")[2]).download_as_text() == "done"
+        # What it read is recorded as elsewhere.
+        [run] = aiplatform.Execution.list(filter=f'metadata.customJob.string_value="{job.resource_name}"')
+        read = {one.uri: one.metadata.get("generation") for one in run.get_input_artifacts()}
+        generation = str(bucket.get_blob("in.txt").generation)
+        assert read == {uri: read[uri], f"gs://{bucket.name}/in.txt": generation}
 
 
 def test_what_fails_hangs_or_is_cancelled_ends_as_elsewhere(portico, aiplatform, bucket, persistent):
