@@ -18,7 +18,6 @@ import ctypes
 import errno
 import json
 import os
-import platform
 import resource
 import signal
 import struct
@@ -188,7 +187,7 @@ def _seccomp(network: bool, processes: bool, *, alone: bool) -> None:
     Who may not start processes is one, so its limits are those of the whole. Who may can also change the modes and
     times of its files, or is told that it did where those of others can't be told from them.
     """
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in _MACHINES:
         raise OSError(f"system calls of {machine} are not known here")
     column, architecture = _MACHINES[machine]

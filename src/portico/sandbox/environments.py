@@ -345,7 +345,11 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def _is(interpreter: str, version: str) -> bool:
-    """Whether `interpreter` really runs as `version` (a pyenv shim is there for versions that are not)."""
+    """Whether `interpreter` really runs as `version` (a pyenv shim is there for versions that are not): a program of
+    that name does, and a script is asked."""
+    with open(interpreter, "rb") as file:
+        if file.read(4) == b"\x7fELF":
+            return True
     asked = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         told = subprocess.run([interpreter, "-I", "-c", asked], capture_output=True, text=True, timeout=20)

@@ -102,6 +102,13 @@ def _become(command: list[str]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
+        here = os.path.dirname(os.path.abspath(__file__))
+        if command[:5] == [sys.executable, "-I", "-S", "-B", os.path.join(here, "confine.py")]:
+            sys.path.insert(0, here)  # this Python is as good as another
+            import confine
+
+            sys.argv = command[4:]
+            confine.main()
         os.execvp(command[0], command)
     except OSError as error:
         print(f"{command[0]} can't be run: {error.strerror}", file=sys.stderr, flush=True)
