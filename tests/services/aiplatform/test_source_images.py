@@ -3,14 +3,20 @@ served by their own web server."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from google.api_core import exceptions
+from tests.waiting import until
 
 IMAGE = "us-docker.pkg.dev/test-project/serving/web:v1"
 DOCKERFILE = """
@@ -128,3 +134,74 @@ def test_a_raw_request_is_the_servers_own_affair(portico: Any, endpoint: Any) ->
     assert told.content == b"text/csv: 3.5" and told.headers["content-type"].startswith("text/plain")
     told = requests.post(url, json={"instances": ["bad"]}, timeout=240)
     assert (told.status_code, told.text) == (422, "not that")
+
+
+@pytest.mark.parametrize(
+    ("described", "member", "told"),
+    [
+        ({"base": "python:3.11", "workdir": "/../../x"}, "", "is no path in it"),
+        ({"base": "python:3.11", "environment": {"A=B": "x"}}, "", "'A=B' can't be set"),
+        ({"base": "python:3.11", "command": ["x\0"]}, "", "zero byte"),
+        ({"base": "python:3.11", "packages": ["/../../etc"]}, "", "leads out of the image"),
+        ({"base": "fedora"}, "", "fedora"),
+        ({"base": 1}, "", "no description that can be read"),
+        ({"base": "python:3.11", "command": ["x"]}, "root/link", "links or devices"),
+        ({"base": "python:3.11", "command": ["x"]}, "../outside", "can't be unpacked"),
+    ],
+)
+def test_an_image_that_nobody_built_is_refused(
+    portico: Any, aiplatform: Any, endpoint: Any, described: dict[str, Any], member: str, told: str
+) -> None:
+    from google.cloud import storage
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        text = json.dumps(described).encode()
+        entry = tarfile.TarInfo("image.json")
+        entry.size = len(text)
+        archive.addfile(entry, io.BytesIO(text))
+        if member:
+            other = tarfile.TarInfo(member)
+            if "link" in member:
+                other.type, other.linkname = tarfile.SYMTYPE, "/etc"
+            archive.addfile(other)
+    bucket = storage.Client(project="test-project").bucket("portico-images")
+    bucket.blob("hostile:latest").upload_from_string(packed.getvalue())
+    with pytest.raises(exceptions.GoogleAPICallError, match=told):
+        aiplatform.Model.upload(display_name="hostile", serving_container_image_uri="hostile")
+
+
+def test_a_raw_request_of_the_generated_client(portico: Any, endpoint: Any) -> None:
+    from google.api import httpbody_pb2
+    from google.cloud import aiplatform_v1
+
+    client = aiplatform_v1.PredictionServiceClient(
+        client_options={"api_endpoint": portico.url}, transport="rest"
+    )
+    body = httpbody_pb2.HttpBody(data=b"3.5", content_type="text/csv")
+    told = client.raw_predict(endpoint=endpoint.resource_name, http_body=body)
+    assert told.data == b"text/csv: 3.5" and told.content_type.startswith("text/plain")
+
+
+def test_it_is_replaced_when_it_dies_and_ends_with_its_deployment(portico: Any, endpoint: Any) -> None:
+    def workers() -> list[psutil.Process]:
+        found = []
+        for pid in portico.pids():
+            with contextlib.suppress(psutil.Error):
+                if '"framework": "container"' in " ".join(psutil.Process(pid).cmdline()):
+                    found.append(psutil.Process(pid))
+        return found
+
+    before = workers()
+    before[-1].kill()
+    psutil.wait_procs(before, timeout=60)
+
+    def answers() -> bool:
+        try:
+            return bool(endpoint.predict([1]).predictions == [6.0])
+        except exceptions.ServiceUnavailable:
+            return False
+
+    until(answers, "another answers")
+    endpoint.undeploy_all()
+    until(lambda: not workers(), "no process of the model is left")

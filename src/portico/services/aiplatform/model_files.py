@@ -67,9 +67,10 @@ def keep(context: Context, model: dict[str, Any], uri: str, artifact: str) -> di
         )
     if uri:
         fetch_artifact(context, uri, target, None)
-        gcs.copy(uri, f"{_COPIES}/{artifact}", context.job.resource.split("/")[1])
     source_images.unpack(gcs, source, target)
     source_images.serving(source.name, target, model["containerSpec"], "")
+    if uri:
+        gcs.copy(uri, f"{_COPIES}/{artifact}", context.job.resource.split("/")[1])
     return {"artifact": artifact, "format": "replica", "digest": files.digest(target)}
 
 

@@ -29,6 +29,7 @@ FOLDER = ".portico-image"  # in the folder of a model's files
 _MOST_BYTES, _MOST_FILES = 2 << 30, 8000
 _PYTHON = re.compile(r"(?:.*/)?python:(?P<version>3(?:\.\d+)?)(?:[.-].*)?")
 _TIANGOLO = re.compile(r"(?:.*/)?tiangolo/uvicorn-gunicorn[a-z-]*:python(?P<version>3\.\d+).*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PORT = 8080
 _REFERENCE = re.compile(r"\$\$|\$\((\w+)\)")
 
@@ -72,6 +73,10 @@ def unpack(gcs: Gcs, row: ObjectRow, model_dir: Path) -> None:
                 raise InvalidArgument(
                     f"The image {row.name} has {len(members):,} files of {size:,} bytes; at most {_MOST_FILES:,} of "
                     f"{_MOST_BYTES:,} are served. Leave out by .dockerignore what it does not need."
+                )
+            if not all(member.isreg() or member.isdir() for member in members):
+                raise InvalidArgument(
+                    f"The image {row.name} has links or devices; it is files and folders alone."
                 )
             archive.extractall(target, filter="data")
         image = _read(target)
@@ -120,6 +125,7 @@ def serving(uri: str, model_dir: Path, spec: dict[str, Any], storage_uri: str) -
     command = spec.get("command") or image.entrypoint
     arguments = spec.get("args") or ([] if spec.get("command") else image.command)
     words = [_expanded(word, environment) for word in [*command, *arguments]] or _default(folder)
+    _check(image, words, environment)
     if not words:
         raise FailedPrecondition(f"The image {uri} has no ENTRYPOINT or CMD, and the model no command.")
     container = {
@@ -129,6 +135,27 @@ def serving(uri: str, model_dir: Path, spec: dict[str, Any], storage_uri: str) -
     return Serving(
         "replica", "container", "", uri, (), tuple(dict.fromkeys([*base, *needed])), pythons, container
     )
+
+
+def _check(image: SourceImage, words: list[str], environment: dict[str, str]) -> None:
+    """
+    Raises:
+        InvalidArgument: no process can be started so.
+    """
+    if not image.workdir.startswith("/") or {"..", "\0"} & {
+        *PurePosixPath(image.workdir).parts,
+        *image.workdir,
+    }:
+        raise InvalidArgument(f"The image's WORKDIR {image.workdir!r} is no path in it.")
+    for name, value in environment.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise InvalidArgument(
+                f"The environment variable {name!r} can't be set: its name is letters, digits and _, its value has no "
+                "zero byte.",
+                field="model.containerSpec.env",
+            )
+    if any("\0" in word for word in words):
+        raise InvalidArgument("The command has a zero byte.", field="model.containerSpec.command")
 
 
 def _read(folder: Path) -> SourceImage:
