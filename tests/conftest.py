@@ -20,6 +20,7 @@ from portico.sandbox.isolation import walls
 from portico.store import backend
 from tests import environments
 from tests.postgresql import Server
+from tests.ray_cluster import Cluster
 
 # Where the servers that tests start have their rows, unless a test says so itself.
 STORE = os.environ.get("PORTICO_TESTS_STORE", "sqlite")
@@ -135,6 +136,16 @@ def new_portico(
         return made
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Cluster]:
+    """Two nodes of four cores each, as they say themselves, and a head."""
+    cluster = Cluster()
+    try:
+        yield cluster.start(4, 4)
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture(scope="session", autouse=True)

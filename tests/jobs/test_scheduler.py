@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.jobs import worker
-from portico.jobs.engines.protocol import Ended
-from portico.jobs.kinds import KINDS
+from portico.jobs.engines.protocol import Ended, Machine
+from portico.jobs.kinds import KINDS, JobKind
 from portico.jobs.queue import Queue
 from portico.jobs.scheduler import Scheduler
 from portico.store import jobs
@@ -29,13 +29,20 @@ class Pretended:
 
     def __init__(self) -> None:
         self.started: list[str] = []
+        self.whole = [Resources(cores=4.0, memory=1000, accelerators=1)]
+        self.asks: dict[str, Resources] = {}
         self.left: set[str] = set()
 
-    def capacity(self) -> Resources:
-        return Resources(cores=4.0, memory=1000, accelerators=1)
+    def machines(self) -> list[Machine]:
+        free = list(self.whole)
+        for job in self.started:
+            number = next(number for number, one in enumerate(free) if one.holds(self.asks[job]))
+            free[number] = free[number].without(self.asks[job])
+        return list(map(Machine, self.whole, free))
 
     def start(self, job: str, asks: Resources) -> None:
         self.started.append(job)
+        self.asks[job] = asks
 
     def running(self) -> list[str]:
         return self.started
@@ -46,9 +53,10 @@ class Pretended:
     def stop(self, job: str, *, now: bool = False) -> None:
         pass
 
-    def adopt(self, jobs: Iterable[str]) -> set[str]:
+    def adopt(self, jobs: Mapping[str, Resources]) -> set[str]:
         adopted = self.left & set(jobs)
         self.started += adopted
+        self.asks.update(jobs)
         return adopted
 
     def waitables(self) -> list[object]:
@@ -135,6 +143,40 @@ def test_a_job_that_asks_for_more_than_there_is_fails_with_a_reason(scheduler, e
     scheduler._start_queued()
     assert (read("1").state, read("1").error["code"]) == ("FAILED", 9)
     assert "asks for 64 cores" in read("1").error["message"] and "there are 4" in read("1").error["message"]
+
+
+def test_of_several_machines_each_holds_what_it_has(scheduler, engine, add, read):
+    engine.whole = [Resources(cores=2.0), Resources(cores=4.0)]
+    add("too much", "here.quick", asks=Resources(cores=6.0), now=1.0)
+    add("most", "here.quick", asks=Resources(cores=3.0), now=2.0)
+    add("for the largest", "here.quick", asks=Resources(cores=4.0), now=3.0)
+    add("beside", "here.quick", asks=Resources(cores=2.0), now=4.0)
+    add("before", "here.quick", asks=Resources(cores=1.0), now=5.0)
+    scheduler._start_queued()  # what is left of the second machine is kept for the largest
+    assert engine.started == ["most", "beside"]
+    assert read("too much").state == "FAILED"
+    assert "none of the 2 machines has that, and the largest has 4 cores" in read("too much").error["message"]
+
+
+def test_nothing_is_refused_while_an_engine_does_not_know_what_there_is(scheduler, engine, add, read):
+    engine.whole = []
+    add("1", "here.quick", asks=Resources(cores=64.0))
+    scheduler._start_queued()
+    assert read("1").state == "QUEUED" and not engine.started
+    assert "can be reached" in read("1").message
+
+
+def test_what_needs_this_machine_runs_on_it(tmp_path, database, engine, add, monkeypatch):
+    here = Pretended()
+    monkeypatch.setitem(
+        KINDS, "here.stays", JobKind("here.stays", "", lambda *_: None, stays=lambda job: job.id == "1")
+    )
+    scheduler = Scheduler(tmp_path, database, SystemClock(), RandomIds(), engine, here=here)
+    add("1", "here.stays")
+    add("2", "here.stays")
+    scheduler._start_queued()
+    assert (here.started, engine.started) == (["1"], ["2"])
+    assert sorted(scheduler._running()) == ["1", "2"]
 
 
 def test_the_higher_priority_goes_first_then_the_older(scheduler, engine, add):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from portico.ids import RandomIds
 from portico.jobs import worker
-from portico.jobs.engines.protocol import Ended
+from portico.jobs.engines.protocol import Ended, Machine
 from portico.jobs.scheduler import Scheduler
 from portico.store import jobs
 from portico.store.database import Database
@@ -36,8 +36,9 @@ class OneCore:
         self.turns: list[str] = []
         self._told: list[str] = []
 
-    def capacity(self) -> Resources:
-        return Resources(cores=1.0, memory=1 << 30)
+    def machines(self) -> list[Machine]:
+        free = Resources(cores=1.0 - len(self._told), memory=1 << 30)
+        return [Machine(Resources(cores=1.0, memory=1 << 30), free)]
 
     def start(self, job: str, asks: Resources) -> None:
         with self._database.read() as connection:
@@ -56,7 +57,7 @@ class OneCore:
 
     def stop(self, job: str, *, now: bool = False) -> None: ...
 
-    def adopt(self, jobs: Iterable[str]) -> set[str]:
+    def adopt(self, jobs: Mapping[str, Resources]) -> set[str]:
         return set()
 
     def waitables(self) -> list[object]:

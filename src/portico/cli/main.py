@@ -95,11 +95,21 @@ def up(
         bool, typer.Option("--unconfined", help="Run models' code with all that your user may do.")
     ] = False,
     database: DatabaseUrl = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PORTICO_RAY",
+            metavar="HOST:PORT",
+            help="The head of a Ray cluster: custom jobs, trials, training and batch prediction run on its nodes.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ] = None,
 ) -> None:
     """Start Portico and serve until Ctrl-C or SIGTERM."""
     from portico.cli.up import hide_password, serve
 
-    serve(_home(home), host, port, fronts, open, unconfined, hide_password(database))
+    serve(_home(home), host, port, fronts, open, unconfined, hide_password(database), ray)
 
 
 @app.command()

@@ -47,7 +47,14 @@ def _password(url: str) -> str | None:
 
 
 def serve(
-    home: Path, host: str, port: int, fronts: int, everyone: bool, unconfined: bool, database: str | None
+    home: Path,
+    host: str,
+    port: int,
+    fronts: int,
+    everyone: bool,
+    unconfined: bool,
+    database: str | None,
+    ray: str | None,
 ) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
@@ -63,7 +70,7 @@ def serve(
             flush=True,
         )
     try:
-        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined, database)
+        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined, database, ray)
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)
     except AlreadyRunning as running:

@@ -52,17 +52,20 @@ def up(
     everyone: bool = False,
     unconfined: bool = False,
     database: str | None = None,
+    ray: str | None = None,
 ) -> None:
     """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests. `unconfined`: user code
     runs with all that this user may do. `database`: the URL of the PostgreSQL database that has the home's rows from
-    now on; without one they are where they are, and in SQLite in a new home.
+    now on; without one they are where they are, and in SQLite in a new home. `ray`: the address of the Ray cluster
+    on which jobs run.
 
     Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
 
     Raises:
         RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
         RefusedHome: the home's database is not the one that belongs to its files.
-        InvalidArgument, FailedPrecondition, Unavailable: the database can't be used, or does not answer.
+        InvalidArgument, FailedPrecondition, Unavailable: the database or the cluster can't be used, or does not
+        answer.
     """
     _require_loopback(host)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -85,7 +88,7 @@ def up(
         sockets = _listen(host, port, fronts)
         here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone, unconfined)
         try:
-            children = _prepare(home, here, sockets)
+            children = _prepare(home, here, sockets, ray)
         except store.errors as error:  # what the check before did not find
             raise store.refusal(error) from error
         Supervisor(home, children, here, ready).run()
@@ -135,7 +138,7 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
     return sockets
 
 
-def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_Child]:
+def _prepare(home: Path, here: Address, sockets: list[socket.socket], ray: str | None) -> list[_Child]:
     """Imports everything once, makes the tables and the key file, sweeps what a crash left."""
     from portico.clock import SystemClock
     from portico.doors.connections import serve_control  # noqa: F401  imported before the forks
@@ -143,12 +146,16 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
     from portico.doors.identity import Identity, write_key_file
     from portico.host import control, scheduling, watching, wiring
     from portico.host.certificate import write_certificate
+    from portico.jobs.engines import machine
     from portico.prediction.front.process import run_front
     from portico.store import home as home_store
     from portico.store.database import Database
     from portico.store.objects.sweep import sweep
 
     wiring.import_services()
+    machine.write(home, [])
+    if ray:
+        scheduling.check(home, ray)
     contract = Contract.load(home / "cache")
     write_key_file(home, here.url)
     write_certificate(home)
@@ -166,7 +173,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket]) -> list[_C
 
     children = [
         _Child("control", lambda: control.main(home, contract)),
-        _Child("scheduler", lambda: scheduling.main(home, contract)),
+        _Child("scheduler", lambda: scheduling.main(home, contract, ray)),
         _Child("watcher", lambda: watching.main(home)),
     ]
     return children + [_Child(f"front-{i}", front(i, s)) for i, s in enumerate(sockets)]

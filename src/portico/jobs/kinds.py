@@ -46,8 +46,9 @@ class JobKind:
     every transition to RUNNING, SUCCEEDED, FAILED and CANCELLED, and lets the resource and its operation follow the
     job. `lane`: "thread" for work that mostly waits (copying, deploying), "process" for work that computes, "watch" for
     what is short and comes often: one such job runs at a time, after all else that wants the cores. `asks` says what
-    a process needs where a job itself doesn't. One that `prepares` first makes what somebody waits for, an environment,
-    and itself goes behind all others (`warm.be_nice`) before it computes."""
+    a process needs where a job itself doesn't, and `elsewhere` what it takes of a cluster's machine, if that has it;
+    `stays` whether a job needs this very machine, for the server's sockets and processes. One that `prepares` first
+    makes what somebody waits for, an environment, and goes behind all others (`warm.be_nice`) before it computes."""
 
     name: str
     run: str
@@ -56,6 +57,8 @@ class JobKind:
     max_attempts: int = 3
     asks: Resources = _USUAL
     prepares: bool = False
+    elsewhere: Resources | None = None
+    stays: Callable[[Job], bool] = lambda job: False
 
     def load(self) -> Callable[[Any], Any]:
         module, _, function = self.run.partition(":")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from portico.jobs.engines.protocol import Machine
 from portico.store.jobs import Job, Resources
 
+_AWAY = "waits for the cluster: no machine that has what it asks for can be reached"
 ITS_TURN = "waits its turn: others are before it in the queue"
 _NAMED = 3  # jobs that have what another waits for
 
@@ -14,34 +16,53 @@ _NAMED = 3  # jobs that have what another waits for
 @dataclass(slots=True)
 class Placed:
     """`start` beside what runs, in this order. `waits`: by id, why the others don't start yet. `never`: those that ask
-    for more than there is."""
+    for more than any machine has, with what there is."""
 
     start: list[Job] = field(default_factory=list)
     waits: dict[str, str] = field(default_factory=dict)
-    never: list[Job] = field(default_factory=list)
+    never: list[tuple[Job, str]] = field(default_factory=list)
 
 
-def place(capacity: Resources, running: Sequence[Job], queued: Iterable[Job]) -> Placed:
-    """What starts of `queued`, those first that come first. What does not fit yet keeps its place: others go before it
-    only with what it does not ask for, so it can't starve."""
+def place(machines: Sequence[Machine], running: Sequence[Job], queued: Iterable[Job]) -> Placed:
+    """What starts of `queued` beside what is `running` on the machines, those first that come first. What does not fit
+    yet keeps its place: of the machines that can hold it, that which has most left keeps this for it, and others go
+    before it only with what it does not ask for, so it can't starve. Nothing is known of `machines` where there are
+    none: all waits."""
     placed = Placed()
-    left = capacity  # what nobody has
-    for job in running:
-        left = left.without(job.asks)
-    free = left  # nor is kept for one that waits
+    left = [machine.free for machine in machines]  # what nobody has
+    free = list(left)  # nor is kept for one that waits
     for job in queued:
-        if not capacity.holds(job.asks):
-            placed.never.append(job)
+        able = [number for number, machine in enumerate(machines) if machine.whole.holds(job.asks)]
+        if not able:
+            if machines:
+                placed.never.append((job, _lack(machines)))
+            else:
+                placed.waits[job.id] = _AWAY
             continue
-        if free.holds(job.asks):
+        having = [number for number in able if free[number].holds(job.asks)]
+        chosen = max(having or able, key=lambda number: _size(free[number]))
+        if having:
             placed.start.append(job)
-            left = left.without(job.asks)
-        elif placed.waits or left.holds(job.asks):
+            left[chosen] = left[chosen].without(job.asks)
+        elif placed.waits or any(left[number].holds(job.asks) for number in able):
             placed.waits[job.id] = ITS_TURN
+        elif all(machines[number].away for number in able):
+            placed.waits[job.id] = _AWAY
         else:
-            placed.waits[job.id] = _why(job, capacity, left, [*running, *placed.start])
-        free = free.without(job.asks)
+            placed.waits[job.id] = _why(job, machines[chosen].whole, left[chosen], [*running, *placed.start])
+        free[chosen] = free[chosen].without(job.asks)
     return placed
+
+
+def _lack(machines: Sequence[Machine]) -> str:
+    if len(machines) == 1:
+        return f"there are {machines[0].whole} here"
+    largest = max((machine.whole for machine in machines), key=_size)
+    return f"none of the {len(machines)} machines has that, and the largest has {largest}"
+
+
+def _size(one: Resources) -> tuple[float, int]:
+    return one.cores, one.memory
 
 
 def short_name(job: Job) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import Clock
 from portico.ids import Ids
+from portico.jobs.engines import machine
 from portico.jobs.kinds import KINDS
 from portico.store import jobs
 from portico.store.jobs import Resources
@@ -23,6 +24,7 @@ class Queue:
     """Writes jobs into the store and wakes the scheduler."""
 
     def __init__(self, home: Path, clock: Clock, ids: Ids) -> None:
+        self._home = home
         self._wake = str(wake_path(home))
         self._clock = clock
         self._ids = ids
@@ -38,10 +40,12 @@ class Queue:
         """
         if kind not in KINDS:
             raise RuntimeError(f"job kind {kind} is not registered")
-        job_id = self._ids.number()
+        job_id, of_kind = self._ids.number(), KINDS[kind]
+        if asks is None and of_kind.elsewhere:
+            asks = machine.fitted(self._home, of_kind.elsewhere)
         jobs.insert(
             connection, id=job_id, kind=kind, resource=resource, payload=payload, now=self._clock.now(),
-            lane=KINDS[kind].lane, priority=priority, asks=asks or KINDS[kind].asks,
+            lane=of_kind.lane, priority=priority, asks=asks or of_kind.asks,
             parent=parent,
         )  # fmt: skip
         return job_id

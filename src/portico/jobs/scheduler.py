@@ -53,11 +53,12 @@ class _Thread:
 
 
 class Scheduler:
-    """Calls `ended` when it has seen the end of a job."""
+    """Calls `ended` when it has seen the end of a job. `here` runs what can't run elsewhere, where `engine` may run
+    jobs on other machines."""
 
     def __init__(
         self, home: Path, database: Database, clock: Clock, ids: Ids, engine: Engine,
-        ended: Callable[[], None] = lambda: None,
+        ended: Callable[[], None] = lambda: None, here: Engine | None = None,
     ) -> None:  # fmt: skip
         self._home = home
         self._database = database
@@ -70,7 +71,8 @@ class Scheduler:
         self._news, self._teller = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         for end in (self._news, self._teller):
             end.setblocking(False)
-        self._engine = engine
+        self._engine, self._here = engine, here or engine
+        self._engines = [engine, here] if here else [engine]
         self._ended = ended
         self._placed: dict[str, Job] = {}  # what the engine runs
         self._waits: dict[str, str] = {}  # what was told to those that wait
@@ -92,14 +94,16 @@ class Scheduler:
                     beat = self._clock.monotonic()
             except DatabaseAway as away:  # what was not written of a job's end, its lease will tell
                 log.warning("%s", away.message)
-            select.select([waker, self._news, *self._engine.waitables()], [], [], _LOOK)
+            news = [one for engine in self._engines for one in engine.waitables()]
+            select.select([waker, self._news, *news], [], [], _LOOK)
             _drain(waker)
             _drain(self._news)
         for running in self._threads.values():
             running.stop.set()
         for running in self._threads.values():
             running.over.wait(timeout=10)
-        self._engine.close()
+        for engine in self._engines:
+            engine.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -116,7 +120,8 @@ class Scheduler:
     def _sweep(self) -> None:
         with self._database.read() as connection:
             left = {job.id: job for job in jobs.in_state(connection, "RUNNING")}
-        adopted = self._engine.adopt(left)
+        asks = {job_id: job.asks for job_id, job in left.items()}
+        adopted = {job_id for engine in self._engines for job_id in engine.adopt(asks)}
         self._placed |= {job_id: left[job_id] for job_id in adopted}
         self._renew()
         for job_id in left:
@@ -203,17 +208,29 @@ class Scheduler:
         return max(0, _THREADS[lane] - sum(running.lane == lane for running in self._threads.values()))
 
     def _start_computing(self, queued: list[Job]) -> None:
-        running = set(self._engine.running())  # also what just ended its turn and is queued again
-        held = [self._placed[job_id] for job_id in running if job_id in self._placed]
-        found = place(self._engine.capacity(), held, [job for job in queued if job.id not in running])
-        for job in found.never:
-            words = f"The job asks for {job.asks}; there are {self._engine.capacity()} here. Ask for less."
-            self._end(job, "FAILED", FailedPrecondition(words))
-        for job in found.start:
-            if self._lease(job):
-                self._placed[job.id] = job
-                self._engine.start(job.id, job.asks)
-        self._tell(found.waits)
+        running = set(self._running())  # also what just ended its turn and is queued again
+        new = [job for job in queued if job.id not in running]
+        waits: dict[str, str] = {}
+        for engine in self._engines:
+            mine = [
+                job for job in new if engine is (self._here if KINDS[job.kind].stays(job) else self._engine)
+            ]
+            held = [self._placed[job_id] for job_id in engine.running() if job_id in self._placed]
+            found = place(engine.machines(), held, mine)
+            for job, lack in found.never:
+                self._end(
+                    job, "FAILED", FailedPrecondition(f"The job asks for {job.asks}; {lack}. Ask for less.")
+                )
+            for job in found.start:
+                if self._lease(job):
+                    self._placed[job.id] = job
+                    engine.start(job.id, job.asks)
+            waits |= found.waits
+        self._tell(waits)
+
+    def _running(self) -> list[str]:
+        """What the engines run."""
+        return [job_id for engine in self._engines for job_id in engine.running()]
 
     def _tell(self, waits: dict[str, str]) -> None:
         """Tells jobs why they wait: in their logs and rows, when that begins and when it becomes another reason."""
@@ -271,7 +288,7 @@ class Scheduler:
         for job_id in over:
             del self._threads[job_id]
             self._lost(job_id, "its thread ended")
-        gone = self._engine.poll()
+        gone = [ended for engine in self._engines for ended in engine.poll()]
         for ended in gone:
             self._killed_at.pop(ended.job, None)
             self._placed.pop(ended.job, None)
@@ -287,12 +304,16 @@ class Scheduler:
                 self._threads[job_id].stop.set()
             elif job_id not in self._killed_at:
                 self._killed_at[job_id] = self._clock.monotonic()
-                self._engine.stop(job_id)
+                self._stop(job_id)
             elif self._clock.monotonic() - self._killed_at[job_id] > _GRACE:
-                self._engine.stop(job_id, now=True)
+                self._stop(job_id, now=True)
+
+    def _stop(self, job_id: str, *, now: bool = False) -> None:
+        for engine in self._engines:
+            engine.stop(job_id, now=now)
 
     def _renew(self) -> None:
-        running = [*self._threads, *self._engine.running()]
+        running = [*self._threads, *self._running()]
         if running:
             with self._database.write() as connection:
                 jobs.renew(connection, running, self._clock.now() + _LEASE)

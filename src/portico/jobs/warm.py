@@ -2,8 +2,8 @@
 
 A fork after LightGBM has trained once hangs (OpenMP), a fork of a process that only imported is clean, and
 starts in milliseconds where a new interpreter takes seconds. It talks with the scheduler in JSON lines over
-the socket that it gets as standard input: {"run": JOB} comes in; {"started": JOB, "pid": N} and
-{"ended": JOB, "status": N} go out.
+the socket that it gets as standard input: {"run": JOB}, with variables for its "environment", comes in;
+{"started": JOB, "pid": N} and {"ended": JOB, "status": N} go out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,17 @@ from portico.jobs import worker
 from portico.jobs.kinds import KINDS
 from portico.sandbox import isolation
 from portico.store.backend import DatabaseAway
+from portico.store.database import Database
+from portico.store.jobs import Job
 
 _PATIENCE = 60.0  # seconds that a job waits for the database, should that be away
+_OWN = 5.0  # seconds between two looks whether a job is still this machine's
 _PR_SET_PDEATHSIG = 1
 _PREPARING, LAST = 10, 19  # niceness
 
 
-def main(home: Path, modules: list[str], scheduler: int) -> None:
-    """Serves until the `scheduler` (its pid) ends."""
+def main(home: Path, modules: list[str], scheduler: int, elsewhere: bool = False) -> None:
+    """Serves until the `scheduler` (its pid), or what stands for it `elsewhere` on another machine, ends."""
     die_with_parent(scheduler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=0)
@@ -59,13 +63,15 @@ def main(home: Path, modules: list[str], scheduler: int) -> None:
             return
         *lines, buffer = (buffer + received).split(b"\n")
         for line in lines:
-            job_id = json.loads(line)["run"]
+            told = json.loads(line)
+            job_id = told["run"]
             server = os.getpid()
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 channel.close()
-                _child(home, job_id, server)
+                os.environ.update(told.get("environment") or {})
+                _child(home, job_id, server, elsewhere)
             children[pid] = job_id
             _say(channel, {"started": job_id, "pid": pid})
 
@@ -82,7 +88,7 @@ def _reap(channel: socket.socket, children: dict[int, str]) -> None:
         _say(channel, {"ended": children.pop(pid), "status": status})
 
 
-def _child(home: Path, job_id: str, server: int) -> None:
+def _child(home: Path, job_id: str, server: int, elsewhere: bool) -> None:
     """The forked child: runs one job and exits."""
     status = 1
     try:
@@ -99,13 +105,14 @@ def _child(home: Path, job_id: str, server: int) -> None:
         from portico.clock import SystemClock
         from portico.ids import RandomIds
         from portico.store import jobs
-        from portico.store.database import Database
 
         database = Database(home, patience=_PATIENCE)
         with database.read() as connection:
             job = jobs.get(connection, job_id)
         if job is not None and job.state == "RUNNING":
             be_nice(_PREPARING if KINDS[job.kind].prepares else LAST)
+            if elsewhere:
+                threading.Thread(target=_end_when_lost, args=(database, job), daemon=True).start()
             context = worker.Context(home, database, SystemClock(), RandomIds(), job, lambda: stopping)
             worker.run(context, write_line)
         status = 0
@@ -117,6 +124,16 @@ def _child(home: Path, job_id: str, server: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _end_when_lost(database: Database, job: Job) -> None:
+    """Ends this process when its job is another attempt's: a machine that is thought to be gone need not be."""
+    while True:
+        time.sleep(_OWN)
+        with contextlib.suppress(DatabaseAway):
+            if worker.lost(database, job):
+                write_line("the job is not this machine's any more; it ends here")
+                os._exit(os.EX_TEMPFAIL)
 
 
 def write_line(text: str) -> None:
@@ -156,4 +173,4 @@ def die_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[3]), "elsewhere" in sys.argv[4:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import Clock
 from portico.errors import Cancelled, PorticoError, rpc_status
 from portico.ids import Ids
+from portico.jobs.engines import machine
 from portico.jobs.kinds import KINDS, Crowded, Wait, moved
 from portico.store import jobs
 from portico.store.backend import DatabaseAway
@@ -46,6 +48,12 @@ class Context:
     def folder(self) -> Path:
         """The job's own scratch folder. It survives a retry, so work can be resumed."""
         return job_folder(self.home, self.job.id)
+
+    @property
+    def cores(self) -> int:
+        """How many cores it may use: on a machine of a cluster those that it asked for."""
+        asked = int(self.job.cores) if machine.elsewhere(self.home) else os.cpu_count()
+        return max(1, asked or 1)
 
     def progress(self, fraction: float, message: str) -> None:
         """Shows how far the job is (0 to 1), and stops it here when that was asked for."""
@@ -170,6 +178,13 @@ def end(
         assert job is not None
         jobs.end(connection, job, state, now, result=result, error=rpc_status(error) if error else None)
         moved(connection, job, now)
+
+
+def lost(database: Database, mine: Job) -> bool:
+    """Whether another attempt has `mine`, or will."""
+    with database.read() as connection:
+        job = jobs.get(connection, mine.id)
+        return job is None or (job.state not in jobs.ENDED and _claim(job) != _claim(mine))
 
 
 def _owned(connection: Connection, mine: Job) -> bool:

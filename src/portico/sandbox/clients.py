@@ -18,15 +18,23 @@ def pointed_here(home: Path, python: Path, paths: list[Path]) -> tuple[dict[str,
     Raises:
         Unavailable: the server's address is not known yet.
     """
-    settings, injected = clients(home) if clients else ({}, Path("/"))
-    environment = {
-        **settings,
+    environment, (injected, *others) = in_container(home)
+    environment |= {
         "PATH": f"{python.parent}:{injected}/bin:/usr/local/bin:/usr/bin:/bin",
         "VIRTUAL_ENV": str(python.parent.parent),
         "PYTHONPATH": ":".join(map(str, [injected, *paths])),
     }
+    return environment, [*environments.prefixes(python), injected, *paths, *others]
+
+
+def in_container(home: Path) -> tuple[dict[str, str], list[Path]]:
+    """The same for a container, whose Python is its own.
+
+    Raises:
+        Unavailable: the server's address is not known yet.
+    """
+    settings, injected = clients(home) if clients else ({}, Path("/"))
+    environment = {**settings, "PYTHONPATH": str(injected)}
     environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
-    readable = [*environments.prefixes(python), injected, *paths]
-    if certificate := settings.get("PORTICO_CERTIFICATE"):
-        readable.append(Path(certificate))
-    return environment, readable
+    certificate = settings.get("PORTICO_CERTIFICATE")
+    return environment, [injected, *([Path(certificate)] if certificate else [])]

@@ -346,7 +346,7 @@ BAD = [
     ({"enableWebAccess": True}, "jobSpec.workerPoolSpecs"),
     ({"workerPoolSpecs": [{"replicaCount": "1"}]}, "jobSpec.workerPoolSpecs[0]"),
     (
-        {"workerPoolSpecs": [{"containerSpec": {"imageUri": "gcr.io/mine/image", "command": ["x"]}}]},
+        {"workerPoolSpecs": [{"containerSpec": {"imageUri": "no image", "command": ["x"]}}]},
         "jobSpec.workerPoolSpecs[0].containerSpec.imageUri",
     ),
     (

@@ -11,11 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from portico.jobs.engines import machine
-from portico.jobs.engines.protocol import Ended
+from portico.jobs.engines.protocol import Ended, Machine, cause_of
 from portico.store.jobs import Resources
 
 
@@ -27,14 +27,18 @@ class LocalProcesses:
         self._modules = modules
         self._capacity = machine.resources()
         self._pids: dict[str, int] = {}
+        self._asks: dict[str, Resources] = {}
         self._unwanted: dict[str, signal.Signals] = {}  # asked to end before their process was known
         self._ended: list[Ended] = []
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._buffer = b""
 
-    def capacity(self) -> Resources:
-        return self._capacity
+    def machines(self) -> list[Machine]:
+        free = self._capacity
+        for asks in self._asks.values():
+            free = free.without(asks)
+        return [Machine(self._capacity, free)]
 
     def running(self) -> list[str]:
         return list(self._pids)
@@ -43,6 +47,7 @@ class LocalProcesses:
         return [self._channel] if self._channel else []
 
     def start(self, job_id: str, asks: Resources) -> None:
+        self._asks[job_id] = asks
         self._pids[job_id] = 0  # its pid comes with the server's word that it started
         try:
             self._connected().sendall(json.dumps({"run": job_id}).encode() + b"\n")
@@ -57,10 +62,12 @@ class LocalProcesses:
 
     def poll(self) -> list[Ended]:
         self._receive()
-        ended, self._ended = self._ended, []
-        return ended
+        told, self._ended = self._ended, []
+        for ended in told:
+            self._asks.pop(ended.job, None)
+        return told
 
-    def adopt(self, jobs: Iterable[str]) -> set[str]:
+    def adopt(self, jobs: Mapping[str, Resources]) -> set[str]:
         return set()
 
     def close(self) -> None:
@@ -112,11 +119,7 @@ class LocalProcesses:
             elif "ended" in news:
                 self._pids.pop(news["ended"], None)
                 self._unwanted.pop(news["ended"], None)
-                code = os.waitstatus_to_exitcode(news["status"])
-                cause = f"signal {-code}" if code < 0 else f"exit status {code}"
-                if code == os.EX_TEMPFAIL:  # the database went away: no fault of the job's
-                    cause = ""
-                self._ended.append(Ended(news["ended"], cause))
+                self._ended.append(Ended(news["ended"], cause_of(news["status"])))
 
     def _server_lost(self) -> None:
         """The warm server died; its children die with it."""

@@ -1,9 +1,12 @@
-"""What this machine has for jobs."""
+"""What this machine has for jobs, and what those of an engine have that runs them elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from portico.store.jobs import Resources
@@ -32,3 +35,40 @@ def resources() -> Resources:
         memory = min(memory, int((_GROUP / "memory.max").read_text()))
     accelerators = sum(1 for device in Path("/dev").glob("nvidia*") if device.name[6:].isdigit())
     return Resources(float(max(1, os.cpu_count() or 1)), memory, accelerators)
+
+
+def write(home: Path, machines: Sequence[Resources]) -> None:
+    """Notes in the home what an engine's machines have; none of them where jobs run on this one."""
+    path = _path(home)
+    if not machines:
+        path.unlink(missing_ok=True)
+        return
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps([asdict(one) for one in machines]))
+    temporary.replace(path)
+
+
+def elsewhere(home: Path) -> list[Resources]:
+    """The machines of an engine that runs jobs elsewhere; empty where they run on this machine."""
+    try:
+        return [Resources(**one) for one in json.loads(_path(home).read_text())]
+    except FileNotFoundError:
+        return []
+
+
+def fitted(home: Path, asked: Resources) -> Resources | None:
+    """What is `asked` for where a machine elsewhere has it, or else no more than the largest has of each; None where
+    jobs run on this machine."""
+    machines = elsewhere(home)
+    if not machines or any(one.holds(asked) for one in machines):
+        return asked if machines else None
+    largest = max(machines, key=lambda one: (one.cores, one.memory))
+    return Resources(
+        min(asked.cores, largest.cores),
+        min(asked.memory, largest.memory),
+        min(asked.accelerators, largest.accelerators),
+    )
+
+
+def _path(home: Path) -> Path:
+    return home / "run" / "machines.json"

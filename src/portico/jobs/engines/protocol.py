@@ -7,8 +7,9 @@ end that the engine tells is how the scheduler knows.
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,16 +25,33 @@ class Ended:
     cause: str
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`whole` is what it has for jobs when none runs, `free` what is left: nothing, where it is `away`."""
+
+    whole: Resources
+    free: Resources
+    away: bool = False
+
+
+def cause_of(status: int) -> str:
+    """The `cause` of an end that waitpid tells by `status`."""
+    code = os.waitstatus_to_exitcode(status)
+    if code == os.EX_TEMPFAIL:  # the database went away: no fault of the job's
+        return ""
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
 class Engine(Protocol):
     """Not thread-safe: the scheduler's loop owns it. No call waits for a job."""
 
-    def capacity(self) -> Resources:
-        """All there is for jobs, when none runs."""
+    def machines(self) -> Sequence[Machine]:
+        """Where jobs run. Empty while that is not known."""
         ...
 
     def start(self, job: str, asks: Resources) -> None:
-        """Runs the leased job with this id, which needs `asks`: the scheduler sees to it that all that run together
-        stay within `capacity`. What can't be started is told by `poll` as ended."""
+        """Runs the leased job with this id, which needs `asks`: the scheduler sees to it that a machine has that left.
+        What can't be started is told by `poll` as ended."""
         ...
 
     def running(self) -> Sequence[str]:
@@ -49,9 +67,10 @@ class Engine(Protocol):
         ended whatever it does. Its end is told by `poll`. A job that does not run here is passed over."""
         ...
 
-    def adopt(self, jobs: Iterable[str]) -> set[str]:
-        """After a restart: those of `jobs`, started by an earlier scheduler's engine, that still run; from now on
-        they are followed as if started here. The others do not run any more, nor will they."""
+    def adopt(self, jobs: Mapping[str, Resources]) -> set[str]:
+        """After a restart: those of `jobs`, started by an earlier scheduler's engine, that may still run; from now on
+        they are followed as if started here. The others, by which is said what they ask for, do not run any more, nor
+        will they."""
         ...
 
     def waitables(self) -> Sequence[socket.socket]:

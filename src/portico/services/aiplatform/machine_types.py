@@ -20,11 +20,11 @@ _SHARE = 0.75  # of this machine's memory that one replica may have at most
 _LEAST = _GIB  # the libraries alone take half of it
 
 
-def memory(asked: dict[str, Any]) -> int:
+def memory(asked: dict[str, Any], whole: int = 0) -> int:
     """Bytes of memory for a replica of `dedicatedResources` or `automaticResources`: its machine type's, and no
-    more than three quarters of what this machine has."""
-    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE
-    return int(max(_LEAST, min(whole_memory(asked), here)))
+    more than three quarters of what this machine has, or another of which `whole` is given."""
+    most = (whole or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) * _SHARE
+    return int(max(_LEAST, min(whole_memory(asked), most)))
 
 
 def whole_memory(asked: dict[str, Any]) -> int:
@@ -37,6 +37,10 @@ def whole_memory(asked: dict[str, Any]) -> int:
 def cores(asked: dict[str, Any]) -> int:
     """The machine type's virtual CPUs."""
     return int(_type(asked)["cpus"])
+
+
+def accelerators(asked: dict[str, Any]) -> int:
+    return int((asked.get("machineSpec") or {}).get("acceleratorCount") or 0)
 
 
 def _type(asked: dict[str, Any]) -> re.Match[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.standard.names import canonical
+from portico.store.jobs import Resources
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _KNOWN = frozenset(
      "optimizationObjectiveRecallValue", "optimizationObjectivePrecisionValue", "weightColumnName", "weightColumn",
      "disableEarlyStopping", "additionalExperiments", "exportEvaluatedDataItemsConfig"}
 )  # fmt: skip
+AUTOML = Resources(cores=8.0, memory=8 << 30)  # what a training takes of a cluster's machine
 _MAX_BUDGET = 72_000  # milli node hours
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument, NotFound, Unimplemented
+from portico.jobs.engines import machine
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform import images
+from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import log as batch_log
 from portico.services.aiplatform.batch.instances import InstanceConfig
 from portico.services.aiplatform.batch.run import BatchPrivate, replica_set_id
@@ -23,7 +25,7 @@ from portico.services.standard.jobs import JobCollection
 from portico.services.standard.names import check_same_location
 from portico.store import replicas
 from portico.store.gcs import parse_uri
-from portico.store.jobs import Job
+from portico.store.jobs import Job, Resources
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import generations as objects
 from portico.store.resources import Resource
@@ -49,7 +51,12 @@ BATCH_PREDICTION_JOBS = BatchPredictionJobs(
 )
 register(BATCH_PREDICTION_JOBS, "get", "list", "cancel", "delete")
 _KIND = "batchPredictionJobs.run"
-register_kind(JobKind(_KIND, "portico.services.aiplatform.batch.run:run", BATCH_PREDICTION_JOBS.follow))
+register_kind(
+    JobKind(
+        _KIND, "portico.services.aiplatform.batch.run:run", BATCH_PREDICTION_JOBS.follow,
+        stays=lambda job: job.payload.get("format") == "replica",
+    )
+)  # fmt: skip
 
 _FORMATS = ("jsonl", "csv", "parquet")
 _GOOGLES = ("bigquery", "tf-record", "tf-record-gzip", "file-list")  # that Google has and Portico has not yet
@@ -74,6 +81,7 @@ def create(call: Call) -> dict[str, Any]:
                 field="instanceConfig.instanceType",
             )
         explanation = _explanation(body, version)
+        asks = None if format == "replica" else _asks(call.rooms.home, body)
         _check_bucket(connection, prefix)
         name = f"{parent}/batchPredictionJobs/{call.rooms.ids.number()}"
         pinned = [objects.get(connection, row.bucket, row.name, row.generation) for row in found]
@@ -85,7 +93,7 @@ def create(call: Call) -> dict[str, Any]:
             directory=_directory(prefix, version.body["displayName"], call.rooms.clock.now()),
             explanation=explanation,
             log=batch_log.plan(connection, call.rooms.clock, version),
-            job=call.rooms.queue.add(connection, _KIND, name, {}),
+            job=call.rooms.queue.add(connection, _KIND, name, {"format": format}, asks=asks),
         )
         made = BATCH_PREDICTION_JOBS.insert(
             call, connection, name, parent,
@@ -100,6 +108,13 @@ def create(call: Call) -> dict[str, Any]:
         shown = BATCH_PREDICTION_JOBS.render(made)
     call.rooms.queue.wake()
     return shown
+
+
+def _asks(home: Path, body: dict[str, Any]) -> Resources | None:
+    """What a machine of a cluster gives: all that the machine type has; None where the job runs on this machine."""
+    asked = body.get("dedicatedResources") or {}
+    cores, memory = float(machine_types.cores(asked)), machine_types.memory(asked)
+    return machine.fitted(home, Resources(cores, memory))
 
 
 def _check_model_name(body: dict[str, Any], parent: str) -> None:

@@ -192,7 +192,7 @@ def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple
     private = VersionPrivate.of(version)
     spec = BatchPrivate.of(job).explanation
     folder = model_store.folder(context.home, private.artifact)
-    cores = os.cpu_count() or 1
+    cores = context.cores
     check_digest(folder, private.digest)
     if private.format == "portico":
         yield batch_models.PorticoModel(folder), cores, _ROWS

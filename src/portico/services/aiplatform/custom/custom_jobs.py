@@ -15,8 +15,11 @@ from portico.services.standard.jobs import JobCollection, JobPrivate
 CUSTOM_JOBS = JobCollection("projects.locations.customJobs", "CustomJob", has_etag=False)
 register(CUSTOM_JOBS, "get", "list", "cancel", "delete")
 register_kind(
-    JobKind("customJobs", "portico.services.aiplatform.custom.run:run", CUSTOM_JOBS.follow, prepares=True)
-)
+    JobKind(
+        "customJobs", "portico.services.aiplatform.custom.run:run", CUSTOM_JOBS.follow, prepares=True,
+        stays=lambda job: bool(job.payload.get("persistent")),
+    )
+)  # fmt: skip
 
 
 @implements("aiplatform", CUSTOM_JOBS.method("create"))
@@ -30,7 +33,11 @@ def create(call: Call) -> dict[str, Any]:
         persistent_resources.require(connection, persistent)
         payload = {"spec": body["jobSpec"], "job": name, "persistent": persistent}
         job = call.rooms.queue.add(
-            connection, "customJobs", name, payload, asks=spec.asks_of(body["jobSpec"])
+            connection,
+            "customJobs",
+            name,
+            payload,
+            asks=spec.asks_of(call.rooms.home, body["jobSpec"], stays=bool(persistent)),
         )
         made = CUSTOM_JOBS.insert(
             call,

@@ -146,5 +146,6 @@ register_kind(
         "portico.services.aiplatform.custom.persistent_run:run",
         _follow,
         asks=Resources(cores=0.0, memory=0),
+        stays=lambda job: True,
     )
 )

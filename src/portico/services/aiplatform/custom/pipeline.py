@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from portico.errors import InvalidArgument
@@ -49,8 +50,8 @@ def check(pipeline: dict[str, Any]) -> None:
         )
 
 
-def asks_of(pipeline: dict[str, Any]) -> Resources:
-    return spec.asks_of(spec_of(pipeline))
+def asks_of(home: Path, pipeline: dict[str, Any]) -> Resources:
+    return spec.asks_of(home, spec_of(pipeline))
 
 
 def run(context: Context) -> dict[str, Any]:

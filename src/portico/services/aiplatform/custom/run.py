@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import Cancelled, PorticoError
+from portico.jobs.engines import machine
 from portico.jobs.kinds import Wait
 from portico.jobs.warm import be_nice
 from portico.jobs.worker import Context
-from portico.sandbox import isolation
-from portico.sandbox.clients import pointed_here
+from portico.sandbox import containers, isolation
+from portico.sandbox.clients import in_container, pointed_here
+from portico.sandbox.containers import Container
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import contract, gcs_view, packages, spec, workers
 from portico.services.aiplatform.custom.environments import python_again, python_of
@@ -21,6 +23,7 @@ from portico.services.aiplatform.custom.kept import Kept, take
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.persistent_resources import PERSISTENT
 from portico.services.aiplatform.custom.record import SEEDS, Record
+from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
 from portico.services.aiplatform.reruns import pins
 from portico.services.aiplatform.tensorboard import event_logs
@@ -141,9 +144,14 @@ def _workers(
             continue
         place = _place(context, job_spec, number, record, output, kept)
         limits, data = place.limits, record.data
-        if "CLOUD_ML_TRIAL_ID" in data:  # which asked for no more than leaves room for others
-            memory = limits.memory * context.job.memory // spec.asks_of(job_spec).memory
-            limits = dataclasses.replace(limits, memory=min(memory, limits.memory))
+        if machine.elsewhere(context.home):  # where it asked for no more than there is
+            whole = spec.memory_of_all(context.home, job_spec)
+        elif "CLOUD_ML_TRIAL_ID" in data:  # which asked for no more than leaves room for others
+            whole = spec.asks_of(context.home, job_spec).memory
+        else:
+            whole = context.job.memory
+        if context.job.memory < whole:
+            limits = dataclasses.replace(limits, memory=limits.memory * context.job.memory // whole)
         for index in range(count):
             task = f"workerpool{number}-{index}"
             environment = place.environment | contract.variables(job_spec, name, data, cluster, number, index)
@@ -151,7 +159,9 @@ def _workers(
             scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
             # Also where nobody tunes: without it cloudml-hypertune writes into /var.
             environment["CLOUD_ML_HP_METRIC_FILE"] = str(contract.metric_file(scratch))
-            made.append(Worker(task, command, place.readable, environment, scratch, limits, kept))
+            made.append(
+                Worker(task, command, place.readable, environment, scratch, limits, kept, place.container)
+            )
     return made
 
 
@@ -163,6 +173,7 @@ class _Place:
     readable: list[Path]
     environment: dict[str, str]
     limits: isolation.Limits
+    container: Container | None = None
 
 
 def _place(
@@ -172,6 +183,12 @@ def _place(
     image = spec.image_of(pool)
     if image.accelerated or (pool.get("machineSpec") or {}).get("acceleratorCount"):
         output.service("This machine has no accelerator; the job runs on its processors.")
+    limits = isolation.Limits(
+        spec.memory_of(context.home, job_spec, number), files=65_536, file_size=spec.DISK, disk=spec.DISK,
+        seconds=int(spec.timeout_of(job_spec)), processes=_PROCESSES,
+    )  # fmt: skip
+    if image.engine:
+        return _in_container(context, pool["containerSpec"], output, image, limits)
     needed: list[str] = []
     package, gcs, folder = (
         pool.get("pythonPackageSpec"),
@@ -192,10 +209,6 @@ def _place(
     record.pythons.append((image.short, python))
     context.check()
     environment, readable = _pointed(context, python, [])
-    limits = isolation.Limits(
-        spec.memory_of(job_spec, number), files=65_536, file_size=spec.DISK, disk=spec.DISK,
-        seconds=int(spec.timeout_of(job_spec)), processes=_PROCESSES,
-    )  # fmt: skip
     if kept:
         given = ((package or pool["containerSpec"]).get("env")) or []
         started = environment | {one["name"]: one.get("value", "") for one in given}
@@ -217,6 +230,16 @@ def _place(
     if unpacked:
         environment, readable = _pointed(context, python, unpacked.paths)
     return _Place(python, readable, environment, limits)
+
+
+def _in_container(
+    context: Context, asked: Mapping[str, Any], output: Output, image: TrainingImage, limits: isolation.Limits
+) -> _Place:
+    output.service(f"{image.short} runs in a container: {containers.version(image.engine)}")
+    environment, readable = in_container(context.home)
+    command, args = asked.get("command") or [], asked.get("args") or []
+    container = Container(image.engine, image.short, command, args, readable)
+    return _Place(Path(), [], environment, limits, container)
 
 
 def _pointed(context: Context, python: Path, paths: list[Path]) -> tuple[dict[str, str], list[Path]]:

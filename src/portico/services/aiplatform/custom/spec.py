@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, Unimplemented
 from portico.jobs.engines import machine
 from portico.services.aiplatform import machine_types
 from portico.services.aiplatform.custom import training_images
@@ -37,7 +38,12 @@ def check(spec: dict[str, Any], field: str) -> None:
         raise InvalidArgument(f"There are at most {_POOLS} pools.", field=f"{field}.workerPoolSpecs")
     for number, pool in enumerate(pools):
         if pool:
-            _check_pool(pool, f"{field}.workerPoolSpecs[{number}]")
+            image = _check_pool(pool, f"{field}.workerPoolSpecs[{number}]")
+            if image.engine and spec.get("persistentResourceId"):
+                raise Unimplemented(
+                    "A container of its own can't run on a persistent resource here.",
+                    field=f"{field}.persistentResourceId",
+                )
     if _count(pools[0]) > 1:
         raise InvalidArgument(
             "The first pool has one replica, the chief; others go into workerPoolSpecs[1].",
@@ -82,7 +88,7 @@ def count(spec: Mapping[str, Any]) -> int:
     return sum(counts(spec))
 
 
-def asks_of(spec: Mapping[str, Any]) -> Resources:
+def asks_of(home: Path, spec: Mapping[str, Any], *, stays: bool = False) -> Resources:
     """What the job needs of the machine, by which jobs queue: the one place where that is decided.
 
     Each worker asks for the cores and the memory of its machine type; all together for no more than this machine has,
@@ -91,7 +97,12 @@ def asks_of(spec: Mapping[str, Any]) -> Resources:
     two such jobs run side by side, and each may use all 15 GiB while there is room; where there is not, what uses more
     than it asked for begins anew, alone (`kinds.Crowded`). A type with more memory than this machine is not divided:
     it asks for three quarters of the machine's, so that one such job runs at a time.
+
+    Of a cluster's machine it asks for all that its machine type has, or what the largest machine has; but not where it
+    `stays` on this one.
     """
+    if not stays and (asked := _asks_elsewhere(home, spec)):
+        return asked
     here = machine.resources()
     cores = memory = 0.0
     for number, (pool, replicas) in enumerate(zip(spec["workerPoolSpecs"], counts(spec), strict=True)):
@@ -99,18 +110,32 @@ def asks_of(spec: Mapping[str, Any]) -> Resources:
         if pool and machine_types.whole_memory(pool) <= here.memory * _SHARE:
             part = min(1.0, here.cores / machine_types.cores(pool))
         cores += replicas * (machine_types.cores(pool) if pool else 0)
-        memory += replicas * part * memory_of(spec, number)
+        memory += replicas * part * memory_of(home, spec, number)
     return Resources(cores=min(cores, max(1.0, here.cores - 1)), memory=int(memory))
 
 
-def memory_of(spec: Mapping[str, Any], pool: int) -> int:
+def _asks_elsewhere(home: Path, spec: Mapping[str, Any]) -> Resources | None:
+    pools = [
+        (pool, count) for pool, count in zip(spec["workerPoolSpecs"], counts(spec), strict=True) if count
+    ]
+    cores = float(sum(machine_types.cores(pool) * count for pool, count in pools))
+    accelerators = sum(machine_types.accelerators(pool) * count for pool, count in pools)
+    return machine.fitted(home, Resources(cores, memory_of_all(home, spec), accelerators))
+
+
+def memory_of_all(home: Path, spec: Mapping[str, Any]) -> int:
+    return sum(memory_of(home, spec, number) * count for number, count in enumerate(counts(spec)))
+
+
+def memory_of(home: Path, spec: Mapping[str, Any], pool: int) -> int:
     """Bytes that each worker of a pool may use at most: its machine type's, or its part of what there is for all."""
+    whole = max((one.memory for one in machine.elsewhere(home)), default=0)
     asked = [
-        machine_types.memory(one) * replicas
+        machine_types.memory(one, whole) * replicas
         for one, replicas in zip(spec["workerPoolSpecs"], counts(spec), strict=True)
     ]
-    own = machine_types.memory(spec["workerPoolSpecs"][pool])
-    most = int(machine.resources().memory * _SHARE)
+    own = machine_types.memory(spec["workerPoolSpecs"][pool], whole)
+    most = int((whole or machine.resources().memory) * _SHARE)
     return own if sum(asked) <= most or count(spec) == 1 else own * most // sum(asked)
 
 
@@ -118,7 +143,11 @@ def is_python(spec: Mapping[str, Any]) -> bool:
     """Whether all that the job runs is one Python."""
     container = spec["workerPoolSpecs"][0].get("containerSpec")
     command = [*(container.get("command") or []), *(container.get("args") or [])] if container else ["python"]
-    return count(spec) == 1 and command[0].rpartition("/")[2] in ("python", "python3")
+    return (
+        count(spec) == 1
+        and not image_of(spec["workerPoolSpecs"][0]).engine
+        and command[0].rpartition("/")[2] in ("python", "python3")
+    )
 
 
 def image_of(pool: Mapping[str, Any], field: str = "") -> training_images.TrainingImage:
@@ -135,16 +164,21 @@ def _count(pool: Mapping[str, Any]) -> int:
     return int(pool.get("replicaCount") or 1)
 
 
-def _check_pool(pool: dict[str, Any], field: str) -> None:
+def _check_pool(pool: dict[str, Any], field: str) -> training_images.TrainingImage:
     if _count(pool) < 1:
         raise InvalidArgument("replicaCount must be at least 1.", field=f"{field}.replicaCount")
     package, container = pool.get("pythonPackageSpec"), pool.get("containerSpec")
     if bool(package) == bool(container):
         raise InvalidArgument(f"{field} needs one of pythonPackageSpec and containerSpec.", field=field)
-    image_of(pool, field)
+    image = image_of(pool, field)
     if package:
+        if image.engine:
+            raise Unimplemented(
+                "A package runs in one of Google's prebuilt training images here, or in python:3.X.",
+                field=f"{field}.pythonPackageSpec.executorImageUri",
+            )
         _check_package(package, f"{field}.pythonPackageSpec")
-    elif not (container or {}).get("command") and not (container or {}).get("args"):
+    elif not image.engine and not (container or {}).get("command") and not (container or {}).get("args"):
         raise InvalidArgument(
             "A prebuilt training image has no command of its own: give command or args.",
             field=f"{field}.containerSpec.command",
@@ -155,6 +189,7 @@ def _check_pool(pool: dict[str, Any], field: str) -> None:
                 f"{variable.get('name')!r} is no name of an environment variable.",
                 field=f"{field}.{'pythonPackageSpec' if package else 'containerSpec'}.env[{number}].name",
             )
+    return image
 
 
 def _check_package(package: dict[str, Any], field: str) -> None:

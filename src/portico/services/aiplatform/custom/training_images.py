@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import FailedPrecondition, InvalidArgument
+from portico.sandbox import containers
 
 _PREBUILT = re.compile(
     r"(?:[a-z0-9-]+-docker\.pkg\.dev/(?:vertex-ai|cloud-aiplatform)/training"
@@ -33,7 +34,8 @@ _PYTHONS = ("3.11", "3.12", "3.13", "3.10", "3.9", "3.8", "3.7")
 
 @dataclass(frozen=True, slots=True)
 class TrainingImage:
-    """`library` (a package's name; "" for none) of `version`, for one of `pythons`, the best first, with `common`."""
+    """`library` (a package's name; "" for none) of `version`, for one of `pythons`, the best first, with `common`; or a
+    real image, which the container `engine` runs."""
 
     short: str
     library: str
@@ -41,6 +43,7 @@ class TrainingImage:
     pythons: tuple[str, ...]
     common: tuple[str, ...]
     accelerated: bool
+    engine: str = ""
 
 
 def resolve(uri: str, field: str) -> TrainingImage:
@@ -48,7 +51,7 @@ def resolve(uri: str, field: str) -> TrainingImage:
 
     Raises:
         InvalidArgument: it is empty, or no image that Google has.
-        Unimplemented: it cannot be run here, with what would be needed.
+        FailedPrecondition: it cannot be run here, with what would be needed.
     """
     if not uri:
         raise InvalidArgument("The image's name is missing.", field=field)
@@ -56,10 +59,14 @@ def resolve(uri: str, field: str) -> TrainingImage:
         return TrainingImage(uri.rpartition("/")[2], "", "", pythons(plain["version"]), (), False)
     match = _PREBUILT.fullmatch(uri)
     if match is None:
-        raise Unimplemented(
-            f"{uri} is a container image of its own: running it needs a Docker engine, which Portico cannot use yet. "
-            "Google's prebuilt training images (us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6, "
-            "xgboost-cpu, tf-cpu, pytorch-cpu, …) and python:3.X run as Python environments.",
+        if uri.startswith("-") or len(uri.split()) > 1:  # an option of the engine's
+            raise InvalidArgument(f"{uri!r} is no name of an image.", field=field)
+        if engine := containers.engine():
+            return TrainingImage(uri, "", "", (), (), False, engine)
+        raise FailedPrecondition(
+            f"{uri} is a container image of its own: {containers.NEEDED}, and none answers on this machine. Google's "
+            "prebuilt training images (us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6, xgboost-cpu, tf-cpu, "
+            "pytorch-cpu, …) and python:3.X run without one, as Python environments.",
             field=field,
         )
     library = _LIBRARIES.get(match["framework"])

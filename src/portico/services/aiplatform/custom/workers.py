@@ -12,12 +12,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, ResourceExhausted
 from portico.jobs.engines import machine
 from portico.jobs.kinds import Crowded
 from portico.jobs.worker import Context
-from portico.sandbox import isolation
+from portico.sandbox import containers, isolation
+from portico.sandbox.containers import Container
 from portico.sandbox.isolation import Limits, View
 from portico.services.aiplatform.custom.kept import Kept
 from portico.services.aiplatform.custom.output import Output
@@ -40,6 +42,7 @@ class Worker:
     folder: Path
     limits: Limits
     kept: Kept | None = None  # a process that waits for it
+    container: Container | None = None  # that runs it
     process: subprocess.Popen[bytes] | Kept | None = None
 
     @property
@@ -109,7 +112,7 @@ class Group:
             self._view.mounted.unlink(missing_ok=True)  # the view of those before, where all start again
         reading, writing = os.pipe()
         with os.fdopen(writing, "wb") as stderr:
-            started = worker.process = isolation.start(
+            started = worker.process = self._contained(worker, stderr) or isolation.start(
                 worker.command, readable=worker.readable, scratch=worker.folder, log=stderr, limits=worker.limits,
                 environment=worker.environment, network=True, processes=True, view=self._view, beside=beside,
             )  # fmt: skip
@@ -120,6 +123,15 @@ class Group:
             deadline = time.monotonic() + _AFTER
             while not self._view.mounted.exists() and worker.code is None and time.monotonic() < deadline:
                 time.sleep(_LOOK / 10)
+
+    def _contained(self, worker: Worker, stderr: IO[bytes]) -> subprocess.Popen[bytes] | None:
+        if worker.container is None:
+            return None
+        name = f"portico-{self._context.job.id}-{worker.task.replace('-', '.')}"
+        return containers.start(
+            worker.container, name=name, environment=worker.environment, scratch=worker.folder, view=self._view,
+            limits=worker.limits, log=stderr,
+        )  # fmt: skip
 
     def _watch(self) -> None:
         chief = self._workers[0]
@@ -267,10 +279,13 @@ def how_it_ended(worker: Worker, last: list[str]) -> str:
 
 def in_words(workers: Sequence[Worker]) -> list[str]:
     """What runs, for the log."""
-    told = [isolation.in_words(workers[0].limits)]
-    name = isolation.isolation().name
+    first = workers[0]
+    told = [isolation.in_words(first.limits)]
+    if first.container:
+        told = [f"The job's code runs in a container, with this machine's network and with {first.limits}."]
+    name = first.container.image if first.container else isolation.isolation().name
     if len(workers) == 1:
-        return [*told, f"{name}: {shlex.join(workers[0].command)[:300]}"]
+        return [*told, f"{name}: {shlex.join(first.command)[:300]}"]
     cores = os.cpu_count() or 1
     if len(workers) > cores:
         told.append(f"{len(workers)} workers share the {cores} cores of this machine.")

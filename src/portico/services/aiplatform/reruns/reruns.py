@@ -167,9 +167,9 @@ def _start(
         _repin(connection, name, payload["rerun"]["first"], record)
         asks = None
         if "spec" in payload:
-            asks = spec.asks_of(payload["spec"])
+            asks = spec.asks_of(call.rooms.home, payload["spec"], stays=bool(payload.get("persistent")))
         elif "workerPoolSpecs" in body["trainingTaskInputs"]:
-            asks = custom.asks_of(body)
+            asks = custom.asks_of(call.rooms.home, body)
         job = call.rooms.queue.add(connection, kind, name, payload, asks=asks)
         shown = {**body, "state": collection.state("PENDING")}
         made = collection.insert(call, connection, name, location_of(name), shown, JobPrivate(job=job))

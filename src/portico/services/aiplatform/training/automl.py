@@ -30,7 +30,6 @@ _MAX_SLICE_COLUMNS = 10
 
 def run(context: Context) -> dict[str, Any]:
     """Job: trains as the pipeline says; returns what `training_pipelines` registers."""
-    import os
 
     from portico.services.aiplatform.training.training_pipelines import PIPELINES
 
@@ -39,7 +38,7 @@ def run(context: Context) -> dict[str, Any]:
     first: dict[str, Any] = again.get("record") or {}
     with context.database.read() as connection:
         pipeline = PIPELINES.require(connection, context.job.resource)
-    spec = training_inputs.spec_of(pipeline.body, first.get("threads") or os.cpu_count() or 1)
+    spec = training_inputs.spec_of(pipeline.body, first.get("threads") or context.cores)
     pinned = sources.from_json(first["data"]) if first else _data(context, payload["dataset"])
     plan = Plan.from_json(first["plan"]) if first else None
     read = None

@@ -16,6 +16,7 @@ from portico.services.call import Call, implements
 from portico.services.registry import evaluations, training_inputs
 from portico.services.registry.datasets import DATASETS
 from portico.services.registry.model_store import VersionPrivate, register_version
+from portico.services.registry.training_inputs import AUTOML
 from portico.services.standard.collection import check_common, register
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import check_aliases
@@ -72,7 +73,7 @@ def create(call: Call) -> dict[str, Any]:
     if own_code:
         custom.check(body)
         event_logs.check(call.rooms, parent, custom.spec_of(body), "trainingTaskInputs")
-        asks = custom.asks_of(body)
+        asks = custom.asks_of(call.rooms.home, body)
     elif dataset:
         training_inputs.check(body, dataset)
     with call.rooms.database.write() as connection:
@@ -111,7 +112,12 @@ def _register(connection: Connection, pipeline: Resource, job: Job, now: float) 
 
 
 register_kind(
-    JobKind("trainingPipelines", "portico.services.aiplatform.training.automl:run", PIPELINES.follow)
+    JobKind(
+        "trainingPipelines",
+        "portico.services.aiplatform.training.automl:run",
+        PIPELINES.follow,
+        elsewhere=AUTOML,
+    )
 )
 register_kind(
     JobKind(

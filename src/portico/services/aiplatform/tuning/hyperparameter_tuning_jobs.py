@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument, Unimplemented
+from portico.jobs.engines import machine
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.custom import spec
@@ -68,7 +69,7 @@ def create(call: Call) -> dict[str, Any]:
             "state": TUNING_JOBS.state("PENDING"),
         }
         workers = ""
-        if spec.is_python(body["trialJobSpec"]):
+        if spec.is_python(body["trialJobSpec"]) and not machine.elsewhere(call.rooms.home):
             kept = {"replicas": body["parallelTrialCount"]}
             workers = call.rooms.queue.add(connection, _WORKERS, f"{name}/workers", kept, priority=1)
         private = TuningPrivate(job=job, workers=workers)
@@ -99,5 +100,6 @@ register_kind(
         "portico.services.aiplatform.custom.persistent_run:run",
         lambda connection, job, now: None,
         asks=Resources(cores=0.0, memory=0),
+        stays=lambda job: True,
     )
 )

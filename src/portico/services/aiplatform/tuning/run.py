@@ -84,7 +84,7 @@ def _start(context: Context, new: list[dict[str, Any]]) -> None:
             }  # fmt: skip
             job = rooms.queue.add(
                 connection, "hyperparameterTuningJobs.trials", name, payload,
-                asks=_asks_of(asked, tuning.body["parallelTrialCount"]), parent=context.job.id,
+                asks=_asks_of(context.home, asked, tuning.body["parallelTrialCount"]), parent=context.job.id,
             )  # fmt: skip
             body = {
                 "displayName": f"{tuning.body['displayName'][:100]}-trial-{trial['id']}",
@@ -103,9 +103,12 @@ def _start(context: Context, new: list[dict[str, Any]]) -> None:
     rooms.queue.wake()
 
 
-def _asks_of(asked: dict[str, Any], parallel: int) -> Resources:
-    """What a trial asks for: what its custom job does, but no more than leaves as much for those beside it."""
-    whole, here = spec.asks_of(asked), machine.resources()
+def _asks_of(home: Path, asked: dict[str, Any], parallel: int) -> Resources:
+    """What a trial asks for: what its custom job does, but on this machine no more than leaves as much for those beside
+    it."""
+    whole, here = spec.asks_of(home, asked), machine.resources()
+    if machine.elsewhere(home):
+        return whole
     cores = max(1.0, min(whole.cores, here.cores // parallel))
     beside = max(1, min(parallel, int(here.cores / cores)))
     memory = min(whole.memory, max(_LEAST, here.memory // beside))
@@ -121,7 +124,11 @@ def run_trial(context: Context) -> dict[str, Any]:
     inner = dataclasses.replace(context, should_stop=lambda: context.should_stop() or measuring.stopped)
     kept = None
     # The walls of bubblewrap hold one view of Cloud Storage for ever.
-    if payload.get("workers") and isolation.isolation().name != "bubblewrap":
+    if (
+        payload.get("workers")
+        and not machine.elsewhere(context.home)
+        and isolation.isolation().name != "bubblewrap"
+    ):
         kept = fork(inner, payload["workers"])
     asked = payload["spec"], payload["job"], {"CLOUD_ML_TRIAL_ID": payload["trial"]}
     try:

@@ -43,7 +43,6 @@ def run_retrain(context: Context) -> dict[str, Any]:
     The newest rows, from `cutoff` on and by the labels `withheld` or that came after `change`, are for the gates:
     nothing here sees them. A label teaches once, by the newest of its predictions.
     """
-    import os
     from dataclasses import replace
 
     from portico.ml.errors import DataError, TrainingStopped
@@ -57,7 +56,7 @@ def run_retrain(context: Context) -> dict[str, Any]:
     newest = {row.label.name: row for row in every
               if row.label and row.judges and row.time < asked["cutoff"]
               and row.label.name not in withheld}  # fmt: skip
-    spec = training_inputs.spec_of(asked["pipeline"], os.cpu_count() or 1)
+    spec = training_inputs.spec_of(asked["pipeline"], context.cores)
     if asked.get("objective"):
         spec = replace(spec, optimization_objective=asked["objective"])
     if asked["budget"]:
@@ -289,5 +288,5 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
     resources.update(connection, episode, now)
 
 
-register_kind(JobKind(RETRAIN, f"{__name__}:run_retrain", _follow))
+register_kind(JobKind(RETRAIN, f"{__name__}:run_retrain", _follow, elsewhere=training_inputs.AUTOML))
 register_kind(JobKind(ADJUST, f"{__name__}:run_adjust", _follow))
