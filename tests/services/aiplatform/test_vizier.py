@@ -443,3 +443,47 @@ def test_many_suggestions_are_made_some_at_a_time(vizier):
     assert not asked.done()
     assert suggest(vizier, study, 1, client="two")[0].client_id == "two"
     vizier.delete_study(name=study)
+
+
+def test_a_study_is_over_when_its_config_says_so(vizier):
+    config = {"max_num_trials": 4, "max_num_trials_no_progress": 2, "min_num_trials": 3}
+    study = study_of(vizier, double("x", 0, 1), study_stopping_config=config)
+    for y in (3.0, 2.0, 1.0):  # two without progress, but none is over before the third
+        [trial] = suggest(vizier, study)
+        complete(vizier, trial, y=y)
+    assert suggest(vizier, study) == []
+    assert vizier.get_study({"name": study}).state.name == "COMPLETED"
+    several = study_of(vizier, double("x", 0, 1), study_stopping_config={"max_num_trials": 25})
+    assert len(suggest(vizier, several, count=60)) == 25
+    with pytest.raises(exceptions.MethodNotImplemented, match="go on to their end"):
+        study_of(vizier, double("x", 0, 1), study_stopping_config={"should_stop_asap": True})
+    with pytest.raises(exceptions.BadRequest, match="for a study of one metric"):
+        goals = {"a": "MAXIMIZE", "b": "MINIMIZE"}
+        study_of(vizier, double("x", 0, 1), goals=goals, study_stopping_config=config)
+
+
+def test_what_ends_a_study():
+    from portico.services.aiplatform.vizier.ending import is_over
+
+    def ended(second: int, y: float | None) -> dict[str, Any]:
+        told: dict[str, Any] = {"state": "INFEASIBLE", "endTime": f"2026-01-01T00:00:{second:02d}Z"}
+        if y is not None:
+            told |= {"state": "SUCCEEDED", "finalMeasurement": {"metrics": [{"metricId": "y", "value": y}]}}
+        return told
+
+    begun = 1767225600.0  # 2026-01-01
+    trials = [ended(1, 2.0), ended(5, 3.0), ended(9, 1.0), ended(12, None), {"state": "ACTIVE"}]
+
+    def over(at: float, **config: Any) -> bool:
+        spec = {"metrics": [{"metricId": "y", "goal": "MAXIMIZE"}], "studyStoppingConfig": config}
+        return is_over(spec, trials, begun, begun + at)
+
+    assert not over(20.0) and not over(20.0, minNumTrials=1)
+    assert over(20.0, maxNumTrials=5) and not over(20.0, maxNumTrials=6)
+    assert over(20.0, maxNumTrialsNoProgress=2) and not over(20.0, maxNumTrialsNoProgress=3)
+    assert over(15.0, maxDurationNoProgress="10s") and not over(14.0, maxDurationNoProgress="10s")
+    assert over(20.0, maximumRuntimeConstraint={"maxDuration": "20s"})
+    assert not over(19.0, maximumRuntimeConstraint={"endTime": "2026-01-01T00:00:20Z"})
+    late = {"maximumRuntimeConstraint": {"maxDuration": "1s"}}
+    assert not over(20.0, minNumTrials=5, **late) and over(20.0, minNumTrials=4, **late)
+    assert not over(20.0, minimumRuntimeConstraint={"maxDuration": "21s"}, **late)

@@ -21,7 +21,7 @@ from portico.services.aiplatform.custom.run import run_spec
 from portico.services.aiplatform.tuning import trials
 from portico.services.aiplatform.tuning.hyperparameter_tuning_jobs import TUNING_JOBS, TuningPrivate
 from portico.services.aiplatform.tuning.hypertune import MetricFile
-from portico.services.aiplatform.vizier import measurements, stopping, suggesting
+from portico.services.aiplatform.vizier import ending, measurements, stopping, suggesting
 from portico.services.call import rooms_of
 from portico.services.standard.jobs import JobPrivate
 from portico.services.standard.names import location_of
@@ -56,6 +56,8 @@ def run_tuning(context: Context) -> Wait | dict[str, Any]:
     new: list[dict[str, Any]] = []
     for _ in range(min(body["parallelTrialCount"] - running, body["maxTrialCount"] - len(known))):
         number = len(known) + 1
+        if ending.is_over(body["studySpec"], known, tuning.create_time, context.clock.now()):
+            break
         parameters = suggesting.suggest(tuning.name, body["studySpec"], known, number)
         if parameters is None:
             break

@@ -7,7 +7,7 @@ from typing import Any
 from portico.clock import rfc3339
 from portico.errors import NotFound
 from portico.jobs.worker import Context
-from portico.services.aiplatform.vizier import stopping, suggesting, trials
+from portico.services.aiplatform.vizier import ending, stopping, suggesting, trials
 from portico.services.aiplatform.vizier.studies import STUDIES, StudyPrivate
 from portico.services.aiplatform.vizier.trials import TRIALS
 from portico.store import resources
@@ -39,6 +39,8 @@ def run_suggesting(context: Context) -> dict[str, Any]:
         found: list[suggesting.Parameters] = []
         wanted = count - max(len(mine) + len(made), begun)
         for number in range(min(wanted, _TOGETHER)):
+            if ending.is_over(study.body["studySpec"], known, study.create_time, context.clock.now()):
+                break
             fixed = contexts[(begun + number) % len(contexts)]
             new = suggesting.suggest(study.name, study.body["studySpec"], known, next_id + number, fixed)
             if new is None:

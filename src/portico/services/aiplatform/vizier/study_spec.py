@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.services.aiplatform.vizier import space
+from portico.services.aiplatform.vizier import ending, space
 
 STOPPING = ("decayCurveStoppingSpec", "medianAutomatedStoppingSpec", "convexAutomatedStoppingSpec")
-_NOT_BUILT = ("studyStoppingConfig", "transferLearningConfig", "convexStopConfig")
+_NOT_BUILT = ("transferLearningConfig", "convexStopConfig")
 _MOST = 20  # metrics
 
 
@@ -37,6 +37,7 @@ def check(spec: dict[str, Any], field: str) -> None:
     for key in _NOT_BUILT:
         if spec.get(key):
             raise Unimplemented(f"{key} is not built in Portico yet; leave it out.", field=f"{field}.{key}")
+    ending.check(spec.get("studyStoppingConfig") or {}, len(metrics), f"{field}.studyStoppingConfig")
     stopping = [key for key in STOPPING if key in spec]
     if len(stopping) > 1:
         raise InvalidArgument("A study has one early stopping spec.", field=f"{field}.{stopping[1]}")
