@@ -52,7 +52,7 @@ def main(out: Path) -> None:
     again = repeat(client, best)
     found = {
         "model": model.resource_name,
-        "trials": json.loads(runs.to_json(orient="records")),
+        "trials": runs.to_dict("records"),
         "best": {"trial": best.id, METRIC: metric_of(best), "model": registered.resource_name},
         "lineage": drawn,
         "rerun": again,
