@@ -10,19 +10,26 @@ import portico
 
 SOURCE = Path(portico.__file__).parent
 
-# cli, console, demos -> client, host -> doors -> services -> prediction, jobs -> store. Rooms on one floor don't know
-# each other, but for replicas, which are processes that `jobs` isolates and makes environments for, and for the
-# client, which asks `host` where the server runs. The demos tell in the command line's words, and are its commands.
+# cli, console, demos -> client, host -> doors -> services -> prediction, jobs, warehouse -> store. Rooms on one floor
+# don't know each other, but for replicas, which are processes that `jobs` isolates and makes environments for, for the
+# warehouse, whose process ends as those of `jobs` do, and for the client, which asks `host` where the server runs. The
+# demos tell in the command line's words, and are its commands.
 FLOORS = (
     ("cli", "console", "demos"),
     ("client", "host"),
     ("doors",),
     ("services",),
-    ("prediction", "jobs"),
+    ("prediction", "jobs", "warehouse"),
     ("sandbox",),
     ("store",),
 )
-ON_ONE_FLOOR = {("prediction", "jobs"), ("client", "host"), ("cli", "demos"), ("demos", "cli")}
+ON_ONE_FLOOR = {
+    ("prediction", "jobs"),
+    ("warehouse", "jobs"),
+    ("client", "host"),
+    ("cli", "demos"),
+    ("demos", "cli"),
+}
 # Inside `services`: the folders of the APIs don't know each other, and use what is below them, from the bottom up.
 BELOW = ({"standard", "call"}, {"alerts"}, {"registry"})
 ROOTS = {"errors", "clock", "ids"}

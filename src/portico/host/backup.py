@@ -26,6 +26,7 @@ from portico.store import backend
 from portico.store import home as home_store
 from portico.store.database import Database
 from portico.store.objects.hashes import encode_crc32c
+from portico.warehouse import client as warehouse
 
 Tell = Callable[[float, str], None]
 _MANIFEST = "backup.json"
@@ -91,6 +92,8 @@ def backup(home: Path, target: Path, clock: Clock, tell: Tell) -> dict[str, Any]
         _remove(made / path)
     sums = {path: one for part in kept for path, one in copied[part].items()}
     sums[_DATABASE] = _sums(made / _DATABASE)
+    for name in warehouse.snapshot(home, made / warehouse.FOLDER):
+        sums[f"{warehouse.FOLDER}/{name}"] = _sums(made / warehouse.FOLDER / name)
     if (home / contents.KEY).exists():
         sums[contents.KEY] = _copy_file(home / contents.KEY, made / contents.KEY)
     manifest = {"home": str(home), "time": rfc3339(clock.now()), "files": sums}

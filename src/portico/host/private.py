@@ -10,7 +10,18 @@ from typing import Final
 
 _OTHERS: Final = 0o077
 # What homes were made of before they were private. What came later is made so.
-_FOLDERS: Final = ("cache", "jobs", "models", "objects", "replicas", "run", "spool", "warehouse", "demo")
+_FOLDERS: Final = (
+    "cache",
+    "jobs",
+    "models",
+    "objects",
+    "replicas",
+    "run",
+    "spool",
+    "warehouse",
+    "bigquery",
+    "demo",
+)
 _LINKED: Final = (
     "envs"  # packages, linked to a cache that all environments share: their folder is shut, they stay
 )

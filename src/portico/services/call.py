@@ -72,6 +72,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     response: str = ""
     """The message that the document says is answered."""
+    upload: Path | None = None
+    """The file that came along, which is the service's to remove."""
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -176,6 +177,12 @@ def scalar(schema: Schema, value: Any, path: str) -> Any:
     return value
 
 
+@functools.cache
+def _spoken() -> dict[str, tuple[str, ...]]:
+    """The query parameters by API that its clients send, and its documents lack."""
+    return {api.name: api.spoken for api in declared().values()}
+
+
 def query(method: Method, pairs: list[tuple[str, str]]) -> dict[str, Any]:
     """The typed query parameters of a request to `method`.
 
@@ -194,6 +201,8 @@ def query(method: Method, pairs: list[tuple[str, str]]) -> dict[str, Any]:
             if key in _SYSTEM_PARAMETERS or name in _SYSTEM_PARAMETERS:
                 if name in ("fields", "$fields"):
                     found["fields"] = text
+                continue
+            if key in _spoken().get(method.api, ()):
                 continue
             message = (
                 f'Invalid JSON payload received. Unknown name "{key}": Cannot bind query parameter. '

@@ -16,6 +16,7 @@ from portico.doors.dispatch import Arrival, Dispatch
 from portico.doors.http import batch, habits
 from portico.doors.http.answers import Send, flat, send_bytes, send_error, send_json
 from portico.doors.http.incoming import Incoming
+from portico.doors.http.job_uploads import JobUploads
 from portico.doors.identity import Identity
 from portico.doors.mlflow.wire import MlflowWire
 from portico.doors.storage import errors as storage_errors
@@ -53,6 +54,7 @@ class Door:
         self._dispatch = Dispatch(rooms, identity)
         self._storage = StorageWire(rooms, contract, self._dispatch)
         self._mlflow = MlflowWire(rooms, contract, self._dispatch)
+        self._job_uploads = JobUploads(rooms, contract, self._dispatch)
         self._checkers = {
             (a.name, v): Checker(contract, a.name, v) for a in declared().values() for v in a.versions
         }
@@ -95,6 +97,8 @@ class Door:
                 await batch.handle(Request(scope, body, tracked, self.rooms), place)
             elif self._mlflow.owns(scope["raw_path"]):
                 await self._mlflow.handle(scope, body, tracked, headers.get("authorization"))
+            elif self._job_uploads.owns(scope["raw_path"]):
+                await self._job_uploads.handle(scope, body, tracked, headers.get("authorization"))
             elif self._storage.owns(scope["method"], scope["raw_path"], scope["query_string"]):
                 shape = "legacy"
                 await self._storage.handle(scope, body, tracked, headers.get("authorization"))

@@ -3,4 +3,13 @@
 from portico.services.standard.apis import Api
 
 # Its paths begin with bigquery/v2/, so it needs no place of its own.
-API = Api(name="bigquery", versions=("v2",), title="BigQuery (`bigquery` v2)", mount="", errors="both")
+API = Api(
+    name="bigquery",
+    versions=("v2",),
+    title="BigQuery (`bigquery` v2)",
+    collections=("datasets", "jobs", "projects", "queries", "tabledata", "tables"),
+    mount="",
+    errors="both",
+    keep_nulls=True,
+    spoken=("projection",),
+)

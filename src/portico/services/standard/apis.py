@@ -36,6 +36,7 @@ class Api:
     required: which fields a method's body must have: the documents say it only in prose. A dotted path reads into
         messages; an empty string, list or message counts as absent, as in proto3.
     written: fields that its documents call output only, and clients write ("TensorboardBlob.id").
+    spoken: query parameters that its clients send, its documents lack and nothing depends on.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Api:
     operations: str = ""
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     written: tuple[str, ...] = ()
+    spoken: tuple[str, ...] = ()
 
     @property
     def root(self) -> str:

@@ -1,0 +1,117 @@
+"""bigquery.datasets: insert, get, list, patch, update, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portico.errors import InvalidArgument
+from portico.services.bigquery import shapes
+from portico.services.bigquery.pages import page
+from portico.services.call import Call, implements
+
+_SETTINGS = frozenset(
+    [
+        "access",
+        "defaultCollation",
+        "defaultEncryptionConfiguration",
+        "defaultPartitionExpirationMs",
+        "defaultRoundingMode",
+        "defaultTableExpirationMs",
+        "description",
+        "friendlyName",
+        "isCaseInsensitive",
+        "labels",
+        "location",
+        "maxTimeTravelHours",
+        "resourceTags",
+        "storageBillingModel",
+    ]
+)
+
+
+@implements("bigquery", "datasets.insert")
+def insert(call: Call) -> dict[str, Any]:
+    reference = call.body.get("datasetReference") or {}
+    name = shapes.check_dataset_id(str(reference.get("datasetId", "")))
+    body = shapes.ask(
+        call, "create_dataset", project=_project(call, reference), dataset=name, body=_settings(call.body)
+    )
+    return shapes.dataset_json(shapes.project(call), name, body)
+
+
+def _project(call: Call, reference: dict[str, Any]) -> str:
+    given = reference.get("projectId") or shapes.project(call)
+    if given != shapes.project(call):
+        raise InvalidArgument(
+            f"Value for projectId in content: {given} does not match projectId in URL", reason="invalid"
+        )
+    return str(given)
+
+
+@implements("bigquery", "datasets.get")
+def get(call: Call) -> dict[str, Any]:
+    name = str(call.params["datasetId"])
+    return shapes.dataset_json(
+        shapes.project(call), name, shapes.ask(call, "get", project=shapes.project(call), dataset=name)
+    )
+
+
+@implements("bigquery", "datasets.list")
+def list_(call: Call) -> dict[str, Any]:
+    found = shapes.ask(call, "listed", project=shapes.project(call))
+    shown = [
+        {
+            "kind": "bigquery#dataset",
+            "id": f"{shapes.project(call)}:{one['dataset']}",
+            "datasetReference": shapes.dataset_reference(shapes.project(call), one["dataset"]),
+            "location": one.get("location", "US"),
+            **{key: one[key] for key in ("labels", "friendlyName") if key in one},
+        }
+        for one in found
+        if _wanted(str(call.params.get("filter", "")), one.get("labels") or {})
+    ]
+    return page(call, "bigquery#datasetList", "datasets", shown)
+
+
+def _wanted(written: str, labels: dict[str, str]) -> bool:
+    """`labels.KEY[:VALUE]`, several by spaces."""
+    for term in written.split():
+        key, _, value = term.removeprefix("labels.").partition(":")
+        if key not in labels or (value and labels[key] != value):
+            return False
+    return True
+
+
+@implements("bigquery", "datasets.patch")
+def patch(call: Call) -> dict[str, Any]:
+    return _change(call, replace=False)
+
+
+@implements("bigquery", "datasets.update")
+def update(call: Call) -> dict[str, Any]:
+    return _change(call, replace=True)
+
+
+def _change(call: Call, *, replace: bool) -> dict[str, Any]:
+    where = {"project": shapes.project(call), "dataset": str(call.params["datasetId"])}
+    before = shapes.ask(call, "get", **where)
+    shapes.check_etag(call, before)
+    kept = {"location": before.get("location", "US")} if replace else before
+    body = shapes.patched(kept, _settings(call.body))
+    body = shapes.ask(call, "update", **where, table="", body=body)
+    return shapes.dataset_json(where["project"], where["dataset"], body)
+
+
+@implements("bigquery", "datasets.delete")
+def delete(call: Call) -> None:
+    shapes.ask(
+        call,
+        "delete",
+        project=shapes.project(call),
+        dataset=str(call.params["datasetId"]),
+        contents=bool(call.params.get("deleteContents", False)),
+    )
+
+
+def _settings(body: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key in _SETTINGS}

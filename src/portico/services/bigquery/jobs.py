@@ -1,0 +1,154 @@
+"""bigquery.jobs: insert, get, list, cancel, delete. What a job does is in `running`; its query's rows in `queries`."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from portico.errors import AlreadyExists, InvalidArgument, NotFound
+from portico.services.bigquery import running, shapes
+from portico.services.bigquery.pages import token
+from portico.services.call import Call, implements
+from portico.store import resources
+from portico.store.resources import Resource
+
+KIND = "bigquery:jobs"
+_PROMPT = 0.5  # seconds that a new job's answer waits for its end
+
+
+def name_of(project: str, job: str) -> str:
+    return f"projects/{project}/bigquery/jobs/{job}"
+
+
+def record(call: Call, project: str, job: str) -> Resource | None:
+    """A job's row; `private` has its result's fields."""
+    with call.rooms.database.read() as connection:
+        return resources.get(connection, name_of(project, job))
+
+
+@implements("bigquery", "jobs.insert")
+async def insert(call: Call) -> dict[str, Any]:
+    begun = await asyncio.to_thread(begin, call, dict(call.body))
+    await running.ended(begun, _PROMPT)
+    return await asyncio.to_thread(shown, call, begun)
+
+
+def begin(call: Call, body: dict[str, Any]) -> str:
+    """Writes a new job down and starts it; returns its row's name.
+
+    Raises:
+        InvalidArgument: it says not what to do. AlreadyExists: its id is taken.
+    """
+    configuration = body.get("configuration") or {}
+    kinds = [kind for kind in ("query", "load", "extract", "copy") if configuration.get(kind) is not None]
+    if len(kinds) != 1:
+        raise InvalidArgument(
+            "Job configuration must contain exactly one job-specific configuration object (e.g., query, load, "
+            "extract, copy)",
+            reason="required",
+        )
+    reference = body.get("jobReference") or {}
+    job = str(reference.get("jobId") or f"job_{uuid.uuid4().hex}")
+    running.check(call, kinds[0], configuration)
+    configuration["jobType"] = kinds[0].upper()
+    kept = {
+        "jobReference": {
+            "projectId": shapes.project(call),
+            "jobId": job,
+            "location": reference.get("location") or "US",
+        },
+        "configuration": configuration,
+        "status": {"state": "RUNNING"},
+        "statistics": {"creationTime": _now(call), "startTime": _now(call)},
+        "user_email": call.caller.email or "owner@portico.local",
+    }
+    name = name_of(shapes.project(call), job)
+    with call.rooms.database.write() as connection:
+        made = resources.insert(
+            connection,
+            name=name,
+            kind=KIND,
+            parent=f"projects/{shapes.project(call)}",
+            body=kept,
+            now=call.rooms.clock.now(),
+        )
+        if made is None:
+            raise AlreadyExists(f"Already Exists: Job {shapes.project(call)}:US.{job}", reason="duplicate")
+    running.start(call, name)
+    return name
+
+
+def _now(call: Call) -> str:
+    return str(int(call.rooms.clock.now() * 1000))
+
+
+def shown(call: Call, name: str) -> dict[str, Any]:
+    """
+    Raises:
+        NotFound: there is no such job.
+    """
+    with call.rooms.database.read() as connection:
+        found = resources.get(connection, name)
+    if found is None:
+        job = name.rpartition("/")[2]
+        raise NotFound(f"Not found: Job {name.split('/')[1]}:US.{job}", reason="notFound")
+    return render(running.settled(call, found))
+
+
+def render(found: Resource) -> dict[str, Any]:
+    reference = found.body["jobReference"]
+    project, job = reference["projectId"], reference["jobId"]
+    return {
+        "kind": "bigquery#job",
+        "etag": shapes.etag(found.body),
+        "id": f"{project}:{reference['location']}.{job}",
+        "selfLink": f"/bigquery/v2/projects/{project}/jobs/{job}?location={reference['location']}",
+        **found.body,
+    }
+
+
+@implements("bigquery", "jobs.get")
+def get(call: Call) -> dict[str, Any]:
+    return shown(call, name_of(shapes.project(call), str(call.params["jobId"])))
+
+
+@implements("bigquery", "jobs.list")
+def list_(call: Call) -> dict[str, Any]:
+    size = int(call.params.get("maxResults") or 50)
+    wanted = {str(one).upper() for one in call.params.get("stateFilter") or ()}
+    earliest, latest = (int(call.params.get(key) or 0) for key in ("minCreationTime", "maxCreationTime"))
+    start = token(call)
+    found: list[dict[str, Any]] = []
+    with call.rooms.database.read() as connection:
+        for one in resources.listed(connection, KIND, f"projects/{shapes.project(call)}"):
+            created = int(one.body["statistics"]["creationTime"])
+            if (wanted and one.body["status"]["state"] not in wanted) or created < earliest:
+                continue
+            if latest and created > latest:
+                continue
+            found.append(render(one))
+            if len(found) > start + size:
+                break
+    answer: dict[str, Any] = {"kind": "bigquery#jobList"}
+    answer["jobs"] = [{**one, "state": one["status"]["state"]} for one in found[start : start + size]]
+    if len(found) > start + size:
+        answer["nextPageToken"] = str(start + size)
+    return answer
+
+
+@implements("bigquery", "jobs.cancel")
+def cancel(call: Call) -> dict[str, Any]:
+    name = name_of(shapes.project(call), str(call.params["jobId"]))
+    shown(call, name)
+    shapes.ask(call, "cancel", job=str(call.params["jobId"]))
+    return {"kind": "bigquery#jobCancelResponse", "job": shown(call, name)}
+
+
+@implements("bigquery", "jobs.delete")
+def delete(call: Call) -> None:
+    name = name_of(shapes.project(call), str(call.params["jobId"]))
+    shown(call, name)
+    shapes.ask(call, "forget", job=str(call.params["jobId"]))
+    with call.rooms.database.write() as connection:
+        resources.delete(connection, name)

@@ -1,0 +1,305 @@
+"""What BigQuery's jobs do: each runs in a thread that asks the warehouse, and writes down how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.services.bigquery import shapes
+from portico.services.call import Call
+from portico.services.standard.sources import gcs_of, pin
+from portico.store import resources
+from portico.store.resources import Resource
+from portico.warehouse.client import ANONYMOUS, FOLDER
+
+_THREADS = ThreadPoolExecutor(16, thread_name_prefix="bigquery")
+_running: dict[str, Future[None]] = {}
+
+
+def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
+    """
+    Raises:
+        InvalidArgument: what a job of this kind needs is missing. Unimplemented: it asks for what is not built.
+    """
+    asked = configuration[kind]
+    if kind == "query":
+        if not str(asked.get("query") or "").strip():
+            raise InvalidArgument("Required parameter is missing: query", reason="required")
+        if asked.get("useLegacySql"):
+            raise Unimplemented("Legacy SQL is not built in Portico; set useLegacySql to false.")
+        if asked.get("tableDefinitions"):
+            raise Unimplemented("External tables are not built in Portico yet.")
+    elif not asked.get("sourceTable" if kind == "extract" else "destinationTable"):
+        raise InvalidArgument(f"Required parameter is missing: {kind}'s table", reason="required")
+
+
+def start(call: Call, name: str) -> None:
+    """Runs the job that is written down under `name`."""
+    _running[name] = _THREADS.submit(_run, call, name)
+
+
+async def ended(name: str, seconds: float) -> bool:
+    """Whether the job has ended, after `seconds` at most; no thread waits."""
+    future = _running.get(name)
+    if future is None:
+        return True
+    try:
+        await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def settled(call: Call, found: Resource) -> Resource:
+    """A job that ran when Portico ended is told as what it is: done where its change was committed, else failed."""
+    if found.body["status"]["state"] != "RUNNING" or found.name in _running:
+        return found
+    job = found.body["jobReference"]["jobId"]
+    with call.rooms.database.write() as connection:
+        current = resources.get(connection, found.name)
+        if current is None or current.body["status"]["state"] != "RUNNING":
+            return current or found
+        current.body["status"] = {"state": "DONE"}
+        if not shapes.ask(call, "finished", job=job):
+            error = {
+                "reason": "stopped",
+                "message": "Portico ended while the job ran; nothing of it was kept. Run it again.",
+            }
+            current.body["status"] |= {"errorResult": error, "errors": [error]}
+        current.body["statistics"]["endTime"] = str(int(call.rooms.clock.now() * 1000))
+        return resources.update(connection, current, call.rooms.clock.now())
+
+
+def _run(call: Call, name: str) -> None:
+    with call.rooms.database.read() as connection:
+        job = resources.get(connection, name)
+    assert job is not None
+    configuration = job.body["configuration"]
+    kind = str(configuration["jobType"]).lower()
+    status: dict[str, Any] = {"state": "DONE"}
+    private: dict[str, Any] = {}
+    statistics: dict[str, Any] = {}
+    try:
+        statistics, private, warnings = _KINDS[kind](call, job)
+        if warnings:
+            status["errors"] = [{"reason": "invalid", "message": one} for one in warnings]
+    except PorticoError as error:
+        shown = {"reason": error.reason or _REASONS.get(error.code, "invalid"), "message": error.message}
+        if kind == "query" and shown["reason"] == "invalidQuery":
+            shown["location"] = "query"
+        status |= {"errorResult": shown, "errors": [shown]}
+    except Exception as error:
+        status["errorResult"] = {
+            "reason": "internalError",
+            "message": f"An internal error occurred: {type(error).__name__}",
+        }
+        status["errors"] = [status["errorResult"]]
+        raise
+    finally:
+        now = call.rooms.clock.now()
+        with call.rooms.database.write() as connection:
+            current = resources.get(connection, name)
+            if current is not None:
+                current.body["status"] = status
+                current.body["configuration"] = configuration
+                current.body["statistics"] |= {"endTime": str(int(now * 1000)), **statistics}
+                current.private = private
+                resources.update(connection, current, now)
+        _running.pop(name, None)
+
+
+_REASONS = {
+    "NOT_FOUND": "notFound",
+    "ALREADY_EXISTS": "duplicate",
+    "UNIMPLEMENTED": "notImplemented",
+    "CANCELLED": "stopped",
+    "RESOURCE_EXHAUSTED": "resourcesExceeded",
+    "UNAVAILABLE": "backendError",
+}
+
+Ran = tuple[dict[str, Any], dict[str, Any], list[str]]
+
+
+def _entry(reference: dict[str, Any], project: str) -> dict[str, str]:
+    return {
+        "project": reference.get("projectId") or project,
+        "dataset": shapes.check_dataset_id(str(reference.get("datasetId", ""))),
+        "table": shapes.check_table_id(str(reference.get("tableId", ""))),
+    }
+
+
+def _query(call: Call, job: Resource) -> Ran:
+    reference = job.body["jobReference"]
+    asked = job.body["configuration"]["query"]
+    default = asked.get("defaultDataset") or {}
+    destination = asked.get("destinationTable")
+    dry = bool(job.body["configuration"].get("dryRun"))
+    anonymous = bool(destination and destination.get("datasetId") == ANONYMOUS)
+    settings = {
+        key: asked[key]
+        for key in ("timePartitioning", "rangePartitioning", "clustering", "schemaUpdateOptions")
+        if asked.get(key)
+    }
+    told = shapes.ask(
+        call,
+        "query",
+        job=reference["jobId"],
+        project=reference["projectId"],
+        text=asked["query"],
+        dataset=".".join(filter(None, (default.get("projectId"), default.get("datasetId")))),
+        parameters=asked.get("queryParameters") or [],
+        dry=dry,
+        destination=_entry(destination, reference["projectId"]) if destination and not anonymous else None,
+        create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
+        write=asked.get("writeDisposition") or "WRITE_EMPTY",
+        settings=settings,
+    )
+    target = told["target"]
+    if not destination and told["kind"] == "SELECT":
+        place = shapes.table_reference(reference["projectId"], ANONYMOUS, reference["jobId"])
+        asked["destinationTable"] = place
+    elif target and target[2] and told["operation"] != "DROP":
+        asked["destinationTable"] = shapes.table_reference(*target)
+    return {"totalBytesProcessed": str(told.get("bytes", 0)), "query": _statistics(told, dry)}, {
+        "fields": told["fields"] if told["kind"] == "SELECT" else [],
+        "kind": told["kind"],
+        "affected": told["affected"],
+    }, []  # fmt: skip
+
+
+def _statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "statementType": told["kind"] if told["statements"] == 1 else "SCRIPT",
+        "totalBytesProcessed": str(told.get("bytes", 0)),
+        "totalBytesBilled": "0",
+        "cacheHit": False,
+    }
+    if dry:
+        shown["schema"] = {"fields": [shapes.plain(one) for one in told["fields"]]}
+        shown["totalBytesProcessedAccuracy"] = "UPPER_BOUND"
+    if told["read"]:
+        shown["referencedTables"] = [shapes.table_reference(*one) for one in told["read"]]
+    if told["affected"] is not None:
+        shown["numDmlAffectedRows"] = str(told["affected"])
+        shown["dmlStats"] = {key: str(value) for key, value in told["counts"].items()}
+    if told["operation"]:
+        shown["ddlOperationPerformed"] = told["operation"]
+        project, dataset, table = told["target"]
+        if table:
+            shown["ddlTargetTable"] = shapes.table_reference(project, dataset, table)
+        else:
+            shown["ddlTargetDataset"] = shapes.dataset_reference(project, dataset)
+    return shown
+
+
+def _load(call: Call, job: Resource) -> Ran:
+    asked = job.body["configuration"]["load"]
+    uris = asked.get("sourceUris") or []
+    if not uris and call.upload is None:
+        raise InvalidArgument("Load configuration must specify at least one source URI", reason="required")
+    with _files(call, job.name, uris) as files:
+        told = _loaded(call, job, asked, files)
+    statistics = {
+        "inputFiles": str(len(files)),
+        "inputFileBytes": str(told["bytes"]),
+        "outputRows": str(told["rows"]),
+        "outputBytes": str(told["bytes"]),
+        "badRecords": str(len(told["bad"])),
+    }
+    return {"load": statistics}, {}, told["bad"]
+
+
+def _loaded(call: Call, job: Resource, asked: dict[str, Any], files: list[dict[str, str]]) -> dict[str, Any]:
+    reference = job.body["jobReference"]
+    told: dict[str, Any] = shapes.ask(
+        call,
+        "load",
+        job=reference["jobId"],
+        destination=_entry(asked["destinationTable"], reference["projectId"]),
+        files=files,
+        form=str(asked.get("sourceFormat") or "CSV").upper(),
+        options={
+            key: value
+            for key, value in asked.items()
+            if key not in ("schema", "sourceUris", "destinationTable")
+        },
+        schema=(asked.get("schema") or {}).get("fields"),
+        create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
+        write=asked.get("writeDisposition") or "WRITE_APPEND",
+    )
+    return told
+
+
+@contextlib.contextmanager
+def _files(call: Call, holder: str, uris: list[str]) -> Iterator[list[dict[str, str]]]:
+    """The file that came along, or the objects that URIs with wildcards name: those of this moment, kept meanwhile."""
+    if call.upload is not None:
+        try:
+            yield [{"path": str(call.upload), "uri": "the uploaded file"}]
+        finally:
+            call.upload.unlink(missing_ok=True)
+        return
+    gcs = gcs_of(call.rooms)
+    try:
+        pinned = pin(gcs, uris, holder, "configuration.load.sourceUris")
+        yield [{"path": str(one.path(call.rooms.home)), "uri": one.uri} for one in pinned]
+    except InvalidArgument as error:
+        if error.violations:
+            raise NotFound(f"Not found: {error.message}", reason="notFound") from None
+        raise
+    finally:
+        gcs.unpin(holder)
+
+
+def _extract(call: Call, job: Resource) -> Ran:
+    reference = job.body["jobReference"]
+    asked = job.body["configuration"]["extract"]
+    uris = asked.get("destinationUris") or ([asked["destinationUri"]] if asked.get("destinationUri") else [])
+    if len(uris) != 1:
+        raise InvalidArgument("Extract configuration must specify one destination URI", reason="required")
+    form = str(asked.get("destinationFormat") or "CSV").upper()
+    with tempfile.TemporaryDirectory(dir=call.rooms.home / FOLDER) as folder:
+        told = shapes.ask(
+            call,
+            "extract",
+            source=_entry(asked["sourceTable"], reference["projectId"]),
+            folder=folder,
+            form=form,
+            options={
+                key: asked[key] for key in ("compression", "fieldDelimiter", "printHeader") if key in asked
+            },
+        )
+        gcs_of(call.rooms).write(uris[0].replace("*", "000000000000"), Path(told["path"]))
+    return {"extract": {"destinationUriFileCounts": ["1"], "inputBytes": "0"}}, {}, []
+
+
+def _copy(call: Call, job: Resource) -> Ran:
+    reference = job.body["jobReference"]
+    asked = job.body["configuration"]["copy"]
+    if str(asked.get("operationType") or "COPY") != "COPY":
+        raise Unimplemented(f"Copy jobs that {asked['operationType']} are not built in Portico yet.")
+    sources = asked.get("sourceTables") or [asked.get("sourceTable") or {}]
+    told = shapes.ask(
+        call,
+        "copy",
+        job=reference["jobId"],
+        sources=[_entry(one, reference["projectId"]) for one in sources],
+        destination=_entry(asked["destinationTable"], reference["projectId"]),
+        create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
+        write=asked.get("writeDisposition") or "WRITE_EMPTY",
+    )
+    return {"copy": {"copiedRows": str(told["rows"])}}, {}, []
+
+
+_KINDS: dict[str, Callable[[Call, Resource], Ran]] = {
+    "query": _query,
+    "load": _load,
+    "extract": _extract,
+    "copy": _copy,
+}

@@ -1,0 +1,134 @@
+"""BigQuery's resources as its API shows them, and what all its collections read from a request."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from portico.errors import FailedPrecondition, InvalidArgument
+from portico.services.call import Call
+from portico.services.standard.projects import project_number
+from portico.warehouse.client import ANONYMOUS, WarehouseClient, warehouse
+
+_DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
+_TABLE = re.compile(r"[\w\-  ]{1,1024}")
+
+
+def ask(call: Call, method: str, **arguments: Any) -> Any:
+    """Asks the warehouse of this home."""
+    return client(call).ask(method, **arguments)
+
+
+def client(call: Call) -> WarehouseClient:
+    return warehouse(call.rooms.home)
+
+
+def project(call: Call) -> str:
+    return str(call.params["projectId"])
+
+
+def check_dataset_id(name: str) -> str:
+    """
+    Raises:
+        InvalidArgument: BigQuery allows no such id.
+    """
+    if not _DATASET.fullmatch(name or "") or name == ANONYMOUS:
+        raise InvalidArgument(
+            f'Invalid dataset ID "{name}". Dataset IDs must be alphanumeric (plus underscores) and must be at most '
+            "1024 characters long.",
+            reason="invalid",
+        )
+    return name
+
+
+def check_table_id(name: str) -> str:
+    """
+    Raises:
+        InvalidArgument: BigQuery allows no such id.
+    """
+    if not _TABLE.fullmatch(name or ""):
+        raise InvalidArgument(
+            f'Invalid table ID "{name}". Table IDs must be letters, digits, underscores, hyphens and spaces, at most '
+            "1024 characters.",
+            reason="invalid",
+        )
+    return name
+
+
+def etag(body: Mapping[str, Any]) -> str:
+    return hashlib.md5(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), usedforsecurity=False).hexdigest()
+
+
+def check_etag(call: Call, body: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        FailedPrecondition: the caller knows another state (`If-Match`).
+    """
+    given = call.headers.get("if-match", "").strip('"')
+    if given and given not in ("*", etag(body)):
+        raise FailedPrecondition("Precondition check failed.", reason="conditionNotMet", http_status=412)
+
+
+def patched(body: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with what `change` says; null removes (RFC 7396)."""
+    merged = dict(body)
+    for key, value in change.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = patched(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def dataset_reference(project_id: str, dataset: str) -> dict[str, str]:
+    return {"projectId": project_id, "datasetId": dataset}
+
+
+def table_reference(project_id: str, dataset: str, table: str) -> dict[str, str]:
+    return {"projectId": project_id, "datasetId": dataset, "tableId": table}
+
+
+def dataset_json(project_id: str, dataset: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kind": "bigquery#dataset",
+        "etag": etag(body),
+        "id": f"{project_id}:{dataset}",
+        "selfLink": f"/bigquery/v2/projects/{project_id}/datasets/{dataset}",
+        "datasetReference": dataset_reference(project_id, dataset),
+        "access": [{"role": "OWNER", "specialGroup": "projectOwners"}],
+        "type": "DEFAULT",
+        **body,
+    }
+
+
+def table_json(project_id: str, dataset: str, table: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    counted = {"numRows", "numBytes"}
+    schema = {"fields": [plain(one) for one in (body.get("schema") or {}).get("fields") or ()]}
+    return {
+        "kind": "bigquery#table",
+        "etag": etag({key: value for key, value in body.items() if key not in counted}),
+        "id": f"{project_id}:{dataset}.{table}",
+        "selfLink": f"/bigquery/v2/projects/{project_id}/datasets/{dataset}/tables/{table}",
+        "tableReference": table_reference(project_id, dataset, table),
+        "location": "US",
+        **body,
+        "schema": schema,
+    }
+
+
+def plain(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A field without what only the warehouse knows of it."""
+    shown = {key: value for key, value in one.items() if not key.startswith("_")}
+    if shown.get("fields"):
+        shown["fields"] = [plain(each) for each in shown["fields"]]
+    return shown
+
+
+def number(project_id: str) -> str:
+    return str(project_number(project_id))

@@ -1,0 +1,86 @@
+"""bigquery.tabledata: list, insertAll."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from portico.errors import InvalidArgument, NotFound
+from portico.services.bigquery import shapes
+from portico.services.bigquery.jobs import record
+from portico.services.bigquery.pages import token
+from portico.services.call import Call, implements
+from portico.warehouse.client import ANONYMOUS
+
+_MOST = 100_000  # rows of a page
+_REMEMBERED = 60.0  # seconds for which a row's insertId is known
+_seen: dict[tuple[str, str], float] = {}
+
+
+@implements("bigquery", "tabledata.list")
+def list_(call: Call) -> dict[str, Any]:
+    start = int(call.params.get("startIndex") or 0) + token(call)
+    given = call.params.get("maxResults")
+    most = min(int(given) if given is not None else _MOST, _MOST)
+    micros = bool(call.params.get("formatOptions.useInt64Timestamp", False))
+    where = _table(call)
+    if where["dataset"] == ANONYMOUS:
+        job = record(call, where["project"], where["table"])
+        if job is None:
+            raise NotFound(f"Not found: Table {ANONYMOUS}.{where['table']}", reason="notFound")
+        fields = job.private.get("fields") or []
+        found = shapes.ask(
+            call, "result", job=where["table"], fields=fields, start=start, most=most, micros=micros
+        )
+    else:
+        columns = [name for name in str(call.params.get("selectedFields") or "").split(",") if name]
+        found = shapes.ask(call, "rows", **where, start=start, most=most, micros=micros, columns=columns)
+    answer: dict[str, Any] = {
+        "kind": "bigquery#tableDataList",
+        "totalRows": str(found["total"]),
+        "rows": found["rows"],
+    }
+    if start + found["taken"] < found["total"] and most:
+        answer["pageToken"] = str(start + found["taken"])
+    return answer
+
+
+@implements("bigquery", "tabledata.insertAll")
+def insert_all(call: Call) -> dict[str, Any]:
+    """Rows whose insertId came within the last minute are taken once."""
+    given = call.body.get("rows") or []
+    if not given:
+        raise InvalidArgument("No rows present in the request.", reason="invalid", field="rows")
+    where = _table(call)
+    place = ".".join(where.values())
+    now = time.monotonic()
+    for key in [key for key, at in _seen.items() if now - at > _REMEMBERED]:
+        _seen.pop(key, None)
+    new = [one for one in given if not one.get("insertId") or (place, one["insertId"]) not in _seen]
+    errors = []
+    if new:
+        errors = shapes.ask(
+            call,
+            "insert_all",
+            **where,
+            rows=[one.get("json") or {} for one in new],
+            ignore=bool(call.body.get("ignoreUnknownValues")),
+            skip=bool(call.body.get("skipInvalidRows")),
+        )
+    bad = {one["index"] for one in errors}
+    _seen.update(
+        {(place, one["insertId"]): now for i, one in enumerate(new) if one.get("insertId") and i not in bad}
+    )
+    answer: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
+    if errors:
+        places = [given.index(one) for one in new]
+        answer["insertErrors"] = [{**one, "index": places[one["index"]]} for one in errors]
+    return answer
+
+
+def _table(call: Call) -> dict[str, str]:
+    return {
+        "project": shapes.project(call),
+        "dataset": str(call.params["datasetId"]),
+        "table": str(call.params["tableId"]),
+    }

@@ -1,0 +1,253 @@
+"""What the warehouse knows of its datasets and tables: rows beside the data, written in the same transaction.
+
+A dataset `PROJECT.DATASET` is the schema `PROJECT:DATASET` of the warehouse's one DuckDB file; a resource's JSON is
+kept as BigQuery's API shows it, without what is computed when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from portico.warehouse.types import Field, duckdb_type, quoted
+
+Cursor = duckdb.DuckDBPyConnection
+
+FILE = "w"  # as which the warehouse's file is attached
+_KEPT = f"{FILE}.portico"
+
+
+@dataclass(slots=True)
+class Entry:
+    """A dataset (`table` is "") or a table."""
+
+    project: str
+    dataset: str
+    table: str
+    body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> str:
+        return f"{FILE}.{quoted(f'{self.project}:{self.dataset}')}"
+
+    @property
+    def place(self) -> str:
+        """The table, as DuckDB's SQL names it."""
+        return f"{self.schema}.{quoted(self.table)}"
+
+    @property
+    def shown(self) -> str:
+        return f"{self.project}:{self.dataset}" + (f".{self.table}" if self.table else "")
+
+    @property
+    def fields(self) -> list[Field]:
+        return list((self.body.get("schema") or {}).get("fields") or ())
+
+
+def prepare(cursor: Cursor) -> None:
+    do(cursor, f"CREATE SCHEMA IF NOT EXISTS {_KEPT}")
+    do(
+        cursor,
+        f"CREATE TABLE IF NOT EXISTS {_KEPT}.entries (project VARCHAR, dataset VARCHAR, name VARCHAR, body VARCHAR, "
+        "PRIMARY KEY (project, dataset, name))",
+    )
+    do(cursor, f"CREATE TABLE IF NOT EXISTS {_KEPT}.finished (job VARCHAR PRIMARY KEY, ended DOUBLE)")
+
+
+def do(cursor: Cursor, sql: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+    """Runs a statement to its end; its rows."""
+    return cursor.execute(sql, values or []).fetchall()
+
+
+def first(cursor: Cursor, sql: str, values: list[Any] | None = None) -> tuple[Any, ...] | None:
+    rows = do(cursor, sql, values)
+    return rows[0] if rows else None
+
+
+def now() -> str:
+    """Milliseconds since the epoch, as the API writes times."""
+    return str(int(time.time() * 1000))
+
+
+def find(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entry | None:
+    row = first(
+        cursor,
+        f"SELECT body FROM {_KEPT}.entries WHERE project = ? AND dataset = ? AND name = ?",
+        [project, dataset, table],
+    )
+    return None if row is None else Entry(project, dataset, table, json.loads(row[0]))
+
+
+def require(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entry:
+    """
+    Raises:
+        NotFound: there is no such dataset or table.
+    """
+    found = find(cursor, project, dataset, table)
+    if found is None:
+        missing = table and find(cursor, project, dataset) is not None
+        kind, shown = (
+            ("Table", f"{project}:{dataset}.{table}") if missing else ("Dataset", f"{project}:{dataset}")
+        )
+        raise NotFound(f"Not found: {kind} {shown} was not found in location US", reason="notFound")
+    return found
+
+
+def listed(cursor: Cursor, project: str, dataset: str | None = None) -> list[Entry]:
+    """The datasets of a project, or the tables of a dataset, by name."""
+    where, values = (
+        ("name = ''", [project]) if dataset is None else ("name <> '' AND dataset = ?", [project, dataset])
+    )
+    rows = do(
+        cursor,
+        f"SELECT dataset, name, body FROM {_KEPT}.entries WHERE project = ? AND {where} ORDER BY dataset, name",
+        values,
+    )
+    return [Entry(project, name, table, json.loads(body)) for name, table, body in rows]
+
+
+def write(cursor: Cursor, entry: Entry) -> None:
+    entry.body["lastModifiedTime"] = now()
+    do(
+        cursor,
+        f"INSERT OR REPLACE INTO {_KEPT}.entries VALUES (?, ?, ?, ?)",
+        [entry.project, entry.dataset, entry.table, json.dumps(entry.body)],
+    )
+
+
+def create_dataset(cursor: Cursor, entry: Entry) -> None:
+    """
+    Raises:
+        AlreadyExists: there is one of this name.
+    """
+    if find(cursor, entry.project, entry.dataset) is not None:
+        raise AlreadyExists(f"Already Exists: Dataset {entry.shown}", reason="duplicate")
+    entry.body.setdefault("creationTime", now())
+    entry.body.setdefault("location", "US")
+    do(cursor, f"CREATE SCHEMA {entry.schema}")
+    write(cursor, entry)
+
+
+def drop_dataset(cursor: Cursor, entry: Entry, *, contents: bool) -> None:
+    """
+    Raises:
+        FailedPrecondition: it has tables, and `contents` are not to go with it.
+    """
+    if listed(cursor, entry.project, entry.dataset) and not contents:
+        raise FailedPrecondition(f"Dataset {entry.shown} is still in use", reason="resourceInUse")
+    do(cursor, f"DROP SCHEMA {entry.schema} CASCADE")
+    do(
+        cursor,
+        f"DELETE FROM {_KEPT}.entries WHERE project = ? AND dataset = ?",
+        [entry.project, entry.dataset],
+    )
+
+
+def create_table(cursor: Cursor, entry: Entry, *, replace: bool = False, select: str = "") -> int:
+    """Makes a table of its schema, or of what `select` (DuckDB's SQL) yields in its fields' order; returns the rows.
+
+    Raises:
+        AlreadyExists: there is one of this name. NotFound: there is no such dataset.
+    """
+    require(cursor, entry.project, entry.dataset)
+    before = find(cursor, entry.project, entry.dataset, entry.table)
+    if before is not None and not replace:
+        raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
+    check_fields(entry.fields)
+    if before is not None and before.body.get("type") != "VIEW":
+        do(cursor, f"DROP TABLE {before.place}")
+    rows = 0
+    if entry.body.get("type") != "VIEW":
+        columns = ", ".join(_column(one) for one in entry.fields)
+        do(cursor, f"CREATE TABLE {entry.place} ({columns or '_none BOOLEAN'})")
+        if select:
+            rows = _count(first(cursor, f"INSERT INTO {entry.place} {select}"))
+    entry.body.setdefault("type", "TABLE")
+    entry.body.setdefault("creationTime", now())
+    write(cursor, entry)
+    return rows
+
+
+def _column(one: Field) -> str:
+    required = " NOT NULL" if str(one.get("mode", "")).upper() == "REQUIRED" else ""
+    default = f" DEFAULT {one['_default']}" if one.get("_default") else ""
+    return f"{quoted(one['name'])} {duckdb_type(one)}{default}{required}"
+
+
+def _count(row: tuple[Any, ...] | None) -> int:
+    return int(row[0]) if row else 0
+
+
+def drop_table(cursor: Cursor, entry: Entry) -> None:
+    if entry.body.get("type") != "VIEW":
+        do(cursor, f"DROP TABLE {entry.place}")
+    do(
+        cursor,
+        f"DELETE FROM {_KEPT}.entries WHERE project = ? AND dataset = ? AND name = ?",
+        [entry.project, entry.dataset, entry.table],
+    )
+
+
+def add_fields(cursor: Cursor, entry: Entry, wanted: list[Field]) -> None:
+    """Changes a table's schema to `wanted`: new columns, columns that need no value any more, descriptions.
+
+    Raises:
+        InvalidArgument: a column would be gone, of another type or required.
+    """
+    check_fields(wanted)
+    have = {one["name"].lower(): one for one in entry.fields}
+    gone = have.keys() - {one["name"].lower() for one in wanted}
+    if gone:
+        raise InvalidArgument(
+            f"Provided Schema does not match Table {entry.shown}. Field {sorted(gone)[0]} is missing in new schema",
+            reason="invalid",
+        )
+    for one in wanted:
+        old = have.get(one["name"].lower())
+        if old is None:
+            if str(one.get("mode", "")).upper() == "REQUIRED":
+                raise InvalidArgument(
+                    f"Provided Schema does not match Table {entry.shown}. Cannot add required fields to an existing "
+                    f"schema. (field: {one['name']})",
+                    reason="invalid",
+                )
+            do(cursor, f"ALTER TABLE {entry.place} ADD COLUMN {_column(one)}")
+            continue
+        if duckdb_type(old) != duckdb_type(one):
+            raise InvalidArgument(
+                f"Provided Schema does not match Table {entry.shown}. Field {one['name']} has changed type from "
+                f"{old['type']} to {one['type']}",
+                reason="invalid",
+            )
+        modes = [str(each.get("mode", "NULLABLE")).upper() for each in (old, one)]
+        if modes == ["NULLABLE", "REQUIRED"]:
+            raise InvalidArgument(
+                f"Provided Schema does not match Table {entry.shown}. Field {one['name']} has changed mode from "
+                "NULLABLE to REQUIRED",
+                reason="invalid",
+            )
+        if modes == ["REQUIRED", "NULLABLE"]:
+            do(cursor, f"ALTER TABLE {entry.place} ALTER COLUMN {quoted(one['name'])} DROP NOT NULL")
+    entry.body["schema"] = {"fields": wanted}
+    write(cursor, entry)
+
+
+def check_fields(fields: list[Field]) -> None:
+    """
+    Raises:
+        InvalidArgument: two of a name, or a name or type that BigQuery refuses.
+    """
+    seen: set[str] = set()
+    for one in fields:
+        name = str(one.get("name", ""))
+        if not name or len(name) > 300 or any(character in name for character in '!"$()*,./;?@[\\]^`{}~'):
+            raise InvalidArgument(f'Invalid field name "{name}".', reason="invalid")
+        if name.lower() in seen:
+            raise InvalidArgument(f"Field {name} already exists in schema", reason="invalid")
+        seen.add(name.lower())
+        duckdb_type(one)

@@ -1,0 +1,117 @@
+"""How the other rooms ask the warehouse. Its process starts with the first request and ends with who started it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from portico.errors import BY_CODE, Internal, Unavailable
+
+FOLDER = "bigquery"  # of a home
+FILE = "warehouse.duckdb"
+ANONYMOUS = "_portico_results"  # the dataset that queries' own results seem to be in
+
+
+class WarehouseClient:
+    """Asks the warehouse of a home; from any thread. Connections are kept."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / FOLDER
+        self._process: subprocess.Popen[str] | None = None
+        self._starting = threading.Lock()
+        self._idle: queue.LifoQueue[socket.socket] = queue.LifoQueue()
+
+    def ask(self, method: str, **arguments: Any) -> Any:
+        """
+        Raises:
+            PorticoError: what the warehouse refuses, or that it can't be started.
+        """
+        line = orjson.dumps({"method": method, "arguments": arguments}) + b"\n"
+        connection = self._connection()
+        try:
+            connection.sendall(line)
+            answered = _line(connection)
+        except OSError:
+            connection.close()
+            raise Unavailable("The warehouse ended while it worked on this request; ask again.") from None
+        self._idle.put(connection)
+        found = orjson.loads(answered)
+        if error := found.get("error"):
+            raise BY_CODE.get(error["code"], Internal)(error["message"], reason=error["reason"])
+        return found["ok"]
+
+    def _connection(self) -> socket.socket:
+        self._start()
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            made = socket.socket(socket.AF_UNIX)
+            made.connect(str(self._folder / "socket"))
+            return made
+
+    def _start(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        with self._starting:
+            if self._process is not None and self._process.poll() is None:
+                return
+            while not self._idle.empty():
+                self._idle.get_nowait().close()
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            arguments = [str(self._folder), str(os.getpid())]
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "portico.warehouse.process", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert self._process.stdout is not None
+            if self._process.stdout.readline().strip() != "ready":
+                raise Unavailable("The warehouse can't be started; the server's log says why.")
+
+
+def _line(connection: socket.socket) -> bytes:
+    pieces = []
+    while True:
+        piece = connection.recv(1 << 20)
+        if not piece:
+            raise ConnectionResetError
+        pieces.append(piece)
+        if piece.endswith(b"\n"):
+            return b"".join(pieces)
+
+
+def snapshot(home: Path, target: Path) -> list[str]:
+    """Copies what the warehouse of a home holds into the folder `target`, while it runs too; the files' names."""
+    folder = home / FOLDER
+    if not (folder / FILE).exists():
+        return []
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(folder / "socket"))
+            asked = {"method": "snapshot", "arguments": {"target": str(target / FILE)}}
+            connection.sendall(orjson.dumps(asked) + b"\n")
+            answered = orjson.loads(_line(connection))
+            if error := answered.get("error"):
+                raise Internal(error["message"])
+    except (FileNotFoundError, ConnectionError):  # it does not run
+        for path in folder.glob(f"{FILE}*"):
+            shutil.copyfile(path, target / path.name)
+    return sorted(path.name for path in target.iterdir())
+
+
+@functools.cache
+def warehouse(home: Path) -> WarehouseClient:
+    """The one of a home."""
+    return WarehouseClient(home)

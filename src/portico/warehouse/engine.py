@@ -1,0 +1,118 @@
+"""The warehouse: one DuckDB file with one writer, and what is asked of it.
+
+Statements run in the caller's thread, each in a transaction of its own; what changes the file and what the catalog says
+of it become visible together. GoogleSQL can't name a file, a setting or a function of DuckDB's own (`translate`), and
+DuckDB is told beforehand to open nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from portico.warehouse import catalog, functions
+from portico.warehouse.catalog import Cursor
+from portico.warehouse.client import FILE
+from portico.warehouse.dialect import parse
+from portico.warehouse.statements import Asked, Done, Statement, refused
+
+
+class Warehouse:
+    """All datasets of a home. Its methods may be called from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root = duckdb.connect(":memory:")
+        self._root.execute("SET TimeZone = 'UTC'")
+        self._root.execute("SET python_enable_replacements = false")
+        self._file = folder / FILE
+        file = str(self._file).replace("'", "''")
+        self._root.execute(f"ATTACH '{file}' AS {catalog.FILE}")
+        functions.install(self._root)
+        catalog.prepare(self._root)
+        temporary = str(folder / "spill").replace("'", "''")
+        self._root.execute(f"SET temp_directory = '{temporary}'")
+        self._root.execute("SET enable_external_access = false")
+        self._root.execute("SET lock_configuration = true")
+        self._running: dict[str, Cursor] = {}
+        self._writing = threading.Lock()
+
+    def close(self) -> None:
+        self._root.close()
+
+    @contextlib.contextmanager
+    def transaction(self, job: str = "") -> Iterator[Cursor]:
+        """A transaction that is kept unless something is raised, in which `job` is noted as done."""
+        cursor = self._root.cursor()
+        if job:
+            self._running[job] = cursor
+        try:
+            cursor.execute("BEGIN TRANSACTION")
+            yield cursor
+            if job:
+                catalog.do(
+                    cursor,
+                    f"INSERT OR REPLACE INTO {catalog.FILE}.portico.finished VALUES (?, ?)",
+                    [job, time.time()],
+                )
+            cursor.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                cursor.execute("ROLLBACK")
+            raise
+        finally:
+            self._running.pop(job, None)
+            cursor.close()
+
+    @contextlib.contextmanager
+    def reading(self, job: str = "") -> Iterator[Cursor]:
+        cursor = self._root.cursor()
+        if job:
+            self._running[job] = cursor
+        try:
+            yield cursor
+        finally:
+            self._running.pop(job, None)
+            cursor.close()
+
+    def snapshot(self, target: str) -> None:
+        """Copies the file as it is at one moment to `target`; writers wait."""
+        with self._writing, self.reading() as cursor:
+            catalog.do(cursor, f"FORCE CHECKPOINT {catalog.FILE}")
+            shutil.copyfile(self._file, target)
+
+    def cancel(self, job: str) -> bool:
+        """Stops what runs as `job`; whether something did."""
+        cursor = self._running.get(job)
+        if cursor is None:
+            return False
+        cursor.interrupt()
+        return True
+
+    def run(self, text: str, asked: Asked, job: str = "") -> list[Done]:
+        """Runs the statements of a text, one after the other, each in its own transaction.
+
+        Raises:
+            PorticoError: on the first that is refused; those before it are done.
+        """
+        done = []
+        for tree in parse(text):
+            if tree.key in ("select", "union", "except", "intersect", "subquery") or asked.dry:
+                with self.reading(job) as cursor:
+                    done.append(self._one(cursor, asked, tree))
+            else:
+                with self._writing, self.transaction(job) as cursor:
+                    done.append(self._one(cursor, asked, tree))
+        return done
+
+    def _one(self, cursor: Cursor, asked: Asked, tree: object) -> Done:
+        try:
+            return Statement(cursor, asked, tree).run()  # type: ignore[arg-type]
+        except duckdb.Error as error:
+            raise refused(error) from None

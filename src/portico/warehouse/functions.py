@@ -1,0 +1,386 @@
+"""Which functions GoogleSQL has here, and what DuckDB is asked for each: nothing else of DuckDB can be called.
+
+A function is a macro `gs_NAME` of `functions.sql` with the arguments as they stand, an aggregate or window function of
+DuckDB's own by another name, or one of `_SPECIAL` where its form differs.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from importlib.resources import files
+
+import duckdb
+from sqlglot import exp
+
+from portico.errors import InvalidArgument
+from portico.warehouse.text_functions import NULLS_GO_IN, TEXT_FUNCTIONS
+from portico.warehouse.time_functions import TIME_FUNCTIONS
+
+_SOURCE = files("portico.warehouse").joinpath("functions.sql").read_text()
+MACROS = frozenset(re.findall(r"^CREATE MACRO gs_(\w+)", _SOURCE, re.MULTILINE))
+
+# Macros that only other macros and operators use.
+_INNER = frozenset(
+    [
+        "int",
+        "numeric_div",
+        "scaled",
+        "half",
+        "finite",
+        "wrap",
+        "float_text",
+        "decimal_text",
+        "utf8",
+        "int_of_float",
+        "shift_of",
+        "local",
+        "instant",
+        "utc",
+        "offset",
+        "week",
+        "trunc_date",
+        "trunc_local",
+        "unit",
+        "part",
+        "months",
+        "days",
+        "micros",
+        "slice",
+        "at",
+        "at_safe",
+        "subscript",
+        "path",
+        "json_array",
+        "json_of",
+        "floor_div",
+        "add",
+        "sub",
+        "mul",
+        "neg",
+        "nullif_zero",
+        "to_string",
+        "integer_div",
+        "avg",
+        "range_at",
+    ]
+) | {name for name in MACROS if name.startswith("cast_")}
+
+_ALIASES = {
+    "power": "pow", "ceiling": "ceil", "character_length": "length", "char_length": "length", "substring": "substr",
+    "octet_length": "byte_length", "json_extract": "json_query", "json_extract_scalar": "json_value",
+    "json_extract_array": "json_query_array", "json_extract_string_array": "json_value_array", "lcase": "lower",
+    "ucase": "upper", "regexp_substr": "regexp_extract", "collate": "collate",
+}  # fmt: skip
+_DIRECT = {
+    "min": "min", "max": "max", "count": "count", "any_value": "any_value", "logical_and": "bool_and",
+    "logical_or": "bool_or", "bit_and": "bit_and", "bit_or": "bit_or", "bit_xor": "bit_xor", "corr": "corr",
+    "covar_pop": "covar_pop", "covar_samp": "covar_samp", "stddev": "stddev_samp", "stddev_samp": "stddev_samp",
+    "stddev_pop": "stddev_pop", "variance": "var_samp", "var_samp": "var_samp", "var_pop": "var_pop",
+    "approx_count_distinct": "approx_count_distinct", "row_number": "row_number", "rank": "rank",
+    "dense_rank": "dense_rank", "percent_rank": "percent_rank", "cume_dist": "cume_dist", "ntile": "ntile",
+    "lag": "lag", "lead": "lead", "first_value": "first_value", "last_value": "last_value", "nth_value": "nth_value",
+    "coalesce": "coalesce", "ifnull": "coalesce", "nullif": "nullif", "greatest": "greatest", "least": "least",
+    "grouping": "grouping", "max_by": "max_by", "min_by": "min_by",
+}  # fmt: skip
+AGGREGATES = frozenset(
+    [
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "any_value",
+        "logical_and",
+        "logical_or",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "corr",
+        "covar_pop",
+        "covar_samp",
+        "stddev",
+        "stddev_samp",
+        "stddev_pop",
+        "variance",
+        "var_samp",
+        "var_pop",
+        "approx_count_distinct",
+        "approx_quantiles",
+        "approx_top_count",
+        "countif",
+        "array_agg",
+        "string_agg",
+        "array_concat_agg",
+        "grouping",
+        "max_by",
+        "min_by",
+    ]
+)
+_PARTS_AT = {  # which argument is a part of a date
+    "date_trunc": 1, "datetime_trunc": 1, "timestamp_trunc": 1, "time_trunc": 1, "date_diff": 2, "datetime_diff": 2,
+    "timestamp_diff": 2, "time_diff": 2, "last_day": 1, "normalize": 1, "normalize_and_casefold": 1,
+}  # fmt: skip
+
+
+def install(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes the functions of GoogleSQL known to a database."""
+    for name, (function, takes, gives) in {**TEXT_FUNCTIONS, **TIME_FUNCTIONS}.items():
+        connection.create_function(  # type: ignore[call-overload]
+            f"gs_py_{name}",
+            function,
+            takes,
+            gives,
+            null_handling="special" if name in NULLS_GO_IN else "default",
+        )
+    _make_macros(connection)
+
+
+def _make_macros(connection: duckdb.DuckDBPyConnection) -> None:
+    """DuckDB binds a macro when it is made, and macros use each other, and themselves for other types: an overload
+    that can't be bound yet waits for the others."""
+    made: dict[str, list[str]] = {}
+    waiting = [(name, overload) for name, overloads in _overloads().items() for overload in overloads]
+    while waiting:
+        left, said = [], {}
+        for name, overload in waiting:
+            overloads = [*made.get(name, ()), overload]
+            try:
+                connection.execute(f"CREATE OR REPLACE MACRO gs_{name}{', '.join(overloads)}")
+                made[name] = overloads
+            except duckdb.Error as error:
+                left.append((name, overload))
+                said[name] = str(error)
+        if len(left) == len(waiting):
+            raise RuntimeError("\n".join(f"gs_{name}: {said[name][:300]}" for name, _ in left))
+        waiting = left
+
+
+@functools.cache
+def _overloads() -> dict[str, list[str]]:
+    """The overloads of each macro, each as `(parameters) AS body`."""
+    found: dict[str, list[str]] = {}
+    source = re.sub(r"^--.*\n", "", _SOURCE, flags=re.MULTILINE)
+    for name, rest in re.findall(r"CREATE MACRO gs_(\w+)(.*?);\n", source, re.DOTALL):
+        depth, start = 0, 0
+        for place, character in enumerate(rest + ","):
+            depth += (character in "([{") - (character in ")]}")
+            if character == "," and depth == 0:
+                found.setdefault(name, []).append(rest[start:place].strip())
+                start = place + 1
+    return found
+
+
+def call(name: str, *arguments: exp.Expr) -> exp.Expr:
+    return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+def function(name: str, arguments: list[exp.Expr]) -> tuple[exp.Expr, Callable[[exp.Expr], exp.Expr] | None]:
+    """DuckDB's call for GoogleSQL's function, and what goes around it and its OVER clause.
+
+    Raises:
+        InvalidArgument: there is no such function.
+    """
+    lower = name.lower()
+    lower = _ALIASES.get(lower, lower)
+    if special := _SPECIAL.get(lower):
+        return special(arguments)
+    if lower in _DIRECT:
+        return call(_DIRECT[lower], *arguments), None
+    if lower in MACROS and lower not in _INNER:
+        return call(f"gs_{lower}", *arguments), None
+    raise InvalidArgument(f"Function not found: {name}", reason="invalidQuery")
+
+
+def name_parts(called: exp.Anonymous) -> None:
+    """Makes a part of a date (DAY, WEEK(MONDAY)) among the arguments a string: it is no column."""
+    place = _PARTS_AT.get(str(called.this).lower())
+    if place is not None and len(called.expressions) > place:
+        written = called.expressions[place].sql("bigquery").upper().replace(" ", "").replace("`", "")
+        called.expressions[place].replace(exp.Literal.string(written))
+
+
+Made = tuple[exp.Expr, Callable[[exp.Expr], exp.Expr] | None]
+
+
+def _bare(argument: exp.Expr) -> exp.Expr:
+    """An aggregate's argument without what orders, limits or makes it distinct."""
+    while isinstance(
+        argument, exp.Limit | exp.Order | exp.IgnoreNulls | exp.RespectNulls | exp.Distinct | exp.HavingMax
+    ):
+        argument = argument.expressions[0] if isinstance(argument, exp.Distinct) else argument.this
+    return argument
+
+
+def _sum(arguments: list[exp.Expr]) -> Made:
+    return call("sum", *arguments), lambda made: call("gs_int", made)
+
+
+def _avg(arguments: list[exp.Expr]) -> Made:
+    return call("sum", *arguments), None  # `levels` counts beside it and divides
+
+
+def _countif(arguments: list[exp.Expr]) -> Made:
+    return call("count", exp.If(this=arguments[0], true=exp.Literal.number(1))), None
+
+
+def _array_agg(arguments: list[exp.Expr]) -> Made:
+    argument, bound, order, filtered = arguments[0], None, None, None
+    if isinstance(argument, exp.Limit):
+        argument, bound = argument.this, argument.expression
+    if isinstance(argument, exp.Order):
+        order, argument = argument.expressions, argument.this
+    ignoring = isinstance(argument, exp.IgnoreNulls)
+    if isinstance(argument, exp.IgnoreNulls | exp.RespectNulls):
+        argument = argument.this
+    if ignoring:
+        filtered = exp.Not(this=exp.Is(this=_bare(argument).copy(), expression=exp.Null()))
+    inner = exp.Order(this=argument, expressions=order) if order else argument
+    made: exp.Expr = call("array_agg", inner)
+    if filtered is not None:
+        made = exp.Filter(this=made, expression=exp.Where(this=filtered))
+    if bound is None:
+        return made, None
+    return made, lambda whole: call("list_slice", whole, exp.Literal.number(1), bound)
+
+
+def _string_agg(arguments: list[exp.Expr]) -> Made:
+    argument, bound, order = arguments[0], None, None
+    separator = arguments[1] if len(arguments) > 1 else exp.Literal.string(",")
+    if isinstance(separator, exp.Limit):
+        separator, bound = separator.this, separator.expression
+    if isinstance(separator, exp.Order):
+        separator, order = separator.this, separator.expressions
+    if isinstance(argument, exp.Limit):
+        argument, bound = argument.this, argument.expression
+    if isinstance(argument, exp.Order):
+        argument, order = argument.this, argument.expressions
+    if bound is not None:
+        inner = exp.Order(this=argument, expressions=order) if order else argument
+        listed, _ = _array_agg([exp.Limit(this=exp.IgnoreNulls(this=inner), expression=bound)])
+        return listed, lambda whole: call(
+            "array_to_string", call("list_slice", whole, exp.Literal.number(1), bound), separator
+        )
+    last = exp.Order(this=separator, expressions=order) if order else separator
+    return call("string_agg", argument, last), None
+
+
+def _array_concat_agg(arguments: list[exp.Expr]) -> Made:
+    made, around = _array_agg(arguments)
+    return made, lambda whole: call("flatten", around(whole) if around else whole)
+
+
+def _quantiles(arguments: list[exp.Expr]) -> Made:
+    number = int(arguments[1].name) if isinstance(arguments[1], exp.Literal) else 2
+    shares = exp.Array(expressions=[exp.Literal.number(repr(i / number)) for i in range(number + 1)])
+    return call("quantile_disc", _bare(arguments[0]), shares), None
+
+
+def _top_count(arguments: list[exp.Expr]) -> Made:
+    value = arguments[0]
+    shown: exp.Expr = exp.maybe_parse(
+        "list_transform(list_slice(list_sort(list_transform(e, lambda p: {'n': -CAST(p.value AS BIGINT), "
+        "'v': p.key})), 1, 9), lambda p: {'value': p.v, 'count': CAST(-p.n AS BIGINT)})",
+        dialect="duckdb",
+    )
+
+    def around(made: exp.Expr) -> exp.Expr:
+        filled = shown.copy()
+        for column in filled.find_all(exp.Column):
+            if column.name == "e":
+                column.replace(call("map_entries", made))
+        for literal in filled.find_all(exp.Literal):
+            if literal.name == "9":
+                literal.replace(arguments[1].copy())
+        for called in filled.find_all(exp.Anonymous):
+            called.set("this", str(called.this).lower())
+        return filled
+
+    return call("histogram", value), around
+
+
+def _concat(arguments: list[exp.Expr]) -> Made:
+    made = arguments[0]
+    for argument in arguments[1:]:
+        made = call("gs_concat", made, argument)
+    return made, None
+
+
+def _array_concat(arguments: list[exp.Expr]) -> Made:
+    made = arguments[0]
+    for argument in arguments[1:]:
+        made = call("gs_array_concat", made, argument)
+    return made, None
+
+
+def _div(arguments: list[exp.Expr]) -> Made:
+    return call("gs_integer_div", *arguments), None
+
+
+def _format(arguments: list[exp.Expr]) -> Made:
+    shown = [call("gs_fmt", argument) for argument in arguments[1:]]
+    return call(
+        "gs_py_format", arguments[0], exp.cast(exp.Array(expressions=shown), "VARCHAR[]", dialect="duckdb")
+    ), None
+
+
+def _json_object(arguments: list[exp.Expr]) -> Made:
+    shown = [call("gs_json_of", one) if i % 2 else one for i, one in enumerate(arguments)]
+    return call("json_object", *shown), None
+
+
+def _json_array(arguments: list[exp.Expr]) -> Made:
+    return call("json_array", *(call("gs_json_of", one) for one in arguments)), None
+
+
+def _safe(macro: str) -> Callable[[list[exp.Expr]], Made]:
+    def made(arguments: list[exp.Expr]) -> Made:
+        return call("TRY", call(macro, *arguments)), None
+
+    return made
+
+
+def _to_json(arguments: list[exp.Expr]) -> Made:
+    return call("to_json", call("gs_json_of", arguments[0])), None
+
+
+def _to_json_string(arguments: list[exp.Expr]) -> Made:
+    text = exp.cast(_to_json(arguments)[0], "VARCHAR", dialect="duckdb")
+    return call("gs_py_compact", text, arguments[1] if len(arguments) > 1 else exp.false()), None
+
+
+def _ieee_divide(arguments: list[exp.Expr]) -> Made:
+    return exp.Div(this=exp.cast(arguments[0], "DOUBLE"), expression=exp.cast(arguments[1], "DOUBLE")), None
+
+
+def _percentile(native: str) -> Callable[[list[exp.Expr]], Made]:
+    def made(arguments: list[exp.Expr]) -> Made:
+        return call(native, *arguments), None
+
+    return made
+
+
+def _struct(arguments: list[exp.Expr]) -> Made:
+    pairs = []
+    for number, argument in enumerate(arguments, 1):
+        if isinstance(argument, exp.Alias):
+            name, value = argument.alias, argument.this
+        elif isinstance(argument, exp.Column | exp.Dot):
+            name, value = argument.name, argument
+        else:
+            name, value = f"_field_{number}", argument
+        pairs.append(exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value))
+    return exp.Struct(expressions=pairs), None
+
+
+_SPECIAL: dict[str, Callable[[list[exp.Expr]], Made]] = {
+    "sum": _sum, "avg": _avg, "countif": _countif, "count_if": _countif, "array_agg": _array_agg,
+    "string_agg": _string_agg, "array_concat_agg": _array_concat_agg, "approx_quantiles": _quantiles,
+    "approx_top_count": _top_count, "concat": _concat, "array_concat": _array_concat, "div": _div, "format": _format,
+    "json_object": _json_object, "json_array": _json_array, "struct": _struct,
+    "safe_divide": _safe("gs_div"), "safe_add": _safe("gs_add"), "safe_subtract": _safe("gs_sub"),
+    "safe_multiply": _safe("gs_mul"), "safe_negate": _safe("gs_neg"), "to_json": _to_json,
+    "to_json_string": _to_json_string, "ieee_divide": _ieee_divide,
+    "percentile_cont": _percentile("quantile_cont"), "percentile_disc": _percentile("quantile_disc"),
+}  # fmt: skip

@@ -1,0 +1,274 @@
+-- GoogleSQL's functions as DuckDB's macros. A macro's overloads are chosen by the types that DuckDB's binder finds, so
+-- what a function means for NUMERIC or for DATETIME stands here once and no types need be inferred beforehand.
+-- INT64 BIGINT, FLOAT64 DOUBLE, NUMERIC DECIMAL(38,9), BIGNUMERIC DECIMAL(38,18), STRING VARCHAR, BYTES BLOB,
+-- DATETIME TIMESTAMP, TIMESTAMP TIMESTAMPTZ.
+
+-- numbers
+
+CREATE MACRO gs_int(x HUGEINT) AS CAST(x AS BIGINT), (x BIGINT) AS x, (x DOUBLE) AS x, (x DECIMAL(38,9)) AS x, (x INTERVAL) AS x;
+CREATE MACRO gs_numeric_div(n HUGEINT, d HUGEINT) AS CAST(sign(n) * sign(d) * ((abs(n) * 1000000000 + abs(d) // 2) // abs(d)) AS DECIMAL(38,0)) * CAST(0.000000001 AS DECIMAL(10,9));
+CREATE MACRO gs_scaled(x DECIMAL(38,9)) AS CAST(x * CAST(1000000000 AS DECIMAL(10,0)) AS HUGEINT);
+CREATE MACRO gs_div(a DECIMAL(38,9), b DECIMAL(38,9)) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: ' || gs_to_string(a) || ' / ' || gs_to_string(b)) ELSE gs_numeric_div(gs_scaled(a), gs_scaled(b)) END,
+  (a BIGINT, b BIGINT) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: ' || a || ' / ' || b) ELSE CAST(a AS DOUBLE) / b END,
+  (a DOUBLE, b DOUBLE) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: ' || gs_to_string(a) || ' / ' || gs_to_string(b)) ELSE a / b END,
+  (a BIGINT, b DOUBLE) AS gs_div(CAST(a AS DOUBLE), b), (a DOUBLE, b BIGINT) AS gs_div(a, CAST(b AS DOUBLE)),
+  (a DECIMAL(38,9), b DOUBLE) AS gs_div(CAST(a AS DOUBLE), b), (a DOUBLE, b DECIMAL(38,9)) AS gs_div(a, CAST(b AS DOUBLE));
+CREATE MACRO gs_mul(a BIGINT, b BIGINT) AS a * b, (a DOUBLE, b DOUBLE) AS a * b, (a BIGINT, b DOUBLE) AS a * b, (a DOUBLE, b BIGINT) AS a * b,
+  (a DECIMAL(38,9), b DECIMAL(38,9)) AS CAST(a * b AS DECIMAL(38,9)), (a DECIMAL(38,9), b BIGINT) AS CAST(a * CAST(b AS DECIMAL(38,0)) AS DECIMAL(38,9)), (a BIGINT, b DECIMAL(38,9)) AS CAST(CAST(a AS DECIMAL(38,0)) * b AS DECIMAL(38,9)),
+  (a DECIMAL(38,9), b DOUBLE) AS CAST(a AS DOUBLE) * b, (a DOUBLE, b DECIMAL(38,9)) AS a * CAST(b AS DOUBLE), (a INTERVAL, b BIGINT) AS a * b, (a BIGINT, b INTERVAL) AS a * b;
+CREATE MACRO gs_add(a BIGINT, b BIGINT) AS a + b, (a DOUBLE, b DOUBLE) AS a + b, (a BIGINT, b DOUBLE) AS a + b, (a DOUBLE, b BIGINT) AS a + b,
+  (a DECIMAL(38,9), b DECIMAL(38,9)) AS CAST(a + b AS DECIMAL(38,9)), (a DECIMAL(38,9), b BIGINT) AS CAST(a + CAST(b AS DECIMAL(38,9)) AS DECIMAL(38,9)), (a BIGINT, b DECIMAL(38,9)) AS CAST(CAST(a AS DECIMAL(38,9)) + b AS DECIMAL(38,9)), (a DECIMAL(38,9), b DOUBLE) AS CAST(a AS DOUBLE) + b, (a DOUBLE, b DECIMAL(38,9)) AS a + CAST(b AS DOUBLE),
+  (a DATE, b BIGINT) AS a + CAST(b AS INTEGER), (a BIGINT, b DATE) AS b + CAST(a AS INTEGER), (a INTERVAL, b INTERVAL) AS a + b, (a DATE, b INTERVAL) AS a + b, (a INTERVAL, b DATE) AS b + a,
+  (a TIMESTAMP, b INTERVAL) AS a + b, (a INTERVAL, b TIMESTAMP) AS b + a, (a TIMESTAMPTZ, b INTERVAL) AS a + b, (a INTERVAL, b TIMESTAMPTZ) AS b + a;
+CREATE MACRO gs_sub(a BIGINT, b BIGINT) AS a - b, (a DOUBLE, b DOUBLE) AS a - b, (a BIGINT, b DOUBLE) AS a - b, (a DOUBLE, b BIGINT) AS a - b,
+  (a DECIMAL(38,9), b DECIMAL(38,9)) AS CAST(a - b AS DECIMAL(38,9)), (a DECIMAL(38,9), b BIGINT) AS CAST(a - CAST(b AS DECIMAL(38,9)) AS DECIMAL(38,9)), (a BIGINT, b DECIMAL(38,9)) AS CAST(CAST(a AS DECIMAL(38,9)) - b AS DECIMAL(38,9)), (a DECIMAL(38,9), b DOUBLE) AS CAST(a AS DOUBLE) - b, (a DOUBLE, b DECIMAL(38,9)) AS a - CAST(b AS DOUBLE),
+  (a DATE, b BIGINT) AS a - CAST(b AS INTEGER), (a DATE, b DATE) AS to_days(CAST(a - b AS INTEGER)), (a INTERVAL, b INTERVAL) AS a - b, (a DATE, b INTERVAL) AS a - b, (a TIMESTAMP, b INTERVAL) AS a - b, (a TIMESTAMPTZ, b INTERVAL) AS a - b,
+  (a TIMESTAMP, b TIMESTAMP) AS to_microseconds(epoch_us(a) - epoch_us(b)), (a TIMESTAMPTZ, b TIMESTAMPTZ) AS to_microseconds(epoch_us(a) - epoch_us(b));
+CREATE MACRO gs_neg(x BIGINT) AS -x, (x DOUBLE) AS -x, (x DECIMAL(38,9)) AS -x, (x INTERVAL) AS -x;
+CREATE MACRO gs_avg(s DECIMAL(38,9), n BIGINT) AS CASE WHEN n = 0 THEN NULL ELSE gs_div(CAST(s AS DECIMAL(38,9)), CAST(n AS DECIMAL(38,9))) END, (s HUGEINT, n BIGINT) AS CASE WHEN n = 0 THEN NULL ELSE CAST(s AS DOUBLE) / n END, (s DOUBLE, n BIGINT) AS CASE WHEN n = 0 THEN NULL ELSE s / n END;
+CREATE MACRO gs_integer_div(a BIGINT, b BIGINT) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: ' || a || ' / ' || b) ELSE CAST(sign(a) * sign(b) * (abs(CAST(a AS HUGEINT)) // abs(CAST(b AS HUGEINT))) AS BIGINT) END,
+  (a DECIMAL(38,9), b DECIMAL(38,9)) AS trunc(gs_div(a, b));
+CREATE MACRO gs_mod(a BIGINT, b BIGINT) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: MOD(' || a || ', ' || b || ')') ELSE a % b END,
+  (a DECIMAL(38,9), b DECIMAL(38,9)) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: MOD(' || gs_to_string(a) || ', 0)') ELSE CAST(a % b AS DECIMAL(38,9)) END;
+CREATE MACRO gs_abs(x BIGINT) AS abs(x), (x DOUBLE) AS abs(x), (x DECIMAL(38,9)) AS abs(x);
+CREATE MACRO gs_sign(x BIGINT) AS CAST(sign(x) AS BIGINT), (x DOUBLE) AS CASE WHEN isnan(x) THEN x ELSE CAST(sign(x) AS DOUBLE) END, (x DECIMAL(38,9)) AS CAST(sign(x) AS DECIMAL(38,9));
+CREATE MACRO gs_half(x DOUBLE) AS CASE WHEN x < 0 THEN -floor(-x + 0.5) ELSE floor(x + 0.5) END;
+CREATE MACRO gs_round(x DOUBLE) AS CASE WHEN abs(x) < 4503599627370496 THEN round(x) ELSE x END, (x DECIMAL(38,9)) AS CAST(round(x, 0) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE),
+  (x DOUBLE, n BIGINT) AS CASE WHEN isfinite(x) THEN round(x, CAST(n AS INTEGER)) ELSE x END, (x DECIMAL(38,9), n BIGINT) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, 'HALF_AWAY') AS DECIMAL(38,9)), (x BIGINT, n BIGINT) AS round(CAST(x AS DOUBLE), CAST(n AS INTEGER)),
+  (x DECIMAL(38,9), n BIGINT, mode VARCHAR) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, mode) AS DECIMAL(38,9));
+CREATE MACRO gs_trunc(x DOUBLE) AS trunc(x), (x DECIMAL(38,9)) AS CAST(trunc(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE),
+  (x DOUBLE, n BIGINT) AS trunc(x * pow(10, n)) / pow(10, n), (x DECIMAL(38,9), n BIGINT) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, 'DOWN') AS DECIMAL(38,9));
+CREATE MACRO gs_ceil(x DOUBLE) AS ceil(x), (x DECIMAL(38,9)) AS CAST(ceil(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE);
+CREATE MACRO gs_floor(x DOUBLE) AS floor(x), (x DECIMAL(38,9)) AS CAST(floor(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE);
+CREATE MACRO gs_sqrt(x DOUBLE) AS CASE WHEN x < 0 THEN gs_py_error('Argument to SQRT cannot be negative: ' || gs_to_string(x)) ELSE sqrt(x) END, (x DECIMAL(38,9)) AS CAST(gs_sqrt(CAST(x AS DOUBLE)) AS DECIMAL(38,9)), (x BIGINT) AS gs_sqrt(CAST(x AS DOUBLE));
+CREATE MACRO gs_pow(x DOUBLE, y DOUBLE) AS gs_finite(pow(x, y), x, 'POW'), (x BIGINT, y BIGINT) AS gs_pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)), (x BIGINT, y DOUBLE) AS gs_pow(CAST(x AS DOUBLE), y), (x DOUBLE, y BIGINT) AS gs_pow(x, CAST(y AS DOUBLE)), (x DECIMAL(38,9), y DECIMAL(38,9)) AS CAST(pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)) AS DECIMAL(38,9));
+CREATE MACRO gs_finite(y, x, name) AS CASE WHEN isfinite(CAST(x AS DOUBLE)) AND NOT isfinite(y) THEN gs_py_error('Floating point error in function: ' || name) ELSE y END;
+CREATE MACRO gs_exp(x) AS gs_finite(exp(CAST(x AS DOUBLE)), x, 'EXP');
+CREATE MACRO gs_ln(x) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LN') ELSE ln(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_log(x) AS gs_ln(x), (x, b) AS CASE WHEN CAST(b AS DOUBLE) = 10 THEN log10(CAST(x AS DOUBLE)) ELSE gs_ln(x) / gs_ln(b) END;
+CREATE MACRO gs_log10(x) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LOG10') ELSE log10(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_cbrt(x) AS cbrt(CAST(x AS DOUBLE));
+CREATE MACRO gs_is_nan(x) AS isnan(CAST(x AS DOUBLE));
+CREATE MACRO gs_is_inf(x) AS isinf(CAST(x AS DOUBLE));
+CREATE MACRO gs_acosh(x) AS CASE WHEN CAST(x AS DOUBLE) < 1 THEN gs_py_error('Floating point error in function: ACOSH') ELSE acosh(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_acos(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) > 1 THEN gs_py_error('Floating point error in function: ACOS') ELSE acos(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_asin(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) > 1 THEN gs_py_error('Floating point error in function: ASIN') ELSE asin(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_atan(x) AS atan(CAST(x AS DOUBLE));
+CREATE MACRO gs_asinh(x) AS asinh(CAST(x AS DOUBLE));
+CREATE MACRO gs_atanh(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) >= 1 THEN gs_py_error('Floating point error in function: ATANH') ELSE atanh(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_sin(x) AS sin(CAST(x AS DOUBLE));
+CREATE MACRO gs_cos(x) AS cos(CAST(x AS DOUBLE));
+CREATE MACRO gs_tan(x) AS tan(CAST(x AS DOUBLE));
+CREATE MACRO gs_sinh(x) AS gs_finite(sinh(CAST(x AS DOUBLE)), x, 'SINH');
+CREATE MACRO gs_cosh(x) AS gs_finite(cosh(CAST(x AS DOUBLE)), x, 'COSH');
+CREATE MACRO gs_tanh(x) AS tanh(CAST(x AS DOUBLE));
+CREATE MACRO gs_sec(x) AS 1 / cos(CAST(x AS DOUBLE));
+CREATE MACRO gs_csc(x) AS gs_div(CAST(1 AS DOUBLE), sin(CAST(x AS DOUBLE)));
+CREATE MACRO gs_cot(x) AS gs_div(CAST(1 AS DOUBLE), tan(CAST(x AS DOUBLE)));
+CREATE MACRO gs_sech(x) AS 1 / cosh(CAST(x AS DOUBLE));
+CREATE MACRO gs_csch(x) AS gs_div(CAST(1 AS DOUBLE), sinh(CAST(x AS DOUBLE)));
+CREATE MACRO gs_coth(x) AS gs_div(CAST(1 AS DOUBLE), tanh(CAST(x AS DOUBLE)));
+CREATE MACRO gs_atan2(y, x) AS atan2(CAST(y AS DOUBLE), CAST(x AS DOUBLE));
+CREATE MACRO gs_range_bucket(x, bounds) AS CASE WHEN x IS NULL OR bounds IS NULL THEN NULL ELSE CAST(len(list_filter(bounds, lambda b: b <= x)) AS BIGINT) END;
+CREATE MACRO gs_bit_count(x BIGINT) AS CAST(bit_count(x) AS BIGINT), (x BLOB) AS CAST(bit_count(CAST(x AS BIT)) AS BIGINT);
+CREATE MACRO gs_shift_left(x BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Bitwise shift by negative offset.') WHEN n > 63 THEN 0 ELSE gs_wrap(CAST(x AS HUGEINT) * CAST(pow(CAST(2 AS DOUBLE), n) AS HUGEINT)) END;
+CREATE MACRO gs_wrap(x HUGEINT) AS CAST(((x + 9223372036854775808) % 18446744073709551616 + 18446744073709551616) % 18446744073709551616 - 9223372036854775808 AS BIGINT);
+CREATE MACRO gs_shift_right(x BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Bitwise shift by negative offset.') WHEN n > 63 THEN 0 WHEN n = 0 THEN x WHEN x >= 0 THEN x >> n ELSE CAST((CAST(x AS HUGEINT) + 18446744073709551616) // CAST(pow(CAST(2 AS DOUBLE), n) AS HUGEINT) AS BIGINT) END;
+CREATE MACRO gs_rand() AS random();
+CREATE MACRO gs_generate_uuid() AS CAST(uuid() AS VARCHAR);
+CREATE MACRO gs_error(message) AS gs_py_error(CAST(message AS VARCHAR));
+CREATE MACRO gs_nullif_zero(x BIGINT) AS nullif(x, 0), (x DOUBLE) AS nullif(x, 0), (x DECIMAL(38,9)) AS nullif(x, 0);
+CREATE MACRO gs_lit(x DECIMAL(38,9), t VARCHAR) AS CAST(t AS DECIMAL(38,9)), (x DOUBLE, t VARCHAR) AS CAST(t AS DOUBLE), (x BIGINT, t VARCHAR) AS CAST(t AS DOUBLE);
+CREATE MACRO gs_parse_numeric(x VARCHAR) AS gs_cast_numeric(x);
+
+-- casts
+
+CREATE MACRO gs_float_text(x DOUBLE) AS CASE WHEN isnan(x) THEN 'nan' WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'inf' ELSE '-inf' END ELSE gs_py_float(x) END;
+CREATE MACRO gs_decimal_text(x VARCHAR) AS CASE WHEN contains(x, '.') THEN rtrim(rtrim(x, '0'), '.') ELSE x END;
+CREATE MACRO gs_to_string(x VARCHAR) AS x, (x BIGINT) AS CAST(x AS VARCHAR), (x HUGEINT) AS CAST(x AS VARCHAR), (x DOUBLE) AS gs_float_text(x), (x BOOLEAN) AS CASE WHEN x THEN 'true' WHEN NOT x THEN 'false' END,
+  (x DECIMAL(38,9)) AS gs_decimal_text(CAST(x AS VARCHAR)), (x BLOB) AS gs_utf8(x), (x DATE) AS strftime(x, '%Y-%m-%d'), (x TIME) AS CAST(x AS VARCHAR),
+  (x TIMESTAMP) AS CAST(x AS VARCHAR), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS VARCHAR) || '+00', (x INTERVAL) AS gs_py_interval(CAST(datepart('year', x) * 12 + datepart('month', x) AS BIGINT), CAST(datepart('day', x) AS BIGINT), CAST(datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x) AS BIGINT));
+CREATE MACRO gs_utf8(x BLOB) AS CASE WHEN TRY(decode(x)) IS NULL AND x IS NOT NULL THEN gs_py_error('Invalid UTF-8 in BYTES') ELSE decode(x) END;
+CREATE MACRO gs_int_of_float(x DOUBLE, shown VARCHAR) AS CASE WHEN NOT isfinite(x) OR abs(x) >= 9223372036854775808 THEN gs_py_error('Illegal conversion of non-finite or too large floating point number to an integer: ' || shown) ELSE CAST(gs_round(x) AS BIGINT) END;
+CREATE MACRO gs_cast_int64(x VARCHAR) AS CASE WHEN regexp_full_match(trim(x), '[+-]?[0-9]+') THEN CAST(trim(x) AS BIGINT) WHEN regexp_full_match(trim(x), '[+-]?0[xX][0-9a-fA-F]+') THEN gs_py_hex(trim(x)) WHEN x IS NULL THEN NULL ELSE gs_py_error('Bad int64 value: ' || x) END,
+  (x BIGINT) AS x, (x HUGEINT) AS CAST(x AS BIGINT), (x DOUBLE) AS gs_int_of_float(x, gs_float_text(x)), (x DECIMAL(38,9)) AS CAST(round(x, 0) AS BIGINT), (x BOOLEAN) AS CAST(x AS BIGINT);
+CREATE MACRO gs_cast_float64(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE coalesce(TRY_CAST(trim(x) AS DOUBLE), gs_py_error('Bad double value: ' || x)) END, (x BIGINT) AS CAST(x AS DOUBLE), (x DOUBLE) AS x, (x DECIMAL(38,9)) AS CAST(x AS DOUBLE);
+CREATE MACRO gs_cast_numeric(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE coalesce(TRY_CAST(trim(x) AS DECIMAL(38,9)), gs_py_error('Invalid NUMERIC value: ' || x)) END, (x BIGINT) AS CAST(x AS DECIMAL(38,9)), (x HUGEINT) AS CAST(x AS DECIMAL(38,9)), (x DOUBLE) AS CAST(gs_py_float(x) AS DECIMAL(38,9)), (x DECIMAL(38,9)) AS CAST(x AS DECIMAL(38,9));
+CREATE MACRO gs_cast_bignumeric(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE coalesce(TRY_CAST(trim(x) AS DECIMAL(38,18)), gs_py_error('Invalid BIGNUMERIC value (Portico keeps 20 digits before and 18 after the point): ' || x)) END, (x BIGINT) AS CAST(x AS DECIMAL(38,18)), (x DOUBLE) AS CAST(gs_py_float(x) AS DECIMAL(38,18)), (x DECIMAL(38,9)) AS CAST(x AS DECIMAL(38,18));
+CREATE MACRO gs_cast_bool(x VARCHAR) AS CASE WHEN lower(x) = 'true' THEN true WHEN lower(x) = 'false' THEN false WHEN x IS NULL THEN NULL ELSE gs_py_error('Bad bool value: ' || x) END, (x BIGINT) AS x <> 0, (x BOOLEAN) AS x;
+CREATE MACRO gs_cast_bytes(x VARCHAR) AS encode(x), (x BLOB) AS x;
+CREATE MACRO gs_cast_date(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_date(x) END, (x DATE) AS x, (x TIMESTAMP) AS CAST(x AS DATE), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS DATE);
+CREATE MACRO gs_cast_time(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_time(x) END, (x TIME) AS x, (x TIMESTAMP) AS CAST(x AS TIME), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS TIME);
+CREATE MACRO gs_cast_datetime(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_datetime(x) END, (x DATE) AS CAST(x AS TIMESTAMP), (x TIMESTAMP) AS x, (x TIMESTAMPTZ) AS x AT TIME ZONE 'UTC';
+CREATE MACRO gs_cast_timestamp(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_timestamp(x, 'UTC') END, (x DATE) AS CAST(x AS TIMESTAMP) AT TIME ZONE 'UTC', (x TIMESTAMP) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ) AS x;
+
+-- dates and times
+
+CREATE MACRO gs_shift_of(zone) AS CASE WHEN starts_with(zone, '-') THEN -1 ELSE 1 END * (CAST(regexp_extract(zone, '[+-]?(\d{1,2})', 1) AS BIGINT) * 60 + coalesce(TRY_CAST(regexp_extract(zone, ':(\d{2})', 1) AS BIGINT), 0));
+CREATE MACRO gs_local(x TIMESTAMPTZ, zone VARCHAR) AS CASE WHEN regexp_full_match(zone, '(UTC)?[+-]\d{1,2}(:\d{2})?') THEN (x AT TIME ZONE 'UTC') + to_minutes(gs_shift_of(replace(zone, 'UTC', ''))) ELSE timezone(zone, x) END;
+CREATE MACRO gs_instant(x TIMESTAMP, zone VARCHAR) AS CASE WHEN regexp_full_match(zone, '(UTC)?[+-]\d{1,2}(:\d{2})?') THEN (x - to_minutes(gs_shift_of(replace(zone, 'UTC', '')))) AT TIME ZONE 'UTC' ELSE timezone(zone, x) END;
+CREATE MACRO gs_utc(x DATE) AS CAST(x AS TIMESTAMP), (x TIMESTAMP) AS x, (x TIMESTAMPTZ) AS x AT TIME ZONE 'UTC';
+CREATE MACRO gs_date(x VARCHAR) AS gs_cast_date(x), (x DATE) AS x, (x TIMESTAMP) AS CAST(x AS DATE), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS DATE), (x TIMESTAMPTZ, zone VARCHAR) AS CAST(gs_local(x, zone) AS DATE), (y BIGINT, m BIGINT, d BIGINT) AS make_date(y, m, d);
+CREATE MACRO gs_time(x TIMESTAMP) AS CAST(x AS TIME), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS TIME), (x TIMESTAMPTZ, zone VARCHAR) AS CAST(gs_local(x, zone) AS TIME), (h BIGINT, m BIGINT, s BIGINT) AS make_time(h, m, CAST(s AS DOUBLE));
+CREATE MACRO gs_datetime(x VARCHAR) AS gs_cast_datetime(x), (x DATE) AS CAST(x AS TIMESTAMP), (x TIMESTAMP) AS x, (x TIMESTAMPTZ) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ, zone VARCHAR) AS gs_local(x, zone), (x DATE, t TIME) AS x + t, (y BIGINT, mo BIGINT, d BIGINT, h BIGINT, mi BIGINT, s BIGINT) AS make_timestamp(y, mo, d, h, mi, CAST(s AS DOUBLE));
+CREATE MACRO gs_timestamp(x VARCHAR) AS gs_cast_timestamp(x), (x DATE) AS CAST(x AS TIMESTAMP) AT TIME ZONE 'UTC', (x TIMESTAMP) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ) AS x, (x VARCHAR, zone VARCHAR) AS gs_py_timestamp(x, zone), (x DATE, zone VARCHAR) AS gs_instant(CAST(x AS TIMESTAMP), zone), (x TIMESTAMP, zone VARCHAR) AS gs_instant(x, zone);
+CREATE MACRO gs_string(x DATE) AS gs_to_string(x), (x TIME) AS gs_to_string(x), (x TIMESTAMP) AS gs_to_string(x), (x TIMESTAMPTZ) AS gs_to_string(x), (x TIMESTAMPTZ, zone VARCHAR) AS gs_py_strftime('%Y-%m-%d %H:%M:%E*S%Ez', gs_local(x, zone), gs_offset(x, zone), zone, 'TIMESTAMP'), (x JSON) AS CASE WHEN json_type(x) = 'VARCHAR' THEN json_extract_string(x, '$') WHEN x IS NULL THEN NULL ELSE gs_py_error('The provided JSON input is not a string') END;
+CREATE MACRO gs_offset(x TIMESTAMPTZ, zone VARCHAR) AS CAST((epoch_us(gs_local(x, zone)) - epoch_us(x)) // 60000000 AS BIGINT);
+CREATE MACRO gs_date_add(x DATE, i INTERVAL) AS CAST(x + i AS DATE), (x TIMESTAMP, i INTERVAL) AS x + i;
+CREATE MACRO gs_date_sub(x DATE, i INTERVAL) AS CAST(x - i AS DATE), (x TIMESTAMP, i INTERVAL) AS x - i;
+CREATE MACRO gs_datetime_add(x TIMESTAMP, i INTERVAL) AS x + i;
+CREATE MACRO gs_datetime_sub(x TIMESTAMP, i INTERVAL) AS x - i;
+CREATE MACRO gs_timestamp_add(x TIMESTAMPTZ, i INTERVAL) AS x + i;
+CREATE MACRO gs_timestamp_sub(x TIMESTAMPTZ, i INTERVAL) AS x - i;
+CREATE MACRO gs_time_add(x TIME, i INTERVAL) AS x + i;
+CREATE MACRO gs_time_sub(x TIME, i INTERVAL) AS x - i;
+CREATE MACRO gs_week(x DATE, first BIGINT) AS x - CAST((dayofweek(x) - first + 7) % 7 AS INTEGER);
+CREATE MACRO gs_trunc_date(x DATE, part VARCHAR) AS CASE WHEN part IN ('WEEK', 'WEEK(SUNDAY)') THEN gs_week(x, 0) WHEN part = 'WEEK(MONDAY)' THEN gs_week(x, 1) WHEN part = 'WEEK(TUESDAY)' THEN gs_week(x, 2) WHEN part = 'WEEK(WEDNESDAY)' THEN gs_week(x, 3) WHEN part = 'WEEK(THURSDAY)' THEN gs_week(x, 4)
+  WHEN part = 'WEEK(FRIDAY)' THEN gs_week(x, 5) WHEN part = 'WEEK(SATURDAY)' THEN gs_week(x, 6) WHEN part = 'ISOWEEK' THEN gs_week(x, 1) WHEN part = 'ISOYEAR' THEN gs_week(make_date(isoyear(x), 1, 4), 1) WHEN part = 'DAY' THEN x WHEN part = 'MONTH' THEN CAST(date_trunc('month', x) AS DATE) WHEN part = 'QUARTER' THEN CAST(date_trunc('quarter', x) AS DATE) WHEN part = 'YEAR' THEN CAST(date_trunc('year', x) AS DATE) ELSE gs_py_error('Unsupported date part ' || part) END;
+CREATE MACRO gs_trunc_local(x TIMESTAMP, part VARCHAR) AS CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN date_trunc(lower(part), x) ELSE CAST(gs_trunc_date(CAST(x AS DATE), part) AS TIMESTAMP) END;
+CREATE MACRO gs_date_trunc(x DATE, part VARCHAR) AS gs_trunc_date(x, part), (x TIMESTAMP, part VARCHAR) AS gs_trunc_local(x, part), (x TIMESTAMPTZ, part VARCHAR) AS gs_trunc_local(x AT TIME ZONE 'UTC', part) AT TIME ZONE 'UTC';
+CREATE MACRO gs_datetime_trunc(x TIMESTAMP, part VARCHAR) AS gs_trunc_local(x, part);
+CREATE MACRO gs_timestamp_trunc(x TIMESTAMPTZ, part VARCHAR) AS gs_trunc_local(x AT TIME ZONE 'UTC', part) AT TIME ZONE 'UTC', (x TIMESTAMPTZ, part VARCHAR, zone VARCHAR) AS gs_instant(gs_trunc_local(gs_local(x, zone), part), zone), (x TIMESTAMP, part VARCHAR) AS gs_trunc_local(x, part);
+CREATE MACRO gs_time_trunc(x TIME, part VARCHAR) AS CAST(date_trunc(lower(part), DATE '2000-01-01' + x) AS TIME);
+CREATE MACRO gs_date_diff(a DATE, b DATE, part VARCHAR) AS CASE WHEN part IN ('ISOWEEK') OR starts_with(part, 'WEEK') THEN (gs_trunc_date(a, part) - gs_trunc_date(b, part)) // 7 WHEN part = 'ISOYEAR' THEN isoyear(a) - isoyear(b) WHEN part IN ('DAY', 'MONTH', 'QUARTER', 'YEAR') THEN date_diff(lower(part), b, a) ELSE gs_py_error('Unsupported date part ' || part) END,
+  (a TIMESTAMP, b TIMESTAMP, part VARCHAR) AS gs_datetime_diff(a, b, part), (a TIMESTAMPTZ, b TIMESTAMPTZ, part VARCHAR) AS gs_timestamp_diff(a, b, part);
+CREATE MACRO gs_datetime_diff(a TIMESTAMP, b TIMESTAMP, part VARCHAR) AS CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN date_diff(lower(part), b, a) ELSE gs_date_diff(CAST(a AS DATE), CAST(b AS DATE), part) END;
+CREATE MACRO gs_unit(part) AS CASE part WHEN 'MICROSECOND' THEN 1 WHEN 'MILLISECOND' THEN 1000 WHEN 'SECOND' THEN 1000000 WHEN 'MINUTE' THEN 60000000 WHEN 'HOUR' THEN 3600000000 WHEN 'DAY' THEN 86400000000 ELSE gs_py_error('Unsupported timestamp part ' || part) END;
+CREATE MACRO gs_timestamp_diff(a TIMESTAMPTZ, b TIMESTAMPTZ, part VARCHAR) AS gs_integer_div(epoch_us(a) - epoch_us(b), CAST(gs_unit(part) AS BIGINT)), (a TIMESTAMP, b TIMESTAMP, part VARCHAR) AS gs_datetime_diff(a, b, part);
+CREATE MACRO gs_time_diff(a TIME, b TIME, part VARCHAR) AS date_diff(lower(part), DATE '2000-01-01' + b, DATE '2000-01-01' + a);
+CREATE MACRO gs_last_day(x DATE) AS last_day(x), (x DATE, part VARCHAR) AS CASE WHEN part = 'MONTH' THEN last_day(x) WHEN part = 'YEAR' THEN make_date(year(x), 12, 31) WHEN part = 'QUARTER' THEN CAST(date_trunc('quarter', x) + INTERVAL 3 MONTH - INTERVAL 1 DAY AS DATE) WHEN part = 'ISOYEAR' THEN gs_week(make_date(isoyear(x) + 1, 1, 4), 1) - 1 ELSE gs_trunc_date(x, part) + 6 END,
+  (x TIMESTAMP) AS last_day(CAST(x AS DATE)), (x TIMESTAMP, part VARCHAR) AS gs_last_day(CAST(x AS DATE), part);
+CREATE MACRO gs_part(x TIMESTAMP, part VARCHAR) AS CASE part WHEN 'MICROSECOND' THEN datepart('microsecond', x) % 1000000 WHEN 'MILLISECOND' THEN datepart('millisecond', x) % 1000 WHEN 'SECOND' THEN datepart('second', x) WHEN 'MINUTE' THEN datepart('minute', x) WHEN 'HOUR' THEN datepart('hour', x)
+  WHEN 'DAYOFWEEK' THEN dayofweek(x) + 1 WHEN 'DAY' THEN day(x) WHEN 'DAYOFYEAR' THEN dayofyear(x) WHEN 'ISOWEEK' THEN weekofyear(x) WHEN 'MONTH' THEN month(x) WHEN 'QUARTER' THEN quarter(x) WHEN 'YEAR' THEN year(x) WHEN 'ISOYEAR' THEN isoyear(x)
+  ELSE CASE WHEN starts_with(part, 'WEEK') THEN (gs_trunc_date(CAST(x AS DATE), part) - gs_trunc_date(make_date(year(x), 1, 1), part)) // 7 + CASE WHEN gs_trunc_date(make_date(year(x), 1, 1), part) = make_date(year(x), 1, 1) THEN 1 ELSE 0 END ELSE gs_py_error('Unsupported part ' || part) END END;
+CREATE MACRO gs_extract(x DATE, part VARCHAR) AS gs_part(CAST(x AS TIMESTAMP), part), (x TIMESTAMP, part VARCHAR) AS gs_part(x, part), (x TIMESTAMPTZ, part VARCHAR) AS gs_part(x AT TIME ZONE 'UTC', part), (x TIME, part VARCHAR) AS gs_part(DATE '2000-01-01' + x, part),
+  (x INTERVAL, part VARCHAR) AS CASE part WHEN 'YEAR' THEN datepart('year', x) WHEN 'MONTH' THEN datepart('month', x) WHEN 'DAY' THEN datepart('day', x) WHEN 'HOUR' THEN datepart('hour', x) WHEN 'MINUTE' THEN datepart('minute', x) WHEN 'SECOND' THEN datepart('second', x) WHEN 'MILLISECOND' THEN datepart('millisecond', x) % 1000 WHEN 'MICROSECOND' THEN datepart('microsecond', x) % 1000000 END;
+CREATE MACRO gs_unix_date(x DATE) AS x - DATE '1970-01-01';
+CREATE MACRO gs_date_from_unix_date(n BIGINT) AS DATE '1970-01-01' + CAST(n AS INTEGER);
+CREATE MACRO gs_floor_div(a BIGINT, b BIGINT) AS CAST(floor(CAST(a AS HUGEINT) / b) AS BIGINT);
+CREATE MACRO gs_unix_seconds(x TIMESTAMPTZ) AS gs_integer_div(epoch_us(x) - ((epoch_us(x) % 1000000 + 1000000) % 1000000), CAST(1000000 AS BIGINT));
+CREATE MACRO gs_unix_millis(x TIMESTAMPTZ) AS gs_integer_div(epoch_us(x) - ((epoch_us(x) % 1000 + 1000) % 1000), CAST(1000 AS BIGINT));
+CREATE MACRO gs_unix_micros(x TIMESTAMPTZ) AS epoch_us(x);
+CREATE MACRO gs_timestamp_seconds(n BIGINT) AS make_timestamptz(n * 1000000);
+CREATE MACRO gs_timestamp_millis(n BIGINT) AS make_timestamptz(n * 1000);
+CREATE MACRO gs_timestamp_micros(n BIGINT) AS make_timestamptz(n);
+CREATE MACRO gs_current_date() AS CAST(current_timestamp AT TIME ZONE 'UTC' AS DATE), (zone VARCHAR) AS CAST(gs_local(current_timestamp, zone) AS DATE);
+CREATE MACRO gs_current_timestamp() AS current_timestamp;
+CREATE MACRO gs_current_datetime() AS current_timestamp AT TIME ZONE 'UTC', (zone VARCHAR) AS gs_local(current_timestamp, zone);
+CREATE MACRO gs_current_time() AS CAST(current_timestamp AT TIME ZONE 'UTC' AS TIME), (zone VARCHAR) AS CAST(gs_local(current_timestamp, zone) AS TIME);
+CREATE MACRO gs_format_date(f VARCHAR, x DATE) AS gs_py_strftime(f, CAST(x AS TIMESTAMP), 0, 'UTC', 'DATE'), (f VARCHAR, x TIMESTAMP) AS gs_py_strftime(f, x, 0, 'UTC', 'DATE');
+CREATE MACRO gs_format_datetime(f VARCHAR, x TIMESTAMP) AS gs_py_strftime(f, x, 0, 'UTC', 'DATETIME'), (f VARCHAR, x DATE) AS gs_py_strftime(f, CAST(x AS TIMESTAMP), 0, 'UTC', 'DATETIME');
+CREATE MACRO gs_format_time(f VARCHAR, x TIME) AS gs_py_strftime(f, DATE '1970-01-01' + x, 0, 'UTC', 'TIME');
+CREATE MACRO gs_format_timestamp(f VARCHAR, x TIMESTAMPTZ) AS gs_py_strftime(f, x AT TIME ZONE 'UTC', 0, 'UTC', 'TIMESTAMP'), (f VARCHAR, x TIMESTAMPTZ, zone VARCHAR) AS gs_py_strftime(f, gs_local(x, zone), gs_offset(x, zone), zone, 'TIMESTAMP');
+CREATE MACRO gs_parse_date(f VARCHAR, x VARCHAR) AS CAST(gs_py_strptime(f, x, 'DATE', 'UTC') AS DATE);
+CREATE MACRO gs_parse_datetime(f VARCHAR, x VARCHAR) AS gs_py_strptime(f, x, 'DATETIME', 'UTC');
+CREATE MACRO gs_parse_time(f VARCHAR, x VARCHAR) AS CAST(gs_py_strptime(f, x, 'TIME', 'UTC') AS TIME);
+CREATE MACRO gs_parse_timestamp(f VARCHAR, x VARCHAR) AS gs_py_strptime(f, x, 'TIMESTAMP', 'UTC') AT TIME ZONE 'UTC', (f VARCHAR, x VARCHAR, zone VARCHAR) AS gs_py_strptime(f, x, 'TIMESTAMP', zone) AT TIME ZONE 'UTC';
+CREATE MACRO gs_make_interval(years, months, days, hours, minutes, seconds) AS to_months(CAST(years * 12 + months AS INTEGER)) + to_days(CAST(days AS INTEGER)) + to_microseconds(hours * 3600000000 + minutes * 60000000 + seconds * 1000000);
+CREATE MACRO gs_months(x INTERVAL) AS CAST(datepart('year', x) * 12 + datepart('month', x) AS BIGINT);
+CREATE MACRO gs_days(x INTERVAL) AS CAST(datepart('day', x) AS BIGINT);
+CREATE MACRO gs_micros(x INTERVAL) AS CAST(datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x) AS BIGINT);
+CREATE MACRO gs_generate_date_array(a DATE, b DATE) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_transform(range(a, CAST(b AS TIMESTAMP) + INTERVAL 1 DAY, INTERVAL 1 DAY), lambda d: CAST(d AS DATE)) END, (a DATE, b DATE, i INTERVAL) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_transform(generate_series(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP), i), lambda d: CAST(d AS DATE)) END;
+CREATE MACRO gs_generate_timestamp_array(a TIMESTAMPTZ, b TIMESTAMPTZ, i INTERVAL) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE generate_series(a, b, i) END;
+CREATE MACRO gs_generate_array(a BIGINT, b BIGINT) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE generate_series(a, b) END, (a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NULL OR b IS NULL OR s IS NULL THEN NULL WHEN s = 0 THEN gs_py_error('Sequence step cannot be 0.') ELSE generate_series(a, b, s) END,
+  (a DOUBLE, b DOUBLE, s DOUBLE) AS list_transform(generate_series(0, CAST(floor((b - a) / s + 1e-9) AS BIGINT)), lambda n: a + n * s), (a DOUBLE, b DOUBLE) AS gs_generate_array(a, b, CAST(1 AS DOUBLE));
+
+-- strings and bytes
+
+CREATE MACRO gs_length(x VARCHAR) AS length(x), (x BLOB) AS octet_length(x);
+CREATE MACRO gs_byte_length(x VARCHAR) AS octet_length(encode(x)), (x BLOB) AS octet_length(x);
+CREATE MACRO gs_upper(x VARCHAR) AS upper(x);
+CREATE MACRO gs_lower(x VARCHAR) AS lower(x);
+CREATE MACRO gs_concat(a VARCHAR, b VARCHAR) AS a || b, (a BLOB, b BLOB) AS a || b;
+CREATE MACRO gs_substr(x VARCHAR, p BIGINT) AS CASE WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1)) ELSE substring(x, greatest(p, 1)) END, (x VARCHAR, p BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Third argument in SUBSTR() cannot be negative') WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1), n) ELSE substring(x, greatest(p, 1), n) END,
+  (x BLOB, p BIGINT) AS gs_py_bytes_substr(x, p, CAST(9223372036854775807 AS BIGINT)), (x BLOB, p BIGINT, n BIGINT) AS gs_py_bytes_substr(x, p, n);
+CREATE MACRO gs_left(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in LEFT() cannot be negative') ELSE substring(x, 1, n) END, (x BLOB, n BIGINT) AS gs_py_bytes_substr(x, CAST(1 AS BIGINT), n);
+CREATE MACRO gs_right(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in RIGHT() cannot be negative') ELSE right(x, n) END, (x BLOB, n BIGINT) AS gs_py_bytes_substr(x, greatest(octet_length(x) - n + 1, 1), n);
+CREATE MACRO gs_trim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, NULL, 'BOTH') END, (x VARCHAR, c VARCHAR) AS trim(x, c), (x BLOB, c BLOB) AS gs_py_bytes_trim(x, c, 'BOTH');
+CREATE MACRO gs_ltrim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, NULL, 'LEFT') END, (x VARCHAR, c VARCHAR) AS ltrim(x, c), (x BLOB, c BLOB) AS gs_py_bytes_trim(x, c, 'LEFT');
+CREATE MACRO gs_rtrim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, NULL, 'RIGHT') END, (x VARCHAR, c VARCHAR) AS rtrim(x, c), (x BLOB, c BLOB) AS gs_py_bytes_trim(x, c, 'RIGHT');
+CREATE MACRO gs_replace(x VARCHAR, a VARCHAR, b VARCHAR) AS CASE WHEN a = '' THEN x ELSE replace(x, a, b) END;
+CREATE MACRO gs_reverse(x VARCHAR) AS array_to_string(list_reverse(string_split(x, '')), ''), (x BLOB) AS gs_py_bytes_reverse(x);
+CREATE MACRO gs_repeat(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in REPEAT() cannot be negative') ELSE repeat(x, n) END, (x BLOB, n BIGINT) AS repeat(x, n);
+CREATE MACRO gs_lpad(x VARCHAR, n BIGINT) AS gs_lpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in LPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE lpad(x, CAST(n AS INTEGER), p) END;
+CREATE MACRO gs_rpad(x VARCHAR, n BIGINT) AS gs_rpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in RPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE rpad(x, CAST(n AS INTEGER), p) END;
+CREATE MACRO gs_starts_with(x VARCHAR, y VARCHAR) AS starts_with(x, y), (x BLOB, y BLOB) AS starts_with(hex(x), hex(y));
+CREATE MACRO gs_ends_with(x VARCHAR, y VARCHAR) AS ends_with(x, y), (x BLOB, y BLOB) AS ends_with(hex(x), hex(y));
+CREATE MACRO gs_strpos(x VARCHAR, y VARCHAR) AS strpos(x, y);
+CREATE MACRO gs_instr(x VARCHAR, y VARCHAR) AS gs_py_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT) AS gs_py_instr(x, y, p, CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT, n BIGINT) AS gs_py_instr(x, y, p, n);
+CREATE MACRO gs_contains_substr(x VARCHAR, y VARCHAR) AS contains(lower(nfc_normalize(x)), lower(nfc_normalize(y)));
+CREATE MACRO gs_split(x VARCHAR) AS gs_split(x, ','), (x VARCHAR, d VARCHAR) AS CASE WHEN x = '' THEN [''] ELSE string_split(x, d) END;
+CREATE MACRO gs_initcap(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_initcap(x, NULL) END, (x VARCHAR, d VARCHAR) AS gs_py_initcap(x, d);
+CREATE MACRO gs_translate(x VARCHAR, a VARCHAR, b VARCHAR) AS gs_py_translate(x, a, b);
+CREATE MACRO gs_ascii(x VARCHAR) AS CASE WHEN x = '' THEN CAST(0 AS BIGINT) ELSE CAST(ascii(x) AS BIGINT) END;
+CREATE MACRO gs_unicode(x VARCHAR) AS CASE WHEN x = '' THEN CAST(0 AS BIGINT) ELSE CAST(unicode(x) AS BIGINT) END;
+CREATE MACRO gs_chr(n BIGINT) AS CASE WHEN n = 0 THEN '' ELSE chr(CAST(n AS INTEGER)) END;
+CREATE MACRO gs_to_hex(x BLOB) AS lower(hex(x));
+CREATE MACRO gs_from_hex(x VARCHAR) AS unhex(CASE WHEN length(x) % 2 = 1 THEN '0' || x ELSE x END);
+CREATE MACRO gs_to_base64(x BLOB) AS to_base64(x);
+CREATE MACRO gs_from_base64(x VARCHAR) AS from_base64(x);
+CREATE MACRO gs_md5(x VARCHAR) AS unhex(md5(x)), (x BLOB) AS unhex(md5(x));
+CREATE MACRO gs_sha1(x VARCHAR) AS unhex(sha1(x)), (x BLOB) AS unhex(sha1(x));
+CREATE MACRO gs_sha256(x VARCHAR) AS unhex(sha256(x)), (x BLOB) AS unhex(sha256(x));
+CREATE MACRO gs_sha512(x VARCHAR) AS gs_py_sha512(encode(x)), (x BLOB) AS gs_py_sha512(x);
+CREATE MACRO gs_to_code_points(x VARCHAR) AS CASE WHEN x = '' THEN CAST([] AS BIGINT[]) ELSE list_transform(string_split_regex(x, ''), lambda c: CAST(unicode(c) AS BIGINT)) END, (x BLOB) AS gs_py_byte_points(x);
+CREATE MACRO gs_code_points_to_string(a) AS gs_py_points_string(a);
+CREATE MACRO gs_code_points_to_bytes(a) AS gs_py_points_bytes(a);
+CREATE MACRO gs_normalize(x VARCHAR) AS nfc_normalize(x), (x VARCHAR, form VARCHAR) AS gs_py_normalize(x, form);
+CREATE MACRO gs_normalize_and_casefold(x VARCHAR) AS gs_py_normalize(x, 'NFC_CASEFOLD'), (x VARCHAR, form VARCHAR) AS gs_py_normalize(x, form || '_CASEFOLD');
+CREATE MACRO gs_soundex(x VARCHAR) AS gs_py_soundex(x);
+CREATE MACRO gs_edit_distance(a VARCHAR, b VARCHAR) AS levenshtein(a, b);
+CREATE MACRO gs_safe_convert_bytes_to_string(x BLOB) AS gs_py_safe_text(x);
+CREATE MACRO gs_regexp_contains(x VARCHAR, r VARCHAR) AS regexp_matches(x, r);
+CREATE MACRO gs_regexp_extract(x VARCHAR, r VARCHAR) AS gs_py_regexp_extract(x, r, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT) AS gs_py_regexp_extract(x, r, p, CAST(1 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT, n BIGINT) AS gs_py_regexp_extract(x, r, p, n);
+CREATE MACRO gs_regexp_extract_all(x VARCHAR, r VARCHAR) AS gs_py_regexp_all(x, r);
+CREATE MACRO gs_regexp_replace(x VARCHAR, r VARCHAR, y VARCHAR) AS regexp_replace(x, r, y, 'g');
+CREATE MACRO gs_regexp_instr(x VARCHAR, r VARCHAR) AS gs_py_regexp_instr(x, r, CAST(1 AS BIGINT), CAST(1 AS BIGINT), CAST(0 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT) AS gs_py_regexp_instr(x, r, p, CAST(1 AS BIGINT), CAST(0 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT, n BIGINT) AS gs_py_regexp_instr(x, r, p, n, CAST(0 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT, n BIGINT, e BIGINT) AS gs_py_regexp_instr(x, r, p, n, e);
+
+-- arrays
+
+CREATE MACRO gs_array_length(a) AS CAST(len(a) AS BIGINT);
+CREATE MACRO gs_array_concat(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_concat(a, b) END;
+CREATE MACRO gs_array_reverse(a) AS list_reverse(a);
+CREATE MACRO gs_array_to_string(a, d) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(array_to_string(list_filter(a, lambda e: e IS NOT NULL), d), '') END, (a, d, n) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(array_to_string(list_transform(a, lambda e: coalesce(e, n)), d), '') END;
+CREATE MACRO gs_array_first(a) AS CASE WHEN len(a) = 0 THEN gs_py_error('ARRAY_FIRST cannot get the first element of an empty array') ELSE a[1] END;
+CREATE MACRO gs_array_last(a) AS CASE WHEN len(a) = 0 THEN gs_py_error('ARRAY_LAST cannot get the last element of an empty array') ELSE a[-1] END;
+CREATE MACRO gs_array_slice(a, s, e) AS CASE WHEN a IS NULL OR s IS NULL OR e IS NULL THEN NULL ELSE gs_slice(a, CASE WHEN s < 0 THEN len(a) + s ELSE s END, CASE WHEN e < 0 THEN len(a) + e ELSE e END) END;
+CREATE MACRO gs_slice(a, s, e) AS CASE WHEN e < 0 OR s > e OR s >= len(a) THEN list_slice(a, 1, 0) ELSE list_slice(a, greatest(s, 0) + 1, e + 1) END;
+CREATE MACRO gs_array_includes(a, x) AS CASE WHEN a IS NULL OR x IS NULL THEN NULL ELSE list_contains(a, x) END;
+CREATE MACRO gs_array_is_distinct(a) AS len(list_distinct(list_filter(a, lambda e: e IS NOT NULL))) + CASE WHEN len(a) > len(list_filter(a, lambda e: e IS NOT NULL)) THEN 1 ELSE 0 END = len(a);
+CREATE MACRO gs_array_min(a) AS list_min(a);
+CREATE MACRO gs_array_max(a) AS list_max(a);
+CREATE MACRO gs_array_sum(a BIGINT[]) AS CAST(list_sum(a) AS BIGINT), (a DOUBLE[]) AS list_sum(a), (a DECIMAL(38,9)[]) AS CAST(list_sum(a) AS DECIMAL(38,9));
+CREATE MACRO gs_array_avg(a) AS list_avg(a);
+CREATE MACRO gs_array_includes_any(a, b) AS list_has_any(a, b);
+CREATE MACRO gs_array_includes_all(a, b) AS list_has_all(a, b);
+CREATE MACRO gs_at(a, i, first) AS CASE WHEN i IS NULL OR a IS NULL THEN NULL WHEN i - first < 0 OR i - first >= len(a) THEN gs_py_error('Array index ' || i || ' is out of bounds') ELSE a[i - first + 1] END;
+CREATE MACRO gs_at_safe(a, i, first) AS CASE WHEN i IS NULL OR i - first < 0 OR i - first >= len(a) THEN NULL ELSE a[i - first + 1] END;
+CREATE MACRO gs_subscript(a JSON, i BIGINT, first) AS json_extract(a, '$[' || i || ']'), (a JSON, i VARCHAR, first) AS json_extract(a, '$."' || i || '"'), (a, i, first) AS gs_at(a, i, first);
+
+-- JSON
+
+CREATE MACRO gs_path(p) AS CASE WHEN starts_with(p, '$') THEN gs_py_path(p) ELSE gs_py_error('JSONPath must start with ''$''') END;
+CREATE MACRO gs_json_value(j JSON) AS gs_json_value(j, '$'), (j JSON, p VARCHAR) AS CASE WHEN json_type(j, gs_path(p)) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, gs_path(p)) END, (j VARCHAR) AS gs_json_value(TRY_CAST(j AS JSON), '$'), (j VARCHAR, p VARCHAR) AS gs_json_value(TRY_CAST(j AS JSON), p);
+CREATE MACRO gs_json_query(j JSON) AS j, (j JSON, p VARCHAR) AS json_extract(j, gs_path(p)), (j VARCHAR) AS gs_json_query(j, '$'), (j VARCHAR, p VARCHAR) AS CASE WHEN json_type(TRY_CAST(j AS JSON), gs_path(p)) = 'NULL' THEN NULL ELSE CAST(json_extract(TRY_CAST(j AS JSON), gs_path(p)) AS VARCHAR) END;
+CREATE MACRO gs_json_array(j JSON, p VARCHAR) AS CASE WHEN json_type(j, gs_path(p)) = 'ARRAY' THEN CAST(json_extract(j, gs_path(p)) AS JSON[]) END;
+CREATE MACRO gs_json_query_array(j JSON) AS gs_json_array(j, '$'), (j JSON, p VARCHAR) AS gs_json_array(j, p), (j VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), '$'), lambda e: CAST(e AS VARCHAR)), (j VARCHAR, p VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), p), lambda e: CAST(e AS VARCHAR));
+CREATE MACRO gs_json_value_array(j JSON) AS gs_json_value_array(j, '$'), (j JSON, p VARCHAR) AS list_transform(gs_json_array(j, p), lambda e: json_extract_string(e, '$')), (j VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), '$'), (j VARCHAR, p VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), p);
+CREATE MACRO gs_parse_json(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE CAST(gs_py_json(x, 'exact') AS JSON) END, (x VARCHAR, mode VARCHAR) AS CAST(gs_py_json(x, mode) AS JSON);
+CREATE MACRO gs_json_of(x BIGINT) AS x, (x VARCHAR) AS x, (x JSON) AS x, (x BOOLEAN) AS x, (x TIME) AS x, (x DATE) AS gs_to_string(x), (x TIMESTAMP) AS replace(gs_to_string(x), ' ', 'T'), (x TIMESTAMPTZ) AS replace(gs_to_string(x AT TIME ZONE 'UTC'), ' ', 'T') || 'Z', (x BLOB) AS to_base64(x), (x DECIMAL(38,9)) AS CAST(gs_to_string(x) AS JSON), (x DOUBLE) AS CASE WHEN isfinite(x) THEN to_json(CAST(gs_float_text(x) AS JSON)) ELSE to_json(CASE WHEN isnan(x) THEN 'NaN' WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END) END, (x) AS x;
+CREATE MACRO gs_json_type(j JSON) AS CASE json_type(j) WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'NULL' THEN 'null' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' WHEN NULL THEN NULL ELSE CASE WHEN j IS NULL THEN NULL ELSE 'number' END END;
+CREATE MACRO gs_int64(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) IN ('BIGINT', 'UBIGINT') THEN CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN json_type(j) = 'DOUBLE' AND CAST(j AS DOUBLE) = trunc(CAST(j AS DOUBLE)) THEN CAST(CAST(j AS DOUBLE) AS BIGINT) ELSE gs_py_error('The provided JSON input is not an integer') END;
+CREATE MACRO gs_float64(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) IN ('BIGINT', 'UBIGINT', 'DOUBLE') THEN CAST(j AS DOUBLE) ELSE gs_py_error('The provided JSON input is not a number') END;
+CREATE MACRO gs_bool(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) = 'BOOLEAN' THEN CAST(j AS BOOLEAN) ELSE gs_py_error('The provided JSON input is not a boolean') END;
+CREATE MACRO gs_lax_int64(j JSON) AS CASE json_type(j) WHEN 'BOOLEAN' THEN CAST(CAST(j AS BOOLEAN) AS BIGINT) WHEN 'VARCHAR' THEN TRY(gs_cast_int64(gs_round(CAST(json_extract_string(j, '$') AS DOUBLE)))) WHEN 'BIGINT' THEN CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN 'UBIGINT' THEN TRY_CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN 'DOUBLE' THEN TRY(gs_cast_int64(CAST(j AS DOUBLE))) END;
+CREATE MACRO gs_lax_float64(j JSON) AS CASE json_type(j) WHEN 'VARCHAR' THEN TRY_CAST(json_extract_string(j, '$') AS DOUBLE) WHEN 'BIGINT' THEN CAST(j AS DOUBLE) WHEN 'UBIGINT' THEN CAST(j AS DOUBLE) WHEN 'DOUBLE' THEN CAST(j AS DOUBLE) END;
+CREATE MACRO gs_lax_bool(j JSON) AS CASE json_type(j) WHEN 'BOOLEAN' THEN CAST(j AS BOOLEAN) WHEN 'VARCHAR' THEN TRY(gs_cast_bool(json_extract_string(j, '$'))) WHEN 'BIGINT' THEN CAST(j AS BIGINT) <> 0 WHEN 'UBIGINT' THEN true WHEN 'DOUBLE' THEN CAST(j AS DOUBLE) <> 0 END;
+CREATE MACRO gs_lax_string(j JSON) AS CASE WHEN json_type(j) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, '$') END;
+CREATE MACRO gs_json_strip_nulls(j JSON) AS CAST(gs_py_strip(CAST(j AS VARCHAR)) AS JSON);
+CREATE MACRO gs_json_keys(j JSON) AS list_sort(json_keys(j)), (j JSON, depth BIGINT) AS list_sort(json_keys(j));
+
+-- what FORMAT is given: a letter for the type, and the text
+
+CREATE MACRO gs_fmt(x BIGINT) AS 'i' || x, (x HUGEINT) AS 'i' || x, (x DOUBLE) AS 'f' || gs_float_text(x), (x DECIMAL(38,9)) AS 'f' || gs_to_string(x), (x VARCHAR) AS 's' || x, (x JSON) AS 'o' || CAST(x AS VARCHAR), (x BOOLEAN) AS 'o' || gs_to_string(x), (x DATE) AS 'o' || gs_to_string(x), (x TIMESTAMP) AS 'o' || gs_to_string(x), (x TIMESTAMPTZ) AS 'o' || gs_to_string(x), (x TIME) AS 'o' || gs_to_string(x), (x BLOB) AS 'o' || gs_to_string(x), (x BIGINT[]) AS 'o[' || array_to_string(x, ', ') || ']', (x VARCHAR[]) AS 'o[' || array_to_string(x, ', ') || ']';
+CREATE MACRO gs_farm_fingerprint(x VARCHAR) AS gs_py_farm(encode(x)), (x BLOB) AS gs_py_farm(x);

@@ -1,0 +1,265 @@
+"""Aggregates and window functions are computed one query below what is done with them.
+
+DuckDB picks a macro's overload before it has bound the aggregates among its arguments, so `ROUND(SUM(x))` becomes
+`SELECT ROUND(a) FROM (SELECT SUM(x) AS a …)`: then everything that a macro is given is a column with a type.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from sqlglot import exp
+
+from portico.warehouse.functions import AGGREGATES, call, function
+
+Around = Callable[..., exp.Expr]
+
+
+def split(tree: exp.Expr) -> None:
+    """Splits every SELECT of `tree` where it must be, innermost first."""
+    numbers = itertools.count()
+    for select in list(tree.find_all(exp.Select))[::-1]:
+        _split_aggregates(select, numbers)
+        _split_windows(select, numbers)
+
+
+def _leaves(select: exp.Select, wanted: Callable[[exp.Expr], bool]) -> list[exp.Expr]:
+    """The outermost nodes of this query itself, not of what it is made from, that are `wanted`."""
+    found: list[exp.Expr] = []
+    order = select.args.get("order")
+    having, qualify = select.args.get("having"), select.args.get("qualify")
+    for root in (*select.expressions, *(one for one in (having, qualify, order) if one is not None)):
+        _walk(root, wanted, found)
+    return found
+
+
+def _walk(node: exp.Expr, wanted: Callable[[exp.Expr], bool], found: list[exp.Expr]) -> None:
+    if wanted(node):
+        found.append(node)
+        return
+    if isinstance(node, exp.Query):
+        return
+    for child in node.iter_expressions():
+        _walk(child, wanted, found)
+
+
+def _is_aggregate(node: exp.Expr) -> bool:
+    if isinstance(node, exp.GroupConcat):
+        return not _windowed(node)
+    return isinstance(node, exp.Anonymous) and str(node.this).lower() in AGGREGATES and not _windowed(node)
+
+
+def _windowed(node: exp.Expr) -> bool:
+    parent = node.parent
+    while isinstance(parent, exp.IgnoreNulls | exp.RespectNulls | exp.Filter):
+        parent = parent.parent
+    return isinstance(parent, exp.Window) and _function_of(parent) is node
+
+
+def _function_of(window: exp.Window) -> exp.Expr:
+    inner: exp.Expr = window.this
+    while isinstance(inner, exp.IgnoreNulls | exp.RespectNulls | exp.Filter):
+        inner = inner.this
+    return inner
+
+
+def _parts(node: exp.Expr) -> tuple[str, list[exp.Expr]]:
+    if isinstance(node, exp.GroupConcat):
+        return "STRING_AGG", [one for one in (node.this, node.args.get("separator")) if one is not None]
+    return str(node.this), list(node.expressions)
+
+
+def _native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
+    """What DuckDB computes for an aggregate, and what is made of the columns that hold it."""
+    name, arguments = _parts(node)
+    made, around = function(name, [one.copy() for one in arguments])
+    if name.lower() == "avg":
+        counted = made.copy()
+        counted.find(exp.Anonymous).set("this", "count")  # type: ignore[union-attr]
+        return [made, counted], lambda total, count: call("gs_avg", total, count)
+    return [made], around or (lambda column: column)
+
+
+def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
+    group = select.args.get("group")
+    leaves = _leaves(select, _is_aggregate)
+    if not leaves and group is None:
+        return
+    keys = _keys(select, group)
+    inner: dict[str, exp.Expr] = {}
+
+    def column(one: exp.Expr, prefix: str) -> exp.Expr:
+        text = one.sql("bigquery")
+        if text not in inner:
+            inner[text] = exp.alias_(one.copy(), f"_{prefix}{next(numbers)}", quoted=True)
+        return exp.column(inner[text].alias, quoted=True)
+
+    _name(select)
+    for leaf in leaves:
+        made, around = _native(leaf)
+        leaf.replace(around(*(column(one, "a") for one in made)))
+    for leaf in _leaves(select, lambda node: any(_same(node, key) for key in keys)):
+        key = next(key for key in keys if _same(leaf, key))
+        ordering = (
+            isinstance(leaf.parent, exp.Ordered) and leaf.find_ancestor(exp.Window, exp.Select) is select
+        )
+        if ordering and isinstance(leaf, exp.Column) and _is_alias(select, leaf):
+            continue
+        leaf.replace(column(key, "g"))
+    for key in keys:
+        column(key, "g")
+    below = exp.Select(
+        expressions=[one.copy() for one in inner.values()] or [exp.alias_(exp.Literal.number(1), "_one")]
+    )
+    for name in ("from_", "from", "joins", "laterals", "where"):
+        if select.args.get(name):
+            below.set(name, select.args[name])
+            select.set(name, None)
+    if group is not None:
+        if _has_sets(group):
+            for one in list(group.find_all(exp.Column)):
+                if (resolved := _resolved(select, one)) is not None:
+                    one.replace(resolved.copy())
+        else:
+            group.set("expressions", [key.copy() for key in keys])
+            group.set("all", None)
+        below.set("group", group)
+    select.set("group", None)
+    if having := select.args.get("having"):
+        select.set("where", exp.Where(this=having.this))
+        select.set("having", None)
+    select.set(
+        "from_",
+        exp.From(this=exp.Subquery(this=below, alias=exp.TableAlias(this=exp.to_identifier("_below")))),
+    )
+
+
+_SETS = (exp.GroupingSets, exp.Cube, exp.Rollup)
+
+
+def _has_sets(group: exp.Group) -> bool:
+    return group.find(*_SETS) is not None
+
+
+def _keys(select: exp.Select, group: exp.Group | None) -> list[exp.Expr]:
+    """What a query groups by, places and aliases resolved."""
+    if group is None:
+        return []
+    if group.args.get("all"):
+        return [
+            one.unalias().copy() for one in select.expressions
+            if not any(_is_aggregate(node) for node in one.find_all(exp.Anonymous, exp.GroupConcat))
+        ]  # fmt: skip
+    found: list[exp.Expr] = []
+    for one in [each for child in group.iter_expressions() for each in _elements(child)]:
+        key = _resolved(select, one) or one
+        if not any(_same(key, other) for other in found):
+            found.append(key.copy())
+    return found
+
+
+def _elements(one: exp.Expr) -> list[exp.Expr]:
+    if isinstance(one, exp.Tuple | exp.GroupingSets | exp.Cube | exp.Rollup):
+        return [inner for each in one.expressions for inner in _elements(each)]
+    return [one.this] if isinstance(one, exp.Paren) else [one]
+
+
+def _resolved(select: exp.Select, one: exp.Expr) -> exp.Expr | None:
+    """The expression that a place (GROUP BY 1) or an alias stands for; None where it stands for itself."""
+    if isinstance(one, exp.Literal) and not one.is_string:
+        chosen: exp.Expr = select.expressions[int(one.name) - 1].unalias()
+        return chosen
+    if isinstance(one, exp.Column) and not one.table:
+        for shown in select.expressions:
+            if isinstance(shown, exp.Alias) and shown.alias.lower() == one.name.lower():
+                named: exp.Expr = shown.this
+                return named
+    return None
+
+
+def _same(node: exp.Expr, key: exp.Expr) -> bool:
+    if isinstance(node, exp.Column) and isinstance(key, exp.Column):
+        same_table = not node.table or not key.table or node.table.lower() == key.table.lower()
+        return node.name.lower() == key.name.lower() and same_table and not node.args.get("db")
+    return type(node) is type(key) and not isinstance(key, exp.Literal) and node == key
+
+
+def _is_alias(select: exp.Select, column: exp.Column) -> bool:
+    return not column.table and any(
+        one.alias_or_name.lower() == column.name.lower() for one in select.expressions
+    )
+
+
+def _name(select: exp.Select) -> None:
+    """Columns keep their names when what they show is another column."""
+    for one in list(select.expressions):
+        shown = one.unnest()
+        if isinstance(shown, exp.Column | exp.Dot) and shown.name and not one.is_star:
+            one.replace(exp.alias_(shown.copy(), shown.name, quoted=True))
+
+
+def _split_windows(select: exp.Select, numbers: Iterator[int]) -> None:
+    windows = [
+        one
+        for one in _leaves(select, lambda node: isinstance(node, exp.Window))
+        if isinstance(one, exp.Window)
+    ]
+    if not any(_must_split(window) for window in windows):
+        return
+    inner: dict[str, exp.Expr] = {}
+
+    def column(one: exp.Expr, prefix: str) -> exp.Expr:
+        text = one.sql("bigquery")
+        if text not in inner:
+            inner[text] = exp.alias_(one.copy(), f"_{prefix}{next(numbers)}", quoted=True)
+        return exp.column(inner[text].alias, quoted=True)
+
+    _name(select)
+    stars = [one for one in select.expressions if one.is_star]
+    named = {alias.alias.lower() for alias in select.expressions if isinstance(alias, exp.Alias)}
+    for window in windows:
+        called = _function_of(window)
+        made, around = _native(called)
+        columns = []
+        for one in made:
+            copied = window.copy()
+            _function_of(copied).replace(one)
+            columns.append(column(copied, "w"))
+        window.replace(around(*columns))
+    for leaf in _leaves(
+        select, lambda node: isinstance(node, exp.Column | exp.Subquery | exp.Exists) and not node.is_star
+    ):
+        if isinstance(leaf, exp.Column):
+            if leaf.name.startswith("_w") and not leaf.table:
+                continue
+            if not leaf.table and leaf.name.lower() in named and leaf.find_ancestor(exp.Order, exp.Qualify):
+                continue
+        leaf.replace(column(leaf, "c"))
+    below = exp.Select(
+        expressions=[*(star.copy() for star in stars), *(one.copy() for one in inner.values())]
+    )
+    for name in ("from_", "from", "joins", "laterals", "where", "windows"):
+        if select.args.get(name):
+            below.set(name, select.args[name])
+            select.set(name, None)
+    for star in stars:
+        hidden = [exp.column(one.alias, quoted=True) for one in inner.values()]
+        star.replace(exp.Star(except_=hidden))
+    if qualify := select.args.get("qualify"):
+        select.set("where", exp.Where(this=qualify.this))
+        select.set("qualify", None)
+    select.set(
+        "from_",
+        exp.From(this=exp.Subquery(this=below, alias=exp.TableAlias(this=exp.to_identifier("_below")))),
+    )
+
+
+def _must_split(window: exp.Window) -> bool:
+    """Whether something is done with what the window function gives."""
+    name = (
+        _parts(_function_of(window))[0].lower()
+        if isinstance(_function_of(window), exp.Anonymous | exp.GroupConcat)
+        else ""
+    )
+    return name in ("sum", "avg") or not isinstance(window.parent, exp.Alias | exp.Select | exp.Ordered)

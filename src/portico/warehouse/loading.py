@@ -1,0 +1,386 @@
+"""Files into tables and tables into files: CSV, newline-delimited JSON, Parquet, ORC; Arrow between.
+
+Files are read by PyArrow in blocks; cells are checked against the table's schema, and what can't be read is told with
+its row, up to `max_bad_records` of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.orc
+import pyarrow.parquet as pq
+
+from portico.errors import InvalidArgument, Unimplemented
+from portico.warehouse.types import Field, canonical, duckdb_type, field_of, quoted
+
+_SAMPLE = 500  # rows by which types are detected, as BigQuery does
+
+
+class Bad(Exception):
+    """Too many rows can't be read."""
+
+
+def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Field]:
+    """The schema that a file shows: a Parquet or ORC file's own, else detected from its first rows."""
+    if form == "PARQUET":
+        return _arrow_fields(pq.read_schema(path))
+    if form == "ORC":
+        return _arrow_fields(pyarrow.orc.ORCFile(path).schema)
+    with opened(path) as stream:
+        if form == "NEWLINE_DELIMITED_JSON":
+            rows = [json.loads(line) for line in itertools.islice(stream, _SAMPLE) if line.strip()]
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            return [_detected_json(name, [row.get(name) for row in rows]) for name in names]
+        cells = list(itertools.islice(_csv(stream, options), _SAMPLE + 1))
+    if not cells:
+        raise InvalidArgument("The file has no rows to detect a schema from; give a schema", reason="invalid")
+    header = _has_header(cells) if not options.get("skipLeadingRows") else True
+    names = cells[0] if header else [f"{kind}_field_{i}" for i, kind in enumerate(_kinds(cells))]
+    body = cells[1:] if header else cells
+    null = options.get("nullMarker", "")
+    return [
+        {
+            "name": _clean(name, place),
+            "type": _detected([row[place] for row in body if place < len(row)], null),
+            "mode": "NULLABLE",
+        }
+        for place, name in enumerate(names)
+    ]
+
+
+def skipped(path: Path, form: str, options: Mapping[str, Any], fields: list[Field]) -> int:
+    """How many leading rows of a CSV file are no data: what is asked, with autodetect a header that it shows."""
+    if form != "CSV":
+        return 0
+    if options.get("skipLeadingRows") is not None:
+        return int(options["skipLeadingRows"])
+    if not options.get("autodetect"):
+        return 0
+    with opened(path) as stream:
+        first = next(iter(_csv(stream, options)), [])
+    return int([_clean(name, i) for i, name in enumerate(first)] == [one["name"] for one in fields])
+
+
+def _clean(name: str, place: int) -> str:
+    shown = "".join(
+        character if character.isalnum() or character == "_" else "_" for character in name.strip()
+    )
+    if not shown:
+        return f"string_field_{place}"
+    return f"_{shown}" if shown[0].isdigit() else shown
+
+
+def _kinds(cells: list[list[str]]) -> list[str]:
+    return [_detected([row[i] for row in cells if i < len(row)], "").lower() for i in range(len(cells[0]))]
+
+
+def _has_header(cells: list[list[str]]) -> bool:
+    """The first row is a header where it is all words and some column below is not."""
+    first = [_detected([cell], "") for cell in cells[0]]
+    below = [_detected([row[i] for row in cells[1:] if i < len(row)], "") for i in range(len(cells[0]))]
+    return (
+        all(kind == "STRING" for kind in first) and any(kind != "STRING" for kind in below) and len(cells) > 1
+    )
+
+
+def _detected(cells: list[str], null: str) -> str:
+    import re
+
+    shown = [cell.strip() for cell in cells if cell not in ("", null)]
+    if not shown:
+        return "STRING"
+    for kind, pattern in (
+        ("BOOLEAN", r"(?i)true|false"),
+        ("INTEGER", r"[+-]?\d{1,18}"),
+        ("FLOAT", r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
+        ("DATE", r"\d{4}-\d{1,2}-\d{1,2}"),
+        ("DATETIME", r"\d{4}-\d{1,2}-\d{1,2}[T ]\d{1,2}:\d{2}:\d{2}(\.\d+)?"),
+        ("TIMESTAMP", r"\d{4}-\d{1,2}-\d{1,2}[T ]\d{1,2}:\d{2}:\d{2}(\.\d+)? ?(Z|UTC|[+-]\d{2}(:?\d{2})?)"),
+        ("TIME", r"\d{1,2}:\d{2}:\d{2}(\.\d+)?"),
+    ):
+        if all(re.fullmatch(pattern, cell) for cell in shown):
+            return "TIMESTAMP" if kind == "DATETIME" else kind
+    return "STRING"
+
+
+def _detected_json(name: str, values: list[Any]) -> Field:
+    there = [value for value in values if value is not None]
+    if any(isinstance(value, list) for value in there):
+        return {**_detected_json(name, [each for value in there for each in value]), "mode": "REPEATED"}
+    if there and all(isinstance(value, dict) for value in there):
+        names = list(dict.fromkeys(key for value in there for key in value))
+        return {
+            "name": name, "type": "RECORD", "mode": "NULLABLE",
+            "fields": [_detected_json(key, [value.get(key) for value in there]) for key in names],
+        }  # fmt: skip
+    if there and all(isinstance(value, bool) for value in there):
+        kind = "BOOLEAN"
+    elif there and all(isinstance(value, int) and not isinstance(value, bool) for value in there):
+        kind = "INTEGER"
+    elif there and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there):
+        kind = "FLOAT"
+    else:
+        kind = (
+            _detected([str(value) for value in there], "")
+            if all(isinstance(value, str) for value in there)
+            else "STRING"
+        )
+        kind = kind if kind in ("DATE", "TIMESTAMP", "TIME") else "STRING"
+    return {"name": _clean(name, 0), "type": kind, "mode": "NULLABLE"}
+
+
+def _arrow_fields(schema: pa.Schema) -> list[Field]:
+    return [field_of(one.name, _arrow_type(one.type, one.name)) for one in schema]
+
+
+def _arrow_type(kind: pa.DataType, name: str) -> str:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _arrow_type(kind.value_type, name) + "[]"
+    if pa.types.is_struct(kind):
+        return (
+            "STRUCT("
+            + ", ".join(f"{quoted(one.name)} {_arrow_type(one.type, one.name)}" for one in kind)
+            + ")"
+        )
+    if pa.types.is_dictionary(kind):
+        return _arrow_type(kind.value_type, name)
+    for known, shown in (
+        (pa.types.is_boolean, "BOOLEAN"), (pa.types.is_integer, "BIGINT"), (pa.types.is_floating, "DOUBLE"),
+        (pa.types.is_date, "DATE"), (pa.types.is_time, "TIME"), (pa.types.is_binary, "BLOB"),
+        (pa.types.is_large_binary, "BLOB"), (pa.types.is_string, "VARCHAR"), (pa.types.is_large_string, "VARCHAR"),
+        (pa.types.is_null, "VARCHAR"),
+    ):  # fmt: skip
+        if known(kind):
+            return shown
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
+    if pa.types.is_decimal(kind):
+        return "DECIMAL(38,9)" if kind.scale <= 9 and kind.precision - kind.scale <= 29 else "DECIMAL(38,18)"
+    raise InvalidArgument(f"The column {name} has the type {kind}, which BigQuery has not", reason="invalid")
+
+
+def opened(path: Path) -> IO[str]:
+    """A text file, unpacked where it is gzip."""
+    with path.open("rb") as probe:
+        packed = probe.read(2) == b"\x1f\x8b"
+    return (
+        gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+        if packed
+        else path.open(encoding="utf-8-sig", newline="")
+    )
+
+
+def _csv(stream: IO[str], options: Mapping[str, Any]) -> Iterator[list[str]]:
+    delimiter = options.get("fieldDelimiter") or ","
+    delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
+    quote = options.get("quote", '"')
+    return csv.reader(
+        stream,
+        delimiter=delimiter,
+        quotechar=quote or None,
+        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+    )
+
+
+def batches(
+    path: Path, form: str, fields: list[Field], options: Mapping[str, Any], bad: list[str], limit: int
+) -> Iterator[pa.Table]:
+    """The rows of a file as tables whose columns are texts (CSV), JSON texts or the file's own types.
+
+    Raises:
+        Bad: more rows than `limit` can't be read; `bad` names them.
+    """
+    if form == "PARQUET":
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield pa.Table.from_batches([batch])
+    elif form == "ORC":
+        yield pyarrow.orc.ORCFile(path).read()
+    elif form == "CSV":
+        yield from _csv_batches(path, fields, options, bad, limit)
+    elif form == "NEWLINE_DELIMITED_JSON":
+        yield from _json_batches(path, fields, options, bad, limit)
+    else:
+        raise Unimplemented(
+            f"Loading {form} is not built in Portico yet; it reads CSV, NEWLINE_DELIMITED_JSON, PARQUET and ORC."
+        )
+
+
+def _noted(bad: list[str], limit: int, message: str) -> None:
+    bad.append(message)
+    if len(bad) > limit:
+        raise Bad
+
+
+def _csv_batches(
+    path: Path, fields: list[Field], options: Mapping[str, Any], bad: list[str], limit: int
+) -> Iterator[pa.Table]:
+    null, jagged = options.get("nullMarker", ""), bool(options.get("allowJaggedRows"))
+    extra_ok = bool(options.get("ignoreUnknownValues"))
+    skip = skipped(path, "CSV", options, fields)
+    with opened(path) as stream:
+        rows = _csv(stream, options)
+        numbered = ((number, row) for number, row in enumerate(rows, 1) if number > skip and row)
+        while chunk := list(itertools.islice(numbered, 20_000)):
+            kept: list[list[str | None]] = []
+            for number, row in chunk:
+                if len(row) < len(fields) and not jagged:
+                    _noted(
+                        bad,
+                        limit,
+                        f"row {number}: it has {len(row)} cells where the table has {len(fields)} columns.",
+                    )
+                    continue
+                if len(row) > len(fields) and not extra_ok:
+                    _noted(
+                        bad,
+                        limit,
+                        f"row {number}: Too many values in row. Found {len(row)}, expected {len(fields)}.",
+                    )
+                    continue
+                cells: list[str | None] = [*row[: len(fields)], *([None] * (len(fields) - len(row)))]
+                shown = [
+                    None if cell is None or (cell == null and (null or one["type"] != "STRING")) else cell
+                    for one, cell in zip(fields, cells, strict=True)
+                ]
+                kept.append(shown)
+            columns = list(zip(*kept, strict=True)) if kept else [() for _ in fields]
+            yield pa.table(
+                {
+                    one["name"]: pa.array(column, pa.string())
+                    for one, column in zip(fields, columns, strict=True)
+                }
+            )
+
+
+def _json_batches(
+    path: Path, fields: list[Field], options: Mapping[str, Any], bad: list[str], limit: int
+) -> Iterator[pa.Table]:
+    with opened(path) as stream:
+        numbered = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+        while chunk := list(itertools.islice(numbered, 20_000)):
+            rows = []
+            for number, line in chunk:
+                try:
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError("it is no object")
+                    check_names(row, fields, ignore=bool(options.get("ignoreUnknownValues")))
+                except ValueError as error:
+                    _noted(bad, limit, f"row {number}: {error}")
+                    continue
+                rows.append(row)
+            yield as_texts(rows, fields)
+
+
+def check_names(row: Mapping[str, Any], fields: list[Field], *, ignore: bool) -> None:
+    """
+    Raises:
+        ValueError: the row has a field that the table lacks.
+    """
+    known = {one["name"].lower() for one in fields}
+    unknown = [name for name in row if name.lower() not in known]
+    if unknown and not ignore:
+        raise ValueError(f"no such field: {unknown[0]}.")
+
+
+def as_texts(rows: Sequence[Mapping[str, Any]], fields: list[Field]) -> pa.Table:
+    """Rows of JSON as columns of texts, nested values as JSON."""
+    columns: dict[str, pa.Array] = {}
+    lowered = [{name.lower(): value for name, value in row.items()} for row in rows]
+    for one in fields:
+        cells = [row.get(one["name"].lower()) for row in lowered]
+        columns[one["name"]] = pa.array([_text(cell) for cell in cells], pa.string())
+    return pa.table(columns)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value)
+
+
+def cast_sql(one: Field, shown: str, source: pa.DataType) -> str:
+    """DuckDB's expression that makes a column's cell of what was read."""
+    kind = canonical(one["type"])
+    wanted = duckdb_type(one)
+    if pa.types.is_string(source) and wanted != "VARCHAR":
+        if str(one.get("mode", "")).upper() == "REPEATED" or kind == "RECORD":
+            return f"CAST(CAST({shown} AS JSON) AS {wanted})"
+        macro = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}.get(kind, kind.lower())
+        if kind == "BYTES":
+            return f"from_base64({shown})"
+        if kind == "TIMESTAMP":
+            return f"gs_py_timestamp_or_number({shown})"
+        if kind in ("JSON", "INTERVAL"):
+            return f"CAST({shown} AS {wanted})"
+        return f"gs_cast_{macro}({shown})"
+    return f"CAST({shown} AS {wanted})"
+
+
+def write_file(table: pa.Table, fields: list[Field], form: str, options: Mapping[str, Any]) -> bytes:
+    """A table as the bytes of one file."""
+    from portico.warehouse import wire
+
+    sink = io.BytesIO()
+    if form == "PARQUET":
+        codec = str(options.get("compression", "NONE")).lower()
+        pq.write_table(table, sink, compression="none" if codec == "none" else codec)
+        return sink.getvalue()
+    if form not in ("CSV", "NEWLINE_DELIMITED_JSON", "JSON"):
+        raise Unimplemented(
+            f"Extracting {form} is not built in Portico yet; it writes CSV, NEWLINE_DELIMITED_JSON and PARQUET."
+        )
+    text = io.StringIO()
+    plain = [
+        [_exported(cell["v"], one) for cell, one in zip(row["f"], fields, strict=True)]
+        for row in wire.rows(table, fields, micros=False)
+    ]
+    for place, one in enumerate(fields):
+        if canonical(one["type"]) == "TIMESTAMP" and one.get("mode") != "REPEATED":
+            for row, value in zip(plain, table.column(place).to_pylist(), strict=True):
+                row[place] = (
+                    None
+                    if value is None
+                    else value.strftime("%Y-%m-%d %H:%M:%S")
+                    + (f".{value.microsecond:06d}".rstrip("0") if value.microsecond else "")
+                    + " UTC"
+                )
+    if form == "CSV":
+        if any(one.get("mode") == "REPEATED" or canonical(one["type"]) == "RECORD" for one in fields):
+            raise InvalidArgument(
+                "Operation cannot be performed on a nested schema. Extract it as JSON or Parquet",
+                reason="invalid",
+            )
+        writer = csv.writer(text, delimiter=str(options.get("fieldDelimiter") or ","), lineterminator="\n")
+        if options.get("printHeader", True):
+            writer.writerow([one["name"] for one in fields])
+        writer.writerows([["" if cell is None else cell for cell in row] for row in plain])
+    else:
+        for row in plain:
+            shown = {one["name"]: cell for one, cell in zip(fields, row, strict=True) if cell is not None}
+            text.write(json.dumps(shown, separators=(",", ":")) + "\n")
+    data = text.getvalue().encode()
+    return gzip.compress(data) if options.get("compression") == "GZIP" else data
+
+
+def _exported(value: Any, one: Field) -> Any:
+    if isinstance(value, list):
+        inner = {**one, "mode": "NULLABLE"}
+        return [_exported(each["v"], inner) for each in value]
+    if isinstance(value, dict):
+        members = one.get("fields") or []
+        return {
+            each["name"]: _exported(cell["v"], each) for each, cell in zip(members, value["f"], strict=True)
+        }
+    return value

@@ -1,0 +1,66 @@
+"""The warehouse's process: it alone has the file open. It answers requests on a socket in the home's folder, each
+connection in a thread: a line of JSON in, a line of JSON out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socketserver
+import sys
+from pathlib import Path
+
+import duckdb
+import orjson
+
+from portico.errors import Internal, InvalidArgument, PorticoError
+from portico.jobs.warm import die_with_parent
+from portico.warehouse.requests import Requests
+
+log = logging.getLogger(__name__)
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        requests: Requests = self.server.requests  # type: ignore[attr-defined]
+        for line in self.rfile:
+            self.wfile.write(answer(requests, line) + b"\n")
+            self.wfile.flush()
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+def answer(requests: Requests, line: bytes) -> bytes:
+    """What a request is answered: {"ok": …} or {"error": {…}}."""
+    try:
+        asked = orjson.loads(line)
+        return orjson.dumps({"ok": requests.answer(asked["method"], asked["arguments"])})
+    except PorticoError as error:
+        known = error
+    except duckdb.Error as error:
+        known = InvalidArgument(str(error).split("\n")[0], reason="invalidQuery")
+    except Exception:
+        log.exception("a request failed")
+        known = Internal("The warehouse failed; the server's log has the details.")
+    return orjson.dumps({"error": {"code": known.code, "message": known.message, "reason": known.reason}})
+
+
+def main(folder: Path, parent: int) -> None:
+    """Serves until `parent` ends."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(format="%(asctime)s warehouse %(message)s")
+    requests = Requests(folder)
+    path = folder / "socket"
+    path.unlink(missing_ok=True)
+    server = _Server(str(path), _Handler)
+    os.chmod(path, 0o600)
+    server.requests = requests  # type: ignore[attr-defined]
+    print("ready", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

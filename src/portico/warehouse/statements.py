@@ -1,0 +1,423 @@
+"""One statement of GoogleSQL: what it does to the warehouse, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.warehouse import catalog
+from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.dialect import parse
+from portico.warehouse.information_schema import view
+from portico.warehouse.translate import Translator
+from portico.warehouse.types import Field, field_of, field_of_expression, quoted
+
+_DEPTH = 16  # views of views
+
+
+@dataclass(slots=True)
+class Asked:
+    """In which setting a statement runs."""
+
+    project: str
+    dataset: str = ""  # the default one, as PROJECT.DATASET or DATASET
+    parameters: dict[str, exp.Expr] = field(default_factory=dict)
+    positional: list[exp.Expr] = field(default_factory=list)
+    dry: bool = False
+
+
+@dataclass(slots=True)
+class Done:
+    """What a statement gave. `kind` is BigQuery's statementType, `target` what a DDL statement made or changed."""
+
+    kind: str
+    fields: list[Field] = field(default_factory=list)
+    rows: pa.Table | None = None
+    affected: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    target: Entry | None = None
+    operation: str = ""
+    read: list[Entry] = field(default_factory=list)
+
+
+class Statement:
+    """One statement, in the caller's transaction."""
+
+    def __init__(self, cursor: Cursor, asked: Asked, tree: exp.Expr) -> None:
+        self._cursor = cursor
+        self._asked = asked
+        self._tree = tree
+        self._read: list[Entry] = []
+
+    def run(self) -> Done:
+        """
+        Raises:
+            PorticoError: on what BigQuery refuses, in its words where known.
+        """
+        tree = self._tree
+        if self._asked.positional or tree.find(exp.Placeholder):
+            _bind(tree, self._asked.positional)
+        for kinds, method in _METHODS:
+            if isinstance(tree, kinds):
+                done = method(self)
+                done.read = self._read
+                return done
+        words = tree.sql("bigquery").split(None, 2)[:2]
+        raise Unimplemented(f"The statement {' '.join(words).upper()} is not built in Portico yet.")
+
+    # --- names ---
+
+    def entry(self, table: exp.Table) -> Entry:
+        """The name that a statement gives a table; whether there is one is not asked."""
+        return self._named([piece for one in table.parts for piece in one.name.split(".")])
+
+    def _named(self, parts: list[str]) -> Entry:
+        default = self._asked.dataset.split(".") if self._asked.dataset else []
+        if len(parts) == 1 and not default:
+            raise InvalidArgument(
+                f'Table "{parts[0]}" must be qualified with a dataset (e.g. dataset.table).', reason="invalid"
+            )
+        if len(parts) == 1:
+            parts = [*default, *parts]
+        if len(parts) == 2:
+            parts = [self._asked.project, *parts]
+        if len(parts) > 3:
+            parts = [".".join(parts[:-2]), *parts[-2:]]
+        return Entry(parts[0], parts[1], parts[2])
+
+    def _table(self, parts: list[str], depth: int = 0) -> exp.Expr:
+        if (special := view(self._cursor, self._asked.project, self._asked.dataset, parts)) is not None:
+            return special
+        named = self._named(parts)
+        entry = catalog.require(self._cursor, named.project, named.dataset, named.table)
+        self._read.append(entry)
+        if entry.body.get("type") == "VIEW":
+            if depth > _DEPTH:
+                raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
+            [query] = parse(entry.body["view"]["query"])
+            inner = Statement(self._cursor, Asked(entry.project, f"{entry.project}.{entry.dataset}"), query)
+            found = Translator(lambda names: inner._table(names, depth + 1)).query(query)
+            return exp.Subquery(this=found)
+        return _place(entry)
+
+    def _translator(self) -> Translator:
+        return Translator(self._table, self._asked.parameters)
+
+    # --- queries ---
+
+    def _query_sql(self, tree: exp.Expr) -> str:
+        return self._translator().query(tree).sql("duckdb", identify=False)
+
+    def _described(self, sql: str) -> list[Field]:
+        return _fields(self._cursor.sql(sql).description)
+
+    def select(self) -> Done:
+        sql = self._query_sql(self._tree)
+        if self._asked.dry:
+            return Done("SELECT", self._described(sql))
+        ran = self._cursor.sql(sql)
+        fields = _fields(ran.description)
+        return Done("SELECT", fields, ran.to_arrow_table())
+
+    # --- definitions ---
+
+    def create(self) -> Done:
+        kind = str(self._tree.args["kind"]).upper()
+        if kind == "SCHEMA":
+            return self._create_schema()
+        if kind not in ("TABLE", "VIEW"):
+            raise Unimplemented(f"CREATE {kind} is not built in Portico yet.")
+        schema = self._tree.this
+        table = schema.this if isinstance(schema, exp.Schema) else schema
+        entry = self.entry(table)
+        replace, exists_ok = bool(self._tree.args.get("replace")), bool(self._tree.args.get("exists"))
+        before = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
+        query = self._tree.expression
+        name = f"CREATE_{kind}" + ("_AS_SELECT" if kind == "TABLE" and query is not None else "")
+        if before is not None and exists_ok:
+            return Done(name, target=before, operation="SKIP")
+        entry.body = self._options(kind)
+        select = ""
+        if kind == "VIEW":
+            entry.body |= {"type": "VIEW", "view": {"query": query.sql("bigquery"), "useLegacySql": False}}
+            entry.body["schema"] = {"fields": self._described(self._query_sql(query))}
+        elif query is not None:
+            select = self._query_sql(query)
+            entry.body["schema"] = {"fields": self._described(select)}
+        elif self._tree.args.get("clone") is not None:
+            raise Unimplemented("CLONE and COPY are not built in Portico yet.")
+        if isinstance(schema, exp.Schema) and kind == "TABLE":
+            columns = [one for one in schema.expressions if isinstance(one, exp.ColumnDef)]
+            if columns:
+                entry.body["schema"] = {"fields": [self._column(one) for one in columns]}
+        if not entry.fields:
+            raise InvalidArgument("CREATE TABLE needs columns or a query", reason="invalidQuery")
+        done = Done(name, entry.fields, target=entry, operation="REPLACE" if before else "CREATE")
+        if self._asked.dry:
+            return done
+        catalog.create_table(self._cursor, entry, replace=replace, select=select)
+        return done
+
+    def _column(self, column: exp.ColumnDef) -> Field:
+        found = field_of_expression(column.name, column.args["kind"])
+        for constraint in column.args.get("constraints") or ():
+            kind = constraint.kind
+            if isinstance(kind, exp.NotNullColumnConstraint):
+                found["mode"] = "REQUIRED"
+            elif isinstance(kind, exp.DefaultColumnConstraint):
+                found["defaultValueExpression"] = kind.this.sql("bigquery")
+                found["_default"] = self._translator().expression(kind.this).sql("duckdb")
+            elif isinstance(
+                kind,
+                exp.Properties | exp.OptionsColumnConstraint
+                if hasattr(exp, "OptionsColumnConstraint")
+                else exp.Properties,
+            ):
+                found |= _described_by(kind)
+            elif not isinstance(kind, exp.PrimaryKeyColumnConstraint):
+                raise Unimplemented(
+                    f"The column constraint {constraint.sql('bigquery')} is not built in Portico yet."
+                )
+        return found
+
+    def _options(self, kind: str) -> dict[str, Any]:
+        """What PARTITION BY, CLUSTER BY and OPTIONS say."""
+        body: dict[str, Any] = {}
+        properties = self._tree.args.get("properties")
+        for one in properties.expressions if properties is not None else ():
+            if isinstance(one, exp.PartitionedByProperty):
+                body |= _partitioning(one.this)
+            elif isinstance(one, exp.Cluster):
+                body["clustering"] = {"fields": [column.name for column in one.expressions]}
+            elif isinstance(one, exp.Property) and one.name.lower() in ("description", "friendly_name"):
+                body["description" if one.name.lower() == "description" else "friendlyName"] = one.args[
+                    "value"
+                ].name
+            elif isinstance(one, exp.Property) and one.name.lower() == "labels":
+                body["labels"] = {
+                    pair.expressions[0].name: pair.expressions[1].name
+                    for pair in one.args["value"].expressions
+                }
+            elif isinstance(one, exp.TemporaryProperty):
+                raise Unimplemented("Temporary tables are not built in Portico yet.")
+        return body
+
+    def _create_schema(self) -> Done:
+        entry = self._dataset(self._tree.this)
+        before = catalog.find(self._cursor, entry.project, entry.dataset)
+        if before is not None and self._tree.args.get("exists"):
+            return Done("CREATE_SCHEMA", target=before, operation="SKIP")
+        if not self._asked.dry:
+            catalog.create_dataset(self._cursor, entry)
+        return Done("CREATE_SCHEMA", target=entry, operation="CREATE")
+
+    def _dataset(self, table: exp.Table) -> Entry:
+        parts = [piece for one in table.parts for piece in one.name.split(".")]
+        return Entry(parts[0] if len(parts) > 1 else self._asked.project, parts[-1], "")
+
+    def drop(self) -> Done:
+        kind = str(self._tree.args["kind"]).upper()
+        if kind == "SCHEMA":
+            entry = self._dataset(self._tree.this)
+            found = catalog.find(self._cursor, entry.project, entry.dataset)
+        elif kind in ("TABLE", "VIEW"):
+            entry = self.entry(self._tree.this)
+            found = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
+        else:
+            raise Unimplemented(f"DROP {kind} is not built in Portico yet.")
+        if found is None:
+            if self._tree.args.get("exists"):
+                return Done(f"DROP_{kind}", target=entry, operation="SKIP")
+            catalog.require(self._cursor, entry.project, entry.dataset, entry.table)
+            raise NotFound(f"Not found: {kind.title()} {entry.shown}", reason="notFound")
+        is_view = found.body.get("type") == "VIEW"
+        if kind != "SCHEMA" and is_view != (kind == "VIEW"):
+            raise InvalidArgument(
+                f"Cannot drop {entry.shown} with DROP {kind}: it is a {'view' if is_view else 'table'}",
+                reason="invalidQuery",
+            )
+        if not self._asked.dry:
+            if kind == "SCHEMA":
+                catalog.drop_dataset(self._cursor, found, contents=bool(self._tree.args.get("cascade")))
+            else:
+                catalog.drop_table(self._cursor, found)
+        return Done(f"DROP_{kind}", target=found, operation="DROP")
+
+    def alter(self) -> Done:
+        if str(self._tree.args["kind"]).upper() != "TABLE":
+            raise Unimplemented(f"ALTER {self._tree.args['kind']} is not built in Portico yet.")
+        entry = self.entry(self._tree.this)
+        found = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
+        if found is None:
+            if self._tree.args.get("exists"):
+                return Done("ALTER_TABLE", target=entry, operation="SKIP")
+            found = catalog.require(self._cursor, entry.project, entry.dataset, entry.table)
+        if not self._asked.dry:
+            for action in self._tree.args["actions"]:
+                self._alter_one(found, action)
+        return Done("ALTER_TABLE", target=found, operation="ALTER")
+
+    def _alter_one(self, found: Entry, action: exp.Expr) -> None:
+        fields = found.fields
+        if isinstance(action, exp.ColumnDef):
+            if any(one["name"].lower() == action.name.lower() for one in fields):
+                if action.args.get("exists"):
+                    return
+                raise InvalidArgument(f"Column already exists: {action.name}", reason="invalidQuery")
+            catalog.add_fields(self._cursor, found, [*fields, self._column(action)])
+        elif isinstance(action, exp.Drop) and str(action.args["kind"]).upper() == "COLUMN":
+            left = [one for one in fields if one["name"].lower() != action.this.name.lower()]
+            if len(left) == len(fields):
+                if action.args.get("exists"):
+                    return
+                raise InvalidArgument(f"Column not found: {action.this.name}", reason="invalidQuery")
+            catalog.do(self._cursor, f"ALTER TABLE {found.place} DROP COLUMN {quoted(action.this.name)}")
+            found.body["schema"] = {"fields": left}
+            catalog.write(self._cursor, found)
+        elif isinstance(action, exp.RenameColumn):
+            old, new = action.this.name, action.args["to"].name
+            catalog.do(
+                self._cursor, f"ALTER TABLE {found.place} RENAME COLUMN {quoted(old)} TO {quoted(new)}"
+            )
+            for one in fields:
+                if one["name"].lower() == old.lower():
+                    one["name"] = new
+            found.body["schema"] = {"fields": fields}
+            catalog.write(self._cursor, found)
+        elif isinstance(action, exp.AlterRename):
+            renamed = Entry(found.project, found.dataset, action.this.name, found.body)
+            if catalog.find(self._cursor, renamed.project, renamed.dataset, renamed.table) is not None:
+                raise AlreadyExists(f"Already Exists: Table {renamed.shown}", reason="duplicate")
+            catalog.do(self._cursor, f"CREATE TABLE {renamed.place} AS FROM {found.place}")
+            catalog.drop_table(self._cursor, found)
+            catalog.write(self._cursor, renamed)
+        else:
+            raise Unimplemented(f"ALTER TABLE … {action.sql('bigquery')} is not built in Portico yet.")
+
+    # --- changes of rows ---
+
+    def change(self) -> Done:
+        tree = self._tree
+        kind = tree.key.upper()
+        target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
+        entry = catalog.require(self._cursor, *_key(self.entry(target)))
+        if entry.body.get("type") == "VIEW":
+            raise InvalidArgument(f"{kind} is not allowed on the view {entry.shown}", reason="invalidQuery")
+        if isinstance(tree, exp.Update | exp.Delete) and tree.args.get("where") is None:
+            raise InvalidArgument(f"{kind} must have a WHERE clause", reason="invalidQuery")
+        translated = self._translator().query(tree, outermost=False)
+        for one in translated.find_all(exp.EQ) if isinstance(tree, exp.Update) else ():
+            if one.parent is translated and isinstance(one.this, exp.Column):
+                one.this.set("table", None)
+        sql = translated.sql("duckdb")
+        if self._asked.dry:
+            catalog.do(self._cursor, f"EXPLAIN {sql}")
+            return Done(kind, target=entry)
+        row = catalog.first(self._cursor, sql)
+        affected = int(row[0]) if row else 0
+        name = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}.get(
+            kind
+        )
+        return Done(kind, affected=affected, counts={name: affected} if name else {}, target=entry)
+
+    def truncate(self) -> Done:
+        [table] = self._tree.expressions
+        entry = catalog.require(self._cursor, *_key(self.entry(table)))
+        row = None if self._asked.dry else catalog.first(self._cursor, f"DELETE FROM {entry.place}")
+        affected = int(row[0]) if row else 0
+        return Done("TRUNCATE_TABLE", affected=affected, counts={"deletedRowCount": affected}, target=entry)
+
+
+def _key(entry: Entry) -> tuple[str, str, str]:
+    return entry.project, entry.dataset, entry.table
+
+
+def _place(entry: Entry) -> exp.Table:
+    return exp.Table(
+        this=exp.to_identifier(entry.table, quoted=True),
+        db=exp.to_identifier(f"{entry.project}:{entry.dataset}", quoted=True),
+        catalog=exp.to_identifier(catalog.FILE),
+    )
+
+
+def _fields(description: Any) -> list[Field]:
+    found = [field_of(str(one[0]), str(one[1])) for one in description]
+    names = [one["name"].lower() for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidArgument(
+                f"Duplicate column names in the result are not supported when a destination table is present. Found "
+                f"duplicate(s): {name}",
+                reason="invalidQuery",
+            )
+    return found
+
+
+def _described_by(properties: exp.Expr) -> dict[str, str]:
+    said = {
+        one.name.lower(): one.args["value"].name
+        for one in properties.expressions
+        if isinstance(one, exp.Property)
+    }
+    return {"description": said["description"]} if "description" in said else {}
+
+
+def _partitioning(written: exp.Expr) -> dict[str, Any]:
+    columns = [one.name for one in written.find_all(exp.Column)]
+    if isinstance(written, exp.Schema):
+        columns = [
+            one.name for one in written.expressions if isinstance(one, exp.Column | exp.Identifier)
+        ] or columns
+    text = written.sql("bigquery").upper()
+    if "RANGE_BUCKET" in text:
+        bounds = [one.name for one in written.find_all(exp.Literal)]
+        interval = bounds[2] if len(bounds) > 2 else "1"
+        return {
+            "rangePartitioning": {
+                "field": columns[0],
+                "range": {"start": bounds[0], "end": bounds[1], "interval": interval},
+            }
+        }
+    kind = next((unit for unit in ("HOUR", "MONTH", "YEAR") if f", {unit})" in text), "DAY")
+    column = next(
+        (one for one in columns if one.upper() not in ("HOUR", "DAY", "MONTH", "YEAR", "_PARTITIONDATE")), ""
+    )
+    return {"timePartitioning": {"type": kind, **({"field": column} if column else {})}}
+
+
+def _bind(tree: exp.Expr, values: list[exp.Expr]) -> None:
+    places = [one for one in tree.dfs() if isinstance(one, exp.Placeholder)]
+    if len(places) > len(values):
+        raise InvalidArgument(
+            f"Not enough positional parameters: the query has {len(places)}, {len(values)} are given",
+            reason="invalidQuery",
+        )
+    for place, value in zip(places, values, strict=False):
+        place.replace(value.copy())
+
+
+_METHODS: tuple[tuple[tuple[type[exp.Expr], ...], Callable[[Statement], Done]], ...] = (
+    ((exp.Select, exp.SetOperation, exp.Subquery), Statement.select),
+    ((exp.Create,), Statement.create),
+    ((exp.Drop,), Statement.drop),
+    ((exp.Alter,), Statement.alter),
+    ((exp.Insert, exp.Update, exp.Delete, exp.Merge), Statement.change),
+    ((exp.TruncateTable,), Statement.truncate),
+)
+
+
+def refused(error: duckdb.Error) -> PorticoError:
+    """A DuckDB error as BigQuery tells it."""
+    text = str(error).split("\n\nLINE ")[0]
+    text = text.split("UDF: ValueError: ")[-1] if "UDF: ValueError" in text else text.split(" Error: ", 1)[-1]
+    first = text.split("\n")[0].replace("GS_", "").replace("gs_", "")
+    if "does not support the supplied arguments" in first:
+        name = first.split("(")[0].removeprefix("Macro ").upper()
+        first = f"No matching signature for function or operator {name} for these argument types"
+    return InvalidArgument(first, reason="invalidQuery")

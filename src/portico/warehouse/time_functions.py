@@ -1,0 +1,317 @@
+"""GoogleSQL's format elements of dates and times, and how texts are read as them: one row at a time in Python.
+
+https://cloud.google.com/bigquery/docs/reference/standard-sql/format-elements
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
+_TIME = re.compile(r"(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{0,6}))?)?")
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+
+
+def zone_of(name: str) -> timezone | ZoneInfo:
+    """
+    Raises:
+        ValueError: there is no such zone.
+    """
+    if found := re.fullmatch(r"(?:UTC)?([+-])(\d{1,2})(?::?(\d{2}))?", name):
+        minutes = int(found[2]) * 60 + int(found[3] or 0)
+        return timezone(timedelta(minutes=-minutes if found[1] == "-" else minutes))
+    if name in ("UTC", "Z", "z"):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"Invalid time zone: {name}") from None
+
+
+def read_date(text: str) -> date:
+    found = _DATE.match(text.strip())
+    if not found or (found.end() < len(text.strip()) and not re.match(r"[ Tt]", text.strip()[found.end() :])):
+        raise ValueError(f"Invalid date: '{text}'")
+    try:
+        return date(int(found[1]), int(found[2]), int(found[3]))
+    except ValueError:
+        raise ValueError(f"Invalid date: '{text}'") from None
+
+
+def read_time(text: str) -> time:
+    found = _TIME.fullmatch(text.strip())
+    try:
+        if found:
+            return time(
+                int(found[1]), int(found[2]), int(found[3] or 0), int((found[4] or "0").ljust(6, "0"))
+            )
+    except ValueError:
+        pass
+    raise ValueError(f"Invalid time string '{text}'")
+
+
+def read_datetime(text: str) -> datetime:
+    shown = text.strip()
+    found = _DATE.match(shown)
+    try:
+        if found:
+            rest = shown[found.end() :]
+            day = date(int(found[1]), int(found[2]), int(found[3]))
+            if not rest:
+                return datetime.combine(day, time())
+            if rest[0] in " Tt":
+                return datetime.combine(day, read_time(rest[1:]))
+    except ValueError:
+        pass
+    raise ValueError(f"Invalid datetime string '{text}'")
+
+
+def read_timestamp(text: str, zone: str) -> datetime:
+    shown = text.strip()
+    found = re.fullmatch(
+        r"(\d{4}-\d{1,2}-\d{1,2}(?:[ Tt]\d{1,2}:\d{1,2}(?::\d{1,2}(?:\.\d{0,6})?)?)?)\s*"
+        r"([Zz]|(?:UTC)?[+-]\d{1,2}(?::?\d{2})?|[A-Za-z_]+(?:/[A-Za-z_+-]+)*)?",
+        shown,
+    )
+    if not found:
+        raise ValueError(f"Invalid timestamp: '{text}'")
+    try:
+        local = read_datetime(found[1])
+    except ValueError:
+        raise ValueError(f"Invalid timestamp: '{text}'") from None
+    return local.replace(tzinfo=zone_of(found[2] or zone)).astimezone(UTC)
+
+
+def timestamp_or_number(text: str) -> datetime:
+    """As files give it: a text, or seconds since the epoch."""
+    if re.fullmatch(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", text.strip()):
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(text))
+    return read_timestamp(text, "UTC")
+
+
+def _week(day: date, first: int) -> int:
+    """The week of the year that begins on weekday `first` (Monday 0), 0 before the first such day."""
+    return (day.timetuple().tm_yday + 6 - (day.weekday() - first) % 7) // 7
+
+
+_ELEMENTS: dict[str, Callable[[datetime], str]] = {
+    "A": lambda x: _DAYS[x.weekday()],
+    "a": lambda x: _DAYS[x.weekday()][:3],
+    "B": lambda x: _MONTHS[x.month - 1],
+    "b": lambda x: _MONTHS[x.month - 1][:3],
+    "h": lambda x: _MONTHS[x.month - 1][:3],
+    "C": lambda x: f"{x.year // 100:02d}",
+    "c": lambda x: f"{_DAYS[x.weekday()][:3]} {_MONTHS[x.month - 1][:3]} {x.day:>2} {x:%H:%M:%S} {x.year}",
+    "D": lambda x: f"{x.month:02d}/{x.day:02d}/{x.year % 100:02d}",
+    "d": lambda x: f"{x.day:02d}",
+    "e": lambda x: f"{x.day:>2}",
+    "F": lambda x: f"{x.year}-{x.month:02d}-{x.day:02d}",
+    "G": lambda x: str(x.isocalendar()[0]),
+    "g": lambda x: f"{x.isocalendar()[0] % 100:02d}",
+    "H": lambda x: f"{x.hour:02d}",
+    "I": lambda x: f"{(x.hour + 11) % 12 + 1:02d}",
+    "j": lambda x: f"{x.timetuple().tm_yday:03d}",
+    "k": lambda x: f"{x.hour:>2}",
+    "l": lambda x: f"{(x.hour + 11) % 12 + 1:>2}",
+    "M": lambda x: f"{x.minute:02d}",
+    "m": lambda x: f"{x.month:02d}",
+    "n": lambda x: "\n",
+    "P": lambda x: "am" if x.hour < 12 else "pm",
+    "p": lambda x: "AM" if x.hour < 12 else "PM",
+    "Q": lambda x: str((x.month + 2) // 3),
+    "R": lambda x: f"{x:%H:%M}",
+    "S": lambda x: f"{x.second:02d}",
+    "T": lambda x: f"{x:%H:%M:%S}",
+    "t": lambda x: "\t",
+    "U": lambda x: f"{_week(x.date(), 6):02d}",
+    "u": lambda x: str(x.isoweekday()),
+    "V": lambda x: f"{x.isocalendar()[1]:02d}",
+    "W": lambda x: f"{_week(x.date(), 0):02d}",
+    "w": lambda x: str(x.isoweekday() % 7),
+    "X": lambda x: f"{x:%H:%M:%S}",
+    "x": lambda x: f"{x.month:02d}/{x.day:02d}/{x.year % 100:02d}",
+    "Y": lambda x: str(x.year),
+    "y": lambda x: f"{x.year % 100:02d}",
+    "%": lambda x: "%",
+}
+_OF_TIME = frozenset("HIklMPpRSTXcsZz")
+_OF_DATE = frozenset("AaBbhCcDdeFGgjmQUuVWwxYyEs")
+
+
+def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> str:
+    """`x` is local; `offset` its zone's minutes to UTC. Elements that a DATE or a TIME lacks stay as they are."""
+
+    def shown(found: re.Match[str]) -> str:
+        extended, element = found[1], found[2]
+        if (kind == "DATE" and element in _OF_TIME) or (
+            kind == "TIME" and element in _OF_DATE and element != "s"
+        ):
+            return found[0]
+        if extended:
+            if element == "S":
+                fraction = f"{x.microsecond:06d}"
+                digits = fraction.rstrip("0") if extended == "E*" else fraction[: int(extended[1])]
+                return f"{x.second:02d}" + (f".{digits}" if digits else "")
+            if element == "Y":
+                return f"{x.year:04d}"
+            if element == "z":
+                return _offset(offset, ":")
+        if element == "s":
+            return str(int((x - timedelta(minutes=offset) - datetime(1970, 1, 1)).total_seconds() // 1))
+        if element == "z":
+            return _offset(offset, "")
+        if element == "Z":
+            return "UTC" if offset == 0 and zone == "UTC" else f"UTC{_offset(offset, '').rstrip('0') or ''}"
+        made = _ELEMENTS.get(element)
+        return made(x) if made else found[0]
+
+    return re.sub(r"%(E\*|E\d|E)?([A-Za-z%])", shown, pattern)
+
+
+def _offset(minutes: int, colon: str) -> str:
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}{colon}{abs(minutes) % 60:02d}"
+
+
+_SHORT = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "X": "%H:%M:%S"}
+_NUMBERS = {
+    "Y": 4,
+    "m": 2,
+    "d": 2,
+    "e": 2,
+    "H": 2,
+    "k": 2,
+    "I": 2,
+    "l": 2,
+    "M": 2,
+    "S": 2,
+    "y": 2,
+    "j": 3,
+    "s": 12,
+}
+
+
+def strptime(pattern: str, text: str, kind: str, zone: str) -> datetime:
+    """What `text` says by `pattern`, in UTC for a TIMESTAMP.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    pattern = re.sub(r"%([FTRDxX])", lambda found: _SHORT[found[1]], pattern)
+    pattern = pattern.replace("%c", "%a %b %e %T %Y").replace("%T", "%H:%M:%S")
+    fields: dict[str, int] = {}
+    where: timezone | ZoneInfo | None = None
+    rest = text.strip()
+
+    def failed() -> ValueError:
+        return ValueError(f'Failed to parse input string "{text}"')
+
+    for extended, element, literal in re.findall(r"%(E\*|E\d|E)?([A-Za-z%])|(\s+|.)", pattern):
+        if literal:
+            if literal.isspace():
+                rest = rest.lstrip()
+            elif rest.startswith(literal):
+                rest = rest[1:]
+            else:
+                raise failed()
+            continue
+        names = _DAYS if element in "aA" else _MONTHS if element in "bBh" else ()
+        if names:
+            for number, name in enumerate(names, 1):
+                for shown in (name, name[:3]):
+                    if rest.lower().startswith(shown.lower()):
+                        if element in "bBh":
+                            fields["m"] = number
+                        rest = rest[len(shown) :]
+                        break
+                else:
+                    continue
+                break
+            else:
+                raise failed()
+        elif element in "pP":
+            if rest[:2].lower() not in ("am", "pm"):
+                raise failed()
+            fields["p"] = int(rest[:2].lower() == "pm")
+            rest = rest[2:]
+        elif element in "zZ":
+            found = re.match(
+                r"[Zz](?![A-Za-z])|(?:UTC)?[+-]\d{1,2}(?::?\d{2})?|[A-Za-z_]+(?:/[A-Za-z_]+)*", rest
+            )
+            if not found:
+                raise failed()
+            where, rest = zone_of(found[0]), rest[found.end() :]
+        elif element == "%":
+            if not rest.startswith("%"):
+                raise failed()
+            rest = rest[1:]
+        elif element in _NUMBERS:
+            found = re.match(rf"\s*([+-]?\d{{1,{_NUMBERS[element]}}})", rest)
+            if not found:
+                raise failed()
+            fields[element], rest = int(found[1]), rest[found.end() :]
+            if element == "S" and extended and (fraction := re.match(r"\.(\d{1,9})", rest)):
+                fields["f"], rest = int(fraction[1][:6].ljust(6, "0")), rest[fraction.end() :]
+        else:
+            raise ValueError(f"Unsupported format element: %{element}")
+    if rest.strip():
+        raise ValueError(f"Illegal non-space trailing data '{rest}' in string \"{text}\"")
+    return _made(fields, where or zone_of(zone), kind, failed())
+
+
+def _made(fields: dict[str, int], where: timezone | ZoneInfo, kind: str, failure: ValueError) -> datetime:
+    if "s" in fields:
+        return datetime(1970, 1, 1) + timedelta(seconds=fields["s"])
+    year = fields.get("Y", 1970)
+    if "y" in fields:
+        year = fields["y"] + (1900 if fields["y"] >= 69 else 2000)
+    hour = fields.get("H", fields.get("k", 0))
+    for element in "Il":
+        if element in fields:
+            hour = fields[element] % 12 + 12 * fields.get("p", 0)
+    day = fields.get("d", fields.get("e", 1))
+    try:
+        found = datetime(
+            year,
+            fields.get("m", 1),
+            day,
+            hour,
+            fields.get("M", 0),
+            min(fields.get("S", 0), 59),
+            fields.get("f", 0),
+        )
+    except ValueError:
+        raise failure from None
+    if "j" in fields:
+        found = found.replace(month=1, day=1) + timedelta(days=fields["j"] - 1)
+    if kind == "TIMESTAMP":
+        return found.replace(tzinfo=where).astimezone(UTC).replace(tzinfo=None)
+    return found
+
+
+TIME_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
+    "date": (read_date, ["VARCHAR"], "DATE"),
+    "time": (read_time, ["VARCHAR"], "TIME"),
+    "datetime": (read_datetime, ["VARCHAR"], "TIMESTAMP"),
+    "timestamp": (read_timestamp, ["VARCHAR", "VARCHAR"], "TIMESTAMPTZ"),
+    "timestamp_or_number": (timestamp_or_number, ["VARCHAR"], "TIMESTAMPTZ"),
+    "strftime": (strftime, ["VARCHAR", "TIMESTAMP", "BIGINT", "VARCHAR", "VARCHAR"], "VARCHAR"),
+    "strptime": (strptime, ["VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"], "TIMESTAMP"),
+}
+"""By name: what does it, and DuckDB's types of what goes in and comes out."""

@@ -1,0 +1,445 @@
+"""GoogleSQL's expressions and queries as DuckDB's.
+
+The tree is rewritten from its leaves; what an operator or a function means for a type is `functions.sql`'s matter.
+Tables are named by who calls (`Names`): nothing of DuckDB's own (tables, functions, files, settings) can be named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlglot import exp
+
+from portico.errors import InvalidArgument, PorticoError, Unimplemented
+from portico.warehouse import time_functions as times
+from portico.warehouse.functions import call, function, name_parts
+from portico.warehouse.levels import split
+from portico.warehouse.types import duckdb_type, field_of_expression
+
+Table = Callable[[list[str]], exp.Expr]
+"""What stands for a table that is named by these parts; raises where there is none."""
+
+_BINARY: dict[type[exp.Expr], str] = {
+    exp.Add: "gs_add", exp.Sub: "gs_sub", exp.Mul: "gs_mul", exp.Div: "gs_div",
+    exp.BitwiseLeftShift: "gs_shift_left", exp.BitwiseRightShift: "gs_shift_right",
+}  # fmt: skip
+_LITERALS: dict[str, Callable[[str], Any]] = {
+    "DATE": lambda text: times.read_date(text).isoformat(),
+    "TIME": lambda text: times.read_time(text).isoformat(),
+    "DATETIME": lambda text: times.read_datetime(text).isoformat(sep=" "),
+    "TIMESTAMP": lambda text: times.read_timestamp(text, "UTC").isoformat(sep=" "),
+}
+_UNITS = {
+    "YEAR": ("to_years", 1), "QUARTER": ("to_months", 3), "MONTH": ("to_months", 1), "WEEK": ("to_days", 7),
+    "DAY": ("to_days", 1), "HOUR": ("to_hours", 1), "MINUTE": ("to_minutes", 1), "SECOND": ("to_seconds", 1),
+    "MILLISECOND": ("to_milliseconds", 1), "MICROSECOND": ("to_microseconds", 1),
+}  # fmt: skip
+_TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
+
+
+class Translator:
+    """Rewrites one statement. `parameters` are the values of `@name`, as expressions of GoogleSQL."""
+
+    def __init__(self, table: Table, parameters: Mapping[str, exp.Expr] | None = None) -> None:
+        self._table = table
+        self._parameters = {name.lower(): value for name, value in (parameters or {}).items()}
+
+    def query(self, tree: exp.Expr, *, outermost: bool = True) -> exp.Expr:
+        """A query of GoogleSQL as one of DuckDB."""
+        tree = tree.copy()
+        if outermost:
+            _name_columns(tree)
+        for called in tree.find_all(exp.Anonymous):
+            name_parts(called)
+        split(tree)
+        return self._rewritten(tree)
+
+    def expression(self, tree: exp.Expr) -> exp.Expr:
+        return self._rewritten(tree.copy())
+
+    def _rewritten(self, tree: exp.Expr) -> exp.Expr:
+        self._tables(tree, frozenset())
+        holder = exp.Paren(this=tree)
+        for node in list(holder.dfs(prune=None))[::-1]:  # children before parents
+            if node is holder or node.parent is None:
+                continue
+            made = self._node(node)
+            if made is not node:
+                node.replace(made)
+        rewritten: exp.Expr = holder.this
+        return rewritten
+
+    # --- tables ---
+
+    def _tables(self, tree: exp.Expr, known: frozenset[str]) -> None:
+        """Replaces every table that no WITH names."""
+        for scope_with in [w for w in (tree.args.get("with_"), tree.args.get("with")) if w]:
+            inner = known
+            recursive = (
+                {cte.alias.lower() for cte in scope_with.expressions}
+                if scope_with.args.get("recursive")
+                else set()
+            )
+            for cte in scope_with.expressions:
+                self._tables(cte.this, inner | recursive)
+                inner = inner | {cte.alias.lower()}
+            known = inner
+        for key, value in list(tree.args.items()):
+            if key in ("with_", "with"):
+                continue
+            for child in value if isinstance(value, list) else [value]:
+                if not isinstance(child, exp.Expr):
+                    continue
+                if isinstance(child, exp.Table) and not isinstance(child.this, exp.Func):
+                    self._one_table(child, known)
+                else:
+                    self._tables(child, known)
+
+    def _one_table(self, table: exp.Table, known: frozenset[str]) -> None:
+        for join in table.args.get("joins") or ():
+            self._tables(join, known)
+        parts = [piece for one in table.parts for piece in one.name.split(".")]
+        if len(parts) == 1 and parts[0].lower() in known:
+            return
+        if table.args.get("version"):
+            raise Unimplemented("FOR SYSTEM_TIME AS OF is not built in Portico yet.")
+        holder = self._array_of(table, parts)
+        if holder is not None:
+            table.replace(holder)
+            return
+        found = self._table(parts)
+        alias = table.args.get("alias")
+        if alias is None or not alias.name:
+            found = (
+                exp.alias_(found, parts[-1], table=True, quoted=True)
+                if not isinstance(found, exp.Table)
+                else found
+            )
+            found.set("alias", exp.TableAlias(this=exp.to_identifier(parts[-1], quoted=True)))
+        else:
+            found.set("alias", alias)
+        for kept in ("joins", "sample", "pivots"):
+            if table.args.get(kept):
+                found.set(kept, table.args[kept])
+        table.replace(found)
+
+    def _is_table(self, parts: list[str]) -> bool:
+        try:
+            self._table(parts)
+        except PorticoError:
+            return False
+        return True
+
+    def _array_of(self, table: exp.Table, parts: list[str]) -> exp.Expr | None:
+        """`FROM t, t.items` reads the array of each row, as UNNEST does."""
+        select = table.find_ancestor(exp.Select)
+        if select is None or len(parts) not in (2, 3) or (len(parts) == 3 and self._is_table(parts)):
+            return None
+        joins = [join.this for join in select.args.get("joins") or ()]
+        source = select.args.get("from_") or select.args.get("from")
+        before = [source.this] if source is not None else []
+        for one in joins:
+            if one is table:
+                break
+            before.append(one)
+        if table in before or not any(one.alias_or_name.lower() == parts[0].lower() for one in before):
+            return None
+        alias = table.alias or parts[-1]
+        column = exp.column(parts[1], table=parts[0])
+        for piece in parts[2:]:
+            column = exp.Dot(this=column, expression=exp.to_identifier(piece))  # type: ignore[assignment]
+        return _unnested(column, alias, None)
+
+    # --- nodes ---
+
+    def _node(self, node: exp.Expr) -> exp.Expr:
+        made = _NODES.get(type(node))
+        if made:
+            return made(self, node)
+        if macro := _BINARY.get(type(node)):
+            return call(macro, *_as_one_type(node.this, node.args["expression"]))
+        if isinstance(node, exp.Func) and not isinstance(node, _PLAIN):
+            raise InvalidArgument(f"Function not found: {node.sql_name()}", reason="invalidQuery")
+        return node
+
+    def _literal(self, node: exp.Expr) -> exp.Expr:
+        if node.args.get("is_string"):
+            return node
+        if isinstance(
+            node.parent, exp.Interval | exp.Limit | exp.Offset | exp.DataTypeParam | exp.Ordered | exp.Group
+        ):
+            return node
+        text = node.name.lower()
+        return _cast(node.copy(), "BIGINT" if text.isdigit() or text.startswith("0x") else "DOUBLE")
+
+    def _cast(self, node: exp.Expr) -> exp.Expr:
+        kind = node.args["to"]
+        safe = isinstance(node, exp.TryCast)
+        if node.args.get("format"):
+            raise Unimplemented(
+                "CAST with FORMAT is not built in Portico yet; use FORMAT_DATE, PARSE_DATE and their like."
+            )
+        field = field_of_expression("", kind)
+        name = str(field["type"])
+        value = node.this
+        made: exp.Expr
+        if field["mode"] == "REPEATED" or name == "RECORD":
+            made = _cast(value, duckdb_type(field))
+        elif isinstance(value, exp.Literal) and value.is_string and name in _LITERALS and not safe:
+            try:
+                made = _cast(exp.Literal.string(_LITERALS[name](value.name)), duckdb_type(field))
+            except ValueError as error:
+                raise InvalidArgument(str(error), reason="invalidQuery") from None
+        elif name in ("STRING", "JSON", "INTERVAL"):
+            made = call("gs_to_string", value) if name == "STRING" else _cast(value, name)
+        elif isinstance(value, exp.Null):
+            made = _cast(value, duckdb_type(field))
+        else:
+            made = call(f"gs_cast_{_TYPED.get(name, name.lower())}", value)
+        if field.get("precision") or field.get("maxLength"):
+            raise Unimplemented("Parameterised types in CAST are not built in Portico yet.")
+        return call("TRY", made) if safe else made
+
+    def _anonymous(self, node: exp.Expr) -> exp.Expr:
+        name = str(node.this)
+        if name.islower():
+            return node
+        made, around = function(name, list(node.expressions))
+        return made if isinstance(node.parent, exp.Pivot) else self._placed(made, around)
+
+    def _placed(self, made: exp.Expr, around: Callable[[exp.Expr], exp.Expr] | None) -> exp.Expr:
+        return around(made) if around else made
+
+    def _group_concat(self, node: exp.Expr) -> exp.Expr:
+        arguments = [node.this, node.args["separator"]] if node.args.get("separator") else [node.this]
+        made, around = function("string_agg", arguments)
+        return self._placed(made, around)
+
+    def _neg(self, node: exp.Expr) -> exp.Expr:
+        if isinstance(node.this, exp.Cast) and isinstance(node.this.this, exp.Literal):
+            inner = node.this.this
+            return exp.Cast(this=exp.Literal.string("-" + inner.name), to=node.this.args["to"])
+        return call("gs_neg", node.this)
+
+    def _bracket(self, node: exp.Expr) -> exp.Expr:
+        [place] = node.expressions
+        offset = node.args.get("offset")
+        if offset is None:
+            return call("gs_subscript", node.this, place, exp.Literal.number(0))
+        return call(
+            "gs_at_safe" if node.args.get("safe") else "gs_at", node.this, place, exp.Literal.number(offset)
+        )
+
+    def _interval(self, node: exp.Expr) -> exp.Expr:
+        unit = node.args.get("unit")
+        if unit is None:
+            return node
+        if isinstance(unit, exp.IntervalSpan):
+            return _span(node.this.name, unit.this.name.upper(), unit.expression.name.upper())
+        made = _UNITS.get(unit.name.upper())
+        if made is None:
+            raise InvalidArgument(
+                f"A valid date part name is required but found {unit.name}", reason="invalidQuery"
+            )
+        value = node.this
+        if isinstance(value, exp.Literal):
+            value = exp.Literal.number(value.name)
+        times_ = (
+            exp.Mul(this=exp.Paren(this=value), expression=exp.Literal.number(made[1]))
+            if made[1] > 1
+            else value
+        )
+        return call(
+            made[0],
+            _cast(
+                exp.Paren(this=times_),
+                "INTEGER" if made[0] in ("to_years", "to_months", "to_days") else "BIGINT",
+            ),
+        )
+
+    def _extract(self, node: exp.Expr) -> exp.Expr:
+        value, zone = node.args["expression"], None
+        if isinstance(value, exp.AtTimeZone):
+            value, zone = value.this, value.args["zone"]
+        named = node.this.sql("bigquery").upper().replace(" ", "")
+        if named in ("DATE", "TIME", "DATETIME"):
+            return call(f"gs_{named.lower()}", value, *([zone] if zone is not None else []))
+        if zone is not None:
+            value = call("gs_datetime", value, zone)
+        return call("gs_extract", value, exp.Literal.string(named))
+
+    def _like(self, node: exp.Expr) -> exp.Expr:
+        return (
+            exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
+            if not isinstance(node.parent, exp.Escape)
+            else node
+        )
+
+    def _in(self, node: exp.Expr) -> exp.Expr:
+        unnest = node.args.get("unnest")
+        if unnest is None:
+            return node
+        array = unnest.expressions[0] if isinstance(unnest, exp.Unnest) else unnest
+        return call("list_contains", array, node.this)
+
+    def _unnest(self, node: exp.Expr) -> exp.Expr:
+        if not isinstance(node.parent, exp.From | exp.Join):
+            return node
+        alias = node.args.get("alias")
+        name = ""
+        if alias is not None:
+            name = alias.name or (alias.columns[0].name if alias.columns else "")
+        offset = node.args.get("offset")
+        return _unnested(
+            node.expressions[0], name, "offset" if offset is True else offset.name if offset else None
+        )
+
+    def _parameter(self, node: exp.Expr) -> exp.Expr:
+        value = self._parameters.get(node.name.lower())
+        if value is None:
+            raise InvalidArgument(f"Query parameter '{node.name}' not found", reason="invalidQuery")
+        return value.copy()
+
+    def _placeholder(self, node: exp.Expr) -> exp.Expr:
+        raise InvalidArgument("Positional parameters are bound before", reason="invalidQuery")
+
+    def _safe(self, node: exp.Expr) -> exp.Expr:
+        return call("TRY", node.this)
+
+    def _parse_json(self, node: exp.Expr) -> exp.Expr:
+        return call("gs_parse_json", node.this)
+
+    def _bytes(self, node: exp.Expr) -> exp.Expr:
+        data = node.name.encode("latin-1", "replace") if node.name.isascii() else node.name.encode()
+        return call("unhex", exp.Literal.string(data.hex()))
+
+    def _xor(self, node: exp.Expr) -> exp.Expr:
+        return call("xor", node.this, node.args["expression"])
+
+    def _concat(self, node: exp.Expr) -> exp.Expr:
+        return exp.DPipe(this=node.this, expression=node.args["expression"])
+
+    def _select(self, node: exp.Expr) -> exp.Expr:
+        kind = node.args.get("kind")
+        if not kind:
+            return node
+        node.set("kind", None)
+        if kind == "STRUCT":
+            _name_columns(node, "_field_{}", 1)
+            made, _ = function("struct", [
+                *node.expressions
+            ])  # fmt: skip
+            node.set("expressions", [made])
+        return node
+
+    def _current(self, node: exp.Expr) -> exp.Expr:
+        names: dict[type[exp.Expr], str] = {
+            exp.CurrentDate: "gs_current_date", exp.CurrentTime: "gs_current_time",
+            exp.CurrentDatetime: "gs_current_datetime", exp.CurrentTimestamp: "gs_current_timestamp",
+        }  # fmt: skip
+        return call(names[type(node)], *([node.this] if node.this is not None else []))
+
+
+def _as_one_type(left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+    """A literal such as 7.0 is a NUMERIC beside one, else a FLOAT64."""
+
+    def literal(one: exp.Expr) -> str:
+        is_one = isinstance(one, exp.Cast) and isinstance(one.this, exp.Literal) and one.to.is_type("double")
+        return one.this.name if is_one and re.fullmatch(r"-?\d*\.\d+", one.this.name) else ""
+
+    if (text := literal(right)) and not literal(left):
+        return left, call("gs_lit", left.copy(), exp.Literal.string(text))
+    if (text := literal(left)) and not literal(right):
+        return call("gs_lit", right.copy(), exp.Literal.string(text)), right
+    return left, right
+
+
+def _cast(value: exp.Expr, kind: str) -> exp.Expr:
+    return exp.Cast(this=value, to=exp.DataType.build(kind, dialect="duckdb", udt=False))
+
+
+def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
+    """A subquery with an array's elements as the column `name`, of structs their fields as columns."""
+    name = name or "_unnested"
+    structs = (
+        isinstance(array, exp.Array) and array.expressions and isinstance(array.expressions[0], exp.Struct)
+    )
+    selected: list[exp.Expr]
+    if structs:
+        made = exp.Anonymous(
+            this="unnest",
+            expressions=[
+                array,
+                exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2)),
+            ],
+        )
+        selected = [made]
+    else:
+        selected = [exp.alias_(call("unnest", array), name, quoted=True)]
+    if offset:
+        places = call(
+            "unnest", call("range", call("coalesce", call("len", array.copy()), exp.Literal.number(0)))
+        )
+        selected.append(exp.alias_(places, offset, quoted=True))
+    return exp.Subquery(
+        this=exp.Select(expressions=selected), alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True))
+    )
+
+
+def _span(text: str, first: str, last: str) -> exp.Expr:
+    """INTERVAL '1-2 3 4:5:6' YEAR TO SECOND, and its shorter forms."""
+    found = re.fullmatch(
+        r"\s*(?:(?P<sign>[+-])?(?P<years>\d+)-(?P<months>\d+))?\s*(?P<days>[+-]?\d+)?\s*"
+        r"(?:(?P<timesign>[+-])?(?P<a>\d+):(?P<b>\d+)(?::(?P<c>\d+(?:\.\d+)?))?)?\s*", text,
+    )  # fmt: skip
+    if not found:
+        raise InvalidArgument(f"Invalid INTERVAL value '{text}'", reason="invalidQuery")
+    months = int(found["years"] or 0) * 12 + int(found["months"] or 0)
+    parts = [float(found[key] or 0) for key in "abc"]
+    if first == "MINUTE" or (last == "MINUTE" and first == "MINUTE"):
+        parts = [0.0, parts[0], parts[1]]
+    micros = round(parts[0] * 3600e6 + parts[1] * 60e6 + parts[2] * 1e6)
+    months = -months if found["sign"] == "-" else months
+    micros = -micros if found["timesign"] == "-" else micros
+    return exp.maybe_parse(
+        f"to_months({months}) + to_days({int(found['days'] or 0)}) + to_microseconds({micros})",
+        dialect="duckdb",
+    )
+
+
+def _name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None:
+    """Gives the columns without a name the names that BigQuery shows."""
+    select = tree
+    while isinstance(select, exp.SetOperation | exp.Subquery | exp.Paren):
+        select = select.this
+    if not isinstance(select, exp.Select):
+        return
+    number = first
+    for one in list(select.expressions):
+        shown = one.unnest()
+        if isinstance(one, exp.Alias | exp.Star) or one.is_star:
+            continue
+        if isinstance(shown, exp.Column | exp.Dot) and shown.name:
+            one.replace(exp.alias_(shown.copy(), shown.name, quoted=True))
+            continue
+        one.replace(exp.alias_(one.copy(), pattern.format(number), quoted=True))
+        number += 1
+
+
+_PLAIN = (
+    exp.Anonymous, exp.Array, exp.Struct, exp.Case, exp.If, exp.Exists, exp.Cast, exp.TryCast, exp.And, exp.Or, exp.Xor,
+    exp.PropertyEQ,
+)  # fmt: skip
+_NODES: dict[type[exp.Expr], Callable[[Translator, Any], exp.Expr]] = {
+    exp.Literal: Translator._literal, exp.Cast: Translator._cast, exp.TryCast: Translator._cast,
+    exp.Anonymous: Translator._anonymous, exp.Neg: Translator._neg,
+    exp.GroupConcat: Translator._group_concat, exp.Bracket: Translator._bracket, exp.Interval: Translator._interval,
+    exp.Extract: Translator._extract, exp.Like: Translator._like, exp.In: Translator._in,
+    exp.Unnest: Translator._unnest, exp.Parameter: Translator._parameter, exp.Placeholder: Translator._placeholder,
+    exp.SafeFunc: Translator._safe, exp.ParseJSON: Translator._parse_json, exp.ByteString: Translator._bytes,
+    exp.BitwiseXor: Translator._xor, exp.Select: Translator._select,
+    exp.CurrentDate: Translator._current, exp.CurrentTime: Translator._current,
+    exp.CurrentDatetime: Translator._current, exp.CurrentTimestamp: Translator._current,
+}  # fmt: skip

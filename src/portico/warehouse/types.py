@@ -1,0 +1,162 @@
+"""GoogleSQL's types: as fields of a table's schema, as DuckDB's, and values as BigQuery's JSON writes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlglot import exp
+
+from portico.errors import InvalidArgument
+
+DUCKDB = {
+    "INTEGER": "BIGINT",
+    "FLOAT": "DOUBLE",
+    "NUMERIC": "DECIMAL(38,9)",
+    "BIGNUMERIC": "DECIMAL(38,18)",
+    "BOOLEAN": "BOOLEAN",
+    "STRING": "VARCHAR",
+    "BYTES": "BLOB",
+    "DATE": "DATE",
+    "TIME": "TIME",
+    "DATETIME": "TIMESTAMP",
+    "TIMESTAMP": "TIMESTAMPTZ",
+    "INTERVAL": "INTERVAL",
+    "JSON": "JSON",
+}
+"""By the name of a schema's field type."""
+
+_ALIASES = {
+    "INT64": "INTEGER",
+    "FLOAT64": "FLOAT",
+    "BOOL": "BOOLEAN",
+    "DECIMAL": "NUMERIC",
+    "BIGDECIMAL": "BIGNUMERIC",
+}
+_SHOWN = {
+    "BIGINT": "INTEGER", "INTEGER": "INTEGER", "HUGEINT": "INTEGER", "SMALLINT": "INTEGER", "TINYINT": "INTEGER",
+    "UBIGINT": "INTEGER", "UINTEGER": "INTEGER", "DOUBLE": "FLOAT", "FLOAT": "FLOAT", "BOOLEAN": "BOOLEAN",
+    "VARCHAR": "STRING", "BLOB": "BYTES", "DATE": "DATE", "TIME": "TIME", "TIMESTAMP": "DATETIME",
+    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON", '"NULL"': "INTEGER",
+    "NULL": "INTEGER",
+}  # fmt: skip
+_PARSED = {
+    "BIGINT": "INTEGER", "INT": "INTEGER", "SMALLINT": "INTEGER", "TINYINT": "INTEGER", "DOUBLE": "FLOAT",
+    "DECIMAL": "NUMERIC", "BIGDECIMAL": "BIGNUMERIC", "BOOLEAN": "BOOLEAN", "TEXT": "STRING", "VARCHAR": "STRING",
+    "BINARY": "BYTES", "VARBINARY": "BYTES", "DATE": "DATE", "TIME": "TIME", "TIMESTAMP": "DATETIME",
+    "DATETIME": "DATETIME", "TIMESTAMPTZ": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON",
+}  # fmt: skip
+
+Field = dict[str, Any]
+"""A TableFieldSchema: name, type, mode, fields, and what describes it."""
+
+
+def canonical(name: str) -> str:
+    """A schema's field type by its first name: `INT64` is `INTEGER`.
+
+    Raises:
+        InvalidArgument: it is none, or none that Portico has.
+    """
+    upper = name.upper()
+    upper = _ALIASES.get(upper, upper)
+    if upper == "STRUCT":
+        return "RECORD"
+    if upper != "RECORD" and upper not in DUCKDB:
+        raise InvalidArgument(f"Invalid value for type: {name} is not a valid value", reason="invalid")
+    return upper
+
+
+def duckdb_type(field: Field) -> str:
+    """The column type that holds a field."""
+    kind = canonical(str(field.get("type", "")))
+    if kind == "RECORD":
+        inner = ", ".join(f"{quoted(one['name'])} {duckdb_type(one)}" for one in field.get("fields") or ())
+        shown = f"STRUCT({inner})"
+    else:
+        shown = DUCKDB[kind]
+    return shown + "[]" * (str(field.get("mode", "")).upper() == "REPEATED")
+
+
+def field_of(name: str, shown: str) -> Field:
+    """The field of a column whose type DuckDB calls `shown`.
+
+    Raises:
+        InvalidArgument: it is an array of arrays.
+    """
+    shown = shown.strip()
+    if shown.endswith("[]"):
+        field = field_of(name, shown[:-2])
+        if field["mode"] == "REPEATED":
+            raise InvalidArgument(
+                "Cannot construct array with element type ARRAY because nested arrays are not supported",
+                reason="invalidQuery",
+            )
+        return {**field, "mode": "REPEATED"}
+    if shown.startswith("STRUCT("):
+        fields = [field_of(inner, kind) for inner, kind in _members(shown[7:-1])]
+        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
+    if decimal := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", shown):
+        kind = "BIGNUMERIC" if int(decimal[2]) > 9 else "NUMERIC"
+    elif shown in _SHOWN:
+        kind = _SHOWN[shown]
+    else:
+        raise InvalidArgument(
+            f"The column {name} is of a type that Portico can't show: {shown}", reason="invalidQuery"
+        )
+    return {"name": name, "type": kind, "mode": "NULLABLE"}
+
+
+def _members(text: str) -> list[tuple[str, str]]:
+    found, depth, start, quote = [], 0, 0, False
+    for place, character in enumerate(text + ","):
+        if character == '"':
+            quote = not quote
+        elif not quote:
+            depth += (character == "(") - (character == ")")
+            if character == "," and depth == 0:
+                member = text[start:place].strip()
+                if named := re.fullmatch(r'"((?:[^"]|"")*)"\s+(.*)', member, re.DOTALL):
+                    found.append((named[1].replace('""', '"'), named[2]))
+                else:
+                    name, _, kind = member.partition(" ")
+                    found.append((name, kind))
+                start = place + 1
+    return found
+
+
+def field_of_expression(name: str, kind: exp.DataType) -> Field:
+    """The field of a column that SQL declares.
+
+    Raises:
+        InvalidArgument: Portico has no such type.
+    """
+    said = kind.this.value if isinstance(kind.this, exp.DType) else str(kind.this)
+    if said == "ARRAY":
+        if not kind.expressions:
+            raise InvalidArgument("ARRAY needs the type of its elements", reason="invalidQuery")
+        return {**field_of_expression(name, kind.expressions[0]), "mode": "REPEATED"}
+    if said == "STRUCT":
+        fields = []
+        for number, one in enumerate(kind.expressions, 1):
+            if isinstance(one, exp.ColumnDef):
+                fields.append(field_of_expression(one.name, one.args["kind"]))
+            else:
+                fields.append(field_of_expression(f"_field_{number}", one))
+        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
+    if said not in _PARSED:
+        raise InvalidArgument(
+            f"Type not found: {kind.sql('bigquery')}. Portico has {', '.join(sorted(DUCKDB))}, ARRAY and STRUCT.",
+            reason="invalidQuery",
+        )
+    field: Field = {"name": name, "type": _PARSED[said], "mode": "NULLABLE"}
+    sizes = [one.name for one in kind.expressions]
+    if sizes and field["type"] in ("STRING", "BYTES"):
+        field["maxLength"] = sizes[0]
+    elif sizes and field["type"] in ("NUMERIC", "BIGNUMERIC"):
+        field |= dict(zip(("precision", "scale"), sizes, strict=False))
+    return field
+
+
+def quoted(name: str) -> str:
+    """A name as DuckDB's SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,221 @@
+"""BigQuery by its official client: datasets, tables, queries, loads, extracts, copies."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from google.api_core import exceptions
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+
+def connected(portico: Any) -> bigquery.Client:
+    return bigquery.Client(
+        project="test-project",
+        credentials=AnonymousCredentials(),
+        client_options=ClientOptions(api_endpoint=portico.url),
+    )
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    return connected(portico)
+
+
+@pytest.fixture
+def dataset(client: bigquery.Client) -> Any:
+    made = client.create_dataset("sales_data", exists_ok=True)
+    yield made
+    client.delete_dataset(made, delete_contents=True, not_found_ok=True)
+
+
+def answered(client: bigquery.Client, text: str, **options: Any) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in client.query(text, **options).result()]
+
+
+def test_values_come_in_their_types(client: bigquery.Client) -> None:
+    job = client.query(
+        "SELECT 1 AS i, 1.5 AS f, NUMERIC '2.25' AS n, 'é' AS s, b'\\x00a' AS b, TRUE AS t, DATE '2024-02-29' AS d, "
+        "TIME '12:30:00' AS c, DATETIME '2024-01-02 03:04:05.5' AS dt, TIMESTAMP '2024-01-02 03:04:05+02' AS ts, "
+        "[1, 2] AS a, STRUCT(1 AS x, 'y' AS y) AS r, CAST(NULL AS INT64) AS e, JSON '{\"a\": [1]}' AS j"
+    )
+    [row] = job.result()
+    assert dict(row.items()) == {
+        "i": 1, "f": 1.5, "n": decimal.Decimal("2.25"), "s": "é", "b": b"\x00a", "t": True,
+        "d": datetime.date(2024, 2, 29), "c": datetime.time(12, 30),
+        "dt": datetime.datetime(2024, 1, 2, 3, 4, 5, 500000),
+        "ts": datetime.datetime(2024, 1, 2, 1, 4, 5, tzinfo=datetime.UTC), "a": [1, 2], "r": {"x": 1, "y": "y"},
+        "e": None, "j": {"a": [1]},
+    }  # fmt: skip
+    assert job.statement_type == "SELECT" and job.state == "DONE" and job.destination is not None
+
+
+def test_tables_are_made_filled_changed_and_dropped(client: bigquery.Client, dataset: Any) -> None:
+    table = bigquery.Table(
+        f"{dataset.project}.{dataset.dataset_id}.orders",
+        schema=[
+            bigquery.SchemaField("id", "INT64", mode="REQUIRED"),
+            bigquery.SchemaField("amount", "NUMERIC", description="in euros"),
+            bigquery.SchemaField("tags", "STRING", mode="REPEATED"),
+        ],
+    )
+    table.time_partitioning = None
+    made = client.create_table(table)
+    assert [field.name for field in made.schema] == ["id", "amount", "tags"] and made.num_rows == 0
+    with pytest.raises(exceptions.Conflict):
+        client.create_table(table)
+    assert client.insert_rows_json(made, [{"id": 1, "amount": "2.5", "tags": ["a", "b"]}, {"id": 2}]) == []
+    errors = client.insert_rows_json(made, [{"id": 3}, {"id": "x"}, {"id": 4, "colour": 1}])
+    assert [(one["index"], one["errors"][0]["reason"]) for one in errors] == [
+        (0, "stopped"), (1, "invalid"), (2, "invalid"),
+    ]  # fmt: skip
+    name = f"`{dataset.dataset_id}.orders`"
+    assert answered(client, f"SELECT * FROM {name} ORDER BY id") == [
+        (1, decimal.Decimal("2.5"), ["a", "b"]),
+        (2, None, []),
+    ]
+    changed = client.query(f"UPDATE {name} SET amount = amount * 2 WHERE id = 1")
+    changed.result()
+    assert changed.num_dml_affected_rows == 1
+    assert [row["amount"] for row in client.list_rows(made)] == [decimal.Decimal(5), None]
+    made.description = "what was sold"
+    made.schema = [*made.schema, bigquery.SchemaField("note", "STRING")]
+    assert client.update_table(made, ["description", "schema"]).schema[-1].name == "note"
+    assert client.get_table(made).description == "what was sold" and client.get_table(made).num_rows == 2
+    assert [one.table_id for one in client.list_tables(dataset)] == ["orders"]
+    client.delete_table(made)
+    with pytest.raises(exceptions.NotFound, match="was not found"):
+        client.query(f"SELECT * FROM {name}").result()
+
+
+def test_dataframes_go_in_and_come_out(client: bigquery.Client, dataset: Any) -> None:
+    frame = pd.DataFrame({
+        "day": pd.to_datetime(["2024-01-01", "2024-01-02"]).date, "count": [3, 4], "share": [0.5, None],
+        "word": ["a", "b"],
+    })  # fmt: skip
+    place = f"{dataset.dataset_id}.frames"
+    job = client.load_table_from_dataframe(frame, place)
+    assert job.result().output_rows == 2
+    back = client.query(f"SELECT * FROM {place} ORDER BY count").to_dataframe(create_bqstorage_client=False)
+    assert list(back["count"]) == [3, 4] and list(back["word"]) == ["a", "b"]
+    found = client.query_and_wait(
+        "SELECT SUM(count) AS total, ROUND(AVG(share), 2) AS share FROM sales_data.frames WHERE word IN UNNEST(@words)",
+        job_config=bigquery.QueryJobConfig(
+            query_parameters=[bigquery.ArrayQueryParameter("words", "STRING", ["a", "b", "c"])]
+        ),
+    )
+    assert [tuple(row.values()) for row in found] == [(7, 0.5)]
+
+
+def test_files_are_loaded_and_written(client: bigquery.Client, dataset: Any, bucket: Any) -> None:
+    bucket.blob("in/a.csv").upload_from_string("name,day,n\nx,2024-01-01,1\ny,2024-01-02,2\n")
+    bucket.blob("in/b.csv").upload_from_string("name,day,n\nz,2024-01-03,three\n")
+    place = f"{dataset.project}.{dataset.dataset_id}.files"
+    options = bigquery.LoadJobConfig(autodetect=True, skip_leading_rows=1)
+    job = client.load_table_from_uri(f"gs://{bucket.name}/in/a.csv", place, job_config=options)
+    assert job.result().output_rows == 2
+    assert [(one.name, one.field_type) for one in client.get_table(place).schema] == [
+        ("name", "STRING"), ("day", "DATE"), ("n", "INTEGER"),
+    ]  # fmt: skip
+    strict = bigquery.LoadJobConfig(
+        skip_leading_rows=1, write_disposition="WRITE_TRUNCATE", schema=client.get_table(place).schema
+    )
+    with pytest.raises(exceptions.BadRequest, match=r"b\.csv.*Bad int64 value: three"):
+        client.load_table_from_uri(f"gs://{bucket.name}/in/*.csv", place, job_config=strict).result()
+    assert client.get_table(place).num_rows == 2, "a load that fails leaves the old rows"
+    strict.max_bad_records = 1
+    job = client.load_table_from_uri(f"gs://{bucket.name}/in/*.csv", place, job_config=strict)
+    assert job.result().output_rows == 2 and "three" in job.errors[0]["message"]
+    lines = io.BytesIO(b'{"name": "q", "day": "2024-05-05", "n": 9}\n')
+    appended = client.load_table_from_file(
+        lines, place, job_config=bigquery.LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON")
+    )
+    assert appended.result().output_rows == 1
+    client.copy_table(place, f"{place}_copy").result()
+    assert client.get_table(f"{place}_copy").num_rows == 3
+    client.extract_table(place, f"gs://{bucket.name}/out/*.csv").result()
+    assert bucket.blob("out/000000000000.csv").download_as_text().splitlines()[0] == "name,day,n"
+
+
+def test_a_query_writes_to_its_destination_by_its_disposition(client: bigquery.Client, dataset: Any) -> None:
+    place = f"{dataset.project}.{dataset.dataset_id}.kept"
+    options = bigquery.QueryJobConfig(destination=place)
+    client.query("SELECT 1 AS a", job_config=options).result()
+    with pytest.raises(exceptions.Conflict):
+        client.query("SELECT 2 AS a", job_config=options).result()
+    options.write_disposition = "WRITE_APPEND"
+    client.query("SELECT 2 AS a", job_config=options).result()
+    assert answered(client, f"SELECT SUM(a) FROM `{place}`") == [(3,)]
+    dry = client.query(f"SELECT a, 'x' AS b FROM `{place}`", job_config=bigquery.QueryJobConfig(dry_run=True))
+    assert [(one.name, one.field_type) for one in dry.schema] == [("a", "INTEGER"), ("b", "STRING")]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("SELEC 1", "Syntax error"),
+    ("SELECT nothing", "nothing"),
+    ("SELECT NO_SUCH(1)", "Function not found: NO_SUCH"),
+    ("SELECT read_text('/etc/passwd')", "Function not found: READ_TEXT"),
+    ("SELECT sum(read_csv('/etc/passwd'))", "Function not found: READ_CSV"),
+    ("SELECT * FROM `/etc/passwd`", "qualified with a dataset|not found|Invalid"),
+    ("SELECT * FROM duckdb_settings()", "not found|Function|built"),
+    ("ATTACH 'x.db' AS y", "not built|Syntax"),
+    ("PRAGMA database_list", "not built|Syntax"),
+    ("COPY t TO 'x'", "not built|Syntax"),
+    ("SELECT 1/0", "division by zero"),
+    ("SELECT gs_py_error('x')", "Function not found"),
+])  # fmt: skip
+def test_what_is_refused_says_what_to_change(client: bigquery.Client, text: str, said: str) -> None:
+    with pytest.raises(exceptions.GoogleAPICallError, match=said) as refused:
+        client.query(text).result()
+    assert refused.value.code in (400, 404, 501)
+
+
+@pytest.fixture
+def own(new_portico: Any) -> Any:
+    started = new_portico().start()
+    yield started
+    started.stop()
+
+
+def test_what_was_acknowledged_survives_a_kill(own: Any) -> None:
+    first = connected(own)
+    first.create_dataset("kept")
+    first.query("CREATE TABLE kept.t (id INT64)").result()
+    for number in range(5):
+        assert first.insert_rows_json("kept.t", [{"id": number}]) == []
+    job = first.query("SELECT COUNT(*) AS n FROM kept.t")
+    job.result()
+    own.kill()
+    own.start()
+    again = connected(own)
+    assert answered(again, "SELECT COUNT(*), MAX(id) FROM kept.t") == [(5, 4)]
+    assert [tuple(row.values()) for row in again.get_job(job.job_id).result()] == [(5,)]
+
+
+def test_a_backup_holds_the_warehouse(own: Any, tmp_path: Path) -> None:
+    client = connected(own)
+    client.create_dataset("kept")
+    client.query("CREATE TABLE kept.t AS SELECT 7 AS n").result()
+    command = [sys.executable, "-m", "portico.cli.main"]
+    subprocess.run(
+        [*command, "backup", str(tmp_path / "b"), "--home", str(own.home)], check=True, capture_output=True
+    )
+    client.query("DELETE FROM kept.t WHERE TRUE").result()
+    own.stop()
+    subprocess.run(
+        [*command, "restore", str(tmp_path / "b"), "--home", str(tmp_path / "h")],
+        check=True,
+        capture_output=True,
+    )
+    own.home = tmp_path / "h"
+    own.start()
+    assert answered(connected(own), "SELECT n FROM kept.t") == [(7,)]
