@@ -141,11 +141,12 @@ def drop_dataset(cursor: Cursor, entry: Entry, *, contents: bool) -> None:
     if listed(cursor, entry.project, entry.dataset) and not contents:
         raise FailedPrecondition(f"Dataset {entry.shown} is still in use", reason="resourceInUse")
     do(cursor, f"DROP SCHEMA {entry.schema} CASCADE")
-    do(
-        cursor,
-        f"DELETE FROM {_KEPT}.entries WHERE project = ? AND dataset = ?",
-        [entry.project, entry.dataset],
-    )
+    for kept in ("entries", "routines"):
+        do(
+            cursor,
+            f"DELETE FROM {_KEPT}.{kept} WHERE project = ? AND dataset = ?",
+            [entry.project, entry.dataset],
+        )
 
 
 def create_table(cursor: Cursor, entry: Entry, *, replace: bool = False, select: str = "") -> int:

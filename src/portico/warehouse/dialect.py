@@ -20,8 +20,8 @@ class GoogleSQL(BigQuery):
         }  # fmt: skip
 
 
-def parse(text: str) -> list[exp.Expr]:
-    """The statements of a text.
+def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
+    """The statements of a text, which begins at line and column `after` of what was sent.
 
     Raises:
         InvalidArgument: it is no GoogleSQL, with line and column.
@@ -30,12 +30,26 @@ def parse(text: str) -> list[exp.Expr]:
         found = GoogleSQL().parse(text)
     except (ParseError, TokenError) as error:
         where = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
-        place = f" at [{where['line']}:{where['col']}]" if where.get("line") else ""
+        line, column = int(where.get("line") or 0), int(where.get("col") or 0)
+        shifted = column + after[1] - 1 if line == 1 else column
+        place = f" at [{line + after[0] - 1}:{shifted}]" if line else ""
         said = where.get("description") or str(error).splitlines()[0]
         raise InvalidArgument(f"Syntax error: {said.rstrip('.')}{place}", reason="invalidQuery") from None
     statements = [one for one in found if one is not None and not isinstance(one, exp.Semicolon)]
     for statement in statements:
-        for called in statement.find_all(exp.Anonymous):
+        for called in list(statement.find_all(exp.Anonymous)):
+            path, _, name = str(called.this).rpartition(".")
             # Upper case is what was written, lower case what the translation makes of it: DuckDB's own.
-            called.set("this", str(called.this).upper())
+            called.set("this", name.upper())
+            if path:
+                _of_dataset(called, path)
     return statements
+
+
+def _of_dataset(called: exp.Anonymous, path: str) -> None:
+    """`a.b.f`(x), quoted as a whole, is `a.b`.f(x)."""
+    dataset = exp.to_identifier(path, quoted=True)
+    if isinstance(called.parent, exp.Table):
+        called.parent.set("db", dataset)
+    else:
+        called.replace(exp.Dot(this=dataset, expression=called.copy()))

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import duckdb
 
-from portico.warehouse import catalog, functions
+from portico.warehouse import blocks, catalog, functions, routines, scripts
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE
-from portico.warehouse.dialect import parse
 from portico.warehouse.statements import Asked, Done, Statement, refused
 
 
@@ -36,11 +35,13 @@ class Warehouse:
         self._root.execute(f"ATTACH '{file}' AS {catalog.FILE}")
         functions.install(self._root)
         catalog.prepare(self._root)
+        routines.prepare(self._root)
+        scripts.clean(self._root)
         temporary = str(folder / "spill").replace("'", "''")
         self._root.execute(f"SET temp_directory = '{temporary}'")
         self._root.execute("SET enable_external_access = false")
         self._root.execute("SET lock_configuration = true")
-        self._running: dict[str, Cursor] = {}
+        self._running: dict[str, Cursor | scripts.Script] = {}
         self._writing = threading.Lock()
 
     def close(self) -> None:
@@ -96,20 +97,30 @@ class Warehouse:
         return True
 
     def run(self, text: str, asked: Asked, job: str = "") -> list[Done]:
-        """Runs the statements of a text, one after the other, each in its own transaction.
+        """Runs a statement or a script; of a script what its statements did and then what it did as a whole (`scripts`).
 
         Raises:
-            PorticoError: on the first that is refused; those before it are done.
+            PorticoError: it is refused; what a script did before is kept.
         """
-        done = []
-        for tree in parse(text):
-            if tree.key in ("select", "union", "except", "intersect", "subquery") or asked.dry:
-                with self.reading(job) as cursor:
-                    done.append(self._one(cursor, asked, tree))
-            else:
-                with self._writing, self.transaction(job) as cursor:
-                    done.append(self._one(cursor, asked, tree))
-        return done
+        block = blocks.read(text)
+        if len(block) != 1 or not isinstance(block[0], blocks.Run):
+            return self._script(block, asked, job) if block else []
+        tree = block[0].tree
+        asked.system = scripts.system_of(asked)
+        if tree.key in ("select", "union", "except", "intersect", "subquery") or asked.dry:
+            with self.reading(job) as cursor:
+                return [self._one(cursor, asked, tree)]
+        with self._writing, self.transaction(job) as cursor:
+            return [self._one(cursor, asked, tree)]
+
+    def _script(self, block: blocks.Block, asked: Asked, job: str) -> list[Done]:
+        with self.reading(job) as cursor:
+            script = scripts.Script(cursor, self._writing, asked)
+            if job:
+                self._running[job] = script
+            done = script.run(block)
+        with self._writing, self.transaction(job):
+            return done
 
     def _one(self, cursor: Cursor, asked: Asked, tree: object) -> Done:
         try:

@@ -15,6 +15,7 @@ import duckdb
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
+from portico.warehouse.javascript import javascript
 from portico.warehouse.text_functions import NULLS_GO_IN, TEXT_FUNCTIONS
 from portico.warehouse.time_functions import TIME_FUNCTIONS
 
@@ -134,6 +135,13 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
             gives,
             null_handling="special" if name in NULLS_GO_IN else "default",
         )
+    connection.create_function(
+        "gs_py_javascript",
+        javascript,
+        ["VARCHAR", "VARCHAR"],  # type: ignore[list-item]
+        "VARCHAR",  # type: ignore[arg-type]
+        type="arrow",  # type: ignore[arg-type]
+    )
     _make_macros(connection)
 
 
@@ -191,6 +199,13 @@ def function(name: str, arguments: list[exp.Expr]) -> tuple[exp.Expr, Callable[[
     if lower in MACROS and lower not in _INNER:
         return call(f"gs_{lower}", *arguments), None
     raise InvalidArgument(f"Function not found: {name}", reason="invalidQuery")
+
+
+def is_function(name: str) -> bool:
+    """Whether GoogleSQL has a function of this name here."""
+    lower = name.lower()
+    lower = _ALIASES.get(lower, lower)
+    return lower in _SPECIAL or lower in _DIRECT or (lower in MACROS and lower not in _INNER)
 
 
 def name_parts(called: exp.Anonymous) -> None:

@@ -11,10 +11,13 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError, Unimplemented
-from portico.warehouse import catalog
+from portico.warehouse import catalog, routines
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
+from portico.warehouse.functions import is_function
 from portico.warehouse.information_schema import view
+from portico.warehouse.names import substitute, system_variables
+from portico.warehouse.routines import Inliner, Routine
 from portico.warehouse.translate import Translator
 from portico.warehouse.types import Field, field_of, field_of_expression, quoted
 
@@ -30,6 +33,10 @@ class Asked:
     parameters: dict[str, exp.Expr] = field(default_factory=dict)
     positional: list[exp.Expr] = field(default_factory=list)
     dry: bool = False
+    variables: dict[str, exp.Expr] = field(default_factory=dict)  # of its script, by lower-case name
+    system: dict[str, exp.Expr] = field(default_factory=dict)  # @@variables
+    functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
+    temporary: str = ""  # the hidden dataset of its script's temporary tables
 
 
 @dataclass(slots=True)
@@ -44,6 +51,9 @@ class Done:
     target: Entry | None = None
     operation: str = ""
     read: list[Entry] = field(default_factory=list)
+    routine: Routine | None = None
+    text: str = ""  # of a statement of a script
+    children: int = 0  # how many statements a SCRIPT ran
 
 
 class Statement:
@@ -79,6 +89,8 @@ class Statement:
 
     def _named(self, parts: list[str]) -> Entry:
         default = self._asked.dataset.split(".") if self._asked.dataset else []
+        if temporary := self._temporary(parts):
+            return temporary
         if len(parts) == 1 and not default:
             raise InvalidArgument(
                 f'Table "{parts[0]}" must be qualified with a dataset (e.g. dataset.table).', reason="invalid"
@@ -91,6 +103,43 @@ class Statement:
             parts = [".".join(parts[:-2]), *parts[-2:]]
         return Entry(parts[0], parts[1], parts[2])
 
+    def _temporary(self, parts: list[str]) -> Entry | None:
+        """The temporary table of its script that is named so."""
+        if not self._asked.temporary or (len(parts) != 1 and parts[0].upper() != "_SESSION"):
+            return None
+        return catalog.find(self._cursor, self._asked.project, self._asked.temporary, parts[-1])
+
+    def _columns(self, parts: list[str]) -> set[str]:
+        """The columns of a table, in lower case; none where there is no such table."""
+        try:
+            if view(self._cursor, self._asked.project, self._asked.dataset, parts) is not None:
+                found = self._described(f"SELECT * FROM {self._table(parts).sql('duckdb')} AS t")
+            else:
+                entry = self._named(parts)
+                known = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
+                found = known.fields if known is not None else []
+        except PorticoError:
+            return set()
+        return {one["name"].lower() for one in found}
+
+    def _routine(self, path: list[str]) -> Routine | None:
+        """The routine that a call names; None for a function of GoogleSQL's own."""
+        if len(path) == 1:
+            if path[0].lower() in self._asked.functions:
+                return self._asked.functions[path[0].lower()]
+            if is_function(path[0]):
+                return None
+            path = [*(self._asked.dataset.split(".") if self._asked.dataset else []), *path]
+        if len(path) == 1:
+            return None
+        project = ".".join(path[:-2]) or self._asked.project
+        return routines.find(self._cursor, project, path[-2], path[-1])
+
+    def _prepared(self, tree: exp.Expr) -> exp.Expr:
+        """The tree with the values of variables and the bodies of functions in it."""
+        tree = system_variables(substitute(tree, self._asked.variables, self._columns), self._asked.system)
+        return Inliner(self._routine, self._columns).inline(tree)
+
     def _table(self, parts: list[str], depth: int = 0) -> exp.Expr:
         if (special := view(self._cursor, self._asked.project, self._asked.dataset, parts)) is not None:
             return special
@@ -102,17 +151,25 @@ class Statement:
                 raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
             [query] = parse(entry.body["view"]["query"])
             inner = Statement(self._cursor, Asked(entry.project, f"{entry.project}.{entry.dataset}"), query)
-            found = Translator(lambda names: inner._table(names, depth + 1)).query(query)
+            found = Translator(
+                lambda names: inner._table(names, depth + 1), prepare=inner._prepared
+            ).query(query)
             return exp.Subquery(this=found)
         return _place(entry)
 
     def _translator(self) -> Translator:
-        return Translator(self._table, self._asked.parameters)
+        return Translator(self._table, self._asked.parameters, prepare=self._prepared)
 
     # --- queries ---
 
     def _query_sql(self, tree: exp.Expr) -> str:
         return self._translator().query(tree).sql("duckdb", identify=False)
+
+    def translated(self, tree: exp.Expr) -> str:
+        """A query as DuckDB's SQL."""
+        if self._asked.positional or tree.find(exp.Placeholder):
+            _bind(tree, self._asked.positional)
+        return self._query_sql(tree)
 
     def _described(self, sql: str) -> list[Field]:
         return _fields(self._cursor.sql(sql).description)
@@ -205,7 +262,9 @@ class Statement:
                     for pair in one.args["value"].expressions
                 }
             elif isinstance(one, exp.TemporaryProperty):
-                raise Unimplemented("Temporary tables are not built in Portico yet.")
+                raise InvalidArgument(
+                    "Use of CREATE TEMPORARY TABLE requires a script or session", reason="invalidQuery"
+                )
         return body
 
     def _create_schema(self) -> Done:

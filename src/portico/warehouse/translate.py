@@ -42,8 +42,14 @@ _TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
 class Translator:
     """Rewrites one statement. `parameters` are the values of `@name`, as expressions of GoogleSQL."""
 
-    def __init__(self, table: Table, parameters: Mapping[str, exp.Expr] | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        parameters: Mapping[str, exp.Expr] | None = None,
+        prepare: Callable[[exp.Expr], exp.Expr] = lambda tree: tree,
+    ) -> None:
         self._table = table
+        self._prepare = prepare  # puts what names and functions of the caller's stand for into the tree
         self._parameters = {name.lower(): value for name, value in (parameters or {}).items()}
 
     def query(self, tree: exp.Expr, *, outermost: bool = True) -> exp.Expr:
@@ -51,13 +57,14 @@ class Translator:
         tree = tree.copy()
         if outermost:
             _name_columns(tree)
+        tree = self._prepare(tree)
         for called in tree.find_all(exp.Anonymous):
             name_parts(called)
         split(tree)
         return self._rewritten(tree)
 
     def expression(self, tree: exp.Expr) -> exp.Expr:
-        return self._rewritten(tree.copy())
+        return self._rewritten(self._prepare(tree.copy()))
 
     def _rewritten(self, tree: exp.Expr) -> exp.Expr:
         self._tables(tree, frozenset())

@@ -1,0 +1,53 @@
+"""Which types a variable takes beside its own, and how a value of DuckDB's becomes one of them."""
+
+from __future__ import annotations
+
+from portico.errors import InvalidArgument
+from portico.warehouse.information_schema import sql_type
+from portico.warehouse.types import Field, duckdb_type, field_of, quoted
+
+_WIDER = {
+    "INTEGER": ("NUMERIC", "BIGNUMERIC", "FLOAT"),
+    "NUMERIC": ("BIGNUMERIC", "FLOAT"),
+    "BIGNUMERIC": ("NUMERIC", "FLOAT"),  # DuckDB's products of NUMERIC have more places
+    "DATE": ("DATETIME",),
+}
+
+
+def coerced(sql: str, told: str, wanted: Field) -> str:
+    """DuckDB's SQL for a value of its type `told` as one of `wanted`.
+
+    Raises:
+        InvalidArgument: GoogleSQL does not coerce the one to the other.
+    """
+    kind = duckdb_type(wanted)
+    if told == kind:
+        return sql
+    if told in ('"NULL"', "NULL", "INTEGER", "INTEGER[]", '"NULL"[]', "NULL[]"):  # a NULL or [] without a type
+        return f"CAST({sql} AS {kind})"
+    have = field_of("", told)
+    if (have["mode"] == "REPEATED") != (str(wanted.get("mode")).upper() == "REPEATED"):
+        raise _refused(have, wanted)
+    if have["mode"] == "REPEATED":
+        element = coerced("e", told[:-2], {**wanted, "mode": "NULLABLE"})
+        return f"list_transform({sql}, lambda e: {element})"
+    if have["type"] != wanted["type"]:
+        if wanted["type"] not in _WIDER.get(str(have["type"]), ()):
+            raise _refused(have, wanted)
+        return f"CAST({sql} AS {kind})"
+    if have["type"] != "RECORD":
+        return f"CAST({sql} AS {kind})"
+    inner, into = have.get("fields") or [], wanted.get("fields") or []
+    if len(inner) != len(into):
+        raise _refused(have, wanted)
+    parts = [
+        f"{quoted(two['name'])} := {coerced(f'struct_extract_at({sql}, {number})', duckdb_type(one), two)}"
+        for number, (one, two) in enumerate(zip(inner, into, strict=True), 1)
+    ]
+    return f"CASE WHEN {sql} IS NULL THEN NULL ELSE struct_pack({', '.join(parts)}) END"
+
+
+def _refused(have: Field, wanted: Field) -> InvalidArgument:
+    return InvalidArgument(
+        f"Cannot coerce expression of type {sql_type(have)} to type {sql_type(wanted)}", reason="invalidQuery"
+    )

@@ -1,0 +1,681 @@
+"""Runs scripts: their variables, branches, loops, handlers and transactions; `blocks` reads them.
+
+A variable is one of DuckDB's own, of the script's connection, so that its value keeps its exact type; in statements
+its name becomes `getvariable(…)`. Temporary tables live in a hidden dataset that goes with the script.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+
+from portico.errors import InvalidArgument, PorticoError, Unimplemented
+from portico.warehouse import blocks, catalog, definitions, routines
+from portico.warehouse.blocks import Block, Node
+from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.coercion import coerced
+from portico.warehouse.functions import call
+from portico.warehouse.information_schema import sql_type
+from portico.warehouse.statements import Asked, Done, Statement, refused
+from portico.warehouse.types import Field, duckdb_type, field_of, field_of_expression
+
+STEPS = 1_000_000  # statements and turns of loops that a script may take
+SECONDS = 6 * 3600.0
+_CALLS = 30  # procedures within procedures
+_CHILDREN = 1_000  # statements whose results are kept
+_BYTES = 256 << 20  # of these results, in all
+_PLACE = re.compile(r" at \[\d+:\d+\]$")
+_HIDDEN = re.compile(r"_script[0-9a-f]{32}")
+_QUERIES = ("select", "union", "except", "intersect", "subquery")
+
+
+class _Leave(Exception):
+    """BREAK, CONTINUE and RETURN, on their way out."""
+
+    def __init__(self, kind: str, label: str = "") -> None:
+        self.kind, self.label = kind, label.lower()
+
+
+class _Raised(InvalidArgument):
+    """What a script itself raises."""
+
+
+@dataclasses.dataclass(slots=True)
+class Variable:
+    slot: str
+    field: Field
+
+
+def is_script(block: Block) -> bool:
+    """Whether a text is a script to BigQuery, and not one statement."""
+    if not block:
+        return False
+    *before, last = block
+    if isinstance(last, blocks.CreateRoutine) and not before:
+        return definitions.is_procedure(last)
+    if before:
+        functions = all(isinstance(one, blocks.CreateRoutine) and definitions.is_temporary(one) for one in before)
+        return not (functions and isinstance(last, blocks.Run) and last.tree.key in _QUERIES)
+    return not isinstance(last, blocks.Run | blocks.DropRoutine | blocks.Assert)
+
+
+def clean(cursor: Cursor) -> None:
+    """Drops what scripts left that ran when the process died."""
+    for project, dataset in cursor.execute(
+        f"SELECT project, dataset FROM {catalog.FILE}.portico.entries WHERE name = '' AND starts_with(dataset, '_script')"
+    ).fetchall():
+        if _HIDDEN.fullmatch(dataset):
+            catalog.drop_dataset(cursor, Entry(project, dataset, ""), contents=True)
+
+
+class Script:
+    """One run of a script, in the caller's thread, on a connection of its own."""
+
+    def __init__(
+        self, cursor: Cursor, writing: threading.Lock, asked: Asked, steps: int = STEPS, seconds: float = SECONDS
+    ) -> None:
+        self._cursor = cursor
+        self._writing = writing
+        self._asked = dataclasses.replace(asked, functions=dict(asked.functions), variables={})
+        self._frames: list[dict[str, Variable]] = [{}]
+        self._slots = 0
+        self._steps, self._most = 0, steps
+        self._deadline = time.monotonic() + seconds
+        self._calls: list[str] = []
+        self._transaction = ""  # "", "open", or "aborted" by an error
+        self._errors: list[PorticoError] = []  # that handlers are at work on
+        self._cancelled = False
+        self._kept = 0
+        self._children: list[Done] = []
+        self._last: Done | None = None
+        self._count = 0
+        self._whole = True
+        self._system()
+
+    def interrupt(self) -> None:
+        self._cancelled = True
+        self._cursor.interrupt()
+
+    def run(self, block: Block) -> list[Done]:
+        """What its statements did, in order, and last what the script as a whole did: the result of its last SELECT,
+        DML or DDL. Of very many statements the first are told.
+
+        Raises:
+            PorticoError: a statement was refused and nothing handled it; what was done before is kept.
+        """
+        self._whole = whole = is_script(block)
+        if self._asked.dry and whole:
+            return [Done("SCRIPT")]
+        try:
+            self._guarded(lambda: self._block(block))
+        except RecursionError:
+            raise InvalidArgument("The script is nested too deeply", reason="invalidQuery") from None
+        finally:
+            self._end()
+        if not whole:
+            return self._children[-1:]
+        last = self._last or Done("SCRIPT")
+        return [*self._children, dataclasses.replace(last, kind="SCRIPT", children=self._count)]
+
+    def _guarded(self, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except _Leave as leave:
+            if leave.kind != "RETURN":
+                what = f"label {leave.label}" if leave.label else "loop"
+                raise InvalidArgument(
+                    f"{leave.kind} must stand in a {what}", reason="invalidQuery"
+                ) from None
+
+    def _end(self) -> None:
+        if self._transaction:
+            self._finish("ROLLBACK")
+        if self._asked.temporary:
+            entry = Entry(self._asked.project, self._asked.temporary, "")
+            with contextlib.suppress(duckdb.Error), self._change():
+                if catalog.find(self._cursor, entry.project, entry.dataset):
+                    catalog.drop_dataset(self._cursor, entry, contents=True)
+
+    def _placed(self, error: PorticoError, node: Node) -> PorticoError:
+        """A script's error says where it came to be."""
+        if not self._whole or isinstance(error, _Raised | _Stopped) or _PLACE.search(error.message):
+            return error
+        return type(error)(f"Query error: {error.message} at [{node.place}]", reason=error.reason)
+
+    # --- blocks ---
+
+    def _block(self, block: Block) -> None:
+        for node in block:
+            self._step()
+            try:
+                _NODES[type(node)](self, node)
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error as error:
+                self._noticed()
+                raise self._placed(refused(error), node) from None
+            except PorticoError as error:
+                self._noticed()
+                raise self._placed(error, node) from None
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._cancelled:
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+        if self._steps > self._most:
+            raise _Stopped(f"The script took more than {self._most:,} statements", reason="resourcesExceeded")
+        if time.monotonic() > self._deadline:
+            raise _Stopped("The script took too long", reason="timeout")
+
+    @contextlib.contextmanager
+    def _frame(self) -> Iterator[None]:
+        """Variables that are declared within are gone after it."""
+        self._frames.append({})
+        try:
+            yield
+        finally:
+            self._frames.pop()
+            self._seen()
+
+    def _seen(self) -> None:
+        """Which names the statements see as variables."""
+        self._asked.variables = {
+            name: call("getvariable", exp.Literal.string(one.slot))
+            for frame in self._frames
+            for name, one in frame.items()
+        }
+
+    def _begin(self, node: blocks.Begin) -> None:
+        try:
+            with self._frame():
+                self._block(node.block)
+        except _Leave as leave:
+            if not (leave.kind == "BREAK" and leave.label and leave.label == node.label.lower()):
+                raise
+        except _Stopped:
+            raise
+        except PorticoError as error:
+            if node.handler is None:
+                raise
+            self._errors.append(error)
+            self._system()
+            try:
+                with self._frame():
+                    self._block(node.handler)
+            finally:
+                self._errors.pop()
+                self._system()
+
+    def _if(self, node: blocks.If) -> None:
+        for condition, block in node.branches:
+            if self._true(condition):
+                return self._block(block)
+        return self._block(node.otherwise)
+
+    def _loop(self, node: blocks.Loop) -> None:
+        while True:
+            self._step()
+            if node.first is not None and not self._true(node.first):
+                return
+            if not self._turn(node.block, node.label):
+                return
+            if node.last is not None and self._true(node.last):
+                return
+
+    def _for(self, node: blocks.For) -> None:
+        sql = self._statement(node.query).translated(node.query)
+        self._slots += 1
+        rows = f"temp.main._rows{self._slots}"
+        self._cursor.execute(f"CREATE TEMP TABLE _rows{self._slots} AS {sql}")
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._forget, rows)
+            stack.enter_context(self._frame())
+            told = self._cursor.execute(f"SELECT r FROM {rows} AS r LIMIT 0").description
+            variable = self._declared(node.name, field_of(node.name, str(told[0][1])))
+            [(count,)] = self._cursor.execute(f"SELECT count(*) FROM {rows}").fetchall()
+            for number in range(count):
+                self._step()
+                self._cursor.execute(
+                    f"SET VARIABLE {variable.slot} = (SELECT r FROM {rows} AS r WHERE rowid = {number})"
+                )
+                if not self._turn(node.block, node.label):
+                    return
+
+    def _forget(self, rows: str) -> None:
+        with contextlib.suppress(duckdb.Error):
+            self._cursor.execute(f"DROP TABLE IF EXISTS {rows}")
+
+    def _turn(self, block: Block, label: str) -> bool:
+        """Runs a loop's body once; whether the loop goes on."""
+        try:
+            with self._frame():
+                self._block(block)
+        except _Leave as leave:
+            if leave.kind == "RETURN" or leave.label not in ("", label.lower()):
+                raise
+            return leave.kind == "CONTINUE"
+        return True
+
+    def _jump(self, node: blocks.Jump) -> None:
+        raise _Leave("CONTINUE" if node.again else "BREAK", node.label)
+
+    def _return(self, _: blocks.Return) -> None:
+        raise _Leave("RETURN")
+
+    def _raise(self, node: blocks.Raise) -> None:
+        if node.message is not None:
+            raise _Raised(str(self._value(node.message)), reason="invalidQuery")
+        if not self._errors:
+            raise InvalidArgument(
+                "Cannot re-raise an existing exception outside of an exception handler", reason="invalidQuery"
+            )
+        raise self._errors[-1]
+
+    def _assert(self, node: blocks.Assert) -> None:
+        if not self._true(node.condition):
+            raise _Raised(
+                f"Assertion failed: {node.description}" if node.description else "Assertion failed",
+                reason="invalidQuery",
+            )
+        self._did(Done("ASSERT"), node)
+
+    # --- variables ---
+
+    def _declare(self, node: blocks.Declare) -> None:
+        for name in node.names:
+            if self._find(name) is not None:
+                raise InvalidArgument(
+                    f"Variable '{name}' redeclaration: it has been declared in an enclosing block before",
+                    reason="invalidQuery",
+                )
+            if node.kind is None:
+                assert node.default is not None
+                told = self._evaluated(node.default)
+                variable = self._declared(name, field_of(name, told))
+                self._cursor.execute(f"SET VARIABLE {variable.slot} = getvariable('_value')")
+            else:
+                field = field_of_expression(name, node.kind)
+                self._assign(self._declared(name, field), node.default or exp.Null())
+
+    def _declared(self, name: str, field: Field) -> Variable:
+        self._slots += 1
+        made = self._frames[-1][name.lower()] = Variable(f"v{self._slots}", field)
+        self._cursor.execute(f"SET VARIABLE {made.slot} = CAST(NULL AS {duckdb_type(field)})")
+        self._seen()
+        return made
+
+    def _find(self, name: str) -> Variable | None:
+        return next((frame[name.lower()] for frame in self._frames[::-1] if name.lower() in frame), None)
+
+    def _variable(self, name: str) -> Variable:
+        found = self._find(name)
+        if found is None:
+            raise InvalidArgument(f"Undeclared variable: {name}", reason="invalidQuery")
+        return found
+
+    def _set(self, node: blocks.Set) -> None:
+        if not node.is_tuple:
+            [name] = node.names
+            if name.startswith("@@"):
+                return self._set_system(name[2:].lower(), node.value)
+            return self._assign(self._variable(name), node.value)
+        values = node.value.expressions if isinstance(node.value, exp.Tuple) else []
+        if values and len(values) == len(node.names):
+            # All are computed before one is changed.
+            kept = [self._kept_value(one) for one in values]
+            for name, (slot, _) in zip(node.names, kept, strict=True):
+                self._assign(self._variable(name), call("getvariable", exp.Literal.string(slot)))
+            return None
+        told = field_of("", self._evaluated(node.value))
+        return self._spread(node.names, told)
+
+    def _spread(self, names: list[str], told: Field) -> None:
+        """Gives the fields of the struct that was computed to as many variables."""
+        fields = told.get("fields") or []
+        if told["type"] != "RECORD" or len(fields) != len(names):
+            raise InvalidArgument(
+                f"Number of variables does not match: {len(names)} variables, {max(1, len(fields))} values",
+                reason="invalidQuery",
+            )
+        self._cursor.execute("SET VARIABLE _struct = getvariable('_value')")
+        for number, name in enumerate(names, 1):
+            whole = call("getvariable", exp.Literal.string("_struct"))
+            place = call("struct_extract_at", whole, exp.Var(this=str(number)))
+            self._assign(self._variable(name), place)
+
+    def _kept_value(self, value: exp.Expr) -> tuple[str, str]:
+        self._slots += 1
+        told = self._evaluated(value)
+        self._cursor.execute(f"SET VARIABLE k{self._slots} = getvariable('_value')")
+        return f"k{self._slots}", told
+
+    def _assign(self, variable: Variable, value: exp.Expr) -> None:
+        """
+        Raises:
+            InvalidArgument: the value is of a type that the variable's does not take.
+        """
+        if isinstance(value.unnest(), exp.Literal | exp.Null | exp.Neg | exp.Parameter):
+            told = self._evaluated(exp.Cast(this=value.copy(), to=_kind(variable.field)))
+        else:
+            told = self._evaluated(value)
+        sql = coerced("getvariable('_value')", told, variable.field)
+        self._cursor.execute(f"SET VARIABLE {variable.slot} = (SELECT {sql})")
+
+    def _evaluated(self, value: exp.Expr) -> str:
+        """Computes an expression into DuckDB's variable `_value`; returns its type."""
+        sql = self._expression_sql(value)
+        self._cursor.execute(f"SET VARIABLE _value = ({sql})")
+        told = self._cursor.execute("SELECT getvariable('_value')").description
+        return str(told[0][1])
+
+    def _expression_sql(self, value: exp.Expr) -> str:
+        query = exp.Select(expressions=[exp.alias_(value.copy(), "value", quoted=True)])
+        return self._statement(query).translated(query)
+
+    def _value(self, value: exp.Expr) -> Any:
+        row = self._cursor.execute(self._expression_sql(value)).fetchone()
+        return row[0] if row else None
+
+    def _true(self, condition: exp.Expr) -> bool:
+        ran = self._cursor.execute(self._expression_sql(condition))
+        told = str(ran.description[0][1])
+        row = ran.fetchone()
+        if told != "BOOLEAN" and row and row[0] is not None:
+            raise InvalidArgument(
+                f"The condition must be of type BOOL, not {field_of('', told)['type']}", reason="invalidQuery"
+            )
+        return bool(row and row[0])
+
+    # --- the system's variables ---
+
+    def _system(self) -> None:
+        error = self._errors[-1].message if self._errors else None
+        said = exp.Null() if error is None else exp.Literal.string(error)
+        self._asked.system = {
+            **system_of(self._asked),
+            **{f"error.{name}": said for name in ("message", "statement_text", "formatted_stack_trace")},
+            "row_count": _integer(self._last.affected if self._last else None),
+            "script.num_child_jobs": _integer(self._count),
+        }  # fmt: skip
+
+    def _set_system(self, name: str, value: exp.Expr) -> None:
+        given = self._value(value)
+        if name == "dataset_id":
+            project = self._asked.dataset.split(".")[0] if "." in self._asked.dataset else self._asked.project
+            self._asked.dataset = f"{project}.{given}"
+        elif name == "dataset_project_id":
+            self._asked.dataset = f"{given}.{self._asked.dataset.split('.')[-1]}"
+        elif name == "time_zone" and str(given).upper() != "UTC":
+            raise Unimplemented("SET @@time_zone takes only UTC in Portico; give functions a zone instead.")
+        elif name not in ("time_zone", "query_label"):
+            raise InvalidArgument(f"Cannot set the system variable @@{name}", reason="invalidQuery")
+        self._system()
+
+    # --- statements ---
+
+    def _statement(self, tree: exp.Expr) -> Statement:
+        return Statement(self._cursor, self._asked, tree)
+
+    def _run(self, node: blocks.Run) -> None:
+        self._plain(node.tree.copy(), node)
+
+    def _plain(self, tree: exp.Expr, node: Node) -> None:
+        if isinstance(tree, exp.Create):
+            self._temporarily(tree)
+        if tree.key in _QUERIES or self._asked.dry:
+            done = self._statement(tree).run()
+        else:
+            with self._change():
+                done = self._statement(tree).run()
+        self._did(done, node)
+
+    def _did(self, done: Done, node: Node) -> None:
+        self._count += 1
+        done.text = node.text
+        if done.kind != "ASSERT":
+            self._last = done
+        kept = done
+        self._kept += done.rows.nbytes if done.rows is not None else 0
+        if self._kept > _BYTES:
+            kept = dataclasses.replace(done, rows=None)
+        if len(self._children) < _CHILDREN:
+            self._children.append(kept)
+        self._system()
+
+    def _temporarily(self, tree: exp.Create) -> None:
+        """Makes CREATE TEMP TABLE one of a table in the script's hidden dataset."""
+        properties = tree.args.get("properties")
+        found = properties and next(
+            (one for one in properties.expressions if isinstance(one, exp.TemporaryProperty)), None
+        )
+        if not found or str(tree.args["kind"]).upper() != "TABLE":
+            return
+        found.pop()
+        schema = tree.this
+        table = schema.this if isinstance(schema, exp.Schema) else schema
+        if len(table.parts) > 1 and table.parts[0].name.upper() != "_SESSION":
+            raise InvalidArgument("CREATE TEMPORARY TABLE cannot have dataset qualifier", reason="invalidQuery")
+        if not self._asked.temporary:
+            self._asked.temporary = f"_script{uuid.uuid4().hex}"
+        place = Entry(self._asked.project, self._asked.temporary, "")
+        if not self._asked.dry and catalog.find(self._cursor, place.project, place.dataset) is None:
+            with self._change():
+                catalog.create_dataset(self._cursor, place)
+        table.set("catalog", exp.to_identifier(place.project, quoted=True))
+        table.set("db", exp.to_identifier(place.dataset, quoted=True))
+
+    def _create(self, node: blocks.CreateRoutine) -> None:
+        with self._change():
+            self._did(definitions.create(self._cursor, self._asked, node), node)
+
+    def _drop(self, node: blocks.DropRoutine) -> None:
+        with self._change():
+            self._did(definitions.drop(self._cursor, self._asked, node), node)
+
+    def _execute(self, node: blocks.Execute) -> None:
+        text = self._value(node.sql)
+        if not isinstance(text, str):
+            raise InvalidArgument("EXECUTE IMMEDIATE needs a STRING that is not NULL", reason="invalidQuery")
+        block = blocks.read(text)
+        if len(block) != 1 or not isinstance(
+            block[0], blocks.Run | blocks.CreateRoutine | blocks.DropRoutine | blocks.Call | blocks.Assert
+        ):
+            raise InvalidArgument(
+                "EXECUTE IMMEDIATE takes one SQL statement that is none of a script's own",
+                reason="invalidQuery",
+            )
+        named: dict[str, exp.Expr] = {}
+        positional: list[exp.Expr] = []
+        for name, value in node.using:
+            slot, _ = self._kept_value(value)
+            made = call("getvariable", exp.Literal.string(slot))
+            if isinstance(value, exp.Column) and not name:
+                named[value.name] = made
+            if name:
+                named[name] = made
+            else:
+                positional.append(made)
+        before = self._asked.parameters, self._asked.positional
+        self._asked.parameters, self._asked.positional = named, positional
+        try:
+            if node.into:
+                self._into(node, block[0])
+            else:
+                _NODES[type(block[0])](self, block[0])
+        finally:
+            self._asked.parameters, self._asked.positional = before
+
+    def _into(self, node: blocks.Execute, asked: Node) -> None:
+        if not isinstance(asked, blocks.Run) or asked.tree.key not in _QUERIES:
+            raise InvalidArgument("EXECUTE IMMEDIATE … INTO needs a query", reason="invalidQuery")
+        tree = asked.tree.copy()
+        sql = self._statement(tree).translated(tree)
+        try:
+            self._cursor.execute(f"SET VARIABLE _value = (SELECT r FROM ({sql}) AS r)")
+        except duckdb.InvalidInputException as error:
+            if "More than one row" not in str(error):
+                raise
+            raise InvalidArgument(
+                "The query result of EXECUTE IMMEDIATE … INTO has more than one row", reason="invalidQuery"
+            ) from None
+        told = self._cursor.execute("SELECT getvariable('_value')").description
+        self._spread(node.into, field_of("", str(told[0][1])))
+        self._did(Done("SELECT"), node)
+
+    def _call(self, node: blocks.Call) -> None:
+        found = definitions.procedure(self._cursor, self._asked, node.path)
+        if found is None:
+            raise InvalidArgument(
+                f"Procedure not found: {'.'.join(node.path)}", reason="invalidQuery"
+            )
+        wanted = found.arguments
+        if len(wanted) != len(node.arguments):
+            raise InvalidArgument(
+                f"Procedure {found.shown} takes {len(wanted)} arguments, {len(node.arguments)} given",
+                reason="invalidQuery",
+            )
+        if len(self._calls) >= _CALLS:
+            raise InvalidArgument(f"Procedures call each other more than {_CALLS} deep", reason="invalidQuery")
+        given: list[tuple[dict[str, Any], str, Variable | None]] = []
+        for one, value in zip(wanted, node.arguments, strict=True):
+            outer = None
+            if one.get("mode") in ("OUT", "INOUT"):
+                outer = self._find(value.name) if isinstance(value, exp.Column) and not value.table else None
+                if outer is None:
+                    raise InvalidArgument(
+                        f"The argument {one['name']} of {found.shown} is {one['mode']}: give it a variable",
+                        reason="invalidQuery",
+                    )
+            slot = self._kept_value(value)[0] if one.get("mode") != "OUT" else ""
+            given.append((one, slot, outer))
+        self._within(found, given)
+
+    def _within(
+        self, found: routines.Routine, given: list[tuple[dict[str, Any], str, Variable | None]]
+    ) -> None:
+        """Runs a procedure's body, which sees its arguments and none of the caller's variables."""
+        frames, self._frames = self._frames, [{}]
+        self._seen()
+        self._calls.append(found.shown)
+        try:
+            inner = []
+            for one, slot, outer in given:
+                if one.get("dataType"):
+                    field = field_of_expression(one["name"], routines.data_type(one["dataType"]))
+                else:
+                    told = self._cursor.execute(f"SELECT getvariable('{slot}')").description
+                    field = field_of(one["name"], str(told[0][1]))
+                variable = self._declared(one["name"], field)
+                if slot:
+                    self._assign(variable, call("getvariable", exp.Literal.string(slot)))
+                inner.append((variable, outer))
+            self._guarded(lambda: self._block(blocks.read(found.body["definitionBody"])))
+            for variable, outer in inner:
+                if outer is not None:
+                    sql = coerced(f"getvariable('{variable.slot}')", duckdb_type(variable.field), outer.field)
+                    self._cursor.execute(f"SET VARIABLE {outer.slot} = (SELECT {sql})")
+        finally:
+            self._calls.pop()
+            self._frames = frames
+            self._seen()
+
+    # --- transactions ---
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        """What is done within is kept as a whole, now or with the script's transaction."""
+        if self._transaction == "aborted":
+            raise InvalidArgument(
+                "The transaction was ended by an error; ROLLBACK TRANSACTION before another statement",
+                reason="invalidQuery",
+            )
+        if self._transaction or self._asked.dry:
+            yield
+            return
+        with self._writing:
+            self._cursor.execute("BEGIN TRANSACTION")
+            try:
+                yield
+                self._cursor.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):
+                    self._cursor.execute("ROLLBACK")
+                raise
+
+    def _transact(self, node: blocks.Transaction) -> None:
+        if node.kind == "BEGIN":
+            if self._transaction:
+                raise InvalidArgument("Transaction is already in progress", reason="invalidQuery")
+            self._writing.acquire()
+            self._cursor.execute("BEGIN TRANSACTION")
+            self._transaction = "open"
+        elif not self._transaction:
+            raise InvalidArgument("There is no active transaction", reason="invalidQuery")
+        elif node.kind == "COMMIT" and self._transaction == "aborted":
+            self._transaction = ""
+            raise InvalidArgument(
+                "The transaction was ended by an error and is rolled back", reason="invalidQuery"
+            )
+        else:
+            self._finish(node.kind)
+        self._count += 1
+
+    def _finish(self, kind: str) -> None:
+        opened, self._transaction = self._transaction == "open", ""
+        if opened:
+            try:
+                self._cursor.execute(kind)
+            finally:
+                self._writing.release()
+
+    def _noticed(self) -> None:
+        """After an error: DuckDB goes on with no transaction in which something failed."""
+        if self._transaction != "open":
+            return
+        try:
+            self._cursor.execute("SELECT 1")
+        except duckdb.Error:
+            self._finish("ROLLBACK")
+            self._transaction = "aborted"
+
+
+class _Stopped(InvalidArgument):
+    """A script that went beyond its bounds; no handler takes that."""
+
+
+def _kind(field: Field) -> exp.DataType:
+    return blocks.data_type(sql_type(field))
+
+
+def _integer(value: int | None) -> exp.Expr:
+    return exp.Null() if value is None else exp.Literal.number(value)
+
+
+def system_of(asked: Asked) -> dict[str, exp.Expr]:
+    """What @@variables stand for outside of a script's own matters."""
+    *project, dataset = asked.dataset.split(".") if asked.dataset else [""]
+    texts = {
+        "project_id": asked.project, "dataset_project_id": project[0] if project else asked.project,
+        "dataset_id": dataset or None, "time_zone": "UTC", "location": "US", "session_id": None, "query_label": None,
+    }  # fmt: skip
+    return {
+        name: exp.Null() if value is None else exp.Literal.string(value) for name, value in texts.items()
+    }
+
+
+_NODES: dict[type[Node], Callable[[Script, Any], None]] = {
+    blocks.Run: Script._run, blocks.CreateRoutine: Script._create, blocks.DropRoutine: Script._drop,
+    blocks.Declare: Script._declare, blocks.Set: Script._set, blocks.If: Script._if, blocks.Loop: Script._loop,
+    blocks.For: Script._for, blocks.Jump: Script._jump, blocks.Begin: Script._begin, blocks.Raise: Script._raise,
+    blocks.Return: Script._return, blocks.Execute: Script._execute, blocks.Call: Script._call,
+    blocks.Transaction: Script._transact, blocks.Assert: Script._assert,
+}  # fmt: skip
