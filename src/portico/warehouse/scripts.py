@@ -33,6 +33,7 @@ SECONDS = 6 * 3600.0
 _CALLS = 30  # procedures within procedures
 _CHILDREN = 1_000  # statements whose results are kept
 _BYTES = 256 << 20  # of these results, in all
+_TRANSLATIONS = 10_000
 _PLACE = re.compile(r" at \[\d+:\d+\]$")
 _HIDDEN = re.compile(r"_script[0-9a-f]{32}")
 _QUERIES = ("select", "union", "except", "intersect", "subquery")
@@ -87,12 +88,17 @@ class Script:
         self._writing = writing
         self._asked = dataclasses.replace(asked, functions=dict(asked.functions), variables={})
         self._frames: list[dict[str, Variable]] = [{}]
-        self._slots = 0
+        self._loops = 0
+        self._names = ""  # what the variables that are seen are, as far as a statement's translation depends on it
+        self._translations: dict[tuple[int, str], tuple[exp.Expr, str, str]] = {}
+        self._types: dict[str, str] = {}  # of what was computed before, by its SQL
+        self._bodies: dict[str, Block] = {}  # of procedures
+        self._failed: tuple[PorticoError, Node] | None = None
         self._steps, self._most = 0, steps
         self._deadline = time.monotonic() + seconds
         self._calls: list[str] = []
         self._transaction = ""  # "", "open", or "aborted" by an error
-        self._errors: list[PorticoError] = []  # that handlers are at work on
+        self._errors: list[tuple[PorticoError, Node]] = []  # that handlers are at work on, and what raised them
         self._cancelled = False
         self._kept = 0
         self._children: list[Done] = []
@@ -131,10 +137,11 @@ class Script:
             body()
         except _Leave as leave:
             if leave.kind != "RETURN":
-                what = f"label {leave.label}" if leave.label else "loop"
-                raise InvalidArgument(
-                    f"{leave.kind} must stand in a {what}", reason="invalidQuery"
-                ) from None
+                said = (
+                    f"No enclosing block or loop has the label {leave.label}" if leave.label
+                    else f"{leave.kind} is only allowed inside of a loop body"
+                )  # fmt: skip
+                raise InvalidArgument(said, reason="invalidQuery") from None
 
     def _end(self) -> None:
         if self._transaction:
@@ -147,9 +154,13 @@ class Script:
 
     def _placed(self, error: PorticoError, node: Node) -> PorticoError:
         """A script's error says where it came to be."""
-        if not self._whole or isinstance(error, _Raised | _Stopped) or _PLACE.search(error.message):
+        if self._failed is not None and self._failed[0] is error:
             return error
-        return type(error)(f"Query error: {error.message} at [{node.place}]", reason=error.reason)
+        self._noticed()
+        if self._whole and not isinstance(error, _Raised | _Stopped) and not _PLACE.search(error.message):
+            error = type(error)(f"Query error: {error.message} at [{node.place}]", reason=error.reason)
+        self._failed = (error, node)
+        return error
 
     # --- blocks ---
 
@@ -161,10 +172,8 @@ class Script:
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
-                self._noticed()
                 raise self._placed(refused(error), node) from None
             except PorticoError as error:
-                self._noticed()
                 raise self._placed(error, node) from None
 
     def _step(self) -> None:
@@ -188,11 +197,9 @@ class Script:
 
     def _seen(self) -> None:
         """Which names the statements see as variables."""
-        self._asked.variables = {
-            name: call("getvariable", exp.Literal.string(one.slot))
-            for frame in self._frames
-            for name, one in frame.items()
-        }
+        seen = {name: one for frame in self._frames for name, one in frame.items()}
+        self._asked.variables = {name: _value_of(one.slot) for name, one in seen.items()}
+        self._names = " ".join(f"{name}={one.slot}:{one.field}" for name, one in seen.items())
 
     def _begin(self, node: blocks.Begin) -> None:
         try:
@@ -203,10 +210,11 @@ class Script:
                 raise
         except _Stopped:
             raise
-        except PorticoError as error:
+        except PorticoError:
             if node.handler is None:
                 raise
-            self._errors.append(error)
+            assert self._failed is not None
+            self._errors.append(self._failed)
             self._system()
             try:
                 with self._frame():
@@ -233,13 +241,13 @@ class Script:
 
     def _for(self, node: blocks.For) -> None:
         sql = self._statement(node.query).translated(node.query)
-        self._slots += 1
-        rows = f"temp.main._rows{self._slots}"
-        self._cursor.execute(f"CREATE TEMP TABLE _rows{self._slots} AS {sql}")
+        self._loops += 1
+        rows = f"temp.main._rows{self._loops}"
+        self._cursor.execute(f"CREATE TEMP TABLE _rows{self._loops} AS {sql}")
         with contextlib.ExitStack() as stack:
             stack.callback(self._forget, rows)
             stack.enter_context(self._frame())
-            told = self._cursor.execute(f"SELECT r FROM {rows} AS r LIMIT 0").description
+            told = _description(self._cursor.execute(f"SELECT r FROM {rows} AS r LIMIT 0"))
             variable = self._declared(node.name, field_of(node.name, str(told[0][1])))
             [(count,)] = self._cursor.execute(f"SELECT count(*) FROM {rows}").fetchall()
             for number in range(count):
@@ -278,7 +286,7 @@ class Script:
             raise InvalidArgument(
                 "Cannot re-raise an existing exception outside of an exception handler", reason="invalidQuery"
             )
-        raise self._errors[-1]
+        raise self._errors[-1][0]
 
     def _assert(self, node: blocks.Assert) -> None:
         if not self._true(node.condition):
@@ -307,8 +315,8 @@ class Script:
                 self._assign(self._declared(name, field), node.default or exp.Null())
 
     def _declared(self, name: str, field: Field) -> Variable:
-        self._slots += 1
-        made = self._frames[-1][name.lower()] = Variable(f"v{self._slots}", field)
+        slot = f"v{len(self._calls)}_{len(self._frames)}_{len(self._frames[-1])}"
+        made = self._frames[-1][name.lower()] = Variable(slot, field)
         self._cursor.execute(f"SET VARIABLE {made.slot} = CAST(NULL AS {duckdb_type(field)})")
         self._seen()
         return made
@@ -331,9 +339,9 @@ class Script:
         values = node.value.expressions if isinstance(node.value, exp.Tuple) else []
         if values and len(values) == len(node.names):
             # All are computed before one is changed.
-            kept = [self._kept_value(one) for one in values]
-            for name, (slot, _) in zip(node.names, kept, strict=True):
-                self._assign(self._variable(name), call("getvariable", exp.Literal.string(slot)))
+            slots = [self._kept_value(one, f"s{number}") for number, one in enumerate(values)]
+            for name, slot in zip(node.names, slots, strict=True):
+                self._assign(self._variable(name), _value_of(slot))
             return None
         told = field_of("", self._evaluated(node.value))
         return self._spread(node.names, told)
@@ -348,46 +356,68 @@ class Script:
             )
         self._cursor.execute("SET VARIABLE _struct = getvariable('_value')")
         for number, name in enumerate(names, 1):
-            whole = call("getvariable", exp.Literal.string("_struct"))
-            place = call("struct_extract_at", whole, exp.Var(this=str(number)))
+            place = call("struct_extract_at", _value_of("_struct"), exp.Var(this=str(number)))
             self._assign(self._variable(name), place)
 
-    def _kept_value(self, value: exp.Expr) -> tuple[str, str]:
-        self._slots += 1
-        told = self._evaluated(value)
-        self._cursor.execute(f"SET VARIABLE k{self._slots} = getvariable('_value')")
-        return f"k{self._slots}", told
+    def _kept_value(self, value: exp.Expr, slot: str) -> str:
+        slot = f"{slot}_{len(self._calls)}"
+        self._evaluated(value)
+        self._cursor.execute(f"SET VARIABLE {slot} = getvariable('_value')")
+        return slot
 
     def _assign(self, variable: Variable, value: exp.Expr) -> None:
         """
         Raises:
             InvalidArgument: the value is of a type that the variable's does not take.
         """
-        if isinstance(value.unnest(), exp.Literal | exp.Null | exp.Neg | exp.Parameter):
-            told = self._evaluated(exp.Cast(this=value.copy(), to=_kind(variable.field)))
-        else:
-            told = self._evaluated(value)
-        sql = coerced("getvariable('_value')", told, variable.field)
-        self._cursor.execute(f"SET VARIABLE {variable.slot} = (SELECT {sql})")
+        sql = self._sql(value, variable.field if _takes_any(value, variable.field) else None)
+        if self._types.get(sql) == duckdb_type(variable.field):
+            self._cursor.execute(f"SET VARIABLE {variable.slot} = ({sql})")
+            return
+        told = self._computed(sql)
+        made = coerced("getvariable('_value')", told, variable.field)
+        self._cursor.execute(f"SET VARIABLE {variable.slot} = (SELECT {made})")
 
     def _evaluated(self, value: exp.Expr) -> str:
         """Computes an expression into DuckDB's variable `_value`; returns its type."""
-        sql = self._expression_sql(value)
-        self._cursor.execute(f"SET VARIABLE _value = ({sql})")
-        told = self._cursor.execute("SELECT getvariable('_value')").description
-        return str(told[0][1])
+        return self._computed(self._sql(value))
 
-    def _expression_sql(self, value: exp.Expr) -> str:
-        query = exp.Select(expressions=[exp.alias_(value.copy(), "value", quoted=True)])
-        return self._statement(query).translated(query)
+    def _computed(self, sql: str) -> str:
+        self._cursor.execute(f"SET VARIABLE _value = ({sql})")
+        told = str(_description(self._cursor.execute("SELECT getvariable('_value')"))[0][1])
+        self._types[sql] = told
+        return told
+
+    def _sql(self, value: exp.Expr, field: Field | None = None) -> str:
+        """A query of DuckDB's for an expression, as it stands or, where a `field` is given, cast to its type."""
+        key = (id(value), self._names)
+        if key in self._translations and self._translations[key][1] == str(field):
+            return self._translations[key][2]
+        shown = value.copy()
+        if isinstance(shown, exp.Tuple):
+            shown = exp.Anonymous(this="STRUCT", expressions=shown.expressions)
+        if field is not None:
+            shown = exp.Cast(this=shown, to=blocks.data_type(sql_type(field)))
+        query = exp.Select(expressions=[exp.alias_(shown, "value", quoted=True)])
+        sql = self._statement(query).translated(query)
+        if value.find(exp.Parameter, exp.Placeholder) is None:
+            if len(self._translations) > _TRANSLATIONS:
+                self._forget_translations()
+            self._translations[key] = (value, str(field), sql)
+        return sql
+
+    def _forget_translations(self) -> None:
+        """What a name or a function is may have changed."""
+        self._translations.clear()
+        self._types.clear()
 
     def _value(self, value: exp.Expr) -> Any:
-        row = self._cursor.execute(self._expression_sql(value)).fetchone()
+        row = self._cursor.execute(self._sql(value)).fetchone()
         return row[0] if row else None
 
     def _true(self, condition: exp.Expr) -> bool:
-        ran = self._cursor.execute(self._expression_sql(condition))
-        told = str(ran.description[0][1])
+        ran = self._cursor.execute(self._sql(condition))
+        told = str(_description(ran)[0][1])
         row = ran.fetchone()
         if told != "BOOLEAN" and row and row[0] is not None:
             raise InvalidArgument(
@@ -398,11 +428,13 @@ class Script:
     # --- the system's variables ---
 
     def _system(self) -> None:
-        error = self._errors[-1].message if self._errors else None
-        said = exp.Null() if error is None else exp.Literal.string(error)
+        said: dict[str, str | None] = dict.fromkeys(("message", "statement_text", "formatted_stack_trace"))
+        if self._errors:
+            error, node = self._errors[-1]
+            said = dict(zip(said, (error.message, node.text, f"At [{node.place}]"), strict=True))
         self._asked.system = {
             **system_of(self._asked),
-            **{f"error.{name}": said for name in ("message", "statement_text", "formatted_stack_trace")},
+            **{f"error.{name}": _text(value) for name, value in said.items()},
             "row_count": _integer(self._last.affected if self._last else None),
             "script.num_child_jobs": _integer(self._count),
         }  # fmt: skip
@@ -496,8 +528,7 @@ class Script:
         named: dict[str, exp.Expr] = {}
         positional: list[exp.Expr] = []
         for name, value in node.using:
-            slot, _ = self._kept_value(value)
-            made = call("getvariable", exp.Literal.string(slot))
+            made = _value_of(self._kept_value(value, f"u{len(named)}_{len(positional)}"))
             if isinstance(value, exp.Column) and not name:
                 named[value.name] = made
             if name:
@@ -527,7 +558,7 @@ class Script:
             raise InvalidArgument(
                 "The query result of EXECUTE IMMEDIATE … INTO has more than one row", reason="invalidQuery"
             ) from None
-        told = self._cursor.execute("SELECT getvariable('_value')").description
+        told = _description(self._cursor.execute("SELECT getvariable('_value')"))
         self._spread(node.into, field_of("", str(told[0][1])))
         self._did(Done("SELECT"), node)
 
@@ -555,7 +586,7 @@ class Script:
                         f"The argument {one['name']} of {found.shown} is {one['mode']}: give it a variable",
                         reason="invalidQuery",
                     )
-            slot = self._kept_value(value)[0] if one.get("mode") != "OUT" else ""
+            slot = self._kept_value(value, f"a{len(given)}") if one.get("mode") != "OUT" else ""
             given.append((one, slot, outer))
         self._within(found, given)
 
@@ -572,13 +603,13 @@ class Script:
                 if one.get("dataType"):
                     field = field_of_expression(one["name"], routines.data_type(one["dataType"]))
                 else:
-                    told = self._cursor.execute(f"SELECT getvariable('{slot}')").description
+                    told = _description(self._cursor.execute(f"SELECT getvariable('{slot}')"))
                     field = field_of(one["name"], str(told[0][1]))
                 variable = self._declared(one["name"], field)
                 if slot:
-                    self._assign(variable, call("getvariable", exp.Literal.string(slot)))
+                    self._assign(variable, _value_of(slot))
                 inner.append((variable, outer))
-            self._guarded(lambda: self._block(blocks.read(found.body["definitionBody"])))
+            self._guarded(lambda: self._block(self._body(found)))
             for variable, outer in inner:
                 if outer is not None:
                     sql = coerced(f"getvariable('{variable.slot}')", duckdb_type(variable.field), outer.field)
@@ -587,6 +618,12 @@ class Script:
             self._calls.pop()
             self._frames = frames
             self._seen()
+
+    def _body(self, found: routines.Routine) -> Block:
+        text = str(found.body["definitionBody"])
+        if text not in self._bodies:
+            self._bodies[text] = blocks.read(text)
+        return self._bodies[text]
 
     # --- transactions ---
 
@@ -598,6 +635,7 @@ class Script:
                 "The transaction was ended by an error; ROLLBACK TRANSACTION before another statement",
                 reason="invalidQuery",
             )
+        self._forget_translations()
         if self._transaction or self._asked.dry:
             yield
             return
@@ -652,8 +690,25 @@ class _Stopped(InvalidArgument):
     """A script that went beyond its bounds; no handler takes that."""
 
 
-def _kind(field: Field) -> exp.DataType:
-    return blocks.data_type(sql_type(field))
+def _value_of(slot: str) -> exp.Expr:
+    return call("getvariable", exp.Literal.string(slot))
+
+
+def _description(cursor: Cursor) -> list[Any]:
+    return list(cursor.description or ())
+
+
+def _takes_any(value: exp.Expr, field: Field) -> bool:
+    """Whether a literal is one of the type that it is given to, whatever it would be for itself."""
+    value = value.unnest()
+    inner = value.this if isinstance(value, exp.Neg) else value
+    if isinstance(inner, exp.Literal):
+        return not inner.is_string or field["type"] in ("STRING", "DATE", "TIME", "DATETIME", "TIMESTAMP")
+    return isinstance(inner, exp.Null | exp.Parameter)
+
+
+def _text(value: str | None) -> exp.Expr:
+    return exp.Null() if value is None else exp.Literal.string(value)
 
 
 def _integer(value: int | None) -> exp.Expr:
@@ -667,9 +722,7 @@ def system_of(asked: Asked) -> dict[str, exp.Expr]:
         "project_id": asked.project, "dataset_project_id": project[0] if project else asked.project,
         "dataset_id": dataset or None, "time_zone": "UTC", "location": "US", "session_id": None, "query_label": None,
     }  # fmt: skip
-    return {
-        name: exp.Null() if value is None else exp.Literal.string(value) for name, value in texts.items()
-    }
+    return {name: _text(value) for name, value in texts.items()}
 
 
 _NODES: dict[type[Node], Callable[[Script, Any], None]] = {

@@ -282,11 +282,12 @@ class Statement:
 
     def drop(self) -> Done:
         kind = str(self._tree.args["kind"]).upper()
+        [dropped] = self._tree.args.get("tables") or [self._tree.this]
         if kind == "SCHEMA":
-            entry = self._dataset(self._tree.this)
+            entry = self._dataset(dropped)
             found = catalog.find(self._cursor, entry.project, entry.dataset)
         elif kind in ("TABLE", "VIEW"):
-            entry = self.entry(self._tree.this)
+            entry = self.entry(dropped)
             found = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
         else:
             raise Unimplemented(f"DROP {kind} is not built in Portico yet.")
