@@ -38,7 +38,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
     statements = [one for one in found if one is not None and not isinstance(one, exp.Semicolon)]
     for statement in statements:
         for called in list(statement.find_all(exp.Anonymous)):
-            path, _, name = str(called.this).rpartition(".")
+            path, _, name = called.name.rpartition(".")
             # Upper case is what was written, lower case what the translation makes of it: DuckDB's own.
             called.set("this", name.upper())
             if path:

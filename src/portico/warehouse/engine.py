@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 
+from portico.errors import InvalidArgument
 from portico.warehouse import blocks, catalog, functions, routines, scripts
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE
@@ -102,6 +103,12 @@ class Warehouse:
         Raises:
             PorticoError: it is refused; what a script did before is kept.
         """
+        try:
+            return self._run(text, asked, job)
+        except RecursionError:
+            raise InvalidArgument("The statement is nested too deeply", reason="invalidQuery") from None
+
+    def _run(self, text: str, asked: Asked, job: str) -> list[Done]:
         block = blocks.read(text)
         if len(block) != 1 or not isinstance(block[0], blocks.Run):
             return self._script(block, asked, job) if block else []
@@ -125,5 +132,7 @@ class Warehouse:
     def _one(self, cursor: Cursor, asked: Asked, tree: object) -> Done:
         try:
             return Statement(cursor, asked, tree).run()  # type: ignore[arg-type]
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
             raise refused(error) from None

@@ -112,9 +112,9 @@ def javascript(definitions: pa.ChunkedArray, arguments: pa.ChunkedArray) -> pa.A
 def _batch(definition: dict[str, Any], rows: list[str]) -> list[str]:
     kinds = [kind for _, kind in definition["arguments"]]
     given = [
-        [_given(value, kind) for value, kind in zip(json.loads(row, parse_float=Decimal).values(), kinds, strict=True)]
-        for row in rows
-    ]  # fmt: skip
+        [_given(value, kind) for value, kind in zip(row.values(), kinds, strict=True)]
+        for row in json.loads(f"[{','.join(rows)}]", parse_float=Decimal)
+    ]
     answer = _POOL.ask({"definition": definition, "rows": given})
     if "error" in answer:
         raise ValueError(answer["error"])

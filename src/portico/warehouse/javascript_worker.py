@@ -17,6 +17,7 @@ from py_mini_racer import JSEvalException, JSOOMException, JSTimeoutException, M
 from portico.sandbox import isolation
 
 _ISOLATES = 4
+_BEFORE = 3  # lines that V8 counts before a function's own
 _PRELUDE = """
 (function () {
   const S = String, N = Number, A = Array, D = Date, JS = JSON.stringify, isA = Array.isArray, isI = Number.isInteger;
@@ -102,13 +103,10 @@ def _safe(name: str) -> str:
 
 def _told(text: str, definition: dict[str, Any]) -> str:
     """`Error: words at name(INT64) line 1, columns 1`, as BigQuery tells it, of V8's own words."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    what = next((line for line in lines if re.match(r"(Uncaught )?\w*(Error|Exception)\b", line)), None)
-    what = what or next((line.removeprefix("Uncaught ") for line in lines if "Uncaught" in line), lines[0])
-    what = re.sub(r"^.*?Uncaught ", "", what)
     name = _safe(definition["name"])
-    place = re.search(rf"at {re.escape(name)} \(.*?:(\d+):(\d+)\)", text)
-    line, column = (max(1, int(place[1]) - 3), place[2]) if place else (1, "1")
+    what = re.sub(r"^\S*:\d+: (Uncaught )?", "", text.strip().split("\n")[0])
+    place = re.search(rf"at {re.escape(name)} \(.*<anonymous>:(\d+):(\d+)\)", text)
+    line, column = (max(1, int(place[1]) - _BEFORE), place[2]) if place else (1, "1")
     kinds = ", ".join(str(kind["typeKind"]) for _, kind in definition["arguments"])
     return f"{what} at {definition['name']}({kinds}) line {line}, columns {column}"
 

@@ -374,7 +374,7 @@ class Inliner:
         body = blocks.expression(found.body["definitionBody"])
         values = {name: exp.Paren(this=value) for name, value in given.items()}
         made = self._filled(found, body, values, within)
-        return exp.Cast(this=made, to=data_type(result)) if result else exp.Paren(this=made)
+        return typed(made, data_type(result)) if result else exp.Paren(this=made)
 
     def _table(self, table: exp.Table, called: exp.Anonymous, within: tuple[str, ...]) -> bool:
         path = [piece for one in table.parts[:-1] for piece in one.name.split(".")] + [str(called.this)]
@@ -400,7 +400,8 @@ class Inliner:
         sizes = {name: _size(value) for name, value in values.items()}
         named = (column.parts[0].name.lower() for column in body.find_all(exp.Column))
         _check_size(sum(sizes.get(name, 0) for name in named))
-        caught = self._caught(body, values)
+        is_table = found.kind == "TABLE_VALUED_FUNCTION"
+        caught = set() if is_table else self._caught(body, values)
         if not caught:
             return substitute(body, values, self._columns)
         # An argument names what the body's own queries have a name for, too: it is computed outside of them.
@@ -417,7 +418,7 @@ class Inliner:
 
     def _caught(self, body: exp.Expr, values: dict[str, exp.Expr]) -> set[str]:
         """The arguments whose names for columns mean something else within the body."""
-        if body.find(exp.Query) is None or isinstance(body, exp.Query):
+        if body.find(exp.Query) is None:
             return set()
         names = {
             name: {column.parts[0].name.lower() for column in value.find_all(exp.Column)}
@@ -466,9 +467,26 @@ def _given(found: Routine, arguments: list[exp.Expr]) -> dict[str, exp.Expr]:
             reason="invalidQuery",
         )
     return {
-        one["name"].lower(): exp.Cast(this=value, to=data_type(one["dataType"])) if one.get("dataType") else value
+        one["name"].lower(): typed(value, data_type(one["dataType"])) if one.get("dataType") else value
         for one, value in zip(wanted, arguments, strict=True)
     }
+
+
+def typed(value: exp.Expr, kind: exp.DataType) -> exp.Expr:
+    """An expression as one of a type; the fields of a struct that is written out take the type's names."""
+    inner = value.unnest()
+    if kind.is_type("array") and isinstance(inner, exp.Array) and inner.expressions:
+        return exp.Array(expressions=[typed(one, kind.expressions[0]) for one in inner.expressions])
+    written = isinstance(inner, exp.Tuple) or (isinstance(inner, exp.Anonymous) and inner.name == "STRUCT")
+    if kind.is_type("struct") and written and len(inner.expressions) == len(kind.expressions):
+        fields = [
+            exp.alias_(typed(one.unalias(), field.args["kind"]), field.name, quoted=True)
+            for one, field in zip(inner.expressions, kind.expressions, strict=True)
+            if isinstance(field, exp.ColumnDef)
+        ]
+        if len(fields) == len(kind.expressions):
+            return exp.Anonymous(this="STRUCT", expressions=fields)
+    return exp.Cast(this=value, to=kind.copy())
 
 
 def _javascript(found: Routine, given: dict[str, exp.Expr]) -> exp.Expr:

@@ -123,8 +123,6 @@ class Script:
             return [Done("SCRIPT")]
         try:
             self._guarded(lambda: self._block(block))
-        except RecursionError:
-            raise InvalidArgument("The script is nested too deeply", reason="invalidQuery") from None
         finally:
             self._end()
         if not whole:

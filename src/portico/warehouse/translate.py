@@ -428,7 +428,8 @@ def _name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None
         shown = one.unnest()
         if isinstance(one, exp.Alias | exp.Star) or one.is_star:
             continue
-        if isinstance(shown, exp.Column | exp.Dot) and shown.name:
+        of_dataset = isinstance(shown.args.get("expression"), exp.Func)  # a function: DATASET.f(x)
+        if isinstance(shown, exp.Column | exp.Dot) and shown.name and not of_dataset:
             one.replace(exp.alias_(shown.copy(), shown.name, quoted=True))
             continue
         one.replace(exp.alias_(one.copy(), pattern.format(number), quoted=True))
