@@ -1,7 +1,7 @@
 """A script of GoogleSQL as blocks of statements.
 
-sqlglot reads queries and expressions; where they begin and end within DECLARE, IF, LOOP, BEGIN … END is found here, over
-its tokens. Names and words follow Google's reference of the procedural language.
+sqlglot reads queries and expressions; where they begin and end within DECLARE, IF, LOOP, BEGIN … END is found here,
+over its tokens. Names and words follow Google's reference of the procedural language.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from portico.errors import InvalidArgument
 from portico.warehouse.dialect import GoogleSQL, parse
@@ -25,8 +25,8 @@ _TEXTS = {
 
 class _Tokenizer(BigQuery.Tokenizer):
     # Neither words that swallow what follows, nor two words as one.
-    COMMANDS = set()  # noqa: RUF012
-    KEYWORDS = {word: kind for word, kind in BigQuery.Tokenizer.KEYWORDS.items() if " " not in word}  # noqa: RUF012
+    COMMANDS = set()
+    KEYWORDS = {word: kind for word, kind in BigQuery.Tokenizer.KEYWORDS.items() if " " not in word}
 
 
 @dataclass(slots=True)
@@ -438,9 +438,7 @@ class _Reader:
             condition = tokens.expression(("THEN",))
             tokens.expect("THEN")
             if subject is not None:
-                condition = exp.EQ(
-                    this=exp.Paren(this=subject.copy()), expression=exp.Paren(this=condition)
-                )
+                condition = exp.EQ(this=exp.Paren(this=subject.copy()), expression=exp.Paren(this=condition))
             branches.append((condition, self.block((("WHEN",), ("ELSE",), ("END", "CASE")))))
         if tokens.take("ELSE"):
             otherwise = self.block((("END", "CASE"),))

@@ -23,7 +23,14 @@ def coerced(sql: str, told: str, wanted: Field) -> str:
     kind = duckdb_type(wanted)
     if told == kind:
         return sql
-    if told in ('"NULL"', "NULL", "INTEGER", "INTEGER[]", '"NULL"[]', "NULL[]"):  # a NULL or [] without a type
+    if told in (
+        '"NULL"',
+        "NULL",
+        "INTEGER",
+        "INTEGER[]",
+        '"NULL"[]',
+        "NULL[]",
+    ):  # a NULL or [] without a type
         return f"CAST({sql} AS {kind})"
     have = field_of("", told)
     if (have["mode"] == "REPEATED") != (str(wanted.get("mode")).upper() == "REPEATED"):

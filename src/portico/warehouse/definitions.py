@@ -15,7 +15,7 @@ from portico.warehouse.statements import Asked, Done, Statement
 
 
 def is_procedure(node: CreateRoutine) -> bool:
-    return _read(node).body["routineType"] == "PROCEDURE"
+    return str(_read(node).body["routineType"]) == "PROCEDURE"
 
 
 def is_temporary(node: CreateRoutine) -> bool:
@@ -31,14 +31,17 @@ def create(cursor: Cursor, asked: Asked, node: CreateRoutine) -> Done:
     """Makes a routine, or knows one for the time of the script where it is temporary.
 
     Raises:
-        InvalidArgument: its body is wrong. AlreadyExists: there is one of this name. NotFound: there is no such dataset.
+        InvalidArgument: its body is wrong. AlreadyExists: there is one of this name.
+        NotFound: there is no such dataset.
     """
     made = _read(node)
     kind = next(name for name, said in KINDS.items() if said == made.body["routineType"])
     name = f"CREATE_{kind.replace(' ', '_')}"
     if made.temporary:
         if len(made.path) > 1:
-            raise InvalidArgument(f"CREATE TEMP {kind} cannot have a dataset qualifier", reason="invalidQuery")
+            raise InvalidArgument(
+                f"CREATE TEMP {kind} cannot have a dataset qualifier", reason="invalidQuery"
+            )
         routine = Routine(asked.project, "", made.path[0], made.body)
         if routine.name.lower() in asked.functions and not made.replace:
             raise InvalidArgument(f"Duplicate temporary function {routine.name}", reason="invalidQuery")

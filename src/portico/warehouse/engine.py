@@ -98,7 +98,7 @@ class Warehouse:
         return True
 
     def run(self, text: str, asked: Asked, job: str = "") -> list[Done]:
-        """Runs a statement or a script; of a script what its statements did and then what it did as a whole (`scripts`).
+        """Runs a statement or a script; of a script what its statements did and then what the whole did.
 
         Raises:
             PorticoError: it is refused; what a script did before is kept.

@@ -10,6 +10,7 @@ import functools
 import re
 from collections.abc import Callable
 from importlib.resources import files
+from typing import Any
 
 import duckdb
 from sqlglot import exp
@@ -125,6 +126,9 @@ _PARTS_AT = {  # which argument is a part of a date
 }  # fmt: skip
 
 
+_ARROW: Any = "arrow"  # rows come in batches
+
+
 def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the functions of GoogleSQL known to a database."""
     for name, (function, takes, gives) in {**TEXT_FUNCTIONS, **TIME_FUNCTIONS}.items():
@@ -135,13 +139,7 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
             gives,
             null_handling="special" if name in NULLS_GO_IN else "default",
         )
-    connection.create_function(
-        "gs_py_javascript",
-        javascript,
-        ["VARCHAR", "VARCHAR"],  # type: ignore[list-item]
-        "VARCHAR",  # type: ignore[arg-type]
-        type="arrow",  # type: ignore[arg-type]
-    )
+    connection.create_function("gs_py_javascript", javascript, ["VARCHAR"] * 2, "VARCHAR", type=_ARROW)
     _make_macros(connection)
 
 

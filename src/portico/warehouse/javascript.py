@@ -1,6 +1,6 @@
 """Functions in JavaScript: whole batches of rows go to a process of their own that V8 may take down, and come back.
 
-What SQL's types are in JavaScript follows Google's reference: INT64 is a string, BYTES base64, TIMESTAMP and DATE a Date.
+What SQL's types are in JavaScript follows Google's reference: INT64 is a string, BYTES base64, TIMESTAMP a Date.
 """
 
 from __future__ import annotations
@@ -159,7 +159,9 @@ def _taken(value: Any, kind: dict[str, Any]) -> Any:
     if name == "ARRAY":
         return [_taken(one, kind["arrayElementType"]) for one in value]
     if name == "STRUCT":
-        return {one["name"]: _taken(value.get(one["name"]), one["type"]) for one in kind["structType"]["fields"]}
+        return {
+            one["name"]: _taken(value.get(one["name"]), one["type"]) for one in kind["structType"]["fields"]
+        }
     try:
         if name == "INT64":
             if not -(1 << 63) <= int(value) < 1 << 63:

@@ -10,6 +10,7 @@ import re
 import resource
 import sys
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from py_mini_racer import JSEvalException, JSOOMException, JSTimeoutException, MiniRacer
@@ -18,42 +19,7 @@ from portico.sandbox import isolation
 
 _ISOLATES = 4
 _BEFORE = 3  # lines that V8 counts before a function's own
-_PRELUDE = """
-(function () {
-  const S = String, N = Number, A = Array, D = Date, JS = JSON.stringify, isA = Array.isArray, isI = Number.isInteger;
-  function given(v, t) {
-    if (v === null || v === undefined) return null;
-    switch (t.typeKind) {
-      case 'ARRAY': return v.map(x => given(x, t.arrayElementType));
-      case 'STRUCT': { const o = {}; for (const f of t.structType.fields) o[f.name] = given(v[f.name], f.type); return o; }
-      case 'FLOAT64': return N(v);
-      case 'DATE': case 'TIMESTAMP': return new D(v);
-      default: return v;
-    }
-  }
-  function fail(v, t) { throw new TypeError('Failed to coerce output value ' + (typeof v === 'object' ? JS(v) : S(v)) + ' to type ' + t.typeKind); }
-  function taken(v, t) {
-    if (v === null || v === undefined) return null;
-    switch (t.typeKind) {
-      case 'ARRAY': if (!isA(v)) fail(v, t); return v.map(x => taken(x, t.arrayElementType));
-      case 'STRUCT': { if (typeof v !== 'object') fail(v, t); const o = {}; for (const f of t.structType.fields) o[f.name] = taken(v[f.name], f.type); return o; }
-      case 'INT64': if (typeof v === 'bigint') return S(v); { const n = typeof v === 'string' ? v.trim() : v;
-        if (typeof n === 'string' && /^[+-]?\\d+$/.test(n)) return n; if (typeof n === 'object' || !isI(N(n))) fail(v, t); return BigInt(N(n)).toString(); }
-      case 'FLOAT64': { if (typeof v === 'object') fail(v, t); const n = N(v); if (n !== n && S(v).trim().toLowerCase() !== 'nan') fail(v, t); return isFinite(n) ? n : S(n); }
-      case 'NUMERIC': case 'BIGNUMERIC': return S(v);
-      case 'BOOL': if (typeof v === 'boolean') return v; if (v === 'true' || v === 1) return true; if (v === 'false' || v === 0) return false; return fail(v, t);
-      case 'DATE': return v instanceof D ? v.toISOString().slice(0, 10) : S(v);
-      case 'TIMESTAMP': return v instanceof D ? v.toISOString() : S(v);
-      case 'DATETIME': return v instanceof D ? v.toISOString().slice(0, -1) : S(v);
-      case 'JSON': return v;
-      default: return S(v);
-    }
-  }
-  return function (f, kinds, result) {
-    return function (rows) { return JS(rows.map(row => taken(f.apply(null, row.map((v, i) => given(v, kinds[i]))), result))); };
-  };
-})()
-"""
+_ROWS = Path(__file__).with_suffix(".js").read_text()
 
 
 class _Functions:
@@ -85,9 +51,12 @@ class _Functions:
         made = MiniRacer()
         names = ", ".join(name for name, _ in definition["arguments"])
         kinds = json.dumps([kind for _, kind in definition["arguments"]])
-        source = json.dumps(f"return function {_safe(definition['name'])}({names}) {{\n{definition['code']}\n}}")
+        source = json.dumps(
+            f"return function {_safe(definition['name'])}({names}) {{\n{definition['code']}\n}}"
+        )
+        returns = json.dumps(definition["returns"])
         made.eval(
-            f"const __run = {_PRELUDE.strip()}(new Function({source})(), {kinds}, {json.dumps(definition['returns'])});",
+            f"const __run = {_ROWS.strip()}(new Function({source})(), {kinds}, {returns});",
             timeout_sec=self._seconds,
             max_memory=self._memory,
         )

@@ -191,10 +191,9 @@ def _with(node: exp.Expr, name: str) -> exp.CTE | None:
     above: exp.Expr | None = node
     while above is not None:
         holder = above.args.get("with_")
+        recursive = holder is not None and holder.args.get("recursive")
         for one in holder.expressions if holder is not None else ():
-            if one.alias.lower() != name.lower():
-                continue
-            if holder.args.get("recursive") or not _inside(node, one):
+            if one.alias.lower() == name.lower() and (recursive or not _inside(node, one)):
                 found: exp.CTE = one
                 return found
         above = above.parent

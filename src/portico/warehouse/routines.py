@@ -1,7 +1,7 @@
 """Routines: functions, table functions and procedures, kept as BigQuery's Routine resources.
 
-A function of SQL is put into the statement that calls it, before that is translated; one of JavaScript becomes a call of
-`javascript`. Both are done with the resource's JSON alone, however it came to be.
+A function of SQL is put into the statement that calls it, before that is translated; one of JavaScript becomes a call
+of `javascript`. Both are done with the resource's JSON alone, however it came to be.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlglot import exp
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
 from portico.warehouse import blocks, catalog
 from portico.warehouse.blocks import Tokens
-from portico.warehouse.catalog import Cursor
+from portico.warehouse.catalog import Cursor, do, first
 from portico.warehouse.functions import call
 from portico.warehouse.names import Columns, Scopes, substitute
 from portico.warehouse.types import duckdb_type, field_of_expression
@@ -61,18 +61,20 @@ Find = Callable[[list[str]], Routine | None]
 
 
 def prepare(cursor: Cursor) -> None:
-    cursor.execute(
+    do(
+        cursor,
         f"CREATE TABLE IF NOT EXISTS {_KEPT} (project VARCHAR, dataset VARCHAR, name VARCHAR, body VARCHAR, "
-        "PRIMARY KEY (project, dataset, name))"
+        "PRIMARY KEY (project, dataset, name))",
     )
 
 
 def find(cursor: Cursor, project: str, dataset: str, name: str) -> Routine | None:
-    row = cursor.execute(
+    row = first(
+        cursor,
         f"SELECT name, body FROM {_KEPT} WHERE project = ? AND dataset = ? AND lower(name) = lower(?) "
         "ORDER BY name = ? DESC LIMIT 1",
         [project, dataset, name, name],
-    ).fetchone()
+    )
     return None if row is None else Routine(project, dataset, row[0], json.loads(row[1]))
 
 
@@ -89,9 +91,11 @@ def require(cursor: Cursor, project: str, dataset: str, name: str) -> Routine:
 
 
 def listed(cursor: Cursor, project: str, dataset: str) -> list[Routine]:
-    rows = cursor.execute(
-        f"SELECT name, body FROM {_KEPT} WHERE project = ? AND dataset = ? ORDER BY name", [project, dataset]
-    ).fetchall()
+    rows = do(
+        cursor,
+        f"SELECT name, body FROM {_KEPT} WHERE project = ? AND dataset = ? ORDER BY name",
+        [project, dataset],
+    )
     return [Routine(project, dataset, name, json.loads(body)) for name, body in rows]
 
 
@@ -112,14 +116,16 @@ def write(cursor: Cursor, routine: Routine, *, replace: bool = True) -> None:
     body["lastModifiedTime"] = catalog.now()
     if before is not None:
         drop(cursor, before)
-    cursor.execute(
+    do(
+        cursor,
         f"INSERT INTO {_KEPT} VALUES (?, ?, ?, ?)",
         [routine.project, routine.dataset, routine.name, json.dumps(body)],
     )
 
 
 def drop(cursor: Cursor, routine: Routine) -> None:
-    cursor.execute(
+    do(
+        cursor,
         f"DELETE FROM {_KEPT} WHERE project = ? AND dataset = ? AND name = ?",
         [routine.project, routine.dataset, routine.name],
     )
@@ -153,7 +159,9 @@ def read(tokens: Tokens) -> Creation:
     if kind != "TABLE FUNCTION":
         tokens.at += 1
     exists_ok = tokens.take("IF", "NOT", "EXISTS")
-    made = Creation(tokens.path(), {"routineType": KINDS[kind], "language": "SQL"}, replace, exists_ok, temporary)
+    made = Creation(
+        tokens.path(), {"routineType": KINDS[kind], "language": "SQL"}, replace, exists_ok, temporary
+    )
     made.body["arguments"] = _arguments(tokens, kind)
     if kind == "PROCEDURE":
         _procedure(tokens, made.body)
@@ -169,7 +177,11 @@ def _arguments(tokens: Tokens, kind: str) -> list[dict[str, Any]]:
     tokens.expect("(")
     while not tokens.take(")"):
         one: dict[str, Any] = {}
-        if kind == "PROCEDURE" and tokens.word() in ("IN", "OUT", "INOUT") and tokens.word(1) not in (",", ")"):
+        if (
+            kind == "PROCEDURE"
+            and tokens.word() in ("IN", "OUT", "INOUT")
+            and tokens.word(1) not in (",", ")")
+        ):
             one["mode"] = tokens.word()
             tokens.at += 1
         one["name"] = tokens.name()
@@ -180,7 +192,9 @@ def _arguments(tokens: Tokens, kind: str) -> list[dict[str, Any]]:
                 one["argumentKind"] = "FIXED_TYPE"
             one["dataType"] = standard_type(tokens.kind((",",), (")",), ("DEFAULT",), ("NOT",)))
         if tokens.word() in ("DEFAULT", "NOT"):
-            raise Unimplemented("Arguments of a routine with DEFAULT or NOT AGGREGATE are not built in Portico yet.")
+            raise Unimplemented(
+                "Arguments of a routine with DEFAULT or NOT AGGREGATE are not built in Portico yet."
+            )
         if any(other["name"].lower() == one["name"].lower() for other in found):
             raise InvalidArgument(f"Duplicate argument name {one['name']}", reason="invalidQuery")
         found.append(one)
@@ -202,7 +216,14 @@ def _procedure(tokens: Tokens, body: dict[str, Any]) -> None:
 
 
 def _function(tokens: Tokens, body: dict[str, Any]) -> None:
-    ends: tuple[tuple[str, ...], ...] = (("AS",), ("LANGUAGE",), ("OPTIONS",), ("DETERMINISTIC",), ("NOT",), ("REMOTE",))
+    ends: tuple[tuple[str, ...], ...] = (
+        ("AS",),
+        ("LANGUAGE",),
+        ("OPTIONS",),
+        ("DETERMINISTIC",),
+        ("NOT",),
+        ("REMOTE",),
+    )
     if tokens.take("RETURNS"):
         if tokens.take("TABLE"):
             start = tokens.at
@@ -217,7 +238,9 @@ def _function(tokens: Tokens, body: dict[str, Any]) -> None:
     if tokens.take("LANGUAGE"):
         body["language"] = {"JS": "JAVASCRIPT"}.get(language := tokens.name().upper(), language)
         if body["language"] != "JAVASCRIPT":
-            raise Unimplemented(f"Functions of the language {language.lower()} are not built in Portico; it has SQL and js.")
+            raise Unimplemented(
+                f"Functions of the language {language.lower()} are not built in Portico; it has SQL and js."
+            )
     if tokens.sees("REMOTE"):
         raise Unimplemented("Remote functions are not built in Portico.")
     _options(tokens, body)
@@ -313,7 +336,8 @@ def type_text(standard: dict[str, Any]) -> str:
         return f"ARRAY<{type_text(standard['arrayElementType'])}>"
     if kind == "STRUCT":
         inner = ", ".join(
-            f"{one.get('name') or ''} {type_text(one['type'])}".strip() for one in standard["structType"]["fields"]
+            f"{one.get('name') or ''} {type_text(one['type'])}".strip()
+            for one in standard["structType"]["fields"]
         )
         return f"STRUCT<{inner}>"
     return kind
@@ -372,7 +396,7 @@ class Inliner:
         if found.body.get("language") == "JAVASCRIPT":
             return _javascript(found, given)
         body = blocks.expression(found.body["definitionBody"])
-        values = {name: exp.Paren(this=value) for name, value in given.items()}
+        values: dict[str, exp.Expr] = {name: exp.Paren(this=value) for name, value in given.items()}
         made = self._filled(found, body, values, within)
         return typed(made, data_type(result)) if result else exp.Paren(this=made)
 
@@ -405,7 +429,9 @@ class Inliner:
         if not caught:
             return substitute(body, values, self._columns)
         # An argument names what the body's own queries have a name for, too: it is computed outside of them.
-        columns = [exp.alias_(values[name].copy(), f"_argument_{name}", quoted=True) for name in sorted(caught)]
+        columns = [
+            exp.alias_(values[name].copy(), f"_argument_{name}", quoted=True) for name in sorted(caught)
+        ]
         values = {
             name: exp.column(f"_argument_{name}", quoted=True) if name in caught else value
             for name, value in values.items()
@@ -462,8 +488,7 @@ def _given(found: Routine, arguments: list[exp.Expr]) -> dict[str, exp.Expr]:
     if len(wanted) != len(arguments):
         takes = f"{len(wanted)} argument{'s' * (len(wanted) != 1)}"
         raise InvalidArgument(
-            f"Number of arguments does not match for function {found.shown.upper() if not found.dataset else found.shown}"
-            f": it takes {takes}, {len(arguments)} given",
+            f"Number of arguments does not match for function {found.shown}: it takes {takes}, {len(arguments)} given",
             reason="invalidQuery",
         )
     return {

@@ -64,16 +64,20 @@ def is_script(block: Block) -> bool:
     if isinstance(last, blocks.CreateRoutine) and not before:
         return definitions.is_procedure(last)
     if before:
-        functions = all(isinstance(one, blocks.CreateRoutine) and definitions.is_temporary(one) for one in before)
+        functions = all(
+            isinstance(one, blocks.CreateRoutine) and definitions.is_temporary(one) for one in before
+        )
         return not (functions and isinstance(last, blocks.Run) and last.tree.key in _QUERIES)
     return not isinstance(last, blocks.Run | blocks.DropRoutine | blocks.Assert)
 
 
 def clean(cursor: Cursor) -> None:
     """Drops what scripts left that ran when the process died."""
-    for project, dataset in cursor.execute(
-        f"SELECT project, dataset FROM {catalog.FILE}.portico.entries WHERE name = '' AND starts_with(dataset, '_script')"
-    ).fetchall():
+    for project, dataset in catalog.do(
+        cursor,
+        f"SELECT project, dataset FROM {catalog.FILE}.portico.entries "
+        "WHERE name = '' AND starts_with(dataset, '_script')",
+    ):
         if _HIDDEN.fullmatch(dataset):
             catalog.drop_dataset(cursor, Entry(project, dataset, ""), contents=True)
 
@@ -82,14 +86,21 @@ class Script:
     """One run of a script, in the caller's thread, on a connection of its own."""
 
     def __init__(
-        self, cursor: Cursor, writing: threading.Lock, asked: Asked, steps: int = STEPS, seconds: float = SECONDS
+        self,
+        cursor: Cursor,
+        writing: threading.Lock,
+        asked: Asked,
+        steps: int = STEPS,
+        seconds: float = SECONDS,
     ) -> None:
         self._cursor = cursor
         self._writing = writing
         self._asked = dataclasses.replace(asked, functions=dict(asked.functions), variables={})
         self._frames: list[dict[str, Variable]] = [{}]
         self._loops = 0
-        self._names = ""  # what the variables that are seen are, as far as a statement's translation depends on it
+        self._names = (
+            ""  # what the variables that are seen are, as far as a statement's translation depends on it
+        )
         self._translations: dict[tuple[int, str], tuple[exp.Expr, str, str]] = {}
         self._types: dict[str, str] = {}  # of what was computed before, by its SQL
         self._bodies: dict[str, Block] = {}  # of procedures
@@ -98,7 +109,9 @@ class Script:
         self._deadline = time.monotonic() + seconds
         self._calls: list[str] = []
         self._transaction = ""  # "", "open", or "aborted" by an error
-        self._errors: list[tuple[PorticoError, Node]] = []  # that handlers are at work on, and what raised them
+        self._errors: list[
+            tuple[PorticoError, Node]
+        ] = []  # that handlers are at work on, and what raised them
         self._cancelled = False
         self._kept = 0
         self._children: list[Done] = []
@@ -241,24 +254,22 @@ class Script:
         sql = self._statement(node.query).translated(node.query)
         self._loops += 1
         rows = f"temp.main._rows{self._loops}"
-        self._cursor.execute(f"CREATE TEMP TABLE _rows{self._loops} AS {sql}")
+        self._do(f"CREATE TEMP TABLE _rows{self._loops} AS {sql}")
         with contextlib.ExitStack() as stack:
             stack.callback(self._forget, rows)
             stack.enter_context(self._frame())
-            told = _description(self._cursor.execute(f"SELECT r FROM {rows} AS r LIMIT 0"))
-            variable = self._declared(node.name, field_of(node.name, str(told[0][1])))
-            [(count,)] = self._cursor.execute(f"SELECT count(*) FROM {rows}").fetchall()
+            told = self._told(f"SELECT r FROM {rows} AS r LIMIT 0")
+            variable = self._declared(node.name, field_of(node.name, told))
+            [(count,)] = self._do(f"SELECT count(*) FROM {rows}")
             for number in range(count):
                 self._step()
-                self._cursor.execute(
-                    f"SET VARIABLE {variable.slot} = (SELECT r FROM {rows} AS r WHERE rowid = {number})"
-                )
+                self._do(f"SET VARIABLE {variable.slot} = (SELECT r FROM {rows} AS r WHERE rowid = {number})")
                 if not self._turn(node.block, node.label):
                     return
 
     def _forget(self, rows: str) -> None:
         with contextlib.suppress(duckdb.Error):
-            self._cursor.execute(f"DROP TABLE IF EXISTS {rows}")
+            self._do(f"DROP TABLE IF EXISTS {rows}")
 
     def _turn(self, block: Block, label: str) -> bool:
         """Runs a loop's body once; whether the loop goes on."""
@@ -307,7 +318,7 @@ class Script:
                 assert node.default is not None
                 told = self._evaluated(node.default)
                 variable = self._declared(name, field_of(name, told))
-                self._cursor.execute(f"SET VARIABLE {variable.slot} = getvariable('_value')")
+                self._do(f"SET VARIABLE {variable.slot} = getvariable('_value')")
             else:
                 field = field_of_expression(name, node.kind)
                 self._assign(self._declared(name, field), node.default or exp.Null())
@@ -315,7 +326,7 @@ class Script:
     def _declared(self, name: str, field: Field) -> Variable:
         slot = f"v{len(self._calls)}_{len(self._frames)}_{len(self._frames[-1])}"
         made = self._frames[-1][name.lower()] = Variable(slot, field)
-        self._cursor.execute(f"SET VARIABLE {made.slot} = CAST(NULL AS {duckdb_type(field)})")
+        self._do(f"SET VARIABLE {made.slot} = CAST(NULL AS {duckdb_type(field)})")
         self._seen()
         return made
 
@@ -352,7 +363,7 @@ class Script:
                 f"Number of variables does not match: {len(names)} variables, {max(1, len(fields))} values",
                 reason="invalidQuery",
             )
-        self._cursor.execute("SET VARIABLE _struct = getvariable('_value')")
+        self._do("SET VARIABLE _struct = getvariable('_value')")
         for number, name in enumerate(names, 1):
             place = call("struct_extract_at", _value_of("_struct"), exp.Var(this=str(number)))
             self._assign(self._variable(name), place)
@@ -360,7 +371,7 @@ class Script:
     def _kept_value(self, value: exp.Expr, slot: str) -> str:
         slot = f"{slot}_{len(self._calls)}"
         self._evaluated(value)
-        self._cursor.execute(f"SET VARIABLE {slot} = getvariable('_value')")
+        self._do(f"SET VARIABLE {slot} = getvariable('_value')")
         return slot
 
     def _assign(self, variable: Variable, value: exp.Expr) -> None:
@@ -370,19 +381,19 @@ class Script:
         """
         sql = self._sql(value, variable.field if _takes_any(value, variable.field) else None)
         if self._types.get(sql) == duckdb_type(variable.field):
-            self._cursor.execute(f"SET VARIABLE {variable.slot} = ({sql})")
+            self._do(f"SET VARIABLE {variable.slot} = ({sql})")
             return
         told = self._computed(sql)
         made = coerced("getvariable('_value')", told, variable.field)
-        self._cursor.execute(f"SET VARIABLE {variable.slot} = (SELECT {made})")
+        self._do(f"SET VARIABLE {variable.slot} = (SELECT {made})")
 
     def _evaluated(self, value: exp.Expr) -> str:
         """Computes an expression into DuckDB's variable `_value`; returns its type."""
         return self._computed(self._sql(value))
 
     def _computed(self, sql: str) -> str:
-        self._cursor.execute(f"SET VARIABLE _value = ({sql})")
-        told = str(_description(self._cursor.execute("SELECT getvariable('_value')"))[0][1])
+        self._do(f"SET VARIABLE _value = ({sql})")
+        told = self._told("SELECT getvariable('_value')")
         self._types[sql] = told
         return told
 
@@ -409,19 +420,31 @@ class Script:
         self._translations.clear()
         self._types.clear()
 
+    def _do(self, sql: str) -> list[tuple[Any, ...]]:
+        return catalog.do(self._cursor, sql)
+
+    def _told(self, sql: str) -> str:
+        """Runs a query of one column; returns the type of that, as DuckDB calls it."""
+        return self._answered(sql)[0]
+
+    def _answered(self, sql: str) -> tuple[str, Any]:
+        """Runs a query of one column; returns its type and the first row's value, None where there is none."""
+        ran = self._cursor.execute(sql)
+        told = str((ran.description or [])[0][1])
+        rows = ran.fetchall()
+        return told, rows[0][0] if rows else None
+
     def _value(self, value: exp.Expr) -> Any:
-        row = self._cursor.execute(self._sql(value)).fetchone()
-        return row[0] if row else None
+        return self._answered(self._sql(value))[1]
 
     def _true(self, condition: exp.Expr) -> bool:
-        ran = self._cursor.execute(self._sql(condition))
-        told = str(_description(ran)[0][1])
-        row = ran.fetchone()
-        if told != "BOOLEAN" and row and row[0] is not None:
+        sql = self._sql(condition)
+        told, value = self._answered(sql)
+        if told != "BOOLEAN" and value is not None:
             raise InvalidArgument(
                 f"The condition must be of type BOOL, not {field_of('', told)['type']}", reason="invalidQuery"
             )
-        return bool(row and row[0])
+        return bool(value)
 
     # --- the system's variables ---
 
@@ -493,7 +516,9 @@ class Script:
         schema = tree.this
         table = schema.this if isinstance(schema, exp.Schema) else schema
         if len(table.parts) > 1 and table.parts[0].name.upper() != "_SESSION":
-            raise InvalidArgument("CREATE TEMPORARY TABLE cannot have dataset qualifier", reason="invalidQuery")
+            raise InvalidArgument(
+                "CREATE TEMPORARY TABLE cannot have dataset qualifier", reason="invalidQuery"
+            )
         if not self._asked.temporary:
             self._asked.temporary = f"_script{uuid.uuid4().hex}"
         place = Entry(self._asked.project, self._asked.temporary, "")
@@ -549,23 +574,21 @@ class Script:
         tree = asked.tree.copy()
         sql = self._statement(tree).translated(tree)
         try:
-            self._cursor.execute(f"SET VARIABLE _value = (SELECT r FROM ({sql}) AS r)")
+            self._do(f"SET VARIABLE _value = (SELECT r FROM ({sql}) AS r)")
         except duckdb.InvalidInputException as error:
             if "More than one row" not in str(error):
                 raise
             raise InvalidArgument(
                 "The query result of EXECUTE IMMEDIATE … INTO has more than one row", reason="invalidQuery"
             ) from None
-        told = _description(self._cursor.execute("SELECT getvariable('_value')"))
-        self._spread(node.into, field_of("", str(told[0][1])))
+        told = self._told("SELECT getvariable('_value')")
+        self._spread(node.into, field_of("", told))
         self._did(Done("SELECT"), node)
 
     def _call(self, node: blocks.Call) -> None:
         found = definitions.procedure(self._cursor, self._asked, node.path)
         if found is None:
-            raise InvalidArgument(
-                f"Procedure not found: {'.'.join(node.path)}", reason="invalidQuery"
-            )
+            raise InvalidArgument(f"Procedure not found: {'.'.join(node.path)}", reason="invalidQuery")
         wanted = found.arguments
         if len(wanted) != len(node.arguments):
             raise InvalidArgument(
@@ -573,7 +596,9 @@ class Script:
                 reason="invalidQuery",
             )
         if len(self._calls) >= _CALLS:
-            raise InvalidArgument(f"Procedures call each other more than {_CALLS} deep", reason="invalidQuery")
+            raise InvalidArgument(
+                f"Procedures call each other more than {_CALLS} deep", reason="invalidQuery"
+            )
         given: list[tuple[dict[str, Any], str, Variable | None]] = []
         for one, value in zip(wanted, node.arguments, strict=True):
             outer = None
@@ -601,8 +626,7 @@ class Script:
                 if one.get("dataType"):
                     field = field_of_expression(one["name"], routines.data_type(one["dataType"]))
                 else:
-                    told = _description(self._cursor.execute(f"SELECT getvariable('{slot}')"))
-                    field = field_of(one["name"], str(told[0][1]))
+                    field = field_of(one["name"], self._told(f"SELECT getvariable('{slot}')"))
                 variable = self._declared(one["name"], field)
                 if slot:
                     self._assign(variable, _value_of(slot))
@@ -611,7 +635,7 @@ class Script:
             for variable, outer in inner:
                 if outer is not None:
                     sql = coerced(f"getvariable('{variable.slot}')", duckdb_type(variable.field), outer.field)
-                    self._cursor.execute(f"SET VARIABLE {outer.slot} = (SELECT {sql})")
+                    self._do(f"SET VARIABLE {outer.slot} = (SELECT {sql})")
         finally:
             self._calls.pop()
             self._frames = frames
@@ -638,13 +662,13 @@ class Script:
             yield
             return
         with self._writing:
-            self._cursor.execute("BEGIN TRANSACTION")
+            self._do("BEGIN TRANSACTION")
             try:
                 yield
-                self._cursor.execute("COMMIT")
+                self._do("COMMIT")
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
-                    self._cursor.execute("ROLLBACK")
+                    self._do("ROLLBACK")
                 raise
 
     def _transact(self, node: blocks.Transaction) -> None:
@@ -652,7 +676,7 @@ class Script:
             if self._transaction:
                 raise InvalidArgument("Transaction is already in progress", reason="invalidQuery")
             self._writing.acquire()
-            self._cursor.execute("BEGIN TRANSACTION")
+            self._do("BEGIN TRANSACTION")
             self._transaction = "open"
         elif not self._transaction:
             raise InvalidArgument("There is no active transaction", reason="invalidQuery")
@@ -669,7 +693,7 @@ class Script:
         opened, self._transaction = self._transaction == "open", ""
         if opened:
             try:
-                self._cursor.execute(kind)
+                self._do(kind)
             finally:
                 self._writing.release()
 
@@ -678,7 +702,7 @@ class Script:
         if self._transaction != "open":
             return
         try:
-            self._cursor.execute("SELECT 1")
+            self._do("SELECT 1")
         except duckdb.Error:
             self._finish("ROLLBACK")
             self._transaction = "aborted"
@@ -690,10 +714,6 @@ class _Stopped(InvalidArgument):
 
 def _value_of(slot: str) -> exp.Expr:
     return call("getvariable", exp.Literal.string(slot))
-
-
-def _description(cursor: Cursor) -> list[Any]:
-    return list(cursor.description or ())
 
 
 def _takes_any(value: exp.Expr, field: Field) -> bool:

@@ -151,9 +151,9 @@ class Statement:
                 raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
             [query] = parse(entry.body["view"]["query"])
             inner = Statement(self._cursor, Asked(entry.project, f"{entry.project}.{entry.dataset}"), query)
-            found = Translator(
-                lambda names: inner._table(names, depth + 1), prepare=inner._prepared
-            ).query(query)
+            found = Translator(lambda names: inner._table(names, depth + 1), prepare=inner._prepared).query(
+                query
+            )
             return exp.Subquery(this=found)
         return _place(entry)
 

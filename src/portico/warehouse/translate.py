@@ -312,6 +312,16 @@ class Translator:
     def _placeholder(self, node: exp.Expr) -> exp.Expr:
         raise InvalidArgument("Positional parameters are bound before", reason="invalidQuery")
 
+    def _array(self, node: exp.Expr) -> exp.Expr:
+        """An array's structs take the names of its first one's fields."""
+        first, *others = node.expressions or [None]
+        for other in others if isinstance(first, exp.Struct) else ():
+            if isinstance(other, exp.Struct) and len(other.expressions) == len(first.expressions):
+                for named, pair in zip(first.expressions, other.expressions, strict=True):
+                    if pair.this.name.startswith("_field_"):
+                        pair.set("this", named.this.copy())
+        return node
+
     def _safe(self, node: exp.Expr) -> exp.Expr:
         return call("TRY", node.this)
 
@@ -447,7 +457,7 @@ _NODES: dict[type[exp.Expr], Callable[[Translator, Any], exp.Expr]] = {
     exp.Extract: Translator._extract, exp.Like: Translator._like, exp.In: Translator._in,
     exp.Unnest: Translator._unnest, exp.Parameter: Translator._parameter, exp.Placeholder: Translator._placeholder,
     exp.SafeFunc: Translator._safe, exp.ParseJSON: Translator._parse_json, exp.ByteString: Translator._bytes,
-    exp.BitwiseXor: Translator._xor, exp.Select: Translator._select,
+    exp.Array: Translator._array, exp.BitwiseXor: Translator._xor, exp.Select: Translator._select,
     exp.CurrentDate: Translator._current, exp.CurrentTime: Translator._current,
     exp.CurrentDatetime: Translator._current, exp.CurrentTimestamp: Translator._current,
 }  # fmt: skip

@@ -1,0 +1,207 @@
+"""Routines: functions of SQL and JavaScript, table functions, procedures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError
+from portico.warehouse import routines
+from portico.warehouse.engine import Warehouse
+from portico.warehouse.statements import Asked, Done
+
+Run = Any
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    made = Warehouse(tmp_path_factory.mktemp("warehouse"))
+    made.run("CREATE SCHEMA d", Asked("p"))
+    return made
+
+
+@pytest.fixture
+def run(warehouse: Warehouse) -> Run:
+    return lambda text, **asked: warehouse.run(text, Asked("p", "p.d", **asked))
+
+
+def rows(done: list[Done]) -> list[dict[str, Any]]:
+    assert done[-1].rows is not None
+    return list(done[-1].rows.to_pylist())
+
+
+def values(done: list[Done]) -> list[Any]:
+    return list(rows(done)[0].values())
+
+
+def test_a_function_is_kept_as_google_s_resource(run: Run, warehouse: Warehouse) -> None:
+    [done] = run(
+        "CREATE FUNCTION d.kept(x INT64, y ARRAY<STRING>) RETURNS INT64 OPTIONS (description='k') AS (x + 1)"
+    )
+    assert (done.kind, done.operation) == ("CREATE_FUNCTION", "CREATE")
+    with warehouse.reading() as cursor:
+        body = routines.require(cursor, "p", "d", "kept").body
+        assert [one.name for one in routines.listed(cursor, "p", "d") if one.name == "kept"] == ["kept"]
+    assert body["routineReference"] == {"projectId": "p", "datasetId": "d", "routineId": "kept"}
+    assert (body["routineType"], body["language"], body["definitionBody"]) == (
+        "SCALAR_FUNCTION",
+        "SQL",
+        "x + 1",
+    )
+    assert body["description"] == "k"
+    assert body["returnType"] == {"typeKind": "INT64"}
+    assert body["arguments"] == [
+        {"name": "x", "argumentKind": "FIXED_TYPE", "dataType": {"typeKind": "INT64"}},
+        {
+            "name": "y",
+            "argumentKind": "FIXED_TYPE",
+            "dataType": {"typeKind": "ARRAY", "arrayElementType": {"typeKind": "STRING"}},
+        },
+    ]
+    with pytest.raises(AlreadyExists):
+        run("CREATE FUNCTION d.kept() AS (1)")
+    assert run("CREATE FUNCTION IF NOT EXISTS d.kept() AS (1)")[0].operation == "SKIP"
+    assert run("CREATE OR REPLACE FUNCTION d.kept() AS (1)")[0].operation == "REPLACE"
+    assert run("DROP FUNCTION d.kept")[0].operation == "DROP"
+    assert run("DROP FUNCTION IF EXISTS d.kept")[0].operation == "SKIP"
+    with pytest.raises(NotFound, match="Routine p:d"):
+        run("DROP FUNCTION d.kept")
+
+
+def test_functions_are_called_by_every_form_of_their_name(run: Run) -> None:
+    run("CREATE FUNCTION d.inc(x INT64) AS (x + 1)")
+    done = run(
+        "SELECT d.inc(1), `p.d`.inc(2), `p.d.inc`(3), p.d.inc(4), inc(5), d.inc(d.inc(5)), SAFE.d.inc(7)"
+    )
+    assert values(done) == [2, 3, 4, 5, 6, 7, 8]
+    assert done[-1].fields[0]["name"] == "f0_"
+    run("CREATE VIEW d.seen AS SELECT d.inc(1) AS a")
+    assert rows(run("SELECT a FROM d.seen")) == [{"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("function", "called", "wanted"),
+    [
+        ("f(x FLOAT64) AS (x / 2)", "f(3)", 1.5),
+        ("f(x ANY TYPE, y ANY TYPE) AS (IF(x > y, x, y))", "f('a', 'b')", "b"),
+        ("f(x DATE) AS (EXTRACT(YEAR FROM x))", "f('2024-03-01')", 2024),
+        ("f(x STRUCT<a INT64, b STRING>) AS (CONCAT(x.b, CAST(x.a AS STRING)))", "f(STRUCT(1, 'z'))", "z1"),
+        ("f(x INT64) RETURNS STRING AS (CAST(x AS STRING))", "f(NULL)", None),
+        ("f() AS (42)", "f()", 42),
+        ("f(x INT64) AS (x * 2)", "f(SUM(v)) + SUM(f(v))", 24),
+        ("f(l ARRAY<INT64>) AS ((SELECT SUM(v) FROM UNNEST(l) AS v))", "f(ARRAY_AGG(v))", 6),
+    ],
+)
+def test_temporary_functions(run: Run, function: str, called: str, wanted: Any) -> None:
+    [done] = run(
+        f"CREATE TEMP FUNCTION {function}; SELECT {called} AS x FROM UNNEST([1, 2, 3]) AS v GROUP BY ALL LIMIT 1"
+        if "v" in called
+        else f"CREATE TEMP FUNCTION {function}; SELECT {called} AS x"
+    )
+    assert done.kind == "SELECT"  # not a script
+    assert rows([done]) == [{"x": wanted}]
+
+
+def test_an_argument_is_not_taken_for_a_name_within_the_function(run: Run) -> None:
+    made = "CREATE TEMP FUNCTION f(k INT64) AS ((SELECT MAX(v) FROM UNNEST([1, 2, 3]) AS v WHERE v <= k)); "
+    done = run(made + "SELECT v, f(v) AS m FROM UNNEST([0, 2, 9]) AS v ORDER BY v")
+    assert rows(done) == [{"v": 0, "m": None}, {"v": 2, "m": 2}, {"v": 9, "m": 3}]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CREATE TEMP FUNCTION f(x INT64) AS (x); SELECT f(1, 2)", "takes 1 argument, 2 given"),
+        ("CREATE TEMP FUNCTION f(x INT64) AS (f(x)); SELECT f(1)", "Recursive"),
+        ("CREATE FUNCTION d.r(x INT64) AS (x); CREATE OR REPLACE FUNCTION d.r(x INT64) AS (d.r(x))", "Recursive"),
+        ("CREATE TEMP FUNCTION f(x INT64, X INT64) AS (x); SELECT 1", "Duplicate argument"),
+        ("CREATE TEMP FUNCTION f(x NOTYPE) AS (x); SELECT 1", "Type not found"),
+        ("CREATE FUNCTION d.g(x INT64) AS (nosuch(x))", "Function not found"),
+        ("CREATE FUNCTION d.g(x INT64) AS (y)", "y"),
+        ("SELECT `p.d`.unknown(1)", "Function not found: `p.d`.unknown"),
+        ("SELECT * FROM d.unknown(1)", "Table-valued function not found"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "Table-valued function not found"),
+        ("SELECT d.getvariable('x'), `p.getvariable`('x')", "Function not found"),
+        ("CREATE TEMP FUNCTION f(x INT64) RETURNS INT64 LANGUAGE js AS 'throw new Error(\"boom\");'; SELECT f(1)",
+         r"^Error: boom at f\(INT64\) line 1"),
+        ("CREATE TEMP FUNCTION f() RETURNS INT64 LANGUAGE js AS 'return 1.5;'; SELECT f()", "Failed to coerce"),
+        ("CREATE TEMP FUNCTION f() RETURNS INT64 LANGUAGE js AS 'return }'; SELECT f()", "SyntaxError"),
+        ("CREATE TEMP FUNCTION f() RETURNS FLOAT64 LANGUAGE js AS "
+         "'var a = []; for (;;) a.push(new Array(1000).fill(1.5));'; SELECT f()", "out of memory"),
+    ],
+)  # fmt: skip
+def test_what_functions_refuse(run: Run, text: str, said: str) -> None:
+    with pytest.raises(PorticoError, match=said):
+        run(text)
+
+
+def test_table_functions(run: Run) -> None:
+    run("CREATE TABLE d.items AS SELECT n AS id, CAST(n AS STRING) AS l FROM UNNEST([1, 2, 3]) AS n")
+    [done] = run(
+        "CREATE TABLE FUNCTION d.below(n INT64) RETURNS TABLE<id INT64> AS SELECT id FROM d.items WHERE id < n"
+    )
+    assert done.kind == "CREATE_TABLE_FUNCTION"
+    found = run("SELECT b.id, i.l FROM d.below(3) AS b JOIN d.items AS i ON i.id = b.id ORDER BY 1")
+    assert rows(found) == [{"id": 1, "l": "1"}, {"id": 2, "l": "2"}]
+    assert rows(run("DECLARE m INT64 DEFAULT 2; SELECT id FROM `p.d`.below(m)")) == [{"id": 1}]
+    with pytest.raises(InvalidArgument, match="DROP FUNCTION"):
+        run("DROP FUNCTION d.below")
+    assert run("DROP TABLE FUNCTION d.below")[0].kind == "DROP_TABLE_FUNCTION"
+
+
+def test_procedures(run: Run) -> None:
+    [*_, done] = run(
+        "CREATE OR REPLACE PROCEDURE d.twice(a INT64, OUT b INT64, INOUT c STRING) BEGIN DECLARE z INT64 DEFAULT a;"
+        " SET b = z * 2; SET c = CONCAT(c, '!'); IF a > 5 THEN RETURN; END IF; SELECT a AS small; END"
+    )
+    assert done.kind == "SCRIPT"
+    called = "DECLARE o, z INT64; DECLARE c STRING DEFAULT 'hey'; CALL d.twice(%s, o, c); "
+    assert rows(run(called % 10 + "SELECT o, c, z")) == [{"o": 20, "c": "hey!", "z": None}]
+    assert rows(run(called % 1)) == [{"small": 1}]
+    with pytest.raises(InvalidArgument, match="give it a variable"):
+        run("DECLARE c STRING; CALL d.twice(1, 2, c)")
+    with pytest.raises(InvalidArgument, match="Procedure not found"):
+        run("CALL d.nothing()")
+    run("CREATE PROCEDURE d.again(n INT64) BEGIN CALL d.again(n + 1); END")
+    with pytest.raises(InvalidArgument, match="more than 30 deep"):
+        run("CALL d.again(1)")
+    assert run("DROP PROCEDURE d.again")[0].kind == "DROP_PROCEDURE"
+
+
+def test_javascript_gets_and_gives_sql_s_types(run: Run) -> None:
+    [given] = values(
+        run(
+            "CREATE TEMP FUNCTION j(a INT64, b FLOAT64, c BYTES, d DATE, e JSON, f NUMERIC, g BOOL, h ARRAY<STRING>,"
+            " i STRUCT<x INT64, y STRING>) RETURNS STRING LANGUAGE js AS "
+            "'return JSON.stringify([a, b, c, d, e, f, g, h, i]);';"
+            "SELECT j(9007199254740993, 1.5, b'a\\xff', DATE '2024-01-02', JSON '{\"k\": [1]}', NUMERIC '12.5', TRUE,"
+            " ['u'], STRUCT(1, 'z'))"
+        )
+    )
+    assert given == (
+        '["9007199254740993",1.5,"Yf8=","2024-01-02T00:00:00.000Z",{"k":[1]},"12.5",true,["u"],{"x":"1","y":"z"}]'
+    )
+    [taken] = values(
+        run(
+            "CREATE TEMP FUNCTION j() RETURNS STRUCT<a INT64, b BYTES, c ARRAY<FLOAT64>, d JSON, e STRING> LANGUAGE js "
+            "AS "
+            '\'return {a: "41" + 1, b: "YWI=", c: [1, 1/0], d: {k: 1}};\'; SELECT j()'
+        )
+    )
+    assert taken == {"a": 411, "b": b"ab", "c": [1.0, float("inf")], "d": '{"k":1}', "e": None}
+    many = run(
+        "CREATE TEMP FUNCTION j(x FLOAT64) RETURNS FLOAT64 LANGUAGE js AS 'return x * 2;';"
+        "SELECT SUM(j(v)) AS s FROM UNNEST(GENERATE_ARRAY(1, 5000)) AS v"
+    )
+    assert rows(many) == [{"s": 25005000.0}]
+
+
+def test_javascript_reaches_nothing(run: Run) -> None:
+    [seen] = values(
+        run(
+            "CREATE TEMP FUNCTION j() RETURNS STRING LANGUAGE js AS "
+            "'return [typeof require, typeof process, typeof fetch, typeof Deno].join();'; SELECT j()"
+        )
+    )
+    assert seen == "undefined,undefined,undefined,undefined"
