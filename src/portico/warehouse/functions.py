@@ -139,7 +139,9 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
             gives,
             null_handling="special" if name in NULLS_GO_IN else "default",
         )
-    connection.create_function("gs_py_javascript", javascript, ["VARCHAR"] * 2, "VARCHAR", type=_ARROW)
+    connection.create_function(
+        "gs_py_javascript", javascript, ["VARCHAR"] * 2, "VARCHAR", type=_ARROW, side_effects=True
+    )
     _make_macros(connection)
 
 

@@ -77,6 +77,9 @@ class _Pool:
                 child = self._idle.pop() if self._idle else None
             child = child or _Child()
             answer = child.ask(request)
+            if answer.get("spent"):
+                child.end()
+                return answer
             with self._lock:
                 self._idle.append(child)
             return answer

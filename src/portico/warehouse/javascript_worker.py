@@ -41,8 +41,9 @@ class _Functions:
             said = f"UDF out of memory: {definition['name']} took more than {self._memory >> 20} MiB"
         except JSEvalException as error:
             said = _told(str(error), definition)
-        self._made.pop(key, None)
-        return {"error": said}
+            if not said.startswith("RangeError"):
+                return {"error": said}
+        return {"error": said, "spent": True}  # what it took may not come back: the process is to end
 
     def _isolate(self, key: str, definition: dict[str, Any]) -> MiniRacer:
         if key in self._made:
