@@ -66,7 +66,10 @@ class Requests:
         if not done:
             raise InvalidArgument("Syntax error: Unexpected end of script", reason="invalidQuery")
         last = done[-1]
-        answer = {**_told(last), "statements": len(done), "read": _referenced(done)}
+        answer = {**_told(last), "statements": 1, "read": _referenced(done)}
+        if last.kind == "SCRIPT":
+            answer["statements"] = last.children + 1
+            answer["kind"] = "SELECT" if last.rows is not None else "SCRIPT"
         if last.rows is not None and not dry:
             if destination:
                 self._keep(job, _entry(destination), last, create, write, settings or {})
@@ -512,7 +515,7 @@ def _told(done: Done) -> dict[str, Any]:
         "affected": done.affected,
         "counts": done.counts,
         "target": [target.project, target.dataset, target.table] if target else None,
-        "operation": done.operation,
+        "operation": done.operation if target else "",
     }
 
 

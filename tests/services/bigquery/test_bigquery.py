@@ -219,3 +219,20 @@ def test_a_backup_holds_the_warehouse(own: Any, tmp_path: Path) -> None:
     own.home = tmp_path / "h"
     own.start()
     assert answered(connected(own), "SELECT n FROM kept.t") == [(7,)]
+
+
+def test_scripts_and_routines_run_by_the_client(client: bigquery.Client, dataset: Any) -> None:
+    job = client.query(
+        "DECLARE x INT64 DEFAULT 2; WHILE x < 5 DO SET x = x + 1; END WHILE; SELECT x, 'a' AS y"
+    )
+    assert [tuple(row.values()) for row in job.result()] == [(5, "a")]
+    assert job.statement_type == "SCRIPT"
+    made = client.query("CREATE FUNCTION sales_data.inc(x INT64) AS (x + 1)")
+    made.result()
+    assert made.statement_type == "CREATE_FUNCTION"
+    assert answered(client, "SELECT sales_data.inc(1), `test-project.sales_data.inc`(2)") == [(2, 3)]
+    js = "CREATE TEMP FUNCTION up(s STRING) RETURNS STRING LANGUAGE js AS 'return s.toUpperCase();'; "
+    assert answered(client, js + "SELECT up('a')") == [("A",)]
+    assert list(client.query("SELECT 1; DROP FUNCTION sales_data.inc").result()) == []
+    with pytest.raises(exceptions.BadRequest, match=r"division by zero: 1 / 0 at \[1:11\]"):
+        client.query("SELECT 1; SELECT 1 / 0").result()
