@@ -50,7 +50,12 @@ class _Child:
         except OSError:
             answer = b""
         if not answer.endswith(b"\n"):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+            failed = self._process.poll() == 1  # as Python ends, and V8 does not
             self.end()
+            if failed:
+                raise ValueError("JavaScript can't be run here: is the package mini-racer installed?")
             raise ValueError("UDF out of memory: the JavaScript function took more than it may")
         found: dict[str, Any] = json.loads(answer)
         return found
