@@ -8,6 +8,7 @@ DuckDB is told beforehand to open nothing else.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import threading
 import time
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import duckdb
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import blocks, catalog, functions, routines, scripts
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE
 from portico.warehouse.statements import Asked, Done, Statement, refused
+
+log = logging.getLogger(__name__)
 
 
 class Warehouse:
@@ -136,3 +139,6 @@ class Warehouse:
             raise
         except duckdb.Error as error:
             raise refused(error) from None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            log.exception("a statement was not understood")
+            raise Unimplemented(f"Portico does not understand this statement yet: {error}") from None

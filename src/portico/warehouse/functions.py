@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
+from graphlib import TopologicalSorter
 from importlib.resources import files
 from typing import Any
 
@@ -43,6 +44,7 @@ _INNER = frozenset(
         "offset",
         "week",
         "trunc_date",
+        "day_diff",
         "trunc_local",
         "unit",
         "part",
@@ -66,6 +68,7 @@ _INNER = frozenset(
         "integer_div",
         "avg",
         "range_at",
+        "top",
     ]
 ) | {name for name in MACROS if name.startswith("cast_")}
 
@@ -146,23 +149,32 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _make_macros(connection: duckdb.DuckDBPyConnection) -> None:
-    """DuckDB binds a macro when it is made, and macros use each other, and themselves for other types: an overload
-    that can't be bound yet waits for the others."""
-    made: dict[str, list[str]] = {}
-    waiting = [(name, overload) for name, overloads in _overloads().items() for overload in overloads]
-    while waiting:
-        left, said = [], {}
-        for name, overload in waiting:
-            overloads = [*made.get(name, ()), overload]
-            try:
-                connection.execute(f"CREATE OR REPLACE MACRO gs_{name}{', '.join(overloads)}")
-                made[name] = overloads
-            except duckdb.Error as error:
-                left.append((name, overload))
-                said[name] = str(error)
-        if len(left) == len(waiting):
-            raise RuntimeError("\n".join(f"gs_{name}: {said[name][:300]}" for name, _ in left))
-        waiting = left
+    """DuckDB binds a macro when it is made: each comes behind those that it uses, and where it calls itself for other
+    types, its overloads do, one by one."""
+    overloads = _overloads()
+    uses = {
+        name: {used for one in mine for used in re.findall(r"\bgs_(\w+)\(", one)}
+        for name, mine in overloads.items()
+    }
+    for name in TopologicalSorter(
+        {name: (used & overloads.keys()) - {name} for name, used in uses.items()}
+    ).static_order():
+        made, waiting = [], overloads[name]
+        if name not in uses[name]:
+            made, waiting = waiting, []
+            connection.execute(f"CREATE MACRO gs_{name}{', '.join(made)}")
+        while waiting:
+            left = []
+            for one in waiting:
+                try:
+                    connection.execute(f"CREATE OR REPLACE MACRO gs_{name}{', '.join([*made, one])}")
+                    made = [*made, one]
+                except duckdb.Error as error:
+                    left.append(one)
+                    said = str(error)
+            if len(left) == len(waiting):
+                raise RuntimeError(f"gs_{name}: {said}")
+            waiting = left
 
 
 @functools.cache
@@ -293,26 +305,7 @@ def _quantiles(arguments: list[exp.Expr]) -> Made:
 
 
 def _top_count(arguments: list[exp.Expr]) -> Made:
-    value = arguments[0]
-    shown: exp.Expr = exp.maybe_parse(
-        "list_transform(list_slice(list_sort(list_transform(e, lambda p: {'n': -CAST(p.value AS BIGINT), "
-        "'v': p.key})), 1, 9), lambda p: {'value': p.v, 'count': CAST(-p.n AS BIGINT)})",
-        dialect="duckdb",
-    )
-
-    def around(made: exp.Expr) -> exp.Expr:
-        filled = shown.copy()
-        for column in filled.find_all(exp.Column):
-            if column.name == "e":
-                column.replace(call("map_entries", made))
-        for literal in filled.find_all(exp.Literal):
-            if literal.name == "9":
-                literal.replace(arguments[1].copy())
-        for called in filled.find_all(exp.Anonymous):
-            called.set("this", str(called.this).lower())
-        return filled
-
-    return call("histogram", value), around
+    return call("histogram", arguments[0]), lambda whole: call("gs_top", whole, arguments[1])
 
 
 def _concat(arguments: list[exp.Expr]) -> Made:

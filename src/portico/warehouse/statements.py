@@ -332,12 +332,13 @@ class Statement:
                 raise InvalidArgument(f"Column already exists: {action.name}", reason="invalidQuery")
             catalog.add_fields(self._cursor, found, [*fields, self._column(action)])
         elif isinstance(action, exp.Drop) and str(action.args["kind"]).upper() == "COLUMN":
-            left = [one for one in fields if one["name"].lower() != action.this.name.lower()]
+            column = (action.args.get("tables") or action.expressions or [action.this])[0].name
+            left = [one for one in fields if one["name"].lower() != column.lower()]
             if len(left) == len(fields):
                 if action.args.get("exists"):
                     return
-                raise InvalidArgument(f"Column not found: {action.this.name}", reason="invalidQuery")
-            catalog.do(self._cursor, f"ALTER TABLE {found.place} DROP COLUMN {quoted(action.this.name)}")
+                raise InvalidArgument(f"Column not found: {column}", reason="invalidQuery")
+            catalog.do(self._cursor, f"ALTER TABLE {found.place} DROP COLUMN {quoted(column)}")
             found.body["schema"] = {"fields": left}
             catalog.write(self._cursor, found)
         elif isinstance(action, exp.RenameColumn):

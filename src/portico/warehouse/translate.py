@@ -166,7 +166,10 @@ class Translator:
         if made:
             return made(self, node)
         if macro := _BINARY.get(type(node)):
-            return call(macro, *_as_one_type(node.this, node.args["expression"]))
+            left, right = _as_one_type(node.this, node.args["expression"])
+            if isinstance(node, exp.Add | exp.Sub) and (_computed(left) or _computed(right)):
+                return type(node)(this=left, expression=right)
+            return call(macro, left, right)
         if isinstance(node, exp.Func) and not isinstance(node, _PLAIN):
             raise InvalidArgument(f"Function not found: {node.sql_name()}", reason="invalidQuery")
         return node
@@ -357,6 +360,15 @@ class Translator:
             exp.CurrentDatetime: "gs_current_datetime", exp.CurrentTimestamp: "gs_current_timestamp",
         }  # fmt: skip
         return call(names[type(node)], *([node.this] if node.this is not None else []))
+
+
+def _computed(side: exp.Expr) -> bool:
+    """Whether a sum's side is an operator itself. DuckDB binds the arguments of an overloaded macro twice, which doubles
+    with each operator of a chain; its own + and - give the same types but for DATE + INT64 and DATE - DATE."""
+    inner = side.unnest()
+    return isinstance(inner, exp.Add | exp.Sub) or (
+        isinstance(inner, exp.Anonymous) and str(inner.this) in _BINARY.values()
+    )
 
 
 def _as_one_type(left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
