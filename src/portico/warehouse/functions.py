@@ -311,8 +311,8 @@ def _top_count(arguments: list[exp.Expr]) -> Made:
 def _concat(arguments: list[exp.Expr]) -> Made:
     made = arguments[0]
     for argument in arguments[1:]:
-        made = call("gs_concat", made, argument)
-    return made, None
+        made = exp.DPipe(this=made, expression=argument)
+    return exp.Paren(this=made), None
 
 
 def _array_concat(arguments: list[exp.Expr]) -> Made:

@@ -181,7 +181,6 @@ CREATE MACRO gs_length(x VARCHAR) AS length(x), (x BLOB) AS octet_length(x);
 CREATE MACRO gs_byte_length(x VARCHAR) AS octet_length(encode(x)), (x BLOB) AS octet_length(x);
 CREATE MACRO gs_upper(x VARCHAR) AS upper(x);
 CREATE MACRO gs_lower(x VARCHAR) AS lower(x);
-CREATE MACRO gs_concat(a VARCHAR, b VARCHAR) AS a || b, (a BLOB, b BLOB) AS a || b;
 CREATE MACRO gs_substr(x VARCHAR, p BIGINT) AS CASE WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1)) ELSE substring(x, greatest(p, 1)) END, (x VARCHAR, p BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Third argument in SUBSTR() cannot be negative') WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1), n) ELSE substring(x, greatest(p, 1), n) END,
   (x BLOB, p BIGINT) AS gs_py_bytes_substr(x, p, CAST(9223372036854775807 AS BIGINT)), (x BLOB, p BIGINT, n BIGINT) AS gs_py_bytes_substr(x, p, n);
 CREATE MACRO gs_left(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in LEFT() cannot be negative') ELSE substring(x, 1, n) END, (x BLOB, n BIGINT) AS gs_py_bytes_substr(x, CAST(1 AS BIGINT), n);

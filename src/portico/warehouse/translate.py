@@ -363,8 +363,8 @@ class Translator:
 
 
 def _computed(side: exp.Expr) -> bool:
-    """Whether a sum's side is an operator itself. DuckDB binds the arguments of an overloaded macro twice, which doubles
-    with each operator of a chain; its own + and - give the same types but for DATE + INT64 and DATE - DATE."""
+    """Whether a sum's side is an operator itself. DuckDB binds an overloaded macro's arguments twice, doubling with
+    each operator of a chain; its own + and - give the same types but for DATE + INT64 and DATE - DATE."""
     inner = side.unnest()
     return isinstance(inner, exp.Add | exp.Sub) or (
         isinstance(inner, exp.Anonymous) and str(inner.this) in _BINARY.values()
