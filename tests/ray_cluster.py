@@ -60,6 +60,7 @@ class Cluster:
     port: int = 0
     nodes: list[Node] = field(default_factory=list)
     head: Node | None = None
+    started: int = 0
 
     @property
     def address(self) -> str:
@@ -91,8 +92,9 @@ class Cluster:
 
     def _start(self, *options: str) -> Node:
         ray = python().with_name("ray")
-        log = self.folder / f"{len(self.nodes)}{options[0]}.log".replace("/", "_")
-        with log.open("ab") as said:
+        self.started += 1
+        log = self.folder / f"{self.started}.log"
+        with log.open("wb") as said:
             process = subprocess.Popen(
                 [python(), ray, "start", "--block", "--disable-usage-stats", "--object-store-memory=80000000",
                  "--node-ip-address=127.0.0.1", "--memory=16000000000", *options],
