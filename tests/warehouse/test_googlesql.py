@@ -75,6 +75,10 @@ def rows(warehouse: Warehouse, text: str) -> list[tuple[Any, ...]]:
     ("'a_c' LIKE 'a\\\\_c'", "BOOLEAN", True),
     ("1 IN UNNEST([1, 2])", "BOOLEAN", True),
     ("ANY_VALUE(3)", "INTEGER", 3),
+    ("TO_JSON_STRING(JSON_SET(JSON '{\"a\": 1}', '$.b.c', 'x'))", "STRING", '{"a":1,"b":{"c":"x"}}'),
+    ("TO_JSON_STRING(JSON_REMOVE(JSON '{\"a\": 1, \"b\": [1, 2]}', '$.a', '$.b[0]'))", "STRING", '{"b":[2]}'),
+    ("TO_JSON_STRING(JSON_ARRAY_INSERT(JSON '[1, 2]', '$[1]', 9))", "STRING", "[1,9,2]"),
+    ("FROM_BASE32(TO_BASE32(b'ab'))", "BYTES", b"ab"),
     ("NUMERIC '9' / 2", "NUMERIC", D("4.5")),
     ("CONCAT('a'" + ", 'b'" * 40 + ")", "STRING", "a" + "b" * 40),
     ("1" + " + 1" * 60, "INTEGER", 61),
@@ -124,6 +128,19 @@ def test_statements_that_change_tell_how_many(warehouse: Warehouse) -> None:
     run(warehouse, "CREATE OR REPLACE VIEW v AS SELECT id * 2 AS twice FROM m")
     assert rows(warehouse, "SELECT * FROM v") == [(6,)]
     run(warehouse, "DROP VIEW v")
+    run(warehouse, "CREATE SNAPSHOT TABLE m_then CLONE m")
+    run(warehouse, "CREATE TABLE m_copy CLONE m")
+    run(warehouse, "CREATE MATERIALIZED VIEW mv AS SELECT COUNT(*) AS n FROM m")
+    run(warehouse, "INSERT INTO m (id) VALUES (4)")
+    assert rows(
+        warehouse, "SELECT (SELECT COUNT(*) FROM m_then), (SELECT COUNT(*) FROM m_copy), n FROM mv"
+    ) == [(1, 1, 2)]
+    assert rows(warehouse, "SELECT id, _TABLE_SUFFIX FROM `m_*` ORDER BY 2") == [(3, "copy")]
+    with pytest.raises(PorticoError, match="it is a SNAPSHOT"):
+        run(warehouse, "DELETE FROM m_then WHERE TRUE")
+    run(warehouse, "DROP SNAPSHOT TABLE m_then")
+    run(warehouse, "DROP MATERIALIZED VIEW mv")
+    run(warehouse, "DROP TABLE m_copy")
     run(warehouse, "DROP TABLE m")
 
 

@@ -45,6 +45,15 @@ class Entry:
         return f"{self.project}:{self.dataset}" + (f".{self.table}" if self.table else "")
 
     @property
+    def is_view(self) -> bool:
+        return self.body.get("type") in ("VIEW", "MATERIALIZED_VIEW")
+
+    @property
+    def query(self) -> str:
+        """Of a view."""
+        return str((self.body.get("view") or self.body["materializedView"])["query"])
+
+    @property
     def fields(self) -> list[Field]:
         return list((self.body.get("schema") or {}).get("fields") or ())
 
@@ -160,10 +169,10 @@ def create_table(cursor: Cursor, entry: Entry, *, replace: bool = False, select:
     if before is not None and not replace:
         raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
     check_fields(entry.fields)
-    if before is not None and before.body.get("type") != "VIEW":
+    if before is not None and not before.is_view:
         do(cursor, f"DROP TABLE {before.place}")
     rows = 0
-    if entry.body.get("type") != "VIEW":
+    if not entry.is_view:
         columns = ", ".join(_column(one) for one in entry.fields)
         do(cursor, f"CREATE TABLE {entry.place} ({columns or '_none BOOLEAN'})")
         if select:
@@ -185,7 +194,7 @@ def _count(row: tuple[Any, ...] | None) -> int:
 
 
 def drop_table(cursor: Cursor, entry: Entry) -> None:
-    if entry.body.get("type") != "VIEW":
+    if not entry.is_view:
         do(cursor, f"DROP TABLE {entry.place}")
     do(
         cursor,

@@ -358,6 +358,23 @@ def _to_json_string(arguments: list[exp.Expr]) -> Made:
     return call("gs_py_compact", text, arguments[1] if len(arguments) > 1 else exp.false()), None
 
 
+def _json_change(python: str) -> Callable[[list[exp.Expr]], Made]:
+    """JSON_SET and its like: a document, then paths, each with a value where `python` takes one."""
+
+    def made(arguments: list[exp.Expr]) -> Made:
+        step = 1 if python == "gs_py_json_remove" else 2
+        text: exp.Expr = exp.cast(arguments[0], "VARCHAR", dialect="duckdb")
+        for place in range(1, len(arguments), step):
+            given = arguments[place : place + step]
+            if len(given) > 1 and not isinstance(given[1], exp.Literal | exp.Array):
+                given[1] = call("gs_json_of", given[1])
+            shown = [exp.cast(call("to_json", one), "VARCHAR", dialect="duckdb") for one in given[1:]]
+            text = call(python, text, given[0], *shown)
+        return exp.cast(text, "JSON", dialect="duckdb"), None
+
+    return made
+
+
 def _ieee_divide(arguments: list[exp.Expr]) -> Made:
     return exp.Div(this=exp.cast(arguments[0], "DOUBLE"), expression=exp.cast(arguments[1], "DOUBLE")), None
 
@@ -389,6 +406,8 @@ _SPECIAL: dict[str, Callable[[list[exp.Expr]], Made]] = {
     "json_object": _json_object, "json_array": _json_array, "struct": _struct,
     "safe_divide": _safe("gs_div"), "safe_add": _safe("gs_add"), "safe_subtract": _safe("gs_sub"),
     "safe_multiply": _safe("gs_mul"), "safe_negate": _safe("gs_neg"), "to_json": _to_json,
-    "to_json_string": _to_json_string, "ieee_divide": _ieee_divide,
+    "to_json_string": _to_json_string, "json_set": _json_change("gs_py_json_set"),
+    "json_remove": _json_change("gs_py_json_remove"), "json_array_insert": _json_change("gs_py_json_insert"),
+    "json_array_append": _json_change("gs_py_json_append"), "ieee_divide": _ieee_divide,
     "percentile_cont": _percentile("quantile_cont"), "percentile_disc": _percentile("quantile_disc"),
 }  # fmt: skip

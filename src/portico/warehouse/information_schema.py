@@ -61,10 +61,10 @@ def _columns(entries: list[Entry]) -> Iterator[dict[str, Any]]:
 
 def _views(entries: list[Entry]) -> Iterator[dict[str, Any]]:
     for one in entries:
-        if one.body.get("type") == "VIEW":
+        if one.is_view:
             yield {
                 "table_catalog": one.project, "table_schema": one.dataset, "table_name": one.table,
-                "view_definition": one.body["view"]["query"], "check_option": None, "use_standard_sql": "YES",
+                "view_definition": one.query, "check_option": None, "use_standard_sql": "YES",
             }  # fmt: skip
 
 

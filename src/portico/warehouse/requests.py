@@ -10,9 +10,10 @@ import duckdb
 import pyarrow as pa
 
 from portico.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound
-from portico.warehouse import catalog, loading, wire
+from portico.warehouse import catalog, loading, routines, wire
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
+from portico.warehouse.routines import Routine
 from portico.warehouse.statements import Asked, Done, refused
 from portico.warehouse.types import Field, duckdb_type, quoted
 
@@ -199,7 +200,7 @@ class Requests:
         with self._warehouse.reading() as cursor:
             found = catalog.require(cursor, project, dataset, table)
             body = dict(found.body)
-            if table and body.get("type") != "VIEW":
+            if table and not found.is_view:
                 row = catalog.first(cursor, f"SELECT count(*) FROM {found.place}")
                 body["numRows"] = str(row[0] if row else 0)
                 body["numBytes"] = str(int(body["numRows"]) * 8 * max(1, len(found.fields)))
@@ -239,7 +240,7 @@ class Requests:
         with self._warehouse.transaction() as cursor:
             found = catalog.require(cursor, project, dataset, table)
             schema = (body.get("schema") or {}).get("fields")
-            if schema is not None and found.body.get("type") != "VIEW":
+            if schema is not None and not found.is_view:
                 catalog.add_fields(cursor, found, schema)
             if body.get("view") and found.body.get("type") == "VIEW":
                 made = self._warehouse.run(
@@ -260,6 +261,29 @@ class Requests:
             else:
                 catalog.drop_dataset(cursor, found, contents=contents)
 
+    # --- routines ---
+
+    def routine(self, project: str, dataset: str, name: str) -> dict[str, Any]:
+        with self._warehouse.reading() as cursor:
+            return routines.require(cursor, project, dataset, name).body
+
+    def routines(self, project: str, dataset: str) -> list[dict[str, Any]]:
+        with self._warehouse.reading() as cursor:
+            catalog.require(cursor, project, dataset)
+            return [{"name": one.name, **one.body} for one in routines.listed(cursor, project, dataset)]
+
+    def write_routine(
+        self, project: str, dataset: str, name: str, body: dict[str, Any], replace: bool
+    ) -> dict[str, Any]:
+        routine = Routine(project, dataset, name, body)
+        with self._warehouse.transaction() as cursor:
+            routines.write(cursor, routine, replace=replace)
+        return routine.body
+
+    def drop_routine(self, project: str, dataset: str, name: str) -> None:
+        with self._warehouse.transaction() as cursor:
+            routines.drop(cursor, routines.require(cursor, project, dataset, name))
+
     # --- rows ---
 
     def rows(
@@ -274,7 +298,7 @@ class Requests:
     ) -> dict[str, Any]:
         with self._warehouse.reading() as cursor:
             found = catalog.require(cursor, project, dataset, table)
-            if found.body.get("type") == "VIEW":
+            if found.is_view:
                 raise InvalidArgument(f"Cannot list a table of type VIEW: {found.shown}", reason="invalid")
             wanted = {name.lower() for name in columns or ()}
             fields = [one for one in found.fields if not wanted or one["name"].lower() in wanted]
@@ -529,5 +553,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "finished": Requests.finished, "get": Requests.get, "listed": Requests.listed,
     "create_dataset": Requests.create_dataset, "create_table": Requests.create_table, "update": Requests.update,
     "delete": Requests.delete, "rows": Requests.rows, "insert_all": Requests.insert_all, "load": Requests.load,
-    "extract": Requests.extract, "snapshot": Requests.snapshot, "copy": Requests.copy,
+    "routine": Requests.routine, "routines": Requests.routines, "write_routine": Requests.write_routine,
+    "drop_routine": Requests.drop_routine, "extract": Requests.extract, "snapshot": Requests.snapshot,
+    "copy": Requests.copy,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +71,7 @@ class Statement:
         Raises:
             PorticoError: on what BigQuery refuses, in its words where known.
         """
-        tree = self._tree
+        tree = self._tree = _plain(self._tree)
         if self._asked.positional or tree.find(exp.Placeholder):
             _bind(tree, self._asked.positional)
         for kinds, method in _METHODS:
@@ -144,18 +145,43 @@ class Statement:
         if (special := view(self._cursor, self._asked.project, self._asked.dataset, parts)) is not None:
             return special
         named = self._named(parts)
+        if named.table.endswith("*"):
+            return self._wildcard(named)
         entry = catalog.require(self._cursor, named.project, named.dataset, named.table)
         self._read.append(entry)
-        if entry.body.get("type") == "VIEW":
+        if entry.is_view:
             if depth > _DEPTH:
                 raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
-            [query] = parse(entry.body["view"]["query"])
+            [query] = parse(entry.query)
             inner = Statement(self._cursor, Asked(entry.project, f"{entry.project}.{entry.dataset}"), query)
             found = Translator(lambda names: inner._table(names, depth + 1), prepare=inner._prepared).query(
                 query
             )
             return exp.Subquery(this=found)
         return _place(entry)
+
+    def _wildcard(self, named: Entry) -> exp.Expr:
+        """All tables that begin so, with what follows as `_TABLE_SUFFIX`; the columns are those of the last made."""
+        prefix = named.table[:-1]
+        listed = catalog.listed(self._cursor, named.project, named.dataset)
+        found = [
+            one for one in listed if one.table.startswith(prefix) and one.body.get("type", "TABLE") == "TABLE"
+        ]
+        if not found:
+            raise NotFound(f"Not found: {named.shown} matches no table", reason="notFound")
+        self._read += found
+        newest = max(found, key=lambda one: int(one.body["creationTime"]))
+        selects = []
+        for one in found:
+            have = {field["name"].lower() for field in one.fields}
+            cells = ", ".join(
+                quoted(field["name"]) if field["name"].lower() in have else f"NULL AS {quoted(field['name'])}"
+                for field in newest.fields
+            )
+            suffix = exp.Literal.string(one.table.removeprefix(prefix)).sql("duckdb")
+            selects.append(f"SELECT {cells}, {suffix} AS _TABLE_SUFFIX FROM {one.place}")
+        together: exp.Expr = exp.maybe_parse(" UNION ALL ".join(selects), dialect="duckdb")
+        return exp.Subquery(this=together)
 
     def _translator(self) -> Translator:
         return Translator(self._table, self._asked.parameters, prepare=self._prepared)
@@ -196,19 +222,32 @@ class Statement:
         replace, exists_ok = bool(self._tree.args.get("replace")), bool(self._tree.args.get("exists"))
         before = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
         query = self._tree.expression
-        name = f"CREATE_{kind}" + ("_AS_SELECT" if kind == "TABLE" and query is not None else "")
+        special = self._special()
+        name = _NAMES.get(special, f"CREATE_{kind}") + (
+            "_AS_SELECT" if kind == "TABLE" and query is not None else ""
+        )
         if before is not None and exists_ok:
             return Done(name, target=before, operation="SKIP")
         entry.body = self._options(kind)
         select = ""
         if kind == "VIEW":
-            entry.body |= {"type": "VIEW", "view": {"query": query.sql("bigquery"), "useLegacySql": False}}
+            entry.body["type"] = special or "VIEW"
+            text = query.sql("bigquery")
+            if special:  # computed when it is read: never stale
+                entry.body["materializedView"] = {"query": text}
+            else:
+                entry.body["view"] = {"query": text, "useLegacySql": False}
             entry.body["schema"] = {"fields": self._described(self._query_sql(query))}
         elif query is not None:
             select = self._query_sql(query)
             entry.body["schema"] = {"fields": self._described(select)}
-        elif self._tree.args.get("clone") is not None:
-            raise Unimplemented("CLONE and COPY are not built in Portico yet.")
+        elif (source := self._source()) is not None:
+            kept = ("schema", "timePartitioning", "rangePartitioning", "clustering", "description", "labels")
+            entry.body = {**{key: source.body[key] for key in kept if key in source.body}, **entry.body}
+            if self._tree.args.get("clone") is not None:
+                select = f"SELECT * FROM {source.place}"
+        if special == "SNAPSHOT":
+            entry.body["type"] = special
         if isinstance(schema, exp.Schema) and kind == "TABLE":
             columns = [one for one in schema.expressions if isinstance(one, exp.ColumnDef)]
             if columns:
@@ -221,6 +260,24 @@ class Statement:
         catalog.create_table(self._cursor, entry, replace=replace, select=select)
         return done
 
+    def _special(self) -> str:
+        """Which kind of table it makes that is none to write to: SNAPSHOT, MATERIALIZED_VIEW."""
+        properties = self._tree.args.get("properties")
+        if properties is not None and properties.find(exp.MaterializedProperty):
+            return "MATERIALIZED_VIEW"
+        return "SNAPSHOT" if self._tree.meta.get("snapshot") else ""
+
+    def _source(self) -> Entry | None:
+        """The table that CLONE, COPY or LIKE names."""
+        named = self._tree.find(exp.Clone, exp.LikeProperty)
+        if named is None:
+            return None
+        found = catalog.require(self._cursor, *_key(self.entry(named.this)))
+        if found.body.get("type", "TABLE") not in ("TABLE", "SNAPSHOT"):
+            raise InvalidArgument(f"{found.shown} is no table", reason="invalidQuery")
+        self._read.append(found)
+        return found
+
     def _column(self, column: exp.ColumnDef) -> Field:
         found = field_of_expression(column.name, column.args["kind"])
         for constraint in column.args.get("constraints") or ():
@@ -230,12 +287,7 @@ class Statement:
             elif isinstance(kind, exp.DefaultColumnConstraint):
                 found["defaultValueExpression"] = kind.this.sql("bigquery")
                 found["_default"] = self._translator().expression(kind.this).sql("duckdb")
-            elif isinstance(
-                kind,
-                exp.Properties | exp.OptionsColumnConstraint
-                if hasattr(exp, "OptionsColumnConstraint")
-                else exp.Properties,
-            ):
+            elif isinstance(kind, exp.Properties):
                 found |= _described_by(kind)
             elif not isinstance(kind, exp.PrimaryKeyColumnConstraint):
                 raise Unimplemented(
@@ -264,6 +316,10 @@ class Statement:
             elif isinstance(one, exp.TemporaryProperty):
                 raise InvalidArgument(
                     "Use of CREATE TEMPORARY TABLE requires a script or session", reason="invalidQuery"
+                )
+            elif not isinstance(one, exp.LikeProperty | exp.MaterializedProperty):
+                raise Unimplemented(
+                    f"The option {one.sql('bigquery')} of a table is not built in Portico yet."
                 )
         return body
 
@@ -296,18 +352,18 @@ class Statement:
                 return Done(f"DROP_{kind}", target=entry, operation="SKIP")
             catalog.require(self._cursor, entry.project, entry.dataset, entry.table)
             raise NotFound(f"Not found: {kind.title()} {entry.shown}", reason="notFound")
-        is_view = found.body.get("type") == "VIEW"
-        if kind != "SCHEMA" and is_view != (kind == "VIEW"):
+        asked = "MATERIALIZED_VIEW" if self._tree.args.get("materialized") else self._special() or kind
+        if kind != "SCHEMA" and (what := found.body.get("type", "TABLE")) != asked:
             raise InvalidArgument(
-                f"Cannot drop {entry.shown} with DROP {kind}: it is a {'view' if is_view else 'table'}",
-                reason="invalidQuery",
+                f"Cannot drop {entry.shown} as a {asked}: it is a {what}", reason="invalidQuery"
             )
         if not self._asked.dry:
             if kind == "SCHEMA":
                 catalog.drop_dataset(self._cursor, found, contents=bool(self._tree.args.get("cascade")))
             else:
                 catalog.drop_table(self._cursor, found)
-        return Done(f"DROP_{kind}", target=found, operation="DROP")
+        name = _NAMES.get(asked, f"CREATE_{kind}").replace("CREATE", "DROP")
+        return Done(name, target=found, operation="DROP")
 
     def alter(self) -> Done:
         if str(self._tree.args["kind"]).upper() != "TABLE":
@@ -368,8 +424,10 @@ class Statement:
         kind = tree.key.upper()
         target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
         entry = catalog.require(self._cursor, *_key(self.entry(target)))
-        if entry.body.get("type") == "VIEW":
-            raise InvalidArgument(f"{kind} is not allowed on the view {entry.shown}", reason="invalidQuery")
+        if (what := entry.body.get("type", "TABLE")) != "TABLE":
+            raise InvalidArgument(
+                f"{kind} is not allowed on {entry.shown}: it is a {what}", reason="invalidQuery"
+            )
         if isinstance(tree, exp.Update | exp.Delete) and tree.args.get("where") is None:
             raise InvalidArgument(f"{kind} must have a WHERE clause", reason="invalidQuery")
         translated = self._translator().query(tree, outermost=False)
@@ -393,6 +451,21 @@ class Statement:
         row = None if self._asked.dry else catalog.first(self._cursor, f"DELETE FROM {entry.place}")
         affected = int(row[0]) if row else 0
         return Done("TRUNCATE_TABLE", affected=affected, counts={"deletedRowCount": affected}, target=entry)
+
+
+_NAMES = {"SNAPSHOT": "CREATE_SNAPSHOT_TABLE", "MATERIALIZED_VIEW": "CREATE_MATERIALIZED_VIEW"}
+
+
+def _plain(tree: exp.Expr) -> exp.Expr:
+    """CREATE and DROP SNAPSHOT TABLE as of a table, marked: sqlglot knows no snapshots."""
+    if not isinstance(tree, exp.Command):
+        return tree
+    text = f"{tree.this} {tree.expression}"
+    if not re.match(r"(?i)(create|drop)\s+snapshot\s+table\b", text):
+        return tree
+    [found] = parse(re.sub(r"(?i)\bsnapshot\s+", "", text, count=1))
+    found.meta["snapshot"] = True
+    return found
 
 
 def _key(entry: Entry) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ import unicodedata
 from collections.abc import Callable
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import lru_cache
+from typing import Any
 
 import farmhash
 
@@ -148,6 +150,14 @@ def sha512(x: bytes) -> bytes:
     return hashlib.sha512(x).digest()
 
 
+def to_base32(x: bytes) -> str:
+    return base64.b32encode(x).decode()
+
+
+def from_base32(x: str) -> bytes:
+    return base64.b32decode(x)
+
+
 def farm_fingerprint(x: bytes) -> int:
     found: int = farmhash.fingerprint64(x)
     return found - (1 << 64) if found >= 1 << 63 else found
@@ -246,6 +256,74 @@ def strip_nulls(text: str) -> str:
     return json.dumps(stripped(json.loads(text)), separators=(",", ":"), ensure_ascii=False)
 
 
+def _keys(text: str) -> list[str | int]:
+    found = re.findall(r"""\.([^.\[\]"]+)|\.?\[?["']([^"']*)["']\]?|\[(\d+)\]""", text[1:])
+    return [int(index) if index else key or quoted for key, quoted, index in found]
+
+
+def json_remove(text: str, where: str) -> str:
+    """Without what stands at a path; the same where nothing does."""
+    value = json.loads(text)
+    keys = _keys(where)
+    holder = _at(value, keys[:-1])
+    if keys and ((isinstance(holder, dict) and keys[-1] in holder) or _has(holder, keys[-1])):
+        del holder[keys[-1]]
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def json_set(text: str, where: str, given: str) -> str:
+    """With `given` (JSON) at a path; objects and places of arrays on the way are made where they are missing."""
+    value, keys, new = json.loads(text), _keys(where), json.loads(given)
+    if not keys:
+        return given
+    for place, key in enumerate(keys):
+        holder = _at(value, keys[:place])
+        if holder is None and place:
+            above = _at(value, keys[: place - 1])
+            above[keys[place - 1]] = holder = {} if isinstance(key, str) else []
+        if isinstance(holder, list) and isinstance(key, int):
+            holder.extend([None] * (key + 1 - len(holder)))
+        elif isinstance(holder, dict) and isinstance(key, str):
+            holder.setdefault(key, None)
+        else:
+            return text  # the path does not fit: nothing is changed
+    _at(value, keys[:-1])[keys[-1]] = new
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def json_insert(text: str, where: str, given: str) -> str:
+    """With `given` (JSON) put into an array at a place, those behind it one on; an array goes in element by element."""
+    value, keys, new = json.loads(text), _keys(where), json.loads(given)
+    holder = _at(value, keys[:-1])
+    if keys and isinstance(keys[-1], int) and isinstance(holder, list):
+        holder.extend([None] * (keys[-1] - len(holder)))
+        holder[keys[-1] : keys[-1]] = new if isinstance(new, list) else [new]
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def json_append(text: str, where: str, given: str) -> str:
+    value, new = json.loads(text), json.loads(given)
+    holder = _at(value, _keys(where))
+    if isinstance(holder, list):
+        holder.extend(new if isinstance(new, list) else [new])
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _has(holder: Any, key: str | int) -> bool:
+    return isinstance(holder, list) and isinstance(key, int) and key < len(holder)
+
+
+def _at(value: Any, keys: list[str | int]) -> Any:
+    for key in keys:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif _has(value, key):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
 # --- FORMAT ----------------------------------------------------------------------------------------------
 
 _SPECIFIER = re.compile(
@@ -336,6 +414,12 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "json": (checked_json, ["VARCHAR", "VARCHAR"], "VARCHAR"),
     "compact": (compact, ["VARCHAR", "BOOLEAN"], "VARCHAR"),
     "strip": (strip_nulls, ["VARCHAR"], "VARCHAR"),
+    "json_remove": (json_remove, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+    "json_set": (json_set, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
+    "json_insert": (json_insert, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
+    "json_append": (json_append, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
+    "base32": (to_base32, ["BLOB"], "VARCHAR"),
+    "from_base32": (from_base32, ["VARCHAR"], "BLOB"),
     "format": (formatted, ["VARCHAR", "VARCHAR[]"], "VARCHAR"),
 }
 """By name: what does it, and DuckDB's types of what goes in and comes out."""

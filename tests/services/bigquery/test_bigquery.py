@@ -179,6 +179,29 @@ def test_what_is_refused_says_what_to_change(client: bigquery.Client, text: str,
     assert refused.value.code in (400, 404, 501)
 
 
+def test_routines_are_resources(client: bigquery.Client, dataset: Any) -> None:
+    made = bigquery.Routine(
+        f"{dataset.project}.{dataset.dataset_id}.twice",
+        type_="SCALAR_FUNCTION",
+        language="SQL",
+        body="x * 2",
+        arguments=[
+            bigquery.RoutineArgument(
+                name="x",
+                data_type=bigquery.StandardSqlDataType(type_kind=bigquery.StandardSqlTypeNames.INT64),
+            )
+        ],
+    )
+    client.create_routine(made)
+    assert answered(client, f"SELECT {dataset.dataset_id}.twice(21)") == [(42,)]
+    client.query(f"CREATE FUNCTION {dataset.dataset_id}.half(x FLOAT64) AS (x / 2)").result()
+    assert sorted(one.routine_id for one in client.list_routines(dataset)) == ["half", "twice"]
+    assert client.get_routine(f"{dataset.dataset_id}.half").body == "x / 2"
+    client.delete_routine(f"{dataset.dataset_id}.twice")
+    with pytest.raises(exceptions.GoogleAPICallError, match="Function not found"):
+        client.query(f"SELECT {dataset.dataset_id}.twice(21)").result()
+
+
 @pytest.fixture
 def own(new_portico: Any) -> Any:
     started = new_portico().start()
