@@ -14,6 +14,7 @@ import pytest
 
 from portico.errors import FailedPrecondition
 from portico.sandbox.environments import environment, find_python, kept, normalise, prefixes
+from portico.sandbox.installer import Teller
 from portico.sandbox.isolation import walls
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -28,13 +29,13 @@ def test_spellings_of_a_requirement_agree():
 
 def test_it_has_what_was_asked_for_and_is_made_once(tmp_path):
     told: list[str] = []
-    python = environment(["threadpoolctl==3.5.0"], HERE, tmp_path, told.append)
+    python = environment(["threadpoolctl==3.5.0"], HERE, tmp_path, Teller(told.append))
     assert any("threadpoolctl==3.5.0" in line for line in told)
     asked = "import threadpoolctl, sys; print(threadpoolctl.__version__, '%d.%d' % sys.version_info[:2])"
     answer = subprocess.run([python, "-I", "-c", asked], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["3.5.0", HERE]
     told.clear()
-    assert environment(["Threadpoolctl == 3.5.0"], HERE, tmp_path, told.append) == python
+    assert environment(["Threadpoolctl == 3.5.0"], HERE, tmp_path, Teller(told.append)) == python
     assert told == []
     (found,) = kept(tmp_path)
     assert found.path == python.parent.parent and found.requirements == ["threadpoolctl==3.5.0"]
@@ -45,7 +46,10 @@ def test_it_has_what_was_asked_for_and_is_made_once(tmp_path):
 def test_builders_of_the_same_one_wait_for_each_other(tmp_path):
     told: list[str] = []
     with ThreadPoolExecutor(4) as threads:
-        made = [threads.submit(environment, ["six==1.17.0"], HERE, tmp_path, told.append) for _ in range(4)]
+        made = [
+            threads.submit(environment, ["six==1.17.0"], HERE, tmp_path, Teller(told.append))
+            for _ in range(4)
+        ]
         assert len({one.result() for one in made}) == 1
     assert sum("six==1.17.0" in line for line in told) == 1
 
@@ -104,7 +108,7 @@ def test_what_is_there_as_source_only_is_built_behind_the_walls(tmp_path, monkey
     source_of_madeup(links)
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
     told: list[str] = []
-    python = environment(["madeup==1.0"], HERE, tmp_path / "envs", told.append)
+    python = environment(["madeup==1.0"], HERE, tmp_path / "envs", Teller(told.append))
     asked = [python, "-I", "-c", "import madeup; print(madeup.value)"]
     assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == "42\n"
     assert any("madeup==1.0 is there as source only" in line for line in told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ GIB = 1 << 30
 def asks(monkeypatch: pytest.MonkeyPatch, here: Resources, *types: str) -> Resources:
     monkeypatch.setattr(machine, "resources", lambda: here)
     monkeypatch.setattr("os.sysconf", lambda name: here.memory // 4096 if name == "SC_PHYS_PAGES" else 4096)
-    return spec.asks_of({"workerPoolSpecs": [{"machineSpec": {"machineType": one}} for one in types]})
+    return spec.asks_of(
+        Path("no cluster"), {"workerPoolSpecs": [{"machineSpec": {"machineType": one}} for one in types]}
+    )
 
 
 def test_what_a_job_asks_for(monkeypatch):

@@ -113,8 +113,7 @@ def test_what_cannot_be_served_is_refused_with_a_reason(aiplatform, bucket):
     ("image", "reason"),
     [
         (None, "has no container"),
-        ("gcr.io/me/my-server:1", "needs a Docker engine"),
-        ("us-docker.pkg.dev/vertex-ai/prediction/pytorch-cpu.2-1", "needs a Docker engine"),
+        ("gcr.io/me/my-server:1", "was not built here"),
     ],
 )
 @pytest.mark.parametrize("files", [False, True])
