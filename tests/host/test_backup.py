@@ -69,6 +69,7 @@ class Writer(threading.Thread):
             self.wrong.append(answer.text)
 
 
+@pytest.mark.slow
 def test_a_backup_under_writes_restores_to_one_moment(
     new_portico: Callable[..., Portico], tmp_path: Path
 ) -> None:

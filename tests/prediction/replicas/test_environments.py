@@ -143,7 +143,7 @@ def test_what_cannot_be_had_with_the_others_is_installed_over_them(tmp_path, mon
     with pytest.raises(FailedPrecondition, match="madebelow"):
         environment(both, HERE, tmp_path / "envs")
     told: list[str] = []
-    python = environment(both, HERE, tmp_path / "envs", told.append, over=["madeown == 1.0"])
+    python = environment(both, HERE, tmp_path / "envs", Teller(told.append), over=["madeown == 1.0"])
     asked = "import madebelow, madeimage, madeown; print(madebelow.version)"
     done = subprocess.run([python, "-I", "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "2.0\n"

@@ -378,6 +378,7 @@ if number == "2":
 """
 
 
+@pytest.mark.slow
 def test_trials_are_copies_of_a_process_that_has_done_the_imports(portico, aiplatform, bucket):
     import psutil
     from tests.services.aiplatform.test_custom_jobs import packed
