@@ -253,7 +253,8 @@ def _build(
             if not below or not over:
                 raise
             teller.say(f"All can't be had together: {', '.join(sorted(over))} are installed over the others.")
-            _install(below, interpreter, beside, teller)
+            # What is replaced within a second by a file of the same size keeps its bytecode: that comes last.
+            _install(below, interpreter, beside, teller, compiled=False)
             _install(sorted(over), interpreter, beside, teller)
         size = size_of(beside)
         record = {
@@ -274,11 +275,13 @@ def _install(
     beside: Path,
     teller: Teller,
     options: Sequence[str] = (),
+    *,
+    compiled: bool = True,
 ) -> None:
     listed, own = beside / "requirements.txt", beside / "wheels"
     listed.write_text("".join(f"{line}\n" for line in requirements))
     # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
-    command = ["pip", "install", "--only-binary", ":all:", "--compile-bytecode"]
+    command = ["pip", "install", "--only-binary", ":all:", *(["--compile-bytecode"] if compiled else [])]
     command += [
         "--python",
         str(beside / "bin" / "python"),
