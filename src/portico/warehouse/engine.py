@@ -46,14 +46,18 @@ class Warehouse:
         self._root.execute("SET enable_external_access = false")
         self._root.execute("SET lock_configuration = true")
         self._running: dict[str, Cursor | scripts.Script] = {}
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
 
     def close(self) -> None:
         self._root.close()
 
     @contextlib.contextmanager
     def transaction(self, job: str = "") -> Iterator[Cursor]:
-        """A transaction that is kept unless something is raised, in which `job` is noted as done."""
+        """The one that writes, once others have; kept unless something is raised, with `job` noted as done in it."""
+        with self._writing:
+            yield from self._transaction(job)
+
+    def _transaction(self, job: str) -> Iterator[Cursor]:
         cursor = self._root.cursor()
         if job:
             self._running[job] = cursor
@@ -120,7 +124,7 @@ class Warehouse:
         if tree.key in ("select", "union", "except", "intersect", "subquery") or asked.dry:
             with self.reading(job) as cursor:
                 return [self._one(cursor, asked, tree)]
-        with self._writing, self.transaction(job) as cursor:
+        with self.transaction(job) as cursor:
             return [self._one(cursor, asked, tree)]
 
     def _script(self, block: blocks.Block, asked: Asked, job: str) -> list[Done]:
@@ -129,7 +133,7 @@ class Warehouse:
             if job:
                 self._running[job] = script
             done = script.run(block)
-        with self._writing, self.transaction(job):
+        with self.transaction(job):
             return done
 
     def _one(self, cursor: Cursor, asked: Asked, tree: object) -> Done:

@@ -7,7 +7,7 @@ DuckDB picks a macro's overload before it has bound the aggregates among its arg
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlglot import exp
 
@@ -81,24 +81,53 @@ def _native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
     return [made], around or (lambda column: column)
 
 
+_SOURCES = ("from_", "from", "joins", "laterals", "where")
+
+
+class _Below:
+    """The query beneath: what is computed there once, each under a name of its own."""
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self._numbers = numbers
+        self._computed: dict[str, exp.Expr] = {}  # by its text
+
+    def column(self, one: exp.Expr, prefix: str) -> exp.Expr:
+        """The column that holds `one`."""
+        text = one.sql("bigquery")
+        if text not in self._computed:
+            self._computed[text] = exp.alias_(one.copy(), f"_{prefix}{next(self._numbers)}", quoted=True)
+        return exp.column(self._computed[text].alias, quoted=True)
+
+    def names(self) -> list[exp.Expr]:
+        return [exp.column(one.alias, quoted=True) for one in self._computed.values()]
+
+    def query(self, select: exp.Select, clauses: Sequence[str], stars: Sequence[exp.Expr] = ()) -> exp.Select:
+        """Takes these clauses from `select`, which is to read from this then."""
+        computed = [*(star.copy() for star in stars), *(one.copy() for one in self._computed.values())]
+        made = exp.Select(expressions=computed or [exp.alias_(exp.Literal.number(1), "_one")])
+        for name in clauses:
+            if select.args.get(name):
+                made.set(name, select.args[name])
+                select.set(name, None)
+        return made
+
+
+def _read_from(select: exp.Select, query: exp.Select) -> None:
+    alias = exp.TableAlias(this=exp.to_identifier("_below"))
+    select.set("from_", exp.From(this=exp.Subquery(this=query, alias=alias)))
+
+
 def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
     group = select.args.get("group")
     leaves = _leaves(select, _is_aggregate)
     if not leaves and group is None:
         return
     keys = _keys(select, group)
-    inner: dict[str, exp.Expr] = {}
-
-    def column(one: exp.Expr, prefix: str) -> exp.Expr:
-        text = one.sql("bigquery")
-        if text not in inner:
-            inner[text] = exp.alias_(one.copy(), f"_{prefix}{next(numbers)}", quoted=True)
-        return exp.column(inner[text].alias, quoted=True)
-
+    below = _Below(numbers)
     _name(select)
     for leaf in leaves:
         made, around = _native(leaf)
-        leaf.replace(around(*(column(one, "a") for one in made)))
+        leaf.replace(around(*(below.column(one, "a") for one in made)))
     for leaf in _leaves(select, lambda node: any(_same(node, key) for key in keys)):
         key = next(key for key in keys if _same(leaf, key))
         ordering = (
@@ -106,16 +135,10 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
         )
         if ordering and isinstance(leaf, exp.Column) and _is_alias(select, leaf):
             continue
-        leaf.replace(column(key, "g"))
+        leaf.replace(below.column(key, "g"))
     for key in keys:
-        column(key, "g")
-    below = exp.Select(
-        expressions=[one.copy() for one in inner.values()] or [exp.alias_(exp.Literal.number(1), "_one")]
-    )
-    for name in ("from_", "from", "joins", "laterals", "where"):
-        if select.args.get(name):
-            below.set(name, select.args[name])
-            select.set(name, None)
+        below.column(key, "g")
+    query = below.query(select, _SOURCES)
     if group is not None:
         if _has_sets(group):
             for one in list(group.find_all(exp.Column)):
@@ -124,15 +147,12 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
         else:
             group.set("expressions", [key.copy() for key in keys])
             group.set("all", None)
-        below.set("group", group)
+        query.set("group", group)
     select.set("group", None)
     if having := select.args.get("having"):
         select.set("where", exp.Where(this=having.this))
         select.set("having", None)
-    select.set(
-        "from_",
-        exp.From(this=exp.Subquery(this=below, alias=exp.TableAlias(this=exp.to_identifier("_below")))),
-    )
+    _read_from(select, query)
 
 
 _SETS = (exp.GroupingSets, exp.Cube, exp.Rollup)
@@ -207,14 +227,7 @@ def _split_windows(select: exp.Select, numbers: Iterator[int]) -> None:
     ]
     if not any(_must_split(window) for window in windows):
         return
-    inner: dict[str, exp.Expr] = {}
-
-    def column(one: exp.Expr, prefix: str) -> exp.Expr:
-        text = one.sql("bigquery")
-        if text not in inner:
-            inner[text] = exp.alias_(one.copy(), f"_{prefix}{next(numbers)}", quoted=True)
-        return exp.column(inner[text].alias, quoted=True)
-
+    below = _Below(numbers)
     _name(select)
     stars = [one for one in select.expressions if one.is_star]
     named = {alias.alias.lower() for alias in select.expressions if isinstance(alias, exp.Alias)}
@@ -225,7 +238,7 @@ def _split_windows(select: exp.Select, numbers: Iterator[int]) -> None:
         for one in made:
             copied = window.copy()
             _function_of(copied).replace(one)
-            columns.append(column(copied, "w"))
+            columns.append(below.column(copied, "w"))
         window.replace(around(*columns))
     for leaf in _leaves(
         select, lambda node: isinstance(node, exp.Column | exp.Subquery | exp.Exists) and not node.is_star
@@ -235,24 +248,14 @@ def _split_windows(select: exp.Select, numbers: Iterator[int]) -> None:
                 continue
             if not leaf.table and leaf.name.lower() in named and leaf.find_ancestor(exp.Order, exp.Qualify):
                 continue
-        leaf.replace(column(leaf, "c"))
-    below = exp.Select(
-        expressions=[*(star.copy() for star in stars), *(one.copy() for one in inner.values())]
-    )
-    for name in ("from_", "from", "joins", "laterals", "where", "windows"):
-        if select.args.get(name):
-            below.set(name, select.args[name])
-            select.set(name, None)
+        leaf.replace(below.column(leaf, "c"))
+    query = below.query(select, (*_SOURCES, "windows"), stars)
     for star in stars:
-        hidden = [exp.column(one.alias, quoted=True) for one in inner.values()]
-        star.replace(exp.Star(except_=hidden))
+        star.replace(exp.Star(except_=below.names()))
     if qualify := select.args.get("qualify"):
         select.set("where", exp.Where(this=qualify.this))
         select.set("qualify", None)
-    select.set(
-        "from_",
-        exp.From(this=exp.Subquery(this=below, alias=exp.TableAlias(this=exp.to_identifier("_below")))),
-    )
+    _read_from(select, query)
 
 
 def _must_split(window: exp.Window) -> bool:

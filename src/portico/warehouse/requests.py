@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,8 @@ class Requests:
             catalog.add_fields(cursor, found, [*merged, *new])
 
     def _file(self, job: str) -> Path:
-        return self._results / f"{job}.arrow"
+        """By the job's digest: its name is the caller's, and may be longer than a file's."""
+        return self._results / f"{hashlib.sha256(job.encode()).hexdigest()}.arrow"
 
     def result(self, job: str, fields: list[Field], start: int, most: int, micros: bool) -> dict[str, Any]:
         """Rows of a query's result, from `start`; `most` at most and no more than fit into an answer."""

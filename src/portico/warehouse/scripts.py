@@ -88,7 +88,7 @@ class Script:
     def __init__(
         self,
         cursor: Cursor,
-        writing: threading.Lock,
+        writing: threading.RLock,
         asked: Asked,
         steps: int = STEPS,
         seconds: float = SECONDS,

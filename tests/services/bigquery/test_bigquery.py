@@ -7,6 +7,7 @@ import decimal
 import io
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,39 @@ def test_what_is_refused_says_what_to_change(client: bigquery.Client, text: str,
     with pytest.raises(exceptions.GoogleAPICallError, match=said) as refused:
         client.query(text).result()
     assert refused.value.code in (400, 404, 501)
+
+
+def test_a_job_is_its_projects_own_and_its_id_no_path(client: bigquery.Client, portico: Any) -> None:
+    for bad in ("../../../portico", "a/b", "a.b", "x" * 1025):
+        with pytest.raises(exceptions.BadRequest, match="Invalid job ID"):
+            client.query("SELECT 1", job_id=bad, retry=None)
+    other = bigquery.Client(
+        project="other-project",
+        credentials=AnonymousCredentials(),
+        client_options=ClientOptions(api_endpoint=portico.url),
+    )
+    name = "same" + "x" * 500
+    client.query("SELECT 1 AS n", job_id=name).result()
+    other.query("SELECT 2 AS n", job_id=name).result()
+    assert [tuple(row.values()) for row in client.get_job(name).result()] == [(1,)]
+
+
+def test_rows_that_are_alike_are_told_apart_and_clients_wait_for_each_other(
+    client: bigquery.Client, dataset: Any
+) -> None:
+    client.query(f"CREATE TABLE {dataset.dataset_id}.many (id INT64)").result()
+    place = f"{dataset.project}.{dataset.dataset_id}.many"
+    errors = client.insert_rows_json(place, [{"id": "x"}, {"id": "x"}, {"id": 1}], row_ids=[None] * 3)
+    assert [(one["index"], one["errors"][0]["reason"]) for one in errors] == [
+        (0, "invalid"), (1, "invalid"), (2, "stopped"),
+    ]  # fmt: skip
+
+    def insert(number: int) -> Any:
+        return client.insert_rows_json(place, [{"id": number}])
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(answer == [] for answer in threads.map(insert, range(40)))
+    assert answered(client, f"SELECT COUNT(DISTINCT id) FROM {dataset.dataset_id}.many") == [(40,)]
 
 
 def test_routines_are_resources(client: bigquery.Client, dataset: Any) -> None:

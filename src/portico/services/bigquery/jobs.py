@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from typing import Any
 
@@ -14,6 +15,7 @@ from portico.store import resources
 from portico.store.resources import Resource
 
 KIND = "bigquery:jobs"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 _PROMPT = 0.5  # seconds that a new job's answer waits for its end
 
 
@@ -50,6 +52,11 @@ def begin(call: Call, body: dict[str, Any]) -> str:
         )
     reference = body.get("jobReference") or {}
     job = str(reference.get("jobId") or f"job_{uuid.uuid4().hex}")
+    if not _ID.fullmatch(job):
+        raise InvalidArgument(
+            f"Invalid job ID {job[:100]!r}. It must be letters, digits, underscores and hyphens, at most 1,024.",
+            reason="invalid",
+        )
     running.check(call, kinds[0], configuration)
     configuration["jobType"] = kinds[0].upper()
     kept = {
@@ -141,7 +148,7 @@ def list_(call: Call) -> dict[str, Any]:
 def cancel(call: Call) -> dict[str, Any]:
     name = name_of(shapes.project(call), str(call.params["jobId"]))
     shown(call, name)
-    shapes.ask(call, "cancel", job=str(call.params["jobId"]))
+    shapes.ask(call, "cancel", job=name)
     return {"kind": "bigquery#jobCancelResponse", "job": shown(call, name)}
 
 
@@ -149,6 +156,6 @@ def cancel(call: Call) -> dict[str, Any]:
 def delete(call: Call) -> None:
     name = name_of(shapes.project(call), str(call.params["jobId"]))
     shown(call, name)
-    shapes.ask(call, "forget", job=str(call.params["jobId"]))
+    shapes.ask(call, "forget", job=name)
     with call.rooms.database.write() as connection:
         resources.delete(connection, name)

@@ -119,10 +119,9 @@ def _result(call: Call, found: Resource, most: Any, start: int, micros: bool) ->
         shown["dmlStats"] = told["dmlStats"]
     if not fields:
         return {**shown, "totalRows": "0"}
-    job = found.body["jobReference"]["jobId"]
     # maxResults=0 asks how many there are; rows that fit into one answer come along, which saves the client a call.
     limit = min(int(most), _MOST) if most not in (None, 0, "0") else _MOST
-    page = shapes.ask(call, "result", job=job, fields=fields, start=start, most=limit, micros=micros)
+    page = shapes.ask(call, "result", job=found.name, fields=fields, start=start, most=limit, micros=micros)
     shown["totalRows"] = str(page["total"])
     if most in (0, "0"):
         return shown

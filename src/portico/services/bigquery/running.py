@@ -41,7 +41,8 @@ def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
 
 def start(call: Call, name: str) -> None:
     """Runs the job that is written down under `name`."""
-    _running[name] = _THREADS.submit(_run, call, name)
+    _running[name] = future = _THREADS.submit(_run, call, name)
+    future.add_done_callback(lambda _: _running.pop(name, None))
 
 
 async def ended(name: str, seconds: float) -> bool:
@@ -60,16 +61,16 @@ def settled(call: Call, found: Resource) -> Resource:
     """A job that ran when Portico ended is told as what it is: done where its change was committed, else failed."""
     if found.body["status"]["state"] != "RUNNING" or found.name in _running:
         return found
-    job = found.body["jobReference"]["jobId"]
+    kept = shapes.ask(call, "finished", job=found.name)
     with call.rooms.database.write() as connection:
         current = resources.get(connection, found.name)
         if current is None or current.body["status"]["state"] != "RUNNING":
             return current or found
         current.body["status"] = {"state": "DONE"}
-        if not shapes.ask(call, "finished", job=job):
+        if not kept:
             error = {
                 "reason": "stopped",
-                "message": "Portico ended while the job ran; nothing of it was kept. Run it again.",
+                "message": "Portico ended while the job ran; only what a script had done by then was kept.",
             }
             current.body["status"] |= {"errorResult": error, "errors": [error]}
         current.body["statistics"]["endTime"] = str(int(call.rooms.clock.now() * 1000))
@@ -111,7 +112,6 @@ def _run(call: Call, name: str) -> None:
                 current.body["statistics"] |= {"endTime": str(int(now * 1000)), **statistics}
                 current.private = private
                 resources.update(connection, current, now)
-        _running.pop(name, None)
 
 
 _REASONS = {
@@ -149,7 +149,7 @@ def _query(call: Call, job: Resource) -> Ran:
     told = shapes.ask(
         call,
         "query",
-        job=reference["jobId"],
+        job=job.name,
         project=reference["projectId"],
         text=asked["query"],
         dataset=".".join(filter(None, (default.get("projectId"), default.get("datasetId")))),
@@ -220,7 +220,7 @@ def _loaded(call: Call, job: Resource, asked: dict[str, Any], files: list[dict[s
     told: dict[str, Any] = shapes.ask(
         call,
         "load",
-        job=reference["jobId"],
+        job=job.name,
         destination=_entry(asked["destinationTable"], reference["projectId"]),
         files=files,
         form=str(asked.get("sourceFormat") or "CSV").upper(),
@@ -288,7 +288,7 @@ def _copy(call: Call, job: Resource) -> Ran:
     told = shapes.ask(
         call,
         "copy",
-        job=reference["jobId"],
+        job=job.name,
         sources=[_entry(one, reference["projectId"]) for one in sources],
         destination=_entry(asked["destinationTable"], reference["projectId"]),
         create=asked.get("createDisposition") or "CREATE_IF_NEEDED",

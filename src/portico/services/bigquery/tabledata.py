@@ -29,9 +29,7 @@ def list_(call: Call) -> dict[str, Any]:
         if job is None:
             raise NotFound(f"Not found: Table {ANONYMOUS}.{where['table']}", reason="notFound")
         fields = job.private.get("fields") or []
-        found = shapes.ask(
-            call, "result", job=where["table"], fields=fields, start=start, most=most, micros=micros
-        )
+        found = shapes.ask(call, "result", job=job.name, fields=fields, start=start, most=most, micros=micros)
     else:
         columns = [name for name in str(call.params.get("selectedFields") or "").split(",") if name]
         found = shapes.ask(call, "rows", **where, start=start, most=most, micros=micros, columns=columns)
@@ -54,27 +52,25 @@ def insert_all(call: Call) -> dict[str, Any]:
     where = _table(call)
     place = ".".join(where.values())
     now = time.monotonic()
-    for key in [key for key, at in _seen.items() if now - at > _REMEMBERED]:
+    for key in [key for key, at in list(_seen.items()) if now - at > _REMEMBERED]:
         _seen.pop(key, None)
-    new = [one for one in given if not one.get("insertId") or (place, one["insertId"]) not in _seen]
+    new = [(i, one) for i, one in enumerate(given) if (place, one.get("insertId") or "") not in _seen]
     errors = []
     if new:
         errors = shapes.ask(
             call,
             "insert_all",
             **where,
-            rows=[one.get("json") or {} for one in new],
+            rows=[one.get("json") or {} for _, one in new],
             ignore=bool(call.body.get("ignoreUnknownValues")),
             skip=bool(call.body.get("skipInvalidRows")),
         )
     bad = {one["index"] for one in errors}
-    _seen.update(
-        {(place, one["insertId"]): now for i, one in enumerate(new) if one.get("insertId") and i not in bad}
-    )
+    taken = [one for i, (_, one) in enumerate(new) if i not in bad]
+    _seen.update({(place, one["insertId"]): now for one in taken if one.get("insertId")})
     answer: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
     if errors:
-        places = [given.index(one) for one in new]
-        answer["insertErrors"] = [{**one, "index": places[one["index"]]} for one in errors]
+        answer["insertErrors"] = [{**one, "index": new[one["index"]][0]} for one in errors]
     return answer
 
 
