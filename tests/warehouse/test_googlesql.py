@@ -122,6 +122,22 @@ def test_statements_that_change_tell_how_many(warehouse: Warehouse) -> None:
     assert (merged.kind, merged.affected) == ("MERGE", 2)
     assert rows(warehouse, "SELECT * FROM m ORDER BY id") == [(1, "a"), (2, "B"), (3, "c")]
     assert run(warehouse, "DELETE FROM m WHERE id < 3").affected == 2
+    clustered = run(
+        warehouse, "CREATE TABLE c (id INT64, s STRING, at DATE) PARTITION BY at CLUSTER BY s, id"
+    )
+    assert clustered.target is not None
+    assert clustered.target.body["clustering"] == {"fields": ["s", "id"]}
+    assert clustered.target.body["timePartitioning"] == {"type": "DAY", "field": "at"}
+    run(warehouse, "CREATE OR REPLACE TABLE c (t TIMESTAMP, n INT64) PARTITION BY TIMESTAMP_TRUNC(t, MONTH)")
+    made = run(
+        warehouse, "CREATE OR REPLACE TABLE c (n INT64) PARTITION BY RANGE_BUCKET(n, GENERATE_ARRAY(0, 9, 3))"
+    )
+    assert made.target is not None
+    assert made.target.body["rangePartitioning"] == {
+        "field": "n",
+        "range": {"start": "0", "end": "9", "interval": "3"},
+    }
+    run(warehouse, "DROP TABLE c")
     run(warehouse, "ALTER TABLE m ADD COLUMN extra FLOAT64")
     run(warehouse, "ALTER TABLE m DROP COLUMN extra")
     assert [one["name"] for one in run(warehouse, "SELECT * FROM m").fields] == ["id", "s"]

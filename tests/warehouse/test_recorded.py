@@ -68,7 +68,7 @@ def wrong(expected: dict[str, Any], done: Done, text: str) -> str:
     """How an answer differs from the recorded one; "" where it does not."""
     if "error" in expected:
         return "it was answered"
-    fields = done.fields if done.kind == "SELECT" or done.kind.startswith("CREATE_TABLE") else []
+    fields = done.fields if done.kind in ("SELECT", "SCRIPT") or done.kind.startswith("CREATE_TABLE") else []
     wanted = [(one["name"], one["type"], one["mode"] == "REPEATED") for one in expected["schema"]]
     if [(one["name"], one["type"], one["mode"] == "REPEATED") for one in fields] != wanted:
         return f"the schema is {fields}"

@@ -302,7 +302,7 @@ class Statement:
         for one in properties.expressions if properties is not None else ():
             if isinstance(one, exp.PartitionedByProperty):
                 body |= _partitioning(one.this)
-            elif isinstance(one, exp.Cluster):
+            elif isinstance(one, exp.ClusterProperty):
                 body["clustering"] = {"fields": [column.name for column in one.expressions]}
             elif isinstance(one, exp.Property) and one.name.lower() in ("description", "friendly_name"):
                 body["description" if one.name.lower() == "description" else "friendlyName"] = one.args[
@@ -503,11 +503,7 @@ def _described_by(properties: exp.Expr) -> dict[str, str]:
 
 
 def _partitioning(written: exp.Expr) -> dict[str, Any]:
-    columns = [one.name for one in written.find_all(exp.Column)]
-    if isinstance(written, exp.Schema):
-        columns = [
-            one.name for one in written.expressions if isinstance(one, exp.Column | exp.Identifier)
-        ] or columns
+    columns = [one.name for one in written.find_all(exp.Identifier)]
     text = written.sql("bigquery").upper()
     if "RANGE_BUCKET" in text:
         bounds = [one.name for one in written.find_all(exp.Literal)]
