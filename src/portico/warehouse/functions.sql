@@ -33,7 +33,6 @@ CREATE MACRO gs_mod(a BIGINT, b BIGINT) AS CASE WHEN b = 0 THEN gs_py_error('div
   (a DECIMAL(38,9), b BIGINT) AS gs_mod(a, CAST(b AS DECIMAL(38,9))), (a BIGINT, b DECIMAL(38,9)) AS gs_mod(CAST(a AS DECIMAL(38,9)), b), (a DECIMAL(38,9), b DECIMAL(38,9)) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: MOD(' || gs_to_string(a) || ', 0)') ELSE CAST(a % b AS DECIMAL(38,9)) END;
 CREATE MACRO gs_abs(x BIGINT) AS abs(x), (x DOUBLE) AS abs(x), (x DECIMAL(38,9)) AS abs(x);
 CREATE MACRO gs_sign(x BIGINT) AS CAST(sign(x) AS BIGINT), (x DOUBLE) AS CASE WHEN isnan(x) THEN x ELSE CAST(sign(x) AS DOUBLE) END, (x DECIMAL(38,9)) AS CAST(sign(x) AS DECIMAL(38,9));
-CREATE MACRO gs_half(x DOUBLE) AS CASE WHEN x < 0 THEN -floor(-x + 0.5) ELSE floor(x + 0.5) END;
 CREATE MACRO gs_round(x DOUBLE) AS CASE WHEN abs(x) < 4503599627370496 THEN round(x) ELSE x END, (x DECIMAL(38,9)) AS CAST(round(x, 0) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE),
   (x DOUBLE, n BIGINT) AS CASE WHEN isfinite(x) THEN round(x, CAST(n AS INTEGER)) ELSE x END, (x DECIMAL(38,9), n BIGINT) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, 'HALF_AWAY') AS DECIMAL(38,9)), (x BIGINT, n BIGINT) AS round(CAST(x AS DOUBLE), CAST(n AS INTEGER)),
   (x DECIMAL(38,9), n BIGINT, mode VARCHAR) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, mode) AS DECIMAL(38,9));
@@ -78,7 +77,6 @@ CREATE MACRO gs_shift_right(x BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_er
 CREATE MACRO gs_rand() AS random();
 CREATE MACRO gs_generate_uuid() AS CAST(uuid() AS VARCHAR);
 CREATE MACRO gs_error(message) AS gs_py_error(CAST(message AS VARCHAR));
-CREATE MACRO gs_nullif_zero(x BIGINT) AS nullif(x, 0), (x DOUBLE) AS nullif(x, 0), (x DECIMAL(38,9)) AS nullif(x, 0);
 CREATE MACRO gs_lit(x DECIMAL(38,9), t VARCHAR) AS CAST(t AS DECIMAL(38,9)), (x DOUBLE, t VARCHAR) AS CAST(t AS DOUBLE), (x BIGINT, t VARCHAR) AS CAST(t AS DOUBLE);
 CREATE MACRO gs_parse_numeric(x VARCHAR) AS gs_cast_numeric(x);
 
@@ -108,7 +106,6 @@ CREATE MACRO gs_cast_timestamp(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE 
 CREATE MACRO gs_shift_of(zone) AS CASE WHEN starts_with(zone, '-') THEN -1 ELSE 1 END * (CAST(regexp_extract(zone, '[+-]?(\d{1,2})', 1) AS BIGINT) * 60 + coalesce(TRY_CAST(regexp_extract(zone, ':(\d{2})', 1) AS BIGINT), 0));
 CREATE MACRO gs_local(x TIMESTAMPTZ, zone VARCHAR) AS CASE WHEN regexp_full_match(zone, '(UTC)?[+-]\d{1,2}(:\d{2})?') THEN (x AT TIME ZONE 'UTC') + to_minutes(gs_shift_of(replace(zone, 'UTC', ''))) ELSE timezone(zone, x) END;
 CREATE MACRO gs_instant(x TIMESTAMP, zone VARCHAR) AS CASE WHEN regexp_full_match(zone, '(UTC)?[+-]\d{1,2}(:\d{2})?') THEN (x - to_minutes(gs_shift_of(replace(zone, 'UTC', '')))) AT TIME ZONE 'UTC' ELSE timezone(zone, x) END;
-CREATE MACRO gs_utc(x DATE) AS CAST(x AS TIMESTAMP), (x TIMESTAMP) AS x, (x TIMESTAMPTZ) AS x AT TIME ZONE 'UTC';
 CREATE MACRO gs_date(x VARCHAR) AS gs_cast_date(x), (x DATE) AS x, (x TIMESTAMP) AS CAST(x AS DATE), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS DATE), (x TIMESTAMPTZ, zone VARCHAR) AS CAST(gs_local(x, zone) AS DATE), (y BIGINT, m BIGINT, d BIGINT) AS make_date(y, m, d);
 CREATE MACRO gs_time(x TIMESTAMP) AS CAST(x AS TIME), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS TIME), (x TIMESTAMPTZ, zone VARCHAR) AS CAST(gs_local(x, zone) AS TIME), (h BIGINT, m BIGINT, s BIGINT) AS make_time(h, m, CAST(s AS DOUBLE));
 CREATE MACRO gs_datetime(x VARCHAR) AS gs_cast_datetime(x), (x DATE) AS CAST(x AS TIMESTAMP), (x TIMESTAMP) AS x, (x TIMESTAMPTZ) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ, zone VARCHAR) AS gs_local(x, zone), (x DATE, t TIME) AS x + t, (y BIGINT, mo BIGINT, d BIGINT, h BIGINT, mi BIGINT, s BIGINT) AS make_timestamp(y, mo, d, h, mi, CAST(s AS DOUBLE));
@@ -147,7 +144,6 @@ CREATE MACRO gs_extract(x DATE, part VARCHAR) AS gs_part(CAST(x AS TIMESTAMP), p
   (x INTERVAL, part VARCHAR) AS CASE part WHEN 'YEAR' THEN datepart('year', x) WHEN 'MONTH' THEN datepart('month', x) WHEN 'DAY' THEN datepart('day', x) WHEN 'HOUR' THEN datepart('hour', x) WHEN 'MINUTE' THEN datepart('minute', x) WHEN 'SECOND' THEN datepart('second', x) WHEN 'MILLISECOND' THEN datepart('millisecond', x) % 1000 WHEN 'MICROSECOND' THEN datepart('microsecond', x) % 1000000 END;
 CREATE MACRO gs_unix_date(x DATE) AS x - DATE '1970-01-01';
 CREATE MACRO gs_date_from_unix_date(n BIGINT) AS DATE '1970-01-01' + CAST(n AS INTEGER);
-CREATE MACRO gs_floor_div(a BIGINT, b BIGINT) AS CAST(floor(CAST(a AS HUGEINT) / b) AS BIGINT);
 CREATE MACRO gs_unix_seconds(x TIMESTAMPTZ) AS gs_integer_div(epoch_us(x) - ((epoch_us(x) % 1000000 + 1000000) % 1000000), CAST(1000000 AS BIGINT));
 CREATE MACRO gs_unix_millis(x TIMESTAMPTZ) AS gs_integer_div(epoch_us(x) - ((epoch_us(x) % 1000 + 1000) % 1000), CAST(1000 AS BIGINT));
 CREATE MACRO gs_unix_micros(x TIMESTAMPTZ) AS epoch_us(x);
@@ -167,9 +163,6 @@ CREATE MACRO gs_parse_datetime(f VARCHAR, x VARCHAR) AS gs_py_strptime(f, x, 'DA
 CREATE MACRO gs_parse_time(f VARCHAR, x VARCHAR) AS CAST(gs_py_strptime(f, x, 'TIME', 'UTC') AS TIME);
 CREATE MACRO gs_parse_timestamp(f VARCHAR, x VARCHAR) AS gs_py_strptime(f, x, 'TIMESTAMP', 'UTC') AT TIME ZONE 'UTC', (f VARCHAR, x VARCHAR, zone VARCHAR) AS gs_py_strptime(f, x, 'TIMESTAMP', zone) AT TIME ZONE 'UTC';
 CREATE MACRO gs_make_interval(years, months, days, hours, minutes, seconds) AS to_months(CAST(years * 12 + months AS INTEGER)) + to_days(CAST(days AS INTEGER)) + to_microseconds(hours * 3600000000 + minutes * 60000000 + seconds * 1000000);
-CREATE MACRO gs_months(x INTERVAL) AS CAST(datepart('year', x) * 12 + datepart('month', x) AS BIGINT);
-CREATE MACRO gs_days(x INTERVAL) AS CAST(datepart('day', x) AS BIGINT);
-CREATE MACRO gs_micros(x INTERVAL) AS CAST(datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x) AS BIGINT);
 CREATE MACRO gs_generate_date_array(a DATE, b DATE) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_transform(range(a, CAST(b AS TIMESTAMP) + INTERVAL 1 DAY, INTERVAL 1 DAY), lambda d: CAST(d AS DATE)) END, (a DATE, b DATE, i INTERVAL) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_transform(generate_series(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP), i), lambda d: CAST(d AS DATE)) END;
 CREATE MACRO gs_generate_timestamp_array(a TIMESTAMPTZ, b TIMESTAMPTZ, i INTERVAL) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE generate_series(a, b, i) END;
 CREATE MACRO gs_generate_array(a BIGINT, b BIGINT) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE generate_series(a, b) END, (a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NULL OR b IS NULL OR s IS NULL THEN NULL WHEN s = 0 THEN gs_py_error('Sequence step cannot be 0.') ELSE generate_series(a, b, s) END,

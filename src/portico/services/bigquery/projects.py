@@ -6,9 +6,10 @@ from typing import Any
 
 from portico.services.bigquery import shapes
 from portico.services.call import Call, implements
+from portico.services.standard.projects import project_number
 
 
 @implements("bigquery", "projects.getServiceAccount")
 def get_service_account(call: Call) -> dict[str, Any]:
-    email = f"bq-{shapes.number(shapes.project(call))}@bigquery-encryption.iam.gserviceaccount.com"
+    email = f"bq-{project_number(shapes.project(call))}@bigquery-encryption.iam.gserviceaccount.com"
     return {"kind": "bigquery#getServiceAccountResponse", "email": email}

@@ -11,8 +11,7 @@ import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.call import Call
-from portico.services.standard.projects import project_number
-from portico.warehouse.client import ANONYMOUS, WarehouseClient, warehouse
+from portico.warehouse.client import ANONYMOUS, warehouse
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w\-  ]{1,1024}")
@@ -20,11 +19,7 @@ _TABLE = re.compile(r"[\w\-  ]{1,1024}")
 
 def ask(call: Call, method: str, **arguments: Any) -> Any:
     """Asks the warehouse of this home."""
-    return client(call).ask(method, **arguments)
-
-
-def client(call: Call) -> WarehouseClient:
-    return warehouse(call.rooms.home)
+    return warehouse(call.rooms.home).ask(method, **arguments)
 
 
 def project(call: Call) -> str:
@@ -128,7 +123,3 @@ def plain(one: Mapping[str, Any]) -> dict[str, Any]:
     if shown.get("fields"):
         shown["fields"] = [plain(each) for each in shown["fields"]]
     return shown
-
-
-def number(project_id: str) -> str:
-    return str(project_number(project_id))
