@@ -11,7 +11,7 @@ import pytest
 
 from portico.errors import PorticoError
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.statements import Asked, Done
+from portico.warehouse.queries import Asked, Done
 
 D = decimal.Decimal
 

@@ -17,7 +17,7 @@ import pytest
 from portico.errors import PorticoError
 from portico.warehouse import wire
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.statements import Asked, Done
+from portico.warehouse.queries import Asked, Done
 
 RECORDED = (
     Path(os.environ.get("PORTICO_SHARED", Path(__file__).parents[3] / "shared"))

@@ -9,7 +9,7 @@ import pytest
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError
 from portico.warehouse import javascript, routines
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.statements import Asked, Done
+from portico.warehouse.queries import Asked, Done
 
 Run = Any
 

@@ -13,8 +13,8 @@ import pytest
 from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.warehouse import blocks, scripts
 from portico.warehouse.engine import Warehouse
+from portico.warehouse.queries import Asked, Done
 from portico.warehouse.scripts import Script
-from portico.warehouse.statements import Asked, Done
 
 Run = Any
 

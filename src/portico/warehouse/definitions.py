@@ -10,8 +10,9 @@ from portico.errors import InvalidArgument, NotFound
 from portico.warehouse import blocks, catalog, routines
 from portico.warehouse.blocks import CreateRoutine, DropRoutine
 from portico.warehouse.catalog import Cursor
+from portico.warehouse.queries import Asked, Done
 from portico.warehouse.routines import KINDS, Creation, Routine
-from portico.warehouse.statements import Asked, Done, Statement
+from portico.warehouse.statements import Statement
 
 
 def is_procedure(node: CreateRoutine) -> bool:

@@ -21,7 +21,8 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import blocks, catalog, functions, routines, scripts
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE
-from portico.warehouse.statements import Asked, Done, Statement, refused
+from portico.warehouse.queries import Asked, Done
+from portico.warehouse.statements import Statement, refused
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.coercion import coerced
 from portico.warehouse.functions import call
 from portico.warehouse.information_schema import sql_type
-from portico.warehouse.statements import Asked, Done, Statement, refused
+from portico.warehouse.queries import Asked, Done
+from portico.warehouse.statements import Statement, refused
 from portico.warehouse.types import Field, duckdb_type, field_of, field_of_expression
 
 STEPS = 1_000_000  # statements and turns of loops that a script may take

@@ -1,0 +1,222 @@
+"""What a statement reads: the names in it, the tables behind them, and its queries as DuckDB's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from portico.errors import InvalidArgument, NotFound, PorticoError
+from portico.warehouse import catalog, routines
+from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.dialect import parse
+from portico.warehouse.functions import is_function
+from portico.warehouse.information_schema import view
+from portico.warehouse.names import substitute, system_variables
+from portico.warehouse.routines import Inliner, Routine
+from portico.warehouse.translate import Translator
+from portico.warehouse.types import Field, field_of, quoted
+
+_DEPTH = 16  # views of views
+
+
+@dataclass(slots=True)
+class Asked:
+    """In which setting a statement runs."""
+
+    project: str
+    dataset: str = ""  # the default one, as PROJECT.DATASET or DATASET
+    parameters: dict[str, exp.Expr] = field(default_factory=dict)
+    positional: list[exp.Expr] = field(default_factory=list)
+    dry: bool = False
+    variables: dict[str, exp.Expr] = field(default_factory=dict)  # of its script, by lower-case name
+    system: dict[str, exp.Expr] = field(default_factory=dict)  # @@variables
+    functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
+    temporary: str = ""  # the hidden dataset of its script's temporary tables
+
+
+@dataclass(slots=True)
+class Done:
+    """What a statement gave. `kind` is BigQuery's statementType, `target` what a DDL statement made or changed."""
+
+    kind: str
+    fields: list[Field] = field(default_factory=list)
+    rows: pa.Table | None = None
+    affected: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    target: Entry | None = None
+    operation: str = ""
+    read: list[Entry] = field(default_factory=list)
+    routine: Routine | None = None
+    text: str = ""  # of a statement of a script
+    children: int = 0  # how many statements a SCRIPT ran
+
+
+class Query:
+    """What is read by a statement in the caller's transaction."""
+
+    def __init__(self, cursor: Cursor, asked: Asked, tree: exp.Expr) -> None:
+        self._cursor = cursor
+        self._asked = asked
+        self._tree = tree
+        self._read: list[Entry] = []
+
+    # --- names ---
+
+    def entry(self, table: exp.Table) -> Entry:
+        """The name that a statement gives a table; whether there is one is not asked."""
+        return self._named([piece for one in table.parts for piece in one.name.split(".")])
+
+    def _named(self, parts: list[str]) -> Entry:
+        default = self._asked.dataset.split(".") if self._asked.dataset else []
+        if temporary := self._temporary(parts):
+            return temporary
+        if len(parts) == 1 and not default:
+            raise InvalidArgument(
+                f'Table "{parts[0]}" must be qualified with a dataset (e.g. dataset.table).', reason="invalid"
+            )
+        if len(parts) == 1:
+            parts = [*default, *parts]
+        if len(parts) == 2:
+            parts = [self._asked.project, *parts]
+        if len(parts) > 3:
+            parts = [".".join(parts[:-2]), *parts[-2:]]
+        return Entry(parts[0], parts[1], parts[2])
+
+    def _temporary(self, parts: list[str]) -> Entry | None:
+        """The temporary table of its script that is named so."""
+        if not self._asked.temporary or (len(parts) != 1 and parts[0].upper() != "_SESSION"):
+            return None
+        return catalog.find(self._cursor, self._asked.project, self._asked.temporary, parts[-1])
+
+    def _columns(self, parts: list[str]) -> set[str]:
+        """The columns of a table, in lower case; none where there is no such table."""
+        try:
+            if view(self._cursor, self._asked.project, self._asked.dataset, parts) is not None:
+                found = self._described(f"SELECT * FROM {self._table(parts).sql('duckdb')} AS t")
+            else:
+                entry = self._named(parts)
+                known = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
+                found = known.fields if known is not None else []
+        except PorticoError:
+            return set()
+        return {one["name"].lower() for one in found}
+
+    def _routine(self, path: list[str]) -> Routine | None:
+        """The routine that a call names; None for a function of GoogleSQL's own."""
+        if len(path) == 1:
+            if path[0].lower() in self._asked.functions:
+                return self._asked.functions[path[0].lower()]
+            if is_function(path[0]):
+                return None
+            path = [*(self._asked.dataset.split(".") if self._asked.dataset else []), *path]
+        if len(path) == 1:
+            return None
+        project = ".".join(path[:-2]) or self._asked.project
+        return routines.find(self._cursor, project, path[-2], path[-1])
+
+    def _prepared(self, tree: exp.Expr) -> exp.Expr:
+        """The tree with the values of variables and the bodies of functions in it."""
+        tree = system_variables(substitute(tree, self._asked.variables, self._columns), self._asked.system)
+        return Inliner(self._routine, self._columns).inline(tree)
+
+    def _table(self, parts: list[str], depth: int = 0) -> exp.Expr:
+        if (special := view(self._cursor, self._asked.project, self._asked.dataset, parts)) is not None:
+            return special
+        named = self._named(parts)
+        if named.table.endswith("*"):
+            return self._wildcard(named)
+        entry = catalog.require(self._cursor, named.project, named.dataset, named.table)
+        self._read.append(entry)
+        if entry.is_view:
+            if depth > _DEPTH:
+                raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
+            [query] = parse(entry.query)
+            inner = Query(self._cursor, Asked(entry.project, f"{entry.project}.{entry.dataset}"), query)
+            found = Translator(lambda names: inner._table(names, depth + 1), prepare=inner._prepared).query(
+                query
+            )
+            return exp.Subquery(this=found)
+        return _place(entry)
+
+    def _wildcard(self, named: Entry) -> exp.Expr:
+        """All tables that begin so, with what follows as `_TABLE_SUFFIX`; the columns are those of the last made."""
+        prefix = named.table[:-1]
+        listed = catalog.listed(self._cursor, named.project, named.dataset)
+        found = [
+            one for one in listed if one.table.startswith(prefix) and one.body.get("type", "TABLE") == "TABLE"
+        ]
+        if not found:
+            raise NotFound(f"Not found: {named.shown} matches no table", reason="notFound")
+        self._read += found
+        newest = max(found, key=lambda one: int(one.body["creationTime"]))
+        selects = []
+        for one in found:
+            have = {field["name"].lower() for field in one.fields}
+            cells = ", ".join(
+                quoted(field["name"]) if field["name"].lower() in have else f"NULL AS {quoted(field['name'])}"
+                for field in newest.fields
+            )
+            suffix = exp.Literal.string(one.table.removeprefix(prefix)).sql("duckdb")
+            selects.append(f"SELECT {cells}, {suffix} AS _TABLE_SUFFIX FROM {one.place}")
+        together: exp.Expr = exp.maybe_parse(" UNION ALL ".join(selects), dialect="duckdb")
+        return exp.Subquery(this=together)
+
+    def _translator(self) -> Translator:
+        return Translator(self._table, self._asked.parameters, prepare=self._prepared)
+
+    # --- queries ---
+
+    def _query_sql(self, tree: exp.Expr) -> str:
+        return self._translator().query(tree).sql("duckdb", identify=False)
+
+    def translated(self, tree: exp.Expr) -> str:
+        """A query as DuckDB's SQL."""
+        if self._asked.positional or tree.find(exp.Placeholder):
+            bind(tree, self._asked.positional)
+        return self._query_sql(tree)
+
+    def _described(self, sql: str) -> list[Field]:
+        return _fields(self._cursor.sql(sql).description)
+
+    def select(self) -> Done:
+        sql = self._query_sql(self._tree)
+        if self._asked.dry:
+            return Done("SELECT", self._described(sql))
+        ran = self._cursor.sql(sql)
+        fields = _fields(ran.description)
+        return Done("SELECT", fields, ran.to_arrow_table())
+
+
+def _place(entry: Entry) -> exp.Table:
+    return exp.Table(
+        this=exp.to_identifier(entry.table, quoted=True),
+        db=exp.to_identifier(f"{entry.project}:{entry.dataset}", quoted=True),
+        catalog=exp.to_identifier(catalog.FILE),
+    )
+
+
+def _fields(description: Any) -> list[Field]:
+    found = [field_of(str(one[0]), str(one[1])) for one in description]
+    names = [one["name"].lower() for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidArgument(
+                f"Duplicate column names in the result are not supported when a destination table is present. Found "
+                f"duplicate(s): {name}",
+                reason="invalidQuery",
+            )
+    return found
+
+
+def bind(tree: exp.Expr, values: list[exp.Expr]) -> None:
+    places = [one for one in tree.dfs() if isinstance(one, exp.Placeholder)]
+    if len(places) > len(values):
+        raise InvalidArgument(
+            f"Not enough positional parameters: the query has {len(places)}, {len(values)} are given",
+            reason="invalidQuery",
+        )
+    for place, value in zip(places, values, strict=False):
+        place.replace(value.copy())
