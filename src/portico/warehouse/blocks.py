@@ -15,6 +15,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from portico.errors import InvalidArgument
 from portico.warehouse.dialect import GoogleSQL, parse
+from portico.warehouse.models.syntax import Creation, read_creation, read_options
 
 _DEPTH = 50  # blocks in blocks: Google's own limit
 _TEXTS = {
@@ -59,6 +60,21 @@ class DropRoutine(Node):
     kind: str
     path: list[str]
     exists_ok: bool
+
+
+@dataclass(slots=True)
+class CreateModel(Node):
+    creation: Creation
+
+
+@dataclass(slots=True)
+class ChangeModel(Node):
+    """ALTER MODEL … SET OPTIONS, or DROP MODEL."""
+
+    kind: str
+    path: list[str]
+    exists_ok: bool
+    options: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -575,6 +591,8 @@ class _Reader:
         while tokens.word(ahead) in ("OR", "REPLACE", "TEMP", "TEMPORARY", "TABLE", "AGGREGATE"):
             ahead += 1
         kind, start = tokens.word(ahead), tokens.at
+        if kind == "MODEL":
+            return CreateModel(place, "", read_creation(tokens))
         if kind not in ("FUNCTION", "PROCEDURE"):
             return self._plain(place)
         if kind == "FUNCTION":
@@ -588,11 +606,21 @@ class _Reader:
 
     def _drop(self, place: str) -> Node:
         tokens = self._tokens
+        if tokens.take("DROP", "MODEL"):
+            exists_ok = tokens.take("IF", "EXISTS")
+            return ChangeModel(place, "", "DROP", tokens.path(), exists_ok)
         for kind in (("FUNCTION",), ("PROCEDURE",), ("TABLE", "FUNCTION")):
             if tokens.take("DROP", *kind):
                 exists_ok = tokens.take("IF", "EXISTS")
                 return DropRoutine(place, "", " ".join(kind), tokens.path(), exists_ok)
         return self._plain(place)
+
+    def _alter(self, place: str) -> Node:
+        tokens = self._tokens
+        if not tokens.take("ALTER", "MODEL"):
+            return self._plain(place)
+        exists_ok = tokens.take("IF", "EXISTS")
+        return ChangeModel(place, "", "ALTER", tokens.path(), exists_ok, read_options(tokens))
 
     def _plain(self, place: str) -> Node:
         tokens, start = self._tokens, self._tokens.at
@@ -610,5 +638,5 @@ _STATEMENTS = {
     "BREAK": _Reader._jump, "LEAVE": _Reader._jump, "CONTINUE": _Reader._jump, "ITERATE": _Reader._jump,
     "RAISE": _Reader._raise, "RETURN": _Reader._return, "EXECUTE": _Reader._execute, "CALL": _Reader._call,
     "COMMIT": _Reader._transaction, "ROLLBACK": _Reader._transaction, "ASSERT": _Reader._assert,
-    "CREATE": _Reader._create, "DROP": _Reader._drop,
+    "CREATE": _Reader._create, "DROP": _Reader._drop, "ALTER": _Reader._alter,
 }  # fmt: skip

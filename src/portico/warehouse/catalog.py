@@ -150,7 +150,7 @@ def drop_dataset(cursor: Cursor, entry: Entry, *, contents: bool) -> None:
     if listed(cursor, entry.project, entry.dataset) and not contents:
         raise FailedPrecondition(f"Dataset {entry.shown} is still in use", reason="resourceInUse")
     do(cursor, f"DROP SCHEMA {entry.schema} CASCADE")
-    for kept in ("entries", "routines"):
+    for kept in ("entries", "routines", "models"):
         do(
             cursor,
             f"DELETE FROM {_KEPT}.{kept} WHERE project = ? AND dataset = ?",

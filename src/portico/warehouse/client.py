@@ -19,6 +19,7 @@ from portico.errors import BY_CODE, Internal, Unavailable
 
 FOLDER = "bigquery"  # of a home
 FILE = "warehouse.duckdb"
+MODELS = "models"
 ANONYMOUS = "_portico_results"  # the dataset that queries' own results seem to be in
 
 
@@ -108,7 +109,9 @@ def snapshot(home: Path, target: Path) -> list[str]:
     except (FileNotFoundError, ConnectionError):  # it does not run
         for path in folder.glob(f"{FILE}*"):
             shutil.copyfile(path, target / path.name)
-    return sorted(path.name for path in target.iterdir())
+        if (folder / MODELS).exists():
+            shutil.copytree(folder / MODELS, target / MODELS)
+    return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import ParseError, TokenError
 
 from portico.errors import InvalidArgument
+from portico.warehouse.models.syntax import readable
 
 
 class GoogleSQL(BigQuery):
@@ -27,7 +28,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
         InvalidArgument: it is no GoogleSQL, with line and column.
     """
     try:
-        found = GoogleSQL().parse(text)
+        found = GoogleSQL().parse(readable(text, BigQuery.Tokenizer))
     except (ParseError, TokenError) as error:
         where = error.errors[0] if isinstance(error, ParseError) and error.errors else {}
         line, column = int(where.get("line") or 0), int(where.get("col") or 0)

@@ -20,7 +20,10 @@ import duckdb
 from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import blocks, catalog, functions, routines, scripts
 from portico.warehouse.catalog import Cursor
-from portico.warehouse.client import FILE
+from portico.warehouse.client import FILE, MODELS
+from portico.warehouse.models import kept
+from portico.warehouse.models.kept import Models
+from portico.warehouse.models.trainer import Trainer
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.statements import Statement, refused
 
@@ -42,6 +45,10 @@ class Warehouse:
         catalog.prepare(self._root)
         routines.prepare(self._root)
         scripts.clean(self._root)
+        kept.prepare(self._root)
+        self.models = Models(folder / MODELS)
+        self.models.sweep(self._root)
+        self.trainer = Trainer(folder)
         temporary = str(folder / "spill").replace("'", "''")
         self._root.execute(f"SET temp_directory = '{temporary}'")
         self._root.execute("SET enable_external_access = false")
@@ -50,6 +57,7 @@ class Warehouse:
         self._writing = threading.RLock()
 
     def close(self) -> None:
+        self.trainer.close()
         self._root.close()
 
     @contextlib.contextmanager
@@ -92,10 +100,11 @@ class Warehouse:
             cursor.close()
 
     def snapshot(self, target: str) -> None:
-        """Copies the file as it is at one moment to `target`; writers wait."""
+        """Copies the file as it is at one moment to `target`, and the models beside it; writers wait."""
         with self._writing, self.reading() as cursor:
             catalog.do(cursor, f"FORCE CHECKPOINT {catalog.FILE}")
             shutil.copyfile(self._file, target)
+            self.models.copy(cursor, Path(target).parent / MODELS)
 
     def cancel(self, job: str) -> bool:
         """Stops what runs as `job`; whether something did."""
@@ -117,6 +126,7 @@ class Warehouse:
             raise InvalidArgument("The statement is nested too deeply", reason="invalidQuery") from None
 
     def _run(self, text: str, asked: Asked, job: str) -> list[Done]:
+        asked.warehouse = self
         block = blocks.read(text)
         if len(block) != 1 or not isinstance(block[0], blocks.Run):
             return self._script(block, asked, job) if block else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from sqlglot import exp
@@ -14,12 +14,22 @@ from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
 from portico.warehouse.information_schema import view
+from portico.warehouse.models.calls import Calls
+from portico.warehouse.models.kept import Models
+from portico.warehouse.models.trainer import Trainer
 from portico.warehouse.names import substitute, system_variables
 from portico.warehouse.routines import Inliner, Routine
 from portico.warehouse.translate import Translator
 from portico.warehouse.types import Field, field_of, quoted
 
 _DEPTH = 16  # views of views
+
+
+class Holder(Protocol):
+    """The warehouse, as far as a statement needs it."""
+
+    models: Models
+    trainer: Trainer
 
 
 @dataclass(slots=True)
@@ -35,6 +45,7 @@ class Asked:
     system: dict[str, exp.Expr] = field(default_factory=dict)  # @@variables
     functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
     temporary: str = ""  # the hidden dataset of its script's temporary tables
+    warehouse: Holder | None = None
 
 
 @dataclass(slots=True)
@@ -62,6 +73,9 @@ class Query:
         self._asked = asked
         self._tree = tree
         self._read: list[Entry] = []
+        self._computed: dict[
+            str, pa.Table
+        ] = {}  # what ML functions answered, by the name it is registered as
 
     # --- names ---
 
@@ -120,9 +134,32 @@ class Query:
     def _prepared(self, tree: exp.Expr) -> exp.Expr:
         """The tree with the values of variables and the bodies of functions in it."""
         tree = system_variables(substitute(tree, self._asked.variables, self._columns), self._asked.system)
-        return Inliner(self._routine, self._columns).inline(tree)
+        tree = Inliner(self._routine, self._columns).inline(tree)
+        if self._asked.warehouse is not None:
+            calls = Calls(self._cursor, self._asked.warehouse.models, self._argument, self.place)
+            calls.resolve(tree, self._computed)
+        return tree
+
+    def _argument(self, query: exp.Expr) -> pa.Table:
+        """The rows of a query that an ML function is given; in a dry run its columns."""
+        inner = Query(self._cursor, self._asked, query)
+        found = inner.rows(empty=self._asked.dry)
+        self._read += inner._read
+        return found
+
+    def rows(self, *, empty: bool = False) -> pa.Table:
+        """A query's rows, or no more than its columns."""
+        sql = self.translated(self._tree)
+        return self._cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0" if empty else sql).to_arrow_table()
+
+    def place(self, path: list[str]) -> tuple[str, str, str]:
+        """Project, dataset and name of a model that is named so."""
+        entry = self._named(path)
+        return entry.project, entry.dataset, entry.table
 
     def _table(self, parts: list[str], depth: int = 0) -> exp.Expr:
+        if len(parts) == 1 and parts[0] in self._computed:
+            return exp.Table(this=exp.to_identifier(parts[0], quoted=True))
         if (special := view(self._cursor, self._asked.project, self._asked.dataset, parts)) is not None:
             return special
         named = self._named(parts)
@@ -134,7 +171,8 @@ class Query:
             if depth > _DEPTH:
                 raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
             [query] = parse(entry.query)
-            inner = Query(self._cursor, Asked(entry.project, f"{entry.project}.{entry.dataset}"), query)
+            asked = Asked(entry.project, f"{entry.project}.{entry.dataset}", warehouse=self._asked.warehouse)
+            inner = Query(self._cursor, asked, query)
             found = Translator(lambda names: inner._table(names, depth + 1), prepare=inner._prepared).query(
                 query
             )

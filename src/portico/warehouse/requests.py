@@ -14,6 +14,7 @@ from portico.errors import Cancelled, InvalidArgument, NotFound
 from portico.warehouse import catalog, routines, rows, table_jobs, wire
 from portico.warehouse.catalog import Entry
 from portico.warehouse.engine import Warehouse
+from portico.warehouse.models import shown
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.routines import Routine
 from portico.warehouse.rows import page
@@ -244,5 +245,6 @@ METHODS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": rows.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,
-    "copy": table_jobs.copy,
+    "copy": table_jobs.copy, "model": shown.model, "models": shown.models, "update_model": shown.update_model,
+    "drop_model": shown.drop_model,
 }  # fmt: skip

@@ -18,6 +18,7 @@ from portico.warehouse import blocks, catalog
 from portico.warehouse.blocks import Tokens
 from portico.warehouse.catalog import Cursor, do, first
 from portico.warehouse.functions import call
+from portico.warehouse.models.syntax import PREFIXES
 from portico.warehouse.names import Columns, Scopes, substitute
 from portico.warehouse.types import duckdb_type, field_of_expression
 
@@ -369,6 +370,8 @@ class Inliner:
         """Puts the function of a call in its place; whether it was one."""
         name = str(called.this)
         if name.islower():
+            return False
+        if isinstance(called.parent, exp.Table) and name.startswith(PREFIXES):
             return False
         if isinstance(called.parent, exp.Table):
             return self._table(called.parent, called, within)

@@ -25,6 +25,8 @@ from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.coercion import coerced
 from portico.warehouse.functions import call
 from portico.warehouse.information_schema import sql_type
+from portico.warehouse.models import create, kept
+from portico.warehouse.models.trainer import Training
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.statements import Statement, refused
 from portico.warehouse.types import Field, duckdb_type, field_of, field_of_expression
@@ -37,6 +39,7 @@ _BYTES = 256 << 20  # of these results, in all
 _TRANSLATIONS = 10_000
 _PLACE = re.compile(r" at \[\d+:\d+\]$")
 _HIDDEN = re.compile(r"_script[0-9a-f]{32}")
+_SINGLE = (blocks.Run, blocks.DropRoutine, blocks.Assert, blocks.CreateModel, blocks.ChangeModel)
 _QUERIES = ("select", "union", "except", "intersect", "subquery")
 
 
@@ -69,7 +72,7 @@ def is_script(block: Block) -> bool:
             isinstance(one, blocks.CreateRoutine) and definitions.is_temporary(one) for one in before
         )
         return not (functions and isinstance(last, blocks.Run) and last.tree.key in _QUERIES)
-    return not isinstance(last, blocks.Run | blocks.DropRoutine | blocks.Assert)
+    return not isinstance(last, _SINGLE)
 
 
 def clean(cursor: Cursor) -> None:
@@ -114,6 +117,7 @@ class Script:
             tuple[PorticoError, Node]
         ] = []  # that handlers are at work on, and what raised them
         self._cancelled = False
+        self._training: Training | None = None
         self._kept = 0
         self._children: list[Done] = []
         self._last: Done | None = None
@@ -123,6 +127,8 @@ class Script:
 
     def interrupt(self) -> None:
         self._cancelled = True
+        if self._training is not None:
+            self._training.interrupt()
         self._cursor.interrupt()
 
     def run(self, block: Block) -> list[Done]:
@@ -537,14 +543,52 @@ class Script:
         with self._change():
             self._did(definitions.drop(self._cursor, self._asked, node), node)
 
+    # --- models ---
+
+    def _create_model(self, node: blocks.CreateModel) -> None:
+        place = self._statement(exp.Null()).place(node.creation.path)
+        made, operation = self._creator().create(node.creation, place, dry=self._asked.dry)
+        self._did(_of_model("CREATE", made, operation), node)
+
+    def _change_model(self, node: blocks.ChangeModel) -> None:
+        place, warehouse = self._statement(exp.Null()).place(node.path), self._asked.warehouse
+        settings = {name: self._value(blocks.expression(text)) for name, text in node.options}
+        folder = ""
+        with self._change():
+            if node.kind == "DROP":
+                operation, folder = create.drop(self._cursor, place, node.exists_ok)
+            else:
+                operation = create.alter(self._cursor, place, node.exists_ok, settings)
+        if folder and warehouse is not None:
+            warehouse.models.forget(folder)
+        self._did(_of_model(node.kind, kept.Entry(*place), operation), node)
+
+    def _creator(self) -> create.Creator:
+        warehouse = self._asked.warehouse
+        assert warehouse is not None
+        return create.Creator(
+            warehouse.models,
+            warehouse.trainer,
+            lambda text, dry: self._statement(blocks.query(text)).rows(empty=dry),
+            lambda text: self._value(blocks.expression(text)),
+            self._changing,
+            self._trains,
+        )
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Cursor]:
+        with self._change():
+            yield self._cursor
+
+    def _trains(self, training: Training | None) -> None:
+        self._training = training
+
     def _execute(self, node: blocks.Execute) -> None:
         text = self._value(node.sql)
         if not isinstance(text, str):
             raise InvalidArgument("EXECUTE IMMEDIATE needs a STRING that is not NULL", reason="invalidQuery")
         block = blocks.read(text)
-        if len(block) != 1 or not isinstance(
-            block[0], blocks.Run | blocks.CreateRoutine | blocks.DropRoutine | blocks.Call | blocks.Assert
-        ):
+        if len(block) != 1 or not isinstance(block[0], (*_SINGLE, blocks.CreateRoutine, blocks.Call)):
             raise InvalidArgument(
                 "EXECUTE IMMEDIATE takes one SQL statement that is none of a script's own",
                 reason="invalidQuery",
@@ -713,6 +757,11 @@ class _Stopped(InvalidArgument):
     """A script that went beyond its bounds; no handler takes that."""
 
 
+def _of_model(kind: str, entry: kept.Entry, operation: str) -> Done:
+    target = Entry(entry.project, entry.dataset, entry.name)
+    return Done(f"{kind}_MODEL", target=target, operation=operation)
+
+
 def _value_of(slot: str) -> exp.Expr:
     return call("getvariable", exp.Literal.string(slot))
 
@@ -750,4 +799,5 @@ _NODES: dict[type[Node], Callable[[Script, Any], None]] = {
     blocks.For: Script._for, blocks.Jump: Script._jump, blocks.Begin: Script._begin, blocks.Raise: Script._raise,
     blocks.Return: Script._return, blocks.Execute: Script._execute, blocks.Call: Script._call,
     blocks.Transaction: Script._transact, blocks.Assert: Script._assert,
+    blocks.CreateModel: Script._create_model, blocks.ChangeModel: Script._change_model,
 }  # fmt: skip

@@ -1,0 +1,61 @@
+"""Every model type that Portico trains, and the class that does it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from portico.ml.bqml import options
+from portico.ml.bqml.linear import LinearRegression, LogisticRegression
+from portico.ml.bqml.model import Given, Model
+from portico.ml.bqml.options import NotBuilt
+from portico.ml.errors import DataError
+
+_CLASSES: tuple[type[Model], ...] = (LinearRegression, LogisticRegression)
+KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
+_KNOWN = (
+    "BOOSTED_TREE_REGRESSOR", "BOOSTED_TREE_CLASSIFIER", "RANDOM_FOREST_REGRESSOR", "RANDOM_FOREST_CLASSIFIER",
+    "DNN_REGRESSOR", "DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_REGRESSOR", "DNN_LINEAR_COMBINED_CLASSIFIER",
+    "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "KMEANS", "PCA", "AUTOENCODER", "MATRIX_FACTORIZATION", "ARIMA",
+    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "CONTRIBUTION_ANALYSIS", "TRANSFORM_ONLY", "ONNX", "XGBOOST", "TENSORFLOW",
+    "TENSORFLOW_LITE",
+)  # fmt: skip
+
+
+def kind(model_type: str) -> type[Model]:
+    """
+    Raises:
+        DataError: BigQuery ML has no such type. NotBuilt: Portico has it not yet.
+    """
+    found = KINDS.get(model_type)
+    if found is None and model_type in _KNOWN:
+        raise NotBuilt(f"Model type {model_type} is not built in Portico yet.")
+    if found is None:
+        raise DataError(f"Unsupported model type {model_type!r}; Portico trains {', '.join(sorted(KINDS))}")
+    return found
+
+
+def read_options(given: Mapping[str, Any]) -> options.Options:
+    """OPTIONS(…) of a CREATE MODEL, whole and checked.
+
+    Raises:
+        DataError: there is no model type, or an option is wrong.
+    """
+    model_type = given.get("model_type")
+    if not isinstance(model_type, str):
+        raise DataError("Option MODEL_TYPE is missing")
+    found = kind(model_type.upper())
+    read = options.read(found.OPTIONS, given, model_type.upper())
+    read["model_type"] = model_type.upper()
+    return read
+
+
+def train(given: Given) -> Model:
+    return kind(given.model_type).train(given)
+
+
+def load(folder: Path) -> Model:
+    kept = json.loads((folder / "model.json").read_text())
+    return kind(kept["type"]).load(folder)

@@ -1,0 +1,248 @@
+"""What every model type of BigQuery ML is: it is trained on a table, kept as files, and asked by functions.
+
+A model type is a class below `Model`. It names its `TYPES`, declares its `OPTIONS` and has a method for each ML
+function that it supports, marked by `@function`. `kinds` lists the classes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from portico.ml.bqml.options import COMMON, Option, Options
+from portico.ml.errors import DataError
+
+Settings = dict[str, Any]
+"""What STRUCT(… AS name) gave a function, by lower-case name."""
+
+
+@dataclass(slots=True)
+class Given:
+    """What a model is trained on: the rows of its query, and of the named ones where AS (…) has several."""
+
+    rows: pa.Table
+    options: Options
+    others: dict[str, pa.Table] = field(default_factory=dict)
+    model_type: str = ""
+
+
+@dataclass(slots=True)
+class Run:
+    """How a training went; ML.TRAINING_INFO and the API's trainingRuns say it."""
+
+    started: float = field(default_factory=time.time)
+    iterations: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # loss, eval_loss, learning_rate, duration_ms, …
+    warnings: list[str] = field(default_factory=list)
+    _last: float = field(default_factory=time.monotonic)
+
+    def step(
+        self, loss: float | None, eval_loss: float | None = None, rate: float | None = None, **more: Any
+    ) -> None:
+        """Notes one iteration."""
+        now = time.monotonic()
+        self.iterations.append(
+            {"loss": loss, "eval_loss": eval_loss, "learning_rate": rate, **more}
+            | {"duration_ms": int((now - self._last) * 1000)}
+        )
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """An ML function of a model type: how many tables it takes, and which settings."""
+
+    name: str  # ML.PREDICT
+    tables: tuple[int, int]  # at least, at most
+    settings: dict[str, Option]
+
+
+_Method = TypeVar("_Method", bound=Callable[..., pa.Table])
+
+
+def function(name: str, tables: tuple[int, int] = (0, 0), **settings: Option) -> Callable[[_Method], _Method]:
+    """Marks a method (self, tables, settings) → pa.Table as an ML function."""
+
+    def mark(method: _Method) -> _Method:
+        method.__dict__["_function"] = Function(name, tables, settings)
+        return method
+
+    return mark
+
+
+class Model:
+    """A trained model. What `state` holds is JSON, `arrays` are numpy's, `files` are a library's own bytes; no
+    pickles."""
+
+    TYPES: ClassVar[dict[str, str]] = {}  # MODEL_TYPE of SQL → modelType of the API
+    OPTIONS: ClassVar[dict[str, Option]] = {}
+
+    def __init__(self, model_type: str, options: Options) -> None:
+        self.model_type = model_type
+        self.options = options
+        self.run = Run()
+        self.state: dict[str, Any] = {}
+        self.arrays: dict[str, np.ndarray[Any, Any]] = {}
+        self.files: dict[str, bytes] = {}
+
+    @classmethod
+    def train(cls, given: Given) -> Self:
+        """
+        Raises:
+            DataError: the rows or the options allow no such model.
+        """
+        model = cls(given.model_type, given.options)
+        model.fit(given)
+        return model
+
+    def fit(self, given: Given) -> None:
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Makes what the functions need of `state`, `arrays` and `files`, after training and after loading."""
+
+    # --- files ---
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        run = {
+            "started": self.run.started,
+            "iterations": self.run.iterations,
+            "warnings": self.run.warnings,
+        }
+        kept = {"type": self.model_type, "options": self.options, "run": run, "state": self.state}
+        (folder / "model.json").write_text(json.dumps(kept, default=_plain))
+        written = io.BytesIO()
+        np.savez(written, **self.arrays)  # type: ignore[arg-type]
+        (folder / "arrays.npz").write_bytes(written.getvalue())
+        for name, data in self.files.items():
+            (folder / name).write_bytes(data)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        kept = json.loads((folder / "model.json").read_text())
+        model = cls(kept["type"], kept["options"])
+        model.run = Run(kept["run"]["started"], kept["run"]["iterations"], kept["run"]["warnings"])
+        model.state = kept["state"]
+        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            model.arrays = dict(arrays)
+        known = ("model.json", "arrays.npz")
+        model.files = {
+            path.name: path.read_bytes()
+            for path in folder.iterdir()
+            if path.is_file() and path.name not in known
+        }
+        model.ready()
+        return model
+
+    # --- functions ---
+
+    @classmethod
+    def functions(cls) -> dict[str, tuple[Function, str]]:
+        """The ML functions of this model type and the methods that answer them, by name."""
+        found = {}
+        for name in dir(cls):
+            marked = getattr(getattr(cls, name), "_function", None)
+            if isinstance(marked, Function):
+                found[marked.name] = (marked, name)
+        return found
+
+    def call(self, name: str, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """What `name` (ML.PREDICT) answers for these tables.
+
+        Raises:
+            DataError: this model type has no such function, or not with these arguments.
+        """
+        known = self.functions()
+        if name not in known:
+            raise _wrong(f"{name} is not supported for model type {self.model_type}")
+        declared, method = known[name]
+        low, high = declared.tables
+        if not low <= len(tables) <= high:
+            said = (
+                "takes no table"
+                if high == 0
+                else "needs a table or a query"
+                if not tables
+                else "takes one table"
+            )
+            raise _wrong(f"{name} {said} for model type {self.model_type}")
+        read = {key: one.default for key, one in declared.settings.items()}
+        for key, value in settings.items():
+            if key not in declared.settings:
+                raise _wrong(f"{name} has no argument {key} for model type {self.model_type}")
+            read[key] = declared.settings[key].read(key, value)
+        answered: pa.Table = getattr(self, method)(tables, read)
+        return answered
+
+    @function("ML.TRAINING_INFO")
+    def training_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
+        """One row an iteration, the last first."""
+        rows = list(enumerate(self.run.iterations))[::-1]
+        return pa.table(
+            {
+                "training_run": pa.array([0] * len(rows), pa.int64()),
+                "iteration": pa.array([number for number, _ in rows], pa.int64()),
+                "loss": pa.array([one["loss"] for _, one in rows], pa.float64()),
+                "eval_loss": pa.array([one["eval_loss"] for _, one in rows], pa.float64()),
+                "learning_rate": pa.array([one["learning_rate"] for _, one in rows], pa.float64()),
+                "duration_ms": pa.array([one["duration_ms"] for _, one in rows], pa.int64()),
+            }
+        )
+
+    # --- what the API shows ---
+
+    def described(self) -> dict[str, Any]:
+        """featureColumns, labelColumns and trainingRuns of the API's Model."""
+        results = [
+            {
+                "index": number,
+                "durationMs": str(one["duration_ms"]),
+                **({"trainingLoss": one["loss"]} if one["loss"] is not None else {}),
+                **({"evalLoss": one["eval_loss"]} if one["eval_loss"] is not None else {}),
+                **({"learnRate": one["learning_rate"]} if one["learning_rate"] is not None else {}),
+            }
+            for number, one in enumerate(self.run.iterations)
+        ]
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.run.started))
+        run = {"startTime": started, "results": results, "trainingOptions": self._training_options()}
+        return {"modelType": self.TYPES[self.model_type], "trainingRuns": [run]}
+
+    def _training_options(self) -> dict[str, Any]:
+        """Options under the API's names; those that are not set are left out."""
+        shown: dict[str, Any] = {}
+        for name, value in self.options.items():
+            if name in COMMON or value is None or value == []:
+                continue
+            head, *rest = _RENAMED.get(name, name).split("_")
+            shown[head + "".join(one.title() for one in rest)] = value
+        return shown
+
+
+_RENAMED = {
+    "input_label_cols": "input_label_columns", "l1_reg": "l1_regularization", "l2_reg": "l2_regularization",
+    "data_split_col": "data_split_column", "instance_weight_col": "instance_weight_column",
+    "min_rel_progress": "min_relative_progress", "optimize_strategy": "optimization_strategy",
+    "learn_rate": "learn_rate", "ls_init_learn_rate": "initial_learn_rate", "class_weights": "label_class_weights",
+}  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not kept")
+
+
+def _wrong(message: str) -> DataError:
+    return DataError(message)

@@ -1,0 +1,158 @@
+"""OPTIONS(…) of CREATE MODEL: which a model type has, of which kind, and what they are if nothing is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from portico.ml.errors import DataError
+
+
+class NotBuilt(DataError):
+    """What BigQuery ML has and Portico has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option. `kind` is bool, int, float, str, list (of texts; one text will do) or any; `choices` are in upper
+    case; numbers lie between `low` and `high`. `tuned` may be given as a range or as candidates of a search."""
+
+    kind: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    tuned: bool = False
+    refused: str = ""  # why Portico does not take it
+
+    def read(self, name: str, value: Any) -> Any:
+        """
+        Raises:
+            DataError: the value is of another kind or none of the choices.
+        """
+        shown = name.upper()
+        if value is None:
+            return self.default
+        if self.kind == "bool" and isinstance(value, bool):
+            return value
+        if self.kind in ("int", "float") and isinstance(value, int | float) and not isinstance(value, bool):
+            return self._number(shown, value)
+        if self.kind == "str" and isinstance(value, str):
+            if self.choices and value.upper() not in self.choices:
+                raise _wrong(f"Option {shown} is {value!r}; it must be one of {', '.join(self.choices)}")
+            return value.upper() if self.choices else value
+        if self.kind == "list" and isinstance(value, str):
+            return [value]
+        if self.kind == "list" and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return value
+        if self.kind == "any":
+            return value
+        wanted = {"list": "an array of strings", "str": "a string", "int": "an integer", "float": "a number"}
+        raise _wrong(f"Option {shown} must be {wanted.get(self.kind, 'TRUE or FALSE')}, and is {value!r}")
+
+    def _number(self, shown: str, value: float) -> float:
+        if self.kind == "int" and int(value) != value:
+            raise _wrong(f"Option {shown} must be an integer, and is {value}")
+        below = self.low is not None and value < self.low
+        above = self.high is not None and value > self.high
+        if below or above or value != value:
+            bounds = f"at least {self.low:g}" if self.high is None else f"from {self.low:g} to {self.high:g}"
+            raise _wrong(f"Option {shown} must be {bounds}, and is {value:g}")
+        return int(value) if self.kind == "int" else float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """HPARAM_RANGE(low, high) or HPARAM_CANDIDATES([…]): what a trial takes its value from."""
+
+    low: float | None = None
+    high: float | None = None
+    candidates: tuple[Any, ...] = ()
+
+
+Options = dict[str, Any]
+"""By lower-case name; every option of the model type is there."""
+
+_NONE = "Portico keeps models on this machine: it has no"
+
+COMMON = {
+    "model_type": Option("str"),
+    "description": Option("str"),
+    "friendly_name": Option("str"),
+    "labels": Option("any"),
+    "expiration_timestamp": Option("any"),
+    "model_registry": Option("str", choices=("VERTEX_AI",)),
+    "vertex_ai_model_id": Option("str"),
+    "vertex_ai_model_version_aliases": Option("list", []),
+    "kms_key_name": Option("str", refused=f"{_NONE} Cloud KMS keys"),
+    "reservation_affinity_type": Option("str", refused=f"{_NONE} reservations"),
+}
+"""Of every model type."""
+
+SUPERVISED = {
+    "input_label_cols": Option("list", ["label"]),
+    "data_split_method": Option("str", "AUTO_SPLIT", ("AUTO_SPLIT", "RANDOM", "CUSTOM", "SEQ", "NO_SPLIT")),
+    "data_split_eval_fraction": Option("float", 0.2, low=0, high=1),
+    "data_split_test_fraction": Option("float", 0.0, low=0, high=1),
+    "data_split_col": Option("str"),
+    "enable_global_explain": Option("bool", False),
+    "instance_weight_col": Option("str"),
+}
+CLASSES = {"auto_class_weights": Option("bool", False), "class_weights": Option("any")}
+STEPS = {
+    "max_iterations": Option("int", 20, low=1),
+    "early_stop": Option("bool", True),
+    "min_rel_progress": Option("float", 0.01, low=0),
+}
+TUNING = {
+    "num_trials": Option("int", 0, low=0, high=100),
+    "max_parallel_trials": Option("int", 1, low=1, high=5),
+    "hparam_tuning_algorithm": Option(
+        "str", "VIZIER_DEFAULT", ("VIZIER_DEFAULT", "RANDOM_SEARCH", "GRID_SEARCH")
+    ),
+    "hparam_tuning_objectives": Option("list", []),
+}
+
+
+def read(declared: Mapping[str, Option], given: Mapping[str, Any], model_type: str) -> Options:
+    """What a model of `model_type` is trained with.
+
+    Raises:
+        DataError: an option is not of this model type, or its value is wrong. NotBuilt: Portico refuses it.
+    """
+    found: Options = {name: one.default for name, one in declared.items()}
+    for name, value in given.items():
+        one = declared.get(name)
+        if one is None:
+            raise _wrong(f"Option {name.upper()} is not supported for model type {model_type}")
+        if one.refused:
+            raise NotBuilt(f"Option {name.upper()} is not built in Portico: {one.refused}.")
+        if isinstance(value, Search):
+            if not one.tuned or not given.get("num_trials"):
+                said = "needs NUM_TRIALS" if one.tuned else "can't be tuned"
+                raise _wrong(f"Option {name.upper()} {said} to be given as a search")
+            for bound in (value.low, value.high, *value.candidates):
+                if bound is not None:
+                    one.read(name, bound)
+            found[name] = value
+        else:
+            found[name] = one.read(name, value)
+    return found
+
+
+def pairs(name: str, given: Any) -> list[tuple[str, Any]]:
+    """An option that is an array of two-part structs: [('a', 1), …].
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        told = [tuple(one.values()) if isinstance(one, dict) else tuple(one) for one in given]
+        return [(str(key), value) for key, value in told]
+    except (TypeError, ValueError):
+        raise _wrong(f"{name} must be an array of STRUCTs of two fields") from None
+
+
+def _wrong(message: str) -> DataError:
+    return DataError(message)

@@ -1,0 +1,468 @@
+"""Models that learn a label: what regressions and classifications of every kind share.
+
+A model type below it says how it learns (`learn`), what it predicts of a matrix (`scores`) and how a prediction adds up
+(`attributions`); the rest of its functions are here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from portico.ml.bqml import columns, measures, splits
+from portico.ml.bqml.columns import Encoder, Matrix
+from portico.ml.bqml.model import Given, Model, Settings, function
+from portico.ml.bqml.options import COMMON, SUPERVISED, Option, pairs
+from portico.ml.errors import DataError
+
+Numbers = np.ndarray[Any, Any]
+_EVALUATED = 200_000  # rows whose scores are kept with the model
+_THRESHOLD = Option("float", 0.5, low=0, high=1)
+_TOP = Option("int", 5, low=1)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows to learn from, or to evaluate on. `labels` are numbers, of a classification the places of the classes."""
+
+    matrix: Matrix
+    labels: Numbers
+    weights: Numbers
+
+
+class Supervised(Model):
+    OPTIONS: ClassVar[dict[str, Option]] = COMMON | SUPERVISED
+    CLASSIFIES: ClassVar[tuple[str, ...]] = ()  # those of TYPES that predict a class
+    ENCODING: ClassVar[str] = columns.ONE_HOT
+    STANDARDIZES: ClassVar[bool] = True
+
+    def learn(self, train: Rows, evaluate: Rows | None) -> None:
+        """Sets `state`, `arrays` and `files`, and notes its iterations in `run`."""
+        raise NotImplementedError
+
+    def scores(self, matrix: Matrix) -> Numbers:
+        """(rows,) of a regression, (rows, classes) of a classification."""
+        raise NotImplementedError
+
+    def attributions(self, matrix: Matrix, settings: Settings) -> tuple[Matrix, Numbers]:
+        """
+        Returns:
+            (rows, places) what each place adds to the score of a row (its most likely class'), and (rows,) what it adds
+            to: on the scale of the raw score, the log-odds for classes.
+        """
+        raise DataError(f"ML.EXPLAIN_PREDICT is not supported for model type {self.model_type}")
+
+    # --- what all of them know ---
+
+    @property
+    def classifies(self) -> bool:
+        return self.model_type in self.CLASSIFIES
+
+    @property
+    def label(self) -> str:
+        return str(self.state["label"])
+
+    @property
+    def classes(self) -> list[Any]:
+        return list(self.state["classes"])
+
+    @property
+    def encoding(self) -> str:
+        return str(self.options.get("category_encoding_method") or self.ENCODING)
+
+    def ready(self) -> None:
+        self.encoder = Encoder.of(self.state["encoder"])
+
+    def matrix(self, table: pa.Table) -> Matrix:
+        return self.encoder.matrix(table, self.encoding, self.STANDARDIZES)
+
+    # --- training ---
+
+    def fit(self, given: Given) -> None:
+        table, labels = self._labelled(given.rows)
+        split = splits.split(table, self.options)
+        weights = self._weights(table, labels)
+        inputs = table.drop_columns(self._no_features(table))
+        if not inputs.num_columns:
+            raise DataError("The query has no column beside the label to learn from")
+        self.encoder = Encoder.fit(inputs.take(pa.array(split.train)))
+        self.state["encoder"] = self.encoder.json()
+
+        def rows(places: splits.Places) -> Rows:
+            return Rows(self.matrix(inputs.take(pa.array(places))), labels[places], weights[places])
+
+        train = rows(split.train)
+        if self.classifies and len(np.unique(train.labels)) < 2:
+            raise DataError(f"Label column {self.label} has one value only in the rows to train on")
+        evaluate = rows(split.evaluate) if len(split.evaluate) else None
+        self.learn(train, evaluate)
+        self.ready()
+        self._measured(evaluate or train)
+        if self.options["enable_global_explain"]:
+            self._explained(evaluate or train)
+
+    def _labelled(self, table: pa.Table) -> tuple[pa.Table, Numbers]:
+        """The rows that have a label, and the labels as numbers."""
+        wanted = self.options["input_label_cols"]
+        if len(wanted) != 1:
+            raise DataError("INPUT_LABEL_COLS must name one column")
+        have = {one.lower(): one for one in table.column_names}
+        if wanted[0].lower() not in have:
+            raise DataError(
+                f"Unable to identify the label column {wanted[0]} among {', '.join(table.column_names)}; name it by "
+                "INPUT_LABEL_COLS"
+            )
+        self.state["label"] = name = have[wanted[0].lower()]
+        known = pa.compute.is_valid(table.column(name))
+        if missing := table.num_rows - (pa.compute.sum(known).as_py() or 0):
+            self.run.warnings.append(f"{missing:,} rows without a label were left out.")
+            table = table.filter(known)
+        if not table.num_rows:
+            raise DataError("The query yields no row with a label")
+        column = table.column(name)
+        self.state["label_type"] = kept = str(column.type)
+        if not self.classifies:
+            if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+                    or pa.types.is_decimal(column.type)):  # fmt: skip
+                raise DataError(
+                    f"Label column {name} must be a number for model type {self.model_type}, and is {kept}"
+                )
+            found = column.cast(pa.float64(), safe=False).to_numpy()
+            if not np.isfinite(found).all():
+                raise DataError(f"Label column {name} has infinite values or NaN")
+            return table, found
+        if kept not in ("string", "int64", "bool"):
+            column, self.state["label_type"] = column.cast(pa.string()), "string"
+        values = sorted(pa.compute.unique(column).to_pylist())
+        self.state["classes"] = values
+        return table, self._places(column)
+
+    def _places(self, column: Any) -> Numbers:
+        """The classes' places; −1 for a value that is none of them."""
+        known = pa.array(self.classes, self._label_type())
+        found = pa.compute.fill_null(pa.compute.index_in(column.cast(known.type), value_set=known), -1)
+        return np.asarray(found.to_numpy(), np.int64)
+
+    def _label_type(self) -> pa.DataType:
+        return pa.type_for_alias(self.state["label_type"]) if self.classifies else pa.float64()
+
+    def _no_features(self, table: pa.Table) -> list[str]:
+        held = [self.label, self.options["instance_weight_col"] or ""]
+        if self.options["data_split_method"] == "CUSTOM":
+            held.append(self.options["data_split_col"] or "")
+        lower = {one.lower() for one in held if one}
+        return [name for name in table.column_names if name.lower() in lower]
+
+    def _weights(self, table: pa.Table, labels: Numbers) -> Numbers:
+        """By INSTANCE_WEIGHT_COL, and by class where its weights are asked for: balanced, or as CLASS_WEIGHTS says."""
+        weights = np.ones(table.num_rows)
+        if name := self.options["instance_weight_col"]:
+            have = {one.lower(): one for one in table.column_names}
+            if str(name).lower() not in have:
+                raise DataError(f"INSTANCE_WEIGHT_COL {name} is no column of the query")
+            weights = table.column(have[str(name).lower()]).cast(pa.float64()).to_numpy().copy()
+            if not (np.isfinite(weights) & (weights >= 0)).all():
+                raise DataError(f"INSTANCE_WEIGHT_COL {name} must be numbers from 0")
+        if not self.classifies:
+            return weights
+        counts = np.bincount(labels, minlength=len(self.classes))
+        if self.options.get("auto_class_weights"):
+            weights *= (len(labels) / (len(counts) * np.maximum(counts, 1)))[labels]
+        if given := self.options.get("class_weights"):
+            weights *= self._given_weights(given)[labels]
+        return weights
+
+    def _given_weights(self, given: Any) -> Numbers:
+        """CLASS_WEIGHTS = [STRUCT('label', 0.5), …]."""
+        try:
+            told = {label: float(weight) for label, weight in pairs("CLASS_WEIGHTS", given)}
+        except (TypeError, ValueError):
+            raise DataError("CLASS_WEIGHTS must have a number a class") from None
+        shown = [str(one) for one in self.classes]
+        if unknown := sorted(set(told) - set(shown)):
+            raise DataError(f"CLASS_WEIGHTS has no class {unknown[0]!r} in the data")
+        return np.array([told.get(one, 1.0) for one in shown])
+
+    def _measured(self, rows: Rows) -> None:
+        """Keeps the scores of the rows that the model is evaluated on."""
+        kept = slice(None)
+        if len(rows.labels) > _EVALUATED:
+            kept = slice(0, _EVALUATED)
+            self.run.warnings.append(f"Evaluated on the first {_EVALUATED:,} of {len(rows.labels):,} rows.")
+        self.arrays["evaluated_scores"] = self.scores(rows.matrix[kept])
+        self.arrays["evaluated_labels"] = rows.labels[kept]
+
+    def _explained(self, rows: Rows) -> None:
+        values, _ = self.attributions(rows.matrix[:10_000], {})
+        by_input = self.encoder.by_input(values, self.encoding)
+        self.state["explained"] = {name: float(np.mean(np.abs(one))) for name, one in by_input.items()}
+        if self.classifies:
+            best = self.scores(rows.matrix[:10_000]).argmax(axis=1)
+            self.state["explained_by_class"] = {
+                str(place): {
+                    name: float(np.mean(np.abs(one[best == place]))) if (best == place).any() else 0.0
+                    for name, one in by_input.items()
+                }
+                for place in range(len(self.classes))
+            }
+
+    # --- functions ---
+
+    @function("ML.PREDICT", (1, 1), threshold=_THRESHOLD)
+    def predict(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """The prediction, of classes their probabilities too, and the columns of the input."""
+        scores = self.scores(self.matrix(tables[0]))
+        made = self._predicted(scores, settings["threshold"])
+        return _beside(made, tables[0])
+
+    def _predicted(self, scores: Numbers, threshold: float) -> dict[str, pa.Array]:
+        name = f"predicted_{self.label}"
+        if not self.classifies:
+            return {name: pa.array(scores, pa.float64())}
+        classes = pa.array(self.classes, self._label_type())
+        chosen = self._chosen(scores, threshold)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        probs = pa.StructArray.from_arrays(
+            [
+                classes.take(pa.array(order.ravel())),
+                pa.array(np.take_along_axis(scores, order, axis=1).ravel(), pa.float64()),
+            ],
+            ["label", "prob"],
+        )
+        offsets = pa.array(np.arange(len(scores) + 1) * scores.shape[1], pa.int32())
+        return {
+            name: classes.take(pa.array(chosen)),
+            f"{name}_probs": pa.ListArray.from_arrays(offsets, probs),
+        }
+
+    def _chosen(self, scores: Numbers, threshold: float) -> Numbers:
+        if scores.shape[1] == 2:
+            return np.asarray(scores[:, 1] >= threshold, np.int64)
+        if threshold != _THRESHOLD.default:
+            raise DataError("A threshold is only for models of two classes")
+        return np.asarray(scores.argmax(axis=1), np.int64)
+
+    def _evaluated(self, tables: list[pa.Table]) -> tuple[Numbers, Numbers]:
+        """Labels and scores, of the table or of the rows that were held out."""
+        if not tables:
+            return self.arrays["evaluated_labels"], self.arrays["evaluated_scores"]
+        table = tables[0]
+        have = {one.lower(): one for one in table.column_names}
+        if self.label.lower() not in have:
+            raise DataError(f"Label column {self.label} is missing in the evaluation data")
+        column = table.column(have[self.label.lower()])
+        keep = pa.compute.is_valid(column)
+        table, column = table.filter(keep), column.filter(keep)
+        try:
+            labels = self._places(column) if self.classifies else column.cast(pa.float64()).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"Label column {self.label} is of another type than in training: {column.type}"
+            ) from None
+        if self.classifies and (labels < 0).any():
+            strange = column.filter(pa.array(labels < 0))[0].as_py()
+            raise DataError(f"Label {strange!r} in the evaluation data is no class of the model")
+        return labels, self.scores(self.matrix(table))
+
+    @function("ML.EVALUATE", (0, 1), threshold=_THRESHOLD)
+    def evaluate(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        labels, scores = self._evaluated(tables)
+        if self.classifies:
+            found = measures.classification(labels, scores, settings["threshold"])
+        else:
+            found = measures.regression(labels, scores)
+        return pa.table({name: pa.array([value], pa.float64()) for name, value in found.items()})
+
+    @function("ML.CONFUSION_MATRIX", (0, 1), threshold=_THRESHOLD)
+    def confusion_matrix(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """A row for each class that is expected, with how often each class was predicted."""
+        self._needs_classes("ML.CONFUSION_MATRIX")
+        labels, scores = self._evaluated(tables)
+        chosen = self._chosen(scores, settings["threshold"])
+        counts = np.zeros((len(self.classes),) * 2, np.int64)
+        np.add.at(counts, (labels, chosen), 1)
+        made = {"expected_label": pa.array(self.classes, self._label_type())}
+        for place, one in enumerate(self.classes):
+            made[_column_name(one)] = pa.array(counts[:, place])
+        return pa.table(made)
+
+    @function("ML.ROC_CURVE", (0, 1), thresholds=Option("any"))
+    def roc_curve(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        self._needs_classes("ML.ROC_CURVE")
+        if len(self.classes) != 2:
+            raise DataError("ML.ROC_CURVE is only for models of two classes")
+        labels, scores = self._evaluated(tables)
+        rows = measures.curve(labels, scores[:, 1], settings["thresholds"])
+        kinds = {"threshold": pa.float64(), "recall": pa.float64(), "false_positive_rate": pa.float64()}
+        return pa.table(
+            {
+                name: pa.array([one[name] for one in rows], kinds.get(name, pa.int64()))
+                for name in (*kinds, "true_positives", "false_positives", "true_negatives", "false_negatives")
+            }
+        )
+
+    def _needs_classes(self, name: str) -> None:
+        if not self.classifies:
+            raise DataError(f"{name} is not supported for model type {self.model_type}")
+
+    @function("ML.FEATURE_INFO")
+    def feature_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
+        return feature_info(self.encoder)
+
+    @function(
+        "ML.EXPLAIN_PREDICT", (1, 1), top_k_features=_TOP, threshold=_THRESHOLD,
+        integrated_gradients_num_steps=Option("int", 15, low=1), approx_feature_contrib=Option("bool", False),
+    )  # fmt: skip
+    def explain_predict(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """Predictions with the features that moved them most; attributions, baseline and the error add up."""
+        matrix = self.matrix(tables[0])
+        scores = self.scores(matrix)
+        values, base = self.attributions(matrix, settings)
+        by_input = self.encoder.by_input(values, self.encoding)
+        names = list(by_input)
+        together = np.stack([by_input[name] for name in names], axis=1)
+        top = min(int(settings["top_k_features"]), len(names))
+        order = np.argsort(-np.abs(together), axis=1, kind="stable")[:, :top]
+        shown = pa.StructArray.from_arrays(
+            [
+                pa.array(names).take(pa.array(order.ravel())),
+                pa.array(np.take_along_axis(together, order, axis=1).ravel(), pa.float64()),
+            ],
+            ["feature", "attribution"],
+        )
+        offsets = pa.array(np.arange(len(together) + 1) * top, pa.int32())
+        raw = self.raw(matrix)
+        made: dict[str, Any] = self._predicted(scores, settings["threshold"])
+        made.pop(f"predicted_{self.label}_probs", None)
+        if self.classifies:
+            chosen = self._chosen(scores, settings["threshold"])
+            made["probability"] = pa.array(scores[np.arange(len(scores)), chosen], pa.float64())
+        made["top_feature_attributions"] = pa.ListArray.from_arrays(offsets, shown)
+        made["baseline_prediction_value"] = pa.array(base, pa.float64())
+        made["prediction_value"] = pa.array(raw, pa.float64())
+        error = raw - base - together.sum(axis=1)
+        made["approximation_error"] = pa.array(np.where(np.abs(error) < 1e-9, 0.0, error), pa.float64())
+        return _beside(made, tables[0])
+
+    def raw(self, matrix: Matrix) -> Numbers:
+        """(rows,) what `attributions` add up to."""
+        return self.scores(matrix)
+
+    @function("ML.GLOBAL_EXPLAIN", class_level_explain=Option("bool", False))
+    def global_explain(self, _tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """The mean of the attributions' sizes, the largest first."""
+        if "explained" not in self.state:
+            raise DataError(
+                "ML.GLOBAL_EXPLAIN needs a model that was trained with ENABLE_GLOBAL_EXPLAIN = TRUE"
+            )
+        if settings["class_level_explain"]:
+            self._needs_classes("ML.GLOBAL_EXPLAIN with class_level_explain")
+            rows = [
+                (self.classes[int(place)], name, value)
+                for place, said in self.state["explained_by_class"].items()
+                for name, value in sorted(said.items(), key=lambda pair: -pair[1])
+            ]
+            return pa.table(
+                {
+                    f"{self.label}": pa.array([one for one, _, _ in rows], self._label_type()),
+                    "feature": pa.array([one for _, one, _ in rows], pa.string()),
+                    "attribution": pa.array([one for _, _, one in rows], pa.float64()),
+                }
+            )
+        pairs = sorted(self.state["explained"].items(), key=lambda pair: -pair[1])
+        return pa.table(
+            {
+                "feature": pa.array([one for one, _ in pairs], pa.string()),
+                "attribution": pa.array([one for _, one in pairs], pa.float64()),
+            }
+        )
+
+    # --- what the API shows ---
+
+    def described(self) -> dict[str, Any]:
+        shown = super().described()
+        shown["featureColumns"] = [
+            {"name": one["name"], "type": {"typeKind": type_kind(one["type"])}} for one in self.encoder.inputs
+        ]
+        shown["labelColumns"] = [
+            {"name": self.label, "type": {"typeKind": type_kind(self.state["label_type"])}}
+        ]
+        labels, scores = self._evaluated([])
+        if self.classifies:
+            found = measures.classification(labels, scores, 0.5)
+            told = {_API.get(name, name): value for name, value in found.items() if value is not None}
+            kind = (
+                "binaryClassificationMetrics" if len(self.classes) == 2 else "multiClassClassificationMetrics"
+            )
+            metrics: dict[str, Any] = {kind: {"aggregateClassificationMetrics": told}}
+            if len(self.classes) == 2:
+                negative, positive = (str(one) for one in self.classes)
+                metrics[kind] |= {"positiveLabel": positive, "negativeLabel": negative}
+        else:
+            found = measures.regression(labels, scores)
+            metrics = {
+                "regressionMetrics": {
+                    _API[name]: value for name, value in found.items() if value is not None and name in _API
+                }
+            }
+        shown["trainingRuns"][0]["evaluationMetrics"] = metrics
+        return shown
+
+
+_API = {
+    "mean_absolute_error": "meanAbsoluteError", "mean_squared_error": "meanSquaredError",
+    "mean_squared_log_error": "meanSquaredLogError", "median_absolute_error": "medianAbsoluteError",
+    "r2_score": "rSquared", "f1_score": "f1Score", "log_loss": "logLoss", "roc_auc": "rocAuc",
+}  # fmt: skip
+
+
+def type_kind(shown: str) -> str:
+    """An Arrow type as the API's StandardSqlDataType names it."""
+    for begins, kind in (
+        ("int", "INT64"), ("uint", "INT64"), ("double", "FLOAT64"), ("float", "FLOAT64"), ("string", "STRING"),
+        ("bool", "BOOL"), ("decimal", "NUMERIC"), ("date", "DATE"), ("time6", "TIME"), ("list", "ARRAY"),
+        ("struct", "STRUCT"), ("binary", "BYTES"),
+    ):  # fmt: skip
+        if shown.startswith(begins):
+            return kind
+    return "TIMESTAMP" if "tz=" in shown else "DATETIME"
+
+
+def feature_info(encoder: Encoder) -> pa.Table:
+    """ML.FEATURE_INFO: one row an input."""
+    found = encoder.columns
+    return pa.table(
+        {
+            "input": pa.array([one.name for one in found], pa.string()),
+            "min": pa.array([one.low for one in found], pa.float64()),
+            "max": pa.array([one.high for one in found], pa.float64()),
+            "mean": pa.array([one.mean if one.kind == "number" else None for one in found], pa.float64()),
+            "median": pa.array([one.median for one in found], pa.float64()),
+            "stddev": pa.array(
+                [one.deviation if one.kind == "number" else None for one in found], pa.float64()
+            ),
+            "category_count": pa.array(
+                [len(one.categories) if one.kind != "number" else None for one in found], pa.int64()
+            ),
+            "null_count": pa.array([one.nulls for one in found], pa.int64()),
+            "dimension": pa.array([one.dimension for one in found], pa.int64()),
+        }
+    )
+
+
+def _beside(made: dict[str, Any], table: pa.Table) -> pa.Table:
+    """What was made, and then the columns of the input that it does not replace."""
+    taken = {name.lower() for name in made}
+    for name in table.column_names:
+        if name.lower() not in taken:
+            made[name] = table.column(name)
+    return pa.table(made)
+
+
+def _column_name(value: Any) -> str:
+    """A class as the name of a column: letters, digits and underscores, not beginning with a digit."""
+    text = "".join(one if one.isalnum() and one.isascii() else "_" for one in str(value))
+    return text if text[:1].isalpha() or text[:1] == "_" else f"_{text}"

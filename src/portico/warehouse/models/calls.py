@@ -1,0 +1,125 @@
+"""ML functions in FROM: each is computed before the query that it stands in, and is a table to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from portico.errors import InvalidArgument, Unimplemented
+from portico.warehouse.catalog import Cursor
+from portico.warehouse.models import kept
+from portico.warehouse.models.syntax import PREFIXES, path_of
+
+_numbers = itertools.count()
+_ARRAYS = {"ML.ROC_CURVE": "thresholds"}  # an array in place of a STRUCT is this
+
+
+@dataclass(slots=True)
+class Calls:
+    """Resolves the ML functions of one statement.
+
+    Args:
+        run: a query of GoogleSQL to its rows, in the statement's setting.
+        place: the parts of a name to project, dataset and name.
+    """
+
+    cursor: Cursor
+    models: kept.Models
+    run: Callable[[exp.Expr], pa.Table]
+    place: Callable[[list[str]], tuple[str, str, str]]
+
+    def resolve(self, tree: exp.Expr, computed: dict[str, pa.Table]) -> None:
+        """Puts the name of a registered table for every ML function in `tree`; `computed` has them."""
+        for node in _calls(tree):
+            name = f"_ml_{next(_numbers)}"
+            computed[name] = found = self._answer(node)
+            self.cursor.register(name, found)
+            node.set("this", exp.to_identifier(name, quoted=True))
+            if node.args.get("alias") is None:
+                node.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
+
+    def _answer(self, node: exp.Table) -> pa.Table:
+        called = node.this
+        name = called.name.upper().replace("__", ".", 1)
+        models: list[kept.Entry] = []
+        tables: list[pa.Table] = []
+        settings: dict[str, Any] = {}
+        for place, one in enumerate(called.expressions):
+            if isinstance(one, exp.Literal) and one.is_string and place == 0:
+                models.append(kept.require(self.cursor, *self.place(path_of(one.name))))
+            elif isinstance(one, exp.Subquery | exp.Query):
+                tables.append(self.run(_with(one, node)))
+            elif isinstance(one, exp.Kwarg | exp.PropertyEQ):
+                settings[one.this.name.lower()] = self._value(one.expression)
+            else:
+                value = self._value(one)
+                if isinstance(value, dict):
+                    settings |= {key.lower(): each for key, each in value.items()}
+                elif name in _ARRAYS:
+                    settings[_ARRAYS[name]] = value
+                else:
+                    raise InvalidArgument(
+                        f"{name}: give settings as STRUCT(value AS name)", reason="invalidQuery"
+                    )
+        if not models:
+            raise Unimplemented(f"{name} without a model is not built in Portico yet.")
+        with kept.said():
+            return self.models.load(models[0]).call(name, tables, settings)
+
+    def _value(self, expression: exp.Expr) -> Any:
+        query = exp.Select(expressions=[exp.alias_(expression.copy(), "value", quoted=True)])
+        return self.run(query).column(0)[0].as_py()
+
+
+def _calls(tree: exp.Expr) -> list[exp.Table]:
+    """The ML functions of a tree that are tables, inner ones and those of WITH before those that may read them."""
+    found: list[exp.Table] = []
+
+    def visit(node: exp.Expr) -> None:
+        first = node.args.get("with_") or node.args.get("with")
+        children = [first] if first is not None else []
+        children += [one for one in node.iter_expressions() if one is not first]
+        for one in children:
+            visit(one)
+        if isinstance(node, exp.Table) and _is_call(node.this):
+            found.append(node)
+
+    visit(tree)
+    return found
+
+
+def _is_call(called: exp.Expr) -> bool:
+    return isinstance(called, exp.Anonymous) and called.name.upper().startswith(PREFIXES)
+
+
+def _with(query: exp.Expr, node: exp.Expr) -> exp.Expr:
+    """A copy of an argument with the queries of WITH that it may read around it."""
+    inner = query.copy()
+    while isinstance(inner, exp.Subquery) and not inner.args.get("alias"):
+        inner = inner.this
+    wanted = {one.name.lower() for one in inner.find_all(exp.Table) if not one.args.get("db")}
+    known: list[exp.CTE] = []
+    passed: set[int] = set()
+    above = node.parent
+    while above is not None:
+        holder = above.args.get("with_") or above.args.get("with")
+        if holder is not None:  # of those that it stands in itself, the ones before
+            before = itertools.takewhile(lambda one: id(one) not in passed, holder.expressions)
+            known = [*before, *known]
+        passed.add(id(above))
+        above = above.parent
+    used: list[exp.CTE] = []
+    for one in known[::-1]:
+        if one.alias.lower() in wanted:
+            used.insert(0, one.copy())
+            wanted |= {each.name.lower() for each in one.find_all(exp.Table) if not each.args.get("db")}
+    if not used:
+        return inner
+    own = inner.args.get("with_")
+    inner.set("with_", exp.With(expressions=[*used, *(own.expressions if own is not None else [])]))
+    return inner

@@ -1,0 +1,169 @@
+"""CREATE, ALTER and DROP MODEL, as statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pyarrow as pa
+from sqlglot import exp
+
+from portico.errors import InvalidArgument, NotFound, Unimplemented
+from portico.ml.bqml import kinds
+from portico.ml.bqml.model import Given, Model
+from portico.ml.bqml.options import Search, pairs
+from portico.warehouse import catalog
+from portico.warehouse.models import kept
+from portico.warehouse.models.kept import Entry, Models
+from portico.warehouse.models.syntax import Creation
+from portico.warehouse.models.trainer import Trainer, Training, give
+
+Value = Callable[[exp.Expr], Any]
+
+
+class Creator:
+    """Runs CREATE MODEL.
+
+    Args:
+        run: a query's text to its rows; with `limit` 0 only its columns.
+        value: an expression's value.
+        change: the transaction in which the model's row is written.
+        training: told of the training while it runs, so that it can be interrupted.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        trainer: Trainer,
+        run: Callable[[str, bool], pa.Table],
+        value: Callable[[str], Any],
+        change: Callable[[], AbstractContextManager[catalog.Cursor]],
+        training: Callable[[Training | None], None],
+    ) -> None:
+        self._models, self._trainer = models, trainer
+        self._run, self._value, self._change, self._training = run, value, change, training
+
+    def create(self, creation: Creation, place: tuple[str, str, str], *, dry: bool) -> tuple[Entry, str]:
+        """Trains and keeps a model; returns it and what was done: CREATE, REPLACE or SKIP.
+
+        Raises:
+            InvalidArgument: the query, an option or the rows allow no such model. AlreadyExists: there is one.
+        """
+        entry = Entry(*place)
+        with self._change() as cursor:
+            before = kept.find(cursor, *place)
+            catalog.require(cursor, *place[:2])
+        if before is not None and creation.exists_ok:
+            return before, "SKIP"
+        if before is not None and not creation.replace:
+            with self._change() as cursor:
+                kept.write(cursor, entry, replace=False)  # refuses
+        given = {name: self._option(text) for name, text in creation.options}
+        with kept.said():
+            options = kinds.read_options(given)
+        if creation.transform or creation.remote or creation.named:
+            what = "TRANSFORM" if creation.transform else "REMOTE" if creation.remote else "AS (name AS (…))"
+            raise Unimplemented(f"CREATE MODEL with {what} is not built in Portico yet.")
+        if not creation.query:
+            raise InvalidArgument("CREATE MODEL needs AS and a query", reason="invalidQuery")
+        rows = self._run(creation.query, dry)
+        if dry:
+            return entry, "CREATE"
+        if not rows.num_rows:
+            raise InvalidArgument("The query of CREATE MODEL yields no rows", reason="invalidQuery")
+        with self._trained(Given(rows, options, model_type=options["model_type"])) as (folder, model):
+            entry.folder = folder
+            entry.body = body(model, options)
+            with self._change() as cursor:
+                kept.write(cursor, entry, replace=creation.replace)
+        if before is not None:
+            self._models.forget(before.folder)
+        return entry, "REPLACE" if before else "CREATE"
+
+    @contextmanager
+    def _trained(self, given: Given) -> Iterator[tuple[str, Model]]:
+        """A folder with the trained model; gone where what is done with it fails."""
+        name, path = self._models.new()
+        try:
+            give(path, given)
+            training = self._trainer.training()
+            self._training(training)
+            try:
+                finished = training.run(path)
+            finally:
+                self._training(None)
+            if not finished:
+                from duckdb import InterruptException
+
+                raise InterruptException("INTERRUPT Error: Interrupted!")
+            yield name, self._models.load(Entry("", "", "", name))
+        except BaseException:
+            self._models.forget(name)
+            raise
+
+    def _option(self, text: str) -> Any:
+        """An option's value; HPARAM_RANGE and HPARAM_CANDIDATES are searches."""
+        from portico.warehouse.blocks import expression
+
+        found = expression(text)
+        if isinstance(found, exp.Anonymous) and found.name.upper() == "HPARAM_RANGE":
+            bounds = [self._value(one.sql("bigquery")) for one in found.expressions]
+            if len(bounds) != 2:
+                raise InvalidArgument("HPARAM_RANGE needs two numbers", reason="invalidQuery")
+            return Search(float(bounds[0]), float(bounds[1]))
+        if isinstance(found, exp.Anonymous) and found.name.upper() == "HPARAM_CANDIDATES":
+            return Search(candidates=tuple(self._value(found.expressions[0].sql("bigquery"))))
+        return self._value(text)
+
+
+def body(model: Model, options: dict[str, Any]) -> dict[str, Any]:
+    """A model as the API shows it, without its name."""
+    shown = {"location": "US", **model.described()}
+    for option, name in (("description", "description"), ("friendly_name", "friendlyName")):
+        if options.get(option):
+            shown[name] = options[option]
+    if labels := options.get("labels"):
+        shown["labels"] = _labels(labels)
+    if expires := options.get("expiration_timestamp"):
+        shown["expirationTime"] = str(int(expires.timestamp() * 1000))
+    return shown
+
+
+def _labels(given: Any) -> dict[str, str]:
+    with kept.said():
+        return {key: str(value) for key, value in pairs("LABELS", given)}
+
+
+def alter(
+    cursor: catalog.Cursor, place: tuple[str, str, str], exists_ok: bool, settings: dict[str, Any]
+) -> str:
+    """ALTER MODEL … SET OPTIONS; returns ALTER or SKIP."""
+    found = kept.find(cursor, *place)
+    if found is None and exists_ok:
+        return "SKIP"
+    found = found or kept.require(cursor, *place)
+    names = {"description": "description", "friendly_name": "friendlyName"}
+    for name, value in settings.items():
+        if name == "labels":
+            found.body["labels"] = _labels(value or [])
+        elif name == "expiration_timestamp":
+            found.body["expirationTime"] = str(int(value.timestamp() * 1000)) if value else None
+        elif name in names:
+            found.body[names[name]] = value
+        else:
+            raise InvalidArgument(f"ALTER MODEL can't set the option {name.upper()}", reason="invalidQuery")
+    found.body = {key: value for key, value in found.body.items() if value is not None}
+    kept.write(cursor, found, replace=True)
+    return "ALTER"
+
+
+def drop(cursor: catalog.Cursor, place: tuple[str, str, str], exists_ok: bool) -> tuple[str, str]:
+    """Returns DROP or SKIP, and the folder of files that nothing names any more."""
+    found = kept.find(cursor, *place)
+    if found is None:
+        if exists_ok:
+            return "SKIP", ""
+        raise NotFound(f"Not found: Model {place[0]}:{place[1]}.{place[2]}", reason="notFound")
+    kept.drop(cursor, found)
+    return "DROP", found.folder

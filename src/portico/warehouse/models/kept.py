@@ -1,0 +1,160 @@
+"""Models that the warehouse keeps: a row beside the tables, and a folder of files that never change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portico.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
+from portico.ml.bqml import kinds
+from portico.ml.bqml.model import Model
+from portico.ml.bqml.options import NotBuilt
+from portico.ml.errors import DataError
+from portico.warehouse import catalog
+from portico.warehouse.catalog import Cursor
+
+_TABLE = f"{catalog.FILE}.portico.models"
+_LOADED = 32  # models in memory at once
+
+
+@dataclass(slots=True)
+class Entry:
+    """A model. `folder` is the name of its files' folder, `body` what the API shows of it."""
+
+    project: str
+    dataset: str
+    name: str
+    folder: str = ""
+    body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        return f"{self.project}:{self.dataset}.{self.name}"
+
+
+class Models:
+    """The files of all models of a warehouse; from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._loaded: OrderedDict[str, Model] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def new(self) -> tuple[str, Path]:
+        """A folder for a model that is about to be: its name, and where it is."""
+        name = uuid.uuid4().hex
+        (self._folder / name).mkdir(mode=0o700)
+        return name, self._folder / name
+
+    def path(self, folder: str) -> Path:
+        return self._folder / folder
+
+    def load(self, entry: Entry) -> Model:
+        with self._lock:
+            found = self._loaded.pop(entry.folder, None)
+            if found is None:
+                found = kinds.load(self._folder / entry.folder)
+            self._loaded[entry.folder] = found
+            while len(self._loaded) > _LOADED:
+                self._loaded.popitem(last=False)
+            return found
+
+    def sweep(self, cursor: Cursor) -> None:
+        """Removes the files of models that are no more, or never were. Only while nothing is trained."""
+        kept = {str(row[0]) for row in catalog.do(cursor, f"SELECT folder FROM {_TABLE}")}
+        for path in self._folder.iterdir():
+            if path.is_dir() and path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def copy(self, cursor: Cursor, target: Path) -> None:
+        for (name,) in catalog.do(cursor, f"SELECT folder FROM {_TABLE}"):
+            shutil.copytree(self._folder / name, target / name)
+
+    def forget(self, folder: str) -> None:
+        with self._lock:
+            self._loaded.pop(folder, None)
+        shutil.rmtree(self._folder / folder, ignore_errors=True)
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """What a model refuses, as BigQuery tells it."""
+    try:
+        yield
+    except NotBuilt as error:
+        raise Unimplemented(error.message) from None
+    except DataError as error:
+        raise InvalidArgument(error.message, reason="invalidQuery") from None
+
+
+def prepare(cursor: Cursor) -> None:
+    catalog.do(
+        cursor,
+        f"CREATE TABLE IF NOT EXISTS {_TABLE} (project VARCHAR, dataset VARCHAR, name VARCHAR, folder VARCHAR, "
+        "body VARCHAR, PRIMARY KEY (project, dataset, name))",
+    )
+
+
+def find(cursor: Cursor, project: str, dataset: str, name: str) -> Entry | None:
+    row = catalog.first(
+        cursor,
+        f"SELECT folder, body FROM {_TABLE} WHERE project = ? AND dataset = ? AND name = ?",
+        [project, dataset, name],
+    )
+    return None if row is None else Entry(project, dataset, name, row[0], json.loads(row[1]))
+
+
+def require(cursor: Cursor, project: str, dataset: str, name: str) -> Entry:
+    """
+    Raises:
+        NotFound: there is no such model.
+    """
+    found = find(cursor, project, dataset, name)
+    if found is None:
+        catalog.require(cursor, project, dataset)
+        raise NotFound(f"Not found: Model {project}:{dataset}.{name}", reason="notFound")
+    return found
+
+
+def listed(cursor: Cursor, project: str, dataset: str) -> list[Entry]:
+    """The models of a dataset, by name."""
+    rows = catalog.do(
+        cursor,
+        f"SELECT name, folder, body FROM {_TABLE} WHERE project = ? AND dataset = ? ORDER BY name",
+        [project, dataset],
+    )
+    return [Entry(project, dataset, name, folder, json.loads(body)) for name, folder, body in rows]
+
+
+def write(cursor: Cursor, entry: Entry, *, replace: bool) -> None:
+    """
+    Raises:
+        AlreadyExists: there is one of this name. NotFound: there is no such dataset.
+    """
+    catalog.require(cursor, entry.project, entry.dataset)
+    if not replace and find(cursor, entry.project, entry.dataset, entry.name) is not None:
+        raise AlreadyExists(f"Already Exists: Model {entry.shown}", reason="duplicate")
+    entry.body.setdefault("creationTime", catalog.now())
+    entry.body["lastModifiedTime"] = catalog.now()
+    catalog.do(
+        cursor,
+        f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?)",
+        [entry.project, entry.dataset, entry.name, entry.folder, json.dumps(entry.body)],
+    )
+
+
+def drop(cursor: Cursor, entry: Entry) -> None:
+    catalog.do(
+        cursor,
+        f"DELETE FROM {_TABLE} WHERE project = ? AND dataset = ? AND name = ?",
+        [entry.project, entry.dataset, entry.name],
+    )

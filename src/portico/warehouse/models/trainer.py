@@ -1,0 +1,181 @@
+"""Where models are trained: a process that only imports, and forks a child for each training, which may be stopped or
+die without the warehouse. A fork after a learner has computed hangs (OpenMP), so the process itself never does.
+
+A connection is a training: a folder's name comes in as a line of JSON, {"ok": …} or {"error": …} goes out. Whoever
+closes the connection has the child ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from portico.errors import BY_CODE, Internal, PorticoError, ResourceExhausted
+from portico.jobs.warm import die_with_parent
+from portico.ml.bqml import kinds
+from portico.ml.bqml.model import Given
+from portico.warehouse.models import kept
+
+_SOCKET = "trainer"
+
+
+class Trainer:
+    """The warehouse's side. The process starts with the first training."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def training(self) -> Training:
+        with self._starting:
+            if self._process is None or self._process.poll() is not None:
+                arguments = [str(self._folder), str(os.getpid())]
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "portico.warehouse.models.trainer", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                )
+                assert self._process.stdout is not None
+                if self._process.stdout.readline().strip() != b"ready":
+                    raise Internal(
+                        "The process that trains models can't be started; the server's log says why."
+                    )
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self._folder / _SOCKET))
+        return Training(connection)
+
+
+class Training:
+    """One training, which another thread may interrupt."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        self._interrupted = True
+        self._connection.shutdown(socket.SHUT_RDWR)
+
+    def run(self, folder: Path) -> bool:
+        """Trains what `give` wrote into `folder`; False where it was interrupted.
+
+        Raises:
+            PorticoError: what the training refuses. ResourceExhausted: its process died.
+        """
+        with self._connection:
+            try:
+                self._connection.sendall(json.dumps(str(folder)).encode() + b"\n")
+                answered = self._connection.makefile("rb").readline()
+            except OSError:
+                answered = b""
+        if self._interrupted:
+            return False
+        if not answered:
+            raise ResourceExhausted(
+                "The training's process died, most likely for want of memory; train on fewer rows or columns",
+                reason="resourcesExceeded",
+            )
+        found = json.loads(answered)
+        if error := found.get("error"):
+            raise BY_CODE.get(error["code"], Internal)(error["message"], reason=error["reason"])
+        return True
+
+
+def give(folder: Path, given: Given) -> None:
+    """Writes what a training is given."""
+    tables = {"": given.rows, **given.others}
+    names = list(tables)
+    for place, table in enumerate(tables.values()):
+        with (
+            pa.OSFile(str(folder / f"rows{place}.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as writer,
+        ):
+            writer.write_table(table)
+    (folder / "given.json").write_text(
+        json.dumps({"model_type": given.model_type, "options": given.options, "names": names})
+    )
+
+
+def _train(folder: Path) -> None:
+    told = json.loads((folder / "given.json").read_text())
+    tables = {}
+    for place, name in enumerate(told["names"]):
+        with pa.memory_map(str(folder / f"rows{place}.arrow")) as source:
+            tables[name] = pa.ipc.open_file(source).read_all()
+    rows = tables.pop("")
+    kinds.train(Given(rows, told["options"], tables, told["model_type"])).save(folder)
+    for path in (folder / "given.json", *folder.glob("rows*.arrow")):
+        path.unlink()
+
+
+def _child(connection: socket.socket) -> None:
+    answer: dict[str, Any] = {"ok": True}
+    try:
+        folder = json.loads(connection.makefile("rb").readline())
+        threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+        with kept.said():
+            _train(Path(folder))
+    except PorticoError as error:
+        answer = {"error": {"code": error.code, "message": error.message, "reason": error.reason}}
+    except MemoryError:
+        os._exit(1)
+    except BaseException as error:
+        import traceback
+
+        traceback.print_exc()
+        said = f"The training failed: {type(error).__name__}; the server's log has the details."
+        answer = {"error": {"code": "INTERNAL", "message": said, "reason": "internalError"}}
+    connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _end_with(connection: socket.socket) -> None:
+    """Ends this process with its connection: nobody waits for the model any more."""
+    if not connection.recv(1):
+        os._exit(1)
+
+
+def main(folder: Path, parent: int) -> None:
+    die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the system
+    for name in ("scipy.optimize", "sklearn.metrics", "xgboost"):
+        __import__(name)
+    path = folder / _SOCKET
+    path.unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    os.chmod(path, 0o600)
+    server.listen(16)
+    print("ready", flush=True)
+    while True:
+        connection, _ = server.accept()
+        own = os.getpid()
+        if os.fork() == 0:
+            try:
+                die_with_parent(own)
+                server.close()
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _child(connection)
+            finally:
+                sys.stderr.flush()
+                os._exit(0)
+        connection.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,166 @@
+"""BigQuery ML by the official client: models are made by SQL, asked by SQL, and shown and changed by the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from sklearn.linear_model import LogisticRegression
+from tests.services.bigquery.test_bigquery import answered, connected
+
+ROWS = 900
+
+
+def penguins() -> pd.DataFrame:
+    draw = np.random.default_rng(3)
+    species = draw.choice(["adelie", "chinstrap", "gentoo"], ROWS)
+    length = draw.normal(45, 5, ROWS)
+    depth = draw.normal(17, 2, ROWS)
+    mass = 1200 + 60 * length + 20 * depth + 300 * (species == "gentoo") + draw.normal(0, 90, ROWS)
+    heavy = np.where(mass + draw.normal(0, 300, ROWS) > 4300, "heavy", "light")
+    return pd.DataFrame({"species": species, "length": length, "depth": depth, "mass": mass, "kind": heavy})
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    made = connected(portico)
+    made.create_dataset("birds")
+    made.load_table_from_dataframe(penguins(), "birds.penguins").result()
+    return made
+
+
+@pytest.fixture(scope="module")
+def mass(client: bigquery.Client) -> str:
+    job = client.query(
+        """CREATE OR REPLACE MODEL birds.mass
+        OPTIONS(model_type='LINEAR_REG', input_label_cols=['mass'], category_encoding_method='DUMMY_ENCODING',
+                calculate_p_values=TRUE, enable_global_explain=TRUE, data_split_method='NO_SPLIT',
+                description='grams', labels=[('team', 'zoo')])
+        AS SELECT species, length, depth, mass FROM birds.penguins"""
+    )
+    job.result()
+    assert job.statement_type == "CREATE_MODEL" and job.ddl_operation_performed == "CREATE"
+    assert job.destination.table_id == "mass"
+    return "birds.mass"
+
+
+def test_weights_errors_and_p_values_are_statsmodels(client: bigquery.Client, mass: str) -> None:
+    import statsmodels.api as sm
+
+    table = penguins()
+    order = list(table.species.value_counts().sort_index().sort_values(ascending=False, kind="stable").index)
+    design = pd.DataFrame({one: (table.species == one).astype(float) for one in order[1:]})
+    design["length"], design["depth"], design["const"] = table.length, table.depth, 1.0
+    reference = sm.OLS(table.mass, design).fit()
+    found = {
+        (row.processed_input, row.category): row
+        for row in client.query(f"SELECT * FROM ML.ADVANCED_WEIGHTS(MODEL {mass})").result()
+    }
+    for name, key in (
+        ("length", ("length", None)), ("depth", ("depth", None)), ("const", ("__INTERCEPT__", None)),
+        *((one, ("species", one)) for one in order[1:]),
+    ):  # fmt: skip
+        row = found[key]
+        assert row.weight == pytest.approx(reference.params[name], rel=1e-6)
+        assert row.standard_error == pytest.approx(reference.bse[name], rel=1e-6)
+        assert row.p_value == pytest.approx(reference.pvalues[name], rel=1e-6, abs=1e-12)
+
+
+def test_a_prediction_adds_up_and_keeps_the_columns(client: bigquery.Client, mass: str) -> None:
+    rows = list(
+        client.query(
+            f"""WITH chosen AS (SELECT * FROM birds.penguins WHERE length > 50)
+            SELECT e.*, p.predicted_mass AS again
+            FROM ML.EXPLAIN_PREDICT(MODEL {mass}, TABLE chosen, STRUCT(3 AS top_k_features)) AS e
+            JOIN ML.PREDICT(MODEL {mass}, (SELECT * FROM chosen)) AS p ON p.length = e.length"""
+        ).result()
+    )
+    assert rows and {"species", "mass", "length"} <= set(rows[0].keys())
+    for row in rows:
+        told = sum(one["attribution"] for one in row.top_feature_attributions)
+        assert row.baseline_prediction_value + told == pytest.approx(row.predicted_mass) == row.again
+        assert row.prediction_value == pytest.approx(row.predicted_mass) and row.approximation_error == 0
+    told = answered(client, f"SELECT feature FROM ML.GLOBAL_EXPLAIN(MODEL {mass})")
+    assert told[0] == ("length",)
+
+
+def test_log_odds_are_scikit_learns_at_the_same_penalty(client: bigquery.Client) -> None:
+    client.query(
+        """CREATE OR REPLACE MODEL birds.heavy OPTIONS(model_type='logistic_reg', input_label_cols=['kind'],
+        l2_reg=2.0, data_split_method='NO_SPLIT') AS SELECT length, depth, kind FROM birds.penguins"""
+    ).result()
+    table = penguins()
+    values = table[["length", "depth"]]
+    scaled = (values - values.mean()) / values.std(ddof=0)
+    reference = LogisticRegression(C=1 / 2.0, tol=1e-10).fit(scaled, table.kind)
+    found = dict(
+        answered(
+            client,
+            "SELECT processed_input, weight FROM ML.WEIGHTS(MODEL birds.heavy, STRUCT(TRUE AS standardize))",
+        )
+    )
+    assert found["length"] == pytest.approx(reference.coef_[0][0], abs=1e-5)
+    assert found["depth"] == pytest.approx(reference.coef_[0][1], abs=1e-5)
+    [row] = client.query("SELECT * FROM ML.EVALUATE(MODEL birds.heavy)").result()
+    assert row.accuracy == pytest.approx(reference.score(scaled, table.kind), abs=0.01) and row.roc_auc > 0.8
+    [first] = client.query(
+        "SELECT * FROM ML.PREDICT(MODEL birds.heavy, (SELECT 60.0 AS length, 20.0 AS depth), STRUCT(0.9 AS threshold))"
+    ).result()
+    assert first.predicted_kind in ("heavy", "light")
+    assert next(one["label"] for one in first.predicted_kind_probs) == "heavy"
+    matrix = answered(client, "SELECT * FROM ML.CONFUSION_MATRIX(MODEL birds.heavy)")
+    assert sum(sum(one[1:]) for one in matrix) == ROWS
+
+
+def test_the_api_shows_and_changes_what_sql_made(client: bigquery.Client, mass: str) -> None:
+    model = client.get_model(mass)
+    assert (
+        model.model_type == "LINEAR_REGRESSION"
+        and model.description == "grams"
+        and model.labels == {"team": "zoo"}
+    )
+    assert [one.name for one in model.feature_columns] == ["species", "length", "depth"]
+    assert [one.name for one in model.label_columns] == ["mass"]
+    metrics = model.training_runs[0]["evaluationMetrics"]["regressionMetrics"]
+    [row] = client.query(f"SELECT * FROM ML.EVALUATE(MODEL {mass})").result()
+    assert metrics["rSquared"] == pytest.approx(row.r2_score)
+    model.description, model.labels = "mass in grams", {"team": "lab"}
+    assert client.update_model(model, ["description", "labels"]).description == "mass in grams"
+    client.query(f"ALTER MODEL {mass} SET OPTIONS(friendly_name='Mass')").result()
+    assert client.get_model(mass).friendly_name == "Mass"
+    assert mass.split(".")[1] in [one.model_id for one in client.list_models("birds")]
+    client.query(
+        "CREATE MODEL birds.gone OPTIONS(model_type='linear_reg') AS SELECT 1 AS x, 2 AS label"
+    ).result()
+    client.delete_model("birds.gone")
+    with pytest.raises(exceptions.NotFound):
+        client.get_model("birds.gone")
+    client.query("DROP MODEL IF EXISTS birds.gone").result()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "CREATE MODEL birds.x OPTIONS(model_type='linear_reg', depth=3) AS SELECT 1 AS a, 2 AS label",
+            "DEPTH",
+        ),
+        ("CREATE MODEL birds.x OPTIONS(model_type='nonsense') AS SELECT 1 AS a, 2 AS label", "NONSENSE"),
+        (
+            "CREATE MODEL birds.x OPTIONS(model_type='linear_reg', l2_reg=-1) AS SELECT 1 AS a, 2 AS label",
+            "L2_REG",
+        ),
+        ("CREATE MODEL birds.x OPTIONS(model_type='linear_reg') AS SELECT 1 AS a, 'b' AS label", "label"),
+        ("CREATE MODEL birds.x OPTIONS(model_type='linear_reg') AS SELECT 1 AS a", "INPUT_LABEL_COLS"),
+        ("SELECT * FROM ML.PREDICT(MODEL birds.missing, (SELECT 1 AS a))", "birds.missing"),
+        ("SELECT * FROM ML.CENTROIDS(MODEL birds.mass)", "LINEAR_REG"),
+        ("SELECT * FROM ML.PREDICT(MODEL birds.mass, (SELECT 1 AS a))", "species"),
+    ],
+)
+def test_what_is_wrong_is_said(client: bigquery.Client, mass: str, text: str, said: str) -> None:
+    with pytest.raises((exceptions.BadRequest, exceptions.NotFound), match=said):
+        client.query(text).result()
