@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -223,17 +224,25 @@ class Model:
         for name, value in self.options.items():
             if name in COMMON or value is None or value == []:
                 continue
-            head, *rest = _RENAMED.get(name, name).split("_")
-            shown[head + "".join(one.title() for one in rest)] = value
+            head, *rest = _COLUMN.sub(r"_column\1", _RENAMED.get(name, name)).split("_")
+            shown[head + "".join(one.title() for one in rest)] = _wired(value)
         return shown
 
 
+_COLUMN = re.compile("_col(s?)$")
 _RENAMED = {
-    "input_label_cols": "input_label_columns", "l1_reg": "l1_regularization", "l2_reg": "l2_regularization",
-    "data_split_col": "data_split_column", "instance_weight_col": "instance_weight_column",
+    "l1_reg": "l1_regularization", "l2_reg": "l2_regularization",
     "min_rel_progress": "min_relative_progress", "optimize_strategy": "optimization_strategy",
     "learn_rate": "learn_rate", "ls_init_learn_rate": "initial_learn_rate", "class_weights": "label_class_weights",
+    "kmeans_init_method": "kmeans_initialization_method", "kmeans_init_col": "kmeans_initialization_column",
 }  # fmt: skip
+
+
+def _wired(value: Any) -> Any:
+    """Whole numbers are texts in the API's JSON."""
+    if isinstance(value, list):
+        return [_wired(one) for one in value]
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _plain(value: Any) -> Any:

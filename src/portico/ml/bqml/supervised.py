@@ -216,7 +216,7 @@ class Supervised(Model):
         """The prediction, of classes their probabilities too, and the columns of the input."""
         scores = self.scores(self.matrix(tables[0]))
         made = self._predicted(scores, settings["threshold"])
-        return _beside(made, tables[0])
+        return beside(made, tables[0])
 
     def _predicted(self, scores: Numbers, threshold: float) -> dict[str, pa.Array]:
         name = f"predicted_{self.label}"
@@ -345,7 +345,7 @@ class Supervised(Model):
         made["prediction_value"] = pa.array(raw, pa.float64())
         error = raw - base - together.sum(axis=1)
         made["approximation_error"] = pa.array(np.where(np.abs(error) < 1e-9, 0.0, error), pa.float64())
-        return _beside(made, tables[0])
+        return beside(made, tables[0])
 
     def raw(self, matrix: Matrix) -> Numbers:
         """(rows,) what `attributions` add up to."""
@@ -453,7 +453,7 @@ def feature_info(encoder: Encoder) -> pa.Table:
     )
 
 
-def _beside(made: dict[str, Any], table: pa.Table) -> pa.Table:
+def beside(made: dict[str, Any], table: pa.Table) -> pa.Table:
     """What was made, and then the columns of the input that it does not replace."""
     taken = {name.lower() for name in made}
     for name in table.column_names:

@@ -1,0 +1,159 @@
+"""KMEANS, PCA and AUTOENCODER by the official client: equal to scikit-learn's, and odd rows are found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from sklearn import cluster, metrics
+from tests.services.bigquery.test_bigquery import answered, connected
+
+ROWS = 600
+
+
+def stars() -> pd.DataFrame:
+    draw = np.random.default_rng(5)
+    group = draw.integers(0, 3, ROWS)
+    return pd.DataFrame(
+        {
+            "id": range(ROWS),
+            "heat": np.array([10.0, 40.0, 80.0])[group] + draw.normal(0, 3, ROWS),
+            "size": np.array([300.0, 100.0, 200.0])[group] + draw.normal(0, 10, ROWS),
+            "colour": np.where(draw.random(ROWS) < 0.9, np.array(["red", "white", "blue"])[group], "red"),
+            "first": np.isin(np.arange(ROWS), [list(group).index(one) for one in range(3)]),
+        }
+    )
+
+
+def scaled(table: pd.DataFrame) -> np.ndarray[Any, Any]:
+    """As BigQuery ML prepares heat, size and colour."""
+    numbers = table[["heat", "size"]]
+    order = list(table.colour.value_counts().index)
+    hot = np.stack([(table.colour == one).astype(float) for one in order], axis=1)
+    return np.concatenate([(numbers - numbers.mean()) / numbers.std(ddof=0), hot], axis=1)
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    made = connected(portico)
+    made.create_dataset("sky")
+    made.load_table_from_dataframe(stars(), "sky.stars").result()
+    return made
+
+
+@pytest.fixture(scope="module")
+def clusters(client: bigquery.Client) -> str:
+    client.query(
+        """CREATE MODEL sky.clusters OPTIONS(model_type='kmeans', num_clusters=3, kmeans_init_method='CUSTOM',
+        kmeans_init_col='first', early_stop=FALSE, max_iterations=8)
+        AS SELECT heat, size, colour, first FROM sky.stars"""
+    ).result()
+    return "sky.clusters"
+
+
+def test_clusters_are_scikit_learns(client: bigquery.Client, clusters: str) -> None:
+    rows, table = scaled(stars()), stars()
+    reference = cluster.KMeans(3, init=rows[table["first"]], n_init=1, max_iter=8, tol=0).fit(rows)
+    told = list(
+        client.query(
+            f"""SELECT id, CENTROID_ID, NEAREST_CENTROIDS_DISTANCE AS near, size
+            FROM ML.PREDICT(MODEL {clusters}, TABLE sky.stars) ORDER BY id"""
+        ).result()
+    )
+    assert [one.CENTROID_ID - 1 for one in told] == list(reference.labels_)
+    far = reference.transform(rows)
+    for one in told[:20]:
+        assert [each["CENTROID_ID"] - 1 for each in one.near] == list(np.argsort(far[one.id]))
+        assert [each["DISTANCE"] for each in one.near] == pytest.approx(np.sort(far[one.id]), rel=1e-8)
+    [measured] = client.query(f"SELECT * FROM ML.EVALUATE(MODEL {clusters})").result()
+    assert measured.mean_squared_distance == pytest.approx(reference.inertia_ / ROWS)
+    assert measured.davies_bouldin_index == pytest.approx(
+        metrics.davies_bouldin_score(rows, reference.labels_)
+    )
+    assert tuple(measured.keys()) == ("davies_bouldin_index", "mean_squared_distance")
+    [again] = client.query(
+        f"SELECT * FROM ML.EVALUATE(MODEL {clusters}, (SELECT * FROM sky.stars WHERE id < 300))"
+    ).result()
+    assert again.mean_squared_distance == pytest.approx(np.mean(far[:300].min(axis=1) ** 2))
+    centres = list(
+        client.query(
+            f"SELECT * FROM ML.CENTROIDS(MODEL {clusters}) WHERE centroid_id = 1 ORDER BY feature"
+        ).result()
+    )
+    assert [one.feature for one in centres] == ["colour", "heat", "size"]
+    mine = table[reference.labels_ == 0]
+    assert centres[1].numerical_value == pytest.approx(mine.heat.mean()) and not centres[1].categorical_value
+    assert {one["category"]: one["value"] for one in centres[0].categorical_value}["red"] == pytest.approx(
+        (mine.colour == "red").mean()
+    )
+
+
+def test_training_and_the_api_tell_of_clusters(client: bigquery.Client, clusters: str) -> None:
+    [(last,)] = answered(
+        client, f"SELECT cluster_info FROM ML.TRAINING_INFO(MODEL {clusters}) WHERE iteration = 7"
+    )
+    assert sum(one["cluster_size"] for one in last) == ROWS and all(one["cluster_radius"] > 0 for one in last)
+    run = client.get_model(clusters).training_runs[0]
+    told = run["evaluationMetrics"]["clusteringMetrics"]
+    assert sum(int(one["count"]) for one in told["clusters"]) == ROWS and told["daviesBouldinIndex"] > 0
+    assert run["trainingOptions"]["numClusters"] == "3"
+    assert [one for (one,) in answered(client, f"SELECT input FROM ML.FEATURE_INFO(MODEL {clusters})")] == [
+        "heat", "size", "colour",
+    ]  # fmt: skip
+
+
+def test_far_rows_are_anomalies(client: bigquery.Client, clusters: str) -> None:
+    share = f"""SELECT COUNTIF(is_anomaly), COUNT(DISTINCT CENTROID_ID) FROM
+        ML.DETECT_ANOMALIES(MODEL {clusters}, STRUCT(0.02 AS contamination), TABLE sky.stars)"""
+    assert answered(client, share) == [(ROWS * 0.02, 3)]
+    [row] = client.query(
+        f"""SELECT * FROM ML.DETECT_ANOMALIES(MODEL {clusters}, STRUCT(0.02 AS contamination),
+        (SELECT 500.0 AS heat, 0.0 AS size, 'red' AS colour))"""
+    ).result()
+    assert row.is_anomaly and row.normalized_distance > 10
+    assert tuple(row.keys())[:3] == ("is_anomaly", "normalized_distance", "CENTROID_ID")
+
+
+def test_clusters_by_default_and_by_angle(client: bigquery.Client) -> None:
+    client.query(
+        """CREATE MODEL sky.angles OPTIONS(model_type='KMEANS', distance_type='COSINE', kmeans_init_method='kmeans++',
+        standardize_features=FALSE) AS SELECT heat, size FROM sky.stars"""
+    ).result()
+    assert client.get_model("sky.angles").training_runs[0]["trainingOptions"]["numClusters"] == "2"
+    told = answered(
+        client,
+        """SELECT CENTROID_ID, near.DISTANCE FROM
+        ML.PREDICT(MODEL sky.angles, (SELECT 1.0 AS heat, 30.0 AS size UNION ALL SELECT 10.0, 300.0)),
+        UNNEST(NEAREST_CENTROIDS_DISTANCE) AS near WITH OFFSET AS place WHERE place = 0""",
+    )
+    assert told[0] == pytest.approx(told[1]) and 0 <= told[0][1] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("CREATE MODEL sky.x OPTIONS(model_type='kmeans', num_clusters=1) AS SELECT 1 AS a", "NUM_CLUSTERS"),
+        ("CREATE MODEL sky.x OPTIONS(model_type='kmeans', num_clusters=5) AS SELECT 1 AS a", "5"),
+        (
+            "CREATE MODEL sky.x OPTIONS(model_type='kmeans', kmeans_init_method='custom') AS SELECT 1 AS a",
+            "KMEANS_INIT_COL",
+        ),
+        (
+            "CREATE MODEL sky.x OPTIONS(model_type='kmeans', warm_start=TRUE) AS SELECT 1 AS a",
+            "WARM_START",
+        ),
+        (
+            "SELECT * FROM ML.DETECT_ANOMALIES(MODEL sky.clusters, TABLE sky.stars)",
+            "contamination",
+        ),
+        ("SELECT * FROM ML.WEIGHTS(MODEL sky.clusters)", "KMEANS"),
+        ("SELECT * FROM ML.PREDICT(MODEL sky.clusters, (SELECT 1.0 AS heat))", "size"),
+    ],
+)
+def test_what_is_wrong_is_said(client: bigquery.Client, clusters: str, text: str, said: str) -> None:
+    with pytest.raises((exceptions.BadRequest, exceptions.MethodNotImplemented), match=said):
+        client.query(text).result()
