@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
-from sklearn import cluster, metrics
+from sklearn import cluster, decomposition, metrics
 from tests.services.bigquery.test_bigquery import answered, connected
 
 ROWS = 600
@@ -133,6 +133,67 @@ def test_clusters_by_default_and_by_angle(client: bigquery.Client) -> None:
     assert told[0] == pytest.approx(told[1]) and 0 <= told[0][1] < 0.1
 
 
+@pytest.fixture(scope="module")
+def components(client: bigquery.Client) -> str:
+    client.query(
+        """CREATE MODEL sky.components OPTIONS(model_type='PCA', num_principal_components=2)
+        AS SELECT heat, size, colour FROM sky.stars"""
+    ).result()
+    return "sky.components"
+
+
+def test_components_are_scikit_learns(client: bigquery.Client, components: str) -> None:
+    rows = scaled(stars())
+    reference = decomposition.PCA(2).fit(rows)
+    told = answered(
+        client,
+        f"""SELECT principal_component_1, principal_component_2, id FROM
+        ML.PREDICT(MODEL {components}, TABLE sky.stars, STRUCT(TRUE AS keep_original_columns)) ORDER BY id""",
+    )
+    found, wanted = np.array(told)[:, :2], reference.transform(rows)
+    signs = np.sign((found * wanted).sum(axis=0))
+    assert found == pytest.approx(wanted * signs)
+    infos = answered(client, f"SELECT * FROM ML.PRINCIPAL_COMPONENT_INFO(MODEL {components}) ORDER BY 1")
+    ratios = reference.explained_variance_ratio_
+    assert infos == [
+        (place, *map(pytest.approx, (variance, ratio, together)))
+        for place, (variance, ratio, together) in enumerate(
+            zip(reference.explained_variance_, ratios, ratios.cumsum(), strict=True)
+        )
+    ]
+    [(total,)] = answered(client, f"SELECT * FROM ML.EVALUATE(MODEL {components})")
+    [(again,)] = answered(client, f"SELECT * FROM ML.EVALUATE(MODEL {components}, TABLE sky.stars)")
+    assert total == pytest.approx(ratios.sum()) == again
+    parts = {
+        (one.principal_component_id, one.feature): one
+        for one in client.query(f"SELECT * FROM ML.PRINCIPAL_COMPONENTS(MODEL {components})").result()
+    }
+    assert parts[0, "heat"].numerical_value == pytest.approx(reference.components_[0, 0] * signs[0])
+    assert {one["category"] for one in parts[1, "colour"].categorical_value} == {"red", "white", "blue"}
+    run = client.get_model(components).training_runs[0]
+    assert run["evaluationMetrics"]["dimensionalityReductionMetrics"]["totalExplainedVarianceRatio"] == total
+
+
+def test_components_embed_rows_and_find_odd_ones(client: bigquery.Client, components: str) -> None:
+    [(embedding, first, second)] = answered(
+        client,
+        f"""SELECT e.ml_generate_embedding_result, p.principal_component_1, p.principal_component_2
+        FROM ML.GENERATE_EMBEDDING(MODEL {components}, (SELECT * FROM sky.stars WHERE id = 3)) AS e,
+        ML.PREDICT(MODEL {components}, (SELECT * FROM sky.stars WHERE id = 3)) AS p""",
+    )
+    assert embedding == [first, second]
+    [row] = client.query(
+        f"""SELECT * FROM ML.DETECT_ANOMALIES(MODEL {components}, STRUCT(0.05 AS contamination),
+        (SELECT 90.0 AS heat, 900.0 AS size, 'red' AS colour))"""
+    ).result()
+    assert row.is_anomaly and tuple(row.keys())[:2] == ("is_anomaly", "mean_squared_error")
+    client.query(
+        """CREATE MODEL sky.most OPTIONS(model_type='PCA', pca_explained_variance_ratio=0.8, scale_features=FALSE,
+        pca_solver='FULL') AS SELECT heat, size FROM sky.stars"""
+    ).result()
+    assert len(answered(client, "SELECT * FROM ML.PRINCIPAL_COMPONENT_INFO(MODEL sky.most)")) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -151,6 +212,11 @@ def test_clusters_by_default_and_by_angle(client: bigquery.Client) -> None:
             "contamination",
         ),
         ("SELECT * FROM ML.WEIGHTS(MODEL sky.clusters)", "KMEANS"),
+        ("CREATE MODEL sky.x OPTIONS(model_type='PCA') AS SELECT 1 AS a", "NUM_PRINCIPAL_COMPONENTS"),
+        (
+            "CREATE MODEL sky.x OPTIONS(model_type='PCA', num_principal_components=9) AS SELECT heat FROM sky.stars",
+            "9",
+        ),
         ("SELECT * FROM ML.PREDICT(MODEL sky.clusters, (SELECT 1.0 AS heat))", "size"),
     ],
 )

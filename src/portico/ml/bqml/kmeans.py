@@ -101,7 +101,7 @@ class KMeans(Unlabelled):
                 "as clusters at least"
             )
         if method == "RANDOM":
-            return np.random.default_rng(_SEED).choice(len(rows), wanted, replace=False)
+            return np.asarray(np.random.default_rng(_SEED).choice(len(rows), wanted, replace=False))
         from sklearn.cluster import kmeans_plusplus
 
         _, places = kmeans_plusplus(rows, wanted, random_state=_SEED % 2**32)
@@ -143,7 +143,8 @@ class KMeans(Unlabelled):
     def _distances(self, rows: Matrix, centroids: Matrix) -> Matrix:
         """(rows, clusters)."""
         if self.cosine:
-            return np.maximum(1 - np.einsum("ij,kj->ik", rows, centroids), 0)
+            far: Matrix = np.maximum(1 - np.einsum("ij,kj->ik", rows, centroids), 0)
+            return far
         found = np.empty((len(rows), len(centroids)))
         for place, one in enumerate(centroids):
             found[:, place] = np.sqrt(((rows - one) ** 2).sum(axis=1))

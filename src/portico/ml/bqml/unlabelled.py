@@ -94,7 +94,7 @@ class Unlabelled(Model):
     def by_column(self, values: Matrix) -> list[tuple[int, Column, float | None, list[dict[str, Any]]]]:
         """Rows of (places) taken apart: (row, column, its number or None, [{category, value}] of its categories)."""
         places = self.encoder.places()
-        found = []
+        found: list[tuple[int, Column, float | None, list[dict[str, Any]]]] = []
         for row, given in enumerate(values):
             for column in self.encoder.columns:
                 mine = [(name, float(given[at])) for at, (one, name) in enumerate(places) if one is column]
@@ -113,3 +113,10 @@ class Unlabelled(Model):
                 if category is None:
                     made[:, at] = made[:, at] * column.deviation + column.mean
         return made
+
+
+def embedded(name: str, values: Matrix, table: pa.Table) -> pa.Table:
+    """(rows, numbers) as a column of arrays, and the columns of the input."""
+    offsets = pa.array(np.arange(len(values) + 1) * values.shape[1], pa.int32())
+    made = {name: pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), pa.float64()))}
+    return beside(made, table)
