@@ -21,7 +21,7 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import blocks, catalog, functions, routines, scripts
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE, MODELS
-from portico.warehouse.models import kept
+from portico.warehouse.models import kept, preprocessing
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Trainer
 from portico.warehouse.queries import Asked, Done
@@ -42,6 +42,7 @@ class Warehouse:
         file = str(self._file).replace("'", "''")
         self._root.execute(f"ATTACH '{file}' AS {catalog.FILE}")
         functions.install(self._root)
+        preprocessing.install(self._root)
         catalog.prepare(self._root)
         routines.prepare(self._root)
         scripts.clean(self._root)

@@ -14,6 +14,7 @@ from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
 from portico.warehouse.information_schema import view
+from portico.warehouse.models import preprocessing
 from portico.warehouse.models.calls import Calls
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Trainer
@@ -107,6 +108,8 @@ class Query:
 
     def _columns(self, parts: list[str]) -> set[str]:
         """The columns of a table, in lower case; none where there is no such table."""
+        if len(parts) == 1 and parts[0] in self._computed:
+            return {one.lower() for one in self._computed[parts[0]].column_names}
         try:
             if view(self._cursor, self._asked.project, self._asked.dataset, parts) is not None:
                 found = self._described(f"SELECT * FROM {self._table(parts).sql('duckdb')} AS t")
@@ -138,7 +141,7 @@ class Query:
         if self._asked.warehouse is not None:
             calls = Calls(self._cursor, self._asked.warehouse.models, self._argument, self.place)
             calls.resolve(tree, self._computed)
-        return tree
+        return preprocessing.expand(tree)
 
     def _argument(self, query: exp.Expr) -> pa.Table:
         """The rows of a query that an ML function is given; in a dry run its columns."""
@@ -151,6 +154,16 @@ class Query:
         """A query's rows, or no more than its columns."""
         sql = self.translated(self._tree)
         return self._cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0" if empty else sql).to_arrow_table()
+
+    def over(self, name: str, table: pa.Table, tree: exp.Expr) -> exp.Expr:
+        """DuckDB's form of a query, or of an expression, over a table that is to be registered as `name`."""
+        self._computed[name] = table
+        if isinstance(tree, exp.Query):
+            return self._translator().query(tree)
+        source = exp.From(this=exp.Table(this=exp.to_identifier(name, quoted=True)))
+        whole = exp.Select(expressions=[exp.alias_(tree.copy(), "value", quoted=True)], from_=source)
+        made: exp.Expr = self._translator().query(whole).expressions[0].this
+        return made
 
     def place(self, path: list[str]) -> tuple[str, str, str]:
         """Project, dataset and name of a model that is named so."""

@@ -572,6 +572,7 @@ class Script:
             lambda text, dry: self._statement(blocks.query(text)).rows(empty=dry),
             lambda text: self._value(blocks.expression(text)),
             self._changing,
+            self._statement(exp.Null()).over,
             self._trains,
         )
 

@@ -34,7 +34,7 @@ _PARTS = {
 
 @dataclass(slots=True)
 class Column:
-    """One input of a model. `kind` is number, category or set; the rest is what ML.FEATURE_INFO says of it."""
+    """One input of a model. `kind` is number, category, set or sparse; the rest is what ML.FEATURE_INFO says of it."""
 
     name: str
     kind: str
@@ -132,6 +132,8 @@ class Encoder:
                     rows = np.flatnonzero(codes >= 0)
                     hot[rows, codes[rows]] = 1.0
                     parts.append(hot[:, 1:] if encoding == DUMMY else hot)
+            elif one.kind == "sparse":
+                parts.append(_sparse(values, one))
             else:
                 parts.append(_hot_sets(values, one))
         return np.concatenate(parts, axis=1) if parts else np.zeros((table.num_rows, 0))
@@ -184,6 +186,8 @@ def _parts(name: str, values: Any) -> list[tuple[str, str, Any]]:
             return [(name, "set", values)]
         if pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_decimal(inner):
             return _vector(name, values)
+        if pa.types.is_struct(inner) and inner.num_fields == 2 and pa.types.is_integer(inner.field(0).type):
+            return [(name, "sparse", values)]
     if pa.types.is_boolean(kind):
         return [(name, "category", pc.if_else(values, "true", "false"))]
     if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_temporal(kind):
@@ -221,6 +225,10 @@ def _learnt(name: str, kind: str, of: str, values: Any) -> Column:
             column.low, column.high = float(known.min()), float(known.max())
             column.deviation = float(known.std()) or 1.0
         return column
+    if kind == "sparse":
+        places = pc.struct_field(pc.list_flatten(values), 0)
+        column.categories = [str(one) for one in range((pc.max(places).as_py() or 0) + 1)]
+        return column
     flat = values.flatten() if kind == "set" else values
     counts = sorted(
         ((str(one["values"]), int(one["counts"])) for one in pc.value_counts(pc.drop_null(flat)).to_pylist()),
@@ -242,6 +250,17 @@ def _codes(values: Any, column: Column) -> np.ndarray[Any, Any]:
     codes = pc.index_in(pc.fill_null(values, NULL), value_set=known)
     found: np.ndarray[Any, Any] = pc.fill_null(codes, -1).to_numpy(zero_copy_only=False)
     return found.astype(np.int64)
+
+
+def _sparse(values: Any, column: Column) -> Matrix:
+    """Arrays of {place, value}, as preprocessing makes them; places beyond those of training are left out."""
+    found = np.zeros((len(values), len(column.categories)))
+    rows = pc.list_parent_indices(values).to_numpy(zero_copy_only=False)
+    flat = pc.list_flatten(values)
+    places = pc.struct_field(flat, 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    known = (places >= 0) & (places < found.shape[1])
+    found[rows[known], places[known]] = _numbers(pc.struct_field(flat, 1))[known]
+    return found
 
 
 def _hot_sets(values: Any, column: Column) -> Matrix:

@@ -68,12 +68,42 @@ class Calls:
                     )
         if not models:
             raise Unimplemented(f"{name} without a model is not built in Portico yet.")
+        loaded = self.models.load(models[0])
+        if name == "ML.TRANSFORM":
+            return self._transformed(loaded, tables)
+        settings.pop("keep_original_columns", None)  # they always are
+        known = [loaded.transformed(self.cursor, one) for one in tables]
         with kept.said():
-            return self.models.load(models[0]).call(name, tables, settings)
+            found = loaded.model.call(name, known, settings)
+        return found if loaded.transform is None else _as_given(found, known, tables)
+
+    def _transformed(self, loaded: kept.Loaded, tables: list[pa.Table]) -> pa.Table:
+        if loaded.transform is None:
+            raise InvalidArgument(
+                "ML.TRANSFORM needs a model that was made with TRANSFORM", reason="invalidQuery"
+            )
+        if len(tables) != 1:
+            raise InvalidArgument("ML.TRANSFORM needs a table or a query", reason="invalidQuery")
+        return loaded.transformed(self.cursor, tables[0])
 
     def _value(self, expression: exp.Expr) -> Any:
         query = exp.Select(expressions=[exp.alias_(expression.copy(), "value", quoted=True)])
         return self.run(query).column(0)[0].as_py()
+
+
+def _as_given(found: pa.Table, known: list[pa.Table], given: list[pa.Table]) -> pa.Table:
+    """An answer that repeats the rows that it was asked of, with their columns as they were before TRANSFORM."""
+    if len(given) != 1 or found.num_rows != given[0].num_rows:
+        return found
+    repeated = {name.lower() for name in known[0].column_names} & {
+        name.lower() for name in found.column_names
+    }
+    if not repeated:
+        return found
+    columns = {name: found.column(name) for name in found.column_names if name.lower() not in repeated}
+    taken = {name.lower() for name in columns}
+    columns |= {name: given[0].column(name) for name in given[0].column_names if name.lower() not in taken}
+    return pa.table(columns)
 
 
 def _calls(tree: exp.Expr) -> list[exp.Table]:

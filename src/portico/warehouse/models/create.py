@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -14,10 +15,11 @@ from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import Search, pairs
 from portico.warehouse import catalog
-from portico.warehouse.models import kept
+from portico.warehouse.models import kept, transforms
 from portico.warehouse.models.kept import Entry, Models
 from portico.warehouse.models.syntax import Creation
 from portico.warehouse.models.trainer import Trainer, Training, give
+from portico.warehouse.models.transforms import Over
 
 Value = Callable[[exp.Expr], Any]
 
@@ -29,6 +31,7 @@ class Creator:
         run: a query's text to its rows; with `limit` 0 only its columns.
         value: an expression's value.
         change: the transaction in which the model's row is written.
+        over: as `transforms.fit` needs it.
         training: told of the training while it runs, so that it can be interrupted.
     """
 
@@ -39,10 +42,11 @@ class Creator:
         run: Callable[[str, bool], pa.Table],
         value: Callable[[str], Any],
         change: Callable[[], AbstractContextManager[catalog.Cursor]],
+        over: Over,
         training: Callable[[Training | None], None],
     ) -> None:
         self._models, self._trainer = models, trainer
-        self._run, self._value, self._change, self._training = run, value, change, training
+        self._run, self._value, self._change, self._over, self._training = run, value, change, over, training
 
     def create(self, creation: Creation, place: tuple[str, str, str], *, dry: bool) -> tuple[Entry, str]:
         """Trains and keeps a model; returns it and what was done: CREATE, REPLACE or SKIP.
@@ -62,19 +66,32 @@ class Creator:
         given = {name: self._option(text) for name, text in creation.options}
         with kept.said():
             options = kinds.read_options(given)
-        if creation.transform or creation.remote or creation.named:
-            what = "TRANSFORM" if creation.transform else "REMOTE" if creation.remote else "AS (name AS (…))"
-            raise Unimplemented(f"CREATE MODEL with {what} is not built in Portico yet.")
-        if not creation.query:
+        if creation.remote:
+            raise Unimplemented("CREATE MODEL with REMOTE is not built in Portico yet.")
+        query = creation.query or creation.named.get("training_data")
+        if not query:
             raise InvalidArgument("CREATE MODEL needs AS and a query", reason="invalidQuery")
-        rows = self._run(creation.query, dry)
+        rows = self._run(query, dry)
+        others = {
+            name: self._run(text, dry) for name, text in creation.named.items() if name != "training_data"
+        }
         if dry:
             return entry, "CREATE"
         if not rows.num_rows:
             raise InvalidArgument("The query of CREATE MODEL yields no rows", reason="invalidQuery")
-        with self._trained(Given(rows, options, model_type=options["model_type"])) as (folder, model):
+        transform = None
+        if creation.transform:
+            with self._change() as cursor:
+                transform, rows = transforms.fit(cursor, creation.transform, rows, self._over)
+        with self._trained(Given(rows, options, others, options["model_type"])) as (folder, model):
             entry.folder = folder
             entry.body = body(model, options)
+            if transform is not None:
+                (self._models.path(folder) / transforms.FILE).write_text(json.dumps(transform.json()))
+                self._models.unload(folder)
+                entry.body["transformColumns"] = [
+                    {"name": one.name, "transformSql": one.text} for one in transform.items
+                ]
             with self._change() as cursor:
                 kept.write(cursor, entry, replace=creation.replace)
         if before is not None:
@@ -97,7 +114,7 @@ class Creator:
                 from duckdb import InterruptException
 
                 raise InterruptException("INTERRUPT Error: Interrupted!")
-            yield name, self._models.load(Entry("", "", "", name))
+            yield name, self._models.load(Entry("", "", "", name)).model
         except BaseException:
             self._models.forget(name)
             raise

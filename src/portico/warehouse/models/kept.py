@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Model
@@ -20,6 +22,8 @@ from portico.ml.bqml.options import NotBuilt
 from portico.ml.errors import DataError
 from portico.warehouse import catalog
 from portico.warehouse.catalog import Cursor
+from portico.warehouse.models import transforms
+from portico.warehouse.models.transforms import Transform
 
 _TABLE = f"{catalog.FILE}.portico.models"
 _LOADED = 32  # models in memory at once
@@ -40,13 +44,28 @@ class Entry:
         return f"{self.project}:{self.dataset}.{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    model: Model
+    transform: Transform | None
+
+    def transformed(self, cursor: Cursor, table: pa.Table) -> pa.Table:
+        """A table as the model knows it; labels may be missing."""
+        if self.transform is None:
+            return table
+        options = self.model.options
+        names = [*(options.get("input_label_cols") or ()), options.get("data_split_col")]
+        names.append(options.get("instance_weight_col"))
+        return self.transform.apply(cursor, table, {str(one).lower() for one in names if one})
+
+
 class Models:
     """The files of all models of a warehouse; from several threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._loaded: OrderedDict[str, Model] = OrderedDict()
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()
 
     def new(self) -> tuple[str, Path]:
@@ -58,11 +77,14 @@ class Models:
     def path(self, folder: str) -> Path:
         return self._folder / folder
 
-    def load(self, entry: Entry) -> Model:
+    def load(self, entry: Entry) -> Loaded:
         with self._lock:
             found = self._loaded.pop(entry.folder, None)
             if found is None:
-                found = kinds.load(self._folder / entry.folder)
+                path = self._folder / entry.folder
+                transform = path / transforms.FILE
+                made = Transform.of(json.loads(transform.read_text())) if transform.exists() else None
+                found = Loaded(kinds.load(path), made)
             self._loaded[entry.folder] = found
             while len(self._loaded) > _LOADED:
                 self._loaded.popitem(last=False)
@@ -79,9 +101,12 @@ class Models:
         for (name,) in catalog.do(cursor, f"SELECT folder FROM {_TABLE}"):
             shutil.copytree(self._folder / name, target / name)
 
-    def forget(self, folder: str) -> None:
+    def unload(self, folder: str) -> None:
         with self._lock:
             self._loaded.pop(folder, None)
+
+    def forget(self, folder: str) -> None:
+        self.unload(folder)
         shutil.rmtree(self._folder / folder, ignore_errors=True)
 
 

@@ -1,0 +1,196 @@
+"""TRANSFORM(…) of CREATE MODEL: what it makes of the rows of training, kept so that it makes the same of any row.
+
+Statistics of functions with OVER () are computed once, over the rows of training, and become constants; each column is
+kept as SQL of DuckDB's over a table `_ml_input`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from sqlglot import exp
+
+from portico.errors import InvalidArgument
+from portico.warehouse import blocks
+from portico.warehouse.catalog import Cursor
+from portico.warehouse.functions import AGGREGATES
+from portico.warehouse.models import preprocessing
+from portico.warehouse.types import quoted
+
+FILE = "transform.json"
+INPUT = "_ml_input"
+
+
+@dataclass(slots=True)
+class Item:
+    """One column that TRANSFORM makes: `text` as it was written, `sql` DuckDB's, `reads` the columns that it needs."""
+
+    name: str
+    text: str
+    sql: str
+    reads: list[str]
+
+
+Over = Callable[[str, pa.Table, exp.Expr], exp.Expr]
+
+
+class Transform:
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+
+    def json(self) -> list[dict[str, Any]]:
+        return [asdict(one) for one in self.items]
+
+    @classmethod
+    def of(cls, kept: list[dict[str, Any]]) -> Transform:
+        return cls([Item(**one) for one in kept])
+
+    def apply(self, cursor: Cursor, table: pa.Table, optional: Set[str] = frozenset()) -> pa.Table:
+        """
+        Args:
+            optional: columns (lower case) that are left out where what they are made of is missing: labels.
+
+        Raises:
+            InvalidArgument: a column that it reads is missing, or is of another type.
+        """
+        have = {name.lower() for name in table.column_names}
+        chosen = []
+        for one in self.items:
+            missing = [name for name in one.reads if name.lower() not in have]
+            if missing and one.name.lower() in optional:
+                continue
+            if missing:
+                raise InvalidArgument(
+                    f"Column {missing[0]} that TRANSFORM reads is not among the columns of the input "
+                    f"({', '.join(table.column_names)})",
+                    reason="invalidQuery",
+                )
+            chosen.append(f"{one.sql} AS {quoted(one.name)}")
+        cursor.register(INPUT, table)
+        try:
+            return cursor.sql(f"SELECT {', '.join(chosen)} FROM {INPUT}").to_arrow_table()
+        except duckdb.Error as error:
+            from portico.warehouse.statements import refused
+
+            raise refused(error) from None
+        finally:
+            cursor.unregister(INPUT)
+
+
+def fit(cursor: Cursor, text: str, rows: pa.Table, over: Over) -> tuple[Transform, pa.Table]:
+    """
+    Args:
+        text: what stands within TRANSFORM(…).
+        rows: what the query of CREATE MODEL yields.
+        over: a query or an expression of GoogleSQL over a table of this name as DuckDB's.
+
+    Returns:
+        The transform, and what it makes of the rows.
+
+    Raises:
+        InvalidArgument: it reads columns that are not there, or is no list of expressions.
+    """
+
+    def translated(tree: exp.Expr) -> exp.Expr:
+        return over(INPUT, rows, tree)
+
+    items = []
+    seen: set[str] = set()
+    for name, expression in _listed(text, rows.column_names):
+        if name.lower() in seen:
+            raise InvalidArgument(f"TRANSFORM makes the column {name} twice", reason="invalidQuery")
+        seen.add(name.lower())
+        shown = expression.sql("bigquery")
+        fitted = _fitted(cursor, expression, rows, translated)
+        reads = sorted({one.parts[0].name for one in fitted.find_all(exp.Column)})
+        items.append(Item(name, shown, translated(fitted).sql("duckdb"), reads))
+    made = Transform(items)
+    return made, made.apply(cursor, rows)
+
+
+def _listed(text: str, columns: list[str]) -> list[tuple[str, exp.Expr]]:
+    """The columns that TRANSFORM makes, by name, with stars written out."""
+    query = blocks.query(f"SELECT {text} FROM {INPUT}")
+    found: list[tuple[str, exp.Expr]] = []
+    for number, one in enumerate(query.expressions):
+        if isinstance(one, exp.Star) or (isinstance(one, exp.Column) and isinstance(one.this, exp.Star)):
+            star = one if isinstance(one, exp.Star) else one.this
+            left_out = {
+                each.name.lower() for each in star.args.get("except_") or star.args.get("except") or ()
+            }
+            for name in columns:
+                if name.lower() not in left_out:
+                    found.append((name, exp.Column(this=exp.to_identifier(name, quoted=True))))
+        elif isinstance(one, exp.Alias):
+            found.append((one.alias, one.this))
+        elif isinstance(one, exp.Column):
+            found.append((one.name, one))
+        else:
+            found.append((f"f{number}_", one))
+    return found
+
+
+def _fitted(
+    cursor: Cursor, expression: exp.Expr, rows: pa.Table, translated: Callable[[exp.Expr], exp.Expr]
+) -> exp.Expr:
+    """The expression with every function over all rows made one of a single row."""
+    holder = exp.Paren(this=expression.copy())
+    if holder.find(exp.Query):
+        raise InvalidArgument("TRANSFORM takes no subqueries", reason="invalidQuery")
+    for window in list(holder.find_all(exp.Window))[::-1]:  # inner ones first
+        analytic = preprocessing.analytic_of(window)
+        if analytic is None:
+            raise InvalidArgument(
+                f"TRANSFORM takes functions over all rows only from BigQuery ML's own: {window.sql('bigquery')}",
+                reason="invalidQuery",
+            )
+        statistics: list[exp.Expr] = []
+        preprocessing.checked(window, analytic, _collecting(statistics))
+        values = _computed(cursor, statistics, rows, translated)
+        constants = preprocessing.checked(window, analytic, _giving(values))
+        window.replace(exp.Paren(this=constants))
+    for called in list(holder.find_all(exp.Anonymous))[::-1]:
+        if preprocessing.is_scalar(called):
+            called.replace(exp.Paren(this=preprocessing.scalar(called)))
+        elif str(called.this).lower() in AGGREGATES:
+            raise InvalidArgument(
+                f"TRANSFORM takes no aggregate function: {called.sql('bigquery')}", reason="invalidQuery"
+            )
+    made: exp.Expr = holder.this
+    return made.pop()
+
+
+def _collecting(statistics: list[exp.Expr]) -> preprocessing.Keep:
+    def keep(one: exp.Expr) -> exp.Expr:
+        statistics.append(one)
+        return exp.Null()
+
+    return keep
+
+
+def _giving(values: list[Any]) -> preprocessing.Keep:
+    given = iter(values)
+    return lambda _: preprocessing.literal(next(given))
+
+
+def _computed(
+    cursor: Cursor, statistics: list[exp.Expr], rows: pa.Table, translated: Callable[[exp.Expr], exp.Expr]
+) -> list[Any]:
+    select = exp.Select(
+        expressions=[exp.alias_(one, f"s{place}", quoted=True) for place, one in enumerate(statistics)],
+        from_=exp.From(this=exp.Table(this=exp.to_identifier(INPUT, quoted=True))),
+    )
+    cursor.register(INPUT, rows)
+    try:
+        [values] = cursor.sql(translated(select).sql("duckdb")).fetchall()
+    except duckdb.Error as error:
+        from portico.warehouse.statements import refused
+
+        raise refused(error) from None
+    finally:
+        cursor.unregister(INPUT)
+    return [float(one) if type(one).__name__ == "Decimal" else one for one in values]

@@ -1,0 +1,127 @@
+"""TRANSFORM and the manual preprocessing functions of BigQuery ML, by the official client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from tests.services.bigquery.test_bigquery import answered, connected
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    made = connected(portico)
+    made.create_dataset("prep")
+    made.query(
+        """CREATE TABLE prep.t AS SELECT x, MOD(x, 3) AS k, ['red', 'green', 'blue'][OFFSET(MOD(x, 3))] AS colour,
+        3.0 * x + IF(MOD(x, 3) = 1, 100, 0) AS y FROM UNNEST(GENERATE_ARRAY(1, 600)) AS x"""
+    ).result()
+    return made
+
+
+def column(client: bigquery.Client, expression: str, source: str) -> list[Any]:
+    return [
+        one[0]
+        for one in answered(
+            client, f"SELECT {expression} AS o FROM UNNEST({source}) AS f WITH OFFSET i ORDER BY i"
+        )
+    ]
+
+
+# Google's reference has these results, and those of the next test.
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("ML.STANDARD_SCALER(f) OVER ()", [-1.26491106407, -0.63245553203, 0, 0.63245553203, 1.26491106407]),
+        ("ML.MIN_MAX_SCALER(f) OVER ()", [0, 0.25, 0.5, 0.75, 1]),
+        ("ML.MAX_ABS_SCALER(f) OVER ()", [0.2, 0.4, 0.6, 0.8, 1]),
+        ("ML.ROBUST_SCALER(f) OVER ()", [-1, -0.5, 0, 0.5, 1]),
+        ("ML.QUANTILE_BUCKETIZE(f, 2) OVER ()", ["bin_1", "bin_1", "bin_2", "bin_2", "bin_2"]),
+        ("ML.BUCKETIZE(f, [2, 4])", ["bin_1", "bin_2", "bin_2", "bin_3", "bin_3"]),
+        ("ML.BUCKETIZE(f, [1, 3, 5], TRUE)", ["bin_1", "bin_1", "bin_2", "bin_2", "bin_2"]),
+    ],
+)  # fmt: skip
+def test_numbers_are_scaled_and_bucketed(
+    client: bigquery.Client, expression: str, expected: list[Any]
+) -> None:
+    found = column(client, expression, "[1, 2, 3, 4, 5]")
+    assert found == pytest.approx(expected) if isinstance(expected[0], float | int) else found == expected
+
+
+def test_categories_are_encoded(client: bigquery.Client) -> None:
+    source = "[NULL, 'a', 'b', 'b', 'c', 'c', 'c', 'd', 'd']"
+    assert column(client, "ML.LABEL_ENCODER(f, 2, 2) OVER ()", source) == [0, 0, 1, 1, 2, 2, 2, 0, 0]
+    hot = column(client, "ML.ONE_HOT_ENCODER(f, 'most_frequent', 2, 2) OVER ()", source)
+    assert hot[2] == [{"index": 1, "value": 1.0}] and hot[4] == [{"index": 2, "value": 0.0}]
+    assert hot[0] == [{"index": 0, "value": 1.0}]
+    assert column(client, "ML.IMPUTER(f, 'mean') OVER ()", "[NULL, -3, -3, -3, 1, 2]")[0] == pytest.approx(
+        -1.2
+    )
+    [row] = answered(
+        client,
+        "SELECT ML.POLYNOMIAL_EXPAND(STRUCT(2 AS f1, 3 AS f2)), ML.FEATURE_CROSS(STRUCT('a' AS x, 'b' AS y)), "
+        "ML.NGRAMS(['a', 'b', 'c'], [2, 3], '#'), ML.NORMALIZER([4.0, 1, 2, 2]), ML.LP_NORM([3.0, 4.0], 2), "
+        "ML.DISTANCE([0.0, 3.0], [4.0, 0.0], 'EUCLIDEAN')",
+    )
+    assert row == (
+        {"f1": 2.0, "f1_f1": 4.0, "f1_f2": 6.0, "f2": 3.0, "f2_f2": 9.0}, {"x_y": "a_b"},
+        ["a#b", "a#b#c", "b#c"], [0.8, 0.2, 0.4, 0.4], 5.0, 5.0,
+    )  # fmt: skip
+
+
+def test_a_transform_keeps_what_it_saw_in_training(client: bigquery.Client) -> None:
+    client.query(
+        """CREATE OR REPLACE MODEL prep.m
+        TRANSFORM(ML.STANDARD_SCALER(x) OVER () AS x, ML.ONE_HOT_ENCODER(colour) OVER () AS colour,
+                  IF(x > 300, 1, 0) AS late, y)
+        OPTIONS(model_type='linear_reg', input_label_cols=['y'], data_split_method='NO_SPLIT')
+        AS SELECT x, colour, y FROM prep.t"""
+    ).result()
+    [row] = client.query(
+        "SELECT * FROM ML.PREDICT(MODEL prep.m, (SELECT 301 AS x, 'green' AS colour, 'kept' AS other))"
+    ).result()
+    assert row.predicted_y == pytest.approx(1003.0) and (row.x, row.colour, row.other) == (
+        301,
+        "green",
+        "kept",
+    )
+    [row] = client.query(
+        "SELECT * FROM ML.TRANSFORM(MODEL prep.m, (SELECT 301 AS x, 'green' AS colour))"
+    ).result()
+    assert row.x == pytest.approx(0.5 / 173.349, rel=1e-3) and row.late == 1
+    [row] = client.query("SELECT r2_score FROM ML.EVALUATE(MODEL prep.m, TABLE prep.t)").result()
+    assert row.r2_score == pytest.approx(1.0)
+    told = client.get_model("prep.m")._properties["transformColumns"]
+    assert [one["name"] for one in told] == ["x", "colour", "late", "y"]
+
+
+def test_stars_are_written_out(client: bigquery.Client) -> None:
+    client.query(
+        """CREATE OR REPLACE MODEL prep.s TRANSFORM(* EXCEPT (k), ML.BUCKETIZE(x, [100, 200]) AS bucket)
+        OPTIONS(model_type='linear_reg', input_label_cols=['y']) AS SELECT * FROM prep.t"""
+    ).result()
+    names = [one.name for one in client.get_model("prep.s").feature_columns]
+    assert names == ["x", "colour", "bucket"]
+
+
+@pytest.mark.parametrize(
+    ("clause", "said"),
+    [
+        ("SUM(x) AS x, y", "aggregate"),
+        ("ROW_NUMBER() OVER () AS r, y", "OVER"),
+        ("ML.STANDARD_SCALER(x) AS x, y", "OVER"),
+        ("nothing AS x, y", "nothing"),
+        ("x, x AS X, y", "twice"),
+        ("(SELECT 1) AS x, y", "subquer"),
+        ("ML.DECODE_IMAGE(x) AS x, y", "DECODE_IMAGE"),
+    ],
+)
+def test_what_a_transform_can_not_do_is_said(client: bigquery.Client, clause: str, said: str) -> None:
+    options = "OPTIONS(model_type='linear_reg', input_label_cols=['y'])"
+    text = f"CREATE MODEL prep.x TRANSFORM({clause}) {options} AS SELECT * FROM prep.t"
+    with pytest.raises(
+        (exceptions.BadRequest, exceptions.MethodNotImplemented, exceptions.GoogleAPICallError), match=said
+    ):
+        client.query(text).result()
