@@ -105,11 +105,14 @@ def up(
             show_envvar=False,
         ),
     ] = None,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where gRPC is spoken; 0 picks a free one.")
+    ] = 0,
 ) -> None:
     """Start Portico and serve until Ctrl-C or SIGTERM."""
     from portico.cli.up import hide_password, serve
 
-    serve(_home(home), host, port, fronts, open, unconfined, hide_password(database), ray)
+    serve(_home(home), host, port, fronts, open, unconfined, hide_password(database), ray, grpc_port)
 
 
 @app.command()

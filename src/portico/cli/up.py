@@ -55,6 +55,7 @@ def serve(
     unconfined: bool,
     database: str | None,
     ray: str | None,
+    grpc_port: int,
 ) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
@@ -70,14 +71,15 @@ def serve(
             flush=True,
         )
     try:
-        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined, database, ray)
+        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined, database, ray, grpc_port)
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)
     except AlreadyRunning as running:
         _fail(f"{running} Stop it first, or give this one another --home.", 1)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            _fail(f"Port {port} on {host} is taken. Choose another with --port, or --port 0 for any.", 1)
+            taken = f"Port {port}" if not grpc_port else f"Port {port} or {grpc_port}"
+            _fail(f"{taken} on {host} is taken. Choose another with --port, or --port 0 for any.", 1)
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"Portico can't start: {error.strerror or error}{where}.", 1)
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from portico.doors.grpc.listener import Listener
 from portico.errors import DeadlineExceeded, InvalidArgument, PorticoError, Unavailable
 from portico.prediction.front.answers import Answers
 from portico.prediction.front.framing import (
@@ -207,8 +208,9 @@ class ControlServer(uvicorn.Server):
     Run it as any `uvicorn.Server`, with `sockets=[]`.
     """
 
-    def __init__(self, config: uvicorn.Config, home: Path) -> None:
+    def __init__(self, config: uvicorn.Config, home: Path, by_grpc: Listener) -> None:
         super().__init__(config)
+        self._by_grpc = by_grpc
         self._taker = Taker(control_socket(home), self._protocol)
         self._home = home
 
@@ -235,13 +237,14 @@ class ControlServer(uvicorn.Server):
         await super().startup(sockets=[])
         if not self.should_exit:
             self._taker.start()
+            self._by_grpc.open()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._taker.close()
-        await super().shutdown(sockets=[])
+        await asyncio.gather(super().shutdown(sockets=[]), self._by_grpc.close(_DRAIN))
 
 
-def serve_control(app: Any, home: Path) -> None:
+def serve_control(app: Any, home: Path, by_grpc: Listener) -> None:
     """Runs control with the ASGI application `app` until SIGTERM, and lets requests that have begun end."""
     config = uvicorn.Config(
         app,
@@ -253,4 +256,4 @@ def serve_control(app: Any, home: Path) -> None:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_DRAIN,
     )
-    ControlServer(config, home).run()
+    ControlServer(config, home, by_grpc).run()

@@ -13,6 +13,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from portico.doors.contract.documents import Match, Method
@@ -73,6 +74,10 @@ class Dispatch:
         self._permit = permit
         self._audit = audit
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="service")
+
+    @property
+    def home(self) -> Path:
+        return self._rooms.home
 
     async def __call__(self, arrival: Arrival) -> Any:
         """What the method answers.

@@ -18,6 +18,8 @@ class Address:
     """Whether all users of the machine are its owners (`portico up --open`)."""
     unconfined: bool = False
     """Whether user code runs without walls (`portico up --unconfined`)."""
+    grpc: int = 0
+    """The port of what is known by gRPC alone."""
 
     @property
     def url(self) -> str:

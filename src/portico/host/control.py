@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from portico.clock import SystemClock
 from portico.doors.contract.documents import Contract
 from portico.doors.http.app import Door
 from portico.doors.identity import Identity
+from portico.host.certificate import certificate_file
 from portico.host.pages import pages
 from portico.host.wiring import make_rooms
 from portico.prediction.front.guard import Guard
@@ -18,8 +20,11 @@ def make_door(home: Path, contract: Contract) -> Door:
     return Door(rooms, contract, Identity(home, SystemClock()), Guard(), pages(home))
 
 
-def main(home: Path, contract: Contract) -> None:
-    """Serves connections that the fronts hand over, until SIGTERM."""
+def main(home: Path, contract: Contract, by_grpc: socket.socket, everyone: bool) -> None:
+    """Serves connections that the fronts hand over, and those of gRPC's port, until SIGTERM."""
     from portico.doors.connections import serve_control
+    from portico.doors.grpc.listener import Listener
 
-    serve_control(make_door(home, contract), home)
+    door = make_door(home, contract)
+    listener = Listener(home, by_grpc, certificate_file(home), door.dispatch, everyone)
+    serve_control(door, home, listener)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from portico.doors.contract.documents import Contract, Match, Method, compile_documents
 from portico.doors.dispatch import implementation
+from portico.doors.grpc.contract import methods
 from portico.host.wiring import import_services
 from portico.prediction.front.framing import is_prediction
 from portico.services.standard.apis import Api, declared
@@ -116,7 +117,8 @@ def _count(methods: Iterable[Covered]) -> int:
 def current() -> str:
     """The page as the code stands."""
     import_services()
-    return page(Contract(compile_documents()).methods)
+    by_grpc = [method for api in declared().values() if api.grpc for method in methods(api)]
+    return page([*Contract(compile_documents()).methods, *by_grpc])
 
 
 if __name__ == "__main__":

@@ -53,11 +53,12 @@ def up(
     unconfined: bool = False,
     database: str | None = None,
     ray: str | None = None,
+    grpc_port: int = 0,
 ) -> None:
     """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests. `unconfined`: user code
     runs with all that this user may do. `database`: the URL of the PostgreSQL database that has the home's rows from
     now on; without one they are where they are, and in SQLite in a new home. `ray`: the address of the Ray cluster
-    on which jobs run.
+    on which jobs run. `grpc_port`: where gRPC is spoken, 0 for any free port.
 
     Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
 
@@ -86,9 +87,11 @@ def up(
     store = backend.of(home)
     with store.hold(_stop_for):
         sockets = _listen(host, port, fronts)
-        here = Address(host, sockets[0].getsockname()[1], os.getpid(), everyone, unconfined)
+        [by_grpc] = _listen(host, grpc_port, 1)
+        ports = sockets[0].getsockname()[1], by_grpc.getsockname()[1]
+        here = Address(host, ports[0], os.getpid(), everyone, unconfined, ports[1])
         try:
-            children = _prepare(home, here, sockets, ray)
+            children = _prepare(home, here, sockets, by_grpc, ray)
         except store.errors as error:  # what the check before did not find
             raise store.refusal(error) from error
         Supervisor(home, children, here, ready).run()
@@ -138,7 +141,9 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
     return sockets
 
 
-def _prepare(home: Path, here: Address, sockets: list[socket.socket], ray: str | None) -> list[_Child]:
+def _prepare(
+    home: Path, here: Address, sockets: list[socket.socket], by_grpc: socket.socket, ray: str | None
+) -> list[_Child]:
     """Imports everything once, makes the tables and the key file, sweeps what a crash left."""
     from portico.clock import SystemClock
     from portico.doors.connections import serve_control  # noqa: F401  imported before the forks
@@ -172,7 +177,7 @@ def _prepare(home: Path, here: Address, sockets: list[socket.socket], ray: str |
         return lambda: run_front(home, listener, index, verify, here.open)
 
     children = [
-        _Child("control", lambda: control.main(home, contract)),
+        _Child("control", lambda: control.main(home, contract, by_grpc, here.open)),
         _Child("scheduler", lambda: scheduling.main(home, contract, ray)),
         _Child("watcher", lambda: watching.main(home)),
     ]

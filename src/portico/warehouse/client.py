@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import queue
 import shutil
@@ -21,6 +22,16 @@ FOLDER = "bigquery"  # of a home
 FILE = "warehouse.duckdb"
 MODELS = "models"
 ANONYMOUS = "_portico_results"  # the dataset that queries' own results seem to be in
+
+
+def job_name(project: str, job: str) -> str:
+    """Under which a job is written down, and its result kept."""
+    return f"projects/{project}/bigquery/jobs/{job}"
+
+
+def result_file(folder: Path, job: str) -> Path:
+    """Where the result of the job of this name is kept: by its digest, since it may be longer than a file's name."""
+    return folder / "results" / f"{hashlib.sha256(job.encode()).hexdigest()}.arrow"
 
 
 class WarehouseClient:

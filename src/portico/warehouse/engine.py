@@ -35,6 +35,7 @@ class Warehouse:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder = folder
         self._root = duckdb.connect(":memory:")
         self._root.execute("SET TimeZone = 'UTC'")
         self._root.execute("SET python_enable_replacements = false")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import duckdb
 import pyarrow as pa
 
 from portico.errors import Cancelled, InvalidArgument, NotFound
-from portico.warehouse import catalog, routines, rows, table_jobs, wire
+from portico.warehouse import arrow, catalog, routines, rows, sessions, table_jobs, wire
 from portico.warehouse.catalog import Entry
+from portico.warehouse.client import result_file
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.models import shown
 from portico.warehouse.queries import Asked, Done
@@ -28,8 +28,7 @@ class Requests:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._results = folder / "results"
-        self._results.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "results").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._warehouse = Warehouse(folder)
 
     def answer(self, method: str, arguments: dict[str, Any]) -> Any:
@@ -79,11 +78,7 @@ class Requests:
         if last.rows is not None and not dry:
             if destination:
                 self._keep(job, entry_of(destination), last, create, write, settings or {})
-            with (
-                pa.OSFile(str(self._file(job)), "wb") as sink,
-                pa.ipc.new_file(sink, last.rows.schema) as writer,
-            ):
-                writer.write_table(last.rows)
+            arrow.write(self._file(job), last.rows, last.fields)
             answer["rows"] = last.rows.num_rows
             answer["bytes"] = last.rows.nbytes
         return answer
@@ -97,8 +92,7 @@ class Requests:
             store(cursor, entry, done.fields, "SELECT * FROM _result", create, write, settings)
 
     def _file(self, job: str) -> Path:
-        """By the job's digest: its name is the caller's, and may be longer than a file's."""
-        return self._results / f"{hashlib.sha256(job.encode()).hexdigest()}.arrow"
+        return result_file(self._folder, job)
 
     def result(self, job: str, fields: list[Field], start: int, most: int, micros: bool) -> dict[str, Any]:
         """Rows of a query's result, from `start`; `most` at most and no more than fit into an answer."""
@@ -246,5 +240,5 @@ METHODS: dict[str, Callable[..., Any]] = {
 OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": rows.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,
     "copy": table_jobs.copy, "model": shown.model, "models": shown.models, "update_model": shown.update_model,
-    "drop_model": shown.drop_model,
+    "drop_model": shown.drop_model, "read_session": sessions.make,
 }  # fmt: skip

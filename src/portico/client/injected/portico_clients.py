@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 URL = os.environ["PORTICO_URL"].rstrip("/")
 _NETLOC = urlsplit(URL).netloc
+# Where this server speaks gRPC, and the APIs that it knows by that alone.
+_GRPC = os.environ.get("PORTICO_GRPC", "")
+_BY_GRPC = ("bigquerystorage.googleapis.com",)
 
 
 def _is_vertex(host: str) -> bool:
@@ -84,13 +87,15 @@ def _pointed_here(cls: Any, init: Any) -> Any:
             default = getattr(cls, "DEFAULT_ENDPOINT", None) or "aiplatform.googleapis.com"
             kwargs["client_options"] = _options(kwargs.get("client_options"), default)
         if transport in (None, "grpc"):
-            # One that knows gRPC alone fails here, where nothing answers it, and not elsewhere.
             if "rest" in getattr(type(cls), "_transport_registry", {"rest": None}):
                 kwargs["transport"] = "rest"
             else:
-                kwargs["client_options"].api_endpoint = _NETLOC
+                _by_grpc(cls, kwargs["client_options"])
         elif transport == "grpc_asyncio":
-            _use_async_rest(cls, kwargs)
+            if "rest_asyncio" in getattr(type(cls), "_transport_registry", {}):
+                _use_async_rest(kwargs)
+            else:
+                _by_grpc(cls, kwargs["client_options"])
         init(self, *args, **kwargs)
 
     return __init__
@@ -107,13 +112,18 @@ def _options(options: Any, default: str) -> Any:
     return made
 
 
-def _use_async_rest(cls: Any, kwargs: dict[str, Any]) -> None:
+def _by_grpc(cls: Any, options: Any) -> None:
+    """gRPC takes no scheme. Its channel is opened where this server speaks it (`patch_channels`), or fails here, where
+    nothing answers it, and not elsewhere."""
+    if options.api_endpoint.startswith(URL):
+        default = getattr(cls, "DEFAULT_ENDPOINT", "")
+        options.api_endpoint = default if default in _BY_GRPC else _NETLOC
+
+
+def _use_async_rest(kwargs: dict[str, Any]) -> None:
     """The async clients know REST only with aiohttp, and with credentials of another kind."""
-    if "rest_asyncio" in getattr(type(cls), "_transport_registry", {}):
-        kwargs["transport"] = "rest_asyncio"
-        kwargs["credentials"] = _async_credentials()
-    elif kwargs["client_options"].api_endpoint.startswith(URL):
-        kwargs["client_options"].api_endpoint = _NETLOC  # gRPC takes no scheme; it fails here, not elsewhere
+    kwargs["transport"] = "rest_asyncio"
+    kwargs["credentials"] = _async_credentials()
 
 
 def _async_credentials() -> Any:
@@ -155,15 +165,69 @@ def patch_requests(module: Any) -> None:
 
 
 def patch_channels(module: Any) -> None:
-    """gRPC channels that hand-written clients open (`google.api_core.grpc_helpers`, and its asynchronous twin)."""
+    """gRPC channels (`google.api_core.grpc_helpers`, and its asynchronous twin)."""
     create = module.create_channel
 
     @functools.wraps(create)
     def moved(target: str, *args: Any, **kwargs: Any) -> Any:
         host = target.rpartition(":")[0] or target
+        if host in _BY_GRPC and _GRPC:
+            return _channel(module, *args, **kwargs)
         return create(_NETLOC if _is_google(host) or _is_vertex(host) else target, *args, **kwargs)
 
     module.create_channel = moved
+
+
+def _channel(module: Any, credentials: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """A channel to this server, not encrypted; who opens an asynchronous one is known by its connection."""
+    import grpc
+
+    options = [*(kwargs.get("options") or ()), ("grpc.enable_http_proxy", 0)]
+    if module.__name__.endswith("_async"):
+        from grpc import aio
+
+        return aio.insecure_channel(_GRPC, options, interceptors=kwargs.get("interceptors"))
+    if credentials is None:
+        import google.auth
+
+        default: Any = google.auth.default
+        credentials, _ = default(scopes=kwargs.get("scopes") or kwargs.get("default_scopes"))
+    return grpc.intercept_channel(grpc.insecure_channel(_GRPC, options), _bearer(credentials))
+
+
+def _bearer(credentials: Any) -> Any:
+    """Shows `credentials` with every call, which gRPC itself only does where it is encrypted."""
+    import grpc
+    from google.auth.transport.requests import Request
+
+    request = Request()
+
+    class Bearer(
+        grpc.UnaryUnaryClientInterceptor,
+        grpc.UnaryStreamClientInterceptor,
+        grpc.StreamUnaryClientInterceptor,
+        grpc.StreamStreamClientInterceptor,
+    ):
+        def intercept_unary_unary(self, continuation: Any, details: Any, given: Any) -> Any:
+            headers: dict[str, str] = {}
+            credentials.before_request(request, "POST", "https://bigquerystorage.googleapis.com/", headers)
+            shown = [(name.lower(), value) for name, value in headers.items()]
+            return continuation(_Details(details, [*(details.metadata or ()), *shown]), given)
+
+        intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = intercept_unary_unary
+
+    return Bearer()
+
+
+class _Details:
+    """A call's details with other metadata."""
+
+    def __init__(self, details: Any, metadata: Any) -> None:
+        self._details = details
+        self.metadata = metadata
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._details, name)
 
 
 def patch_httplib2(module: Any) -> None:

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import msgspec
 import orjson
 
-from portico.services.standard.apis import Api, declared
+from portico.services.standard.apis import Api, declared, documented
 from portico.services.standard.fields import FieldTypes
 
 _FORMAT = 5  # of the cache; raise it when the compiled form changes
@@ -89,8 +89,8 @@ class Contract:
     @classmethod
     def load(cls, cache: Path) -> Contract:
         """The contract, from `cache` (a folder) when it was compiled there before."""
-        own = [repr((a.name, a.versions, a.root, a.written)).encode() for a in declared().values()]
-        own += [a.document.read_bytes() for a in declared().values() if a.document]
+        own = [repr((a.name, a.versions, a.root, a.written)).encode() for a in documented()]
+        own += [a.document.read_bytes() for a in documented() if a.document]
         digest = hashlib.sha256(b"".join(own)).hexdigest()[:12]
         stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}-{digest}"
         file = cache / f"contract-{stamp}.bin"
@@ -256,7 +256,7 @@ def document_path(api: str, version: str) -> Path:
 def compile_documents() -> _Compiled:
     made = _Compiled([], {}, [], {})
     enums = _EnumNumbers()
-    for api in declared().values():
+    for api in documented():
         for version in api.versions:
             document = orjson.loads(document_path(api.name, version).read_bytes())
             made.methods.extend(_methods(api, version, document, document))

@@ -26,7 +26,7 @@ from portico.doors.storage.wire import StorageWire
 from portico.errors import Internal, InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.prediction.front.guard import Guard, require_json
 from portico.services.call import Rooms
-from portico.services.standard.apis import declared
+from portico.services.standard.apis import declared, documented
 from portico.services.standard.masks import apply_field_mask
 from portico.store import disk
 
@@ -51,13 +51,11 @@ class Door:
         self._identity = identity
         self._guard = guard
         self._pages = pages
-        self._dispatch = Dispatch(rooms, identity)
-        self._storage = StorageWire(rooms, contract, self._dispatch)
-        self._mlflow = MlflowWire(rooms, contract, self._dispatch)
-        self._job_uploads = JobUploads(rooms, contract, self._dispatch)
-        self._checkers = {
-            (a.name, v): Checker(contract, a.name, v) for a in declared().values() for v in a.versions
-        }
+        self.dispatch = Dispatch(rooms, identity)
+        self._storage = StorageWire(rooms, contract, self.dispatch)
+        self._mlflow = MlflowWire(rooms, contract, self.dispatch)
+        self._job_uploads = JobUploads(rooms, contract, self.dispatch)
+        self._checkers = {(a.name, v): Checker(contract, a.name, v) for a in documented() for v in a.versions}
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -160,7 +158,7 @@ class Door:
             method, params | match.path_params, headers.get("authorization"), scope["state"]["owner"], body,
             headers=headers,
         )  # fmt: skip
-        answer = await self._dispatch(arrival)
+        answer = await self.dispatch(arrival)
         if not fields or answer is None:
             return answer
         answer = orjson.loads(orjson.dumps(answer))  # also what is JSON already

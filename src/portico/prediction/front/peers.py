@@ -44,11 +44,13 @@ class Peers:
         self._everyone = everyone
         self._link: socket.socket | None = None
 
-    def is_owner(self, transport: asyncio.BaseTransport) -> bool:
+    def is_owner(self, connection: asyncio.BaseTransport | socket.socket) -> bool:
         """Whether the other end belongs to the user of this process."""
         if self._everyone:
             return True
-        ours = transport.get_extra_info("socket")
+        ours: Any = connection
+        if not isinstance(connection, socket.socket):
+            ours = connection.get_extra_info("socket")
         try:
             user = self._user(ours.getpeername(), ours.getsockname())
             ours.getpeername()  # still connected: so it was this connection's port, not a later one's

@@ -13,20 +13,17 @@ from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
 from portico.store.resources import Resource
+from portico.warehouse.client import job_name
 
 KIND = "bigquery:jobs"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 _PROMPT = 0.5  # seconds that a new job's answer waits for its end
 
 
-def name_of(project: str, job: str) -> str:
-    return f"projects/{project}/bigquery/jobs/{job}"
-
-
 def record(call: Call, project: str, job: str) -> Resource | None:
     """A job's row; `private` has its result's fields."""
     with call.rooms.database.read() as connection:
-        return resources.get(connection, name_of(project, job))
+        return resources.get(connection, job_name(project, job))
 
 
 @implements("bigquery", "jobs.insert")
@@ -70,7 +67,7 @@ def begin(call: Call, body: dict[str, Any]) -> str:
         "statistics": {"creationTime": _now(call), "startTime": _now(call)},
         "user_email": call.caller.email or "owner@portico.local",
     }
-    name = name_of(shapes.project(call), job)
+    name = job_name(shapes.project(call), job)
     with call.rooms.database.write() as connection:
         made = resources.insert(
             connection,
@@ -117,7 +114,7 @@ def render(found: Resource) -> dict[str, Any]:
 
 @implements("bigquery", "jobs.get")
 def get(call: Call) -> dict[str, Any]:
-    return shown(call, name_of(shapes.project(call), str(call.params["jobId"])))
+    return shown(call, job_name(shapes.project(call), str(call.params["jobId"])))
 
 
 @implements("bigquery", "jobs.list")
@@ -146,7 +143,7 @@ def list_(call: Call) -> dict[str, Any]:
 
 @implements("bigquery", "jobs.cancel")
 def cancel(call: Call) -> dict[str, Any]:
-    name = name_of(shapes.project(call), str(call.params["jobId"]))
+    name = job_name(shapes.project(call), str(call.params["jobId"]))
     shown(call, name)
     shapes.ask(call, "cancel", job=name)
     return {"kind": "bigquery#jobCancelResponse", "job": shown(call, name)}
@@ -154,7 +151,7 @@ def cancel(call: Call) -> dict[str, Any]:
 
 @implements("bigquery", "jobs.delete")
 def delete(call: Call) -> None:
-    name = name_of(shapes.project(call), str(call.params["jobId"]))
+    name = job_name(shapes.project(call), str(call.params["jobId"]))
     shown(call, name)
     shapes.ask(call, "forget", job=name)
     with call.rooms.database.write() as connection:

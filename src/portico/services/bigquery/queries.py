@@ -12,6 +12,7 @@ from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
 from portico.store.resources import Resource
+from portico.warehouse.client import job_name
 
 _WAIT = 10.0  # seconds, where the caller gives none
 _MOST_WAIT = 600.0
@@ -63,7 +64,7 @@ async def query(call: Call) -> dict[str, Any]:
 
 @implements("bigquery", "jobs.getQueryResults")
 async def get_query_results(call: Call) -> dict[str, Any]:
-    name = jobs.name_of(shapes.project(call), str(call.params["jobId"]))
+    name = job_name(shapes.project(call), str(call.params["jobId"]))
     start = int(call.params.get("startIndex") or 0) + token(call)
     micros = bool(call.params.get("formatOptions.useInt64Timestamp", False))
     most = call.params.get("maxResults")

@@ -15,6 +15,29 @@ from portico.errors import InvalidArgument, Violation
 
 
 @dataclass(frozen=True)
+class Rpc:
+    """A method of a gRPC service: its messages' names, and which of them come as streams."""
+
+    request: str
+    response: str
+    streams: Literal["", "answers", "both"] = ""
+
+
+@dataclass(frozen=True)
+class Grpc:
+    """How an API is spoken that is known by gRPC alone.
+
+    package: of its proto files ("google.cloud.bigquery.storage.v1").
+    client: the package of Google's client whose `types` are its messages.
+    rpcs: by service and method ("BigQueryRead.ReadRows").
+    """
+
+    package: str
+    client: str
+    rpcs: Mapping[str, Rpc]
+
+
+@dataclass(frozen=True)
 class Api:
     """One API, in all its versions. Beyond name, versions and title everything has a default that answers 501.
 
@@ -37,6 +60,7 @@ class Api:
         messages; an empty string, list or message counts as absent, as in proto3.
     written: fields that its documents call output only, and clients write ("TensorboardBlob.id").
     spoken: query parameters that its clients send, its documents lack and nothing depends on.
+    grpc: for an API that is known by gRPC alone, and has no document.
     """
 
     name: str
@@ -59,6 +83,7 @@ class Api:
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     written: tuple[str, ...] = ()
     spoken: tuple[str, ...] = ()
+    grpc: Grpc | None = None
 
     @property
     def root(self) -> str:
@@ -101,3 +126,8 @@ def declared() -> dict[str, Api]:
     names = sorted(path.parent.name for path in folder.glob("*/api.py"))
     found: list[Api] = [importlib.import_module(f"portico.services.{name}.api").API for name in names]
     return {api.name: api for api in found}
+
+
+def documented() -> list[Api]:
+    """Those that documents describe, which HTTP serves."""
+    return [api for api in declared().values() if api.grpc is None]

@@ -1,0 +1,99 @@
+"""Protocol Buffers as what services read and answer: camelCase names, names of enums, times as texts, and bytes as they
+are, which JSON would write as base64."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+_TEXTS = frozenset({"google.protobuf.Timestamp", "google.protobuf.Duration"})
+_DESCRIPTION = "google.protobuf.DescriptorProto"  # stays in bytes: who needs it makes messages of it
+
+
+@functools.cache
+def messages(client: str) -> types.ModuleType:
+    """The messages of one of Google's clients ("google.cloud.bigquery_storage_v1"), without the client, whose own
+    imports take a hundred megabytes."""
+    if client not in sys.modules:
+        parent, _, name = client.rpartition(".")
+        package = types.ModuleType(client)
+        package.__path__ = [f"{folder}/{name}" for folder in importlib.import_module(parent).__path__]
+        sys.modules[client] = package
+    return importlib.import_module(f"{client}.types")
+
+
+def message_class(client: str, name: str) -> Any:
+    return getattr(messages(client), name).pb()
+
+
+def plain(message: Any) -> dict[str, Any]:
+    """What a message says; what it leaves out is left out."""
+    return {field.json_name: _value(field, value) for field, value in message.ListFields()}
+
+
+def _value(field: Any, value: Any) -> Any:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        inner = field.message_type.fields_by_name["value"]
+        return {key: _one(inner, each) for key, each in value.items()}
+    return [_one(field, each) for each in value] if field.is_repeated else _one(field, value)
+
+
+def _one(field: Any, value: Any) -> Any:
+    if field.enum_type is not None:
+        known = field.enum_type.values_by_number.get(value)
+        return known.name if known else value
+    if field.message_type is None:
+        return value
+    name = field.message_type.full_name
+    if name in _TEXTS:
+        return value.ToJsonString()
+    if name == _DESCRIPTION:
+        return value.SerializeToString()
+    return value.value if _is_wrapper(name) else plain(value)
+
+
+def _is_wrapper(name: str) -> bool:
+    return name.startswith("google.protobuf.") and name.endswith("Value")
+
+
+def fill(message: Any, values: Mapping[str, Any]) -> Any:
+    """`message`, saying what `values` do."""
+    fields = _by_name(message.DESCRIPTOR)
+    for key, value in values.items():
+        field = fields[key]
+        if value is None:
+            continue
+        if field.is_repeated:
+            into = getattr(message, field.name)
+            for each in value:
+                if field.message_type is None:
+                    into.append(_number(field, each))
+                else:
+                    fill(into.add(), each)
+        elif field.message_type is None:
+            setattr(message, field.name, _number(field, value))
+        elif field.message_type.full_name in _TEXTS:
+            getattr(message, field.name).FromJsonString(value)
+        elif _is_wrapper(field.message_type.full_name):
+            getattr(message, field.name).value = value
+        else:
+            inner = getattr(message, field.name)
+            inner.SetInParent()
+            fill(inner, value)
+    return message
+
+
+@functools.cache
+def _by_name(descriptor: Any) -> dict[str, Any]:
+    return {field.json_name: field for field in descriptor.fields}
+
+
+def _number(field: Any, value: Any) -> Any:
+    """An enum's value by its name, and what it says of anything else."""
+    if field.enum_type is None or not isinstance(value, str):
+        return value
+    return field.enum_type.values_by_name[value].number

@@ -1,0 +1,152 @@
+"""Rows in Arrow as BigQuery's Storage API writes them, out of what DuckDB gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from portico.warehouse.types import Field, canonical
+
+_KINDS: dict[str, pa.DataType] = {
+    "INTEGER": pa.int64(), "FLOAT": pa.float64(), "NUMERIC": pa.decimal128(38, 9),
+    "BIGNUMERIC": pa.decimal256(76, 38), "BOOLEAN": pa.bool_(), "STRING": pa.string(), "BYTES": pa.binary(),
+    "DATE": pa.date32(), "TIME": pa.time64("us"), "DATETIME": pa.timestamp("us"),
+    "TIMESTAMP": pa.timestamp("us", "UTC"), "INTERVAL": pa.month_day_nano_interval(), "JSON": pa.string(),
+}  # fmt: skip
+# As Google's answers name what Arrow has no type for: ARROW:extension:name.
+_NAMES = {"DATETIME": "google:sqlType:datetime", "GEOGRAPHY": "google:sqlType:geography",
+          "JSON": "google:sqlType:json", "INTERVAL": "google:sqlType:interval"}  # fmt: skip
+_FIELDS = b"portico:fields"
+_MESSAGE = 4_000_000  # bytes of a batch, about
+
+
+def field(one: Field) -> pa.Field:
+    kind = canonical(one["type"])
+    if kind == "RECORD":
+        inner: pa.DataType = pa.struct([field(each) for each in one.get("fields") or ()])
+    else:
+        inner = _KINDS.get(kind, pa.string())
+    mode = str(one.get("mode", "")).upper()
+    if mode == "REPEATED":
+        return pa.field(one["name"], pa.list_(pa.field("item", inner)), nullable=False)
+    metadata = {"ARROW:extension:name": _NAMES[kind]} if kind in _NAMES else None
+    return pa.field(one["name"], inner, nullable=mode != "REQUIRED", metadata=metadata)
+
+
+def schema(fields: list[Field]) -> pa.Schema:
+    return pa.schema([field(one) for one in fields])
+
+
+def converted(table: pa.Table, fields: list[Field]) -> pa.Table:
+    """Rows of DuckDB's, in the types and names of `schema(fields)`; no copy of columns that have them."""
+    wanted = schema(fields)
+    columns = []
+    for column, one in zip(table.columns, wanted, strict=True):
+        if isinstance(column.type, pa.BaseExtensionType):
+            column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+        columns.append(column if column.type == one.type else column.cast(one.type))
+    return pa.Table.from_arrays(columns, schema=wanted)
+
+
+def write(path: Path, table: pa.Table, fields: list[Field]) -> None:
+    """Keeps rows and what they are in a file that is mapped where they are read."""
+    kept = table.replace_schema_metadata({_FIELDS: json.dumps(fields)})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, kept.schema) as writer:
+        writer.write_table(kept)
+
+
+def read(path: Path) -> tuple[pa.Table, list[Field]]:
+    """What `write` kept.
+
+    Raises:
+        FileNotFoundError: it is not there any more.
+    """
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    return table, json.loads(table.schema.metadata[_FIELDS])
+
+
+def pieces(table: pa.Table, start: int, stop: int) -> Iterator[tuple[int, pa.Table]]:
+    """Where rows of `table` begin that fit into a message together, and they."""
+    wide = max(1, table.nbytes // max(1, table.num_rows))
+    step = max(1, _MESSAGE // wide)
+    for at in range(start, stop, step):
+        yield at, table.slice(at, min(step, stop - at))
+
+
+def batch_bytes(table: pa.Table, compression: str | None) -> bytes:
+    """One record batch of all rows, as IPC writes it without its schema. compression: None, "lz4" or "zstd"."""
+    [batch] = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+    if compression is None:
+        return bytes(batch.serialize().to_pybytes())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(
+        sink, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)
+    ) as writer:
+        writer.write_batch(batch)
+    stream = memoryview(sink.getvalue())
+    start = 8 + int.from_bytes(stream[4:8], "little")  # behind the schema's message, which has no body
+    return bytes(stream[start:-8])  # before the mark of the end
+
+
+# --- Avro ------------------------------------------------------------------------------------------------
+
+_AVRO: dict[str, Any] = {
+    "INTEGER": "long", "FLOAT": "double", "BOOLEAN": "boolean", "STRING": "string", "BYTES": "bytes",
+    "NUMERIC": {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 9},
+    "BIGNUMERIC": {"type": "bytes", "logicalType": "decimal", "precision": 77, "scale": 38},
+    "DATE": {"type": "int", "logicalType": "date"}, "TIME": {"type": "long", "logicalType": "time-micros"},
+    "TIMESTAMP": {"type": "long", "logicalType": "timestamp-micros"},
+}  # fmt: skip
+
+
+def avro_schema(fields: list[Field], name: str = "__root__") -> dict[str, Any]:
+    """https://cloud.google.com/bigquery/docs/reference/storage#avro_schema_details"""
+    return {"type": "record", "name": name, "fields": [_avro_field(one, name) for one in fields]}
+
+
+def _avro_field(one: Field, within: str) -> dict[str, Any]:
+    kind, mode = canonical(one["type"]), str(one.get("mode", "")).upper()
+    if kind == "RECORD":
+        shown: Any = avro_schema(one.get("fields") or [], f"{within.strip('_')}__{one['name']}")
+    else:
+        shown = _AVRO.get(kind, {"type": "string", "sqlType": kind})
+    if mode == "REPEATED":
+        return {"name": one["name"], "type": {"type": "array", "items": shown}}
+    return {"name": one["name"], "type": shown if mode == "REQUIRED" else ["null", shown]}
+
+
+def avro_bytes(table: pa.Table, fields: list[Field]) -> bytes:
+    """All rows, one behind the other."""
+    import io
+
+    import fastavro
+
+    written = fastavro.parse_schema(avro_schema(fields))
+    sink = io.BytesIO()
+    columns = [
+        [_avro(one, value) for value in column.to_pylist()]
+        for one, column in zip(fields, table.columns, strict=True)
+    ]
+    names = [one["name"] for one in fields]
+    for row in zip(*columns, strict=True):
+        fastavro.schemaless_writer(sink, written, dict(zip(names, row, strict=True)))
+    return sink.getvalue()
+
+
+def _avro(one: Field, value: Any) -> Any:
+    if str(one.get("mode", "")).upper() == "REPEATED":
+        inner = {**one, "mode": "NULLABLE"}
+        return [_avro(inner, each) for each in value or ()]
+    if value is None:
+        return None
+    kind = canonical(one["type"])
+    if kind == "RECORD":
+        return {each["name"]: _avro(each, value[each["name"]]) for each in one.get("fields") or ()}
+    if kind in _AVRO:
+        return value
+    return value.isoformat() if kind == "DATETIME" else str(value)

@@ -1,0 +1,159 @@
+"""BigQuery's Storage Read API by its official client, and results that come by it under `portico exec`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery, bigquery_storage
+from google.cloud.bigquery_storage_v1 import types
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
+from tests.services.bigquery.test_bigquery import connected
+
+TABLE = "projects/test-project/datasets/storage_reads/tables/orders"
+PARENT = "projects/test-project"
+
+
+@pytest.fixture(scope="module")
+def address(portico: Any) -> str:
+    found = json.loads((portico.home / "run" / "address.json").read_text())
+    return f"127.0.0.1:{found['grpc']}"
+
+
+@pytest.fixture(scope="module")
+def reader(address: str) -> Iterator[bigquery_storage.BigQueryReadClient]:
+    with grpc.insecure_channel(address) as channel:
+        yield bigquery_storage.BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> Iterator[bigquery.Client]:
+    found = connected(portico)
+    found.create_dataset("storage_reads")
+    found.query(
+        "CREATE TABLE storage_reads.orders (id INT64 NOT NULL, name STRING, price NUMERIC, big BIGNUMERIC, day DATE, "
+        "at TIMESTAMP, local DATETIME, hour TIME, data BYTES, shape JSON, tags ARRAY<STRING>, "
+        "place STRUCT<city STRING, code INT64>, parts ARRAY<STRUCT<a INT64, b INT64>>)"
+    ).result()
+    found.query(
+        "INSERT INTO storage_reads.orders SELECT i, CONCAT('n', i), NUMERIC '1.5' * i, BIGNUMERIC '0.25', "
+        "DATE '2024-01-02', TIMESTAMP '2024-01-02 03:04:05+00', DATETIME '2024-01-02 03:04:05', TIME '03:04:05', "
+        "b'ab', JSON '{\"k\": 1}', ['x', 'y'], STRUCT('Rome' AS city, i AS code), [STRUCT(1 AS a, 2 AS b), STRUCT(3 AS a, 4 AS b)] "
+        "FROM UNNEST(GENERATE_ARRAY(1, 10)) AS i"
+    ).result()
+    yield found
+    found.delete_dataset("storage_reads", delete_contents=True)
+
+
+def session_of(reader: Any, most: int = 0, table: str = TABLE, form: str = "ARROW", **options: Any) -> Any:
+    wanted = types.ReadSession(table=table, data_format=form, read_options=options)
+    return reader.create_read_session(parent=PARENT, read_session=wanted, max_stream_count=most)
+
+
+def test_every_type_comes_as_google_writes_it(client: Any, reader: Any) -> None:
+    session = session_of(reader)
+    assert session.estimated_row_count == 10 and len(session.streams) == 1
+    table = reader.read_rows(session.streams[0].name).to_arrow()
+    assert {one.name: str(one.type) for one in table.schema} == {
+        "id": "int64", "name": "string", "price": "decimal128(38, 9)",
+        "big": "decimal256(76, 38)", "day": "date32[day]",
+        "at": "timestamp[us, tz=UTC]", "local": "timestamp[us]", "hour": "time64[us]", "data": "binary",
+        "shape": "string", "tags": "list<item: string>", "place": "struct<city: string, code: int64>",
+        "parts": "list<item: struct<a: int64, b: int64>>",
+    }  # fmt: skip
+    assert table.schema.field("local").metadata == {b"ARROW:extension:name": b"google:sqlType:datetime"}
+    assert table.column("id").to_pylist() == list(range(1, 11))
+    assert table.column("place")[0].as_py() == {"city": "Rome", "code": 1}
+    avro = session_of(reader, form="AVRO")
+    rows = list(reader.read_rows(avro.streams[0].name).rows())
+    arrow = table.to_pylist()
+    same = [key for key in rows[0] if key not in ("local", "shape")]
+    assert [{key: row[key] for key in same} for row in rows] == [
+        {key: row[key] for key in same} for row in arrow
+    ]
+    assert rows[0]["local"] == "2024-01-02T03:04:05"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"arrow_serialization_options": {"buffer_compression": "LZ4_FRAME"}},
+        {"arrow_serialization_options": {"buffer_compression": "ZSTD"}},
+        {"response_compression_codec": "RESPONSE_COMPRESSION_CODEC_LZ4"},
+    ],
+)
+def test_rows_and_columns_are_chosen_and_compressed(
+    client: Any, reader: Any, options: dict[str, Any]
+) -> None:
+    session = session_of(
+        reader,
+        selected_fields=["place.code", "id", "parts.b"],
+        row_restriction="id > 8 AND name LIKE 'n%'",
+        **options,
+    )
+    assert session.estimated_row_count == 2
+    if "response_compression_codec" in options:
+        [answer] = reader.read_rows(session.streams[0].name)
+        assert answer.uncompressed_byte_size > 0
+        return
+    assert reader.read_rows(session.streams[0].name).to_arrow().to_pylist() == [
+        {"id": i, "place": {"code": i}, "parts": [{"b": 2}, {"b": 4}]} for i in (9, 10)
+    ]
+
+
+def test_a_stream_is_read_from_an_offset_and_split(client: Any, reader: Any) -> None:
+    session = session_of(reader)
+    client.query("INSERT INTO storage_reads.orders (id) SELECT 99").result()
+    [stream] = session.streams
+    assert reader.read_rows(stream.name, offset=7).to_arrow().column("id").to_pylist() == [8, 9, 10], (
+        "as it was"
+    )
+    assert reader.read_rows(stream.name, offset=10).to_arrow(session).num_rows == 0
+    split = reader.split_read_stream({"name": stream.name, "fraction": 0.3})
+    found = [
+        reader.read_rows(one.name).to_arrow().column("id").to_pylist()
+        for one in (split.primary_stream, split.remainder_stream)
+    ]
+    assert found == [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10]]
+    client.query("DELETE FROM storage_reads.orders WHERE id = 99").result()
+
+
+def test_what_can_not_be_read_says_so(client: Any, reader: Any) -> None:
+    with pytest.raises(exceptions.NotFound, match="nothing was not found"):
+        session_of(reader, table=TABLE.replace("orders", "nothing"))
+    with pytest.raises(exceptions.InvalidArgument, match="do not exist in the table schema: colour"):
+        session_of(reader, selected_fields=["colour"])
+    with pytest.raises(exceptions.InvalidArgument, match="colour"):
+        session_of(reader, row_restriction="colour = 1")
+    with pytest.raises(exceptions.InvalidArgument):
+        session_of(reader, row_restriction="id = 1) UNION ALL (SELECT 1")
+    with pytest.raises(exceptions.InvalidArgument, match="data_format"):
+        session_of(reader, form="DATA_FORMAT_UNSPECIFIED")
+    with pytest.raises(exceptions.InvalidArgument, match="table must be"):
+        session_of(reader, table="orders")
+    client.query("CREATE VIEW storage_reads.seen AS SELECT 1 AS x").result()
+    with pytest.raises(exceptions.InvalidArgument, match="is a view"):
+        session_of(reader, table=TABLE.replace("orders", "seen"))
+    [stream] = session_of(reader).streams
+    with pytest.raises(exceptions.OutOfRange):
+        list(reader.read_rows(stream.name, offset=11))
+    with pytest.raises(exceptions.NotFound):
+        list(reader.read_rows(f"{PARENT}/locations/us/sessions/{'0' * 32}/streams/0-1"))
+    with pytest.raises(exceptions.InvalidArgument):
+        list(reader.read_rows("nonsense"))
+
+
+def test_an_unknown_token_is_refused(client: Any, address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary("/google.cloud.bigquery.storage.v1.BigQueryRead/CreateReadSession")
+        with pytest.raises(grpc.RpcError) as raised:
+            call(b"", metadata=[("authorization", "Bearer nonsense")])
+        assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        unknown = channel.unary_unary("/google.cloud.bigquery.storage.v1.BigQueryRead/Nothing")
+        with pytest.raises(grpc.RpcError) as raised:
+            unknown(b"")
+        assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
