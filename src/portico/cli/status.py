@@ -33,6 +33,7 @@ def collect(home: Path) -> dict[str, Any]:
     return {
         "running": address is not None,
         "url": address.url if address else None,
+        "grpc": address.grpc_address if address else None,
         "pid": address.pid if address else None,
         "open": address.open if address else None,
         "processes": _processes(address.pid) if address else [],
@@ -51,6 +52,7 @@ def as_text(found: dict[str, Any]) -> str:
         memory = sum(process["pss_bytes"] for process in found["processes"])
         count = len(found["processes"])
         lines = [f"Running at {found['url']}: {count} processes, {_megabytes(memory)}"]
+        lines.append(f"gRPC (BigQuery Storage) at {found['grpc']}")
         lines += [
             f"  {p['pid']:>8}  {_megabytes(p['pss_bytes']):>10}  {p['name']}" for p in found["processes"]
         ]

@@ -26,7 +26,7 @@ def settings(home: Path) -> dict[str, str]:
         "PORTICO_URL": address.url,
         "STORAGE_EMULATOR_HOST": address.url,
         "BIGQUERY_EMULATOR_HOST": address.url,
-        "PORTICO_GRPC": f"{address.url.removeprefix('http://').rpartition(':')[0]}:{address.grpc}",
+        "PORTICO_GRPC": address.grpc_address,
         "MLFLOW_TRACKING_URI": f"{address.url}/apis/mlflow",
         # As doors.identity.key_file, whose imports would cost `portico exec` half a second; a test compares them.
         "GOOGLE_APPLICATION_CREDENTIALS": str(home / "credentials.json"),

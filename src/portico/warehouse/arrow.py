@@ -21,6 +21,8 @@ _KINDS: dict[str, pa.DataType] = {
 _NAMES = {"DATETIME": "google:sqlType:datetime", "GEOGRAPHY": "google:sqlType:geography",
           "JSON": "google:sqlType:json", "INTERVAL": "google:sqlType:interval"}  # fmt: skip
 _FIELDS = b"portico:fields"
+CODECS = {"COMPRESSION_UNSPECIFIED": None, "LZ4_FRAME": "lz4", "ZSTD": "zstd"}
+"""By Google's names."""
 _MESSAGE = 4_000_000  # bytes of a batch, about
 
 

@@ -52,12 +52,11 @@ class WarehouseClient:
         connection = self._connection()
         try:
             connection.sendall(line)
-            answered = _line(connection)
+            found = _answer(connection)
         except OSError:
             connection.close()
             raise Unavailable("The warehouse ended while it worked on this request; ask again.") from None
         self._idle.put(connection)
-        found = orjson.loads(answered)
         if error := found.get("error"):
             raise BY_CODE.get(error["code"], Internal)(error["message"], reason=error["reason"])
         return found["ok"]
@@ -92,15 +91,24 @@ class WarehouseClient:
                 raise Unavailable("The warehouse can't be started; the server's log says why.")
 
 
-def _line(connection: socket.socket) -> bytes:
-    pieces = []
-    while True:
-        piece = connection.recv(1 << 20)
-        if not piece:
-            raise ConnectionResetError
-        pieces.append(piece)
-        if piece.endswith(b"\n"):
-            return b"".join(pieces)
+def _answer(connection: socket.socket) -> dict[str, Any]:
+    """What the process answers; rows that came as JSON stay so."""
+    data = bytearray()
+    while (end := data.find(b"\n")) < 0:
+        data += _piece(connection)
+    found: dict[str, Any] = orjson.loads(memoryview(data)[:end])
+    if more := found.get("more"):
+        while len(data) < end + 1 + more:
+            data += _piece(connection)
+        found["ok"]["rows"] = orjson.Fragment(bytes(memoryview(data)[end + 1 : end + more]))
+    return found
+
+
+def _piece(connection: socket.socket) -> bytes:
+    piece = connection.recv(1 << 20)
+    if not piece:
+        raise ConnectionResetError
+    return piece
 
 
 def snapshot(home: Path, target: Path) -> list[str]:
@@ -114,7 +122,7 @@ def snapshot(home: Path, target: Path) -> list[str]:
             connection.connect(str(folder / "socket"))
             asked = {"method": "snapshot", "arguments": {"target": str(target / FILE)}}
             connection.sendall(orjson.dumps(asked) + b"\n")
-            answered = orjson.loads(_line(connection))
+            answered = _answer(connection)
             if error := answered.get("error"):
                 raise Internal(error["message"])
     except (FileNotFoundError, ConnectionError):  # it does not run

@@ -33,10 +33,14 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def answer(requests: Requests, line: bytes) -> bytes:
-    """What a request is answered: {"ok": …} or {"error": {…}}."""
+    """What a request is answered: {"ok": …} or {"error": {…}}. Where `rows` are JSON already, they follow in a line of
+    their own."""
     try:
         asked = orjson.loads(line)
-        return orjson.dumps({"ok": requests.answer(asked["method"], asked["arguments"])})
+        found = requests.answer(asked["method"], asked["arguments"])
+        if isinstance(found, dict) and isinstance(rows := found.get("rows"), bytes):
+            return orjson.dumps({"ok": found | {"rows": None}, "more": len(rows) + 1}) + b"\n" + rows
+        return orjson.dumps({"ok": found})
     except PorticoError as error:
         known = error
     except duckdb.Error as error:

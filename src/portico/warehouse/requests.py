@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from portico.errors import Cancelled, InvalidArgument, NotFound
 from portico.warehouse import arrow, catalog, routines, rows, sessions, table_jobs, wire
@@ -94,15 +93,20 @@ class Requests:
     def _file(self, job: str) -> Path:
         return result_file(self._folder, job)
 
-    def result(self, job: str, fields: list[Field], start: int, most: int, micros: bool) -> dict[str, Any]:
-        """Rows of a query's result, from `start`; `most` at most and no more than fit into an answer."""
-        if not self._file(job).exists():
+    def result(
+        self, job: str, fields: list[Field], start: int, most: int, micros: bool, whole: bool = False
+    ) -> dict[str, Any]:
+        """Rows of a query's result, from `start`; `most` at most and no more than fit into an answer. With `whole` all
+        that are left, or none."""
+        try:
+            table, _ = arrow.read(self._file(job))
+        except FileNotFoundError:
             raise NotFound(
                 f"Not found: the result of job {job} is not kept any more; run it again", reason="notFound"
-            )
-        with pa.memory_map(str(self._file(job))) as source:
-            table = pa.ipc.open_file(source).read_all()
-            return page(table, fields, start, most, micros)
+            ) from None
+        if whole and table.num_rows - start > most:
+            most = 0
+        return page(table, fields, start, most, micros)
 
     def forget(self, job: str) -> None:
         self._file(job).unlink(missing_ok=True)

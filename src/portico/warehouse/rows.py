@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog, loading, wire
+from portico.warehouse import catalog, json_rows, loading
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.statements import refused
@@ -22,7 +22,7 @@ def page(table: pa.Table, fields: list[Field], start: int, most: int, micros: bo
     wide = chosen.nbytes / max(1, chosen.num_rows) * 4 + 1
     chosen = chosen.slice(0, max(1, int(_PAGE_BYTES / wide)))
     return {
-        "rows": wire.rows(chosen, fields, micros=micros),
+        "rows": json_rows.encoded(chosen, fields, micros=micros),
         "total": table.num_rows,
         "taken": chosen.num_rows,
     }

@@ -28,24 +28,25 @@ def rows(table: pa.Table, fields: list[Field], *, micros: bool) -> list[dict[str
         return []
     columns = []
     for one, column in zip(fields, table.columns, strict=True):
-        cell = _cell(one, micros)
-        columns.append([{"v": cell(value)} for value in column.to_pylist()])
+        shown = cell(one, micros)
+        columns.append([{"v": shown(value)} for value in column.to_pylist()])
     return [{"f": list(row)} for row in zip(*columns, strict=True)]
 
 
-def _cell(one: Field, micros: bool) -> Callable[[Any], Any]:
+def cell(one: Field, micros: bool) -> Callable[[Any], Any]:
+    """What writes a column's values."""
     if str(one.get("mode", "")).upper() == "REPEATED":
-        inner = _cell({**one, "mode": "NULLABLE"}, micros)
+        inner = cell({**one, "mode": "NULLABLE"}, micros)
         return lambda value: [{"v": inner(each)} for each in value or ()]
     kind = canonical(one["type"])
     if kind == "RECORD":
-        members = [(each["name"], _cell(each, micros)) for each in one.get("fields") or ()]
+        members = [(each["name"], cell(each, micros)) for each in one.get("fields") or ()]
 
         def struct(value: Any) -> Any:
             if value is None:
                 return None
             cells = [value.get(name) for name, _ in members]
-            return {"f": [{"v": cell(each)} for (_, cell), each in zip(members, cells, strict=True)]}
+            return {"f": [{"v": inner(each)} for (_, inner), each in zip(members, cells, strict=True)]}
 
         return struct
     shown = _SHOWN.get(kind, str)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +44,8 @@ def client(portico: Any) -> Iterator[bigquery.Client]:
     found.query(
         "INSERT INTO storage_reads.orders SELECT i, CONCAT('n', i), NUMERIC '1.5' * i, BIGNUMERIC '0.25', "
         "DATE '2024-01-02', TIMESTAMP '2024-01-02 03:04:05+00', DATETIME '2024-01-02 03:04:05', TIME '03:04:05', "
-        "b'ab', JSON '{\"k\": 1}', ['x', 'y'], STRUCT('Rome' AS city, i AS code), [STRUCT(1 AS a, 2 AS b), STRUCT(3 AS a, 4 AS b)] "
+        "b'ab', JSON '{\"k\": 1}', ['x', 'y'], STRUCT('Rome' AS city, i AS code), "
+        "[STRUCT(1 AS a, 2 AS b), STRUCT(3 AS a, 4 AS b)] "
         "FROM UNNEST(GENERATE_ARRAY(1, 10)) AS i"
     ).result()
     yield found
@@ -157,3 +160,46 @@ def test_an_unknown_token_is_refused(client: Any, address: str) -> None:
         with pytest.raises(grpc.RpcError) as raised:
             unknown(b"")
         assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+SCRIPT = """
+from google.cloud import bigquery, bigquery_storage
+from google.cloud.bigquery import _pandas_helpers
+
+opened = []
+download = _pandas_helpers._download_table_bqstorage
+_pandas_helpers._download_table_bqstorage = lambda *a, **k: (opened.append(1), download(*a, **k))[1]
+
+client = bigquery.Client(project="test-project")
+text = "SELECT i, CONCAT('n', i) AS name FROM UNNEST(GENERATE_ARRAY(1, 30000)) AS i ORDER BY i"
+found = client.query(text).to_arrow()
+assert found.column("i").to_pylist() == list(range(1, 30001)) and opened == [1], opened
+assert client.query(text + " LIMIT 3").to_dataframe()["name"].tolist() == ["n1", "n2", "n3"]
+assert opened == [1], "a small result comes along"
+rows = client.list_rows("storage_reads.orders", selected_fields=[bigquery.SchemaField("id", "INT64")]).to_dataframe()
+assert rows["id"].tolist() == list(range(1, 11)) and len(opened) == 2
+
+reader = bigquery_storage.BigQueryReadClient()
+wanted = {"table": "%s", "data_format": "ARROW"}
+session = reader.create_read_session(parent="projects/test-project", read_session=wanted)
+assert reader.read_rows(session.streams[0].name).to_arrow().num_rows == 10
+
+for form in ({"query_results_format": "ARROW"}, {"query_results_format": "ARROW", "compression_codec": "LZ4_FRAME"}):
+    found = client.query_and_wait(text, **form).to_arrow()
+    assert found.column("i").to_pylist() == list(range(1, 30001))
+    assert client.query_and_wait(text + " LIMIT 0", **form).to_arrow().column_names == ["i", "name"]
+    wide = "SELECT i, REPEAT('x', 1000) AS x FROM UNNEST(GENERATE_ARRAY(1, 20000)) AS i ORDER BY i"
+    assert client.query_and_wait(wide, **form).to_dataframe()["i"].sum() == 200010000
+assert len(opened) == 2
+"""
+
+
+def test_clients_under_exec_read_by_arrow(client: Any, portico: Any) -> None:
+    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
+    ran = subprocess.run(
+        [*command, sys.executable, "-W", "ignore", "-c", SCRIPT % TABLE],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]

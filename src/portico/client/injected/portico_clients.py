@@ -202,21 +202,16 @@ def _bearer(credentials: Any) -> Any:
 
     request = Request()
 
-    class Bearer(
-        grpc.UnaryUnaryClientInterceptor,
-        grpc.UnaryStreamClientInterceptor,
-        grpc.StreamUnaryClientInterceptor,
-        grpc.StreamStreamClientInterceptor,
-    ):
-        def intercept_unary_unary(self, continuation: Any, details: Any, given: Any) -> Any:
-            headers: dict[str, str] = {}
-            credentials.before_request(request, "POST", "https://bigquerystorage.googleapis.com/", headers)
-            shown = [(name.lower(), value) for name, value in headers.items()]
-            return continuation(_Details(details, [*(details.metadata or ()), *shown]), given)
+    def intercept(self: Any, continuation: Any, details: Any, given: Any) -> Any:
+        headers: dict[str, str] = {}
+        credentials.before_request(request, "POST", "https://bigquerystorage.googleapis.com/", headers)
+        shown = [(name.lower(), value) for name, value in headers.items()]
+        return continuation(_Details(details, [*(details.metadata or ()), *shown]), given)
 
-        intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = intercept_unary_unary
-
-    return Bearer()
+    kinds = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
+    bases = tuple(getattr(grpc, f"{kind}ClientInterceptor") for kind in kinds)
+    names = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+    return type("Bearer", bases, {f"intercept_{name}": intercept for name in names})()
 
 
 class _Details:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from portico.errors import BY_CODE, InvalidArgument, NotFound, PorticoError
@@ -12,11 +14,12 @@ from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
 from portico.store.resources import Resource
-from portico.warehouse.client import job_name
+from portico.warehouse.client import FOLDER, job_name, result_file
 
 _WAIT = 10.0  # seconds, where the caller gives none
 _MOST_WAIT = 600.0
 _MOST = 100_000  # rows of a page
+_FEW = 20_000  # cells that come along unasked
 _CODES = {"notFound": "NOT_FOUND", "duplicate": "ALREADY_EXISTS", "notImplemented": "UNIMPLEMENTED",
           "accessDenied": "PERMISSION_DENIED", "internalError": "INTERNAL", "stopped": "CANCELLED"}  # fmt: skip
 _OPTIONS = [
@@ -49,17 +52,25 @@ async def query(call: Call) -> dict[str, Any]:
     name = await asyncio.to_thread(
         jobs.begin, call, {"configuration": configuration, "jobReference": reference}
     )
-    most = asked.get("maxResults")
     options = asked.get("formatOptions") or {}
-    return await _answer(
-        call,
-        name,
-        asked.get("timeoutMs"),
-        most,
-        0,
-        bool(options.get("useInt64Timestamp")),
-        "bigquery#queryResponse",
+    wanted = _Wanted(
+        "bigquery#queryResponse", asked.get("maxResults"), 0, bool(options.get("useInt64Timestamp"))
     )
+    if asked.get("queryResultsFormat") == "ARROW":
+        codec = (asked.get("arrowSerializationOptions") or {}).get("bufferCompression")
+        wanted.codec = codec or "COMPRESSION_UNSPECIFIED"
+    return await _answer(call, name, asked.get("timeoutMs"), wanted)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """Which rows, and in which form."""
+
+    kind: str
+    most: Any
+    start: int
+    micros: bool
+    codec: str = ""  # of a record batch in Arrow; "" for JSON
 
 
 @implements("bigquery", "jobs.getQueryResults")
@@ -67,20 +78,16 @@ async def get_query_results(call: Call) -> dict[str, Any]:
     name = job_name(shapes.project(call), str(call.params["jobId"]))
     start = int(call.params.get("startIndex") or 0) + token(call)
     micros = bool(call.params.get("formatOptions.useInt64Timestamp", False))
-    most = call.params.get("maxResults")
-    return await _answer(
-        call, name, call.params.get("timeoutMs"), most, start, micros, "bigquery#getQueryResultsResponse"
-    )
+    wanted = _Wanted("bigquery#getQueryResultsResponse", call.params.get("maxResults"), start, micros)
+    return await _answer(call, name, call.params.get("timeoutMs"), wanted)
 
 
-async def _answer(
-    call: Call, name: str, timeout: Any, most: Any, start: int, micros: bool, kind: str
-) -> dict[str, Any]:
+async def _answer(call: Call, name: str, timeout: Any, wanted: _Wanted) -> dict[str, Any]:
     await running.ended(name, min(_MOST_WAIT, float(timeout) / 1000 if timeout is not None else _WAIT))
-    return await asyncio.to_thread(_rows, call, name, most, start, micros, kind)
+    return await asyncio.to_thread(_rows, call, name, wanted)
 
 
-def _rows(call: Call, name: str, most: Any, start: int, micros: bool, kind: str) -> dict[str, Any]:
+def _rows(call: Call, name: str, wanted: _Wanted) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
         found = resources.get(connection, name)
     if found is None:
@@ -88,13 +95,13 @@ def _rows(call: Call, name: str, most: Any, start: int, micros: bool, kind: str)
     if found.body["configuration"]["jobType"] != "QUERY":
         raise InvalidArgument("Cannot retrieve query results for a job that is no query", reason="invalid")
     found = running.settled(call, found)
-    answer: dict[str, Any] = {"kind": kind, "jobReference": found.body["jobReference"]}
+    answer: dict[str, Any] = {"kind": wanted.kind, "jobReference": found.body["jobReference"]}
     status = found.body["status"]
     if status["state"] != "DONE":
         return {**answer, "jobComplete": False}
     if error := status.get("errorResult"):
         raise _raised(error)
-    return {**answer, **_result(call, found, most, start, micros)}
+    return {**answer, **_result(call, found, wanted)}
 
 
 def _raised(error: dict[str, Any]) -> PorticoError:
@@ -102,7 +109,7 @@ def _raised(error: dict[str, Any]) -> PorticoError:
     return kind(error["message"], reason=error["reason"])
 
 
-def _result(call: Call, found: Resource, most: Any, start: int, micros: bool) -> dict[str, Any]:
+def _result(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:
     statistics = found.body["statistics"]
     told = statistics.get("query") or {}
     fields = found.private.get("fields") or []
@@ -120,13 +127,59 @@ def _result(call: Call, found: Resource, most: Any, start: int, micros: bool) ->
         shown["dmlStats"] = told["dmlStats"]
     if not fields:
         return {**shown, "totalRows": "0"}
-    # maxResults=0 asks how many there are; rows that fit into one answer come along, which saves the client a call.
-    limit = min(int(most), _MOST) if most not in (None, 0, "0") else _MOST
-    page = shapes.ask(call, "result", job=found.name, fields=fields, start=start, most=limit, micros=micros)
-    shown["totalRows"] = str(page["total"])
-    if most in (0, "0"):
-        return shown
-    shown["rows"] = page["rows"]
-    if start + page["taken"] < page["total"]:
-        shown["pageToken"] = str(start + page["taken"])
+    return shown | (_arrow(call, found, wanted) if wanted.codec else _json(call, found, fields, wanted))
+
+
+def _json(call: Call, found: Resource, fields: list[dict[str, Any]], wanted: _Wanted) -> dict[str, Any]:
+    """maxResults=0 asks how many there are; rows come along where there are few, which saves the client a call, and
+    keep it from opening a read session for them."""
+    counts = wanted.most in (0, "0")
+    limit = _FEW // max(1, len(fields)) if counts else min(int(wanted.most or _MOST), _MOST)
+    micros = (
+        wanted.micros or counts
+    )  # who reads what it did not ask for is Google's client for Python, and wants these
+    page = shapes.ask(
+        call,
+        "result",
+        job=found.name,
+        fields=fields,
+        start=wanted.start,
+        most=limit,
+        micros=micros,
+        whole=counts,
+    )
+    shown: dict[str, Any] = {"totalRows": str(page["total"])}
+    if page["taken"] or not counts:
+        shown["rows"] = page["rows"]
+        if wanted.start + page["taken"] < page["total"]:
+            shown["pageToken"] = str(wanted.start + page["taken"])
     return shown
+
+
+def _arrow(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:
+    """The first rows as a record batch; the client reads on in the job's stream (`bigquerystorage.read`)."""
+    from portico.warehouse import arrow
+
+    try:
+        table, fields = arrow.read(result_file(call.rooms.home / FOLDER, found.name))
+    except FileNotFoundError:
+        raise NotFound(
+            "Not found: the query's result is not kept any more; run it again", reason="notFound"
+        ) from None
+    stop = table.num_rows if wanted.most is None else min(table.num_rows, int(wanted.most))
+    _, first = next(arrow.pieces(table, 0, stop), (0, table.slice(0, 0)))
+    shown: dict[str, Any] = {
+        "totalRows": str(table.num_rows),
+        "pageRowCount": str(first.num_rows),
+        "arrowSchema": {"serializedSchema": _base64(arrow.schema(fields).serialize().to_pybytes())},
+    }
+    if first.num_rows:
+        rows = arrow.batch_bytes(arrow.converted(first, fields), arrow.CODECS[wanted.codec])
+        shown["arrowRecordBatch"] = {"serializedRecordBatch": _base64(rows)}
+    if first.num_rows < table.num_rows:
+        shown["pageToken"] = str(first.num_rows)
+    return shown
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

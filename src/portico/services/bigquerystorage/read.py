@@ -26,7 +26,6 @@ _TABLE = re.compile(r"projects/([^/`]+)/datasets/([^/`]+)/tables/([^/`]+)")
 _STREAM = re.compile(r"projects/[^/]+/locations/[^/]+/sessions/([0-9a-f]{32})/streams/(\d{1,18})-(\d{1,18})")
 _JOB = re.compile(r"projects/([^/]+)/locations/[^/]+/jobs/([^/]+)/streams/_default")
 _SPLITS = 100_000  # rows for which a stream of their own is worth while
-_CODECS = {"COMPRESSION_UNSPECIFIED": None, "LZ4_FRAME": "lz4", "ZSTD": "zstd"}
 
 
 @implements("bigquerystorage", "BigQueryRead.CreateReadSession")
@@ -82,9 +81,10 @@ def create_read_session(call: Call) -> dict[str, Any]:
 
 
 def _codec(options: dict[str, Any]) -> str | None:
-    return _CODECS[
-        (options.get("arrowSerializationOptions") or {}).get("bufferCompression", "COMPRESSION_UNSPECIFIED")
-    ]
+    from portico.warehouse.arrow import CODECS
+
+    written = options.get("arrowSerializationOptions") or {}
+    return CODECS[written.get("bufferCompression", "COMPRESSION_UNSPECIFIED")]
 
 
 def _packed(options: dict[str, Any]) -> bool:
