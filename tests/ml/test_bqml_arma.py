@@ -20,7 +20,7 @@ def simulated(count: int, seed: int = 3) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [(0, 0, 0), (1, 0, 0), (0, 0, 2), (2, 0, 1)])
 def test_a_stationary_series(order: tuple[int, int, int]) -> None:
-    series = simulated(600)
+    series = simulated(250)
     ours, theirs = arma.fit(series, *order, drift=False), ARIMA(series, order=order).fit()
     assert ours.log_likelihood == pytest.approx(theirs.llf, abs=1e-3)
     assert ours.aic == pytest.approx(theirs.aic, abs=2e-3)
@@ -35,7 +35,7 @@ def test_a_stationary_series(order: tuple[int, int, int]) -> None:
 
 
 def test_differences_and_drift() -> None:
-    series = np.cumsum(simulated(600) - 9.8)
+    series = np.cumsum(simulated(250) - 9.8)
     for drift in (False, True):
         ours = arma.fit(series, 2, 1, 1, drift=drift)
         theirs = ARIMA(series, order=(2, 1, 1), trend="t" if drift else "n").fit()
@@ -52,7 +52,7 @@ def test_differences_and_drift() -> None:
 
 
 def test_the_constant_is_that_of_the_equation() -> None:
-    model = arma.fit(simulated(3000), 2, 0, 1, drift=False)
+    model = arma.fit(simulated(1500), 2, 0, 1, drift=False)
     assert model.constant == pytest.approx(10 * (1 - 0.6 + 0.3), rel=0.1)
     assert model.ar == pytest.approx((0.6, -0.3), abs=0.08) and model.ma == pytest.approx((0.4,), abs=0.08)
 
@@ -66,7 +66,7 @@ def test_how_often_to_difference() -> None:
     assert auto_arima.differences(np.full(50, 7.0)) == 0
 
 
-@pytest.mark.parametrize(("most", "count"), [(1, 3), (2, 6), (3, 10)])
+@pytest.mark.parametrize(("most", "count"), [(1, 3), (2, 6)])
 def test_as_many_candidates_as_google_has(most: int, count: int) -> None:
     series = simulated(120)
     assert len(list(auto_arima.candidates(series, 0, most))) == count

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from portico.ml.bqml import kinds, options
 from portico.ml.bqml.series import anomalies, calendar, cleaning, forecasting, holidays, measures, model
 from portico.ml.bqml.series.calendar import DAY, HOUR
 from portico.ml.errors import DataError
@@ -34,8 +35,14 @@ def shop(count: int = 1200, seed: int = 0) -> np.ndarray:
     return 200 + week + 30 * np.sin(2 * np.pi * day / 365.25) + noise
 
 
-def train(values: Any, **options: Any) -> model.TimeSeriesModel:
-    return model.fit("ARIMA_PLUS", table(values), {**OPTIONS, **options})
+def fit(
+    kind: str, rows: pa.Table, given: dict[str, Any], custom: pa.Table | None = None
+) -> model.TimeSeriesModel:
+    return model.fit(kind, rows, options.read(kinds.kind(kind).OPTIONS, given, kind), custom)
+
+
+def train(values: Any, **given: Any) -> model.TimeSeriesModel:
+    return fit("ARIMA_PLUS", table(values), {**OPTIONS, **given})
 
 
 def only(trained: model.TimeSeriesModel) -> model.Series:
@@ -76,7 +83,7 @@ def test_the_frequency_is_inferred(times: np.ndarray, frequency: str, every: int
 def test_gaps_are_interpolated_and_equal_times_averaged() -> None:
     days = [date(2020, 1, 1), date(2020, 1, 2), date(2020, 1, 2), date(2020, 1, 5), date(2020, 1, 6)]
     data = pa.table({"day": pa.array(days), "sold": pa.array([10, 20, 30, 55, None], pa.int64())})
-    explained = forecasting.explain(model.fit("ARIMA_PLUS", data, OPTIONS), horizon=1).to_pydict()
+    explained = forecasting.explain(fit("ARIMA_PLUS", data, OPTIONS), horizon=1).to_pydict()
     assert explained["time_series_data"][:4] == pytest.approx([10, 25, 35, 45])
     assert explained["time_series_timestamp"][3] == datetime(2020, 1, 4, tzinfo=UTC)
     assert explained["time_series_type"] == ["history"] * 5 + ["forecast"]
@@ -121,14 +128,14 @@ def test_a_coarser_frequency_than_the_data_is_refused_and_a_finer_one_is_filled(
 )
 def test_data_that_is_no_time_series(data: pa.Table, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        model.fit("ARIMA_PLUS", data, OPTIONS)
+        fit("ARIMA_PLUS", data, OPTIONS)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("given", "words"),
     [
-        ({"horizon": 0}, "HORIZON takes a whole number from 1 to 10000"),
-        ({"seasons": 1}, "SEASONS are not supported"),
+        ({"horizon": 0}, "HORIZON must be from 1 to 10000"),
+        ({"seasons": 1}, "SEASONS is not supported"),
         ({"auto_arima": False}, "NON_SEASONAL_ORDER is needed"),
         ({"non_seasonal_order": (1, 1, 1)}, "only when AUTO_ARIMA is FALSE"),
         ({"auto_arima": False, "non_seasonal_order": (6, 1, 1)}, "p and q from 0 to 5"),
@@ -137,7 +144,7 @@ def test_data_that_is_no_time_series(data: pa.Table, words: str) -> None:
             "only when the non-seasonal d",
         ),
         ({"auto_arima_min_order": 3, "auto_arima_max_order": 3}, "must be less than"),
-        ({"data_frequency": "FORTNIGHTLY"}, "DATA_FREQUENCY takes one of"),
+        ({"data_frequency": "FORTNIGHTLY"}, "DATA_FREQUENCY is .* must be one of"),
         ({"holiday_region": "Atlantis"}, "is no holiday region"),
         ({"holiday_region": ["US", "DE"]}, "'DE' is not built"),
         ({"seasonalities": ["AUTO", "DAILY"]}, "only alone"),
@@ -146,12 +153,12 @@ def test_data_that_is_no_time_series(data: pa.Table, words: str) -> None:
         ({"forecast_limit_lower_bound": 3, "forecast_limit_upper_bound": 2}, "must be greater"),
         ({"hierarchical_time_series_cols": ["shop"]}, "not in TIME_SERIES_ID_COL"),
         ({"time_series_id_col": "sold"}, "must be different columns"),
-        ({"clean_spikes_and_dips": "yes"}, "TRUE or FALSE"),
+        ({"clean_spikes_and_dips": "yes"}, "must be TRUE or FALSE"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
+def test_options_that_cannot_be(given: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        train(np.arange(30.0), **options)
+        train(np.arange(30.0), **given)
 
 
 # The pipeline's parts
@@ -170,8 +177,8 @@ def test_seasons_are_found_and_go_on() -> None:
 
 
 def test_seasonalities_are_as_asked() -> None:
-    def names(**options: Any) -> list[str]:
-        found = measures.arima_evaluate(train(shop(900), **options), show_all_candidate_models=False)
+    def names(**given: Any) -> list[str]:
+        found = measures.arima_evaluate(train(shop(900), **given), show_all_candidate_models=False)
         return found.column("seasonal_periods")[0].as_py()
 
     assert names(seasonalities=["NO_SEASONALITY"]) == ["NO_SEASONALITY"]
@@ -185,7 +192,7 @@ def test_seasonalities_are_as_asked() -> None:
 
 
 def test_hours_of_a_day_a_week_and_a_year() -> None:
-    hour = np.arange(24 * 750)
+    hour = np.arange(24 * 740)
     values = (
         50
         + 10 * np.sin(2 * np.pi * hour / 24)
@@ -195,9 +202,7 @@ def test_hours_of_a_day_a_week_and_a_year() -> None:
     values = values + np.random.default_rng(0).normal(0, 1, len(hour))
     times = pa.array(us(datetime(2020, 1, 1)) + hour * HOUR).cast(pa.timestamp("us", "UTC"))
     data = pa.table({"day": times, "sold": values})
-    trained = model.fit(
-        "ARIMA_PLUS", data.slice(0, len(hour) - 168), {**OPTIONS, "max_time_series_length": 1000}
-    )
+    trained = fit("ARIMA_PLUS", data.slice(0, len(hour) - 168), {**OPTIONS, "max_time_series_length": 1000})
     assert [season.name for season in only(trained).seasons] == ["DAILY", "WEEKLY", "YEARLY"]
     assert np.abs(only(trained).ahead((), 168).value - values[-168:]).mean() < 1.5
 
@@ -286,7 +291,7 @@ def test_custom_holidays() -> None:
     fairs = [date(2019, 6, 15), date(2020, 6, 7), date(2021, 6, 6), date(2022, 6, 5)]
     for fair in fairs[:3]:
         values[(fair - START).days] += 80
-    trained = model.fit("ARIMA_PLUS", table(values), OPTIONS, own_holidays(*fairs))
+    trained = fit("ARIMA_PLUS", table(values), OPTIONS, own_holidays(*fairs))
     explained = forecasting.explain(trained, horizon=300).to_pandas().set_index("time_series_timestamp")
     assert explained.holiday_effect_Fair["2022-06-05"] == pytest.approx(80, abs=10)
     assert explained.holiday_effect_Fair["2022-06-04"] == 0
@@ -489,11 +494,11 @@ def many(series: int, count: int) -> pa.Table:
 def test_fifty_series(capsys: pytest.CaptureFixture[str]) -> None:
     from time import perf_counter
 
-    data = many(50, 60)
+    data = many(50, 40)
     before = perf_counter()
-    trained = model.fit("ARIMA_PLUS", data, {**OPTIONS, "time_series_id_col": "shop"})
+    trained = fit("ARIMA_PLUS", data, {**OPTIONS, "time_series_id_col": "shop", "auto_arima_max_order": 1})
     with capsys.disabled():
-        print(f"\n50 series of 60 days: {perf_counter() - before:.1f} s")
+        print(f"\n50 series of 40 days: {perf_counter() - before:.1f} s")
     found = forecasting.forecast(trained)
     assert found.num_rows == 150 and found.schema.field(0).type == pa.int64()
     assert found.column("shop").to_pylist() == [n for n in range(50) for _ in range(3)]
@@ -502,24 +507,22 @@ def test_fifty_series(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_series_that_cannot_be_fitted_says_why() -> None:
     data = pa.concat_tables([many(2, 60), many(3, 2).slice(4)])
-    trained = model.fit("ARIMA_PLUS", data, {**OPTIONS, "time_series_id_col": ["city", "shop"]})
+    trained = fit("ARIMA_PLUS", data, {**OPTIONS, "time_series_id_col": ["city", "shop"]})
     rows = measures.arima_evaluate(trained).to_pylist()
     assert [(row["city"], row["shop"]) for row in rows] == [("Oslo", 1), ("Rome", 0), ("Rome", 2)]
     assert "at least 3" in rows[2]["error_message"] and rows[2]["non_seasonal_p"] is None
     assert set(forecasting.forecast(trained).column("shop").to_pylist()) == {0, 1}
     with pytest.raises(DataError, match="None of the 3 time series can be fitted"):
-        model.fit("ARIMA_PLUS", many(3, 2), {**OPTIONS, "time_series_id_col": "shop"})
+        fit("ARIMA_PLUS", many(3, 2), {**OPTIONS, "time_series_id_col": "shop"})
     with pytest.raises(DataError, match="AUTO_ARIMA must be TRUE"):
-        model.fit("ARIMA_PLUS", data, {**OPTIONS, "time_series_id_col": "shop", "auto_arima": False})
+        fit("ARIMA_PLUS", data, {**OPTIONS, "time_series_id_col": "shop", "auto_arima": False})
 
 
 def test_a_hierarchy_sums_from_below() -> None:
     ids = ["city", "shop"]
-    options = {**OPTIONS, "time_series_id_col": ids, "hierarchical_time_series_cols": ids}
+    given = {**OPTIONS, "time_series_id_col": ids, "hierarchical_time_series_cols": ids}
     data = many(4, 200)
-    trained = model.fit(
-        "ARIMA_PLUS", data.filter(pa.compute.less(data["day"], pa.scalar(date(2019, 7, 1)))), options
-    )
+    trained = fit("ARIMA_PLUS", data.filter(pa.compute.less(data["day"], pa.scalar(date(2019, 7, 1)))), given)
     found = forecasting.forecast(trained).to_pandas()
     assert len(found) == 3 * (4 + 2 + 1)
     shops = found[found.shop.notna()]
@@ -549,7 +552,7 @@ def weather(count: int = 700) -> pa.Table:
 
 def test_regressors_have_their_weights() -> None:
     data = weather()
-    trained = model.fit("ARIMA_PLUS_XREG", data.slice(0, 660), {**OPTIONS, "horizon": 60})
+    trained = fit("ARIMA_PLUS_XREG", data.slice(0, 660), {**OPTIONS, "horizon": 60})
     rows = {row["processed_input"]: row for row in measures.coefficients(trained).to_pylist()}
     assert list(rows) == ["warm", "sky", "note", "__INTERCEPT__"]
     assert rows["warm"]["weight"] == pytest.approx(4, abs=0.15) and rows["note"]["weight"] == 0
@@ -560,7 +563,7 @@ def test_regressors_have_their_weights() -> None:
     assert found.num_rows == 40  # as far as the features go
     actual = data.column("sold").to_numpy()[660:]
     error = np.abs(found.column("forecast_value").to_numpy() - actual).mean()
-    blind = model.fit("ARIMA_PLUS", data.slice(0, 660), OPTIONS)
+    blind = fit("ARIMA_PLUS", data.slice(0, 660), OPTIONS)
     assert error < 0.5 * np.abs(forecasting.forecast(blind, horizon=40).column(1).to_numpy() - actual).mean()
     explained = forecasting.explain(trained, horizon=20, future=future).to_pandas()
     parts = explained.filter(
@@ -575,12 +578,14 @@ def test_regressors_have_their_weights() -> None:
 
 def test_regressors_that_cannot_be() -> None:
     with pytest.raises(DataError, match="needs at least one feature"):
-        model.fit("ARIMA_PLUS_XREG", table(shop(50)), OPTIONS)
+        fit("ARIMA_PLUS_XREG", table(shop(50)), OPTIONS)
     with pytest.raises(DataError, match="'when' is date"):
-        model.fit("ARIMA_PLUS_XREG", table(shop(3), when=pa.array([START] * 3)), OPTIONS)
-    with pytest.raises(DataError, match="FORECAST_LIMIT_LOWER_BOUND are not supported for ARIMA_PLUS_XREG"):
-        model.fit("ARIMA_PLUS_XREG", weather(50), {**OPTIONS, "forecast_limit_lower_bound": 0.0})
-    trained = model.fit("ARIMA_PLUS_XREG", weather(100), OPTIONS)
+        fit("ARIMA_PLUS_XREG", table(shop(3), when=pa.array([START] * 3)), OPTIONS)
+    with pytest.raises(
+        DataError, match="FORECAST_LIMIT_LOWER_BOUND is not supported for model type ARIMA_PLUS_XREG"
+    ):
+        fit("ARIMA_PLUS_XREG", weather(50), {**OPTIONS, "forecast_limit_lower_bound": 0.0})
+    trained = fit("ARIMA_PLUS_XREG", weather(100), OPTIONS)
     with pytest.raises(DataError, match=r"requires three parameters in ML\.FORECAST"):
         forecasting.forecast(trained)
     with pytest.raises(DataError, match="'sky' is not in the input data"):
@@ -595,7 +600,7 @@ def test_regressors_that_cannot_be() -> None:
 @pytest.mark.parametrize("kind", ["ARIMA_PLUS", "ARIMA_PLUS_XREG"])
 def test_a_model_survives_as_json_and_arrays(kind: str) -> None:
     data = weather(500) if kind == "ARIMA_PLUS_XREG" else table(christmas(500))
-    trained = model.fit(kind, data, {**OPTIONS, "holiday_region": ["US", "GLOBAL"]})
+    trained = fit(kind, data, {**OPTIONS, "holiday_region": ["US", "GLOBAL"]})
     state, arrays = trained.to_state()
     again = model.TimeSeriesModel.from_state(json.loads(json.dumps(state, allow_nan=False)), arrays)
     future = {"future": weather(510).slice(500)} if kind == "ARIMA_PLUS_XREG" else {}
@@ -629,7 +634,7 @@ def test_better_than_the_last_season_on_real_series() -> None:
     ]
     for days, values, season, horizon in cases:
         data = pa.table({"day": pa.array(days), "sold": pa.array(values, from_pandas=True)})
-        trained = model.fit("ARIMA_PLUS", data.slice(0, len(days) - horizon), OPTIONS)
+        trained = fit("ARIMA_PLUS", data.slice(0, len(days) - horizon), OPTIONS)
         found = forecasting.forecast(trained, horizon=horizon).column("forecast_value").to_numpy()
         naive = values[len(values) - horizon - season + np.arange(horizon) % season]
         actual = values[-horizon:]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.ml.bqml import options
+from portico.ml.bqml.arima import ArimaPlus, ArimaPlusXreg
 from portico.ml.bqml.kmeans import KMeans
 from portico.ml.bqml.linear import LinearRegression, LogisticRegression
 from portico.ml.bqml.model import Given, Model
@@ -20,6 +21,8 @@ _CLASSES: tuple[type[Model], ...] = (
     LogisticRegression,
     KMeans,
     Components,
+    ArimaPlus,
+    ArimaPlusXreg,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (

@@ -86,6 +86,9 @@ class Model:
 
     TYPES: ClassVar[dict[str, str]] = {}  # MODEL_TYPE of SQL → modelType of the API
     OPTIONS: ClassVar[dict[str, Option]] = {}
+    NAMED: ClassVar[
+        tuple[str, ...]
+    ] = ()  # queries that AS (name AS (…)) may have; the first is the training data
 
     def __init__(self, model_type: str, options: Options) -> None:
         self.model_type = model_type

@@ -68,13 +68,9 @@ class Creator:
             options = kinds.read_options(given)
         if creation.remote:
             raise Unimplemented("CREATE MODEL with REMOTE is not built in Portico yet.")
-        query = creation.query or creation.named.get("training_data")
-        if not query:
-            raise InvalidArgument("CREATE MODEL needs AS and a query", reason="invalidQuery")
+        (_, query), *named = _queries(creation, options["model_type"]).items()
         rows = self._run(query, dry)
-        others = {
-            name: self._run(text, dry) for name, text in creation.named.items() if name != "training_data"
-        }
+        others = {name: self._run(text, dry) for name, text in named}
         if dry:
             return entry, "CREATE"
         if not rows.num_rows:
@@ -132,6 +128,22 @@ class Creator:
         if isinstance(found, exp.Anonymous) and found.name.upper() == "HPARAM_CANDIDATES":
             return Search(candidates=tuple(self._value(found.expressions[0].sql("bigquery"))))
         return self._value(text)
+
+
+def _queries(creation: Creation, model_type: str) -> dict[str, str]:
+    """What a model is trained on, the training data's query first."""
+    if not creation.named:
+        if not creation.query:
+            raise InvalidArgument("CREATE MODEL needs AS and a query", reason="invalidQuery")
+        return {"": creation.query}
+    known = kinds.kind(model_type).NAMED
+    strange = [name for name in creation.named if name not in known]
+    if strange:
+        takes = f"takes {' and '.join(known)}" if known else "takes one query without a name"
+        raise InvalidArgument(f"AS of a {model_type} model {takes}, not {strange[0]}", reason="invalidQuery")
+    if known[0] not in creation.named:
+        raise InvalidArgument(f"AS needs {known[0]} AS (…)", reason="invalidQuery")
+    return {name: creation.named[name] for name in known if name in creation.named}
 
 
 def body(model: Model, options: dict[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,14 @@ def main(folder: Path, parent: int) -> None:
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the system
-    for name in ("scipy.optimize", "sklearn.cluster", "sklearn.decomposition", "sklearn.metrics", "xgboost"):
+    for name in (
+        "scipy.optimize",
+        "sklearn.cluster",
+        "sklearn.decomposition",
+        "sklearn.metrics",
+        "statsmodels.tsa.api",
+        "xgboost",
+    ):
         __import__(name)
     path = folder / _SOCKET
     path.unlink(missing_ok=True)

@@ -128,7 +128,7 @@ def _autoregression(series: Floats) -> Floats:
     found: Floats = np.zeros(order)
     for _ in range(3):
         root = np.sqrt(weight)[:, None]
-        found = np.linalg.lstsq(past * root, target * root[:, 0], rcond=None)[0]
+        found = np.asarray(np.linalg.lstsq(past * root, target * root[:, 0], rcond=None)[0], np.float64)
         left = np.abs(target - past @ found)
         scale = 1.4826 * float(np.median(left)) or 1e-300
         weight = np.asarray(np.minimum(1.0, 2.0 * scale / np.maximum(left, 1e-300)), np.float64)

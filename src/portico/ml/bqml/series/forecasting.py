@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from portico.ml.arrays import Floats
+from portico.ml.bqml.options import NotBuilt
 from portico.ml.bqml.series import answers, columns
 from portico.ml.bqml.series.answers import FLOAT64, STRING, TIMESTAMP, Part
 from portico.ml.bqml.series.calendar import CYCLES, Times
@@ -129,7 +130,7 @@ def forecasts(model: TimeSeriesModel, steps: int, future: Rows | None) -> Iterat
         if len(ahead.times):
             found = True
             yield Forecast(entry.key, ahead.times, ahead.value + added.sum(1), ahead.errors, model.limits)
-    if model.regressors and not found:
+    if future is not None and future.table.num_rows and not found:
         raise DataError(
             "The features have no row at a time point that can be forecast: those after the training data's last, "
             f"up to the model's horizon of {model.options.horizon}."
@@ -192,7 +193,7 @@ def explain(
     if not model.options.decompose:
         raise DataError("ML.EXPLAIN_FORECAST needs a model trained with DECOMPOSE_TIME_SERIES = TRUE.")
     if model.options.hierarchy:
-        raise DataError("ML.EXPLAIN_FORECAST of a model with HIERARCHICAL_TIME_SERIES_COLS is not built.")
+        raise NotBuilt("ML.EXPLAIN_FORECAST of a model with HIERARCHICAL_TIME_SERIES_COLS is not built.")
     steps = answers.whole(horizon, "horizon", model.options.horizon)
     z = answers.level(confidence_level)
     rows = future_rows(model, future, "ML.EXPLAIN_FORECAST")

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
+from portico.ml.bqml.options import NotBuilt
 from portico.ml.bqml.series.columns import is_text
 from portico.ml.errors import DataError
 
@@ -43,7 +44,7 @@ def check_regions(regions: Sequence[str]) -> tuple[str, ...]:
     """The regions, if all are known here.
 
     Raises:
-        DataError: a region that Google does not have, or one that is not built.
+        DataError: a region that Google does not have. NotBuilt: one that has no table here.
     """
     for region in regions:
         if region not in _CODES.split():
@@ -51,7 +52,7 @@ def check_regions(regions: Sequence[str]) -> tuple[str, ...]:
                 f"HOLIDAY_REGION {region!r} is no holiday region; US or GLOBAL are.", field="HOLIDAY_REGION"
             )
         if region not in _TABLES:
-            raise DataError(
+            raise NotBuilt(
                 f"HOLIDAY_REGION {region!r} is not built: holidays are known for {' and '.join(sorted(_TABLES))}. "
                 "Give this region's as a custom_holiday query instead.",
                 field="HOLIDAY_REGION",

@@ -70,7 +70,7 @@ def evaluate(
     for one, where, actual, _ in met:
         if len(where):
             parts.append((one.key, _metrics(model, one, actual, one.value[where])))
-    if not parts:
+    if not parts and data.num_rows:
         raise DataError(
             "The evaluation data has no row at a time point that the model forecasts: those after the training "
             f"data's last, {steps} of them."

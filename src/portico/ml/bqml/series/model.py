@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from portico.ml.arrays import Floats
+from portico.ml.bqml.options import Options as Given
 from portico.ml.bqml.series import calendar, columns, holiday_effects, holidays, one, regressors
 from portico.ml.bqml.series import options as reading
 from portico.ml.bqml.series.calendar import DAY
@@ -135,19 +136,17 @@ class TimeSeriesModel:
 
 
 def fit(
-    model_type: str, table: pa.Table, given: Mapping[str, Any], custom_holidays: pa.Table | None = None
+    model_type: str, table: pa.Table, given: Given, custom_holidays: pa.Table | None = None
 ) -> TimeSeriesModel:
     """Train on a table of a time column, a data column, and the ids and features that there are.
 
-    `given` has the CREATE MODEL's options as plain values. Of many series, those that cannot be fitted are left out
-    and say why.
+    `given` has the options as they were declared. Of many series, those that cannot be fitted are left out and say
+    why.
 
     Raises:
         DataError: options or columns that cannot serve, or not one series that can be fitted.
     """
     options = reading.read(model_type, given)
-    if options.hierarchy and model_type != "ARIMA_PLUS":
-        raise DataError("HIERARCHICAL_TIME_SERIES_COLS is for ARIMA_PLUS only.")
     own = holidays.custom(custom_holidays) if custom_holidays is not None else []
     if own and options.frequency not in ("AUTO_FREQUENCY", "DAILY"):
         raise DataError(f"{_DAILY_ONLY}; it is {options.frequency}.", field="DATA_FREQUENCY")
