@@ -9,6 +9,7 @@ from typing import Any
 
 from portico.ml.bqml import options
 from portico.ml.bqml.arima import ArimaPlus, ArimaPlusXreg
+from portico.ml.bqml.factorization import Factorization
 from portico.ml.bqml.kmeans import KMeans
 from portico.ml.bqml.linear import LinearRegression, LogisticRegression
 from portico.ml.bqml.model import Given, Model
@@ -23,12 +24,13 @@ _CLASSES: tuple[type[Model], ...] = (
     Components,
     ArimaPlus,
     ArimaPlusXreg,
+    Factorization,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (
     "BOOSTED_TREE_REGRESSOR", "BOOSTED_TREE_CLASSIFIER", "RANDOM_FOREST_REGRESSOR", "RANDOM_FOREST_CLASSIFIER",
     "DNN_REGRESSOR", "DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_REGRESSOR", "DNN_LINEAR_COMBINED_CLASSIFIER",
-    "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "AUTOENCODER", "MATRIX_FACTORIZATION", "ARIMA",
+    "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "AUTOENCODER", "ARIMA",
     "ARIMA_PLUS", "ARIMA_PLUS_XREG", "CONTRIBUTION_ANALYSIS", "TRANSFORM_ONLY", "ONNX", "XGBOOST", "TENSORFLOW",
     "TENSORFLOW_LITE",
 )  # fmt: skip

@@ -225,8 +225,8 @@ class KMeans(Unlabelled):
 
     @function("ML.TRAINING_INFO")
     def training_info(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
-        """With the clusters of each iteration."""
-        shown = super().training_info(tables, settings)
+        """With the clusters of each iteration; nothing is held out."""
+        shown = super().training_info(tables, settings).drop_columns(["eval_loss"])
         info = [one["cluster_info"] for one in self.run.iterations[::-1]]
         return shown.append_column("cluster_info", pa.array(info, _INFO))
 
