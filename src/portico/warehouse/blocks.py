@@ -624,13 +624,28 @@ class _Reader:
 
     def _plain(self, place: str) -> Node:
         tokens, start = self._tokens, self._tokens.at
+        own, then = _is_own(tokens), False
         while tokens and tokens.word() != ";":
+            then = then or tokens.word() in ("CLONE", "COPY")
             tokens.at += 1
+        if own or (own is None and then):
+            text = tokens.since(start)
+            word = text.split(None, 1)[0]
+            return Run(place, "", exp.Command(this=word.upper(), expression=text[len(word) :]))
         line, _, column = place.partition(":")
         found = parse(tokens.since(start), after=(int(line), int(column)))
         if len(found) != 1:
             raise InvalidArgument(f"Syntax error: Unexpected statement at [{place}]", reason="invalidQuery")
         return Run(place, "", found[0])
+
+
+def _is_own(tokens: Tokens) -> bool | None:
+    """Whether `commands` reads a statement and not sqlglot; None: where it copies a table."""
+    first = tokens.word()
+    ahead = 3 if tokens.sees(first, "OR", "REPLACE") else 2 if tokens.sees("DROP", "ALL") else 1
+    if first in ("CREATE", "DROP"):
+        return tokens.word(ahead) in ("SNAPSHOT", "EXTERNAL", "ROW") or (None if first == "CREATE" else False)
+    return first in ("ALTER", "UNDROP", "LOAD")
 
 
 _STATEMENTS = {

@@ -14,31 +14,35 @@ from typing import Any
 import duckdb
 
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from portico.warehouse import storage
+from portico.warehouse.storage import FILE as FILE
+from portico.warehouse.storage import KEPT as _KEPT
 from portico.warehouse.types import Field, duckdb_type, quoted
 
 Cursor = duckdb.DuckDBPyConnection
 
-FILE = "w"  # as which the warehouse's file is attached
-_KEPT = f"{FILE}.portico"
+_HIDDEN = "_script"  # how the datasets of scripts' temporary tables begin
 
 
 @dataclass(slots=True)
 class Entry:
-    """A dataset (`table` is "") or a table."""
+    """A dataset (`table` is "") or a table. What of the body begins with _ only the warehouse knows."""
 
     project: str
     dataset: str
     table: str
     body: dict[str, Any] = field(default_factory=dict)
+    partition: str = ""  # of the table, where one is addressed: table$20240101
 
     @property
-    def schema(self) -> str:
-        return f"{FILE}.{quoted(f'{self.project}:{self.dataset}')}"
+    def storage(self) -> str:
+        """Under which its rows are stored; "" of what has none, such as a view."""
+        return str(self.body.get("_storage") or "")
 
     @property
     def place(self) -> str:
-        """The table, as DuckDB's SQL names it."""
-        return f"{self.schema}.{quoted(self.table)}"
+        """Its rows, as DuckDB's SQL names them."""
+        return storage.place(self.storage)
 
     @property
     def shown(self) -> str:
@@ -47,6 +51,10 @@ class Entry:
     @property
     def is_view(self) -> bool:
         return self.body.get("type") in ("VIEW", "MATERIALIZED_VIEW")
+
+    @property
+    def is_stored(self) -> bool:
+        return not self.is_view and self.body.get("type") != "EXTERNAL"
 
     @property
     def query(self) -> str:
@@ -58,6 +66,10 @@ class Entry:
         return list((self.body.get("schema") or {}).get("fields") or ())
 
 
+def key_of(entry: Entry) -> tuple[str, str, str]:
+    return entry.project, entry.dataset, entry.table
+
+
 def prepare(cursor: Cursor) -> None:
     do(cursor, f"CREATE SCHEMA IF NOT EXISTS {_KEPT}")
     do(
@@ -66,6 +78,7 @@ def prepare(cursor: Cursor) -> None:
         "PRIMARY KEY (project, dataset, name))",
     )
     do(cursor, f"CREATE TABLE IF NOT EXISTS {_KEPT}.finished (job VARCHAR PRIMARY KEY, ended DOUBLE)")
+    storage.prepare(cursor)
 
 
 def do(cursor: Cursor, sql: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
@@ -89,7 +102,12 @@ def find(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entry |
         f"SELECT body FROM {_KEPT}.entries WHERE project = ? AND dataset = ? AND name = ?",
         [project, dataset, table],
     )
-    return None if row is None else Entry(project, dataset, table, json.loads(row[0]))
+    found = None if row is None else Entry(project, dataset, table, json.loads(row[0]))
+    return None if found is None or _expired(found) else found
+
+
+def _expired(entry: Entry) -> bool:
+    return bool(entry.table and 0 < int(entry.body.get("expirationTime") or 0) <= time.time() * 1000)
 
 
 def require(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entry:
@@ -117,7 +135,8 @@ def listed(cursor: Cursor, project: str, dataset: str | None = None) -> list[Ent
         f"SELECT dataset, name, body FROM {_KEPT}.entries WHERE project = ? AND {where} ORDER BY dataset, name",
         values,
     )
-    return [Entry(project, name, table, json.loads(body)) for name, table, body in rows]
+    found = [Entry(project, name, table, json.loads(body)) for name, table, body in rows]
+    return [one for one in found if not _expired(one)]
 
 
 def write(cursor: Cursor, entry: Entry) -> None:
@@ -138,7 +157,6 @@ def create_dataset(cursor: Cursor, entry: Entry) -> None:
         raise AlreadyExists(f"Already Exists: Dataset {entry.shown}", reason="duplicate")
     entry.body.setdefault("creationTime", now())
     entry.body.setdefault("location", "US")
-    do(cursor, f"CREATE SCHEMA {entry.schema}")
     write(cursor, entry)
 
 
@@ -147,9 +165,14 @@ def drop_dataset(cursor: Cursor, entry: Entry, *, contents: bool) -> None:
     Raises:
         FailedPrecondition: it has tables, and `contents` are not to go with it.
     """
-    if listed(cursor, entry.project, entry.dataset) and not contents:
+    tables = listed(cursor, entry.project, entry.dataset)
+    if tables and not contents:
         raise FailedPrecondition(f"Dataset {entry.shown} is still in use", reason="resourceInUse")
-    do(cursor, f"DROP SCHEMA {entry.schema} CASCADE")
+    for one in [*tables, entry]:
+        if entry.dataset.startswith(_HIDDEN):
+            storage.destroy(cursor, one)
+        else:
+            storage.retire(cursor, one)
     for kept in ("entries", "routines", "models"):
         do(
             cursor,
@@ -158,49 +181,76 @@ def drop_dataset(cursor: Cursor, entry: Entry, *, contents: bool) -> None:
         )
 
 
-def create_table(cursor: Cursor, entry: Entry, *, replace: bool = False, select: str = "") -> int:
-    """Makes a table of its schema, or of what `select` (DuckDB's SQL) yields in its fields' order; returns the rows.
+def create_table(
+    cursor: Cursor, entry: Entry, *, replace: bool = False, select: str = "", partitioned: bool = False
+) -> int:
+    """Makes a table of its schema, or of what `select` (DuckDB's SQL) yields in its fields' order and, where that is
+    told, last the time of the rows' partition; returns the rows.
 
     Raises:
         AlreadyExists: there is one of this name. NotFound: there is no such dataset.
     """
-    require(cursor, entry.project, entry.dataset)
+    holder = require(cursor, entry.project, entry.dataset)
     before = find(cursor, entry.project, entry.dataset, entry.table)
     if before is not None and not replace:
         raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
     check_fields(entry.fields)
-    if before is not None and not before.is_view:
-        do(cursor, f"DROP TABLE {before.place}")
-    rows = 0
-    if not entry.is_view:
-        columns = ", ".join(_column(one) for one in entry.fields)
-        do(cursor, f"CREATE TABLE {entry.place} ({columns or '_none BOOLEAN'})")
-        if select:
-            rows = _count(first(cursor, f"INSERT INTO {entry.place} {select}"))
     entry.body.setdefault("type", "TABLE")
     entry.body.setdefault("creationTime", now())
+    rows = 0
+    if entry.is_stored:
+        _inherit(entry, holder)
+        storage.create(cursor, entry)
+        if select:
+            rows = storage.insert(cursor, entry, entry.fields, select, partitioned=partitioned)
+    if before is not None and before.storage:
+        storage.retire(cursor, before)
     write(cursor, entry)
     return rows
 
 
-def _column(one: Field) -> str:
-    required = " NOT NULL" if str(one.get("mode", "")).upper() == "REQUIRED" else ""
-    default = f" DEFAULT {one['_default']}" if one.get("_default") else ""
-    return f"{quoted(one['name'])} {duckdb_type(one)}{default}{required}"
-
-
-def _count(row: tuple[Any, ...] | None) -> int:
-    return int(row[0]) if row else 0
+def _inherit(entry: Entry, holder: Entry) -> None:
+    """What a dataset says of the tables that are made in it."""
+    if (most := int(holder.body.get("defaultTableExpirationMs") or 0)) and not entry.body.get(
+        "expirationTime"
+    ):
+        entry.body["expirationTime"] = str(int(time.time() * 1000) + most)
+    told = entry.body.get("timePartitioning")
+    if (
+        told
+        and not told.get("expirationMs")
+        and (most := int(holder.body.get("defaultPartitionExpirationMs") or 0))
+    ):
+        entry.body["timePartitioning"] = {**told, "expirationMs": str(most)}
 
 
 def drop_table(cursor: Cursor, entry: Entry) -> None:
-    if not entry.is_view:
-        do(cursor, f"DROP TABLE {entry.place}")
+    if entry.dataset.startswith(_HIDDEN):
+        storage.destroy(cursor, entry)
+    elif entry.storage:
+        storage.retire(cursor, entry)
     do(
         cursor,
         f"DELETE FROM {_KEPT}.entries WHERE project = ? AND dataset = ? AND name = ?",
         [entry.project, entry.dataset, entry.table],
     )
+
+
+def rename_table(cursor: Cursor, entry: Entry, name: str) -> Entry:
+    """
+    Raises:
+        AlreadyExists: there is one of that name.
+    """
+    renamed = Entry(entry.project, entry.dataset, name, entry.body)
+    if find(cursor, renamed.project, renamed.dataset, name) is not None:
+        raise AlreadyExists(f"Already Exists: Table {renamed.shown}", reason="duplicate")
+    do(
+        cursor,
+        f"DELETE FROM {_KEPT}.entries WHERE project = ? AND dataset = ? AND name = ?",
+        [entry.project, entry.dataset, entry.table],
+    )
+    write(cursor, renamed)
+    return renamed
 
 
 def add_fields(cursor: Cursor, entry: Entry, wanted: list[Field]) -> None:
@@ -226,7 +276,7 @@ def add_fields(cursor: Cursor, entry: Entry, wanted: list[Field]) -> None:
                     f"schema. (field: {one['name']})",
                     reason="invalid",
                 )
-            do(cursor, f"ALTER TABLE {entry.place} ADD COLUMN {_column(one)}")
+            storage.add_column(cursor, entry, one)
             continue
         if duckdb_type(old) != duckdb_type(one):
             raise InvalidArgument(
@@ -234,6 +284,7 @@ def add_fields(cursor: Cursor, entry: Entry, wanted: list[Field]) -> None:
                 f"{old['type']} to {one['type']}",
                 reason="invalid",
             )
+        one |= {key: value for key, value in old.items() if key.startswith("_")}
         modes = [str(each.get("mode", "NULLABLE")).upper() for each in (old, one)]
         if modes == ["NULLABLE", "REQUIRED"]:
             raise InvalidArgument(
@@ -242,7 +293,7 @@ def add_fields(cursor: Cursor, entry: Entry, wanted: list[Field]) -> None:
                 reason="invalid",
             )
         if modes == ["REQUIRED", "NULLABLE"]:
-            do(cursor, f"ALTER TABLE {entry.place} ALTER COLUMN {quoted(one['name'])} DROP NOT NULL")
+            storage.alter(cursor, entry, f"ALTER COLUMN {quoted(one['name'])} DROP NOT NULL")
     entry.body["schema"] = {"fields": wanted}
     write(cursor, entry)
 

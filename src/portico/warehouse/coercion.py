@@ -14,6 +14,27 @@ _WIDER = {
 }
 
 
+_ASSIGNABLE = {
+    "INTEGER": ("NUMERIC", "BIGNUMERIC", "FLOAT"), "NUMERIC": ("BIGNUMERIC", "FLOAT"), "BIGNUMERIC": ("FLOAT",),
+}  # fmt: skip
+
+
+def assignable(have: Field, wanted: Field) -> bool:
+    """Whether a column may be given another type; sizes may only grow."""
+    repeated = [str(one.get("mode")).upper() == "REPEATED" for one in (have, wanted)]
+    if repeated[0] != repeated[1]:
+        return False
+    if have["type"] != wanted["type"]:
+        return wanted["type"] in _ASSIGNABLE.get(str(have["type"]), ())
+    if have["type"] == "RECORD":
+        inner, into = have.get("fields") or [], wanted.get("fields") or []
+        return len(inner) == len(into) and all(map(assignable, inner, into))
+    return all(
+        key not in wanted or (key in have and int(have[key]) <= int(wanted[key]))
+        for key in ("maxLength", "precision", "scale")
+    )
+
+
 def coerced(sql: str, told: str, wanted: Field) -> str:
     """DuckDB's SQL for a value of its type `told` as one of `wanted`.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import blocks, catalog, functions, routines, scripts
+from portico.warehouse import blocks, catalog, functions, routines, scripts, storage
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE, MODELS
 from portico.warehouse.models import kept, preprocessing
@@ -28,6 +28,8 @@ from portico.warehouse.queries import Asked, Done
 from portico.warehouse.statements import Statement, refused
 
 log = logging.getLogger(__name__)
+
+_SWEEP = 3600.0  # seconds between sweeps of what is too old to be asked for
 
 
 class Warehouse:
@@ -51,12 +53,14 @@ class Warehouse:
         self.models = Models(folder / MODELS)
         self.models.sweep(self._root)
         self.trainer = Trainer(folder)
+        storage.sweep(self._root)
         temporary = str(folder / "spill").replace("'", "''")
         self._root.execute(f"SET temp_directory = '{temporary}'")
         self._root.execute("SET enable_external_access = false")
         self._root.execute("SET lock_configuration = true")
         self._running: dict[str, Cursor | scripts.Script] = {}
         self._writing = threading.RLock()
+        self._swept = time.monotonic()
 
     def close(self) -> None:
         self.trainer.close()
@@ -67,6 +71,10 @@ class Warehouse:
         """The one that writes, once others have; kept unless something is raised, with `job` noted as done in it."""
         with self._writing:
             yield from self._transaction(job)
+            if time.monotonic() - self._swept > _SWEEP:
+                self._swept = time.monotonic()
+                with self.reading() as cursor:
+                    storage.sweep(cursor)
 
     def _transaction(self, job: str) -> Iterator[Cursor]:
         cursor = self._root.cursor()

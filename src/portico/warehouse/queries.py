@@ -9,7 +9,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound, PorticoError
-from portico.warehouse import catalog, routines
+from portico.warehouse import catalog, partitions, routines, storage, timetravel
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
@@ -170,39 +170,80 @@ class Query:
         entry = self._named(path)
         return entry.project, entry.dataset, entry.table
 
-    def _table(self, parts: list[str], depth: int = 0) -> exp.Expr:
+    def _table(self, parts: list[str], node: exp.Table | None = None, depth: int = 0) -> exp.Expr:
+        """What stands for a table; `node` is where it is named, None where it is only asked whether it can be."""
         if len(parts) == 1 and parts[0] in self._computed:
             return exp.Table(this=exp.to_identifier(parts[0], quoted=True))
         if (special := view(self._cursor, self._asked.project, self._asked.dataset, parts)) is not None:
             return special
         named = self._named(parts)
         if named.table.endswith("*"):
-            return self._wildcard(named)
+            return self._wildcard(named, node)
+        version = node.args.get("version") if node is not None else None
+        if version is not None:
+            return self._as_of(named, version)
         entry = catalog.require(self._cursor, named.project, named.dataset, named.table)
         self._read.append(entry)
         if entry.is_view:
-            if depth > _DEPTH:
-                raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
-            [query] = parse(entry.query)
-            asked = Asked(entry.project, f"{entry.project}.{entry.dataset}", warehouse=self._asked.warehouse)
-            inner = Query(self._cursor, asked, query)
-            found = Translator(lambda names: inner._table(names, depth + 1), prepare=inner._prepared).query(
-                query
-            )
-            return exp.Subquery(this=found)
-        return _place(entry)
+            return self._view(entry, depth)
+        if _is_target(node):
+            return _place(entry)
+        return exp.Subquery(this=_parsed(self._rows_of(entry, node)))
 
-    def _wildcard(self, named: Entry) -> exp.Expr:
+    def _view(self, entry: Entry, depth: int) -> exp.Expr:
+        if depth > _DEPTH:
+            raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
+        [query] = parse(entry.query)
+        asked = Asked(entry.project, f"{entry.project}.{entry.dataset}", warehouse=self._asked.warehouse)
+        inner = Query(self._cursor, asked, query)
+        found = Translator(
+            lambda parts, node=None: inner._table(parts, node, depth + 1), prepare=inner._prepared
+        ).query(query)
+        return exp.Subquery(this=found)
+
+    def _rows_of(self, entry: Entry, node: exp.Table | None) -> str:
+        """A query of the rows that a table has now."""
+        shown = storage.names(entry.fields) or "NULL AS _none"
+        found = f"SELECT {shown}{_pseudo(entry, node)} FROM {entry.place}"
+        return f"{found} WHERE {alive}" if (alive := partitions.live(entry)) else found
+
+    def _as_of(self, named: Entry, version: exp.Expr) -> exp.Expr:
+        """A table as it was: FOR SYSTEM_TIME AS OF."""
+        entry, moment = timetravel.find(self._cursor, named, self._moment(version.expression))
+        self._read.append(entry)
+        _, sql = storage.at(entry, moment)
+        return exp.Subquery(this=_parsed(sql))
+
+    def _moment(self, when: exp.Expr) -> int:
+        """Microseconds since the epoch.
+
+        Raises:
+            InvalidArgument: it is no constant TIMESTAMP.
+        """
+        if when.find(exp.Column, exp.Query):
+            raise InvalidArgument(
+                "FOR SYSTEM_TIME AS OF expression must be a constant TIMESTAMP", reason="invalidQuery"
+            )
+        sql = self._translator().expression(when).sql("duckdb")
+        ran = self._cursor.execute(f"SELECT epoch_us(CAST({sql} AS TIMESTAMPTZ))").fetchone()
+        if ran is None or ran[0] is None:
+            raise InvalidArgument(
+                "FOR SYSTEM_TIME AS OF needs a TIMESTAMP that is not NULL", reason="invalidQuery"
+            )
+        return int(ran[0])
+
+    def _wildcard(self, named: Entry, node: exp.Table | None) -> exp.Expr:
         """All tables that begin so, with what follows as `_TABLE_SUFFIX`; the columns are those of the last made."""
         prefix = named.table[:-1]
         listed = catalog.listed(self._cursor, named.project, named.dataset)
-        found = [
-            one for one in listed if one.table.startswith(prefix) and one.body.get("type", "TABLE") == "TABLE"
-        ]
+        found = [one for one in listed if one.table.startswith(prefix) and one.body.get("type") == "TABLE"]
         if not found:
             raise NotFound(f"Not found: {named.shown} matches no table", reason="notFound")
         self._read += found
         newest = max(found, key=lambda one: int(one.body["creationTime"]))
+        suffixed = "_TABLE_SUFFIX" in _mentioned(node)
+        if suffixed:
+            _exclude(node, ["_TABLE_SUFFIX"])
         selects = []
         for one in found:
             have = {field["name"].lower() for field in one.fields}
@@ -211,9 +252,9 @@ class Query:
                 for field in newest.fields
             )
             suffix = exp.Literal.string(one.table.removeprefix(prefix)).sql("duckdb")
-            selects.append(f"SELECT {cells}, {suffix} AS _TABLE_SUFFIX FROM {one.place}")
-        together: exp.Expr = exp.maybe_parse(" UNION ALL ".join(selects), dialect="duckdb")
-        return exp.Subquery(this=together)
+            cells += f", {suffix} AS _TABLE_SUFFIX" if suffixed else ""
+            selects.append(f"SELECT {cells} FROM ({self._rows_of(one, node)})")
+        return exp.Subquery(this=_parsed(" UNION ALL ".join(selects)))
 
     def _translator(self) -> Translator:
         return Translator(self._table, self._asked.parameters, prepare=self._prepared)
@@ -242,11 +283,50 @@ class Query:
 
 
 def _place(entry: Entry) -> exp.Table:
-    return exp.Table(
-        this=exp.to_identifier(entry.table, quoted=True),
-        db=exp.to_identifier(f"{entry.project}:{entry.dataset}", quoted=True),
-        catalog=exp.to_identifier(catalog.FILE),
-    )
+    return exp.maybe_parse(entry.place, into=exp.Table, dialect="duckdb")
+
+
+def _parsed(sql: str) -> exp.Expr:
+    found: exp.Expr = exp.maybe_parse(sql, dialect="duckdb")
+    return found
+
+
+def _is_target(node: exp.Table | None) -> bool:
+    """Whether a statement changes the table that is named here."""
+    if node is None or node.arg_key != "this":
+        return False
+    parent = node.parent if not isinstance(node.parent, exp.Schema) else node.parent.parent
+    return isinstance(parent, exp.Insert | exp.Update | exp.Delete | exp.Merge)
+
+
+def _mentioned(node: exp.Table | None) -> set[str]:
+    """The columns that a statement names, in upper case, where one of its tables stands at `node`."""
+    return {one.name.upper() for one in node.root().find_all(exp.Column)} if node is not None else set()
+
+
+def _pseudo(entry: Entry, node: exp.Table | None) -> str:
+    """The columns that a table partitioned by ingestion time has beside its schema's, where they are asked for."""
+    if not storage.ingested_by(entry):
+        return ""
+    wanted = {
+        "_PARTITIONTIME": storage.PARTITION,
+        "_PARTITIONDATE": f"CAST({storage.PARTITION} AS DATE)",
+    }
+    named = [name for name in wanted if name in _mentioned(node)]
+    if named:
+        _exclude(node, named)
+    return "".join(f", {wanted[name]} AS {name}" for name in named)
+
+
+def _exclude(node: exp.Table | None, names: list[str]) -> None:
+    """Keeps columns that are only there by their names out of `*`."""
+    select = node.find_ancestor(exp.Select) if node is not None else None
+    for one in select.expressions if select is not None else ():
+        star = one.this if isinstance(one, exp.Column) else one
+        if isinstance(star, exp.Star):
+            have = {each.name.upper() for each in star.args.get("except_") or ()}
+            new = [exp.to_identifier(name) for name in names if name not in have]
+            star.set("except_", [*(star.args.get("except_") or ()), *new])
 
 
 def _fields(description: Any) -> list[Field]:

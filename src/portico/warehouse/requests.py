@@ -12,12 +12,12 @@ from portico.errors import Cancelled, InvalidArgument, NotFound
 from portico.warehouse import arrow, catalog, routines, rows, sessions, table_jobs, wire
 from portico.warehouse.catalog import Entry
 from portico.warehouse.client import result_file
+from portico.warehouse.dispositions import store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.models import shown
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.routines import Routine
 from portico.warehouse.rows import page
-from portico.warehouse.storing import store
 from portico.warehouse.table_jobs import entry_of
 from portico.warehouse.types import Field
 
@@ -130,7 +130,7 @@ class Requests:
     def get(self, project: str, dataset: str, table: str = "") -> dict[str, Any]:
         with self._warehouse.reading() as cursor:
             found = catalog.require(cursor, project, dataset, table)
-            body = dict(found.body)
+            body = _public(found.body)
             if table and not found.is_view:
                 row = catalog.first(cursor, f"SELECT count(*) FROM {found.place}")
                 body["numRows"] = str(row[0] if row else 0)
@@ -142,7 +142,7 @@ class Requests:
             if dataset is not None:
                 catalog.require(cursor, project, dataset)
             return [
-                {"dataset": one.dataset, "table": one.table, **one.body}
+                {"dataset": one.dataset, "table": one.table, **_public(one.body)}
                 for one in catalog.listed(cursor, project, dataset)
             ]
 
@@ -150,7 +150,7 @@ class Requests:
         entry = Entry(project, dataset, "", body)
         with self._warehouse.transaction() as cursor:
             catalog.create_dataset(cursor, entry)
-        return entry.body
+        return _public(entry.body)
 
     def create_table(self, project: str, dataset: str, table: str, body: dict[str, Any]) -> dict[str, Any]:
         entry = Entry(project, dataset, table, body)
@@ -164,7 +164,7 @@ class Requests:
             entry.body |= {"type": "VIEW", "schema": {"fields": made[-1].fields}}
         with self._warehouse.transaction() as cursor:
             catalog.create_table(cursor, entry)
-        return entry.body
+        return _public(entry.body)
 
     def update(self, project: str, dataset: str, table: str, body: dict[str, Any]) -> dict[str, Any]:
         """Writes a resource's settings; a table's schema may grow."""
@@ -178,11 +178,17 @@ class Requests:
                     body["view"]["query"], Asked(project, f"{project}.{dataset}", dry=True)
                 )
                 body["schema"] = {"fields": made[-1].fields}
-            found.body = {**body, "type": found.body.get("type"), "creationTime": found.body["creationTime"]}
+            kept = {key: value for key, value in found.body.items() if key.startswith("_")}
+            found.body = {
+                **kept,
+                **body,
+                "type": found.body.get("type"),
+                "creationTime": found.body["creationTime"],
+            }
             if found.body["type"] is None:
                 del found.body["type"]
             catalog.write(cursor, found)
-            return found.body
+            return _public(found.body)
 
     def delete(self, project: str, dataset: str, table: str = "", contents: bool = False) -> None:
         with self._warehouse.transaction() as cursor:
@@ -214,6 +220,11 @@ class Requests:
     def drop_routine(self, project: str, dataset: str, name: str) -> None:
         with self._warehouse.transaction() as cursor:
             routines.drop(cursor, routines.require(cursor, project, dataset, name))
+
+
+def _public(body: dict[str, Any]) -> dict[str, Any]:
+    """A resource without what only the warehouse knows of it."""
+    return {key: value for key, value in body.items() if not key.startswith("_")}
 
 
 def _told(done: Done) -> dict[str, Any]:

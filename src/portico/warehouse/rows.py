@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog, json_rows, loading
+from portico.warehouse import catalog, json_rows, loading, storage
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.statements import refused
@@ -120,7 +120,8 @@ def _append(cursor: Cursor, found: Entry, rows: list[dict[str, Any]]) -> None:
     table = loading.as_texts(rows, found.fields)
     cursor.register("_rows", table)
     cells = ", ".join(loading.cast_sql(one, quoted(one["name"]), pa.string()) for one in found.fields)
-    catalog.do(cursor, f"INSERT INTO {found.place} SELECT {cells} FROM _rows")
+    storage.insert(cursor, found, found.fields, f"SELECT {cells} FROM _rows")
+    catalog.write(cursor, found)
 
 
 def _select(cursor: Cursor, fields: list[Field], table: pa.Table) -> None:

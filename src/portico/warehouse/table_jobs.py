@@ -10,11 +10,11 @@ import duckdb
 import pyarrow as pa
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog, loading
+from portico.warehouse import catalog, loading, storage
 from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.dispositions import TABLE_SETTINGS, store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.statements import refused
-from portico.warehouse.storing import TABLE_SETTINGS, store
 from portico.warehouse.types import Field, quoted
 
 
@@ -120,7 +120,7 @@ def extract(
     """Writes a table to a file in `folder`, and returns its name."""
     with warehouse.reading() as cursor:
         found = catalog.require(cursor, **source)
-        table = cursor.sql(f"SELECT * FROM {found.place}").to_arrow_table()
+        table = cursor.sql(f"SELECT {storage.names(found.fields)} FROM {found.place}").to_arrow_table()
     data = loading.write_file(table, found.fields, form, options)
     path = Path(folder) / "extract"
     path.write_bytes(data)
@@ -137,7 +137,7 @@ def copy(
 ) -> dict[str, Any]:
     with warehouse.transaction(job) as cursor:
         found = [catalog.require(cursor, **one) for one in sources]
-        select = " UNION ALL ".join(f"SELECT * FROM {one.place}" for one in found)
+        select = " UNION ALL ".join(f"SELECT {storage.names(one.fields)} FROM {one.place}" for one in found)
         settings = {key: found[0].body[key] for key in TABLE_SETTINGS if key in found[0].body}
         catalog.do(cursor, f"CREATE TEMP TABLE _copied AS {select}")
         rows = store(

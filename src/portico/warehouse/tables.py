@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
+import duckdb
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound, Unimplemented
-from portico.warehouse import catalog
+from portico.warehouse import catalog, commands, constraints, options, partitions, storage, timetravel
 from portico.warehouse.catalog import Entry
 from portico.warehouse.queries import Done, Query
 from portico.warehouse.types import Field, field_of_expression
@@ -33,52 +35,86 @@ class Definition(Query):
             "_AS_SELECT" if kind == "TABLE" and query is not None else ""
         )
         if before is not None and exists_ok:
-            return Done(name, target=before, operation="SKIP")
-        entry.body = self._options(kind)
+            return Done(name, before.fields, target=before, operation="SKIP")
+        entry.body = self._options(special.replace("_", " ") if special == "MATERIALIZED_VIEW" else kind)
+        source = self._source()
         select = ""
         if kind == "VIEW":
-            entry.body["type"] = special or "VIEW"
-            text = query.sql("bigquery")
-            if special:  # computed when it is read: never stale
-                entry.body["materializedView"] = {"query": text}
-            else:
-                entry.body["view"] = {"query": text, "useLegacySql": False}
-            entry.body["schema"] = {"fields": self._described(self._query_sql(query))}
+            self._viewed(entry, query, special)
         elif query is not None:
             select = self._query_sql(query)
             entry.body["schema"] = {"fields": self._described(select)}
-        elif (source := self._source()) is not None:
-            kept = ("schema", "timePartitioning", "rangePartitioning", "clustering", "description", "labels")
-            entry.body = {**{key: source.body[key] for key in kept if key in source.body}, **entry.body}
-            if self._tree.args.get("clone") is not None:
-                select = f"SELECT * FROM {source.place}"
-        if special == "SNAPSHOT":
-            entry.body["type"] = special
+        elif source is not None:
+            select = self._like(entry, source)
         if isinstance(schema, exp.Schema) and kind == "TABLE":
-            columns = [one for one in schema.expressions if isinstance(one, exp.ColumnDef)]
-            if columns:
-                entry.body["schema"] = {"fields": [self._column(one) for one in columns]}
+            self._declared(entry, schema)
+        partitions.check(entry)
         if not entry.fields:
             raise InvalidArgument("CREATE TABLE needs columns or a query", reason="invalidQuery")
         done = Done(name, entry.fields, target=entry, operation="REPLACE" if before else "CREATE")
-        if self._asked.dry:
-            return done
-        catalog.create_table(self._cursor, entry, replace=replace, select=select)
+        if not self._asked.dry:
+            partitioned = source is not None and bool(storage.ingested_by(source))
+            catalog.create_table(self._cursor, entry, replace=replace, select=select, partitioned=partitioned)
         return done
+
+    def _viewed(self, entry: Entry, query: exp.Expr, special: str) -> None:
+        entry.body["type"] = special or "VIEW"
+        text = query.sql("bigquery")
+        if special:  # computed when it is read: never stale
+            entry.body["materializedView"] = {**(entry.body.get("materializedView") or {}), "query": text}
+        else:
+            entry.body["view"] = {"query": text, "useLegacySql": False}
+        entry.body["schema"] = {"fields": self._described(self._query_sql(query))}
+
+    def _like(self, entry: Entry, source: Entry) -> str:
+        """What a table takes over of the one that LIKE, CLONE or COPY names; a query of the rows."""
+        entry.body = {**{key: source.body[key] for key in _KEPT if key in source.body}, **entry.body}
+        clone = self._tree.args.get("clone")
+        if clone is None:
+            return ""
+        fields, select = self._cloned(source)
+        entry.body["schema"] = {"fields": fields}
+        base = {"projectId": source.project, "datasetId": source.dataset, "tableId": source.table}
+        at = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
+        if self._special() == "SNAPSHOT":
+            entry.body |= {
+                "type": "SNAPSHOT",
+                "snapshotDefinition": {"baseTableReference": base, "snapshotTime": at},
+            }
+        elif not clone.args.get("copy"):
+            entry.body["cloneDefinition"] = {"baseTableReference": base, "cloneTime": at}
+        return select
+
+    def _declared(self, entry: Entry, schema: exp.Schema) -> None:
+        """The columns and keys that CREATE TABLE spells out."""
+        columns = [one for one in schema.expressions if isinstance(one, exp.ColumnDef)]
+        if columns:
+            entry.body["schema"] = {"fields": [self._column(one) for one in columns]}
+        for key in commands.keys(schema):
+            other = self._named(key.path) if key.path else None
+            constraints.add(self._cursor, entry, key, other)
 
     def _special(self) -> str:
         """Which kind of table it makes that is none to write to: SNAPSHOT, MATERIALIZED_VIEW."""
         properties = self._tree.args.get("properties")
         if properties is not None and properties.find(exp.MaterializedProperty):
             return "MATERIALIZED_VIEW"
-        return "SNAPSHOT" if self._tree.meta.get("snapshot") else ""
+        return str(self._tree.meta.get("kind") or "")
+
+    def _cloned(self, source: Entry) -> tuple[list[Field], str]:
+        """The columns and a query of what CLONE and COPY take, now or as of a time."""
+        extra = f", {storage.PARTITION}" if storage.ingested_by(source) else ""
+        if (when := self._tree.meta.get("moment")) is None:
+            return source.fields, f"SELECT {storage.names(source.fields)}{extra} FROM {source.place}"
+        found, moment = timetravel.find(self._cursor, source, self._moment(when))
+        return storage.at(found, moment, extra)
 
     def _source(self) -> Entry | None:
         """The table that CLONE, COPY or LIKE names."""
         named = self._tree.find(exp.Clone, exp.LikeProperty)
         if named is None:
             return None
-        found = catalog.require(self._cursor, *key_of(self.entry(named.this)))
+        found = catalog.require(self._cursor, *catalog.key_of(self.entry(named.this)))
         if found.body.get("type", "TABLE") not in ("TABLE", "SNAPSHOT"):
             raise InvalidArgument(f"{found.shown} is no table", reason="invalidQuery")
         self._read.append(found)
@@ -95,7 +131,7 @@ class Definition(Query):
                 found["_default"] = self._translator().expression(kind.this).sql("duckdb")
             elif isinstance(kind, exp.Properties):
                 found |= _described_by(kind)
-            elif not isinstance(kind, exp.PrimaryKeyColumnConstraint):
+            elif not isinstance(kind, exp.PrimaryKeyColumnConstraint | exp.Reference):
                 raise Unimplemented(
                     f"The column constraint {constraint.sql('bigquery')} is not built in Portico yet."
                 )
@@ -110,30 +146,43 @@ class Definition(Query):
                 body |= _partitioning(one.this)
             elif isinstance(one, exp.ClusterProperty):
                 body["clustering"] = {"fields": [column.name for column in one.expressions]}
-            elif isinstance(one, exp.Property) and one.name.lower() in ("description", "friendly_name"):
-                body["description" if one.name.lower() == "description" else "friendlyName"] = one.args[
-                    "value"
-                ].name
-            elif isinstance(one, exp.Property) and one.name.lower() == "labels":
-                body["labels"] = {
-                    pair.expressions[0].name: pair.expressions[1].name
-                    for pair in one.args["value"].expressions
-                }
             elif isinstance(one, exp.TemporaryProperty):
                 raise InvalidArgument(
                     "Use of CREATE TEMPORARY TABLE requires a script or session", reason="invalidQuery"
                 )
-            elif not isinstance(one, exp.LikeProperty | exp.MaterializedProperty):
-                raise Unimplemented(
-                    f"The option {one.sql('bigquery')} of a table is not built in Portico yet."
-                )
-        return body
+            elif type(one) is not exp.Property and not isinstance(one, _MARKS):
+                raise Unimplemented(f"{one.sql('bigquery')} of a {kind.lower()} is not built in Portico yet.")
+        given = options.of_properties(properties.expressions) if properties is not None else {}
+        given |= self._tree.meta.get("options") or {}
+        return merged(body, options.body(kind, self._values(given)))
+
+    def _values(self, given: dict[str, exp.Expr]) -> dict[str, Any]:
+        """What the expressions of OPTIONS say.
+
+        Raises:
+            InvalidArgument: one is no constant.
+        """
+        return {name: self._constant(name, value) for name, value in given.items()}
+
+    def _constant(self, name: str, value: exp.Expr) -> Any:
+        if value.find(exp.Query):
+            raise InvalidArgument(f"The option {name} needs a constant", reason="invalidQuery")
+        try:
+            row = self._cursor.execute(
+                f"SELECT {self._translator().expression(value).sql('duckdb')}"
+            ).fetchone()
+        except duckdb.Error:
+            raise InvalidArgument(f"The option {name} needs a constant", reason="invalidQuery") from None
+        return row[0] if row else None
 
     def _create_schema(self) -> Done:
         entry = self._dataset(self._tree.this)
         before = catalog.find(self._cursor, entry.project, entry.dataset)
         if before is not None and self._tree.args.get("exists"):
             return Done("CREATE_SCHEMA", target=before, operation="SKIP")
+        properties = self._tree.args.get("properties")
+        if properties is not None:
+            entry.body = options.body("SCHEMA", self._values(options.of_properties(properties.expressions)))
         if not self._asked.dry:
             catalog.create_dataset(self._cursor, entry)
         return Done("CREATE_SCHEMA", target=entry, operation="CREATE")
@@ -172,11 +221,13 @@ class Definition(Query):
         return Done(name, target=found, operation="DROP")
 
 
+_KEPT = (
+    "schema", "timePartitioning", "rangePartitioning", "clustering", "description", "labels", "requirePartitionFilter",
+    "friendlyName",
+)  # fmt: skip
+_NO_COLUMNS = ("HOUR", "DAY", "MONTH", "YEAR", "_PARTITIONDATE", "_PARTITIONTIME")  # in PARTITION BY
+_MARKS = (exp.LikeProperty, exp.MaterializedProperty, exp.ExternalProperty, exp.FileFormatProperty)
 _NAMES = {"SNAPSHOT": "CREATE_SNAPSHOT_TABLE", "MATERIALIZED_VIEW": "CREATE_MATERIALIZED_VIEW"}
-
-
-def key_of(entry: Entry) -> tuple[str, str, str]:
-    return entry.project, entry.dataset, entry.table
 
 
 def _described_by(properties: exp.Expr) -> dict[str, str]:
@@ -201,7 +252,18 @@ def _partitioning(written: exp.Expr) -> dict[str, Any]:
             }
         }
     kind = next((unit for unit in ("HOUR", "MONTH", "YEAR") if f", {unit})" in text), "DAY")
-    column = next(
-        (one for one in columns if one.upper() not in ("HOUR", "DAY", "MONTH", "YEAR", "_PARTITIONDATE")), ""
-    )
+    column = next((one for one in columns if one.upper() not in _NO_COLUMNS), "")
     return {"timePartitioning": {"type": kind, **({"field": column} if column else {})}}
+
+
+def merged(body: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """`body` with what `change` says; None removes."""
+    made = dict(body)
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(made.get(key), dict) and key != "labels":
+            made[key] = merged(made[key], value)
+        elif value is None:
+            made.pop(key, None)
+        else:
+            made[key] = value
+    return made

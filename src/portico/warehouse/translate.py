@@ -18,8 +18,8 @@ from portico.warehouse.functions import call, function, name_parts
 from portico.warehouse.levels import split
 from portico.warehouse.types import duckdb_type, field_of_expression
 
-Table = Callable[[list[str]], exp.Expr]
-"""What stands for a table that is named by these parts; raises where there is none."""
+Table = Callable[..., exp.Expr]
+"""What stands for a table that is named by these parts, and at a place of the tree; raises where there is none."""
 
 _BINARY: dict[type[exp.Expr], str] = {
     exp.Add: "gs_add", exp.Sub: "gs_sub", exp.Mul: "gs_mul", exp.Div: "gs_div",
@@ -110,13 +110,11 @@ class Translator:
         parts = [piece for one in table.parts for piece in one.name.split(".")]
         if len(parts) == 1 and parts[0].lower() in known:
             return
-        if table.args.get("version"):
-            raise Unimplemented("FOR SYSTEM_TIME AS OF is not built in Portico yet.")
         holder = self._array_of(table, parts)
         if holder is not None:
             table.replace(holder)
             return
-        found = self._table(parts)
+        found = self._table(parts, table)
         alias = table.args.get("alias")
         if alias is None or not alias.name:
             found = (

@@ -54,8 +54,13 @@ def check_table_id(name: str) -> str:
     return name
 
 
+_COUNTED = ("numRows", "numBytes", "lastModifiedTime")  # which change with the rows
+
+
 def etag(body: Mapping[str, Any]) -> str:
-    return hashlib.md5(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), usedforsecurity=False).hexdigest()
+    """Of what a caller may set of a resource."""
+    kept = {key: value for key, value in body.items() if key not in _COUNTED}
+    return hashlib.md5(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS), usedforsecurity=False).hexdigest()
 
 
 def check_etag(call: Call, body: Mapping[str, Any]) -> None:
@@ -103,11 +108,10 @@ def dataset_json(project_id: str, dataset: str, body: Mapping[str, Any]) -> dict
 
 
 def table_json(project_id: str, dataset: str, table: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    counted = {"numRows", "numBytes"}
     schema = {"fields": [plain(one) for one in (body.get("schema") or {}).get("fields") or ()]}
     return {
         "kind": "bigquery#table",
-        "etag": etag({key: value for key, value in body.items() if key not in counted}),
+        "etag": etag(body),
         "id": f"{project_id}:{dataset}.{table}",
         "selfLink": f"/bigquery/v2/projects/{project_id}/datasets/{dataset}/tables/{table}",
         "tableReference": table_reference(project_id, dataset, table),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound
-from portico.warehouse import catalog
+from portico.warehouse import catalog, storage
 from portico.warehouse.catalog import Cursor, Entry
-from portico.warehouse.types import Field, duckdb_type, quoted
+from portico.warehouse.types import Field, duckdb_type
 
 TABLE_SETTINGS = (
     "timePartitioning",
@@ -46,10 +46,9 @@ def store(
         raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
     updates = settings.get("schemaUpdateOptions") or []
     _match(cursor, found, fields, updates)
-    names = ", ".join(quoted(one["name"]) for one in fields)
-    row = catalog.first(cursor, f"INSERT INTO {found.place} ({names}) {select}")
+    rows = storage.insert(cursor, found, fields, select)
     catalog.write(cursor, found)
-    return int(row[0]) if row else 0
+    return rows
 
 
 def _match(cursor: Cursor, found: Entry, fields: list[Field], updates: list[str]) -> None:
