@@ -194,6 +194,53 @@ def test_components_embed_rows_and_find_odd_ones(client: bigquery.Client, compon
     assert len(answered(client, "SELECT * FROM ML.PRINCIPAL_COMPONENT_INFO(MODEL sky.most)")) == 1
 
 
+@pytest.fixture(scope="module")
+def encoder(client: bigquery.Client) -> str:
+    client.query(
+        """CREATE MODEL sky.encoder OPTIONS(model_type='AUTOENCODER', hidden_units=[8, 2, 8], activation_fn='TANH',
+        learn_rate=0.01, max_iterations=30, early_stop=FALSE, batch_size=16)
+        AS SELECT heat, size, colour FROM sky.stars"""
+    ).result()
+    return "sky.encoder"
+
+
+def test_a_network_says_its_input_again(client: bigquery.Client, encoder: str) -> None:
+    [measured] = client.query(f"SELECT * FROM ML.EVALUATE(MODEL {encoder})").result()
+    assert tuple(measured.keys()) == ("mean_absolute_error", "mean_squared_error", "mean_squared_log_error")
+    assert measured.mean_squared_error < 0.4 * scaled(stars()).var(axis=0).mean()
+    [(mean, rows)] = answered(
+        client,
+        f"SELECT AVG(mean_squared_error), COUNT(id) FROM ML.RECONSTRUCTION_LOSS(MODEL {encoder}, TABLE sky.stars)",
+    )
+    assert mean == pytest.approx(measured.mean_squared_error) and rows == ROWS
+    [(first, second, embedding, id)] = answered(
+        client,
+        f"""SELECT p.latent_col_1, p.latent_col_2, e.ml_generate_embedding_result, p.id
+        FROM ML.PREDICT(MODEL {encoder}, (SELECT * FROM sky.stars WHERE id = 5)) AS p
+        JOIN ML.GENERATE_EMBEDDING(MODEL {encoder}, (SELECT * FROM sky.stars WHERE id = 5)) AS e ON p.id = e.id""",
+    )
+    assert embedding == [first, second] and id == 5
+    [(odd, told)] = answered(
+        client,
+        f"""SELECT is_anomaly, mean_squared_error FROM ML.DETECT_ANOMALIES(MODEL {encoder},
+        STRUCT(0.1 AS contamination), (SELECT 999.0 AS heat, 1.0 AS size, 'red' AS colour))""",
+    )
+    assert odd and told > 1
+    run = client.get_model(encoder).training_runs[0]
+    assert run["trainingOptions"]["hiddenUnits"] == ["8", "2", "8"] and len(run["results"]) == 30
+
+
+@pytest.mark.parametrize("optimizer", ["ADAGRAD", "FTRL", "RMSPROP", "SGD"])
+def test_every_optimizer_descends(client: bigquery.Client, optimizer: str) -> None:
+    client.query(
+        f"""CREATE OR REPLACE MODEL sky.descends OPTIONS(model_type='AUTOENCODER', optimizer='{optimizer}',
+        learn_rate=0.02, activation_fn='SELU', max_iterations=4, early_stop=FALSE, dropout=0.1, l2_reg=0.001,
+        l1_reg_activation=0.01) AS SELECT heat, size FROM sky.stars"""
+    ).result()
+    losses = answered(client, "SELECT loss FROM ML.TRAINING_INFO(MODEL sky.descends) ORDER BY iteration")
+    assert losses[-1] < losses[0]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -212,6 +259,14 @@ def test_components_embed_rows_and_find_odd_ones(client: bigquery.Client, compon
             "contamination",
         ),
         ("SELECT * FROM ML.WEIGHTS(MODEL sky.clusters)", "KMEANS"),
+        (
+            "CREATE MODEL sky.x OPTIONS(model_type='AUTOENCODER', hidden_units=[3, 2]) AS SELECT 1 AS a",
+            "odd number",
+        ),
+        (
+            "CREATE MODEL sky.x OPTIONS(model_type='AUTOENCODER', hidden_units=['3']) AS SELECT 1 AS a",
+            "HIDDEN_UNITS",
+        ),
         ("CREATE MODEL sky.x OPTIONS(model_type='PCA') AS SELECT 1 AS a", "NUM_PRINCIPAL_COMPONENTS"),
         (
             "CREATE MODEL sky.x OPTIONS(model_type='PCA', num_principal_components=9) AS SELECT heat FROM sky.stars",

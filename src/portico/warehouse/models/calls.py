@@ -71,7 +71,9 @@ class Calls:
         loaded = self.models.load(models[0])
         if name == "ML.TRANSFORM":
             return self._transformed(loaded, tables)
-        settings.pop("keep_original_columns", None)  # they always are
+        declared = loaded.model.functions().get(name)
+        if declared is None or "keep_original_columns" not in declared[0].settings:
+            settings.pop("keep_original_columns", None)  # but of PCA they always are
         known = [loaded.transformed(self.cursor, one) for one in tables]
         with kept.said():
             found = loaded.model.call(name, known, settings)
