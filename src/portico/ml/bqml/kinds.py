@@ -10,6 +10,7 @@ from typing import Any
 from portico.ml.bqml import options
 from portico.ml.bqml.arima import ArimaPlus, ArimaPlusXreg
 from portico.ml.bqml.autoencoder import Autoencoder
+from portico.ml.bqml.contribution import Contribution
 from portico.ml.bqml.factorization import Factorization
 from portico.ml.bqml.kmeans import KMeans
 from portico.ml.bqml.linear import LinearRegression, LogisticRegression
@@ -27,13 +28,14 @@ _CLASSES: tuple[type[Model], ...] = (
     ArimaPlus,
     ArimaPlusXreg,
     Factorization,
+    Contribution,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (
     "BOOSTED_TREE_REGRESSOR", "BOOSTED_TREE_CLASSIFIER", "RANDOM_FOREST_REGRESSOR", "RANDOM_FOREST_CLASSIFIER",
     "DNN_REGRESSOR", "DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_REGRESSOR", "DNN_LINEAR_COMBINED_CLASSIFIER",
     "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "ARIMA",
-    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "CONTRIBUTION_ANALYSIS", "TRANSFORM_ONLY", "ONNX", "XGBOOST", "TENSORFLOW",
+    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TRANSFORM_ONLY", "ONNX", "XGBOOST", "TENSORFLOW",
     "TENSORFLOW_LITE",
 )  # fmt: skip
 

@@ -142,7 +142,11 @@ class Optimizer:
 
     def step(self, gradients: list[Numbers]) -> None:
         self._steps += 1
-        move = getattr(self, f"_{self._name.lower()}")
+        moves = {
+            "ADAM": self._adam, "ADAGRAD": self._adagrad, "FTRL": self._ftrl, "RMSPROP": self._rmsprop,
+            "SGD": self._sgd,
+        }  # fmt: skip
+        move = moves[self._name]
         for place, (parameter, gradient) in enumerate(zip(self._parameters, gradients, strict=True)):
             move(place, parameter, gradient)
 
