@@ -17,11 +17,14 @@ from portico.ml.bqml.linear import LinearRegression, LogisticRegression
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import NotBuilt
 from portico.ml.bqml.pca import Components
+from portico.ml.bqml.trees import BoostedTrees, RandomForest
 from portico.ml.errors import DataError
 
 _CLASSES: tuple[type[Model], ...] = (
     LinearRegression,
     LogisticRegression,
+    BoostedTrees,
+    RandomForest,
     KMeans,
     Components,
     Autoencoder,
@@ -32,7 +35,6 @@ _CLASSES: tuple[type[Model], ...] = (
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (
-    "BOOSTED_TREE_REGRESSOR", "BOOSTED_TREE_CLASSIFIER", "RANDOM_FOREST_REGRESSOR", "RANDOM_FOREST_CLASSIFIER",
     "DNN_REGRESSOR", "DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_REGRESSOR", "DNN_LINEAR_COMBINED_CLASSIFIER",
     "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "ARIMA",
     "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TRANSFORM_ONLY", "ONNX", "XGBOOST", "TENSORFLOW",

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from portico.ml.bqml.options import COMMON, Option, Options
+from portico.ml.bqml.options import COMMON, Option, Options, pairs
 from portico.ml.errors import DataError
 
 Settings = dict[str, Any]
@@ -227,6 +227,8 @@ class Model:
         for name, value in self.options.items():
             if name in COMMON or value is None or value == []:
                 continue
+            if name == "class_weights":
+                value = dict(pairs(name, value))
             head, *rest = _COLUMN.sub(r"_column\1", _RENAMED.get(name, name)).split("_")
             shown[head + "".join(one.title() for one in rest)] = _wired(value)
         return shown

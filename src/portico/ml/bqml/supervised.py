@@ -38,6 +38,7 @@ class Supervised(Model):
     CLASSIFIES: ClassVar[tuple[str, ...]] = ()  # those of TYPES that predict a class
     ENCODING: ClassVar[str] = columns.ONE_HOT
     STANDARDIZES: ClassVar[bool] = True
+    FLOATS: ClassVar[type[np.floating[Any]]] = np.float64
 
     def learn(self, train: Rows, evaluate: Rows | None) -> None:
         """Sets `state`, `arrays` and `files`, and notes its iterations in `run`."""
@@ -54,6 +55,10 @@ class Supervised(Model):
             to: on the scale of the raw score, the log-odds for classes.
         """
         raise DataError(f"ML.EXPLAIN_PREDICT is not supported for model type {self.model_type}")
+
+    def explaining(self, rows: int) -> tuple[int, Settings]:
+        """Of how many of `rows` the whole model is explained, and with which settings."""
+        return rows, {}
 
     # --- what all of them know ---
 
@@ -77,7 +82,7 @@ class Supervised(Model):
         self.encoder = Encoder.of(self.state["encoder"])
 
     def matrix(self, table: pa.Table) -> Matrix:
-        return self.encoder.matrix(table, self.encoding, self.STANDARDIZES)
+        return self.encoder.matrix(table, self.encoding, self.STANDARDIZES, self.FLOATS)
 
     # --- training ---
 
@@ -88,11 +93,14 @@ class Supervised(Model):
         inputs = table.drop_columns(self._no_features(table))
         if not inputs.num_columns:
             raise DataError("The query has no column beside the label to learn from")
-        self.encoder = Encoder.fit(inputs.take(pa.array(split.train)))
+        learnt = _taken(inputs, split.train)
+        self.encoder = Encoder.fit(learnt)
+        if self.encoding == columns.TARGET:
+            self.encoder.aim(learnt, self._targets(labels[split.train]))
         self.state["encoder"] = self.encoder.json()
 
         def rows(places: splits.Places) -> Rows:
-            return Rows(self.matrix(inputs.take(pa.array(places))), labels[places], weights[places])
+            return Rows(self.matrix(_taken(inputs, places)), labels[places], weights[places])
 
         train = rows(split.train)
         if self.classifies and len(np.unique(train.labels)) < 2:
@@ -103,6 +111,13 @@ class Supervised(Model):
         self._measured(evaluate or train)
         if self.options["enable_global_explain"]:
             self._explained(evaluate or train)
+
+    def _targets(self, labels: Numbers) -> Matrix:
+        """(rows, outputs): the label, or whether it is the last of two classes or each of several."""
+        if not self.classifies:
+            return np.asarray(labels[:, None])
+        hot = np.eye(len(self.classes))[labels]
+        return hot[:, 1:] if len(self.classes) == 2 else hot
 
     def _labelled(self, table: pa.Table) -> tuple[pa.Table, Numbers]:
         """The rows that have a label, and the labels as numbers."""
@@ -172,6 +187,8 @@ class Supervised(Model):
         if self.options.get("auto_class_weights"):
             weights *= (len(labels) / (len(counts) * np.maximum(counts, 1)))[labels]
         if given := self.options.get("class_weights"):
+            if self.options["auto_class_weights"]:
+                raise DataError("CLASS_WEIGHTS and AUTO_CLASS_WEIGHTS can't both be given")
             weights *= self._given_weights(given)[labels]
         return weights
 
@@ -196,11 +213,13 @@ class Supervised(Model):
         self.arrays["evaluated_labels"] = rows.labels[kept]
 
     def _explained(self, rows: Rows) -> None:
-        values, _ = self.attributions(rows.matrix[:10_000], {})
+        count, settings = self.explaining(min(len(rows.matrix), 10_000))
+        matrix = rows.matrix[:count]
+        values, _ = self.attributions(matrix, settings)
         by_input = self.encoder.by_input(values, self.encoding)
         self.state["explained"] = {name: float(np.mean(np.abs(one))) for name, one in by_input.items()}
         if self.classifies:
-            best = self.scores(rows.matrix[:10_000]).argmax(axis=1)
+            best = self.scores(matrix).argmax(axis=1)
             self.state["explained_by_class"] = {
                 str(place): {
                     name: float(np.mean(np.abs(one[best == place]))) if (best == place).any() else 0.0
@@ -417,6 +436,10 @@ _API = {
     "mean_squared_log_error": "meanSquaredLogError", "median_absolute_error": "medianAbsoluteError",
     "r2_score": "rSquared", "f1_score": "f1Score", "log_loss": "logLoss", "roc_auc": "rocAuc",
 }  # fmt: skip
+
+
+def _taken(table: pa.Table, places: splits.Places) -> pa.Table:
+    return table if len(places) == table.num_rows else table.take(pa.array(places))
 
 
 def type_kind(shown: str) -> str:
