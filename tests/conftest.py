@@ -25,6 +25,10 @@ from tests.ray_cluster import Cluster
 # Where the servers that tests start have their rows, unless a test says so itself.
 STORE = os.environ.get("PORTICO_TESTS_STORE", "sqlite")
 
+os.environ.setdefault(
+    "GRPC_ENABLE_FORK_SUPPORT", "0"
+)  # tests start servers while clients of gRPC's are there
+
 # How long an example takes is the machine's business.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import blocks, catalog, functions, routines, scripts, storage
+from portico.warehouse import blocks, catalog, functions, routines, scripts, storage, write_streams
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE, MODELS
 from portico.warehouse.models import kept, preprocessing
@@ -49,6 +49,7 @@ class Warehouse:
         catalog.prepare(self._root)
         routines.prepare(self._root)
         scripts.clean(self._root)
+        write_streams.prepare(self._root)
         kept.prepare(self._root)
         self.models = Models(folder / MODELS)
         self.models.sweep(self._root)

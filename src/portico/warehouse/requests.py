@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from portico.errors import Cancelled, InvalidArgument, NotFound
-from portico.warehouse import arrow, catalog, routines, rows, sessions, table_jobs, wire
+from portico.warehouse import arrow, catalog, routines, rows, sessions, table_jobs, wire, write_streams
 from portico.warehouse.catalog import Entry
 from portico.warehouse.client import result_file
 from portico.warehouse.dispositions import store
@@ -256,4 +256,7 @@ OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": rows.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,
     "copy": table_jobs.copy, "model": shown.model, "models": shown.models, "update_model": shown.update_model,
     "drop_model": shown.drop_model, "read_session": sessions.make,
+    "create_stream": write_streams.create, "get_stream": write_streams.get, "append": write_streams.append,
+    "finalize_stream": write_streams.finalize, "flush_stream": write_streams.flush,
+    "commit_streams": write_streams.commit,
 }  # fmt: skip

@@ -72,6 +72,8 @@ def fill(message: Any, values: Mapping[str, Any]) -> Any:
             for each in value:
                 if field.message_type is None:
                     into.append(_number(field, each))
+                elif field.message_type.full_name == "google.protobuf.Any":
+                    into.add().Pack(_packed(each))
                 else:
                     fill(into.add(), each)
         elif field.message_type is None:
@@ -97,3 +99,12 @@ def _number(field: Any, value: Any) -> Any:
     if field.enum_type is None or not isinstance(value, str):
         return value
     return field.enum_type.values_by_name[value].number
+
+
+def _packed(values: Mapping[str, Any]) -> Any:
+    """The message whose `@type` is said."""
+    from google.protobuf import descriptor_pool, message_factory
+
+    name = values["@type"].rpartition("/")[2]
+    made = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))()
+    return fill(made, {key: value for key, value in values.items() if key != "@type"})

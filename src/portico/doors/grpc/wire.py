@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = (
+    "0"  # this process starts others, and none of them speaks gRPC's tongue
+)
 import grpc
 
 from portico.doors.contract.documents import Method
