@@ -65,7 +65,6 @@ def refused(call, *errors):
 
 client = bigquery.Client(project="my-project")
 assert [tuple(row.values()) for row in client.query("SELECT 1").result()] == [(1,)]
-refused(lambda: list(client.list_models("d")), exceptions.MethodNotImplemented)
 folders = resourcemanager_v3.FoldersClient()
 refused(lambda: folders.get_folder(name="folders/1"), exceptions.MethodNotImplemented)
 refused(build("language", "v1").documents().analyzeSyntax(body={}).execute, googleapiclient.errors.HttpError)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
-from portico.warehouse import catalog, loading
+from portico.warehouse import catalog, loading, storage
 from portico.warehouse.catalog import FILE, Cursor, Entry
 from portico.warehouse.statements import refused
 from portico.warehouse.types import Field, quoted
@@ -74,9 +74,8 @@ def create(warehouse: Warehouse, project: str, dataset: str, table: str, type: s
     with warehouse.transaction() as cursor:
         found = _table(cursor, made)
         if made.waits:
-            catalog.do(
-                cursor, f"CREATE TABLE {made.place} AS SELECT 0::BIGINT AS _at, * FROM {found.place} LIMIT 0"
-            )
+            empty = f"SELECT 0::BIGINT AS _at, {storage.names(found.fields)} FROM {found.place} LIMIT 0"
+            catalog.do(cursor, f"CREATE TABLE {made.place} AS {empty}")
         if type == "COMMITTED":
             made.committed = made.created
         values = list(asdict(made).values())
@@ -185,7 +184,7 @@ def _appended(
             "FROM _rows",
         )
     else:
-        catalog.do(cursor, f"INSERT INTO {entry.place} ({names}) SELECT {cells} FROM _rows")
+        storage.insert(cursor, entry, entry.fields, f"SELECT {cells} FROM _rows")
         catalog.write(cursor, entry)
     at, stream.rows = stream.rows, stream.rows + rows.num_rows
     if stream.id == DEFAULT:
@@ -291,12 +290,9 @@ def _show(cursor: Cursor, stream: Stream, until: int) -> None:
     """Puts rows that wait into their table, those before `until`."""
     entry = _table(cursor, stream)
     have = {str(row[0]) for row in catalog.do(cursor, f"DESCRIBE {stream.place}")}
-    names = ", ".join(quoted(one["name"]) for one in entry.fields if one["name"] in have)
-    catalog.do(
-        cursor,
-        f"INSERT INTO {entry.place} ({names}) SELECT {names} FROM {stream.place} "
-        f"WHERE _at >= {stream.flushed} AND _at < {until} ORDER BY _at",
-    )
+    fields = [one for one in entry.fields if one["name"] in have]
+    waiting = f"FROM {stream.place} WHERE _at >= {stream.flushed} AND _at < {until} ORDER BY _at"
+    storage.insert(cursor, entry, fields, f"SELECT {storage.names(fields)} {waiting}")
     catalog.do(cursor, f"DELETE FROM {stream.place} WHERE _at < {until}")
     catalog.write(cursor, entry)
 

@@ -125,6 +125,16 @@ def test_a_stream_is_read_from_an_offset_and_split(client: Any, reader: Any) -> 
     client.query("DELETE FROM storage_reads.orders WHERE id = 99").result()
 
 
+def test_a_session_shows_a_table_as_it_was(client: Any, reader: Any) -> None:
+    client.query("CREATE TABLE storage_reads.changing AS SELECT 1 AS x").result()
+    [[moment]] = client.query("SELECT CURRENT_TIMESTAMP()").result()
+    client.query("UPDATE storage_reads.changing SET x = 2 WHERE TRUE").result()
+    table = TABLE.replace("orders", "changing")
+    wanted = types.ReadSession(table=table, data_format="ARROW", table_modifiers={"snapshot_time": moment})
+    session = reader.create_read_session(parent=PARENT, read_session=wanted)
+    assert reader.read_rows(session.streams[0].name).to_arrow().to_pylist() == [{"x": 1}]
+
+
 def test_what_can_not_be_read_says_so(client: Any, reader: Any) -> None:
     with pytest.raises(exceptions.NotFound, match="nothing was not found"):
         session_of(reader, table=TABLE.replace("orders", "nothing"))
