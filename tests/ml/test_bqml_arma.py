@@ -69,10 +69,10 @@ def test_how_often_to_difference() -> None:
 @pytest.mark.parametrize(("most", "count"), [(1, 3), (2, 6)])
 def test_as_many_candidates_as_google_has(most: int, count: int) -> None:
     series = simulated(120)
-    assert len(list(auto_arima.candidates(series, 0, most))) == count
-    walk = list(auto_arima.candidates(np.cumsum(np.random.default_rng(1).normal(size=120)), 0, most))
+    assert len(auto_arima.candidates(series, 0, most)) == count
+    walk = auto_arima.candidates(np.cumsum(np.random.default_rng(1).normal(size=120)), 0, most)
     assert len(walk) == 2 * count and {model.d for model in walk} == {1}
-    assert len(list(auto_arima.candidates(series, 1, most))) == count - 1
+    assert len(auto_arima.candidates(series, 1, most)) == count - 1
 
 
 def test_a_constant_series_and_one_too_short() -> None:

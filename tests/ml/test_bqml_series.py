@@ -89,6 +89,12 @@ def test_gaps_are_interpolated_and_equal_times_averaged() -> None:
     assert explained["time_series_type"] == ["history"] * 5 + ["forecast"]
 
 
+def test_clocks_that_are_not_exact() -> None:
+    hours = at(*range(48), unit=HOUR) + np.random.default_rng(0).integers(-30, 30, 48) * 1_000_000
+    grid, values = calendar.even(hours, np.arange(48.0), "AUTO_FREQUENCY")
+    assert grid.frequency == "HOURLY" and values.tolist() == list(range(48))
+
+
 def test_month_ends_stay_month_ends() -> None:
     ends = us(datetime(2020, 2, 29), datetime(2020, 3, 31), datetime(2020, 4, 30), datetime(2020, 5, 31))
     grid, values = calendar.even(ends, np.arange(4.0), "AUTO_FREQUENCY")
@@ -535,6 +541,16 @@ def test_a_hierarchy_sums_from_below() -> None:
     assert total.to_numpy() == pytest.approx(
         shops.groupby("forecast_timestamp").forecast_value.sum().to_numpy()
     )
+    explained = forecasting.explain(trained).to_pandas()
+    city = explained[explained.shop.isna() & (explained.city == "Rome")]
+    assert len(city) == 181 + 3
+    parts = city.filter(regex="^(trend|seasonal_.*|spikes_and_dips|step_changes|residual)$").fillna(0)
+    assert parts.sum(axis=1).to_numpy() == pytest.approx(city.time_series_data.to_numpy(), abs=1e-8)
+    sold = data.to_pandas().query("city == 'Rome'").groupby("day").sold.sum().iloc[:181]
+    assert city.time_series_data.to_numpy()[:181] == pytest.approx(sold.to_numpy())
+    summed = found[found.shop.isna() & (found.city == "Rome")]
+    for name in ("standard_error", "prediction_interval_lower_bound"):
+        assert city[name].to_numpy()[181:] == pytest.approx(summed[name].to_numpy())
     measured = measures.evaluate(trained, data, horizon=10)
     assert measured.num_rows == 7 and measured.column("mean_absolute_error").null_count == 0
 
@@ -619,6 +635,30 @@ def test_a_model_survives_as_json_and_arrays(kind: str) -> None:
 
 def quarters(years: np.ndarray, quarter: np.ndarray) -> list[date]:
     return [date(int(year), int(number) * 3 - 2, 1) for year, number in zip(years, quarter, strict=True)]
+
+
+@pytest.mark.slow
+def test_better_than_the_last_week_of_rented_bikes(capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo's bikes by the day: eight weeks ahead, from each of five ends of the history."""
+    import pandas as pd
+
+    from portico.demos import samples
+
+    bikes = pd.read_csv(samples.path("bikes"))
+    by_day = bikes.groupby("date")["count"].sum()
+    values = by_day.to_numpy(float)
+    data = pa.table({"day": pa.array([date.fromisoformat(day) for day in by_day.index]), "sold": values})
+    horizon = 56
+    for left_out in (0, 100, 200, 400, 800):
+        known = len(values) - left_out - horizon
+        trained = fit("ARIMA_PLUS", data.slice(0, known), {**OPTIONS, "holiday_region": "US"})
+        found = forecasting.forecast(trained, horizon=horizon).column("forecast_value").to_numpy()
+        actual = values[known : known + horizon]
+        error = np.abs(found - actual).mean()
+        naive = np.abs(values[known - 7 + np.arange(horizon) % 7] - actual).mean()
+        with capsys.disabled():
+            print(f"\n{known} days: mean absolute error {error:.0f}, of the last week {naive:.0f}")
+        assert error < 0.95 * naive
 
 
 def test_better_than_the_last_season_on_real_series() -> None:

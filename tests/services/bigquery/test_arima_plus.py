@@ -227,6 +227,24 @@ def test_regressors(client: bigquery.Client) -> None:
     assert [row["input"] for row in info] == ["trips", "sky"]
 
 
+def test_regressors_by_transform(client: bigquery.Client) -> None:
+    client.query(
+        f"""CREATE OR REPLACE MODEL bikes.wet
+        TRANSFORM(day, trips, IF(sky = 'rain', 1, 0) AS wet)
+        OPTIONS(model_type='ARIMA_PLUS_XREG', time_series_timestamp_col='day', time_series_data_col='trips', horizon=20)
+        AS SELECT day, trips, sky FROM bikes.trips WHERE station = 'Quay' AND day < {SINCE}"""
+    ).result()
+    weights = rows(
+        client, "SELECT * FROM ML.ARIMA_COEFFICIENTS(MODEL bikes.wet) WHERE processed_input = 'wet'"
+    )
+    assert weights[0]["weight"] == pytest.approx(-30, abs=3)
+    future = f"(SELECT day, sky FROM bikes.trips WHERE station = 'Quay' AND day >= {SINCE})"
+    assert (
+        len(rows(client, f"SELECT * FROM ML.FORECAST(MODEL bikes.wet, STRUCT(20 AS horizon), {future})"))
+        == 20
+    )
+
+
 def test_custom_holidays_and_an_order_of_ones_own(client: bigquery.Client) -> None:
     client.query(
         f"""CREATE OR REPLACE MODEL bikes.fair
@@ -283,6 +301,12 @@ TRAINED = "OPTIONS(model_type='ARIMA_PLUS', time_series_timestamp_col='day', tim
         (
             f"CREATE MODEL bikes.x {TRAINED}) AS (rows AS (SELECT 1 AS a))",
             "takes training_data and custom_holiday",
+        ),
+        (
+            f"""CREATE MODEL bikes.x TRANSFORM(day, trips) {TRAINED}) AS (
+              training_data AS (SELECT day, trips FROM bikes.trips WHERE station = 'Hill'),
+              custom_holiday AS (SELECT 'A' AS region, 'B' AS holiday_name, DATE '2020-01-01' AS primary_date))""",
+            "TRANSFORM can't be used together with custom_holiday",
         ),
         ("SELECT * FROM ML.FORECAST(MODEL bikes.hill, STRUCT(61 AS horizon))", "horizon"),
         ("SELECT * FROM ML.FORECAST(MODEL bikes.hill, STRUCT(3 AS steps))", "steps"),

@@ -76,6 +76,10 @@ class Creator:
         if not rows.num_rows:
             raise InvalidArgument("The query of CREATE MODEL yields no rows", reason="invalidQuery")
         transform = None
+        if creation.transform and others:
+            raise InvalidArgument(
+                f"TRANSFORM can't be used together with {' or '.join(others)}", reason="invalidQuery"
+            )
         if creation.transform:
             with self._change() as cursor:
                 transform, rows = transforms.fit(cursor, creation.transform, rows, self._over)

@@ -50,12 +50,12 @@ class Loaded:
     transform: Transform | None
 
     def transformed(self, cursor: Cursor, table: pa.Table) -> pa.Table:
-        """A table as the model knows it; labels may be missing."""
+        """A table as the model knows it; labels, and a time series' data, may be missing."""
         if self.transform is None:
             return table
         options = self.model.options
         names = [*(options.get("input_label_cols") or ()), options.get("data_split_col")]
-        names.append(options.get("instance_weight_col"))
+        names += [options.get("instance_weight_col"), options.get("time_series_data_col")]
         return self.transform.apply(cursor, table, {str(one).lower() for one in names if one})
 
 

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from portico.ml.arrays import Floats
 
-_NEAR_ONE = (
-    0.9995  # a partial autocorrelation above it is a root on the unit circle: no model to forecast with
-)
+_NEAR_ONE = 0.9995  # a partial autocorrelation above it is a root on the unit circle
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,11 @@ class Arima:
         return self.mean * (1.0 - sum(self.ar))
 
 
-def fit(series: Floats, p: int, d: int, q: int, *, drift: bool) -> Arima:
-    """The candidate fitted to `series` (no gaps). A constant is estimated for d = 0, and for d = 1 with `drift`."""
+def fit(series: Floats, p: int, d: int, q: int, *, drift: bool, edge: bool = True) -> Arima:
+    """The candidate fitted to `series` (no gaps). A constant is estimated for d = 0, and for d = 1 with `drift`.
+
+    Without `edge` a model whose roots lie on the unit circle is no fit.
+    """
     blank = Arima(p, d, q, drift and d == 1)
     changes = np.diff(series, d)
     constant = d == 0 or (d == 1 and drift)
@@ -60,7 +61,7 @@ def fit(series: Floats, p: int, d: int, q: int, *, drift: bool) -> Arima:
     partials = _start(scaled, p, q)
     if p + q:
         partials = _search(scaled, partials, p, constant)
-        if np.abs(np.tanh(partials)).max(initial=0.0) > _NEAR_ONE:
+        if not edge and np.abs(np.tanh(partials)).max() > _NEAR_ONE:
             return _failed(blank, "A root lies on the unit circle: not stationary or not invertible.")
     ar, ma = _coefficients(partials, p)
     likelihood, mean, variance = _profile(scaled, ar, ma, constant)

@@ -6,8 +6,6 @@ and without a drift where d is 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from portico.ml.arrays import Floats
@@ -26,13 +24,19 @@ def differences(series: Floats) -> int:
     return found
 
 
-def candidates(series: Floats, min_order: int, max_order: int) -> Iterator[Arima]:
-    """Every candidate, fitted; those that cannot be fitted say why."""
+def candidates(series: Floats, min_order: int, max_order: int) -> list[Arima]:
+    """Every candidate, fitted; those that cannot be fitted say why. Roots on the unit circle are taken at need only."""
     d = differences(series)
-    for order in range(min_order, max_order + 1):
-        for p in range(order, -1, -1):
-            for drift in (False, True) if d == 1 else (False,):
-                yield arma.fit(series, p, d, order - p, drift=drift)
+    wanted = [
+        (p, d, order - p, drift)
+        for order in range(min_order, max_order + 1)
+        for p in range(order, -1, -1)
+        for drift in ((False, True) if d == 1 else (False,))
+    ]
+    found = [arma.fit(series, p, d, q, drift=drift, edge=False) for p, d, q, drift in wanted]
+    if all(model.error for model in found):
+        found = [arma.fit(series, p, d, q, drift=drift) for p, d, q, drift in wanted]
+    return found
 
 
 def _kpss(series: Floats) -> float:

@@ -20,6 +20,8 @@ MONTHS = {"MONTHLY": 1, "QUARTERLY": 3, "YEARLY": 12}
 FREQUENCIES = (*FIXED, *MONTHS)
 CYCLES = ("DAILY", "WEEKLY", "MONTHLY", "QUARTERLY", "YEARLY")
 LONGEST = 500_000  # time points of a series; Google's limit
+_NEARLY = 0.95  # of a unit is taken for the unit: clocks are not exact
+_LARGEST = 1e100  # whose squares can still be summed
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Grid:
         return np.asarray((first + np.minimum(self.day, length) - 1) * DAY + self.start % DAY)
 
     def positions(self, times: Times) -> Times:
-        """The time point at or before each time."""
+        """The time point nearest to each time; of months, the one at or before it."""
         if self.frequency in FIXED:
-            return np.asarray((times - self.start) // (FIXED[self.frequency] * self.every))
+            return np.asarray((times - self.start + self.step // 2) // self.step)
         months = _month(times) - _month(np.array([self.start]))[0]
         return np.asarray(months // (MONTHS[self.frequency] * self.every))
 
@@ -61,7 +63,8 @@ def even(times: Times, data: Floats, frequency: str) -> tuple[Grid, Floats]:
     `times` in any order; values that are no finite numbers count as missing.
 
     Raises:
-        DataError: fewer than 3 time points with data, points finer than `frequency` or a minute, too many points.
+        DataError: fewer than 3 time points with data, points finer than `frequency` or a minute, too many points, or
+            values that are too large.
     """
     known = np.isfinite(data)
     times, data = times[known], data[known]
@@ -70,6 +73,8 @@ def even(times: Times, data: Floats, frequency: str) -> tuple[Grid, Floats]:
         raise DataError(
             f"Invalid time series: it has {len(distinct)} time points with data; at least 3 are needed."
         )
+    if np.abs(data).max() > _LARGEST:
+        raise DataError(f"Invalid time series: it has values beyond ±{_LARGEST:g}. Use a larger unit.")
     grid = _grid(distinct, frequency)
     positions = grid.positions(times)
     count = int(positions.max()) + 1
@@ -164,7 +169,7 @@ def _grid(times: Times, frequency: str) -> Grid:
     asked = frequency
     typical = int(np.median(gaps))
     if frequency == "AUTO_FREQUENCY":
-        if typical < MINUTE:
+        if typical < _NEARLY * MINUTE:
             raise DataError(
                 "Invalid time series: its time points are less than a minute apart; the finest supported frequency "
                 "is PER_MINUTE. Aggregate the data by minute or longer."
@@ -201,7 +206,7 @@ def _inferred(typical: int) -> str:
         "MONTHLY": 89 * DAY,
         "QUARTERLY": 365 * DAY,
     }
-    return next((name for name, below in bounds.items() if typical < below), "YEARLY")
+    return next((name for name, below in bounds.items() if typical < _NEARLY * below), "YEARLY")
 
 
 def _month(times: Times) -> Times:

@@ -131,5 +131,5 @@ def _autoregression(series: Floats) -> Floats:
         found = np.asarray(np.linalg.lstsq(past * root, target * root[:, 0], rcond=None)[0], np.float64)
         left = np.abs(target - past @ found)
         scale = 1.4826 * float(np.median(left)) or 1e-300
-        weight = np.asarray(np.minimum(1.0, 2.0 * scale / np.maximum(left, 1e-300)), np.float64)
+        weight = np.asarray(2.0 * scale / np.maximum(left, 2.0 * scale), np.float64)
     return np.concatenate([[1.0], -found])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from portico.ml.arrays import Floats
-from portico.ml.bqml.options import NotBuilt
-from portico.ml.bqml.series import answers, columns
+from portico.ml.bqml.series import answers, columns, hierarchy
 from portico.ml.bqml.series.answers import FLOAT64, STRING, TIMESTAMP, Part
 from portico.ml.bqml.series.calendar import CYCLES, Times
 from portico.ml.bqml.series.columns import Key, Rows
@@ -135,42 +135,15 @@ def forecasts(model: TimeSeriesModel, steps: int, future: Rows | None) -> Iterat
             "The features have no row at a time point that can be forecast: those after the training data's last, "
             f"up to the model's horizon of {model.options.horizon}."
         )
-    yield from _sums(model, steps)
+    for key, members in hierarchy.families(model):
+        yield _sum(model, key, members, steps)
 
 
-def _sums(model: TimeSeriesModel, steps: int) -> Iterator[Forecast]:
-    """Bottom up: a parent's forecast is the sum of its series', from the latest end of theirs on."""
-    ids = model.options.ids
-    for depth in range(len(model.options.hierarchy)):
-        rolled = {ids.index(name) for name in model.options.hierarchy[depth:]}
-        families: dict[Key, list[Series]] = {}
-        for entry, series in model.fitted:
-            key = tuple(None if place in rolled else cell for place, cell in enumerate(entry.key))
-            families.setdefault(key, []).append(series)
-        for key, members in families.items():
-            yield _sum(model, key, members, steps)
-
-
-def _sum(model: TimeSeriesModel, key: Key, members: list[Series], steps: int) -> Forecast:
-    latest = max(int(series.times[-1]) for series in members)
-    mean, variance = np.zeros(steps), np.zeros(steps)
-    times: Times | None = None
-    for series in members:
-        behind = int(series.grid.positions(np.array([latest]))[0]) - series.count + 1
-        ahead = series.ahead(model.holidays, behind + steps)
-        own = ahead.times[behind:]
-        if times is not None and (own != times).any():
-            raise DataError(
-                "The hierarchy's series do not share their time points, so that their forecasts cannot be summed. "
-                "Truncate their times to one frequency."
-            )
-        times = own
-        one = Forecast(key, own, ahead.value[behind:], ahead.errors[behind:], model.limits)
-        mean += one.value
-        variance += one.error**2
-    return Forecast(
-        key, times if times is not None else np.zeros(0, np.int64), mean, np.sqrt(variance), _FREE
-    )
+def _sum(model: TimeSeriesModel, key: Key, members: Sequence[Series], steps: int) -> Forecast:
+    aheads = hierarchy.ahead(model, members, steps)
+    each = [Forecast(key, one.times, one.value, one.errors, model.limits) for one in aheads]
+    errors = np.sqrt(np.sum([one.error**2 for one in each], axis=0))
+    return Forecast(key, each[0].times, np.sum([one.value for one in each], axis=0), errors, _FREE)
 
 
 def explain(
@@ -192,8 +165,6 @@ def explain(
         )
     if not model.options.decompose:
         raise DataError("ML.EXPLAIN_FORECAST needs a model trained with DECOMPOSE_TIME_SERIES = TRUE.")
-    if model.options.hierarchy:
-        raise NotBuilt("ML.EXPLAIN_FORECAST of a model with HIERARCHICAL_TIME_SERIES_COLS is not built.")
     steps = answers.whole(horizon, "horizon", model.options.horizon)
     z = answers.level(confidence_level)
     rows = future_rows(model, future, "ML.EXPLAIN_FORECAST")
@@ -210,6 +181,12 @@ def explain(
         parts.append((entry.key, _history(model, series)))
         ahead, added = model.ahead(entry, series, steps, rows)
         parts.append((entry.key, _ahead(model, ahead, added, confidence_level, z)))
+    for key, members in hierarchy.families(model):
+        span = hierarchy.common(members)
+        parts.append((key, _added([_part(_history(model, one), span(one)) for one in members], 0.0)))
+        aheads = hierarchy.ahead(model, members, steps)
+        nothing = np.zeros((steps, 0))
+        parts.append((key, _added([_ahead(model, one, nothing, confidence_level, z) for one in aheads], z)))
     return answers.table(model, fields, parts)
 
 
@@ -265,6 +242,25 @@ def _regular(
         **{f"holiday_effect_{name}": part for name, part in holidays.items()},
         **{f"attribution_{name}": part for name, part in zip(_features(model), added.T, strict=True)},
     }
+
+
+def _part(columns_of: dict[str, object], rows: slice) -> dict[str, object]:
+    return {name: None if value is None else value[rows] for name, value in columns_of.items()}  # type: ignore[index]
+
+
+def _added(parts: Sequence[dict[str, Any]], z: float) -> dict[str, Any]:
+    """The sum of a hierarchy's series, column by column; of standard errors the root of the squares' sum."""
+    found = dict(parts[0])
+    for name in dict.fromkeys(name for part in parts for name in part):
+        values = [part[name] for part in parts if isinstance(part.get(name), np.ndarray)]
+        if values and name != "confidence_level":
+            power = 2 if name == "standard_error" else 1
+            found[name] = np.sum([value**power for value in values], axis=0) ** (1 / power)
+    if z:
+        width = z * found["standard_error"]
+        found["prediction_interval_lower_bound"] = found["time_series_data"] - width
+        found["prediction_interval_upper_bound"] = found["time_series_data"] + width
+    return found
 
 
 def smoothed(trend: Floats, window: int) -> Floats:

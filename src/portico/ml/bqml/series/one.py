@@ -214,7 +214,7 @@ def _tried(series: Floats, options: Options) -> list[Arima]:
     if options.order is not None:
         p, d, q = options.order
         return [arma.fit(series, p, d, q, drift=options.drift)]
-    return list(auto_arima.candidates(series, options.min_order, options.max_order))
+    return auto_arima.candidates(series, options.min_order, options.max_order)
 
 
 def _recent(series: Floats, options: Options) -> Floats:
