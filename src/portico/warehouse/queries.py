@@ -47,6 +47,7 @@ class Asked:
     functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
     temporary: str = ""  # the hidden dataset of its script's temporary tables
     warehouse: Holder | None = None
+    files: dict[str, str] = field(default_factory=dict)  # of objects that it imports, by their gs:// names
 
 
 @dataclass(slots=True)
@@ -138,8 +139,9 @@ class Query:
         """The tree with the values of variables and the bodies of functions in it."""
         tree = system_variables(substitute(tree, self._asked.variables, self._columns), self._asked.system)
         tree = Inliner(self._routine, self._columns).inline(tree)
-        if self._asked.warehouse is not None:
-            calls = Calls(self._cursor, self._asked.warehouse.models, self._argument, self.place)
+        warehouse = self._asked.warehouse
+        if warehouse is not None:
+            calls = Calls(self._cursor, warehouse.models, warehouse.trainer, self._argument, self.place)
             calls.resolve(tree, self._computed)
         return preprocessing.expand(tree)
 

@@ -53,6 +53,7 @@ class Requests:
         create: str = "CREATE_IF_NEEDED",
         write: str = "WRITE_EMPTY",
         settings: dict[str, Any] | None = None,
+        files: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Runs a text; its result is that of the last query in it, and kept as a file until the job is deleted."""
         named, positional = {}, []
@@ -62,7 +63,7 @@ class Requests:
                 named[one["name"]] = value
             else:
                 positional.append(value)
-        asked = Asked(project, dataset, named, positional, dry)
+        asked = Asked(project, dataset, named, positional, dry, files=files or {})
         try:
             done = self._warehouse.run(text, asked, job)
         except duckdb.InterruptException:

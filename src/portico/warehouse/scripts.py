@@ -13,12 +13,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, PorticoError, Unimplemented
+from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.warehouse import blocks, catalog, definitions, routines
 from portico.warehouse.blocks import Block, Node
 from portico.warehouse.catalog import Cursor, Entry
@@ -573,8 +574,21 @@ class Script:
             lambda text: self._value(blocks.expression(text)),
             self._changing,
             self._statement(exp.Null()).over,
+            self._object,
             self._trains,
         )
+
+    def _object(self, uri: str) -> Path:
+        """The file of an object that the statement names."""
+        found = self._asked.files.get(uri)
+        if found is None:
+            raise InvalidArgument(
+                "MODEL_PATH must stand in the statement as a text: MODEL_PATH = 'gs://…'",
+                reason="invalidQuery",
+            )
+        if not found:
+            raise NotFound(f"Not found: MODEL_PATH {uri}", reason="notFound")
+        return Path(found)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Cursor]:

@@ -12,6 +12,7 @@ from portico.ml.bqml.arima import ArimaPlus, ArimaPlusXreg
 from portico.ml.bqml.autoencoder import Autoencoder
 from portico.ml.bqml.contribution import Contribution
 from portico.ml.bqml.factorization import Factorization
+from portico.ml.bqml.imported import OnnxModel, XgboostModel
 from portico.ml.bqml.kmeans import KMeans
 from portico.ml.bqml.linear import LinearRegression, LogisticRegression
 from portico.ml.bqml.model import Given, Model
@@ -32,12 +33,14 @@ _CLASSES: tuple[type[Model], ...] = (
     ArimaPlusXreg,
     Factorization,
     Contribution,
+    OnnxModel,
+    XgboostModel,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (
     "DNN_REGRESSOR", "DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_REGRESSOR", "DNN_LINEAR_COMBINED_CLASSIFIER",
     "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "ARIMA",
-    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TRANSFORM_ONLY", "ONNX", "XGBOOST", "TENSORFLOW",
+    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TRANSFORM_ONLY", "TENSORFLOW",
     "TENSORFLOW_LITE",
 )  # fmt: skip
 

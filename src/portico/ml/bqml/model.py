@@ -33,6 +33,9 @@ class Given:
     options: Options
     others: dict[str, pa.Table] = field(default_factory=dict)
     model_type: str = ""
+    imported: bytes = b""  # of MODEL_PATH, where the model is not trained
+    inputs: str = ""  # INPUT (…)
+    outputs: str = ""  # OUTPUT (…)
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class Model:
 
     TYPES: ClassVar[dict[str, str]] = {}  # MODEL_TYPE of SQL → modelType of the API
     OPTIONS: ClassVar[dict[str, Option]] = {}
+    IMPORTS: ClassVar[bool] = False  # it is a stranger's file, which is opened in a process that may die
     NAMED: ClassVar[
         tuple[str, ...]
     ] = ()  # queries that AS (name AS (…)) may have; the first is the training data

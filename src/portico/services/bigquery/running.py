@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
-from portico.services.bigquery import shapes
+from portico.services.bigquery import model_files, shapes
 from portico.services.call import Call
 from portico.services.standard.sources import gcs_of, pin
 from portico.store import resources
@@ -146,20 +146,24 @@ def _query(call: Call, job: Resource) -> Ran:
         for key in ("timePartitioning", "rangePartitioning", "clustering", "schemaUpdateOptions")
         if asked.get(key)
     }
-    told = shapes.ask(
-        call,
-        "query",
-        job=job.name,
-        project=reference["projectId"],
-        text=asked["query"],
-        dataset=".".join(filter(None, (default.get("projectId"), default.get("datasetId")))),
-        parameters=asked.get("queryParameters") or [],
-        dry=dry,
-        destination=_entry(destination, reference["projectId"]) if destination and not anonymous else None,
-        create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
-        write=asked.get("writeDisposition") or "WRITE_EMPTY",
-        settings=settings,
-    )
+    with model_files.imported(call, job.name, str(asked["query"])) as files:
+        told = shapes.ask(
+            call,
+            "query",
+            job=job.name,
+            project=reference["projectId"],
+            text=asked["query"],
+            dataset=".".join(filter(None, (default.get("projectId"), default.get("datasetId")))),
+            parameters=asked.get("queryParameters") or [],
+            dry=dry,
+            destination=_entry(destination, reference["projectId"])
+            if destination and not anonymous
+            else None,
+            create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
+            write=asked.get("writeDisposition") or "WRITE_EMPTY",
+            settings=settings,
+            files=files,
+        )
     target = told["target"]
     if not destination and told["kind"] == "SELECT":
         place = shapes.table_reference(reference["projectId"], ANONYMOUS, reference["jobId"])

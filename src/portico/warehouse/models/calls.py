@@ -14,6 +14,7 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import kept
 from portico.warehouse.models.syntax import PREFIXES, path_of
+from portico.warehouse.models.trainer import Trainer
 
 _numbers = itertools.count()
 _ARRAYS = {"ML.ROC_CURVE": "thresholds"}  # an array in place of a STRUCT is this
@@ -30,6 +31,7 @@ class Calls:
 
     cursor: Cursor
     models: kept.Models
+    trainer: Trainer
     run: Callable[[exp.Expr], pa.Table]
     place: Callable[[list[str]], tuple[str, str, str]]
 
@@ -76,7 +78,11 @@ class Calls:
             settings.pop("keep_original_columns", None)  # but of PCA they always are
         known = [loaded.transformed(self.cursor, one) for one in tables]
         with kept.said():
-            found = loaded.model.call(name, known, settings)
+            if loaded.model.IMPORTS:
+                folder = self.models.path(models[0].folder)
+                found = self.trainer.training().ask(folder, name, known, settings)
+            else:
+                found = loaded.model.call(name, known, settings)
         return found if loaded.transform is None else _as_given(found, known, tables)
 
     def _transformed(self, loaded: kept.Loaded, tables: list[pa.Table]) -> pa.Table:

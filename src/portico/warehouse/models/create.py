@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ class Creator:
         value: an expression's value.
         change: the transaction in which the model's row is written.
         over: as `transforms.fit` needs it.
+        file: the file of an object, by its gs:// name.
         training: told of the training while it runs, so that it can be interrupted.
     """
 
@@ -43,10 +45,12 @@ class Creator:
         value: Callable[[str], Any],
         change: Callable[[], AbstractContextManager[catalog.Cursor]],
         over: Over,
+        file: Callable[[str], Path],
         training: Callable[[Training | None], None],
     ) -> None:
         self._models, self._trainer = models, trainer
         self._run, self._value, self._change, self._over, self._training = run, value, change, over, training
+        self._file = file
 
     def create(self, creation: Creation, place: tuple[str, str, str], *, dry: bool) -> tuple[Entry, str]:
         """Trains and keeps a model; returns it and what was done: CREATE, REPLACE or SKIP.
@@ -68,22 +72,20 @@ class Creator:
             options = kinds.read_options(given)
         if creation.remote:
             raise Unimplemented("CREATE MODEL with REMOTE is not built in Portico yet.")
-        (_, query), *named = _queries(creation, options["model_type"]).items()
-        rows = self._run(query, dry)
-        others = {name: self._run(text, dry) for name, text in named}
+        given_to = self._imported(creation, options) or self._queried(creation, options, dry)
         if dry:
             return entry, "CREATE"
-        if not rows.num_rows:
-            raise InvalidArgument("The query of CREATE MODEL yields no rows", reason="invalidQuery")
         transform = None
-        if creation.transform and others:
+        if creation.transform and given_to.others:
             raise InvalidArgument(
-                f"TRANSFORM can't be used together with {' or '.join(others)}", reason="invalidQuery"
+                f"TRANSFORM can't be used together with {' or '.join(given_to.others)}", reason="invalidQuery"
             )
         if creation.transform:
             with self._change() as cursor:
-                transform, rows = transforms.fit(cursor, creation.transform, rows, self._over)
-        with self._trained(Given(rows, options, others, options["model_type"])) as (folder, model):
+                transform, given_to.rows = transforms.fit(
+                    cursor, creation.transform, given_to.rows, self._over
+                )
+        with self._trained(given_to) as (folder, model):
             entry.folder = folder
             entry.body = body(model, options)
             if transform is not None:
@@ -97,6 +99,30 @@ class Creator:
         if before is not None:
             self._models.forget(before.folder)
         return entry, "REPLACE" if before else "CREATE"
+
+    def _queried(self, creation: Creation, options: dict[str, Any], dry: bool) -> Given:
+        if any(creation.columns):
+            raise InvalidArgument("INPUT and OUTPUT are only of imported models", reason="invalidQuery")
+        (_, query), *named = _queries(creation, options["model_type"]).items()
+        rows = self._run(query, dry)
+        others = {name: self._run(text, dry) for name, text in named}
+        if not dry and not rows.num_rows:
+            raise InvalidArgument("The query of CREATE MODEL yields no rows", reason="invalidQuery")
+        return Given(rows, options, others, options["model_type"])
+
+    def _imported(self, creation: Creation, options: dict[str, Any]) -> Given | None:
+        """What a model that is not trained is made of; None of one that is."""
+        if not kinds.kind(options["model_type"]).IMPORTS:
+            return None
+        if creation.query or creation.named or creation.transform:
+            raise InvalidArgument(
+                "A model that is imported has no query and no TRANSFORM", reason="invalidQuery"
+            )
+        if not options["model_path"]:
+            raise InvalidArgument("An imported model needs the option MODEL_PATH", reason="invalidQuery")
+        data = self._file(options["model_path"]).read_bytes()
+        inputs, outputs = creation.columns
+        return Given(pa.table({}), options, {}, options["model_type"], data, inputs, outputs)
 
     @contextmanager
     def _trained(self, given: Given) -> Iterator[tuple[str, Model]]:

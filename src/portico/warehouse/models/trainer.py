@@ -1,8 +1,8 @@
 """Where models are trained: a process that only imports, and forks a child for each training, which may be stopped or
 die without the warehouse. A fork after a learner has computed hangs (OpenMP), so the process itself never does.
 
-A connection is a training: a folder's name comes in as a line of JSON, {"ok": …} or {"error": …} goes out. Whoever
-closes the connection has the child ended.
+A connection is a training, or a question to a model that a stranger made: a line of JSON comes in, {"ok": …} or
+{"error": …} goes out. Whoever closes the connection has the child ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from portico.ml.bqml.model import Given
 from portico.warehouse.models import kept
 
 _SOCKET = "trainer"
+_IMPORTED = "imported.given"
+_ASKED = 600  # seconds that a stranger's model may take for an answer
 
 
 class Trainer:
@@ -77,23 +80,58 @@ class Training:
         Raises:
             PorticoError: what the training refuses. ResourceExhausted: its process died.
         """
+        return self._told(
+            {"train": str(folder)},
+            "The training's process died, most likely for want of memory; train on fewer rows or columns",
+        )
+
+    def ask(self, folder: Path, name: str, tables: list[pa.Table], settings: dict[str, Any]) -> pa.Table:
+        """What the ML function `name` of the model in `folder` answers, in a process that may die.
+
+        Raises:
+            PorticoError: what the function refuses. ResourceExhausted: its process died, or took too long.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            for place, table in enumerate(tables):
+                _write(Path(scratch) / f"rows{place}.arrow", table)
+            self._connection.settimeout(_ASKED)
+            self._told(
+                {
+                    "ask": str(folder),
+                    "name": name,
+                    "settings": settings,
+                    "scratch": scratch,
+                    "tables": len(tables),
+                },
+                f"The imported model's process died, or did not answer within {_ASKED} seconds",
+            )
+            return _read(Path(scratch) / "answer.arrow")
+
+    def _told(self, message: dict[str, Any], died: str) -> bool:
         with self._connection:
             try:
-                self._connection.sendall(json.dumps(str(folder)).encode() + b"\n")
+                self._connection.sendall(json.dumps(message).encode() + b"\n")
                 answered = self._connection.makefile("rb").readline()
             except OSError:
                 answered = b""
         if self._interrupted:
             return False
         if not answered:
-            raise ResourceExhausted(
-                "The training's process died, most likely for want of memory; train on fewer rows or columns",
-                reason="resourcesExceeded",
-            )
+            raise ResourceExhausted(died, reason="resourcesExceeded")
         found = json.loads(answered)
         if error := found.get("error"):
             raise BY_CODE.get(error["code"], Internal)(error["message"], reason=error["reason"])
         return True
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.OSFile(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
 
 
 def give(folder: Path, given: Given) -> None:
@@ -101,14 +139,19 @@ def give(folder: Path, given: Given) -> None:
     tables = {"": given.rows, **given.others}
     names = list(tables)
     for place, table in enumerate(tables.values()):
-        with (
-            pa.OSFile(str(folder / f"rows{place}.arrow"), "wb") as sink,
-            pa.ipc.new_file(sink, table.schema) as writer,
-        ):
-            writer.write_table(table)
+        _write(folder / f"rows{place}.arrow", table)
     (folder / "given.json").write_text(
-        json.dumps({"model_type": given.model_type, "options": given.options, "names": names})
+        json.dumps(
+            {
+                "model_type": given.model_type,
+                "options": given.options,
+                "names": names,
+                "inputs": given.inputs,
+                "outputs": given.outputs,
+            }
+        )
     )
+    (folder / _IMPORTED).write_bytes(given.imported)
 
 
 def _train(folder: Path) -> None:
@@ -118,18 +161,37 @@ def _train(folder: Path) -> None:
         with pa.memory_map(str(folder / f"rows{place}.arrow")) as source:
             tables[name] = pa.ipc.open_file(source).read_all()
     rows = tables.pop("")
-    kinds.train(Given(rows, told["options"], tables, told["model_type"])).save(folder)
-    for path in (folder / "given.json", *folder.glob("rows*.arrow")):
+    imported = (folder / _IMPORTED).read_bytes()
+    given = Given(
+        rows, told["options"], tables, told["model_type"], imported, told["inputs"], told["outputs"]
+    )
+    kinds.train(given).save(folder)
+    for path in (folder / "given.json", folder / _IMPORTED, *folder.glob("rows*.arrow")):
         path.unlink()
+
+
+def _answer(asked: dict[str, Any]) -> None:
+    scratch, folder = Path(asked["scratch"]), Path(asked["ask"]).resolve()
+    os.chdir(scratch)  # a stranger's model may name files beside it
+    tables = [_read(scratch / f"rows{place}.arrow") for place in range(asked["tables"])]
+    _write(
+        scratch / "answer.arrow",
+        kinds.load(folder).call(asked["name"], tables, asked["settings"]),
+    )
 
 
 def _child(connection: socket.socket) -> None:
     answer: dict[str, Any] = {"ok": True}
     try:
-        folder = json.loads(connection.makefile("rb").readline())
+        asked = json.loads(connection.makefile("rb").readline())
         threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         with kept.said():
-            _train(Path(folder))
+            if "train" in asked:
+                folder = Path(asked["train"]).resolve()
+                os.chdir(folder)  # an imported model may name files beside it
+                _train(folder)
+            else:
+                _answer(asked)
     except PorticoError as error:
         answer = {"error": {"code": error.code, "message": error.message, "reason": error.reason}}
     except MemoryError:
