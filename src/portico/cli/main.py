@@ -119,9 +119,9 @@ def up(
 def env(home: Home = None, json: Json = False) -> None:
     """Print the settings for Google's clients: eval "$(portico env)"."""
     from portico.cli.environment import as_shell
-    from portico.client import settings
+    from portico.client import of_a_shell
 
-    values = settings(_home(home))
+    values = of_a_shell(_home(home))
     if json:
         _print_json(values)
     else:

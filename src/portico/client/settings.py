@@ -7,7 +7,7 @@ from pathlib import Path
 
 from portico.errors import Unavailable
 from portico.host.address import running
-from portico.host.certificate import certificate_file
+from portico.host.certificate import certificate_file, roots_file
 
 
 def settings(home: Path) -> dict[str, str]:
@@ -38,6 +38,20 @@ def settings(home: Path) -> dict[str, str]:
         "NO_GCE_CHECK": "true",
         "NO_PROXY": loopback,
         "no_proxy": loopback,
+    }
+
+
+def of_a_shell(home: Path) -> dict[str, str]:
+    """The same, and what brings gRPC's clients here that have no setting for their address: this server is their proxy,
+    and they trust its certificate.
+
+    Raises:
+        Unavailable: nothing runs on `home`.
+    """
+    found = settings(home)
+    return found | {
+        "grpc_proxy": f"http://{found['PORTICO_GRPC']}",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(roots_file(home)),
     }
 
 

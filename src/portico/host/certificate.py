@@ -1,11 +1,13 @@
 """The certificate with which `portico exec` and jobs answer in Google's name to libraries that only speak HTTPS.
 
-Nobody trusts it but a process that is told to (`client/injected/portico_https.py`), and what that says comes here.
+Nobody trusts it but a process that is told to (`client/injected/portico_https.py`, and gRPC's clients where
+`portico env` was evaluated), and what that says comes here.
 """
 
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import os
 from pathlib import Path
 
@@ -18,8 +20,13 @@ def certificate_file(home: Path) -> Path:
     return home / "run" / "certificate.pem"
 
 
+def roots_file(home: Path) -> Path:
+    """Whom gRPC's clients trust that are told so by `portico env`: whom they do anyway, and this certificate. PEM."""
+    return home / "run" / "roots.pem"
+
+
 def write_certificate(home: Path) -> Path:
-    """Makes it where it is missing."""
+    """Makes it where it is missing, and the file of whom to trust."""
     path = certificate_file(home)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +35,11 @@ def write_certificate(home: Path) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             file.write(_made())
         temporary.replace(path)
+    own = path.read_text()
+    spec = importlib.util.find_spec("grpc")
+    assert spec is not None and spec.submodule_search_locations
+    others = Path(spec.submodule_search_locations[0]) / "_cython" / "_credentials" / "roots.pem"
+    roots_file(home).write_text(others.read_text() + "\n" + own[own.index("-----BEGIN CERTIFICATE") :])
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -212,4 +213,23 @@ def test_clients_under_exec_read_by_arrow(client: Any, portico: Any) -> None:
         text=True,
         timeout=100,
     )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+SHELL = """
+from google.cloud import bigquery
+client = bigquery.Client(project="test-project")
+text = "SELECT i FROM UNNEST(GENERATE_ARRAY(1, 30000)) AS i ORDER BY i"
+assert client.query(text).to_arrow().column("i").to_pylist() == list(range(1, 30001))
+assert client._ensure_bqstorage_client()._transport._host == "bigquerystorage.googleapis.com:443"
+"""
+
+
+def test_clients_in_a_shell_read_by_arrow(client: Any, portico: Any) -> None:
+    command = [sys.executable, "-m", "portico.cli.main", "env", "--home", str(portico.home), "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHELL],
+        capture_output=True, text=True, timeout=100, env=os.environ | told,
+    )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]

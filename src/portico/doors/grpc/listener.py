@@ -24,6 +24,7 @@ from portico.services.standard.apis import declared
 
 _CONNECT: Final = re.compile(rb"CONNECT \[?([\w.:-]+?)\]?:(\d{1,5}) HTTP/1\.[01]\r\n")
 _LONGEST: Final = 8192  # bytes of the head of a CONNECT
+_FORBIDDEN: Final = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 _STALLED: Final = 60.0  # seconds that the first bytes may take
 
 
@@ -81,6 +82,12 @@ class Listener:
                 connection.close()
                 return
             host, port = there
+            if host not in _ours() and host.endswith(
+                "googleapis.com"
+            ):  # nothing that is meant for here goes elsewhere
+                await loop.sock_sendall(connection, _FORBIDDEN)
+                connection.close()
+                return
             if host not in _ours():
                 _, far = await loop.create_connection(_Side, host, port)
                 await loop.sock_sendall(connection, b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -104,7 +111,7 @@ class Listener:
             if len(head) > _LONGEST or not head:
                 return None
         if not owner:
-            await loop.sock_sendall(connection, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            await loop.sock_sendall(connection, _FORBIDDEN)
             return None
         found = _CONNECT.match(head)
         return (found[1].decode().lower(), int(found[2])) if found else None
