@@ -12,8 +12,9 @@ SOURCE = Path(portico.__file__).parent
 
 # cli, console, demos -> client, host -> doors -> services -> prediction, jobs, warehouse -> store. Rooms on one floor
 # don't know each other, but for replicas, which are processes that `jobs` isolates and makes environments for, for the
-# warehouse, whose process ends as those of `jobs` do, and for the client, which asks `host` where the server runs. The
-# demos tell in the command line's words, and are its commands.
+# warehouse, whose process ends as those of `jobs` do, for served models with a TRANSFORM, which is the warehouse's SQL,
+# and for the client, which asks `host` where the server runs. The demos tell in the command line's words, and are its
+# commands.
 FLOORS = (
     ("cli", "console", "demos"),
     ("client", "host"),
@@ -26,6 +27,7 @@ FLOORS = (
 ON_ONE_FLOOR = {
     ("prediction", "jobs"),
     ("warehouse", "jobs"),
+    ("prediction", "warehouse"),
     ("client", "host"),
     ("cli", "demos"),
     ("demos", "cli"),

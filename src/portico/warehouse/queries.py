@@ -64,6 +64,7 @@ class Done:
     read: list[Entry] = field(default_factory=list)
     routine: Routine | None = None
     text: str = ""  # of a statement of a script
+    registers: dict[str, Any] = field(default_factory=dict)  # a model that goes to Vertex AI's registry
     children: int = 0  # how many statements a SCRIPT ran
 
 

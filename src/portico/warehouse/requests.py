@@ -72,6 +72,7 @@ class Requests:
             raise InvalidArgument("Syntax error: Unexpected end of script", reason="invalidQuery")
         last = done[-1]
         answer = {**_told(last), "statements": 1, "read": _referenced(done)}
+        answer["registers"] = [one.registers for one in done if one.registers and not dry]
         if last.kind == "SCRIPT":
             answer["statements"] = last.children + 1
             answer["kind"] = "SELECT" if last.rows is not None else "SCRIPT"

@@ -30,6 +30,7 @@ from portico.warehouse.models import create, kept
 from portico.warehouse.models.trainer import Training
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.statements import Statement, refused
+from portico.warehouse.tables import key_of
 from portico.warehouse.types import Field, duckdb_type, field_of, field_of_expression
 
 STEPS = 1_000_000  # statements and turns of loops that a script may take
@@ -774,7 +775,10 @@ class _Stopped(InvalidArgument):
 
 def _of_model(kind: str, entry: kept.Entry, operation: str) -> Done:
     target = Entry(entry.project, entry.dataset, entry.name)
-    return Done(f"{kind}_MODEL", target=target, operation=operation)
+    done = Done(f"{kind}_MODEL", target=target, operation=operation)
+    if entry.registers:
+        done.registers = {**entry.registers, "folder": entry.folder, "place": list(key_of(target))}
+    return done
 
 
 def _value_of(slot: str) -> exp.Expr:

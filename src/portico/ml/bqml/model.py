@@ -118,6 +118,10 @@ class Model:
     def ready(self) -> None:
         """Makes what the functions need of `state`, `arrays` and `files`, after training and after loading."""
 
+    def inputs(self) -> list[dict[str, str]]:
+        """The columns of a row that it predicts, with their Arrow types."""
+        raise DataError(f"Models of type {self.model_type} predict no single rows")
+
     # --- files ---
 
     def save(self, folder: Path) -> None:

@@ -81,6 +81,9 @@ class Supervised(Model):
     def ready(self) -> None:
         self.encoder = Encoder.of(self.state["encoder"])
 
+    def inputs(self) -> list[dict[str, str]]:
+        return self.encoder.inputs
+
     def matrix(self, table: pa.Table) -> Matrix:
         return self.encoder.matrix(table, self.encoding, self.STANDARDIZES, self.FLOATS)
 

@@ -32,7 +32,7 @@ class Predictor(Protocol):
 
 
 def load(format: str, path: Path | str, explanation: Mapping[str, Any] | None = None) -> Predictor:
-    """Loads the model of `format` ("portico", "lightgbm", "onnx") at `path`.
+    """Loads the model of `format` ("portico", "bqml", "lightgbm", "onnx") at `path`.
 
     `explanation` is the explanation spec of the deployed model, for formats that need one to explain.
 
@@ -46,6 +46,10 @@ def load(format: str, path: Path | str, explanation: Mapping[str, Any] | None = 
             from portico.prediction.models.lightgbm_model import LightGBMModel
 
             return LightGBMModel(Path(path))
+        if format == "bqml":
+            from portico.prediction.models.bqml_model import BigQueryModel
+
+            return BigQueryModel(Path(path))
         if format == "onnx":
             from portico.prediction.models.onnx_model import OnnxModel
 
@@ -73,17 +77,17 @@ class _Portico:
         try:
             return self._model.predict_instances(instances, parameters)
         except self._data_error as error:
-            raise _bad_instance(error) from error
+            raise bad_instance(error) from error
 
     def explain(self, instances: list[Any], parameters: Any) -> list[dict[str, Any]]:
         try:
             explanations: list[dict[str, Any]] = self._model.explain_instances(instances, parameters)
             return explanations
         except self._data_error as error:
-            raise _bad_instance(error) from error
+            raise bad_instance(error) from error
 
 
-def _bad_instance(error: Any) -> InvalidArgument:
+def bad_instance(error: Any) -> InvalidArgument:
     where = "" if error.row is None else f"instances[{error.row}]"
     field = f"{where}.{error.field}" if where and error.field else where or error.field
     message = error.message if not where or where in error.message else f"{where}: {error.message}"

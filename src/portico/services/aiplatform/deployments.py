@@ -175,7 +175,7 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
         format=private.format,
         path=str(folder),
         replicas=sockets,
-        explain=bool(spec) or private.format == "portico",
+        explain=bool(spec) or private.format in ("portico", "bqml"),
         explanation=spec,
         digest=digest,
         raw=raw,

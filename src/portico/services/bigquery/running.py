@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
-from portico.services.bigquery import model_files, shapes
+from portico.services.bigquery import model_files, registering, shapes
 from portico.services.call import Call
 from portico.services.standard.sources import gcs_of, pin
 from portico.store import resources
@@ -164,6 +164,7 @@ def _query(call: Call, job: Resource) -> Ran:
             settings=settings,
             files=files,
         )
+    registering.register(call, told["registers"])
     target = told["target"]
     if not destination and told["kind"] == "SELECT":
         place = shapes.table_reference(reference["projectId"], ANONYMOUS, reference["jobId"])

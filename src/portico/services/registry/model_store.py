@@ -42,8 +42,8 @@ class ModelPrivate(Private):
 
 
 class VersionPrivate(Private):
-    """`artifact` is the folder below HOME/models; `format` what serves it ("portico", "lightgbm", "onnx", "replica"),
-    "" where nothing does; `digest` that of its files, "" where they were never tried."""
+    """`artifact` is the folder below HOME/models; `format` what serves it ("portico", "bqml", "lightgbm", "onnx",
+    "replica"), "" where nothing does; `digest` that of its files, "" where they were never tried."""
 
     artifact: str = ""
     format: str = ""

@@ -83,11 +83,11 @@ class Creator:
         if creation.transform:
             with self._change() as cursor:
                 transform, given_to.rows = transforms.fit(
-                    cursor, creation.transform, given_to.rows, self._over
+                    cursor, creation.transform, given_to.rows, self._over, _labels_of(options)
                 )
         with self._trained(given_to) as (folder, model):
             entry.folder = folder
-            entry.body = body(model, options)
+            entry.body, entry.registers = body(model, options), _registers(options, entry.name)
             if transform is not None:
                 (self._models.path(folder) / transforms.FILE).write_text(json.dumps(transform.json()))
                 self._models.unload(folder)
@@ -174,6 +174,23 @@ def _queries(creation: Creation, model_type: str) -> dict[str, str]:
     if known[0] not in creation.named:
         raise InvalidArgument(f"AS needs {known[0]} AS (…)", reason="invalidQuery")
     return {name: creation.named[name] for name in known if name in creation.named}
+
+
+def _registers(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """As which model of Vertex AI it is registered; nothing where it is not."""
+    if not (options.get("model_registry") or options.get("vertex_ai_model_id")):
+        return {}
+    return {
+        "id": options.get("vertex_ai_model_id") or name.lower().replace(" ", "_"),
+        "aliases": options.get("vertex_ai_model_version_aliases") or [],
+    }
+
+
+def _labels_of(options: dict[str, Any]) -> list[str]:
+    """Columns that only training needs."""
+    names = [*(options.get("input_label_cols") or ())]
+    names += [options.get(name) for name in ("data_split_col", "instance_weight_col", "time_series_data_col")]
+    return [str(one) for one in names if one]
 
 
 def body(model: Model, options: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,9 @@ class Entry:
     name: str
     folder: str = ""
     body: dict[str, Any] = field(default_factory=dict)
+    registers: dict[str, Any] = field(
+        default_factory=dict
+    )  # as what it is registered in Vertex AI when it is made
 
     @property
     def shown(self) -> str:
@@ -53,10 +56,7 @@ class Loaded:
         """A table as the model knows it; labels, and a time series' data, may be missing."""
         if self.transform is None:
             return table
-        options = self.model.options
-        names = [*(options.get("input_label_cols") or ()), options.get("data_split_col")]
-        names += [options.get("instance_weight_col"), options.get("time_series_data_col")]
-        return self.transform.apply(cursor, table, {str(one).lower() for one in names if one})
+        return self.transform.apply(cursor, table, {one.lower() for one in self.transform.labels})
 
 
 class Models:

@@ -39,15 +39,21 @@ Over = Callable[[str, pa.Table, exp.Expr], exp.Expr]
 
 
 class Transform:
-    def __init__(self, items: list[Item]) -> None:
-        self.items = items
+    """What TRANSFORM makes of rows with the columns `inputs` (name and Arrow type); `labels` may be missing."""
 
-    def json(self) -> list[dict[str, Any]]:
-        return [asdict(one) for one in self.items]
+    def __init__(self, items: list[Item], inputs: list[dict[str, str]], labels: list[str]) -> None:
+        self.items, self.inputs, self.labels = items, inputs, labels
+
+    def json(self) -> dict[str, Any]:
+        return {"items": [asdict(one) for one in self.items], "inputs": self.inputs, "labels": self.labels}
 
     @classmethod
-    def of(cls, kept: list[dict[str, Any]]) -> Transform:
-        return cls([Item(**one) for one in kept])
+    def of(cls, kept: dict[str, Any]) -> Transform:
+        return cls([Item(**one) for one in kept["items"]], kept["inputs"], kept["labels"])
+
+    def features(self) -> list[Item]:
+        labels = {name.lower() for name in self.labels}
+        return [one for one in self.items if one.name.lower() not in labels]
 
     def apply(self, cursor: Cursor, table: pa.Table, optional: Set[str] = frozenset()) -> pa.Table:
         """
@@ -81,11 +87,14 @@ class Transform:
             cursor.unregister(INPUT)
 
 
-def fit(cursor: Cursor, text: str, rows: pa.Table, over: Over) -> tuple[Transform, pa.Table]:
+def fit(
+    cursor: Cursor, text: str, rows: pa.Table, over: Over, labels: list[str]
+) -> tuple[Transform, pa.Table]:
     """
     Args:
         text: what stands within TRANSFORM(…).
         rows: what the query of CREATE MODEL yields.
+        labels: columns that it makes and that rows to predict need not have.
         over: a query or an expression of GoogleSQL over a table of this name as DuckDB's.
 
     Returns:
@@ -108,7 +117,7 @@ def fit(cursor: Cursor, text: str, rows: pa.Table, over: Over) -> tuple[Transfor
         fitted = _fitted(cursor, expression, rows, translated)
         reads = sorted({one.parts[0].name for one in fitted.find_all(exp.Column)})
         items.append(Item(name, shown, translated(fitted).sql("duckdb"), reads))
-    made = Transform(items)
+    made = Transform(items, [{"name": one.name, "type": str(one.type)} for one in rows.schema], labels)
     return made, made.apply(cursor, rows)
 
 
