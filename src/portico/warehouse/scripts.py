@@ -22,7 +22,7 @@ from sqlglot import exp
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.warehouse import blocks, catalog, definitions, routines
 from portico.warehouse.blocks import Block, Node
-from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.catalog import Cursor, Entry, key_of
 from portico.warehouse.coercion import coerced
 from portico.warehouse.functions import call
 from portico.warehouse.information_schema import sql_type
@@ -30,7 +30,6 @@ from portico.warehouse.models import create, kept
 from portico.warehouse.models.trainer import Training
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.statements import Statement, refused
-from portico.warehouse.tables import key_of
 from portico.warehouse.types import Field, duckdb_type, field_of, field_of_expression
 
 STEPS = 1_000_000  # statements and turns of loops that a script may take
