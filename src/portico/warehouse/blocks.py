@@ -78,6 +78,12 @@ class ChangeModel(Node):
 
 
 @dataclass(slots=True)
+class ExportModel(Node):
+    path: list[str]
+    options: list[tuple[str, str]]
+
+
+@dataclass(slots=True)
 class Declare(Node):
     names: list[str]
     kind: exp.DataType | None
@@ -622,6 +628,12 @@ class _Reader:
         exists_ok = tokens.take("IF", "EXISTS")
         return ChangeModel(place, "", "ALTER", tokens.path(), exists_ok, read_options(tokens))
 
+    def _export(self, place: str) -> Node:
+        tokens = self._tokens
+        if not tokens.take("EXPORT", "MODEL"):
+            return self._plain(place)
+        return ExportModel(place, "", tokens.path(), read_options(tokens, "OPTIONS"))
+
     def _plain(self, place: str) -> Node:
         tokens, start = self._tokens, self._tokens.at
         own, then = _is_own(tokens), False
@@ -653,5 +665,5 @@ _STATEMENTS = {
     "BREAK": _Reader._jump, "LEAVE": _Reader._jump, "CONTINUE": _Reader._jump, "ITERATE": _Reader._jump,
     "RAISE": _Reader._raise, "RETURN": _Reader._return, "EXECUTE": _Reader._execute, "CALL": _Reader._call,
     "COMMIT": _Reader._transaction, "ROLLBACK": _Reader._transaction, "ASSERT": _Reader._assert,
-    "CREATE": _Reader._create, "DROP": _Reader._drop, "ALTER": _Reader._alter,
+    "CREATE": _Reader._create, "DROP": _Reader._drop, "ALTER": _Reader._alter, "EXPORT": _Reader._export,
 }  # fmt: skip

@@ -47,6 +47,7 @@ class Asked:
     functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
     temporary: str = ""  # the hidden dataset of its script's temporary tables
     warehouse: Holder | None = None
+    exports: str = ""  # the folder for what EXPORT MODEL writes
     files: dict[str, str] = field(default_factory=dict)  # of objects that it imports, by their gs:// names
 
 

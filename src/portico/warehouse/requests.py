@@ -14,6 +14,7 @@ from portico.warehouse.catalog import Entry
 from portico.warehouse.client import result_file
 from portico.warehouse.dispositions import store
 from portico.warehouse.engine import Warehouse
+from portico.warehouse.models import exports as model_exports
 from portico.warehouse.models import shown
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.routines import Routine
@@ -54,6 +55,7 @@ class Requests:
         write: str = "WRITE_EMPTY",
         settings: dict[str, Any] | None = None,
         files: dict[str, str] | None = None,
+        exports: str = "",
     ) -> dict[str, Any]:
         """Runs a text; its result is that of the last query in it, and kept as a file until the job is deleted."""
         named, positional = {}, []
@@ -63,7 +65,7 @@ class Requests:
                 named[one["name"]] = value
             else:
                 positional.append(value)
-        asked = Asked(project, dataset, named, positional, dry, files=files or {})
+        asked = Asked(project, dataset, named, positional, dry, files=files or {}, exports=exports)
         try:
             done = self._warehouse.run(text, asked, job)
         except duckdb.InterruptException:
@@ -257,6 +259,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": rows.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,
     "copy": table_jobs.copy, "model": shown.model, "models": shown.models, "update_model": shown.update_model,
+    "export_model": model_exports.export,
     "drop_model": shown.drop_model, "read_session": sessions.make,
     "create_stream": write_streams.create, "get_stream": write_streams.get, "append": write_streams.append,
     "finalize_stream": write_streams.finalize, "flush_stream": write_streams.flush,

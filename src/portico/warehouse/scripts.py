@@ -26,7 +26,7 @@ from portico.warehouse.catalog import Cursor, Entry, key_of
 from portico.warehouse.coercion import coerced
 from portico.warehouse.functions import call
 from portico.warehouse.information_schema import sql_type
-from portico.warehouse.models import create, kept
+from portico.warehouse.models import create, exports, kept
 from portico.warehouse.models.trainer import Training
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.statements import Statement, refused
@@ -40,7 +40,14 @@ _BYTES = 256 << 20  # of these results, in all
 _TRANSLATIONS = 10_000
 _PLACE = re.compile(r" at \[\d+:\d+\]$")
 _HIDDEN = re.compile(r"_script[0-9a-f]{32}")
-_SINGLE = (blocks.Run, blocks.DropRoutine, blocks.Assert, blocks.CreateModel, blocks.ChangeModel)
+_SINGLE = (
+    blocks.Run,
+    blocks.DropRoutine,
+    blocks.Assert,
+    blocks.CreateModel,
+    blocks.ChangeModel,
+    blocks.ExportModel,
+)
 _QUERIES = ("select", "union", "except", "intersect", "subquery")
 
 
@@ -564,6 +571,15 @@ class Script:
             warehouse.models.forget(folder)
         self._did(_of_model(node.kind, kept.Entry(*place), operation), node)
 
+    def _export_model(self, node: blocks.ExportModel) -> None:
+        warehouse = self._asked.warehouse
+        assert warehouse is not None
+        uri = exports.target({name: self._value(blocks.expression(text)) for name, text in node.options})
+        entry = kept.require(self._cursor, *self._statement(exp.Null()).place(node.path))
+        if not self._asked.dry and self._asked.exports:
+            exports.lay(warehouse.models, entry, uri, Path(self._asked.exports))
+        self._did(Done("EXPORT_MODEL"), node)
+
     def _creator(self) -> create.Creator:
         warehouse = self._asked.warehouse
         assert warehouse is not None
@@ -818,4 +834,5 @@ _NODES: dict[type[Node], Callable[[Script, Any], None]] = {
     blocks.Return: Script._return, blocks.Execute: Script._execute, blocks.Call: Script._call,
     blocks.Transaction: Script._transact, blocks.Assert: Script._assert,
     blocks.CreateModel: Script._create_model, blocks.ChangeModel: Script._change_model,
+    blocks.ExportModel: Script._export_model,
 }  # fmt: skip

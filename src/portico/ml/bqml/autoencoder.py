@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.network import ACTIVATIONS, Network, Optimizer, batches, hidden
@@ -112,6 +113,9 @@ class Autoencoder(Unlabelled):
             "mean_squared_error": ((out - matrix) ** 2).mean(axis=1),
             "mean_squared_log_error": (logs**2).mean(axis=1),
         }
+
+    def exported(self) -> dict[str, bytes]:
+        return {"model.onnx": exporting.network(self.encoder, self.network, self.middle)}
 
     def oddness(self, matrix: Matrix) -> tuple[Numbers, dict[str, pa.Array]]:
         return self._losses(matrix)["mean_squared_error"], {}

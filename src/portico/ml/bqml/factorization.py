@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, ClassVar
 
@@ -194,6 +195,15 @@ class Factorization(Model):
             self.run.warnings += [warning] if warning else []
             return found
         return measures.regression(ratings.values, self._of(ratings.users, ratings.items))
+
+    def exported(self) -> dict[str, bytes]:
+        """JSON: the mean rating, and of every user and item its factors and, last, its intercept. A rating is the mean,
+        both intercepts and the product of the factors."""
+        told: dict[str, Any] = {"mean": float(self.arrays["mean"])}
+        for name, entities, side in self._sides():
+            both = np.column_stack([side.weights, side.intercepts]).tolist()
+            told[name] = dict(zip(map(str, entities.to_pylist()), both, strict=True))
+        return {"model.json": json.dumps(told).encode()}
 
     # --- what it says ---
 

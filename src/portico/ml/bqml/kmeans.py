@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.options import COMMON, STEPS, Option
@@ -137,6 +138,10 @@ class KMeans(Unlabelled):
             warnings.simplefilter("ignore")  # that one step is not enough, and of clusters that are the same
             learner = Learner(len(centroids), init=centroids, n_init=1, max_iter=1, tol=0)
             return np.asarray(learner.fit(rows).cluster_centers_)
+
+    def exported(self) -> dict[str, bytes]:
+        centroids = self.arrays["centroids"]
+        return {"model.onnx": exporting.clusters(self.encoder, self.standardizes, centroids, self.cosine)}
 
     # --- what it says ---
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import optimize, special, stats
 
+from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import DUMMY, ONE_HOT, Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.options import CLASSES, COMMON, STEPS, SUPERVISED, TUNING, Option
@@ -129,6 +130,12 @@ class _Linear(Supervised):
                 break
             before = now
         return point
+
+    def exported(self) -> dict[str, bytes]:
+        given = (self.encoder, self.encoding, self.arrays["weights"], self.arrays["intercepts"], self.label)
+        if self.classifies:
+            return {"model.onnx": exporting.logistic(*given, self.classes)}
+        return {"model.onnx": exporting.linear(*given)}
 
     # --- functions ---
 

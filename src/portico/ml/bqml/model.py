@@ -156,6 +156,14 @@ class Model:
         model.ready()
         return model
 
+    def exported(self) -> dict[str, bytes]:
+        """The model as files that others open, by their names.
+
+        Raises:
+            DataError: models of this type, or with such columns, can't be exported.
+        """
+        raise _wrong(f"EXPORT MODEL is not supported for model type {self.model_type}")
+
     # --- functions ---
 
     @classmethod

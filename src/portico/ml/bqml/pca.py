@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.options import COMMON, Option
@@ -70,6 +71,10 @@ class Components(Unlabelled):
         """(rows, components)."""
         found: Matrix = np.einsum("ij,kj->ik", matrix - self.arrays["mean"], self.arrays["components"])
         return found
+
+    def exported(self) -> dict[str, bytes]:
+        given = (self.arrays["components"], self.arrays["mean"])
+        return {"model.onnx": exporting.components(self.encoder, self.standardizes, *given)}
 
     def oddness(self, matrix: Matrix) -> tuple[Numbers, dict[str, pa.Array]]:
         """The mean squared error of what the components keep of a row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, ClassVar
 
@@ -68,6 +69,21 @@ class _Trees(Supervised):
         super().ready()
         self.booster = xgboost.Booster()
         self.booster.load_model(bytearray(self.files[_FILE]))
+
+    def exported(self) -> dict[str, bytes]:
+        """XGBoost's own file, and of each of its features the column, and the category that it is or the categories
+        that it numbers."""
+        told = [
+            {"column": one.name, "category": category}
+            if category is not None or one.kind == "number"
+            else {"column": one.name, "categories": one.categories}
+            for one, category in self.encoder.places(self.encoding)
+        ]
+        classes = {"classes": self.classes} if self.classifies else {}
+        return {
+            "model.ubj": self.files[_FILE],
+            "features.json": json.dumps({"features": told, **classes}).encode(),
+        }
 
     def learn(self, train: Rows, evaluate: Rows | None) -> None:
         if self.options["approx_global_feature_contrib"] and not self.options["enable_global_explain"]:

@@ -1,16 +1,23 @@
-"""Files of models in Cloud Storage: those that CREATE MODEL imports."""
+"""Files of models in Cloud Storage: what CREATE MODEL imports, and what EXPORT MODEL and extract jobs make."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, Unimplemented
+from portico.services.bigquery import shapes
 from portico.services.call import Call
 from portico.services.standard.sources import Source, gcs_of, pin
+from portico.warehouse.client import FOLDER
 
 _PATH = re.compile(r"""\bMODEL_PATH\s*=\s*(?:r|R)?("|')(gs://[^"'\n]+)\1""", re.IGNORECASE)
+_EXPORT = re.compile(r"\bEXPORT\s+MODEL\b", re.IGNORECASE)
+_URI = "uri"  # the file of an export's folder that says where the others go
 _ENDINGS = (".onnx", ".json", ".ubj", ".bst", ".model", ".xgb")
 
 
@@ -51,3 +58,62 @@ def _one(uri: str, found: list[Source]) -> Source:
         f"MODEL_PATH {uri} names {len(found)} objects; name one file, with an ending of {', '.join(_ENDINGS)}",
         reason="invalidQuery",
     )
+
+
+@contextlib.contextmanager
+def exported(call: Call, text: str) -> Iterator[str]:
+    """The folder for what EXPORT MODEL in a query's text writes; in the end its files are objects.
+
+    Raises:
+        NotFound: there is no such bucket.
+    """
+    if not _EXPORT.search(text):
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(dir=call.rooms.home / FOLDER) as folder:
+        try:
+            yield folder
+        finally:  # what a script exported before it failed is exported
+            for below in sorted(Path(folder).iterdir()):
+                _upload(call, below)
+
+
+def _upload(call: Call, folder: Path) -> None:
+    if not (folder / _URI).exists():
+        return
+    uri = (folder / _URI).read_text().rstrip("/*")
+    for path in sorted(folder.iterdir()):
+        if path.name != _URI:
+            gcs_of(call.rooms).write(f"{uri}/{path.name}", path)
+
+
+def check(asked: dict[str, Any]) -> None:
+    """
+    Raises:
+        Unimplemented: an extract job of a model asks for a format, or a trial, that Portico does not write.
+    """
+    form = str(asked.get("destinationFormat") or "")
+    if form and form != "ML_XGBOOST_BOOSTER":
+        raise Unimplemented(
+            f"Models are not exported as {form}; leave destinationFormat away, and the file is ONNX, XGBoost's or JSON."
+        )
+    if (asked.get("modelExtractOptions") or {}).get("trialId"):
+        raise Unimplemented(
+            "modelExtractOptions.trialId is not built in Portico: the best trial is exported."
+        )
+
+
+def extract(call: Call, model: dict[str, Any], project: str, uri: str) -> None:
+    """Makes a model's files objects below `uri`."""
+    with tempfile.TemporaryDirectory(dir=call.rooms.home / FOLDER) as folder:
+        shapes.ask(
+            call,
+            "export_model",
+            project=model.get("projectId") or project,
+            dataset=str(model.get("datasetId", "")),
+            name=str(model.get("modelId", "")),
+            uri=uri,
+            folder=folder,
+        )
+        for below in Path(folder).iterdir():
+            _upload(call, below)

@@ -35,6 +35,8 @@ def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
             raise Unimplemented("Legacy SQL is not built in Portico; set useLegacySql to false.")
         if asked.get("tableDefinitions"):
             raise Unimplemented("External tables are not built in Portico yet.")
+    elif kind == "extract" and asked.get("sourceModel"):
+        model_files.check(asked)
     elif not asked.get("sourceTable" if kind == "extract" else "destinationTable"):
         raise InvalidArgument(f"Required parameter is missing: {kind}'s table", reason="required")
 
@@ -146,7 +148,8 @@ def _query(call: Call, job: Resource) -> Ran:
         for key in ("timePartitioning", "rangePartitioning", "clustering", "schemaUpdateOptions")
         if asked.get(key)
     }
-    with model_files.imported(call, job.name, str(asked["query"])) as files:
+    text = str(asked["query"])
+    with model_files.imported(call, job.name, text) as files, model_files.exported(call, text) as exports:
         told = shapes.ask(
             call,
             "query",
@@ -163,6 +166,7 @@ def _query(call: Call, job: Resource) -> Ran:
             write=asked.get("writeDisposition") or "WRITE_EMPTY",
             settings=settings,
             files=files,
+            exports=exports,
         )
     registering.register(call, told["registers"])
     target = told["target"]
@@ -268,6 +272,9 @@ def _extract(call: Call, job: Resource) -> Ran:
     uris = asked.get("destinationUris") or ([asked["destinationUri"]] if asked.get("destinationUri") else [])
     if len(uris) != 1:
         raise InvalidArgument("Extract configuration must specify one destination URI", reason="required")
+    if model := asked.get("sourceModel"):
+        model_files.extract(call, model, reference["projectId"], uris[0])
+        return {"extract": {"destinationUriFileCounts": ["1"], "inputBytes": "0"}}, {}, []
     form = str(asked.get("destinationFormat") or "CSV").upper()
     with tempfile.TemporaryDirectory(dir=call.rooms.home / FOLDER) as folder:
         told = shapes.ask(

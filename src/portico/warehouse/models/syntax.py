@@ -99,9 +99,9 @@ def _named(tokens: Tokens) -> dict[str, str]:
     return found
 
 
-def read_options(tokens: Tokens) -> list[tuple[str, str]]:
-    """SET OPTIONS (…) of ALTER MODEL."""
-    tokens.expect("SET", "OPTIONS")
+def read_options(tokens: Tokens, *words: str) -> list[tuple[str, str]]:
+    """SET OPTIONS (…) of ALTER MODEL, or what comes after other `words`."""
+    tokens.expect(*(words or ("SET", "OPTIONS")))
     return _options(tokens)
 
 

@@ -1,0 +1,180 @@
+"""EXPORT MODEL and extract jobs of models by the official clients: what was exported, imported again, says the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost
+from google.api_core import exceptions
+from google.cloud import bigquery, storage
+from tests.services.bigquery.test_bigquery import answered, connected
+
+ROWS = 300
+ROW = "(SELECT 3.5 AS x, CAST(NULL AS FLOAT64) AS y, 'blue' AS colour)"
+GIVEN = "(SELECT 3.5 AS x, CAST('nan' AS FLOAT64) AS y, 'blue' AS colour)"
+
+
+def table() -> pd.DataFrame:
+    draw = np.random.default_rng(4)
+    made = pd.DataFrame({"x": draw.normal(3, 2, ROWS), "y": draw.normal(0, 1, ROWS)})
+    made["colour"] = draw.choice(["red", "green", "blue"], ROWS)
+    made["sum"] = made.x + 2 * made.y + (made.colour == "red")
+    made["kind"] = np.where(made["sum"] + draw.normal(0, 1, ROWS) > 4, "large", "small")
+    made["size"] = pd.cut(made["sum"] + draw.normal(0, 1, ROWS), [-99, 2, 5, 99], labels=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    made = connected(portico)
+    made.create_dataset("exports")
+    made.load_table_from_dataframe(table(), "exports.rows").result()
+    return made
+
+
+def trained(client: bigquery.Client, name: str, options: str, columns: str) -> None:
+    client.query(
+        f"CREATE OR REPLACE MODEL exports.{name} OPTIONS({options}) AS SELECT {columns} FROM exports.rows"
+    ).result()
+
+
+def again(client: bigquery.Client, bucket: storage.Bucket, name: str) -> str:
+    """Exports a model and imports it as another."""
+    job = client.query(f"EXPORT MODEL exports.{name} OPTIONS(URI='gs://{bucket.name}/{name}')")
+    job.result()
+    assert job.statement_type == "EXPORT_MODEL"
+    client.query(
+        f"""CREATE OR REPLACE MODEL exports.{name}_again
+        OPTIONS(MODEL_TYPE='ONNX', MODEL_PATH='gs://{bucket.name}/{name}/model.onnx')"""
+    ).result()
+    return f"exports.{name}_again"
+
+
+@pytest.mark.parametrize("encoding", ["ONE_HOT_ENCODING", "DUMMY_ENCODING"])
+def test_regressions_say_the_same(client: bigquery.Client, bucket: storage.Bucket, encoding: str) -> None:
+    coded = f"category_encoding_method='{encoding}'"
+    trained(
+        client, "line", f"model_type='LINEAR_REG', input_label_cols=['sum'], {coded}", "x, y, colour, sum"
+    )
+    [(wanted,)] = answered(client, f"SELECT predicted_sum FROM ML.PREDICT(MODEL exports.line, {ROW})")
+    [(told,)] = answered(
+        client, f"SELECT predicted_sum FROM ML.PREDICT(MODEL {again(client, bucket, 'line')}, {GIVEN})"
+    )
+    assert told == [pytest.approx(wanted)]
+    for label in ("kind", "size"):
+        trained(
+            client,
+            "odds",
+            f"model_type='LOGISTIC_REG', input_label_cols=['{label}'], {coded}",
+            f"x, y, colour, {label}",
+        )
+        [(chosen, probs)] = answered(
+            client,
+            f"SELECT predicted_{label}, predicted_{label}_probs FROM ML.PREDICT(MODEL exports.odds, {ROW})",
+        )
+        [(told, shares)] = answered(
+            client,
+            f"""SELECT predicted_{label}, predicted_{label}_probs
+            FROM ML.PREDICT(MODEL {again(client, bucket, "odds")}, {GIVEN})""",
+        )
+        assert told == chosen
+        assert shares == pytest.approx([one["prob"] for one in sorted(probs, key=lambda one: one["label"])])
+
+
+def test_models_without_a_label_say_the_same(client: bigquery.Client, bucket: storage.Bucket) -> None:
+    for kind in ("EUCLIDEAN", "COSINE"):
+        trained(
+            client, "near", f"model_type='KMEANS', num_clusters=3, distance_type='{kind}'", "x, y, colour"
+        )
+        [(nearest, distances)] = answered(
+            client,
+            f"SELECT CENTROID_ID, NEAREST_CENTROIDS_DISTANCE FROM ML.PREDICT(MODEL exports.near, {ROW})",
+        )
+        [(told, far)] = answered(
+            client,
+            f"SELECT CENTROID_ID, DISTANCES FROM ML.PREDICT(MODEL {again(client, bucket, 'near')}, {GIVEN})",
+        )
+        assert told == nearest
+        assert sorted(far) == pytest.approx([one["DISTANCE"] for one in distances])
+    trained(client, "parts", "model_type='PCA', num_principal_components=2", "x, y, colour")
+    [wanted] = answered(client, f"SELECT * FROM ML.PREDICT(MODEL exports.parts, {ROW})")
+    [(found,)] = answered(
+        client,
+        f"SELECT principal_components FROM ML.PREDICT(MODEL {again(client, bucket, 'parts')}, {GIVEN})",
+    )
+    assert found == pytest.approx(list(wanted))
+    for activation in ("RELU6", "SELU"):
+        trained(
+            client,
+            "net",
+            f"model_type='AUTOENCODER', hidden_units=[2], activation_fn='{activation}'",
+            "x, y, colour",
+        )
+        [wanted] = answered(
+            client, f"SELECT latent_col_1, latent_col_2 FROM ML.PREDICT(MODEL exports.net, {ROW})"
+        )
+        [(found,)] = answered(
+            client, f"SELECT latent FROM ML.PREDICT(MODEL {again(client, bucket, 'net')}, {GIVEN})"
+        )
+        assert found == pytest.approx(list(wanted), abs=1e-5)
+
+
+def test_trees_are_xgboosts_own_file(client: bigquery.Client, bucket: storage.Bucket) -> None:
+    trained(
+        client,
+        "trees",
+        "model_type='BOOSTED_TREE_REGRESSOR', input_label_cols=['sum'], max_iterations=5",
+        "x, y, sum",
+    )
+    source = bigquery.ModelReference.from_string("test-project.exports.trees")
+    client.extract_table(source, f"gs://{bucket.name}/trees", source_type="Model").result()
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(bucket.blob("trees/model.ubj").download_as_bytes()))
+    features = json.loads(bucket.blob("trees/features.json").download_as_bytes())["features"]
+    assert [one["column"] for one in features] == ["x", "y"]
+    [(wanted,)] = answered(
+        client, "SELECT predicted_sum FROM ML.PREDICT(MODEL exports.trees, (SELECT 1.0 AS x, 0.5 AS y))"
+    )
+    names = booster.feature_names
+    assert booster.predict(xgboost.DMatrix([[1.0, 0.5]], feature_names=names))[0] == pytest.approx(wanted)
+
+
+def test_ratings_are_json(client: bigquery.Client, bucket: storage.Bucket) -> None:
+    client.query(
+        """CREATE MODEL exports.rated OPTIONS(model_type='MATRIX_FACTORIZATION', num_factors=2)
+        AS SELECT MOD(n, 7) AS user, CONCAT('i', MOD(n, 5)) AS item, MOD(n, 3) AS rating
+        FROM UNNEST(GENERATE_ARRAY(1, 60)) AS n"""
+    ).result()
+    client.query(f"EXPORT MODEL exports.rated OPTIONS(URI='gs://{bucket.name}/rated/')").result()
+    told = json.loads(bucket.blob("rated/model.json").download_as_bytes())
+    *one, bias = told["user"]["3"]
+    *other, height = told["item"]["i2"]
+    [(wanted,)] = answered(
+        client,
+        "SELECT predicted_rating FROM ML.RECOMMEND(MODEL exports.rated, (SELECT 3 AS user, 'i2' AS item))",
+    )
+    assert told["mean"] + bias + height + np.dot(one, other) == pytest.approx(wanted)
+
+
+def test_what_is_wrong_is_said(client: bigquery.Client, bucket: storage.Bucket) -> None:
+    client.query(
+        """CREATE OR REPLACE MODEL exports.why OPTIONS(model_type='CONTRIBUTION_ANALYSIS', is_test_col='t',
+        contribution_metric='SUM(x)') AS SELECT x > 3 AS t, ABS(x) AS x, colour FROM exports.rows"""
+    ).result()
+    for text, said in (
+        (f"EXPORT MODEL exports.why OPTIONS(URI='gs://{bucket.name}/a')", "CONTRIBUTION_ANALYSIS"),
+        ("EXPORT MODEL exports.why OPTIONS(URI='somewhere')", "gs://"),
+        ("EXPORT MODEL exports.none OPTIONS(URI='gs://a/b')", "exports.none"),
+    ):
+        with pytest.raises((exceptions.BadRequest, exceptions.NotFound), match=said):
+            client.query(text).result()
+    source = bigquery.ModelReference.from_string("test-project.exports.why")
+    options = bigquery.ExtractJobConfig(destination_format="ML_TF_SAVED_MODEL")
+    with pytest.raises(exceptions.GoogleAPICallError, match="ML_TF_SAVED_MODEL"):
+        client.extract_table(
+            source, f"gs://{bucket.name}/a", source_type="Model", job_config=options
+        ).result()
