@@ -1,4 +1,5 @@
-"""Who is asking: the key file that `portico up` makes, the tokens signed with it, the tokens minted here."""
+"""Who is asking: the key file that `portico up` makes, the tokens signed with it, the tokens minted here, and those
+that jobs show."""
 
 from __future__ import annotations
 
@@ -10,19 +11,17 @@ from typing import Any
 
 from portico.clock import Clock
 from portico.errors import InvalidArgument, Unauthenticated
+from portico.jobs import tokens
+from portico.jobs.tokens import key_file
 from portico.prediction.front.peers import no_token
 from portico.services.call import Caller
+from portico.store.database import Database
 
 PROJECT = "portico"
 _EMAIL = f"developer@{PROJECT}.iam.gserviceaccount.com"
 _LIFETIME = 3600  # seconds
 _MAX_CACHED = 4096
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-
-
-def key_file(home: Path) -> Path:
-    """The service account key file of `home`, for GOOGLE_APPLICATION_CREDENTIALS."""
-    return home / "credentials.json"
 
 
 def write_key_file(home: Path, url: str) -> Path:
@@ -67,8 +66,9 @@ class Identity:
     the wall clock, which may jump, is asked once."""
 
     def __init__(self, home: Path, clock: Clock) -> None:
-        self._path = key_file(home)
+        self._home, self._path = home, key_file(home)
         self._clock = clock
+        self._database: Database | None = None  # opened when a job first shows its token: so after a fork
         self._key: dict[str, Any] = {}
         self._public: Any = None
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
@@ -87,6 +87,8 @@ class Identity:
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("The Authorization header must be 'Bearer TOKEN'.")
         token = token.strip()
+        if tokens.is_jobs(token):
+            return self._job(token)
         known = self._known.get(token)
         if known is not None and known[0] > self._clock.monotonic():
             return known[1]
@@ -97,6 +99,16 @@ class Identity:
         while len(self._known) > _MAX_CACHED:
             self._known.popitem(last=False)
         return caller
+
+    def _job(self, token: str) -> Caller:
+        """Asked anew each time: with the job its token ends."""
+        claims = tokens.verified(self._home, token, self._clock.now())
+        if claims is None:
+            raise Unauthenticated("The token is none that this server gave to a job, or has run out.")
+        self._database = self._database or Database(self._home)
+        if not tokens.is_running(self._database, claims):
+            raise Unauthenticated("The job that this token was given to does not run any more.")
+        return Caller(claims.account)
 
     def mint(self, form: dict[str, str]) -> dict[str, Any]:
         """Answers the token endpoint (RFC 7523): a signed assertion for an access token.

@@ -131,12 +131,12 @@ def _async_credentials() -> Any:
     from google.auth.aio import credentials
 
     jwt_credentials: Any = jwt.Credentials
-    signer = jwt_credentials.from_service_account_file(
+    signer = _own_credentials() or jwt_credentials.from_service_account_file(
         os.environ["GOOGLE_APPLICATION_CREDENTIALS"], audience="https://aiplatform.googleapis.com/"
     )
 
     class SelfSigned(credentials.Credentials):
-        """Tokens that are signed here with the key file: nothing is asked over the network."""
+        """Tokens that are signed here with the key file, or a job's own: nothing is asked over the network."""
 
         async def refresh(self, request: Any) -> None:
             signer.refresh(None)
@@ -237,17 +237,52 @@ def patch_httplib2(module: Any) -> None:
 
 
 def patch_default(module: Any) -> None:
-    """A job of the server's own, or a model's server, is known by its connection, and shows no key."""
-    ours = os.environ.get("CLOUD_ML_JOB_ID") or os.environ.get("AIP_MODE")
-    if ours and "GOOGLE_APPLICATION_CREDENTIALS" not in os.environ:
+    """A job of the server's own shows its token; a model's server is known by its connection, and shows no key."""
+    usual = module.default
 
-        def default(*args: Any, **kwargs: Any) -> Any:
-            from google.auth import credentials
+    @functools.wraps(usual)
+    def default(*args: Any, **kwargs: Any) -> Any:
+        own = _own_credentials()  # a job may run in a process that had imported this before
+        return usual(*args, **kwargs) if own is None else (own, os.environ.get("GOOGLE_CLOUD_PROJECT"))
 
-            anonymous: Any = credentials.AnonymousCredentials
-            return anonymous(), os.environ.get("GOOGLE_CLOUD_PROJECT")
+    module.default = default
 
-        module.default = default
+
+def _own_credentials() -> Any:
+    """What code shows that this server runs; None for other code, and for what brings a key of its own."""
+    if "GOOGLE_APPLICATION_CREDENTIALS" in os.environ:
+        return None
+    if token := os.environ.get("PORTICO_JOB_TOKEN"):
+        return _of_job(token)
+    if os.environ.get("CLOUD_ML_JOB_ID") or os.environ.get("AIP_MODE"):
+        from google.auth import credentials
+
+        anonymous: Any = credentials.AnonymousCredentials
+        return anonymous()
+    return None
+
+
+def _of_job(given: str) -> Any:
+    from google.auth import credentials, exceptions
+
+    base: Any = credentials.Credentials
+    refused: Any = exceptions.RefreshError
+
+    class JobCredentials(base):  # type: ignore[misc]
+        """The job's own token, which ends with the job."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = given
+
+        @property
+        def service_account_email(self) -> str:
+            return os.environ.get("PORTICO_JOB_ACCOUNT", "")
+
+        def refresh(self, request: Any) -> None:
+            raise refused("The server does not take this job's token: does the job run still?")
+
+    return JobCredentials()
 
 
 def patch_credentials(module: Any) -> None:

@@ -119,6 +119,8 @@ class _Here(_Quiet):
         for name, value in self.headers.items():
             if name.lower() not in _OWN and value != f"Bearer {_TOKEN}":
                 here.putheader(name, value)
+            elif value == f"Bearer {_TOKEN}" and (own := os.environ.get("PORTICO_JOB_TOKEN")):
+                here.putheader(name, f"Bearer {own}")
         chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
         length = self.headers.get("content-length")
         if chunked and length is None:

@@ -55,6 +55,14 @@ def metrics_seen(chief: Path) -> dict[str, Path]:
     return {"var/hypertune": metric_file(chief).parent}
 
 
+def account_of(spec: Mapping[str, Any], job: str) -> str:
+    """As whom the code acts: the service account that the job names, or Vertex AI's own for the project's code."""
+    project = job.split("/")[1]
+    return str(
+        spec.get("serviceAccount") or f"service-{project}@gcp-sa-aiplatform-cc.iam.gserviceaccount.com"
+    )
+
+
 def variables(
     spec: Mapping[str, Any], job: str, data: Mapping[str, str], cluster: Cluster, pool: int, index: int
 ) -> dict[str, str]:

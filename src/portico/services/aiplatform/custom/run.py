@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import Cancelled, PorticoError
+from portico.jobs import tokens
 from portico.jobs.engines import machine
 from portico.jobs.kinds import Wait
 from portico.jobs.warm import be_nice
@@ -32,6 +33,7 @@ from portico.services.standard.names import location_of
 from portico.services.standard.sources import gcs_of
 
 _PROCESSES = 512
+_UNTIL_IT_RUNS = 3600.0  # seconds that its environment may take to be made
 _FREE = 0.5  # seconds between two looks for a free replica of a persistent resource
 
 
@@ -136,6 +138,7 @@ def _workers(
 ) -> list[Worker]:
     """All workers of the job, the chief first, with their environments made."""
     counts = spec.counts(job_spec)
+    acts_as = _identity(context, job_spec, name, output)
     first, *open_ports = workers.ports(1 + sum(counts))
     cluster = contract.Cluster.of(counts, open_ports, first)
     made: list[Worker] = []
@@ -154,7 +157,8 @@ def _workers(
             limits = dataclasses.replace(limits, memory=limits.memory * context.job.memory // whole)
         for index in range(count):
             task = f"workerpool{number}-{index}"
-            environment = place.environment | contract.variables(job_spec, name, data, cluster, number, index)
+            environment = place.environment | acts_as
+            environment |= contract.variables(job_spec, name, data, cluster, number, index)
             command = _command(job_spec["workerPoolSpecs"][number], place.python)
             scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
             # Also where nobody tunes: without it cloudml-hypertune writes into /var.
@@ -240,6 +244,18 @@ def _in_container(
     command, args = asked.get("command") or [], asked.get("args") or []
     container = Container(image.engine, image.short, command, args, readable)
     return _Place(Path(), [], environment, limits, container)
+
+
+def _identity(context: Context, job_spec: Mapping[str, Any], name: str, output: Output) -> dict[str, str]:
+    """What the code shows to this server as its own, which ends with the job."""
+    account = contract.account_of(job_spec, name)
+    until = context.clock.now() + spec.timeout_of(job_spec) + _UNTIL_IT_RUNS
+    try:
+        token = tokens.mint(context.home, tokens.Claims(context.job.id, account, until))
+    except OSError:  # on another machine, which has no key of the home's
+        return {}
+    output.service(f"Google's clients in it act as {account}.")
+    return {"PORTICO_JOB_TOKEN": token, "PORTICO_JOB_ACCOUNT": account, "MLFLOW_TRACKING_TOKEN": token}
 
 
 def _pointed(context: Context, python: Path, paths: list[Path]) -> tuple[dict[str, str], list[Path]]:

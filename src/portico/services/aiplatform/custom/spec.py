@@ -20,6 +20,7 @@ _POOLS, _WORKERS = 4, 64
 _SHARE = 0.75  # of the machine's memory that all workers of a job may have
 _MOST = 100  # packages, environment variables
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCOUNT = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -54,6 +55,11 @@ def check(spec: dict[str, Any], field: str) -> None:
             f"At most {_WORKERS} workers run on one machine.", field=f"{field}.workerPoolSpecs"
         )
     timeout_of(spec, field)
+    if (account := spec.get("serviceAccount")) and not _ACCOUNT.fullmatch(account):
+        raise InvalidArgument(
+            f"{account!r} is no service account; one looks like NAME@PROJECT.iam.gserviceaccount.com.",
+            field=f"{field}.serviceAccount",
+        )
     if prefix := (spec.get("baseOutputDirectory") or {}).get("outputUriPrefix"):
         _check_uri(prefix, f"{field}.baseOutputDirectory.outputUriPrefix")
 

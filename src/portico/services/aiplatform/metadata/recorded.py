@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from portico.clock import rfc3339
 from portico.errors import InvalidArgument
 from portico.jobs import kinds
+from portico.services.aiplatform.custom.contract import account_of
 from portico.services.aiplatform.metadata import metadata_runs, things
 from portico.services.aiplatform.metadata.things import Thing
 from portico.services.registry import evaluations, metadata
@@ -101,7 +102,10 @@ def _of_rerun(connection: Connection, job: Job, told: Told) -> None:
 
 def _of_code(connection: Connection, job: Job, spec: Mapping[str, Any], told: Told) -> None:
     """A user's own code: its packages as they are when it starts, what it was given, and where it leaves its model."""
-    told.facts["workerPoolSpecs"] = spec["workerPoolSpecs"]
+    told.facts |= {
+        "workerPoolSpecs": spec["workerPoolSpecs"],
+        "serviceAccount": account_of(spec, job.resource),
+    }
     again = (job.payload.get("rerun") or {}).get("record") or {}
     told.inputs += [things.generation(one["uri"], one["generation"]) for one in again.get("code") or ()]
     for pool in spec["workerPoolSpecs"] if not again else ():
