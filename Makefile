@@ -19,12 +19,12 @@ $(READY): requirements.lock pyproject.toml
 demo: install
 	$(BIN)/portico demo
 
-# mypy takes one core: the tests run beside it. Three processes test on two cores, since servers are waited for.
+# mypy takes one core: the tests run beside it. Four processes test on two cores, since servers are waited for.
 test: lint
 	$(MAKE) --no-print-directory -j 2 types pytest
 
 pytest: install
-	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check src tests bench

@@ -78,7 +78,7 @@ def test_every_route_answers_in_googles_shape(portico, contract, made):
     wire.close()
 
 
-@pytest.mark.parametrize("rounds", [12, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(400, marks=pytest.mark.slow)])
 def test_built_methods_under_wrong_requests(portico, contract, made, rounds):
     wire = Wire(portico.url)
     seed = int(os.environ.get("PORTICO_FUZZ_SEED", "2"))
