@@ -32,6 +32,9 @@ _PATIENCE = 60.0  # seconds that a job waits for the database, should that be aw
 _OWN = 5.0  # seconds between two looks whether a job is still this machine's
 _PR_SET_PDEATHSIG = 1
 _PREPARING, LAST = 10, 19  # niceness
+# What each child would import else.
+_ALL_USE = ("numpy", "pyarrow", "pyarrow.parquet", "pyarrow.csv", "lightgbm", "portico.store.sqlite",
+            "portico.store.postgresql")  # fmt: skip
 
 
 def main(home: Path, modules: list[str], scheduler: int, elsewhere: bool = False) -> None:
@@ -39,7 +42,7 @@ def main(home: Path, modules: list[str], scheduler: int, elsewhere: bool = False
     die_with_parent(scheduler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=0)
-    for name in [*modules, "numpy", "pyarrow", "pyarrow.parquet", "pyarrow.csv", "lightgbm"]:
+    for name in [*modules, *_ALL_USE]:
         __import__(name)
     isolation.walls()  # found out here once, not by every child
     import pyarrow

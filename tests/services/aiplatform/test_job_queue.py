@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,24 @@ def test_a_queue_of_500_jobs_drains(new_portico):
     finally:
         database.close()
         server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_queue_of_five_hundred_drains(portico, aiplatform, bucket):
+    small = [submit(aiplatform, bucket, "print('one of many')", "n1-standard-4") for _ in range(500)]
+    names = {job.resource_name for job in small}
+
+    def states() -> Counter[str]:
+        shown = aiplatform.CustomJob.list(filter='display_name="queued"')
+        return Counter(job.state.name for job in shown if job.resource_name in names)
+
+    def over() -> bool:
+        return not states().keys() & {"JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING"}
+
+    until(over, "all have ended", seconds=3000)
+    assert states() == {"JOB_STATE_SUCCEEDED": 500}
+    assert (
+        len([path for path in portico.home.glob("jobs/*/log.txt") if "one of many" in path.read_text()])
+        >= 500
+    )

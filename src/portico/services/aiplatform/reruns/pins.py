@@ -13,6 +13,7 @@ and when it `saw` what was below /gcs.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -29,17 +30,13 @@ _WORDS = {"cores": "number of processors", "libc": "C library"}
 @functools.cache
 def machine() -> dict[str, str]:
     """This machine, as far as it may decide what a computation gives."""
-    model = platform.processor()
-    try:
+    told: list[str] = []
+    with contextlib.suppress(OSError):
         told = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(
-            (line.partition(":")[2].strip() for line in told if line.startswith("model name")), model
-        )
-    except OSError:
-        pass
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
     return {
         "architecture": platform.machine(),
-        "processor": model,
+        "processor": names[0] if names else platform.processor(),  # for which a command is run
         "cores": str(os.cpu_count() or 1),
         "libc": " ".join(platform.libc_ver()).strip(),
         "system": platform.system(),
