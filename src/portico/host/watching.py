@@ -37,7 +37,14 @@ def main(home: Path) -> None:
     watcher = Watcher(home)
     threading.Thread(target=sync, args=(home, stop), name="sync", daemon=True).start()
     with Asked(log_path(home)) as asked:
+
+        def end(*_: object) -> None:
+            stop.set()
+            asked.poke()
+
+        signal.signal(signal.SIGTERM, end)
         asked.serve(stop, _LOOK, watcher.ingest, "the reading of what was predicted")
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
     watcher.ingest()
 
 

@@ -106,7 +106,9 @@ class Scheduler:
             engine.close()
 
     def stop(self) -> None:
+        """Ends `run`, soon; may be called by a signal's handler."""
         self._stopping.set()
+        self._tell_news()
 
     def _listen(self) -> socket.socket:
         path = wake_path(self._home)
@@ -274,14 +276,17 @@ class Scheduler:
                 log.exception("a job's thread failed")
             finally:
                 running.over.set()
-                with contextlib.suppress(BlockingIOError):  # it is told already
-                    self._teller.send(b"!")
+                self._tell_news()
 
         running = self._threads[job.id] = _Thread(job.lane)
         if job.lane == "watch":
             self._watching.submit(guarded)
         else:
             threading.Thread(target=guarded, name=f"job-{job.id}", daemon=True).start()
+
+    def _tell_news(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is told already
+            self._teller.send(b"!")
 
     def _collect(self) -> None:
         over = [job_id for job_id, running in self._threads.items() if running.over.is_set()]

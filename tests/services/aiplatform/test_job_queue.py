@@ -88,7 +88,7 @@ def test_what_uses_more_than_it_asked_for_gives_way_where_memory_runs_short(tmp_
     from portico.jobs.kinds import Crowded
     from portico.sandbox.isolation import Limits
 
-    monkeypatch.setattr(workers, "_used", lambda pid: (8 * GIB, 1))
+    monkeypatch.setattr(workers.use, "of_below", lambda pid: (8 * GIB, 1))
     worker = workers.Worker("workerpool0-0", [], [], {}, tmp_path, Limits(15 * GIB, processes=9))
     worker.process = SimpleNamespace(pid=1)
     notes: list[str] = []
