@@ -553,6 +553,22 @@ def test_a_hierarchy_sums_from_below() -> None:
         assert city[name].to_numpy()[181:] == pytest.approx(summed[name].to_numpy())
     measured = measures.evaluate(trained, data, horizon=10)
     assert measured.num_rows == 7 and measured.column("mean_absolute_error").null_count == 0
+    part = data.filter(pa.compute.not_equal(data["shop"], 3))  # Oslo lacks a shop: no sum of it can be judged
+    assert measures.evaluate(trained, part, horizon=10).num_rows == 3 + 1
+    for aggregated in (True, False):  # a dry run asks with no rows
+        assert measures.evaluate(trained, data.slice(0, 0), perform_aggregation=aggregated).num_rows == 0
+    assert anomalies.detect_new(trained, data.slice(0, 0)).num_rows == 0
+
+
+def test_null_is_an_id_like_any_other() -> None:
+    data = many(2, 60)
+    data = data.set_column(3, "shop", pa.array([None] * 60 + [7] * 60, pa.int64()))
+    trained = fit("ARIMA_PLUS", data.filter(pa.compute.less(data["day"], pa.scalar(date(2019, 2, 20)))), {
+        **OPTIONS, "time_series_id_col": "shop",
+    })  # fmt: skip
+    assert set(forecasting.forecast(trained).column("shop").to_pylist()) == {None, 7}
+    rows = measures.evaluate(trained, data, perform_aggregation=False).to_pylist()
+    assert sum(row["shop"] is None and row["absolute_error"] is not None for row in rows) == 10
 
 
 # Regressors

@@ -10,7 +10,7 @@ import pyarrow as pa
 from portico.ml.bqml.columns import Encoder
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, Option
-from portico.ml.bqml.series import anomalies, forecasting, measures
+from portico.ml.bqml.series import anomalies, columns, forecasting, measures
 from portico.ml.bqml.series import model as training
 from portico.ml.bqml.series.arma import Arima
 from portico.ml.bqml.series.model import Entry, TimeSeriesModel
@@ -35,9 +35,12 @@ class _TimeSeries(Model):
         self.state["series"], arrays = self.series.to_state()
         self.arrays = dict(arrays)
         options = self.series.options
-        used = {options.timestamp.lower(), *(name.lower() for name in options.ids)}
-        inputs = given.rows.select([name for name in given.rows.column_names if name.lower() not in used])
+        used = [options.data, *(one.name for one in self.series.regressors)]
+        inputs = pa.table({name: columns.column(given.rows, name) for name in used})
         self.state["encoder"] = Encoder.fit(inputs).json()
+        known = {name.lower() for name in (options.timestamp, *options.ids, *used)}
+        if unused := [name for name in given.rows.column_names if name.lower() not in known]:
+            self.run.warnings.append(f"ARIMA_PLUS does not use the columns {', '.join(unused)}.")
         self.run.warnings += [
             f"The time series {', '.join(map(str, entry.key))} is left out: {entry.error}"
             for entry in self.series.entries

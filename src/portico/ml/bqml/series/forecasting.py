@@ -52,10 +52,12 @@ _FREE = Limits(None, None)
 class Forecast:
     """A series' forecast, or a hierarchy's sum (whose ids are None below its level), in the data's units.
 
-    `mean` and `errors` are those of what is modelled; they differ from `value` and `error` where there are limits.
+    `keys` are those of the series that it is the sum of. `mean` and `errors` are those of what is modelled; they differ
+    from `value` and `error` where there are limits.
     """
 
     key: Key
+    keys: tuple[Key, ...]
     times: Times
     mean: Floats
     errors: Floats
@@ -129,7 +131,9 @@ def forecasts(model: TimeSeriesModel, steps: int, future: Rows | None) -> Iterat
         ahead, added = model.ahead(entry, series, steps, future)
         if len(ahead.times):
             found = True
-            yield Forecast(entry.key, ahead.times, ahead.value + added.sum(1), ahead.errors, model.limits)
+            yield Forecast(
+                entry.key, (entry.key,), ahead.times, ahead.value + added.sum(1), ahead.errors, model.limits
+            )
     if future is not None and future.table.num_rows and not found:
         raise DataError(
             "The features have no row at a time point that can be forecast: those after the training data's last, "
@@ -139,11 +143,12 @@ def forecasts(model: TimeSeriesModel, steps: int, future: Rows | None) -> Iterat
         yield _sum(model, key, members, steps)
 
 
-def _sum(model: TimeSeriesModel, key: Key, members: Sequence[Series], steps: int) -> Forecast:
-    aheads = hierarchy.ahead(model, members, steps)
-    each = [Forecast(key, one.times, one.value, one.errors, model.limits) for one in aheads]
+def _sum(model: TimeSeriesModel, key: Key, members: dict[Key, Series], steps: int) -> Forecast:
+    keys = tuple(members)
+    aheads = hierarchy.ahead(model, members.values(), steps)
+    each = [Forecast(key, keys, one.times, one.value, one.errors, model.limits) for one in aheads]
     errors = np.sqrt(np.sum([one.error**2 for one in each], axis=0))
-    return Forecast(key, each[0].times, np.sum([one.value for one in each], axis=0), errors, _FREE)
+    return Forecast(key, keys, each[0].times, np.sum([one.value for one in each], axis=0), errors, _FREE)
 
 
 def explain(
@@ -182,9 +187,9 @@ def explain(
         ahead, added = model.ahead(entry, series, steps, rows)
         parts.append((entry.key, _ahead(model, ahead, added, confidence_level, z)))
     for key, members in hierarchy.families(model):
-        span = hierarchy.common(members)
-        parts.append((key, _added([_part(_history(model, one), span(one)) for one in members], 0.0)))
-        aheads = hierarchy.ahead(model, members, steps)
+        span = hierarchy.common(members.values())
+        parts.append((key, _added([_part(_history(model, one), span(one)) for one in members.values()], 0.0)))
+        aheads = hierarchy.ahead(model, members.values(), steps)
         nothing = np.zeros((steps, 0))
         parts.append((key, _added([_ahead(model, one, nothing, confidence_level, z) for one in aheads], z)))
     return answers.table(model, fields, parts)

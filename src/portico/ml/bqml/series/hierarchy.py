@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,19 +13,19 @@ from portico.ml.bqml.series.one import Ahead, Series
 from portico.ml.errors import DataError
 
 
-def families(model: TimeSeriesModel) -> Iterator[tuple[Key, list[Series]]]:
-    """Each sum's ids and its series, the highest level first."""
+def families(model: TimeSeriesModel) -> Iterator[tuple[Key, dict[Key, Series]]]:
+    """Each sum's ids, and its series by theirs; the highest level first."""
     ids = model.options.ids
     for depth in range(len(model.options.hierarchy)):
         rolled = {ids.index(name) for name in model.options.hierarchy[depth:]}
-        found: dict[Key, list[Series]] = {}
+        found: dict[Key, dict[Key, Series]] = {}
         for entry, series in model.fitted:
             key = tuple(None if place in rolled else cell for place, cell in enumerate(entry.key))
-            found.setdefault(key, []).append(series)
+            found.setdefault(key, {})[entry.key] = series
         yield from found.items()
 
 
-def ahead(model: TimeSeriesModel, members: Sequence[Series], steps: int) -> list[Ahead]:
+def ahead(model: TimeSeriesModel, members: Collection[Series], steps: int) -> list[Ahead]:
     """The members' forecasts of the same `steps` time points: those after the latest end of theirs.
 
     Raises:
@@ -44,7 +44,7 @@ def ahead(model: TimeSeriesModel, members: Sequence[Series], steps: int) -> list
     return found
 
 
-def common(members: Sequence[Series]) -> Callable[[Series], slice]:
+def common(members: Collection[Series]) -> Callable[[Series], slice]:
     """The rows of a member's history in the time that all have a history of."""
     first = max(int(series.times[0]) for series in members)
     last = min(int(series.times[-1]) for series in members)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from portico.ml.arrays import Floats
-from portico.ml.bqml.series import answers, columns
+from portico.ml.bqml.series import answers, columns, hierarchy
 from portico.ml.bqml.series.answers import BOOL, DATE, FLOAT64, INT64, STRING, Part
 from portico.ml.bqml.series.arma import Arima
-from portico.ml.bqml.series.columns import Key, Rows
+from portico.ml.bqml.series.calendar import Times
+from portico.ml.bqml.series.columns import Rows
 from portico.ml.bqml.series.forecasting import Forecast, forecasts
+from portico.ml.bqml.series.limits import Limits
 from portico.ml.bqml.series.model import Entry, TimeSeriesModel
+from portico.ml.bqml.series.one import Series
 from portico.ml.bqml.series.regressors import INTERCEPT
 from portico.ml.errors import DataError
 
@@ -63,13 +68,15 @@ def evaluate(
     z = answers.level(confidence_level)
     rows = columns.read(data, model.options.timestamp, model.options.ids, model.options.data)
     future = rows if model.regressors else None
-    met = [(one, *_matched(model, one, rows)) for one in forecasts(model, steps, future)]
+    met = [_met(one, rows) for one in forecasts(model, steps, future)]
     if not perform_aggregation:
         return _each(model, rows, met, z)
     parts: list[Part] = []
-    for one, where, actual, _ in met:
-        if len(where):
-            parts.append((one.key, _metrics(model, one, actual, one.value[where])))
+    by_key = {entry.key: series for entry, series in model.fitted}
+    for one in met:
+        if len(one.where):
+            usual = _usual_change([by_key[key] for key in one.forecast.keys], model.limits)
+            parts.append((one.forecast.key, _metrics(one, usual)))
     if not parts and data.num_rows:
         raise DataError(
             "The evaluation data has no row at a time point that the model forecasts: those after the training "
@@ -189,26 +196,38 @@ def _weights(
     return names, weights, categories
 
 
-def _matched(model: TimeSeriesModel, one: Forecast, rows: Rows) -> tuple[Any, Floats, Any]:
-    """Which of the forecast's time points have data, that data, and its rows. A hierarchy's sums have the sums."""
-    place = {when: position for position, when in enumerate(one.times.tolist())}
-    found: dict[int, list[int]] = {}
-    families = 0
-    for key, members in rows.groups.items():
-        if any(own is not None and own != cell for own, cell in zip(one.key, key, strict=True)):
-            continue
-        families += 1
-        for row, when in zip(members.tolist(), rows.times[members].tolist(), strict=True):
-            if when in place and np.isfinite(rows.data[row]):
-                found.setdefault(place[when], []).append(row)
-    summed = None in one.key
-    kept = {where: many for where, many in found.items() if not summed or len(many) >= families}
-    order = sorted(kept)
-    actual = np.array([(rows.data[kept[at]].sum() if summed else rows.data[kept[at]].mean()) for at in order])
-    return np.array(order, np.int64), actual, [kept[at] for at in order]
+@dataclass(frozen=True)
+class _Met:
+    """A forecast and what the data has at its time points: positions of those, and the data there. Of one series,
+    `rows` are the data's at the time points `places`; of a hierarchy's sum there are none."""
+
+    forecast: Forecast
+    where: Times
+    actual: Floats
+    rows: Times
+    places: Times
 
 
-def _metrics(model: TimeSeriesModel, one: Forecast, actual: Floats, expected: Floats) -> dict[str, Any]:
+def _met(one: Forecast, rows: Rows) -> _Met:
+    """A sum is known where all its series are."""
+    count = len(one.times)
+    total, known = np.zeros(count), np.ones(count, bool)
+    own, places = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for key in one.keys:
+        members = rows.groups.get(key, own[:0])
+        at = np.minimum(np.searchsorted(one.times, rows.times[members]), count - 1)
+        there = (one.times[at] == rows.times[members]) & np.isfinite(rows.data[members])
+        hits = np.bincount(at[there], minlength=count)
+        known &= hits > 0
+        total += np.bincount(at[there], rows.data[members[there]], count) / np.maximum(hits, 1)
+        if one.keys == (one.key,):
+            own, places = members[there], at[there]
+    where = np.flatnonzero(known)
+    return _Met(one, where, total[where], own, places)
+
+
+def _metrics(one: _Met, usual_change: float) -> dict[str, Any]:
+    actual, expected = one.actual, one.forecast.value[one.where]
     errors = np.abs(actual - expected)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = errors / np.abs(actual)
@@ -219,47 +238,36 @@ def _metrics(model: TimeSeriesModel, one: Forecast, actual: Floats, expected: Fl
         np.sqrt((errors**2).mean()),
         np.where(errors == 0, 0.0, shares).mean(),
         np.where(errors == 0, 0.0, both).mean(),
-        errors.mean() / (_usual_change(model, one.key) or np.nan),
+        errors.mean() / (usual_change or np.nan),
     ]
     return {name: [float(value)] for name, value in zip(_METRICS, values, strict=True)}
 
 
-def _usual_change(model: TimeSeriesModel, key: Key) -> float:
-    """The mean absolute change from point to point in the training data."""
-    members = [
-        series
-        for entry, series in model.fitted
-        if all(own is None or own == cell for own, cell in zip(key, entry.key, strict=True))
-    ]
-    first = max(int(series.times[0]) for series in members)
-    last = min(int(series.times[-1]) for series in members)
-    total: Floats | None = None
-    for series in members:
-        data = model.limits.outward(series.data)[(series.times >= first) & (series.times <= last)]
-        total = data if total is None or len(total) != len(data) else total + data
-    return float(np.abs(np.diff(total)).mean()) if total is not None and len(total) > 1 else 0.0
+def _usual_change(members: Sequence[Series], limits: Limits) -> float:
+    """The mean absolute change from point to point of the training data, summed over the members."""
+    span = hierarchy.common(members)
+    parts = [limits.outward(series.data)[span(series)] for series in members]
+    count = min(len(part) for part in parts)
+    total = np.sum([part[:count] for part in parts], axis=0)
+    return float(np.abs(np.diff(total)).mean()) if count > 1 else 0.0
 
 
-def _each(
-    model: TimeSeriesModel, rows: Rows, met: list[tuple[Forecast, Any, Floats, Any]], z: float
-) -> pa.Table:
+def _each(model: TimeSeriesModel, rows: Rows, met: Sequence[_Met], z: float) -> pa.Table:
     count = rows.table.num_rows
     names = ("lower_bound", "upper_bound", "absolute_error", "absolute_percentage_error")
     found = {name: np.full(count, np.nan) for name in ("expected", *names)}
-    for one, where, _, members in met:
-        if None in one.key:
-            continue
-        low, high = one.bounds(z)
-        for at, own in zip(where, members, strict=True):
-            found["expected"][own] = one.value[at]
-            found["lower_bound"][own], found["upper_bound"][own] = low[at], high[at]
+    for one in met:
+        low, high = one.forecast.bounds(z)
+        for name, values in (("expected", one.forecast.value), ("lower_bound", low), ("upper_bound", high)):
+            found[name][one.rows] = values[one.places]
     error = np.abs(rows.data - found["expected"])
     found["absolute_error"] = error
     with np.errstate(divide="ignore", invalid="ignore"):
         found["absolute_percentage_error"] = np.where(error == 0, 0.0, error / np.abs(rows.data))
     options = model.options
+    none = np.zeros(0, np.int64)
     order = np.concatenate(
-        [members[np.argsort(rows.times[members], kind="stable")] for members in rows.groups.values()]
+        [none, *(members[np.argsort(rows.times[members], kind="stable")] for members in rows.groups.values())]
     )
     inputs = [*options.ids, options.timestamp, options.data]
     answer = {name: columns.column(rows.table, name).take(pa.array(order)) for name in inputs}

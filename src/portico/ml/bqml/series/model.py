@@ -60,9 +60,6 @@ class TimeSeriesModel:
             if entry.series is not None:
                 yield entry, entry.series
 
-    def find(self, key: Key) -> tuple[Entry, Series] | None:
-        return next(((entry, series) for entry, series in self.fitted if entry.key == key), None)
-
     def ahead(self, entry: Entry, series: Series, steps: int, future: Rows | None) -> tuple[Ahead, Floats]:
         """A forecast and what the regressors add to it, (time points, regressors and the intercept).
 
