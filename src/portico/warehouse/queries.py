@@ -67,6 +67,7 @@ class Done:
     text: str = ""  # of a statement of a script
     registers: dict[str, Any] = field(default_factory=dict)  # a model that goes to Vertex AI's registry
     children: int = 0  # how many statements a SCRIPT ran
+    warnings: list[str] = field(default_factory=list)  # of a training
 
 
 class Query:

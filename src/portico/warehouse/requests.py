@@ -237,6 +237,7 @@ def _told(done: Done) -> dict[str, Any]:
         "kind": done.kind,
         "fields": done.fields,
         "affected": done.affected,
+        "warnings": done.warnings,
         "counts": done.counts,
         "target": [target.project, target.dataset, target.table] if target else None,
         "operation": done.operation if target else "",

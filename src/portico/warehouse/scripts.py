@@ -790,7 +790,7 @@ class _Stopped(InvalidArgument):
 
 def _of_model(kind: str, entry: kept.Entry, operation: str) -> Done:
     target = Entry(entry.project, entry.dataset, entry.name)
-    done = Done(f"{kind}_MODEL", target=target, operation=operation)
+    done = Done(f"{kind}_MODEL", target=target, operation=operation, warnings=entry.warnings)
     if entry.registers:
         done.registers = {**entry.registers, "folder": entry.folder, "place": list(key_of(target))}
     return done

@@ -196,6 +196,18 @@ def test_many_series_and_their_sum(client: bigquery.Client, stations: str) -> No
     assert [row["station"] for row in evaluated] == ["Hill", "Quay"]
 
 
+def test_a_series_too_short_is_left_out_and_said(client: bigquery.Client) -> None:
+    job = client.query(
+        f"""CREATE MODEL bikes.some {TRAINED}, time_series_id_col='station', horizon=5) AS
+        SELECT station, day, trips FROM bikes.trips WHERE station = 'Hill' AND day < '2019-03-01'
+        UNION ALL SELECT 'Pier', DATE '2019-01-01', 3"""
+    )
+    job.result()
+    assert "Pier" in job.errors[0]["message"] and "at least 3" in job.errors[0]["message"]
+    told = rows(client, "SELECT station, error_message FROM ML.ARIMA_EVALUATE(MODEL bikes.some)")
+    assert [(row["station"], bool(row["error_message"])) for row in told] == [("Hill", False), ("Pier", True)]
+
+
 def test_regressors(client: bigquery.Client) -> None:
     client.query(
         f"""CREATE OR REPLACE MODEL bikes.sky

@@ -179,7 +179,7 @@ def _query(call: Call, job: Resource) -> Ran:
         "fields": told["fields"] if told["kind"] == "SELECT" else [],
         "kind": told["kind"],
         "affected": told["affected"],
-    }, []  # fmt: skip
+    }, told["warnings"]  # fmt: skip
 
 
 def _statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:

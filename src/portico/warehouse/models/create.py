@@ -88,6 +88,7 @@ class Creator:
         with self._trained(given_to) as (folder, model):
             entry.folder = folder
             entry.body, entry.registers = body(model, options), _registers(options, entry.name)
+            entry.warnings = model.run.warnings
             if transform is not None:
                 (self._models.path(folder) / transforms.FILE).write_text(json.dumps(transform.json()))
                 self._models.unload(folder)

@@ -31,7 +31,8 @@ _LOADED = 32  # models in memory at once
 
 @dataclass(slots=True)
 class Entry:
-    """A model. `folder` is the name of its files' folder, `body` what the API shows of it."""
+    """A model. `folder` is the name of its files' folder, `body` what the API shows of it; `warnings` are those of the
+    training that made it just now."""
 
     project: str
     dataset: str
@@ -41,6 +42,7 @@ class Entry:
     registers: dict[str, Any] = field(
         default_factory=dict
     )  # as what it is registered in Vertex AI when it is made
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def shown(self) -> str:
