@@ -18,7 +18,13 @@ from portico.ml.errors import DataError
 
 Numbers = np.ndarray[Any, Any]
 _KINDS = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64()}
-_OPTIONS = COMMON | {"model_path": Option("str")}
+_NO_REGISTRY = "upload the file as a model of Vertex AI to deploy it"
+_OPTIONS = COMMON | {
+    "model_path": Option("str"),
+    "model_registry": Option("str", refused=_NO_REGISTRY),
+    "vertex_ai_model_id": Option("str", refused=_NO_REGISTRY),
+    "vertex_ai_model_version_aliases": Option("list", refused=_NO_REGISTRY),
+}
 _DECLARED = re.compile(r"\s*`?(\w+)`?\s+([\w<>, ]+?)\s*")
 _ONNX = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
@@ -113,7 +119,7 @@ class OnnxModel(Imported):
             for one in self.state["inputs"]
         }
         if not table.num_rows:
-            return {one["name"]: pa.array([], pa.float64()) for one in self.state["outputs"]}
+            return {one["name"]: pa.array([], _type(one)) for one in self.state["outputs"]}
         try:
             found = self._session().run(None, feed)
         except Exception as error:
@@ -166,9 +172,10 @@ class XgboostModel(Imported):
         names = [one["name"] for one in self.state["inputs"]]
         columns = [_numbers(self.column(table, name), name) for name in names]
         matrix = np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros((table.num_rows, 0))
-        name = self.state["outputs"][0]["name"]
+        [output] = self.state["outputs"]
+        name = output["name"]
         if not len(matrix):
-            return {name: pa.array([], pa.float64())}
+            return {name: pa.array([], _type(output))}
         try:
             found = booster.predict(xgboost.DMatrix(matrix, feature_names=booster.feature_names))
         except (xgboost.core.XGBoostError, ValueError) as error:
@@ -199,6 +206,16 @@ def _spec(one: Any) -> dict[str, Any]:
     shape = list(one.shape or [])
     width = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else -1 if len(shape) > 1 else None
     return {"name": one.name, "type": one.type, "width": width, "deep": len(shape) > 2}
+
+
+def _type(output: dict[str, Any]) -> pa.DataType:
+    """Of an output's column."""
+    told = output.get("type", "")
+    if told.startswith("seq("):
+        return pa.list_(pa.struct([("label", pa.string()), ("prob", pa.float64())]))
+    kind = _ONNX.get(told, np.float64)
+    inner = pa.string() if kind is np.object_ else _KINDS.get(np.dtype(kind).kind, pa.float64())
+    return inner if output["width"] is None else pa.list_(inner)
 
 
 def _numbers(column: Any, name: str) -> Numbers:

@@ -27,21 +27,22 @@ def measured(users: Factors, items: Factors, ratings: Ratings) -> tuple[dict[str
         there = there[:_USERS]
     if not len(there):
         return dict.fromkeys(NAMES), warning
-    gains = np.zeros((len(there), len(items.weights)))
     rows = np.searchsorted(there, ratings.users[known])
     inside = (rows < len(there)) & (there[np.minimum(rows, len(there) - 1)] == ratings.users[known])
-    np.add.at(gains, (rows[inside], ratings.items[known][inside]), ratings.values[known][inside])
-    chosen = np.zeros(gains.shape, bool)
-    chosen[rows[inside], ratings.items[known][inside]] = True
-    step = max(1, _BLOCK // gains.shape[1])
-    parts = [
-        _block(
-            users.weights[there[at : at + step]] @ items.weights.T,
-            gains[at : at + step],
-            chosen[at : at + step],
-        )
-        for at in range(0, len(there), step)
-    ]
+    rows, values = rows[inside], ratings.values[known][inside]
+    columns = ratings.items[known][inside]
+    step = max(1, _BLOCK // len(items.weights))
+
+    def block(at: int) -> tuple[Numbers, ...]:
+        mine = (rows >= at) & (rows < at + step)
+        places = (rows[mine] - at, columns[mine])
+        scores = users.weights[there[at : at + step]] @ items.weights.T
+        gains, chosen = np.zeros(scores.shape), np.zeros(scores.shape, bool)
+        np.add.at(gains, places, values[mine])
+        chosen[places] = True
+        return _block(scores, gains, chosen)
+
+    parts = [block(at) for at in range(0, len(there), step)]
     precision, error, gain, ranks, total = (np.concatenate(one) for one in zip(*parts, strict=True))
     found = (precision.mean(), error.mean(), gain.mean(), ranks.sum() / total.sum() if total.sum() else None)
     return {

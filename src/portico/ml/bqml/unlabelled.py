@@ -51,6 +51,9 @@ class Unlabelled(Model):
     def ready(self) -> None:
         self.encoder = Encoder.of(self.state["encoder"])
 
+    def inputs(self) -> list[dict[str, str]]:
+        return self.encoder.inputs
+
     def matrix(self, table: pa.Table) -> Matrix:
         return self.encoder.matrix(table, standardize=self.standardizes)
 
@@ -59,6 +62,9 @@ class Unlabelled(Model):
         inputs = given.rows.drop_columns([one for one in given.rows.column_names if one.lower() in away])
         self.encoder = Encoder.fit(inputs)
         self.state["encoder"] = self.encoder.json()
+        for one in self.encoder.columns:
+            if not np.isfinite([one.mean, one.deviation]).all():
+                raise DataError(f"Column {one.name} has values that are too large to learn from")
         matrix = self.matrix(inputs)
         if not matrix.shape[1]:
             raise DataError("The query has no column to learn from")
