@@ -654,6 +654,17 @@ def quarters(years: np.ndarray, quarter: np.ndarray) -> list[date]:
 
 
 @pytest.mark.slow
+def test_intervals_cover_what_they_say() -> None:
+    inside = []
+    for seed in range(40):
+        values = shop(528, seed)
+        found = forecasting.forecast(train(values[:500]), horizon=28).to_pandas()
+        low, high = found.prediction_interval_lower_bound, found.prediction_interval_upper_bound
+        inside.append(((low < values[500:]) & (values[500:] < high)).mean())
+    assert 0.92 < np.mean(inside) < 0.98
+
+
+@pytest.mark.slow
 def test_better_than_the_last_week_of_rented_bikes(capsys: pytest.CaptureFixture[str]) -> None:
     """The demo's bikes by the day: eight weeks ahead, from each of five ends of the history."""
     import pandas as pd
