@@ -239,7 +239,8 @@ CREATE MACRO gs_array_includes_any(a, b) AS list_has_any(a, b);
 CREATE MACRO gs_array_includes_all(a, b) AS list_has_all(a, b);
 CREATE MACRO gs_at(a, i, first) AS CASE WHEN i IS NULL OR a IS NULL THEN NULL WHEN i - first < 0 OR i - first >= len(a) THEN gs_py_error('Array index ' || i || ' is out of bounds') ELSE a[i - first + 1] END;
 CREATE MACRO gs_at_safe(a, i, first) AS CASE WHEN i IS NULL OR i - first < 0 OR i - first >= len(a) THEN NULL ELSE a[i - first + 1] END;
-CREATE MACRO gs_subscript(a JSON, i BIGINT, first) AS json_extract(a, '$[' || i || ']'), (a JSON, i VARCHAR, first) AS json_extract(a, '$."' || i || '"'), (a, i, first) AS gs_at(a, i, first);
+-- `s` is a[1:1], whose type tells JSON (a text to DuckDB) from an array; an array would be cast to JSON otherwise.
+CREATE MACRO gs_subscript(a, s VARCHAR, i BIGINT) AS json_extract(a, '$[' || i || ']'), (a, s VARCHAR, i VARCHAR) AS json_extract(a, '$."' || i || '"'), (a, s VARCHAR[], i) AS gs_at(a, i, 0), (a, s, i) AS gs_at(a, i, 0);
 
 -- JSON
 

@@ -235,7 +235,12 @@ class Translator:
         [place] = node.expressions
         offset = node.args.get("offset")
         if offset is None:
-            return call("gs_subscript", node.this, place, exp.Literal.number(0))
+            one = exp.Literal.number(1)
+            first = exp.Bracket(
+                this=exp.Paren(this=node.this.copy()),
+                expressions=[exp.Slice(this=one, expression=one.copy())],
+            )
+            return call("gs_subscript", node.this, first, place)
         return call(
             "gs_at_safe" if node.args.get("safe") else "gs_at", node.this, place, exp.Literal.number(offset)
         )
