@@ -47,8 +47,9 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
-def environment(name: str, requirements: Sequence[str]) -> Path:
-    """The Python of a peer's own environment, made once under ~/.cache/portico/bench-envs.
+def environment(name: str, requirements: Sequence[str], version: str | None = None) -> Path:
+    """The Python of a peer's own environment, made once under ~/.cache/portico/bench-envs; of another `version` than
+    this one where it says so.
 
     Raises:
         subprocess.CalledProcessError: the requirements don't install here.
@@ -63,8 +64,10 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
 
     uv = find_uv_bin()
     shutil.rmtree(folder, ignore_errors=True)
+    managed = sorted(Path.home().glob(f".pyenv/versions/{version}*/bin/python")) if version else []
+    wanted_python = str(managed[-1]) if managed else version or sys.executable
     print(f"making the environment {name} ({', '.join(requirements)})", flush=True)
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    subprocess.run([uv, "venv", "--quiet", "--python", wanted_python, str(folder)], check=True)
     subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *requirements], check=True)
     stamp.write_text(wanted)
     return python

@@ -16,6 +16,7 @@ TITLES = {
     "monitoring": "Watching a model",
     "training": "Training of one's own code",
     "automl": "AutoML",
+    "bigquery": "BigQuery",
 }
 _HEAD = """\
 # Benchmarks
