@@ -7,9 +7,12 @@ from typing import Any, ClassVar
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokenizer_core import TokenType
 
 from portico.errors import InvalidArgument
 from portico.warehouse.models.syntax import readable
+
+_SPACES = ("HLL_COUNT", "KLL_QUANTILES", "NET", "KEYS", "AEAD", "DETERMINISTIC_ENCRYPT")
 
 
 class GoogleSQL(BigQuery):
@@ -19,6 +22,18 @@ class GoogleSQL(BigQuery):
             name: parser for name, parser in BigQuery.Parser.FUNCTION_PARSERS.items()
             if name in ("CAST", "SAFE_CAST", "EXTRACT", "ARRAY", "STRING_AGG")
         }  # fmt: skip
+
+        def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:
+            """An argument of a function; `TABLE name` is all of that table."""
+            if self._curr.text.upper() == "TABLE" and self._next.token_type not in (
+                TokenType.COMMA, TokenType.R_PAREN, TokenType.DOT,
+            ):  # fmt: skip
+                self._advance()
+                return exp.Subquery(
+                    this=exp.Select(expressions=[exp.Star()], from_=exp.From(this=self._parse_table()))
+                )
+            found: exp.Expr | None = super()._parse_lambda(alias=alias)
+            return found
 
 
 def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
@@ -38,6 +53,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
         raise InvalidArgument(f"Syntax error: {said.rstrip('.')}{place}", reason="invalidQuery") from None
     statements = [one for one in found if one is not None and not isinstance(one, exp.Semicolon)]
     for statement in statements:
+        _name_spaces(statement)
         for called in list(statement.find_all(exp.Anonymous)):
             path, _, name = called.name.rpartition(".")
             # Upper case is what was written, lower case what the translation makes of it: DuckDB's own.
@@ -45,6 +61,15 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
             if path:
                 _of_dataset(called, path)
     return statements
+
+
+def _name_spaces(statement: exp.Expr) -> None:
+    """`HLL_COUNT.INIT` and its like are functions of one name, which has `__` for the dot."""
+    for spaced in list(statement.find_all(exp.Dot, exp.NetFunc)):
+        called = spaced.this if isinstance(spaced, exp.NetFunc) else spaced.expression
+        space = "NET" if isinstance(spaced, exp.NetFunc) else spaced.this.name.upper()
+        if isinstance(called, exp.Anonymous) and space in _SPACES and not isinstance(spaced.this, exp.Dot):
+            spaced.replace(exp.Anonymous(this=f"{space}__{called.name}", expressions=called.expressions))
 
 
 def _of_dataset(called: exp.Anonymous, path: str) -> None:

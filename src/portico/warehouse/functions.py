@@ -17,6 +17,8 @@ import duckdb
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
+from portico.warehouse import geography
+from portico.warehouse.hll import HLL_FUNCTIONS
 from portico.warehouse.javascript import javascript
 from portico.warehouse.text_functions import NULLS_GO_IN, TEXT_FUNCTIONS
 from portico.warehouse.time_functions import TIME_FUNCTIONS
@@ -61,14 +63,31 @@ _INNER = frozenset(
         "integer_div",
         "avg",
         "top",
+        "range_of",
+        "range_checked",
+        "range_text",
+        "range_low",
+        "range_high",
+        "range_meet",
+        "range_has",
+        "range_holds",
+        "range_steps",
+        "range_half",
+        "top_sum",
+        "months",
+        "micros",
+        "interval_of",
+        "justified",
+        "hll_init",
+        "hll_merge",
     ]
-) | {name for name in MACROS if name.startswith("cast_")}
+) | {name for name in MACROS if name.startswith(("cast_", "read_range"))}
 
 _ALIASES = {
     "power": "pow", "ceiling": "ceil", "character_length": "length", "char_length": "length", "substring": "substr",
     "octet_length": "byte_length", "json_extract": "json_query", "json_extract_scalar": "json_value",
     "json_extract_array": "json_query_array", "json_extract_string_array": "json_value_array", "lcase": "lower",
-    "ucase": "upper", "regexp_substr": "regexp_extract", "collate": "collate",
+    "ucase": "upper", "regexp_substr": "regexp_extract",
 }  # fmt: skip
 _DIRECT = {
     "min": "min", "max": "max", "count": "count", "any_value": "any_value", "logical_and": "bool_and",
@@ -106,6 +125,10 @@ AGGREGATES = frozenset(
         "approx_count_distinct",
         "approx_quantiles",
         "approx_top_count",
+        "approx_top_sum",
+        "hll_count__init",
+        "hll_count__merge",
+        "hll_count__merge_partial",
         "countif",
         "array_agg",
         "string_agg",
@@ -113,6 +136,7 @@ AGGREGATES = frozenset(
         "grouping",
         "max_by",
         "min_by",
+        *geography.AGGREGATES,
     ]
 )
 _PARTS_AT = {  # which argument is a part of a date
@@ -126,18 +150,29 @@ _ARROW: Any = "arrow"  # rows come in batches
 
 def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the functions of GoogleSQL known to a database."""
-    for name, (function, takes, gives) in {**TEXT_FUNCTIONS, **TIME_FUNCTIONS}.items():
+    made: dict[str, tuple[Callable[..., Any], list[str], str]] = {
+        **TEXT_FUNCTIONS, **TIME_FUNCTIONS, **HLL_FUNCTIONS,
+        **{name: one[:3] for name, one in geography.FUNCTIONS.items()},
+    }  # fmt: skip
+    for name, (function, takes, gives) in made.items():
+        wrapped = function if name in NULLS_GO_IN else _null_of_null(function)
         connection.create_function(  # type: ignore[call-overload]
-            f"gs_py_{name}",
-            function,
-            takes,
-            gives,
-            null_handling="special" if name in NULLS_GO_IN else "default",
+            f"gs_py_{name}", wrapped, takes, gives, null_handling="special"
         )
     connection.create_function(
         "gs_py_javascript", javascript, ["VARCHAR"] * 2, "VARCHAR", type=_ARROW, side_effects=True
     )
     _make_macros(connection)
+
+
+def _null_of_null(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is not asked where an argument is NULL, and may itself answer NULL."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any) -> Any:
+        return None if None in arguments else function(*arguments)
+
+    return wrapped
 
 
 def _make_macros(connection: duckdb.DuckDBPyConnection) -> None:
@@ -175,10 +210,11 @@ def _overloads() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     source = re.sub(r"^--.*\n", "", _SOURCE, flags=re.MULTILINE)
     for name, rest in re.findall(r"CREATE MACRO gs_(\w+)(.*?);\n", source, re.DOTALL):
-        depth, start = 0, 0
+        depth, start, quoted = 0, 0, False
         for place, character in enumerate(rest + ","):
-            depth += (character in "([{") - (character in ")]}")
-            if character == "," and depth == 0:
+            quoted ^= character == "'"
+            depth += 0 if quoted else (character in "([{") - (character in ")]}")
+            if character == "," and depth == 0 and not quoted:
                 found.setdefault(name, []).append(rest[start:place].strip())
                 start = place + 1
     return found
@@ -198,18 +234,25 @@ def function(name: str, arguments: list[exp.Expr]) -> tuple[exp.Expr, Callable[[
     lower = _ALIASES.get(lower, lower)
     if special := _SPECIAL.get(lower):
         return special(arguments)
+    if lower in geography.FUNCTIONS:
+        return _geography(lower, arguments)
     if lower in _DIRECT:
         return call(_DIRECT[lower], *arguments), None
     if lower in MACROS and lower not in _INNER:
         return call(f"gs_{lower}", *arguments), None
-    raise InvalidArgument(f"Function not found: {name}", reason="invalidQuery")
+    raise InvalidArgument(f"Function not found: {name.replace('__', '.')}", reason="invalidQuery")
 
 
 def is_function(name: str) -> bool:
     """Whether GoogleSQL has a function of this name here."""
     lower = name.lower()
     lower = _ALIASES.get(lower, lower)
-    return lower in _SPECIAL or lower in _DIRECT or (lower in MACROS and lower not in _INNER)
+    return (
+        lower in _SPECIAL
+        or lower in _DIRECT
+        or lower in geography.FUNCTIONS
+        or (lower in MACROS and lower not in _INNER)
+    )
 
 
 def name_parts(called: exp.Anonymous) -> None:
@@ -297,7 +340,43 @@ def _quantiles(arguments: list[exp.Expr]) -> Made:
 
 
 def _top_count(arguments: list[exp.Expr]) -> Made:
-    return call("histogram", arguments[0]), lambda whole: call("gs_top", whole, arguments[1])
+    return call("array_agg", arguments[0]), lambda whole: call("gs_top", whole, arguments[1])
+
+
+def _top_sum(arguments: list[exp.Expr]) -> Made:
+    pair = exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(name), expression=one)
+            for name, one in zip(("value", "weight"), arguments, strict=False)
+        ]
+    )
+    return call("array_agg", pair), lambda whole: call("gs_top_sum", whole, arguments[2])
+
+
+def _of_list(macro: str) -> Callable[[list[exp.Expr]], Made]:
+    """An aggregate that is a macro of all the values."""
+
+    def made(arguments: list[exp.Expr]) -> Made:
+        return call("array_agg", arguments[0]), lambda whole: call(macro, whole, *arguments[1:])
+
+    return made
+
+
+def _collate(arguments: list[exp.Expr]) -> Made:
+    return collated(arguments[0], arguments[1]), None
+
+
+def collated(value: exp.Expr, collation: exp.Expr) -> exp.Expr:
+    """A STRING that compares by a collation.
+
+    Raises:
+        InvalidArgument: there is none such.
+    """
+    if collation.name in ("", "und:cs"):
+        return exp.Collate(this=value, expression=exp.to_identifier("BINARY"))
+    if collation.name != "und:ci":
+        raise InvalidArgument(f"Collation '{collation.name}' is not supported", reason="invalidQuery")
+    return exp.Collate(this=value, expression=exp.to_identifier("NOCASE"))
 
 
 def _concat(arguments: list[exp.Expr]) -> Made:
@@ -367,6 +446,34 @@ def _json_change(python: str) -> Callable[[list[exp.Expr]], Made]:
     return made
 
 
+def _geography(name: str, arguments: list[exp.Expr]) -> Made:
+    geography.require_spherely(name.upper())
+    _, takes, _, defaults = geography.FUNCTIONS[name]
+    if name in geography.AGGREGATES:
+        made, around = _array_agg(arguments)
+        return made, lambda whole: call(f"gs_py_{name}", around(whole) if around else whole)
+    named = {one.this.name.lower(): one.expression for one in arguments if isinstance(one, exp.Kwarg)}
+    given = [one for one in arguments if not isinstance(one, exp.Kwarg)]
+    if takes == ["GEOMETRY[]"] and len(given) == 2:  # two of them, or an array
+        given = [exp.Array(expressions=given)]
+    required = len(takes) - len(defaults)
+    if unknown := named.keys() - defaults.keys():
+        raise InvalidArgument(
+            f"Named argument {unknown.pop()} not found in {name.upper()}", reason="invalidQuery"
+        )
+    if not required <= len(given) <= len(takes):
+        raise InvalidArgument(
+            f"No matching signature for function {name.upper()}: it takes {required} to {len(takes)} arguments",
+            reason="invalidQuery",
+        )
+    for place, (key, default) in enumerate(defaults.items(), required):
+        if place >= len(given):
+            given.append(
+                named[key] if key in named else exp.cast(exp.convert(default), takes[place], dialect="duckdb")
+            )
+    return call(f"gs_py_{name}", *given), None
+
+
 def _ieee_divide(arguments: list[exp.Expr]) -> Made:
     return exp.Div(this=exp.cast(arguments[0], "DOUBLE"), expression=exp.cast(arguments[1], "DOUBLE")), None
 
@@ -379,6 +486,9 @@ def _percentile(native: str) -> Callable[[list[exp.Expr]], Made]:
 
 
 def _struct(arguments: list[exp.Expr]) -> Made:
+    """Without any name, DuckDB's tuple, which becomes whatever struct it meets by its fields' places."""
+    if arguments and not any(isinstance(one, exp.Alias | exp.Column | exp.Dot) for one in arguments):
+        return call("row", *arguments), None
     pairs = []
     for number, argument in enumerate(arguments, 1):
         if isinstance(argument, exp.Alias):
@@ -394,7 +504,10 @@ def _struct(arguments: list[exp.Expr]) -> Made:
 _SPECIAL: dict[str, Callable[[list[exp.Expr]], Made]] = {
     "sum": _sum, "avg": _avg, "countif": _countif, "count_if": _countif, "array_agg": _array_agg,
     "string_agg": _string_agg, "array_concat_agg": _array_concat_agg, "approx_quantiles": _quantiles,
-    "approx_top_count": _top_count, "concat": _concat, "array_concat": _array_concat, "div": _div, "format": _format,
+    "approx_top_count": _top_count, "approx_top_sum": _top_sum, "collate": _collate,
+    "hll_count__init": _of_list("gs_hll_init"), "hll_count__merge": _of_list("gs_hll_merge"),
+    "hll_count__merge_partial": _of_list("gs_py_hll_merge_partial"),
+    "concat": _concat, "array_concat": _array_concat, "div": _div, "format": _format,
     "json_object": _json_object, "json_array": _json_array, "struct": _struct,
     "safe_divide": _safe("gs_div"), "safe_add": _safe("gs_add"), "safe_subtract": _safe("gs_sub"),
     "safe_multiply": _safe("gs_mul"), "safe_negate": _safe("gs_neg"), "to_json": _to_json,

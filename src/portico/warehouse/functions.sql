@@ -25,7 +25,7 @@ CREATE MACRO gs_sub(a BIGINT, b BIGINT) AS a - b, (a DOUBLE, b DOUBLE) AS a - b,
   (a DECIMAL(38,9), b DECIMAL(38,9)) AS CAST(a - b AS DECIMAL(38,9)), (a DECIMAL(38,9), b BIGINT) AS CAST(a - CAST(b AS DECIMAL(38,9)) AS DECIMAL(38,9)), (a BIGINT, b DECIMAL(38,9)) AS CAST(CAST(a AS DECIMAL(38,9)) - b AS DECIMAL(38,9)), (a DECIMAL(38,9), b DOUBLE) AS CAST(a AS DOUBLE) - b, (a DOUBLE, b DECIMAL(38,9)) AS a - CAST(b AS DOUBLE),
   (a DATE, b BIGINT) AS a - CAST(b AS INTEGER), (a DATE, b DATE) AS to_days(CAST(a - b AS INTEGER)), (a INTERVAL, b INTERVAL) AS a - b, (a DATE, b INTERVAL) AS a - b, (a TIMESTAMP, b INTERVAL) AS a - b, (a TIMESTAMPTZ, b INTERVAL) AS a - b,
   (a TIMESTAMP, b TIMESTAMP) AS to_microseconds(epoch_us(a) - epoch_us(b)), (a TIMESTAMPTZ, b TIMESTAMPTZ) AS to_microseconds(epoch_us(a) - epoch_us(b));
-CREATE MACRO gs_neg(x BIGINT) AS -x, (x DOUBLE) AS -x, (x DECIMAL(38,9)) AS -x, (x INTERVAL) AS -x;
+CREATE MACRO gs_neg(x BIGINT) AS 0 - x, (x DOUBLE) AS -x, (x DECIMAL(38,9)) AS -x, (x INTERVAL) AS -x;
 CREATE MACRO gs_avg(s DECIMAL(38,9), n BIGINT) AS CASE WHEN n = 0 THEN NULL ELSE gs_div(CAST(s AS DECIMAL(38,9)), CAST(n AS DECIMAL(38,9))) END, (s HUGEINT, n BIGINT) AS CASE WHEN n = 0 THEN NULL ELSE CAST(s AS DOUBLE) / n END, (s DOUBLE, n BIGINT) AS CASE WHEN n = 0 THEN NULL ELSE s / n END;
 CREATE MACRO gs_integer_div(a BIGINT, b BIGINT) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: ' || a || ' / ' || b) ELSE CAST(sign(a) * sign(b) * (abs(CAST(a AS HUGEINT)) // abs(CAST(b AS HUGEINT))) AS BIGINT) END,
   (a DECIMAL(38,9), b DECIMAL(38,9)) AS trunc(gs_div(a, b));
@@ -86,7 +86,7 @@ CREATE MACRO gs_float_text(x DOUBLE) AS CASE WHEN isnan(x) THEN 'nan' WHEN isinf
 CREATE MACRO gs_decimal_text(x VARCHAR) AS CASE WHEN contains(x, '.') THEN rtrim(rtrim(x, '0'), '.') ELSE x END;
 CREATE MACRO gs_to_string(x VARCHAR) AS x, (x BIGINT) AS CAST(x AS VARCHAR), (x HUGEINT) AS CAST(x AS VARCHAR), (x DOUBLE) AS gs_float_text(x), (x BOOLEAN) AS CASE WHEN x THEN 'true' WHEN NOT x THEN 'false' END,
   (x DECIMAL(38,9)) AS gs_decimal_text(CAST(x AS VARCHAR)), (x BLOB) AS gs_utf8(x), (x DATE) AS strftime(x, '%Y-%m-%d'), (x TIME) AS CAST(x AS VARCHAR),
-  (x TIMESTAMP) AS CAST(x AS VARCHAR), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS VARCHAR) || '+00', (x INTERVAL) AS gs_py_interval(CAST(datepart('year', x) * 12 + datepart('month', x) AS BIGINT), CAST(datepart('day', x) AS BIGINT), CAST(datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x) AS BIGINT));
+  (x TIMESTAMP) AS CAST(x AS VARCHAR), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS VARCHAR) || '+00', (x GEOMETRY) AS gs_py_st_astext(x), (x STRUCT("$start" DATE, "$end" DATE)) AS gs_range_text(x), (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS gs_range_text(x), (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS gs_range_text(x), (x INTERVAL) AS gs_py_interval(CAST(datepart('year', x) * 12 + datepart('month', x) AS BIGINT), CAST(datepart('day', x) AS BIGINT), CAST(datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x) AS BIGINT));
 CREATE MACRO gs_utf8(x BLOB) AS CASE WHEN TRY(decode(x)) IS NULL AND x IS NOT NULL THEN gs_py_error('Invalid UTF-8 in BYTES') ELSE decode(x) END;
 CREATE MACRO gs_int_of_float(x DOUBLE, shown VARCHAR) AS CASE WHEN NOT isfinite(x) OR abs(x) >= 9223372036854775808 THEN gs_py_error('Illegal conversion of non-finite or too large floating point number to an integer: ' || shown) ELSE CAST(gs_round(x) AS BIGINT) END;
 CREATE MACRO gs_cast_int64(x VARCHAR) AS CASE WHEN regexp_full_match(trim(x), '[+-]?[0-9]+') THEN CAST(trim(x) AS BIGINT) WHEN regexp_full_match(trim(x), '[+-]?0[xX][0-9a-fA-F]+') THEN gs_py_hex(trim(x)) WHEN x IS NULL THEN NULL ELSE gs_py_error('Bad int64 value: ' || x) END,
@@ -100,6 +100,51 @@ CREATE MACRO gs_cast_date(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py
 CREATE MACRO gs_cast_time(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_time(x) END, (x TIME) AS x, (x TIMESTAMP) AS CAST(x AS TIME), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS TIME);
 CREATE MACRO gs_cast_datetime(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_datetime(x) END, (x DATE) AS CAST(x AS TIMESTAMP), (x TIMESTAMP) AS x, (x TIMESTAMPTZ) AS x AT TIME ZONE 'UTC';
 CREATE MACRO gs_cast_timestamp(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_timestamp(x, 'UTC') END, (x DATE) AS CAST(x AS TIMESTAMP) AT TIME ZONE 'UTC', (x TIMESTAMP) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ) AS x;
+
+CREATE MACRO gs_cast_geography(x VARCHAR) AS gs_py_st_geogfrom(x), (x GEOMETRY) AS x;
+
+-- ranges: structs of a start and an end, NULL where they are unbounded
+
+CREATE MACRO gs_range_start(r) AS struct_extract(r, '$start');
+CREATE MACRO gs_range_end(r) AS struct_extract(r, '$end');
+CREATE MACRO gs_range_of(a, b) AS {'$start': a, '$end': b};
+CREATE MACRO gs_range(a DATE, b DATE) AS gs_range_checked(a, b), (a TIMESTAMP, b TIMESTAMP) AS gs_range_checked(a, b), (a TIMESTAMPTZ, b TIMESTAMPTZ) AS gs_range_checked(a, b);
+CREATE MACRO gs_range_checked(a, b) AS CASE WHEN a >= b THEN gs_py_error('Range start element must be smaller than range end element: [' || CAST(a AS VARCHAR) || ', ' || CAST(b AS VARCHAR) || ')') ELSE gs_range_of(a, b) END;
+CREATE MACRO gs_range_text(r) AS CASE WHEN r IS NOT NULL THEN '[' || coalesce(CAST(gs_range_start(r) AS VARCHAR), 'UNBOUNDED') || ', ' || coalesce(CAST(gs_range_end(r) AS VARCHAR), 'UNBOUNDED') || ')' END;
+CREATE MACRO gs_range_low(r) AS coalesce(gs_range_start(r), '-infinity');
+CREATE MACRO gs_range_high(r) AS coalesce(gs_range_end(r), 'infinity');
+CREATE MACRO gs_range_meet(r, s) AS CASE WHEN r IS NOT NULL AND s IS NOT NULL THEN gs_range_low(r) < gs_range_high(s) AND gs_range_low(s) < gs_range_high(r) END;
+CREATE MACRO gs_range_has(r, x) AS CASE WHEN r IS NOT NULL AND x IS NOT NULL THEN gs_range_low(r) <= x AND x < gs_range_high(r) END;
+CREATE MACRO gs_range_holds(r, s) AS CASE WHEN r IS NOT NULL AND s IS NOT NULL THEN gs_range_low(r) <= gs_range_low(s) AND gs_range_high(s) <= gs_range_high(r) END;
+CREATE MACRO gs_range_overlaps(r STRUCT("$start" DATE, "$end" DATE), s STRUCT("$start" DATE, "$end" DATE)) AS gs_range_meet(r, s), (r STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP), s STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS gs_range_meet(r, s), (r STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ), s STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS gs_range_meet(r, s);
+CREATE MACRO gs_range_contains(r STRUCT("$start" DATE, "$end" DATE), x DATE) AS gs_range_has(r, x), (r STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP), x TIMESTAMP) AS gs_range_has(r, x), (r STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ), x TIMESTAMPTZ) AS gs_range_has(r, x),
+  (r STRUCT("$start" DATE, "$end" DATE), s STRUCT("$start" DATE, "$end" DATE)) AS gs_range_holds(r, s), (r STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP), s STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS gs_range_holds(r, s), (r STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ), s STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS gs_range_holds(r, s);
+CREATE MACRO gs_range_intersect(r, s) AS CASE WHEN gs_range_meet(r, s) THEN gs_range_of(nullif(greatest(gs_range_low(r), gs_range_low(s)), '-infinity'), nullif(least(gs_range_high(r), gs_range_high(s)), 'infinity')) WHEN r IS NULL OR s IS NULL THEN NULL ELSE gs_py_error('Provided RANGE inputs: ' || gs_range_text(r) || ' and ' || gs_range_text(s) || ' do not overlap. Please check RANGE_OVERLAPS before calling RANGE_INTERSECT') END;
+CREATE MACRO gs_range_steps(r, i, partial) AS CASE WHEN r IS NULL OR i IS NULL THEN NULL WHEN gs_range_start(r) IS NULL OR gs_range_end(r) IS NULL THEN gs_py_error('Cannot generate a range array from a range with an unbounded start or end: ' || gs_range_text(r)) WHEN gs_range_start(r) + i <= gs_range_start(r) THEN gs_py_error('GENERATE_RANGE_ARRAY requires a positive step') ELSE
+  list_filter(list_transform(range(0, len(range(CAST(gs_range_start(r) AS TIMESTAMP), CAST(gs_range_end(r) AS TIMESTAMP), i)) + 1), lambda n: {'a': gs_range_start(r) + i * n, 'b': gs_range_start(r) + i * (n + 1)}), lambda s: s.a < gs_range_end(r) AND (partial OR s.b <= gs_range_end(r))) END;
+CREATE MACRO gs_generate_range_array(r STRUCT("$start" DATE, "$end" DATE), i INTERVAL) AS gs_generate_range_array(r, i, true), (r STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP), i INTERVAL) AS gs_generate_range_array(r, i, true), (r STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ), i INTERVAL) AS gs_generate_range_array(r, i, true),
+  (r STRUCT("$start" DATE, "$end" DATE), i INTERVAL, partial BOOLEAN) AS list_transform(gs_range_steps(r, i, partial), lambda s: gs_range_of(CAST(s.a AS DATE), least(CAST(s.b AS DATE), gs_range_end(r)))), (r STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP), i INTERVAL, partial BOOLEAN) AS list_transform(gs_range_steps(r, i, partial), lambda s: gs_range_of(s.a, least(s.b, gs_range_end(r)))), (r STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ), i INTERVAL, partial BOOLEAN) AS list_transform(gs_range_steps(r, i, partial), lambda s: gs_range_of(s.a, least(s.b, gs_range_end(r))));
+CREATE MACRO gs_range_half(x VARCHAR, place) AS CASE WHEN NOT regexp_full_match(trim(x), '\[[^,]*,[^,]*\)') THEN gs_py_error('Invalid RANGE literal: ' || x) WHEN upper(trim(split_part(trim(x, ' [)'), ',', place))) IN ('UNBOUNDED', 'NULL') THEN NULL ELSE trim(split_part(trim(x, ' [)'), ',', place)) END;
+CREATE MACRO gs_cast_range_date(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_range(gs_cast_date(gs_range_half(x, 1)), gs_cast_date(gs_range_half(x, 2))) END, (x STRUCT("$start" DATE, "$end" DATE)) AS x;
+CREATE MACRO gs_cast_range_datetime(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_range(gs_cast_datetime(gs_range_half(x, 1)), gs_cast_datetime(gs_range_half(x, 2))) END, (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS x;
+CREATE MACRO gs_cast_range_timestamp(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_range(gs_cast_timestamp(gs_range_half(x, 1)), gs_cast_timestamp(gs_range_half(x, 2))) END, (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS x;
+
+-- a RANGE as files and requests give it: its literal, or an object with a start and an end
+
+CREATE MACRO gs_read_range(x VARCHAR) AS CASE WHEN starts_with(trim(x), '{') THEN '[' || coalesce(json_extract_string(x, '$.start'), 'UNBOUNDED') || ', ' || coalesce(json_extract_string(x, '$.end'), 'UNBOUNDED') || ')' ELSE x END;
+CREATE MACRO gs_read_range_date(x VARCHAR) AS gs_cast_range_date(gs_read_range(x));
+CREATE MACRO gs_read_range_datetime(x VARCHAR) AS gs_cast_range_datetime(gs_read_range(x));
+CREATE MACRO gs_read_range_timestamp(x VARCHAR) AS gs_cast_range_timestamp(gs_read_range(x));
+
+-- intervals: whole months, days, microseconds
+
+CREATE MACRO gs_months(i) AS CAST(datepart('year', i) * 12 + datepart('month', i) AS BIGINT);
+CREATE MACRO gs_micros(i) AS CAST(datepart('hour', i) * 3600000000 + datepart('minute', i) * 60000000 + datepart('microsecond', i) AS BIGINT);
+CREATE MACRO gs_interval_of(months, days, micros) AS to_months(CAST(months AS INTEGER)) + to_days(CAST(days AS INTEGER)) + to_microseconds(CAST(micros AS BIGINT));
+CREATE MACRO gs_justified(i, what) AS list_transform([gs_py_justify(gs_months(i), CAST(datepart('day', i) AS BIGINT), gs_micros(i), what)], lambda j: gs_interval_of(j[1], j[2], j[3]))[1];
+CREATE MACRO gs_justify_days(i INTERVAL) AS gs_justified(i, 'DAYS');
+CREATE MACRO gs_justify_hours(i INTERVAL) AS gs_justified(i, 'HOURS');
+CREATE MACRO gs_justify_interval(i INTERVAL) AS gs_justified(i, 'INTERVAL');
 
 -- dates and times
 
@@ -140,7 +185,7 @@ CREATE MACRO gs_last_day(x DATE) AS last_day(x), (x DATE, part VARCHAR) AS CASE 
 CREATE MACRO gs_part(x TIMESTAMP, part VARCHAR) AS CASE part WHEN 'MICROSECOND' THEN datepart('microsecond', x) % 1000000 WHEN 'MILLISECOND' THEN datepart('millisecond', x) % 1000 WHEN 'SECOND' THEN datepart('second', x) WHEN 'MINUTE' THEN datepart('minute', x) WHEN 'HOUR' THEN datepart('hour', x)
   WHEN 'DAYOFWEEK' THEN dayofweek(x) + 1 WHEN 'DAY' THEN day(x) WHEN 'DAYOFYEAR' THEN dayofyear(x) WHEN 'ISOWEEK' THEN weekofyear(x) WHEN 'MONTH' THEN month(x) WHEN 'QUARTER' THEN quarter(x) WHEN 'YEAR' THEN year(x) WHEN 'ISOYEAR' THEN isoyear(x)
   ELSE CASE WHEN starts_with(part, 'WEEK') THEN (gs_trunc_date(CAST(x AS DATE), part) - gs_trunc_date(make_date(year(x), 1, 1), part)) // 7 + CASE WHEN gs_trunc_date(make_date(year(x), 1, 1), part) = make_date(year(x), 1, 1) THEN 1 ELSE 0 END ELSE gs_py_error('Unsupported part ' || part) END END;
-CREATE MACRO gs_extract(x DATE, part VARCHAR) AS gs_part(CAST(x AS TIMESTAMP), part), (x TIMESTAMP, part VARCHAR) AS gs_part(x, part), (x TIMESTAMPTZ, part VARCHAR) AS gs_part(x AT TIME ZONE 'UTC', part), (x TIME, part VARCHAR) AS gs_part(DATE '2000-01-01' + x, part),
+CREATE MACRO gs_extract(x DATE, part VARCHAR) AS CAST(gs_part(CAST(x AS TIMESTAMP), part) AS BIGINT), (x TIMESTAMP, part VARCHAR) AS CAST(gs_part(x, part) AS BIGINT), (x TIMESTAMPTZ, part VARCHAR) AS CAST(gs_part(x AT TIME ZONE 'UTC', part) AS BIGINT), (x TIME, part VARCHAR) AS CAST(gs_part(DATE '2000-01-01' + x, part) AS BIGINT),
   (x INTERVAL, part VARCHAR) AS CASE part WHEN 'YEAR' THEN datepart('year', x) WHEN 'MONTH' THEN datepart('month', x) WHEN 'DAY' THEN datepart('day', x) WHEN 'HOUR' THEN datepart('hour', x) WHEN 'MINUTE' THEN datepart('minute', x) WHEN 'SECOND' THEN datepart('second', x) WHEN 'MILLISECOND' THEN datepart('millisecond', x) % 1000 WHEN 'MICROSECOND' THEN datepart('microsecond', x) % 1000000 END;
 CREATE MACRO gs_unix_date(x DATE) AS x - DATE '1970-01-01';
 CREATE MACRO gs_date_from_unix_date(n BIGINT) AS DATE '1970-01-01' + CAST(n AS INTEGER);
@@ -172,8 +217,8 @@ CREATE MACRO gs_generate_array(a BIGINT, b BIGINT) AS CASE WHEN a IS NULL OR b I
 
 CREATE MACRO gs_length(x VARCHAR) AS length(x), (x BLOB) AS octet_length(x);
 CREATE MACRO gs_byte_length(x VARCHAR) AS octet_length(encode(x)), (x BLOB) AS octet_length(x);
-CREATE MACRO gs_upper(x VARCHAR) AS upper(x);
-CREATE MACRO gs_lower(x VARCHAR) AS lower(x);
+CREATE MACRO gs_upper(x VARCHAR) AS CASE WHEN strlen(x) = length(x) THEN upper(x) ELSE gs_py_upper(x) END;
+CREATE MACRO gs_lower(x VARCHAR) AS CASE WHEN strlen(x) = length(x) THEN lower(x) ELSE gs_py_lower(x) END;
 CREATE MACRO gs_substr(x VARCHAR, p BIGINT) AS CASE WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1)) ELSE substring(x, greatest(p, 1)) END, (x VARCHAR, p BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Third argument in SUBSTR() cannot be negative') WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1), n) ELSE substring(x, greatest(p, 1), n) END,
   (x BLOB, p BIGINT) AS gs_py_bytes_substr(x, p, CAST(9223372036854775807 AS BIGINT)), (x BLOB, p BIGINT, n BIGINT) AS gs_py_bytes_substr(x, p, n);
 CREATE MACRO gs_left(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in LEFT() cannot be negative') ELSE substring(x, 1, n) END, (x BLOB, n BIGINT) AS gs_py_bytes_substr(x, CAST(1 AS BIGINT), n);
@@ -251,7 +296,7 @@ CREATE MACRO gs_json_array(j JSON, p VARCHAR) AS CASE WHEN json_type(j, gs_path(
 CREATE MACRO gs_json_query_array(j JSON) AS gs_json_array(j, '$'), (j JSON, p VARCHAR) AS gs_json_array(j, p), (j VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), '$'), lambda e: CAST(e AS VARCHAR)), (j VARCHAR, p VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), p), lambda e: CAST(e AS VARCHAR));
 CREATE MACRO gs_json_value_array(j JSON) AS gs_json_value_array(j, '$'), (j JSON, p VARCHAR) AS list_transform(gs_json_array(j, p), lambda e: json_extract_string(e, '$')), (j VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), '$'), (j VARCHAR, p VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), p);
 CREATE MACRO gs_parse_json(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE CAST(gs_py_json(x, 'exact') AS JSON) END, (x VARCHAR, mode VARCHAR) AS CAST(gs_py_json(x, mode) AS JSON);
-CREATE MACRO gs_json_of(x BIGINT) AS x, (x BOOLEAN) AS x, (x TIME) AS x, (x DATE) AS gs_to_string(x), (x TIMESTAMP) AS replace(gs_to_string(x), ' ', 'T'), (x TIMESTAMPTZ) AS replace(gs_to_string(x AT TIME ZONE 'UTC'), ' ', 'T') || 'Z', (x BLOB) AS to_base64(x), (x DECIMAL(38,9)) AS CAST(gs_to_string(x) AS JSON), (x DOUBLE) AS CASE WHEN isfinite(x) THEN to_json(CAST(gs_float_text(x) AS JSON)) ELSE to_json(CASE WHEN isnan(x) THEN 'NaN' WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END) END, (x) AS x;
+CREATE MACRO gs_json_of(x BIGINT) AS x, (x BOOLEAN) AS x, (x TIME) AS x, (x DATE) AS gs_to_string(x), (x TIMESTAMP) AS replace(gs_to_string(x), ' ', 'T'), (x TIMESTAMPTZ) AS replace(gs_to_string(x AT TIME ZONE 'UTC'), ' ', 'T') || 'Z', (x BLOB) AS to_base64(x), (x GEOMETRY) AS CAST(gs_py_st_asgeojson(x, CAST(15 AS BIGINT)) AS JSON), (x STRUCT("$start" DATE, "$end" DATE)) AS json_object('start', gs_json_of(gs_range_start(x)), 'end', gs_json_of(gs_range_end(x))), (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS json_object('start', gs_json_of(gs_range_start(x)), 'end', gs_json_of(gs_range_end(x))), (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS json_object('start', gs_json_of(gs_range_start(x)), 'end', gs_json_of(gs_range_end(x))), (x DECIMAL(38,9)) AS CAST(gs_to_string(x) AS JSON), (x DOUBLE) AS CASE WHEN isfinite(x) THEN to_json(CAST(gs_float_text(x) AS JSON)) ELSE to_json(CASE WHEN isnan(x) THEN 'NaN' WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END) END, (x) AS x;
 CREATE MACRO gs_json_type(j JSON) AS CASE json_type(j) WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'NULL' THEN 'null' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' WHEN NULL THEN NULL ELSE CASE WHEN j IS NULL THEN NULL ELSE 'number' END END;
 CREATE MACRO gs_int64(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) IN ('BIGINT', 'UBIGINT') THEN CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN json_type(j) = 'DOUBLE' AND CAST(j AS DOUBLE) = trunc(CAST(j AS DOUBLE)) THEN CAST(CAST(j AS DOUBLE) AS BIGINT) ELSE gs_py_error('The provided JSON input is not an integer') END;
 CREATE MACRO gs_float64(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) IN ('BIGINT', 'UBIGINT', 'DOUBLE') THEN CAST(j AS DOUBLE) ELSE gs_py_error('The provided JSON input is not a number') END;
@@ -265,8 +310,12 @@ CREATE MACRO gs_json_keys(j JSON) AS list_sort(json_keys(j)), (j JSON, depth BIG
 
 -- what FORMAT is given: a letter for the type, and the text
 
-CREATE MACRO gs_fmt(x BIGINT) AS 'i' || x, (x HUGEINT) AS 'i' || x, (x DOUBLE) AS 'f' || gs_float_text(x), (x DECIMAL(38,9)) AS 'f' || gs_to_string(x), (x BOOLEAN) AS 'o' || gs_to_string(x), (x DATE) AS 'o' || gs_to_string(x), (x TIMESTAMP) AS 'o' || gs_to_string(x), (x TIMESTAMPTZ) AS 'o' || gs_to_string(x), (x TIME) AS 'o' || gs_to_string(x), (x BLOB) AS 'o' || gs_to_string(x), (x BIGINT[]) AS 'o[' || array_to_string(x, ', ') || ']', (x VARCHAR[]) AS 'o[' || array_to_string(x, ', ') || ']', (x) AS CASE WHEN typeof(x) = 'VARCHAR' THEN 's' ELSE 'o' END || CAST(x AS VARCHAR);
+CREATE MACRO gs_fmt(x BIGINT) AS 'i' || x, (x HUGEINT) AS 'i' || x, (x DOUBLE) AS 'f' || gs_float_text(x), (x DECIMAL(38,9)) AS 'f' || gs_to_string(x), (x BOOLEAN) AS 'o' || gs_to_string(x), (x DATE) AS 'o' || gs_to_string(x), (x TIMESTAMP) AS 'o' || gs_to_string(x), (x TIMESTAMPTZ) AS 'o' || gs_to_string(x), (x TIME) AS 'o' || gs_to_string(x), (x BLOB) AS 'o' || gs_to_string(x), (x STRUCT("$start" DATE, "$end" DATE)) AS 'o' || gs_range_text(x), (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS 'o' || gs_range_text(x), (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS 'o' || gs_range_text(x), (x GEOMETRY) AS 'o' || gs_py_st_astext(x), (x BIGINT[]) AS 'o[' || array_to_string(x, ', ') || ']', (x VARCHAR[]) AS 'o[' || array_to_string(x, ', ') || ']', (x) AS CASE WHEN typeof(x) = 'VARCHAR' THEN 's' ELSE 'o' END || CAST(x AS VARCHAR);
 CREATE MACRO gs_farm_fingerprint(x VARCHAR) AS gs_py_farm(encode(x)), (x BLOB) AS gs_py_farm(x);
-CREATE MACRO gs_top(counts, n) AS list_transform(list_slice(list_sort(list_transform(map_entries(counts), lambda p: {'n': -CAST(p.value AS BIGINT), 'v': p.key})), 1, n), lambda p: {'value': p.v, 'count': -p.n});
+CREATE MACRO gs_top(a, n) AS list_transform(list_slice(list_sort(list_transform(list_distinct(list_transform(a, lambda e: {'v': e})), lambda d: {'n': -len(list_filter(a, lambda e: e IS NOT DISTINCT FROM d.v)), 'v': d.v})), 1, n), lambda p: {'value': p.v, 'count': CAST(-p.n AS BIGINT)});
+CREATE MACRO gs_top_sum(a, n) AS list_transform(list_slice(list_sort(list_transform(list_distinct(list_transform(a, lambda e: {'v': e.value})), lambda d: {'n': gs_neg(gs_int(list_sum(list_transform(list_filter(a, lambda e: e.value IS NOT DISTINCT FROM d.v), lambda e: e.weight)))), 'v': d.v})), 1, n), lambda p: {'value': p.v, 'sum': gs_neg(p.n)});
+CREATE MACRO gs_hll_init(a BIGINT[]) AS gs_py_hll_integers(a, CAST(15 AS BIGINT)), (a BIGINT[], p BIGINT) AS gs_py_hll_integers(a, p), (a VARCHAR[]) AS gs_py_hll_bytes(list_transform(a, lambda e: encode(e)), CAST(15 AS BIGINT)), (a VARCHAR[], p BIGINT) AS gs_py_hll_bytes(list_transform(a, lambda e: encode(e)), p), (a BLOB[]) AS gs_py_hll_bytes(a, CAST(15 AS BIGINT)), (a BLOB[], p BIGINT) AS gs_py_hll_bytes(a, p), (a DECIMAL(38,9)[]) AS gs_py_hll_bytes(list_transform(a, lambda e: encode(gs_decimal_text(CAST(e AS VARCHAR)))), CAST(15 AS BIGINT)), (a DECIMAL(38,9)[], p BIGINT) AS gs_py_hll_bytes(list_transform(a, lambda e: encode(gs_decimal_text(CAST(e AS VARCHAR)))), p);
+CREATE MACRO gs_hll_merge(a) AS coalesce(gs_py_hll_merge(a), 0);
+CREATE MACRO gs_hll_count__extract(x BLOB) AS coalesce(gs_py_hll_extract(x), 0);
 CREATE MACRO gs_to_base32(x BLOB) AS gs_py_base32(x);
 CREATE MACRO gs_from_base32(x VARCHAR) AS gs_py_from_base32(x);

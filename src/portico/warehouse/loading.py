@@ -20,7 +20,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse.types import Field, canonical, duckdb_type, field_of, quoted
+from portico.warehouse.types import Field, canonical, duckdb_type, field_of, quoted, range_element
 
 _SAMPLE = 500  # rows by which types are detected, as BigQuery does
 
@@ -317,6 +317,8 @@ def cast_sql(one: Field, shown: str, source: pa.DataType) -> str:
     if pa.types.is_string(source) and wanted != "VARCHAR":
         if str(one.get("mode", "")).upper() == "REPEATED" or kind == "RECORD":
             return f"CAST(CAST({shown} AS JSON) AS {wanted})"
+        if kind == "RANGE":
+            return f"gs_read_range_{range_element(one).lower()}({shown})"
         macro = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}.get(kind, kind.lower())
         if kind == "BYTES":
             return f"from_base64({shown})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ class Asked:
     parameters: dict[str, exp.Expr] = field(default_factory=dict)
     positional: list[exp.Expr] = field(default_factory=list)
     dry: bool = False
+    kept: bool = False  # whether the result goes into a table
     variables: dict[str, exp.Expr] = field(default_factory=dict)  # of its script, by lower-case name
     system: dict[str, exp.Expr] = field(default_factory=dict)  # @@variables
     functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
@@ -281,10 +283,10 @@ class Query:
     def select(self) -> Done:
         sql = self._query_sql(self._tree)
         if self._asked.dry:
-            return Done("SELECT", self._described(sql))
+            return Done("SELECT", _fields(self._cursor.sql(sql).description, numbered=not self._asked.kept))
         ran = self._cursor.sql(sql)
-        fields = _fields(ran.description)
-        return Done("SELECT", fields, ran.to_arrow_table())
+        fields = _fields(ran.description, numbered=not self._asked.kept)
+        return Done("SELECT", fields, ran.to_arrow_table().rename_columns([one["name"] for one in fields]))
 
 
 def _place(entry: Entry) -> exp.Table:
@@ -334,11 +336,17 @@ def _exclude(node: exp.Table | None, names: list[str]) -> None:
             star.set("except_", [*(star.args.get("except_") or ()), *new])
 
 
-def _fields(description: Any) -> list[Field]:
+def _fields(description: Any, *, numbered: bool = False) -> list[Field]:
+    """The columns of a result. Of two with one name the second gets a number; a table can't have them."""
     found = [field_of(str(one[0]), str(one[1])) for one in description]
     names = [one["name"].lower() for one in found]
-    for name in names:
-        if names.count(name) > 1:
+    seen: collections.Counter[str] = collections.Counter()
+    for one, name in zip(found, names, strict=True):
+        if numbered:
+            if seen[name]:
+                one["name"] += f"_{seen[name]}"
+            seen[name] += 1
+        elif names.count(name) > 1:
             raise InvalidArgument(
                 f"Duplicate column names in the result are not supported when a destination table is present. Found "
                 f"duplicate(s): {name}",

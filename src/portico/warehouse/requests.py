@@ -65,7 +65,16 @@ class Requests:
                 named[one["name"]] = value
             else:
                 positional.append(value)
-        asked = Asked(project, dataset, named, positional, dry, files=files or {}, exports=exports)
+        asked = Asked(
+            project,
+            dataset,
+            named,
+            positional,
+            dry,
+            kept=bool(destination),
+            files=files or {},
+            exports=exports,
+        )
         try:
             done = self._warehouse.run(text, asked, job)
         except duckdb.InterruptException:

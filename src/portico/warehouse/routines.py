@@ -20,6 +20,7 @@ from portico.warehouse.catalog import Cursor, do, first
 from portico.warehouse.functions import call
 from portico.warehouse.models.syntax import PREFIXES
 from portico.warehouse.names import Columns, Scopes, substitute
+from portico.warehouse.ranges import TABLE_FUNCTIONS
 from portico.warehouse.types import duckdb_type, field_of_expression
 
 _KEPT = f"{catalog.FILE}.portico.routines"
@@ -405,6 +406,8 @@ class Inliner:
 
     def _table(self, table: exp.Table, called: exp.Anonymous, within: tuple[str, ...]) -> bool:
         path = [piece for one in table.parts[:-1] for piece in one.name.split(".")] + [str(called.this)]
+        if len(path) == 1 and path[0] in TABLE_FUNCTIONS:
+            return False
         found = self._find(path)
         if found is None or found.kind != "TABLE_VALUED_FUNCTION":
             raise InvalidArgument(f"Table-valued function not found: {_shown(path)}", reason="invalidQuery")

@@ -58,6 +58,42 @@ def interval_text(months: int, days: int, micros: int) -> str:
     )
 
 
+def justify(months: int, days: int, micros: int, what: str) -> list[int]:
+    """JUSTIFY_HOURS, JUSTIFY_DAYS or both: whole days of 24 hours and months of 30 days go up a part, and no part has
+    another sign than the one above it."""
+    day = 86_400_000_000
+    if what != "DAYS":
+        days, micros = _carried(days, micros, day)
+    if what != "HOURS":
+        months, days = _carried(months, days, 30)
+    if what == "INTERVAL":
+        if (months > 0 or months == 0 < days) and micros < 0:
+            days, micros = days - 1, micros + day
+        elif (months < 0 or (months == 0 and days < 0)) and micros > 0:
+            days, micros = days + 1, micros - day
+        months, days = _carried(months, days, 30)
+    return [months, days, micros]
+
+
+def _carried(high: int, low: int, per: int) -> tuple[int, int]:
+    whole = abs(low) // per * (1 if low > 0 else -1)
+    high, low = high + whole, low - whole * per
+    if high > 0 > low:
+        return high - 1, low + per
+    if high < 0 < low:
+        return high + 1, low - per
+    return high, low
+
+
+def upper(x: str) -> str:
+    """By Unicode's rules, where one letter may become two."""
+    return x.upper()
+
+
+def lower(x: str) -> str:
+    return x.lower()
+
+
 def trim(x: str, characters: str | None, side: str) -> str:
     chosen = _SPACE if characters is None else characters
     return {"BOTH": x.strip, "LEFT": x.lstrip, "RIGHT": x.rstrip}[side](chosen)
@@ -392,6 +428,9 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "float": (float_text, ["DOUBLE"], "VARCHAR"),
     "hex": (hexadecimal, ["VARCHAR"], "BIGINT"),
     "interval": (interval_text, ["BIGINT", "BIGINT", "BIGINT"], "VARCHAR"),
+    "justify": (justify, ["BIGINT", "BIGINT", "BIGINT", "VARCHAR"], "BIGINT[]"),
+    "upper": (upper, ["VARCHAR"], "VARCHAR"),
+    "lower": (lower, ["VARCHAR"], "VARCHAR"),
     "trim": (trim, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
     "bytes_trim": (bytes_trim, ["BLOB", "BLOB", "VARCHAR"], "BLOB"),
     "bytes_substr": (bytes_substr, ["BLOB", "BIGINT", "BIGINT"], "BLOB"),

@@ -14,8 +14,9 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument, PorticoError, Unimplemented
 from portico.warehouse import time_functions as times
-from portico.warehouse.functions import call, function, name_parts
+from portico.warehouse.functions import call, collated, function, name_parts
 from portico.warehouse.levels import split
+from portico.warehouse.ranges import TABLE_FUNCTIONS
 from portico.warehouse.types import duckdb_type, field_of_expression
 
 Table = Callable[..., exp.Expr]
@@ -204,6 +205,11 @@ class Translator:
             made = call("gs_to_string", value) if name == "STRING" else _cast(value, name)
         elif isinstance(value, exp.Null):
             made = _cast(value, duckdb_type(field))
+        elif name == "RANGE":
+            element = field["rangeElementType"]["type"]
+            if isinstance(value, exp.Literal) and not safe:
+                return _range(value.name, element, duckdb_type(field))
+            made = call(f"gs_cast_range_{element.lower()}", value)
         else:
             made = call(f"gs_cast_{_TYPED.get(name, name.lower())}", value)
         if field.get("precision") or field.get("maxLength"):
@@ -212,10 +218,19 @@ class Translator:
 
     def _anonymous(self, node: exp.Expr) -> exp.Expr:
         name = str(node.this)
-        if name.islower():
+        if name.islower() or (name in TABLE_FUNCTIONS and isinstance(node.parent, exp.Table)):
             return node
         made, around = function(name, list(node.expressions))
         return made if isinstance(node.parent, exp.Pivot) else self._placed(made, around)
+
+    def _table_node(self, node: exp.Expr) -> exp.Expr:
+        made = TABLE_FUNCTIONS.get(str(node.this.this) if isinstance(node.this, exp.Anonymous) else "")
+        if made is None:
+            return node
+        return exp.Subquery(
+            this=made(node.this.expressions),
+            **{key: node.args.get(key) for key in ("alias", "joins", "sample", "pivots")},
+        )
 
     def _placed(self, made: exp.Expr, around: Callable[[exp.Expr], exp.Expr] | None) -> exp.Expr:
         return around(made) if around else made
@@ -313,20 +328,13 @@ class Translator:
         value = self._parameters.get(node.name.lower())
         if value is None:
             raise InvalidArgument(f"Query parameter '{node.name}' not found", reason="invalidQuery")
-        return value.copy()
+        return self._rewritten(value.copy())
 
     def _placeholder(self, node: exp.Expr) -> exp.Expr:
         raise InvalidArgument("Positional parameters are bound before", reason="invalidQuery")
 
-    def _array(self, node: exp.Expr) -> exp.Expr:
-        """An array's structs take the names of its first one's fields."""
-        first, *others = node.expressions or [None]
-        for other in others if isinstance(first, exp.Struct) else ():
-            if isinstance(other, exp.Struct) and len(other.expressions) == len(first.expressions):
-                for named, pair in zip(first.expressions, other.expressions, strict=True):
-                    if pair.this.name.startswith("_field_"):
-                        pair.set("this", named.this.copy())
-        return node
+    def _collate(self, node: exp.Expr) -> exp.Expr:
+        return collated(node.this, node.expression)
 
     def _safe(self, node: exp.Expr) -> exp.Expr:
         return call("TRY", node.this)
@@ -393,23 +401,17 @@ def _cast(value: exp.Expr, kind: str) -> exp.Expr:
 
 
 def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
-    """A subquery with an array's elements as the column `name`, of structs their fields as columns."""
-    name = name or "_unnested"
-    structs = (
-        isinstance(array, exp.Array) and array.expressions and isinstance(array.expressions[0], exp.Struct)
-    )
-    selected: list[exp.Expr]
-    if structs:
-        made = exp.Anonymous(
-            this="unnest",
-            expressions=[
-                array,
-                exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2)),
-            ],
-        )
-        selected = [made]
-    else:
-        selected = [exp.alias_(call("unnest", array), name, quoted=True)]
+    """A subquery with an array's elements as the column `name`; structs' fields are its columns, and `name` then is the
+    row. With an offset that would be part of the row, structs stay whole."""
+    column, name = name or "f0_", name or "_unnested"
+    kind = array.args.get("to") if isinstance(array, exp.Cast) else None
+    first = array.expressions[0] if isinstance(array, exp.Array) and array.expressions else None
+    structs = isinstance(first, exp.Struct) or (kind is not None and "STRUCT(" in kind.sql("duckdb"))
+    made = call("unnest", array)
+    if structs or not offset:
+        depth = exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2))
+        made.append("expressions", depth)
+    selected: list[exp.Expr] = [exp.alias_(made, column, quoted=True)]
     if offset:
         places = call(
             "unnest", call("range", call("coalesce", call("len", array.copy()), exp.Literal.number(0)))
@@ -418,6 +420,30 @@ def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
     return exp.Subquery(
         this=exp.Select(expressions=selected), alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True))
     )
+
+
+def _range(text: str, element: str, kind: str) -> exp.Expr:
+    """A RANGE's literal.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
+    found = re.fullmatch(r"\s*\[([^,]*),([^,]*)\)\s*", text)
+    if found is None:
+        raise InvalidArgument(f"Invalid RANGE literal: {text}", reason="invalidQuery")
+    try:
+        ends = [
+            None if one.strip().upper() in ("UNBOUNDED", "NULL") else _LITERALS[element](one.strip())
+            for one in found.groups()
+        ]
+    except ValueError as error:
+        raise InvalidArgument(f"Invalid RANGE literal: {text}: {error}", reason="invalidQuery") from None
+    start, end = ends
+    if start is not None and end is not None and start >= end:
+        raise InvalidArgument(
+            f"Range start element must be smaller than range end element: {text}", reason="invalidQuery"
+        )
+    return _cast(call("row", *(exp.Null() if one is None else exp.Literal.string(one) for one in ends)), kind)
 
 
 def _span(text: str, first: str, last: str) -> exp.Expr:
@@ -467,12 +493,12 @@ _PLAIN = (
 )  # fmt: skip
 _NODES: dict[type[exp.Expr], Callable[[Translator, Any], exp.Expr]] = {
     exp.Literal: Translator._literal, exp.Cast: Translator._cast, exp.TryCast: Translator._cast,
-    exp.Anonymous: Translator._anonymous, exp.Neg: Translator._neg,
+    exp.Anonymous: Translator._anonymous, exp.Table: Translator._table_node, exp.Neg: Translator._neg,
     exp.GroupConcat: Translator._group_concat, exp.Bracket: Translator._bracket, exp.Interval: Translator._interval,
     exp.Extract: Translator._extract, exp.Like: Translator._like, exp.In: Translator._in,
     exp.Unnest: Translator._unnest, exp.Parameter: Translator._parameter, exp.Placeholder: Translator._placeholder,
     exp.SafeFunc: Translator._safe, exp.ParseJSON: Translator._parse_json, exp.ByteString: Translator._bytes,
-    exp.Array: Translator._array, exp.BitwiseXor: Translator._xor, exp.Select: Translator._select,
+    exp.Collate: Translator._collate, exp.BitwiseXor: Translator._xor, exp.Select: Translator._select,
     exp.CurrentDate: Translator._current, exp.CurrentTime: Translator._current,
     exp.CurrentDatetime: Translator._current, exp.CurrentTimestamp: Translator._current,
 }  # fmt: skip

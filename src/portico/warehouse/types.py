@@ -23,6 +23,7 @@ DUCKDB = {
     "TIMESTAMP": "TIMESTAMPTZ",
     "INTERVAL": "INTERVAL",
     "JSON": "JSON",
+    "GEOGRAPHY": "GEOMETRY",
 }
 """By the name of a schema's field type."""
 
@@ -33,18 +34,23 @@ _ALIASES = {
     "DECIMAL": "NUMERIC",
     "BIGDECIMAL": "BIGNUMERIC",
 }
+RANGE_ENDS = ("$start", "$end")
+"""The fields of the struct that holds a RANGE: names that no field of a caller's has."""
+_RANGE = re.compile(r'STRUCT\("\$start" (.*), "\$end" (.*)\)')
+
 _SHOWN = {
     "BIGINT": "INTEGER", "INTEGER": "INTEGER", "HUGEINT": "INTEGER", "SMALLINT": "INTEGER", "TINYINT": "INTEGER",
     "UBIGINT": "INTEGER", "UINTEGER": "INTEGER", "DOUBLE": "FLOAT", "FLOAT": "FLOAT", "BOOLEAN": "BOOLEAN",
     "VARCHAR": "STRING", "BLOB": "BYTES", "DATE": "DATE", "TIME": "TIME", "TIMESTAMP": "DATETIME",
     "TIMESTAMP WITH TIME ZONE": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON", '"NULL"': "INTEGER",
-    "NULL": "INTEGER",
+    "NULL": "INTEGER", "GEOMETRY": "GEOGRAPHY",
 }  # fmt: skip
 _PARSED = {
     "BIGINT": "INTEGER", "INT": "INTEGER", "SMALLINT": "INTEGER", "TINYINT": "INTEGER", "DOUBLE": "FLOAT",
     "DECIMAL": "NUMERIC", "BIGDECIMAL": "BIGNUMERIC", "BOOLEAN": "BOOLEAN", "TEXT": "STRING", "VARCHAR": "STRING",
     "BINARY": "BYTES", "VARBINARY": "BYTES", "DATE": "DATE", "TIME": "TIME", "TIMESTAMP": "DATETIME",
     "DATETIME": "DATETIME", "TIMESTAMPTZ": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON",
+    "GEOGRAPHY": "GEOGRAPHY",
 }  # fmt: skip
 
 Field = dict[str, Any]
@@ -61,7 +67,7 @@ def canonical(name: str) -> str:
     upper = _ALIASES.get(upper, upper)
     if upper == "STRUCT":
         return "RECORD"
-    if upper != "RECORD" and upper not in DUCKDB:
+    if upper not in ("RECORD", "RANGE") and upper not in DUCKDB:
         raise InvalidArgument(f"Invalid value for type: {name} is not a valid value", reason="invalid")
     return upper
 
@@ -72,9 +78,23 @@ def duckdb_type(field: Field) -> str:
     if kind == "RECORD":
         inner = ", ".join(f"{quoted(one['name'])} {duckdb_type(one)}" for one in field.get("fields") or ())
         shown = f"STRUCT({inner})"
+    elif kind == "RANGE":
+        element = DUCKDB[range_element(field)]
+        shown = f"STRUCT({', '.join(f'{quoted(end)} {element}' for end in RANGE_ENDS)})"
     else:
         shown = DUCKDB[kind]
     return shown + "[]" * (str(field.get("mode", "")).upper() == "REPEATED")
+
+
+def range_element(field: Field) -> str:
+    """
+    Raises:
+        InvalidArgument: a RANGE can't be of that.
+    """
+    kind = canonical(str((field.get("rangeElementType") or {}).get("type", "")))
+    if kind not in ("DATE", "DATETIME", "TIMESTAMP"):
+        raise InvalidArgument(f"RANGE of {kind or 'nothing'} is not supported", reason="invalid")
+    return kind
 
 
 def field_of(name: str, shown: str) -> Field:
@@ -92,6 +112,11 @@ def field_of(name: str, shown: str) -> Field:
                 reason="invalidQuery",
             )
         return {**field, "mode": "REPEATED"}
+    if ranged := _RANGE.fullmatch(shown):
+        return {**field_of(name, ranged[2]), "type": "RANGE", "rangeElementType": {"type": _SHOWN[ranged[2]]}}
+    if shown.startswith("TUPLE("):
+        fields = [field_of(f"_field_{place}", kind) for place, kind in enumerate(_kinds(shown[6:-1]), 1)]
+        return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     if shown.startswith("STRUCT("):
         fields = [field_of(inner, kind) for inner, kind in _members(shown[7:-1])]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
@@ -107,6 +132,18 @@ def field_of(name: str, shown: str) -> Field:
 
 
 def _members(text: str) -> list[tuple[str, str]]:
+    found = []
+    for member in _kinds(text):
+        if named := re.fullmatch(r'"((?:[^"]|"")*)"\s+(.*)', member, re.DOTALL):
+            found.append((named[1].replace('""', '"'), named[2]))
+        else:
+            name, _, kind = member.partition(" ")
+            found.append((name, kind))
+    return found
+
+
+def _kinds(text: str) -> list[str]:
+    """What stands between the outermost commas."""
     found, depth, start, quote = [], 0, 0, False
     for place, character in enumerate(text + ","):
         if character == '"':
@@ -114,12 +151,7 @@ def _members(text: str) -> list[tuple[str, str]]:
         elif not quote:
             depth += (character == "(") - (character == ")")
             if character == "," and depth == 0:
-                member = text[start:place].strip()
-                if named := re.fullmatch(r'"((?:[^"]|"")*)"\s+(.*)', member, re.DOTALL):
-                    found.append((named[1].replace('""', '"'), named[2]))
-                else:
-                    name, _, kind = member.partition(" ")
-                    found.append((name, kind))
+                found.append(text[start:place].strip())
                 start = place + 1
     return found
 
@@ -143,12 +175,23 @@ def field_of_expression(name: str, kind: exp.DataType) -> Field:
             else:
                 fields.append(field_of_expression(f"_field_{number}", one))
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
+    if said == "RANGE" and kind.expressions:
+        element = field_of_expression("", kind.expressions[0])["type"]
+        field: Field = {
+            "name": name,
+            "type": "RANGE",
+            "mode": "NULLABLE",
+            "rangeElementType": {"type": element},
+        }
+        range_element(field)
+        return field
     if said not in _PARSED:
         raise InvalidArgument(
-            f"Type not found: {kind.sql('bigquery')}. Portico has {', '.join(sorted(DUCKDB))}, ARRAY and STRUCT.",
+            f"Type not found: {kind.sql('bigquery')}. Portico has {', '.join(sorted(DUCKDB))}, ARRAY, RANGE and "
+            "STRUCT.",
             reason="invalidQuery",
         )
-    field: Field = {"name": name, "type": _PARSED[said], "mode": "NULLABLE"}
+    field = {"name": name, "type": _PARSED[said], "mode": "NULLABLE"}
     sizes = [one.name for one in kind.expressions]
     if sizes and field["type"] in ("STRING", "BYTES"):
         field["maxLength"] = sizes[0]

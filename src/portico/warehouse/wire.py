@@ -16,8 +16,9 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
+from portico.warehouse.geometry_text import read_wkb, wkt
 from portico.warehouse.text_functions import interval_text
-from portico.warehouse.types import Field, canonical
+from portico.warehouse.types import Field, canonical, range_element
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -45,14 +46,26 @@ def cell(one: Field, micros: bool) -> Callable[[Any], Any]:
         def struct(value: Any) -> Any:
             if value is None:
                 return None
-            cells = [value.get(name) for name, _ in members]
+            cells = value.values() if isinstance(value, dict) else value
             return {"f": [{"v": inner(each)} for (_, inner), each in zip(members, cells, strict=True)]}
 
         return struct
-    shown = _SHOWN.get(kind, str)
-    if kind == "TIMESTAMP":
-        shown = _micros if micros else _seconds
+    if kind == "RANGE":
+        return lambda value: None if value is None else _range(value, range_element(one), micros)
+    shown = _shower(kind, micros)
     return lambda value: None if value is None else shown(value)
+
+
+def _shower(kind: str, micros: bool) -> Callable[[Any], str]:
+    if kind == "TIMESTAMP":
+        return _micros if micros else _seconds
+    return _SHOWN.get(kind, str)
+
+
+def _range(value: dict[str, Any], element: str, micros: bool) -> str:
+    shown = _shower(element, micros)
+    start, end = ("UNBOUNDED" if one is None else shown(one) for one in value.values())
+    return f"[{start}, {end})"
 
 
 def _micros(value: dt.datetime) -> str:
@@ -91,6 +104,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "TIME": lambda value: f"{value.isoformat()}",
     "DATETIME": lambda value: f"{value.isoformat()}",
     "INTERVAL": _interval,
+    "GEOGRAPHY": lambda value: wkt(read_wkb(value)),
 }
 
 
@@ -116,6 +130,8 @@ def parameter(kind: Mapping[str, Any], value: Mapping[str, Any] | None) -> exp.E
             for each in kind.get("structTypes") or ()
         ]
         return exp.Anonymous(this="STRUCT", expressions=members)
+    if name == "RANGE":
+        return _range_parameter(kind, given.get("rangeValue"))
     text = given.get("value")
     literal: exp.Expr = exp.Null() if text is None else exp.Literal.string(str(text))
     if name == "STRING" and text is not None:
@@ -127,6 +143,14 @@ def parameter(kind: Mapping[str, Any], value: Mapping[str, Any] | None) -> exp.E
     return exp.Cast(this=literal, to=exp.DataType.build(_sql(kind), dialect="bigquery"))
 
 
+def _range_parameter(kind: Mapping[str, Any], value: Mapping[str, Any] | None) -> exp.Expr:
+    element = kind.get("rangeElementType") or {}
+    if value is None:
+        return exp.Cast(this=exp.Null(), to=exp.DataType.build(_sql(kind), dialect="bigquery"))
+    ends = [parameter(element, value.get(end)) for end in ("start", "end")]
+    return exp.Anonymous(this="RANGE", expressions=ends)
+
+
 def _sql(kind: Mapping[str, Any]) -> str:
     name = str(kind.get("type", "")).upper()
     if name == "ARRAY":
@@ -136,6 +160,8 @@ def _sql(kind: Mapping[str, Any]) -> str:
             f"`{each['name']}` {_sql(each['type'])}" for each in kind.get("structTypes") or ()
         )
         return f"STRUCT<{members}>"
+    if name == "RANGE":
+        return f"RANGE<{_sql(kind.get('rangeElementType') or {})}>"
     known = {
         "INTEGER": "INT64",
         "FLOAT": "FLOAT64",

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import requests
 from google.api_core import exceptions
-from google.cloud.aiplatform.persistent_resource import PersistentResource
 from tests.services.aiplatform.test_custom_jobs import SKLEARN, plain, told
 from tests.waiting import until
 
@@ -73,24 +72,6 @@ def test_its_token_ends_with_it(portico, aiplatform, bucket):
     until(lambda: job.state.name == "JOB_STATE_CANCELLED", "the job is cancelled")
     refused = requests.get(url, headers=headers, timeout=240)
     assert refused.status_code == 401 and "does not run any more" in refused.json()["error"]["message"]
-
-
-def test_jobs_on_a_persistent_resource_have_each_their_own(portico, aiplatform, bucket):
-    """Also where the process that waited had imported Google's clients before."""
-    machine = {"machine_type": "n1-standard-4"}
-    resource = PersistentResource.create("own", [{"machine_spec": machine, "replica_count": 1}])
-    script = "import os, google.auth; print('found', google.auth.default()[0].token == os.environ['PORTICO_JOB_TOKEN'],"
-    script += "google.auth.default()[0].service_account_email, os.environ['PORTICO_JOB_TOKEN'])"
-    said = []
-    for account in (ACCOUNT, f"other-{ACCOUNT}"):
-        pools = plain(script, image_uri=SKLEARN)
-        job = aiplatform.CustomJob("own", pools, staging_bucket=f"gs://{bucket.name}")
-        job.run(persistent_resource_id="own", service_account=account)
-        log = told(portico, job)
-        assert f"found True {account}" in log
-        said.append(log.partition(f"found True {account} ")[2].split()[0])
-    assert "A process that waited for it runs it." in log and said[0] != said[1]
-    resource.delete()
 
 
 def test_what_is_no_account_is_refused(aiplatform, bucket):
