@@ -18,6 +18,7 @@ from portico.ml.bqml.linear import LinearRegression, LogisticRegression
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import NotBuilt
 from portico.ml.bqml.pca import Components
+from portico.ml.bqml.transform_only import TransformOnly
 from portico.ml.bqml.trees import BoostedTrees, RandomForest
 from portico.ml.errors import DataError
 
@@ -35,12 +36,13 @@ _CLASSES: tuple[type[Model], ...] = (
     Contribution,
     OnnxModel,
     XgboostModel,
+    TransformOnly,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (
     "DNN_REGRESSOR", "DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_REGRESSOR", "DNN_LINEAR_COMBINED_CLASSIFIER",
     "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "ARIMA",
-    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TRANSFORM_ONLY", "TENSORFLOW",
+    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TENSORFLOW",
     "TENSORFLOW_LITE",
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from portico.ml.bqml import describing
 from portico.ml.bqml.options import COMMON, Option, Options, pairs
 from portico.ml.errors import DataError
 
@@ -110,6 +111,8 @@ class Model:
         """
         model = cls(given.model_type, given.options)
         model.fit(given)
+        if not cls.IMPORTS:
+            model.state["seen"] = describing.seen(given.rows)
         return model
 
     def fit(self, given: Given) -> None:
@@ -218,6 +221,13 @@ class Model:
                 "duration_ms": pa.array([one["duration_ms"] for _, one in rows], pa.int64()),
             }
         )
+
+    @function("ML.VALIDATE_DATA_SKEW", (1, 1), **describing.VALIDATING)
+    def validate_data_skew(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """How far rows to predict are from those of training, an input a row."""
+        if "seen" not in self.state:
+            raise DataError(f"ML.VALIDATE_DATA_SKEW is not supported for model type {self.model_type}")
+        return describing.skew(self.state["seen"], tables[0], settings)
 
     # --- what the API shows ---
 

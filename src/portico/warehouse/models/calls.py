@@ -11,6 +11,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, Unimplemented
+from portico.ml.bqml import describing
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import kept
 from portico.warehouse.models.syntax import PREFIXES, path_of
@@ -69,7 +70,10 @@ class Calls:
                         f"{name}: give settings as STRUCT(value AS name)", reason="invalidQuery"
                     )
         if not models:
-            raise Unimplemented(f"{name} without a model is not built in Portico yet.")
+            if name.startswith("AI."):
+                raise Unimplemented(f"{name} needs a model that is not on this machine.")
+            with kept.said():
+                return describing.answer(name, tables, settings)
         loaded = self.models.load(models[0])
         if name == "ML.TRANSFORM":
             return self._transformed(loaded, tables)

@@ -76,6 +76,8 @@ class Creator:
         if dry:
             return entry, "CREATE"
         transform = None
+        if options["model_type"] == "TRANSFORM_ONLY" and not creation.transform:
+            raise InvalidArgument("Model type TRANSFORM_ONLY needs TRANSFORM(…)", reason="invalidQuery")
         if creation.transform and given_to.others:
             raise InvalidArgument(
                 f"TRANSFORM can't be used together with {' or '.join(given_to.others)}", reason="invalidQuery"
