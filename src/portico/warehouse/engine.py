@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -23,13 +24,25 @@ from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE, MODELS
 from portico.warehouse.models import kept, preprocessing
 from portico.warehouse.models.kept import Models
-from portico.warehouse.models.trainer import Trainer
+from portico.warehouse.models.trainer import Asking, Trainer
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.statements import Statement, refused
 
 log = logging.getLogger(__name__)
 
 _SWEEP = 3600.0  # seconds between sweeps of what is too old to be asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A query, and what it asks of strangers' models."""
+
+    cursor: Cursor
+    asking: Asking
+
+    def interrupt(self) -> None:
+        self.asking.interrupt()
+        self.cursor.interrupt()
 
 
 class Warehouse:
@@ -59,7 +72,7 @@ class Warehouse:
         self._root.execute(f"SET temp_directory = '{temporary}'")
         self._root.execute("SET enable_external_access = false")
         self._root.execute("SET lock_configuration = true")
-        self._running: dict[str, Cursor | scripts.Script] = {}
+        self._running: dict[str, Cursor | scripts.Script | Running] = {}
         self._writing = threading.RLock()
         self._swept = time.monotonic()
 
@@ -145,8 +158,12 @@ class Warehouse:
         asked.system = scripts.system_of(asked)
         if tree.key in ("select", "union", "except", "intersect", "subquery") or asked.dry:
             with self.reading(job) as cursor:
+                if job:
+                    self._running[job] = Running(cursor, asked.asking)
                 return [self._one(cursor, asked, tree)]
         with self.transaction(job) as cursor:
+            if job:
+                self._running[job] = Running(cursor, asked.asking)
             return [self._one(cursor, asked, tree)]
 
     def _script(self, block: blocks.Block, asked: Asked, job: str) -> list[Done]:

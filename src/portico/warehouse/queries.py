@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from portico.warehouse.information_schema import view
 from portico.warehouse.models import preprocessing
 from portico.warehouse.models.calls import Calls
 from portico.warehouse.models.kept import Models
-from portico.warehouse.models.trainer import Trainer
+from portico.warehouse.models.trainer import Asking, Trainer
 from portico.warehouse.names import substitute, system_variables
 from portico.warehouse.routines import Inliner, Routine
 from portico.warehouse.translate import Translator
@@ -49,6 +50,7 @@ class Asked:
     functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
     temporary: str = ""  # the hidden dataset of its script's temporary tables
     warehouse: Holder | None = None
+    asking: Asking = field(default_factory=Asking)
     exports: str = ""  # the folder for what EXPORT MODEL writes
     files: dict[str, str] = field(default_factory=dict)  # of objects that it imports, by their gs:// names
 
@@ -146,9 +148,14 @@ class Query:
         tree = Inliner(self._routine, self._columns).inline(tree)
         warehouse = self._asked.warehouse
         if warehouse is not None:
-            calls = Calls(self._cursor, warehouse.models, warehouse.trainer, self._argument, self.place)
+            calls = Calls(self._cursor, warehouse.models, self._foreign, self._argument, self.place)
             calls.resolve(tree, self._computed)
         return preprocessing.expand(tree)
+
+    def _foreign(self, folder: Path, name: str, tables: list[pa.Table], settings: dict[str, Any]) -> pa.Table:
+        """What a stranger's model answers, in a process that may die, or be interrupted."""
+        assert self._asked.warehouse is not None
+        return self._asked.asking.ask(self._asked.warehouse.trainer, folder, name, tables, settings)
 
     def _argument(self, query: exp.Expr) -> pa.Table:
         """The rows of a query that an ML function is given; in a dry run its columns."""

@@ -137,6 +137,7 @@ class Script:
         self._cancelled = True
         if self._training is not None:
             self._training.interrupt()
+        self._asked.asking.interrupt()
         self._cursor.interrupt()
 
     def run(self, block: Block) -> list[Done]:

@@ -79,6 +79,39 @@ def test_an_onnx_model_takes_columns_and_arrays(client: bigquery.Client, bucket:
     assert told == pytest.approx(linear.predict([[2.0]])[0], abs=1e-5)
 
 
+def endless() -> bytes:
+    """A model that never answers."""
+    from onnx import TensorProto as Kind
+    from onnx import helper
+
+    def value(name: str, kind: int, shape: list[Any]) -> Any:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    steps = [helper.make_node("Identity", ["on"], ["going"]), helper.make_node("Neg", ["x"], ["less"])]
+    body = helper.make_graph(
+        steps,
+        "body",
+        [value("at", Kind.INT64, []), value("on", Kind.BOOL, []), value("x", Kind.FLOAT, [None, 1])],
+        [value("going", Kind.BOOL, []), value("less", Kind.FLOAT, [None, 1])],
+    )
+    always = helper.make_tensor("always", Kind.BOOL, [], [True])
+    loop = helper.make_node("Loop", ["", "always", "a"], ["y"], body=body)
+    column = [value("a", Kind.FLOAT, [None, 1])]
+    graph = helper.make_graph([loop], "g", column, [value("y", Kind.FLOAT, [None, 1])], [always])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(made.SerializeToString())
+
+
+def test_a_model_that_never_answers_is_cancelled(client: bigquery.Client, bucket: storage.Bucket) -> None:
+    uri = put(bucket, "endless.onnx", endless())
+    client.query(f"CREATE MODEL imports.endless OPTIONS(MODEL_TYPE='ONNX', MODEL_PATH='{uri}')").result()
+    job = client.query("SELECT * FROM ML.PREDICT(MODEL imports.endless, (SELECT 1.0 AS a))")
+    assert not job.done()
+    job.cancel()
+    with pytest.raises(exceptions.GoogleAPICallError, match="cancelled"):
+        job.result(timeout=60)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

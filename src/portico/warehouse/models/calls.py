@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,6 @@ from portico.ml.bqml import describing
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import kept
 from portico.warehouse.models.syntax import PREFIXES, path_of
-from portico.warehouse.models.trainer import Trainer
 
 _numbers = itertools.count()
 _ARRAYS = {"ML.ROC_CURVE": "thresholds"}  # an array in place of a STRUCT is this
@@ -26,13 +26,14 @@ class Calls:
     """Resolves the ML functions of one statement.
 
     Args:
+        foreign: what an ML function of a stranger's model, in a folder, answers.
         run: a query of GoogleSQL to its rows, in the statement's setting.
         place: the parts of a name to project, dataset and name.
     """
 
     cursor: Cursor
     models: kept.Models
-    trainer: Trainer
+    foreign: Callable[[Path, str, list[pa.Table], dict[str, Any]], pa.Table]
     run: Callable[[exp.Expr], pa.Table]
     place: Callable[[list[str]], tuple[str, str, str]]
 
@@ -84,7 +85,7 @@ class Calls:
         with kept.said():
             if loaded.model.IMPORTS:
                 folder = self.models.path(models[0].folder)
-                found = self.trainer.training().ask(folder, name, known, settings)
+                found = self.foreign(folder, name, known, settings)
             else:
                 found = loaded.model.call(name, known, settings)
         return found if loaded.transform is None else _as_given(found, known, tables)

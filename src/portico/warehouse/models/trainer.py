@@ -7,6 +7,7 @@ A connection is a training, or a question to a model that a stranger made: a lin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -72,7 +73,8 @@ class Training:
 
     def interrupt(self) -> None:
         self._interrupted = True
-        self._connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def run(self, folder: Path) -> bool:
         """Trains what `give` wrote into `folder`; False where it was interrupted.
@@ -85,8 +87,10 @@ class Training:
             "The training's process died, most likely for want of memory; train on fewer rows or columns",
         )
 
-    def ask(self, folder: Path, name: str, tables: list[pa.Table], settings: dict[str, Any]) -> pa.Table:
-        """What the ML function `name` of the model in `folder` answers, in a process that may die.
+    def ask(
+        self, folder: Path, name: str, tables: list[pa.Table], settings: dict[str, Any]
+    ) -> pa.Table | None:
+        """What the ML function `name` of the model in `folder` answers; None where it was interrupted.
 
         Raises:
             PorticoError: what the function refuses. ResourceExhausted: its process died, or took too long.
@@ -95,7 +99,7 @@ class Training:
             for place, table in enumerate(tables):
                 _write(Path(scratch) / f"rows{place}.arrow", table)
             self._connection.settimeout(_ASKED)
-            self._told(
+            finished = self._told(
                 {
                     "ask": str(folder),
                     "name": name,
@@ -105,7 +109,7 @@ class Training:
                 },
                 f"The imported model's process died, or did not answer within {_ASKED} seconds",
             )
-            return _read(Path(scratch) / "answer.arrow")
+            return _read(Path(scratch) / "answer.arrow") if finished else None
 
     def _told(self, message: dict[str, Any], died: str) -> bool:
         with self._connection:
@@ -122,6 +126,41 @@ class Training:
         if error := found.get("error"):
             raise BY_CODE.get(error["code"], Internal)(error["message"], reason=error["reason"])
         return True
+
+
+class Asking:
+    """What one query asks of strangers' models, which another thread may interrupt."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_work: list[Training] = []
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        with self._lock:
+            self._interrupted = True
+            for one in self._at_work:
+                one.interrupt()
+
+    def ask(
+        self, trainer: Trainer, folder: Path, name: str, tables: list[pa.Table], settings: dict[str, Any]
+    ) -> pa.Table:
+        """As `Training.ask`; duckdb's InterruptException where it was interrupted."""
+        training = trainer.training()
+        with self._lock:
+            self._at_work.append(training)
+            if self._interrupted:
+                training.interrupt()
+        try:
+            found = training.ask(folder, name, tables, settings)
+        finally:
+            with self._lock:
+                self._at_work.remove(training)
+        if found is None:
+            from duckdb import InterruptException
+
+            raise InterruptException("INTERRUPT Error: Interrupted!")
+        return found
 
 
 def _write(path: Path, table: pa.Table) -> None:
