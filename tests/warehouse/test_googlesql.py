@@ -40,6 +40,12 @@ def rows(warehouse: Warehouse, text: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(("expression", "kind", "value"), [
     ("7 / 2", "FLOAT", 3.5),
+    ("NET.HOST('http://user@example.com:80/x')", "STRING", "example.com"),
+    ("NET.IP_TO_STRING(NET.IP_TRUNC(NET.IP_FROM_STRING('1.2.3.4'), 16))", "STRING", "1.2.0.0"),
+    ("(SELECT ANY_VALUE(x HAVING MAX y) FROM UNNEST([STRUCT('a' AS x, 1 AS y), ('b', 2)]))", "STRING", "b"),
+    ("EXTRACT(DAY FROM MAKE_INTERVAL(1, day => 5))", "INTEGER", 5),
+    ("REGEXP_EXTRACT('abc', 'x')", "STRING", None),
+    ("UPPER('groß')", "STRING", "GROSS"),
     ("NUMERIC '7' / 3", "NUMERIC", D("2.333333333")),
     ("NUMERIC '1.5' * 2.5", "NUMERIC", D("3.75")),
     ("DIV(-7, 2)", "INTEGER", -3),

@@ -20,6 +20,7 @@ from portico.errors import InvalidArgument
 from portico.warehouse import geography
 from portico.warehouse.hll import HLL_FUNCTIONS
 from portico.warehouse.javascript import javascript
+from portico.warehouse.net_functions import NET_FUNCTIONS
 from portico.warehouse.text_functions import NULLS_GO_IN, TEXT_FUNCTIONS
 from portico.warehouse.time_functions import TIME_FUNCTIONS
 
@@ -152,6 +153,7 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the functions of GoogleSQL known to a database."""
     made: dict[str, tuple[Callable[..., Any], list[str], str]] = {
         **TEXT_FUNCTIONS, **TIME_FUNCTIONS, **HLL_FUNCTIONS,
+        **NET_FUNCTIONS,
         **{name: one[:3] for name, one in geography.FUNCTIONS.items()},
     }  # fmt: skip
     for name, (function, takes, gives) in made.items():
@@ -234,6 +236,8 @@ def function(name: str, arguments: list[exp.Expr]) -> tuple[exp.Expr, Callable[[
     lower = _ALIASES.get(lower, lower)
     if special := _SPECIAL.get(lower):
         return special(arguments)
+    if lower in NET_FUNCTIONS:
+        return call(f"gs_py_{lower}", *arguments), None
     if lower in geography.FUNCTIONS:
         return _geography(lower, arguments)
     if lower in _DIRECT:
@@ -250,7 +254,7 @@ def is_function(name: str) -> bool:
     return (
         lower in _SPECIAL
         or lower in _DIRECT
-        or lower in geography.FUNCTIONS
+        or lower in {**geography.FUNCTIONS, **NET_FUNCTIONS}
         or (lower in MACROS and lower not in _INNER)
     )
 
@@ -326,6 +330,27 @@ def _string_agg(arguments: list[exp.Expr]) -> Made:
         )
     last = exp.Order(this=separator, expressions=order) if order else separator
     return call("string_agg", argument, last), None
+
+
+def _any_value(arguments: list[exp.Expr]) -> Made:
+    having = arguments[0]
+    if isinstance(having, exp.HavingMax):
+        return call("max_by" if having.args.get("max") else "min_by", having.this, having.expression), None
+    return call("any_value", *arguments), None
+
+
+_INTERVAL_PARTS = ("year", "month", "day", "hour", "minute", "second")
+
+
+def _make_interval(arguments: list[exp.Expr]) -> Made:
+    """Parts by place or by name; what is not given is 0."""
+    given: dict[str, exp.Expr] = dict.fromkeys(_INTERVAL_PARTS, exp.Literal.number(0))
+    for place, one in enumerate(arguments):
+        name = one.this.name.lower() if isinstance(one, exp.Kwarg) else _INTERVAL_PARTS[min(place, 5)]
+        if place > 5 or name not in given:
+            raise InvalidArgument(f"MAKE_INTERVAL takes {', '.join(_INTERVAL_PARTS)}", reason="invalidQuery")
+        given[name] = one.expression if isinstance(one, exp.Kwarg) else one
+    return call("gs_make_interval", *given.values()), None
 
 
 def _array_concat_agg(arguments: list[exp.Expr]) -> Made:
@@ -502,6 +527,7 @@ def _struct(arguments: list[exp.Expr]) -> Made:
 
 
 _SPECIAL: dict[str, Callable[[list[exp.Expr]], Made]] = {
+    "any_value": _any_value, "make_interval": _make_interval,
     "sum": _sum, "avg": _avg, "countif": _countif, "count_if": _countif, "array_agg": _array_agg,
     "string_agg": _string_agg, "array_concat_agg": _array_concat_agg, "approx_quantiles": _quantiles,
     "approx_top_count": _top_count, "approx_top_sum": _top_sum, "collate": _collate,

@@ -78,6 +78,7 @@ CREATE MACRO gs_rand() AS random();
 CREATE MACRO gs_generate_uuid() AS CAST(uuid() AS VARCHAR);
 CREATE MACRO gs_error(message) AS gs_py_error(CAST(message AS VARCHAR));
 CREATE MACRO gs_lit(x DECIMAL(38,9), t VARCHAR) AS CAST(t AS DECIMAL(38,9)), (x DOUBLE, t VARCHAR) AS CAST(t AS DOUBLE), (x BIGINT, t VARCHAR) AS CAST(t AS DOUBLE);
+CREATE MACRO gs_parse_bignumeric(x VARCHAR) AS gs_cast_bignumeric(x);
 CREATE MACRO gs_parse_numeric(x VARCHAR) AS gs_cast_numeric(x);
 
 -- casts
