@@ -127,7 +127,7 @@ def test_implicit_feedback_ranks_what_is_watched(client: bigquery.Client) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("SELECT * FROM ML.PREDICT(MODEL films.stars, TABLE films.ratings)", "ML.PREDICT"),
+        ("SELECT * FROM ML.PREDICT(MODEL films.stars, TABLE films.ratings)", "ML.RECOMMEND"),
         ("SELECT * FROM ML.RECOMMEND(MODEL films.stars, (SELECT 1 AS other))", "user_id"),
         (
             "CREATE MODEL films.x OPTIONS(model_type='MATRIX_FACTORIZATION') AS SELECT 1 AS user, 2 AS item",

@@ -67,7 +67,11 @@ def logistic(
         probs = graph.node("Softmax", raw, axis=1)
     chosen = graph.node("ArgMax", probs, axis=1, keepdims=0)
     whole = all(isinstance(one, int) and not isinstance(one, bool) for one in classes)
-    known = np.array(classes, np.int64) if whole else [str(one) for one in classes]
+    known = (
+        np.array(classes, np.int64)
+        if whole
+        else [str(one).lower() if isinstance(one, bool) else str(one) for one in classes]
+    )
     found = graph.node("Gather", graph.constant(known), chosen)
     graph.output(f"predicted_{label}", found, INT64 if whole else STRING)
     graph.output(f"predicted_{label}_probs", probs, width=len(classes))

@@ -245,6 +245,10 @@ class Factorization(Model):
             }
         )
 
+    @function("ML.PREDICT", (0, 1))
+    def predict(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
+        raise DataError("ML.PREDICT is not supported for model type MATRIX_FACTORIZATION; use ML.RECOMMEND")
+
     @function("ML.EVALUATE", (0, 1))
     def evaluate(self, tables: list[pa.Table], _settings: Settings) -> pa.Table:
         """Of the ratings that were held out, or of others."""
