@@ -98,6 +98,13 @@ class Alteration(Definition):
         if one is None:
             return
         storage.rename_column(self._cursor, found, one["name"], action.to)
+        for key in ("timePartitioning", "rangePartitioning"):
+            if (found.body.get(key) or {}).get("field") == one["name"]:
+                found.body[key] = {**found.body[key], "field": action.to}
+        if clustering := (found.body.get("clustering") or {}).get("fields"):
+            found.body["clustering"] = {
+                "fields": [action.to if name == one["name"] else name for name in clustering]
+            }
         one["name"] = action.to
         catalog.check_fields(found.fields)
 

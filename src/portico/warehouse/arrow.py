@@ -130,14 +130,20 @@ def avro_bytes(table: pa.Table, fields: list[Field]) -> bytes:
 
     written = fastavro.parse_schema(avro_schema(fields))
     sink = io.BytesIO()
+    for row in avro_rows(table, fields):
+        fastavro.schemaless_writer(sink, written, row)
+    return sink.getvalue()
+
+
+def avro_rows(table: pa.Table, fields: list[Field]) -> Iterator[dict[str, Any]]:
+    """Rows as fastavro takes them."""
     columns = [
         [_avro(one, value) for value in column.to_pylist()]
         for one, column in zip(fields, table.columns, strict=True)
     ]
     names = [one["name"] for one in fields]
     for row in zip(*columns, strict=True):
-        fastavro.schemaless_writer(sink, written, dict(zip(names, row, strict=True)))
-    return sink.getvalue()
+        yield dict(zip(names, row, strict=True))
 
 
 def _avro(one: Field, value: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from portico.errors import InvalidArgument
-from portico.warehouse import catalog, storage
+from portico.errors import InvalidArgument, PermissionDenied
+from portico.warehouse import access, catalog, storage
 from portico.warehouse.catalog import Entry
 from portico.warehouse.queries import Done, Query
 from portico.warehouse.storage import AT, NOW, PARTITION
@@ -45,6 +45,12 @@ class Change(Query):
         if (what := entry.body.get("type", "TABLE")) != "TABLE":
             raise InvalidArgument(
                 f"{kind} is not allowed on {entry.shown}: it is a {what}", reason="invalidQuery"
+            )
+        sees = [one.strip().upper() for one in access.granted(entry, self._asked.caller)]
+        if access.policies(entry) and kind != "INSERT" and not {"TRUE", "(TRUE)"} & set(sees):
+            raise PermissionDenied(
+                f"Access Denied: Table {entry.shown}: {kind} needs a row access policy whose filter is TRUE",
+                reason="accessDenied",
             )
         return entry
 

@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from portico.errors import BY_CODE, Internal, Unavailable
+from portico.errors import BY_CODE, Internal, PorticoError, Unavailable, Unimplemented
 
 FOLDER = "bigquery"  # of a home
 FILE = "warehouse.duckdb"
@@ -43,8 +44,11 @@ class WarehouseClient:
         self._starting = threading.Lock()
         self._idle: queue.LifoQueue[socket.socket] = queue.LifoQueue()
 
-    def ask(self, method: str, **arguments: Any) -> Any:
-        """
+    def ask(
+        self, method: str, outside: Callable[[str, dict[str, Any]], Any] | None = None, /, **arguments: Any
+    ) -> Any:
+        """Asks, and answers through `outside` what the warehouse needs meanwhile of what is not in it.
+
         Raises:
             PorticoError: what the warehouse refuses, or that it can't be started.
         """
@@ -53,6 +57,9 @@ class WarehouseClient:
         try:
             connection.sendall(line)
             found = _answer(connection)
+            while need := found.get("need"):
+                connection.sendall(_met(outside, need) + b"\n")
+                found = _answer(connection)
         except OSError:
             connection.close()
             raise Unavailable("The warehouse ended while it worked on this request; ask again.") from None
@@ -109,6 +116,16 @@ def _piece(connection: socket.socket) -> bytes:
     if not piece:
         raise ConnectionResetError
     return piece
+
+
+def _met(outside: Callable[[str, dict[str, Any]], Any] | None, need: dict[str, Any]) -> bytes:
+    """What the warehouse is told of what it needs."""
+    try:
+        if outside is None:
+            raise Unimplemented("Files and jobs can't be reached from here.")
+        return orjson.dumps({"ok": outside(need["what"], need["arguments"])})
+    except PorticoError as error:
+        return orjson.dumps({"error": {"code": error.code, "message": error.message, "reason": error.reason}})
 
 
 def snapshot(home: Path, target: Path) -> list[str]:

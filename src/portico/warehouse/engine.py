@@ -26,7 +26,8 @@ from portico.warehouse.models import kept, preprocessing
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Asking, Trainer
 from portico.warehouse.queries import Asked, Done
-from portico.warehouse.statements import Statement, refused
+from portico.warehouse.refusals import refused
+from portico.warehouse.statements import Statement
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
@@ -19,73 +21,48 @@ def sql_type(one: Field) -> str:
     """A field's type as SQL writes it."""
     kind = str(one["type"]).upper()
     shown = _SQL_NAMES.get(kind, kind)
+    sizes = [str(one[key]) for key in ("maxLength", "precision", "scale") if one.get(key) is not None]
     if kind == "RECORD":
         members = ", ".join(f"{inner['name']} {sql_type(inner)}" for inner in one.get("fields") or ())
         shown = f"STRUCT<{members}>"
+    elif sizes:
+        shown = f"{shown}({', '.join(sizes)})"
     return f"ARRAY<{shown}>" if str(one.get("mode", "")).upper() == "REPEATED" else shown
 
 
-def _schemata(entries: list[Entry]) -> Iterator[dict[str, Any]]:
-    for one in entries:
-        yield {
-            "catalog_name": one.project, "schema_name": one.dataset, "schema_owner": None,
-            "location": one.body.get("location", "US"),
-        }  # fmt: skip
+@dataclass(slots=True)
+class Scope:
+    """What a view is asked about: a dataset (`entry`), or all of a project's (`entry` is None)."""
+
+    cursor: Cursor
+    project: str
+    entry: Entry | None
+    outside: Callable[..., Any] | None
+
+    @property
+    def datasets(self) -> list[Entry]:
+        return [self.entry] if self.entry is not None else catalog.listed(self.cursor, self.project)
+
+    @property
+    def tables(self) -> list[Entry]:
+        return [
+            one
+            for holder in self.datasets
+            for one in catalog.listed(self.cursor, self.project, holder.dataset)
+        ]
 
 
-def _tables(entries: list[Entry]) -> Iterator[dict[str, Any]]:
-    for one in entries:
-        kind = one.body.get("type", "TABLE")
-        yield {
-            "table_catalog": one.project, "table_schema": one.dataset, "table_name": one.table,
-            "table_type": "BASE TABLE" if kind == "TABLE" else kind,
-            "is_insertable_into": "YES" if kind == "TABLE" else "NO", "is_typed": "NO",
-        }  # fmt: skip
+@dataclass(slots=True)
+class View:
+    """A view: its columns (TYPE as Arrow's, by name) and what yields its rows."""
+
+    columns: dict[str, pa.DataType]
+    rows: Callable[[Scope], Iterator[dict[str, Any]]]
 
 
-def _columns(entries: list[Entry]) -> Iterator[dict[str, Any]]:
-    for one in entries:
-        clustering = (one.body.get("clustering") or {}).get("fields") or []
-        partition = (one.body.get("timePartitioning") or one.body.get("rangePartitioning") or {}).get("field")
-        for place, column in enumerate(one.fields, 1):
-            yield {
-                "table_catalog": one.project, "table_schema": one.dataset, "table_name": one.table,
-                "column_name": column["name"], "ordinal_position": place,
-                "is_nullable": "NO" if str(column.get("mode", "")).upper() == "REQUIRED" else "YES",
-                "data_type": sql_type(column), "is_hidden": "NO", "is_system_defined": "NO",
-                "is_partitioning_column": "YES" if column["name"] == partition else "NO",
-                "clustering_ordinal_position": {name: i for i, name in enumerate(clustering, 1)}.get(column["name"]),
-                "column_default": column.get("defaultValueExpression"),
-            }  # fmt: skip
-
-
-def _views(entries: list[Entry]) -> Iterator[dict[str, Any]]:
-    for one in entries:
-        if one.is_view:
-            yield {
-                "table_catalog": one.project, "table_schema": one.dataset, "table_name": one.table,
-                "view_definition": one.query, "check_option": None, "use_standard_sql": "YES",
-            }  # fmt: skip
-
-
-_VIEWS: dict[str, tuple[Callable[[list[Entry]], Iterator[dict[str, Any]]], dict[str, str]]] = {
-    "SCHEMATA": (_schemata, dict.fromkeys(("catalog_name", "schema_name", "schema_owner", "location"), "VARCHAR")),
-    "TABLES": (_tables, dict.fromkeys(
-        ("table_catalog", "table_schema", "table_name", "table_type", "is_insertable_into", "is_typed"), "VARCHAR")),
-    "COLUMNS": (_columns, {
-        **dict.fromkeys(("table_catalog", "table_schema", "table_name", "column_name"), "VARCHAR"),
-        "ordinal_position": "BIGINT",
-        **dict.fromkeys(
-            ("is_nullable", "data_type", "is_hidden", "is_system_defined", "is_partitioning_column"), "VARCHAR"),
-        "clustering_ordinal_position": "BIGINT", "column_default": "VARCHAR",
-    }),
-    "VIEWS": (_views, dict.fromkeys(
-        ("table_catalog", "table_schema", "table_name", "view_definition", "check_option", "use_standard_sql"),
-        "VARCHAR")),
-}  # fmt: skip
-
-
-def view(cursor: Cursor, project: str, default: str, parts: list[str]) -> exp.Expr | None:
+def view(
+    cursor: Cursor, project: str, parts: list[str], outside: Callable[..., Any] | None = None
+) -> exp.Expr | None:
     """What `[PROJECT.]DATASET.INFORMATION_SCHEMA.VIEW` stands for; None where the parts name no such thing.
 
     Raises:
@@ -94,40 +71,21 @@ def view(cursor: Cursor, project: str, default: str, parts: list[str]) -> exp.Ex
     upper = [one.upper() for one in parts]
     if "INFORMATION_SCHEMA" not in upper:
         return None
+    from portico.warehouse.information_views import VIEWS
+
     place = upper.index("INFORMATION_SCHEMA")
     name, before = ".".join(upper[place + 1 :]), parts[:place]
-    if name not in _VIEWS:
+    if name not in VIEWS:
         raise InvalidArgument(
-            f"INFORMATION_SCHEMA.{name} is not built in Portico yet; it has {', '.join(_VIEWS)}.",
+            f"INFORMATION_SCHEMA.{name} is not built in Portico; it has {', '.join(sorted(VIEWS))}.",
             reason="invalidQuery",
         )
-    rows, columns = _VIEWS[name]
     regional = not before or before[-1].lower().startswith("region-")
-    owner = before[0] if len(before) > 1 else project
-    if name == "SCHEMATA":
-        entries = catalog.listed(cursor, owner)
-    elif regional:
-        entries = [
-            table
-            for one in catalog.listed(cursor, owner)
-            for table in catalog.listed(cursor, owner, one.dataset)
-        ]
-    else:
-        entries = catalog.listed(cursor, owner, before[-1])
-    selects = [
-        exp.Select(expressions=[_cell(row[column], column, kind) for column, kind in columns.items()])
-        for row in rows(entries)
-    ]
-    empty = exp.Select(
-        expressions=[_cell(None, column, kind) for column, kind in columns.items()],
-        limit=exp.Limit(expression=exp.Literal.number(0)),
-    )
-    found: exp.Expr = exp.Subquery(this=empty)
-    for select in selects:
-        found = exp.Union(this=found, expression=select, distinct=False)
-    return exp.Subquery(this=found)
-
-
-def _cell(value: Any, name: str, kind: str) -> exp.Expr:
-    literal = exp.Null() if value is None else exp.convert(value)
-    return exp.alias_(exp.cast(literal, kind, dialect="duckdb"), name, quoted=True)
+    owner = ".".join(before[:-1]) or project
+    entry = None if regional or name.startswith("SCHEMATA") else catalog.require(cursor, owner, before[-1])
+    found = VIEWS[name]
+    rows = list(found.rows(Scope(cursor, owner, entry, outside)))
+    columns = {key: pa.array([row.get(key) for row in rows], kind) for key, kind in found.columns.items()}
+    registered = f"_schema_{name.lower()}_{owner}_{(before or [''])[-1]}"
+    cursor.register(registered, pa.table(columns))
+    return exp.Table(this=exp.to_identifier(registered, quoted=True))

@@ -1,4 +1,4 @@
-"""Files into tables and tables into files: CSV, newline-delimited JSON, Parquet, ORC; Arrow between.
+"""Files into tables and tables into files: CSV, newline-delimited JSON, Parquet, Avro, ORC; Arrow between.
 
 Files are read by PyArrow in blocks; cells are checked against the table's schema, and what can't be read is told with
 its row, up to `max_bad_records` of them.
@@ -20,6 +20,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument, Unimplemented
+from portico.warehouse import avro
 from portico.warehouse.types import Field, canonical, duckdb_type, field_of, quoted, range_element
 
 _SAMPLE = 500  # rows by which types are detected, as BigQuery does
@@ -35,6 +36,8 @@ def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Fiel
         return _arrow_fields(pq.read_schema(path))
     if form == "ORC":
         return _arrow_fields(pyarrow.orc.ORCFile(path).schema)
+    if form == "AVRO":
+        return avro.fields(path, logical=bool(options.get("useAvroLogicalTypes")))
     with opened(path) as stream:
         if form == "NEWLINE_DELIMITED_JSON":
             rows = [json.loads(line) for line in itertools.islice(stream, _SAMPLE) if line.strip()]
@@ -50,7 +53,7 @@ def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Fiel
     return [
         {
             "name": _clean(name, place),
-            "type": _detected([row[place] for row in body if place < len(row)], null),
+            "type": detected([row[place] for row in body if place < len(row)], null),
             "mode": "NULLABLE",
         }
         for place, name in enumerate(names)
@@ -80,19 +83,19 @@ def _clean(name: str, place: int) -> str:
 
 
 def _kinds(cells: list[list[str]]) -> list[str]:
-    return [_detected([row[i] for row in cells if i < len(row)], "").lower() for i in range(len(cells[0]))]
+    return [detected([row[i] for row in cells if i < len(row)], "").lower() for i in range(len(cells[0]))]
 
 
 def _has_header(cells: list[list[str]]) -> bool:
     """The first row is a header where it is all words and some column below is not."""
-    first = [_detected([cell], "") for cell in cells[0]]
-    below = [_detected([row[i] for row in cells[1:] if i < len(row)], "") for i in range(len(cells[0]))]
+    first = [detected([cell], "") for cell in cells[0]]
+    below = [detected([row[i] for row in cells[1:] if i < len(row)], "") for i in range(len(cells[0]))]
     return (
         all(kind == "STRING" for kind in first) and any(kind != "STRING" for kind in below) and len(cells) > 1
     )
 
 
-def _detected(cells: list[str], null: str) -> str:
+def detected(cells: list[str], null: str = "") -> str:
     import re
 
     shown = [cell.strip() for cell in cells if cell not in ("", null)]
@@ -130,7 +133,7 @@ def _detected_json(name: str, values: list[Any]) -> Field:
         kind = "FLOAT"
     else:
         kind = (
-            _detected([str(value) for value in there], "")
+            detected([str(value) for value in there], "")
             if all(isinstance(value, str) for value in there)
             else "STRING"
         )
@@ -204,13 +207,15 @@ def batches(
             yield pa.Table.from_batches([batch])
     elif form == "ORC":
         yield pyarrow.orc.ORCFile(path).read()
+    elif form == "AVRO":
+        yield from avro.batches(path, fields)
     elif form == "CSV":
         yield from _csv_batches(path, fields, options, bad, limit)
     elif form == "NEWLINE_DELIMITED_JSON":
         yield from _json_batches(path, fields, options, bad, limit)
     else:
         raise Unimplemented(
-            f"Loading {form} is not built in Portico yet; it reads CSV, NEWLINE_DELIMITED_JSON, PARQUET and ORC."
+            f"Loading {form} is not built in Portico yet; it reads CSV, NEWLINE_DELIMITED_JSON, PARQUET, AVRO and ORC."
         )
 
 
@@ -339,9 +344,11 @@ def write_file(table: pa.Table, fields: list[Field], form: str, options: Mapping
         codec = str(options.get("compression", "NONE")).lower()
         pq.write_table(table, sink, compression="none" if codec == "none" else codec)
         return sink.getvalue()
+    if form == "AVRO":
+        return avro.written(table, fields, options)
     if form not in ("CSV", "NEWLINE_DELIMITED_JSON", "JSON"):
         raise Unimplemented(
-            f"Extracting {form} is not built in Portico yet; it writes CSV, NEWLINE_DELIMITED_JSON and PARQUET."
+            f"Extracting {form} is not built in Portico yet; it writes CSV, NEWLINE_DELIMITED_JSON, PARQUET and AVRO."
         )
     text = io.StringIO()
     plain = [

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse.blocks import Tokens
+from portico.warehouse.dialect import parse
 
 _DAY = 86_400_000  # milliseconds
 _COMMON = {
@@ -42,6 +43,10 @@ _NAMES: dict[str, dict[str, str]] = {
     },
     "COLUMN": {"description": "description", "rounding_mode": "roundingMode"},
 }  # fmt: skip
+_CSV = {
+    "field_delimiter": "fieldDelimiter", "skip_leading_rows": "skipLeadingRows", "quote": "quote",
+    "allow_jagged_rows": "allowJaggedRows", "allow_quoted_newlines": "allowQuotedNewlines", "encoding": "encoding",
+}  # fmt: skip
 _DAYS = frozenset(
     ["partition_expiration_days", "default_table_expiration_days", "default_partition_expiration_days"]
 )
@@ -53,7 +58,13 @@ _FLAGS = frozenset(
 
 def read(tokens: Tokens) -> dict[str, exp.Expr]:
     """What OPTIONS (name = value, …) says; the tokens stand before it."""
-    tokens.expect("OPTIONS", "(")
+    tokens.expect("OPTIONS")
+    return read_list(tokens)
+
+
+def read_list(tokens: Tokens) -> dict[str, exp.Expr]:
+    """(name = value, …)."""
+    tokens.expect("(")
     found: dict[str, exp.Expr] = {}
     while not tokens.take(")"):
         name = tokens.name().lower()
@@ -62,6 +73,11 @@ def read(tokens: Tokens) -> dict[str, exp.Expr]:
         if not tokens.take(",") and not tokens.sees(")"):
             raise tokens.error("Expected , or )")
     return found
+
+
+def parsed_columns(text: str) -> list[exp.Expr]:
+    """The list of columns of a statement, as sqlglot reads it within CREATE TABLE."""
+    return parse(f"CREATE TABLE t {text}")
 
 
 def of_properties(properties: list[exp.Expr]) -> dict[str, exp.Expr]:
@@ -95,6 +111,33 @@ def body(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
         holder = found.setdefault(place, {}) if place else found
         holder[last] = None if value is None else _value(name, value)
     return found
+
+
+def external(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ExternalDataConfiguration that options of CREATE EXTERNAL TABLE mean, and what they say of the table.
+
+    Raises:
+        InvalidArgument: it names no format.
+    """
+    told: dict[str, Any] = {"sourceUris": options.pop("uris", None) or []}
+    form = str(options.pop("format", None) or "")
+    if not form:
+        raise InvalidArgument(
+            "CREATE EXTERNAL TABLE needs the options format and uris", reason="invalidQuery"
+        )
+    told["sourceFormat"] = "NEWLINE_DELIMITED_JSON" if form.upper() == "JSON" else form.upper()
+    if prefix := options.pop("hive_partition_uri_prefix", None):
+        told["hivePartitioningOptions"] = {"mode": "AUTO", "sourceUriPrefix": prefix}
+    plain = {"max_bad_records": "maxBadRecords", "ignore_unknown_values": "ignoreUnknownValues",
+             "enable_logical_types": "useAvroLogicalTypes", "compression": "compression"}  # fmt: skip
+    for name in list(options):
+        if name in _CSV:
+            told.setdefault("csvOptions", {})[_CSV[name]] = options.pop(name)
+        elif name in plain:
+            told[plain[name]] = options.pop(name)
+        elif name == "null_marker":
+            told.setdefault("csvOptions", {})["nullMarker"] = options.pop(name)
+    return told, options
 
 
 def _value(name: str, value: Any) -> Any:

@@ -8,12 +8,14 @@ import os
 import signal
 import socketserver
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import orjson
 
-from portico.errors import Internal, InvalidArgument, PorticoError
+from portico.errors import BY_CODE, Internal, InvalidArgument, PorticoError
 from portico.jobs.warm import die_with_parent
 from portico.warehouse.requests import Requests
 
@@ -24,20 +26,29 @@ class _Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         requests: Requests = self.server.requests  # type: ignore[attr-defined]
         for line in self.rfile:
-            self.wfile.write(answer(requests, line) + b"\n")
+            self.wfile.write(answer(requests, line, self._outside) + b"\n")
             self.wfile.flush()
+
+    def _outside(self, what: str, **arguments: Any) -> Any:
+        """Asks who asked, while its request is worked on."""
+        self.wfile.write(orjson.dumps({"need": {"what": what, "arguments": arguments}}) + b"\n")
+        self.wfile.flush()
+        found = orjson.loads(self.rfile.readline() or b'{"error": {"code": "CANCELLED", "message": "gone"}}')
+        if error := found.get("error"):
+            raise BY_CODE.get(error["code"], Internal)(error["message"], reason=error.get("reason") or "")
+        return found["ok"]
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
-def answer(requests: Requests, line: bytes) -> bytes:
+def answer(requests: Requests, line: bytes, outside: Callable[..., Any]) -> bytes:
     """What a request is answered: {"ok": …} or {"error": {…}}. Where `rows` are JSON already, they follow in a line of
     their own."""
     try:
         asked = orjson.loads(line)
-        found = requests.answer(asked["method"], asked["arguments"])
+        found = requests.answer(asked["method"], asked["arguments"], outside)
         if isinstance(found, dict) and isinstance(rows := found.get("rows"), bytes):
             return orjson.dumps({"ok": found | {"rows": None}, "more": len(rows) + 1}) + b"\n" + rows
         return orjson.dumps({"ok": found})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound, PorticoError
-from portico.warehouse import catalog, partitions, routines, storage, timetravel
+from portico.warehouse import access, blocks, catalog, external, partitions, routines, storage, timetravel
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
@@ -53,6 +54,12 @@ class Asked:
     asking: Asking = field(default_factory=Asking)
     exports: str = ""  # the folder for what EXPORT MODEL writes
     files: dict[str, str] = field(default_factory=dict)  # of objects that it imports, by their gs:// names
+    caller: str = ""  # the e-mail address of who asks
+    outside: Callable[..., Any] | None = None  # asks for what is not in the warehouse: files, jobs
+    folder: str = ""  # for files that are on their way out
+    tables: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # a job's own external tables, by lower-case name
 
 
 @dataclass(slots=True)
@@ -119,7 +126,7 @@ class Query:
         if len(parts) == 1 and parts[0] in self._computed:
             return {one.lower() for one in self._computed[parts[0]].column_names}
         try:
-            if view(self._cursor, self._asked.project, self._asked.dataset, parts) is not None:
+            if self._schema_view(parts) is not None:
                 found = self._described(f"SELECT * FROM {self._table(parts).sql('duckdb')} AS t")
             else:
                 entry = self._named(parts)
@@ -145,6 +152,10 @@ class Query:
     def _prepared(self, tree: exp.Expr) -> exp.Expr:
         """The tree with the values of variables and the bodies of functions in it."""
         tree = system_variables(substitute(tree, self._asked.variables, self._columns), self._asked.system)
+        for one in list(tree.find_all(exp.Anonymous, exp.SessionUser)):
+            if isinstance(one, exp.SessionUser) or (one.name == "SESSION_USER" and not one.expressions):
+                caller = exp.Literal.string(self._asked.caller)
+                tree = caller if one is tree else one.replace(caller) and tree
         tree = Inliner(self._routine, self._columns).inline(tree)
         warehouse = self._asked.warehouse
         if warehouse is not None:
@@ -188,8 +199,12 @@ class Query:
         """What stands for a table; `node` is where it is named, None where it is only asked whether it can be."""
         if len(parts) == 1 and parts[0] in self._computed:
             return exp.Table(this=exp.to_identifier(parts[0], quoted=True))
-        if (special := view(self._cursor, self._asked.project, self._asked.dataset, parts)) is not None:
+        if (special := self._schema_view(parts)) is not None:
             return special
+        if len(parts) == 1 and parts[0].lower() in self._asked.tables:
+            return self._external(
+                Entry(self._asked.project, "", parts[0], self._asked.tables[parts[0].lower()])
+            )
         named = self._named(parts)
         if named.table.endswith("*"):
             return self._wildcard(named, node)
@@ -201,14 +216,23 @@ class Query:
         if entry.is_view:
             return self._view(entry, depth)
         if _is_target(node):
+            _check_filter(entry, node)
             return _place(entry)
-        return exp.Subquery(this=_parsed(self._rows_of(entry, node)))
+        if entry.body.get("type") == "EXTERNAL":
+            return self._external(entry)
+        return _rows(self._rows_of(entry, node))
 
     def _view(self, entry: Entry, depth: int) -> exp.Expr:
         if depth > _DEPTH:
             raise InvalidArgument("Views are nested too deeply", reason="invalidQuery")
         [query] = parse(entry.query)
-        asked = Asked(entry.project, f"{entry.project}.{entry.dataset}", warehouse=self._asked.warehouse)
+        asked = Asked(
+            entry.project,
+            f"{entry.project}.{entry.dataset}",
+            warehouse=self._asked.warehouse,
+            caller=self._asked.caller,
+            outside=self._asked.outside,
+        )
         inner = Query(self._cursor, asked, query)
         found = Translator(
             lambda parts, node=None: inner._table(parts, node, depth + 1), prepare=inner._prepared
@@ -218,15 +242,39 @@ class Query:
     def _rows_of(self, entry: Entry, node: exp.Table | None) -> str:
         """A query of the rows that a table has now."""
         shown = storage.names(entry.fields) or "NULL AS _none"
-        found = f"SELECT {shown}{_pseudo(entry, node)} FROM {entry.place}"
-        return f"{found} WHERE {alive}" if (alive := partitions.live(entry)) else found
+        _check_filter(entry, node)
+        conditions = [one for one in (partitions.live(entry), self._granted(entry)) if one]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return f"SELECT {shown}{_pseudo(entry, node)} FROM {entry.place}{where}"
+
+    def _granted(self, entry: Entry) -> str:
+        """DuckDB's condition for the rows that the caller may see; "" where it may see all."""
+        if not access.policies(entry):
+            return ""
+        conditions = [
+            f"coalesce(({self._translator().expression(blocks.expression(one)).sql('duckdb')}), FALSE)"
+            for one in access.granted(entry, self._asked.caller)
+        ]
+        return f"({' OR '.join(conditions) or 'FALSE'})"
+
+    def _schema_view(self, parts: list[str]) -> exp.Expr | None:
+        return view(self._cursor, self._asked.project, parts, self._asked.outside)
+
+    def _external(self, entry: Entry) -> exp.Expr:
+        """An external table: its files as they are now."""
+        table = external.read(self._cursor.cursor(), entry, self._asked.outside)
+        name = f"_external_{entry.dataset}_{entry.table}"
+        self._cursor.register(name, table)
+        return exp.Table(this=exp.to_identifier(name, quoted=True))
 
     def _as_of(self, named: Entry, version: exp.Expr) -> exp.Expr:
         """A table as it was: FOR SYSTEM_TIME AS OF."""
         entry, moment = timetravel.find(self._cursor, named, self._moment(version.expression))
         self._read.append(entry)
         _, sql = storage.at(entry, moment)
-        return exp.Subquery(this=_parsed(sql))
+        if condition := self._granted(entry):
+            sql = f"SELECT * FROM ({sql}) WHERE {condition}"
+        return _rows(sql)
 
     def _moment(self, when: exp.Expr) -> int:
         """Microseconds since the epoch.
@@ -239,7 +287,7 @@ class Query:
                 "FOR SYSTEM_TIME AS OF expression must be a constant TIMESTAMP", reason="invalidQuery"
             )
         sql = self._translator().expression(when).sql("duckdb")
-        ran = self._cursor.execute(f"SELECT epoch_us(CAST({sql} AS TIMESTAMPTZ))").fetchone()
+        ran = catalog.first(self._cursor, f"SELECT epoch_us(CAST({sql} AS TIMESTAMPTZ))")
         if ran is None or ran[0] is None:
             raise InvalidArgument(
                 "FOR SYSTEM_TIME AS OF needs a TIMESTAMP that is not NULL", reason="invalidQuery"
@@ -268,7 +316,7 @@ class Query:
             suffix = exp.Literal.string(one.table.removeprefix(prefix)).sql("duckdb")
             cells += f", {suffix} AS _TABLE_SUFFIX" if suffixed else ""
             selects.append(f"SELECT {cells} FROM ({self._rows_of(one, node)})")
-        return exp.Subquery(this=_parsed(" UNION ALL ".join(selects)))
+        return _rows(" UNION ALL ".join(selects))
 
     def _translator(self) -> Translator:
         return Translator(self._table, self._asked.parameters, prepare=self._prepared)
@@ -288,11 +336,10 @@ class Query:
         return _fields(self._cursor.sql(sql).description)
 
     def select(self) -> Done:
-        sql = self._query_sql(self._tree)
-        if self._asked.dry:
-            return Done("SELECT", _fields(self._cursor.sql(sql).description, numbered=not self._asked.kept))
-        ran = self._cursor.sql(sql)
+        ran = self._cursor.sql(self._query_sql(self._tree))
         fields = _fields(ran.description, numbered=not self._asked.kept)
+        if self._asked.dry:
+            return Done("SELECT", fields)
         return Done("SELECT", fields, ran.to_arrow_table().rename_columns([one["name"] for one in fields]))
 
 
@@ -300,9 +347,9 @@ def _place(entry: Entry) -> exp.Table:
     return exp.maybe_parse(entry.place, into=exp.Table, dialect="duckdb")
 
 
-def _parsed(sql: str) -> exp.Expr:
-    found: exp.Expr = exp.maybe_parse(sql, dialect="duckdb")
-    return found
+def _rows(sql: str) -> exp.Expr:
+    """A query of DuckDB's where a table stands; nothing within is translated."""
+    return exp.Table(this=exp.Var(this=f"({sql})"))
 
 
 def _is_target(node: exp.Table | None) -> bool:
@@ -316,6 +363,31 @@ def _is_target(node: exp.Table | None) -> bool:
 def _mentioned(node: exp.Table | None) -> set[str]:
     """The columns that a statement names, in upper case, where one of its tables stands at `node`."""
     return {one.name.upper() for one in node.root().find_all(exp.Column)} if node is not None else set()
+
+
+def _check_filter(entry: Entry, node: exp.Table | None) -> None:
+    """
+    Raises:
+        InvalidArgument: the table wants a filter by its partitions, and the query has none.
+    """
+    names = {one.upper() for one in partitions.filters(entry)}
+    if not names or node is None:
+        return
+    above: exp.Expr | None = node
+    while above is not None:
+        conditions = [above.args.get("where"), above.args.get("on")]
+        conditions += [one.args.get("on") for one in above.args.get("joins") or ()]
+        for one in conditions:
+            if isinstance(one, exp.Expr) and names & {each.name.upper() for each in one.find_all(exp.Column)}:
+                return
+        above = above.parent
+    if isinstance(node.parent, exp.Insert | exp.Schema):
+        return
+    raise InvalidArgument(
+        f"Cannot query over table '{entry.project}.{entry.dataset}.{entry.table}' without a filter over column(s) "
+        f"{', '.join(repr(one) for one in partitions.filters(entry))} that can be used for partition elimination",
+        reason="invalidQuery",
+    )
 
 
 def _pseudo(entry: Entry, node: exp.Table | None) -> str:

@@ -9,7 +9,21 @@ from typing import Any
 import duckdb
 
 from portico.errors import Cancelled, InvalidArgument, NotFound
-from portico.warehouse import arrow, catalog, routines, rows, sessions, table_jobs, wire, write_streams
+from portico.warehouse import (
+    access,
+    arrow,
+    blocks,
+    catalog,
+    external,
+    partitions,
+    routines,
+    rows,
+    sessions,
+    sizes,
+    table_jobs,
+    wire,
+    write_streams,
+)
 from portico.warehouse.catalog import Entry
 from portico.warehouse.client import result_file
 from portico.warehouse.dispositions import store
@@ -31,11 +45,16 @@ class Requests:
         (folder / "results").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._warehouse = Warehouse(folder)
 
-    def answer(self, method: str, arguments: dict[str, Any]) -> Any:
-        """
+    def answer(
+        self, method: str, arguments: dict[str, Any], outside: Callable[..., Any] | None = None
+    ) -> Any:
+        """`outside` asks who asked for what is not in the warehouse.
+
         Raises:
             PorticoError: what is asked is refused.
         """
+        if method in _REACHING:
+            arguments["outside"] = outside
         if method in OF_TABLES:
             return OF_TABLES[method](self._warehouse, **arguments)
         return METHODS[method](self, **arguments)
@@ -56,6 +75,9 @@ class Requests:
         settings: dict[str, Any] | None = None,
         files: dict[str, str] | None = None,
         exports: str = "",
+        caller: str = "",
+        tables: dict[str, dict[str, Any]] | None = None,
+        outside: Callable[..., Any] | None = None,
     ) -> dict[str, Any]:
         """Runs a text; its result is that of the last query in it, and kept as a file until the job is deleted."""
         named, positional = {}, []
@@ -74,7 +96,13 @@ class Requests:
             kept=bool(destination),
             files=files or {},
             exports=exports,
+            caller=caller,
+            outside=outside,
+            folder=str(self._folder),
         )
+        for name, told in (tables or {}).items():
+            body = {"type": "EXTERNAL", "externalDataConfiguration": told}
+            asked.tables[name.lower()] = {**body, "schema": {"fields": external.schema(told, outside)}}
         try:
             done = self._warehouse.run(text, asked, job)
         except duckdb.InterruptException:
@@ -144,10 +172,11 @@ class Requests:
         with self._warehouse.reading() as cursor:
             found = catalog.require(cursor, project, dataset, table)
             body = _public(found.body)
-            if table and not found.is_view:
-                row = catalog.first(cursor, f"SELECT count(*) FROM {found.place}")
-                body["numRows"] = str(row[0] if row else 0)
-                body["numBytes"] = str(int(body["numRows"]) * 8 * max(1, len(found.fields)))
+            if found.storage:
+                [(rows, size)] = catalog.do(
+                    cursor, f"SELECT count(*), {sizes.total(found.fields)} FROM {found.place}"
+                )
+                body |= {"numRows": str(rows), "numBytes": str(size)}
         return body
 
     def listed(self, project: str, dataset: str | None = None) -> list[dict[str, Any]]:
@@ -165,8 +194,19 @@ class Requests:
             catalog.create_dataset(cursor, entry)
         return _public(entry.body)
 
-    def create_table(self, project: str, dataset: str, table: str, body: dict[str, Any]) -> dict[str, Any]:
+    def create_table(
+        self,
+        project: str,
+        dataset: str,
+        table: str,
+        body: dict[str, Any],
+        outside: Callable[..., Any] | None = None,
+    ) -> dict[str, Any]:
         entry = Entry(project, dataset, table, body)
+        if told := body.get("externalDataConfiguration"):
+            if fields := (body.get("schema") or {}).get("fields"):
+                told = {**told, "schema": {"fields": fields}}
+            entry.body |= {"type": "EXTERNAL", "schema": {"fields": external.schema(told, outside)}}
         if view := body.get("view"):
             if view.get("useLegacySql"):
                 raise InvalidArgument(
@@ -175,6 +215,7 @@ class Requests:
                 )
             made = self._warehouse.run(view["query"], Asked(project, f"{project}.{dataset}", dry=True))
             entry.body |= {"type": "VIEW", "schema": {"fields": made[-1].fields}}
+        partitions.check(entry)
         with self._warehouse.transaction() as cursor:
             catalog.create_table(cursor, entry)
         return _public(entry.body)
@@ -210,6 +251,25 @@ class Requests:
                 catalog.drop_table(cursor, found)
             else:
                 catalog.drop_dataset(cursor, found, contents=contents)
+
+    def policies(self, project: str, dataset: str, table: str) -> list[dict[str, Any]]:
+        with self._warehouse.reading() as cursor:
+            return access.policies(catalog.require(cursor, project, dataset, table))
+
+    def write_policy(
+        self, project: str, dataset: str, table: str, policy: dict[str, Any], replace: bool
+    ) -> dict[str, Any]:
+        blocks.expression(policy["filterPredicate"])
+        with self._warehouse.transaction() as cursor:
+            return access.write(
+                cursor, catalog.require(cursor, project, dataset, table), policy, replace=replace
+            )
+
+    def drop_policies(self, project: str, dataset: str, table: str, names: list[str]) -> None:
+        with self._warehouse.transaction() as cursor:
+            found = catalog.require(cursor, project, dataset, table)
+            for name in names:
+                access.drop(cursor, found, name)
 
     # --- routines ---
 
@@ -259,6 +319,7 @@ def _referenced(done: list[Done]) -> list[list[str]]:
 
 
 METHODS: dict[str, Callable[..., Any]] = {
+    "policies": Requests.policies, "write_policy": Requests.write_policy, "drop_policies": Requests.drop_policies,
     "query": Requests.query, "result": Requests.result, "forget": Requests.forget, "cancel": Requests.cancel,
     "finished": Requests.finished, "get": Requests.get, "listed": Requests.listed,
     "create_dataset": Requests.create_dataset, "create_table": Requests.create_table, "update": Requests.update,
@@ -275,3 +336,4 @@ OF_TABLES: dict[str, Callable[..., Any]] = {
     "finalize_stream": write_streams.finalize, "flush_stream": write_streams.flush,
     "commit_streams": write_streams.commit,
 }  # fmt: skip
+_REACHING = frozenset(["query", "create_table"])  # methods that may need what is outside

@@ -11,7 +11,7 @@ from portico.errors import InvalidArgument
 from portico.warehouse import catalog, json_rows, loading, storage
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.statements import refused
+from portico.warehouse.refusals import refused
 from portico.warehouse.types import Field, quoted
 
 _PAGE_BYTES = 10_000_000

@@ -29,7 +29,8 @@ from portico.warehouse.information_schema import sql_type
 from portico.warehouse.models import create, exports, kept
 from portico.warehouse.models.trainer import Training
 from portico.warehouse.queries import Asked, Done
-from portico.warehouse.statements import Statement, refused
+from portico.warehouse.refusals import refused
+from portico.warehouse.statements import Statement
 from portico.warehouse.types import Field, duckdb_type, field_of, field_of_expression
 
 STEPS = 1_000_000  # statements and turns of loops that a script may take

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import duckdb
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, PorticoError, Unimplemented
+from portico.errors import Unimplemented
 from portico.warehouse import commands
 from portico.warehouse.alterations import Alteration
 from portico.warehouse.blocks import Tokens
 from portico.warehouse.changes import Change
+from portico.warehouse.policies import Policies
 from portico.warehouse.queries import Done, bind
+from portico.warehouse.transfers import Transfer
 
 
-class Statement(Alteration, Change):
+class Statement(Alteration, Change, Policies, Transfer):
     """One statement, in the caller's transaction."""
 
     def run(self) -> Done:
@@ -52,18 +53,9 @@ _METHODS: tuple[tuple[tuple[type[exp.Expr], ...], Callable[[Statement], Done]], 
     ((exp.Drop,), Statement.drop),
     ((exp.Insert, exp.Update, exp.Delete, exp.Merge), Statement.change),
     ((exp.TruncateTable,), Statement.truncate),
+    ((exp.Export,), Statement.export),
 )
 _COMMANDS: dict[str, Callable[[Statement, Tokens], Done]] = {
-    "ALTER": Statement.alter, "UNDROP": Statement.undrop,
+    "ALTER": Statement.alter, "UNDROP": Statement.undrop, "LOAD": Statement.load,
+    "CREATE": Statement.create_policy, "DROP": Statement.drop_policy,
 }  # fmt: skip
-
-
-def refused(error: duckdb.Error) -> PorticoError:
-    """A DuckDB error as BigQuery tells it."""
-    text = str(error).split("\n\nLINE ")[0]
-    text = text.split("UDF: ValueError: ")[-1] if "UDF: ValueError" in text else text.split(" Error: ", 1)[-1]
-    first = text.split("\n")[0].replace("GS_", "").replace("gs_", "")
-    if "does not support the supplied arguments" in first:
-        name = first.split("(")[0].removeprefix("Macro ").upper()
-        first = f"No matching signature for function or operator {name} for these argument types"
-    return InvalidArgument(first, reason="invalidQuery")

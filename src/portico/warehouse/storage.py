@@ -144,8 +144,8 @@ def insert(
         select = f"SELECT *, {partition} FROM ({select})"
     if partition or partitioned:
         columns = f"{columns}, {PARTITION}"
-    row = cursor.execute(f"INSERT INTO {entry.place} ({columns}) {select}").fetchone()
-    return int(row[0]) if row else 0
+    row = cursor.execute(f"INSERT INTO {entry.place} ({columns}) {select}").fetchall()
+    return int(row[0][0]) if row else 0
 
 
 def keep(cursor: Cursor, entry: Entry, chosen: str) -> None:
@@ -168,8 +168,8 @@ def forget_unchanged(cursor: Cursor, entry: Entry) -> None:
 def delete(cursor: Cursor, entry: Entry, chosen: str) -> int:
     """Removes the rows for which `chosen` holds; how many."""
     keep(cursor, entry, chosen)
-    row = cursor.execute(f"DELETE FROM {entry.place} WHERE {chosen}").fetchone()
-    return int(row[0]) if row else 0
+    row = cursor.execute(f"DELETE FROM {entry.place} WHERE {chosen}").fetchall()
+    return int(row[0][0]) if row else 0
 
 
 def at(entry: Entry, moment: int, extra: str = "") -> tuple[list[Field], str]:

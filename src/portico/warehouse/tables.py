@@ -9,7 +9,16 @@ import duckdb
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound, Unimplemented
-from portico.warehouse import catalog, commands, constraints, options, partitions, storage, timetravel
+from portico.warehouse import (
+    catalog,
+    commands,
+    constraints,
+    external,
+    options,
+    partitions,
+    storage,
+    timetravel,
+)
 from portico.warehouse.catalog import Entry
 from portico.warehouse.queries import Done, Query
 from portico.warehouse.types import Field, field_of_expression
@@ -36,6 +45,8 @@ class Definition(Query):
         )
         if before is not None and exists_ok:
             return Done(name, before.fields, target=before, operation="SKIP")
+        if special == "EXTERNAL":
+            return self._create_external(entry, schema, replace=replace, before=before)
         entry.body = self._options(special.replace("_", " ") if special == "MATERIALIZED_VIEW" else kind)
         source = self._source()
         select = ""
@@ -56,6 +67,26 @@ class Definition(Query):
             partitioned = source is not None and bool(storage.ingested_by(source))
             catalog.create_table(self._cursor, entry, replace=replace, select=select, partitioned=partitioned)
         return done
+
+    def _create_external(
+        self, entry: Entry, schema: exp.Expr, *, replace: bool, before: Entry | None
+    ) -> Done:
+        properties = self._tree.args.get("properties")
+        given = self._values(options.of_properties(properties.expressions if properties is not None else []))
+        told, said = options.external(given)
+        if isinstance(schema, exp.Schema):
+            columns = [one for one in schema.expressions if isinstance(one, exp.ColumnDef)]
+            told["schema"] = {"fields": [self._column(one) for one in columns]}
+        fields = external.schema(told, self._asked.outside)
+        entry.body = {
+            **options.body("TABLE", said), "type": "EXTERNAL", "externalDataConfiguration": told,
+            "schema": {"fields": fields},
+        }  # fmt: skip
+        if not self._asked.dry:
+            catalog.create_table(self._cursor, entry, replace=replace)
+        return Done(
+            "CREATE_EXTERNAL_TABLE", fields, target=entry, operation="REPLACE" if before else "CREATE"
+        )
 
     def _viewed(self, entry: Entry, query: exp.Expr, special: str) -> None:
         entry.body["type"] = special or "VIEW"
@@ -168,9 +199,7 @@ class Definition(Query):
         if value.find(exp.Query):
             raise InvalidArgument(f"The option {name} needs a constant", reason="invalidQuery")
         try:
-            row = self._cursor.execute(
-                f"SELECT {self._translator().expression(value).sql('duckdb')}"
-            ).fetchone()
+            row = catalog.first(self._cursor, f"SELECT {self._translator().expression(value).sql('duckdb')}")
         except duckdb.Error:
             raise InvalidArgument(f"The option {name} needs a constant", reason="invalidQuery") from None
         return row[0] if row else None

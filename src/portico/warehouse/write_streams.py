@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 from portico.warehouse import catalog, loading, storage
 from portico.warehouse.catalog import FILE, Cursor, Entry
-from portico.warehouse.statements import refused
+from portico.warehouse.refusals import refused
 from portico.warehouse.types import Field, quoted
 
 if TYPE_CHECKING:

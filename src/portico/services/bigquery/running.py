@@ -10,10 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.errors import InvalidArgument, PorticoError, Unimplemented
 from portico.services.bigquery import model_files, registering, shapes
+from portico.services.bigquery.outside import outside
 from portico.services.call import Call
-from portico.services.standard.sources import gcs_of, pin
+from portico.services.standard.sources import gcs_of
 from portico.store import resources
 from portico.store.resources import Resource
 from portico.warehouse.client import ANONYMOUS, FOLDER
@@ -33,8 +34,6 @@ def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
             raise InvalidArgument("Required parameter is missing: query", reason="required")
         if asked.get("useLegacySql"):
             raise Unimplemented("Legacy SQL is not built in Portico; set useLegacySql to false.")
-        if asked.get("tableDefinitions"):
-            raise Unimplemented("External tables are not built in Portico yet.")
     elif kind == "extract" and asked.get("sourceModel"):
         model_files.check(asked)
     elif not asked.get("sourceTable" if kind == "extract" else "destinationTable"):
@@ -149,10 +148,15 @@ def _query(call: Call, job: Resource) -> Ran:
         if asked.get(key)
     }
     text = str(asked["query"])
-    with model_files.imported(call, job.name, text) as files, model_files.exported(call, text) as exports:
+    with (
+        model_files.imported(call, job.name, text) as files,
+        model_files.exported(call, text) as exports,
+        outside(call, f"{job.name}/outside") as reach,
+    ):
         told = shapes.ask(
             call,
             "query",
+            reach,
             job=job.name,
             project=reference["projectId"],
             text=asked["query"],
@@ -165,6 +169,8 @@ def _query(call: Call, job: Resource) -> Ran:
             create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
             write=asked.get("writeDisposition") or "WRITE_EMPTY",
             settings=settings,
+            caller=job.body["user_email"],
+            tables=asked.get("tableDefinitions") or {},
             files=files,
             exports=exports,
         )
@@ -254,16 +260,8 @@ def _files(call: Call, holder: str, uris: list[str]) -> Iterator[list[dict[str, 
         finally:
             call.upload.unlink(missing_ok=True)
         return
-    gcs = gcs_of(call.rooms)
-    try:
-        pinned = pin(gcs, uris, holder, "configuration.load.sourceUris")
-        yield [{"path": str(one.path(call.rooms.home)), "uri": one.uri} for one in pinned]
-    except InvalidArgument as error:
-        if error.violations:
-            raise NotFound(f"Not found: {error.message}", reason="notFound") from None
-        raise
-    finally:
-        gcs.unpin(holder)
+    with outside(call, holder) as reach:
+        yield reach("files", {"uris": uris})
 
 
 def _extract(call: Call, job: Resource) -> Ran:

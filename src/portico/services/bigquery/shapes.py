@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -17,9 +17,11 @@ _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w\-  ]{1,1024}")
 
 
-def ask(call: Call, method: str, **arguments: Any) -> Any:
-    """Asks the warehouse of this home."""
-    return warehouse(call.rooms.home).ask(method, **arguments)
+def ask(
+    call: Call, method: str, outside: Callable[[str, dict[str, Any]], Any] | None = None, /, **arguments: Any
+) -> Any:
+    """Asks the warehouse of this home; `outside` answers what it needs meanwhile of what is not in it."""
+    return warehouse(call.rooms.home).ask(method, outside, **arguments)
 
 
 def project(call: Call) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.bigquery import shapes
+from portico.services.bigquery.outside import outside
 from portico.services.bigquery.pages import page
 from portico.services.call import Call, implements
 
@@ -16,6 +17,7 @@ _SETTINGS = frozenset(
         "description",
         "encryptionConfiguration",
         "expirationTime",
+        "externalDataConfiguration",
         "friendlyName",
         "labels",
         "rangePartitioning",
@@ -31,12 +33,13 @@ _SETTINGS = frozenset(
 
 @implements("bigquery", "tables.insert")
 def insert(call: Call) -> dict[str, Any]:
-    for other in ("externalDataConfiguration", "materializedView", "cloneDefinition", "snapshotDefinition"):
+    for other in ("materializedView", "cloneDefinition", "snapshotDefinition"):
         if call.body.get(other):
             raise Unimplemented(f"Tables with {other} are not built in Portico yet.")
     name = shapes.check_table_id(str((call.body.get("tableReference") or {}).get("tableId", "")))
     where = _dataset(call)
-    body = shapes.ask(call, "create_table", **where, table=name, body=_settings(call.body))
+    with outside(call, f"projects/{where['project']}/bigquery/tables/{name}") as reach:
+        body = shapes.ask(call, "create_table", reach, **where, table=name, body=_settings(call.body))
     return shapes.table_json(
         where["project"], where["dataset"], name, {**body, "numRows": "0", "numBytes": "0"}
     )

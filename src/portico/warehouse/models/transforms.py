@@ -80,7 +80,7 @@ class Transform:
         try:
             return cursor.sql(f"SELECT {', '.join(chosen)} FROM {INPUT}").to_arrow_table()
         except duckdb.Error as error:
-            from portico.warehouse.statements import refused
+            from portico.warehouse.refusals import refused
 
             raise refused(error) from None
         finally:
@@ -197,7 +197,7 @@ def _computed(
     try:
         [values] = cursor.sql(translated(select).sql("duckdb")).fetchall()
     except duckdb.Error as error:
-        from portico.warehouse.statements import refused
+        from portico.warehouse.refusals import refused
 
         raise refused(error) from None
     finally:

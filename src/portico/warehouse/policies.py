@@ -1,0 +1,35 @@
+"""CREATE and DROP of row access policies, as statements."""
+
+from __future__ import annotations
+
+from portico.errors import NotFound, Unimplemented
+from portico.warehouse import access, catalog
+from portico.warehouse.blocks import Tokens
+from portico.warehouse.queries import Done, Query
+
+
+class Policies(Query):
+    """A statement about who sees which rows."""
+
+    def create_policy(self, tokens: Tokens) -> Done:
+        policy, path, replace, exists_ok = access.read_creation(tokens)
+        entry = catalog.require(self._cursor, *catalog.key_of(self._named(path)))
+        if not self._asked.dry:
+            access.write(self._cursor, entry, policy, replace=replace, exists_ok=exists_ok)
+        return Done("CREATE_ROW_ACCESS_POLICY", target=entry, operation="CREATE")
+
+    def drop_policy(self, tokens: Tokens) -> Done:
+        if not (tokens.sees("DROP", "ROW") or tokens.sees("DROP", "ALL")):
+            raise Unimplemented("This DROP statement is not built in Portico yet.")
+        name, path, exists_ok = access.read_drop(tokens)
+        entry = catalog.require(self._cursor, *catalog.key_of(self._named(path)))
+        kind = "DROP_ROW_ACCESS_POLICY" if name else "DROP_ALL_ROW_ACCESS_POLICIES"
+        for one in [name] if name else [each["policyId"] for each in access.policies(entry)]:
+            try:
+                if not self._asked.dry:
+                    access.drop(self._cursor, entry, one)
+            except NotFound:
+                if not exists_ok:
+                    raise
+                return Done(kind, target=entry, operation="SKIP")
+        return Done(kind, target=entry, operation="DROP")

@@ -1,0 +1,18 @@
+"""What DuckDB refuses, in BigQuery's words."""
+
+from __future__ import annotations
+
+import duckdb
+
+from portico.errors import InvalidArgument, PorticoError
+
+
+def refused(error: duckdb.Error) -> PorticoError:
+    """A DuckDB error as BigQuery tells it."""
+    text = str(error).split("\n\nLINE ")[0]
+    text = text.split("UDF: ValueError: ")[-1] if "UDF: ValueError" in text else text.split(" Error: ", 1)[-1]
+    first = text.split("\n")[0].replace("GS_", "").replace("gs_", "")
+    if "does not support the supplied arguments" in first:
+        name = first.split("(")[0].removeprefix("Macro ").upper()
+        first = f"No matching signature for function or operator {name} for these argument types"
+    return InvalidArgument(first, reason="invalidQuery")

@@ -1,0 +1,87 @@
+"""Exports, external tables, row access policies and the list of jobs, by BigQuery's official client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from tests.services.bigquery.test_bigquery import answered, connected
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    return connected(portico)
+
+
+@pytest.fixture
+def dataset(client: bigquery.Client) -> Any:
+    made = client.create_dataset("lying_about", exists_ok=True)
+    yield made
+    client.delete_dataset(made, delete_contents=True, not_found_ok=True)
+
+
+def test_rows_are_exported_and_read_where_they_lie(
+    client: bigquery.Client, dataset: Any, bucket: Any
+) -> None:
+    place = f"gs://{bucket.name}/out"
+    job = client.query(
+        f"EXPORT DATA OPTIONS (uri = '{place}/*.csv', format = 'CSV', header = TRUE) AS "
+        "SELECT 1 AS id, 'a' AS s UNION ALL SELECT 2, 'b' ORDER BY id"
+    )
+    job.result()
+    assert job.statement_type == "EXPORT_DATA"
+    assert bucket.blob("out/000000000000.csv").download_as_text() == "id,s\n1,a\n2,b\n"
+    config = bigquery.ExternalConfig("CSV")
+    config.source_uris, config.autodetect = [f"{place}/*.csv"], True
+    assert answered(
+        client, "SELECT id, s FROM outer_t ORDER BY id",
+        job_config=bigquery.QueryJobConfig(table_definitions={"outer_t": config}),
+    ) == [(1, "a"), (2, "b")]  # fmt: skip
+    table = bigquery.Table(f"{dataset.project}.{dataset.dataset_id}.lying")
+    table.external_data_configuration = config
+    made = client.create_table(table)
+    assert made.table_type == "EXTERNAL" and [one.name for one in made.schema] == ["id", "s"]
+    assert answered(client, f"SELECT SUM(id) FROM {dataset.dataset_id}.lying") == [(3,)]
+    config.source_uris = [f"gs://{bucket.name}/none/*"]
+    other = bigquery.Table(f"{dataset.project}.{dataset.dataset_id}.other")
+    other.external_data_configuration = config
+    with pytest.raises(exceptions.NotFound):
+        client.create_table(other)
+    [(count,)] = answered(
+        client, f"SELECT COUNT(*) FROM `region-us`.INFORMATION_SCHEMA.JOBS WHERE job_id = '{job.job_id}' "
+        "AND statement_type = 'EXPORT_DATA'",
+    )  # fmt: skip
+    assert count == 1
+
+
+def test_row_access_policies_are_kept_and_hold(client: bigquery.Client, dataset: Any) -> None:
+    name = f"{dataset.dataset_id}.t"
+    client.query(f"CREATE TABLE {name} AS SELECT 1 AS id UNION ALL SELECT 2").result()
+    path = f"/projects/{dataset.project}/datasets/{dataset.dataset_id}/tables/t/rowAccessPolicies"
+
+    def ask(method: str, path: str, data: Any = None) -> Any:
+        return client._connection.api_request(method=method, path=path, data=data)
+
+    body = {
+        "rowAccessPolicyReference": {
+            "projectId": dataset.project, "datasetId": dataset.dataset_id, "tableId": "t", "policyId": "one",
+        },
+        "filterPredicate": "id = 1", "grantees": ["user:other@example.com"],
+    }  # fmt: skip
+    made = ask("POST", path, body)
+    assert made["filterPredicate"] == "id = 1" and made["etag"]
+    assert answered(client, f"SELECT id FROM {name}") == []
+    with pytest.raises(exceptions.Conflict):
+        ask("POST", path, body)
+    ask("PUT", f"{path}/one", body | {"grantees": ["allAuthenticatedUsers"]})
+    assert answered(client, f"SELECT id FROM {name}") == [(1,)]
+    assert ask("GET", f"{path}/one")["grantees"] == ["allAuthenticatedUsers"]
+    assert [one["rowAccessPolicyReference"]["policyId"] for one in ask("GET", path)["rowAccessPolicies"]] == [
+        "one"
+    ]
+    ask("POST", f"{path}:batchDelete", {"policyIds": ["one"]})
+    with pytest.raises(exceptions.NotFound):
+        ask("DELETE", f"{path}/one")
+    assert answered(client, f"SELECT COUNT(*) FROM {name}") == [(2,)]

@@ -1,0 +1,197 @@
+"""What tables are by name and by right: INFORMATION_SCHEMA, options, keys, partitions, row access, files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portico.errors import PorticoError
+from portico.warehouse.engine import Warehouse
+from portico.warehouse.queries import Asked
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    made = Warehouse(tmp_path / "w")
+    made.run("CREATE SCHEMA d OPTIONS (description = 'all of it', labels = [('team', 'x')])", Asked("p"))
+    yield made
+    made.close()
+
+
+class Bucket:
+    """A folder that stands for what is outside of the warehouse."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def __call__(self, what: str, **arguments: Any) -> Any:
+        if what == "put":
+            target = self.folder / arguments["uri"].removeprefix("gs://b/").replace("/", "_")
+            target.write_bytes(Path(arguments["path"]).read_bytes())
+            return None
+        names = [
+            uri.removeprefix("gs://b/").replace("/", "_")
+            for uri in arguments.get("uris") or [arguments.get("uri")]
+        ]
+        found = sorted(path for name in names for path in self.folder.glob(name))
+        if what == "exists":
+            return bool(found)
+        return [{"path": str(path), "uri": f"gs://b/{path.name.replace('_', '/')}"} for path in found]
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path / "bucket")
+
+
+def rows(warehouse: Warehouse, text: str, **asked: Any) -> list[tuple[Any, ...]]:
+    done = warehouse.run(text, Asked("p", "p.d", **asked))[-1]
+    return [] if done.rows is None else [tuple(row.values()) for row in done.rows.to_pylist()]
+
+
+def test_options_keys_and_columns_are_kept_and_shown(warehouse: Warehouse) -> None:
+    rows(warehouse, "CREATE TABLE u (k INT64, PRIMARY KEY (k) NOT ENFORCED)")
+    rows(
+        warehouse,
+        """CREATE TABLE t (id INT64 NOT NULL OPTIONS (description = 'the id'), s STRING DEFAULT 'x',
+        r STRUCT<a INT64, b ARRAY<STRING>>, FOREIGN KEY (id) REFERENCES u(k) NOT ENFORCED)
+        PARTITION BY RANGE_BUCKET(id, GENERATE_ARRAY(0, 100, 10)) CLUSTER BY s
+        OPTIONS (friendly_name = 'T', labels = [('a', 'b')], require_partition_filter = TRUE)""",
+    )
+    rows(warehouse, "INSERT INTO t (id) VALUES (5), (15), (17)")
+    with pytest.raises(PorticoError, match="without a filter over column"):
+        rows(warehouse, "SELECT * FROM t")
+    rows(
+        warehouse,
+        """ALTER TABLE t SET OPTIONS (description = "says \\"it\\"", require_partition_filter = FALSE)""",
+    )
+    rows(warehouse, "ALTER TABLE t ADD PRIMARY KEY (id) NOT ENFORCED, ALTER COLUMN s SET DEFAULT 'y'")
+    rows(
+        warehouse,
+        "ALTER TABLE t ALTER COLUMN id DROP NOT NULL, ALTER COLUMN s SET OPTIONS (description = 'text')",
+    )
+    rows(warehouse, "INSERT INTO t (id) VALUES (NULL)")
+    rows(warehouse, "ALTER TABLE t RENAME COLUMN s TO word, ADD COLUMN n INT64")
+    assert rows(warehouse, "SELECT word, COUNT(*) FROM t GROUP BY 1 ORDER BY 1") == [("x", 3), ("y", 1)]
+    assert rows(
+        warehouse, "SELECT option_name, option_value FROM d.INFORMATION_SCHEMA.TABLE_OPTIONS WHERE table_name = 't'"
+    ) == [
+        ("description", '"says \\"it\\""'), ("friendly_name", '"T"'), ("labels", '[STRUCT("a", "b")]'),
+        ("require_partition_filter", "false"),
+    ]  # fmt: skip
+    assert rows(
+        warehouse,
+        "SELECT partition_id, total_rows, total_logical_bytes FROM d.INFORMATION_SCHEMA.PARTITIONS "
+        "WHERE table_name = 't' ORDER BY 1",
+    ) == [("0", 1, 11), ("10", 2, 22), ("__NULL__", 1, 3)]
+    assert rows(
+        warehouse, "SELECT field_path, data_type, description FROM d.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS WHERE "
+        "table_name = 't' ORDER BY 1",
+    ) == [
+        ("id", "INT64", "the id"), ("n", "INT64", None), ("r", "STRUCT<a INT64, b ARRAY<STRING>>", None),
+        ("r.a", "INT64", None), ("r.b", "ARRAY<STRING>", None), ("word", "STRING", "text"),
+    ]  # fmt: skip
+    assert rows(
+        warehouse,
+        "SELECT constraint_name, constraint_type FROM d.INFORMATION_SCHEMA.TABLE_CONSTRAINTS ORDER BY 1",
+    ) == [("t.fk$1", "FOREIGN KEY"), ("t.pk$", "PRIMARY KEY"), ("u.pk$", "PRIMARY KEY")]
+    assert rows(warehouse, "SELECT option_name FROM INFORMATION_SCHEMA.SCHEMATA_OPTIONS ORDER BY 1") == [
+        ("description",), ("labels",), ("location",),
+    ]  # fmt: skip
+    assert rows(warehouse, "SELECT table_name, total_rows FROM d.INFORMATION_SCHEMA.TABLE_STORAGE ORDER BY 1") == [
+        ("t", 4), ("u", 0),
+    ]  # fmt: skip
+    [(ddl,)] = rows(warehouse, "SELECT ddl FROM d.INFORMATION_SCHEMA.TABLES WHERE table_name = 't'")
+    rows(warehouse, ddl.replace("`p.d.t`", "again"))
+    assert rows(warehouse, "SELECT COUNT(*) FROM again") == [(0,)]
+
+
+def test_callers_see_the_rows_that_policies_grant(warehouse: Warehouse) -> None:
+    rows(
+        warehouse,
+        "CREATE TABLE t AS SELECT 'a' AS who, 1 AS n UNION ALL SELECT 'b', 2 UNION ALL SELECT NULL, 3",
+    )
+    rows(
+        warehouse,
+        "CREATE ROW ACCESS POLICY own ON t GRANT TO ('user:a@x.org', 'domain:y.org') "
+        "FILTER USING (STARTS_WITH(SESSION_USER(), who))",
+    )
+    rows(warehouse, "CREATE VIEW v AS SELECT n FROM t")
+    for caller, seen in (("a@x.org", [(1,)]), ("b@y.org", [(2,)]), ("c@z.org", [])):
+        assert rows(warehouse, "SELECT n FROM v", caller=caller) == seen
+        assert rows(warehouse, "SELECT n FROM t WHERE n > 0 ORDER BY 1", caller=caller) == seen
+    with pytest.raises(PorticoError, match="Access Denied"):
+        rows(warehouse, "DELETE FROM t WHERE TRUE", caller="a@x.org")
+    with pytest.raises(PorticoError, match="Already Exists"):
+        rows(warehouse, "CREATE ROW ACCESS POLICY own ON t FILTER USING (TRUE)")
+    rows(warehouse, "CREATE OR REPLACE ROW ACCESS POLICY own ON t GRANT TO ('allUsers') FILTER USING (TRUE)")
+    assert rows(warehouse, "SELECT COUNT(*) FROM t", caller="c@z.org") == [(3,)]
+    rows(warehouse, "DROP ROW ACCESS POLICY own ON t; DROP ALL ROW ACCESS POLICIES ON t")
+    assert rows(warehouse, "SELECT COUNT(*) FROM t") == [(3,)]
+
+
+def test_rows_go_to_files_and_come_from_files(warehouse: Warehouse, bucket: Bucket) -> None:
+    rows(
+        warehouse,
+        "CREATE TABLE t AS SELECT 1 AS id, 'é' AS s, DATE '2024-01-02' AS d, NUMERIC '1.5' AS n, [1, 2] AS l",
+    )
+    for form, columns in (("PARQUET", "*"), ("AVRO", "*"), ("JSON", "*"), ("CSV", "id, s, d, n")):
+        said = f"uri = 'gs://b/{form}-*', format = '{form}', header = TRUE"
+        logical = ", enable_logical_types = TRUE" if form == "AVRO" else ""
+        text = f"EXPORT DATA OPTIONS ({said}) AS SELECT {columns} FROM t"
+        rows(warehouse, text, outside=bucket)
+        with pytest.raises(PorticoError, match="overwrite"):
+            rows(warehouse, text, outside=bucket)
+        rows(
+            warehouse,
+            f"CREATE EXTERNAL TABLE x{form} OPTIONS (format = '{form}', uris = ['gs://b/{form}-*']{logical})",
+            outside=bucket,
+        )
+        assert rows(
+            warehouse, f"SELECT CAST(id AS INT64), s, CAST(d AS STRING) FROM x{form}", outside=bucket
+        ) == [(1, "é", "2024-01-02")]
+        rows(
+            warehouse,
+            f"LOAD DATA INTO loaded{form} FROM FILES (format = '{form}', uris = ['gs://b/{form}-*']{logical})",
+            outside=bucket,
+        )
+        rows(
+            warehouse,
+            f"LOAD DATA INTO loaded{form} FROM FILES (format = '{form}', uris = ['gs://b/{form}-*']"
+            f"{logical}{', skip_leading_rows = 1' if form == 'CSV' else ''})",
+            outside=bucket,
+        )
+        assert rows(warehouse, f"SELECT CAST(id AS INT64), s FROM loaded{form}") == [(1, "é"), (1, "é")]
+        with pytest.raises(PorticoError, match="it is a EXTERNAL"):
+            rows(warehouse, f"DELETE FROM x{form} WHERE TRUE")
+    with next(iter(bucket.folder.glob("CSV*"))).open() as file:
+        assert list(csv.reader(file)) == [["id", "s", "d", "n"], ["1", "é", "2024-01-02", "1.5"]]
+    for day in ("2024-01-01", "2024-01-02"):
+        (bucket.folder / f"h_day={day}_x.json").write_text(json.dumps({"n": 1}) + "\n")
+    rows(
+        warehouse,
+        "CREATE EXTERNAL TABLE hive OPTIONS (format = 'JSON', uris = ['gs://b/h/*'], "
+        "hive_partition_uri_prefix = 'gs://b/h')",
+        outside=bucket,
+    )
+    assert rows(warehouse, "SELECT n FROM hive WHERE day > DATE '2024-01-01'", outside=bucket) == [(1,)]
+    for text, said in (
+        ("EXPORT DATA OPTIONS (format = 'CSV') AS SELECT 1", "'uri' is missing"),
+        ("EXPORT DATA OPTIONS (uri = 'gs://b/*', format = 'ORC') AS SELECT 1", "'ORC' is not a valid value"),
+        ("EXPORT DATA OPTIONS (uri = 'gs://b/x', format = 'CSV') AS SELECT 1", "wild card"),
+    ):
+        with pytest.raises(PorticoError, match=said):
+            rows(warehouse, text, outside=bucket)
+
+
+def test_results_name_columns_of_one_name_apart(warehouse: Warehouse) -> None:
+    done = warehouse.run(
+        "SELECT a.x, b.x, c.x FROM (SELECT 1 AS x) a, (SELECT 2 AS x) b, (SELECT 3 AS x) c", Asked("p")
+    )
+    assert [one["name"] for one in done[-1].fields] == ["x", "x_1", "x_2"]
