@@ -1,0 +1,96 @@
+"""Models through kills, cancellations and backups: kept whole, or not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from tests.services.bigquery.test_bigquery import answered, connected
+from tests.waiting import until
+
+SMALL = """CREATE OR REPLACE MODEL kept.m TRANSFORM(ML.STANDARD_SCALER(x) OVER () AS x, y)
+    OPTIONS(model_type='linear_reg', input_label_cols=['y'])
+    AS SELECT x, 2.0 * x AS y FROM UNNEST(GENERATE_ARRAY(1, 50)) x"""
+LONG = """CREATE OR REPLACE MODEL kept.m OPTIONS(model_type='boosted_tree_regressor', input_label_cols=['y'],
+    max_iterations=1000000, early_stop=FALSE)
+    AS SELECT RAND() AS a, RAND() AS y FROM UNNEST(GENERATE_ARRAY(1, 20000))"""
+ASKED = "SELECT predicted_y FROM ML.PREDICT(MODEL kept.m, (SELECT 10 AS x))"
+
+
+@pytest.fixture
+def own(new_portico: Any) -> Any:
+    started = new_portico().start()
+    yield started
+    started.stop()
+
+
+def begun(server: Any, client: bigquery.Client) -> Any:
+    """A training that would take very long, under way; and its processes."""
+    folders = server.home / "bigquery" / "models"
+    before = set(folders.iterdir())
+    job = client.query(LONG)
+    until(
+        lambda: [one for one in set(folders.iterdir()) - before if (one / "given.json").exists()],
+        "a training",
+    )
+    return job
+
+
+def trainers(server: Any) -> list[psutil.Process]:
+    """The children of the process that forks trainings."""
+    found = [
+        one
+        for one in psutil.Process(server.pid).children(recursive=True)
+        if "trainer" in " ".join(one.cmdline())
+    ]
+    return [child for one in found for child in one.children()]
+
+
+def test_a_training_that_was_killed_leaves_the_model_before(own: Any) -> None:
+    client = connected(own)
+    client.create_dataset("kept")
+    client.query(SMALL).result()
+    job = begun(own, client)
+    own.kill()
+    own.start()
+    again = connected(own)
+    assert answered(again, ASKED) == [(pytest.approx(20.0),)]
+    told = again.get_job(job.job_id)
+    assert told.state == "DONE" and told.error_result["reason"] == "stopped"
+    assert len(list((own.home / "bigquery" / "models").iterdir())) == 1
+
+
+def test_a_training_is_cancelled_and_its_process_ends(own: Any) -> None:
+    client = connected(own)
+    client.create_dataset("kept")
+    client.query(SMALL).result()
+    job = begun(own, client)
+    until(lambda: trainers(own), "its process")
+    client.cancel_job(job.job_id)
+    with pytest.raises(exceptions.GoogleAPICallError, match="cancelled"):
+        job.result()
+    until(lambda: not trainers(own), "its end")
+    assert answered(client, ASKED) == [(pytest.approx(20.0),)]
+    assert len(list((own.home / "bigquery" / "models").iterdir())) == 1
+
+
+def test_a_backup_has_the_models(own: Any, tmp_path: Path) -> None:
+    client = connected(own)
+    client.create_dataset("kept")
+    client.query(SMALL).result()
+    command = [sys.executable, "-m", "portico.cli.main"]
+    backup = [*command, "backup", str(tmp_path / "b"), "--home", str(own.home)]
+    subprocess.run(backup, check=True, capture_output=True)
+    client.query("DROP MODEL kept.m").result()
+    own.stop()
+    restore = [*command, "restore", str(tmp_path / "b"), "--home", str(tmp_path / "h")]
+    subprocess.run(restore, check=True, capture_output=True)
+    own.home = tmp_path / "h"
+    own.start()
+    assert answered(connected(own), ASKED) == [(pytest.approx(20.0),)]
