@@ -138,8 +138,9 @@ class Script:
         self._cancelled = True
         if self._training is not None:
             self._training.interrupt()
-        self._asked.asking.interrupt()
-        self._cursor.interrupt()
+        with contextlib.suppress(duckdb.Error):  # it may have ended meanwhile
+            self._asked.asking.interrupt()
+            self._cursor.interrupt()
 
     def run(self, block: Block) -> list[Done]:
         """What its statements did, in order, and last what the script as a whole did: the result of its last SELECT,

@@ -44,11 +44,8 @@ def begun(server: Any, client: bigquery.Client) -> Any:
 
 def trainers(server: Any) -> list[psutil.Process]:
     """The children of the process that forks trainings."""
-    found = [
-        one
-        for one in psutil.Process(server.pid).children(recursive=True)
-        if "trainer" in " ".join(one.cmdline())
-    ]
+    living = (one for one in psutil.Process(server.pid).children(recursive=True) if one.status() != "zombie")
+    found = [one for one in living if "trainer" in " ".join(one.cmdline())]
     return [child for one in found for child in one.children()]
 
 
