@@ -12,14 +12,14 @@ from scipy import optimize, special, stats
 from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import DUMMY, ONE_HOT, Matrix
 from portico.ml.bqml.model import Settings, function
-from portico.ml.bqml.options import CLASSES, COMMON, STEPS, SUPERVISED, TUNING, Option
+from portico.ml.bqml.options import CLASSES, COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option
 from portico.ml.bqml.supervised import Numbers, Rows, Supervised
 from portico.ml.errors import DataError
 
 _OWN = {
     "optimize_strategy": Option("str", None, ("AUTO_STRATEGY", "BATCH_GRADIENT_DESCENT", "NORMAL_EQUATION")),
-    "l1_reg": Option("float", 0.0, low=0, tuned=True),
-    "l2_reg": Option("float", 0.0, low=0, tuned=True),
+    "l1_reg": PENALTY,
+    "l2_reg": PENALTY,
     "learn_rate_strategy": Option("str", None, ("LINE_SEARCH", "CONSTANT")),
     "learn_rate": Option("float", low=0),
     "ls_init_learn_rate": Option("float", low=0),

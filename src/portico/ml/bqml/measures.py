@@ -32,6 +32,9 @@ REGRESSION = (
     "mean_absolute_error", "mean_squared_error", "mean_squared_log_error", "median_absolute_error", "r2_score",
     "explained_variance",
 )  # fmt: skip
+MINIMIZED = (
+    "mean_absolute_error", "mean_squared_error", "mean_squared_log_error", "median_absolute_error", "log_loss",
+)  # fmt: skip
 CLASSIFICATION = ("precision", "recall", "accuracy", "f1_score", "log_loss", "roc_auc")
 
 

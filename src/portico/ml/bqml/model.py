@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from portico.ml.bqml import describing
+from portico.ml.bqml import describing, tuning
 from portico.ml.bqml.options import COMMON, Option, Options, pairs
 from portico.ml.errors import DataError
 
@@ -102,6 +102,8 @@ class Model:
         self.state: dict[str, Any] = {}
         self.arrays: dict[str, np.ndarray[Any, Any]] = {}
         self.files: dict[str, bytes] = {}
+        self.trials: dict[int, Self] = {}  # the trials that are not the best, by their numbers
+        self.folder: Path | None = None  # that it was read from
 
     @classmethod
     def train(cls, given: Given) -> Self:
@@ -141,6 +143,8 @@ class Model:
         (folder / "arrays.npz").write_bytes(written.getvalue())
         for name, data in self.files.items():
             (folder / name).write_bytes(data)
+        for number, one in self.trials.items():
+            one.save(folder / f"trial_{number}")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -156,6 +160,7 @@ class Model:
             for path in folder.iterdir()
             if path.is_file() and path.name not in known
         }
+        model.folder = folder
         model.ready()
         return model
 
@@ -185,6 +190,15 @@ class Model:
         Raises:
             DataError: this model type has no such function, or not with these arguments.
         """
+        if "trials" in self.state:
+            return tuning.answer(self, name, tables, dict(settings))
+        if "trial_id" in settings or name == "ML.TRIAL_INFO":
+            said = name if name == "ML.TRIAL_INFO" else "trial_id"
+            raise _wrong(f"{said} is only for a model that was trained with NUM_TRIALS")
+        return self.answered(name, tables, settings)
+
+    def answered(self, name: str, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """`call`, of this one trial."""
         known = self.functions()
         if name not in known:
             raise _wrong(f"{name} is not supported for model type {self.model_type}")

@@ -14,9 +14,19 @@ class NotBuilt(DataError):
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """HPARAM_RANGE(low, high) or HPARAM_CANDIDATES([…]): what a trial takes its value from."""
+
+    low: float | None = None
+    high: float | None = None
+    candidates: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Option:
     """One option. `kind` is bool, int, float, str, list (of texts; one text will do) or any; `choices` are in upper
-    case; numbers lie between `low` and `high`. `tuned` may be given as a range or as candidates of a search."""
+    case; numbers lie between `low` and `high`. `tuned` may be given as a range or as candidates of a search, on a scale
+    of logarithms where it is `log`; `search` is where a model with trials searches it by itself."""
 
     kind: str
     default: Any = None
@@ -24,6 +34,8 @@ class Option:
     low: float | None = None
     high: float | None = None
     tuned: bool = False
+    log: bool = False
+    search: Search | None = None
     refused: str = ""  # why Portico does not take it
 
     def read(self, name: str, value: Any) -> Any:
@@ -62,15 +74,6 @@ class Option:
         return int(value) if self.kind == "int" else float(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """HPARAM_RANGE(low, high) or HPARAM_CANDIDATES([…]): what a trial takes its value from."""
-
-    low: float | None = None
-    high: float | None = None
-    candidates: tuple[Any, ...] = ()
-
-
 Options = dict[str, Any]
 """By lower-case name; every option of the model type is there."""
 
@@ -105,6 +108,7 @@ STEPS = {
     "early_stop": Option("bool", True),
     "min_rel_progress": Option("float", 0.01, low=0),
 }
+PENALTY = Option("float", 0.0, low=0, tuned=True, log=True, search=Search(0.0, 10.0))
 TUNING = {
     "num_trials": Option("int", 0, low=0, high=100),
     "max_parallel_trials": Option("int", 1, low=1, high=5),
@@ -132,13 +136,48 @@ def read(declared: Mapping[str, Option], given: Mapping[str, Any], model_type: s
             if not one.tuned or not given.get("num_trials"):
                 said = "needs NUM_TRIALS" if one.tuned else "can't be tuned"
                 raise _wrong(f"Option {name.upper()} {said} to be given as a search")
-            for bound in (value.low, value.high, *value.candidates):
-                if bound is not None:
-                    one.read(name, bound)
-            found[name] = value
+            found[name] = _space(one, name, value)
         else:
             found[name] = one.read(name, value)
+    if given.get("num_trials") and not any(isinstance(one, Search) for one in given.values()):
+        found |= {name: one.search for name, one in declared.items() if one.search and name not in given}
     return found
+
+
+def _space(one: Option, name: str, space: Search) -> Search:
+    """A search whose values are the option's."""
+    if space.candidates:
+        return Search(candidates=tuple(one.read(name, _inner(each)) for each in space.candidates))
+    if one.kind not in ("int", "float") or space.low is None or space.high is None:
+        raise _wrong(f"Option {name.upper()} needs HPARAM_CANDIDATES with at least one value")
+    if space.low > space.high:
+        raise _wrong(f"Option {name.upper()}: HPARAM_RANGE begins with the lower of its numbers")
+    return Search(one.read(name, space.low), one.read(name, space.high))
+
+
+def _inner(value: Any) -> Any:
+    """An array is given as STRUCT([…])."""
+    return next(iter(value.values())) if isinstance(value, dict) else value
+
+
+def packed(options: Options) -> Options:
+    """Options as JSON has them."""
+    return {
+        name: {"search": [one.low, one.high, one.candidates]} if isinstance(one, Search) else one
+        for name, one in options.items()
+    }
+
+
+def unpacked(kept: Options) -> Options:
+    """What `packed` made options of."""
+
+    def read(one: Any) -> Any:
+        if isinstance(one, dict) and list(one) == ["search"]:
+            low, high, candidates = one["search"]
+            return Search(low, high, tuple(candidates))
+        return one
+
+    return {name: read(one) for name, one in kept.items()}
 
 
 def pairs(name: str, given: Any) -> list[tuple[str, Any]]:

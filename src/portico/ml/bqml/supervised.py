@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from portico.ml.bqml import columns, measures, splits
+from portico.ml.bqml import columns, measures, splits, tuning
 from portico.ml.bqml.columns import Encoder, Matrix
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, SUPERVISED, Option, pairs
@@ -109,11 +109,42 @@ class Supervised(Model):
         if self.classifies and len(np.unique(train.labels)) < 2:
             raise DataError(f"Label column {self.label} has one value only in the rows to train on")
         evaluate = rows(split.evaluate) if len(split.evaluate) else None
+        if not self.options.get("num_trials"):
+            self._taught(train, evaluate, evaluate or train)
+            return
+        objective = self._objective()
+        judged = evaluate or train
+        test = rows(split.test) if len(split.test) else judged
+
+        def learn(trial: Any) -> float | None:
+            trial.encoder = self.encoder
+            trial._taught(train, evaluate, test)
+            return self._measures(judged.labels, trial.scores(judged.matrix))[objective]
+
+        tuning.search(self, objective, objective not in measures.MINIMIZED, learn)
+
+    def _taught(self, train: Rows, evaluate: Rows | None, measured: Rows) -> None:
         self.learn(train, evaluate)
         self.ready()
-        self._measured(evaluate or train)
+        self._measured(measured)
         if self.options["enable_global_explain"]:
-            self._explained(evaluate or train)
+            self._explained(measured)
+
+    def _objective(self) -> str:
+        """HPARAM_TUNING_OBJECTIVES: one of the columns of ML.EVALUATE."""
+        known = measures.CLASSIFICATION if self.classifies else measures.REGRESSION
+        asked = self.options["hparam_tuning_objectives"] or ["ROC_AUC" if self.classifies else "R2_SCORE"]
+        if len(asked) != 1 or asked[0].lower() not in known:
+            raise DataError(
+                f"HPARAM_TUNING_OBJECTIVES must be one of {', '.join(one.upper() for one in known)}"
+            )
+        return str(asked[0].lower())
+
+    def _measures(self, labels: Numbers, scores: Numbers) -> dict[str, float | None]:
+        """What ML.EVALUATE says, at a threshold of one half."""
+        if self.classifies:
+            return measures.classification(labels, scores, 0.5)
+        return measures.regression(labels, scores)
 
     def _targets(self, labels: Numbers) -> Matrix:
         """(rows, outputs): the label, or whether it is the last of two classes or each of several."""
@@ -412,26 +443,28 @@ class Supervised(Model):
         shown["labelColumns"] = [
             {"name": self.label, "type": {"typeKind": type_kind(self.state["label_type"])}}
         ]
-        labels, scores = self._evaluated([])
-        if self.classifies:
-            found = measures.classification(labels, scores, 0.5)
-            told = {_API.get(name, name): value for name, value in found.items() if value is not None}
-            kind = (
-                "binaryClassificationMetrics" if len(self.classes) == 2 else "multiClassClassificationMetrics"
-            )
-            metrics: dict[str, Any] = {kind: {"aggregateClassificationMetrics": told}}
-            if len(self.classes) == 2:
-                negative, positive = (str(one) for one in self.classes)
-                metrics[kind] |= {"positiveLabel": positive, "negativeLabel": negative}
-        else:
-            found = measures.regression(labels, scores)
-            metrics = {
-                "regressionMetrics": {
-                    _API[name]: value for name, value in found.items() if value is not None and name in _API
-                }
-            }
-        shown["trainingRuns"][0]["evaluationMetrics"] = metrics
+        found = self._measures(*self._evaluated([]))
+        shown["trainingRuns"][0]["evaluationMetrics"] = self._shown(found)
+        if "trials" in self.state:
+            tuning.described(self, shown, lambda name, value: self._shown({name: value}))
         return shown
+
+    def _shown(self, found: dict[str, float | None]) -> dict[str, Any]:
+        """Measures as the API's EvaluationMetrics."""
+        if not self.classifies:
+            told = {_API[name]: value for name, value in found.items() if value is not None and name in _API}
+            return {"regressionMetrics": told}
+        told = {_API.get(name, name): value for name, value in found.items() if value is not None}
+        if len(self.classes) != 2:
+            return {"multiClassClassificationMetrics": {"aggregateClassificationMetrics": told}}
+        negative, positive = (str(one) for one in self.classes)
+        return {
+            "binaryClassificationMetrics": {
+                "aggregateClassificationMetrics": told,
+                "positiveLabel": positive,
+                "negativeLabel": negative,
+            }
+        }
 
 
 _API = {

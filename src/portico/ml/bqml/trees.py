@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ import xgboost
 
 from portico.ml.bqml.columns import DUMMY, LABEL, ONE_HOT, TARGET, Matrix
 from portico.ml.bqml.model import Settings, function
-from portico.ml.bqml.options import CLASSES, COMMON, STEPS, SUPERVISED, TUNING, Option
+from portico.ml.bqml.options import CLASSES, COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option, Search
 from portico.ml.bqml.supervised import Numbers, Rows, Supervised
 from portico.ml.errors import DataError
 
@@ -20,15 +21,15 @@ _FILE = "booster.ubj"
 _SHAPLEY = 2e10  # steps that the explanation of a whole model may take
 
 
-def _share(default: float) -> Option:
-    return Option("float", default, low=0, high=1, tuned=True)
+def _share(default: float, search: Search | None = None) -> Option:
+    return Option("float", default, low=0, high=1, tuned=True, search=search)
 
 
 _BOTH = {
     "approx_global_feature_contrib": Option("bool", False),
     "category_encoding_method": Option("str", LABEL, (ONE_HOT, DUMMY, TARGET, LABEL)),
-    "l1_reg": Option("float", 0.0, low=0, tuned=True),
-    "l2_reg": Option("float", 1.0, low=0, tuned=True),
+    "l1_reg": PENALTY,
+    "l2_reg": replace(PENALTY, default=1.0),
     "tree_method": Option("str", "AUTO", ("AUTO", "EXACT", "APPROX", "HIST"), tuned=True),
     "min_tree_child_weight": Option("int", 1, low=0, tuned=True),
     "colsample_bytree": _share(1.0),
@@ -40,17 +41,17 @@ _BOOSTED = {
     "booster_type": Option("str", "GBTREE", ("GBTREE", "DART"), tuned=True),
     "dart_normalize_type": Option("str", "TREE", ("TREE", "FOREST"), tuned=True),
     "num_parallel_tree": Option("int", 1, low=1, tuned=True),
-    "max_tree_depth": Option("int", 6, low=1, tuned=True),
+    "max_tree_depth": Option("int", 6, low=1, tuned=True, search=Search(1, 10)),
     "dropout": _share(0.0),
-    "learn_rate": Option("float", 0.3, low=0, tuned=True),
+    "learn_rate": Option("float", 0.3, low=0, tuned=True, search=Search(0.0, 1.0)),
     "colsample_bynode": _share(1.0),
-    "subsample": _share(1.0),
+    "subsample": _share(1.0, Search(0.01, 1.0)),
 }
 _FOREST = {
-    "num_parallel_tree": Option("int", 100, low=2, tuned=True),
-    "max_tree_depth": Option("int", 15, low=1, tuned=True),
+    "num_parallel_tree": Option("int", 100, low=2, tuned=True, search=Search(2, 200)),
+    "max_tree_depth": Option("int", 15, low=1, tuned=True, search=Search(1, 20)),
     "colsample_bynode": _share(0.8),
-    "subsample": _share(0.8),
+    "subsample": _share(0.8, Search(0.01, 0.99)),
     "early_stop": STEPS["early_stop"],  # of its one round, neither changes anything
     "min_rel_progress": STEPS["min_rel_progress"],
 }

@@ -25,6 +25,7 @@ from portico.errors import BY_CODE, Internal, PorticoError, ResourceExhausted
 from portico.jobs.warm import die_with_parent
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given
+from portico.ml.bqml.options import packed, unpacked
 from portico.warehouse.models import kept
 
 _SOCKET = "trainer"
@@ -183,7 +184,7 @@ def give(folder: Path, given: Given) -> None:
         json.dumps(
             {
                 "model_type": given.model_type,
-                "options": given.options,
+                "options": packed(given.options),
                 "names": names,
                 "inputs": given.inputs,
                 "outputs": given.outputs,
@@ -202,7 +203,7 @@ def _train(folder: Path) -> None:
     rows = tables.pop("")
     imported = (folder / _IMPORTED).read_bytes()
     given = Given(
-        rows, told["options"], tables, told["model_type"], imported, told["inputs"], told["outputs"]
+        rows, unpacked(told["options"]), tables, told["model_type"], imported, told["inputs"], told["outputs"]
     )
     kinds.train(given).save(folder)
     for path in (folder / "given.json", folder / _IMPORTED, *folder.glob("rows*.arrow")):

@@ -1,0 +1,168 @@
+"""Hyperparameter tuning of BigQuery ML by the official client: trials, the best of them, and what is said of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from tests.services.bigquery.test_bigquery import answered, connected
+
+ROWS = 600
+
+
+def fruits() -> pd.DataFrame:
+    draw = np.random.default_rng(8)
+    weight, sugar = draw.normal(150, 30, ROWS), draw.normal(12, 3, ROWS)
+    price = 0.01 * weight + 0.1 * sugar**2 / 12 + draw.normal(0, 0.1, ROWS)
+    ripe = np.where(sugar + draw.normal(0, 1, ROWS) > 12, "ripe", "green")
+    return pd.DataFrame(
+        {"number": np.arange(ROWS), "weight": weight, "sugar": sugar, "price": price, "ripe": ripe}
+    )
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    made = connected(portico)
+    made.create_dataset("shop")
+    made.load_table_from_dataframe(fruits(), "shop.fruits").result()
+    return made
+
+
+def trained(client: bigquery.Client, name: str, kind: str, label: str, options: str) -> str:
+    client.query(
+        f"""CREATE OR REPLACE MODEL shop.{name} OPTIONS(model_type='{kind}', input_label_cols=['{label}'], {options})
+        AS SELECT weight, sugar, {label} FROM shop.fruits ORDER BY number"""
+    ).result()
+    return f"shop.{name}"
+
+
+@pytest.fixture(scope="module")
+def ripe(client: bigquery.Client) -> str:
+    return trained(
+        client, "ripe", "BOOSTED_TREE_CLASSIFIER", "ripe",
+        """num_trials=6, max_parallel_trials=2, max_tree_depth=HPARAM_RANGE(1, 5), max_iterations=4,
+        learn_rate=HPARAM_RANGE(0.01, 1.0), booster_type=HPARAM_CANDIDATES(['GBTREE', 'DART']),
+        hparam_tuning_objectives=['LOG_LOSS']""",
+    )  # fmt: skip
+
+
+def test_the_best_trial_is_the_model(client: bigquery.Client, ripe: str) -> None:
+    rows = list(client.query(f"SELECT * FROM ML.TRIAL_INFO(MODEL {ripe}) ORDER BY trial_id").result())
+    assert list(rows[0].keys()) == [
+        "trial_id", "hyperparameters", "hparam_tuning_evaluation_metrics", "training_loss", "eval_loss", "status",
+        "error_message", "is_optimal",
+    ]  # fmt: skip
+    assert [row.trial_id for row in rows] == [1, 2, 3, 4, 5, 6] and {row.status for row in rows} == {
+        "SUCCEEDED"
+    }
+    assert all(1 <= row.hyperparameters["max_tree_depth"] <= 5 for row in rows)
+    assert {row.hyperparameters["booster_type"] for row in rows} <= {"GBTREE", "DART"}
+    losses = [row.hparam_tuning_evaluation_metrics["log_loss"] for row in rows]
+    [best] = [row for row in rows if row.is_optimal]
+    assert best.hparam_tuning_evaluation_metrics["log_loss"] == min(losses)
+    assert best.eval_loss == pytest.approx(min(losses), rel=1e-4)
+    [first] = client.query(f"SELECT * FROM ML.PREDICT(MODEL {ripe}, (SELECT 150.0 AS weight, 20.0 AS sugar))")
+    assert first.trial_id == best.trial_id and first.predicted_ripe == "ripe"
+
+
+def test_functions_are_asked_of_a_trial(client: bigquery.Client, ripe: str) -> None:
+    evaluated = answered(client, f"SELECT trial_id, log_loss FROM ML.EVALUATE(MODEL {ripe})")
+    assert [one for one, _ in evaluated] == [1, 2, 3, 4, 5, 6]
+    told = client.query(f"SELECT * FROM ML.EVALUATE(MODEL {ripe}, STRUCT(2 AS trial_id))").result()
+    assert [(row.trial_id, row.log_loss) for row in told] == [evaluated[1]]
+    probs = [
+        next(iter(answered(client, f"""SELECT trial_id, predicted_ripe_probs[0].prob FROM ML.PREDICT(MODEL {ripe},
+        (SELECT 150.0 AS weight, 20.0 AS sugar), STRUCT({number} AS trial_id))""")))
+        for number in (1, 2)
+    ]  # fmt: skip
+    assert [one[0] for one in probs] == [1, 2] and probs[0][1] != probs[1][1]
+    counted = answered(client, f"SELECT * FROM ML.CONFUSION_MATRIX(MODEL {ripe}, STRUCT(1 AS trial_id))")
+    assert sum(sum(row[2:]) for row in counted) == ROWS // 10  # of the rows to test on
+    assert {
+        one for (one,) in answered(client, f"SELECT trial_id FROM ML.TRAINING_INFO(MODEL {ripe})")
+    } == set(range(1, 7))
+    assert len(answered(client, f"SELECT input FROM ML.FEATURE_INFO(MODEL {ripe})")) == 2
+    with pytest.raises(exceptions.BadRequest, match="trial_id is 9"):
+        client.query(f"SELECT * FROM ML.EVALUATE(MODEL {ripe}, STRUCT(9 AS trial_id))").result()
+
+
+def test_the_api_shows_trials(client: bigquery.Client, ripe: str) -> None:
+    shown = client.get_model(ripe)
+    raw = shown.to_api_repr()
+    assert [one["trialId"] for one in raw["hparamTrials"]] == ["1", "2", "3", "4", "5", "6"]
+    assert raw["optimalTrialIds"] == [raw["defaultTrialId"]]
+    spaces = raw["hparamSearchSpaces"]
+    assert spaces["maxTreeDepth"] == {"range": {"min": "1", "max": "5"}}
+    assert spaces["learnRate"] == {"range": {"min": 0.01, "max": 1.0}}
+    assert spaces["boosterType"] == {"candidates": ["GBTREE", "DART"]}
+    assert len(shown.training_runs) == 6
+    first = raw["hparamTrials"][0]
+    assert first["hparams"]["numTrials"] == "6" and "maxTreeDepth" in first["hparams"]
+    told = first["hparamTuningEvaluationMetrics"]["binaryClassificationMetrics"]
+    assert "logLoss" in told["aggregateClassificationMetrics"]
+
+
+def test_without_spaces_the_default_ones_are_searched(client: bigquery.Client) -> None:
+    for name in ("price", "again"):
+        trained(client, name, "LINEAR_REG", "price", "num_trials=4, data_split_method='RANDOM', l1_reg=0.0")
+    rows = list(client.query("SELECT * FROM ML.TRIAL_INFO(MODEL shop.price) ORDER BY trial_id").result())
+    assert [set(row.hyperparameters) for row in rows] == [{"l2_reg"}] * 4
+    assert all(0 < row.hyperparameters["l2_reg"] <= 10 for row in rows)
+    [best] = [row for row in rows if row.is_optimal]
+    assert best.hparam_tuning_evaluation_metrics["r2_score"] == max(
+        row.hparam_tuning_evaluation_metrics["r2_score"] for row in rows
+    )
+    again = client.query("SELECT * FROM ML.TRIAL_INFO(MODEL shop.again) ORDER BY trial_id").result()
+    assert [row.hyperparameters for row in again] == [row.hyperparameters for row in rows]
+    assert (
+        len(answered(client, "SELECT * FROM ML.WEIGHTS(MODEL shop.price, STRUCT(TRUE AS standardize))")) == 12
+    )
+
+
+def test_a_grid_is_searched_whole(client: bigquery.Client) -> None:
+    model = trained(
+        client, "grid", "LOGISTIC_REG", "ripe",
+        """num_trials=10, hparam_tuning_algorithm='GRID_SEARCH', l1_reg=HPARAM_CANDIDATES([0, 1]),
+        l2_reg=HPARAM_CANDIDATES([0.1, 10])""",
+    )  # fmt: skip
+    told = answered(client, f"SELECT hyperparameters FROM ML.TRIAL_INFO(MODEL {model}) ORDER BY trial_id")
+    assert [tuple(one.values()) for (one,) in told] == [(0, 0.1), (0, 10), (1, 0.1), (1, 10)]
+
+
+def test_a_trial_that_can_not_be_is_told(client: bigquery.Client) -> None:
+    model = trained(
+        client, "some", "BOOSTED_TREE_REGRESSOR", "price",
+        """num_trials=4, hparam_tuning_algorithm='GRID_SEARCH', max_iterations=2, dropout=0.5,
+        booster_type=HPARAM_CANDIDATES(['GBTREE', 'DART'])""",
+    )  # fmt: skip
+    told = answered(
+        client, f"SELECT status, error_message FROM ML.TRIAL_INFO(MODEL {model}) ORDER BY trial_id"
+    )
+    assert [one for one, _ in told] == ["INFEASIBLE", "SUCCEEDED"] and "DROPOUT" in told[0][1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("l1_reg=HPARAM_RANGE(0, 1)", "NUM_TRIALS"),
+        ("num_trials=2, min_rel_progress=HPARAM_RANGE(0, 1)", "MIN_REL_PROGRESS can't be tuned"),
+        ("num_trials=2, l1_reg=HPARAM_RANGE(-1, 1)", "L1_REG"),
+        ("num_trials=2, l1_reg=HPARAM_RANGE(2, 1)", "L1_REG"),
+        ("num_trials=2, l1_reg=0, l2_reg=0", "HPARAM_RANGE"),
+        ("num_trials=2, hparam_tuning_objectives=['ROC_AUC']", "R2_SCORE"),
+        ("num_trials=2, hparam_tuning_algorithm='GRID_SEARCH', l1_reg=HPARAM_RANGE(0, 1)", "GRID_SEARCH"),
+    ],
+)
+def test_wrong_searches_are_said(client: bigquery.Client, options: str, said: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match=said):
+        trained(client, "wrong", "LINEAR_REG", "price", options)
+
+
+def test_a_model_without_trials_says_so(client: bigquery.Client) -> None:
+    trained(client, "plain", "LINEAR_REG", "price", "l2_reg=1")
+    with pytest.raises(exceptions.BadRequest, match="NUM_TRIALS"):
+        client.query("SELECT * FROM ML.TRIAL_INFO(MODEL shop.plain)").result()
