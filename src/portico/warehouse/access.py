@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any
 
-from portico.errors import AlreadyExists, InvalidArgument, NotFound
+from portico.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied
 from portico.warehouse import catalog
 from portico.warehouse.blocks import Tokens, expression
 from portico.warehouse.catalog import Cursor, Entry
@@ -32,6 +32,19 @@ def granted(entry: Entry, caller: str) -> list[str]:
         for one in policies(entry)
         if any(_is(each, caller) for each in one["grantees"])
     ]
+
+
+def require_all(entry: Entry, caller: str, what: str) -> None:
+    """
+    Raises:
+        PermissionDenied: the caller does not see every row of the table, which `what` needs.
+    """
+    sees = {one.strip().upper() for one in granted(entry, caller)}
+    if policies(entry) and not {"TRUE", "(TRUE)"} & sees:
+        raise PermissionDenied(
+            f"Access Denied: Table {entry.shown}: {what} needs a row access policy whose filter is TRUE",
+            reason="accessDenied",
+        )
 
 
 def _is(grantee: str, caller: str) -> bool:

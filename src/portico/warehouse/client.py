@@ -22,6 +22,7 @@ from portico.errors import BY_CODE, Internal, PorticoError, Unavailable, Unimple
 FOLDER = "bigquery"  # of a home
 FILE = "warehouse.duckdb"
 MODELS = "models"
+OWNER = "owner@portico.local"  # the e-mail address of a caller that has none
 ANONYMOUS = "_portico_results"  # the dataset that queries' own results seem to be in
 
 

@@ -243,9 +243,11 @@ class Query:
         """A query of the rows that a table has now."""
         shown = storage.names(entry.fields) or "NULL AS _none"
         _check_filter(entry, node)
-        conditions = [one for one in (partitions.live(entry), self._granted(entry)) if one]
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        return f"SELECT {shown}{_pseudo(entry, node)} FROM {entry.place}{where}"
+        return f"SELECT {shown}{_pseudo(entry, node)} FROM {entry.place} WHERE {self.visible(entry)}"
+
+    def visible(self, entry: Entry) -> str:
+        """DuckDB's condition for the rows of a table that the caller may see and that have not expired."""
+        return " AND ".join(one for one in (partitions.live(entry), self._granted(entry)) if one) or "TRUE"
 
     def _granted(self, entry: Entry) -> str:
         """DuckDB's condition for the rows that the caller may see; "" where it may see all."""

@@ -6,11 +6,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse import catalog, json_rows, loading, storage
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
+from portico.warehouse.queries import Asked, Query
 from portico.warehouse.refusals import refused
 from portico.warehouse.types import Field, quoted
 
@@ -28,6 +30,12 @@ def page(table: pa.Table, fields: list[Field], start: int, most: int, micros: bo
     }
 
 
+def visible(warehouse: Warehouse, cursor: Cursor, entry: Entry, caller: str) -> str:
+    """DuckDB's condition for the rows of a table that a caller may see."""
+    asked = Asked(entry.project, caller=caller, warehouse=warehouse)
+    return Query(cursor, asked, exp.Null()).visible(entry)
+
+
 def rows(
     warehouse: Warehouse,
     project: str,
@@ -37,7 +45,9 @@ def rows(
     most: int,
     micros: bool,
     columns: list[str] | None = None,
+    caller: str = "",
 ) -> dict[str, Any]:
+    """A page of a table's rows that the caller may see."""
     with warehouse.reading() as cursor:
         found = catalog.require(cursor, project, dataset, table)
         if found.is_view:
@@ -45,9 +55,10 @@ def rows(
         wanted = {name.lower() for name in columns or ()}
         fields = [one for one in found.fields if not wanted or one["name"].lower() in wanted]
         names = ", ".join(quoted(one["name"]) for one in fields) or "1"
-        total = catalog.first(cursor, f"SELECT count(*) FROM {found.place}")
+        source = f"{found.place} WHERE {visible(warehouse, cursor, found, caller)}"
+        total = catalog.first(cursor, f"SELECT count(*) FROM {source}")
         chosen = cursor.sql(
-            f"SELECT {names} FROM {found.place} LIMIT {int(most)} OFFSET {int(start)}"
+            f"SELECT {names} FROM {source} LIMIT {int(most)} OFFSET {int(start)}"
         ).to_arrow_table()
         shown = page(chosen, fields, 0, most, micros)
         return {**shown, "total": total[0] if total else 0}

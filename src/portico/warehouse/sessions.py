@@ -37,6 +37,7 @@ class Wanted:
     restriction: str = ""
     snapshot: str = ""
     sample: float | None = None
+    caller: str = ""  # who sees the rows that row access policies grant
 
 
 def folder_of(warehouse_folder: Path) -> Path:
@@ -127,7 +128,7 @@ def _selected(warehouse: Warehouse, wanted: Wanted) -> Any:
                 f"request failed: the row restriction is no expression: {wanted.restriction}"
             ) from None
         text += f" WHERE {expression.sql('bigquery')}"
-    [done] = warehouse.run(text, Asked(wanted.project))
+    [done] = warehouse.run(text, Asked(wanted.project, caller=wanted.caller))
     done.fields = _modes(done.fields, found.fields)
     return done
 

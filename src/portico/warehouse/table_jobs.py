@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog, loading, storage
+from portico.warehouse import access, catalog, loading, storage
 from portico.warehouse.catalog import Entry
 from portico.warehouse.dispositions import TABLE_SETTINGS, store
 from portico.warehouse.engine import Warehouse
+from portico.warehouse.rows import visible
 from portico.warehouse.typed_rows import typed
 from portico.warehouse.types import Field
 
@@ -77,12 +78,18 @@ def _read(warehouse: Warehouse, table: pa.Table, fields: list[Field], bad: list[
 
 
 def extract(
-    warehouse: Warehouse, source: dict[str, str], folder: str, form: str, options: dict[str, Any]
+    warehouse: Warehouse,
+    source: dict[str, str],
+    folder: str,
+    form: str,
+    options: dict[str, Any],
+    caller: str = "",
 ) -> dict[str, Any]:
-    """Writes a table to a file in `folder`, and returns its name."""
+    """Writes the rows of a table that the caller may see to a file in `folder`, and returns its name."""
     with warehouse.reading() as cursor:
         found = catalog.require(cursor, **source)
-        table = cursor.sql(f"SELECT {storage.names(found.fields)} FROM {found.place}").to_arrow_table()
+        seen = f"{found.place} WHERE {visible(warehouse, cursor, found, caller)}"
+        table = cursor.sql(f"SELECT {storage.names(found.fields)} FROM {seen}").to_arrow_table()
     data = loading.write_file(table, found.fields, form, options)
     path = Path(folder) / "extract"
     path.write_bytes(data)
@@ -96,9 +103,12 @@ def copy(
     destination: dict[str, str],
     create: str,
     write: str,
+    caller: str = "",
 ) -> dict[str, Any]:
     with warehouse.transaction(job) as cursor:
         found = [catalog.require(cursor, **one) for one in sources]
+        for one in found:
+            access.require_all(one, caller, "a copy")
         select = " UNION ALL ".join(f"SELECT {storage.names(one.fields)} FROM {one.place}" for one in found)
         settings = {key: found[0].body[key] for key in TABLE_SETTINGS if key in found[0].body}
         catalog.do(cursor, f"CREATE TEMP TABLE _copied AS {select}")

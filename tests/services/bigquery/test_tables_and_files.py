@@ -85,3 +85,19 @@ def test_row_access_policies_are_kept_and_hold(client: bigquery.Client, dataset:
     with pytest.raises(exceptions.NotFound):
         ask("DELETE", f"{path}/one")
     assert answered(client, f"SELECT COUNT(*) FROM {name}") == [(2,)]
+
+
+def test_row_access_policies_hold_on_every_way_out(
+    client: bigquery.Client, dataset: Any, bucket: Any
+) -> None:
+    place = f"{dataset.dataset_id}.guarded"
+    client.query(
+        f"CREATE TABLE {place} AS SELECT x, MOD(x, 2) = 0 AS even FROM UNNEST([1, 2, 3, 4]) AS x; "
+        f"CREATE ROW ACCESS POLICY own ON {place} GRANT TO ('allUsers') FILTER USING (even)"
+    ).result()
+    table = client.get_table(place)
+    assert sorted(row["x"] for row in client.list_rows(table)) == [2, 4]
+    client.extract_table(table, f"gs://{bucket.name}/out.csv").result()
+    assert bucket.blob("out.csv").download_as_text().splitlines()[1:] == ["2,true", "4,true"]
+    with pytest.raises(exceptions.Forbidden, match="row access policy"):
+        client.copy_table(table, f"{place}_copy").result()

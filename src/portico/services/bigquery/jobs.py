@@ -65,7 +65,7 @@ def begin(call: Call, body: dict[str, Any]) -> str:
         "configuration": configuration,
         "status": {"state": "RUNNING"},
         "statistics": {"creationTime": _now(call), "startTime": _now(call)},
-        "user_email": call.caller.email or "owner@portico.local",
+        "user_email": shapes.caller(call),
     }
     name = job_name(shapes.project(call), job)
     with call.rooms.database.write() as connection:

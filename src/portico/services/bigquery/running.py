@@ -281,6 +281,7 @@ def _extract(call: Call, job: Resource) -> Ran:
             source=_entry(asked["sourceTable"], reference["projectId"]),
             folder=folder,
             form=form,
+            caller=job.body["user_email"],
             options={
                 key: asked[key] for key in ("compression", "fieldDelimiter", "printHeader") if key in asked
             },
@@ -303,6 +304,7 @@ def _copy(call: Call, job: Resource) -> Ran:
         destination=_entry(asked["destinationTable"], reference["projectId"]),
         create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
         write=asked.get("writeDisposition") or "WRITE_EMPTY",
+        caller=job.body["user_email"],
     )
     return {"copy": {"copiedRows": str(told["rows"])}}, {}, []
 

@@ -11,7 +11,7 @@ import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.call import Call
-from portico.warehouse.client import ANONYMOUS, warehouse
+from portico.warehouse.client import ANONYMOUS, OWNER, warehouse
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w\-  ]{1,1024}")
@@ -22,6 +22,11 @@ def ask(
 ) -> Any:
     """Asks the warehouse of this home; `outside` answers what it needs meanwhile of what is not in it."""
     return warehouse(call.rooms.home).ask(method, outside, **arguments)
+
+
+def caller(call: Call) -> str:
+    """The e-mail address of who asks."""
+    return call.caller.email or OWNER
 
 
 def project(call: Call) -> str:

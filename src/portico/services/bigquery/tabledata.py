@@ -32,7 +32,8 @@ def list_(call: Call) -> dict[str, Any]:
         found = shapes.ask(call, "result", job=job.name, fields=fields, start=start, most=most, micros=micros)
     else:
         columns = [name for name in str(call.params.get("selectedFields") or "").split(",") if name]
-        found = shapes.ask(call, "rows", **where, start=start, most=most, micros=micros, columns=columns)
+        page = {"start": start, "most": most, "micros": micros, "columns": columns}
+        found = shapes.ask(call, "rows", **where, **page, caller=shapes.caller(call))
     answer: dict[str, Any] = {
         "kind": "bigquery#tableDataList",
         "totalRows": str(found["total"]),

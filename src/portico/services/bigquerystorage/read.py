@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from portico.errors import InvalidArgument, NotFound, OutOfRange
 from portico.services.call import Call, implements
 from portico.warehouse import sessions
-from portico.warehouse.client import FOLDER, job_name, result_file, warehouse
+from portico.warehouse.client import FOLDER, OWNER, job_name, result_file, warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +56,7 @@ def create_read_session(call: Call) -> dict[str, Any]:
         restriction=options.get("rowRestriction", ""),
         snapshot=(asked.get("tableModifiers") or {}).get("snapshotTime", ""),
         sample=options.get("samplePercentage"),
+        caller=call.caller.email or OWNER,
     )
     sessions.keep(call.rooms.home, made["id"], settings)
     name = f"projects/{project[1]}/locations/us/sessions/{made['id']}"
