@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 
 from portico.clock import SystemClock
 from portico.doors.contract.documents import Contract
 from portico.doors.http.app import Door
 from portico.doors.identity import Identity
+from portico.host.asked import Asked
 from portico.host.certificate import certificate_file
 from portico.host.pages import pages
 from portico.host.wiring import make_rooms
 from portico.prediction.front.guard import Guard
+from portico.warehouse.client import keeper_path
+from portico.warehouse.keeper import Keeper
 
 
 def make_door(home: Path, contract: Contract) -> Door:
@@ -25,6 +29,19 @@ def main(home: Path, contract: Contract, by_grpc: socket.socket, everyone: bool)
     from portico.doors.connections import serve_control
     from portico.doors.grpc.listener import Listener
 
+    threading.Thread(target=keep_warehouse, args=(home,), name="warehouse", daemon=True).start()
     door = make_door(home, contract)
     listener = Listener(home, by_grpc, certificate_file(home), door.dispatch, everyone)
     serve_control(door, home, listener)
+
+
+def keep_warehouse(home: Path) -> None:
+    """Starts the warehouse when somebody wants it."""
+    keeper = Keeper(home)
+    with Asked(keeper_path(home)) as asked:
+        while True:
+            if asked.wait(3600):
+                if keeper.start():
+                    asked.answer()
+                else:
+                    asked.refuse()

@@ -54,6 +54,11 @@ def parse_uri(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
+def place_of(uri: str) -> tuple[str, str]:
+    """As `parse_uri`, also of what was pinned of a table (`bq://PROJECT.DATASET.TABLE`)."""
+    return (objects.TABLES, uri.removeprefix("bq://")) if uri.startswith("bq://") else parse_uri(uri)
+
+
 @dataclass(frozen=True, slots=True)
 class Gcs:
     """The objects of one home.

@@ -1,16 +1,13 @@
-"""How the other rooms ask the warehouse. Its process starts with the first request and ends with who started it."""
+"""How the other rooms ask the warehouse, from any process of a home. Its own starts with the first request (`keeper`)."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import queue
 import shutil
 import socket
-import subprocess
-import sys
-import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,8 @@ FOLDER = "bigquery"  # of a home
 FILE = "warehouse.duckdb"
 MODELS = "models"
 OWNER = "owner@portico.local"  # the e-mail address of a caller that has none
+_START = 20.0  # seconds that a start may take
+_POLL = 0.1
 ANONYMOUS = "_portico_results"  # the dataset that queries' own results seem to be in
 
 
@@ -40,9 +39,7 @@ class WarehouseClient:
     """Asks the warehouse of a home; from any thread. Connections are kept."""
 
     def __init__(self, home: Path) -> None:
-        self._folder = home / FOLDER
-        self._process: subprocess.Popen[str] | None = None
-        self._starting = threading.Lock()
+        self._home = home
         self._idle: queue.LifoQueue[socket.socket] = queue.LifoQueue()
 
     def ask(
@@ -70,33 +67,52 @@ class WarehouseClient:
         return found["ok"]
 
     def _connection(self) -> socket.socket:
-        self._start()
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
+        while not self._idle.empty():
+            try:
+                kept = self._idle.get_nowait()
+            except queue.Empty:
+                break
+            if _is_open(kept):
+                return kept
+            kept.close()
+        deadline = time.monotonic() + _START
+        while True:
             made = socket.socket(socket.AF_UNIX)
-            made.connect(str(self._folder / "socket"))
-            return made
-
-    def _start(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            return
-        with self._starting:
-            if self._process is not None and self._process.poll() is None:
-                return
-            while not self._idle.empty():
-                self._idle.get_nowait().close()
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            arguments = [str(self._folder), str(os.getpid())]
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "portico.warehouse.process", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert self._process.stdout is not None
-            if self._process.stdout.readline().strip() != "ready":
+            try:
+                made.connect(str(self._home / FOLDER / "socket"))
+                return made
+            except (FileNotFoundError, ConnectionRefusedError):  # it does not run
+                made.close()
+            if not self._started() and time.monotonic() > deadline:
                 raise Unavailable("The warehouse can't be started; the server's log says why.")
+
+    def _started(self) -> bool:
+        """Asks for its start."""
+        with socket.socket(socket.AF_UNIX) as link:
+            try:
+                link.connect(str(keeper_path(self._home)))
+                if link.recv(16) == b"ok":
+                    return True
+            except OSError:
+                pass
+        time.sleep(_POLL)  # who keeps it is being started too
+        return False
+
+
+def keeper_path(home: Path) -> Path:
+    """Where the process that keeps the warehouse listens: a connection is answered `ok` once the warehouse runs."""
+    return home / "run" / "warehouse.sock"
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Whether the other end is still there; it says nothing unasked."""
+    try:
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _answer(connection: socket.socket) -> dict[str, Any]:

@@ -329,6 +329,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": rows.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,
+    "export": table_jobs.export,
     "copy": table_jobs.copy, "model": shown.model, "models": shown.models, "update_model": shown.update_model,
     "export_model": model_exports.export,
     "drop_model": shown.drop_model, "read_session": sessions.make,

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument
 from portico.warehouse import access, catalog, loading, storage
 from portico.warehouse.catalog import Entry
 from portico.warehouse.dispositions import TABLE_SETTINGS, store
 from portico.warehouse.engine import Warehouse
+from portico.warehouse.queries import Asked
 from portico.warehouse.rows import visible
 from portico.warehouse.typed_rows import typed
 from portico.warehouse.types import Field
+
+_ROW_GROUP = 65_536
 
 
 def load(
@@ -94,6 +98,22 @@ def extract(
     path = Path(folder) / "extract"
     path.write_bytes(data)
     return {"path": str(path), "rows": table.num_rows}
+
+
+def export(warehouse: Warehouse, project: str, text: str, path: str) -> dict[str, Any]:
+    """Writes what a query yields as a Parquet file to `path`; tells how many rows.
+
+    Raises:
+        InvalidArgument: a column has a type that Parquet lacks.
+    """
+    done = warehouse.run(text, Asked(project))[-1]
+    if done.rows is None:
+        raise InvalidArgument("The query must be a SELECT.", reason="invalidQuery")
+    for column in done.rows.schema:
+        if pa.types.is_interval(column.type):
+            raise InvalidArgument(f"The column {column.name} has the type INTERVAL, which can't be read.")
+    pq.write_table(done.rows, path, row_group_size=_ROW_GROUP)
+    return {"rows": done.rows.num_rows}
 
 
 def copy(

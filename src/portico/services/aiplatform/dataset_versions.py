@@ -1,4 +1,5 @@
-"""Dataset versions: each pins the generations of the dataset's objects, so that they can be restored."""
+"""Dataset versions: each pins the generations of the dataset's objects, or the rows that its table has, so that they
+can be restored."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from portico.errors import PorticoError
 from portico.services.call import Call, implements
-from portico.services.registry.datasets import DATASETS, DatasetPrivate, restored_pins
+from portico.services.registry.datasets import DATASETS, DatasetPrivate, data_of, restored_pins
 from portico.services.standard import operations, sources
 from portico.services.standard.collection import After, Collection, register
 from portico.store import resources
@@ -40,18 +42,20 @@ class VersionPrivate(Private):
 def create(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
     with call.rooms.database.read() as connection:
-        private = DatasetPrivate.of(DATASETS.require(connection, parent))
-    rows = [] if private.pins else sources.find(sources.gcs_of(call.rooms), private.uris, "parent")
+        dataset = DATASETS.require(connection, parent)
+    name = f"{parent}/datasetVersions/{call.rooms.ids.number()}"
+    pinned = data_of(call.rooms, dataset, name, "parent")
+    try:
+        return _insert(call, name, pinned)
+    except PorticoError:
+        sources.gcs_of(call.rooms).unpin(name)
+        raise
+
+
+def _insert(call: Call, name: str, pinned: list[sources.Source]) -> dict[str, Any]:
+    parent = str(call.params["parent"])
     with call.rooms.database.write() as connection:
         dataset = DATASETS.require(connection, parent)
-        name = f"{parent}/datasetVersions/{call.rooms.ids.number()}"
-        if private.pins:
-            pinned = private.pins
-            sources.repin(connection, pinned, name)
-        else:
-            for row in rows:
-                objects.pin(connection, row, name)
-            pinned = [sources.source_of(row) for row in rows]
         body = {
             "displayName": dataset.body["displayName"],
             **call.body,

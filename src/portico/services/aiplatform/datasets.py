@@ -1,4 +1,4 @@
-"""Datasets: tabular and time series data in Cloud Storage, with the schema and statistics read from it."""
+"""Datasets: tabular and time series data in Cloud Storage or BigQuery, with the schema and statistics read from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.services.call import Call, implements
 from portico.services.registry.datasets import DATASETS, DatasetPrivate
-from portico.services.standard import operations, sources
+from portico.services.standard import bq, operations, sources
 from portico.services.standard.collection import POLICIES, register
 from portico.services.standard.names import canonical, message
 from portico.store import resources
@@ -28,17 +28,19 @@ register(DATASETS, "get", "list", "patch", "delete", *POLICIES)
 
 
 def uris_of(metadata: dict[str, Any]) -> list[str]:
-    """The gs:// names of a dataset's metadata.
+    """The gs:// names of a dataset's metadata, or the bq:// name of its table.
 
     Raises:
-        InvalidArgument: there are none. Unimplemented: the data are in BigQuery.
+        InvalidArgument: there are none, or both.
     """
     field = "dataset.metadata.inputConfig"
     config = message(metadata.get("inputConfig"), field)
+    if config.get("bigquerySource") and config.get("gcsSource"):
+        raise InvalidArgument("Give either gcsSource or bigquerySource, not both.", field=field)
     if config.get("bigquerySource"):
-        raise Unimplemented(
-            "Datasets in BigQuery are not built in Portico yet; put the data into Cloud Storage (gcsSource)."
-        )
+        uri = message(config["bigquerySource"], f"{field}.bigquerySource").get("uri")
+        bq.parse(str(uri or ""), f"{field}.bigquerySource.uri")
+        return [str(uri)]
     uris = message(config.get("gcsSource"), f"{field}.gcsSource").get("uri") or []
     uris = [uris] if isinstance(uris, str) else uris
     if not isinstance(uris, list) or not uris or not all(isinstance(uri, str) for uri in uris):
@@ -47,6 +49,19 @@ def uris_of(metadata: dict[str, Any]) -> list[str]:
             field=f"{field}.gcsSource.uri",
         )
     return list(uris)
+
+
+def _check(call: Call, uris: list[str]) -> None:
+    """
+    Raises:
+        InvalidArgument: nothing is there that could be read.
+    """
+    if uris[0].startswith(bq.SCHEME):
+        bq.require(call.rooms.home, uris[0], "dataset.metadata.inputConfig.bigquerySource.uri")
+        return
+    field = "dataset.metadata.inputConfig.gcsSource.uri"
+    rows = sources.find(sources.gcs_of(call.rooms), uris, field)
+    sources.format_of([row.name for row in rows], "", field)
 
 
 @implements("aiplatform", DATASETS.method("create"))
@@ -59,8 +74,7 @@ def create(call: Call) -> dict[str, Any]:
     metadata = canonical(message(call.body.get("metadata"), "dataset.metadata"))
     uris = uris_of(metadata)
     parent = str(call.params["parent"])
-    rows = sources.find(sources.gcs_of(call.rooms), uris, "dataset.metadata.inputConfig.gcsSource.uri")
-    sources.format_of([row.name for row in rows], "", "dataset.metadata.inputConfig.gcsSource.uri")
+    _check(call, uris)
     with call.rooms.database.write() as connection:
         name = f"{parent}/datasets/{call.rooms.ids.number()}"
         body = {**call.body, "metadata": metadata}

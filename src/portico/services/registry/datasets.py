@@ -30,7 +30,7 @@ DATASETS = Datasets(
 
 
 class DatasetPrivate(Private):
-    """`uris` are the gs:// names of its data; `pins` what a restored version pinned, read in their place."""
+    """`uris` are the gs:// names of its data, or the bq:// name of its table; `pins` what a restored version pinned, read in their place."""
 
     uris: list[str] = []
     pins: list[sources.Source] | None = None
@@ -41,11 +41,13 @@ def restored_pins(dataset: Resource) -> str:
     return f"{dataset.name}#restored"
 
 
-def data_of(context: Rooms | Context, dataset: Resource, holder: str) -> list[sources.Source]:
+def data_of(
+    context: Rooms | Context, dataset: Resource, holder: str, field: str = "inputDataConfig.datasetId"
+) -> list[sources.Source]:
     """The data of `dataset` for a run, pinned for `holder`: a restored version's, else what lies there now."""
     private = DatasetPrivate.of(dataset)
     if private.pins:
         with context.database.write() as connection:
             sources.repin(connection, private.pins, holder)
         return private.pins
-    return sources.pin(sources.gcs_of(context), private.uris, holder, "inputDataConfig.datasetId")
+    return sources.pin(sources.gcs_of(context), private.uris, holder, field)

@@ -1,4 +1,4 @@
-"""Data in Cloud Storage: finding, pinning and reading what `gs://` names say."""
+"""Data in Cloud Storage and in BigQuery: finding, pinning and reading what `gs://` and `bq://` names say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from portico.errors import InvalidArgument, NotFound
 from portico.jobs.worker import Context
 from portico.services.call import Rooms
-from portico.store.gcs import Gcs, parse_uri
+from portico.services.standard import bq
+from portico.store.gcs import Gcs, place_of
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
 
@@ -74,11 +75,14 @@ def find(gcs: Gcs, uris: Sequence[str], field: str) -> list[objects.ObjectRow]:
 
 
 def pin(gcs: Gcs, uris: Sequence[str], holder: str, field: str) -> list[Source]:
-    """Pins the live objects that `uris` name for `holder`, so that they stay readable as they are now.
+    """Pins the live objects that `uris` name for `holder`, so that they stay readable as they are now; of a table
+    (`bq://`) the rows that it has now, or had when `holder` pinned it before.
 
     Raises:
-        InvalidArgument: as `find`.
+        InvalidArgument: as `find`; there is no such table.
     """
+    if uris and all(uri.startswith(bq.SCHEME) for uri in uris):
+        return [source_of(bq.pin(gcs, uri, holder, field)) for uri in uris]
     rows = find(gcs, uris, field)
     gcs.pin(rows, holder)
     return [source_of(row) for row in rows]
@@ -91,7 +95,7 @@ def source_of(row: objects.ObjectRow) -> Source:
 def repin(connection: Connection, sources: Sequence[Source], holder: str) -> None:
     """Lets `holder` hold `sources` too, which somebody still holds."""
     for source in sources:
-        bucket, name = parse_uri(source.uri)
+        bucket, name = place_of(source.uri)
         row = objects.get(connection, bucket, name, source.generation, pinned=True)
         objects.pin(connection, row, holder)
 
@@ -106,6 +110,8 @@ def format_of(names: Sequence[str], declared: str, field: str) -> str:
     Raises:
         InvalidArgument: it can't be told, or the files differ.
     """
+    if names and all(name.startswith(bq.SCHEME) for name in names):
+        return "parquet"
     if declared:
         known = declared.lower().replace("json-lines", "jsonl")
         if known not in ("csv", "jsonl", "parquet"):

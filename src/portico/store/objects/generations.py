@@ -26,6 +26,7 @@ from portico.store.tables.storage import objects
 from portico.store.tables.storage import pins as _pins
 
 NONCURRENT, HIDDEN = 2, 3
+TABLES = "bq"  # in the place of a bucket: what was read from BigQuery's tables; no bucket may be called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class ObjectRow:
 
     @property
     def uri(self) -> str:
-        return f"gs://{self.bucket}/{self.name}"
+        return f"bq://{self.name}" if self.bucket == TABLES else f"gs://{self.bucket}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,17 @@ def pin(connection: Connection, row: ObjectRow, holder: str) -> None:
     held = sa.select(_pins.c.file).where(_pins.c.file == row.file, _pins.c.holder == holder)
     if connection.execute(held).first() is None:
         connection.execute(sa.insert(_pins).values(file=row.file, holder=holder))
+
+
+def put_pinned(
+    connection: Connection, table: str, file: StoredFile, fields: Mapping[str, Any], holder: str, now: float
+) -> ObjectRow:
+    """Keeps the rows that `table` (PROJECT.DATASET.TABLE) had at one moment, as a file, for as long as it is pinned."""
+    bucket = BucketRow(TABLES, "", 1, now, now, {})
+    row, _ = put(connection, bucket, table, file, fields, now)
+    pin(connection, row, holder)
+    delete(connection, bucket, row, now)
+    return row
 
 
 def pinned(connection: Connection, holder: str) -> list[ObjectRow]:

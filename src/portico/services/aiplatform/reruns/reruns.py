@@ -24,7 +24,7 @@ from portico.services.call import Call, implements
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import location_of
 from portico.store import jobs
-from portico.store.gcs import parse_uri
+from portico.store.gcs import place_of
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
 from portico.store.resources import Resource
@@ -181,7 +181,7 @@ def _start(
 def _repin(connection: Connection, holder: str, first: str, record: Mapping[str, Any]) -> None:
     gone = []
     for one in _generations(record):
-        bucket, name = parse_uri(one["uri"])
+        bucket, name = place_of(one["uri"])
         row = objects.find(connection, bucket, name, int(one["generation"]), pinned=True)
         if row is None:
             gone.append(f"{one['uri']}#{one['generation']}")

@@ -1,0 +1,117 @@
+"""`bq://` names: the tables of BigQuery, as the other services find and read them and write into them.
+
+Rows come from the warehouse as a Parquet file, of one moment, which is kept as an object generation is: pinned by who
+needs it, and known by the table's name and the moment's number.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portico.errors import InvalidArgument, PorticoError
+from portico.store.gcs import Gcs
+from portico.store.objects import generations as objects
+from portico.store.objects.files import FileWriter
+from portico.store.objects.generations import ObjectRow
+from portico.warehouse.client import FOLDER, warehouse
+
+SCHEME = "bq://"
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a `bq://` name says; `dataset` and `table` are "" where it says no more."""
+
+    project: str
+    dataset: str = ""
+    table: str = ""
+
+    @property
+    def path(self) -> str:
+        return ".".join(filter(None, (self.project, self.dataset, self.table)))
+
+
+def parse(uri: str, field: str, parts: tuple[int, ...] = (3,)) -> Name:
+    """A name of as many `parts` as may be: the project (which may have dots: `example.com:p`), dataset, table.
+
+    Raises:
+        InvalidArgument: it is no such name.
+    """
+    forms = {1: "bq://PROJECT", 2: "bq://PROJECT.DATASET", 3: "bq://PROJECT.DATASET.TABLE"}
+    shown = str(uri).removeprefix(SCHEME)
+    domain, colon, rest = shown.rpartition(":")
+    found = rest.split(".")
+    if not str(uri).startswith(SCHEME) or len(found) not in parts or not all(found):
+        raise InvalidArgument(
+            f"Invalid BigQuery URI {uri!r}: it must be {' or '.join(forms[count] for count in parts)}.",
+            field=field,
+        )
+    return Name(domain + colon + found[0], *found[1:])
+
+
+def require(home: Path, uri: str, field: str) -> dict[str, Any]:
+    """The table or view as BigQuery's API shows it.
+
+    Raises:
+        InvalidArgument: it is no name of a table, or there is none.
+    """
+    name = parse(uri, field)
+    try:
+        found: dict[str, Any] = warehouse(home).ask("get", **_arguments(name))
+    except PorticoError as error:
+        raise _of(error, field) from None
+    return found
+
+
+def pin(gcs: Gcs, uri: str, holder: str, field: str) -> ObjectRow:
+    """The rows of a table or view, kept for `holder`: those that it kept before of the same, else those of now.
+
+    Raises:
+        InvalidArgument: there is no such table, or it has a column that Parquet has no type for.
+    """
+    name = parse(uri, field)
+    with gcs.database.read() as connection:
+        for row in objects.pinned(connection, holder):
+            if (row.bucket, row.name) == (objects.TABLES, name.path):
+                return row
+    return pin_query(gcs, f"SELECT * FROM `{name.path}`", name, holder, field)
+
+
+def pin_query(gcs: Gcs, text: str, name: Name, holder: str, field: str) -> ObjectRow:
+    """What a query yields now, kept for `holder` under a name.
+
+    Raises:
+        InvalidArgument: the query is refused, or yields a column that Parquet has no type for.
+    """
+    folder = gcs.home / FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as place, FileWriter(gcs.home, gcs.ids) as file:
+        path = Path(place) / "rows.parquet"
+        try:
+            told = warehouse(gcs.home).ask("export", project=name.project, text=text, path=str(path))
+        except PorticoError as error:
+            raise _of(error, field) from None
+        with path.open("rb") as written:
+            while piece := written.read(_PIECE):
+                file.write(piece)
+        stored = file.finish()
+        with gcs.database.write() as connection:
+            fields = {"contentType": "application/vnd.apache.parquet", "rows": told["rows"]}
+            row = objects.put_pinned(connection, name.path, stored, fields, holder, gcs.clock.now())
+        file.keep()
+    return row
+
+
+def _arguments(name: Name) -> dict[str, str]:
+    return {"project": name.project, "dataset": name.dataset, "table": name.table}
+
+
+def _of(error: PorticoError, field: str) -> PorticoError:
+    """A refusal with the field that it is about."""
+    if error.code in ("NOT_FOUND", "INVALID_ARGUMENT"):
+        return InvalidArgument(error.message, field=field)
+    return error
