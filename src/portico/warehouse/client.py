@@ -1,4 +1,4 @@
-"""How the other rooms ask the warehouse, from any process of a home. Its own starts with the first request (`keeper`)."""
+"""How the other rooms ask the warehouse, from any process of a home. Its own starts with the first ask (`keeper`)."""
 
 from __future__ import annotations
 

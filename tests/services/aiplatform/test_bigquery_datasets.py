@@ -11,6 +11,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 from tests.services.bigquery.test_bigquery import connected
+from tests.waiting import until
 
 ROWS = 400
 
@@ -101,6 +102,37 @@ def service(aiplatform: Any) -> Any:
     return initializer.global_config.create_client(client_class=utils.DatasetClientWithOverride)
 
 
+CODE = """
+import os
+parts = [os.environ[f"AIP_{part}_DATA_URI"] for part in ("TRAINING", "VALIDATION", "TEST")]
+print(os.environ["AIP_DATA_FORMAT"], *parts)
+"""
+
+
+def test_a_custom_training_gets_its_splits_as_tables(
+    aiplatform: Any, client: bigquery.Client, portico: Any, bucket: Any
+):
+    dataset = aiplatform.TabularDataset.create(display_name="typed", bq_source="bq://test-project.air.typed")
+    job = aiplatform.CustomContainerTrainingJob(
+        "split", "python:3.11", command=["python", "-c", CODE], staging_bucket=f"gs://{bucket.name}"
+    )
+    job.run(dataset, bigquery_destination="bq://test-project")
+    [line] = [
+        line
+        for path in portico.home.glob("jobs/*/log.txt")
+        for line in path.read_text().splitlines()
+        if " bigquery bq://" in line or line.startswith("bigquery bq://")
+    ]
+    uris = [word.removeprefix("bq://") for word in line.split() if word.startswith("bq://")]
+    assert [uri.rpartition(".")[2] for uri in uris] == ["training", "validation", "test"]
+    assert uris[0].startswith(f"test-project.dataset_{dataset.name}_tabular_20")
+    tables = [client.get_table(uri) for uri in uris]
+    assert [table.num_rows for table in tables] == [ROWS * 8 // 10, ROWS // 10, ROWS // 10]
+    assert [(one.name, one.field_type) for one in tables[2].schema] == [
+        (one.name, one.field_type) for one in client.get_table("air.typed").schema
+    ]
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
@@ -116,17 +148,16 @@ def test_what_is_no_table_is_refused(aiplatform: Any, client: bigquery.Client, s
 
 def test_an_empty_table_says_so(aiplatform: Any, client: bigquery.Client):
     client.query("CREATE TABLE air.empty (x INT64)").result()
-    with pytest.raises(Exception, match="no row of data in bq://test-project.air.empty"):
+    with pytest.raises(Exception, match="no row of data in bq://test-project"):
         aiplatform.TabularDataset.create(display_name="empty", bq_source="bq://test-project.air.empty")
 
 
 def test_the_warehouse_is_started_again_where_it_ended(portico: Any, client: bigquery.Client):
     import psutil
 
-    kept = [
-        one for one in map(psutil.Process, portico.pids()) if "portico.warehouse.process" in one.cmdline()
-    ]
+    alive = [one for one in map(psutil.Process, portico.pids()) if one.status() != psutil.STATUS_ZOMBIE]
+    kept = [one for one in alive if "portico.warehouse.process" in one.cmdline()]
     assert len(kept) == 1
     kept[0].kill()
-    kept[0].wait()
+    until(lambda: not kept[0].is_running() or kept[0].status() == psutil.STATUS_ZOMBIE, "it has ended")
     assert [tuple(row) for row in client.query("SELECT COUNT(*) FROM air.flights").result()] == [(ROWS,)]

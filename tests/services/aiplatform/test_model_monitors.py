@@ -355,9 +355,9 @@ def test_update_changes_what_the_next_job_does(upload, bucket, data):
         ({"trainingDataset": {}}, 200, ""),
         ({"trainingDataset": {"columnizedDataset": {}}}, 400, "vertexDataset, gcsSource, bigquerySource"),
         (
-            {"trainingDataset": {"columnizedDataset": {"bigquerySource": {"tableUri": "bq://p.d.t"}}}},
+            {"trainingDataset": {"columnizedDataset": {"bigquerySource": {"query": "SELECT 1"}}}},
             501,
-            "BigQuery",
+            "make it a view",
         ),
         (
             {

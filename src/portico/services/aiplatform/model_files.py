@@ -83,7 +83,7 @@ def drop(rooms: Rooms, artifacts: list[str]) -> None:
 
 def custom_body(served: bool, files: bool) -> dict[str, Any]:
     """What a user's own model shows beside what was uploaded: whether something serves it, whether it has files."""
-    formats = ["jsonl", "csv", "parquet"] if served else []
+    formats = ["jsonl", "csv", "parquet", "bigquery"] if served else []
     return {
         "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "SHARED_RESOURCES"] if served else [],
         "supportedInputStorageFormats": formats,

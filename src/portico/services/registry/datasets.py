@@ -30,7 +30,8 @@ DATASETS = Datasets(
 
 
 class DatasetPrivate(Private):
-    """`uris` are the gs:// names of its data, or the bq:// name of its table; `pins` what a restored version pinned, read in their place."""
+    """`uris` are the gs:// names of its data, or its table's bq:// name; `pins` what a restored
+    version pinned, read in their place."""
 
     uris: list[str] = []
     pins: list[sources.Source] | None = None

@@ -52,7 +52,7 @@ def model_body(trained: TrainedModel) -> dict[str, Any]:
         },
         "supportedExportFormats": [{"id": "portico-native", "exportableContents": ["ARTIFACT"]}],
         "supportedDeploymentResourcesTypes": ["DEDICATED_RESOURCES", "AUTOMATIC_RESOURCES"],
-        "supportedInputStorageFormats": ["jsonl", "csv", "parquet"],
-        "supportedOutputStorageFormats": ["jsonl", "csv", "parquet"],
+        "supportedInputStorageFormats": ["jsonl", "csv", "parquet", "bigquery"],
+        "supportedOutputStorageFormats": ["jsonl", "csv", "parquet", "bigquery"],
         "modelSourceInfo": {"sourceType": "AUTOML"},
     }

@@ -7,7 +7,9 @@ needs it, and known by the table's name and the moment's number.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from portico.store.objects.generations import ObjectRow
 from portico.warehouse.client import FOLDER, warehouse
 
 SCHEME = "bq://"
+Field = dict[str, Any]  # a TableFieldSchema
 _PIECE = 1 << 20
 
 
@@ -33,6 +36,11 @@ class Name:
     @property
     def path(self) -> str:
         return ".".join(filter(None, (self.project, self.dataset, self.table)))
+
+
+def stamp(now: float) -> str:
+    """A moment as Vertex AI has it in the names of what it makes: YYYY_MM_DDThh_mm_ss_sssZ."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y_%m_%dT%H_%M_%S_%f")[:-3] + "Z"
 
 
 def parse(uri: str, field: str, parts: tuple[int, ...] = (3,)) -> Name:
@@ -53,13 +61,13 @@ def parse(uri: str, field: str, parts: tuple[int, ...] = (3,)) -> Name:
     return Name(domain + colon + found[0], *found[1:])
 
 
-def require(home: Path, uri: str, field: str) -> dict[str, Any]:
-    """The table or view as BigQuery's API shows it.
+def require(home: Path, uri: str, field: str, parts: tuple[int, ...] = (3,)) -> dict[str, Any]:
+    """The table, view or dataset (`parts` 2) as the warehouse knows it.
 
     Raises:
         InvalidArgument: it is no name of a table, or there is none.
     """
-    name = parse(uri, field)
+    name = parse(uri, field, parts)
     try:
         found: dict[str, Any] = warehouse(home).ask("get", **_arguments(name))
     except PorticoError as error:
@@ -104,6 +112,61 @@ def pin_query(gcs: Gcs, text: str, name: Name, holder: str, field: str) -> Objec
             row = objects.put_pinned(connection, name.path, stored, fields, holder, gcs.clock.now())
         file.keep()
     return row
+
+
+def create_dataset(home: Path, name: Name) -> None:
+    """
+    Raises:
+        AlreadyExists: there is one of this name.
+    """
+    warehouse(home).ask("create_dataset", project=name.project, dataset=name.dataset, body={})
+
+
+def load_parquet(home: Path, table: Name, files: Sequence[Path], known: Sequence[Field] = ()) -> None:
+    """Makes the rows of Parquet files a table, in the place of one that is there. A column has the type that `known`
+    says, else the files'; one that has other types in other files holds text.
+
+    Raises:
+        InvalidArgument: a column is not for BigQuery, or there is no such dataset.
+    """
+    from portico.warehouse.loading import table_fields
+
+    fields = {one["name"].lower(): one for one in known}
+    found: dict[str, Field] = {}
+    for path in files:
+        for one in table_fields(path, "PARQUET", {}):
+            name = one["name"].lower()
+            found[name] = fields.get(name) or _joined(found.get(name, one), one)
+    _load(home, table, files, "PARQUET", list(found.values()))
+
+
+def load_lines(home: Path, table: Name, file: Path, fields: Sequence[Field]) -> None:
+    """As `load_parquet`, of a file of JSON lines and a schema."""
+    _load(home, table, [file], "NEWLINE_DELIMITED_JSON", fields)
+
+
+def _load(home: Path, table: Name, files: Sequence[Path], form: str, fields: Sequence[Field]) -> None:
+    warehouse(home).ask(
+        "load",
+        job="",
+        destination=_arguments(table),
+        files=[{"path": str(path), "uri": SCHEME + table.path} for path in files],
+        form=form,
+        options={},
+        schema=list(fields),
+        create="CREATE_IF_NEEDED",
+        write="WRITE_TRUNCATE",
+    )
+
+
+def _joined(one: Field, other: Field) -> Field:
+    """A field that takes the values of both."""
+    same = ("type", "mode", "fields")
+    if all(one.get(key) == other.get(key) for key in same):
+        return one
+    if {one["type"], other["type"]} == {"INTEGER", "FLOAT"} and one.get("mode") == other.get("mode"):
+        return {**one, "type": "FLOAT"}
+    return {"name": one["name"], "type": "STRING", "mode": "NULLABLE"}
 
 
 def _arguments(name: Name) -> dict[str, str]:

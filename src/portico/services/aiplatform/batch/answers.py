@@ -24,6 +24,10 @@ class Output(Protocol):
         """The predictions of `rows` as columns; with `nested` lists stay lists, else they are JSON text."""
         ...
 
+    def cells(self, rows: np.ndarray) -> dict[str, pa.Array]:
+        """The predictions of `rows` as columns of a BigQuery table."""
+        ...
+
 
 @dataclass(slots=True)
 class Answers:
@@ -86,6 +90,21 @@ class Classes:
             )
         return made
 
+    def cells(self, rows: np.ndarray) -> dict[str, pa.Array]:
+        """`predicted_TARGET`, a struct as the JSON is one."""
+        import pyarrow as pa
+
+        scores = self.scores[rows]
+        classes = [list(self.labels)] * len(rows)
+        parts = {
+            "classes": pa.array(classes, pa.list_(pa.string())),
+            "scores": pa.array(scores.tolist(), pa.list_(pa.float64())),
+        }
+        if self.threshold is not None:
+            chosen = (scores[:, 1] >= self.threshold).astype(int).tolist()
+            parts["decision"] = pa.array([self.labels[c] for c in chosen], pa.string())
+        return {f"predicted_{self.target}": pa.StructArray.from_arrays(list(parts.values()), list(parts))}
+
 
 @dataclass(slots=True)
 class Values:
@@ -110,6 +129,14 @@ class Values:
             f"{name}_upper_bound": pa.array(self.upper[rows]),
         }
 
+    def cells(self, rows: np.ndarray) -> dict[str, pa.Array]:
+        """`predicted_TARGET`, a struct as the JSON is one."""
+        import pyarrow as pa
+
+        parts = [pa.array(part[rows]) for part in (self.values, self.lower, self.upper)]
+        names = ["value", "lower_bound", "upper_bound"]
+        return {f"predicted_{self.target}": pa.StructArray.from_arrays(parts, names)}
+
 
 @dataclass(slots=True)
 class Numbers:
@@ -132,6 +159,13 @@ class Numbers:
             return {"prediction": pa.array(list(chosen))}
         return {"prediction": pa.array([b"[%b]" % row for row in number_rows(chosen)]).cast(pa.string())}
 
+    def cells(self, rows: np.ndarray) -> dict[str, pa.Array]:
+        """`prediction`: JSON text, as BigQuery has what a user's model says."""
+        import pyarrow as pa
+
+        texts = Numbers(self.outputs[rows]).texts()
+        return {"prediction": pa.array(texts, pa.binary()).cast(pa.string())}
+
 
 @dataclass(slots=True)
 class Json:
@@ -151,6 +185,13 @@ class Json:
                 return {"prediction": pa.array(chosen)}
             except pa.ArrowException:
                 pass  # values of several types
+        return self.cells(rows)
+
+    def cells(self, rows: np.ndarray) -> dict[str, pa.Array]:
+        """`prediction`: text as it is, all else as JSON text."""
+        import pyarrow as pa
+
+        chosen = [self.values[row] for row in rows.tolist()]
         texts = [v if isinstance(v, str) else orjson.dumps(v).decode() for v in chosen]
         return {"prediction": pa.array(texts, pa.string())}
 

@@ -15,11 +15,12 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import log as batch_log
+from portico.services.aiplatform.batch import tables
 from portico.services.aiplatform.batch.instances import InstanceConfig
 from portico.services.aiplatform.batch.run import BatchPrivate, replica_set_id
 from portico.services.call import Call, implements
 from portico.services.registry import model_store
-from portico.services.standard import sources
+from portico.services.standard import bq, sources
 from portico.services.standard.collection import register
 from portico.services.standard.jobs import JobCollection
 from portico.services.standard.names import check_same_location
@@ -59,7 +60,8 @@ register_kind(
 )  # fmt: skip
 
 _FORMATS = ("jsonl", "csv", "parquet")
-_GOOGLES = ("bigquery", "tf-record", "tf-record-gzip", "file-list")  # that Google has and Portico has not yet
+_GOOGLES = ("tf-record", "tf-record-gzip", "file-list")  # that Google has and Portico has not yet
+_OUTPUT_URI = "outputConfig.bigqueryDestination.outputUri"
 _EXPLAINED = ("portico", "lightgbm", "replica")
 
 
@@ -68,9 +70,11 @@ def create(call: Call) -> dict[str, Any]:
     parent, body = str(call.params["parent"]), call.body
     _check_model_name(body, parent)
     uris, prefix = _source(body["inputConfig"]), _destination(body["outputConfig"])
+    fields = _fields(call.rooms.home, uris)
+    _check_dataset(call.rooms.home, prefix)
     config = InstanceConfig.from_json(body.get("instanceConfig") or {})
     _check_not_built(body)
-    found = sources.find(sources.gcs_of(call.rooms), uris, "inputConfig.gcsSource.uris")
+    found = [] if fields else sources.find(sources.gcs_of(call.rooms), uris, "inputConfig.gcsSource.uris")
     with call.rooms.database.write() as connection:
         version = model_store.version_row(connection, body["model"])
         images.require_served(body["model"], version)
@@ -82,7 +86,8 @@ def create(call: Call) -> dict[str, Any]:
             )
         explanation = _explanation(body, version)
         asks = None if format == "replica" else _asks(call.rooms.home, body)
-        _check_bucket(connection, prefix)
+        if not prefix.startswith(bq.SCHEME):
+            _check_bucket(connection, prefix)
         name = f"{parent}/batchPredictionJobs/{call.rooms.ids.number()}"
         pinned = [objects.get(connection, row.bucket, row.name, row.generation) for row in found]
         for row in pinned:
@@ -91,6 +96,7 @@ def create(call: Call) -> dict[str, Any]:
             version=version.name,
             pins=[sources.source_of(row) for row in pinned],
             directory=_directory(prefix, version.body["displayName"], call.rooms.clock.now()),
+            fields=fields,
             explanation=explanation,
             log=batch_log.plan(connection, call.rooms.clock, version),
             job=call.rooms.queue.add(connection, _KIND, name, {"format": format}, asks=asks),
@@ -152,18 +158,20 @@ def _check_format(format: str, field: str) -> None:
             f"The format {format} is not built in Portico's batch prediction yet; use jsonl, csv or parquet."
         )
     if format not in _FORMATS:
+        where = "; bigquery is for tables of BigQuery" if format == "bigquery" else ""
         raise InvalidArgument(
-            f"The format {format!r} is not supported; use jsonl, csv or parquet.", field=field
+            f"The format {format!r} is not supported; use jsonl, csv or parquet{where}.", field=field
         )
 
 
 def _source(config: dict[str, Any]) -> list[str]:
-    if config.get("bigquerySource"):
-        raise Unimplemented(
-            "Batch prediction from BigQuery is not built in Portico yet; put the rows into Cloud Storage (gcsSource)."
-        )
     if config.get("vertexMultimodalDatasetSource"):
         raise Unimplemented("Multimodal datasets are not built in Portico yet; use gcsSource.")
+    if config.get("bigquerySource"):
+        _check_table_format(config, "instancesFormat", "inputConfig", "gcsSource")
+        uri = str(config["bigquerySource"].get("inputUri", ""))
+        bq.parse(uri, "inputConfig.bigquerySource.inputUri")
+        return [uri]
     _check_format(config.get("instancesFormat", ""), "inputConfig.instancesFormat")
     uris = (config.get("gcsSource") or {}).get("uris") or []
     if not uris:
@@ -175,12 +183,13 @@ def _source(config: dict[str, Any]) -> list[str]:
 
 
 def _destination(config: dict[str, Any]) -> str:
-    if config.get("bigqueryDestination"):
-        raise Unimplemented(
-            "Batch prediction to BigQuery is not built in Portico yet; write to Cloud Storage (gcsDestination)."
-        )
     if config.get("vertexMultimodalDatasetDestination"):
         raise Unimplemented("Multimodal datasets are not built in Portico yet; use gcsDestination.")
+    if config.get("bigqueryDestination"):
+        _check_table_format(config, "predictionsFormat", "outputConfig", "gcsDestination")
+        uri = str(config["bigqueryDestination"].get("outputUri", ""))
+        bq.parse(uri, _OUTPUT_URI, (1, 2))
+        return uri
     _check_format(config.get("predictionsFormat", ""), "outputConfig.predictionsFormat")
     prefix = str((config.get("gcsDestination") or {}).get("outputUriPrefix", ""))
     if not prefix.startswith("gs://"):
@@ -189,6 +198,28 @@ def _destination(config: dict[str, Any]) -> str:
             field="outputConfig.gcsDestination.outputUriPrefix",
         )
     return prefix.rstrip("/")
+
+
+def _check_table_format(config: dict[str, Any], key: str, part: str, other: str) -> None:
+    if config.get(other):
+        raise InvalidArgument(f"{part} has both {other} and BigQuery; give one.", field=part)
+    if config.get(key) != "bigquery":
+        raise InvalidArgument(
+            f"With BigQuery {key} must be bigquery, not {config.get(key)!r}.", field=f"{part}.{key}"
+        )
+
+
+def _fields(home: Path, uris: list[str]) -> list[dict[str, Any]]:
+    """The columns of the table that is read; none where files are."""
+    if not uris[0].startswith(bq.SCHEME):
+        return []
+    found = bq.require(home, uris[0], "inputConfig.bigquerySource.inputUri")
+    return list(found["schema"]["fields"])
+
+
+def _check_dataset(home: Path, prefix: str) -> None:
+    if prefix.startswith(bq.SCHEME) and bq.parse(prefix, _OUTPUT_URI, (1, 2)).dataset:
+        bq.require(home, prefix, _OUTPUT_URI, (2,))
 
 
 def _check_bucket(connection: Connection, prefix: str) -> None:
@@ -236,7 +267,9 @@ def _explanation(body: dict[str, Any], version: Resource) -> dict[str, Any]:
 
 
 def _directory(prefix: str, display_name: str, now: float) -> str:
-    """Google's `prediction-<model-display-name>-<job-create-time>`."""
+    """Google's `prediction-<model-display-name>-<job-create-time>`; in BigQuery the table of the predictions."""
+    if prefix.startswith(bq.SCHEME):
+        return bq.SCHEME + tables.place(prefix, _OUTPUT_URI, display_name, now).path
     name = re.sub(r"[/\x00-\x1f#*?\[\]]", "_", display_name)
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y_%m_%dT%H_%M_%S_%f")[:-3]
     return f"{prefix}/prediction-{name}-{stamp}Z"

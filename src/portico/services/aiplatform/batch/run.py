@@ -22,6 +22,7 @@ from portico.sandbox.isolation import in_words
 from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
+from portico.services.aiplatform.batch import tables
 from portico.services.aiplatform.batch import write as batch_write
 from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, Table
 from portico.services.aiplatform.batch.log import BatchLog, Plan, Rows
@@ -31,8 +32,9 @@ from portico.services.aiplatform.batch.write import Piece
 from portico.services.aiplatform.model_files import serving_of_version
 from portico.services.registry import model_store
 from portico.services.registry.model_store import VersionPrivate
+from portico.services.standard import bq
 from portico.services.standard.jobs import JobPrivate
-from portico.services.standard.sources import Source
+from portico.services.standard.sources import Source, gcs_of, pin
 from portico.store import replicas, resources
 from portico.store.objects.files import remove
 from portico.store.resources import Resource
@@ -49,13 +51,16 @@ _R = TypeVar("_R")
 
 class BatchPrivate(JobPrivate):
     """`version` is the row of the model's; `pins` the generations that the job reads; `directory` where its output
-    goes, and `published` the [name, generation] of what is there; `explanation` the spec in force."""
+    goes (in BigQuery the table's `bq://` name), and `published` the [name, generation] of what is there;
+    `explanation` the spec in force. `fields` are the columns of the table that the job reads, which it pins when it
+    starts."""
 
     version: str = ""
     pins: list[Source] = []
     directory: str = ""
     published: list[list[Any]] = []
     explanation: dict[str, Any] = {}
+    fields: list[dict[str, Any]] = []
     log: Plan = msgspec.field(default_factory=Plan)
 
 
@@ -68,7 +73,7 @@ class _Count:
 
 
 def run(context: Context) -> dict[str, Any]:
-    """Job: predicts every row of the input that was pinned when the job was made.
+    """Job: predicts every row of the input that was pinned when the job was made, or of a table when it starts.
 
     Raises:
         FailedPrecondition: nothing could be predicted; the error file says why of each row.
@@ -87,7 +92,7 @@ def run(context: Context) -> dict[str, Any]:
     config = InstanceConfig.from_json(body.get("instanceConfig") or {})
     private = BatchPrivate.of(job)
     format = VersionPrivate.of(version).format
-    pinned = private.pins
+    pinned = _pinned(context, job)
     total = sum(source.size for source in pinned) or 1
     count = _Count()
     context.progress(0.0, "loading the model")
@@ -110,7 +115,8 @@ def run(context: Context) -> dict[str, Any]:
         # Portico's own models read a cell by what it says; for all others quotes make a string of it.
         quotes = format != "portico"
         rows = min(max_rows, _EXPLAINED_ROWS) if explain else max_rows
-        chunks = batch_read.read(pinned, context.home, body["inputConfig"]["instancesFormat"], rows, quotes)
+        form = "parquet" if private.fields else body["inputConfig"]["instancesFormat"]
+        chunks = batch_read.read(pinned, context.home, form, rows, quotes)
         for chunk, piece, logged in _in_order(pool, work, chunks, workers + 1):
             context.check()
             if piece is None:
@@ -125,19 +131,35 @@ def run(context: Context) -> dict[str, Any]:
             rest = pace.left(context.clock.monotonic() - started, done)
             context.progress(0.99 * done, f"{count.good + count.failed:,} rows{rest}")
         context.check()
-        _publish(context, outputs, log, count, (context.clock.monotonic() - started) * workers / 3600)
+        _publish(context, pinned, outputs, log, count, (context.clock.monotonic() - started) * workers / 3600)
     if count.good == 0 and (count.failed or count.failures):
         reason = count.failures[0] if count.failures else count.first_error
         raise FailedPrecondition(f"Not one row could be predicted. The first reason: {reason}")
     return {"successful": count.good, "failed": count.failed}
 
 
+def _pinned(context: Context, job: Resource) -> list[Source]:
+    if not BatchPrivate.of(job).fields:
+        return BatchPrivate.of(job).pins
+    uri = job.body["inputConfig"]["bigquerySource"]["inputUri"]
+    return pin(gcs_of(context), [uri], job.name, "inputConfig.bigquerySource.inputUri")
+
+
 def _publish(
-    context: Context, outputs: batch_write.Outputs, log: BatchLog, count: _Count, replica_hours: float
+    context: Context,
+    pinned: list[Source],
+    outputs: batch_write.Outputs,
+    log: BatchLog,
+    count: _Count,
+    replica_hours: float,
 ) -> None:
     """Makes the output and what is logged visible and notes it on the job, in one transaction."""
     files = outputs.finish()
     log.finish()
+    with context.database.read() as connection:
+        job = resources.get(connection, context.job.resource)
+    if job is not None and BatchPrivate.of(job).directory.startswith(bq.SCHEME):
+        tables.put(context, BatchPrivate.of(job).directory, BatchPrivate.of(job).fields, files)
     now = context.clock.now()
     with context.database.write() as connection:
         job = resources.get(connection, context.job.resource)
@@ -146,12 +168,19 @@ def _publish(
         body = job.body
         private = BatchPrivate.of(job)
         directory = private.directory
-        garbage = batch_write.withdraw(connection, directory, private.published, now)
-        made, dropped = batch_write.publish(
-            connection, directory, body["outputConfig"]["predictionsFormat"], files, now
-        )
-        private.published = made
-        body["outputInfo"] = {"gcsOutputDirectory": directory}
+        private.pins = pinned
+        to_table = directory.startswith(bq.SCHEME)
+        if to_table:
+            garbage: list[str] = []
+            dataset, _, table = directory.rpartition(".")
+            body["outputInfo"] = {"bigqueryOutputDataset": dataset, "bigqueryOutputTable": table}
+        else:
+            garbage = batch_write.withdraw(connection, directory, private.published, now)
+            private.published, dropped = batch_write.publish(
+                connection, directory, body["outputConfig"]["predictionsFormat"], files, now
+            )
+            garbage += dropped
+            body["outputInfo"] = {"gcsOutputDirectory": directory}
         body["completionStats"] = {
             "successfulCount": str(count.good),
             "failedCount": str(count.failed),
@@ -164,9 +193,10 @@ def _publish(
         body["resourcesConsumed"] = {"replicaHours": replica_hours}
         log.add(connection, private.log)
         resources.update(connection, job, now)
-    outputs.keep()
+    if not to_table:
+        outputs.keep()
     log.keep()
-    remove(context.home, [*garbage, *dropped])
+    remove(context.home, garbage)
 
 
 def _in_order(

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import NUMBERS
 from portico.ids import Ids
+from portico.services.aiplatform.batch import tables
 from portico.services.aiplatform.batch.answers import Answers
 from portico.services.aiplatform.batch.instances import Lines, Table
 from portico.store.gcs import parse_uri
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _SHARD = 1 << 30  # bytes after which the next file begins
 _ROW_GROUP = 16 << 20  # bytes of columns that make a Parquet row group
 _TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-_ENDINGS = {"jsonl": "", "csv": ".csv", "parquet": ".parquet"}
+_ENDINGS = {"jsonl": "", "csv": ".csv", "parquet": ".parquet", "bigquery": ".parquet"}
 
 
 @dataclass(slots=True)
@@ -99,6 +100,8 @@ def _columns(instances: Lines | Table, answers: Answers, rows: np.ndarray, forma
     import pyarrow as pa
 
     batch = instances.columns(rows)
+    if format == "bigquery":
+        return tables.columns(batch, answers, rows)
     made = answers.output.columns(rows, nested=format == "parquet")
     if answers.explanations:
         texts = pa.array(answers.explanations, pa.binary()).cast(pa.string())
@@ -166,7 +169,7 @@ class Outputs:
     def _write_columns(self, batch: pa.RecordBatch) -> None:
         fitted = None
         if self._schema is not None and self._shards[-1].size <= _SHARD:
-            fitted = _fit(batch, self._schema, same_types=self.format == "parquet")
+            fitted = _fit(batch, self._schema, same_types=self.format != "csv")
         if fitted is None:
             fitted = batch
             self._begin(batch.schema)
@@ -185,7 +188,7 @@ class Outputs:
         self._end_parquet()
         self._schema = schema
         self._shards.append(self._file())
-        if self.format == "parquet":
+        if self.format in ("parquet", "bigquery"):
             sink = pa.PythonFile(_Sink(self._shards[-1]), mode="w")
             # A dictionary of floating-point numbers takes long to make and saves nothing.
             kept = [column.name for column in schema if not pa.types.is_floating(column.type)]

@@ -8,6 +8,7 @@ from typing import Any
 from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
 from portico.services.aiplatform.custom import spec
+from portico.services.standard import bq
 from portico.services.standard.names import canonical
 from portico.store.jobs import Resources
 
@@ -38,9 +39,17 @@ def check(pipeline: dict[str, Any]) -> None:
     """
     found = spec_of(pipeline)
     config = pipeline.get("inputDataConfig") or {}
-    if config.get("datasetId") and not (config.get("gcsDestination") or {}).get("outputUriPrefix"):
+    if config.get("bigqueryDestination"):
+        if config.get("gcsDestination"):
+            raise InvalidArgument(
+                "Give gcsDestination or bigqueryDestination, not both.", field="inputDataConfig"
+            )
+        uri = str(config["bigqueryDestination"].get("outputUri", ""))
+        bq.parse(uri, "inputDataConfig.bigqueryDestination.outputUri", (1,))
+    elif config.get("datasetId") and not (config.get("gcsDestination") or {}).get("outputUriPrefix"):
         raise InvalidArgument(
-            "A dataset for custom training is written to Cloud Storage: give inputDataConfig.gcsDestination.",
+            "A dataset for custom training is written to Cloud Storage or BigQuery: give "
+            "inputDataConfig.gcsDestination or inputDataConfig.bigqueryDestination.",
             field="inputDataConfig.gcsDestination",
         )
     if pipeline.get("modelToUpload") and not _artifacts(pipeline, found):

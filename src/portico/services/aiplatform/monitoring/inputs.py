@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument, NotFound, Unimplemented
+from portico.services.standard import bq
 from portico.services.standard.names import check_same_location
 from portico.services.standard.serving import ENDPOINTS
 
@@ -66,9 +67,12 @@ def _check_dataset(data: Mapping[str, Any], parent: str, field: str) -> None:
             field=field,
         )
     if given == ["bigquerySource"]:
-        raise Unimplemented(
-            "Monitoring of data in BigQuery is not built in Portico yet; put them into Cloud Storage (gcsSource)."
-        )
+        if data["bigquerySource"].get("query"):
+            raise Unimplemented(
+                "Monitoring of what a query yields is not built in Portico yet; make it a view and give its tableUri."
+            )
+        bq.parse(data["bigquerySource"].get("tableUri", ""), f"{field}.bigquerySource.tableUri")
+        return
     if given == ["vertexDataset"]:
         check_same_location(parent, data["vertexDataset"], f"{field}.vertexDataset")
         return

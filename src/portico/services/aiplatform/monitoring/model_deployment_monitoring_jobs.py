@@ -16,7 +16,7 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring.inputs import check_threshold
 from portico.services.call import Call, implements
-from portico.services.standard import standing
+from portico.services.standard import bq, standing
 from portico.services.standard.collection import After, Collection, register
 from portico.services.standard.names import check_same_location
 from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, sample
@@ -192,13 +192,12 @@ def _check_objective(config: dict[str, Any], model: ServedModel | None, field: s
     check_attributions(config, model, field)
     data = config.get("trainingDataset") or {}
     if skew in config:
-        if data.get("bigquerySource"):
-            raise Unimplemented(
-                "Training data in BigQuery are not built in Portico yet; use gcsSource or dataset."
-            )
-        if not (data.get("dataset") or (data.get("gcsSource") or {}).get("uris")):
+        if uri := (data.get("bigquerySource") or {}).get("inputUri"):
+            bq.parse(uri, f"{field}.trainingDataset.bigquerySource.inputUri")
+        elif not (data.get("dataset") or (data.get("gcsSource") or {}).get("uris")):
             raise InvalidArgument(
-                "Skew needs the training data: dataset or gcsSource.uris.", field=f"{field}.trainingDataset"
+                "Skew needs the training data: dataset, gcsSource.uris or bigquerySource.inputUri.",
+                field=f"{field}.trainingDataset",
             )
     for part in (skew, drift):
         for key, value in (config.get(part) or {}).items():

@@ -58,6 +58,8 @@ def training(rooms: Rooms, told: Mapping[str, Any], holder: str) -> pa.Table:
     """
     try:
         uris = (told.get("gcsSource") or {}).get("uris") or []
+        if table := (told.get("bigquerySource") or {}).get("inputUri"):
+            uris = [table]
         pinned = _pinned(rooms, told.get("dataset", ""), uris, holder, "trainingDataset")
         declared = told.get("dataFormat", "")
         return sources.read_table(rooms.home, pinned, declared, "trainingDataset.dataFormat").table
@@ -155,7 +157,8 @@ class Reader:
 
     def _columns(self, told: Mapping[str, Any], what: str, start: float | None, end: float | None) -> Data:
         dataset, source = told.get("vertexDataset", ""), told.get("gcsSource") or {}
-        location, declared = dataset or source["gcsUri"], data.format_of(source)
+        table = (told.get("bigquerySource") or {}).get("tableUri", "")
+        location, declared = dataset or table or source["gcsUri"], data.format_of(source)
         holder = holder_of(self.context.job)
         pinned = _pinned(self.context, dataset, [location], holder, f"{what}Dataset")
         form = sources.format_of([source.uri for source in pinned], declared, f"{what}Dataset.format")
@@ -180,7 +183,10 @@ class Reader:
         of = f"{job.body['model']}@{job.body['modelVersionId']}"
         if of != self.version.name:
             raise FailedPrecondition(f"{name} predicted with {of}; the monitor watches {self.version.name}.")
-        directory = job.body["outputInfo"]["gcsOutputDirectory"]
+        if not (directory := job.body["outputInfo"].get("gcsOutputDirectory")):
+            raise FailedPrecondition(
+                f"{name} wrote to BigQuery, from where its output is not monitored yet; write to Cloud Storage."
+            )
         kind = "explanation" if job.body.get("generateExplanation") else "prediction"
         pinned = sources.pin(
             sources.gcs_of(self.context), [f"{directory}/{kind}.results-*"], holder_of(self.context.job),

@@ -1,0 +1,35 @@
+"""Monitoring of tables of BigQuery, by the official clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from google.cloud import bigquery
+from tests.services.bigquery.test_bigquery import connected
+from vertexai.resources.preview.ml_monitoring import spec
+
+from .monitored import alerts, monitor, rows, schema
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    made = connected(portico)
+    made.create_dataset("seen")
+    for name, shift in (("before", 0.0), ("after", 3.0)):
+        made.load_table_from_dataframe(pd.DataFrame(rows(1, 600, shift))[["a"]], f"seen.{name}").result()
+    made.query("CREATE VIEW seen.same AS SELECT * FROM seen.before").result()
+    return made
+
+
+def test_a_monitor_compares_tables_and_views(upload: Any, client: bigquery.Client):
+    def table(name: str) -> Any:
+        return spec.MonitoringInput(table_uri=f"bq://test-project.seen.{name}")
+
+    watched = monitor(upload(), table("before"), model_monitoring_schema=schema(fields={"a": "float"}))
+    found = []
+    for name in ("same", "after"):
+        job = watched.run(target_dataset=table(name), sync=True)
+        found.append(alerts(watched, model_monitoring_job_name=job.resource_name))
+    assert found == [[], ["a"]]
