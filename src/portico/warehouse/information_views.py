@@ -11,6 +11,7 @@ import pyarrow as pa
 from portico.warehouse import catalog, definition_text, options, partitions, routines, sizes
 from portico.warehouse.catalog import Entry
 from portico.warehouse.information_schema import Scope, View, sql_type
+from portico.warehouse.models import kept
 from portico.warehouse.storage import AT
 from portico.warehouse.types import Field
 
@@ -239,6 +240,16 @@ def _routines(scope: Scope) -> Rows:
             }  # fmt: skip
 
 
+def _models(scope: Scope) -> Rows:
+    for holder in scope.datasets:
+        for one in kept.listed(scope.cursor, scope.project, holder.dataset):
+            yield {
+                "model_catalog": one.project, "model_schema": one.dataset, "model_name": one.name,
+                "model_type": one.body.get("modelType"), "creation_time": _time(one.body, "creationTime"),
+                "last_modified_time": _time(one.body, "lastModifiedTime"),
+            }  # fmt: skip
+
+
 def _parameters(scope: Scope) -> Rows:
     for holder in scope.datasets:
         for one in routines.listed(scope.cursor, scope.project, holder.dataset):
@@ -365,6 +376,11 @@ VIEWS = {
             "data_type routine_body routine_definition external_language is_deterministic security_type created "
             "last_altered", created=_TIME, last_altered=_TIME),
         _routines),
+    "MODELS": View(
+        _columns(
+            "model_catalog model_schema model_name model_type creation_time last_modified_time",
+            creation_time=_TIME, last_modified_time=_TIME),
+        _models),
     "PARAMETERS": View(
         _columns(
             "specific_catalog specific_schema specific_name ordinal_position parameter_mode is_result parameter_name "

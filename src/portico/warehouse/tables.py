@@ -20,6 +20,7 @@ from portico.warehouse import (
     timetravel,
 )
 from portico.warehouse.catalog import Entry
+from portico.warehouse.models.syntax import written
 from portico.warehouse.queries import Done, Query
 from portico.warehouse.types import Field, field_of_expression
 
@@ -90,7 +91,7 @@ class Definition(Query):
 
     def _viewed(self, entry: Entry, query: exp.Expr, special: str) -> None:
         entry.body["type"] = special or "VIEW"
-        text = query.sql("bigquery")
+        text = written(query.sql("bigquery"))
         if special:  # computed when it is read: never stale
             entry.body["materializedView"] = {**(entry.body.get("materializedView") or {}), "query": text}
         else:

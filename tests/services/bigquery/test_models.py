@@ -164,3 +164,27 @@ def test_the_api_shows_and_changes_what_sql_made(client: bigquery.Client, mass: 
 def test_what_is_wrong_is_said(client: bigquery.Client, mass: str, text: str, said: str) -> None:
     with pytest.raises((exceptions.BadRequest, exceptions.NotFound), match=said):
         client.query(text).result()
+
+
+def test_a_view_of_a_model_is_written_as_sql(client: bigquery.Client, mass: str) -> None:
+    source = "(SELECT 'gentoo' AS species, 45.0 AS length, 17.0 AS depth)"
+    client.query(
+        f"CREATE OR REPLACE VIEW birds.v AS SELECT * FROM ML.PREDICT(MODEL {mass}, {source})"
+    ).result()
+    assert "ML.PREDICT(MODEL `birds.mass`, (SELECT" in client.get_table("birds.v").view_query
+    [row] = client.query("SELECT * FROM birds.v").result()
+    assert row.predicted_mass > 3000
+    [shown] = client.query(
+        "SELECT model_type FROM birds.INFORMATION_SCHEMA.MODELS WHERE model_name = 'mass'"
+    ).result()
+    assert shown.model_type == "LINEAR_REGRESSION"
+
+
+def test_a_model_expires(client: bigquery.Client) -> None:
+    text = """CREATE OR REPLACE MODEL birds.brief OPTIONS(model_type='linear_reg', expiration_timestamp=TIMESTAMP '{}')
+    AS SELECT 1 AS x, 2 AS label"""
+    client.query(text.format("2090-01-01")).result()
+    assert client.get_model("birds.brief").expires.year == 2090
+    client.query(text.format("2020-01-01")).result()
+    with pytest.raises(exceptions.NotFound):
+        client.get_model("birds.brief")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,8 @@ class Option:
             DataError: the value is of another kind or none of the choices.
         """
         shown = name.upper()
+        if isinstance(value, decimal.Decimal):
+            value = float(value)
         if value is None:
             return self.default
         if self.kind == "bool" and isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -70,6 +71,7 @@ class Creator:
         given = {name: self._option(text) for name, text in creation.options}
         with kept.said():
             options = kinds.read_options(given)
+        options["expiration_timestamp"] = _milliseconds(options.get("expiration_timestamp"))
         if creation.remote:
             raise Unimplemented("CREATE MODEL with REMOTE is not built in Portico yet.")
         given_to = self._imported(creation, options) or self._queried(creation, options, dry)
@@ -204,9 +206,18 @@ def body(model: Model, options: dict[str, Any]) -> dict[str, Any]:
             shown[name] = options[option]
     if labels := options.get("labels"):
         shown["labels"] = _labels(labels)
-    if expires := options.get("expiration_timestamp"):
-        shown["expirationTime"] = str(int(expires.timestamp() * 1000))
+    if options.get("expiration_timestamp"):
+        shown["expirationTime"] = options["expiration_timestamp"]
     return shown
+
+
+def _milliseconds(given: Any) -> str | None:
+    """EXPIRATION_TIMESTAMP as the API writes times."""
+    if given is None:
+        return None
+    if not isinstance(given, dt.datetime):
+        raise InvalidArgument("EXPIRATION_TIMESTAMP must be a TIMESTAMP", reason="invalidQuery")
+    return str(int(given.timestamp() * 1000))
 
 
 def _labels(given: Any) -> dict[str, str]:
@@ -227,7 +238,7 @@ def alter(
         if name == "labels":
             found.body["labels"] = _labels(value or [])
         elif name == "expiration_timestamp":
-            found.body["expirationTime"] = str(int(value.timestamp() * 1000)) if value else None
+            found.body["expirationTime"] = _milliseconds(value)
         elif name in names:
             found.body[names[name]] = value
         else:

@@ -137,7 +137,8 @@ def find(cursor: Cursor, project: str, dataset: str, name: str) -> Entry | None:
         f"SELECT folder, body FROM {_TABLE} WHERE project = ? AND dataset = ? AND name = ?",
         [project, dataset, name],
     )
-    return None if row is None else Entry(project, dataset, name, row[0], json.loads(row[1]))
+    found = None if row is None else Entry(project, dataset, name, row[0], json.loads(row[1]))
+    return None if found is None or _expired(found) else found
 
 
 def require(cursor: Cursor, project: str, dataset: str, name: str) -> Entry:
@@ -159,7 +160,12 @@ def listed(cursor: Cursor, project: str, dataset: str) -> list[Entry]:
         f"SELECT name, folder, body FROM {_TABLE} WHERE project = ? AND dataset = ? ORDER BY name",
         [project, dataset],
     )
-    return [Entry(project, dataset, name, folder, json.loads(body)) for name, folder, body in rows]
+    found = (Entry(project, dataset, name, folder, json.loads(body)) for name, folder, body in rows)
+    return [one for one in found if not _expired(one)]
+
+
+def _expired(entry: Entry) -> bool:
+    return int(entry.body.get("expirationTime") or catalog.now()) < int(catalog.now())
 
 
 def write(cursor: Cursor, entry: Entry, *, replace: bool) -> None:

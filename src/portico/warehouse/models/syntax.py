@@ -166,5 +166,11 @@ def _path_end(tokens: list[Token], first: int) -> int:
     return last
 
 
+def written(text: str) -> str:
+    """`readable`'s text as who wrote it has it: ML.PREDICT(MODEL `a.b`, …)."""
+    text = re.sub(r"\b(ML|AI)__(\w+)\('([^']*)'", r"\1.\2(MODEL `\3`", text)
+    return re.sub(r"\b(ML|AI)__(\w+)\(", r"\1.\2(", text)
+
+
 def path_of(shown: str) -> list[str]:
     return [piece for piece in shown.split(".") if piece]

@@ -19,6 +19,7 @@ from portico.warehouse import blocks
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.functions import AGGREGATES
 from portico.warehouse.models import preprocessing
+from portico.warehouse.models.syntax import written
 from portico.warehouse.types import quoted
 
 FILE = "transform.json"
@@ -113,7 +114,7 @@ def fit(
         if name.lower() in seen:
             raise InvalidArgument(f"TRANSFORM makes the column {name} twice", reason="invalidQuery")
         seen.add(name.lower())
-        shown = expression.sql("bigquery")
+        shown = written(expression.sql("bigquery"))
         fitted = _fitted(cursor, expression, rows, translated)
         reads = sorted({one.parts[0].name for one in fitted.find_all(exp.Column)})
         items.append(Item(name, shown, translated(fitted).sql("duckdb"), reads))
