@@ -15,7 +15,7 @@ import requests
 from tests import environments
 
 from portico.client import declaration
-from portico.demos import pictures, training
+from portico.demos import bqml, pictures, training
 from portico.demos import run as demo
 
 PORTICO = [sys.executable, "-m", "portico.cli.main"]
@@ -32,7 +32,7 @@ def test_an_unknown_demo_says_which_there_are() -> None:
     assert done.returncode == 1 and done.stdout == ""
     assert (
         done.stderr
-        == "portico: There is no demo 'fairnes'; there are bikes, fairness, employment, training.\n"
+        == "portico: There is no demo 'fairnes'; there are bikes, fairness, employment, training, bqml.\n"
     )
 
 
@@ -160,6 +160,48 @@ def test_ones_own_code_is_tuned_served_and_repeated(tmp_path: Path) -> None:
     drawn = "\n".join(found["lineage"])
     assert "census.csv" in drawn and "google.VertexEndpoint" in drawn
     assert f"census-trial-{found['best']['trial']}" in drawn
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_sql_trains_explains_registers_and_foretells(tmp_path: Path) -> None:
+    found = results("bqml", tmp_path / "home")
+    assert sum(found["rows"].values()) > 320_000
+    measured = found["evaluation"]
+    trees, logistic, both = (measured[name] for name in ("late_trees", "late_logistic", "difference"))
+    assert trees["roc_auc"] > 0.7 and logistic["roc_auc"] > 0.68
+    assert trees["log_loss"] == pytest.approx(both["trees_loss"], abs=1e-6)  # two ways to one number
+    assert logistic["log_loss"] == pytest.approx(both["logistic_loss"], abs=1e-6)
+    assert both["low"] < both["difference"] < both["high"] and trees["log_loss"] < both["share_loss"]
+    assert found["chosen"] == ("late_trees" if both["low"] > 0 else "late_logistic")
+    assert len(found["explained"]["flight"]["top_feature_attributions"]) == 5
+    assert found["served"]["endpoint"] == pytest.approx(found["served"]["sql"], abs=1e-9)
+    assert "dep_delay" not in found["served"]["instance"]  # not known when the question is asked
+    assert len(found["forecast"]["starts"]) == 12
+    assert found["forecast"]["arimaPlus"] < 0.9 * found["forecast"]["seasonalNaive"]
+    assert (tmp_path / "home" / "demo" / "forecast.png").exists()
+
+
+def verdict_of(low: float, high: float) -> str:
+    return bqml.verdict(
+        {"difference": (low + high) / 2, "low": low, "high": high, "days": 73, "share_loss": 0.5,
+         "trees_loss": 0.45, "logistic_loss": 0.46}
+    )  # fmt: skip
+
+
+def test_the_baseline_is_said_to_be_as_good_where_it_is() -> None:
+    assert verdict_of(-0.01, 0.02).startswith("The baseline is as good")
+    assert verdict_of(0.01, 0.02).startswith("The trees are better")
+    assert verdict_of(-0.02, -0.01).startswith("The baseline is better")
+    assert "takes 10% off" in verdict_of(0.01, 0.02)
+
+
+def test_the_forecast_picture_is_drawn(tmp_path: Path) -> None:
+    when = pd.date_range("2019-01-01", periods=8)
+    past = pd.DataFrame({"day": when, "bikes": 100.0})
+    days = past.assign(origin=when[0], forecast=90.0, low=80.0, high=120.0, naive=110.0)
+    path = pictures.forecast(past, days, tmp_path / "forecast.png")
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
 
 
 @pytest.mark.slow

@@ -217,3 +217,51 @@ def control(
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
     return path
+
+
+def forecast(past: pd.DataFrame, days: pd.DataFrame, path: Path) -> Path:
+    """Forecasts of bikes per day, each from its start, and below them the error of each.
+
+    `past` has `day` and `bikes`; `days` also `origin`, `forecast`, `low`, `high` (a 90% interval), `naive`.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import dates, pyplot
+
+    figure, (above, below) = pyplot.subplots(
+        2, 1, figsize=(11, 6), height_ratios=[3, 1.2], sharex=True, layout="constrained"
+    )
+    past = past.sort_values("day")
+    above.plot(pd.to_datetime(past["day"]), past["bikes"], color="#3c4043", linewidth=0.9, label="rented")
+    for number, (_, one) in enumerate(days.groupby("origin")):
+        when = pd.to_datetime(one["day"])
+        names = ("ARIMA_PLUS", "90% interval", "same weekday of the last week")
+        first, second, third = names if number == 0 else (None, None, None)
+        above.plot(when, one["forecast"], color="#188038", linewidth=2, label=first)
+        above.fill_between(
+            when, one["low"], one["high"], color="#188038", alpha=0.13, linewidth=0, label=second
+        )
+        above.plot(when, one["naive"], color="#f29900", linewidth=1, linestyle="--", label=third)
+        for error, colour, side in (("forecast", "#188038", -4), ("naive", "#f29900", 4)):
+            share = (one[error] - one["bikes"]).abs().sum() / one["bikes"].sum()
+            middle = when.iloc[len(when) // 2] + pd.Timedelta(days=side)
+            below.bar(middle, share, width=8, color=colour)
+    above.set_title(
+        "Bikes rented each day in Washington, foretold 28 days ahead", loc="left", fontweight="bold"
+    )
+    above.set_ylabel("bikes a day")
+    above.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    above.set_ylim(0, 1.15 * above.get_ylim()[1])
+    above.legend(frameon=False, ncols=4, fontsize=9, loc="upper left")
+    below.set_title("Mean absolute error of each 28 days, as a share of their mean", loc="left", fontsize=10)
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    below.xaxis.set_major_locator(dates.MonthLocator())  # type: ignore[no-untyped-call]
+    below.xaxis.set_major_formatter(dates.DateFormatter("%b %Y"))  # type: ignore[no-untyped-call]
+    below.tick_params(axis="x", labelsize=8)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#f1f3f4")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+    return path

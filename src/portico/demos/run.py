@@ -24,11 +24,13 @@ SCRIPTS: dict[str, tuple[str, str]] = {
     "fairness": ("fairness.py", "census"),
     "employment": ("employment.py", "employment"),
     "training": ("training.py", ""),
+    "bqml": ("bqml.py", ""),
 }
 _OF_TRAINING = (
     "lineage census --home {1}    # what the first model came from",
     "rerun census --home {1}    # train it again, and compare",
 )
+_OF_BQML = ("env --home {1}    # for your own SQL, by google-cloud-bigquery",)
 
 
 def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
@@ -66,7 +68,7 @@ def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
             print(f"\nThe home stays at {home}. To look further:")
             print(f"  portico up --home {home}        # start it again")
             print(f"  portico status --home {home}    # what it holds")
-            for line in _OF_STEWARD if steward else _OF_TRAINING:
+            for line in _OF_STEWARD if steward else _OF_TRAINING if name == "training" else _OF_BQML:
                 print(f"  portico {line.format(steward, home)}")
             print(f"  {script}    # the script: Google's client and Portico's")
         return code
