@@ -171,6 +171,7 @@ class Query:
     def _argument(self, query: exp.Expr) -> pa.Table:
         """The rows of a query that an ML function is given; in a dry run its columns."""
         inner = Query(self._cursor, self._asked, query)
+        inner._computed |= self._computed  # of ML functions inside it
         found = inner.rows(empty=self._asked.dry)
         self._read += inner._read
         return found

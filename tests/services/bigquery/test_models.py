@@ -188,3 +188,13 @@ def test_a_model_expires(client: bigquery.Client) -> None:
     client.query(text.format("2020-01-01")).result()
     with pytest.raises(exceptions.NotFound):
         client.get_model("birds.brief")
+
+
+def test_an_ml_function_reads_what_another_answers(client: bigquery.Client, mass: str) -> None:
+    [(twice, once)] = answered(
+        client,
+        f"""SELECT COUNT(*), (SELECT COUNT(*) FROM birds.penguins) FROM ML.PREDICT(MODEL {mass}, (
+        SELECT p.* EXCEPT (predicted_mass) FROM birds.penguins AS b
+        JOIN (SELECT * FROM ML.PREDICT(MODEL {mass}, TABLE birds.penguins)) AS p USING (length, depth, mass)))""",
+    )
+    assert twice == once
