@@ -11,6 +11,7 @@ from portico.ml.bqml import options
 from portico.ml.bqml.arima import ArimaPlus, ArimaPlusXreg
 from portico.ml.bqml.autoencoder import Autoencoder
 from portico.ml.bqml.contribution import Contribution
+from portico.ml.bqml.dnn import DeepNetwork, WideAndDeep
 from portico.ml.bqml.factorization import Factorization
 from portico.ml.bqml.imported import OnnxModel, XgboostModel
 from portico.ml.bqml.kmeans import KMeans
@@ -27,6 +28,8 @@ _CLASSES: tuple[type[Model], ...] = (
     LogisticRegression,
     BoostedTrees,
     RandomForest,
+    DeepNetwork,
+    WideAndDeep,
     KMeans,
     Components,
     Autoencoder,
@@ -40,7 +43,6 @@ _CLASSES: tuple[type[Model], ...] = (
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (
-    "DNN_REGRESSOR", "DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_REGRESSOR", "DNN_LINEAR_COMBINED_CLASSIFIER",
     "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "ARIMA",
     "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TENSORFLOW",
     "TENSORFLOW_LITE",

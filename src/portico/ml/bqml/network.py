@@ -126,6 +126,19 @@ class Network:
                 back = back * backward(raws[place - 1], outs[place - 1])
         return of_weights + of_biases
 
+    def input_slopes(self, rows: Numbers, output: Numbers) -> Numbers:
+        """(rows, inputs): how much output number `output` (rows,) grows with each input."""
+        function, backward = ACTIVATIONS[self.activation]
+        raws, outs, here = [], [], rows
+        for weights, biases in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            raws.append(here @ weights + biases)
+            outs.append(function(raws[-1]))
+            here = outs[-1]
+        back = self.weights[-1].T[output]
+        for place in range(len(self.weights) - 2, -1, -1):
+            back = (back * backward(raws[place], outs[place])) @ self.weights[place].T
+        return back
+
     def parameters(self) -> list[Numbers]:
         return self.weights + self.biases
 

@@ -1,0 +1,88 @@
+"""Networks of BigQuery ML, by the official client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from tests.services.bigquery.test_bigquery import connected
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    made = connected(portico)
+    made.create_dataset("nets")
+    made.query(
+        """CREATE TABLE nets.t AS SELECT x, y, colour, 10 + 3 * SIN(x * 2) + IF(colour = 'red', 4, 0) AS z,
+        IF(x * x + y * y < 1.2, 'in', 'out') AS side FROM (SELECT MOD(n * 37, 400) / 100.0 - 2 AS x,
+        MOD(n * 91, 400) / 100.0 - 2 AS y, IF(MOD(n, 3) = 0, 'red', 'blue') AS colour
+        FROM UNNEST(GENERATE_ARRAY(1, 1500)) AS n)"""
+    ).result()
+    return made
+
+
+@pytest.mark.parametrize("kind", ["DNN_REGRESSOR", "DNN_LINEAR_COMBINED_REGRESSOR"])
+def test_a_network_learns_what_no_line_does(client: bigquery.Client, kind: str) -> None:
+    text = """CREATE OR REPLACE MODEL nets.{} OPTIONS(model_type='{}', input_label_cols=['z'],
+    enable_global_explain={}{}) AS SELECT x, colour, z FROM nets.t"""
+    deep = ", hidden_units=[32, 16], learn_rate=0.01, max_iterations=60, min_rel_progress=0, batch_size=32"
+    client.query(text.format("deep", kind, "TRUE", deep)).result()
+    client.query(text.format("line", "LINEAR_REG", "FALSE", "")).result()
+    errors = {
+        name: next(
+            iter(client.query(f"SELECT * FROM ML.EVALUATE(MODEL nets.{name})").result())
+        ).mean_squared_error
+        for name in ("deep", "line")
+    }
+    assert errors["deep"] < 0.2 * errors["line"]
+    steps = list(client.query("SELECT * FROM ML.TRAINING_INFO(MODEL nets.deep) ORDER BY iteration").result())
+    assert steps[-1].loss < 0.5 * steps[0].loss and steps[0].eval_loss is not None
+    [row] = client.query(
+        "SELECT * FROM ML.EXPLAIN_PREDICT(MODEL nets.deep, (SELECT 0.7 AS x, 'red' AS colour), "
+        "STRUCT(200 AS integrated_gradients_num_steps))"
+    ).result()
+    told = sum(one["attribution"] for one in row.top_feature_attributions)
+    assert row.baseline_prediction_value + told == pytest.approx(row.predicted_z, abs=0.05)
+    assert row.approximation_error == pytest.approx(
+        row.prediction_value - row.baseline_prediction_value - told
+    )
+    assert {one.feature for one in client.query("SELECT * FROM ML.GLOBAL_EXPLAIN(MODEL nets.deep)").result()} == {
+        "x", "colour",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["DNN_CLASSIFIER", "DNN_LINEAR_COMBINED_CLASSIFIER"])
+def test_a_circle_is_learnt(client: bigquery.Client, kind: str) -> None:
+    client.query(
+        f"""CREATE OR REPLACE MODEL nets.circle OPTIONS(model_type='{kind}', input_label_cols=['side'],
+        hidden_units=[24], learn_rate=0.02, max_iterations=40, early_stop=FALSE, activation_fn='TANH', dropout=0.05,
+        auto_class_weights=TRUE) AS SELECT x, y, side FROM nets.t"""
+    ).result()
+    [row] = client.query("SELECT * FROM ML.EVALUATE(MODEL nets.circle)").result()
+    assert row.accuracy > 0.9 and row.roc_auc > 0.95
+    [one] = client.query("SELECT * FROM ML.PREDICT(MODEL nets.circle, (SELECT 0.0 AS x, 0.0 AS y))").result()
+    assert one.predicted_side == "in" and sum(
+        each["prob"] for each in one.predicted_side_probs
+    ) == pytest.approx(1)
+    assert client.get_model("nets.circle").model_type == kind
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("hidden_units=[0]", "HIDDEN_UNITS"),
+        ("activation_fn='SWISH'", "ACTIVATION_FN"),
+        ("tf_version='2.8'", "TF_VERSION"),
+        ("auto_class_weights=TRUE", "DNN_REGRESSOR"),
+        (
+            "learn_rate=1.0, optimizer='SGD', max_iterations=50, early_stop=FALSE, hidden_units=[512, 512]",
+            "LEARN_RATE",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(client: bigquery.Client, options: str, said: str) -> None:
+    text = f"CREATE MODEL nets.x OPTIONS(model_type='DNN_REGRESSOR', input_label_cols=['z'], {options})"
+    with pytest.raises(exceptions.GoogleAPICallError, match=said):
+        client.query(f"{text} AS SELECT x * 1000 AS x, z FROM nets.t").result()
