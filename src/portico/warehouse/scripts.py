@@ -590,12 +590,16 @@ class Script:
             warehouse.models,
             warehouse.trainer,
             lambda text, dry: self._statement(blocks.query(text)).rows(empty=dry),
-            lambda text: self._value(blocks.expression(text)),
+            self._option,
             self._changing,
             self._statement(exp.Null()).over,
             self._object,
             self._trains,
         )
+
+    def _option(self, text: str) -> Any:
+        chosen = exp.alias_(blocks.expression(text), "value", quoted=True)
+        return kept.value(self._statement(exp.Select(expressions=[chosen])).rows(), "An option")
 
     def _object(self, uri: str) -> Path:
         """The file of an object that the statement names."""

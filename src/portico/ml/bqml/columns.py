@@ -8,6 +8,7 @@ numbers; an array of texts a set of categories.
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ ONE_HOT, DUMMY = "ONE_HOT_ENCODING", "DUMMY_ENCODING"
 LABEL, TARGET = "LABEL_ENCODING", "TARGET_ENCODING"
 _MOST = 100_000  # categories of a column
 _BLOCK = 16_384  # rows of a matrix that are filled at once
+_SHARE = 4  # a matrix is at most this part of the machine's memory
 _PARTS = {
     "day_of_month": pc.day,
     "day_of_week": pc.day_of_week,
@@ -110,6 +112,19 @@ class Encoder:
         names = [one["name"] for one in self.inputs]
         return table.select([have[name.lower()] for name in names]).rename_columns(names)
 
+    def width(self, encoding: str = ONE_HOT) -> int:
+        """How many places a row has."""
+        drop, label, target = encoding == DUMMY, encoding == LABEL, encoding == TARGET
+        found = 0
+        for one in self.columns:
+            if one.kind == "number" or (label and one.kind == "category"):
+                found += 1
+            elif target and one.kind == "category":
+                found += len(one.targets[-1]) if one.targets else 1
+            else:
+                found += max(len(one.categories) - (drop and one.kind == "category"), 0)
+        return found
+
     def places(self, encoding: str = ONE_HOT) -> list[tuple[Column, str | None]]:
         """What each column of the matrix is: a number (None) or a category of a column."""
         found: list[tuple[Column, str | None]] = []
@@ -138,13 +153,19 @@ class Encoder:
         Returns:
             (rows, places) of `floats`; with labels instead of categories an unknown one is NaN.
         """
+        bounded(table.num_rows, self.width(encoding), floats)
         flat = {name: (kind, values) for name, kind, _, values in _flat(self.chosen(table))}
+        known = {one.name for one in self.columns}
+        for name in flat:
+            if name not in known:
+                raise DataError(f"Column {name} was not there when the model was trained")
         parts: list[np.ndarray[Any, Any]] = []
         for one in self.columns:
             kind, values = flat.get(one.name, ("", None))
             if kind != one.kind or values is None:
                 raise DataError(
-                    f"Column {one.name} was a {one.kind} when the model was trained and is a {kind or 'gap'} now"
+                    f"Column {one.name} was a {one.kind} when the model was trained and "
+                    f"{f'is a {kind} now' if kind else 'is missing now'}"
                 )
             if one.kind == "number":
                 found = _numbers(values)
@@ -169,6 +190,10 @@ class Encoder:
         return found
 
 
+def is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def _flat(table: pa.Table) -> list[tuple[str, str, str, Any]]:
     """The columns as (name, kind, column of the table, values), with structs, arrays and timestamps taken apart."""
     found: list[tuple[str, str, str, Any]] = []
@@ -177,12 +202,19 @@ def _flat(table: pa.Table) -> list[tuple[str, str, str, Any]]:
         if isinstance(values, pa.ChunkedArray):
             values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
         found += [(*one[:2], name, one[2]) for one in _parts(name, values)]
+    taken: set[str] = set()
+    for place, (name, *rest) in enumerate(found):  # a.b of a STRUCT beside a column a_b
+        shown, number = name, 1
+        while shown in taken:
+            shown, number = f"{name}_{number}", number + 1
+        taken.add(shown)
+        found[place] = (shown, *rest)
     return found
 
 
 def _parts(name: str, values: Any) -> list[tuple[str, str, Any]]:
     kind = values.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if is_number(kind):
         return [(name, "number", values)]
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         found = [
@@ -205,13 +237,17 @@ def _parts(name: str, values: Any) -> list[tuple[str, str, Any]]:
         inner = kind.value_type
         if pa.types.is_string(inner) or pa.types.is_boolean(inner):
             return [(name, "set", values)]
-        if pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_decimal(inner):
+        if is_number(inner):
             return _vector(name, values)
         if pa.types.is_struct(inner) and inner.num_fields == 2 and pa.types.is_integer(inner.field(0).type):
             return [(name, "sparse", values)]
     if pa.types.is_boolean(kind):
         return [(name, "category", pc.if_else(values, "true", "false"))]
-    if pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_temporal(kind):
+    if (
+        pa.types.is_dictionary(kind)
+        or pa.types.is_string(kind)
+        or (pa.types.is_temporal(kind) and not pa.types.is_interval(kind))
+    ):
         return [(name, "category", values.cast(pa.string()))]
     if pa.types.is_null(kind):
         return [(name, "number", values.cast(pa.float64()))]
@@ -247,6 +283,20 @@ def _categories(
     rows = np.flatnonzero(codes >= 0)
     hot[rows, codes[rows]] = 1.0
     return np.asarray(hot[:, 1:]) if encoding == DUMMY else hot
+
+
+def bounded(rows: int, places: int, floats: type[np.floating[Any]] = np.float64) -> None:
+    """
+    Raises:
+        DataError: so many numbers are no matrix on this machine.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    wanted = rows * places * np.dtype(floats).itemsize
+    if wanted > memory // _SHARE:
+        raise DataError(
+            f"{rows:,} rows of {places:,} numbers need {wanted / 2**30:,.1f} GiB, more than 1/{_SHARE} of this "
+            "machine's memory: take fewer rows, or bucket columns that have many categories"
+        )
 
 
 def _beside(parts: list[np.ndarray[Any, Any]], rows: int, floats: Any) -> Matrix:

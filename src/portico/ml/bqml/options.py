@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +29,9 @@ class Search:
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option. `kind` is bool, int, float, str, list (of texts; one text will do) or any; `choices` are in upper
-    case; numbers lie between `low` and `high`. `tuned` may be given as a range or as candidates of a search, on a scale
-    of logarithms where it is `log`; `search` is where a model with trials searches it by itself."""
+    case; labels are pairs, and a timestamp becomes its milliseconds; numbers lie between `low` and `high`. `tuned`
+    may be given as a range or as candidates of a search, on a scale of logarithms where it is `log`; `search` is
+    where a model with trials searches it by itself."""
 
     kind: str
     default: Any = None
@@ -61,17 +65,24 @@ class Option:
             return [value]
         if self.kind == "list" and isinstance(value, list) and all(isinstance(one, str) for one in value):
             return value
+        if self.kind == "timestamp" and isinstance(value, datetime.datetime):
+            return int(value.timestamp() * 1000)
+        if self.kind == "labels":
+            return _labels(shown, value)
         if self.kind == "any":
             return value
         wanted = {"list": "an array of strings", "str": "a string", "int": "an integer", "float": "a number"}
+        wanted["timestamp"] = "a TIMESTAMP"
         raise _wrong(f"Option {shown} must be {wanted.get(self.kind, 'TRUE or FALSE')}, and is {value!r}")
 
     def _number(self, shown: str, value: float) -> float:
+        if not math.isfinite(value):
+            raise _wrong(f"Option {shown} must be a finite number, and is {value}")
         if self.kind == "int" and int(value) != value:
             raise _wrong(f"Option {shown} must be an integer, and is {value}")
         below = self.low is not None and value < self.low
         above = self.high is not None and value > self.high
-        if below or above or value != value:
+        if below or above:
             bounds = f"at least {self.low:g}" if self.high is None else f"from {self.low:g} to {self.high:g}"
             raise _wrong(f"Option {shown} must be {bounds}, and is {value:g}")
         return int(value) if self.kind == "int" else float(value)
@@ -86,8 +97,8 @@ COMMON = {
     "model_type": Option("str"),
     "description": Option("str"),
     "friendly_name": Option("str"),
-    "labels": Option("any"),
-    "expiration_timestamp": Option("any"),
+    "labels": Option("labels"),
+    "expiration_timestamp": Option("timestamp"),
     "model_registry": Option("str", choices=("VERTEX_AI",)),
     "vertex_ai_model_id": Option("str"),
     "vertex_ai_model_version_aliases": Option("list", []),
@@ -194,6 +205,30 @@ def pairs(name: str, given: Any) -> list[tuple[str, Any]]:
         return [(str(key), value) for key, value in told]
     except (TypeError, ValueError):
         raise _wrong(f"{name} must be an array of STRUCTs of two fields") from None
+
+
+def _labels(shown: str, given: Any) -> dict[str, str]:
+    """(https://cloud.google.com/bigquery/docs/labels-intro#requirements)"""
+    found: dict[str, str] = {}
+    for key, value in pairs(shown, given):
+        if (
+            not isinstance(value, str)
+            or not _KEY.fullmatch(key)
+            or not _VALUE.fullmatch(value)
+            or (key + value) != (key + value).lower()
+        ):
+            raise _wrong(
+                f"Option {shown}: keys and values are at most 63 lower-case letters, digits, _ and -, keys begin with "
+                f"a letter; this is {key!r}: {value!r}"
+            )
+        if key in found:
+            raise _wrong(f"Option {shown} has the key {key!r} twice")
+        found[key] = value
+    return found
+
+
+_KEY = re.compile(r"(?=[^\W\d_])[\w-]{1,63}")
+_VALUE = re.compile(r"[\w-]{0,63}")
 
 
 def _wrong(message: str) -> DataError:

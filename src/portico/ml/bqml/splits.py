@@ -32,6 +32,8 @@ def split(table: pa.Table, options: Options) -> Split:
         DataError: the column to split by is missing or of a wrong type, or no row is left to learn from.
     """
     rows, method = table.num_rows, str(options["data_split_method"])
+    if options["data_split_col"] and method not in ("CUSTOM", "SEQ"):
+        raise DataError("DATA_SPLIT_COL needs DATA_SPLIT_METHOD = 'CUSTOM' or 'SEQ'")
     everything, none = np.arange(rows), np.zeros(0, np.int64)
     fraction, tested = float(options["data_split_eval_fraction"]), float(options["data_split_test_fraction"])
     tuned = bool(options.get("num_trials"))
@@ -69,6 +71,11 @@ def _custom(column: pa.ChunkedArray) -> Split:
         return Split(np.flatnonzero(~held), np.flatnonzero(held), np.zeros(0, np.int64))
     if pa.types.is_string(column.type):
         said = np.array([str(one).upper() for one in column.to_pylist()])
+        if strange := set(said) - {"TRAIN", "EVAL", "TEST"}:
+            raise DataError(
+                "DATA_SPLIT_COL of a CUSTOM split must be TRAIN, EVAL or TEST in every row; one has "
+                f"{sorted(strange)[0]!r}"
+            )
         train, evaluate, test = (np.flatnonzero(said == one) for one in ("TRAIN", "EVAL", "TEST"))
         return Split(train, evaluate, test)
     raise DataError("DATA_SPLIT_COL of a CUSTOM split must be BOOL or STRING")

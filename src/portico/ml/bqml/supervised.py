@@ -21,6 +21,8 @@ from portico.ml.errors import DataError
 Numbers = np.ndarray[Any, Any]
 _EVALUATED = 200_000  # rows whose scores are kept with the model
 _THRESHOLD = Option("float", 0.5, low=0, high=1)
+_BYTES, _FEWEST = 1 << 29, 1024  # of a matrix that is predicted at once; rows that it has at least
+_OF_A_CLASS = 4  # numbers that a class' probability is, from its score to the answer
 _TOP = Option("int", 5, low=1)
 
 
@@ -174,8 +176,7 @@ class Supervised(Model):
         column = table.column(name)
         self.state["label_type"] = kept = str(column.type)
         if not self.classifies:
-            if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-                    or pa.types.is_decimal(column.type)):  # fmt: skip
+            if not columns.is_number(column.type):
                 raise DataError(
                     f"Label column {name} must be a number for model type {self.model_type}, and is {kept}"
                 )
@@ -184,7 +185,7 @@ class Supervised(Model):
                 raise DataError(f"Label column {name} has infinite values or NaN")
             return table, found
         if kept not in ("string", "int64", "bool"):
-            column, self.state["label_type"] = column.cast(pa.string()), "string"
+            column, self.state["label_type"] = _texts(name, column), "string"
         values = sorted(pa.compute.unique(column).to_pylist())
         self.state["classes"] = values
         return table, self._places(column)
@@ -192,6 +193,8 @@ class Supervised(Model):
     def _places(self, column: Any) -> Numbers:
         """The classes' places; −1 for a value that is none of them."""
         known = pa.array(self.classes, self._label_type())
+        if pa.types.is_string(known.type) and not pa.types.is_string(column.type):
+            column = _texts(self.label, column)
         found = pa.compute.fill_null(pa.compute.index_in(column.cast(known.type), value_set=known), -1)
         return np.asarray(found.to_numpy(), np.int64)
 
@@ -212,9 +215,16 @@ class Supervised(Model):
             have = {one.lower(): one for one in table.column_names}
             if str(name).lower() not in have:
                 raise DataError(f"INSTANCE_WEIGHT_COL {name} is no column of the query")
-            weights = table.column(have[str(name).lower()]).cast(pa.float64()).to_numpy().copy()
-            if not (np.isfinite(weights) & (weights >= 0)).all():
-                raise DataError(f"INSTANCE_WEIGHT_COL {name} must be numbers from 0")
+            given_weights = table.column(have[str(name).lower()])
+            if str(name).lower() == self.label.lower():
+                raise DataError(f"INSTANCE_WEIGHT_COL {name} is the label")
+            if not columns.is_number(given_weights.type):
+                raise DataError(
+                    f"INSTANCE_WEIGHT_COL {name} must be numbers from 0, and is {given_weights.type}"
+                )
+            weights = given_weights.cast(pa.float64(), safe=False).to_numpy().copy()
+            if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
+                raise DataError(f"INSTANCE_WEIGHT_COL {name} must be numbers from 0, and not all of them 0")
         if not self.classifies:
             return weights
         counts = np.bincount(labels, minlength=len(self.classes))
@@ -232,6 +242,8 @@ class Supervised(Model):
             told = {label: float(weight) for label, weight in pairs("CLASS_WEIGHTS", given)}
         except (TypeError, ValueError):
             raise DataError("CLASS_WEIGHTS must have a number a class") from None
+        if not all(0 <= one < np.inf for one in told.values()) or not any(told.values()):
+            raise DataError("CLASS_WEIGHTS must be finite numbers from 0, and not all of them 0")
         shown = [str(one) for one in self.classes]
         if unknown := sorted(set(told) - set(shown)):
             raise DataError(f"CLASS_WEIGHTS has no class {unknown[0]!r} in the data")
@@ -267,7 +279,7 @@ class Supervised(Model):
     @function("ML.PREDICT", (1, 1), threshold=_THRESHOLD)
     def predict(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
         """The prediction, of classes their probabilities too, and the columns of the input."""
-        scores = self.scores(self.matrix(tables[0]))
+        scores = self._scored(tables[0])
         made = self._predicted(scores, settings["threshold"])
         return beside(made, tables[0])
 
@@ -310,7 +322,9 @@ class Supervised(Model):
         keep = pa.compute.is_valid(column)
         table, column = table.filter(keep), column.filter(keep)
         try:
-            labels = self._places(column) if self.classifies else column.cast(pa.float64()).to_numpy()
+            labels = (
+                self._places(column) if self.classifies else column.cast(pa.float64(), safe=False).to_numpy()
+            )
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
                 f"Label column {self.label} is of another type than in training: {column.type}"
@@ -318,7 +332,18 @@ class Supervised(Model):
         if self.classifies and (labels < 0).any():
             strange = column.filter(pa.array(labels < 0))[0].as_py()
             raise DataError(f"Label {strange!r} in the evaluation data is no class of the model")
-        return labels, self.scores(self.matrix(table))
+        return labels, self._scored(table)
+
+    def _scored(self, table: pa.Table) -> Numbers:
+        """The scores of a table's rows, whose matrix is made of so many at once as memory is well spent on."""
+        if self.classifies:
+            columns.bounded(table.num_rows, _OF_A_CLASS * len(self.classes))
+        size = max(_FEWEST, _BYTES // (8 * max(self.encoder.width(self.encoding), 1)))
+        blocks = [
+            self.scores(self.matrix(table.slice(begin, size)))
+            for begin in range(0, max(table.num_rows, 1), size)
+        ]
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     @function("ML.EVALUATE", (0, 1), threshold=_THRESHOLD)
     def evaluate(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
@@ -338,8 +363,13 @@ class Supervised(Model):
         counts = np.zeros((len(self.classes),) * 2, np.int64)
         np.add.at(counts, (labels, chosen), 1)
         made = {"expected_label": pa.array(self.classes, self._label_type())}
+        taken = {name.lower() for name in made}
         for place, one in enumerate(self.classes):
-            made[_column_name(one)] = pa.array(counts[:, place])
+            name, number = _column_name(one), 1
+            while name.lower() in taken:  # of another class whose name differs in what no column's name has
+                name, number = f"{_column_name(one)}_{number}", number + 1
+            taken.add(name.lower())
+            made[name] = pa.array(counts[:, place])
         return pa.table(made)
 
     @function("ML.ROC_CURVE", (0, 1), thresholds=Option("any"))
@@ -519,6 +549,25 @@ def beside(made: dict[str, Any], table: pa.Table) -> pa.Table:
         if name.lower() not in taken:
             made[name] = table.column(name)
     return pa.table(made)
+
+
+def _texts(name: str, column: Any) -> Any:
+    """Classes of a type that is none of STRING, INT64 and BOOL as BigQuery casts them to STRING."""
+    kind = column.type
+    if pa.types.is_floating(kind) and pa.compute.any(pa.compute.is_nan(column)).as_py():
+        raise DataError(f"Label column {name} has NaN")
+    if pa.types.is_decimal(kind):
+        values = column.to_pylist()
+        return pa.chunked_array([[_plain_text(one) for one in values]], pa.string())
+    if columns.is_number(kind) or (pa.types.is_temporal(kind) and not pa.types.is_interval(kind)):
+        return column.cast(pa.string())
+    raise DataError(f"Label column {name} is of a type that is no class: {kind}")
+
+
+def _plain_text(value: Any) -> str | None:
+    """A NUMERIC without the zeros that its scale adds."""
+    text = None if value is None else f"{value:f}"
+    return text.rstrip("0").rstrip(".") if text and "." in text else text
 
 
 def _column_name(value: Any) -> str:

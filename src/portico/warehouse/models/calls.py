@@ -57,7 +57,7 @@ class Calls:
             if isinstance(one, exp.Literal) and one.is_string and place == 0:
                 models.append(kept.require(self.cursor, *self.place(path_of(one.name))))
             elif isinstance(one, exp.Subquery | exp.Query):
-                tables.append(self.run(_with(one, node)))
+                tables.append(kept.distinct(self.run(_with(one, node)), f"the input of {name}"))
             elif isinstance(one, exp.Kwarg | exp.PropertyEQ):
                 settings[one.this.name.lower()] = self._value(one.expression)
             else:
@@ -101,7 +101,7 @@ class Calls:
 
     def _value(self, expression: exp.Expr) -> Any:
         query = exp.Select(expressions=[exp.alias_(expression.copy(), "value", quoted=True)])
-        return self.run(query).column(0)[0].as_py()
+        return kept.value(self.run(query), "An argument of an ML function")
 
 
 def _as_given(found: pa.Table, known: list[pa.Table], given: list[pa.Table]) -> pa.Table:

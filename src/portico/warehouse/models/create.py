@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +14,7 @@ from sqlglot import exp
 from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given, Model
-from portico.ml.bqml.options import Search, pairs
+from portico.ml.bqml.options import COMMON, Search
 from portico.warehouse import catalog
 from portico.warehouse.models import kept, transforms
 from portico.warehouse.models.kept import Entry, Models
@@ -71,7 +70,6 @@ class Creator:
         given = {name: self._option(text) for name, text in creation.options}
         with kept.said():
             options = kinds.read_options(given)
-        options["expiration_timestamp"] = _milliseconds(options.get("expiration_timestamp"))
         if creation.remote:
             raise Unimplemented("CREATE MODEL with REMOTE is not built in Portico yet.")
         given_to = self._imported(creation, options) or self._queried(creation, options, dry)
@@ -109,8 +107,8 @@ class Creator:
         if any(creation.columns):
             raise InvalidArgument("INPUT and OUTPUT are only of imported models", reason="invalidQuery")
         (_, query), *named = _queries(creation, options["model_type"]).items()
-        rows = self._run(query, dry)
-        others = {name: self._run(text, dry) for name, text in named}
+        rows = kept.distinct(self._run(query, dry), "the query of CREATE MODEL")
+        others = {name: kept.distinct(self._run(text, dry), f"the query of {name}") for name, text in named}
         if not dry and not rows.num_rows:
             raise InvalidArgument("The query of CREATE MODEL yields no rows", reason="invalidQuery")
         return Given(rows, options, others, options["model_type"])
@@ -157,11 +155,18 @@ class Creator:
         found = expression(text)
         if isinstance(found, exp.Anonymous) and found.name.upper() == "HPARAM_RANGE":
             bounds = [self._value(one.sql("bigquery")) for one in found.expressions]
-            if len(bounds) != 2:
-                raise InvalidArgument("HPARAM_RANGE needs two numbers", reason="invalidQuery")
-            return Search(float(bounds[0]), float(bounds[1]))
+            try:
+                low, high = map(float, bounds)
+            except (TypeError, ValueError):
+                raise InvalidArgument("HPARAM_RANGE needs two numbers", reason="invalidQuery") from None
+            return Search(low, high)
         if isinstance(found, exp.Anonymous) and found.name.upper() == "HPARAM_CANDIDATES":
-            return Search(candidates=tuple(self._value(found.expressions[0].sql("bigquery"))))
+            values = [self._value(one.sql("bigquery")) for one in found.expressions]
+            if len(values) != 1 or not isinstance(values[0], list) or not values[0]:
+                raise InvalidArgument(
+                    "HPARAM_CANDIDATES needs an array of at least one value", reason="invalidQuery"
+                )
+            return Search(candidates=tuple(values[0]))
         return self._value(text)
 
 
@@ -205,24 +210,10 @@ def body(model: Model, options: dict[str, Any]) -> dict[str, Any]:
         if options.get(option):
             shown[name] = options[option]
     if labels := options.get("labels"):
-        shown["labels"] = _labels(labels)
-    if options.get("expiration_timestamp"):
-        shown["expirationTime"] = options["expiration_timestamp"]
+        shown["labels"] = labels
+    if expires := options.get("expiration_timestamp"):
+        shown["expirationTime"] = str(expires)
     return shown
-
-
-def _milliseconds(given: Any) -> str | None:
-    """EXPIRATION_TIMESTAMP as the API writes times."""
-    if given is None:
-        return None
-    if not isinstance(given, dt.datetime):
-        raise InvalidArgument("EXPIRATION_TIMESTAMP must be a TIMESTAMP", reason="invalidQuery")
-    return str(int(given.timestamp() * 1000))
-
-
-def _labels(given: Any) -> dict[str, str]:
-    with kept.said():
-        return {key: str(value) for key, value in pairs("LABELS", given)}
 
 
 def alter(
@@ -233,16 +224,16 @@ def alter(
     if found is None and exists_ok:
         return "SKIP"
     found = found or kept.require(cursor, *place)
-    names = {"description": "description", "friendly_name": "friendlyName"}
+    names = {
+        "description": "description", "friendly_name": "friendlyName", "labels": "labels",
+        "expiration_timestamp": "expirationTime",
+    }  # fmt: skip
     for name, value in settings.items():
-        if name == "labels":
-            found.body["labels"] = _labels(value or [])
-        elif name == "expiration_timestamp":
-            found.body["expirationTime"] = _milliseconds(value)
-        elif name in names:
-            found.body[names[name]] = value
-        else:
+        if name not in names:
             raise InvalidArgument(f"ALTER MODEL can't set the option {name.upper()}", reason="invalidQuery")
+        with kept.said():
+            read = COMMON[name].read(name, value)
+        found.body[names[name]] = str(read) if isinstance(read, int) else read
     found.body = {key: value for key, value in found.body.items() if value is not None}
     kept.write(cursor, found, replace=True)
     return "ALTER"

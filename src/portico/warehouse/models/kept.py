@@ -26,6 +26,7 @@ from portico.warehouse.models import transforms
 from portico.warehouse.models.transforms import Transform
 
 _TABLE = f"{catalog.FILE}.portico.models"
+_VALUE = 1 << 20  # bytes of an option or an argument
 _LOADED = 32  # models in memory at once
 
 
@@ -121,6 +122,36 @@ def said() -> Iterator[None]:
         raise Unimplemented(error.message) from None
     except DataError as error:
         raise InvalidArgument(error.message, reason="invalidQuery") from None
+
+
+def distinct(table: pa.Table, where: str) -> pa.Table:
+    """The table itself.
+
+    Raises:
+        InvalidArgument: two of its columns have one name, whatever its case.
+    """
+    seen: set[str] = set()
+    for name in table.column_names:
+        if name.lower() in seen:
+            raise InvalidArgument(
+                f"Duplicate column name {name} in {where}; give one of them another", reason="invalidQuery"
+            )
+        seen.add(name.lower())
+    return table
+
+
+def value(table: pa.Table, what: str) -> Any:
+    """The one value that an option or an argument is.
+
+    Raises:
+        InvalidArgument: it is far too large to be one.
+    """
+    column = table.column(0)
+    if column.nbytes > _VALUE:
+        raise InvalidArgument(
+            f"{what} is a value of {column.nbytes:,} bytes; it may have {_VALUE:,}", reason="invalidQuery"
+        )
+    return column[0].as_py()
 
 
 def prepare(cursor: Cursor) -> None:

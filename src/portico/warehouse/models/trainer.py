@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from portico.warehouse.models import kept
 
 _SOCKET = "trainer"
 _IMPORTED = "imported.given"
+_MEMORY = 75  # percent of the machine's memory that one training may take
 _ASKED = 600  # seconds that a stranger's model may take for an answer
 
 
@@ -188,7 +190,8 @@ def give(folder: Path, given: Given) -> None:
                 "names": names,
                 "inputs": given.inputs,
                 "outputs": given.outputs,
-            }
+            },
+            default=str,  # dates as classes of CLASS_WEIGHTS
         )
     )
     (folder / _IMPORTED).write_bytes(given.imported)
@@ -224,6 +227,8 @@ def _child(connection: socket.socket) -> None:
     answer: dict[str, Any] = {"ok": True}
     try:
         asked = json.loads(connection.makefile("rb").readline())
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * _MEMORY // 100
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         with kept.said():
             if "train" in asked:
@@ -237,6 +242,8 @@ def _child(connection: socket.socket) -> None:
     except MemoryError:
         os._exit(1)
     except BaseException as error:
+        if "bad_alloc" in str(error):  # of a library that is not Python's
+            os._exit(1)
         import traceback
 
         traceback.print_exc()
