@@ -165,3 +165,22 @@ def test_more_numbers_than_the_machine_holds_are_refused_before_they_are_made(
 ) -> None:
     query = "SELECT CAST(MOD(x, 90000) AS STRING) AS s, x AS y FROM UNNEST(GENERATE_ARRAY(1, 2000000)) AS x"
     assert "GiB" in refused(client, model("wide", "linear_reg", "y", query, ", data_split_method='NO_SPLIT'"))
+
+
+def test_a_transform_replaces_columns_of_a_star(client: bigquery.Client) -> None:
+    made = model("starred", "linear_reg", "y", "SELECT x, s, y FROM rough.rows")
+    client.query(made.replace("OPTIONS", "TRANSFORM(* EXCEPT (s) REPLACE (x * 2 AS x)) OPTIONS")).result()
+    query = "SELECT x, y FROM ML.TRANSFORM(MODEL rough.starred, (SELECT 5 AS x, 'a' AS s, 1.5 AS y))"
+    assert answered(client, query) == [(10, 1.5)]
+    assert "EXCEPT and REPLACE" in refused(
+        client, made.replace("OPTIONS", "TRANSFORM(* REPLACE (1 AS z)) OPTIONS")
+    )
+
+
+@pytest.mark.parametrize("thresholds", ["['a']", "[NULL, 0.5]", "[CAST('nan' AS FLOAT64)]"])
+def test_thresholds_are_numbers(client: bigquery.Client, thresholds: str) -> None:
+    client.query(model("curve", "logistic_reg", "kind", "SELECT x, kind FROM rough.rows")).result()
+    assert "array of numbers" in refused(
+        client, f"SELECT * FROM ML.ROC_CURVE(MODEL rough.curve, TABLE rough.rows, {thresholds})"
+    )
+    assert answered(client, "SELECT * FROM ML.ROC_CURVE(MODEL rough.curve, TABLE rough.rows, [0.2, 0.5])")

@@ -377,6 +377,11 @@ class Supervised(Model):
         self._needs_classes("ML.ROC_CURVE")
         if len(self.classes) != 2:
             raise DataError("ML.ROC_CURVE is only for models of two classes")
+        asked = settings["thresholds"]
+        if asked is not None and not (
+            isinstance(asked, list) and all(isinstance(one, int | float) and one == one for one in asked)
+        ):
+            raise DataError("ML.ROC_CURVE needs its thresholds as an array of numbers")
         labels, scores = self._evaluated(tables)
         rows = measures.curve(labels, scores[:, 1], settings["thresholds"])
         kinds = {"threshold": pa.float64(), "recall": pa.float64(), "false_positive_rate": pa.float64()}

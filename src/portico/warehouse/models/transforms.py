@@ -132,9 +132,16 @@ def _listed(text: str, columns: list[str]) -> list[tuple[str, exp.Expr]]:
             left_out = {
                 each.name.lower() for each in star.args.get("except_") or star.args.get("except") or ()
             }
+            other = {each.alias.lower(): each.this for each in star.args.get("replace") or ()}
+            known = {name.lower() for name in columns}
+            if star.args.get("rename") or (left_out | set(other)) - known:
+                raise InvalidArgument(
+                    "TRANSFORM takes * with EXCEPT and REPLACE of columns of the query", reason="invalidQuery"
+                )
             for name in columns:
                 if name.lower() not in left_out:
-                    found.append((name, exp.Column(this=exp.to_identifier(name, quoted=True))))
+                    own = exp.Column(this=exp.to_identifier(name, quoted=True))
+                    found.append((name, other.get(name.lower(), own)))
         elif isinstance(one, exp.Alias):
             found.append((one.alias, one.this))
         elif isinstance(one, exp.Column):
