@@ -65,7 +65,14 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
     await send({"type": "http.response.body", "body": body})
 
-serve_control(app, Path(sys.argv[1]))
+class NoGrpc:
+    def open(self):
+        pass
+
+    async def close(self, grace):
+        pass
+
+serve_control(app, Path(sys.argv[1]), NoGrpc())
 """
 
 

@@ -196,7 +196,8 @@ def listed(cursor: Cursor, project: str, dataset: str) -> list[Entry]:
 
 
 def _expired(entry: Entry) -> bool:
-    return int(entry.body.get("expirationTime") or catalog.now()) < int(catalog.now())
+    expires = entry.body.get("expirationTime")
+    return expires is not None and int(expires) < int(catalog.now())
 
 
 def write(cursor: Cursor, entry: Entry, *, replace: bool) -> None:
