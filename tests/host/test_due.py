@@ -55,9 +55,9 @@ def test_an_alert_is_told_while_the_watcher_stands_still(
     try:
         children = psutil.Process(server.pid).children()
         (watcher,) = (child.pid for child in children if processes.name(child) == "watcher")
-        os.kill(watcher, signal.SIGSTOP)
         database = Database(server.home)
-        with database.write() as connection:
+        with database.write() as connection:  # so that the watcher is not stopped while it writes
+            os.kill(watcher, signal.SIGSTOP)
             delivery.note(connection, "alert/deliveries/1", "webhooks", url, "OPENED", "s", "it moved", 0.0)
         database.close()
         until(lambda: told, "the webhook was told")

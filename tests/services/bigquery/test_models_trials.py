@@ -27,17 +27,17 @@ def fruits() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def client(portico: Any) -> bigquery.Client:
     made = connected(portico)
-    made.create_dataset("shop")
-    made.load_table_from_dataframe(fruits(), "shop.fruits").result()
+    made.create_dataset("fruit")
+    made.load_table_from_dataframe(fruits(), "fruit.fruits").result()
     return made
 
 
 def trained(client: bigquery.Client, name: str, kind: str, label: str, options: str) -> str:
     client.query(
-        f"""CREATE OR REPLACE MODEL shop.{name} OPTIONS(model_type='{kind}', input_label_cols=['{label}'], {options})
-        AS SELECT weight, sugar, {label} FROM shop.fruits ORDER BY number"""
+        f"""CREATE OR REPLACE MODEL fruit.{name} OPTIONS(model_type='{kind}', input_label_cols=['{label}'], {options})
+        AS SELECT weight, sugar, {label} FROM fruit.fruits ORDER BY number"""
     ).result()
-    return f"shop.{name}"
+    return f"fruit.{name}"
 
 
 @pytest.fixture(scope="module")
@@ -109,17 +109,18 @@ def test_the_api_shows_trials(client: bigquery.Client, ripe: str) -> None:
 def test_without_spaces_the_default_ones_are_searched(client: bigquery.Client) -> None:
     for name in ("price", "again"):
         trained(client, name, "LINEAR_REG", "price", "num_trials=4, data_split_method='RANDOM', l1_reg=0.0")
-    rows = list(client.query("SELECT * FROM ML.TRIAL_INFO(MODEL shop.price) ORDER BY trial_id").result())
+    rows = list(client.query("SELECT * FROM ML.TRIAL_INFO(MODEL fruit.price) ORDER BY trial_id").result())
     assert [set(row.hyperparameters) for row in rows] == [{"l2_reg"}] * 4
     assert all(0 < row.hyperparameters["l2_reg"] <= 10 for row in rows)
     [best] = [row for row in rows if row.is_optimal]
     assert best.hparam_tuning_evaluation_metrics["r2_score"] == max(
         row.hparam_tuning_evaluation_metrics["r2_score"] for row in rows
     )
-    again = client.query("SELECT * FROM ML.TRIAL_INFO(MODEL shop.again) ORDER BY trial_id").result()
+    again = client.query("SELECT * FROM ML.TRIAL_INFO(MODEL fruit.again) ORDER BY trial_id").result()
     assert [row.hyperparameters for row in again] == [row.hyperparameters for row in rows]
     assert (
-        len(answered(client, "SELECT * FROM ML.WEIGHTS(MODEL shop.price, STRUCT(TRUE AS standardize))")) == 12
+        len(answered(client, "SELECT * FROM ML.WEIGHTS(MODEL fruit.price, STRUCT(TRUE AS standardize))"))
+        == 12
     )
 
 
@@ -165,4 +166,4 @@ def test_wrong_searches_are_said(client: bigquery.Client, options: str, said: st
 def test_a_model_without_trials_says_so(client: bigquery.Client) -> None:
     trained(client, "plain", "LINEAR_REG", "price", "l2_reg=1")
     with pytest.raises(exceptions.BadRequest, match="NUM_TRIALS"):
-        client.query("SELECT * FROM ML.TRIAL_INFO(MODEL shop.plain)").result()
+        client.query("SELECT * FROM ML.TRIAL_INFO(MODEL fruit.plain)").result()
