@@ -587,6 +587,7 @@ class Script:
         warehouse = self._asked.warehouse
         assert warehouse is not None
         return create.Creator(
+            self._cursor,
             warehouse.models,
             warehouse.trainer,
             lambda text, dry: self._statement(blocks.query(text)).rows(empty=dry),

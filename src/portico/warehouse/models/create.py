@@ -29,6 +29,7 @@ class Creator:
     """Runs CREATE MODEL.
 
     Args:
+        cursor: on which is read, outside of any lock.
         run: a query's text to its rows; with `limit` 0 only its columns.
         value: an expression's value.
         change: the transaction in which the model's row is written.
@@ -39,6 +40,7 @@ class Creator:
 
     def __init__(
         self,
+        cursor: catalog.Cursor,
         models: Models,
         trainer: Trainer,
         run: Callable[[str, bool], pa.Table],
@@ -48,7 +50,7 @@ class Creator:
         file: Callable[[str], Path],
         training: Callable[[Training | None], None],
     ) -> None:
-        self._models, self._trainer = models, trainer
+        self._cursor, self._models, self._trainer = cursor, models, trainer
         self._run, self._value, self._change, self._over, self._training = run, value, change, over, training
         self._file = file
 
@@ -59,9 +61,8 @@ class Creator:
             InvalidArgument: the query, an option or the rows allow no such model. AlreadyExists: there is one.
         """
         entry = Entry(*place)
-        with self._change() as cursor:
-            before = kept.find(cursor, *place)
-            catalog.require(cursor, *place[:2])
+        before = kept.find(self._cursor, *place)
+        catalog.require(self._cursor, *place[:2])
         if before is not None and creation.exists_ok:
             return before, "SKIP"
         if before is not None and not creation.replace:
@@ -83,10 +84,9 @@ class Creator:
                 f"TRANSFORM can't be used together with {' or '.join(given_to.others)}", reason="invalidQuery"
             )
         if creation.transform:
-            with self._change() as cursor:
-                transform, given_to.rows = transforms.fit(
-                    cursor, creation.transform, given_to.rows, self._over, _labels_of(options)
-                )
+            transform, given_to.rows = transforms.fit(
+                self._cursor, creation.transform, given_to.rows, self._over, _labels_of(options)
+            )
         with self._trained(given_to) as (folder, model):
             entry.folder = folder
             entry.body, entry.registers = body(model, options), _registers(options, entry.name)
