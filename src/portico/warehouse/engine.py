@@ -146,7 +146,8 @@ class Warehouse:
             PorticoError: it is refused; what a script did before is kept.
         """
         try:
-            return self._run(text, asked, job)
+            with self.models.statement():
+                return self._run(text, asked, job)
         except RecursionError:
             raise InvalidArgument("The statement is nested too deeply", reason="invalidQuery") from None
 

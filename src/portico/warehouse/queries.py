@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, NotFound, PorticoError
+from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.warehouse import access, blocks, catalog, external, partitions, routines, storage, timetravel
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
@@ -159,7 +159,9 @@ class Query:
         tree = Inliner(self._routine, self._columns).inline(tree)
         warehouse = self._asked.warehouse
         if warehouse is not None:
-            calls = Calls(self._cursor, warehouse.models, self._foreign, self._argument, self.place)
+            calls = Calls(
+                self._cursor, warehouse.models, self._foreign, self._remote, self._argument, self.place
+            )
             calls.resolve(tree, self._computed)
         return preprocessing.expand(tree)
 
@@ -167,6 +169,25 @@ class Query:
         """What a stranger's model answers, in a process that may die, or be interrupted."""
         assert self._asked.warehouse is not None
         return self._asked.asking.ask(self._asked.warehouse.trainer, folder, name, tables, settings)
+
+    def _remote(self, endpoint: str, instances: list[dict[str, Any]]) -> list[tuple[Any, str]]:
+        """What an endpoint answers to instances."""
+        self._asked.asking.go_on()
+        found = self._reach("predict", endpoint=endpoint, instances=instances)
+        return [(value, error) for value, error in found]
+
+    def endpoint(self, text: str) -> str:
+        """The resource name of the endpoint that ENDPOINT = '…' says.
+
+        Raises:
+            NotFound: there is none. Unimplemented: it is none of this platform.
+        """
+        return str(self._reach("endpoint", text=text))
+
+    def _reach(self, what: str, **arguments: Any) -> Any:
+        if self._asked.outside is None:
+            raise Unimplemented("Endpoints can't be reached from here.")
+        return self._asked.outside(what, **arguments)
 
     def _argument(self, query: exp.Expr) -> pa.Table:
         """The rows of a query that an ML function is given; in a dry run its columns."""

@@ -557,11 +557,13 @@ class Script:
     # --- models ---
 
     def _create_model(self, node: blocks.CreateModel) -> None:
+        self._outside_of_transactions("CREATE MODEL")
         place = self._statement(exp.Null()).place(node.creation.path)
         made, operation = self._creator().create(node.creation, place, dry=self._asked.dry)
         self._did(_of_model("CREATE", made, operation), node)
 
     def _change_model(self, node: blocks.ChangeModel) -> None:
+        self._outside_of_transactions(f"{node.kind} MODEL")
         place, warehouse = self._statement(exp.Null()).place(node.path), self._asked.warehouse
         settings = {name: self._value(blocks.expression(text)) for name, text in node.options}
         folder = ""
@@ -573,6 +575,10 @@ class Script:
         if folder and warehouse is not None:
             warehouse.models.forget(folder)
         self._did(_of_model(node.kind, kept.Entry(*place), operation), node)
+
+    def _outside_of_transactions(self, what: str) -> None:
+        if self._transaction:
+            raise InvalidArgument(f"{what} is not supported inside a transaction", reason="invalidQuery")
 
     def _export_model(self, node: blocks.ExportModel) -> None:
         warehouse = self._asked.warehouse
@@ -595,6 +601,7 @@ class Script:
             self._changing,
             self._statement(exp.Null()).over,
             self._object,
+            self._statement(exp.Null()).endpoint,
             self._trains,
         )
 

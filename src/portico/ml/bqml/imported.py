@@ -109,7 +109,7 @@ class OnnxModel(Imported):
                     f"The ONNX model's input {one['name']} is {one['type']} of a shape that no column is"
                 )
         for said, state in ((inputs, "inputs"), (outputs, "outputs")):
-            for name, _ in _declared(said):
+            for name, _ in declared(said):
                 if name.lower() not in {one["name"].lower() for one in self.state[state]}:
                     raise DataError(f"The ONNX model has no {state[:-1]} {name}")
 
@@ -148,7 +148,7 @@ class XgboostModel(Imported):
 
     def opened(self, inputs: str, outputs: str) -> None:
         booster = self._booster()
-        said = [name for name, _ in _declared(inputs)]
+        said = [name for name, _ in declared(inputs)]
         names = booster.feature_names or said or [f"f{place}" for place in range(booster.num_features())]
         if said and {one.lower() for one in said} != {one.lower() for one in names}:
             raise DataError(f"INPUT names {', '.join(said)}, and the XGBoost model's are {', '.join(names)}")
@@ -156,7 +156,7 @@ class XgboostModel(Imported):
             raise DataError(
                 f"INPUT has {len(names)} columns, and the model {booster.num_features()} features"
             )
-        label = _declared(outputs) or [("predicted_label", "FLOAT64")]
+        label = declared(outputs) or [("predicted_label", "FLOAT64")]
         if len(label) != 1:
             raise DataError("OUTPUT of an XGBoost model is one column")
         config = json.loads(booster.save_config())["learner"]
@@ -187,7 +187,7 @@ def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1][:300] if str(error).strip() else type(error).__name__
 
 
-def _declared(text: str) -> list[tuple[str, str]]:
+def declared(text: str) -> list[tuple[str, str]]:
     """INPUT (…) or OUTPUT (…): names and types.
 
     Raises:

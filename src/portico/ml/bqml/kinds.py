@@ -19,6 +19,7 @@ from portico.ml.bqml.linear import LinearRegression, LogisticRegression
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import NotBuilt
 from portico.ml.bqml.pca import Components
+from portico.ml.bqml.remote import Remote
 from portico.ml.bqml.transform_only import TransformOnly
 from portico.ml.bqml.trees import BoostedTrees, RandomForest
 from portico.ml.errors import DataError
@@ -40,6 +41,7 @@ _CLASSES: tuple[type[Model], ...] = (
     OnnxModel,
     XgboostModel,
     TransformOnly,
+    Remote,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
 _KNOWN = (
@@ -58,19 +60,24 @@ def kind(model_type: str) -> type[Model]:
     if found is None and model_type in _KNOWN:
         raise NotBuilt(f"Model type {model_type} is not built in Portico yet.")
     if found is None:
-        raise DataError(f"Unsupported model type {model_type!r}; Portico trains {', '.join(sorted(KINDS))}")
+        trained = sorted(KINDS.keys() - Remote.TYPES.keys())
+        raise DataError(f"Unsupported model type {model_type!r}; Portico trains {', '.join(trained)}")
     return found
 
 
-def read_options(given: Mapping[str, Any]) -> options.Options:
-    """OPTIONS(…) of a CREATE MODEL, whole and checked.
+def read_options(given: Mapping[str, Any], *, remote: bool = False) -> options.Options:
+    """OPTIONS(…) of a CREATE MODEL, whole and checked; of one with REMOTE, which has no model type.
 
     Raises:
         DataError: there is no model type, or an option is wrong.
     """
-    model_type = given.get("model_type")
+    if remote and "model_type" in given:
+        raise DataError("Option MODEL_TYPE is not supported for remote models")
+    model_type = "REMOTE" if remote else given.get("model_type")
     if not isinstance(model_type, str):
         raise DataError("Option MODEL_TYPE is missing")
+    if model_type.upper() in Remote.TYPES and not remote:
+        raise DataError("A remote model is made by REMOTE WITH CONNECTION, not by MODEL_TYPE")
     found = kind(model_type.upper())
     read = options.read(found.OPTIONS, given, model_type.upper())
     read["model_type"] = model_type.upper()

@@ -113,7 +113,7 @@ class Model:
         """
         model = cls(given.model_type, given.options)
         model.fit(given)
-        if not cls.IMPORTS:
+        if not cls.IMPORTS and given.rows.num_columns:
             model.state["seen"] = describing.seen(given.rows)
         return model
 

@@ -1,4 +1,4 @@
-"""What the warehouse asks for while it works on a query: objects in buckets, and the project's jobs."""
+"""What the warehouse asks for while it works on a query: objects in buckets, the project's jobs, and predictions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import InvalidArgument, NotFound
+from portico.services.bigquery.remote_endpoints import Asker, endpoint
 from portico.services.call import Call
 from portico.services.standard.sources import find, gcs_of, pin
 from portico.store import resources
@@ -39,10 +40,15 @@ def outside(call: Call, holder: str) -> Iterator[Callable[[str, dict[str, Any]],
         with call.rooms.database.read() as connection:
             return [one.body for one in resources.listed(connection, JOBS, f"projects/{project}")]
 
-    known: dict[str, Callable[..., Any]] = {"files": files, "exists": exists, "put": put, "jobs": jobs}
+    asker = Asker(call)
+    known: dict[str, Callable[..., Any]] = {
+        "files": files, "exists": exists, "put": put, "jobs": jobs,
+        "endpoint": lambda text: endpoint(call, text), "predict": asker.predict,
+    }  # fmt: skip
     try:
         yield lambda what, arguments: known[what](**arguments)
     finally:
+        asker.close()
         gcs.unpin(holder)
 
 

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.ml.bqml import describing
+from portico.ml.bqml.remote import Ask, Remote
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import kept
 from portico.warehouse.models.syntax import PREFIXES, path_of
@@ -27,6 +28,7 @@ class Calls:
 
     Args:
         foreign: what an ML function of a stranger's model, in a folder, answers.
+        remote: what an endpoint answers to instances.
         run: a query of GoogleSQL to its rows, in the statement's setting.
         place: the parts of a name to project, dataset and name.
     """
@@ -34,6 +36,7 @@ class Calls:
     cursor: Cursor
     models: kept.Models
     foreign: Callable[[Path, str, list[pa.Table], dict[str, Any]], pa.Table]
+    remote: Ask
     run: Callable[[exp.Expr], pa.Table]
     place: Callable[[list[str]], tuple[str, str, str]]
 
@@ -88,6 +91,8 @@ class Calls:
                 found = self.foreign(folder, name, known, settings)
             else:
                 found = loaded.model.call(name, known, settings)
+                if isinstance(loaded.model, Remote) and known[0].num_rows:
+                    found = loaded.model.predicted(known[0], self.remote)
         return found if loaded.transform is None else _as_given(found, known, tables)
 
     def _transformed(self, loaded: kept.Loaded, tables: list[pa.Table]) -> pa.Table:

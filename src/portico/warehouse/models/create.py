@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, NotFound, Unimplemented
+from portico.errors import InvalidArgument, NotFound
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import COMMON, Search
@@ -35,6 +35,7 @@ class Creator:
         change: the transaction in which the model's row is written.
         over: as `transforms.fit` needs it.
         file: the file of an object, by its gs:// name.
+        endpoint: the resource name of the endpoint that ENDPOINT says.
         training: told of the training while it runs, so that it can be interrupted.
     """
 
@@ -48,11 +49,12 @@ class Creator:
         change: Callable[[], AbstractContextManager[catalog.Cursor]],
         over: Over,
         file: Callable[[str], Path],
+        endpoint: Callable[[str], str],
         training: Callable[[Training | None], None],
     ) -> None:
         self._cursor, self._models, self._trainer = cursor, models, trainer
         self._run, self._value, self._change, self._over, self._training = run, value, change, over, training
-        self._file = file
+        self._file, self._endpoint = file, endpoint
 
     def create(self, creation: Creation, place: tuple[str, str, str], *, dry: bool) -> tuple[Entry, str]:
         """Trains and keeps a model; returns it and what was done: CREATE, REPLACE or SKIP.
@@ -70,9 +72,9 @@ class Creator:
                 kept.write(cursor, entry, replace=False)  # refuses
         given = {name: self._option(text) for name, text in creation.options}
         with kept.said():
-            options = kinds.read_options(given)
+            options = kinds.read_options(given, remote=bool(creation.remote))
         if creation.remote:
-            raise Unimplemented("CREATE MODEL with REMOTE is not built in Portico yet.")
+            return self._remote(entry, creation, options, dry)
         given_to = self._imported(creation, options) or self._queried(creation, options, dry)
         if dry:
             return entry, "CREATE"
@@ -97,11 +99,43 @@ class Creator:
                 entry.body["transformColumns"] = [
                     {"name": one.name, "transformSql": one.text} for one in transform.items
                 ]
-            with self._change() as cursor:
-                kept.write(cursor, entry, replace=creation.replace)
+            return self._kept(entry, creation)
+
+    def _kept(self, entry: Entry, creation: Creation) -> tuple[Entry, str]:
+        """Writes down a model whose files are there. Others may have made one of its name since it was begun."""
+        with self._change() as cursor:
+            if creation.exists_ok and (found := kept.find(cursor, *entry.place)) is not None:
+                self._models.forget(entry.folder)
+                return found, "SKIP"
+            before = kept.write(cursor, entry, replace=creation.replace)
         if before is not None:
             self._models.forget(before.folder)
         return entry, "REPLACE" if before else "CREATE"
+
+    def _remote(
+        self, entry: Entry, creation: Creation, options: dict[str, Any], dry: bool
+    ) -> tuple[Entry, str]:
+        """Keeps a model that asks an endpoint; nothing is trained."""
+        if creation.query or creation.named or creation.transform:
+            raise InvalidArgument("A remote model has no query and no TRANSFORM", reason="invalidQuery")
+        inputs, outputs = creation.columns
+        given = Given(pa.table({}), options, inputs=inputs, outputs=outputs, model_type="REMOTE")
+        with kept.said():
+            model = kinds.train(given)
+        endpoint = options["endpoint"]
+        if not endpoint:
+            raise InvalidArgument("A remote model needs the option ENDPOINT", reason="invalidQuery")
+        model.state |= {"connection": _connection(creation.remote), "endpoint": self._endpoint(endpoint)}
+        if dry:
+            return entry, "CREATE"
+        entry.folder, path = self._models.new()
+        try:
+            model.save(path)
+            entry.body = body(model, options)
+            return self._kept(entry, creation)
+        except BaseException:
+            self._models.forget(entry.folder)
+            raise
 
     def _queried(self, creation: Creation, options: dict[str, Any], dry: bool) -> Given:
         if any(creation.columns):
@@ -184,6 +218,25 @@ def _queries(creation: Creation, model_type: str) -> dict[str, str]:
     if known[0] not in creation.named:
         raise InvalidArgument(f"AS needs {known[0]} AS (…)", reason="invalidQuery")
     return {name: creation.named[name] for name in known if name in creation.named}
+
+
+def _connection(text: str) -> str:
+    """The name of REMOTE WITH CONNECTION as the API has it; "" of DEFAULT. It need not be made before: whoever's it is,
+    the endpoint is asked as the owner of this machine's Portico.
+
+    Raises:
+        InvalidArgument: it is no name of a connection.
+    """
+    if text.upper() == "DEFAULT":
+        return ""
+    parts = text.split(".")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise InvalidArgument(
+            f"REMOTE WITH CONNECTION takes `project.location.connection` or DEFAULT, not {text!r}",
+            reason="invalidQuery",
+        )
+    project, location, name = parts if len(parts) == 3 else ["-", *parts]
+    return f"projects/{project}/locations/{location}/connections/{name}"
 
 
 def _registers(options: dict[str, Any], name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import threading
@@ -49,6 +50,10 @@ class Entry:
     def shown(self) -> str:
         return f"{self.project}:{self.dataset}.{self.name}"
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.project, self.dataset, self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -70,6 +75,11 @@ class Models:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()
+        self._statements = itertools.count()
+        self._at_work: set[int] = set()
+        self._going: list[
+            tuple[str, set[int]]
+        ] = []  # folders, and the statements that may have found them before
 
     def new(self) -> tuple[str, Path]:
         """A folder for a model that is about to be: its name, and where it is."""
@@ -108,9 +118,32 @@ class Models:
         with self._lock:
             self._loaded.pop(folder, None)
 
+    @contextmanager
+    def statement(self) -> Iterator[None]:
+        """While a statement works: the files of models that it may have found stay, also of those that go meanwhile."""
+        with self._lock:
+            self._at_work.add(number := next(self._statements))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work.discard(number)
+            self._clear()
+
     def forget(self, folder: str) -> None:
+        """Removes the files of a model that is no more, once the statements that are at work now have ended."""
         self.unload(folder)
-        shutil.rmtree(self._folder / folder, ignore_errors=True)
+        with self._lock:
+            self._going.append((folder, set(self._at_work)))
+        self._clear()
+
+    def _clear(self) -> None:
+        with self._lock:
+            gone = [one for one in self._going if not one[1] & self._at_work]
+            self._going = [one for one in self._going if one not in gone]
+        for folder, _ in gone:
+            self.unload(folder)
+            shutil.rmtree(self._folder / folder, ignore_errors=True)
 
 
 @contextmanager
@@ -200,14 +233,20 @@ def _expired(entry: Entry) -> bool:
     return expires is not None and int(expires) < int(catalog.now())
 
 
-def write(cursor: Cursor, entry: Entry, *, replace: bool) -> None:
+def write(cursor: Cursor, entry: Entry, *, replace: bool) -> Entry | None:
     """
+    Returns:
+        What it replaces.
+
     Raises:
-        AlreadyExists: there is one of this name. NotFound: there is no such dataset.
+        AlreadyExists: there is one of this name, or a table. NotFound: there is no such dataset.
     """
     catalog.require(cursor, entry.project, entry.dataset)
-    if not replace and find(cursor, entry.project, entry.dataset, entry.name) is not None:
+    before = find(cursor, entry.project, entry.dataset, entry.name)
+    if before is not None and not replace:
         raise AlreadyExists(f"Already Exists: Model {entry.shown}", reason="duplicate")
+    if before is None and catalog.find(cursor, entry.project, entry.dataset, entry.name) is not None:
+        raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
     entry.body.setdefault("creationTime", catalog.now())
     entry.body["lastModifiedTime"] = catalog.now()
     catalog.do(
@@ -215,6 +254,7 @@ def write(cursor: Cursor, entry: Entry, *, replace: bool) -> None:
         f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?)",
         [entry.project, entry.dataset, entry.name, entry.folder, json.dumps(entry.body)],
     )
+    return before
 
 
 def drop(cursor: Cursor, entry: Entry) -> None:

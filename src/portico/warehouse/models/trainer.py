@@ -132,7 +132,7 @@ class Training:
 
 
 class Asking:
-    """What one query asks of strangers' models, which another thread may interrupt."""
+    """What one query asks of strangers' models and of endpoints, which another thread may interrupt."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -144,6 +144,11 @@ class Asking:
             self._interrupted = True
             for one in self._at_work:
                 one.interrupt()
+
+    def go_on(self) -> None:
+        """duckdb's InterruptException where it was interrupted."""
+        if self._interrupted:
+            raise _interruption()
 
     def ask(
         self, trainer: Trainer, folder: Path, name: str, tables: list[pa.Table], settings: dict[str, Any]
@@ -160,10 +165,14 @@ class Asking:
             with self._lock:
                 self._at_work.remove(training)
         if found is None:
-            from duckdb import InterruptException
-
-            raise InterruptException("INTERRUPT Error: Interrupted!")
+            raise _interruption()
         return found
+
+
+def _interruption() -> Exception:
+    from duckdb import InterruptException
+
+    return InterruptException("INTERRUPT Error: Interrupted!")
 
 
 def _write(path: Path, table: pa.Table) -> None:
