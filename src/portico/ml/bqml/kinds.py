@@ -10,6 +10,7 @@ from typing import Any
 from portico.ml.bqml import options
 from portico.ml.bqml.arima import ArimaPlus, ArimaPlusXreg
 from portico.ml.bqml.autoencoder import Autoencoder
+from portico.ml.bqml.automl import AutoMl
 from portico.ml.bqml.contribution import Contribution
 from portico.ml.bqml.dnn import DeepNetwork, WideAndDeep
 from portico.ml.bqml.factorization import Factorization
@@ -31,6 +32,7 @@ _CLASSES: tuple[type[Model], ...] = (
     RandomForest,
     DeepNetwork,
     WideAndDeep,
+    AutoMl,
     KMeans,
     Components,
     Autoencoder,
@@ -44,11 +46,7 @@ _CLASSES: tuple[type[Model], ...] = (
     Remote,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
-_KNOWN = (
-    "AUTOML_REGRESSOR", "AUTOML_CLASSIFIER", "ARIMA",
-    "ARIMA_PLUS", "ARIMA_PLUS_XREG", "TENSORFLOW",
-    "TENSORFLOW_LITE",
-)  # fmt: skip
+_KNOWN = ("ARIMA", "TENSORFLOW", "TENSORFLOW_LITE")
 
 
 def kind(model_type: str) -> type[Model]:

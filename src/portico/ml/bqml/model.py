@@ -91,6 +91,7 @@ class Model:
     TYPES: ClassVar[dict[str, str]] = {}  # MODEL_TYPE of SQL → modelType of the API
     OPTIONS: ClassVar[dict[str, Option]] = {}
     IMPORTS: ClassVar[bool] = False  # it is a stranger's file, which is opened in a process that may die
+    TRANSFORMS: ClassVar[bool] = True  # CREATE MODEL may have TRANSFORM (…)
     NAMED: ClassVar[
         tuple[str, ...]
     ] = ()  # queries that AS (name AS (…)) may have; the first is the training data

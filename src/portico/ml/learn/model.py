@@ -179,24 +179,34 @@ class Model:
         lower, upper = self.bounds.around(made)
         return Predictions([], None, made, lower, upper, bad, messages)
 
+    def texts(self) -> tuple[str, str]:
+        """What `read` makes it of: `model.json` and `forest.txt`."""
+        body = {"format": FORMAT, **asdict(self.manifest), "transform": self.transform.to_json()}
+        return json.dumps(body, allow_nan=False), self._text
+
     def save(self, directory: Path) -> None:
         """Writes `model.json` and `forest.txt` into `directory`, which is made."""
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "forest.txt").write_text(self._text)
-        body = {"format": FORMAT, **asdict(self.manifest), "transform": self.transform.to_json()}
-        (directory / "model.json").write_text(json.dumps(body, allow_nan=False))
+        for name, text in zip(("model.json", "forest.txt"), self.texts(), strict=True):
+            (directory / name).write_text(text)
 
     @classmethod
     def load(cls, directory: Path, threads: int = 1) -> Model:
         """Raises DataError: `directory` holds no model of this format."""
         try:
-            body = json.loads((directory / "model.json").read_text())
+            text = (directory / "model.json").read_text()
         except FileNotFoundError:
             raise DataError(f"{directory.name} holds no model.json") from None
+        return cls.read(text, (directory / "forest.txt").read_text(), threads)
+
+    @classmethod
+    def read(cls, told: str, forest: str, threads: int = 1) -> Model:
+        """Raises DataError: `told` is no model.json of this format."""
+        body = json.loads(told)
         if body.pop("format", None) != FORMAT:
-            raise DataError(f"{directory.name}/model.json is not of the format {FORMAT}")
+            raise DataError(f"model.json is not of the format {FORMAT}")
         transform = Transform.from_json(body.pop("transform"))
-        return cls(Manifest(**body), transform, (directory / "forest.txt").read_text(), threads)
+        return cls(Manifest(**body), transform, forest, threads)
 
 
 def _classified(labels: list[str], scores: list[float], threshold: float | None) -> dict[str, Any]:

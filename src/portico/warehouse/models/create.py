@@ -81,6 +81,10 @@ class Creator:
         transform = None
         if options["model_type"] == "TRANSFORM_ONLY" and not creation.transform:
             raise InvalidArgument("Model type TRANSFORM_ONLY needs TRANSFORM(…)", reason="invalidQuery")
+        if creation.transform and not kinds.kind(options["model_type"]).TRANSFORMS:
+            raise InvalidArgument(
+                f"TRANSFORM is not supported for model type {options['model_type']}", reason="invalidQuery"
+            )
         if creation.transform and given_to.others:
             raise InvalidArgument(
                 f"TRANSFORM can't be used together with {' or '.join(given_to.others)}", reason="invalidQuery"
