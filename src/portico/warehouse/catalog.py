@@ -136,11 +136,21 @@ def listed(cursor: Cursor, project: str, dataset: str | None = None) -> list[Ent
         values,
     )
     found = [Entry(project, name, table, json.loads(body)) for name, table, body in rows]
-    return [one for one in found if not _expired(one)]
+    return [
+        one
+        for one in found
+        if not _expired(one) and not (dataset is None and one.dataset.startswith(_HIDDEN))
+    ]
+
+
+def version(entry: Entry) -> int:
+    """Which is another after each change of a table, of its rows too."""
+    return int(entry.body.get("_changed") or 0)
 
 
 def write(cursor: Cursor, entry: Entry) -> None:
     entry.body["lastModifiedTime"] = now()
+    entry.body["_changed"] = time.time_ns()
     do(
         cursor,
         f"INSERT OR REPLACE INTO {_KEPT}.entries VALUES (?, ?, ?, ?)",

@@ -33,12 +33,13 @@ class Change(Query):
         for one in translated.find_all(exp.EQ) if isinstance(tree, exp.Update) else ():
             if one.parent is translated and isinstance(one.this, exp.Column):
                 one.this.set("table", None)
+        scanned = self.measured()
         if self._asked.dry:
             catalog.do(self._cursor, f"EXPLAIN {translated.sql('duckdb')}")
-            return Done(kind, entry.fields, target=entry)
+            return Done(kind, entry.fields, target=entry, scanned=scanned)
         counts = self._run(translated, entry, kind)
         catalog.write(self._cursor, entry)
-        return Done(kind, affected=sum(counts.values()), counts=counts, target=entry)
+        return Done(kind, affected=sum(counts.values()), counts=counts, target=entry, scanned=scanned)
 
     def _changed(self, named: Entry, kind: str) -> Entry:
         entry = catalog.require(self._cursor, *catalog.key_of(named))

@@ -26,6 +26,7 @@ from portico.warehouse.models import kept, preprocessing
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Asking, Trainer
 from portico.warehouse.queries import Asked, Done
+from portico.warehouse.query_sessions import QuerySessions
 from portico.warehouse.refusals import refused
 from portico.warehouse.statements import Statement
 
@@ -72,9 +73,11 @@ class Warehouse:
         temporary = str(folder / "spill").replace("'", "''")
         self._root.execute(f"SET temp_directory = '{temporary}'")
         self._root.execute("SET enable_external_access = false")
+        self._root.execute("SET allowed_configs = ['enable_profiling']")
         self._root.execute("SET lock_configuration = true")
         self._running: dict[str, Cursor | scripts.Script | Running] = {}
         self._writing = threading.RLock()
+        self.sessions = QuerySessions(self._root.cursor, self._writing)
         self._swept = time.monotonic()
 
     def close(self) -> None:
@@ -139,17 +142,34 @@ class Warehouse:
         cursor.interrupt()
         return True
 
-    def run(self, text: str, asked: Asked, job: str = "") -> list[Done]:
-        """Runs a statement or a script; of a script what its statements did and then what the whole did.
+    def run(self, text: str, asked: Asked, job: str = "", session: str = "") -> list[Done]:
+        """Runs a statement or a script, in a `session` where one is named; of a script what its statements did and then
+        what the whole did.
 
         Raises:
             PorticoError: it is refused; what a script did before is kept.
         """
         try:
             with self.models.statement():
+                if session:
+                    return self._in_session(session, text, asked, job)
                 return self._run(text, asked, job)
         except RecursionError:
             raise InvalidArgument("The statement is nested too deeply", reason="invalidQuery") from None
+
+    def _in_session(self, session: str, text: str, asked: Asked, job: str) -> list[Done]:
+        asked.warehouse = self
+
+        def running(script: scripts.Script) -> None:
+            if job:
+                self._running[job] = script
+
+        try:
+            done = self.sessions.run(session, text, asked, running)
+        finally:
+            self._running.pop(job, None)
+        with self.transaction(job):
+            return done
 
     def _run(self, text: str, asked: Asked, job: str) -> list[Done]:
         asked.warehouse = self

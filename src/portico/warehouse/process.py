@@ -15,8 +15,9 @@ from typing import Any
 import duckdb
 import orjson
 
-from portico.errors import BY_CODE, Internal, InvalidArgument, PorticoError
+from portico.errors import BY_CODE, Internal, PorticoError
 from portico.jobs.warm import die_with_parent
+from portico.warehouse.refusals import refused
 from portico.warehouse.requests import Requests
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def answer(requests: Requests, line: bytes, outside: Callable[..., Any]) -> byte
     except PorticoError as error:
         known = error
     except duckdb.Error as error:
-        known = InvalidArgument(str(error).split("\n")[0], reason="invalidQuery")
+        known = refused(error)
     except Exception:
         log.exception("a request failed")
         known = Internal("The warehouse failed; the server's log has the details.")

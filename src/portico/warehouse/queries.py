@@ -6,13 +6,26 @@ import collections
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
-from portico.warehouse import access, blocks, catalog, external, partitions, routines, storage, timetravel
+from portico.warehouse import (
+    access,
+    blocks,
+    cached_results,
+    catalog,
+    external,
+    partitions,
+    plans,
+    routines,
+    scans,
+    storage,
+    timetravel,
+)
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
@@ -26,6 +39,9 @@ from portico.warehouse.routines import Inliner, Routine
 from portico.warehouse.translate import Translator
 from portico.warehouse.types import Field, field_of, quoted
 
+if TYPE_CHECKING:
+    from portico.warehouse.query_sessions import QuerySessions
+
 _DEPTH = 16  # views of views
 
 
@@ -34,6 +50,7 @@ class Holder(Protocol):
 
     models: Models
     trainer: Trainer
+    sessions: QuerySessions
 
 
 @dataclass(slots=True)
@@ -60,6 +77,8 @@ class Asked:
     tables: dict[str, dict[str, Any]] = field(
         default_factory=dict
     )  # a job's own external tables, by lower-case name
+    measured: bool = False  # whether the bytes that are read and the plan are to be told
+    most_billed: int | None = None  # bytes
 
 
 @dataclass(slots=True)
@@ -79,6 +98,9 @@ class Done:
     registers: dict[str, Any] = field(default_factory=dict)  # a model that goes to Vertex AI's registry
     children: int = 0  # how many statements a SCRIPT ran
     warnings: list[str] = field(default_factory=list)  # of a training
+    steady: bool = False  # whether the rows stay what they are until a table that is read changes
+    scanned: list[int] = field(default_factory=list)  # bytes of each table that is read
+    plan: dict[str, Any] = field(default_factory=dict)
 
 
 class Query:
@@ -89,6 +111,8 @@ class Query:
         self._asked = asked
         self._tree = tree
         self._read: list[Entry] = []
+        self._scans: scans.Scans = {}
+        self._steady = True
         self._computed: dict[
             str, pa.Table
         ] = {}  # what ML functions answered, by the name it is registered as
@@ -140,6 +164,7 @@ class Query:
         """The routine that a call names; None for a function of GoogleSQL's own."""
         if len(path) == 1:
             if path[0].lower() in self._asked.functions:
+                self._steady = False
                 return self._asked.functions[path[0].lower()]
             if is_function(path[0]):
                 return None
@@ -147,10 +172,13 @@ class Query:
         if len(path) == 1:
             return None
         project = ".".join(path[:-2]) or self._asked.project
-        return routines.find(self._cursor, project, path[-2], path[-1])
+        found = routines.find(self._cursor, project, path[-2], path[-1])
+        self._steady &= found is None
+        return found
 
     def _prepared(self, tree: exp.Expr) -> exp.Expr:
         """The tree with the values of variables and the bodies of functions in it."""
+        self._steady &= not cached_results.is_random(tree)
         tree = system_variables(substitute(tree, self._asked.variables, self._columns), self._asked.system)
         for one in list(tree.find_all(exp.Anonymous, exp.SessionUser)):
             if isinstance(one, exp.SessionUser) or (one.name == "SESSION_USER" and not one.expressions):
@@ -163,6 +191,7 @@ class Query:
                 self._cursor, warehouse.models, self._foreign, self._remote, self._argument, self.place
             )
             calls.resolve(tree, self._computed)
+            self._steady &= not self._computed
         return preprocessing.expand(tree)
 
     def _foreign(self, folder: Path, name: str, tables: list[pa.Table], settings: dict[str, Any]) -> pa.Table:
@@ -194,8 +223,16 @@ class Query:
         inner = Query(self._cursor, self._asked, query)
         inner._computed |= self._computed  # of ML functions inside it
         found = inner.rows(empty=self._asked.dry)
-        self._read += inner._read
+        self._took(inner)
         return found
+
+    def _took(self, inner: Query) -> None:
+        """What is read by a query within this one is read by this one."""
+        self._read += inner._read
+        for key, (entry, names) in inner._scans.items():
+            before = self._scans.get(key)
+            self._scans[key] = (entry, names | (before[1] if before else set()))
+        self._steady &= inner._steady
 
     def rows(self, *, empty: bool = False) -> pa.Table:
         """A query's rows, or no more than its columns."""
@@ -222,8 +259,10 @@ class Query:
         if len(parts) == 1 and parts[0] in self._computed:
             return exp.Table(this=exp.to_identifier(parts[0], quoted=True))
         if (special := self._schema_view(parts)) is not None:
+            self._steady = False
             return special
         if len(parts) == 1 and parts[0].lower() in self._asked.tables:
+            self._steady = False
             return self._external(
                 Entry(self._asked.project, "", parts[0], self._asked.tables[parts[0].lower()])
             )
@@ -235,8 +274,11 @@ class Query:
             return self._as_of(named, version)
         entry = catalog.require(self._cursor, named.project, named.dataset, named.table)
         self._read.append(entry)
+        self._steady &= cached_results.is_steady(entry)
         if entry.is_view:
             return self._view(entry, depth)
+        if node is not None and entry.storage and not isinstance(node.parent, exp.Insert):
+            scans.note(self._scans, entry, node)
         if _is_target(node):
             _check_filter(entry, node)
             return _place(entry)
@@ -259,6 +301,7 @@ class Query:
         found = Translator(
             lambda parts, node=None: inner._table(parts, node, depth + 1), prepare=inner._prepared
         ).query(query)
+        self._took(inner)
         return exp.Subquery(this=found)
 
     def _rows_of(self, entry: Entry, node: exp.Table | None) -> str:
@@ -295,6 +338,7 @@ class Query:
         """A table as it was: FOR SYSTEM_TIME AS OF."""
         entry, moment = timetravel.find(self._cursor, named, self._moment(version.expression))
         self._read.append(entry)
+        self._steady = False
         _, sql = storage.at(entry, moment)
         if condition := self._granted(entry):
             sql = f"SELECT * FROM ({sql}) WHERE {condition}"
@@ -326,12 +370,15 @@ class Query:
         if not found:
             raise NotFound(f"Not found: {named.shown} matches no table", reason="notFound")
         self._read += found
+        self._steady = False
         newest = max(found, key=lambda one: int(one.body["creationTime"]))
         suffixed = "_TABLE_SUFFIX" in _mentioned(node)
         if suffixed:
             _exclude(node, ["_TABLE_SUFFIX"])
         selects = []
         for one in found:
+            if node is not None:
+                scans.note(self._scans, one, node)
             have = {field["name"].lower() for field in one.fields}
             cells = ", ".join(
                 quoted(field["name"]) if field["name"].lower() in have else f"NULL AS {quoted(field['name'])}"
@@ -359,12 +406,33 @@ class Query:
     def _described(self, sql: str) -> list[Field]:
         return _fields(self._cursor.sql(sql).description)
 
+    def measured(self) -> list[int]:
+        """The bytes of each table that are read, where they are asked for.
+
+        Raises:
+            InvalidArgument: more would be billed than may be.
+        """
+        if not self._asked.measured and self._asked.most_billed is None:
+            return []
+        found = scans.read(self._cursor, self._scans)
+        if self._asked.most_billed is not None:
+            scans.check(found, self._asked.most_billed)
+        return found
+
     def select(self) -> Done:
-        ran = self._cursor.sql(self._query_sql(self._tree))
-        fields = _fields(ran.description, numbered=not self._asked.kept)
+        sql = self._query_sql(self._tree)
+        scanned = self.measured()
         if self._asked.dry:
-            return Done("SELECT", fields)
-        return Done("SELECT", fields, ran.to_arrow_table().rename_columns([one["name"] for one in fields]))
+            return Done("SELECT", self._named_fields(self._cursor.sql(sql)), scanned=scanned)
+        began = plans.watch(self._cursor) if self._asked.measured else 0.0
+        ran = self._cursor.sql(sql)
+        fields = self._named_fields(ran)
+        rows = ran.to_arrow_table().rename_columns([one["name"] for one in fields])
+        plan = plans.seen(self._cursor, began) if began else {}
+        return Done("SELECT", fields, rows, steady=self._steady, scanned=scanned, plan=plan)
+
+    def _named_fields(self, ran: duckdb.DuckDBPyRelation) -> list[Field]:
+        return _fields(ran.description, numbered=not self._asked.kept)
 
 
 def _place(entry: Entry) -> exp.Table:

@@ -12,6 +12,11 @@ def refused(error: duckdb.Error) -> PorticoError:
     text = str(error).split("\n\nLINE ")[0]
     text = text.split("UDF: ValueError: ")[-1] if "UDF: ValueError" in text else text.split(" Error: ", 1)[-1]
     first = text.split("\n")[0].replace("GS_", "").replace("gs_", "")
+    if isinstance(error, duckdb.TransactionException) and "onflict" in first:
+        first = (
+            "Transaction is aborted due to a concurrent update of the same table by another transaction; roll it back "
+            "and run it again"
+        )
     if "does not support the supplied arguments" in first:
         name = first.split("(")[0].removeprefix("Macro ").upper()
         first = f"No matching signature for function or operator {name} for these argument types"

@@ -110,6 +110,7 @@ class Script:
         self._writing = writing
         self._asked = dataclasses.replace(asked, functions=dict(asked.functions), variables={})
         self._frames: list[dict[str, Variable]] = [{}]
+        self._session = ""
         self._loops = 0
         self._names = (
             ""  # what the variables that are seen are, as far as a statement's translation depends on it
@@ -117,11 +118,16 @@ class Script:
         self._translations: dict[tuple[int, str], tuple[exp.Expr, str, str]] = {}
         self._types: dict[str, str] = {}  # of what was computed before, by its SQL
         self._bodies: dict[str, Block] = {}  # of procedures
-        self._failed: tuple[PorticoError, Node] | None = None
-        self._steps, self._most = 0, steps
-        self._deadline = time.monotonic() + seconds
+        self._most, self._seconds = steps, seconds
         self._calls: list[str] = []
         self._transaction = ""  # "", "open", or "aborted" by an error
+        self._afresh()
+
+    def _afresh(self) -> None:
+        """Nothing has been done of a text."""
+        self._failed: tuple[PorticoError, Node] | None = None
+        self._steps = 0
+        self._deadline = time.monotonic() + self._seconds
         self._errors: list[
             tuple[PorticoError, Node]
         ] = []  # that handlers are at work on, and what raised them
@@ -150,12 +156,14 @@ class Script:
             PorticoError: a statement was refused and nothing handled it; what was done before is kept.
         """
         self._whole = whole = is_script(block)
+        self._asked.measured &= not whole
         if self._asked.dry and whole:
             return [Done("SCRIPT")]
         try:
             self._guarded(lambda: self._block(block))
         finally:
-            self._end()
+            if not self._session:
+                self._end()
         if not whole:
             return self._children[-1:]
         last = self._last or Done("SCRIPT")
@@ -473,6 +481,7 @@ class Script:
             said = dict(zip(said, (error.message, node.text, f"At [{node.place}]"), strict=True))
         self._asked.system = {
             **system_of(self._asked),
+            "session_id": _text(self._session or None),
             **{f"error.{name}": _text(value) for name, value in said.items()},
             "row_count": _integer(self._last.affected if self._last else None),
             "script.num_child_jobs": _integer(self._count),
@@ -677,6 +686,8 @@ class Script:
         self._did(Done("SELECT"), node)
 
     def _call(self, node: blocks.Call) -> None:
+        if [one.upper() for one in node.path] == ["BQ", "ABORT_SESSION"]:
+            return self._abort([self._value(one) for one in node.arguments])
         found = definitions.procedure(self._cursor, self._asked, node.path)
         if found is None:
             raise InvalidArgument(f"Procedure not found: {'.'.join(node.path)}", reason="invalidQuery")
@@ -702,7 +713,20 @@ class Script:
                     )
             slot = self._kept_value(value, f"a{len(given)}") if one.get("mode") != "OUT" else ""
             given.append((one, slot, outer))
-        self._within(found, given)
+        return self._within(found, given)
+
+    def _abort(self, named: list[Any]) -> None:
+        """CALL BQ.ABORT_SESSION([id]); that of the text itself where none is named."""
+        identity = str(named[0]) if named else self._session
+        if not identity or len(named) > 1:
+            raise InvalidArgument(
+                "BQ.ABORT_SESSION needs the id of a session where it is not called in one",
+                reason="invalidQuery",
+            )
+        assert self._asked.warehouse is not None
+        if identity == self._session:
+            raise _Aborted
+        self._asked.warehouse.sessions.abort(identity, self._asked.caller)
 
     def _within(
         self, found: routines.Routine, given: list[tuple[dict[str, Any], str, Variable | None]]
@@ -749,8 +773,12 @@ class Script:
                 reason="invalidQuery",
             )
         self._forget_translations()
-        if self._transaction or self._asked.dry:
+        if self._asked.dry:
             yield
+            return
+        if self._transaction:
+            with self._writing:  # which a script's transaction holds already, and a session's does not
+                yield
             return
         with self._writing:
             self._do("BEGIN TRANSACTION")
@@ -766,7 +794,8 @@ class Script:
         if node.kind == "BEGIN":
             if self._transaction:
                 raise InvalidArgument("Transaction is already in progress", reason="invalidQuery")
-            self._writing.acquire()
+            if not self._session:
+                self._writing.acquire()
             self._do("BEGIN TRANSACTION")
             self._transaction = "open"
         elif not self._transaction:
@@ -786,7 +815,8 @@ class Script:
             try:
                 self._do(kind)
             finally:
-                self._writing.release()
+                if not self._session:
+                    self._writing.release()
 
     def _noticed(self) -> None:
         """After an error: DuckDB goes on with no transaction in which something failed."""
@@ -797,6 +827,45 @@ class Script:
         except duckdb.Error:
             self._finish("ROLLBACK")
             self._transaction = "aborted"
+
+
+class SessionScript(Script):
+    """A script that goes on with each text that it is given."""
+
+    def __init__(self, cursor: Cursor, writing: threading.RLock, asked: Asked, identity: str) -> None:
+        super().__init__(cursor, writing, asked)
+        self._session = identity
+        self.aborted = False  # by BQ.ABORT_SESSION
+
+    def next(self, block: Block, asked: Asked) -> list[Done]:
+        """Runs a text with what was declared, made and begun by those before it; tells what `run` does.
+
+        Raises:
+            PorticoError: a statement was refused; what was done before stays.
+        """
+        before = self._asked
+        self._asked = dataclasses.replace(
+            asked,
+            dataset=asked.dataset or before.dataset,
+            functions=before.functions,
+            variables=before.variables,
+            temporary=before.temporary,
+        )
+        self._forget_translations()
+        self._afresh()
+        try:
+            return self.run(block)
+        except _Aborted:
+            self.aborted = True
+            return [*self._children, Done("SCRIPT" if self._whole else "CALL", children=self._count)]
+
+    def close(self) -> None:
+        """Undoes what was not committed, and drops temporary tables."""
+        self._end()
+
+
+class _Aborted(Exception):
+    """A session's own end."""
 
 
 class _Stopped(InvalidArgument):

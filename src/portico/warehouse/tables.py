@@ -64,6 +64,8 @@ class Definition(Query):
         if not entry.fields:
             raise InvalidArgument("CREATE TABLE needs columns or a query", reason="invalidQuery")
         done = Done(name, entry.fields, target=entry, operation="REPLACE" if before else "CREATE")
+        if kind == "TABLE":
+            done.scanned = self.measured()
         if not self._asked.dry:
             partitioned = source is not None and bool(storage.ingested_by(source))
             catalog.create_table(self._cursor, entry, replace=replace, select=select, partitioned=partitioned)

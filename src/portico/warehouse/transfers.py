@@ -54,7 +54,7 @@ class Transfer(Definition):
             raise Unimplemented("EXPORT DATA writes to gs:// only in Portico.")
         query = Definition(self._cursor, self._asked, self._tree.this)
         done = query.select()
-        self._read += query._read
+        self._took(query)
         if self._asked.dry:
             return Done("EXPORT_DATA")
         self._written(done, uri, _FORMATS[named.upper()], told)

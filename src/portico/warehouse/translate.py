@@ -40,6 +40,11 @@ _UNITS = {
 _TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
 
 
+_COUNTING = (
+    exp.Interval, exp.Limit, exp.Offset, exp.DataTypeParam, exp.Ordered, exp.Group, exp.TableSample,
+)  # fmt: skip
+
+
 class Translator:
     """Rewrites one statement. `parameters` are the values of `@name`, as expressions of GoogleSQL."""
 
@@ -176,9 +181,7 @@ class Translator:
     def _literal(self, node: exp.Expr) -> exp.Expr:
         if node.args.get("is_string"):
             return node
-        if isinstance(
-            node.parent, exp.Interval | exp.Limit | exp.Offset | exp.DataTypeParam | exp.Ordered | exp.Group
-        ):
+        if isinstance(node.parent, _COUNTING):
             return node
         text = node.name.lower()
         return _cast(node.copy(), "BIGINT" if text.isdigit() or text.startswith("0x") else "DOUBLE")

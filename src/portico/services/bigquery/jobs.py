@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound
-from portico.services.bigquery import running, shapes
+from portico.services.bigquery import running, settings, shapes
 from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
@@ -56,6 +56,12 @@ def begin(call: Call, body: dict[str, Any]) -> str:
         )
     running.check(call, kinds[0], configuration)
     configuration["jobType"] = kinds[0].upper()
+    if labels := settings.labels(configuration):
+        configuration["labels"] = labels
+    statistics: dict[str, Any] = {"creationTime": _now(call), "startTime": _now(call)}
+    identity = settings.session(configuration.get("query") or {})
+    if identity and not configuration.get("dryRun"):
+        statistics["sessionInfo"] = {"sessionId": identity}
     kept = {
         "jobReference": {
             "projectId": shapes.project(call),
@@ -64,7 +70,7 @@ def begin(call: Call, body: dict[str, Any]) -> str:
         },
         "configuration": configuration,
         "status": {"state": "RUNNING"},
-        "statistics": {"creationTime": _now(call), "startTime": _now(call)},
+        "statistics": statistics,
         "user_email": shapes.caller(call),
     }
     name = job_name(shapes.project(call), job)
@@ -153,6 +159,11 @@ def cancel(call: Call) -> dict[str, Any]:
 def delete(call: Call) -> None:
     name = job_name(shapes.project(call), str(call.params["jobId"]))
     shown(call, name)
+    forget(call, name)
+
+
+def forget(call: Call, name: str) -> None:
+    """Forgets a job and what it answered."""
     shapes.ask(call, "forget", job=name)
     with call.rooms.database.write() as connection:
         resources.delete(connection, name)

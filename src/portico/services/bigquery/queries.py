@@ -22,6 +22,7 @@ _MOST = 100_000  # rows of a page
 _FEW = 20_000  # cells that come along unasked
 _CODES = {"notFound": "NOT_FOUND", "duplicate": "ALREADY_EXISTS", "notImplemented": "UNIMPLEMENTED",
           "accessDenied": "PERMISSION_DENIED", "internalError": "INTERNAL", "stopped": "CANCELLED"}  # fmt: skip
+_TOLD = ("creationTime", "startTime", "endTime", "sessionInfo", "totalSlotMs")  # of a job's statistics
 _OPTIONS = [
     "query",
     "defaultDataset",
@@ -42,7 +43,7 @@ _OPTIONS = [
 async def query(call: Call) -> dict[str, Any]:
     asked = dict(call.body)
     configuration: dict[str, Any] = {"query": {key: asked[key] for key in _OPTIONS if key in asked}}
-    for key in ("labels", "dryRun"):
+    for key in ("labels", "dryRun", "jobTimeoutMs"):
         if key in asked:
             configuration[key] = asked[key]
     # https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query: here alone legacy SQL is the default.
@@ -59,7 +60,25 @@ async def query(call: Call) -> dict[str, Any]:
     if asked.get("queryResultsFormat") == "ARROW":
         codec = (asked.get("arrowSerializationOptions") or {}).get("bufferCompression")
         wanted.codec = codec or "COMPRESSION_UNSPECIFIED"
-    return await _answer(call, name, asked.get("timeoutMs"), wanted)
+    if asked.get("jobCreationMode") != "JOB_CREATION_OPTIONAL":
+        answer = await _answer(call, name, asked.get("timeoutMs"), wanted)
+        return {**answer, "jobCreationReason": {"code": "REQUESTED"}}
+    return await _without_job(call, name, asked.get("timeoutMs"), wanted)
+
+
+async def _without_job(call: Call, name: str, timeout: Any, wanted: _Wanted) -> dict[str, Any]:
+    """What a query answers whose job is forgotten where all is told at once."""
+    try:
+        answer = await _answer(call, name, timeout, wanted)
+    except PorticoError:
+        await asyncio.to_thread(jobs.forget, call, name)
+        raise
+    if not answer["jobComplete"] or "pageToken" in answer:
+        reason = "LARGE_RESULTS" if answer["jobComplete"] else "LONG_RUNNING"
+        return {**answer, "jobCreationReason": {"code": reason}}
+    await asyncio.to_thread(jobs.forget, call, name)
+    reference = answer.pop("jobReference")
+    return {**answer, "queryId": reference["jobId"]}
 
 
 @dataclass(slots=True)
@@ -116,10 +135,13 @@ def _result(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "jobComplete": True,
         "totalBytesProcessed": statistics.get("totalBytesProcessed", "0"),
-        "cacheHit": False,
+        "cacheHit": bool(told.get("cacheHit")),
         "schema": {"fields": [shapes.plain(one) for one in fields]},
         "location": "US",
     }
+    if wanted.kind == "bigquery#queryResponse":
+        shown |= {key: statistics[key] for key in _TOLD if key in statistics}
+        shown |= {key: told[key] for key in ("statementType", "totalBytesBilled") if key in told}
     if found.body["configuration"].get("dryRun"):
         return {**shown, "schema": told.get("schema") or {}, "totalRows": "0"}
     if "numDmlAffectedRows" in told:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from portico.errors import InvalidArgument, PorticoError, Unimplemented
-from portico.services.bigquery import model_files, registering, shapes
+from portico.errors import Cancelled, InvalidArgument, PorticoError, Unimplemented
+from portico.services.bigquery import model_files, registering, settings, shapes
 from portico.services.bigquery.outside import outside
 from portico.services.call import Call
 from portico.services.standard.sources import gcs_of
@@ -21,6 +22,7 @@ from portico.warehouse.client import ANONYMOUS, FOLDER
 
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix="bigquery")
 _running: dict[str, Future[None]] = {}
+_AGAIN = 0.1  # seconds after which what did not stop is told again
 
 
 def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
@@ -29,11 +31,15 @@ def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
         InvalidArgument: what a job of this kind needs is missing. Unimplemented: it asks for what is not built.
     """
     asked = configuration[kind]
+    settings.count(configuration, "jobTimeoutMs")
     if kind == "query":
+        settings.count(asked, "maximumBytesBilled")
         if not str(asked.get("query") or "").strip():
             raise InvalidArgument("Required parameter is missing: query", reason="required")
         if asked.get("useLegacySql"):
             raise Unimplemented("Legacy SQL is not built in Portico; set useLegacySql to false.")
+    elif kind == "load" and (asked.get("createSession") or asked.get("connectionProperties")):
+        raise Unimplemented("Loads into a session's temporary tables are not built in Portico.")
     elif kind == "extract" and asked.get("sourceModel"):
         model_files.check(asked)
     elif not asked.get("sourceTable" if kind == "extract" else "destinationTable"):
@@ -87,11 +93,14 @@ def _run(call: Call, name: str) -> None:
     status: dict[str, Any] = {"state": "DONE"}
     private: dict[str, Any] = {}
     statistics: dict[str, Any] = {}
+    stop = _Stop(call, name, settings.count(configuration, "jobTimeoutMs"))
     try:
-        statistics, private, warnings = _KINDS[kind](call, job)
+        with stop:
+            statistics, private, warnings = _KINDS[kind](call, job)
         if warnings:
             status["errors"] = [{"reason": "invalid", "message": one} for one in warnings]
     except PorticoError as error:
+        error = stop.instead_of(error)
         shown = {"reason": error.reason or _REASONS.get(error.code, "invalid"), "message": error.message}
         if kind == "query" and shown["reason"] == "invalidQuery":
             shown["location"] = "query"
@@ -113,6 +122,37 @@ def _run(call: Call, name: str) -> None:
                 current.body["statistics"] |= {"endTime": str(int(now * 1000)), **statistics}
                 current.private = private
                 resources.update(connection, current, now)
+
+
+class _Stop:
+    """Cancels a job that is at work when its time is over; milliseconds, none for no end."""
+
+    def __init__(self, call: Call, name: str, most: int | None) -> None:
+        self._call, self._name, self._most = call, name, most
+        self._ended, self._over = threading.Event(), False
+
+    def __enter__(self) -> None:
+        if self._most is not None:
+            threading.Thread(target=self._watch, args=(self._most / 1000,), daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def _watch(self, seconds: float) -> None:
+        if self._ended.wait(seconds):
+            return
+        self._over = True
+        while not self._ended.wait(_AGAIN):  # what it does can't always be interrupted
+            with contextlib.suppress(PorticoError):
+                shapes.ask(self._call, "cancel", job=self._name)
+
+    def instead_of(self, error: PorticoError) -> PorticoError:
+        if not self._over:
+            return error
+        return Cancelled(
+            f"Job execution was cancelled: Job timed out after {(self._most or 0) / 1000:g} sec",
+            reason="stopped",
+        )
 
 
 _REASONS = {
@@ -139,10 +179,11 @@ def _query(call: Call, job: Resource) -> Ran:
     reference = job.body["jobReference"]
     asked = job.body["configuration"]["query"]
     default = asked.get("defaultDataset") or {}
+    of_project = default.get("projectId") or settings.connection(asked).get("dataset_project_id")
     destination = asked.get("destinationTable")
     dry = bool(job.body["configuration"].get("dryRun"))
     anonymous = bool(destination and destination.get("datasetId") == ANONYMOUS)
-    settings = {
+    made = {
         key: asked[key]
         for key in ("timePartitioning", "rangePartitioning", "clustering", "schemaUpdateOptions")
         if asked.get(key)
@@ -160,7 +201,7 @@ def _query(call: Call, job: Resource) -> Ran:
             job=job.name,
             project=reference["projectId"],
             text=asked["query"],
-            dataset=".".join(filter(None, (default.get("projectId"), default.get("datasetId")))),
+            dataset=".".join(filter(None, (of_project, default.get("datasetId")))),
             parameters=asked.get("queryParameters") or [],
             dry=dry,
             destination=_entry(destination, reference["projectId"])
@@ -168,8 +209,12 @@ def _query(call: Call, job: Resource) -> Ran:
             else None,
             create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
             write=asked.get("writeDisposition") or "WRITE_EMPTY",
-            settings=settings,
+            settings=made,
             caller=job.body["user_email"],
+            most_billed=settings.count(asked, "maximumBytesBilled"),
+            session=(job.body["statistics"].get("sessionInfo") or {}).get("sessionId", ""),
+            begins=bool(asked.get("createSession")) and not dry,
+            cached=asked.get("useQueryCache", True),
             tables=asked.get("tableDefinitions") or {},
             files=files,
             exports=exports,
@@ -181,7 +226,10 @@ def _query(call: Call, job: Resource) -> Ran:
         asked["destinationTable"] = place
     elif target and target[2] and told["operation"] != "DROP":
         asked["destinationTable"] = shapes.table_reference(*target)
-    return {"totalBytesProcessed": str(told.get("bytes", 0)), "query": _statistics(told, dry)}, {
+    statistics = {"totalBytesProcessed": str(told["bytes"]), "query": _statistics(told, dry)}
+    if not dry:
+        statistics["totalSlotMs"] = told["plan"].get("totalSlotMs", "0")
+    return statistics, {
         "fields": told["fields"] if told["kind"] == "SELECT" else [],
         "kind": told["kind"],
         "affected": told["affected"],
@@ -191,9 +239,10 @@ def _query(call: Call, job: Resource) -> Ran:
 def _statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "statementType": told["kind"] if told["statements"] == 1 else "SCRIPT",
-        "totalBytesProcessed": str(told.get("bytes", 0)),
-        "totalBytesBilled": "0",
-        "cacheHit": False,
+        "totalBytesProcessed": str(told["bytes"]),
+        "totalBytesBilled": str(told["billed"]),
+        "cacheHit": told["cached"],
+        **told["plan"],
     }
     if dry:
         shown["schema"] = {"fields": [shapes.plain(one) for one in told["fields"]]}

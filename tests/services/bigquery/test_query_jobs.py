@@ -1,0 +1,207 @@
+"""What a query job says of itself and how it may run: cached results, no job at all, limits, its plan, its labels."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+from google.cloud.bigquery.enums import JobCreationMode
+from tests.services.bigquery.test_bigquery import answered, connected
+
+_MEBI = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def client(portico: Any) -> bigquery.Client:
+    return connected(portico)
+
+
+@pytest.fixture(scope="module")
+def dataset(client: bigquery.Client) -> Any:
+    made = client.create_dataset("query_jobs", exists_ok=True)
+    yield made
+    client.delete_dataset(made, delete_contents=True, not_found_ok=True)
+
+
+def ran(client: bigquery.Client, text: str, **options: Any) -> bigquery.QueryJob:
+    job = client.query(text, job_config=bigquery.QueryJobConfig(**options))
+    job.result()
+    return job
+
+
+def hits(client: bigquery.Client, text: str, **options: Any) -> bool:
+    return bool(ran(client, text, **options).cache_hit)
+
+
+def test_a_query_over_unchanged_tables_is_answered_from_the_cache(
+    client: bigquery.Client, dataset: Any
+) -> None:
+    ran(client, "CREATE TABLE query_jobs.cached AS SELECT 1 AS id UNION ALL SELECT 2")
+    ran(client, "CREATE VIEW query_jobs.seen AS SELECT id * 10 AS tens FROM query_jobs.cached")
+    text = "SELECT SUM(id) AS total FROM query_jobs.cached"
+    view = "SELECT SUM(tens) AS total FROM query_jobs.seen"
+    first = ran(client, text)
+    assert not first.cache_hit and first.total_bytes_processed == 16
+    again = ran(client, text)
+    assert again.cache_hit and again.total_bytes_processed == 0 and again.total_bytes_billed == 0
+    assert [row.total for row in again.result()] == [3] and again.schema == first.schema
+    assert client.query_and_wait(text).total_rows == 1
+    assert not hits(client, text, use_query_cache=False)
+    assert not hits(client, view) and hits(client, view)
+    ran(client, "INSERT INTO query_jobs.cached (id) VALUES (3)")
+    changed = ran(client, text)
+    assert not changed.cache_hit and [row.total for row in changed.result()] == [6]
+    assert not hits(client, view) and hits(client, view)
+    assert client.insert_rows_json(f"{dataset.project}.query_jobs.cached", [{"id": 4}]) == []
+    assert answered(client, text) == [(10,)]
+    ran(client, "CREATE OR REPLACE VIEW query_jobs.seen AS SELECT id AS tens FROM query_jobs.cached")
+    assert answered(client, view) == [(10,)]
+    client.load_table_from_file(io.BytesIO(b"5\n"), "query_jobs.cached").result()
+    assert answered(client, text) == [(15,)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT CURRENT_TIMESTAMP() AS t FROM query_jobs.volatile",
+        "SELECT id, RAND() AS r FROM query_jobs.volatile",
+        "SELECT GENERATE_UUID() AS u",
+        "SELECT SESSION_USER() AS u",
+        "SELECT id FROM query_jobs.now_view",
+        "SELECT id FROM `query_jobs.vol*`",
+        "SELECT table_name FROM query_jobs.INFORMATION_SCHEMA.TABLES",
+        "SELECT query_jobs.seven() AS s",
+        "SELECT id FROM query_jobs.volatile TABLESAMPLE SYSTEM (100 PERCENT)",
+    ],
+)
+def test_what_may_change_by_itself_is_not_cached(client: bigquery.Client, dataset: Any, text: str) -> None:
+    ran(client, "CREATE TABLE IF NOT EXISTS query_jobs.volatile AS SELECT 1 AS id")
+    ran(
+        client,
+        "CREATE VIEW IF NOT EXISTS query_jobs.now_view AS "
+        "SELECT id FROM query_jobs.volatile WHERE CURRENT_DATE() > '2000-01-01'",
+    )
+    ran(client, "CREATE FUNCTION IF NOT EXISTS query_jobs.seven() AS (7)")
+    assert not hits(client, text) and not hits(client, text)
+
+
+def test_only_a_cached_result_may_be_asked_for(client: bigquery.Client, dataset: Any) -> None:
+    text = "SELECT 'only the cache' AS said"
+    with pytest.raises(exceptions.NotFound):
+        ran(client, text, create_disposition="CREATE_NEVER")
+    ran(client, text)
+    assert hits(client, text, create_disposition="CREATE_NEVER")
+    target = f"{dataset.project}.query_jobs.kept"
+    assert not hits(client, text, destination=target, write_disposition="WRITE_TRUNCATE")
+
+
+def test_a_short_query_needs_no_job(client: bigquery.Client, portico: Any) -> None:
+    optional = connected(portico)
+    optional.default_job_creation_mode = JobCreationMode.JOB_CREATION_OPTIONAL
+    found = optional.query_and_wait("SELECT 7 AS n")
+    assert found.job_id is None and found.query_id and [row.n for row in found] == [7]
+    body = {"query": "SELECT 1 AS a", "useLegacySql": False, "jobCreationMode": "JOB_CREATION_OPTIONAL"}
+    path = f"/projects/{client.project}/queries"
+    told = client._connection.api_request(method="POST", path=path, data=body)
+    assert "jobReference" not in told and "jobCreationReason" not in told and told["totalSlotMs"].isdigit()
+    assert not any(job.job_id == told["queryId"] for job in client.list_jobs(max_results=5))
+    paged = client._connection.api_request(
+        method="POST",
+        path=path,
+        data={**body, "query": "SELECT x FROM UNNEST([1, 2, 3]) AS x", "maxResults": 2},
+    )
+    assert paged["jobCreationReason"] == {"code": "LARGE_RESULTS"} and paged["pageToken"]
+    assert client.get_job(paged["jobReference"]["jobId"]).state == "DONE"
+    told = client._connection.api_request(method="POST", path=path, data={**body, "jobCreationMode": None})
+    assert told["jobReference"]["jobId"] and told["jobCreationReason"] == {"code": "REQUESTED"}
+    with pytest.raises(exceptions.BadRequest, match="nothing_of_this_name"):
+        optional.query_and_wait("SELECT nothing_of_this_name")
+
+
+def test_a_query_that_would_bill_too_much_fails(client: bigquery.Client, dataset: Any) -> None:
+    ran(
+        client, "CREATE TABLE query_jobs.billed AS SELECT x, REPEAT('a', 10) AS s FROM UNNEST([1, 2, 3]) AS x"
+    )
+    # Google's client knows no exception of its own for the reason bytesBilledLimitExceeded.
+    text = "SELECT MAX(s) AS s FROM query_jobs.billed"
+    with pytest.raises(
+        exceptions.InternalServerError, match=f"bytes billed: 1000. {10 * _MEBI} or higher required"
+    ) as caught:
+        ran(client, text, maximum_bytes_billed=1000)
+    assert caught.value.errors[0]["reason"] == "bytesBilledLimitExceeded"
+    with pytest.raises(exceptions.InternalServerError, match="bytes billed"):
+        ran(client, f"DECLARE a INT64; {text}", maximum_bytes_billed=1000)
+    with pytest.raises(exceptions.InternalServerError, match="bytes billed"):
+        ran(client, "UPDATE query_jobs.billed SET s = 'b' WHERE x = 1", maximum_bytes_billed=1000)
+    job = ran(client, text, maximum_bytes_billed=10 * _MEBI)
+    assert job.total_bytes_processed == 3 * 12 and job.total_bytes_billed == 10 * _MEBI
+    assert ran(client, "SELECT 1 AS one", maximum_bytes_billed=1).total_bytes_billed == 0
+    assert ran(client, "SELECT * FROM query_jobs.billed", dry_run=True).total_bytes_processed == 3 * (12 + 8)
+    assert ran(client, "SELECT COUNT(*) FROM query_jobs.billed", dry_run=True).total_bytes_processed == 0
+
+
+def test_a_job_tells_how_it_was_done(client: bigquery.Client, dataset: Any) -> None:
+    ran(
+        client,
+        "CREATE TABLE query_jobs.planned AS SELECT x AS id, MOD(x, 7) AS g FROM UNNEST(GENERATE_ARRAY(1, 50000)) AS x",
+    )
+    job = ran(
+        client,
+        "SELECT a.g, COUNT(*) AS n FROM query_jobs.planned AS a JOIN query_jobs.planned AS b ON a.id = b.id "
+        "WHERE a.g > 1 GROUP BY 1 ORDER BY n DESC",
+    )
+    assert job.slot_millis is not None and job.slot_millis >= 0
+    kinds = {step.kind for stage in job.query_plan for step in stage.steps}
+    assert {"READ", "JOIN", "AGGREGATE", "SORT"} <= kinds
+    stages = {stage.entry_id: stage for stage in job.query_plan}
+    reading = [stage for stage in job.query_plan if stage.name.endswith(": Input")]
+    assert len(reading) == 2 and all(
+        stage.status == "COMPLETE" and not stage.input_stages for stage in reading
+    )
+    assert max(stage.records_read for stage in reading) == 50_000
+    last = job.query_plan[-1]
+    assert last.name.endswith(": Output") and last.records_written == 5
+    assert all(str(one) in stages for stage in job.query_plan for one in stage.input_stages)
+    assert job.ended and all(stage.end <= job.ended for stage in job.query_plan)
+    [sample] = job.timeline
+    assert sample.completed_units == len(job.query_plan) and sample.pending_units == 0
+    assert "$" not in str(job._properties["statistics"]["query"]["queryPlan"])
+
+
+def test_a_job_ends_at_its_timeout(client: bigquery.Client) -> None:
+    job = client.query(
+        "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 100000)) AS a, UNNEST(GENERATE_ARRAY(1, 10000000)) AS b "
+        "WHERE MOD(a * b, 7) = 1",
+        job_config=bigquery.QueryJobConfig(job_timeout_ms=300),
+    )
+    with pytest.raises(exceptions.GoogleAPICallError, match="timed out"):
+        job.result()
+    job.reload()
+    assert job.error_result and job.error_result["reason"] == "stopped"
+
+
+def test_labels_are_kept_and_checked(client: bigquery.Client) -> None:
+    job = ran(client, "SELECT 1 AS one", labels={"team": "wölfe", "empty": ""})
+    assert client.get_job(job.job_id).labels == {"team": "wölfe", "empty": ""}
+    [(count,)] = answered(
+        client,
+        "SELECT COUNT(*) FROM `region-us`.INFORMATION_SCHEMA.JOBS, UNNEST(labels) AS l "
+        f"WHERE job_id = '{job.job_id}' AND l.key = 'team'",
+    )
+    assert count == 1
+    for labels in ({"Team": "a"}, {"1a": "b"}, {"a": "b" * 64}, {"a": "B"}, {f"k{i}": "" for i in range(65)}):
+        with pytest.raises(exceptions.BadRequest, match="abel"):
+            ran(client, "SELECT 1", labels=labels)
+
+
+def test_a_default_dataset_completes_names(client: bigquery.Client, dataset: Any) -> None:
+    ran(client, "CREATE OR REPLACE TABLE query_jobs.named AS SELECT 5 AS five")
+    config = {"default_dataset": f"{dataset.project}.query_jobs"}
+    assert [row.five for row in ran(client, "SELECT five FROM named", **config).result()] == [5]
+    with pytest.raises(exceptions.BadRequest, match="must be qualified with a dataset"):
+        ran(client, "SELECT five FROM named")
+    with pytest.raises(exceptions.NotFound, match="Dataset"):
+        ran(client, "SELECT five FROM named", default_dataset=f"{dataset.project}.not_there_at_all")
