@@ -41,13 +41,16 @@ def environment(
     teller: Teller | None = None,
     over: Sequence[str] = (),
     alone: bool = False,
+    apart: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> Path:
     """The Python of an environment that has `requirements` (PEP 508 lines), built under `cache` when missing.
 
     `python` is a version ("3.10") or the path of an interpreter. `teller` gets uv's lines as they come, what is done
     meanwhile, or that another builds it. Those of the requirements that are in `over` are installed over the others
     where all can't be had together, whatever these ask for: as pip does in an image. `alone`: what the requirements
-    need in turn is not installed, for they are all.
+    need in turn is not installed, for they are all. Nor is what those `apart` need, which come last and beside them.
+    `options` are uv's, about indexes.
     May take minutes; safe for concurrent builders, in one process and in several.
 
     Raises:
@@ -56,7 +59,7 @@ def environment(
     interpreter = python if "/" in python else find_python([python])
     wanted = sorted({normalise(line) for line in requirements})
     cache.mkdir(parents=True, exist_ok=True)
-    home = place([*requirements, *([_ALONE] if alone else [])], interpreter, cache)
+    home = place([*requirements, *([_ALONE] if alone else [])], interpreter, cache, apart, options)
     cache, key = home.parent, home.name
     if _whole(home):
         _touch(home)
@@ -67,15 +70,26 @@ def environment(
             for leftover in [home, *cache.glob(f".{key}-*")]:
                 shutil.rmtree(leftover, ignore_errors=True)
             beside = cache / f".{key}-{os.getpid()}"
-            options = [_ALONE] if alone else []
-            _build(wanted, interpreter, beside, home, teller, {normalise(line) for line in over}, options)
+            how = [*([_ALONE] if alone else []), *options]
+            _build(
+                wanted, interpreter, beside, home, teller, {normalise(line) for line in over}, how,
+                [normalise(line) for line in apart],
+            )  # fmt: skip
         _touch(home)
     return home / "bin" / "python"
 
 
-def place(requirements: Sequence[str], interpreter: str, cache: Path) -> Path:
-    """The folder of the environment of `requirements` and the Python at `interpreter`, whether it is there or not."""
-    wanted = sorted({normalise(line) for line in requirements})
+def place(
+    requirements: Sequence[str],
+    interpreter: str,
+    cache: Path,
+    apart: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> Path:
+    """The folder of the environment of `requirements`, and those `apart`, and the Python at `interpreter`, whether it
+    is there or not."""
+    beside = [*(f"{_ALONE} {normalise(line)}" for line in apart), *options]
+    wanted = [*sorted({normalise(line) for line in requirements}), *beside]
     return cache.resolve() / _key(wanted, interpreter)  # what is isolated sees no link on the way to it
 
 
@@ -239,6 +253,7 @@ def _build(
     teller: Teller,
     over: set[str],
     options: Sequence[str],
+    apart: Sequence[str],
 ) -> None:
     teller.begin()
     try:
@@ -256,9 +271,11 @@ def _build(
             # What is replaced within a second by a file of the same size keeps its bytecode: that comes last.
             _install(below, interpreter, beside, teller, compiled=False)
             _install(sorted(over), interpreter, beside, teller)
+        if apart:
+            _install(apart, interpreter, beside, teller, [*options, _ALONE])
         size = size_of(beside)
         record = {
-            "requirements": list(requirements),
+            "requirements": [*requirements, *apart],
             "python": interpreter,
             "size": size,
             "made": time.time(),

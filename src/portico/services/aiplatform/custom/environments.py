@@ -22,9 +22,16 @@ _TORCH = (
 )
 
 
-def python_of(image: TrainingImage, needed: Sequence[str], home: Path, teller: Teller) -> Path:
+def python_of(
+    image: TrainingImage,
+    needed: Sequence[str],
+    home: Path,
+    teller: Teller,
+    apart: Sequence[str] = (),
+    options: Sequence[str] = (),
+) -> Path:
     """The Python for `image` with the requirements `needed` (PEP 508). `teller` is told what was chosen and why, and
-    how far it is.
+    how far it is. `apart` and `options` as for `environments.environment`.
 
     Raises:
         FailedPrecondition: there is no such Python here, or the requirements can't be installed for it.
@@ -47,9 +54,11 @@ def python_of(image: TrainingImage, needed: Sequence[str], home: Path, teller: T
             )
         library = [f"{_package(image.library, exact)}=={exact}", *bounds_of(image.library, exact)]
     wanted = [*library, *image.common, *needed]
-    if not environments.place(wanted, interpreter, cache).is_dir():
-        teller.say(f"{image.short}: making its environment, {', '.join(wanted)}")
-    return environments.environment(wanted, interpreter, cache, teller, over=needed)
+    if not environments.place(wanted, interpreter, cache, apart, options).is_dir():
+        teller.say(f"{image.short}: making its environment, {', '.join([*wanted, *apart])}")
+    return environments.environment(
+        wanted, interpreter, cache, teller, over=needed, apart=apart, options=options
+    )
 
 
 def python_again(recorded: Mapping[str, Any], home: Path, teller: Teller) -> Path:

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import Cancelled, PorticoError
-from portico.jobs import tokens
 from portico.jobs.engines import machine
 from portico.jobs.kinds import Wait
 from portico.jobs.warm import be_nice
 from portico.jobs.worker import Context
 from portico.sandbox import containers, isolation
-from portico.sandbox.clients import in_container, pointed_here
+from portico.sandbox.clients import in_container
 from portico.sandbox.containers import Container
 from portico.sandbox.installer import Teller
-from portico.services.aiplatform.custom import contract, gcs_view, packages, spec, workers
+from portico.services.aiplatform.custom import contract, gcs_view, identity, packages, spec, workers
 from portico.services.aiplatform.custom.environments import python_again, python_of
 from portico.services.aiplatform.custom.kept import Kept, take
 from portico.services.aiplatform.custom.output import Output
@@ -29,11 +28,9 @@ from portico.services.aiplatform.custom.workers import Group, Terms, Worker
 from portico.services.aiplatform.reruns import pins
 from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.standard.jobs import JobPrivate
-from portico.services.standard.names import location_of
 from portico.services.standard.sources import gcs_of
 
 _PROCESSES = 512
-_UNTIL_IT_RUNS = 3600.0  # seconds that its environment may take to be made
 _FREE = 0.5  # seconds between two looks for a free replica of a persistent resource
 
 
@@ -138,7 +135,8 @@ def _workers(
 ) -> list[Worker]:
     """All workers of the job, the chief first, with their environments made."""
     counts = spec.counts(job_spec)
-    acts_as = _identity(context, job_spec, name, output)
+    account = contract.account_of(job_spec, name)
+    acts_as = identity.shown(context, account, spec.timeout_of(job_spec), output.service)
     first, *open_ports = workers.ports(1 + sum(counts))
     cluster = contract.Cluster.of(counts, open_ports, first)
     made: list[Worker] = []
@@ -212,7 +210,7 @@ def _place(
         python = python_of(image, needed, context.home, teller)
     record.pythons.append((image.short, python))
     context.check()
-    environment, readable = _pointed(context, python, [])
+    environment, readable = identity.pointed(context, python, [])
     if kept:
         given = ((package or pool["containerSpec"]).get("env")) or []
         started = environment | {one["name"]: one.get("value", "") for one in given}
@@ -232,7 +230,7 @@ def _place(
         if package and unpacked:  # again, where that process can read it
             unpacked = packages.unpack(gcs, package["packageUris"], kept.folder / "packages" / "0", field)
     if unpacked:
-        environment, readable = _pointed(context, python, unpacked.paths)
+        environment, readable = identity.pointed(context, python, unpacked.paths)
     return _Place(python, readable, environment, limits)
 
 
@@ -244,25 +242,6 @@ def _in_container(
     command, args = asked.get("command") or [], asked.get("args") or []
     container = Container(image.engine, image.short, command, args, readable)
     return _Place(Path(), [], environment, limits, container)
-
-
-def _identity(context: Context, job_spec: Mapping[str, Any], name: str, output: Output) -> dict[str, str]:
-    """What the code shows to this server as its own, which ends with the job."""
-    account = contract.account_of(job_spec, name)
-    until = context.clock.now() + spec.timeout_of(job_spec) + _UNTIL_IT_RUNS
-    try:
-        token = tokens.mint(context.home, tokens.Claims(context.job.id, account, until))
-    except OSError:  # on another machine, which has no key of the home's
-        return {}
-    output.service(f"Google's clients in it act as {account}.")
-    return {"PORTICO_JOB_TOKEN": token, "PORTICO_JOB_ACCOUNT": account, "MLFLOW_TRACKING_TOKEN": token}
-
-
-def _pointed(context: Context, python: Path, paths: list[Path]) -> tuple[dict[str, str], list[Path]]:
-    environment, readable = pointed_here(context.home, python, paths)
-    if tracking := environment.get("MLFLOW_TRACKING_URI"):  # in the job's own project
-        environment["MLFLOW_TRACKING_URI"] = f"{tracking}/{location_of(context.job.resource)}"
-    return environment, readable
 
 
 def _command(pool: Mapping[str, Any], python: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Pipelines: what kfp compiles, run here."""

@@ -1,0 +1,1 @@
+"""The component runtime: what a task of a pipeline runs."""

@@ -1,0 +1,61 @@
+"""What the image of a component is here: a Python, this machine's shell, or a container."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from portico.sandbox import containers
+from portico.services.aiplatform import images as serving
+from portico.services.aiplatform.custom import training_images
+from portico.services.aiplatform.custom.training_images import TrainingImage
+
+# Images that hold little but a shell and the usual commands.
+_SHELLS = re.compile(
+    r"(?:(?:docker\.io|mirror\.gcr\.io|gcr\.io)/)?(?:library/)?"
+    r"(?:alpine|busybox|bash|debian|ubuntu|google/cloud-sdk|google\.com/cloudsdktool/(?:google-)?cloud-(?:sdk|cli))"
+    r"(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?"
+    r"|gcr\.io/google-containers/(?:busybox|alpine|ubuntu-slim)(?::[\w.-]+)?"
+)
+_SERVING = re.compile(r"[a-z0-9.-]+/(?:vertex-ai|cloud-aiplatform)/prediction/.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """One of these: the Python that an image stands for, `shell`, or the command of a container's `engine`."""
+
+    uri: str
+    python: TrainingImage | None = None
+    shell: bool = False
+    engine: str = ""
+
+
+def base_of(uri: str, field: str = "image") -> Base:
+    """
+    Raises:
+        InvalidArgument: it is empty, or no image that Google has.
+        FailedPrecondition: it can't be run here, with what would be needed.
+    """
+    if _SHELLS.fullmatch(uri):
+        return Base(uri, shell=True)
+    if _SERVING.fullmatch(uri):
+        return Base(uri, python=_of_serving(uri, field))
+    try:
+        found = training_images.resolve(uri, field)
+    except FailedPrecondition:
+        raise FailedPrecondition(
+            f"{uri} is a container image of its own: {containers.NEEDED}, and none answers on this machine. "
+            "python:3.X, Google's prebuilt training and prediction images, and images of a plain shell (alpine, "
+            "busybox, debian, ubuntu) run without one.",
+            field=field,
+        ) from None
+    return Base(uri, engine=found.engine) if found.engine else Base(uri, python=found)
+
+
+def _of_serving(uri: str, field: str) -> TrainingImage:
+    try:
+        found = serving.resolve(uri)
+    except (InvalidArgument, Unimplemented) as error:
+        raise InvalidArgument(error.message, field=field) from None
+    return TrainingImage(found.image, "", "", found.pythons, found.requirements, False)

@@ -1,0 +1,133 @@
+"""The shell scripts in which kfp wraps a Python component, read: what they install, and what they run.
+
+Every version of kfp 2 writes a command like `sh -c 'INSTALLS && "$0" "$@"' sh -ec PROGRAM SOURCE ARGUMENTS`, where the
+program puts the source into a file and has `python3 -m kfp.dsl.executor_main` run it. Where a script says anything
+else, it is no script of kfp's, and runs as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
+_ENSURE_PIP = re.compile(r"\s*if ! \[ -x \"\$\(command -v pip\)\" \]; then\s.*?\sfi\s", re.DOTALL)
+_VENV = re.compile(
+    r"export PIP_DISABLE_PIP_VERSION_CHECK=1\s+tmp=\$\(mktemp -d\)\s+"
+    r"python3 -m venv \"\$tmp/venv\" --system-site-packages\s+\. \"\$tmp/venv/bin/activate\"\s"
+)
+_PROGRAM = re.compile(
+    r"\s*program_path=\$\(mktemp -d\)\s+printf \"%s\" \"\$0\" > \"\$program_path/ephemeral_component\.py\"\s+"
+    r"(?P<variables>(?:[A-Z_a-z]\w*=\w+ )*)python3 -m (?P<module>kfp(?:\.\w+)*\.executor_main)\s+"
+    r"--component_module_path\s+\"\$program_path/ephemeral_component\.py\"\s+\"\$@\"\s*"
+)
+_VARIABLE = re.compile(r"[A-Za-z_]\w*=\S*")
+_INDEXES = {
+    "-i": "--index-url",
+    "--index-url": "--index-url",
+    "--extra-index-url": "--extra-index-url",
+    "--trusted-host": "--allow-insecure-host",
+    "-f": "--find-links",
+    "--find-links": "--find-links",
+}
+_WITHOUT_EFFECT = {
+    *(
+        "-q",
+        "--quiet",
+        "--no-warn-script-location",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--user",
+    ),
+    *("-U", "--upgrade", "--root-user-action=ignore", "--break-system-packages"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """`requirements` (PEP 508), those that are installed `apart` from what they need, and uv's `options` about indexes.
+    What runs is `command`, or else `source` by the `module` of kfp's with the `arguments` and `variables`."""
+
+    requirements: tuple[str, ...]
+    apart: tuple[str, ...]
+    options: tuple[str, ...]
+    command: tuple[str, ...]
+    source: str | None = None
+    module: str = ""
+    arguments: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+def recognise(command: Sequence[str]) -> Recognised:
+    """What a whole command, its arguments included, means."""
+    installs = (
+        _installs(command[2]) if len(command) > 3 and command[0] in _SHELLS and command[1] == "-c" else None
+    )
+    rest = tuple(command[3:] if installs else command)
+    requirements, apart, options = installs or ((), (), ())
+    if len(rest) > 3 and rest[0] in _SHELLS and rest[1] == "-ec" and (found := _PROGRAM.fullmatch(rest[2])):
+        variables = tuple(
+            (name, value) for name, _, value in (one.partition("=") for one in found["variables"].split())
+        )
+        return Recognised(requirements, apart, options, rest, rest[3], found["module"], rest[4:], variables)
+    return Recognised(requirements, apart, options, rest)
+
+
+_Installs = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+
+def _installs(script: str) -> _Installs | None:
+    """What a script installs before it becomes the rest of the command; None where it does something else."""
+    script = _VENV.sub("", _ENSURE_PIP.sub("", script, count=1), count=1)
+    try:
+        steps = [shlex.split(step) for step in re.split(r"&&", script)]
+    except ValueError:
+        return None
+    *installs, last = steps
+    if last != ["$0", "$@"] or not installs:
+        return None
+    requirements: list[str] = []
+    apart: list[str] = []
+    options: list[str] = []
+    for step in installs:
+        read = _install(step)
+        if read is None:
+            return None
+        (apart if read[1] else requirements).extend(read[0])
+        options += read[2]
+    pairs = dict.fromkeys(zip(options[::2], options[1::2], strict=True))
+    return tuple(requirements), tuple(apart), tuple(word for pair in pairs for word in pair)
+
+
+def _install(step: list[str]) -> tuple[list[str], bool, list[str]] | None:
+    words = list(step)
+    while words and _VARIABLE.fullmatch(words[0]):
+        words.pop(0)
+    if words[:3] in (["python3", "-m", "pip"], ["python", "-m", "pip"]):
+        words = words[2:]
+    if words[:2] not in (["pip", "install"], ["pip3", "install"]):
+        return None
+    requirements: list[str] = []
+    options: list[str] = []
+    alone = False
+    left = iter(words[2:])
+    for word in left:
+        name, equals, value = word.partition("=")
+        if word == "--no-deps":
+            alone = True
+        elif name in _INDEXES:
+            options += [_INDEXES[name], value if equals else next(left, "")]
+        elif word in _WITHOUT_EFFECT:
+            continue
+        elif word.startswith("-") or not _is_requirement(word):
+            return None
+        else:
+            requirements.append(word)
+    return (requirements, alone, options) if requirements and all(options) else None
+
+
+def _is_requirement(word: str) -> bool:
+    """Whether it is one that needs no shell, and nothing but wheels."""
+    return re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*($|[\[<>=!~;@ ])", word) is not None and "git+" not in word

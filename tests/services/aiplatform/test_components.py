@@ -1,0 +1,253 @@
+"""What a task of a pipeline runs: components that kfp compiled, launched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from typing import Any
+
+import pytest
+from tests.environments import ENVIRONMENTS
+
+from portico.clock import SystemClock
+from portico.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted
+from portico.ids import RandomIds
+from portico.jobs.worker import Context
+from portico.sandbox import environments
+from portico.services.aiplatform.pipelines.components import launch as launching
+from portico.services.aiplatform.pipelines.components import resources
+from portico.services.aiplatform.pipelines.components.launch import Launch
+from portico.services.aiplatform.pipelines.components.recognised import recognise
+from portico.store.database import Database
+from portico.store.jobs import Job
+
+NEWEST = "2.17.3"
+VERSIONS = ("2.0.1", "2.4.0", "2.7.0", "2.11.0", NEWEST)
+
+_COMPILE = """
+import json, sys, yaml
+from kfp import compiler, dsl
+from kfp.dsl import *
+from typing import *
+SOURCE
+found = {}
+for name, one in list(globals().items()):
+    if hasattr(one, "component_spec") and not isinstance(one, type):
+        compiler.Compiler().compile(one, sys.argv[1] + ".yaml")
+        spec = next(yaml.safe_load_all(open(sys.argv[1] + ".yaml")))
+        [executor] = spec["deploymentSpec"]["executors"].values()
+        found[name] = executor["container"]
+json.dump(found, open(sys.argv[1], "w"))
+"""
+
+
+def containers(source: str, version: str = NEWEST) -> dict[str, dict[str, Any]]:
+    """The containers of the components that `source` defines, as that version of kfp compiles them."""
+    python = environments.environment([f"kfp=={version}", "setuptools<80"], "3.11", ENVIRONMENTS)
+    key = hashlib.sha256(f"{version}{_COMPILE}{source}".encode()).hexdigest()[:16]
+    made = ENVIRONMENTS.parent / "kfp" / f"{key}.json"
+    if not made.exists():
+        made.parent.mkdir(exist_ok=True)
+        program = made.with_suffix(".py")
+        program.write_text(_COMPILE.replace("SOURCE", source))  # kfp reads a function's source from its file
+        subprocess.run([python, "-W", "ignore", program, made], check=True)
+    found: dict[str, dict[str, Any]] = json.loads(made.read_text())
+    return found
+
+
+@pytest.fixture
+def run(portico: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a container as a task; {"parameterValues", "artifacts"}. `told` has the log of the last."""
+    from portico.client import jobs  # noqa: F401
+
+    monkeypatch.setattr(launching, "be_nice", lambda: None)
+    database = Database(portico.home)
+
+    def launch(
+        container: dict[str, Any],
+        inputs: dict[str, Any] | None = None,
+        outputs: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Any:
+        ids = RandomIds()
+        job = _job(ids.number())
+        launch.lines = []  # type: ignore[attr-defined]
+        context = Context(
+            portico.home, database, SystemClock(), ids, job, lambda: False, launch.lines.append  # type: ignore[attr-defined]
+        )  # fmt: skip
+        folder = f"/gcs/{bucket.name}/root/{job.id}"
+        uri, wanted = f"gs://{bucket.name}/root/{job.id}", outputs or {}
+        given = {
+            "inputs": inputs or {},
+            "outputs": {
+                "outputFile": f"{folder}/executor_output.json",
+                "parameters": {
+                    name: {"outputFile": f"{folder}/{name}"} for name in wanted.get("parameters", ())
+                },
+                "artifacts": {
+                    name: {"artifacts": [{"name": name, "uri": f"{uri}/{name}", "metadata": {}}]}
+                    for name in wanted.get("artifacts", ())
+                },
+            },
+        }
+        told = json.dumps(given)
+
+        def filled(words: list[str]) -> list[str]:
+            return [word.replace("{{$}}", told).replace("{{ROOT}}", folder) for word in words]
+
+        return launching.run(
+            context,
+            Launch(
+                container["image"], filled(container.get("command") or []), filled(container.get("args") or []),
+                more.pop("env", {}), given, "test-project", "us-central1", **more,
+            ),
+        )  # fmt: skip
+
+    yield launch
+    database.close()
+
+
+def _job(number: str) -> Job:
+    return Job(
+        id=number, kind="pipelineJobs.tasks", lane="process", priority=0, state="RUNNING", payload={},
+        resource=f"projects/test-project/locations/us-central1/pipelineJobs/{number}", attempts=1, lost=0, owner=None,
+        lease_until=None, cancel_requested=False, progress=0.0, message="", result=None, error=None, create_time=0.0,
+        start_time=None, end_time=None, cores=1.0, memory=1 << 30, accelerators=0, parent=None, wake_at=None,
+    )  # fmt: skip
+
+
+PLAIN = """
+@dsl.component
+def add(a: int, words: str = "x") -> int:
+    print("said", words)
+    return a + 1
+"""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_of_kfp_is_recognised(version):
+    found = containers(
+        PLAIN
+        + """
+@dsl.component(base_image="python:3.11", packages_to_install=["threadpoolctl==3.5.0"],
+               pip_index_urls=["https://a.example/simple", "https://b.example/simple"])
+def more(a: int) -> int:
+    return a + 1
+""",
+        version,
+    )
+    plain = recognise([*found["add"]["command"], *found["add"]["args"]])
+    assert plain.source and "def add" in plain.source and plain.module.endswith(".executor_main")
+    assert plain.arguments[:2] == ("--executor_input", "{{$}}") and plain.options == ()
+    kfp = [one for one in (*plain.requirements, *plain.apart) if one.startswith("kfp")]
+    assert kfp == [f"kfp=={version}"]
+    more = recognise([*found["more"]["command"], *found["more"]["args"]])
+    assert "threadpoolctl==3.5.0" in more.requirements and more.source
+    assert more.options.count("--index-url") == 1 and "https://b.example/simple" in more.options
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.7.0", NEWEST])
+def test_a_lightweight_component_runs_as_each_version_compiles_it(version, run, bucket):
+    source = PLAIN.replace("@dsl.component", '@dsl.component(base_image="python:3.11")')
+    made = run(containers(source, version)["add"], {"parameterValues": {"a": 2}}, {"parameters": ["Output"]})
+    assert made == {"parameterValues": {"Output": 3}, "artifacts": {}}
+    assert "said x" in run.lines
+    [written] = bucket.list_blobs(prefix="root/")
+    assert json.loads(written.download_as_text())["parameterValues"] == {"Output": 3}
+
+
+WRITING = """
+@dsl.component(base_image="python:3.11", packages_to_install=["threadpoolctl==3.5.0"])
+def write(given: Input[Dataset], made: Output[Model], number: OutputPath(int)) -> NamedTuple("o", [("x", dict)]):
+    import os, threadpoolctl
+    with open(given.path) as read, open(made.path, "w") as out:
+        out.write(read.read() + threadpoolctl.__version__)
+    made.metadata["rows"] = 7
+    with open(number, "w") as out:
+        out.write("12")
+    assert os.environ["MINE"] == "m y" and "AWS_SECRET" not in os.environ
+    return ({"a": [1, None]},)
+"""
+
+
+def test_artifacts_files_and_packages(run, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET", "of the server")
+    bucket.blob("in/data.txt").upload_from_string("given ")
+    container = containers(WRITING)["write"]
+    uri = f"gs://{bucket.name}/in/data.txt"
+    inputs = {"artifacts": {"given": {"artifacts": [{"name": "1", "uri": uri, "metadata": {}}]}}}
+    made = run(container, inputs, {"parameters": ["x", "number"], "artifacts": ["made"]}, env={"MINE": "m y"})
+    assert made["parameterValues"] == {"x": {"a": [1, None]}, "number": "12"}
+    [model] = made["artifacts"]["made"]["artifacts"]
+    assert model["metadata"] == {"rows": 7}
+    assert bucket.blob(f"root/{model['uri'].partition('/root/')[2]}").download_as_text() == "given 3.5.0"
+
+
+def python(script: str, image: str = "python:3.11") -> dict[str, Any]:
+    return {"image": image, "command": ["python3", "-c", script, "{{ROOT}}"]}
+
+
+def test_a_component_that_fails_says_its_last_lines(run):
+    with pytest.raises(FailedPrecondition, match="status of 3") as raised:
+        run(python("import sys; print('it is', 'broken'); sys.exit(3)"))
+    assert "it is broken" in raised.value.message
+    with pytest.raises(DeadlineExceeded, match="timeout of 1 seconds"):
+        run(python("import time; time.sleep(900)"), timeout=1)
+
+
+def test_a_container_component_has_the_commands_of_its_image(run):
+    script = (
+        "mkdir -p {{ROOT}} && pip install --quiet threadpoolctl==3.5.0 && "
+        "python -c 'import threadpoolctl; print(threadpoolctl.__version__, end=\"\")' > {{ROOT}}/version"
+    )
+    container = {"image": "python:3.11-slim", "command": ["sh", "-c", script]}
+    assert run(container, {}, {"parameters": ["version"]})["parameterValues"] == {"version": "3.5.0"}
+    # Of that task alone.
+    with pytest.raises(FailedPrecondition, match="No module named"):
+        run(python("import threadpoolctl", "python:3.11-slim"))
+    shell = {
+        "image": "alpine:3.19",
+        "command": ["sh", "-c"],
+        "args": ["mkdir -p {{ROOT}}; echo -n hi > {{ROOT}}/x"],
+    }
+    assert run(shell, {}, {"parameters": ["x"]})["parameterValues"] == {"x": "hi"}
+    assert any("this machine's own shell" in line for line in run.lines)
+    with pytest.raises(FailedPrecondition, match="container engine"):
+        run({"image": "gcr.io/mine/own:1", "command": ["sh"]})
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        ("open(R + '/x', 'w').write('1' * 200_000)", ResourceExhausted, "output parameter x .* too large"),
+        ("os.symlink('/etc/passwd', R + '/x')", FailedPrecondition, "not in a file of its own"),
+        ("os.symlink('/etc', R + '/d'); os.rename(R + '/d', R + '/x')", FailedPrecondition, "of its own"),
+        ("open(R + '/executor_output.json', 'w').write('{')", FailedPrecondition, "no JSON"),
+        ("O(parameterValues={'other': 1})", FailedPrecondition, "'other', which the component does not have"),
+        ("O(artifacts={'other': {}})", FailedPrecondition, "'other', which the component does not have"),
+        ("O(artifacts={'made': {'artifacts': [{'name': '9'}]}})", FailedPrecondition, "another's artifact"),
+        ("O(artifacts={'made': {'artifacts': [9]}})", FailedPrecondition, "no list of artifacts"),
+        ("os.mkfifo(R + '/x')", FailedPrecondition, "of its own"),
+    ],
+)
+def test_hostile_outputs_are_contained(run, script, error, words):
+    head = (
+        "import json, os, sys; R = sys.argv[1]; os.makedirs(R, exist_ok=True)\n"
+        "def O(**told): open(R + '/executor_output.json', 'w').write(json.dumps(told))\n"
+    )
+    with pytest.raises(error, match=words):
+        run(python(head + script), {}, {"parameters": ["x"], "artifacts": ["made"]})
+
+
+def test_what_a_container_asks_for(tmp_path):
+    asked = resources.asks_of(
+        {"resources": {"cpuLimit": 1.0, "memoryLimit": 2.0, "memoryRequest": 0.5}}, tmp_path
+    )
+    assert (asked.cores, asked.memory, asked.accelerators) == (1.0, 500_000_000, 0)
+    words = {"resourceCpuRequest": "500m", "resourceMemoryLimit": "1Gi",
+             "accelerator": {"resourceType": "NVIDIA_TESLA_T4", "resourceCount": "1"}}  # fmt: skip
+    asked = resources.asks_of({"resources": words}, tmp_path)
+    assert (asked.cores, asked.memory, asked.accelerators) == (0.5, 1 << 30, 0)
+    assert resources.memory_of({"resources": words}) == 1 << 30
+    assert resources.asks_of({}, tmp_path).cores == 1.0
