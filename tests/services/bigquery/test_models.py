@@ -198,3 +198,21 @@ def test_an_ml_function_reads_what_another_answers(client: bigquery.Client, mass
         JOIN (SELECT * FROM ML.PREDICT(MODEL {mass}, TABLE birds.penguins)) AS p USING (length, depth, mass)))""",
     )
     assert twice == once
+
+
+def test_labels_as_names_are_the_label_columns_of_older_statements(
+    client: bigquery.Client, mass: str
+) -> None:
+    job = client.query(
+        """CREATE OR REPLACE MODEL birds.older OPTIONS(model_type='LOGISTIC_REG', labels=['kind'], max_iterations=3)
+        AS SELECT length, depth, kind FROM birds.penguins"""
+    )
+    job.result()
+    model = client.get_model("birds.older")
+    assert [one.name for one in model.label_columns] == ["kind"] and model.labels == {}
+    with pytest.raises(exceptions.BadRequest, match="give one of them"):
+        client.query(
+            """CREATE OR REPLACE MODEL birds.older
+            OPTIONS(model_type='LOGISTIC_REG', labels=['kind'], input_label_cols=['kind'])
+            AS SELECT length, depth, kind FROM birds.penguins"""
+        ).result()

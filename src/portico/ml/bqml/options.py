@@ -140,6 +140,7 @@ def read(declared: Mapping[str, Option], given: Mapping[str, Any], model_type: s
         DataError: an option is not of this model type, or its value is wrong. NotBuilt: Portico refuses it.
     """
     found: Options = {name: one.default for name, one in declared.items()}
+    given = _older(given)
     for name, value in given.items():
         one = declared.get(name)
         if one is None:
@@ -156,6 +157,20 @@ def read(declared: Mapping[str, Option], given: Mapping[str, Any], model_type: s
     if given.get("num_trials") and not any(isinstance(one, Search) for one in given.values()):
         found |= {name: one.search for name, one in declared.items() if one.search and name not in given}
     return found
+
+
+def _older(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """INPUT_LABEL_COLS was called LABELS once: an array of names is that, one of pairs are the model's labels.
+
+    Raises:
+        DataError: both name columns.
+    """
+    labels = given.get("labels")
+    if not isinstance(labels, (list, tuple)) or not labels or not all(isinstance(one, str) for one in labels):
+        return given
+    if "input_label_cols" in given:
+        raise _wrong("LABELS names columns, and INPUT_LABEL_COLS too; give one of them")
+    return {**{name: value for name, value in given.items() if name != "labels"}, "input_label_cols": labels}
 
 
 def _space(one: Option, name: str, space: Search) -> Search:
