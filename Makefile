@@ -49,7 +49,7 @@ docs: install
 # Versions and hashes, and no registry's name.
 lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate --extra clients --extra dev pyproject.toml -o requirements.lock
+	  --no-header --no-annotate --override override.txt --extra clients --extra dev pyproject.toml -o requirements.lock
 	grep -A 40 '^uv==' requirements.lock | awk 'NR==1 || /^    --hash/ {print; next} {exit}' > uv.lock.txt
 
 clean:

@@ -301,6 +301,13 @@ def wake(connection: Connection, job_ids: list[str], payload: dict[str, Any] | N
     connection.execute(sa.update(jobs).where(waiting).values(values))
 
 
+def rest(connection: Connection, job_id: str) -> None:
+    """QUEUED -> WAITING, for a parent that the end of a child has woken while others were started in the same
+    transaction: it would only wait again."""
+    woken = sa.and_(jobs.c.id == job_id, jobs.c.state == "QUEUED", jobs.c.start_time.is_not(None))
+    connection.execute(sa.update(jobs).where(woken).values(state="WAITING"))
+
+
 def children(connection: Connection, parent: str) -> list[Job]:
     """Oldest first."""
     chosen = sa.select(jobs).where(jobs.c.parent == parent).order_by(jobs.c.create_time, jobs.c.id)

@@ -1,0 +1,95 @@
+"""What a component is told (ExecutorInput), and what comes of what it says (ExecutorOutput)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from portico.errors import FailedPrecondition, ResourceExhausted
+from portico.services.aiplatform.pipelines import artifacts, resolving, values
+from portico.services.aiplatform.pipelines.placeholders import path_of
+from portico.services.aiplatform.pipelines.turn import Turn
+from portico.store.pipelines import Task
+
+_METADATA = 200 << 10  # bytes of an artifact's metadata: Google's 200 KB
+_URI = 4096  # characters
+
+
+def input_of(turn: Turn, task: Task) -> dict[str, Any]:
+    """The ExecutorInput of a task, as JSON."""
+    component, inputs = turn.component(task), resolving.whole_inputs(turn, task)
+    wanted, made = component.get("inputDefinitions") or {}, component.get("outputDefinitions") or {}
+    given = {
+        which: {name: one for name, one in inputs[which].items() if name in (wanted.get(which) or {})}
+        for which in ("parameters", "artifacts")
+    }
+    place = artifacts.place_of(turn.root(task), task)
+    files = {name: {"outputFile": path_of(f"{place}/{name}")} for name in made.get("parameters") or {}}
+    new = {name: [_new(task, name, one, place)] for name, one in (made.get("artifacts") or {}).items()}
+    told: dict[str, Any] = {"inputs": {}, "outputs": {"outputFile": path_of(f"{place}/executor_output.json")}}
+    if given["parameters"]:
+        told["inputs"]["parameterValues"] = given["parameters"]
+    if given["artifacts"]:
+        told["inputs"]["artifacts"] = resolving.as_lists(given["artifacts"])
+    if files:
+        told["outputs"]["parameters"] = files
+    if new:
+        told["outputs"]["artifacts"] = resolving.as_lists(new)
+    return told
+
+
+def _new(task: Task, output: str, definition: Mapping[str, Any], place: str) -> dict[str, Any]:
+    title, version = artifacts.type_of(definition.get("artifactType") or {})
+    return {
+        "name": artifacts.name_of(task, output),
+        "type": {"schemaTitle": title, "schemaVersion": version},
+        "uri": f"{place}/{output}",
+        "metadata": definition.get("metadata") or {},
+    }
+
+
+def outputs_of(
+    task: Task, definitions: Mapping[str, Any], executor_input: Mapping[str, Any], told: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A task's outputs, of what its component said: all that it must have, each of its type.
+
+    Raises:
+        FailedPrecondition, ResourceExhausted: the component has not written an output, or not so.
+    """
+    found: dict[str, Any] = {"parameters": {}, "artifacts": {}}
+    said = told.get("parameterValues") or {}
+    for name, one in (definitions.get("parameters") or {}).items():
+        what, wanted = f"The output {name!r}", one.get("parameterType", "")
+        if name not in said:
+            raise FailedPrecondition(
+                f"The component ended without writing its output {name!r} ({wanted}): it writes its value into "
+                f"{executor_input['outputs']['parameters'][name]['outputFile']}, or returns it."
+            )
+        value = said[name]
+        try:
+            text = isinstance(value, str) and wanted != "STRING"
+            value = values.from_text(value, wanted, what) if text else values.as_type(value, wanted, what)
+        except ValueError as error:
+            raise FailedPrecondition(f"The component wrote an output of another type. {error}") from None
+        found["parameters"][name] = value
+    for name, one in (definitions.get("artifacts") or {}).items():
+        new = executor_input["outputs"]["artifacts"][name]["artifacts"][0]
+        written = ((told.get("artifacts") or {}).get(name) or {}).get("artifacts") or [{}]
+        some = written if one.get("isArtifactList") else written[:1]
+        found["artifacts"][name] = [
+            _artifact(task, name, number, new, said) for number, said in enumerate(some)
+        ]
+    return found
+
+
+def _artifact(
+    task: Task, output: str, number: int, new: Mapping[str, Any], said: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An output artifact with what its component said of it: its place and metadata, not whose it is."""
+    uri, metadata = said.get("uri") or new["uri"], {**new["metadata"], **(said.get("metadata") or {})}
+    if len(uri) > _URI:
+        raise ResourceExhausted(f"The URI of the output {output!r} is longer than {_URI:,} characters.")
+    if len(json.dumps(metadata)) > _METADATA:
+        raise ResourceExhausted(f"The metadata of the output {output!r} is larger than 200 KB.")
+    return {**new, "name": artifacts.name_of(task, output, number), "uri": uri, "metadata": metadata}

@@ -1,0 +1,273 @@
+"""A compiled pipeline (PipelineSpec) read, validated, and taken to the pieces that its run works with.
+
+The messages are those of the package kfp-pipeline-spec. What they can't say (names that must exist, cycles, conditions
+that can't be parsed) is checked here too, before anything runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from portico.errors import InvalidArgument, Unimplemented
+from portico.services.aiplatform.pipelines import conditions
+
+ROOT = "root"
+_PLACE = re.compile(r'at "(?:PipelineSpec|PipelineDeploymentConfig)\.?([^"]*)"')
+_CAUSE = re.compile(r"(?:Failed to parse [\w/]+ field: )+")
+_UNKNOWN = re.compile(r'Message type "[\w.]+\.(\w+)" has no field named "([^"]+)"')
+_VERSIONS = re.compile(r"2\.[1-9]\d*\.\d+")
+COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
+_BUILT = ("container", "importer")
+
+
+def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The components of a compiled pipeline by name, the pipeline itself as `ROOT`.
+
+    One with tasks has a list "tasks", each with its "name", "kind", "component", "upstream" and "dependents" beside
+    what the spec says of it; any other has its "executor".
+
+    Raises:
+        InvalidArgument, Unimplemented: naming the field.
+    """
+    _parse("PipelineSpec", spec, "pipelineSpec")
+    version = str(spec.get("schemaVersion") or "")
+    if not _VERSIONS.fullmatch(version):
+        raise InvalidArgument(
+            f"schemaVersion {version!r} is not supported: compile the pipeline with kfp 2.0 or newer, which writes "
+            "2.1.0.",
+            field="pipelineSpec.schemaVersion",
+        )
+    deployment = spec.get("deploymentSpec") or {}
+    _parse("PipelineDeploymentConfig", deployment, "pipelineSpec.deploymentSpec")
+    executors = deployment.get("executors") or {}
+    if not (spec.get("pipelineInfo") or {}).get("name"):
+        raise InvalidArgument("pipelineInfo.name is missing.", field="pipelineSpec.pipelineInfo.name")
+    named: dict[str, Any] = {**(spec.get("components") or {}), ROOT: spec.get("root") or {}}
+    found = {}
+    for name, component in named.items():
+        field = "pipelineSpec.root" if name == ROOT else f"pipelineSpec.components[{name}]"
+        if "dag" in component:
+            found[name] = {**component, "tasks": _tasks(component, named, executors, field)}
+        elif "executorLabel" in component:
+            found[name] = {**component, "executor": _executor(component["executorLabel"], executors, field)}
+        else:
+            raise InvalidArgument(f"{field} has neither a dag nor an executorLabel.", field=field)
+    if "tasks" not in found[ROOT]:
+        raise InvalidArgument("The root must be a dag.", field="pipelineSpec.root")
+    _check_nesting(found)
+    return found
+
+
+def _parse(message: str, value: Any, field: str) -> None:
+    from google.protobuf import json_format
+
+    try:
+        json_format.ParseDict(value, getattr(_messages(), message)())
+    except (json_format.ParseError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        text = " ".join(str(error).split())
+        place = _PLACE.search(text)
+        at = f"{field}.{place[1]}" if place and place[1] else field
+        words = _CAUSE.sub("", text)
+        if unknown := _UNKNOWN.search(words):
+            at = f"{at}.{unknown[2]}"
+            words = f"{unknown[1]} has no field {unknown[2]}"
+        else:
+            words = _PLACE.sub("", words).strip(" .,")
+        raise InvalidArgument(f"{at}: {words[:500]}.", field=at) from None
+
+
+@functools.cache
+def _messages() -> Any:
+    with warnings.catch_warnings():  # that it was made for the protobuf before ours
+        warnings.filterwarnings("ignore", message="Protobuf gencode version", category=UserWarning)
+        from kfp.pipeline_spec import pipeline_spec_pb2
+    return pipeline_spec_pb2
+
+
+def _executor(label: str, executors: Mapping[str, Any], field: str) -> dict[str, Any]:
+    found = executors.get(label)
+    if found is None:
+        raise InvalidArgument(
+            f"{field}.executorLabel names {label!r}, which deploymentSpec.executors lacks.",
+            field=f"{field}.executorLabel",
+        )
+    kind = next(iter(found), "")
+    at = f"pipelineSpec.deploymentSpec.executors[{label}]"
+    if kind not in _BUILT:
+        raise Unimplemented(
+            f"Executors of the kind {kind or 'none'!r} are not built yet.", field=f"{at}.{kind}"
+        )
+    if kind == "container" and not found[kind].get("image"):
+        raise InvalidArgument(f"{at}.container.image is missing.", field=f"{at}.container.image")
+    return dict(found)
+
+
+def _tasks(
+    component: Mapping[str, Any], named: Mapping[str, Any], executors: Mapping[str, Any], field: str
+) -> list[dict[str, Any]]:
+    specs = component["dag"].get("tasks") or {}
+    waits: dict[str, list[str]] = {name: [] for name in specs}
+    made = []
+    for name, spec in specs.items():
+        at = f"{field}.dag.tasks[{name}]"
+        upstream = list(dict.fromkeys([*(spec.get("dependentTasks") or []), *_producers(spec)]))
+        for one in upstream:
+            if one not in specs:
+                raise InvalidArgument(f"{at} depends on {one!r}, which is no task beside it.", field=at)
+            waits[one].append(name)
+        made.append({**spec, "name": name, "upstream": upstream, **_kind(spec, named, executors, at)})
+        _check_inputs(spec, component, named, specs, at)
+        _check_trigger(spec, at)
+    for task in made:
+        task["dependents"] = waits[task["name"]]
+    _check_order(made, field)
+    _check_outputs(component, named, specs, field)
+    return made
+
+
+def _producers(spec: Mapping[str, Any]) -> Iterator[str]:
+    inputs = spec.get("inputs") or {}
+    for one in (inputs.get("parameters") or {}).values():
+        for key in ("taskOutputParameter", "taskFinalStatus"):
+            if key in one:
+                yield one[key].get("producerTask", "")
+    for one in (inputs.get("artifacts") or {}).values():
+        if "taskOutputArtifact" in one:
+            yield one["taskOutputArtifact"].get("producerTask", "")
+
+
+def _kind(
+    spec: Mapping[str, Any], named: Mapping[str, Any], executors: Mapping[str, Any], at: str
+) -> dict[str, str]:
+    """What a task's component is, or a loop over it ("inner" is what each iteration is)."""
+    name = (spec.get("componentRef") or {}).get("name", "")
+    if name not in named or name == ROOT:
+        raise InvalidArgument(
+            f"{at}.componentRef names {name!r}, which components lacks.", field=f"{at}.componentRef.name"
+        )
+    component = named[name]
+    label = component.get("executorLabel", "")
+    kind = "dag" if "dag" in component else next(iter(executors.get(label) or {}), "")
+    if "parameterIterator" in spec or "artifactIterator" in spec:
+        return {"component": name, "kind": "loop", "inner": kind}
+    return {"component": name, "kind": kind}
+
+
+def _check_inputs(
+    spec: Mapping[str, Any],
+    component: Mapping[str, Any],
+    named: Mapping[str, Any],
+    beside: Mapping[str, Any],
+    at: str,
+) -> None:
+    own = component.get("inputDefinitions") or {}
+    needs = named[spec["componentRef"]["name"]].get("inputDefinitions") or {}
+    given = spec.get("inputs") or {}
+    for which, from_parent, from_task, key in (
+        ("parameters", "componentInputParameter", "taskOutputParameter", "outputParameterKey"),
+        ("artifacts", "componentInputArtifact", "taskOutputArtifact", "outputArtifactKey"),
+    ):
+        for name, one in (given.get(which) or {}).items():
+            place = f"{at}.inputs.{which}[{name}]"
+            if from_parent in one and one[from_parent] not in (own.get(which) or {}):
+                raise InvalidArgument(
+                    f"{place} takes {one[from_parent]!r}, which is no input of the component around it.",
+                    field=place,
+                )
+            if from_task in one:
+                producer, output = one[from_task].get("producerTask", ""), one[from_task].get(key, "")
+                made = named.get((beside[producer].get("componentRef") or {}).get("name", "")) or {}
+                if output not in ((made.get("outputDefinitions") or {}).get(which) or {}):
+                    raise InvalidArgument(
+                        f"{place}: the task {producer!r} has no output {output!r}.", field=place
+                    )
+            if selector := one.get("parameterExpressionSelector"):
+                conditions.check_selector(selector, f"{place}.parameterExpressionSelector")
+        items = {
+            (spec.get(f"{which[:-1]}Iterator") or {}).get("itemInput"),
+        }
+        for name, one in (needs.get(which) or {}).items():
+            optional = one.get("isOptional") or "defaultValue" in one
+            if not optional and name not in (given.get(which) or {}) and name not in items:
+                raise InvalidArgument(
+                    f"{at} lacks the input {name!r}, which its component needs.", field=f"{at}.inputs.{which}"
+                )
+
+
+def _check_trigger(spec: Mapping[str, Any], at: str) -> None:
+    trigger = spec.get("triggerPolicy") or {}
+    if trigger.get("condition"):
+        conditions.check(trigger["condition"], f"{at}.triggerPolicy.condition")
+
+
+def _check_order(tasks: list[dict[str, Any]], field: str) -> None:
+    """
+    Raises:
+        InvalidArgument: tasks wait for each other.
+    """
+    left = {task["name"]: len(task["upstream"]) for task in tasks}
+    dependents = {task["name"]: task["dependents"] for task in tasks}
+    free = [name for name, count in left.items() if not count]
+    while free:
+        name = free.pop()
+        del left[name]
+        for other in dependents[name]:
+            left[other] -= 1
+            if not left[other]:
+                free.append(other)
+    if left:
+        raise InvalidArgument(
+            f"{field}.dag.tasks wait for each other: {', '.join(sorted(left))}.", field=f"{field}.dag.tasks"
+        )
+
+
+def selectors(output: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """From which of a dag's tasks one of its outputs comes: the first of these that has it."""
+    if "valueFromParameter" in output:
+        return [output["valueFromParameter"]]
+    if "valueFromOneof" in output:
+        return list(output["valueFromOneof"].get("parameterSelectors") or [])
+    return list(output.get("artifactSelectors") or [])
+
+
+def _check_outputs(
+    component: Mapping[str, Any], named: Mapping[str, Any], specs: Mapping[str, Any], field: str
+) -> None:
+    for which, outputs in (component["dag"].get("outputs") or {}).items():
+        for name, output in outputs.items():
+            at = f"{field}.dag.outputs.{which}[{name}]"
+            for one in selectors(output):
+                task = one.get("producerSubtask", "")
+                if task not in specs:
+                    raise InvalidArgument(
+                        f"{at} comes from {task!r}, which is no task of this dag.", field=at
+                    )
+                made = named[specs[task]["componentRef"]["name"]].get("outputDefinitions") or {}
+                key = one.get("outputParameterKey") or one.get("outputArtifactKey") or ""
+                if key not in (made.get(which) or {}):
+                    raise InvalidArgument(f"{at}: the task {task!r} has no output {key!r}.", field=at)
+
+
+def _check_nesting(found: Mapping[str, dict[str, Any]]) -> None:
+    """
+    Raises:
+        InvalidArgument: a component is inside itself.
+    """
+    inside = {name: {task["component"] for task in one.get("tasks") or ()} for name, one in found.items()}
+    free = [name for name, needs in inside.items() if not needs]
+    while free:
+        done = free.pop()
+        del inside[done]
+        for name, needs in inside.items():
+            if done in needs:
+                needs.discard(done)
+                if not needs:
+                    free.append(name)
+    if inside:
+        raise InvalidArgument(
+            f"Components are inside themselves: {', '.join(sorted(inside))}.", field="pipelineSpec.components"
+        )

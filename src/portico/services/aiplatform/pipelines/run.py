@@ -1,0 +1,37 @@
+"""The work of a pipeline job itself: it starts its run, and waits for the end of its tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portico.errors import FailedPrecondition
+from portico.jobs.kinds import Wait
+from portico.jobs.worker import Context
+from portico.services.aiplatform.pipelines import progress
+from portico.services.aiplatform.pipelines.pipeline_jobs import PIPELINE_JOBS, root_of
+from portico.services.aiplatform.pipelines.turn import Turn
+
+
+def run(context: Context) -> dict[str, Any] | Wait:
+    """Job: a turn. Mostly there is a first one, which starts what can run at once, and a last one; in between the ends
+    of tasks start what waited for them (`progress`).
+
+    Raises:
+        FailedPrecondition: the run failed; the message names the tasks that did.
+    """
+    with context.database.write() as connection:
+        job = PIPELINE_JOBS.require(connection, context.job.resource)
+        turn = Turn(connection, context.clock.now())
+        new = root_of(job, context.job.id)
+        root = turn.find(new.id)
+        if root is None:
+            root = new
+            progress.begin(turn, root)
+        elif not root.has_ended:
+            progress.mend(turn, root)
+        turn.settle()
+    if not root.has_ended:
+        return Wait()
+    if root.state == "FAILED":
+        raise FailedPrecondition((root.error or {}).get("message", "The run failed."))
+    return {}
