@@ -21,6 +21,7 @@ from portico.warehouse import (
     external,
     partitions,
     plans,
+    prediction_logs,
     routines,
     scans,
     storage,
@@ -48,6 +49,7 @@ _DEPTH = 16  # views of views
 class Holder(Protocol):
     """The warehouse, as far as a statement needs it."""
 
+    folder: Path
     models: Models
     trainer: Trainer
     sessions: QuerySessions
@@ -282,6 +284,8 @@ class Query:
         if _is_target(node):
             _check_filter(entry, node)
             return _place(entry)
+        if prediction_logs.STREAMS in entry.body:
+            return self._logged(entry)
         if entry.body.get("type") == "EXTERNAL":
             return self._external(entry)
         return _rows(self._rows_of(entry, node))
@@ -333,6 +337,14 @@ class Query:
         name = f"_external_{entry.dataset}_{entry.table}"
         self._cursor.register(name, table)
         return exp.Table(this=exp.to_identifier(name, quoted=True))
+
+    def _logged(self, entry: Entry) -> exp.Expr:
+        """The log of an endpoint's predictions, as it is now."""
+        assert self._asked.warehouse is not None
+        name = f"_log_{entry.dataset}_{entry.table}"
+        prediction_logs.register(self._cursor, entry, self._asked.warehouse.folder.parent, name)
+        told = "TRY_CAST(request_id AS DECIMAL(38, 9)) AS request_id"
+        return _rows(f"SELECT * REPLACE ({told}) FROM {quoted(name)}")
 
     def _as_of(self, named: Entry, version: exp.Expr) -> exp.Expr:
         """A table as it was: FOR SYSTEM_TIME AS OF."""

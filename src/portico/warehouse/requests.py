@@ -19,6 +19,7 @@ from portico.warehouse import (
     catalog,
     external,
     partitions,
+    prediction_logs,
     routines,
     rows,
     scans,
@@ -372,6 +373,6 @@ OF_TABLES: dict[str, Callable[..., Any]] = {
     "drop_model": shown.drop_model, "read_session": sessions.make,
     "create_stream": write_streams.create, "get_stream": write_streams.get, "append": write_streams.append,
     "finalize_stream": write_streams.finalize, "flush_stream": write_streams.flush,
-    "commit_streams": write_streams.commit,
+    "commit_streams": write_streams.commit, "create_log": prediction_logs.create,
 }  # fmt: skip
 _REACHING = frozenset(["query", "create_table"])  # methods that may need what is outside

@@ -161,3 +161,41 @@ def test_the_warehouse_is_started_again_where_it_ended(portico: Any, client: big
     kept[0].kill()
     until(lambda: not kept[0].is_running() or kept[0].status() == psutil.STATUS_ZOMBIE, "it has ended")
     assert [tuple(row) for row in client.query("SELECT COUNT(*) FROM air.flights").result()] == [(ROWS,)]
+
+
+def test_the_test_rows_of_a_training_are_a_table(aiplatform: Any, client: bigquery.Client):
+    dataset = aiplatform.TabularDataset.create(
+        display_name="flights", bq_source="bq://test-project.air.flights"
+    )
+
+    def run(**options: Any) -> Any:
+        job = aiplatform.AutoMLTabularTrainingJob(
+            display_name="ex-port",
+            optimization_prediction_type="classification",
+            column_specs={"carrier": "auto", "distance": "auto"},
+        )
+        job.run(
+            dataset=dataset,
+            target_column="late",
+            budget_milli_node_hours=1,
+            export_evaluated_data_items=True,
+            **options,
+        )
+        return dict(job._gca_resource.training_task_metadata)
+
+    where = {"export_evaluated_data_items_bigquery_destination_uri": "bq://test-project.air.items"}
+    told = run(**where)
+    assert told["evaluatedDataItemsBigqueryUri"] == "bq://test-project.air.items"
+    [(rows, right)] = client.query(
+        """SELECT COUNT(*), COUNTIF(late = predicted_late.classes[OFFSET(IF(predicted_late.scores[OFFSET(0)] > 0.5, 0,
+        1))]) FROM air.items"""
+    ).result()
+    assert rows == int(told["rows"]["test"]) and right / rows > 0.8
+    with pytest.raises(RuntimeError, match="overrideExistingTable"):
+        run(**where)
+    run(**where, export_evaluated_data_items_override_destination=True)
+    own = run()["evaluatedDataItemsBigqueryUri"].removeprefix("bq://")
+    assert own.startswith("test-project.export_evaluated_examples_ex_port_") and own.endswith(
+        ".evaluated_examples"
+    )
+    assert [one.num_rows for one in (client.get_table(own), client.get_table("air.items"))] == [rows, rows]

@@ -33,3 +33,20 @@ def test_a_monitor_compares_tables_and_views(upload: Any, client: bigquery.Clien
         job = watched.run(target_dataset=table(name), sync=True)
         found.append(alerts(watched, model_monitoring_job_name=job.resource_name))
     assert found == [[], ["a"]]
+
+
+def test_a_monitor_compares_what_queries_yield(upload: Any, client: bigquery.Client):
+    def asked(text: str) -> Any:
+        return spec.MonitoringInput(query=text)
+
+    fields = {"a": "float"}
+    watched = monitor(
+        upload(), asked("SELECT a FROM seen.before"), model_monitoring_schema=schema(fields=fields)
+    )
+    found = []
+    for text in ("SELECT a FROM seen.same", "SELECT a + 1 AS a FROM seen.after"):
+        job = watched.run(target_dataset=asked(text), sync=True)
+        found.append(alerts(watched, model_monitoring_job_name=job.resource_name))
+    assert found == [[], ["a"]]
+    with pytest.raises(RuntimeError, match="nothing"):
+        watched.run(target_dataset=asked("SELECT nothing FROM seen.before"), sync=True)

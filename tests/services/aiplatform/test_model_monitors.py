@@ -355,9 +355,13 @@ def test_update_changes_what_the_next_job_does(upload, bucket, data):
         ({"trainingDataset": {}}, 200, ""),
         ({"trainingDataset": {"columnizedDataset": {}}}, 400, "vertexDataset, gcsSource, bigquerySource"),
         (
-            {"trainingDataset": {"columnizedDataset": {"bigquerySource": {"query": "SELECT 1"}}}},
-            501,
-            "make it a view",
+            {
+                "trainingDataset": {
+                    "columnizedDataset": {"bigquerySource": {"query": "SELECT 1", "tableUri": "bq://a"}}
+                }
+            },
+            400,
+            "either tableUri or query",
         ),
         (
             {

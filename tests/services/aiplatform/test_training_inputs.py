@@ -76,7 +76,9 @@ def test_each_split_is_understood(split, kind, column):
         ({"targetColumn": "x"}, "target column 'x' cannot be specified in transformations"),
         ({"colour": "red"}, "colour"),
         ({"disableEarlyStopping": "yes"}, "true or false"),
-        ({"exportEvaluatedDataItemsConfig": {"destinationBigqueryUri": "bq://a.b.c"}}, "BigQuery"),
+        ({"exportEvaluatedDataItemsConfig": {"destinationBigqueryUri": "bq://a.b"}}, "Invalid BigQuery URI"),
+        ({"exportEvaluatedDataItemsConfig": {"table": "bq://a.b.c"}}, "no more"),
+        ({"exportEvaluatedDataItemsConfig": {"overrideExistingTable": "yes"}}, "true or false"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(change, message):

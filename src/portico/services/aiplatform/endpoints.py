@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portico.errors import FailedPrecondition, InvalidArgument
-from portico.services.aiplatform import endpoint_addresses
+from portico.services.aiplatform import endpoint_addresses, endpoint_logging
 from portico.services.call import Call, implements
 from portico.services.standard import operations
 from portico.services.standard.collection import check_etag
@@ -20,10 +20,11 @@ def create(call: Call) -> dict[str, Any]:
     endpoint_id = own_id(call.params.get("endpointId"), call.rooms.ids.number(), "endpointId", ENDPOINT_ID)
     if call.body.get("trafficSplit"):
         raise InvalidArgument("A new endpoint has no models to split traffic between.", field="trafficSplit")
-    check_logging(call.body)
+    endpoint_logging.check(call.body)
     name = f"{parent}/endpoints/{endpoint_id}"
     body = {key: value for key, value in call.body.items() if key not in ENDPOINTS.output_only}
     endpoint_addresses.check(call, name, body)
+    endpoint_logging.show(call, name, body)
     with call.rooms.database.write() as connection:
         made = ENDPOINTS.insert(call, connection, name, parent, body)
         publish(connection, made)
@@ -58,11 +59,16 @@ def update(call: Call) -> dict[str, Any]:
 
 @implements("aiplatform", ENDPOINTS.method("patch"))
 def patch(call: Call) -> dict[str, Any]:
+    with call.rooms.database.read() as connection:
+        before = ENDPOINTS.require(connection, call.name).body
+    asked = ENDPOINTS.patched(call, before)
+    endpoint_logging.check(asked)
+    endpoint_logging.show(call, call.name, asked, before)
     with call.rooms.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, call.name)
         check_etag(endpoint, call.body.get("etag"))
         endpoint.body = ENDPOINTS.patched(call, endpoint.body)
-        check_logging(endpoint.body)
+        endpoint_logging.keep(endpoint.body, asked)
         endpoint_addresses.check(call, endpoint.name, endpoint.body)
         check_traffic(endpoint.body.get("trafficSplit") or {}, endpoint.body)
         resources.update(connection, endpoint, call.rooms.clock.now())
@@ -94,19 +100,6 @@ def delete(call: Call) -> dict[str, Any]:
         answer = operations.done(call, connection, endpoint.name, "DeleteOperationMetadata", None)
     await_served(call, version)
     return answer
-
-
-def check_logging(body: dict[str, Any]) -> None:
-    """
-    Raises:
-        InvalidArgument: the sampling rate is not a share.
-    """
-    rate = (body.get("predictRequestResponseLoggingConfig") or {}).get("samplingRate", 0)
-    if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-        raise InvalidArgument(
-            f"samplingRate is {rate}; it must be between 0 and 1.",
-            field="predictRequestResponseLoggingConfig.samplingRate",
-        )
 
 
 def check_traffic(split: dict[str, Any], body: dict[str, Any]) -> None:

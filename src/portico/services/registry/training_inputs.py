@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument
+from portico.services.standard import bq
 from portico.services.standard.names import canonical
 from portico.store.jobs import Resources
 from portico.store.resources import Resource
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
     from portico.ml.learn.spec import TrainSpec
     from portico.ml.learn.split import SplitSpec
 
+EXPORT = "exportEvaluatedDataItemsConfig"
 _KNOWN = frozenset(
     {"targetColumn", "predictionType", "transformations", "trainBudgetMilliNodeHours", "optimizationObjective",
      "optimizationObjectiveRecallValue", "optimizationObjectivePrecisionValue", "weightColumnName", "weightColumn",
-     "disableEarlyStopping", "additionalExperiments", "exportEvaluatedDataItemsConfig"}
+     "disableEarlyStopping", "additionalExperiments", EXPORT}
 )  # fmt: skip
 AUTOML = Resources(cores=8.0, memory=8 << 30)  # what a training takes of a cluster's machine
 _MAX_BUDGET = 72_000  # milli node hours
@@ -38,13 +40,30 @@ def inputs_of(pipeline: dict[str, Any]) -> dict[str, Any]:
             f"trainingTaskInputs has unknown fields: {', '.join(unknown)}.",
             field=f"trainingTaskInputs.{unknown[0]}",
         )
+    _check_export(inputs.get(EXPORT))
     return inputs
+
+
+def _check_export(config: Any) -> None:
+    field = f"trainingTaskInputs.{EXPORT}"
+    if config is None:
+        return
+    if not isinstance(config, dict) or set(config) - {"destinationBigqueryUri", "overrideExistingTable"}:
+        raise InvalidArgument(
+            f"{EXPORT} has destinationBigqueryUri and overrideExistingTable, no more.", field=field
+        )
+    if not isinstance(config.get("overrideExistingTable") or False, bool):
+        raise InvalidArgument(
+            "overrideExistingTable must be true or false.", field=f"{field}.overrideExistingTable"
+        )
+    if uri := config.get("destinationBigqueryUri"):
+        bq.parse(uri, f"{field}.destinationBigqueryUri")
 
 
 def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
     """
     Raises:
-        InvalidArgument: naming the field. Unimplemented: what is asked for needs BigQuery.
+        InvalidArgument: naming the field.
     """
     from portico.ml.errors import DataError
     from portico.ml.learn.spec import TrainSpec
@@ -56,10 +75,6 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
             raise InvalidArgument(
                 f"trainingTaskInputs.{field} is missing.", field=f"trainingTaskInputs.{field}"
             )
-    if inputs.get("exportEvaluatedDataItemsConfig"):
-        raise Unimplemented(
-            "Exporting evaluated data items needs BigQuery, which is not built in Portico yet."
-        )
     if inputs.get("additionalExperiments"):
         raise InvalidArgument(
             f"Unknown experiments: {inputs['additionalExperiments']}.",

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,23 @@ def pin(gcs: Gcs, uri: str, holder: str, field: str) -> ObjectRow:
         InvalidArgument: there is no such table, or it has a column that Parquet has no type for.
     """
     name = parse(uri, field)
+    return _held(gcs, name, holder) or pin_query(gcs, f"SELECT * FROM `{name.path}`", name, holder, field)
+
+
+def pin_asked(gcs: Gcs, text: str, project: str, holder: str, field: str) -> ObjectRow:
+    """What a query yields, kept for `holder`: what it kept before of the same, else that of now.
+
+    Raises:
+        InvalidArgument: as `pin_query`.
+    """
+    name = Name(project, "query", sha256(text.encode()).hexdigest()[:32])
+    return _held(gcs, name, holder) or pin_query(gcs, text, name, holder, field)
+
+
+def _held(gcs: Gcs, name: Name, holder: str) -> ObjectRow | None:
     with gcs.database.read() as connection:
-        for row in objects.pinned(connection, holder):
-            if (row.bucket, row.name) == (objects.TABLES, name.path):
-                return row
-    return pin_query(gcs, f"SELECT * FROM `{name.path}`", name, holder, field)
+        held = objects.pinned(connection, holder)
+    return next((row for row in held if (row.bucket, row.name) == (objects.TABLES, name.path)), None)
 
 
 def pin_query(gcs: Gcs, text: str, name: Name, holder: str, field: str) -> ObjectRow:
@@ -120,6 +133,15 @@ def create_dataset(home: Path, name: Name) -> None:
         AlreadyExists: there is one of this name.
     """
     warehouse(home).ask("create_dataset", project=name.project, dataset=name.dataset, body={})
+
+
+def create_log(home: Path, name: Name, stream: str) -> None:
+    """Makes a table that shows a stream of the prediction log, with its dataset where there is none.
+
+    Raises:
+        InvalidArgument: there is another table of this name.
+    """
+    warehouse(home).ask("create_log", **_arguments(name), stream=stream)
 
 
 def load_parquet(home: Path, table: Name, files: Sequence[Path], known: Sequence[Field] = ()) -> None:

@@ -67,10 +67,11 @@ def _check_dataset(data: Mapping[str, Any], parent: str, field: str) -> None:
             field=field,
         )
     if given == ["bigquerySource"]:
-        if data["bigquerySource"].get("query"):
-            raise Unimplemented(
-                "Monitoring of what a query yields is not built in Portico yet; make it a view and give its tableUri."
-            )
+        told = data["bigquerySource"]
+        if bool(told.get("query")) == bool(told.get("tableUri")):
+            raise InvalidArgument("Give either tableUri or query.", field=f"{field}.bigquerySource")
+        if told.get("query"):
+            return
         bq.parse(data["bigquerySource"].get("tableUri", ""), f"{field}.bigquerySource.tableUri")
         return
     if given == ["vertexDataset"]:

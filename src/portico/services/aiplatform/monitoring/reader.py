@@ -30,7 +30,7 @@ from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring.model_monitoring_jobs import holder_of
 from portico.services.call import Rooms
 from portico.services.registry.datasets import DATASETS, data_of
-from portico.services.standard import sources
+from portico.services.standard import bq, sources
 from portico.services.standard.sources import Source
 from portico.store import resources
 from portico.store.resources import Resource
@@ -157,10 +157,14 @@ class Reader:
 
     def _columns(self, told: Mapping[str, Any], what: str, start: float | None, end: float | None) -> Data:
         dataset, source = told.get("vertexDataset", ""), told.get("gcsSource") or {}
-        table = (told.get("bigquerySource") or {}).get("tableUri", "")
-        location, declared = dataset or table or source["gcsUri"], data.format_of(source)
+        held = told.get("bigquerySource") or {}
+        table, query = held.get("tableUri", ""), held.get("query", "")
+        location, declared = dataset or table or query or source["gcsUri"], data.format_of(source)
         holder = holder_of(self.context.job)
-        pinned = _pinned(self.context, dataset, [location], holder, f"{what}Dataset")
+        if query:
+            pinned = [self._queried(query, holder, f"{what}Dataset.bigquerySource.query")]
+        else:
+            pinned = _pinned(self.context, dataset, [location], holder, f"{what}Dataset")
         form = sources.format_of([source.uri for source in pinned], declared, f"{what}Dataset.format")
         times = told.get("timestampField", "")
 
@@ -172,6 +176,11 @@ class Reader:
                 yield self._with_outputs(table)
 
         return Data(what, [location], start, end, tables)
+
+    def _queried(self, query: str, holder: str, field: str) -> Source:
+        """What a query yields now, or when the job asked it first."""
+        project = self.version.name.split("/")[1]
+        return sources.source_of(bq.pin_asked(sources.gcs_of(self.context), query, project, holder, field))
 
     def _batch(self, name: str, what: str) -> Data:
         with self.context.database.read() as connection:

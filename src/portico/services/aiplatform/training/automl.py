@@ -19,6 +19,7 @@ from portico.ml.measure import baseline, baseline_answers, performance
 from portico.ml.measure.evaluate import evaluate_classification, evaluate_regression, not_computed
 from portico.ml.measure.evaluate_slices import evaluate_slices
 from portico.services.aiplatform.reruns import pins
+from portico.services.aiplatform.training import evaluated_items
 from portico.services.registry import model_store, training_inputs
 from portico.services.registry.datasets import DATASETS, data_of
 from portico.services.registry.trained import model_body, save_artifact
@@ -39,6 +40,7 @@ def run(context: Context) -> dict[str, Any]:
     with context.database.read() as connection:
         pipeline = PIPELINES.require(connection, context.job.resource)
     spec = training_inputs.spec_of(pipeline.body, first.get("threads") or context.cores)
+    items = evaluated_items.place(context, pipeline.body, pipeline.name.split("/")[1])
     pinned = sources.from_json(first["data"]) if first else _data(context, payload["dataset"])
     plan = Plan.from_json(first["plan"]) if first else None
     read = None
@@ -54,6 +56,11 @@ def run(context: Context) -> dict[str, Any]:
         raise Cancelled("The training was cancelled.") from None
     save_artifact(context, trained, payload["artifact"])
     evaluation, slices = _evaluate(table, spec, trained)
+    exported = {}
+    if items is not None:
+        exported["evaluatedDataItemsBigqueryUri"] = evaluated_items.export(
+            context, items, table, trained, spec.target
+        )
     record = _record(context, trained, spec.threads, pinned)
     return {
         "record": record,
@@ -81,6 +88,7 @@ def run(context: Context) -> dict[str, Any]:
             "seed": trained.model.manifest.seed,
             "versions": trained.model.manifest.versions,
             "leaderboard": trained.leaderboard,
+            **exported,
             **({"droppedLearners": trained.dropped_learners} if trained.dropped_learners else {}),
         },
     }

@@ -1,0 +1,83 @@
+"""The predictions that endpoints log, as the table of BigQuery that Vertex AI documents: no copy, but the log's own
+files, read when the table is. (https://cloud.google.com/vertex-ai/docs/predictions/online-prediction-logging)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from portico.errors import InvalidArgument
+from portico.store import segments
+from portico.store.database import Database
+from portico.warehouse import catalog
+from portico.warehouse.catalog import Cursor, Entry
+
+if TYPE_CHECKING:
+    from portico.warehouse.engine import Warehouse
+
+STREAMS = "_log"  # of a table's body: the streams whose rows it has
+_FIELDS = [
+    {"name": "endpoint", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "deployed_model_id", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "logging_time", "type": "TIMESTAMP", "mode": "NULLABLE"},
+    {"name": "request_id", "type": "NUMERIC", "mode": "NULLABLE"},
+    {"name": "request_payload", "type": "STRING", "mode": "REPEATED"},
+    {"name": "response_payload", "type": "STRING", "mode": "REPEATED"},
+    {"name": "model", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "model_version", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "api_method", "type": "STRING", "mode": "NULLABLE"},
+]
+_TYPES = {"STRING": pa.string(), "TIMESTAMP": pa.timestamp("us", "UTC"), "NUMERIC": pa.decimal128(38, 0)}
+_SCHEMA = pa.schema(
+    {
+        one["name"]: pa.list_(pa.string()) if one["mode"] == "REPEATED" else _TYPES[one["type"]]
+        for one in _FIELDS
+    }
+)
+
+
+def create(warehouse: Warehouse, project: str, dataset: str, table: str, stream: str) -> dict[str, Any]:
+    """The table that shows a stream of the log, made with its data set where they are not there. Several streams may
+    share a table.
+
+    Raises:
+        InvalidArgument: the table is there and is none of a log.
+    """
+    with warehouse.transaction() as cursor:
+        if catalog.find(cursor, project, dataset) is None:
+            catalog.create_dataset(cursor, Entry(project, dataset, ""))
+        found = catalog.find(cursor, project, dataset, table)
+        if found is not None and STREAMS not in found.body:
+            raise InvalidArgument(
+                f"{project}.{dataset}.{table} is a table of rows of its own; name one that is not there, or another "
+                "endpoint's log."
+            )
+        if found is None:
+            body = {"type": "EXTERNAL", "schema": {"fields": _FIELDS}, STREAMS: [stream]}
+            body["description"] = (
+                "Requests to endpoints of Vertex AI and their responses, read from the prediction log."
+            )
+            found = Entry(project, dataset, table, body)
+            catalog.create_table(cursor, found)
+        elif stream not in found.body[STREAMS]:
+            found.body[STREAMS].append(stream)
+            catalog.write(cursor, found)
+    return found.body
+
+
+def register(cursor: Cursor, entry: Entry, home: Path, name: str) -> None:
+    """Makes `name` the rows of a log's table. Of files only what is asked for is read."""
+    from pyarrow import dataset
+
+    database = Database(home)
+    with contextlib.closing(database), database.read() as connection:
+        files = [one.file for stream in entry.body[STREAMS] for one in segments.listed(connection, stream)]
+    folder = segments.folder(home)
+    paths = [str(folder / one) for one in files]
+    cursor.register(
+        name, dataset.dataset(paths, schema=_SCHEMA, format="parquet") if paths else _SCHEMA.empty_table()
+    )
