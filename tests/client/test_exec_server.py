@@ -13,12 +13,13 @@ import json
 import lightgbm
 import numpy as np
 from google.cloud import aiplatform, storage
+from google.cloud.aiplatform.utils import gcs_utils
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(200, 2))
 booster = lightgbm.train({"objective": "regression", "verbose": -1, "num_threads": 1},
                          lightgbm.Dataset(x, x[:, 0], feature_name=["a", "b"]), 5)
-bucket = storage.Client().create_bucket("exec-models")
+bucket = storage.Client(project="my-project").create_bucket("exec-models")
 bucket.blob("m/model.txt").upload_from_string(booster.model_to_string())
 
 aiplatform.init(project="my-project", location="europe-west4")
@@ -34,6 +35,9 @@ assert endpoint.predict([dict(zip("ab", row)) for row in rows]).predictions == e
 body = json.dumps({"instances": [dict(zip("ab", row)) for row in rows]}).encode()
 raw = endpoint.raw_predict(body, {"Content-Type": "application/json"})
 assert raw.json()["predictions"] == expected, raw.text
+
+# It asks the Resource Manager whose the bucket is, and refuses another project's.
+gcs_utils.create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist("gs://exec-models", project="my-project")
 
 aiplatform.init(project="my-project", location="global")
 assert aiplatform.Model.list() == []

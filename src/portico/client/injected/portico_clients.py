@@ -346,9 +346,3 @@ def patch_docker_utils(module: Any) -> None:
         return portico_docker.exists(image_name) or bool(check(image_name))
 
     module.check_image_exists_locally = check_image_exists_locally
-
-
-def patch_resource_manager(module: Any) -> None:
-    """Project ids and numbers are the same here, so there is nothing to ask the Resource Manager for."""
-    module.get_project_id = lambda project_number, credentials=None: project_number
-    module.get_project_number = lambda project_id, credentials=None: project_id

@@ -25,7 +25,6 @@ _PATCHES = {
     "tensorflow": "patch_tensorflow",
     "google.cloud.aiplatform.docker_utils.run": "patch_docker_run",
     "google.cloud.aiplatform.docker_utils.utils": "patch_docker_utils",
-    "google.cloud.aiplatform.utils.resource_manager_utils": "patch_resource_manager",
 }
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
