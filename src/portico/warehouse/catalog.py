@@ -78,6 +78,7 @@ def prepare(cursor: Cursor) -> None:
         "PRIMARY KEY (project, dataset, name))",
     )
     do(cursor, f"CREATE TABLE IF NOT EXISTS {_KEPT}.finished (job VARCHAR PRIMARY KEY, ended DOUBLE)")
+    do(cursor, f"CREATE TABLE IF NOT EXISTS {_KEPT}.insert_ids (place VARCHAR, id VARCHAR, came DOUBLE)")
     storage.prepare(cursor)
 
 

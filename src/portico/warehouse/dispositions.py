@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound
-from portico.warehouse import catalog, storage
+from portico.warehouse import catalog, partitions, storage
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.types import Field, duckdb_type
 
@@ -28,12 +28,22 @@ def store(
     create: str,
     write: str,
     settings: dict[str, Any],
+    *,
+    partitioned: bool = False,
 ) -> int:
-    """Rows into a table by the dispositions of a job; returns how many."""
+    """Rows into a table, or into the partition of it that `entry` addresses, by the dispositions of a job; returns how
+    many. `partitioned`: what `select` yields last is the time of a row's partition.
+
+    Raises:
+        NotFound: there is no such table or dataset, and none is to be made. AlreadyExists: there are rows already.
+        InvalidArgument: the table takes no such rows.
+    """
     catalog.require(cursor, entry.project, entry.dataset)
     found = catalog.find(cursor, entry.project, entry.dataset, entry.table)
     if found is None and create == "CREATE_NEVER":
         raise NotFound(f"Not found: Table {entry.shown}", reason="notFound")
+    if entry.partition:
+        return _into_partition(cursor, entry, found, fields, select, write, settings)
     if found is None or write in ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA"):
         kept = found.body if found is not None and write == "WRITE_TRUNCATE_DATA" else {}
         entry.body = {
@@ -41,14 +51,63 @@ def store(
             **{key: value for key, value in settings.items() if key in TABLE_SETTINGS and value},
         }
         entry.body["schema"] = {"fields": fields}
-        return catalog.create_table(cursor, entry, replace=True, select=select)
+        partitioned &= bool(storage.ingested_by(entry))
+        return catalog.create_table(cursor, entry, replace=True, select=select, partitioned=partitioned)
     if write == "WRITE_EMPTY" and catalog.first(cursor, f"SELECT 1 FROM {found.place} LIMIT 1"):
         raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
     updates = settings.get("schemaUpdateOptions") or []
     _match(cursor, found, fields, updates)
-    rows = storage.insert(cursor, found, fields, select)
+    rows = storage.insert(
+        cursor, found, fields, select, partitioned=partitioned and bool(storage.ingested_by(found))
+    )
     catalog.write(cursor, found)
     return rows
+
+
+def _into_partition(
+    cursor: Cursor,
+    entry: Entry,
+    found: Entry | None,
+    fields: list[Field],
+    select: str,
+    write: str,
+    settings: dict[str, Any],
+) -> int:
+    if found is None:
+        body = {key: value for key, value in settings.items() if key in TABLE_SETTINGS and value}
+        if not body.get("timePartitioning") and not body.get("rangePartitioning"):
+            body["timePartitioning"] = partitions.of_id(entry.partition)
+        found = Entry(entry.project, entry.dataset, entry.table, {**body, "schema": {"fields": fields}})
+        catalog.create_table(cursor, found)
+    chosen = partitions.chosen(found, entry.partition)
+    if write == "WRITE_EMPTY" and catalog.first(
+        cursor, f"SELECT 1 FROM {found.place} WHERE {chosen} LIMIT 1"
+    ):
+        raise AlreadyExists(f"Already Exists: Table {entry.shown}${entry.partition}", reason="duplicate")
+    _match(cursor, found, fields, settings.get("schemaUpdateOptions") or [])
+    if write.startswith("WRITE_TRUNCATE"):
+        storage.delete(cursor, found, chosen)
+    rows = into_partition(cursor, found, entry.partition, fields, select)
+    catalog.write(cursor, found)
+    return rows
+
+
+def into_partition(cursor: Cursor, found: Entry, partition: str, fields: list[Field], select: str) -> int:
+    """Appends what `select` yields in the order of `fields` to one partition.
+
+    Raises:
+        InvalidArgument: a row belongs to another.
+    """
+    chosen = partitions.chosen(found, partition)
+    moment = partitions.moment(found, partition) if storage.ingested_by(found) else ""
+    if not moment:
+        named = f"({select}) AS _t({storage.names(fields)})"
+        if catalog.first(cursor, f"SELECT 1 FROM {named} WHERE NOT ({chosen}) LIMIT 1"):
+            raise InvalidArgument(
+                f"Some rows belong to different partitions rather than destination partition {partition}",
+                reason="invalid",
+            )
+    return storage.insert(cursor, found, fields, select, partition=moment)
 
 
 def _match(cursor: Cursor, found: Entry, fields: list[Field], updates: list[str]) -> None:

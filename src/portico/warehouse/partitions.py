@@ -16,6 +16,7 @@ from portico.warehouse.types import canonical, quoted
 
 NULL, REST = "__NULL__", "__UNPARTITIONED__"
 _FORMATS = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
+_LENGTHS = {4: "YEAR", 6: "MONTH", 8: "DAY", 10: "HOUR"}  # of ids
 _PSEUDO = ("_PARTITIONTIME", "_PARTITIONDATE", "_PARTITION_LOAD_TIME")
 
 
@@ -65,6 +66,11 @@ def chosen(entry: Entry, partition: str) -> str:
     if partition not in (NULL, REST):
         moment(entry, partition)
     return f"{id_sql(entry)} = '{partition}'"
+
+
+def of_id(partition: str) -> dict[str, str]:
+    """How a table is partitioned that is made by a load into the partition of this id."""
+    return {"type": _LENGTHS.get(len(partition), "DAY")}
 
 
 def moment(entry: Entry, partition: str) -> str:

@@ -17,7 +17,9 @@ from portico.warehouse import (
     arrow,
     blocks,
     catalog,
+    decorators,
     external,
+    insertions,
     partitions,
     prediction_logs,
     routines,
@@ -25,6 +27,7 @@ from portico.warehouse import (
     scans,
     sessions,
     sizes,
+    storage,
     table_jobs,
     wire,
     write_streams,
@@ -39,7 +42,6 @@ from portico.warehouse.models import shown
 from portico.warehouse.queries import Asked, Done
 from portico.warehouse.routines import Routine
 from portico.warehouse.rows import page
-from portico.warehouse.table_jobs import entry_of
 from portico.warehouse.types import Field
 
 
@@ -143,7 +145,7 @@ class Requests:
             answer["kind"] = "SELECT" if last.rows is not None else "SCRIPT"
         if last.rows is not None and not dry:
             if destination:
-                self._keep(job, entry_of(destination), last, create, write, settings or {})
+                self._keep(job, decorators.entry_of(destination), last, create, write, settings or {})
             arrow.write(self._file(job), last.rows, last.fields)
             answer["rows"] = last.rows.num_rows
             if key and last.steady and last.kind == "SELECT":
@@ -203,11 +205,13 @@ class Requests:
 
     def get(self, project: str, dataset: str, table: str = "") -> dict[str, Any]:
         with self._warehouse.reading() as cursor:
-            found = catalog.require(cursor, project, dataset, table)
+            asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
+            found = catalog.require(cursor, project, dataset, asked.table)
             body = _public(found.body)
             if found.storage:
+                where = f" WHERE {partitions.chosen(found, asked.partition)}" if asked.partition else ""
                 [(rows, size)] = catalog.do(
-                    cursor, f"SELECT count(*), {sizes.total(found.fields)} FROM {found.place}"
+                    cursor, f"SELECT count(*), {sizes.total(found.fields)} FROM {found.place}{where}"
                 )
                 body |= {"numRows": str(rows), "numBytes": str(size)}
         return body
@@ -279,8 +283,12 @@ class Requests:
 
     def delete(self, project: str, dataset: str, table: str = "", contents: bool = False) -> None:
         with self._warehouse.transaction() as cursor:
-            found = catalog.require(cursor, project, dataset, table)
-            if table:
+            asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
+            found = catalog.require(cursor, project, dataset, asked.table)
+            if asked.partition:
+                storage.delete(cursor, found, partitions.chosen(found, asked.partition))
+                catalog.write(cursor, found)
+            elif table:
                 catalog.drop_table(cursor, found)
             else:
                 catalog.drop_dataset(cursor, found, contents=contents)
@@ -366,9 +374,10 @@ METHODS: dict[str, Callable[..., Any]] = {
     "drop_routine": Requests.drop_routine, "snapshot": Requests.snapshot,
 }  # fmt: skip
 OF_TABLES: dict[str, Callable[..., Any]] = {
-    "rows": rows.rows, "insert_all": rows.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,
+    "rows": rows.rows, "insert_all": insertions.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,
     "export": table_jobs.export,
-    "copy": table_jobs.copy, "model": shown.model, "models": shown.models, "update_model": shown.update_model,
+    "copy": table_jobs.copy, "clone": table_jobs.clone,
+    "model": shown.model, "models": shown.models, "update_model": shown.update_model,
     "export_model": model_exports.export,
     "drop_model": shown.drop_model, "read_session": sessions.make,
     "create_stream": write_streams.create, "get_stream": write_streams.get, "append": write_streams.append,

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import access, catalog, loading, storage
+from portico.warehouse import access, catalog, decorators, loading, storage
 from portico.warehouse.catalog import Entry
 from portico.warehouse.dispositions import TABLE_SETTINGS, store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.queries import Asked
-from portico.warehouse.rows import visible
+from portico.warehouse.transfers import ROWS
 from portico.warehouse.typed_rows import typed
 from portico.warehouse.types import Field
 
 _ROW_GROUP = 65_536
+_BATCH = 65_536  # rows
+_FILE = 256 << 20  # bytes of a file's rows in memory
+_CLONES = {
+    "SNAPSHOT": ("SNAPSHOT TABLE", "CLONE"), "CLONE": ("TABLE", "CLONE"), "RESTORE": ("TABLE", "COPY"),
+}  # fmt: skip
 
 
 def load(
@@ -26,13 +33,13 @@ def load(
     options: dict[str, Any], schema: list[Field] | None, create: str, write: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Loads files (`path`, `uri`) into a table, all or nothing; tells the rows and what could not be read."""
-    entry = entry_of(destination)
+    entry = decorators.entry_of(destination)
     limit = int(options.get("maxBadRecords") or 0)
     bad: list[str] = []
     written, begun = 0, False
     with warehouse.transaction(job) as cursor:
         found = catalog.find(cursor, entry.project, entry.dataset, entry.table)
-        truncates = write.startswith("WRITE_TRUNCATE")
+        truncates = write.startswith("WRITE_TRUNCATE") and not entry.partition
         if (
             schema is None
             and found is not None
@@ -46,7 +53,9 @@ def load(
 
         def put(select: str) -> int:
             disposition = "WRITE_APPEND" if begun else write
-            return store(cursor, entry_of(destination), fields, select, create, disposition, options)
+            return store(
+                cursor, decorators.entry_of(destination), fields, select, create, disposition, options
+            )
 
         for file in files:
             noted: list[str] = []
@@ -87,17 +96,43 @@ def extract(
     folder: str,
     form: str,
     options: dict[str, Any],
+    several: bool,
     caller: str = "",
 ) -> dict[str, Any]:
-    """Writes the rows of a table that the caller may see to a file in `folder`, and returns its name."""
+    """Writes the rows of a table that the caller may see to files in `folder`, to one unless `several` may be; tells
+    the files' names, in order.
+
+    Raises:
+        InvalidArgument: one file can't hold them.
+    """
+    written: list[str] = []
     with warehouse.reading() as cursor:
-        found = catalog.require(cursor, **source)
-        seen = f"{found.place} WHERE {visible(warehouse, cursor, found, caller)}"
-        table = cursor.sql(f"SELECT {storage.names(found.fields)} FROM {seen}").to_arrow_table()
-    data = loading.write_file(table, found.fields, form, options)
-    path = Path(folder) / "extract"
-    path.write_bytes(data)
-    return {"path": str(path), "rows": table.num_rows}
+        found = decorators.source(warehouse, cursor, source, caller)
+        rows = cursor.sql(f"SELECT {storage.names(found.fields)} FROM ({found.select})")
+        for table in _pieces(rows.to_arrow_reader(_BATCH)):
+            if written and not several:
+                raise InvalidArgument(
+                    f"Table {found.entry.shown} too large to be exported to a single file. Specify a uri including a * "
+                    "to shard export.",
+                    reason="invalid",
+                )
+            path = Path(folder) / f"{len(written):012d}"
+            path.write_bytes(loading.write_file(table, found.fields, form, options))
+            written.append(str(path))
+    return {"paths": written}
+
+
+def _pieces(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """The rows as tables, each of a file's size; one at the least."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in reader:
+        if held and (rows + batch.num_rows > ROWS or size + batch.nbytes > _FILE):
+            yield pa.Table.from_batches(held)
+            held, rows, size = [], 0, 0
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+    yield pa.Table.from_batches(held, reader.schema)
 
 
 def export(warehouse: Warehouse, project: str, text: str, path: str) -> dict[str, Any]:
@@ -125,25 +160,76 @@ def copy(
     write: str,
     caller: str = "",
 ) -> dict[str, Any]:
+    """Copies tables, or partitions of them, or what they were, into one.
+
+    Raises:
+        PermissionDenied: the caller may not see all rows.
+    """
     with warehouse.transaction(job) as cursor:
-        found = [catalog.require(cursor, **one) for one in sources]
+        found = [decorators.source(warehouse, cursor, one, caller) for one in sources]
         for one in found:
-            access.require_all(one, caller, "a copy")
-        select = " UNION ALL ".join(f"SELECT {storage.names(one.fields)} FROM {one.place}" for one in found)
-        settings = {key: found[0].body[key] for key in TABLE_SETTINGS if key in found[0].body}
+            access.require_all(one.entry, caller, "a copy")
+        target = decorators.entry_of(destination)
+        first = found[0]
+        # Rows stay in their partitions, unless one is named.
+        keeps = not target.partition and all(storage.ingested_by(one.entry) for one in found)
+        names = storage.names(first.fields) + (f", {storage.PARTITION}" if keeps else "")
+        select = " UNION ALL ".join(f"SELECT {names} FROM ({one.select})" for one in found)
+        settings = {key: first.entry.body[key] for key in TABLE_SETTINGS if key in first.entry.body}
         catalog.do(cursor, f"CREATE TEMP TABLE _copied AS {select}")
         rows = store(
-            cursor,
-            entry_of(destination),
-            found[0].fields,
-            "SELECT * FROM _copied",
-            create,
-            write,
-            settings,
+            cursor, target, first.fields, "SELECT * FROM _copied", create, write, settings, partitioned=keeps
         )
         catalog.do(cursor, "DROP TABLE _copied")
     return {"rows": rows}
 
 
-def entry_of(named: dict[str, str]) -> Entry:
-    return Entry(named["project"], named["dataset"], named["table"])
+def clone(
+    warehouse: Warehouse,
+    job: str,
+    source: dict[str, str],
+    destination: dict[str, str],
+    operation: str,
+    write: str,
+    expires: str = "",
+    caller: str = "",
+) -> dict[str, Any]:
+    """A copy job of which `operation` is SNAPSHOT, CLONE or RESTORE: what the statements of these names do.
+
+    Raises:
+        InvalidArgument: the source is none of which that can be made.
+    """
+    table, mark, moment = source["table"].partition("@")
+    target = decorators.entry_of(destination)
+    if "$" in table or target.partition:
+        raise InvalidArgument(f"{operation} is for whole tables, not for a partition", reason="invalid")
+    with warehouse.reading() as cursor:
+        found = catalog.find(cursor, source["project"], source["dataset"], table)
+        at = (
+            decorators.moment_of(cursor, Entry(source["project"], source["dataset"], table), moment)
+            if mark
+            else None
+        )
+    wanted = "SNAPSHOT" if operation == "RESTORE" else "TABLE"
+    if found is not None and found.body.get("type", "TABLE") != wanted:
+        raise InvalidArgument(
+            f"{operation} needs a {wanted} to copy from; {found.shown} is a {found.body.get('type')}",
+            reason="invalid",
+        )
+    replace = "OR REPLACE " if write.startswith("WRITE_TRUNCATE") else ""
+    what, how = _CLONES[operation]
+    base = Entry(source["project"], source["dataset"], table)
+    text = f"CREATE {replace}{what} {_quoted(target)} {how} {_quoted(base)}"
+    if at is not None:
+        text += f" FOR SYSTEM_TIME AS OF TIMESTAMP_MICROS({at})"
+    if expires:
+        text += f" OPTIONS (expiration_timestamp = TIMESTAMP {exp.Literal.string(expires).sql('bigquery')})"
+    warehouse.run(text, Asked(target.project, caller=caller), job)
+    with warehouse.reading() as cursor:
+        made = catalog.require(cursor, *catalog.key_of(target))
+        [(rows,)] = catalog.do(cursor, f"SELECT count(*) FROM {made.place}")
+    return {"rows": rows}
+
+
+def _quoted(entry: Entry) -> str:
+    return exp.table_(entry.table, entry.dataset, entry.project, quoted=True).sql("bigquery")

@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.warehouse import (
+    access,
     catalog,
     commands,
     constraints,
@@ -106,6 +107,7 @@ class Definition(Query):
         clone = self._tree.args.get("clone")
         if clone is None:
             return ""
+        access.require_all(source, self._asked.caller, "a clone")
         fields, select = self._cloned(source)
         entry.body["schema"] = {"fields": fields}
         base = {"projectId": source.project, "datasetId": source.dataset, "tableId": source.table}

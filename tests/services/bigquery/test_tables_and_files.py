@@ -101,3 +101,5 @@ def test_row_access_policies_hold_on_every_way_out(
     assert bucket.blob("out.csv").download_as_text().splitlines()[1:] == ["2,true", "4,true"]
     with pytest.raises(exceptions.Forbidden, match="row access policy"):
         client.copy_table(table, f"{place}_copy").result()
+    with pytest.raises(exceptions.Forbidden, match="row access policy"):
+        client.query(f"CREATE TABLE {place}_clone CLONE {place}").result()

@@ -171,7 +171,7 @@ def _entry(reference: dict[str, Any], project: str) -> dict[str, str]:
     return {
         "project": reference.get("projectId") or project,
         "dataset": shapes.check_dataset_id(str(reference.get("datasetId", ""))),
-        "table": shapes.check_table_id(str(reference.get("tableId", ""))),
+        "table": shapes.check_decorated(str(reference.get("tableId", ""))),
     }
 
 
@@ -323,6 +323,8 @@ def _extract(call: Call, job: Resource) -> Ran:
         model_files.extract(call, model, reference["projectId"], uris[0])
         return {"extract": {"destinationUriFileCounts": ["1"], "inputBytes": "0"}}, {}, []
     form = str(asked.get("destinationFormat") or "CSV").upper()
+    if uris[0].count("*") > 1:
+        raise InvalidArgument(f"Invalid destination {uris[0]}: it has more than one *", reason="invalid")
     with tempfile.TemporaryDirectory(dir=call.rooms.home / FOLDER) as folder:
         told = shapes.ask(
             call,
@@ -330,21 +332,26 @@ def _extract(call: Call, job: Resource) -> Ran:
             source=_entry(asked["sourceTable"], reference["projectId"]),
             folder=folder,
             form=form,
+            several="*" in uris[0],
             caller=job.body["user_email"],
             options={
                 key: asked[key] for key in ("compression", "fieldDelimiter", "printHeader") if key in asked
             },
         )
-        gcs_of(call.rooms).write(uris[0].replace("*", "000000000000"), Path(told["path"]))
-    return {"extract": {"destinationUriFileCounts": ["1"], "inputBytes": "0"}}, {}, []
+        for number, path in enumerate(told["paths"]):
+            gcs_of(call.rooms).write(uris[0].replace("*", f"{number:012d}"), Path(path))
+    return {"extract": {"destinationUriFileCounts": [str(len(told["paths"]))], "inputBytes": "0"}}, {}, []
 
 
 def _copy(call: Call, job: Resource) -> Ran:
     reference = job.body["jobReference"]
     asked = job.body["configuration"]["copy"]
-    if str(asked.get("operationType") or "COPY") != "COPY":
-        raise Unimplemented(f"Copy jobs that {asked['operationType']} are not built in Portico yet.")
+    operation = str(asked.get("operationType") or "COPY")
     sources = asked.get("sourceTables") or [asked.get("sourceTable") or {}]
+    if operation in ("SNAPSHOT", "CLONE", "RESTORE"):
+        return _clone(call, job, operation, sources)
+    if asked.get("destinationExpirationTime"):
+        raise InvalidArgument("destinationExpirationTime is only for snapshots", reason="invalid")
     told = shapes.ask(
         call,
         "copy",
@@ -353,6 +360,25 @@ def _copy(call: Call, job: Resource) -> Ran:
         destination=_entry(asked["destinationTable"], reference["projectId"]),
         create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
         write=asked.get("writeDisposition") or "WRITE_EMPTY",
+        caller=job.body["user_email"],
+    )
+    return {"copy": {"copiedRows": str(told["rows"])}}, {}, []
+
+
+def _clone(call: Call, job: Resource, operation: str, sources: list[dict[str, Any]]) -> Ran:
+    project = job.body["jobReference"]["projectId"]
+    asked = job.body["configuration"]["copy"]
+    if len(sources) != 1:
+        raise InvalidArgument(f"{operation} needs exactly one source table", reason="invalid")
+    told = shapes.ask(
+        call,
+        "clone",
+        job=job.name,
+        source=_entry(sources[0], project),
+        destination=_entry(asked["destinationTable"], project),
+        operation=operation,
+        write=asked.get("writeDisposition") or "WRITE_EMPTY",
+        expires=asked.get("destinationExpirationTime") or "",
         caller=job.body["user_email"],
     )
     return {"copy": {"copiedRows": str(told["rows"])}}, {}, []

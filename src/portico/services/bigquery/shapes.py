@@ -61,6 +61,20 @@ def check_table_id(name: str) -> str:
     return name
 
 
+_DECORATED = re.compile(r"([^$@]*)(\$[^$@]*)?(@[^$@]*)?")
+
+
+def check_decorated(name: str) -> str:
+    """A table's id that may have a partition or a moment behind it: t$20240101, t@1700000000000.
+
+    Raises:
+        InvalidArgument: BigQuery allows no such id.
+    """
+    found = _DECORATED.fullmatch(name or "")
+    check_table_id(found[1] if found else name)
+    return name
+
+
 _COUNTED = ("numRows", "numBytes", "lastModifiedTime")  # which change with the rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from portico.errors import InvalidArgument, NotFound
@@ -13,8 +12,6 @@ from portico.services.call import Call, implements
 from portico.warehouse.client import ANONYMOUS
 
 _MOST = 100_000  # rows of a page
-_REMEMBERED = 60.0  # seconds for which a row's insertId is known
-_seen: dict[tuple[str, str], float] = {}
 
 
 @implements("bigquery", "tabledata.list")
@@ -50,28 +47,18 @@ def insert_all(call: Call) -> dict[str, Any]:
     given = call.body.get("rows") or []
     if not given:
         raise InvalidArgument("No rows present in the request.", reason="invalid", field="rows")
-    where = _table(call)
-    place = ".".join(where.values())
-    now = time.monotonic()
-    for key in [key for key, at in list(_seen.items()) if now - at > _REMEMBERED]:
-        _seen.pop(key, None)
-    new = [(i, one) for i, one in enumerate(given) if (place, one.get("insertId") or "") not in _seen]
-    errors = []
-    if new:
-        errors = shapes.ask(
-            call,
-            "insert_all",
-            **where,
-            rows=[one.get("json") or {} for _, one in new],
-            ignore=bool(call.body.get("ignoreUnknownValues")),
-            skip=bool(call.body.get("skipInvalidRows")),
-        )
-    bad = {one["index"] for one in errors}
-    taken = [one for i, (_, one) in enumerate(new) if i not in bad]
-    _seen.update({(place, one["insertId"]): now for one in taken if one.get("insertId")})
+    errors = shapes.ask(
+        call,
+        "insert_all",
+        **_table(call),
+        rows=[one.get("json") or {} for one in given],
+        ids=[str(one.get("insertId") or "") for one in given],
+        ignore=bool(call.body.get("ignoreUnknownValues")),
+        skip=bool(call.body.get("skipInvalidRows")),
+    )
     answer: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
     if errors:
-        answer["insertErrors"] = [{**one, "index": new[one["index"]][0]} for one in errors]
+        answer["insertErrors"] = errors
     return answer
 
 

@@ -1,0 +1,139 @@
+"""Rows of JSON that are appended to tables; a row whose insertId came within the last minute is not taken again.
+
+https://cloud.google.com/bigquery/docs/streaming-data-into-bigquery#dataconsistency: the ids are kept with the rows, in
+one transaction, so that a row is there once also where the process was killed between the two.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from portico.warehouse import catalog, decorators, loading, storage
+from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.dispositions import into_partition
+from portico.warehouse.engine import Warehouse
+from portico.warehouse.refusals import refused
+from portico.warehouse.types import Field, quoted
+
+_REMEMBERED = 60.0  # seconds for which a row's insertId is known
+_IDS = f"{catalog.FILE}.portico.insert_ids"
+
+
+def insert_all(
+    warehouse: Warehouse,
+    project: str,
+    dataset: str,
+    table: str,
+    rows: list[dict[str, Any]],
+    ids: list[str],
+    ignore: bool,
+    skip: bool,
+) -> list[dict[str, Any]]:
+    """Appends rows of JSON, each with its insertId or ""; returns what is wrong with which. Without `skip` one bad row
+    keeps all out."""
+    with warehouse.transaction() as cursor:
+        asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
+        found = catalog.require(cursor, project, dataset, asked.table)
+        found.partition = asked.partition
+        seen = _seen(cursor, found, ids)
+        new = [place for place, one in enumerate(ids) if one not in seen]
+        good, errors = _checked_all(warehouse, found, [rows[place] for place in new], ignore)
+        bad = {one["index"] for one in errors}
+        if errors and not skip:
+            errors += [
+                {"index": place, "errors": [{"reason": "stopped", "location": "", "debugInfo": "", "message": ""}]}
+                for place in range(len(new)) if place not in bad
+            ]  # fmt: skip
+        elif good:
+            _append(cursor, found, good)
+            _note(cursor, found, [ids[place] for number, place in enumerate(new) if number not in bad])
+    shown = [{**one, "index": new[one["index"]]} for one in errors]
+    return sorted(shown, key=lambda one: one["index"])
+
+
+def _seen(cursor: Cursor, entry: Entry, ids: list[str]) -> set[str]:
+    """Those of the ids that came lately."""
+    if not any(ids):
+        return set()
+    found = catalog.do(
+        cursor,
+        f"SELECT id FROM {_IDS} WHERE place = ? AND came > ? AND id IN (SELECT unnest(?))",
+        [entry.shown, time.time() - _REMEMBERED, [one for one in ids if one]],
+    )
+    return {str(one) for (one,) in found}
+
+
+def _note(cursor: Cursor, entry: Entry, ids: list[str]) -> None:
+    now = time.time()
+    oldest = catalog.first(cursor, f"SELECT min(came) FROM {_IDS}")
+    if oldest is not None and oldest[0] is not None and oldest[0] < now - 2 * _REMEMBERED:
+        catalog.do(cursor, f"DELETE FROM {_IDS} WHERE came < {now - _REMEMBERED}")
+    if given := [one for one in ids if one]:
+        catalog.do(cursor, f"INSERT INTO {_IDS} SELECT ?, unnest(?), ?", [entry.shown, given, now])
+
+
+def _checked_all(
+    warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows that the table can hold, and what is wrong with the others."""
+    try:
+        for row in rows:
+            _checked(found, row, ignore)
+        _read_rows(warehouse, found, rows)
+    except (ValueError, duckdb.Error):
+        return _sorted(warehouse, found, rows, ignore)
+    return rows, []
+
+
+def _sorted(
+    warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    good, errors = [], []
+    for place, row in enumerate(rows):
+        try:
+            _checked(found, row, ignore)
+            _read_rows(warehouse, found, [row])
+            good.append(row)
+        except (ValueError, duckdb.Error) as error:
+            said = refused(error).message if isinstance(error, duckdb.Error) else str(error)
+            location = said.removeprefix("no such field: ").rstrip(".") if said.startswith("no such") else ""
+            one = {"reason": "invalid", "location": location, "debugInfo": "", "message": said}
+            errors.append({"index": place, "errors": [one]})
+    return good, errors
+
+
+def _checked(found: Entry, row: dict[str, Any], ignore: bool) -> None:
+    loading.check_names(row, found.fields, ignore=ignore)
+    for one in found.fields:
+        if str(one.get("mode", "")).upper() == "REQUIRED" and row.get(one["name"]) is None:
+            raise ValueError(f"Missing required field: {one['name']}.")
+
+
+def _read_rows(warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]]) -> None:
+    """Raises what keeps the table from holding these rows; not in a transaction, which that would end."""
+    with warehouse.reading() as cursor:
+        _select(cursor, found.fields, loading.as_texts(rows, found.fields))
+
+
+def _append(cursor: Cursor, found: Entry, rows: list[dict[str, Any]]) -> None:
+    table = loading.as_texts(rows, found.fields)
+    cursor.register("_rows", table)
+    cells = ", ".join(loading.cast_sql(one, quoted(one["name"]), pa.string()) for one in found.fields)
+    select = f"SELECT {cells} FROM _rows"
+    if found.partition:
+        into_partition(cursor, found, found.partition, found.fields, select)
+    else:
+        storage.insert(cursor, found, found.fields, select)
+    catalog.write(cursor, found)
+
+
+def _select(cursor: Cursor, fields: list[Field], table: pa.Table) -> None:
+    cursor.register("_rows", table)
+    cells = ", ".join(
+        loading.cast_sql(one, quoted(one["name"]), table.schema.field(one["name"]).type) for one in fields
+    )
+    catalog.do(cursor, f"SELECT {cells} FROM _rows")
