@@ -1,10 +1,10 @@
 """A Python that waits for what it shall run: `python runner.py MODULES [SOCKET]`, already behind its walls.
 
 It imports MODULES (names with commas between), then reads one line of JSON from its standard input, and becomes what
-that says: the interpreter is there, and so are the libraries. With a SOCKET (its number) it stays: the lines come from
-there, each with two files, and a child that it forks becomes what the line says and writes into these; of its end the
-socket gets {"code"}. A line {"import": MODULES} has it import more. It itself never computes, so that a fork is safe.
-Self-contained: it runs in any environment. The line:
+that says: the interpreter is there, and so are the libraries. With a SOCKET (its number) it stays: empty lines come
+from there, each with three files, and a child that it forks becomes what the first holds and writes into the others;
+of its end the socket gets {"code"}. A line {"import": MODULES} has it import more. It itself never computes, so that a
+fork is safe. Self-contained: it runs in any environment. The line:
 
     command      as a shell would get it; what is `python -c`, `python -m` or a script runs here, all else is executed
     environment  all variables
@@ -64,22 +64,23 @@ def _child_of(number: int) -> Any:
     files: list[int] = []
     while threading.active_count() == 1:  # a thread would be missing in a child
         while b"\n" not in heard:
-            piece, more, _, _ = socket.recv_fds(control, 65536, 2)
+            piece, more, _, _ = socket.recv_fds(control, 65536, 3)
             if not piece:
                 os._exit(0)  # nobody wants it any more
             heard, files = heard + piece, files + more
         line, _, heard = heard.partition(b"\n")
-        given = json.loads(line)
-        if "import" in given:
-            _import(given["import"])
+        if line:
+            _import(json.loads(line)["import"])
             continue
         child = os.fork()
         if child == 0:
             control.close()
-            _put(files)
+            told, *streams = files
+            _put(streams)
             if "numpy.random" in sys.modules:  # each begins with chances of its own, as a new process does
                 sys.modules["numpy.random"].seed()
-            return given
+            with open(told, "rb") as reader:
+                return json.load(reader)
         for file in files:
             os.close(file)
         files = []

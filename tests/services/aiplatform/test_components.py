@@ -7,6 +7,7 @@ import json
 import subprocess
 from typing import Any
 
+import psutil
 import pytest
 from tests.environments import ENVIRONMENTS
 
@@ -251,3 +252,37 @@ def test_what_a_container_asks_for(tmp_path):
     assert (asked.cores, asked.memory, asked.accelerators) == (0.5, 1 << 30, 0)
     assert resources.memory_of({"resources": words}) == 1 << 30
     assert resources.asks_of({}, tmp_path).cores == 1.0
+
+
+LEAVING = """
+@dsl.component(base_image="python:3.11")
+def leave(how: str) -> str:
+    import os, subprocess, sys
+    try:
+        parent = open(f"/proc/{os.getppid()}/cmdline").read()
+    except OSError:
+        parent = ""
+    if how == "kill it" and "runner.py" in parent:
+        os.kill(os.getppid(), 9)
+    if how == "stay":
+        subprocess.Popen(["sleep", "981.25"])
+    seen = "first" in os.listdir()
+    open("first", "w").write("x")
+    return f"{'runner.py' in parent} {seen} {os.environ.get('MINE')}"
+"""
+
+
+def test_later_tasks_are_forked_from_a_process_that_waits(run, bucket):
+    container = containers(LEAVING)["leave"]
+
+    def left(how: str, **env: str) -> Any:
+        made = run(container, {"parameterValues": {"how": how}}, {"parameters": ["Output"]}, env=env)
+        return made["parameterValues"]["Output"]
+
+    assert left("plain", MINE="a") == "True False a"
+    assert left("plain") == "True False None"  # in a folder, with variables, and a view of /gcs of its own
+    assert left("stay") == "True False None"
+    assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "981.25"]]
+    assert left("kill it") == "False False None"
+    assert any("begins anew in one of its own" in line for line in run.lines)
+    assert left("plain") == "True False None"

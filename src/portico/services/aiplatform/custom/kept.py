@@ -181,14 +181,17 @@ class Forked(Kept):
         self.stdout, self.stderr = read
 
     def _send(self, line: bytes) -> None:
+        """The child alone reads the line, which may hold secrets: the process that forks it lives longer."""
         assert self._control is not None
-        try:
-            sent = socket.send_fds(self._control, [line], self._writing)
-            self._control.sendall(line[sent:])
-        finally:
-            for file in self._writing:
-                os.close(file)
-            self._writing.clear()
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "wb") as told:
+            try:
+                socket.send_fds(self._control, [b"\n"], [reading, *self._writing])
+            finally:
+                for file in (reading, *self._writing):
+                    os.close(file)
+                self._writing.clear()
+            told.write(line)
 
     def _watched(self) -> list[socket.socket]:
         return [self.connection, *([self._control] if self._control else [])]
@@ -219,7 +222,7 @@ class Forked(Kept):
 
 def take(context: Context, job_id: str) -> Kept | None:
     """A replica of the persistent resource whose job has that id; None while none is free."""
-    reaching = _reserve(context, job_id)
+    reaching = reserve(socket_of(context.home, job_id))
     return Kept(reaching) if reaching else None
 
 
@@ -228,17 +231,19 @@ def fork(context: Context, job_id: str) -> Forked | None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         context.check()
-        if reaching := _reserve(context, job_id):
+        if reaching := reserve(socket_of(context.home, job_id)):
             return Forked(reaching)
         time.sleep(_LOOK)  # it is being started, or another is about to let go
     return None
 
 
-def _reserve(context: Context, job_id: str) -> socket.socket | None:
+def reserve(path: Path) -> socket.socket | None:
+    """The connection by which a process is held, of those of the keeper that listens at `path`; None where none is
+    free, or nobody listens."""
     reaching = socket.socket(socket.AF_UNIX)
     reaching.settimeout(_ANSWER)
     try:
-        reaching.connect(str(socket_of(context.home, job_id)))
+        reaching.connect(str(path))
         say(reaching, {"reserve": True})
         told = reaching.recv(4096)
     except OSError:  # it is being started

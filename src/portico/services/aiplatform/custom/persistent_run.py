@@ -20,6 +20,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import re
 import selectors
@@ -28,13 +29,15 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from portico.errors import Cancelled
+from portico.jobs.engines import machine
 from portico.jobs.worker import Context
-from portico.sandbox import isolation
+from portico.sandbox import isolation, use
 from portico.sandbox.isolation import Limits
 from portico.services.aiplatform.custom.kept import TELLS, say, socket_of, view_in
 from portico.services.aiplatform.custom.persistent_resources import replicas
@@ -51,8 +54,16 @@ _MOUNTED = 10.0  # seconds that a view may take to be there
 
 def run(context: Context) -> dict[str, Any]:
     """Job: stands until it is cancelled."""
-    _Keeper(context).run()
+    Keeper(context, socket_of(context.home, context.job.id), lambda: _replicas(context)).run()
     raise Cancelled("What its workers were for is gone.")
+
+
+def _replicas(context: Context) -> int:
+    if given := context.job.payload.get("replicas"):
+        return int(given)
+    with context.database.read() as connection:
+        found = resources.get(connection, context.job.resource)
+    return replicas(found.body) if found else 0
 
 
 @dataclass(slots=True)
@@ -67,6 +78,7 @@ class _Process:
     modules: str  # that it has imported
     control: socket.socket | None = None  # of one that forks
     parts: int = 0
+    since: float = 0.0  # when it began to wait
 
     def give_part(self) -> str:
         """What the next child sees at /gcs: a part of the view of its own, for what has been seen of another may be
@@ -85,13 +97,7 @@ class _Process:
 
     def empty(self) -> bool:
         """Makes it as new, its imports done; False where that can't be: something of the last child is left."""
-        import psutil
-
-        try:
-            below = psutil.Process(self.running.pid).children(recursive=True)
-            if sum(one.status() != psutil.STATUS_ZOMBIE for one in below) != 1:
-                return False
-        except psutil.NoSuchProcess:
+        if use.of_below(self.running.pid)[1] != 1:
             return False
         mounted = set(view_in(self.folder).beside.values())
         try:
@@ -121,10 +127,16 @@ class _Client:
     again: bool = False  # its child ended by itself
 
 
-class _Keeper:
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._modules = ""  # what a child came to import
+class Keeper:
+    """Listens at `path`. As many as `replicas` says are in use, and so many wait, at once; those that have waited for
+    `idle` seconds end, and when there is none left so does `run`."""
+
+    def __init__(
+        self, context: Context, path: Path, replicas: Callable[[], int], idle: float = math.inf
+    ) -> None:
+        self._context, self._path, self._replicas, self._idle = context, path, replicas, idle
+        self._modules: dict[str, str] = {}  # what a child came to import, by the recipe
+        self._used = time.monotonic()
         self._clients: list[_Client] = []
         self._waiting: list[_Process] = []
         self._numbers = itertools.count()
@@ -133,7 +145,7 @@ class _Keeper:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self) -> None:
-        path = socket_of(self._context.home, self._context.job.id)
+        path = self._path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listening:
@@ -141,7 +153,7 @@ class _Keeper:
             listening.listen(64)
             self._events.register(listening, selectors.EVENT_READ, lambda: self._accept(listening))
             try:
-                while not self._context.should_stop():
+                while not self._context.should_stop() and not self._is_idle():
                     for key, _ in self._events.select(_LOOK):
                         key.data()
             finally:
@@ -177,12 +189,16 @@ class _Keeper:
                 else:
                     self._give(client, asked)
 
-    def _replicas(self) -> int:
-        if given := self._context.job.payload.get("replicas"):
-            return int(given)
-        with self._context.database.read() as connection:
-            found = resources.get(connection, self._context.job.resource)
-        return replicas(found.body) if found else 0
+    def _is_idle(self) -> bool:
+        """Whether nobody has used it for so long. What has waited as long goes, or all where memory runs short."""
+        now = time.monotonic()
+        if self._clients:
+            self._used = now
+        short = self._idle < math.inf and machine.runs_short()
+        for process in list(self._waiting):
+            if short or now - process.since > self._idle:
+                self._forget(process)
+        return now - self._used > self._idle
 
     def _give(self, client: _Client, recipe: dict[str, Any]) -> None:
         there = next(
@@ -191,7 +207,10 @@ class _Keeper:
         if there:
             self._waiting.remove(there)
             self._events.unregister(there.ended)
-        given = client.process = there or self._start(recipe, self._modules)
+        else:
+            while self._waiting and len(self._waiting) + len(self._clients) > self._replicas():
+                self._forget(self._waiting[0])
+        given = client.process = there or self._start(recipe, self._imports(recipe))
         self._events.register(given.ended, selectors.EVENT_READ, lambda: self._tell_end(client, given))
         answer = {
             "pid": given.running.pid,
@@ -227,9 +246,11 @@ class _Keeper:
             self._events.unregister(process.ended)
         modules = _told(process.folder)
         if process.control:
-            modules = self._modules = self._modules or (modules if _may_fork(modules) else "")
+            if modules and _may_fork(modules):
+                self._modules.setdefault(json.dumps(process.recipe), modules)
+            modules = self._imports(process.recipe)
             if client.again and process.running.poll() is None and process.empty():
-                if modules and not process.modules:
+                if modules != process.modules:
                     process.modules = modules
                     say(process.control, {"import": modules})
                 self._keep(process)
@@ -241,7 +262,12 @@ class _Keeper:
             self._forget(self._waiting[0])
         self._keep(self._start(process.recipe, modules))
 
+    def _imports(self, recipe: dict[str, Any]) -> str:
+        """The modules with which a process of that recipe begins."""
+        return self._modules.get(json.dumps(recipe)) or str(recipe.get("modules", ""))
+
     def _keep(self, process: _Process) -> None:
+        process.since = time.monotonic()
         self._waiting.append(process)
         self._events.register(process.ended, selectors.EVENT_READ, lambda: self._forget(process))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -15,19 +16,22 @@ from portico.sandbox import containers
 from portico.sandbox.clients import in_container
 from portico.sandbox.containers import Container
 from portico.sandbox.installer import Teller
-from portico.sandbox.isolation import Limits
+from portico.sandbox.isolation import Limits, View
 from portico.services.aiplatform.custom import contract, gcs_view, identity, spec, workers
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
-from portico.services.aiplatform.pipelines.components import images, outputs, own_python, resources
+from portico.services.aiplatform.pipelines.components import images, outputs, own_python, resources, warm
 from portico.services.aiplatform.pipelines.components.images import Base
 from portico.services.aiplatform.pipelines.components.recognised import Recognised, recognise
+from portico.services.aiplatform.pipelines.components.warm import Warm
 from portico.store.objects import buckets
 
 _TASK = "workerpool0-0"  # a task of a pipeline is a custom job of one worker
 _PROCESSES = 512
 _FILES = 65_536
+# What decides what an import does.
+_STARTED = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"}
 _PROGRAM = "ephemeral_component.py"  # as kfp calls it
 
 
@@ -70,21 +74,54 @@ def run(context: Context, launch: Launch) -> dict[str, Any]:
 def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
     _require_bucket(context, launch)
     base, program = images.base_of(launch.image), recognise([*launch.command, *launch.args])
-    view = gcs_view.make(context)
-    worker = _worker(context, launch, base, program, output)
+    given = variables(context, launch, output)
+    limits = Limits(
+        launch.memory or resources.memory_of({}), files=_FILES, file_size=spec.DISK, disk=spec.DISK,
+        seconds=int(launch.timeout or spec.LONGEST), processes=_PROCESSES,
+    )  # fmt: skip
+    if base.python is None or program.source is None:
+        worker = _of_command(context, launch, base, program, given, limits, output)
+        return _to_its_end(context, launch, worker, gcs_view.make(context), None, output)
+    teller = Teller(output.service, context.check)
+    python = python_of(
+        base.python, program.requirements, context.home, teller, program.apart, program.options
+    )
+    kept = warm.take(context, _recipe(context, python, program, limits))
+    try:
+        if kept:
+            worker = _of_source(context, program, python, given, limits, kept)
+            try:
+                return _to_its_end(context, launch, worker, kept.view, kept, output)
+            except FailedPrecondition:
+                if not kept.lost:
+                    raise
+                output.service(
+                    "The process that it was forked from is gone; it begins anew in one of its own."
+                )
+        worker = _of_source(context, program, python, given, limits, None)
+        return _to_its_end(context, launch, worker, gcs_view.make(context), None, output)
+    finally:
+        if kept:
+            kept.close()
+
+
+def _to_its_end(
+    context: Context, launch: Launch, worker: Worker, view: View, kept: Warm | None, output: Output
+) -> dict[str, Any]:
     be_nice()  # nobody waits for an environment any more
+    view.lower.mkdir(exist_ok=True)
     gcs_view.fill(context, view, None)
     for line in workers.in_words([worker]):
         output.service(line)
     try:
         Group(context, [worker], view, output, Terms(launch.timeout or spec.LONGEST)).run()
     except DeadlineExceeded:
-        raise DeadlineExceeded(
-            f"The task ran longer than its timeout of {launch.timeout:g} seconds."
-        ) from None
-    finally:
-        output.drain()
+        raise DeadlineExceeded(f"The task ran longer than its timeout of {launch.timeout:g} seconds.") from None
+    if kept:
+        kept.clear()
+    else:
         shutil.rmtree(worker.folder, ignore_errors=True)
+    output.end(_TASK)
     found = outputs.read(view.changes, launch.executor_input)
     gcs_view.collect(context, view)
     return found
@@ -100,67 +137,81 @@ def _require_bucket(context: Context, launch: Launch) -> None:
                 )
 
 
-def _worker(context: Context, launch: Launch, base: Base, program: Recognised, output: Output) -> Worker:
-    scratch = contract.folder(context.folder, 0, 0)
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    given = variables(context, launch, output)
-    limits = Limits(
-        launch.memory or resources.memory_of({}), files=_FILES, file_size=spec.DISK, disk=spec.DISK,
-        seconds=int(launch.timeout or spec.LONGEST), processes=_PROCESSES,
-    )  # fmt: skip
-    whole = [*launch.command, *launch.args]
+def _of_command(
+    context: Context,
+    launch: Launch,
+    base: Base,
+    program: Recognised,
+    given: dict[str, str],
+    limits: Limits,
+    output: Output,
+) -> Worker:
+    """The process of a container that is no lightweight component."""
+    scratch, whole = _scratch(context), [*launch.command, *launch.args]
     if base.engine:
         output.service(f"{base.uri} runs in a container: {containers.version(base.engine)}")
         environment, readable = in_container(context.home)
         container = Container(base.engine, base.uri, launch.command, launch.args, readable)
         return Worker(_TASK, whole, [], environment | given, scratch, limits, container=container)
+    if not whole:
+        raise FailedPrecondition(
+            f"{launch.image} runs here without its image's own entrypoint: give the component a command.",
+            field="container.command",
+        )
     if base.python is None:
-        _require_command(launch)
         output.service(f"{base.uri}: its command runs in this machine's own shell, behind the job's walls.")
         environment, readable = in_container(context.home)
         return Worker(_TASK, whole, readable, environment | given, scratch, limits)
     teller = Teller(output.service, context.check)
-    if program.source is not None:
-        python = python_of(
-            base.python, program.requirements, context.home, teller, program.apart, program.options
-        )
-        environment, readable = identity.pointed(context, python, [])
-        command = lightweight(python, program, scratch)
-        return Worker(
-            _TASK, command, readable, environment | given | dict(program.variables), scratch, limits
-        )
-    _require_command(launch)
     needed = ["pip", *program.requirements]
     python = python_of(base.python, needed, context.home, teller, program.apart, program.options)
     own = own_python.make(python, scratch)
     environment, readable = identity.pointed(context, python, [])
     pip, files = own_python.of_pip()
-    environment |= {
-        **pip,
-        "PATH": f"{own.parent}:{environment['PATH']}",
-        "VIRTUAL_ENV": str(own.parent.parent),
-    }
-    command = [*program.command]
-    return Worker(_TASK, command, [*readable, *files], environment | given, scratch, limits)
+    path = f"{own.parent}:{environment['PATH']}"
+    environment |= {**pip, "PATH": path, "VIRTUAL_ENV": str(own.parent.parent)}
+    return Worker(_TASK, [*program.command], [*readable, *files], environment | given, scratch, limits)
 
 
-def lightweight(python: Path, program: Recognised, scratch: Path) -> list[str]:
-    """The command that runs a component's source, which it puts into `scratch`."""
+def _of_source(
+    context: Context,
+    program: Recognised,
+    python: Path,
+    given: dict[str, str],
+    limits: Limits,
+    kept: Warm | None,
+) -> Worker:
+    """The process of a lightweight component, whose source is put where it runs."""
     assert program.source is not None
-    folder = scratch / "program"
-    folder.mkdir()
-    file = folder / _PROGRAM
+    scratch = kept.folder / "work" if kept else _scratch(context)
+    environment, readable = identity.pointed(context, python, [])
+    file = scratch / "program" / _PROGRAM
+    file.parent.mkdir()
     file.write_text(program.source)
-    return [str(python), "-m", program.module, "--component_module_path", str(file), *program.arguments]
+    command = [str(python), "-m", program.module, "--component_module_path", str(file), *program.arguments]
+    return Worker(
+        _TASK, command, readable, environment | dict(program.variables) | given, scratch, limits, kept
+    )
 
 
-def _require_command(launch: Launch) -> None:
-    if not launch.command and not launch.args:
-        raise FailedPrecondition(
-            f"{launch.image} runs here without its image's own entrypoint: give the component a command.",
-            field="container.command",
-        )
+def _recipe(context: Context, python: Path, program: Recognised, limits: Limits) -> dict[str, Any]:
+    """Of a process that has imported what kfp imports for a component."""
+    environment, readable = identity.pointed(context, python, [])
+    environment.pop("MLFLOW_TRACKING_URI", None)  # a project's
+    return {
+        "python": str(python),
+        "readable": list(map(str, readable)),
+        "environment": environment | dict(program.variables) | _STARTED,
+        "limits": dataclasses.asdict(dataclasses.replace(limits, seconds=0)),
+        "modules": program.module.removesuffix("_main"),
+    }
+
+
+def _scratch(context: Context) -> Path:
+    folder = contract.folder(context.folder, 0, 0)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def variables(context: Context, launch: Launch, output: Output) -> dict[str, str]:
@@ -177,9 +228,7 @@ def variables(context: Context, launch: Launch, output: Output) -> dict[str, str
         "CLOUD_ML_REGION": launch.location,
         "GOOGLE_CLOUD_PROJECT": launch.project,
         "VERTEX_AI_PIPELINES_RUN_LABELS": json.dumps(launch.labels),
-        "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONHASHSEED": "0",
+        **_STARTED,
         **identity.shown(context, account, seconds, output.service),
         **launch.env,
     }
