@@ -20,9 +20,10 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import traceback
 import types
-from typing import Any
+from typing import Any, NoReturn
 
 _MOST = 400  # modules
 
@@ -43,7 +44,30 @@ def main() -> None:
     command = given["command"]
     if os.path.basename(command[0]) not in ("python", "python3", os.path.basename(sys.executable)):
         os.execvp(command[0], command)
+    if len(sys.argv) > 2:
+        _end(command)
     _run(command)
+
+
+def _end(command: list[str]) -> NoReturn:
+    """Runs it in a forked child, and ends that without taking down what it was forked with, which would take longer
+    than all else of a short one."""
+    code = 0
+    try:
+        _run(command)
+    except SystemExit as exited:
+        code = exited.code if isinstance(exited.code, int) else int(exited.code is not None)
+        if code and not isinstance(exited.code, int):
+            print(exited.code, file=sys.stderr)
+    except BaseException:
+        code = 1
+        traceback.print_exc()
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for what threads do
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)
 
 
 def _import(names: str) -> None:
@@ -54,12 +78,13 @@ def _import(names: str) -> None:
 
 def _child_of(number: int) -> Any:
     """Forks whenever that is asked for; returns in each child, with what that shall run."""
+    import gc
     import socket
-    import threading
 
     control = socket.socket(fileno=number)
     _put([os.open(os.devnull, os.O_WRONLY)] * 2)  # what an import prints
     _import(sys.argv[1])
+    gc.freeze()  # of what all children share nothing is garbage
     heard = b""
     files: list[int] = []
     while threading.active_count() == 1:  # a thread would be missing in a child
@@ -71,6 +96,7 @@ def _child_of(number: int) -> Any:
         line, _, heard = heard.partition(b"\n")
         if line:
             _import(json.loads(line)["import"])
+            gc.freeze()
             continue
         child = os.fork()
         if child == 0:
@@ -126,6 +152,7 @@ def _run(command: list[str]) -> None:
         elif kind == "-m":
             import runpy
 
+            sys.modules.pop(arguments[1], None)  # imported with what it imports
             sys.argv = [arguments[1], *arguments[2:]]
             sys.path.insert(0, os.getcwd())
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)

@@ -114,6 +114,15 @@ class Gcs:
         prefix = name if not name or name.endswith("/") else name + "/"
         return list(self._walk(Query(bucket, prefix=prefix)))
 
+    def beginning(self, uri: str) -> list[ObjectRow]:
+        """All live objects whose URIs begin with `uri`, by name.
+
+        Raises:
+            InvalidArgument: not such a URI.
+        """
+        bucket, name = parse_uri(uri)
+        return list(self._walk(Query(bucket, prefix=name)))
+
     def path(self, row: ObjectRow) -> Path:
         """The generation's file, for reading only. It is there while the generation or a pin is."""
         return objects_files.path_of(self.home, row.file)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from portico.errors import NotFound, PorticoError
@@ -19,7 +19,7 @@ from portico.sandbox.isolation import View
 from portico.services.aiplatform.custom import contract
 from portico.services.aiplatform.custom.record import Past
 from portico.services.standard.sources import gcs_of
-from portico.store.gcs import Gcs
+from portico.store.gcs import Gcs, parse_uri
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -38,17 +38,22 @@ def make(context: Context) -> View:
     return view
 
 
-def fill(context: Context, view: View, past: Past | None) -> dict[str, ObjectRow]:
-    """Puts all buckets into a view that is empty, as they are now, or were; what can't be a file there is said in the
-    job's log. Each file's object by the file's name below the view."""
+def fill(
+    context: Context, view: View, past: Past | None, named: Sequence[str] | None = None
+) -> dict[str, ObjectRow]:
+    """Puts all buckets into a view that is empty, as they are now, or were; or only the objects whose URIs begin as one
+    of `named`, and the buckets of these. What can't be a file there is said in the job's log. Each file's object by the
+    file's name below the view."""
     lower, gcs = view.lower, gcs_of(context)
     seen: dict[str, ObjectRow] = {}
     left_out = linked = 0
     with context.database.read() as connection:
-        buckets = objects_buckets.names(connection)
+        buckets = set(objects_buckets.names(connection))
+    if named is not None:
+        buckets &= {parse_uri(uri)[0] for uri in named}
     for bucket in sorted({*buckets, *(past.buckets if past else ())}):
         (lower / bucket).mkdir()
-        rows = gcs.under(f"gs://{bucket}") if bucket in buckets else []
+        rows = _rows(gcs, bucket, named) if bucket in buckets else []
         for row in past.of(bucket, rows) if past else rows:
             if linked >= _MOST or not _link(gcs.path(row), lower / bucket, row.name):
                 left_out += 1
@@ -60,6 +65,13 @@ def fill(context: Context, view: View, past: Past | None) -> dict[str, ObjectRow
             f"/gcs lacks {left_out:,} objects: their names are no paths, or they are beyond {_MOST:,}."
         )
     return seen
+
+
+def _rows(gcs: Gcs, bucket: str, named: Sequence[str] | None) -> list[ObjectRow]:
+    if named is None:
+        return gcs.under(f"gs://{bucket}")
+    found = {row.name: row for uri in named if parse_uri(uri)[0] == bucket for row in gcs.beginning(uri)}
+    return [found[name] for name in sorted(found)]
 
 
 def _link(file: Path, bucket: Path, name: str) -> bool:

@@ -21,11 +21,17 @@ from portico.services.aiplatform.custom import contract, gcs_view, identity, spe
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
-from portico.services.aiplatform.pipelines.components import images, outputs, own_python, resources, warm
+from portico.services.aiplatform.pipelines.components import (
+    images,
+    outputs,
+    own_python,
+    resources,
+    seen,
+    warm,
+)
 from portico.services.aiplatform.pipelines.components.images import Base
 from portico.services.aiplatform.pipelines.components.recognised import Recognised, recognise
 from portico.services.aiplatform.pipelines.components.warm import Warm
-from portico.store.objects import buckets
 
 _TASK = "workerpool0-0"  # a task of a pipeline is a custom job of one worker
 _PROCESSES = 512
@@ -72,7 +78,6 @@ def run(context: Context, launch: Launch) -> dict[str, Any]:
 
 
 def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
-    _require_bucket(context, launch)
     base, program = images.base_of(launch.image), recognise([*launch.command, *launch.args])
     given = variables(context, launch, output)
     limits = Limits(
@@ -81,7 +86,7 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
     )  # fmt: skip
     if base.python is None or program.source is None:
         worker = _of_command(context, launch, base, program, given, limits, output)
-        return _to_its_end(context, launch, worker, gcs_view.make(context), None, output)
+        return _to_its_end(context, launch, program, worker, gcs_view.make(context), None, output)
     teller = Teller(output.service, context.check)
     python = python_of(
         base.python, program.requirements, context.home, teller, program.apart, program.options
@@ -91,7 +96,7 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
         if kept:
             worker = _of_source(context, program, python, given, limits, kept)
             try:
-                return _to_its_end(context, launch, worker, kept.view, kept, output)
+                return _to_its_end(context, launch, program, worker, kept.view, kept, output)
             except FailedPrecondition:
                 if not kept.lost:
                     raise
@@ -99,24 +104,37 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
                     "The process that it was forked from is gone; it begins anew in one of its own."
                 )
         worker = _of_source(context, program, python, given, limits, None)
-        return _to_its_end(context, launch, worker, gcs_view.make(context), None, output)
+        return _to_its_end(context, launch, program, worker, gcs_view.make(context), None, output)
     finally:
         if kept:
             kept.close()
 
 
 def _to_its_end(
-    context: Context, launch: Launch, worker: Worker, view: View, kept: Warm | None, output: Output
+    context: Context,
+    launch: Launch,
+    program: Recognised,
+    worker: Worker,
+    view: View,
+    kept: Warm | None,
+    output: Output,
 ) -> dict[str, Any]:
     be_nice()  # nobody waits for an environment any more
     view.lower.mkdir(exist_ok=True)
-    gcs_view.fill(context, view, None)
+    gcs_view.fill(context, view, None, seen.named(program, launch.executor_input, launch.env))
+    bucket = outputs.bucket_of(launch.executor_input)
+    if bucket and not (view.lower / bucket).is_dir():
+        raise FailedPrecondition(
+            f"The task writes to gs://{bucket}, and there is no such bucket: make it, or give another pipeline root."
+        )
     for line in workers.in_words([worker]):
         output.service(line)
     try:
         Group(context, [worker], view, output, Terms(launch.timeout or spec.LONGEST)).run()
     except DeadlineExceeded:
-        raise DeadlineExceeded(f"The task ran longer than its timeout of {launch.timeout:g} seconds.") from None
+        raise DeadlineExceeded(
+            f"The task ran longer than its timeout of {launch.timeout:g} seconds."
+        ) from None
     if kept:
         kept.clear()
     else:
@@ -125,16 +143,6 @@ def _to_its_end(
     found = outputs.read(view.changes, launch.executor_input)
     gcs_view.collect(context, view)
     return found
-
-
-def _require_bucket(context: Context, launch: Launch) -> None:
-    if bucket := outputs.bucket_of(launch.executor_input):
-        with context.database.read() as connection:
-            if bucket not in buckets.names(connection):
-                raise FailedPrecondition(
-                    f"The task writes to gs://{bucket}, and there is no such bucket: make it, or give another "
-                    "pipeline root."
-                )
 
 
 def _of_command(
@@ -203,7 +211,7 @@ def _recipe(context: Context, python: Path, program: Recognised, limits: Limits)
         "readable": list(map(str, readable)),
         "environment": environment | dict(program.variables) | _STARTED,
         "limits": dataclasses.asdict(dataclasses.replace(limits, seconds=0)),
-        "modules": program.module.removesuffix("_main"),
+        "modules": f"{program.module},shutil,tempfile",  # what it imports when it runs
     }
 
 
