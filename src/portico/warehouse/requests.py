@@ -19,6 +19,7 @@ from portico.warehouse import (
     catalog,
     decorators,
     external,
+    iam_policies,
     insertions,
     partitions,
     prediction_logs,
@@ -316,12 +317,14 @@ class Requests:
 
     def routine(self, project: str, dataset: str, name: str) -> dict[str, Any]:
         with self._warehouse.reading() as cursor:
-            return routines.require(cursor, project, dataset, name).body
+            return _public(routines.require(cursor, project, dataset, name).body)
 
     def routines(self, project: str, dataset: str) -> list[dict[str, Any]]:
         with self._warehouse.reading() as cursor:
             catalog.require(cursor, project, dataset)
-            return [{"name": one.name, **one.body} for one in routines.listed(cursor, project, dataset)]
+            return [
+                {"name": one.name, **_public(one.body)} for one in routines.listed(cursor, project, dataset)
+            ]
 
     def write_routine(
         self, project: str, dataset: str, name: str, body: dict[str, Any], replace: bool
@@ -329,11 +332,33 @@ class Requests:
         routine = Routine(project, dataset, name, body)
         with self._warehouse.transaction() as cursor:
             routines.write(cursor, routine, replace=replace)
-        return routine.body
+        return _public(routine.body)
 
     def drop_routine(self, project: str, dataset: str, name: str) -> None:
         with self._warehouse.transaction() as cursor:
             routines.drop(cursor, routines.require(cursor, project, dataset, name))
+
+    # --- IAM policies ---
+
+    def iam_policy(self, project: str, dataset: str, table: str, routine: str) -> dict[str, Any]:
+        with self._warehouse.reading() as cursor:
+            if routine:
+                return iam_policies.get(routines.require(cursor, project, dataset, routine).body)
+            return iam_policies.get(catalog.require(cursor, project, dataset, table).body)
+
+    def set_iam_policy(
+        self, project: str, dataset: str, table: str, routine: str, policy: dict[str, Any], etag: str
+    ) -> dict[str, Any]:
+        with self._warehouse.transaction() as cursor:
+            if routine:
+                found = routines.require(cursor, project, dataset, routine)
+                made = iam_policies.put(found.body, policy, etag)
+                routines.write(cursor, found)
+                return made
+            entry = catalog.require(cursor, project, dataset, table)
+            made = iam_policies.put(entry.body, policy, etag)
+            catalog.write(cursor, entry)
+            return made
 
 
 def _public(body: dict[str, Any]) -> dict[str, Any]:
@@ -371,7 +396,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "create_dataset": Requests.create_dataset, "create_table": Requests.create_table, "update": Requests.update,
     "delete": Requests.delete,
     "routine": Requests.routine, "routines": Requests.routines, "write_routine": Requests.write_routine,
-    "drop_routine": Requests.drop_routine, "snapshot": Requests.snapshot,
+    "drop_routine": Requests.drop_routine, "iam_policy": Requests.iam_policy, "set_iam_policy": Requests.set_iam_policy,
+    "snapshot": Requests.snapshot,
 }  # fmt: skip
 OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": insertions.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,

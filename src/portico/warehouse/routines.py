@@ -116,6 +116,8 @@ def write(cursor: Cursor, routine: Routine, *, replace: bool = True) -> None:
     }  # fmt: skip
     body["creationTime"] = before.body["creationTime"] if before else catalog.now()
     body["lastModifiedTime"] = catalog.now()
+    if before is not None and "_iam" in before.body:
+        body.setdefault("_iam", before.body["_iam"])
     if before is not None:
         drop(cursor, before)
     do(

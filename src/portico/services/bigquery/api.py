@@ -11,6 +11,7 @@ API = Api(
         "datasets",
         "jobs",
         "models",
+        "policies",
         "projects",
         "queries",
         "routines",

@@ -34,7 +34,7 @@ def insert(call: Call) -> dict[str, Any]:
     reference = call.body.get("datasetReference") or {}
     name = shapes.check_dataset_id(str(reference.get("datasetId", "")))
     body = shapes.ask(
-        call, "create_dataset", project=_project(call, reference), dataset=name, body=_settings(call.body)
+        call, "create_dataset", project=_project(call, reference), dataset=name, body=_settings(call)
     )
     return shapes.dataset_json(shapes.project(call), name, body)
 
@@ -97,7 +97,7 @@ def _change(call: Call, *, replace: bool) -> dict[str, Any]:
     before = shapes.ask(call, "get", **where)
     shapes.check_etag(call, before)
     kept = {"location": before.get("location", "US")} if replace else before
-    body = shapes.patched(kept, _settings(call.body))
+    body = shapes.patched(kept, _settings(call))
     body = shapes.ask(call, "update", **where, table="", body=body)
     return shapes.dataset_json(where["project"], where["dataset"], body)
 
@@ -113,5 +113,42 @@ def delete(call: Call) -> None:
     )
 
 
-def _settings(body: dict[str, Any]) -> dict[str, Any]:
+_ENTITIES = (
+    "userByEmail", "groupByEmail", "domain", "specialGroup", "iamMember", "view", "dataset", "routine",
+)  # fmt: skip
+_AUTHORISED = ("view", "dataset", "routine")  # which see what is in it, without a role
+
+
+def _check_access(call: Call, entries: list[dict[str, Any]]) -> None:
+    """
+    Raises:
+        InvalidArgument: an entry names nobody, or several, or no role. NotFound: what it authorises is not there.
+    """
+    for one in entries:
+        named = [key for key in _ENTITIES if one.get(key)]
+        if len(named) != 1:
+            raise InvalidArgument(
+                f"Every access entry must have exactly one of {', '.join(_ENTITIES)}; found "
+                f"{', '.join(named) or 'none'}",
+                reason="invalid",
+                field="access",
+            )
+        [kind] = named
+        if (kind in _AUTHORISED) == bool(one.get("role")):
+            said = "takes no role" if kind in _AUTHORISED else "needs a role"
+            raise InvalidArgument(
+                f"The access entry of a {kind} {said}", reason="invalid", field="access.role"
+            )
+        if kind in _AUTHORISED:
+            reference = one[kind].get("dataset") if kind == "dataset" else one[kind]
+            where = {"project": reference.get("projectId", ""), "dataset": reference.get("datasetId", "")}
+            if kind == "routine":
+                shapes.ask(call, "routine", **where, name=reference.get("routineId", ""))
+            else:
+                shapes.ask(call, "get", **where, table=reference.get("tableId", ""))
+
+
+def _settings(call: Call) -> dict[str, Any]:
+    body = call.body
+    _check_access(call, body.get("access") or [])
     return {key: value for key, value in body.items() if key in _SETTINGS}

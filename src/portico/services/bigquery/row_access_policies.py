@@ -22,7 +22,7 @@ def insert(call: Call) -> dict[str, Any]:
 @implements("bigquery", "rowAccessPolicies.update")
 def update(call: Call) -> dict[str, Any]:
     name = str(call.params["policyId"])
-    _find(call, name)
+    find(call, _table(call), name)
     return _write(call, name, replace=True)
 
 
@@ -38,16 +38,18 @@ def _write(call: Call, name: str, *, replace: bool) -> dict[str, Any]:
 
 @implements("bigquery", "rowAccessPolicies.get")
 def get(call: Call) -> dict[str, Any]:
-    return _json(call, _find(call, str(call.params["policyId"])))
+    return _json(call, find(call, _table(call), str(call.params["policyId"])))
 
 
-def _find(call: Call, name: str) -> dict[str, Any]:
-    for one in shapes.ask(call, "policies", **_table(call)):
+def find(call: Call, table: dict[str, str], name: str) -> dict[str, Any]:
+    """
+    Raises:
+        NotFound: the table, or the policy, is not there.
+    """
+    for one in shapes.ask(call, "policies", **table):
         if one["policyId"] == name:
             return dict(one)
-    raise NotFound(
-        f"Not found: Row access policy {'.'.join(_table(call).values())}.{name}", reason="notFound"
-    )
+    raise NotFound(f"Not found: Row access policy {'.'.join(table.values())}.{name}", reason="notFound")
 
 
 @implements("bigquery", "rowAccessPolicies.list")

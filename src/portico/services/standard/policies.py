@@ -36,7 +36,7 @@ def set_policy(collection: Collection, call: Call) -> dict[str, Any]:
         Aborted: the given etag is not that of the policy there. InvalidArgument: naming what is wrong in a binding.
     """
     given = call.body.get("policy") or {}
-    _check(given)
+    check(given)
     resource = str(call.params["resource"])
     with call.rooms.database.write() as connection:
         collection.require(connection, resource)
@@ -73,7 +73,11 @@ def _name(api: str, resource: str) -> str:
     return f"//{api}.googleapis.com/{resource}"
 
 
-def _check(policy: Mapping[str, Any]) -> None:
+def check(policy: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        InvalidArgument: naming what is wrong in a binding.
+    """
     for position, binding in enumerate(policy.get("bindings") or []):
         field = f"policy.bindings[{position}]"
         if not _ROLE.fullmatch(binding.get("role", "")):
