@@ -31,7 +31,7 @@ from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
 from portico.warehouse.information_schema import view
-from portico.warehouse.models import preprocessing
+from portico.warehouse.models import logical, preprocessing
 from portico.warehouse.models.calls import Calls
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Asking, Trainer
@@ -239,7 +239,7 @@ class Query:
     def rows(self, *, empty: bool = False) -> pa.Table:
         """A query's rows, or no more than its columns."""
         sql = self.translated(self._tree)
-        return self._cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0" if empty else sql).to_arrow_table()
+        return logical.table_of(self._cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0" if empty else sql))
 
     def over(self, name: str, table: pa.Table, tree: exp.Expr) -> exp.Expr:
         """DuckDB's form of a query, or of an expression, over a table that is to be registered as `name`."""

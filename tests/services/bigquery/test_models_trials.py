@@ -167,3 +167,71 @@ def test_a_model_without_trials_says_so(client: bigquery.Client) -> None:
     trained(client, "plain", "LINEAR_REG", "price", "l2_reg=1")
     with pytest.raises(exceptions.BadRequest, match="NUM_TRIALS"):
         client.query("SELECT * FROM ML.TRIAL_INFO(MODEL fruit.plain)").result()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "objective", "searched"),
+    [
+        ("deep", "model_type='DNN_REGRESSOR', input_label_cols=['price'], max_iterations=2, "
+         "hidden_units=HPARAM_CANDIDATES([STRUCT([4]), STRUCT([8, 4])]), optimizer=HPARAM_CANDIDATES(['ADAM', 'SGD'])",
+         "r2_score", {"hidden_units", "optimizer"}),
+        ("wide", "model_type='DNN_LINEAR_COMBINED_CLASSIFIER', input_label_cols=['ripe'], max_iterations=2, "
+         "learn_rate=HPARAM_RANGE(0.001, 0.1), hidden_units=[4]", "roc_auc", {"learn_rate"}),
+        ("near", "model_type='KMEANS'", "davies_bouldin_index", {"num_clusters"}),
+        ("again", "model_type='AUTOENCODER', max_iterations=2, "
+         "hidden_units=HPARAM_CANDIDATES([STRUCT([2]), STRUCT([3])]), "
+         "dropout=HPARAM_RANGE(0, 0.5), hparam_tuning_objectives=['MEAN_ABSOLUTE_ERROR']",
+         "mean_absolute_error", {"hidden_units", "dropout"}),
+    ],
+)  # fmt: skip
+def test_networks_and_clusters_are_tuned(
+    client: bigquery.Client, name: str, options: str, objective: str, searched: set[str]
+) -> None:
+    columns = "weight, sugar" + (", price" if name == "deep" else ", ripe" if name == "wide" else "")
+    client.query(
+        f"CREATE OR REPLACE MODEL fruit.{name} OPTIONS({options}, num_trials=3) AS SELECT {columns} FROM fruit.fruits"
+    ).result()
+    rows = list(client.query(f"SELECT * FROM ML.TRIAL_INFO(MODEL fruit.{name}) ORDER BY trial_id").result())
+    assert len(rows) == 3 and {row.status for row in rows} == {"SUCCEEDED"}
+    assert set(rows[0].hyperparameters) == searched
+    values = [row.hparam_tuning_evaluation_metrics[objective] for row in rows]
+    [best] = [place for place, row in enumerate(rows) if row.is_optimal]
+    assert values[best] == (max if objective in ("r2_score", "roc_auc") else min)(values)
+    assert len(list(client.query(f"SELECT * FROM ML.EVALUATE(MODEL fruit.{name})").result())) == 3
+    row = f"(SELECT 150.0 AS weight, 12.0 AS sugar), STRUCT({3 - best} AS trial_id)"
+    assert len(list(client.query(f"SELECT * FROM ML.PREDICT(MODEL fruit.{name}, {row})").result())) == 1
+    shown = client.get_model(f"fruit.{name}")
+    assert len(shown._properties["hparamTrials"]) == 3 and shown.best_trial_id in (None, best + 1)
+
+
+@pytest.mark.parametrize(
+    ("feedback", "objective"), [("EXPLICIT", "mean_squared_error"), ("IMPLICIT", "mean_average_precision")]
+)
+def test_factorisations_are_tuned(client: bigquery.Client, feedback: str, objective: str) -> None:
+    client.query(
+        f"""CREATE OR REPLACE MODEL fruit.{feedback} OPTIONS(model_type='MATRIX_FACTORIZATION', num_trials=3,
+        feedback_type='{feedback}', num_factors=HPARAM_CANDIDATES([2, 3, 5]), max_iterations=2) AS
+        SELECT MOD(a, 40) AS user, MOD(a * 7 + DIV(a, 40), 30) AS item, 1.0 + MOD(a, 5) AS rating
+        FROM UNNEST(GENERATE_ARRAY(1, 900)) AS a"""
+    ).result()
+    rows = list(client.query(f"SELECT * FROM ML.TRIAL_INFO(MODEL fruit.{feedback})").result())
+    values = {
+        row.hyperparameters["num_factors"]: row.hparam_tuning_evaluation_metrics[objective] for row in rows
+    }
+    assert len(rows) == 3 and all(value is not None for value in values.values())
+    [best] = [row for row in rows if row.is_optimal]
+    chosen = (min if feedback == "EXPLICIT" else max)(values.values())
+    assert best.hparam_tuning_evaluation_metrics[objective] == chosen
+    told = answered(
+        client, f"SELECT COUNT(*) FROM ML.RECOMMEND(MODEL fruit.{feedback}, STRUCT({1} AS trial_id))"
+    )
+    assert told == [(40 * 30,)]
+
+
+def test_objectives_of_other_types_are_refused(client: bigquery.Client) -> None:
+    for options in ("model_type='KMEANS', hparam_tuning_objectives=['ROC_AUC']", "model_type='AUTOENCODER', "
+                    "hparam_tuning_objectives=['R2_SCORE']"):  # fmt: skip
+        with pytest.raises(exceptions.BadRequest, match="HPARAM_TUNING_OBJECTIVES must be one of"):
+            client.query(
+                f"CREATE MODEL fruit.no OPTIONS({options}, num_trials=2) AS SELECT weight FROM fruit.fruits"
+            ).result()

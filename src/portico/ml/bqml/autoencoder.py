@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,13 +13,12 @@ from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.network import ACTIVATIONS, Network, Optimizer, batches, hidden
-from portico.ml.bqml.options import COMMON, STEPS, Option
+from portico.ml.bqml.options import COMMON, PENALTY, STEPS, TUNING, Option, Search
 from portico.ml.bqml.supervised import beside
 from portico.ml.bqml.unlabelled import Numbers, Unlabelled, embedded
 from portico.ml.errors import DataError
 
 _SEED = 20_240_101
-_NO_TUNING = "its options are not searched for"
 _API = {
     "mean_absolute_error": "meanAbsoluteError", "mean_squared_error": "meanSquaredError",
     "mean_squared_log_error": "meanSquaredLogError",
@@ -30,26 +30,30 @@ class Autoencoder(Unlabelled):
     HIDDEN_UNITS is the latent space."""
 
     TYPES: ClassVar[dict[str, str]] = {"AUTOENCODER": "AUTOENCODER"}
+    OBJECTIVES: ClassVar[tuple[str, ...]] = (
+        "mean_squared_error",
+        "mean_absolute_error",
+        "mean_squared_log_error",
+    )
     OPTIONS: ClassVar[dict[str, Option]] = (
         COMMON
         | STEPS
         | {
-            "hidden_units": Option("any"),
-            "activation_fn": Option("str", "RELU", tuple(ACTIVATIONS)),
-            "optimizer": Option("str", "ADAM", ("ADAM", "ADAGRAD", "FTRL", "RMSPROP", "SGD")),
-            "learn_rate": Option("float", 0.001, low=0, high=1),
-            "batch_size": Option("int", 32, low=1, high=8192),
-            "dropout": Option("float", 0.0, low=0, high=0.999),
-            "l1_reg": Option("float", 0.0, low=0),
-            "l2_reg": Option("float", 0.0, low=0),
-            "l1_reg_activation": Option("float", 0.0, low=0),
+            "hidden_units": Option("any", tuned=True),
+            "activation_fn": Option("str", "RELU", tuple(ACTIVATIONS), tuned=True),
+            "optimizer": Option("str", "ADAM", ("ADAM", "ADAGRAD", "FTRL", "RMSPROP", "SGD"), tuned=True),
+            "learn_rate": Option(
+                "float", 0.001, low=0, high=1, tuned=True, log=True, search=Search(0.0001, 0.1)
+            ),
+            "batch_size": Option("int", 32, low=1, high=8192, tuned=True),
+            "dropout": Option("float", 0.0, low=0, high=0.999, tuned=True),
+            "l1_reg": replace(PENALTY, search=None),
+            "l2_reg": replace(PENALTY, search=None),
+            "l1_reg_activation": replace(PENALTY, search=None),
             "tf_version": Option("str", refused="it trains without TensorFlow"),
             "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
-            "num_trials": Option("int", refused=_NO_TUNING),
-            "max_parallel_trials": Option("int", refused=_NO_TUNING),
-            "hparam_tuning_algorithm": Option("str", refused=_NO_TUNING),
-            "hparam_tuning_objectives": Option("list", refused=_NO_TUNING),
         }
+        | TUNING
     )
 
     def ready(self) -> None:
@@ -161,4 +165,4 @@ class Autoencoder(Unlabelled):
         shown = super().described()
         told = {_API[name]: value for name, value in self.state["metrics"].items()}
         shown["trainingRuns"][0]["evaluationMetrics"] = {"regressionMetrics": told}
-        return shown
+        return self._tried(shown, "regressionMetrics", _API)

@@ -190,6 +190,17 @@ class Encoder:
         return found
 
 
+def strange(table: pa.Table) -> list[str]:
+    """What is to be said of columns that have infinite values or NaN, which count as missing."""
+    found = []
+    for name, kind, _, values in _flat(table):
+        if kind == "number" and pa.types.is_floating(values.type):
+            count = pc.sum(pc.invert(pc.is_finite(values))).as_py() or 0
+            if count:
+                found.append(f"Column {name} has {count:,} infinite values or NaN, which count as missing.")
+    return found
+
+
 def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 

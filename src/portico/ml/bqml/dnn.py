@@ -18,7 +18,7 @@ from portico.ml.errors import DataError
 _SEED = 20_240_101
 _UNITS = [64]  # where HIDDEN_UNITS is not said
 _OWN = {
-    "hidden_units": Option("any"),
+    "hidden_units": Option("any", tuned=True),
     "activation_fn": Option("str", "RELU", tuple(ACTIVATIONS), tuned=True),
     "optimizer": Option("str", "ADAM", ("ADAM", "ADAGRAD", "FTRL", "RMSPROP", "SGD"), tuned=True),
     "learn_rate": Option("float", 0.001, low=0, high=1, tuned=True, search=Search(0.0001, 0.1)),

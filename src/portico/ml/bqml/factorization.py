@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from portico.ml.bqml import als, measures, ranking, splits
+from portico.ml.bqml import als, measures, ranking, splits, tuning
 from portico.ml.bqml.als import Blocks, Factors, Numbers, Ratings
 from portico.ml.bqml.columns import Encoder
 from portico.ml.bqml.model import Given, Model, Settings, function
-from portico.ml.bqml.options import COMMON, STEPS, SUPERVISED, Option
+from portico.ml.bqml.options import COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option, Search
 from portico.ml.bqml.supervised import beside, feature_info, type_kind
 from portico.ml.errors import DataError
 
 _SEED = 20_240_101
 _PAIRS = 20_000_000  # pairs that ML.RECOMMEND makes at once
-_NO_TUNING = "factors are not searched for"
 _WEIGHTS = pa.list_(pa.struct([("factor", pa.int64()), ("weight", pa.float64())]))
 _API = {
     "mean_absolute_error": "meanAbsoluteError", "mean_squared_error": "meanSquaredError",
@@ -40,17 +40,14 @@ class Factorization(Model):
         | {name: one for name, one in SUPERVISED.items() if name.startswith("data_split")}
         | {
             "feedback_type": Option("str", "EXPLICIT", ("EXPLICIT", "IMPLICIT")),
-            "num_factors": Option("int", low=2, high=200),
+            "num_factors": Option("int", low=2, high=200, tuned=True, search=Search(2, 20)),
             "user_col": Option("str", "user"),
             "item_col": Option("str", "item"),
             "rating_col": Option("str", "rating"),
-            "wals_alpha": Option("float", low=0),
-            "l2_reg": Option("float", 1.0, low=0),
-            "num_trials": Option("int", refused=_NO_TUNING),
-            "max_parallel_trials": Option("int", refused=_NO_TUNING),
-            "hparam_tuning_algorithm": Option("str", refused=_NO_TUNING),
-            "hparam_tuning_objectives": Option("list", refused=_NO_TUNING),
+            "wals_alpha": Option("float", low=0, tuned=True),
+            "l2_reg": replace(PENALTY, default=1.0),
         }
+        | TUNING
     )
 
     @property
@@ -90,10 +87,28 @@ class Factorization(Model):
         self.state["encoder"] = Encoder.fit(columns).json()
         if self.options["num_factors"] is None:  # log₂ of the ratings, by BigQuery's documentation
             self.options["num_factors"] = min(200, max(2, round(math.log2(len(split.train)))))
-        self._learn(self._ratings(train), table.take(pa.array(split.evaluate)))
+        self.run.warnings += splits.unused(self.options)
+        ratings, held = self._ratings(train), table.take(pa.array(split.evaluate))
+        judged = held if held.num_rows else train
+        if not self.options["num_trials"]:
+            self._taught(ratings, held, judged)
+            return
+        known = ranking.NAMES if self.implicit else measures.REGRESSION
+        objective = tuning.objective(self.options, known, known[0] if self.implicit else "mean_squared_error")
+        test = table.take(pa.array(split.test)) if len(split.test) else judged
+
+        def learn(trial: Any) -> float | None:
+            trial._taught(ratings, held, test)
+            found: float | None = trial._measures(self._ratings(judged))[objective]
+            return found
+
+        minimized = objective in (*measures.MINIMIZED, "average_rank")
+        tuning.search(self, objective, not minimized, learn)
+
+    def _taught(self, ratings: Ratings, held: pa.Table, measured: pa.Table) -> None:
+        self._learn(ratings, held)
         self.ready()
-        held = split.evaluate if len(split.evaluate) else split.train
-        self.state["metrics"] = self._measures(self._ratings(table.take(pa.array(held))))
+        self.state["metrics"] = self._measures(self._ratings(measured))
 
     def _whole(self, table: pa.Table) -> pa.Table:
         """The rows that have a user, an item and a rating."""
@@ -350,4 +365,6 @@ class Factorization(Model):
             if value is not None and name in _API
         }
         shown["trainingRuns"][0]["evaluationMetrics"] = {kind: told}
+        if "trials" in self.state:
+            tuning.described(self, shown, lambda name, value: {kind: {_API.get(name, name): value}})
         return shown

@@ -12,7 +12,7 @@ import pyarrow as pa
 from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
-from portico.ml.bqml.options import COMMON, STEPS, Option
+from portico.ml.bqml.options import COMMON, STEPS, TUNING, Option, Search
 from portico.ml.bqml.supervised import beside
 from portico.ml.bqml.unlabelled import CATEGORIES, Numbers, Unlabelled
 from portico.ml.errors import DataError
@@ -25,7 +25,6 @@ _NEAREST = pa.struct([("CENTROID_ID", _ID), ("DISTANCE", pa.float64())])
 _INFO = pa.list_(
     pa.struct([("centroid_id", _ID), ("cluster_radius", pa.float64()), ("cluster_size", pa.int64())])
 )
-_NO_TUNING = "NUM_CLUSTERS is not searched for"
 
 
 class KMeans(Unlabelled):
@@ -33,21 +32,19 @@ class KMeans(Unlabelled):
 
     TYPES: ClassVar[dict[str, str]] = {"KMEANS": "KMEANS"}
     ODD: ClassVar[str] = "normalized_distance"
+    OBJECTIVES: ClassVar[tuple[str, ...]] = ("davies_bouldin_index",)
     OPTIONS: ClassVar[dict[str, Option]] = (
         COMMON
         | STEPS
         | {
-            "num_clusters": Option("int", low=2, high=100),
+            "num_clusters": Option("int", low=2, high=100, tuned=True, search=Search(2, 10)),
             "kmeans_init_method": Option("str", "RANDOM", ("RANDOM", "KMEANS++", "CUSTOM")),
             "kmeans_init_col": Option("str"),
             "distance_type": Option("str", "EUCLIDEAN", ("EUCLIDEAN", "COSINE")),
             "standardize_features": Option("bool", True),
             "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
-            "num_trials": Option("int", refused=_NO_TUNING),
-            "max_parallel_trials": Option("int", refused=_NO_TUNING),
-            "hparam_tuning_algorithm": Option("str", refused=_NO_TUNING),
-            "hparam_tuning_objectives": Option("list", refused=_NO_TUNING),
         }
+        | TUNING
     )
 
     @property
@@ -255,7 +252,7 @@ class KMeans(Unlabelled):
             told["daviesBouldinIndex"] = metrics["davies_bouldin_index"]
         told["clusters"] = self._clusters_shown()
         run["evaluationMetrics"] = {"clusteringMetrics": told}
-        return shown
+        return self._tried(shown, "clusteringMetrics", {"davies_bouldin_index": "daviesBouldinIndex"})
 
     def _clusters_shown(self) -> list[dict[str, Any]]:
         sizes = self.arrays["sizes"].tolist()

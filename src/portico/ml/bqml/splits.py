@@ -57,6 +57,18 @@ def split(table: pa.Table, options: Options) -> Split:
     return found
 
 
+def unused(options: Options) -> list[str]:
+    """What is to be said of options that the method of the split does not use."""
+    method = str(options["data_split_method"])
+    said = []
+    used = {"RANDOM": {"eval", "test"}, "SEQ": {"eval", "test"}}.get(method, set())
+    for part, default in (("eval", 0.2), ("test", 0.0)):
+        name = f"data_split_{part}_fraction"
+        if part not in used and options.get(name, default) != default:
+            said.append(f"{name.upper()} is not used by DATA_SPLIT_METHOD {method}.")
+    return said
+
+
 def _column(table: pa.Table, name: Any, method: str) -> pa.ChunkedArray:
     have = {one.lower(): one for one in table.column_names}
     if not name or str(name).lower() not in have:

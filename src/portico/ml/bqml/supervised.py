@@ -94,10 +94,12 @@ class Supervised(Model):
     def fit(self, given: Given) -> None:
         table, labels = self._labelled(given.rows)
         split = splits.split(table, self.options)
+        self.run.warnings += splits.unused(self.options)
         weights = self._weights(table, labels)
         inputs = table.drop_columns(self._no_features(table))
         if not inputs.num_columns:
             raise DataError("The query has no column beside the label to learn from")
+        self.run.warnings += columns.strange(inputs)
         learnt = _taken(inputs, split.train)
         self.encoder = Encoder.fit(learnt)
         if self.encoding == columns.TARGET:
@@ -135,12 +137,7 @@ class Supervised(Model):
     def _objective(self) -> str:
         """HPARAM_TUNING_OBJECTIVES: one of the columns of ML.EVALUATE."""
         known = measures.CLASSIFICATION if self.classifies else measures.REGRESSION
-        asked = self.options["hparam_tuning_objectives"] or ["ROC_AUC" if self.classifies else "R2_SCORE"]
-        if len(asked) != 1 or asked[0].lower() not in known:
-            raise DataError(
-                f"HPARAM_TUNING_OBJECTIVES must be one of {', '.join(one.upper() for one in known)}"
-            )
-        return str(asked[0].lower())
+        return tuning.objective(self.options, known, "ROC_AUC" if self.classifies else "R2_SCORE")
 
     def _measures(self, labels: Numbers, scores: Numbers) -> dict[str, float | None]:
         """What ML.EVALUATE says, at a threshold of one half."""

@@ -30,6 +30,18 @@ _ONCE = ("ML.FEATURE_INFO", "ML.TRIAL_INFO")
 Chosen = dict[str, Any]
 
 
+def objective(options: Options, known: tuple[str, ...], default: str) -> str:
+    """HPARAM_TUNING_OBJECTIVES: one of the columns of ML.EVALUATE.
+
+    Raises:
+        DataError: it is none of them.
+    """
+    asked = options["hparam_tuning_objectives"] or [default]
+    if len(asked) != 1 or asked[0].lower() not in known:
+        raise DataError(f"HPARAM_TUNING_OBJECTIVES must be one of {', '.join(one.upper() for one in known)}")
+    return str(asked[0].lower())
+
+
 def search(model: Model, objective: str, maximized: bool, learn: Callable[[Model], float | None]) -> None:
     """Trains NUM_TRIALS models of `model`'s type, and makes the best of them `model`.
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from portico.ml.bqml.columns import Column, Encoder, Matrix
+from portico.ml.bqml import tuning
+from portico.ml.bqml.columns import Column, Encoder, Matrix, strange
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import Option
 from portico.ml.bqml.supervised import beside, feature_info, type_kind
@@ -22,6 +23,7 @@ CATEGORIES = pa.list_(pa.struct([("category", pa.string()), ("value", pa.float64
 class Unlabelled(Model):
     """A type below it says what it learns (`learn`), and how odd a row is (`oddness`)."""
 
+    OBJECTIVES: ClassVar[tuple[str, ...]] = ()  # of NUM_TRIALS, the usual one first; the least is best
     ODD: ClassVar[str] = "mean_squared_error"  # what ML.DETECT_ANOMALIES calls the oddness
 
     def learn(self, matrix: Matrix, table: pa.Table) -> None:
@@ -60,6 +62,7 @@ class Unlabelled(Model):
     def fit(self, given: Given) -> None:
         away = {name.lower() for name in self.no_features()}
         inputs = given.rows.drop_columns([one for one in given.rows.column_names if one.lower() in away])
+        self.run.warnings += strange(inputs)
         self.encoder = Encoder.fit(inputs)
         self.state["encoder"] = self.encoder.json()
         for one in self.encoder.columns:
@@ -68,7 +71,21 @@ class Unlabelled(Model):
         matrix = self.matrix(inputs)
         if not matrix.shape[1]:
             raise DataError("The query has no column to learn from")
-        self.learn(matrix, given.rows)
+        if not self.options.get("num_trials"):
+            self._taught(matrix, given.rows)
+            return
+        objective = tuning.objective(self.options, self.OBJECTIVES, self.OBJECTIVES[0])
+
+        def learn(trial: Any) -> float | None:
+            trial.encoder = self.encoder
+            trial._taught(matrix, given.rows)
+            found: float | None = trial.state["metrics"][objective]
+            return found
+
+        tuning.search(self, objective, False, learn)
+
+    def _taught(self, matrix: Matrix, table: pa.Table) -> None:
+        self.learn(matrix, table)
         self.ready()
         odd, _ = self.oddness(matrix)
         self.arrays["odd"] = np.quantile(odd, np.linspace(0, 1, min(len(odd), _POINTS)))
@@ -95,6 +112,12 @@ class Unlabelled(Model):
         shown["featureColumns"] = [
             {"name": one["name"], "type": {"typeKind": type_kind(one["type"])}} for one in self.encoder.inputs
         ]
+        return shown
+
+    def _tried(self, shown: dict[str, Any], kind: str, names: dict[str, str]) -> dict[str, Any]:
+        """The API's Model, with the trials where it has some: their objectives are `kind` of its evaluationMetrics."""
+        if "trials" in self.state:
+            tuning.described(self, shown, lambda name, value: {kind: {names[name]: value}})
         return shown
 
     def by_column(self, values: Matrix) -> list[tuple[int, Column, float | None, list[dict[str, Any]]]]:

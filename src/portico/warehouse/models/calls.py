@@ -15,7 +15,7 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.ml.bqml import describing
 from portico.ml.bqml.remote import Ask, Remote
 from portico.warehouse.catalog import Cursor
-from portico.warehouse.models import kept
+from portico.warehouse.models import kept, logical
 from portico.warehouse.models.syntax import PREFIXES, path_of
 
 _numbers = itertools.count()
@@ -60,6 +60,7 @@ class Calls:
             if isinstance(one, exp.Literal) and one.is_string and place == 0:
                 models.append(kept.require(self.cursor, *self.place(path_of(one.name))))
             elif isinstance(one, exp.Subquery | exp.Query):
+                _check_own(one, node, name)
                 tables.append(kept.distinct(self.run(_with(one, node)), f"the input of {name}"))
             elif isinstance(one, exp.Kwarg | exp.PropertyEQ):
                 settings[one.this.name.lower()] = self._value(one.expression)
@@ -93,7 +94,7 @@ class Calls:
                 found = loaded.model.call(name, known, settings)
                 if isinstance(loaded.model, Remote) and known[0].num_rows:
                     found = loaded.model.predicted(known[0], self.remote)
-        return found if loaded.transform is None else _as_given(found, known, tables)
+        return logical.kept(found if loaded.transform is None else _as_given(found, known, tables), tables)
 
     def _transformed(self, loaded: kept.Loaded, tables: list[pa.Table]) -> pa.Table:
         if loaded.transform is None:
@@ -143,6 +144,32 @@ def _calls(tree: exp.Expr) -> list[exp.Table]:
 
 def _is_call(called: exp.Expr) -> bool:
     return isinstance(called, exp.Anonymous) and called.name.upper().startswith(PREFIXES)
+
+
+def _check_own(argument: exp.Expr, node: exp.Table, name: str) -> None:
+    """
+    Raises:
+        InvalidArgument: an argument reads a column of the query that the function stands in, which is not known before.
+    """
+    own = _sources(argument)
+    around: set[str] = set()
+    above = node.parent
+    while above is not None:
+        if isinstance(above, exp.Select):
+            around |= _sources(above)
+        above = above.parent
+    for column in argument.find_all(exp.Column):
+        if column.table and column.table.lower() in around - own:
+            raise InvalidArgument(
+                f"Unrecognized name: {column.table}; the input of {name} can't read columns of the query around it",
+                reason="invalidQuery",
+            )
+
+
+def _sources(tree: exp.Expr) -> set[str]:
+    """The names of what is read in a tree, in lower case."""
+    found = {one.alias_or_name.lower() for one in tree.find_all(exp.Table, exp.Subquery, exp.CTE, exp.Unnest)}
+    return found - {""}
 
 
 def _with(query: exp.Expr, node: exp.Expr) -> exp.Expr:

@@ -112,7 +112,16 @@ def _window(statistic: exp.Expr) -> exp.Expr:
     return statistic
 
 
-_AGGREGATES = ("AVG", "STDDEV", "MIN", "MAX", "APPROX_QUANTILES", "APPROX_TOP_COUNT", "ARRAY_CONCAT_AGG")
+_AGGREGATES = (
+    "AVG",
+    "STDDEV",
+    "MIN",
+    "MAX",
+    "APPROX_QUANTILES",
+    "APPROX_TOP_COUNT",
+    "ARRAY_CONCAT_AGG",
+    "COUNT",
+)
 
 
 def _of(name: str, *arguments: exp.Expr | float | str) -> exp.Expr:
@@ -247,10 +256,9 @@ def _quantile_bins(given: list[exp.Expr], keep: Keep) -> exp.Expr:
 
 def _words(x: exp.Expr, given: list[exp.Expr], keep: Keep, *, in_arrays: bool = False) -> exp.Expr:
     """The vocabulary: the top_k most frequent values that are there frequency_threshold times."""
-    most = int(_number(given[0])) if given else 32_000
-    least = int(_number(given[1])) if len(given) > 1 else 5
+    most, least = _bounds(given)
     if in_arrays:
-        counted = _of("ml_counted", _of("ARRAY_CONCAT_AGG", x.copy()))
+        counted = _counted(x)
     else:
         counted = _of("APPROX_TOP_COUNT", x.copy(), _ALL)
     return keep(_of("ml_vocabulary", counted, most, least))
@@ -277,13 +285,38 @@ def _multi_hot(given: list[exp.Expr], keep: Keep) -> exp.Expr:
 
 
 def _bag(given: list[exp.Expr], keep: Keep) -> exp.Expr:
-    return _of("ml_bag", given[0], _words(given[0], given[1:], keep, in_arrays=True))
+    return _of("ml_bag", given[0], _terms(given[0], given[1:], keep))
+
+
+def _counted(x: exp.Expr) -> exp.Expr:
+    return _of("ml_counted", _of("ARRAY_CONCAT_AGG", x.copy()))
+
+
+def _terms(x: exp.Expr, given: list[exp.Expr], keep: Keep) -> exp.Expr:
+    """The vocabulary: the top_k terms that are in most documents, and in frequency_threshold at least."""
+    most, least = _bounds(given)
+    return keep(_of("ml_vocabulary", _counted(_of("list_distinct", x)), most, least))
+
+
+def _tf_idf(given: list[exp.Expr], keep: Keep) -> exp.Expr:
+    """A term's share of its document, times log(1 + documents / (documents with it + ½)); of all unknown terms
+    together, the mean of the vocabulary's logarithms."""
+    x = given[0]
+    most, least = _bounds(given[1:])
+    documents = _counted(_of("list_distinct", x))
+    rarities = keep(_of("ml_rarities", documents, most, least, _of("COUNT", x.copy())))
+    return _of("ml_tf_idf", x, _terms(x, given[1:], keep), rarities)
+
+
+def _bounds(given: list[exp.Expr]) -> tuple[int, int]:
+    """top_k and frequency_threshold."""
+    return (int(_number(given[0])) if given else 32_000, int(_number(given[1])) if len(given) > 1 else 5)
 
 
 ANALYTIC: dict[str, Analytic] = {
     "STANDARD_SCALER": _standard, "MIN_MAX_SCALER": _min_max, "MAX_ABS_SCALER": _max_abs, "ROBUST_SCALER": _robust,
     "IMPUTER": _impute, "QUANTILE_BUCKETIZE": _quantile_bins, "LABEL_ENCODER": _label, "ONE_HOT_ENCODER": _one_hot,
-    "MULTI_HOT_ENCODER": _multi_hot, "BAG_OF_WORDS": _bag,
+    "MULTI_HOT_ENCODER": _multi_hot, "BAG_OF_WORDS": _bag, "TF_IDF": _tf_idf,
 }  # fmt: skip
 
 

@@ -6,6 +6,8 @@ CREATE MACRO ml_label(x, words) AS CAST(coalesce(list_position(words, x), 0) AS 
 CREATE MACRO ml_one_hot(x, words, dropped) AS [{'index': ml_label(x, words), 'value': CASE WHEN x = dropped THEN CAST(0 AS DOUBLE) ELSE CAST(1 AS DOUBLE) END}];
 CREATE MACRO ml_multi_hot(xs, words) AS list_transform(list_sort(list_distinct(list_transform(coalesce(xs, CAST([] AS VARCHAR[])), lambda x: ml_label(x, words)))), lambda i: {'index': i, 'value': CAST(1 AS DOUBLE)});
 CREATE MACRO ml_bag(xs, words) AS list_transform(list_sort(list_distinct(list_transform(xs, lambda x: ml_label(x, words)))), lambda i: {'index': i, 'value': CAST(len(list_filter(xs, lambda x: ml_label(x, words) = i)) AS DOUBLE)});
+CREATE MACRO ml_rarities(tops, k, least, documents) AS list_transform(list_sort(list_transform(list_filter(list_slice(list_filter(tops, lambda t: t.value IS NOT NULL), 1, k), lambda t: t.count >= least), lambda t: {'v': t.value, 'n': t.count})), lambda t: ln(1 + documents / (t.n + 0.5)));
+CREATE MACRO ml_tf_idf(xs, words, rarities) AS list_transform(ml_bag(xs, words), lambda b: {'index': b.index, 'value': b.value / len(xs) * CASE WHEN b.index = 0 THEN coalesce(list_avg(rarities), CAST(0 AS DOUBLE)) ELSE rarities[b.index] END});
 CREATE MACRO ml_bin(x, points) AS CASE WHEN x IS NULL THEN NULL ELSE 1 + len(list_filter(points, lambda p: p <= x)) END;
 CREATE MACRO ml_bin_name(bin) AS 'bin_' || bin;
 CREATE MACRO ml_bound(points, i) AS CASE WHEN i < 1 THEN '-inf' WHEN i > len(points) THEN 'inf' ELSE CAST(points[i] AS VARCHAR) END;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 PREFIXES = ("ML__", "AI__")  # of a function of BigQuery ML, as the parser is given it
 _CALL = re.compile(r"\b(?:ML|AI)\s*\.\s*\w+\s*\(", re.IGNORECASE)
+_INNER = re.compile(r"\b(?:ML|AI)__", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -107,13 +109,20 @@ def read_options(tokens: Tokens, *words: str) -> list[tuple[str, str]]:
 
 def readable(text: str, tokenize: type) -> str:
     """GoogleSQL whose ML and AI functions sqlglot reads as any other: `ML.PREDICT(MODEL a.b, TABLE c)` becomes
-    `ML__PREDICT('a.b', (SELECT * FROM c))`. Lines stay what they are."""
-    if not _CALL.search(text):
+    `ML__PREDICT('a.b', (SELECT * FROM c))`. Lines stay what they are.
+
+    Raises:
+        InvalidArgument: somebody writes it so himself.
+    """
+    inner = _INNER.search(text)
+    if not (inner or _CALL.search(text)):
         return text
     try:
         tokens: list[Token] = tokenize().tokenize(text)
     except TokenError:
         return text  # the parser says what is wrong
+    if inner:
+        _refuse_inner(tokens)
     pieces: list[str] = []
     done, place, depth = 0, 0, 0
     inside: list[int] = []  # depths of the brackets of ML functions
@@ -156,6 +165,17 @@ def readable(text: str, tokenize: type) -> str:
             inside.pop()
         place += 1
     return "".join(pieces) + text[done:]
+
+
+def _refuse_inner(tokens: list[Token]) -> None:
+    """
+    Raises:
+        InvalidArgument: a function is called by the name that `readable` gives it.
+    """
+    for one, then in itertools.pairwise(tokens):
+        named = one.token_type not in (TokenType.STRING, TokenType.RAW_STRING)
+        if named and then.text == "(" and one.text.upper().startswith(PREFIXES):
+            raise InvalidArgument(f"Function not found: {one.text}", reason="invalidQuery")
 
 
 def _path_end(tokens: list[Token], first: int) -> int:

@@ -170,6 +170,11 @@ def _fitted(
         values = _computed(cursor, statistics, rows, translated)
         constants = preprocessing.checked(window, analytic, _giving(values))
         window.replace(exp.Paren(this=constants))
+    if volatile := next((one for one in holder.walk() if _is_volatile(one)), None):
+        raise InvalidArgument(
+            f"TRANSFORM takes no function that gives something else each time: {volatile.sql('bigquery')}",
+            reason="invalidQuery",
+        )
     for called in list(holder.find_all(exp.Anonymous))[::-1]:
         if preprocessing.is_scalar(called):
             called.replace(exp.Paren(this=preprocessing.scalar(called)))
@@ -179,6 +184,12 @@ def _fitted(
             )
     made: exp.Expr = holder.this
     return made.pop()
+
+
+def _is_volatile(one: exp.Expr) -> bool:
+    if isinstance(one, exp.Rand | exp.Uuid | exp.SessionUser):
+        return True
+    return isinstance(one, exp.Anonymous) and one.name.upper() in ("RAND", "GENERATE_UUID", "SESSION_USER")
 
 
 def _collecting(statistics: list[exp.Expr]) -> preprocessing.Keep:
