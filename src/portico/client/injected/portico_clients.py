@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ URL = os.environ["PORTICO_URL"].rstrip("/")
 _NETLOC = urlsplit(URL).netloc
 # Where this server speaks gRPC, and the APIs that it knows by that alone.
 _GRPC = os.environ.get("PORTICO_GRPC", "")
+# Artifact Registry's repositories of compiled pipelines: us-central1-kfp.pkg.dev
+_TEMPLATES = re.compile(r"([a-z0-9-]+)-kfp\.pkg\.dev")
 _BY_GRPC = ("bigquerystorage.googleapis.com",)
 
 
@@ -57,8 +60,10 @@ def local_url(url: str) -> str:
     host = parts.hostname or ""
     if parts.netloc == _NETLOC:
         return URL + url.split("://", 1)[1][len(parts.netloc) :]
+    rest = url.split("://", 1)[-1]
+    if found := _TEMPLATES.fullmatch(host):
+        return f"{URL}/apis/artifactregistry/kfp/{found.group(1)}" + rest[len(parts.netloc) :]
     if _is_vertex(host) or _is_google(host):
-        rest = url.split("://", 1)[1]
         return URL + _mount(host, parts.path) + rest[len(parts.netloc) :]
     return url
 
@@ -346,3 +351,26 @@ def patch_docker_utils(module: Any) -> None:
         return portico_docker.exists(image_name) or bool(check(image_name))
 
     module.check_image_exists_locally = check_image_exists_locally
+
+
+def patch_kfp_registry(module: Any) -> None:
+    """kfp's client of registries of compiled pipelines: it has all addresses in its configuration."""
+    load = module.RegistryClient._load_config
+
+    @functools.wraps(load)
+    def _load_config(self: Any, *args: Any, **kwargs: Any) -> Any:
+        config = load(self, *args, **kwargs)
+        return {key: local_url(value) if key.endswith("_url") else value for key, value in config.items()}
+
+    module.RegistryClient._load_config = _load_config
+
+
+def patch_templates(module: Any) -> None:
+    """Compiled pipelines that the Vertex client downloads from a registry (`PipelineJob(template_path=…)`)."""
+    load = module._load_yaml_from_https_uri
+
+    @functools.wraps(load)
+    def _load_yaml_from_https_uri(uri: str, *args: Any, **kwargs: Any) -> Any:
+        return load(local_url(uri), *args, **kwargs)
+
+    module._load_yaml_from_https_uri = _load_yaml_from_https_uri

@@ -25,6 +25,8 @@ _PATCHES = {
     "tensorflow": "patch_tensorflow",
     "google.cloud.aiplatform.docker_utils.run": "patch_docker_run",
     "google.cloud.aiplatform.docker_utils.utils": "patch_docker_utils",
+    "google.cloud.aiplatform.utils.yaml_utils": "patch_templates",
+    "kfp.registry.registry_client": "patch_kfp_registry",
 }
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 

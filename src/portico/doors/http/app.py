@@ -18,6 +18,7 @@ from portico.doors.http.answers import Send, flat, send_bytes, send_error, send_
 from portico.doors.http.incoming import Incoming
 from portico.doors.http.job_uploads import JobUploads
 from portico.doors.identity import Identity
+from portico.doors.kfp.wire import KfpWire
 from portico.doors.mlflow.wire import MlflowWire
 from portico.doors.storage import errors as storage_errors
 from portico.doors.storage import xml as storage_xml
@@ -54,6 +55,7 @@ class Door:
         self.dispatch = Dispatch(rooms, identity)
         self._storage = StorageWire(rooms, contract, self.dispatch)
         self._mlflow = MlflowWire(rooms, contract, self.dispatch)
+        self._kfp = KfpWire(rooms, contract, self.dispatch)
         self._job_uploads = JobUploads(rooms, contract, self.dispatch)
         self._checkers = {(a.name, v): Checker(contract, a.name, v) for a in documented() for v in a.versions}
 
@@ -95,6 +97,8 @@ class Door:
                 await batch.handle(Request(scope, body, tracked, self.rooms), place)
             elif self._mlflow.owns(scope["raw_path"]):
                 await self._mlflow.handle(scope, body, tracked, headers.get("authorization"))
+            elif self._kfp.owns(scope["raw_path"]):
+                await self._kfp.handle(scope, body, tracked, headers.get("authorization"))
             elif self._job_uploads.owns(scope["raw_path"]):
                 await self._job_uploads.handle(scope, body, tracked, headers.get("authorization"))
             elif self._storage.owns(scope["method"], scope["raw_path"], scope["query_string"]):

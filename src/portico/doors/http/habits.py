@@ -5,6 +5,7 @@
 * Bodies under `Content-Encoding: gzip` (Java's clients, `gsutil cp -J`). In the XML API that header says how the
   object is stored, so there it is left alone.
 * Cloud Storage's JSON paths without `/storage/v1`, as Node's client makes them of STORAGE_EMULATOR_HOST.
+* kfp's registry client with a registry that is not Google's: the JSON methods below the repository's own address.
 * Paths that name no project, of an API whose documents have all below one (`Api.place`).
 """
 
@@ -23,6 +24,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 _OVERRIDES = frozenset(("GET", "PUT", "PATCH", "DELETE"))
 _BARE = re.compile(rb"/(?:b(?:[/?]|$)|projects/[^/?]+/(?:serviceAccount|hmacKeys)|channels/stop)")
+_KFP = re.compile(r"/apis/artifactregistry/kfp/([^/]+)/([^/]+)/([^/]+)(?=/packages(?:[/?]|$))")
+_KFP_MEANT = r"/apis/artifactregistry/v1/projects/\2/locations/\1/repositories/\3"
 _MOST_FORM = 1 << 20  # bytes of a query
 _PIECE = 1 << 20  # bytes unpacked at once
 
@@ -33,6 +36,11 @@ def addressed(scope: dict[str, Any]) -> dict[str, Any]:
         return scope | {
             "path": "/storage/v1" + scope["path"],
             "raw_path": b"/storage/v1" + scope["raw_path"],
+        }
+    if scope["raw_path"].startswith(b"/apis/artifactregistry/kfp/"):
+        return scope | {
+            "path": _KFP.sub(_KFP_MEANT, scope["path"]),
+            "raw_path": _KFP.sub(_KFP_MEANT, scope["raw_path"].decode("latin-1")).encode("latin-1"),
         }
     for pattern, root, place in _placeless():
         if pattern.match(scope["raw_path"]):

@@ -30,6 +30,7 @@ API = Api(
         "monitoring.model_monitors",
         "models",
         "pipelines.pipeline_jobs",
+        "pipelines.starting",
         "monitoring.search_anomalies",
         "schedules",
         "tensorboard.reading",

@@ -54,6 +54,7 @@ class Api:
         documents are below a project's location.
     keep_nulls: in its patches a null removes what it names (RFC 7396).
     package: what the `@type`s of its long-running operations begin with; "" where it has none.
+    metadata: the one message that all its operations have as metadata; "" where each method has one of its own.
     message: how its documents call a message: "{message}", with "{Version}" for V1.
     operations: a pattern of unlisted paths at which its clients poll operations (see `doors.supplement`).
     required: which fields a method's body must have: the documents say it only in prose. A dotted path reads into
@@ -78,6 +79,7 @@ class Api:
     placeless: tuple[str, ...] = ()
     keep_nulls: bool = False
     package: str = ""
+    metadata: str = ""
     message: str = "{message}"
     operations: str = ""
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -33,12 +33,13 @@ def start(
     """A new operation on the resource `parent` (or below a location), which `job` will finish."""
     now = call.rooms.clock.now()
     number = call.rooms.ids.number()
-    stamp = rfc3339(now)
-    metadata = {
-        "@type": f"{declared()[call.api].package}{call.version}.{metadata_type}",
-        "genericMetadata": {"createTime": stamp, "updateTime": stamp},
+    stamp, api = rfc3339(now), declared()[call.api]
+    metadata: dict[str, Any] = {
+        "@type": f"{api.package}{call.version}.{api.metadata or metadata_type}",
         **extra,
     }
+    if not api.metadata:
+        metadata["genericMetadata"] = {"createTime": stamp, "updateTime": stamp}
     return operations.insert(
         connection,
         Operation(

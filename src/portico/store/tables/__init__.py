@@ -15,6 +15,7 @@ from portico.store.tables import (
     pipelines,
     resources,
     storage,
+    templates,
     tensorboard,
 )
 from portico.store.tables.columns import metadata
@@ -31,5 +32,6 @@ __all__ = [
     "pipelines",
     "resources",
     "storage",
+    "templates",
     "tensorboard",
 ]

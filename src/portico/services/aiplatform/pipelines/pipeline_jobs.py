@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.errors import InvalidArgument
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
-from portico.services.aiplatform.metadata.nodes import ARTIFACTS
-from portico.services.aiplatform.pipelines import details, ir, progress, recorded, rerunning, values
-from portico.services.aiplatform.pipelines.components import images, resources
+from portico.services.aiplatform.pipelines import details, ir, progress
 from portico.services.aiplatform.pipelines.turn import Turn
 from portico.services.call import Call, implements
-from portico.services.registry import metadata
 from portico.services.standard import operations
 from portico.services.standard.collection import After, page, register, remove
 from portico.services.standard.fields import camel
@@ -26,15 +22,11 @@ from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import IdRule
 from portico.store import pipelines
 from portico.store import resources as store
-from portico.store.gcs import parse_uri
 from portico.store.jobs import Job
 from portico.store.pipelines import Task
 from portico.store.resources import Resource
 
 _BATCH = 32  # jobs that one batch names at most: Google's
-_BILLING = (
-    "vertex-ai-pipelines-run-billing-id"  # a label that Vertex AI sets, by which a rerun names its original
-)
 _ID = IdRule(
     r"[a-z][a-z0-9-]{0,127}", "at most 128 of lower-case letters, digits and '-', beginning with a letter"
 )
@@ -130,40 +122,6 @@ register_kind(
 )
 
 
-@implements("aiplatform", PIPELINE_JOBS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent, body = str(call.params["parent"]), dict(call.body)
-    _check_built(body)
-    spec = body.pop("pipelineSpec")
-    components = ir.read(spec)
-    _ask(call, components, bool(body.get("preflightValidations")))
-    name = PIPELINE_JOBS.new_name(call, parent, call.params.get("pipelineJobId"))
-    if not call.params.get("pipelineJobId"):
-        name = f"{parent}/pipelineJobs/{_slug(spec)}-{name.rpartition('/')[2]}"
-    inputs = {"parameters": _parameters(components[ir.ROOT], body.get("runtimeConfig") or {})}
-    facts = _facts(call, spec, body, name)
-    root = int(call.rooms.ids.number())
-    shown = {
-        **body,
-        "state": PIPELINE_JOBS.state("PENDING"),
-        "labels": {**(body.get("labels") or {}), _BILLING: str(root)},
-    }
-    shown.setdefault("displayName", facts["pipeline"])
-    with call.rooms.database.write() as connection:
-        inputs["artifacts"] = _artifacts(
-            connection, parent, components[ir.ROOT], body.get("runtimeConfig") or {}
-        )
-        facts |= rerunning.skipped(connection, parent, body)
-        job = call.rooms.queue.add(connection, "pipelineJobs", name, {})
-        private = PipelinePrivate(job=job, root=root, facts=facts, inputs=inputs)
-        made = PIPELINE_JOBS.insert(call, connection, name, parent, shown, private)
-        pipelines.add_components(connection, name, {**components, pipelines.WHOLE: spec})
-        recorded.add_contexts(connection, name, facts["pipeline"], made.create_time)
-        answer = PIPELINE_JOBS.whole(connection, made)
-    call.rooms.queue.wake()
-    return answer
-
-
 def root_of(job: Resource, durable: str) -> Task:
     """The root task of a job's run."""
     private = PipelinePrivate.of(job)
@@ -171,114 +129,6 @@ def root_of(job: Resource, durable: str) -> Task:
         private.root, job.name, private.root, None, ir.ROOT, "dag", ir.ROOT, dict(private.facts), job.create_time,
         inputs=private.inputs, job=durable,
     )  # fmt: skip
-
-
-def _check_built(body: dict[str, Any]) -> None:
-    config = body.get("runtimeConfig") or {}
-    if body.get("encryptionSpec"):
-        raise Unimplemented(
-            "Customer keys for pipeline jobs are not built in Portico yet; leave encryptionSpec out."
-        )
-    if config.get("defaultRuntime"):
-        raise Unimplemented(
-            "Tasks don't run on persistent resources in Portico yet; leave defaultRuntime out.",
-            field="pipelineJob.runtimeConfig.defaultRuntime",
-        )
-    if config.get("parameters"):
-        raise InvalidArgument(
-            "runtimeConfig.parameters is that of kfp before 2.0; give parameterValues.",
-            field="pipelineJob.runtimeConfig.parameters",
-        )
-    if body.get("pipelineSpec"):
-        return
-    if body.get("templateUri"):
-        raise Unimplemented(
-            "Templates are not fetched yet; give pipelineSpec.", field="pipelineJob.templateUri"
-        )
-    raise InvalidArgument("pipelineSpec is missing.", field="pipelineJob.pipelineSpec")
-
-
-def _ask(call: Call, components: dict[str, dict[str, Any]], preflight: bool) -> None:
-    """Notes what each container asks of the machine; where asked, finds out beforehand whether its image runs here."""
-    for name, component in components.items():
-        if container := (component.get("executor") or {}).get("container"):
-            asks = resources.asks_of(container, call.rooms.home)
-            component["asks"] = [asks.cores, asks.memory, asks.accelerators]
-            if preflight and "{{$" not in container["image"]:
-                try:
-                    images.base_of(container["image"])
-                except PorticoError as error:
-                    raise InvalidArgument(
-                        f"components[{name}]: {error.message}", field="pipelineSpec"
-                    ) from None
-
-
-def _slug(spec: dict[str, Any]) -> str:
-    """The beginning of an id that is made for a run: its pipeline's name."""
-    return re.sub("[^a-z0-9]+", "-", spec["pipelineInfo"]["name"].lower()).strip("-")[:100] or "pipeline"
-
-
-def _facts(call: Call, spec: dict[str, Any], body: dict[str, Any], name: str) -> dict[str, Any]:
-    config = body.get("runtimeConfig") or {}
-    root = config.get("gcsOutputDirectory") or spec.get("defaultPipelineRoot") or ""
-    try:
-        parse_uri(root)
-    except InvalidArgument as error:
-        field = "pipelineJob.runtimeConfig.gcsOutputDirectory"
-        raise InvalidArgument(f"{field}: {error.message}", field=field) from None
-    return {
-        "job": name.rpartition("/")[2],
-        "pipeline": spec["pipelineInfo"]["name"],
-        "pipelineRoot": root,
-        "failurePolicy": config.get("failurePolicy") or "",
-        "serviceAccount": body.get("serviceAccount") or "",
-        "labels": body.get("labels") or {},
-        "createTime": call.rooms.clock.now(),
-    }
-
-
-def _parameters(root: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    definitions = (root.get("inputDefinitions") or {}).get("parameters") or {}
-    field = "pipelineJob.runtimeConfig.parameterValues"
-    try:
-        found, lacking = values.given(definitions, config.get("parameterValues") or {}, field)
-    except ValueError as error:
-        raise InvalidArgument(str(error), field=field) from None
-    if lacking:
-        raise InvalidArgument(f"{field} lacks {', '.join(lacking)}, which the pipeline needs.", field=field)
-    return found
-
-
-def _artifacts(
-    connection: Connection, parent: str, root: dict[str, Any], config: dict[str, Any]
-) -> dict[str, Any]:
-    definitions = (root.get("inputDefinitions") or {}).get("artifacts") or {}
-    given, field = config.get("inputArtifacts") or {}, "pipelineJob.runtimeConfig.inputArtifacts"
-    found = {}
-    for name, one in given.items():
-        if name not in definitions:
-            raise InvalidArgument(f"{field}[{name}] is no input of the pipeline.", field=field)
-        place = f"{parent}/{metadata.DEFAULT}/artifacts/{one.get('artifactId', '')}"
-        try:
-            held = ARTIFACTS.require(connection, place)
-        except NotFound:
-            raise InvalidArgument(f"{field}[{name}]: there is no artifact {place}.", field=field) from None
-        kind = {
-            "schemaTitle": held.body.get("schemaTitle", ""),
-            "schemaVersion": held.body.get("schemaVersion", ""),
-        }
-        found[name] = [
-            {
-                "name": place,
-                "type": kind,
-                "uri": held.body.get("uri", ""),
-                "metadata": held.body.get("metadata") or {},
-            }
-        ]
-    lacking = [name for name, one in definitions.items() if name not in found and not one.get("isOptional")]
-    if lacking:
-        raise InvalidArgument(f"{field} lacks {', '.join(lacking)}, which the pipeline needs.", field=field)
-    return found
 
 
 def _asks(mask: str, field: str) -> bool:

@@ -37,10 +37,11 @@ def contexts_of(run: str, pipeline: str) -> tuple[str, str]:
     return f"{store}/contexts/{pipeline}", f"{store}/contexts/{run.rpartition('/')[2]}"
 
 
-def add_contexts(connection: Connection, run: str, pipeline: str, now: float) -> None:
+def add_contexts(connection: Connection, run: str, pipeline: str, now: float, why: Mapping[str, Any]) -> None:
+    """`why` says what started the run."""
     above, own = contexts_of(run, pipeline)
     metadata.add_context(connection, above, pipeline, PIPELINE, {}, now)
-    metadata.add_context(connection, own, own.rpartition("/")[2], RUN, {}, now, parents=[above])
+    metadata.add_context(connection, own, own.rpartition("/")[2], RUN, why, now, parents=[above])
 
 
 def execution_of(task: Task) -> str:

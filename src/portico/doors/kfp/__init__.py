@@ -1,0 +1,1 @@
+"""What kfp's registry client speaks."""

@@ -1,0 +1,258 @@
+"""How a pipeline job starts: what is asked for is checked, its spec taken to pieces, and its first rows written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from portico.clock import rfc3339
+from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.services.aiplatform.metadata.nodes import ARTIFACTS
+from portico.services.aiplatform.pipelines import ir, recorded, rerunning, values
+from portico.services.aiplatform.pipelines.components import images, resources
+from portico.services.aiplatform.pipelines.pipeline_jobs import PIPELINE_JOBS, PipelinePrivate
+from portico.services.call import Call, Rooms, implements
+from portico.services.registry import metadata, templates
+from portico.services.standard.collection import check_common
+from portico.services.standard.names import own_id
+from portico.store import pipelines
+from portico.store import resources as store
+from portico.store.gcs import parse_uri
+from portico.store.resources import Resource
+
+_BILLING = (
+    "vertex-ai-pipelines-run-billing-id"  # a label that Vertex AI sets, by which a rerun names its original
+)
+templates.check_by(ir.read)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A PipelineJob that is asked for below `parent`, checked as far as that needs no transaction.
+
+    components: those of its spec (`ir.read`); `parameters`: what the run gets.
+    """
+
+    parent: str
+    body: dict[str, Any]
+    spec: dict[str, Any]
+    components: dict[str, dict[str, Any]]
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What started a run by itself: a schedule or a trigger, by name.
+
+    time: the moment at which the run was due, in domain time.
+    labels: added to the job's.
+    """
+
+    name: str
+    time: float
+    labels: Mapping[str, str]
+
+
+@implements("aiplatform", PIPELINE_JOBS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    asked = ask(call.rooms, str(call.params["parent"]), call.body)
+    with call.rooms.database.write() as connection:
+        made = start(call.rooms, connection, asked, str(call.params.get("pipelineJobId") or ""))
+        answer = PIPELINE_JOBS.whole(connection, made)
+    call.rooms.queue.wake()
+    return answer
+
+
+def ask(rooms: Rooms, parent: str, given: Mapping[str, Any]) -> Asked:
+    """Checks the PipelineJob `given`, whose spec is fetched where it only names a template.
+
+    Raises:
+        InvalidArgument, NotFound, Unimplemented: naming the field.
+    """
+    body = dict(given)
+    check_common(body)
+    _check_built(body)
+    spec = _spec_of(rooms, body)
+    components = ir.read(spec)
+    _note_asks(rooms, components, bool(body.get("preflightValidations")))
+    parameters = _parameters(components[ir.ROOT], body.get("runtimeConfig") or {})
+    _check_root(body, spec)
+    return Asked(parent, body, spec, components, parameters)
+
+
+def start(
+    rooms: Rooms, connection: Connection, asked: Asked, job_id: str = "", origin: Origin | None = None
+) -> Resource:
+    """The new pipeline job, in the caller's transaction. Wake the queue when that is committed.
+
+    Raises:
+        AlreadyExists: the id is taken. InvalidArgument: the id, an input artifact, or what a rerun repeats.
+    """
+    body, spec = asked.body, asked.spec
+    number = rooms.ids.number()
+    made = own_id(job_id, f"{_slug(spec)}-{number}", "pipelineJobId", PIPELINE_JOBS.ids)
+    name, root = f"{asked.parent}/pipelineJobs/{made}", int(rooms.ids.number())
+    facts = _facts(rooms, spec, body, name)
+    labels = {**(body.get("labels") or {}), _BILLING: str(root)}
+    shown = {**body, "state": PIPELINE_JOBS.state("PENDING")}
+    if origin is not None:
+        labels |= origin.labels
+        facts |= {"scheduleTime": origin.time, "origin": origin.name}
+        if "/schedules/" in origin.name:
+            shown["scheduleName"] = origin.name
+    shown["labels"] = labels
+    shown.setdefault("displayName", facts["pipeline"])
+    root_component = asked.components[ir.ROOT]
+    inputs = {
+        "parameters": asked.parameters,
+        "artifacts": _artifacts(connection, asked.parent, root_component, body.get("runtimeConfig") or {}),
+    }
+    facts |= rerunning.skipped(connection, asked.parent, body)
+    if store.get(connection, name) is not None:
+        raise AlreadyExists(f"The PipelineJob {name!r} already exists; choose another id.")
+    job = rooms.queue.add(connection, "pipelineJobs", name, {})
+    private = PipelinePrivate(job=job, root=root, facts=facts, inputs=inputs)
+    new = store.insert(connection, name=name, kind=PIPELINE_JOBS.kind, parent=asked.parent, body=shown,
+                       now=rooms.clock.now(), private=private)  # fmt: skip
+    assert new is not None
+    pipelines.add_components(connection, name, {**asked.components, pipelines.WHOLE: spec})
+    recorded.add_contexts(connection, name, facts["pipeline"], new.create_time, _why(origin))
+    return new
+
+
+def _why(origin: Origin | None) -> dict[str, Any]:
+    """What the context of a run says of what started it."""
+    return {"startedBy": origin.name, "dueTime": rfc3339(origin.time)} if origin else {}
+
+
+def _check_built(body: dict[str, Any]) -> None:
+    config = body.get("runtimeConfig") or {}
+    if body.get("encryptionSpec"):
+        raise Unimplemented(
+            "Customer keys for pipeline jobs are not built in Portico yet; leave encryptionSpec out."
+        )
+    if config.get("defaultRuntime"):
+        raise Unimplemented(
+            "Tasks don't run on persistent resources in Portico yet; leave defaultRuntime out.",
+            field="pipelineJob.runtimeConfig.defaultRuntime",
+        )
+    if config.get("parameters"):
+        raise InvalidArgument(
+            "runtimeConfig.parameters is that of kfp before 2.0; give parameterValues.",
+            field="pipelineJob.runtimeConfig.parameters",
+        )
+
+
+def _spec_of(rooms: Rooms, body: dict[str, Any]) -> dict[str, Any]:
+    """The spec that `body` has or whose template it names; of the latter it is noted which version that is."""
+    spec, uri = body.pop("pipelineSpec", None), str(body.get("templateUri") or "")
+    if not spec and not uri:
+        raise InvalidArgument(
+            "pipelineSpec is missing, or templateUri, which says where it lies.",
+            field="pipelineJob.pipelineSpec",
+        )
+    if uri:
+        with rooms.database.read() as connection:
+            if spec:  # a client has fetched it
+                version = templates.known_version(connection, uri)
+            else:
+                spec, version = templates.fetch(rooms, connection, uri)
+        if version:
+            body["templateMetadata"] = {"version": version}
+    made: dict[str, Any] = spec
+    return made
+
+
+def _note_asks(rooms: Rooms, components: dict[str, dict[str, Any]], preflight: bool) -> None:
+    """Notes what each container asks of the machine; where asked, finds out beforehand whether its image runs here."""
+    for name, component in components.items():
+        if container := (component.get("executor") or {}).get("container"):
+            asks = resources.asks_of(container, rooms.home)
+            component["asks"] = [asks.cores, asks.memory, asks.accelerators]
+            if preflight and "{{$" not in container["image"]:
+                try:
+                    images.base_of(container["image"])
+                except PorticoError as error:
+                    raise InvalidArgument(
+                        f"components[{name}]: {error.message}", field="pipelineSpec"
+                    ) from None
+
+
+def _slug(spec: dict[str, Any]) -> str:
+    """The beginning of an id that is made for a run: its pipeline's name."""
+    return re.sub("[^a-z0-9]+", "-", spec["pipelineInfo"]["name"].lower()).strip("-")[:100] or "pipeline"
+
+
+def _check_root(body: dict[str, Any], spec: dict[str, Any]) -> None:
+    field = "pipelineJob.runtimeConfig.gcsOutputDirectory"
+    try:
+        parse_uri(_root_of(body, spec))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{field}: {error.message}", field=field) from None
+
+
+def _root_of(body: dict[str, Any], spec: dict[str, Any]) -> str:
+    """Under which gs:// name the run's artifacts lie."""
+    config = body.get("runtimeConfig") or {}
+    return str(config.get("gcsOutputDirectory") or spec.get("defaultPipelineRoot") or "")
+
+
+def _facts(rooms: Rooms, spec: dict[str, Any], body: dict[str, Any], name: str) -> dict[str, Any]:
+    config = body.get("runtimeConfig") or {}
+    return {
+        "job": name.rpartition("/")[2],
+        "pipeline": spec["pipelineInfo"]["name"],
+        "pipelineRoot": _root_of(body, spec),
+        "failurePolicy": config.get("failurePolicy") or "",
+        "serviceAccount": body.get("serviceAccount") or "",
+        "labels": body.get("labels") or {},
+        "createTime": rooms.clock.now(),
+    }
+
+
+def _parameters(root: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    definitions = (root.get("inputDefinitions") or {}).get("parameters") or {}
+    field = "pipelineJob.runtimeConfig.parameterValues"
+    try:
+        found, lacking = values.given(definitions, config.get("parameterValues") or {}, field)
+    except ValueError as error:
+        raise InvalidArgument(str(error), field=field) from None
+    if lacking:
+        raise InvalidArgument(f"{field} lacks {', '.join(lacking)}, which the pipeline needs.", field=field)
+    return found
+
+
+def _artifacts(
+    connection: Connection, parent: str, root: dict[str, Any], config: dict[str, Any]
+) -> dict[str, Any]:
+    definitions = (root.get("inputDefinitions") or {}).get("artifacts") or {}
+    given, field = config.get("inputArtifacts") or {}, "pipelineJob.runtimeConfig.inputArtifacts"
+    found = {}
+    for name, one in given.items():
+        if name not in definitions:
+            raise InvalidArgument(f"{field}[{name}] is no input of the pipeline.", field=field)
+        place = f"{parent}/{metadata.DEFAULT}/artifacts/{one.get('artifactId', '')}"
+        try:
+            held = ARTIFACTS.require(connection, place)
+        except NotFound:
+            raise InvalidArgument(f"{field}[{name}]: there is no artifact {place}.", field=field) from None
+        kind = {
+            "schemaTitle": held.body.get("schemaTitle", ""),
+            "schemaVersion": held.body.get("schemaVersion", ""),
+        }
+        found[name] = [
+            {
+                "name": place,
+                "type": kind,
+                "uri": held.body.get("uri", ""),
+                "metadata": held.body.get("metadata") or {},
+            }
+        ]
+    lacking = [name for name, one in definitions.items() if name not in found and not one.get("isOptional")]
+    if lacking:
+        raise InvalidArgument(f"{field} lacks {', '.join(lacking)}, which the pipeline needs.", field=field)
+    return found

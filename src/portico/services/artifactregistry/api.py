@@ -1,0 +1,20 @@
+"""Artifact Registry, for pipeline templates: repositories of the format KFP."""
+
+from portico.services.standard.apis import Api
+
+API = Api(
+    name="artifactregistry",
+    versions=("v1",),
+    title="Artifact Registry (`artifactregistry` v1)",
+    note=(
+        "Repositories of the format KFP. Besides the methods: what `kfp.registry.RegistryClient` speaks to "
+        "`LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY`, here `/apis/artifactregistry/kfp/LOCATION/PROJECT/REPOSITORY`."
+    ),
+    collections=("kfp_artifacts", "packages", "repositories", "tags", "versions"),
+    package="type.googleapis.com/google.devtools.artifactregistry.",
+    metadata="OperationMetadata",
+    required={
+        "projects.locations.repositories.packages.tags.create": ("version",),
+        "projects.locations.repositories.packages.versions.batchDelete": ("names",),
+    },
+)
