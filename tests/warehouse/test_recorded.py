@@ -21,7 +21,7 @@ from portico.warehouse import wire
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.geometry_text import read_wkb, wkt
 from portico.warehouse.queries import Asked, Done
-from portico.warehouse.text_functions import interval_text
+from portico.warehouse.shown import interval_text
 
 RECORDED = (
     Path(os.environ.get("PORTICO_SHARED", Path(__file__).parents[3] / "shared"))

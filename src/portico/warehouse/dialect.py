@@ -20,8 +20,62 @@ class GoogleSQL(BigQuery):
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS = {
             name: parser for name, parser in BigQuery.Parser.FUNCTION_PARSERS.items()
-            if name in ("CAST", "SAFE_CAST", "EXTRACT", "ARRAY", "STRING_AGG")
+            if name in ("EXTRACT", "ARRAY", "STRING_AGG")
+        } | {
+            "CAST": lambda self: self._parse_written_cast(exp.Cast),
+            "SAFE_CAST": lambda self: self._parse_written_cast(exp.TryCast),
         }  # fmt: skip
+
+        PIPE_SYNTAX_TRANSFORM_PARSERS: ClassVar[dict[str, Any]] = {
+            **BigQuery.Parser.PIPE_SYNTAX_TRANSFORM_PARSERS,
+            "SET": lambda self, query: self._parse_pipe_set(query),
+            "RENAME": lambda self, query: self._parse_pipe_rename(query),
+            "DROP": lambda self, query: self._parse_pipe_drop(query),
+            "WINDOW": lambda self, query: self._parse_pipe_window(query),
+            "ASSERT": lambda self, query: self._parse_pipe_assert(query),
+        }
+
+        def _piped(self, query: exp.Select, *shown: exp.Expr) -> exp.Expr:
+            query.select(*shown, append=False, copy=False)
+            made: exp.Expr = self._build_pipe_cte(query=query, expressions=[exp.Star()])
+            return made
+
+        def _parse_pipe_set(self, query: exp.Select) -> exp.Expr:
+            """`|> SET a = e`: the column with another value."""
+            self._advance()
+            pairs = self._parse_csv(self._parse_disjunction)
+            replaced = [exp.alias_(one.expression, one.this.name, quoted=True) for one in pairs]
+            return self._piped(query, exp.Star(replace=replaced))
+
+        def _parse_pipe_rename(self, query: exp.Select) -> exp.Expr:
+            self._advance()
+            renamed = self._parse_csv(self._parse_expression)
+            return self._piped(query, exp.Star(rename=renamed))
+
+        def _parse_pipe_drop(self, query: exp.Select) -> exp.Expr:
+            self._advance()
+            return self._piped(query, exp.Star(except_=self._parse_csv(self._parse_id_var)))
+
+        def _parse_pipe_window(self, query: exp.Select) -> exp.Expr:
+            self._advance()
+            return self._piped(query, exp.Star(), *self._parse_expressions())
+
+        def _parse_pipe_assert(self, query: exp.Select) -> exp.Expr:
+            """`|> ASSERT condition, payload`: the rows as they are, or an error at the first that fails."""
+            self._advance()
+            condition, *told = self._parse_csv(self._parse_disjunction)
+            said: exp.Expr = exp.Literal.string(f"Assert failed: {condition.sql('bigquery')}")
+            for one in told:
+                text = exp.cast(one, "STRING", dialect="bigquery")
+                said = exp.DPipe(
+                    this=exp.DPipe(this=said, expression=exp.Literal.string("; ")), expression=text
+                )
+            failed = exp.Cast(
+                this=exp.Anonymous(this="ERROR", expressions=[said]), to=exp.DataType.build("BOOLEAN")
+            )
+            query.where(exp.If(this=condition, true=exp.true(), false=failed), copy=False)
+            made: exp.Expr = self._build_pipe_cte(query=query, expressions=[exp.Star()])
+            return made
 
         def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:
             """An argument of a function; `TABLE name` is all of that table."""
@@ -34,6 +88,19 @@ class GoogleSQL(BigQuery):
                 )
             found: exp.Expr | None = super()._parse_lambda(alias=alias)
             return found
+
+        def _parse_written_cast(self, made: type[exp.Expr]) -> Any:
+            """CAST, whose FORMAT stays as it was written."""
+            value = self._parse_disjunction()
+            if not self._match(TokenType.ALIAS):
+                self.raise_error("Expected AS after CAST")
+            kind = self._parse_types()
+            if kind is None:
+                self.raise_error("Expected TYPE after CAST")
+            pattern = None
+            if self._match(TokenType.FORMAT):
+                pattern = self._parse_at_time_zone(self._parse_string())
+            return self.expression(made(this=value, to=kind, format=pattern))
 
 
 def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
@@ -54,6 +121,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
     statements = [one for one in found if one is not None and not isinstance(one, exp.Semicolon)]
     for statement in statements:
         _name_spaces(statement)
+        _literals_first(statement)
         for called in list(statement.find_all(exp.Anonymous)):
             path, _, name = called.name.rpartition(".")
             # Upper case is what was written, lower case what the translation makes of it: DuckDB's own.
@@ -70,6 +138,21 @@ def _name_spaces(statement: exp.Expr) -> None:
         space = "NET" if isinstance(spaced, exp.NetFunc) else spaced.this.name.upper()
         if isinstance(called, exp.Anonymous) and space in _SPACES and not isinstance(spaced.this, exp.Dot):
             spaced.replace(exp.Anonymous(this=f"{space}__{called.name}", expressions=called.expressions))
+
+
+def _literals_first(statement: exp.Expr) -> None:
+    """`JSON '…'.a[0]` reads a field of the literal; EXTRACT's `WEEK(MONDAY)` is a word, no function."""
+    for literal in list(statement.find_all(exp.ParseJSON)):
+        inner = literal.this
+        while isinstance(inner, exp.Dot | exp.Bracket):
+            inner = inner.this
+        if literal.args.get("is_literal") and inner is not literal.this:
+            whole = literal.this
+            inner.replace(exp.ParseJSON(this=inner.copy(), is_literal=True))
+            literal.replace(whole)
+    for extract in statement.find_all(exp.Extract):
+        if isinstance(extract.this, exp.Anonymous):
+            extract.set("this", exp.var(extract.this.sql("bigquery").upper()))
 
 
 def _of_dataset(called: exp.Anonymous, path: str) -> None:

@@ -18,9 +18,12 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse import geography
+from portico.warehouse.cast_formats import CAST_FUNCTIONS
 from portico.warehouse.hll import HLL_FUNCTIONS
 from portico.warehouse.javascript import javascript
+from portico.warehouse.json_functions import JSON_FUNCTIONS
 from portico.warehouse.net_functions import NET_FUNCTIONS
+from portico.warehouse.shown import SHOWN_FUNCTIONS
 from portico.warehouse.text_functions import NULLS_GO_IN, TEXT_FUNCTIONS
 from portico.warehouse.time_functions import TIME_FUNCTIONS
 
@@ -55,7 +58,23 @@ _INNER = frozenset(
         "subscript",
         "path",
         "json_array",
-        "json_of",
+        "to_json",
+        "to_json_string",
+        "json_scalars",
+        "json_elements",
+        "fraction",
+        "zone_text",
+        "interval_div",
+        "numeric_steps",
+        "in_range",
+        "in_list",
+        "null_of_nan",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "bit_not",
+        "shift_left",
+        "shift_right",
         "add",
         "sub",
         "mul",
@@ -82,7 +101,7 @@ _INNER = frozenset(
         "hll_init",
         "hll_merge",
     ]
-) | {name for name in MACROS if name.startswith(("cast_", "read_range"))}
+) | {name for name in MACROS if name.startswith(("cast_", "read_range", "sized_"))}
 
 _ALIASES = {
     "power": "pow", "ceiling": "ceil", "character_length": "length", "char_length": "length", "substring": "substr",
@@ -97,8 +116,8 @@ _DIRECT = {
     "stddev_pop": "stddev_pop", "variance": "var_samp", "var_samp": "var_samp", "var_pop": "var_pop",
     "approx_count_distinct": "approx_count_distinct", "row_number": "row_number", "rank": "rank",
     "dense_rank": "dense_rank", "percent_rank": "percent_rank", "cume_dist": "cume_dist", "ntile": "ntile",
-    "lag": "lag", "lead": "lead", "first_value": "first_value", "last_value": "last_value", "nth_value": "nth_value",
-    "coalesce": "coalesce", "ifnull": "coalesce", "nullif": "nullif", "greatest": "greatest", "least": "least",
+    "lag": "lag", "lead": "lead",
+    "coalesce": "coalesce", "ifnull": "coalesce", "nullif": "nullif",
     "grouping": "grouping", "max_by": "max_by", "min_by": "min_by",
 }  # fmt: skip
 AGGREGATES = frozenset(
@@ -144,6 +163,25 @@ _PARTS_AT = {  # which argument is a part of a date
     "date_trunc": 1, "datetime_trunc": 1, "timestamp_trunc": 1, "time_trunc": 1, "date_diff": 2, "datetime_diff": 2,
     "timestamp_diff": 2, "time_diff": 2, "last_day": 1, "normalize": 1, "normalize_and_casefold": 1,
 }  # fmt: skip
+_DATED = {  # which arguments, when they are texts, are of which type
+    **{f"date_{name}": ("DATE", places) for name, places in {
+        "diff": (0, 1), "trunc": (0,), "add": (0,), "sub": (0,), "bucket": (0, 2)}.items()},
+    **{f"datetime_{name}": ("DATETIME", places) for name, places in {
+        "diff": (0, 1), "trunc": (0,), "add": (0,), "sub": (0,), "bucket": (0, 2)}.items()},
+    **{f"timestamp_{name}": ("TIMESTAMP", places) for name, places in {
+        "diff": (0, 1), "trunc": (0,), "add": (0,), "sub": (0,), "bucket": (0, 2)}.items()},
+    **{f"time_{name}": ("TIME", places) for name, places in {
+        "diff": (0, 1), "trunc": (0,), "add": (0,), "sub": (0,)}.items()},
+    "generate_date_array": ("DATE", (0, 1)), "generate_timestamp_array": ("TIMESTAMP", (0, 1)),
+    "format_date": ("DATE", (1,)), "format_datetime": ("DATETIME", (1,)), "format_timestamp": ("TIMESTAMP", (1,)),
+    "format_time": ("TIME", (1,)), "last_day": ("DATE", (0,)), "unix_date": ("DATE", (0,)),
+    "unix_seconds": ("TIMESTAMP", (0,)), "unix_millis": ("TIMESTAMP", (0,)), "unix_micros": ("TIMESTAMP", (0,)),
+}  # fmt: skip
+_UNITS_OF = {
+    "date": {"DAY", "WEEK", "MONTH", "QUARTER", "YEAR"},
+    "timestamp": {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY"},
+    "time": {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR"},
+}
 
 
 _ARROW: Any = "arrow"  # rows come in batches
@@ -152,7 +190,7 @@ _ARROW: Any = "arrow"  # rows come in batches
 def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the functions of GoogleSQL known to a database."""
     made: dict[str, tuple[Callable[..., Any], list[str], str]] = {
-        **TEXT_FUNCTIONS, **TIME_FUNCTIONS, **HLL_FUNCTIONS,
+        **TEXT_FUNCTIONS, **TIME_FUNCTIONS, **HLL_FUNCTIONS, **JSON_FUNCTIONS, **SHOWN_FUNCTIONS, **CAST_FUNCTIONS,
         **NET_FUNCTIONS,
         **{name: one[:3] for name, one in geography.FUNCTIONS.items()},
     }  # fmt: skip
@@ -234,6 +272,8 @@ def function(name: str, arguments: list[exp.Expr]) -> tuple[exp.Expr, Callable[[
     """
     lower = name.lower()
     lower = _ALIASES.get(lower, lower)
+    if lower in _BY_PLACE:
+        arguments = [one.expression if isinstance(one, exp.Kwarg) else one for one in arguments]
     if special := _SPECIAL.get(lower):
         return special(arguments)
     if lower in NET_FUNCTIONS:
@@ -243,8 +283,21 @@ def function(name: str, arguments: list[exp.Expr]) -> tuple[exp.Expr, Callable[[
     if lower in _DIRECT:
         return call(_DIRECT[lower], *arguments), None
     if lower in MACROS and lower not in _INNER:
-        return call(f"gs_{lower}", *arguments), None
+        return call(f"gs_{lower}", *_nulls_as_texts(lower, arguments)), None
     raise InvalidArgument(f"Function not found: {name.replace('__', '.')}", reason="invalidQuery")
+
+
+@functools.cache
+def _takes_text_or_bytes(macro: str) -> bool:
+    heads = [one[: one.index(")")] for one in _overloads()[macro]]
+    return any("x BLOB" in one for one in heads) and any("x VARCHAR" in one for one in heads)
+
+
+def _nulls_as_texts(macro: str, arguments: list[exp.Expr]) -> list[exp.Expr]:
+    """A NULL without a type is a STRING where BYTES would do as well."""
+    if not any(isinstance(one, exp.Null) for one in arguments[:1]) or not _takes_text_or_bytes(macro):
+        return arguments
+    return [exp.cast(arguments[0], "VARCHAR", dialect="duckdb"), *arguments[1:]]
 
 
 def is_function(name: str) -> bool:
@@ -265,7 +318,45 @@ def name_parts(called: exp.Anonymous) -> None:
     if place is not None and len(called.expressions) > place:
         written = called.expressions[place].sql("bigquery").upper().replace(" ", "").replace("`", "")
         called.expressions[place].replace(exp.Literal.string(written))
+    _dated(called)
 
+
+def _dated(called: exp.Anonymous) -> None:
+    """A text among the dates of a function becomes one; a part that its type lacks is refused.
+
+    Raises:
+        InvalidArgument: an INTERVAL is of such a part.
+    """
+    name = str(called.this).lower()
+    kind, places = _DATED.get(name, ("", ()))
+    for place in places:
+        if place < len(called.expressions):
+            argument = called.expressions[place]
+            if isinstance(argument, exp.Literal) and argument.is_string:
+                argument.replace(
+                    exp.Cast(this=argument.copy(), to=exp.DataType.build(kind, dialect="bigquery"))
+                )
+    units = _UNITS_OF.get(name.removesuffix("_add").removesuffix("_sub"))
+    interval = called.expressions[1] if len(called.expressions) == 2 else None
+    unit = interval.args.get("unit") if isinstance(interval, exp.Interval) else None
+    typed = called.expressions[0] if called.expressions else None
+    if (
+        name[-4:] in ("_add", "_sub")
+        and units
+        and isinstance(unit, exp.Var)
+        and unit.name.upper() not in units
+    ):
+        told = typed.to.sql("bigquery") if isinstance(typed, exp.Cast) else kind
+        if told == kind:
+            raise InvalidArgument(
+                f"{called.this} does not support the {unit.name.upper()} date part when the argument is {kind} type",
+                reason="invalidQuery",
+            )
+
+
+_BY_PLACE = frozenset(
+    ["edit_distance", "parse_json", "contains_substr"]
+)  # their last argument may have a name
 
 Made = tuple[exp.Expr, Callable[[exp.Expr], exp.Expr] | None]
 
@@ -354,7 +445,12 @@ def _make_interval(arguments: list[exp.Expr]) -> Made:
 
 
 def _array_concat_agg(arguments: list[exp.Expr]) -> Made:
-    made, around = _array_agg(arguments)
+    innermost = _bare(arguments[0])
+    if innermost is not arguments[0]:
+        innermost.replace(exp.IgnoreNulls(this=innermost.copy()))
+        made, around = _array_agg(arguments)
+    else:
+        made, around = _array_agg([exp.IgnoreNulls(this=innermost)])
     return made, lambda whole: call("flatten", around(whole) if around else whole)
 
 
@@ -405,6 +501,11 @@ def collated(value: exp.Expr, collation: exp.Expr) -> exp.Expr:
 
 
 def _concat(arguments: list[exp.Expr]) -> Made:
+    if any(isinstance(one, exp.Literal) for one in arguments):
+        arguments = [
+            exp.cast(one, "VARCHAR", dialect="duckdb") if isinstance(one, exp.Null) else one
+            for one in arguments
+        ]
     made = arguments[0]
     for argument in arguments[1:]:
         made = exp.DPipe(this=made, expression=argument)
@@ -430,12 +531,55 @@ def _format(arguments: list[exp.Expr]) -> Made:
 
 
 def _json_object(arguments: list[exp.Expr]) -> Made:
-    shown = [call("gs_json_of", one) if i % 2 else one for i, one in enumerate(arguments)]
-    return call("json_object", *shown), None
+    if len(arguments) == 2 and isinstance(arguments[0], exp.Array):
+        names, values = arguments
+        pairs = zip(names.expressions, values.expressions, strict=False)  # of one length, or it is refused
+        if len(names.expressions) != len(values.expressions):
+            raise InvalidArgument(
+                "Invalid input to JSON_OBJECT: The number of keys and values must match",
+                reason="invalidQuery",
+            )
+        arguments = [one for pair in pairs for one in pair]
+    if len(arguments) % 2:
+        raise InvalidArgument("JSON_OBJECT takes pairs of a key and a value", reason="invalidQuery")
+    kept: dict[str, tuple[exp.Expr, exp.Expr]] = {}
+    for key, value in zip(arguments[::2], arguments[1::2], strict=True):
+        kept.setdefault(key.sql("bigquery"), (key, value))  # the first of a name counts
+    return call(
+        "json_object", *(one for key, value in kept.values() for one in (key, _to_json([value])[0]))
+    ), None
 
 
 def _json_array(arguments: list[exp.Expr]) -> Made:
-    return call("json_array", *(call("gs_json_of", one) for one in arguments)), None
+    return call("json_array", *(_to_json([one])[0] for one in arguments)), None
+
+
+def _named(arguments: list[exp.Expr], name: str) -> exp.Expr | None:
+    """The argument that is given by its name, which it takes out."""
+    for place, one in enumerate(arguments):
+        if isinstance(one, exp.Kwarg) and one.this.name.lower() == name:
+            value: exp.Expr = arguments.pop(place).expression
+            return value
+    return None
+
+
+def _by_name(macro: str, *defaults: tuple[str, exp.Expr]) -> Callable[[list[exp.Expr]], Made]:
+    """A macro whose last arguments may be given by name or left out."""
+
+    def made(arguments: list[exp.Expr]) -> Made:
+        given = {name: _named(arguments, name) for name, _ in defaults}
+        free = len(arguments) - 1
+        filled = [
+            given[name]
+            if given[name] is not None
+            else arguments[place + 1]
+            if place < free
+            else default.copy()
+            for place, (name, default) in enumerate(defaults)
+        ]
+        return call(macro, arguments[0], *(one for one in filled if one is not None)), None
+
+    return made
 
 
 def _safe(macro: str) -> Callable[[list[exp.Expr]], Made]:
@@ -446,27 +590,83 @@ def _safe(macro: str) -> Callable[[list[exp.Expr]], Made]:
 
 
 def _to_json(arguments: list[exp.Expr]) -> Made:
-    return call("to_json", call("gs_json_of", arguments[0])), None
+    wide = _named(arguments, "stringify_wide_numbers")
+    return call("gs_to_json", arguments[0], wide if wide is not None else exp.false()), None
 
 
 def _to_json_string(arguments: list[exp.Expr]) -> Made:
-    text = exp.cast(_to_json(arguments)[0], "VARCHAR", dialect="duckdb")
-    return call("gs_py_compact", text, arguments[1] if len(arguments) > 1 else exp.false()), None
+    return call("gs_to_json_string", arguments[0], arguments[1] if len(arguments) > 1 else exp.false()), None
 
 
-def _json_change(python: str) -> Callable[[list[exp.Expr]], Made]:
+def _json_change(python: str, flag: str = "") -> Callable[[list[exp.Expr]], Made]:
     """JSON_SET and its like: a document, then paths, each with a value where `python` takes one."""
 
     def made(arguments: list[exp.Expr]) -> Made:
-        step = 1 if python == "gs_py_json_remove" else 2
+        told = _named(arguments, flag)
+        step = 2 if flag else 1
         text: exp.Expr = exp.cast(arguments[0], "VARCHAR", dialect="duckdb")
         for place in range(1, len(arguments), step):
             given = arguments[place : place + step]
-            if len(given) > 1 and not isinstance(given[1], exp.Literal | exp.Array):
-                given[1] = call("gs_json_of", given[1])
-            shown = [exp.cast(call("to_json", one), "VARCHAR", dialect="duckdb") for one in given[1:]]
-            text = call(python, text, given[0], *shown)
+            more: list[exp.Expr] = []
+            if flag:
+                more = [exp.cast(_to_json([given[1]])[0], "VARCHAR", dialect="duckdb"), told or exp.true()]
+                if flag.endswith("each_element"):  # an array of GoogleSQL's, not one of JSON's
+                    is_array = call("ends_with", call("typeof", given[1].copy()), exp.Literal.string("[]"))
+                    more[1] = exp.And(this=exp.Paren(this=more[1]), expression=is_array)
+            text = call(python, text, given[0], *more)
         return exp.cast(text, "JSON", dialect="duckdb"), None
+
+    return made
+
+
+def _if_null_is_null(native: str) -> Callable[[list[exp.Expr]], Made]:
+    """GREATEST and LEAST: NULL where any argument is, unlike DuckDB's."""
+
+    def made(arguments: list[exp.Expr]) -> Made:
+        best = call(native, *arguments)
+        if len(arguments) == 1 or all(isinstance(one, exp.Cast | exp.Literal) for one in arguments):
+            absent = [one for one in arguments if isinstance(one.unnest(), exp.Null)]
+            return (exp.Null() if absent else best), None
+        nulls = exp.or_(*(exp.Is(this=one.copy(), expression=exp.Null()) for one in arguments))
+        return exp.Case(ifs=[exp.If(this=nulls, true=exp.Null())], default=best), None
+
+    return made
+
+
+def _attempt(value: exp.Expr) -> exp.Expr:
+    """A struct that holds a value, or NULL where computing it fails."""
+    pair = exp.PropertyEQ(this=exp.to_identifier("v"), expression=value)
+    return call("TRY", exp.Struct(expressions=[pair]))
+
+
+def _is_error(arguments: list[exp.Expr]) -> Made:
+    return exp.Paren(this=exp.Is(this=_attempt(arguments[0]), expression=exp.Null())), None
+
+
+def _if_error(arguments: list[exp.Expr]) -> Made:
+    other = exp.Struct(expressions=[exp.PropertyEQ(this=exp.to_identifier("v"), expression=arguments[1])])
+    either = call("coalesce", _attempt(arguments[0]), other)
+    return call("struct_extract", either, exp.Literal.string("v")), None
+
+
+def _null_if_error(arguments: list[exp.Expr]) -> Made:
+    return call("TRY", arguments[0]), None
+
+
+def _with_lambda(native: str) -> Callable[[list[exp.Expr]], Made]:
+    """ARRAY_TRANSFORM and ARRAY_FILTER; a second name of the lambda's is the place, from 0."""
+
+    def made(arguments: list[exp.Expr]) -> Made:
+        taken = arguments[1]
+        if not isinstance(taken, exp.Lambda):
+            raise InvalidArgument(f"{native} takes an array and a lambda", reason="invalidQuery")
+        if len(taken.expressions) == 2:
+            place = taken.expressions[1].name
+            for one in list(taken.this.find_all(exp.Identifier)):
+                if one.name.lower() == place.lower():
+                    less = exp.Sub(this=exp.to_identifier(place), expression=exp.Literal.number(1))
+                    (one.parent if isinstance(one.parent, exp.Column) else one).replace(exp.Paren(this=less))
+        return call(native, arguments[0], taken), None
 
     return made
 
@@ -504,10 +704,30 @@ def _ieee_divide(arguments: list[exp.Expr]) -> Made:
 
 
 def _percentile(native: str) -> Callable[[list[exp.Expr]], Made]:
+    """With RESPECT NULLS (behind either argument), NULLs are the least values: what falls among them is NULL."""
+
     def made(arguments: list[exp.Expr]) -> Made:
-        return call(native, *arguments), None
+        plain = [_bare(one) for one in arguments]
+        return call(native, *plain), None
 
     return made
+
+
+def _of_order(kind: type[exp.Expr]) -> Callable[[list[exp.Expr]], Made]:
+    """FIRST_VALUE and its like; IGNORE NULLS may stand behind any argument. DuckDB's writer knows it of these alone."""
+
+    def made(arguments: list[exp.Expr]) -> Made:
+        ignoring = any(isinstance(one, exp.IgnoreNulls) for one in arguments)
+        value, *place = map(_bare, arguments)
+        called = kind(this=value, **({"offset": place[0]} if place else {}))
+        return (exp.IgnoreNulls(this=called) if ignoring else called), None
+
+    return made
+
+
+def _corr(arguments: list[exp.Expr]) -> Made:
+    """NULL, not NaN, of a single pair."""
+    return call("corr", *arguments), lambda made: call("gs_null_of_nan", made)
 
 
 def _struct(arguments: list[exp.Expr]) -> Made:
@@ -537,8 +757,23 @@ _SPECIAL: dict[str, Callable[[list[exp.Expr]], Made]] = {
     "json_object": _json_object, "json_array": _json_array, "struct": _struct,
     "safe_divide": _safe("gs_div"), "safe_add": _safe("gs_add"), "safe_subtract": _safe("gs_sub"),
     "safe_multiply": _safe("gs_mul"), "safe_negate": _safe("gs_neg"), "to_json": _to_json,
-    "to_json_string": _to_json_string, "json_set": _json_change("gs_py_json_set"),
-    "json_remove": _json_change("gs_py_json_remove"), "json_array_insert": _json_change("gs_py_json_insert"),
-    "json_array_append": _json_change("gs_py_json_append"), "ieee_divide": _ieee_divide,
+    "to_json_string": _to_json_string, "json_set": _json_change("gs_py_json_set", "create_if_missing"),
+    "json_remove": _json_change("gs_py_json_remove"),
+    "json_array_insert": _json_change("gs_py_json_insert", "insert_each_element"),
+    "json_array_append": _json_change("gs_py_json_append", "append_each_element"), "ieee_divide": _ieee_divide,
+    "greatest": _if_null_is_null("greatest"), "least": _if_null_is_null("least"), "iserror": _is_error,
+    "iferror": _if_error, "nulliferror": _null_if_error, "array_transform": _with_lambda("list_transform"),
+    "array_filter": _with_lambda("list_filter"),
+    "float64": _by_name("gs_float64", ("wide_number_mode", exp.Literal.string("exact"))),
+    "json_keys": _by_name(
+        "gs_json_keys", ("max_depth", exp.cast(exp.Literal.number(1 << 30), "BIGINT", dialect="duckdb")),
+        ("mode", exp.Literal.string("strict")),
+    ),
+    "json_strip_nulls": _by_name(
+        "gs_json_strip_nulls", ("json_path", exp.Literal.string("$")), ("include_arrays", exp.true()),
+        ("remove_empty", exp.false()),
+    ),
+    "first_value": _of_order(exp.FirstValue), "last_value": _of_order(exp.LastValue),
+    "nth_value": _of_order(exp.NthValue), "corr": _corr,
     "percentile_cont": _percentile("quantile_cont"), "percentile_disc": _percentile("quantile_disc"),
 }  # fmt: skip

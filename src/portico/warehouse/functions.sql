@@ -13,7 +13,7 @@ CREATE MACRO gs_div(a DECIMAL(38,9), b DECIMAL(38,9)) AS CASE WHEN b = 0 THEN gs
   (a DOUBLE, b DOUBLE) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: ' || gs_to_string(a) || ' / ' || gs_to_string(b)) ELSE a / b END,
   (a DECIMAL(38,9), b BIGINT) AS gs_div(a, CAST(b AS DECIMAL(38,9))), (a BIGINT, b DECIMAL(38,9)) AS gs_div(CAST(a AS DECIMAL(38,9)), b),
   (a BIGINT, b DOUBLE) AS gs_div(CAST(a AS DOUBLE), b), (a DOUBLE, b BIGINT) AS gs_div(a, CAST(b AS DOUBLE)),
-  (a DECIMAL(38,9), b DOUBLE) AS gs_div(CAST(a AS DOUBLE), b), (a DOUBLE, b DECIMAL(38,9)) AS gs_div(a, CAST(b AS DOUBLE));
+  (a DECIMAL(38,9), b DOUBLE) AS gs_div(CAST(a AS DOUBLE), b), (a DOUBLE, b DECIMAL(38,9)) AS gs_div(a, CAST(b AS DOUBLE)), (a INTERVAL, b BIGINT) AS gs_interval_div(a, b);
 CREATE MACRO gs_mul(a BIGINT, b BIGINT) AS a * b, (a DOUBLE, b DOUBLE) AS a * b, (a BIGINT, b DOUBLE) AS a * b, (a DOUBLE, b BIGINT) AS a * b,
   (a DECIMAL(38,9), b DECIMAL(38,9)) AS CAST(a * b AS DECIMAL(38,9)), (a DECIMAL(38,9), b BIGINT) AS CAST(a * CAST(b AS DECIMAL(38,0)) AS DECIMAL(38,9)), (a BIGINT, b DECIMAL(38,9)) AS CAST(CAST(a AS DECIMAL(38,0)) * b AS DECIMAL(38,9)),
   (a DECIMAL(38,9), b DOUBLE) AS CAST(a AS DOUBLE) * b, (a DOUBLE, b DECIMAL(38,9)) AS a * CAST(b AS DOUBLE), (a INTERVAL, b BIGINT) AS a * b, (a BIGINT, b INTERVAL) AS a * b;
@@ -40,14 +40,18 @@ CREATE MACRO gs_trunc(x DOUBLE) AS trunc(x), (x DECIMAL(38,9)) AS CAST(trunc(x) 
   (x DOUBLE, n BIGINT) AS trunc(x * pow(10, n)) / pow(10, n), (x DECIMAL(38,9), n BIGINT) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, 'DOWN') AS DECIMAL(38,9));
 CREATE MACRO gs_ceil(x DOUBLE) AS ceil(x), (x DECIMAL(38,9)) AS CAST(ceil(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE);
 CREATE MACRO gs_floor(x DOUBLE) AS floor(x), (x DECIMAL(38,9)) AS CAST(floor(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE);
-CREATE MACRO gs_sqrt(x DOUBLE) AS CASE WHEN x < 0 THEN gs_py_error('Argument to SQRT cannot be negative: ' || gs_to_string(x)) ELSE sqrt(x) END, (x DECIMAL(38,9)) AS CAST(gs_sqrt(CAST(x AS DOUBLE)) AS DECIMAL(38,9)), (x BIGINT) AS gs_sqrt(CAST(x AS DOUBLE));
-CREATE MACRO gs_pow(x DOUBLE, y DOUBLE) AS gs_finite(pow(x, y), x, 'POW'), (x BIGINT, y BIGINT) AS gs_pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)), (x BIGINT, y DOUBLE) AS gs_pow(CAST(x AS DOUBLE), y), (x DOUBLE, y BIGINT) AS gs_pow(x, CAST(y AS DOUBLE)), (x DECIMAL(38,9), y DECIMAL(38,9)) AS CAST(pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)) AS DECIMAL(38,9));
+CREATE MACRO gs_sqrt(x DOUBLE) AS CASE WHEN x < 0 THEN gs_py_error('Argument to SQRT cannot be negative: ' || gs_to_string(x)) ELSE sqrt(x) END, (x DECIMAL(38,9)) AS CASE WHEN x < 0 THEN gs_py_error('Argument to SQRT cannot be negative: ' || gs_to_string(x)) ELSE CAST(gs_py_decimal('sqrt', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9)) END, (x BIGINT) AS gs_sqrt(CAST(x AS DOUBLE));
+CREATE MACRO gs_pow(x DOUBLE, y DOUBLE) AS gs_finite(pow(x, y), x, 'POW'), (x BIGINT, y BIGINT) AS gs_pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)), (x BIGINT, y DOUBLE) AS gs_pow(CAST(x AS DOUBLE), y), (x DOUBLE, y BIGINT) AS gs_pow(x, CAST(y AS DOUBLE)),
+  (x DECIMAL(38,9), y DECIMAL(38,9)) AS CAST(gs_py_decimal('pow', CAST(x AS VARCHAR), CAST(y AS VARCHAR)) AS DECIMAL(38,9)), (x DECIMAL(38,9), y BIGINT) AS gs_pow(x, CAST(y AS DECIMAL(38,9))), (x BIGINT, y DECIMAL(38,9)) AS gs_pow(CAST(x AS DECIMAL(38,9)), y), (x DECIMAL(38,9), y DOUBLE) AS gs_pow(CAST(x AS DOUBLE), y), (x DOUBLE, y DECIMAL(38,9)) AS gs_pow(x, CAST(y AS DOUBLE));
 CREATE MACRO gs_finite(y, x, name) AS CASE WHEN isfinite(CAST(x AS DOUBLE)) AND NOT isfinite(y) THEN gs_py_error('Floating point error in function: ' || name) ELSE y END;
-CREATE MACRO gs_exp(x) AS gs_finite(exp(CAST(x AS DOUBLE)), x, 'EXP');
-CREATE MACRO gs_ln(x) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LN') ELSE ln(CAST(x AS DOUBLE)) END;
-CREATE MACRO gs_log(x) AS gs_ln(x), (x, b) AS CASE WHEN CAST(b AS DOUBLE) = 10 THEN log10(CAST(x AS DOUBLE)) ELSE gs_ln(x) / gs_ln(b) END;
-CREATE MACRO gs_log10(x) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LOG10') ELSE log10(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_exp(x DOUBLE) AS gs_finite(exp(CAST(x AS DOUBLE)), x, 'EXP'), (x BIGINT) AS gs_exp(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('exp', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
+CREATE MACRO gs_ln(x DOUBLE) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LN') ELSE ln(CAST(x AS DOUBLE)) END, (x BIGINT) AS gs_ln(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('ln', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
+CREATE MACRO gs_log(x DOUBLE) AS gs_ln(x), (x BIGINT) AS gs_ln(x), (x DECIMAL(38,9)) AS gs_ln(x),
+  (x DOUBLE, b DOUBLE) AS CASE WHEN b = 10 THEN gs_log10(x) ELSE gs_ln(x) / gs_ln(b) END, (x BIGINT, b BIGINT) AS gs_log(CAST(x AS DOUBLE), CAST(b AS DOUBLE)), (x DOUBLE, b BIGINT) AS gs_log(x, CAST(b AS DOUBLE)), (x BIGINT, b DOUBLE) AS gs_log(CAST(x AS DOUBLE), b),
+  (x DECIMAL(38,9), b DECIMAL(38,9)) AS CAST(gs_py_decimal('log', CAST(x AS VARCHAR), CAST(b AS VARCHAR)) AS DECIMAL(38,9)), (x DECIMAL(38,9), b BIGINT) AS gs_log(x, CAST(b AS DECIMAL(38,9))), (x BIGINT, b DECIMAL(38,9)) AS gs_log(CAST(x AS DECIMAL(38,9)), b), (x DECIMAL(38,9), b DOUBLE) AS gs_log(CAST(x AS DOUBLE), b), (x DOUBLE, b DECIMAL(38,9)) AS gs_log(x, CAST(b AS DOUBLE));
+CREATE MACRO gs_log10(x DOUBLE) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LOG10') ELSE log10(CAST(x AS DOUBLE)) END, (x BIGINT) AS gs_log10(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('log10', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
 CREATE MACRO gs_cbrt(x) AS cbrt(CAST(x AS DOUBLE));
+CREATE MACRO gs_null_of_nan(x DOUBLE) AS CASE WHEN isnan(x) THEN NULL ELSE x END;
 CREATE MACRO gs_is_nan(x) AS isnan(CAST(x AS DOUBLE));
 CREATE MACRO gs_is_inf(x) AS isinf(CAST(x AS DOUBLE));
 CREATE MACRO gs_acosh(x) AS CASE WHEN CAST(x AS DOUBLE) < 1 THEN gs_py_error('Floating point error in function: ACOSH') ELSE acosh(CAST(x AS DOUBLE)) END;
@@ -70,24 +74,33 @@ CREATE MACRO gs_csch(x) AS gs_div(CAST(1 AS DOUBLE), sinh(CAST(x AS DOUBLE)));
 CREATE MACRO gs_coth(x) AS gs_div(CAST(1 AS DOUBLE), tanh(CAST(x AS DOUBLE)));
 CREATE MACRO gs_atan2(y, x) AS atan2(CAST(y AS DOUBLE), CAST(x AS DOUBLE));
 CREATE MACRO gs_range_bucket(x, bounds) AS CASE WHEN x IS NULL OR bounds IS NULL THEN NULL ELSE CAST(len(list_filter(bounds, lambda b: b <= x)) AS BIGINT) END;
+CREATE MACRO gs_zeroifnull(x) AS coalesce(x, 0);
+CREATE MACRO gs_nullifzero(x) AS nullif(x, 0);
+CREATE MACRO gs_cosine_distance(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_cosine_distance(CAST(a AS DOUBLE[]), CAST(b AS DOUBLE[])) END;
+CREATE MACRO gs_euclidean_distance(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_distance(CAST(a AS DOUBLE[]), CAST(b AS DOUBLE[])) END;
+CREATE MACRO gs_bit_and(a BIGINT, b BIGINT) AS a & b, (a BLOB, b BLOB) AS gs_py_bytes_bits(a, b, '&');
+CREATE MACRO gs_bit_or(a BIGINT, b BIGINT) AS a | b, (a BLOB, b BLOB) AS gs_py_bytes_bits(a, b, '|');
+CREATE MACRO gs_bit_xor(a BIGINT, b BIGINT) AS xor(a, b), (a BLOB, b BLOB) AS gs_py_bytes_bits(a, b, '^');
+CREATE MACRO gs_bit_not(a BIGINT) AS ~a, (a BLOB) AS gs_py_bytes_bits(a, a, '~');
 CREATE MACRO gs_bit_count(x BIGINT) AS CAST(bit_count(x) AS BIGINT), (x BLOB) AS CAST(bit_count(CAST(x AS BIT)) AS BIGINT);
-CREATE MACRO gs_shift_left(x BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Bitwise shift by negative offset.') WHEN n > 63 THEN 0 ELSE gs_wrap(CAST(x AS HUGEINT) * CAST(pow(CAST(2 AS DOUBLE), n) AS HUGEINT)) END;
+CREATE MACRO gs_shift_left(x BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Bitwise shift by negative offset.') WHEN n > 63 THEN 0 ELSE gs_wrap(CAST(x AS HUGEINT) * CAST(pow(CAST(2 AS DOUBLE), n) AS HUGEINT)) END, (x BLOB, n BIGINT) AS gs_py_bytes_shift(x, n);
 CREATE MACRO gs_wrap(x HUGEINT) AS CAST(((x + 9223372036854775808) % 18446744073709551616 + 18446744073709551616) % 18446744073709551616 - 9223372036854775808 AS BIGINT);
-CREATE MACRO gs_shift_right(x BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Bitwise shift by negative offset.') WHEN n > 63 THEN 0 WHEN n = 0 THEN x WHEN x >= 0 THEN x >> n ELSE CAST((CAST(x AS HUGEINT) + 18446744073709551616) // CAST(pow(CAST(2 AS DOUBLE), n) AS HUGEINT) AS BIGINT) END;
+CREATE MACRO gs_shift_right(x BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Bitwise shift by negative offset.') WHEN n > 63 THEN 0 WHEN n = 0 THEN x WHEN x >= 0 THEN x >> n ELSE CAST((CAST(x AS HUGEINT) + 18446744073709551616) // CAST(pow(CAST(2 AS DOUBLE), n) AS HUGEINT) AS BIGINT) END, (x BLOB, n BIGINT) AS gs_py_bytes_shift(x, -n);
 CREATE MACRO gs_rand() AS random();
 CREATE MACRO gs_generate_uuid() AS CAST(uuid() AS VARCHAR);
 CREATE MACRO gs_error(message) AS gs_py_error(CAST(message AS VARCHAR));
 CREATE MACRO gs_lit(x DECIMAL(38,9), t VARCHAR) AS CAST(t AS DECIMAL(38,9)), (x DOUBLE, t VARCHAR) AS CAST(t AS DOUBLE), (x BIGINT, t VARCHAR) AS CAST(t AS DOUBLE);
-CREATE MACRO gs_parse_bignumeric(x VARCHAR) AS gs_cast_bignumeric(x);
-CREATE MACRO gs_parse_numeric(x VARCHAR) AS gs_cast_numeric(x);
+CREATE MACRO gs_parse_bignumeric(x VARCHAR) AS gs_cast_bignumeric(gs_py_number(x, 'BIGNUMERIC'));
+CREATE MACRO gs_parse_numeric(x VARCHAR) AS gs_cast_numeric(gs_py_number(x, 'NUMERIC'));
 
 -- casts
 
-CREATE MACRO gs_float_text(x DOUBLE) AS CASE WHEN isnan(x) THEN 'nan' WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'inf' ELSE '-inf' END ELSE gs_py_float(x) END;
+CREATE MACRO gs_float_text(x DOUBLE) AS gs_py_float(x);
 CREATE MACRO gs_decimal_text(x VARCHAR) AS CASE WHEN contains(x, '.') THEN rtrim(rtrim(x, '0'), '.') ELSE x END;
+CREATE MACRO gs_fraction(x VARCHAR) AS CASE WHEN ends_with(x, '.000000') THEN left(x, length(x) - 7) WHEN contains(x, '.') THEN gs_py_fraction(x) ELSE x END;
 CREATE MACRO gs_to_string(x VARCHAR) AS x, (x BIGINT) AS CAST(x AS VARCHAR), (x HUGEINT) AS CAST(x AS VARCHAR), (x DOUBLE) AS gs_float_text(x), (x BOOLEAN) AS CASE WHEN x THEN 'true' WHEN NOT x THEN 'false' END,
-  (x DECIMAL(38,9)) AS gs_decimal_text(CAST(x AS VARCHAR)), (x BLOB) AS gs_utf8(x), (x DATE) AS strftime(x, '%Y-%m-%d'), (x TIME) AS CAST(x AS VARCHAR),
-  (x TIMESTAMP) AS CAST(x AS VARCHAR), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS VARCHAR) || '+00', (x GEOMETRY) AS gs_py_st_astext(x), (x STRUCT("$start" DATE, "$end" DATE)) AS gs_range_text(x), (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS gs_range_text(x), (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS gs_range_text(x), (x INTERVAL) AS gs_py_interval(CAST(datepart('year', x) * 12 + datepart('month', x) AS BIGINT), CAST(datepart('day', x) AS BIGINT), CAST(datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x) AS BIGINT));
+  (x DECIMAL(38,9)) AS gs_decimal_text(CAST(x AS VARCHAR)), (x BLOB) AS gs_utf8(x), (x DATE) AS strftime(x, '%Y-%m-%d'), (x TIME) AS gs_fraction(CAST(x AS VARCHAR)),
+  (x TIMESTAMP) AS gs_fraction(strftime(x, '%Y-%m-%d %H:%M:%S.%f')), (x TIMESTAMPTZ) AS gs_fraction(strftime(x AT TIME ZONE 'UTC', '%Y-%m-%d %H:%M:%S.%f')) || '+00', (x GEOMETRY) AS gs_py_st_astext(x), (x STRUCT("$start" DATE, "$end" DATE)) AS gs_range_text(x), (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS gs_range_text(x), (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS gs_range_text(x), (x INTERVAL) AS gs_py_interval(CAST(datepart('year', x) * 12 + datepart('month', x) AS BIGINT), CAST(datepart('day', x) AS BIGINT), CAST(datepart('hour', x) * 3600000000 + datepart('minute', x) * 60000000 + datepart('microsecond', x) AS BIGINT));
 CREATE MACRO gs_utf8(x BLOB) AS CASE WHEN TRY(decode(x)) IS NULL AND x IS NOT NULL THEN gs_py_error('Invalid UTF-8 in BYTES') ELSE decode(x) END;
 CREATE MACRO gs_int_of_float(x DOUBLE, shown VARCHAR) AS CASE WHEN NOT isfinite(x) OR abs(x) >= 9223372036854775808 THEN gs_py_error('Illegal conversion of non-finite or too large floating point number to an integer: ' || shown) ELSE CAST(gs_round(x) AS BIGINT) END;
 CREATE MACRO gs_cast_int64(x VARCHAR) AS CASE WHEN regexp_full_match(trim(x), '[+-]?[0-9]+') THEN CAST(trim(x) AS BIGINT) WHEN regexp_full_match(trim(x), '[+-]?0[xX][0-9a-fA-F]+') THEN gs_py_hex(trim(x)) WHEN x IS NULL THEN NULL ELSE gs_py_error('Bad int64 value: ' || x) END,
@@ -103,6 +116,15 @@ CREATE MACRO gs_cast_datetime(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE g
 CREATE MACRO gs_cast_timestamp(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE gs_py_timestamp(x, 'UTC') END, (x DATE) AS CAST(x AS TIMESTAMP) AT TIME ZONE 'UTC', (x TIMESTAMP) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ) AS x;
 
 CREATE MACRO gs_cast_geography(x VARCHAR) AS gs_py_st_geogfrom(x), (x GEOMETRY) AS x;
+CREATE MACRO gs_sized_string(x VARCHAR, n, s) AS CASE WHEN length(x) > n THEN gs_py_error('STRING(' || n || ') has maximum length ' || n || ' but got a value with length ' || length(x)) ELSE x END;
+CREATE MACRO gs_sized_bytes(x BLOB, n, s) AS CASE WHEN octet_length(x) > n THEN gs_py_error('BYTES(' || n || ') has maximum length ' || n || ' but got a value with length ' || octet_length(x)) ELSE x END;
+CREATE MACRO gs_sized_numeric(x DECIMAL(38,9), n, s) AS CASE WHEN abs(CAST(round(x, s) AS DOUBLE)) >= pow(10, n - s) THEN gs_py_error('NUMERIC(' || n || ', ' || s || ') has precision ' || n || ' and scale ' || s || ' but got a value that is not in range of [-' || CAST(pow(10, n - s) AS VARCHAR) || ', ' || CAST(pow(10, n - s) AS VARCHAR) || ']: ' || gs_to_string(x)) ELSE CAST(round(x, s) AS DECIMAL(38,9)) END;
+CREATE MACRO gs_sized_bignumeric(x DECIMAL(38,18), n, s) AS CAST(round(x, s) AS DECIMAL(38,18));
+
+-- CAST with FORMAT: the value, the format, the zone
+
+CREATE MACRO gs_cast_text(x DATE, f VARCHAR, z VARCHAR) AS gs_py_format_time(f, CAST(x AS TIMESTAMP), 0, 'DATE'), (x TIMESTAMP, f VARCHAR, z VARCHAR) AS gs_py_format_time(f, x, 0, 'DATETIME'), (x TIMESTAMPTZ, f VARCHAR, z VARCHAR) AS gs_py_format_time(f, gs_local(x, z), gs_offset(x, z), 'TIMESTAMP'),
+  (x TIME, f VARCHAR, z VARCHAR) AS gs_py_format_time(f, DATE '1970-01-01' + x, 0, 'TIME'), (x BLOB, f VARCHAR, z VARCHAR) AS gs_py_format_bytes(f, x), (x BIGINT, f VARCHAR, z VARCHAR) AS gs_py_format_number(f, CAST(x AS VARCHAR)), (x DOUBLE, f VARCHAR, z VARCHAR) AS gs_py_format_number(f, gs_to_string(x)), (x DECIMAL(38,9), f VARCHAR, z VARCHAR) AS gs_py_format_number(f, gs_to_string(x));
 
 -- ranges: structs of a start and an end, NULL where they are unbounded
 
@@ -146,6 +168,8 @@ CREATE MACRO gs_justified(i, what) AS list_transform([gs_py_justify(gs_months(i)
 CREATE MACRO gs_justify_days(i INTERVAL) AS gs_justified(i, 'DAYS');
 CREATE MACRO gs_justify_hours(i INTERVAL) AS gs_justified(i, 'HOURS');
 CREATE MACRO gs_justify_interval(i INTERVAL) AS gs_justified(i, 'INTERVAL');
+CREATE MACRO gs_cast_interval(x VARCHAR) AS list_transform([gs_py_read_interval(x)], lambda p: gs_interval_of(p[1], p[2], p[3]))[1], (x INTERVAL) AS x;
+CREATE MACRO gs_interval_div(i, n) AS list_transform([gs_py_interval_div(gs_months(i), CAST(datepart('day', i) AS BIGINT), gs_micros(i), n)], lambda p: gs_interval_of(p[1], p[2], p[3]))[1];
 
 -- dates and times
 
@@ -153,31 +177,33 @@ CREATE MACRO gs_shift_of(zone) AS CASE WHEN starts_with(zone, '-') THEN -1 ELSE 
 CREATE MACRO gs_local(x TIMESTAMPTZ, zone VARCHAR) AS CASE WHEN regexp_full_match(zone, '(UTC)?[+-]\d{1,2}(:\d{2})?') THEN (x AT TIME ZONE 'UTC') + to_minutes(gs_shift_of(replace(zone, 'UTC', ''))) ELSE timezone(zone, x) END;
 CREATE MACRO gs_instant(x TIMESTAMP, zone VARCHAR) AS CASE WHEN regexp_full_match(zone, '(UTC)?[+-]\d{1,2}(:\d{2})?') THEN (x - to_minutes(gs_shift_of(replace(zone, 'UTC', '')))) AT TIME ZONE 'UTC' ELSE timezone(zone, x) END;
 CREATE MACRO gs_date(x VARCHAR) AS gs_cast_date(x), (x DATE) AS x, (x TIMESTAMP) AS CAST(x AS DATE), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS DATE), (x TIMESTAMPTZ, zone VARCHAR) AS CAST(gs_local(x, zone) AS DATE), (y BIGINT, m BIGINT, d BIGINT) AS make_date(y, m, d);
-CREATE MACRO gs_time(x TIMESTAMP) AS CAST(x AS TIME), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS TIME), (x TIMESTAMPTZ, zone VARCHAR) AS CAST(gs_local(x, zone) AS TIME), (h BIGINT, m BIGINT, s BIGINT) AS make_time(h, m, CAST(s AS DOUBLE));
+CREATE MACRO gs_time(x TIMESTAMP) AS CAST(x AS TIME), (x TIMESTAMPTZ) AS CAST(x AT TIME ZONE 'UTC' AS TIME), (x TIMESTAMPTZ, zone VARCHAR) AS CAST(gs_local(x, zone) AS TIME), (x TIME) AS x, (h BIGINT, m BIGINT, s BIGINT) AS make_time(h, m, CAST(s AS DOUBLE));
 CREATE MACRO gs_datetime(x VARCHAR) AS gs_cast_datetime(x), (x DATE) AS CAST(x AS TIMESTAMP), (x TIMESTAMP) AS x, (x TIMESTAMPTZ) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ, zone VARCHAR) AS gs_local(x, zone), (x DATE, t TIME) AS x + t, (y BIGINT, mo BIGINT, d BIGINT, h BIGINT, mi BIGINT, s BIGINT) AS make_timestamp(y, mo, d, h, mi, CAST(s AS DOUBLE));
 CREATE MACRO gs_timestamp(x VARCHAR) AS gs_cast_timestamp(x), (x DATE) AS CAST(x AS TIMESTAMP) AT TIME ZONE 'UTC', (x TIMESTAMP) AS x AT TIME ZONE 'UTC', (x TIMESTAMPTZ) AS x, (x VARCHAR, zone VARCHAR) AS gs_py_timestamp(x, zone), (x DATE, zone VARCHAR) AS gs_instant(CAST(x AS TIMESTAMP), zone), (x TIMESTAMP, zone VARCHAR) AS gs_instant(x, zone);
-CREATE MACRO gs_string(x DATE) AS gs_to_string(x), (x TIME) AS gs_to_string(x), (x TIMESTAMP) AS gs_to_string(x), (x TIMESTAMPTZ) AS gs_to_string(x), (x TIMESTAMPTZ, zone VARCHAR) AS gs_py_strftime('%Y-%m-%d %H:%M:%E*S%Ez', gs_local(x, zone), gs_offset(x, zone), zone, 'TIMESTAMP'), (x JSON) AS CASE WHEN json_type(x) = 'VARCHAR' THEN json_extract_string(x, '$') WHEN x IS NULL THEN NULL ELSE gs_py_error('The provided JSON input is not a string') END;
+CREATE MACRO gs_zone_text(minutes) AS CASE WHEN minutes < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(minutes) // 60 AS VARCHAR), 2, '0') || CASE WHEN minutes % 60 = 0 THEN '' ELSE ':' || lpad(CAST(abs(minutes) % 60 AS VARCHAR), 2, '0') END;
+CREATE MACRO gs_string(x TIMESTAMPTZ, zone VARCHAR) AS gs_to_string(gs_local(x, zone)) || gs_zone_text(gs_offset(x, zone)), (x) AS CASE WHEN typeof(x) <> 'JSON' THEN gs_to_string(x) WHEN x IS NULL THEN NULL WHEN json_type(to_json(x)) = 'VARCHAR' THEN json_extract_string(to_json(x), '$') ELSE gs_py_error('The provided JSON input is not a string') END;
 CREATE MACRO gs_offset(x TIMESTAMPTZ, zone VARCHAR) AS CAST((epoch_us(gs_local(x, zone)) - epoch_us(x)) // 60000000 AS BIGINT);
-CREATE MACRO gs_date_add(x DATE, i INTERVAL) AS CAST(x + i AS DATE), (x TIMESTAMP, i INTERVAL) AS x + i;
-CREATE MACRO gs_date_sub(x DATE, i INTERVAL) AS CAST(x - i AS DATE), (x TIMESTAMP, i INTERVAL) AS x - i;
-CREATE MACRO gs_datetime_add(x TIMESTAMP, i INTERVAL) AS x + i;
-CREATE MACRO gs_datetime_sub(x TIMESTAMP, i INTERVAL) AS x - i;
-CREATE MACRO gs_timestamp_add(x TIMESTAMPTZ, i INTERVAL) AS x + i;
-CREATE MACRO gs_timestamp_sub(x TIMESTAMPTZ, i INTERVAL) AS x - i;
+CREATE MACRO gs_in_range(x TIMESTAMP) AS CASE WHEN x < TIMESTAMP '0001-01-01' OR x >= TIMESTAMP '10000-01-01 00:00:00' THEN gs_py_error('Adding the interval overflows: ' || CAST(x AS VARCHAR)) ELSE x END;
+CREATE MACRO gs_date_add(x DATE, i INTERVAL) AS CAST(gs_in_range(x + i) AS DATE), (x TIMESTAMP, i INTERVAL) AS gs_in_range(x + i), (x TIMESTAMPTZ, i INTERVAL) AS gs_timestamp_add(x, i);
+CREATE MACRO gs_date_sub(x DATE, i INTERVAL) AS CAST(gs_in_range(x - i) AS DATE), (x TIMESTAMP, i INTERVAL) AS gs_in_range(x - i), (x TIMESTAMPTZ, i INTERVAL) AS gs_timestamp_sub(x, i);
+CREATE MACRO gs_datetime_add(x TIMESTAMP, i INTERVAL) AS gs_in_range(x + i);
+CREATE MACRO gs_datetime_sub(x TIMESTAMP, i INTERVAL) AS gs_in_range(x - i);
+CREATE MACRO gs_timestamp_add(x TIMESTAMPTZ, i INTERVAL) AS gs_in_range((x AT TIME ZONE 'UTC') + i) AT TIME ZONE 'UTC';
+CREATE MACRO gs_timestamp_sub(x TIMESTAMPTZ, i INTERVAL) AS gs_in_range((x AT TIME ZONE 'UTC') - i) AT TIME ZONE 'UTC';
 CREATE MACRO gs_time_add(x TIME, i INTERVAL) AS x + i;
 CREATE MACRO gs_time_sub(x TIME, i INTERVAL) AS x - i;
 CREATE MACRO gs_week(x DATE, first BIGINT) AS x - CAST((dayofweek(x) - first + 7) % 7 AS INTEGER);
 CREATE MACRO gs_trunc_date(x DATE, part VARCHAR) AS CASE WHEN part IN ('WEEK', 'WEEK(SUNDAY)') THEN gs_week(x, 0) WHEN part = 'WEEK(MONDAY)' THEN gs_week(x, 1) WHEN part = 'WEEK(TUESDAY)' THEN gs_week(x, 2) WHEN part = 'WEEK(WEDNESDAY)' THEN gs_week(x, 3) WHEN part = 'WEEK(THURSDAY)' THEN gs_week(x, 4)
   WHEN part = 'WEEK(FRIDAY)' THEN gs_week(x, 5) WHEN part = 'WEEK(SATURDAY)' THEN gs_week(x, 6) WHEN part = 'ISOWEEK' THEN gs_week(x, 1) WHEN part = 'ISOYEAR' THEN gs_week(make_date(isoyear(x), 1, 4), 1) WHEN part = 'DAY' THEN x WHEN part = 'MONTH' THEN CAST(date_trunc('month', x) AS DATE) WHEN part = 'QUARTER' THEN CAST(date_trunc('quarter', x) AS DATE) WHEN part = 'YEAR' THEN CAST(date_trunc('year', x) AS DATE) ELSE gs_py_error('Unsupported date part ' || part) END;
-CREATE MACRO gs_trunc_local(x TIMESTAMP, part VARCHAR) AS CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN date_trunc(lower(part), x) ELSE CAST(gs_trunc_date(CAST(x AS DATE), part) AS TIMESTAMP) END;
+CREATE MACRO gs_trunc_local(x TIMESTAMP, part VARCHAR) AS CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN date_trunc(CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN lower(part) ELSE 'day' END, x) ELSE CAST(gs_trunc_date(CAST(x AS DATE), part) AS TIMESTAMP) END;
 CREATE MACRO gs_date_trunc(x DATE, part VARCHAR) AS gs_trunc_date(x, part), (x TIMESTAMP, part VARCHAR) AS gs_trunc_local(x, part), (x TIMESTAMPTZ, part VARCHAR) AS gs_trunc_local(x AT TIME ZONE 'UTC', part) AT TIME ZONE 'UTC';
 CREATE MACRO gs_datetime_trunc(x TIMESTAMP, part VARCHAR) AS gs_trunc_local(x, part);
 CREATE MACRO gs_timestamp_trunc(x TIMESTAMPTZ, part VARCHAR) AS gs_trunc_local(x AT TIME ZONE 'UTC', part) AT TIME ZONE 'UTC', (x TIMESTAMPTZ, part VARCHAR, zone VARCHAR) AS gs_instant(gs_trunc_local(gs_local(x, zone), part), zone), (x TIMESTAMP, part VARCHAR) AS gs_trunc_local(x, part);
 CREATE MACRO gs_time_trunc(x TIME, part VARCHAR) AS CAST(date_trunc(lower(part), DATE '2000-01-01' + x) AS TIME);
-CREATE MACRO gs_day_diff(a DATE, b DATE, part VARCHAR) AS CASE WHEN part IN ('ISOWEEK') OR starts_with(part, 'WEEK') THEN (gs_trunc_date(a, part) - gs_trunc_date(b, part)) // 7 WHEN part = 'ISOYEAR' THEN isoyear(a) - isoyear(b) WHEN part IN ('DAY', 'MONTH', 'QUARTER', 'YEAR') THEN date_diff(lower(part), b, a) ELSE gs_py_error('Unsupported date part ' || part) END;
+CREATE MACRO gs_day_diff(a DATE, b DATE, part VARCHAR) AS CASE WHEN part IN ('ISOWEEK') OR starts_with(part, 'WEEK') THEN (gs_trunc_date(a, part) - gs_trunc_date(b, part)) // 7 WHEN part = 'ISOYEAR' THEN isoyear(a) - isoyear(b) WHEN part IN ('DAY', 'MONTH', 'QUARTER', 'YEAR') THEN date_diff(CASE WHEN part IN ('DAY', 'MONTH', 'QUARTER', 'YEAR') THEN lower(part) ELSE 'day' END, b, a) ELSE gs_py_error('Unsupported date part ' || part) END;
 CREATE MACRO gs_date_diff(a DATE, b DATE, part VARCHAR) AS gs_day_diff(a, b, part),
   (a TIMESTAMP, b TIMESTAMP, part VARCHAR) AS gs_datetime_diff(a, b, part), (a TIMESTAMPTZ, b TIMESTAMPTZ, part VARCHAR) AS gs_timestamp_diff(a, b, part);
-CREATE MACRO gs_datetime_diff(a TIMESTAMP, b TIMESTAMP, part VARCHAR) AS CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN date_diff(lower(part), b, a) ELSE gs_day_diff(CAST(a AS DATE), CAST(b AS DATE), part) END;
+CREATE MACRO gs_datetime_diff(a TIMESTAMP, b TIMESTAMP, part VARCHAR) AS CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN date_diff(CASE WHEN part IN ('MICROSECOND', 'MILLISECOND', 'SECOND', 'MINUTE', 'HOUR') THEN lower(part) ELSE 'day' END, b, a) ELSE gs_day_diff(CAST(a AS DATE), CAST(b AS DATE), part) END;
 CREATE MACRO gs_unit(part) AS CASE part WHEN 'MICROSECOND' THEN 1 WHEN 'MILLISECOND' THEN 1000 WHEN 'SECOND' THEN 1000000 WHEN 'MINUTE' THEN 60000000 WHEN 'HOUR' THEN 3600000000 WHEN 'DAY' THEN 86400000000 ELSE gs_py_error('Unsupported timestamp part ' || part) END;
 CREATE MACRO gs_timestamp_diff(a TIMESTAMPTZ, b TIMESTAMPTZ, part VARCHAR) AS gs_integer_div(epoch_us(a) - epoch_us(b), CAST(gs_unit(part) AS BIGINT)), (a TIMESTAMP, b TIMESTAMP, part VARCHAR) AS gs_datetime_diff(a, b, part);
 CREATE MACRO gs_time_diff(a TIME, b TIME, part VARCHAR) AS date_diff(lower(part), DATE '2000-01-01' + b, DATE '2000-01-01' + a);
@@ -210,16 +236,20 @@ CREATE MACRO gs_parse_time(f VARCHAR, x VARCHAR) AS CAST(gs_py_strptime(f, x, 'T
 CREATE MACRO gs_parse_timestamp(f VARCHAR, x VARCHAR) AS gs_py_strptime(f, x, 'TIMESTAMP', 'UTC') AT TIME ZONE 'UTC', (f VARCHAR, x VARCHAR, zone VARCHAR) AS gs_py_strptime(f, x, 'TIMESTAMP', zone) AT TIME ZONE 'UTC';
 CREATE MACRO gs_make_interval(years, months, days, hours, minutes, seconds) AS to_months(CAST(years * 12 + months AS INTEGER)) + to_days(CAST(days AS INTEGER)) + to_microseconds(hours * 3600000000 + minutes * 60000000 + seconds * 1000000);
 CREATE MACRO gs_generate_date_array(a DATE, b DATE) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_transform(range(a, CAST(b AS TIMESTAMP) + INTERVAL 1 DAY, INTERVAL 1 DAY), lambda d: CAST(d AS DATE)) END, (a DATE, b DATE, i INTERVAL) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_transform(generate_series(CAST(a AS TIMESTAMP), CAST(b AS TIMESTAMP), i), lambda d: CAST(d AS DATE)) END;
+CREATE MACRO gs_date_bucket(x DATE, i INTERVAL) AS gs_date_bucket(x, i, DATE '1950-01-01'), (x DATE, i INTERVAL, o DATE) AS CAST(time_bucket(i, x, o) AS DATE), (x TIMESTAMP, i INTERVAL) AS gs_datetime_bucket(x, i);
+CREATE MACRO gs_datetime_bucket(x TIMESTAMP, i INTERVAL) AS gs_datetime_bucket(x, i, TIMESTAMP '1950-01-01 00:00:00'), (x TIMESTAMP, i INTERVAL, o TIMESTAMP) AS time_bucket(i, x, o);
+CREATE MACRO gs_timestamp_bucket(x TIMESTAMPTZ, i INTERVAL) AS time_bucket(i, x, TIMESTAMPTZ '1950-01-01 00:00:00+00'), (x TIMESTAMPTZ, i INTERVAL, o TIMESTAMPTZ) AS time_bucket(i, x, o);
 CREATE MACRO gs_generate_timestamp_array(a TIMESTAMPTZ, b TIMESTAMPTZ, i INTERVAL) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE generate_series(a, b, i) END;
+CREATE MACRO gs_numeric_steps(a, b, s) AS CASE WHEN a IS NULL OR b IS NULL OR s IS NULL THEN NULL WHEN s = 0 THEN gs_py_error('Sequence step cannot be 0.') ELSE list_transform(generate_series(0, CAST(floor(CAST(b - a AS DOUBLE) / CAST(s AS DOUBLE) + 1e-9) AS BIGINT)), lambda n: CAST(a + s * CAST(n AS DECIMAL(28,0)) AS DECIMAL(38,9))) END;
 CREATE MACRO gs_generate_array(a BIGINT, b BIGINT) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE generate_series(a, b) END, (a BIGINT, b BIGINT, s BIGINT) AS CASE WHEN a IS NULL OR b IS NULL OR s IS NULL THEN NULL WHEN s = 0 THEN gs_py_error('Sequence step cannot be 0.') ELSE generate_series(a, b, s) END,
-  (a DOUBLE, b DOUBLE, s DOUBLE) AS list_transform(generate_series(0, CAST(floor((b - a) / s + 1e-9) AS BIGINT)), lambda n: a + n * s), (a DOUBLE, b DOUBLE) AS gs_generate_array(a, b, CAST(1 AS DOUBLE));
+  (a DOUBLE, b DOUBLE, s DOUBLE) AS list_transform(generate_series(0, CAST(floor((b - a) / s + 1e-9) AS BIGINT)), lambda n: a + n * s), (a DOUBLE, b DOUBLE) AS gs_generate_array(a, b, CAST(1 AS DOUBLE)), (a DECIMAL(38,9), b DECIMAL(38,9)) AS gs_numeric_steps(a, b, CAST(1 AS DECIMAL(38,9))), (a DECIMAL(38,9), b DECIMAL(38,9), s DECIMAL(38,9)) AS gs_numeric_steps(a, b, s), (a DECIMAL(38,9), b BIGINT) AS gs_numeric_steps(a, CAST(b AS DECIMAL(38,9)), CAST(1 AS DECIMAL(38,9)));
 
 -- strings and bytes
 
 CREATE MACRO gs_length(x VARCHAR) AS length(x), (x BLOB) AS octet_length(x);
 CREATE MACRO gs_byte_length(x VARCHAR) AS octet_length(encode(x)), (x BLOB) AS octet_length(x);
-CREATE MACRO gs_upper(x VARCHAR) AS CASE WHEN strlen(x) = length(x) THEN upper(x) ELSE gs_py_upper(x) END;
-CREATE MACRO gs_lower(x VARCHAR) AS CASE WHEN strlen(x) = length(x) THEN lower(x) ELSE gs_py_lower(x) END;
+CREATE MACRO gs_upper(x VARCHAR) AS CASE WHEN strlen(x) = length(x) THEN upper(x) ELSE gs_py_upper(x) END, (x BLOB) AS gs_py_bytes_case(x, 'UPPER');
+CREATE MACRO gs_lower(x VARCHAR) AS CASE WHEN strlen(x) = length(x) THEN lower(x) ELSE gs_py_lower(x) END, (x BLOB) AS gs_py_bytes_case(x, 'LOWER');
 CREATE MACRO gs_substr(x VARCHAR, p BIGINT) AS CASE WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1)) ELSE substring(x, greatest(p, 1)) END, (x VARCHAR, p BIGINT, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Third argument in SUBSTR() cannot be negative') WHEN p < 0 THEN substring(x, greatest(length(x) + p + 1, 1), n) ELSE substring(x, greatest(p, 1), n) END,
   (x BLOB, p BIGINT) AS gs_py_bytes_substr(x, p, CAST(9223372036854775807 AS BIGINT)), (x BLOB, p BIGINT, n BIGINT) AS gs_py_bytes_substr(x, p, n);
 CREATE MACRO gs_left(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in LEFT() cannot be negative') ELSE substring(x, 1, n) END, (x BLOB, n BIGINT) AS gs_py_bytes_substr(x, CAST(1 AS BIGINT), n);
@@ -227,22 +257,22 @@ CREATE MACRO gs_right(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('
 CREATE MACRO gs_trim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, NULL, 'BOTH') END, (x VARCHAR, c VARCHAR) AS trim(x, c), (x BLOB, c BLOB) AS gs_py_bytes_trim(x, c, 'BOTH');
 CREATE MACRO gs_ltrim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, NULL, 'LEFT') END, (x VARCHAR, c VARCHAR) AS ltrim(x, c), (x BLOB, c BLOB) AS gs_py_bytes_trim(x, c, 'LEFT');
 CREATE MACRO gs_rtrim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, NULL, 'RIGHT') END, (x VARCHAR, c VARCHAR) AS rtrim(x, c), (x BLOB, c BLOB) AS gs_py_bytes_trim(x, c, 'RIGHT');
-CREATE MACRO gs_replace(x VARCHAR, a VARCHAR, b VARCHAR) AS CASE WHEN a = '' THEN x ELSE replace(x, a, b) END;
+CREATE MACRO gs_replace(x VARCHAR, a VARCHAR, b VARCHAR) AS CASE WHEN a = '' THEN x ELSE replace(x, a, b) END, (x BLOB, a BLOB, b BLOB) AS gs_py_bytes_replace(x, a, b);
 CREATE MACRO gs_reverse(x VARCHAR) AS array_to_string(list_reverse(string_split(x, '')), ''), (x BLOB) AS gs_py_bytes_reverse(x);
 CREATE MACRO gs_repeat(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in REPEAT() cannot be negative') ELSE repeat(x, n) END, (x BLOB, n BIGINT) AS repeat(x, n);
-CREATE MACRO gs_lpad(x VARCHAR, n BIGINT) AS gs_lpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in LPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE lpad(x, CAST(n AS INTEGER), p) END;
-CREATE MACRO gs_rpad(x VARCHAR, n BIGINT) AS gs_rpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in RPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE rpad(x, CAST(n AS INTEGER), p) END;
+CREATE MACRO gs_lpad(x VARCHAR, n BIGINT) AS gs_lpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN p = '' THEN gs_py_error('Third argument in LPAD cannot be empty') WHEN n < 0 THEN gs_py_error('Second argument in LPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE lpad(x, CAST(n AS INTEGER), p) END, (x BLOB, n BIGINT) AS gs_py_bytes_pad(x, n, encode(' '), 'LEFT'), (x BLOB, n BIGINT, p BLOB) AS gs_py_bytes_pad(x, n, p, 'LEFT');
+CREATE MACRO gs_rpad(x VARCHAR, n BIGINT) AS gs_rpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN p = '' THEN gs_py_error('Third argument in RPAD cannot be empty') WHEN n < 0 THEN gs_py_error('Second argument in RPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE rpad(x, CAST(n AS INTEGER), p) END, (x BLOB, n BIGINT) AS gs_py_bytes_pad(x, n, encode(' '), 'RIGHT'), (x BLOB, n BIGINT, p BLOB) AS gs_py_bytes_pad(x, n, p, 'RIGHT');
 CREATE MACRO gs_starts_with(x VARCHAR, y VARCHAR) AS starts_with(x, y), (x BLOB, y BLOB) AS starts_with(hex(x), hex(y));
 CREATE MACRO gs_ends_with(x VARCHAR, y VARCHAR) AS ends_with(x, y), (x BLOB, y BLOB) AS ends_with(hex(x), hex(y));
-CREATE MACRO gs_strpos(x VARCHAR, y VARCHAR) AS strpos(x, y);
-CREATE MACRO gs_instr(x VARCHAR, y VARCHAR) AS gs_py_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT) AS gs_py_instr(x, y, p, CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT, n BIGINT) AS gs_py_instr(x, y, p, n);
-CREATE MACRO gs_contains_substr(x VARCHAR, y VARCHAR) AS contains(lower(nfc_normalize(x)), lower(nfc_normalize(y)));
-CREATE MACRO gs_split(x VARCHAR) AS gs_split(x, ','), (x VARCHAR, d VARCHAR) AS CASE WHEN x = '' THEN [''] ELSE string_split(x, d) END;
-CREATE MACRO gs_initcap(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_initcap(x, NULL) END, (x VARCHAR, d VARCHAR) AS gs_py_initcap(x, d);
-CREATE MACRO gs_translate(x VARCHAR, a VARCHAR, b VARCHAR) AS gs_py_translate(x, a, b);
+CREATE MACRO gs_strpos(x VARCHAR, y VARCHAR) AS strpos(x, y), (x BLOB, y BLOB) AS gs_py_bytes_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT));
+CREATE MACRO gs_instr(x VARCHAR, y VARCHAR) AS gs_py_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT) AS gs_py_instr(x, y, p, CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT, n BIGINT) AS gs_py_instr(x, y, p, n), (x BLOB, y BLOB) AS gs_py_bytes_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x BLOB, y BLOB, p BIGINT) AS gs_py_bytes_instr(x, y, p, CAST(1 AS BIGINT)), (x BLOB, y BLOB, p BIGINT, n BIGINT) AS gs_py_bytes_instr(x, y, p, n);
+CREATE MACRO gs_contains_substr(x VARCHAR, y VARCHAR) AS contains(gs_py_normalize(x, 'NFKC_CASEFOLD'), gs_py_normalize(y, 'NFKC_CASEFOLD'));
+CREATE MACRO gs_split(x VARCHAR) AS gs_split(x, ','), (x VARCHAR, d VARCHAR) AS CASE WHEN x = '' THEN [''] ELSE string_split(x, d) END, (x BLOB, d BLOB) AS gs_py_bytes_split(x, d);
+CREATE MACRO gs_initcap(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_initcap(x, NULL) END, (x VARCHAR, d VARCHAR) AS CASE WHEN d IS NOT NULL THEN gs_py_initcap(x, d) END;
+CREATE MACRO gs_translate(x VARCHAR, a VARCHAR, b VARCHAR) AS gs_py_translate(x, a, b), (x BLOB, a BLOB, b BLOB) AS gs_py_bytes_translate(x, a, b);
 CREATE MACRO gs_ascii(x VARCHAR) AS CASE WHEN x = '' THEN CAST(0 AS BIGINT) ELSE CAST(ascii(x) AS BIGINT) END;
 CREATE MACRO gs_unicode(x VARCHAR) AS CASE WHEN x = '' THEN CAST(0 AS BIGINT) ELSE CAST(unicode(x) AS BIGINT) END;
-CREATE MACRO gs_chr(n BIGINT) AS CASE WHEN n = 0 THEN '' ELSE chr(CAST(n AS INTEGER)) END;
+CREATE MACRO gs_chr(n BIGINT) AS chr(CAST(n AS INTEGER));
 CREATE MACRO gs_to_hex(x BLOB) AS lower(hex(x));
 CREATE MACRO gs_from_hex(x VARCHAR) AS unhex(CASE WHEN length(x) % 2 = 1 THEN '0' || x ELSE x END);
 CREATE MACRO gs_to_base64(x BLOB) AS to_base64(x);
@@ -257,20 +287,21 @@ CREATE MACRO gs_code_points_to_bytes(a) AS gs_py_points_bytes(a);
 CREATE MACRO gs_normalize(x VARCHAR) AS nfc_normalize(x), (x VARCHAR, form VARCHAR) AS gs_py_normalize(x, form);
 CREATE MACRO gs_normalize_and_casefold(x VARCHAR) AS gs_py_normalize(x, 'NFC_CASEFOLD'), (x VARCHAR, form VARCHAR) AS gs_py_normalize(x, form || '_CASEFOLD');
 CREATE MACRO gs_soundex(x VARCHAR) AS gs_py_soundex(x);
-CREATE MACRO gs_edit_distance(a VARCHAR, b VARCHAR) AS levenshtein(a, b);
+CREATE MACRO gs_edit_distance(a VARCHAR, b VARCHAR) AS levenshtein(a, b), (a VARCHAR, b VARCHAR, m BIGINT) AS least(levenshtein(a, b), m), (a BLOB, b BLOB) AS levenshtein(gs_py_latin(a), gs_py_latin(b)), (a BLOB, b BLOB, m BIGINT) AS least(levenshtein(gs_py_latin(a), gs_py_latin(b)), m);
 CREATE MACRO gs_safe_convert_bytes_to_string(x BLOB) AS gs_py_safe_text(x);
-CREATE MACRO gs_regexp_contains(x VARCHAR, r VARCHAR) AS regexp_matches(x, r);
-CREATE MACRO gs_regexp_extract(x VARCHAR, r VARCHAR) AS gs_py_regexp_extract(x, r, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT) AS gs_py_regexp_extract(x, r, p, CAST(1 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT, n BIGINT) AS gs_py_regexp_extract(x, r, p, n);
-CREATE MACRO gs_regexp_extract_all(x VARCHAR, r VARCHAR) AS gs_py_regexp_all(x, r);
-CREATE MACRO gs_regexp_replace(x VARCHAR, r VARCHAR, y VARCHAR) AS regexp_replace(x, r, y, 'g');
+CREATE MACRO gs_regexp_contains(x VARCHAR, r VARCHAR) AS regexp_matches(x, r), (x BLOB, r BLOB) AS regexp_matches(gs_py_latin(x), gs_py_latin(r));
+CREATE MACRO gs_regexp_extract(x VARCHAR, r VARCHAR) AS gs_py_regexp_extract(x, r, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT) AS gs_py_regexp_extract(x, r, p, CAST(1 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT, n BIGINT) AS gs_py_regexp_extract(x, r, p, n), (x BLOB, r BLOB) AS gs_py_from_latin(gs_py_regexp_extract(gs_py_latin(x), gs_py_latin(r), CAST(1 AS BIGINT), CAST(1 AS BIGINT)));
+CREATE MACRO gs_regexp_extract_all(x VARCHAR, r VARCHAR) AS gs_py_regexp_all(x, r), (x BLOB, r BLOB) AS list_transform(gs_py_regexp_all(gs_py_latin(x), gs_py_latin(r)), lambda e: gs_py_from_latin(e));
+CREATE MACRO gs_regexp_replace(x VARCHAR, r VARCHAR, y VARCHAR) AS regexp_replace(x, r, y, 'g'), (x BLOB, r BLOB, y BLOB) AS gs_py_from_latin(regexp_replace(gs_py_latin(x), gs_py_latin(r), gs_py_latin(y), 'g'));
 CREATE MACRO gs_regexp_instr(x VARCHAR, r VARCHAR) AS gs_py_regexp_instr(x, r, CAST(1 AS BIGINT), CAST(1 AS BIGINT), CAST(0 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT) AS gs_py_regexp_instr(x, r, p, CAST(1 AS BIGINT), CAST(0 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT, n BIGINT) AS gs_py_regexp_instr(x, r, p, n, CAST(0 AS BIGINT)), (x VARCHAR, r VARCHAR, p BIGINT, n BIGINT, e BIGINT) AS gs_py_regexp_instr(x, r, p, n, e);
 
 -- arrays
 
+CREATE MACRO gs_in_list(a, x) AS CASE WHEN list_contains(a, x) THEN true WHEN len(list_filter(a, lambda e: e IS NULL)) > 0 THEN NULL WHEN x IS NULL AND len(a) > 0 THEN NULL ELSE coalesce(list_contains(a, x), false) END;
 CREATE MACRO gs_array_length(a) AS CAST(len(a) AS BIGINT);
 CREATE MACRO gs_array_concat(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_concat(a, b) END;
 CREATE MACRO gs_array_reverse(a) AS list_reverse(a);
-CREATE MACRO gs_array_to_string(a, d) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(array_to_string(list_filter(a, lambda e: e IS NOT NULL), d), '') END, (a, d, n) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(array_to_string(list_transform(a, lambda e: coalesce(e, n)), d), '') END;
+CREATE MACRO gs_array_to_string(a, d) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(array_to_string(list_filter(a, lambda e: e IS NOT NULL), d), '') END, (a, d, n) AS CASE WHEN a IS NULL THEN NULL ELSE coalesce(array_to_string(list_transform(a, lambda e: coalesce(e, n)), d), '') END, (a BLOB[], d BLOB) AS gs_py_bytes_join(a, d);
 CREATE MACRO gs_array_first(a) AS CASE WHEN len(a) = 0 THEN gs_py_error('ARRAY_FIRST cannot get the first element of an empty array') ELSE a[1] END;
 CREATE MACRO gs_array_last(a) AS CASE WHEN len(a) = 0 THEN gs_py_error('ARRAY_LAST cannot get the last element of an empty array') ELSE a[-1] END;
 CREATE MACRO gs_array_slice(a, s, e) AS CASE WHEN a IS NULL OR s IS NULL OR e IS NULL THEN NULL ELSE gs_slice(a, CASE WHEN s < 0 THEN len(a) + s ELSE s END, CASE WHEN e < 0 THEN len(a) + e ELSE e END) END;
@@ -290,28 +321,41 @@ CREATE MACRO gs_subscript(a, s VARCHAR, i BIGINT) AS json_extract(a, '$[' || i |
 
 -- JSON
 
-CREATE MACRO gs_path(p) AS CASE WHEN starts_with(p, '$') THEN gs_py_path(p) ELSE gs_py_error('JSONPath must start with ''$''') END;
+CREATE MACRO gs_path(p) AS gs_py_path(p);
 CREATE MACRO gs_json_value(j JSON) AS gs_json_value(j, '$'), (j JSON, p VARCHAR) AS CASE WHEN json_type(j, gs_path(p)) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, gs_path(p)) END, (j VARCHAR) AS gs_json_value(TRY_CAST(j AS JSON), '$'), (j VARCHAR, p VARCHAR) AS gs_json_value(TRY_CAST(j AS JSON), p);
-CREATE MACRO gs_json_query(j JSON) AS j, (j JSON, p VARCHAR) AS json_extract(j, gs_path(p)), (j VARCHAR) AS gs_json_query(j, '$'), (j VARCHAR, p VARCHAR) AS CASE WHEN json_type(TRY_CAST(j AS JSON), gs_path(p)) = 'NULL' THEN NULL ELSE CAST(json_extract(TRY_CAST(j AS JSON), gs_path(p)) AS VARCHAR) END;
+CREATE MACRO gs_json_query(j JSON) AS j, (j JSON, p VARCHAR) AS CASE WHEN contains(split_part(p, '$', 1), 'lax') THEN CAST(gs_py_json_lax(CAST(j AS VARCHAR), p) AS JSON) ELSE json_extract(j, gs_path(CASE WHEN contains(split_part(p, '$', 1), 'lax') THEN '$' ELSE p END)) END, (j VARCHAR) AS gs_json_query(j, '$'), (j VARCHAR, p VARCHAR) AS CASE WHEN json_type(TRY_CAST(j AS JSON), gs_path(p)) = 'NULL' THEN NULL ELSE CAST(json_extract(TRY_CAST(j AS JSON), gs_path(p)) AS VARCHAR) END;
 CREATE MACRO gs_json_array(j JSON, p VARCHAR) AS CASE WHEN json_type(j, gs_path(p)) = 'ARRAY' THEN CAST(json_extract(j, gs_path(p)) AS JSON[]) END;
-CREATE MACRO gs_json_query_array(j JSON) AS gs_json_array(j, '$'), (j JSON, p VARCHAR) AS gs_json_array(j, p), (j VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), '$'), lambda e: CAST(e AS VARCHAR)), (j VARCHAR, p VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), p), lambda e: CAST(e AS VARCHAR));
-CREATE MACRO gs_json_value_array(j JSON) AS gs_json_value_array(j, '$'), (j JSON, p VARCHAR) AS list_transform(gs_json_array(j, p), lambda e: json_extract_string(e, '$')), (j VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), '$'), (j VARCHAR, p VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), p);
+CREATE MACRO gs_json_query_array(j JSON) AS gs_json_array(j, '$'), (j JSON, p VARCHAR) AS gs_json_array(j, p), (j VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), '$'), lambda e: coalesce(CAST(e AS VARCHAR), 'null')), (j VARCHAR, p VARCHAR) AS list_transform(gs_json_array(TRY_CAST(j AS JSON), p), lambda e: coalesce(CAST(e AS VARCHAR), 'null'));
+CREATE MACRO gs_json_scalars(a) AS CASE WHEN len(list_filter(a, lambda e: json_type(e) IN ('OBJECT', 'ARRAY'))) > 0 THEN NULL ELSE list_transform(a, lambda e: json_extract_string(e, '$')) END;
+CREATE MACRO gs_json_value_array(j JSON) AS gs_json_value_array(j, '$'), (j JSON, p VARCHAR) AS gs_json_scalars(gs_json_array(j, p)), (j VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), '$'), (j VARCHAR, p VARCHAR) AS gs_json_value_array(TRY_CAST(j AS JSON), p);
 CREATE MACRO gs_parse_json(x VARCHAR) AS CASE WHEN x IS NULL THEN NULL ELSE CAST(gs_py_json(x, 'exact') AS JSON) END, (x VARCHAR, mode VARCHAR) AS CAST(gs_py_json(x, mode) AS JSON);
-CREATE MACRO gs_json_of(x BIGINT) AS x, (x BOOLEAN) AS x, (x TIME) AS x, (x DATE) AS gs_to_string(x), (x TIMESTAMP) AS replace(gs_to_string(x), ' ', 'T'), (x TIMESTAMPTZ) AS replace(gs_to_string(x AT TIME ZONE 'UTC'), ' ', 'T') || 'Z', (x BLOB) AS to_base64(x), (x GEOMETRY) AS CAST(gs_py_st_asgeojson(x, CAST(15 AS BIGINT)) AS JSON), (x STRUCT("$start" DATE, "$end" DATE)) AS json_object('start', gs_json_of(gs_range_start(x)), 'end', gs_json_of(gs_range_end(x))), (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS json_object('start', gs_json_of(gs_range_start(x)), 'end', gs_json_of(gs_range_end(x))), (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS json_object('start', gs_json_of(gs_range_start(x)), 'end', gs_json_of(gs_range_end(x))), (x DECIMAL(38,9)) AS CAST(gs_to_string(x) AS JSON), (x DOUBLE) AS CASE WHEN isfinite(x) THEN to_json(CAST(gs_float_text(x) AS JSON)) ELSE to_json(CASE WHEN isnan(x) THEN 'NaN' WHEN x > 0 THEN 'Infinity' ELSE '-Infinity' END) END, (x) AS x;
+CREATE MACRO gs_to_json(x GEOMETRY, w) AS CAST(coalesce(gs_py_st_asgeojson(x, CAST(15 AS BIGINT)), 'null') AS JSON), (x, w) AS CASE WHEN typeof(x) IN ('VARCHAR', 'JSON', 'BOOLEAN') THEN coalesce(to_json(x), CAST('null' AS JSON)) ELSE CAST(gs_py_to_json(CAST(to_json(x) AS VARCHAR), typeof(x), w) AS JSON) END;
+CREATE MACRO gs_to_json_string(x GEOMETRY, p) AS coalesce(gs_py_st_asgeojson(x, CAST(15 AS BIGINT)), 'null'), (x, p) AS gs_py_json_string(CAST(to_json(x) AS VARCHAR), typeof(x), p);
 CREATE MACRO gs_json_type(j JSON) AS CASE json_type(j) WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' WHEN 'NULL' THEN 'null' WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' WHEN NULL THEN NULL ELSE CASE WHEN j IS NULL THEN NULL ELSE 'number' END END;
 CREATE MACRO gs_int64(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) IN ('BIGINT', 'UBIGINT') THEN CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN json_type(j) = 'DOUBLE' AND CAST(j AS DOUBLE) = trunc(CAST(j AS DOUBLE)) THEN CAST(CAST(j AS DOUBLE) AS BIGINT) ELSE gs_py_error('The provided JSON input is not an integer') END;
-CREATE MACRO gs_float64(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) IN ('BIGINT', 'UBIGINT', 'DOUBLE') THEN CAST(j AS DOUBLE) ELSE gs_py_error('The provided JSON input is not a number') END;
+CREATE MACRO gs_float64(j JSON) AS gs_float64(j, 'exact'), (j JSON, mode VARCHAR) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) IN ('BIGINT', 'UBIGINT', 'DOUBLE') THEN CAST(j AS DOUBLE) ELSE gs_py_error('The provided JSON input is not a number') END;
 CREATE MACRO gs_bool(j JSON) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) = 'BOOLEAN' THEN CAST(j AS BOOLEAN) ELSE gs_py_error('The provided JSON input is not a boolean') END;
 CREATE MACRO gs_lax_int64(j JSON) AS CASE json_type(j) WHEN 'BOOLEAN' THEN CAST(CAST(j AS BOOLEAN) AS BIGINT) WHEN 'VARCHAR' THEN TRY(gs_cast_int64(gs_round(CAST(json_extract_string(j, '$') AS DOUBLE)))) WHEN 'BIGINT' THEN CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN 'UBIGINT' THEN TRY_CAST(CAST(j AS VARCHAR) AS BIGINT) WHEN 'DOUBLE' THEN TRY(gs_cast_int64(CAST(j AS DOUBLE))) END;
 CREATE MACRO gs_lax_float64(j JSON) AS CASE json_type(j) WHEN 'VARCHAR' THEN TRY_CAST(json_extract_string(j, '$') AS DOUBLE) WHEN 'BIGINT' THEN CAST(j AS DOUBLE) WHEN 'UBIGINT' THEN CAST(j AS DOUBLE) WHEN 'DOUBLE' THEN CAST(j AS DOUBLE) END;
 CREATE MACRO gs_lax_bool(j JSON) AS CASE json_type(j) WHEN 'BOOLEAN' THEN CAST(j AS BOOLEAN) WHEN 'VARCHAR' THEN TRY(gs_cast_bool(json_extract_string(j, '$'))) WHEN 'BIGINT' THEN CAST(j AS BIGINT) <> 0 WHEN 'UBIGINT' THEN true WHEN 'DOUBLE' THEN CAST(j AS DOUBLE) <> 0 END;
 CREATE MACRO gs_lax_string(j JSON) AS CASE WHEN json_type(j) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, '$') END;
-CREATE MACRO gs_json_strip_nulls(j JSON) AS CAST(gs_py_strip(CAST(j AS VARCHAR)) AS JSON);
-CREATE MACRO gs_json_keys(j JSON) AS list_sort(json_keys(j)), (j JSON, depth BIGINT) AS list_sort(json_keys(j));
+CREATE MACRO gs_json_strip_nulls(j JSON, p VARCHAR, a BOOLEAN, e BOOLEAN) AS CAST(gs_py_strip(CAST(j AS VARCHAR), p, a, e) AS JSON);
+CREATE MACRO gs_json_keys(j JSON, depth BIGINT, mode VARCHAR) AS gs_py_json_keys(CAST(j AS VARCHAR), depth, mode);
+CREATE MACRO gs_json_flatten(j JSON) AS list_transform(gs_py_json_flatten(CAST(j AS VARCHAR)), lambda e: CAST(e AS JSON));
+CREATE MACRO gs_json_contains(j JSON, k JSON) AS gs_py_json_contains(CAST(j AS VARCHAR), CAST(k AS VARCHAR));
+CREATE MACRO gs_json_elements(j JSON, t VARCHAR) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) = 'ARRAY' THEN CAST(j AS JSON[]) ELSE gs_py_error('The provided JSON input is not an array') END;
+CREATE MACRO gs_int64_array(j JSON) AS list_transform(gs_json_elements(j, 'int64'), lambda e: gs_int64(e));
+CREATE MACRO gs_lax_int64_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_int64(e)) END;
+CREATE MACRO gs_float64_array(j JSON) AS list_transform(gs_json_elements(j, 'float64'), lambda e: gs_float64(e));
+CREATE MACRO gs_lax_float64_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_float64(e)) END;
+CREATE MACRO gs_bool_array(j JSON) AS list_transform(gs_json_elements(j, 'bool'), lambda e: gs_bool(e));
+CREATE MACRO gs_lax_bool_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_bool(e)) END;
+CREATE MACRO gs_string_array(j JSON) AS list_transform(gs_json_elements(j, 'string'), lambda e: gs_string(e));
+CREATE MACRO gs_lax_string_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_string(e)) END;
 
--- what FORMAT is given: a letter for the type, and the text
+-- what FORMAT is given: a letter for the type, and the text; `o` has DuckDB's type and its JSON
 
-CREATE MACRO gs_fmt(x BIGINT) AS 'i' || x, (x HUGEINT) AS 'i' || x, (x DOUBLE) AS 'f' || gs_float_text(x), (x DECIMAL(38,9)) AS 'f' || gs_to_string(x), (x BOOLEAN) AS 'o' || gs_to_string(x), (x DATE) AS 'o' || gs_to_string(x), (x TIMESTAMP) AS 'o' || gs_to_string(x), (x TIMESTAMPTZ) AS 'o' || gs_to_string(x), (x TIME) AS 'o' || gs_to_string(x), (x BLOB) AS 'o' || gs_to_string(x), (x STRUCT("$start" DATE, "$end" DATE)) AS 'o' || gs_range_text(x), (x STRUCT("$start" TIMESTAMP, "$end" TIMESTAMP)) AS 'o' || gs_range_text(x), (x STRUCT("$start" TIMESTAMPTZ, "$end" TIMESTAMPTZ)) AS 'o' || gs_range_text(x), (x GEOMETRY) AS 'o' || gs_py_st_astext(x), (x BIGINT[]) AS 'o[' || array_to_string(x, ', ') || ']', (x VARCHAR[]) AS 'o[' || array_to_string(x, ', ') || ']', (x) AS CASE WHEN typeof(x) = 'VARCHAR' THEN 's' ELSE 'o' END || CAST(x AS VARCHAR);
+CREATE MACRO gs_fmt(x BIGINT) AS 'i' || x, (x HUGEINT) AS 'i' || x, (x DOUBLE) AS 'f' || gs_float_text(x), (x DECIMAL(38,9)) AS 'n' || gs_to_string(x), (x BOOLEAN) AS 'oBOOLEAN' || chr(31) || CAST(x AS VARCHAR), (x GEOMETRY) AS 'g' || gs_py_st_astext(x), (x) AS CASE WHEN typeof(x) = 'VARCHAR' THEN 's' || CAST(x AS VARCHAR) ELSE 'o' || typeof(x) || chr(31) || CAST(to_json(x) AS VARCHAR) END;
 CREATE MACRO gs_farm_fingerprint(x VARCHAR) AS gs_py_farm(encode(x)), (x BLOB) AS gs_py_farm(x);
 CREATE MACRO gs_top(a, n) AS list_transform(list_slice(list_sort(list_transform(list_distinct(list_transform(a, lambda e: {'v': e})), lambda d: {'n': -len(list_filter(a, lambda e: e IS NOT DISTINCT FROM d.v)), 'v': d.v})), 1, n), lambda p: {'value': p.v, 'count': CAST(-p.n AS BIGINT)});
 CREATE MACRO gs_top_sum(a, n) AS list_transform(list_slice(list_sort(list_transform(list_distinct(list_transform(a, lambda e: {'v': e.value})), lambda d: {'n': gs_neg(gs_int(list_sum(list_transform(list_filter(a, lambda e: e.value IS NOT DISTINCT FROM d.v), lambda e: e.weight)))), 'v': d.v})), 1, n), lambda p: {'value': p.v, 'sum': gs_neg(p.n)});

@@ -70,7 +70,7 @@ def _parts(node: exp.Expr) -> tuple[str, list[exp.Expr]]:
     return str(node.this), list(node.expressions)
 
 
-def _native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
+def native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
     """What DuckDB computes for an aggregate, and what is made of the columns that hold it."""
     name, arguments = _parts(node)
     made, around = function(name, [one.copy() for one in arguments])
@@ -119,6 +119,13 @@ def _read_from(select: exp.Select, query: exp.Select) -> None:
 
 def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
     group = select.args.get("group")
+    if (
+        group is not None
+        and [one for one in group.expressions if one != exp.Tuple()] == []
+        and group.expressions
+    ):
+        select.set("group", None)  # GROUP BY () is one group
+        group = None
     leaves = _leaves(select, _is_aggregate)
     if not leaves and group is None:
         return
@@ -126,7 +133,7 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
     below = _Below(numbers)
     _name(select)
     for leaf in leaves:
-        made, around = _native(leaf)
+        made, around = native(leaf)
         leaf.replace(around(*(below.column(one, "a") for one in made)))
     for leaf in _leaves(select, lambda node: any(_same(node, key) for key in keys)):
         key = next(key for key in keys if _same(leaf, key))
@@ -233,7 +240,7 @@ def _split_windows(select: exp.Select, numbers: Iterator[int]) -> None:
     named = {alias.alias.lower() for alias in select.expressions if isinstance(alias, exp.Alias)}
     for window in windows:
         called = _function_of(window)
-        made, around = _native(called)
+        made, around = native(called)
         columns = []
         for one in made:
             copied = window.copy()

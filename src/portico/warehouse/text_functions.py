@@ -11,11 +11,23 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from decimal import (
+    ROUND_DOWN,
+    ROUND_HALF_EVEN,
+    ROUND_HALF_UP,
+    Context,
+    Decimal,
+    InvalidOperation,
+    localcontext,
+)
+from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from operator import and_, or_, xor
 
 import farmhash
+
+from portico.warehouse.json_functions import compact
+from portico.warehouse.shown import typed_text
 
 _ROUNDING = {
     "HALF_AWAY": ROUND_HALF_UP,
@@ -35,27 +47,68 @@ def round_decimal(x: str, n: int, mode: str) -> str:
     return str(Decimal(x).quantize(Decimal(1).scaleb(-min(n, 38)), _ROUNDING[mode]))
 
 
-def float_text(x: float) -> str:
-    """As BigQuery writes a FLOAT64: 17 digits at most, `1` and not `1.0`, exponents as `1e+20`."""
-    if x == int(x) and abs(x) < 1e15:
-        return f"{int(x)}" if x or str(x)[0] != "-" else "-0"
-    return repr(x)
+def decimal_function(name: str, x: str, y: str) -> str:
+    """EXP, LN, LOG (to base `y`), LOG10, SQRT and POW of NUMERICs, to their nine places."""
+    with localcontext(Context(prec=60)):
+        left, right = Decimal(x), Decimal(y)
+        try:
+            if name in ("ln", "log", "log10") and (left <= 0 or right <= 0 or (name == "log" and right == 1)):
+                raise InvalidOperation
+            ways: dict[str, Callable[[], Decimal]] = {
+                "exp": left.exp, "ln": left.ln, "log": lambda: left.ln() / right.ln(), "log10": left.log10,
+                "sqrt": left.sqrt, "pow": lambda: left**right,
+            }  # fmt: skip
+            return format(ways[name]().quantize(Decimal("1e-9"), ROUND_HALF_UP), "f")
+        except ArithmeticError:
+            raise ValueError(f"Floating point error in function: {name.upper()}") from None
+
+
+def number_text(x: str, kind: str) -> str:
+    """PARSE_NUMERIC's forms: a sign before or behind, spaces about it, commas between digits."""
+    found = re.fullmatch(
+        r"\s*([+-]?)\s*((?:\d[\d,]*\.?[\d]*|[,]*\.\d+|,[\d,]+\.?\d*)(?:[eE][+-]?\d+)?)\s*([+-]?)\s*", x
+    )
+    if not found or (found[1] and found[3]):
+        raise ValueError(f'Invalid input to PARSE_{kind}: "{x}"')
+    return (found[1] or found[3]) + found[2].replace(",", "")
+
+
+def read_interval(text: str) -> list[int]:
+    """Months, days and microseconds of an INTERVAL's text, as CAST to STRING gives it or by ISO 8601."""
+    full = re.fullmatch(
+        r"([+-]?)(\d+)-(\d+) ([+-]?\d+) ([+-]?)(\d+):(\d+):(\d+)(?:\.(\d{1,9}))?", text.strip()
+    )
+    if full:
+        months = (int(full[2]) * 12 + int(full[3])) * (-1 if full[1] == "-" else 1)
+        seconds = int(full[6]) * 3600 + int(full[7]) * 60 + int(full[8])
+        micros = seconds * 1_000_000 + int((full[9] or "").ljust(6, "0")[:6])
+        return [months, int(full[4]), -micros if full[5] == "-" else micros]
+    iso = re.fullmatch(
+        r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)W)?(?:(-?\d+)D)?"
+        r"(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?\d+(?:\.\d+)?)S)?)?",
+        text.strip(),
+    )
+    if not iso or text.strip() in ("P", "PT"):
+        raise ValueError(f"Invalid INTERVAL value '{text}'")
+    years, months, weeks, days, hours, minutes = (int(one or 0) for one in iso.groups()[:6])
+    micros = (hours * 3600 + minutes * 60) * 1_000_000 + int(Decimal(iso[7] or 0) * 1_000_000)
+    return [years * 12 + months, weeks * 7 + days, micros]
+
+
+def interval_div(months: int, days: int, micros: int, by: int) -> list[int]:
+    """INTERVAL / INT64: what is left of months goes down as days of a month of 30, of days as 24 hours."""
+    if by == 0:
+        raise ValueError("division by zero: INTERVAL / 0")
+    rest = [Fraction(months, by), Fraction(days, by), Fraction(micros, by)]
+    whole = int(rest[0])
+    rest[1] += (rest[0] - whole) * 30
+    full = int(rest[1])
+    rest[2] += (rest[1] - full) * 86_400_000_000
+    return [whole, full, int(rest[2])]
 
 
 def hexadecimal(x: str) -> int:
     return int(x, 16)
-
-
-def interval_text(months: int, days: int, micros: int) -> str:
-    """Years-months days hours:minutes:seconds, each part with its sign: `1-2 3 4:5:6.7`."""
-    sign = "-" if months < 0 else ""
-    time_sign = "-" if micros < 0 else ""
-    seconds, fraction = divmod(abs(micros), 1_000_000)
-    shown = f".{fraction:06d}" if fraction % 1000 else f".{fraction // 1000:03d}" if fraction else ""
-    return (
-        f"{sign}{abs(months) // 12}-{abs(months) % 12} {days} "
-        f"{time_sign}{seconds // 3600}:{seconds // 60 % 60}:{seconds % 60}{shown}"
-    )
 
 
 def justify(months: int, days: int, micros: int, what: str) -> list[int]:
@@ -108,6 +161,72 @@ def bytes_substr(x: bytes, position: int, length: int) -> bytes:
         raise ValueError("Third argument in SUBSTR() cannot be negative")
     start = max(len(x) + position, 0) if position < 0 else max(position, 1) - 1
     return x[start : start + length]
+
+
+def bytes_case(x: bytes, which: str) -> bytes:
+    """ASCII's letters in another case."""
+    return x.upper() if which == "UPPER" else x.lower()
+
+
+def bytes_pad(x: bytes, length: int, pattern: bytes, side: str) -> bytes:
+    if length < 0:
+        raise ValueError(f"Second argument in {side[0]}PAD() cannot be negative")
+    if not pattern:
+        raise ValueError(f"Third argument in {side[0]}PAD() cannot be empty")
+    if length <= len(x):
+        return x[:length]
+    missing = length - len(x)
+    padding = (pattern * (missing // len(pattern) + 1))[:missing]
+    return padding + x if side == "LEFT" else x + padding
+
+
+def bytes_replace(x: bytes, old: bytes, new: bytes) -> bytes:
+    return x.replace(old, new) if old else x
+
+
+def bytes_split(x: bytes, delimiter: bytes) -> list[bytes]:
+    return x.split(delimiter) if delimiter else [x[i : i + 1] for i in range(len(x))] or [b""]
+
+
+def bytes_join(parts: list[bytes | None], delimiter: bytes) -> bytes:
+    return delimiter.join(one for one in parts if one is not None)
+
+
+def bytes_translate(x: bytes, source: bytes, target: bytes) -> bytes:
+    return translate(latin(x), latin(source), latin(target)).encode("latin-1")
+
+
+def bytes_instr(x: bytes, y: bytes, position: int, occurrence: int) -> int:
+    return instr(latin(x), latin(y), position, occurrence)
+
+
+def bytes_bits(x: bytes, y: bytes, operator: str) -> bytes:
+    """`&`, `|`, `^` of two BYTES of one length, or `~` of the first."""
+    if operator == "~":
+        return bytes(one ^ 0xFF for one in x)
+    if len(x) != len(y):
+        raise ValueError(
+            f"Bitwise binary operator for BYTES requires equal length of the inputs. Got {len(x)} bytes on the left "
+            f"hand side and {len(y)} bytes on the right hand side."
+        )
+    made = {"&": and_, "|": or_, "^": xor}[operator]
+    return bytes(made(a, b) for a, b in zip(x, y, strict=True))
+
+
+def bytes_shift(x: bytes, left: int) -> bytes:
+    """All the bits moved to the left, or to the right where `left` is negative; zeros follow."""
+    number = int.from_bytes(x, "big")
+    moved = number << left if left >= 0 else number >> min(-left, 8 * len(x))
+    return (moved & ((1 << 8 * len(x)) - 1)).to_bytes(len(x), "big")
+
+
+def latin(x: bytes) -> str:
+    """A text of a character for each byte, so that what works on texts works on BYTES."""
+    return x.decode("latin-1")
+
+
+def from_latin(x: str) -> bytes:
+    return x.encode("latin-1")
 
 
 def bytes_reverse(x: bytes) -> bytes:
@@ -240,126 +359,6 @@ def regexp_instr(x: str, pattern: str, position: int, occurrence: int, end: int)
     return 0
 
 
-# --- JSON ------------------------------------------------------------------------------------------------
-
-
-def path(text: str) -> str:
-    """A JSONPath as DuckDB reads it: quoted keys, `$['a b']` too."""
-    shown = "$"
-    for key, quoted, index in re.findall(r"""\.([^.\[\]"]+)|\.?\[?["']([^"']*)["']\]?|\[(\d+)\]""", text[1:]):
-        shown += f"[{index}]" if index else f'."{key or quoted}"'
-    return shown
-
-
-def checked_json(text: str, mode: str) -> str:
-    """The text of a JSON value without needless space. With `exact`, a number that a double can't keep is refused."""
-    if mode not in ("exact", "round"):
-        raise ValueError(f"wide_number_mode must be either 'exact' or 'round', not '{mode}'")
-
-    def number(shown: str) -> float:
-        value = float(shown)
-        if mode == "exact" and Decimal(shown) != Decimal(repr(value)):
-            raise ValueError(
-                f"syntax error while parsing value - invalid: Input number: {shown} cannot round-trip through string "
-                "representation"
-            )
-        return value
-
-    try:
-        return json.dumps(json.loads(text, parse_float=number), separators=(",", ":"), ensure_ascii=False)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"syntax error while parsing value - {error}") from None
-
-
-def compact(text: str, pretty: bool) -> str:
-    return json.dumps(
-        json.loads(text),
-        ensure_ascii=False,
-        indent=2 if pretty else None,
-        separators=(",", ": ") if pretty else (",", ":"),
-    )
-
-
-def strip_nulls(text: str) -> str:
-    def stripped(value: object) -> object:
-        if isinstance(value, dict):
-            kept = {key: stripped(one) for key, one in value.items() if one is not None}
-            return {key: one for key, one in kept.items() if one != {} or value[key] == {}}
-        if isinstance(value, list):
-            return [stripped(one) for one in value if one is not None]
-        return value
-
-    return json.dumps(stripped(json.loads(text)), separators=(",", ":"), ensure_ascii=False)
-
-
-def _keys(text: str) -> list[str | int]:
-    found = re.findall(r"""\.([^.\[\]"]+)|\.?\[?["']([^"']*)["']\]?|\[(\d+)\]""", text[1:])
-    return [int(index) if index else key or quoted for key, quoted, index in found]
-
-
-def json_remove(text: str, where: str) -> str:
-    """Without what stands at a path; the same where nothing does."""
-    value = json.loads(text)
-    keys = _keys(where)
-    holder = _at(value, keys[:-1])
-    if keys and ((isinstance(holder, dict) and keys[-1] in holder) or _has(holder, keys[-1])):
-        del holder[keys[-1]]
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def json_set(text: str, where: str, given: str) -> str:
-    """With `given` (JSON) at a path; objects and places of arrays on the way are made where they are missing."""
-    value, keys, new = json.loads(text), _keys(where), json.loads(given)
-    if not keys:
-        return given
-    for place, key in enumerate(keys):
-        holder = _at(value, keys[:place])
-        if holder is None and place:
-            above = _at(value, keys[: place - 1])
-            above[keys[place - 1]] = holder = {} if isinstance(key, str) else []
-        if isinstance(holder, list) and isinstance(key, int):
-            holder.extend([None] * (key + 1 - len(holder)))
-        elif isinstance(holder, dict) and isinstance(key, str):
-            holder.setdefault(key, None)
-        else:
-            return text  # the path does not fit: nothing is changed
-    _at(value, keys[:-1])[keys[-1]] = new
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def json_insert(text: str, where: str, given: str) -> str:
-    """With `given` (JSON) put into an array at a place, those behind it one on; an array goes in element by element."""
-    value, keys, new = json.loads(text), _keys(where), json.loads(given)
-    holder = _at(value, keys[:-1])
-    if keys and isinstance(keys[-1], int) and isinstance(holder, list):
-        holder.extend([None] * (keys[-1] - len(holder)))
-        holder[keys[-1] : keys[-1]] = new if isinstance(new, list) else [new]
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def json_append(text: str, where: str, given: str) -> str:
-    value, new = json.loads(text), json.loads(given)
-    holder = _at(value, _keys(where))
-    if isinstance(holder, list):
-        holder.extend(new if isinstance(new, list) else [new])
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _has(holder: Any, key: str | int) -> bool:
-    return isinstance(holder, list) and isinstance(key, int) and key < len(holder)
-
-
-def _at(value: Any, keys: list[str | int]) -> Any:
-    for key in keys:
-        if isinstance(value, dict):
-            value = value.get(key)
-        elif _has(value, key):
-            value = value[key]
-        else:
-            return None
-    return value
-
-
 # --- FORMAT ----------------------------------------------------------------------------------------------
 
 _SPECIFIER = re.compile(
@@ -400,40 +399,67 @@ def _one(kind: str, flags: str, width: str | None, precision: str | None, argume
     typed, text = argument[0], argument[1:]
     grouped = "'" in flags
     flags = flags.replace("'", "")
-    if kind in "di" and typed == "i":
-        shown = f"%{flags}{width or ''}d" % int(text)
+    if kind in "di" and typed in "in":
+        shown = f"%{flags}{width or ''}d" % int(Decimal(text))
         return f"{int(text):,}".rjust(int(width or 0)) if grouped else shown
     if kind in "xXo" and typed == "i":
-        return f"%{flags}{width or ''}{kind}" % int(text)
-    if kind in "fFeEgG" and typed in "fi":
+        shown = f"%{flags}{width or ''}{kind}" % int(text)
+        return shown.replace("0o", "0") if kind == "o" else shown
+    if kind in "fFeEgG" and typed in "fin":
         if grouped:
             return f"{Decimal(text):,.{precision or 6}f}".rjust(int(width or 0))
+        if typed == "n" and kind in "fF" and not flags:
+            rounded = Decimal(text).quantize(Decimal(1).scaleb(-int(precision or 6)), ROUND_HALF_UP)
+            return format(rounded, "f").rjust(int(width or 0))
         where = f".{precision}" if precision else ""
         return f"%{flags}{width or ''}{where}{kind}" % float(text)
     if kind == "s" and typed == "s":
         return f"%{flags}{width or ''}{'.' + precision if precision else ''}s" % text
     if kind in "tT":
-        literal = json.dumps(text, ensure_ascii=False) if kind == "T" and typed == "s" else text
-        if typed == "f" and re.fullmatch(r"-?\d+", literal):
-            literal += ".0"
-        return f"%{flags}{width or ''}s" % literal
-    if kind in "pP":
-        return compact(text, kind == "P")
+        return f"%{flags}{width or ''}s" % _typed(typed, text, exact=kind == "T")
+    if kind in "pP" and typed in "os":
+        return compact(text.partition("\x1f")[2] if typed == "o" else text, kind == "P")
     raise ValueError(f"Invalid type for argument of FORMAT: %{kind}")
+
+
+def _typed(typed: str, text: str, exact: bool) -> str:
+    if typed == "o":
+        kind, _, value = text.partition("\x1f")
+        return typed_text(value, kind, exact)
+    if typed == "s":
+        return json.dumps(text, ensure_ascii=False) if exact else text
+    if typed == "n":
+        return f'NUMERIC "{text}"' if exact else text
+    return (
+        typed_text(text if "n" not in text else json.dumps(text), "DOUBLE", exact) if typed == "f" else text
+    )
 
 
 TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "error": (error, ["VARCHAR"], '"NULL"'),
     "round": (round_decimal, ["VARCHAR", "BIGINT", "VARCHAR"], "VARCHAR"),
-    "float": (float_text, ["DOUBLE"], "VARCHAR"),
     "hex": (hexadecimal, ["VARCHAR"], "BIGINT"),
-    "interval": (interval_text, ["BIGINT", "BIGINT", "BIGINT"], "VARCHAR"),
     "justify": (justify, ["BIGINT", "BIGINT", "BIGINT", "VARCHAR"], "BIGINT[]"),
     "upper": (upper, ["VARCHAR"], "VARCHAR"),
     "lower": (lower, ["VARCHAR"], "VARCHAR"),
     "trim": (trim, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
     "bytes_trim": (bytes_trim, ["BLOB", "BLOB", "VARCHAR"], "BLOB"),
     "bytes_substr": (bytes_substr, ["BLOB", "BIGINT", "BIGINT"], "BLOB"),
+    "decimal": (decimal_function, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
+    "number": (number_text, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+    "read_interval": (read_interval, ["VARCHAR"], "BIGINT[]"),
+    "interval_div": (interval_div, ["BIGINT", "BIGINT", "BIGINT", "BIGINT"], "BIGINT[]"),
+    "bytes_case": (bytes_case, ["BLOB", "VARCHAR"], "BLOB"),
+    "bytes_pad": (bytes_pad, ["BLOB", "BIGINT", "BLOB", "VARCHAR"], "BLOB"),
+    "bytes_replace": (bytes_replace, ["BLOB", "BLOB", "BLOB"], "BLOB"),
+    "bytes_split": (bytes_split, ["BLOB", "BLOB"], "BLOB[]"),
+    "bytes_join": (bytes_join, ["BLOB[]", "BLOB"], "BLOB"),
+    "bytes_translate": (bytes_translate, ["BLOB", "BLOB", "BLOB"], "BLOB"),
+    "bytes_instr": (bytes_instr, ["BLOB", "BLOB", "BIGINT", "BIGINT"], "BIGINT"),
+    "bytes_bits": (bytes_bits, ["BLOB", "BLOB", "VARCHAR"], "BLOB"),
+    "bytes_shift": (bytes_shift, ["BLOB", "BIGINT"], "BLOB"),
+    "latin": (latin, ["BLOB"], "VARCHAR"),
+    "from_latin": (from_latin, ["VARCHAR"], "BLOB"),
     "bytes_reverse": (bytes_reverse, ["BLOB"], "BLOB"),
     "instr": (instr, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "BIGINT"),
     "initcap": (initcap, ["VARCHAR", "VARCHAR"], "VARCHAR"),
@@ -449,18 +475,10 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "regexp_extract": (regexp_extract, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "VARCHAR"),
     "regexp_all": (regexp_all, ["VARCHAR", "VARCHAR"], "VARCHAR[]"),
     "regexp_instr": (regexp_instr, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT", "BIGINT"], "BIGINT"),
-    "path": (path, ["VARCHAR"], "VARCHAR"),
-    "json": (checked_json, ["VARCHAR", "VARCHAR"], "VARCHAR"),
-    "compact": (compact, ["VARCHAR", "BOOLEAN"], "VARCHAR"),
-    "strip": (strip_nulls, ["VARCHAR"], "VARCHAR"),
-    "json_remove": (json_remove, ["VARCHAR", "VARCHAR"], "VARCHAR"),
-    "json_set": (json_set, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
-    "json_insert": (json_insert, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
-    "json_append": (json_append, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
     "base32": (to_base32, ["BLOB"], "VARCHAR"),
     "from_base32": (from_base32, ["VARCHAR"], "BLOB"),
     "format": (formatted, ["VARCHAR", "VARCHAR[]"], "VARCHAR"),
 }
 """By name: what does it, and DuckDB's types of what goes in and comes out."""
 
-NULLS_GO_IN = frozenset({"trim", "initcap", "format"})
+NULLS_GO_IN = frozenset({"trim", "initcap", "format", "json_string", "to_json"})

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _TIME = re.compile(r"(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{0,6}))?)?")
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTHS = [
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = [
     "January",
     "February",
     "March",
@@ -112,13 +112,13 @@ def _week(day: date, first: int) -> int:
 
 
 _ELEMENTS: dict[str, Callable[[datetime], str]] = {
-    "A": lambda x: _DAYS[x.weekday()],
-    "a": lambda x: _DAYS[x.weekday()][:3],
-    "B": lambda x: _MONTHS[x.month - 1],
-    "b": lambda x: _MONTHS[x.month - 1][:3],
-    "h": lambda x: _MONTHS[x.month - 1][:3],
+    "A": lambda x: DAYS[x.weekday()],
+    "a": lambda x: DAYS[x.weekday()][:3],
+    "B": lambda x: MONTHS[x.month - 1],
+    "b": lambda x: MONTHS[x.month - 1][:3],
+    "h": lambda x: MONTHS[x.month - 1][:3],
     "C": lambda x: f"{x.year // 100:02d}",
-    "c": lambda x: f"{_DAYS[x.weekday()][:3]} {_MONTHS[x.month - 1][:3]} {x.day:>2} {x:%H:%M:%S} {x.year}",
+    "c": lambda x: f"{DAYS[x.weekday()][:3]} {MONTHS[x.month - 1][:3]} {x.day:>2} {x:%H:%M:%S} {x.year}",
     "D": lambda x: f"{x.month:02d}/{x.day:02d}/{x.year % 100:02d}",
     "d": lambda x: f"{x.day:02d}",
     "e": lambda x: f"{x.day:>2}",
@@ -127,6 +127,7 @@ _ELEMENTS: dict[str, Callable[[datetime], str]] = {
     "g": lambda x: f"{x.isocalendar()[0] % 100:02d}",
     "H": lambda x: f"{x.hour:02d}",
     "I": lambda x: f"{(x.hour + 11) % 12 + 1:02d}",
+    "J": lambda x: f"{(x.isocalendar()[1] - 1) * 7 + x.isoweekday():03d}",
     "j": lambda x: f"{x.timetuple().tm_yday:03d}",
     "k": lambda x: f"{x.hour:>2}",
     "l": lambda x: f"{(x.hour + 11) % 12 + 1:>2}",
@@ -137,6 +138,7 @@ _ELEMENTS: dict[str, Callable[[datetime], str]] = {
     "p": lambda x: "AM" if x.hour < 12 else "PM",
     "Q": lambda x: str((x.month + 2) // 3),
     "R": lambda x: f"{x:%H:%M}",
+    "r": lambda x: f"{(x.hour + 11) % 12 + 1:02d}:{x:%M:%S} {'AM' if x.hour < 12 else 'PM'}",
     "S": lambda x: f"{x.second:02d}",
     "T": lambda x: f"{x:%H:%M:%S}",
     "t": lambda x: "\t",
@@ -151,8 +153,8 @@ _ELEMENTS: dict[str, Callable[[datetime], str]] = {
     "y": lambda x: f"{x.year % 100:02d}",
     "%": lambda x: "%",
 }
-_OF_TIME = frozenset("HIklMPpRSTXcsZz")
-_OF_DATE = frozenset("AaBbhCcDdeFGgjmQUuVWwxYyEs")
+_OF_TIME = frozenset("HIklMPpRrSTXcsZz")
+_OF_DATE = frozenset("AaBbhCcDdeFGgJjmQUuVWwxYyEs")
 
 
 def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> str:
@@ -164,6 +166,8 @@ def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> st
             kind == "TIME" and element in _OF_DATE and element != "s"
         ):
             return found[0]
+        if kind == "DATETIME" and element in "Zz":
+            return found[0]
         if extended:
             if element == "S":
                 fraction = f"{x.microsecond:06d}"
@@ -171,14 +175,14 @@ def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> st
                 return f"{x.second:02d}" + (f".{digits}" if digits else "")
             if element == "Y":
                 return f"{x.year:04d}"
-            if element == "z":
+            if element == "z" and kind != "DATETIME":
                 return _offset(offset, ":")
         if element == "s":
             return str(int((x - timedelta(minutes=offset) - datetime(1970, 1, 1)).total_seconds() // 1))
         if element == "z":
             return _offset(offset, "")
         if element == "Z":
-            return "UTC" if offset == 0 and zone == "UTC" else f"UTC{_offset(offset, '').rstrip('0') or ''}"
+            return "UTC" if offset == 0 and zone == "UTC" else _zone_text(offset)
         made = _ELEMENTS.get(element)
         return made(x) if made else found[0]
 
@@ -187,6 +191,14 @@ def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> st
 
 def _offset(minutes: int, colon: str) -> str:
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}{colon}{abs(minutes) % 60:02d}"
+
+
+def _zone_text(minutes: int) -> str:
+    """`UTC-4`, `UTC+0530`."""
+    if not minutes:
+        return "UTC"
+    sign, hours = "-" if minutes < 0 else "+", abs(minutes) // 60
+    return f"UTC{sign}{hours:02d}{abs(minutes) % 60:02d}" if minutes % 60 else f"UTC{sign}{hours}"
 
 
 _SHORT = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "X": "%H:%M:%S"}
@@ -231,7 +243,7 @@ def strptime(pattern: str, text: str, kind: str, zone: str) -> datetime:
             else:
                 raise failed()
             continue
-        names = _DAYS if element in "aA" else _MONTHS if element in "bBh" else ()
+        names = DAYS if element in "aA" else MONTHS if element in "bBh" else ()
         if names:
             for number, name in enumerate(names, 1):
                 for shown in (name, name[:3]):

@@ -12,11 +12,13 @@ from typing import Any
 
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, PorticoError, Unimplemented
+from portico.errors import InvalidArgument, PorticoError
 from portico.warehouse import time_functions as times
 from portico.warehouse.functions import call, collated, function, name_parts
 from portico.warehouse.levels import split
+from portico.warehouse.pivots import unfold
 from portico.warehouse.ranges import TABLE_FUNCTIONS
+from portico.warehouse.set_operations import match_names
 from portico.warehouse.types import duckdb_type, field_of_expression
 
 Table = Callable[..., exp.Expr]
@@ -24,6 +26,7 @@ Table = Callable[..., exp.Expr]
 
 _BINARY: dict[type[exp.Expr], str] = {
     exp.Add: "gs_add", exp.Sub: "gs_sub", exp.Mul: "gs_mul", exp.Div: "gs_div",
+    exp.BitwiseAnd: "gs_bit_and", exp.BitwiseOr: "gs_bit_or", exp.BitwiseXor: "gs_bit_xor",
     exp.BitwiseLeftShift: "gs_shift_left", exp.BitwiseRightShift: "gs_shift_right",
 }  # fmt: skip
 _LITERALS: dict[str, Callable[[str], Any]] = {
@@ -66,7 +69,9 @@ class Translator:
         tree = self._prepare(tree)
         for called in tree.find_all(exp.Anonymous):
             name_parts(called)
+        match_names(tree)
         split(tree)
+        unfold(tree)
         return self._rewritten(tree)
 
     def expression(self, tree: exp.Expr) -> exp.Expr:
@@ -189,25 +194,32 @@ class Translator:
     def _cast(self, node: exp.Expr) -> exp.Expr:
         kind = node.args["to"]
         safe = isinstance(node, exp.TryCast)
-        if node.args.get("format"):
-            raise Unimplemented(
-                "CAST with FORMAT is not built in Portico yet; use FORMAT_DATE, PARSE_DATE and their like."
-            )
         field = field_of_expression("", kind)
         name = str(field["type"])
         value = node.this
         made: exp.Expr
-        if field["mode"] == "REPEATED" or name == "RECORD":
+        if pattern := node.args.get("format"):
+            made = _formatted(value, name, pattern)
+        elif field["mode"] == "REPEATED" and name in ("INTEGER", "NUMERIC", "STRING", "FLOAT", "BIGNUMERIC"):
+            macro = "gs_to_string" if name == "STRING" else f"gs_cast_{_TYPED.get(name, name.lower())}"
+            if isinstance(value, exp.Null) or (isinstance(value, exp.Array) and not value.expressions):
+                made = _cast(value, duckdb_type(field))
+            else:
+                each = exp.Lambda(
+                    this=call(macro, exp.to_identifier("e")), expressions=[exp.to_identifier("e")]
+                )
+                made = _cast(call("list_transform", value, each), duckdb_type(field))
+        elif field["mode"] == "REPEATED" or name == "RECORD":
             made = _cast(value, duckdb_type(field))
         elif isinstance(value, exp.Literal) and value.is_string and name in _LITERALS and not safe:
             try:
                 made = _cast(exp.Literal.string(_LITERALS[name](value.name)), duckdb_type(field))
             except ValueError as error:
                 raise InvalidArgument(str(error), reason="invalidQuery") from None
-        elif name in ("STRING", "JSON", "INTERVAL"):
-            made = call("gs_to_string", value) if name == "STRING" else _cast(value, name)
         elif isinstance(value, exp.Null):
             made = _cast(value, duckdb_type(field))
+        elif name in ("STRING", "JSON"):
+            made = call("gs_to_string", value) if name == "STRING" else _cast(value, name)
         elif name == "RANGE":
             element = field["rangeElementType"]["type"]
             if isinstance(value, exp.Literal) and not safe:
@@ -215,8 +227,10 @@ class Translator:
             made = call(f"gs_cast_range_{element.lower()}", value)
         else:
             made = call(f"gs_cast_{_TYPED.get(name, name.lower())}", value)
-        if field.get("precision") or field.get("maxLength"):
-            raise Unimplemented("Parameterised types in CAST are not built in Portico yet.")
+        if size := field.get("precision") or field.get("maxLength"):
+            made = call(
+                f"gs_sized_{name.lower()}", made, *map(exp.Literal.number, (size, field.get("scale", 0)))
+            )
         return call("TRY", made) if safe else made
 
     def _anonymous(self, node: exp.Expr) -> exp.Expr:
@@ -224,7 +238,7 @@ class Translator:
         if name.islower() or (name in TABLE_FUNCTIONS and isinstance(node.parent, exp.Table)):
             return node
         made, around = function(name, list(node.expressions))
-        return made if isinstance(node.parent, exp.Pivot) else self._placed(made, around)
+        return self._placed(made, around)
 
     def _table_node(self, node: exp.Expr) -> exp.Expr:
         made = TABLE_FUNCTIONS.get(str(node.this.this) if isinstance(node.this, exp.Anonymous) else "")
@@ -276,6 +290,10 @@ class Translator:
             )
         value = node.this
         if isinstance(value, exp.Literal):
+            if unit.name.upper() == "SECOND" and "." in value.name:
+                return call(
+                    "to_microseconds", _cast(exp.Literal.number(round(float(value.name) * 1e6)), "BIGINT")
+                )
             value = exp.Literal.number(value.name)
         times_ = (
             exp.Mul(this=exp.Paren(this=value), expression=exp.Literal.number(made[1]))
@@ -313,7 +331,9 @@ class Translator:
         if unnest is None:
             return node
         array = unnest.expressions[0] if isinstance(unnest, exp.Unnest) else unnest
-        return call("list_contains", array, node.this)
+        if isinstance(array, exp.Array) and not any(isinstance(one, exp.Null) for one in array.expressions):
+            return call("list_contains", array, node.this)
+        return call("gs_in_list", array, node.this)
 
     def _unnest(self, node: exp.Expr) -> exp.Expr:
         if not isinstance(node.parent, exp.From | exp.Join):
@@ -346,14 +366,20 @@ class Translator:
         return call("gs_parse_json", node.this)
 
     def _bytes(self, node: exp.Expr) -> exp.Expr:
-        data = node.name.encode("latin-1", "replace") if node.name.isascii() else node.name.encode()
+        data = node.name.encode("latin-1")  # a character for each byte
         return call("unhex", exp.Literal.string(data.hex()))
 
-    def _xor(self, node: exp.Expr) -> exp.Expr:
-        return call("xor", node.this, node.args["expression"])
+    def _not(self, node: exp.Expr) -> exp.Expr:
+        return call("gs_bit_not", node.this)
 
     def _concat(self, node: exp.Expr) -> exp.Expr:
         return exp.DPipe(this=node.this, expression=node.args["expression"])
+
+    def _join(self, node: exp.Expr) -> exp.Expr:
+        """LEFT JOIN UNNEST(…) may stand without a condition."""
+        if node.args.get("side") == "LEFT" and not node.args.get("on") and not node.args.get("using"):
+            node.set("on", exp.true())
+        return node
 
     def _select(self, node: exp.Expr) -> exp.Expr:
         kind = node.args.get("kind")
@@ -449,25 +475,59 @@ def _range(text: str, element: str, kind: str) -> exp.Expr:
     return _cast(call("row", *(exp.Null() if one is None else exp.Literal.string(one) for one in ends)), kind)
 
 
+_SPAN = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND")
+
+
 def _span(text: str, first: str, last: str) -> exp.Expr:
-    """INTERVAL '1-2 3 4:5:6' YEAR TO SECOND, and its shorter forms."""
-    found = re.fullmatch(
-        r"\s*(?:(?P<sign>[+-])?(?P<years>\d+)-(?P<months>\d+))?\s*(?P<days>[+-]?\d+)?\s*"
-        r"(?:(?P<timesign>[+-])?(?P<a>\d+):(?P<b>\d+)(?::(?P<c>\d+(?:\.\d+)?))?)?\s*", text,
-    )  # fmt: skip
+    """INTERVAL text first TO last: `1-2 3 4:5:6` from YEAR to SECOND; each of the three groups has a sign.
+
+    Raises:
+        InvalidArgument: the text is none such.
+    """
+    if first not in _SPAN or last not in _SPAN or _SPAN.index(first) >= _SPAN.index(last):
+        raise InvalidArgument(f"Invalid INTERVAL parts {first} TO {last}", reason="invalidQuery")
+    parts = _SPAN[_SPAN.index(first) : _SPAN.index(last) + 1]
+    pattern = ""
+    for part in parts:
+        if pattern:
+            pattern += {"MONTH": "-", "DAY": " ", "HOUR": " "}.get(part, ":")
+        signed = part in ("YEAR", "DAY", "HOUR") or part == first
+        number = r"\d+(?:\.\d{0,9})?" if part == "SECOND" else r"\d+"
+        pattern += (f"(?P<s{part}>[+-]?)" if signed else "") + f"(?P<{part}>{number})"
+    found = re.fullmatch(pattern, text.strip())
     if not found:
         raise InvalidArgument(f"Invalid INTERVAL value '{text}'", reason="invalidQuery")
-    months = int(found["years"] or 0) * 12 + int(found["months"] or 0)
-    parts = [float(found[key] or 0) for key in "abc"]
-    if first == "MINUTE" or (last == "MINUTE" and first == "MINUTE"):
-        parts = [0.0, parts[0], parts[1]]
-    micros = round(parts[0] * 3600e6 + parts[1] * 60e6 + parts[2] * 1e6)
-    months = -months if found["sign"] == "-" else months
-    micros = -micros if found["timesign"] == "-" else micros
+    values = {part: float(found[part]) if part == "SECOND" else int(found[part]) for part in parts}
+
+    def sign(*group: str) -> int:
+        return -1 if any(found.groupdict().get(f"s{part}") == "-" for part in group) else 1
+
+    months = sign("YEAR", "MONTH") * int(values.get("YEAR", 0) * 12 + values.get("MONTH", 0))
+    days = sign("DAY") * int(values.get("DAY", 0))
+    seconds = values.get("HOUR", 0) * 3600 + values.get("MINUTE", 0) * 60 + values.get("SECOND", 0)
+    micros = sign("HOUR", "MINUTE", "SECOND") * round(seconds * 1e6)
     return exp.maybe_parse(
-        f"to_months({months}) + to_days({int(found['days'] or 0)}) + to_microseconds({micros})",
-        dialect="duckdb",
+        f"to_months({months}) + to_days({days}) + to_microseconds({micros})", dialect="duckdb"
     )
+
+
+def _formatted(value: exp.Expr, name: str, pattern: exp.Expr) -> exp.Expr:
+    """CAST(value AS name FORMAT pattern).
+
+    Raises:
+        InvalidArgument: there is none to that type.
+    """
+    zone: exp.Expr = exp.Literal.string("UTC")
+    if isinstance(pattern, exp.AtTimeZone):
+        pattern, zone = pattern.this, pattern.args["zone"]
+    if name == "STRING":
+        return call("gs_cast_text", value, pattern, zone)
+    if name == "BYTES":
+        return call("gs_py_parse_bytes", pattern, value)
+    if name not in ("DATE", "TIME", "DATETIME", "TIMESTAMP"):
+        raise InvalidArgument(f"FORMAT is not allowed for cast from STRING to {name}", reason="invalidQuery")
+    made = call("gs_py_parse_time", pattern, value, exp.Literal.string(name), zone)
+    return call(f"gs_cast_{name.lower()}", made)
 
 
 def _name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None:
@@ -492,7 +552,7 @@ def _name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None
 
 _PLAIN = (
     exp.Anonymous, exp.Array, exp.Struct, exp.Case, exp.If, exp.Exists, exp.Cast, exp.TryCast, exp.And, exp.Or, exp.Xor,
-    exp.PropertyEQ,
+    exp.PropertyEQ, exp.FirstValue, exp.LastValue, exp.NthValue,
 )  # fmt: skip
 _NODES: dict[type[exp.Expr], Callable[[Translator, Any], exp.Expr]] = {
     exp.Literal: Translator._literal, exp.Cast: Translator._cast, exp.TryCast: Translator._cast,
@@ -501,7 +561,7 @@ _NODES: dict[type[exp.Expr], Callable[[Translator, Any], exp.Expr]] = {
     exp.Extract: Translator._extract, exp.Like: Translator._like, exp.In: Translator._in,
     exp.Unnest: Translator._unnest, exp.Parameter: Translator._parameter, exp.Placeholder: Translator._placeholder,
     exp.SafeFunc: Translator._safe, exp.ParseJSON: Translator._parse_json, exp.ByteString: Translator._bytes,
-    exp.Collate: Translator._collate, exp.BitwiseXor: Translator._xor, exp.Select: Translator._select,
-    exp.CurrentDate: Translator._current, exp.CurrentTime: Translator._current,
+    exp.Collate: Translator._collate, exp.BitwiseNot: Translator._not, exp.Select: Translator._select,
+    exp.Join: Translator._join, exp.CurrentDate: Translator._current, exp.CurrentTime: Translator._current,
     exp.CurrentDatetime: Translator._current, exp.CurrentTimestamp: Translator._current,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse.geometry_text import read_wkb, wkt
-from portico.warehouse.text_functions import interval_text
+from portico.warehouse.shown import interval_text
 from portico.warehouse.types import Field, canonical, range_element
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
