@@ -29,7 +29,11 @@ _FORTH: Final = {back: relation for relation, back in _BACK.items()}
 _EVENTS: Final = ("input", "output")
 _BOTH_WAYS: Final = (*_EVENTS, "input of", "output of")
 _e = edges.c
-_there = sa.select(_e.other).where(_e.node == sa.bindparam("from"), _e.relation.in_(_EVENTS))
+_there = sa.select(_e.other).where(
+    _e.node == sa.bindparam("from"),
+    _e.relation.in_(sa.bindparam("as", expanding=True)),
+    _e.other.in_(sa.bindparam("among", expanding=True)),
+)
 _beside = sa.select(_e.other).where(
     _e.node.in_(sa.bindparam("of", expanding=True)), _e.relation.in_(_BOTH_WAYS)
 )
@@ -48,14 +52,16 @@ def add(
     labels: Mapping[str, str] | None = None,
 ) -> None:
     """Adds edges from `node`; what is there already is passed over, and of events there is one between two nodes."""
-    if relation in _EVENTS:
-        there = set(connection.execute(_there, {"from": node}).scalars())
-    else:
-        there = set(connection.execute(other(node, relation)).scalars())
+    wanted, same = list(dict.fromkeys(others)), _EVENTS if relation in _EVENTS else (relation,)
+    there = {
+        found
+        for some in batched(wanted)
+        for found in connection.execute(_there, {"from": node, "as": same, "among": some}).scalars()
+    }
     packed = orjson.dumps(dict(labels)) if labels else None
     rows = [
         {"node": one, "relation": name, "other": two, "time": now, "labels": packed}
-        for new in dict.fromkeys(others)
+        for new in wanted
         if new not in there
         for one, name, two in ((node, relation, new), (new, _BACK[relation], node))
     ]

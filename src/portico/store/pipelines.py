@@ -71,7 +71,7 @@ class Task:
     children: int = 0
     failed: int = 0
     begun: int = 0
-    inputs: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=lambda: {"parameters": {}, "artifacts": {}})
     outputs: dict[str, Any] = field(default_factory=dict)
     statuses: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, Any] | None = None

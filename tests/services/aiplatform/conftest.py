@@ -1,4 +1,4 @@
-"""Models for tests: a small LightGBM booster, and how to upload it."""
+"""Models for tests: a small LightGBM booster, and how to upload it; and how pipelines are run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
+from tests.services.aiplatform.kfp_compiled import compiled
+from tests.services.aiplatform.kfp_sources import CONSTRUCTS
+
+from portico.services.standard.projects import project_number
 
 IMAGE = "us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest"
 
@@ -38,3 +42,36 @@ def upload(aiplatform: Any, bucket: Any, booster: lightgbm.Booster) -> Callable[
         )
 
     return upload_model
+
+
+@pytest.fixture
+def submit_pipeline(aiplatform: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Submits a pipeline of CONSTRUCTS."""
+    from google.cloud.aiplatform import pipeline_jobs
+    from google.cloud.aiplatform.utils import resource_manager_utils
+
+    pipeline_jobs._JOB_WAIT_TIME = 0.1
+    monkeypatch.setattr(resource_manager_utils, "get_project_number", lambda project: project_number(project))
+
+    def start(name: str, **given: Any) -> Any:
+        number = bucket.name.rpartition("-")[2]
+        job = aiplatform.PipelineJob(
+            display_name=name, template_path=compiled(CONSTRUCTS)[name], pipeline_root=f"gs://{bucket.name}/root",
+            job_id=f"{name.replace('_', '-')}-{number}", enable_caching=False, **given,
+        )  # fmt: skip
+        job.submit()
+        return job
+
+    return start
+
+
+@pytest.fixture
+def run_pipeline(submit_pipeline: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs a pipeline of CONSTRUCTS to its end, with these parameters."""
+
+    def to_the_end(name: str, **parameters: Any) -> Any:
+        job = submit_pipeline(name, parameter_values=parameters)
+        job.wait()
+        return job
+
+    return to_the_end

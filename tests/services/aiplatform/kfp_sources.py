@@ -250,3 +250,51 @@ def slow():
 def given(data: Input[Dataset]) -> str:
     return read(data=data).output
 """
+
+# What all versions of kfp know.
+OLDEST = r"""
+@dsl.component
+def add(a: int, b: int = 3) -> int:
+    return a + b
+
+@dsl.component
+def total(numbers: List[int]) -> int:
+    return sum(numbers)
+
+@dsl.component
+def told(status: PipelineTaskFinalStatus) -> str:
+    return status.state
+
+@dsl.pipeline
+def simple(x: int = 1) -> int:
+    first = add(a=x)
+    return add(a=first.output).output
+
+@dsl.pipeline
+def conditional(x: int = 1):
+    with dsl.ExitHandler(told()):
+        first = add(a=x)
+        with dsl.Condition(first.output == 4):
+            add(a=1)
+
+@dsl.pipeline
+def looping():
+    with dsl.ParallelFor([1, 2], parallelism=1) as item:
+        add(a=item).set_retry(1).set_memory_limit("1G")
+"""
+
+LARGE = r"""
+@dsl.component
+def add(a: int, b: int = 3) -> int:
+    return a + b
+
+@dsl.pipeline
+def limited():
+    with dsl.ParallelFor(list(range(10)), parallelism=3) as item:
+        add(a=item)
+
+@dsl.pipeline
+def wide(items: List[int] = list(range(300))):
+    with dsl.ParallelFor(items) as item:
+        add(a=item)
+"""

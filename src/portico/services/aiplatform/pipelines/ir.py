@@ -16,7 +16,7 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.services.aiplatform.pipelines import conditions
 
 ROOT = "root"
-_PLACE = re.compile(r'at "(?:PipelineSpec|PipelineDeploymentConfig)\.?([^"]*)"')
+_PLACE = re.compile(r'at "?(?:PipelineSpec|PipelineDeploymentConfig)[^ "]*"?')
 _CAUSE = re.compile(r"(?:Failed to parse [\w/]+ field: )+")
 _UNKNOWN = re.compile(r'Message type "[\w.]+\.(\w+)" has no field named "([^"]+)"')
 _VERSIONS = re.compile(r"2\.[1-9]\d*\.\d+")
@@ -67,17 +67,42 @@ def _parse(message: str, value: Any, field: str) -> None:
 
     try:
         json_format.ParseDict(value, getattr(_messages(), message)())
-    except (json_format.ParseError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        text = " ".join(str(error).split())
-        place = _PLACE.search(text)
-        at = f"{field}.{place[1]}" if place and place[1] else field
-        words = _CAUSE.sub("", text)
-        if unknown := _UNKNOWN.search(words):
-            at = f"{at}.{unknown[2]}"
-            words = f"{unknown[1]} has no field {unknown[2]}"
-        else:
-            words = _PLACE.sub("", words).strip(" .,")
+    except RecursionError:
+        raise InvalidArgument(f"{field} is nested too deeply.", field=field) from None
+    except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
+        at = _where(getattr(_messages(), message), value, field)
+        text = _CAUSE.sub("", " ".join(str(error).split()))
+        unknown = _UNKNOWN.search(text)
+        words = f"{unknown[1]} has no such field" if unknown else _PLACE.sub("", text).strip(" .,")
         raise InvalidArgument(f"{at}: {words[:500]}.", field=at) from None
+
+
+def _where(kind: Any, value: Any, place: str) -> str:
+    """The innermost field of a message of the class `kind` that can't be read."""
+    from google.protobuf import json_format
+
+    if not isinstance(value, dict):
+        return place
+    for key, inside in value.items():
+        made = kind()
+        try:
+            json_format.ParseDict({key: inside}, made)
+        except (json_format.ParseError, TypeError, ValueError, AttributeError):
+            break
+    else:
+        return place
+    place = f"{place}.{key}"
+    known = next((one for one in kind.DESCRIPTOR.fields if key in (one.name, one.json_name)), None)
+    if known is None or known.message_type is None:
+        return place
+    if known.message_type.GetOptions().map_entry:
+        of_value = known.message_type.fields_by_name["value"].message_type
+        for name, one in inside.items() if isinstance(inside, dict) and of_value else ():
+            found = _where(of_value._concrete_class, one, f"{place}[{name}]")
+            if found != f"{place}[{name}]" or not isinstance(one, dict):
+                return found
+        return place
+    return place if known.is_repeated else _where(known.message_type._concrete_class, inside, place)
 
 
 @functools.cache
@@ -173,7 +198,11 @@ def _check_inputs(
     ):
         for name, one in (given.get(which) or {}).items():
             place = f"{at}.inputs.{which}[{name}]"
-            if from_parent in one and one[from_parent] not in (own.get(which) or {}):
+            if (
+                from_parent in one
+                and one[from_parent] not in (own.get(which) or {})
+                and not is_stray(one[from_parent])
+            ):
                 raise InvalidArgument(
                     f"{place} takes {one[from_parent]!r}, which is no input of the component around it.",
                     field=place,
@@ -192,10 +221,16 @@ def _check_inputs(
         }
         for name, one in (needs.get(which) or {}).items():
             optional = one.get("isOptional") or "defaultValue" in one
-            if not optional and name not in (given.get(which) or {}) and name not in items:
+            if not (optional or name in (given.get(which) or {}) or name in items or is_stray(name)):
                 raise InvalidArgument(
                     f"{at} lacks the input {name!r}, which its component needs.", field=f"{at}.inputs.{which}"
                 )
+
+
+def is_stray(name: str) -> bool:
+    """Whether kfp may have written this input where nothing gives it: the item of an inner loop over a list in the
+    source that a text in it names, which then also the loops around it seem to need."""
+    return "loop-item-param-" in name
 
 
 def _check_trigger(spec: Mapping[str, Any], at: str) -> None:
@@ -258,16 +293,21 @@ def _check_nesting(found: Mapping[str, dict[str, Any]]) -> None:
         InvalidArgument: a component is inside itself.
     """
     inside = {name: {task["component"] for task in one.get("tasks") or ()} for name, one in found.items()}
-    free = [name for name, needs in inside.items() if not needs]
+    users: dict[str, list[str]] = {name: [] for name in found}
+    for name, needs in inside.items():
+        for one in needs:
+            users[one].append(name)
+    left = {name: len(needs) for name, needs in inside.items()}
+    free = [name for name, count in left.items() if not count]
     while free:
         done = free.pop()
-        del inside[done]
-        for name, needs in inside.items():
-            if done in needs:
-                needs.discard(done)
-                if not needs:
-                    free.append(name)
-    if inside:
+        del left[done]
+        for name in users[done]:
+            left[name] -= 1
+            if not left[name]:
+                free.append(name)
+    if left:
         raise InvalidArgument(
-            f"Components are inside themselves: {', '.join(sorted(inside))}.", field="pipelineSpec.components"
+            f"pipelineSpec.components are inside themselves: {', '.join(sorted(left))}.",
+            field="pipelineSpec.components",
         )

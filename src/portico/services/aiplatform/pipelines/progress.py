@@ -6,18 +6,21 @@ at the tasks beside and above the one that moved.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from portico.clock import rfc3339
-from portico.errors import FailedPrecondition, PorticoError, rpc_status
+from portico.errors import FailedPrecondition, Internal, PorticoError, rpc_status
 from portico.ids import RandomIds
 from portico.jobs.kinds import KINDS
 from portico.services.aiplatform.pipelines import caching, conditions, importing, ir, recorded, resolving
 from portico.services.aiplatform.pipelines.turn import Turn
 from portico.store import jobs, pipelines
+from portico.store.backend import DatabaseAway
 from portico.store.jobs import Resources
 from portico.store.pipelines import Task
 
@@ -25,6 +28,7 @@ TASK_JOBS = "pipelineJobs.tasks"
 FAIL_FAST = "PIPELINE_FAILURE_POLICY_FAIL_FAST"
 _MOST = 8000  # characters of an error
 _ids = RandomIds()
+log = logging.getLogger(__name__)
 
 
 def begin(turn: Turn, root: Task) -> None:
@@ -119,14 +123,15 @@ def _begin_dag(turn: Turn, dag: Task) -> None:
     tasks = turn.component(dag)["tasks"]
     dag.children = len(tasks)
     turn.change(dag)
-    for spec in tasks:
+    ids = sorted(int(_ids.number()) for _ in tasks)  # as they are in the spec, so they are shown
+    for number, spec in zip(ids, tasks, strict=True):
         told = {
             key: value
             for key, value in spec.items()
             if key not in ("name", "kind", "component", "dependents")
         }
         made = Task(
-            int(_ids.number()), dag.run, dag.root, dag.id, spec["name"], spec["kind"], spec["component"], told,
+            number, dag.run, dag.root, dag.id, spec["name"], spec["kind"], spec["component"], told,
             turn.now, dependents=spec["dependents"], waits_for=len(spec["upstream"]),
         )  # fmt: skip
         _state(turn, turn.add(made), "PENDING")
@@ -156,8 +161,8 @@ def _ready(turn: Turn, task: Task) -> None:
             _begin_loop(turn, task)
         else:
             _start(turn, task)
-    except PorticoError as error:
-        end(turn, task, "FAILED", error=rpc_status(error))
+    except Exception as error:
+        _fail(turn, task, error)
 
 
 def _start(turn: Turn, task: Task) -> None:
@@ -212,8 +217,18 @@ def _begin_iteration(turn: Turn, loop: Task) -> None:
 def _begin_inside(turn: Turn, iteration: Task) -> None:
     try:
         _start(turn, iteration)
-    except PorticoError as error:
-        end(turn, iteration, "FAILED", error=rpc_status(error))
+    except Exception as error:
+        _fail(turn, iteration, error)
+
+
+def _fail(turn: Turn, task: Task, error: Exception) -> None:
+    """Ends a task that can't begin. What nobody has foreseen ends it too, and not the move that it follows."""
+    if isinstance(error, SQLAlchemyError | DatabaseAway):
+        raise error
+    if not isinstance(error, PorticoError):
+        log.exception("the task %s of %s can't begin", task.name, task.run)
+        error = Internal(f"The task can't begin ({type(error).__name__}: {error}).")
+    end(turn, task, "FAILED", error=rpc_status(error))
 
 
 def _follow_end(turn: Turn, task: Task) -> None:
@@ -249,6 +264,7 @@ def _finish(turn: Turn, parent: Task) -> None:
         end(turn, parent, "SUCCEEDED", outputs)
         return
     failed = [child for child in turn.children(parent) if child.state in ("FAILED", "CANCELLED")]
+    failed.sort(key=lambda child: child.end_time or 0.0)
     first, names = failed[0], ", ".join(resolving.shown_name(child) for child in failed[:20])
     why = (first.error or {}).get("message", "")
     error = FailedPrecondition(

@@ -11,10 +11,11 @@ from portico.errors import FailedPrecondition
 from portico.services.aiplatform.pipelines import conditions, ir
 from portico.services.aiplatform.pipelines.placeholders import Scope
 from portico.services.aiplatform.pipelines.turn import Turn
-from portico.services.aiplatform.pipelines.values import as_type
+from portico.services.aiplatform.pipelines.values import as_type, in_text
 from portico.store.pipelines import Task
 
 _NOTHING: Any = object()
+_AROUND = ("dag", "loop")  # kinds of tasks that others are in
 _STATES = {"SKIPPED": "SUCCEEDED"}
 
 
@@ -52,13 +53,8 @@ def inputs_of(turn: Turn, task: Task, upstream: Mapping[str, Task]) -> dict[str,
         if name not in parameters and "defaultValue" in one:
             parameters[name] = one["defaultValue"]
         if name in parameters and (parameters[name] is not None or not one.get("isOptional")):
-            try:
-                parameters[name] = as_type(
-                    parameters[name], one.get("parameterType", ""), f"The input {name!r}"
-                )
-            except ValueError as error:
-                raise FailedPrecondition(str(error)) from None
-        elif not one.get("isOptional") and name not in items:
+            parameters[name] = _as_input(name, one, parameters[name])
+        elif not (one.get("isOptional") or name in items or (task.kind in _AROUND and ir.is_stray(name))):
             raise FailedPrecondition(f"The input {name!r} has no value: {why.get(name, 'nothing gives it')}.")
         else:
             parameters.pop(name, None)
@@ -67,6 +63,18 @@ def inputs_of(turn: Turn, task: Task, upstream: Mapping[str, Task]) -> dict[str,
             source = _whence((given.get("artifacts") or {}).get(name) or {})
             raise FailedPrecondition(f"The input {name!r} has no artifact: {source}.")
     return {"parameters": parameters, "artifacts": artifacts}
+
+
+def _as_input(name: str, definition: Mapping[str, Any], value: Any) -> Any:
+    """A value as an input's type; what a text takes may be anything, as its JSON: kfp calls the items of a list texts
+    where it does not know better."""
+    wanted = definition.get("parameterType", "")
+    if wanted == "STRING" and value is not None:
+        return in_text(value)
+    try:
+        return as_type(value, wanted, f"The input {name!r}")
+    except ValueError as error:
+        raise FailedPrecondition(str(error)) from None
 
 
 def _item_names(task: Task) -> set[str]:
