@@ -195,3 +195,39 @@ def test_results_name_columns_of_one_name_apart(warehouse: Warehouse) -> None:
         "SELECT a.x, b.x, c.x FROM (SELECT 1 AS x) a, (SELECT 2 AS x) b, (SELECT 3 AS x) c", Asked("p")
     )
     assert [one["name"] for one in done[-1].fields] == ["x", "x_1", "x_2"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE t ADD COLUMN more STRING",
+        "BEGIN TRANSACTION; ALTER TABLE t ADD COLUMN more STRING; COMMIT TRANSACTION",
+        "DECLARE n INT64 DEFAULT 1; ALTER TABLE t ADD COLUMN more STRING",
+        "CREATE OR REPLACE TABLE t AS SELECT 1 AS id, CAST(NULL AS STRING) AS more",
+    ],
+)
+def test_a_query_sees_a_table_as_the_last_change_left_it(warehouse: Warehouse, change: str) -> None:
+    rows(warehouse, "CREATE TABLE t AS SELECT 1 AS id")
+    for _ in range(2):
+        assert rows(warehouse, "SELECT * FROM t") == [(1,)]
+    rows(warehouse, change)
+    assert rows(warehouse, "SELECT * FROM t") == [(1, None)]
+    rows(warehouse, "DROP TABLE t")
+    with pytest.raises(PorticoError, match="Not found: Table"):
+        rows(warehouse, "SELECT * FROM t")
+
+
+def test_what_a_rolled_back_transaction_changed_is_not_seen(warehouse: Warehouse) -> None:
+    rows(warehouse, "CREATE TABLE t AS SELECT 1 AS id")
+    rows(
+        warehouse,
+        "BEGIN TRANSACTION; ALTER TABLE t ADD COLUMN more STRING; SELECT * FROM t; ROLLBACK TRANSACTION",
+    )
+    assert rows(warehouse, "SELECT * FROM t") == [(1,)]
+
+
+def test_table_is_no_reserved_word(warehouse: Warehouse) -> None:
+    rows(warehouse, "CREATE TABLE t AS SELECT 1 AS id, 2 AS table")
+    assert rows(warehouse, "SELECT id, table FROM t") == [(1, 2)]
+    assert rows(warehouse, "SELECT (id, table), GREATEST(id, table), table + 1 FROM t")[0][1:] == (2, 3)
+    assert rows(warehouse, "SELECT n FROM (SELECT id, table AS n FROM t)") == [(2,)]

@@ -126,6 +126,31 @@ def require(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entr
     return found
 
 
+class Entries:
+    """Tables as the last commit left them, for queries outside of a transaction; in the text that the catalog holds."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[tuple[str, str, str], str] = {}
+
+    def forget(self) -> None:
+        """After a commit, before it is acknowledged. Who read before it keeps what it found where nobody looks."""
+        self._bodies = {}
+
+    def require(self, cursor: Cursor, project: str, dataset: str, table: str) -> Entry:
+        """
+        Raises:
+            NotFound: there is no such table.
+        """
+        bodies, key = self._bodies, (project, dataset, table)
+        if body := bodies.get(key):
+            found = Entry(project, dataset, table, json.loads(body))
+            if not _expired(found):
+                return found
+        found = require(cursor, project, dataset, table)
+        bodies[key] = json.dumps(found.body)
+        return found
+
+
 def listed(cursor: Cursor, project: str, dataset: str | None = None) -> list[Entry]:
     """The datasets of a project, or the tables of a dataset, by name."""
     where, values = (

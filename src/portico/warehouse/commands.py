@@ -144,7 +144,7 @@ def keys(schema: exp.Schema) -> list[Action]:
     found = []
     for one in schema.expressions:
         if isinstance(one, exp.ColumnDef):
-            found += [_key(each.kind, "", [one.name]) for each in one.args.get("constraints") or ()]
+            found += [_key(each.args["kind"], "", [one.name]) for each in one.args.get("constraints") or ()]
         elif isinstance(one, exp.Constraint):
             found += [_key(each, one.name, []) for each in one.expressions]
         else:

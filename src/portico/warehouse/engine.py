@@ -69,6 +69,7 @@ class Warehouse:
         self.models = Models(folder / MODELS)
         self.models.sweep(self._root)
         self.trainer = Trainer(folder)
+        self.entries = catalog.Entries()
         storage.sweep(self._root)
         temporary = str(folder / "spill").replace("'", "''")
         self._root.execute(f"SET temp_directory = '{temporary}'")
@@ -108,6 +109,7 @@ class Warehouse:
                     [job, time.time()],
                 )
             cursor.execute("COMMIT")
+            self.entries.forget()
         except BaseException:
             with contextlib.suppress(duckdb.Error):
                 cursor.execute("ROLLBACK")
@@ -179,6 +181,7 @@ class Warehouse:
         tree = block[0].tree
         asked.system = scripts.system_of(asked)
         if tree.key in ("select", "union", "except", "intersect", "subquery") or asked.dry:
+            asked.entries = self.entries
             with self.reading(job) as cursor:
                 if job:
                     self._running[job] = Running(cursor, asked.asking)

@@ -17,7 +17,7 @@ from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dispositions import into_partition
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.refusals import refused
-from portico.warehouse.types import Field, quoted
+from portico.warehouse.types import quoted
 
 _REMEMBERED = 60.0  # seconds for which a row's insertId is known
 _IDS = f"{catalog.FILE}.portico.insert_ids"
@@ -48,7 +48,7 @@ def insert_all(
                 {"index": place, "errors": [{"reason": "stopped", "location": "", "debugInfo": "", "message": ""}]}
                 for place in range(len(new)) if place not in bad
             ]  # fmt: skip
-        elif good:
+        elif good.num_rows:
             _append(cursor, found, good)
             _note(cursor, found, [ids[place] for number, place in enumerate(new) if number not in bad])
     shown = [{**one, "index": new[one["index"]]} for one in errors]
@@ -59,10 +59,11 @@ def _seen(cursor: Cursor, entry: Entry, ids: list[str]) -> set[str]:
     """Those of the ids that came lately."""
     if not any(ids):
         return set()
+    cursor.register("_ids", pa.table({"id": pa.array(ids, pa.string())}))
     found = catalog.do(
         cursor,
-        f"SELECT id FROM {_IDS} WHERE place = ? AND came > ? AND id IN (SELECT unnest(?))",
-        [entry.shown, time.time() - _REMEMBERED, [one for one in ids if one]],
+        f"SELECT id FROM {_IDS} WHERE place = ? AND came > ? AND id IN (SELECT id FROM _ids WHERE id <> '')",
+        [entry.shown, time.time() - _REMEMBERED],
     )
     return {str(one) for (one,) in found}
 
@@ -73,20 +74,19 @@ def _note(cursor: Cursor, entry: Entry, ids: list[str]) -> None:
     if oldest is not None and oldest[0] is not None and oldest[0] < now - 2 * _REMEMBERED:
         catalog.do(cursor, f"DELETE FROM {_IDS} WHERE came < {now - _REMEMBERED}")
     if given := [one for one in ids if one]:
-        catalog.do(cursor, f"INSERT INTO {_IDS} SELECT ?, unnest(?), ?", [entry.shown, given, now])
+        cursor.register("_ids", pa.table({"id": pa.array(given, pa.string())}))
+        catalog.do(cursor, f"INSERT INTO {_IDS} SELECT ?, id, ? FROM _ids", [entry.shown, now])
 
 
 def _checked_all(
     warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows that the table can hold, and what is wrong with the others."""
+) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """The rows that the table can hold, in its types, and what is wrong with the others."""
     try:
-        for row in rows:
-            _checked(found, row, ignore)
-        _read_rows(warehouse, found, rows)
+        return _typed(warehouse, found, rows, ignore), []
     except (ValueError, duckdb.Error):
-        return _sorted(warehouse, found, rows, ignore)
-    return rows, []
+        good, errors = _sorted(warehouse, found, rows, ignore)
+        return _typed(warehouse, found, good, ignore), errors
 
 
 def _sorted(
@@ -95,8 +95,7 @@ def _sorted(
     good, errors = [], []
     for place, row in enumerate(rows):
         try:
-            _checked(found, row, ignore)
-            _read_rows(warehouse, found, [row])
+            _typed(warehouse, found, [row], ignore)
             good.append(row)
         except (ValueError, duckdb.Error) as error:
             said = refused(error).message if isinstance(error, duckdb.Error) else str(error)
@@ -106,34 +105,34 @@ def _sorted(
     return good, errors
 
 
-def _checked(found: Entry, row: dict[str, Any], ignore: bool) -> None:
-    loading.check_names(row, found.fields, ignore=ignore)
-    for one in found.fields:
-        if str(one.get("mode", "")).upper() == "REQUIRED" and row.get(one["name"]) is None:
-            raise ValueError(f"Missing required field: {one['name']}.")
+def _typed(warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool) -> pa.Table:
+    """Rows of JSON in the types of the table's columns; not in a transaction, which a failure would end.
 
-
-def _read_rows(warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]]) -> None:
-    """Raises what keeps the table from holding these rows; not in a transaction, which that would end."""
-    with warehouse.reading() as cursor:
-        _select(cursor, found.fields, loading.as_texts(rows, found.fields))
-
-
-def _append(cursor: Cursor, found: Entry, rows: list[dict[str, Any]]) -> None:
+    Raises:
+        ValueError, duckdb.Error: what keeps the table from holding them.
+    """
+    known = loading.lowered_names(found.fields)
+    required = [one["name"] for one in found.fields if str(one.get("mode", "")).upper() == "REQUIRED"]
+    for row in rows:
+        loading.check_names(row, known, ignore=ignore)
+        for name in required:
+            if row.get(name) is None:
+                raise ValueError(f"Missing required field: {name}.")
     table = loading.as_texts(rows, found.fields)
-    cursor.register("_rows", table)
-    cells = ", ".join(loading.cast_sql(one, quoted(one["name"]), pa.string()) for one in found.fields)
-    select = f"SELECT {cells} FROM _rows"
+    cells = ", ".join(
+        f"{loading.cast_sql(one, quoted(one['name']), table.schema.field(one['name']).type)} AS {quoted(one['name'])}"
+        for one in found.fields
+    )
+    with warehouse.reading() as cursor:
+        cursor.register("_rows", table)
+        return cursor.sql(f"SELECT {cells} FROM _rows").to_arrow_table()
+
+
+def _append(cursor: Cursor, found: Entry, rows: pa.Table) -> None:
+    cursor.register("_rows", rows)
+    select = "SELECT * FROM _rows"
     if found.partition:
         into_partition(cursor, found, found.partition, found.fields, select)
     else:
         storage.insert(cursor, found, found.fields, select)
     catalog.write(cursor, found)
-
-
-def _select(cursor: Cursor, fields: list[Field], table: pa.Table) -> None:
-    cursor.register("_rows", table)
-    cells = ", ".join(
-        loading.cast_sql(one, quoted(one["name"]), table.schema.field(one["name"]).type) for one in fields
-    )
-    catalog.do(cursor, f"SELECT {cells} FROM _rows")

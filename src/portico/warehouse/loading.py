@@ -271,6 +271,7 @@ def _json_batches(
 ) -> Iterator[pa.Table]:
     with opened(path) as stream:
         numbered = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
+        known = lowered_names(fields)
         while chunk := list(itertools.islice(numbered, 20_000)):
             rows = []
             for number, line in chunk:
@@ -278,7 +279,7 @@ def _json_batches(
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise ValueError("it is no object")
-                    check_names(row, fields, ignore=bool(options.get("ignoreUnknownValues")))
+                    check_names(row, known, ignore=bool(options.get("ignoreUnknownValues")))
                 except ValueError as error:
                     _noted(bad, limit, f"row {number}: {error}")
                     continue
@@ -286,25 +287,45 @@ def _json_batches(
             yield as_texts(rows, fields)
 
 
-def check_names(row: Mapping[str, Any], fields: list[Field], *, ignore: bool) -> None:
+def lowered_names(fields: list[Field]) -> set[str]:
+    return {one["name"].lower() for one in fields}
+
+
+def check_names(row: Mapping[str, Any], known: set[str], *, ignore: bool) -> None:
     """
     Raises:
-        ValueError: the row has a field that the table lacks.
+        ValueError: the row has a field that is not among the `known` ones, in lower case.
     """
-    known = {one["name"].lower() for one in fields}
     unknown = [name for name in row if name.lower() not in known]
     if unknown and not ignore:
         raise ValueError(f"no such field: {unknown[0]}.")
 
 
 def as_texts(rows: Sequence[Mapping[str, Any]], fields: list[Field]) -> pa.Table:
-    """Rows of JSON as columns of texts, nested values as JSON."""
-    columns: dict[str, pa.Array] = {}
-    lowered = [{name.lower(): value for name, value in row.items()} for row in rows]
-    for one in fields:
-        cells = [row.get(one["name"].lower()) for row in lowered]
-        columns[one["name"]] = pa.array([_text(cell) for cell in cells], pa.string())
-    return pa.table(columns)
+    """Rows of JSON as columns of texts, nested values as JSON; numbers stay such where their column has no others."""
+    names = {one["name"].lower(): one["name"] for one in fields}
+    exact = set(names.values())
+    named = [
+        row if row.keys() <= exact else {names.get(name.lower(), name): value for name, value in row.items()}
+        for row in rows
+    ]
+    return pa.table({one["name"]: _column([row.get(one["name"]) for row in named], one) for one in fields})
+
+
+def _column(cells: list[Any], one: Field) -> pa.Array:
+    kinds = set(map(type, cells)) - {type(None)}
+    plain, number = _NUMBERS.get(canonical(one["type"]), (frozenset[type](), pa.null()))
+    if kinds and kinds <= plain and str(one.get("mode", "")).upper() != "REPEATED":
+        try:
+            return pa.array(cells, number)
+        except (OverflowError, pa.ArrowInvalid):
+            pass  # the cast of its text says what is wrong
+    return pa.array(cells if kinds <= {str} else [_text(cell) for cell in cells], pa.string())
+
+
+_NUMBERS: dict[str, tuple[frozenset[type], pa.DataType]] = {
+    "INTEGER": (frozenset([int]), pa.int64()), "FLOAT": (frozenset([int, float]), pa.float64()),
+}  # fmt: skip
 
 
 def _text(value: Any) -> str | None:

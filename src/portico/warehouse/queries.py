@@ -53,6 +53,7 @@ class Holder(Protocol):
     models: Models
     trainer: Trainer
     sessions: QuerySessions
+    entries: catalog.Entries
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class Asked:
     functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
     temporary: str = ""  # the hidden dataset of its script's temporary tables
     warehouse: Holder | None = None
+    entries: catalog.Entries | None = None  # where it reads outside of a transaction
     asking: Asking = field(default_factory=Asking)
     exports: str = ""  # the folder for what EXPORT MODEL writes
     files: dict[str, str] = field(default_factory=dict)  # of objects that it imports, by their gs:// names
@@ -274,7 +276,8 @@ class Query:
         version = node.args.get("version") if node is not None else None
         if version is not None:
             return self._as_of(named, version)
-        entry = catalog.require(self._cursor, named.project, named.dataset, named.table)
+        require = self._asked.entries.require if self._asked.entries else catalog.require
+        entry = require(self._cursor, named.project, named.dataset, named.table)
         self._read.append(entry)
         self._steady &= cached_results.is_steady(entry)
         if entry.is_view:
@@ -298,6 +301,7 @@ class Query:
             entry.project,
             f"{entry.project}.{entry.dataset}",
             warehouse=self._asked.warehouse,
+            entries=self._asked.entries,
             caller=self._asked.caller,
             outside=self._asked.outside,
         )

@@ -87,6 +87,7 @@ class Requests:
         exports: str = "",
         caller: str = "",
         tables: dict[str, dict[str, Any]] | None = None,
+        first: dict[str, Any] | None = None,
         outside: Callable[..., Any] | None = None,
         most_billed: int | None = None,
         session: str = "",
@@ -94,13 +95,14 @@ class Requests:
         cached: bool = True,
     ) -> dict[str, Any]:
         """Runs a text; its result is that of the last query in it, and kept as a file until the job is deleted.
-        `begins`: the session is made first; `cached`: the result may be one that was given before."""
+        `first`: `most` rows of it come along, with `micros` or without; `begins`: the session is made first; `cached`:
+        the result may be one that was given before."""
         key = ""
         if not (dry or destination or session or tables):
             asks = orjson.dumps([project, text, dataset, parameters, caller], option=orjson.OPT_SORT_KEYS)
             key = hashlib.sha256(asks).hexdigest()
         if key and cached and (found := self._given(key, job)) is not None:
-            return found
+            return found | self.result(job, found["fields"], 0, **first) if first else found
         if key and create == "CREATE_NEVER" and _is_query(text):
             raise NotFound("Not found: the query has no cached result", reason="notFound")
         named, positional = {}, []
@@ -148,9 +150,10 @@ class Requests:
             if destination:
                 self._keep(job, decorators.entry_of(destination), last, create, write, settings or {})
             arrow.write(self._file(job), last.rows, last.fields)
-            answer["rows"] = last.rows.num_rows
             if key and last.steady and last.kind == "SELECT":
                 self._cached.keep(key, self._file(job), last.read, answer)
+            if first:
+                return answer | page(last.rows, last.fields, 0, **first)
         return answer
 
     def _given(self, key: str, job: str) -> dict[str, Any] | None:

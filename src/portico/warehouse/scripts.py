@@ -785,6 +785,7 @@ class Script:
             try:
                 yield
                 self._do("COMMIT")
+                self._changed()
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
                     self._do("ROLLBACK")
@@ -814,9 +815,14 @@ class Script:
         if opened:
             try:
                 self._do(kind)
+                self._changed()
             finally:
                 if not self._session:
                     self._writing.release()
+
+    def _changed(self) -> None:
+        if self._asked.warehouse is not None:
+            self._asked.warehouse.entries.forget()
 
     def _noticed(self) -> None:
         """After an error: DuckDB goes on with no transaction in which something failed."""

@@ -36,12 +36,12 @@ class Statement(Alteration, Change, Policies, Transfer):
             if command := _COMMANDS.get(tree.name):
                 return command(self, Tokens(text))
         else:
-            text = tree.sql("bigquery")
             if self._asked.positional or tree.find(exp.Placeholder):
                 bind(tree, self._asked.positional)
             for kinds, method in _METHODS:
                 if isinstance(tree, kinds):
                     return method(self)
+            text = tree.sql("bigquery")
         raise Unimplemented(
             f"The statement {' '.join(text.split(None, 2)[:2]).upper()} is not built in Portico yet."
         )

@@ -159,7 +159,7 @@ class Definition(Query):
     def _column(self, column: exp.ColumnDef) -> Field:
         found = field_of_expression(column.name, column.args["kind"])
         for constraint in column.args.get("constraints") or ():
-            kind = constraint.kind
+            kind = constraint.args["kind"]
             if isinstance(kind, exp.NotNullColumnConstraint):
                 found["mode"] = "REQUIRED"
             elif isinstance(kind, exp.DefaultColumnConstraint):

@@ -213,6 +213,22 @@ def test_rows_that_are_alike_are_told_apart_and_clients_wait_for_each_other(
     assert answered(client, f"SELECT COUNT(DISTINCT id) FROM {dataset.dataset_id}.many") == [(40,)]
 
 
+def test_numbers_that_are_inserted_are_what_their_columns_hold(client: bigquery.Client, dataset: Any) -> None:
+    place = f"{dataset.project}.{dataset.dataset_id}.numbers"
+    client.query(f"CREATE TABLE `{place}` (n INT64, x FLOAT64, j JSON, t STRING)").result()
+    given: list[dict[str, Any]] = [
+        {"n": 1, "x": 1, "j": '{"a": [1]}', "t": 5}, {"N": "2", "x": "NaN", "t": True}, {"n": 2**53 + 1, "X": 2.5},
+    ]  # fmt: skip
+    assert client.insert_rows_json(place, given) == []
+    assert client.insert_rows_json(place, [{"n": 7, "x": 2**53 + 1}, {"n": 8, "x": -1e300}]) == []
+    [wrong] = client.insert_rows_json(place, [{"n": 2**64}])
+    assert wrong["errors"][0]["reason"] == "invalid"
+    found = answered(client, f"SELECT n, CAST(x AS STRING), j.a[0], t FROM `{place}` ORDER BY n")
+    assert [row[0] for row in found] == [1, 2, 7, 8, 2**53 + 1]
+    assert [row[1] for row in found] == ["1", "nan", "9007199254740992.0", "-1e+300", "2.5"]
+    assert found[0][2:] == (1, "5") and found[1][3] == "true"
+
+
 def test_routines_are_resources(client: bigquery.Client, dataset: Any) -> None:
     made = bigquery.Routine(
         f"{dataset.project}.{dataset.dataset_id}.twice",

@@ -33,8 +33,8 @@ async def insert(call: Call) -> dict[str, Any]:
     return await asyncio.to_thread(shown, call, begun)
 
 
-def begin(call: Call, body: dict[str, Any]) -> str:
-    """Writes a new job down and starts it; returns its row's name.
+def begin(call: Call, body: dict[str, Any], first: running.First | None = None) -> str:
+    """Writes a new job down and starts it; returns its row's name. `first` gets a query's first rows.
 
     Raises:
         InvalidArgument: it says not what to do. AlreadyExists: its id is taken.
@@ -85,7 +85,7 @@ def begin(call: Call, body: dict[str, Any]) -> str:
         )
         if made is None:
             raise AlreadyExists(f"Already Exists: Job {shapes.project(call)}:US.{job}", reason="duplicate")
-    running.start(call, name)
+    running.start(call, name, first)
     return name
 
 

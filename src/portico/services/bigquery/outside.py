@@ -20,8 +20,11 @@ JOBS = "bigquery:jobs"  # as which jobs are written down
 def outside(call: Call, holder: str) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
     """Answers what is asked for; objects that were asked for stay as they are until the end."""
     gcs = gcs_of(call.rooms)
+    pinned_any = False
 
     def files(uris: list[str]) -> list[dict[str, str]]:
+        nonlocal pinned_any
+        pinned_any = True
         with named():
             pinned = pin(gcs, uris, holder, "uris")
         return [{"path": str(one.path(call.rooms.home)), "uri": one.uri} for one in pinned]
@@ -49,7 +52,8 @@ def outside(call: Call, holder: str) -> Iterator[Callable[[str, dict[str, Any]],
         yield lambda what, arguments: known[what](**arguments)
     finally:
         asker.close()
-        gcs.unpin(holder)
+        if pinned_any:
+            gcs.unpin(holder)
 
 
 @contextlib.contextmanager

@@ -50,9 +50,6 @@ async def query(call: Call) -> dict[str, Any]:
     if "useLegacySql" not in asked:
         configuration["query"]["useLegacySql"] = True
     reference = {"jobId": f"job_{uuid.uuid4().hex}", "location": asked.get("location") or "US"}
-    name = await asyncio.to_thread(
-        jobs.begin, call, {"configuration": configuration, "jobReference": reference}
-    )
     options = asked.get("formatOptions") or {}
     wanted = _Wanted(
         "bigquery#queryResponse", asked.get("maxResults"), 0, bool(options.get("useInt64Timestamp"))
@@ -60,6 +57,10 @@ async def query(call: Call) -> dict[str, Any]:
     if asked.get("queryResultsFormat") == "ARROW":
         codec = (asked.get("arrowSerializationOptions") or {}).get("bufferCompression")
         wanted.codec = codec or "COMPRESSION_UNSPECIFIED"
+    elif wanted.most not in (0, "0"):
+        wanted.first = running.First(wanted.limit, wanted.micros)
+    body = {"configuration": configuration, "jobReference": reference}
+    name = await asyncio.to_thread(jobs.begin, call, body, wanted.first)
     if asked.get("jobCreationMode") != "JOB_CREATION_OPTIONAL":
         answer = await _answer(call, name, asked.get("timeoutMs"), wanted)
         return {**answer, "jobCreationReason": {"code": "REQUESTED"}}
@@ -90,6 +91,11 @@ class _Wanted:
     start: int
     micros: bool
     codec: str = ""  # of a record batch in Arrow; "" for JSON
+    first: running.First | None = None  # where they were asked for with the query
+
+    @property
+    def limit(self) -> int:
+        return min(int(self.most or _MOST), _MOST)
 
 
 @implements("bigquery", "jobs.getQueryResults")
@@ -156,11 +162,12 @@ def _json(call: Call, found: Resource, fields: list[dict[str, Any]], wanted: _Wa
     """maxResults=0 asks how many there are; rows come along where there are few, which saves the client a call, and
     keep it from opening a read session for them."""
     counts = wanted.most in (0, "0")
-    limit = _FEW // max(1, len(fields)) if counts else min(int(wanted.most or _MOST), _MOST)
+    limit = _FEW // max(1, len(fields)) if counts else wanted.limit
     micros = (
         wanted.micros or counts
     )  # who reads what it did not ask for is Google's client for Python, and wants these
-    page = shapes.ask(
+    page = wanted.first.page if wanted.first else None
+    page = page or shapes.ask(
         call,
         "result",
         job=found.name,

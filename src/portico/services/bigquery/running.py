@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,18 @@ def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
         raise InvalidArgument(f"Required parameter is missing: {kind}'s table", reason="required")
 
 
-def start(call: Call, name: str) -> None:
+@dataclass(slots=True)
+class First:
+    """A query's first rows, which come along with its end: how many are asked for, and what came of them."""
+
+    most: int
+    micros: bool
+    page: dict[str, Any] | None = None
+
+
+def start(call: Call, name: str, first: First | None = None) -> None:
     """Runs the job that is written down under `name`."""
-    _running[name] = future = _THREADS.submit(_run, call, name)
+    _running[name] = future = _THREADS.submit(_run, call, name, first)
     future.add_done_callback(lambda _: _running.pop(name, None))
 
 
@@ -84,7 +94,7 @@ def settled(call: Call, found: Resource) -> Resource:
         return resources.update(connection, current, call.rooms.clock.now())
 
 
-def _run(call: Call, name: str) -> None:
+def _run(call: Call, name: str, first: First | None) -> None:
     with call.rooms.database.read() as connection:
         job = resources.get(connection, name)
     assert job is not None
@@ -96,7 +106,8 @@ def _run(call: Call, name: str) -> None:
     stop = _Stop(call, name, settings.count(configuration, "jobTimeoutMs"))
     try:
         with stop:
-            statistics, private, warnings = _KINDS[kind](call, job)
+            ran = _query(call, job, first) if kind == "query" else _KINDS[kind](call, job)
+            statistics, private, warnings = ran
         if warnings:
             status["errors"] = [{"reason": "invalid", "message": one} for one in warnings]
     except PorticoError as error:
@@ -175,7 +186,7 @@ def _entry(reference: dict[str, Any], project: str) -> dict[str, str]:
     }
 
 
-def _query(call: Call, job: Resource) -> Ran:
+def _query(call: Call, job: Resource, first: First | None) -> Ran:
     reference = job.body["jobReference"]
     asked = job.body["configuration"]["query"]
     default = asked.get("defaultDataset") or {}
@@ -218,7 +229,10 @@ def _query(call: Call, job: Resource) -> Ran:
             tables=asked.get("tableDefinitions") or {},
             files=files,
             exports=exports,
+            first={"most": first.most, "micros": first.micros} if first else None,
         )
+    if first and "rows" in told:
+        first.page = told
     registering.register(call, told["registers"])
     target = told["target"]
     if not destination and told["kind"] == "SELECT":
@@ -385,7 +399,6 @@ def _clone(call: Call, job: Resource, operation: str, sources: list[dict[str, An
 
 
 _KINDS: dict[str, Callable[[Call, Resource], Ran]] = {
-    "query": _query,
     "load": _load,
     "extract": _extract,
     "copy": _copy,
