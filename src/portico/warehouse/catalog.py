@@ -202,7 +202,15 @@ def drop_dataset(cursor: Cursor, entry: Entry, *, contents: bool) -> None:
         FailedPrecondition: it has tables, and `contents` are not to go with it.
     """
     tables = listed(cursor, entry.project, entry.dataset)
-    if tables and not contents:
+    others = any(
+        first(
+            cursor,
+            f"SELECT 1 FROM {_KEPT}.{kept} WHERE project = ? AND dataset = ?",
+            [entry.project, entry.dataset],
+        )
+        for kept in ("routines", "models")
+    )
+    if (tables or others) and not contents:
         raise FailedPrecondition(f"Dataset {entry.shown} is still in use", reason="resourceInUse")
     for one in [*tables, entry]:
         if entry.dataset.startswith(_HIDDEN):
@@ -230,6 +238,12 @@ def create_table(
     before = find(cursor, entry.project, entry.dataset, entry.table)
     if before is not None and not replace:
         raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
+    if before is None and first(
+        cursor,
+        f"SELECT 1 FROM {_KEPT}.models WHERE project = ? AND dataset = ? AND name = ?",
+        [entry.project, entry.dataset, entry.table],
+    ):
+        raise AlreadyExists(f"Already Exists: Model {entry.shown}", reason="duplicate")
     check_fields(entry.fields)
     entry.body.setdefault("type", "TABLE")
     entry.body.setdefault("creationTime", now())

@@ -222,11 +222,11 @@ class Query:
             raise Unimplemented("Endpoints can't be reached from here.")
         return self._asked.outside(what, **arguments)
 
-    def _argument(self, query: exp.Expr) -> pa.Table:
-        """The rows of a query that an ML function is given; in a dry run its columns."""
+    def _argument(self, query: exp.Expr, whole: bool) -> pa.Table:
+        """The rows of a query that an ML function is given; in a dry run its columns, but for `whole`."""
         inner = Query(self._cursor, self._asked, query)
         inner._computed |= self._computed  # of ML functions inside it
-        found = inner.rows(empty=self._asked.dry)
+        found = inner.rows(empty=self._asked.dry and not whole)
         self._took(inner)
         return found
 

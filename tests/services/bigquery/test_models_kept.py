@@ -77,6 +77,23 @@ def test_a_training_is_cancelled_and_its_process_ends(own: Any) -> None:
     assert len(list((own.home / "bigquery" / "models").iterdir())) == 1
 
 
+def test_what_trains_is_started_again(own: Any) -> None:
+    client = connected(own)
+    client.create_dataset("kept")
+    client.query(SMALL).result()
+    job = begun(own, client)
+    [child] = trainers(own)
+    parent = child.parent()
+    assert parent is not None
+    parent.kill()
+    with pytest.raises(exceptions.GoogleAPICallError, match="process died"):
+        job.result(job_retry=None)
+    until(lambda: not child.is_running() or child.status() == "zombie", "the end of the training")
+    client.query(SMALL).result()
+    assert answered(client, ASKED) == [(pytest.approx(20.0),)]
+    assert len(list((own.home / "bigquery" / "models").iterdir())) == 1
+
+
 def test_a_backup_has_the_models(own: Any, tmp_path: Path) -> None:
     client = connected(own)
     client.create_dataset("kept")

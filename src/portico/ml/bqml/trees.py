@@ -152,6 +152,8 @@ class _Trees(Supervised):
 
     def attributions(self, matrix: Matrix, settings: Settings) -> tuple[Matrix, Numbers]:
         """Tree SHAP's (Lundberg et al. 2020), or with `approx_feature_contrib` Saabas'."""
+        if not len(matrix):  # of which XGBoost says nothing that has columns
+            return np.zeros(matrix.shape), np.zeros(0)
         rough = bool(settings.get("approx_feature_contrib"))
         data = xgboost.DMatrix(matrix)
         found = np.asarray(self.booster.predict(data, pred_contribs=True, approx_contribs=rough), np.float64)

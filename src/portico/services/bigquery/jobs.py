@@ -18,6 +18,7 @@ from portico.warehouse.client import job_name
 KIND = "bigquery:jobs"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 _PROMPT = 0.5  # seconds that a new job's answer waits for its end
+_DRY = 60.0  # that of a dry run, which is refused at once where it can't be
 
 
 def record(call: Call, project: str, job: str) -> Resource | None:
@@ -28,9 +29,14 @@ def record(call: Call, project: str, job: str) -> Resource | None:
 
 @implements("bigquery", "jobs.insert")
 async def insert(call: Call) -> dict[str, Any]:
-    begun = await asyncio.to_thread(begin, call, dict(call.body))
-    await running.ended(begun, _PROMPT)
-    return await asyncio.to_thread(shown, call, begun)
+    body = dict(call.body)
+    dry = bool((body.get("configuration") or {}).get("dryRun"))
+    begun = await asyncio.to_thread(begin, call, body)
+    await running.ended(begun, _DRY if dry else _PROMPT)
+    told = await asyncio.to_thread(shown, call, begun)
+    if dry and (error := told["status"].get("errorResult")):
+        raise running.raised(error)
+    return told
 
 
 def begin(call: Call, body: dict[str, Any], first: running.First | None = None) -> str:

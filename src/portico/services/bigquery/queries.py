@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from portico.errors import BY_CODE, InvalidArgument, NotFound, PorticoError
+from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.services.bigquery import jobs, running, shapes
 from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
@@ -20,8 +20,6 @@ _WAIT = 10.0  # seconds, where the caller gives none
 _MOST_WAIT = 600.0
 _MOST = 100_000  # rows of a page
 _FEW = 20_000  # cells that come along unasked
-_CODES = {"notFound": "NOT_FOUND", "duplicate": "ALREADY_EXISTS", "notImplemented": "UNIMPLEMENTED",
-          "accessDenied": "PERMISSION_DENIED", "internalError": "INTERNAL", "stopped": "CANCELLED"}  # fmt: skip
 _TOLD = ("creationTime", "startTime", "endTime", "sessionInfo", "totalSlotMs")  # of a job's statistics
 _OPTIONS = [
     "query",
@@ -125,13 +123,8 @@ def _rows(call: Call, name: str, wanted: _Wanted) -> dict[str, Any]:
     if status["state"] != "DONE":
         return {**answer, "jobComplete": False}
     if error := status.get("errorResult"):
-        raise _raised(error)
+        raise running.raised(error)
     return {**answer, **_result(call, found, wanted)}
-
-
-def _raised(error: dict[str, Any]) -> PorticoError:
-    kind = BY_CODE.get(_CODES.get(error["reason"], "INVALID_ARGUMENT"), InvalidArgument)
-    return kind(error["message"], reason=error["reason"])
 
 
 def _result(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:

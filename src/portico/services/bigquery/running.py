@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portico.errors import Cancelled, InvalidArgument, PorticoError, Unimplemented
+from portico.errors import BY_CODE, Cancelled, InvalidArgument, PorticoError, Unimplemented
 from portico.services.bigquery import model_files, registering, settings, shapes
 from portico.services.bigquery.outside import outside
 from portico.services.call import Call
@@ -174,6 +174,16 @@ _REASONS = {
     "RESOURCE_EXHAUSTED": "resourcesExceeded",
     "UNAVAILABLE": "backendError",
 }
+
+_CODES = {"notFound": "NOT_FOUND", "duplicate": "ALREADY_EXISTS", "notImplemented": "UNIMPLEMENTED",
+          "accessDenied": "PERMISSION_DENIED", "internalError": "INTERNAL", "stopped": "CANCELLED"}  # fmt: skip
+
+
+def raised(error: dict[str, Any]) -> PorticoError:
+    """A job's errorResult as what a request is refused with."""
+    kind = BY_CODE.get(_CODES.get(error["reason"], "INVALID_ARGUMENT"), InvalidArgument)
+    return kind(error["message"], reason=error["reason"])
+
 
 Ran = tuple[dict[str, Any], dict[str, Any], list[str]]
 

@@ -29,7 +29,7 @@ class Calls:
     Args:
         foreign: what an ML function of a stranger's model, in a folder, answers.
         remote: what an endpoint answers to instances.
-        run: a query of GoogleSQL to its rows, in the statement's setting.
+        run: a query of GoogleSQL to its rows, in the statement's setting; in a dry run to its columns, but with True.
         place: the parts of a name to project, dataset and name.
     """
 
@@ -37,7 +37,7 @@ class Calls:
     models: kept.Models
     foreign: Callable[[Path, str, list[pa.Table], dict[str, Any]], pa.Table]
     remote: Ask
-    run: Callable[[exp.Expr], pa.Table]
+    run: Callable[[exp.Expr, bool], pa.Table]
     place: Callable[[list[str]], tuple[str, str, str]]
 
     def resolve(self, tree: exp.Expr, computed: dict[str, pa.Table]) -> None:
@@ -61,7 +61,7 @@ class Calls:
                 models.append(kept.require(self.cursor, *self.place(path_of(one.name))))
             elif isinstance(one, exp.Subquery | exp.Query):
                 _check_own(one, node, name)
-                tables.append(kept.distinct(self.run(_with(one, node)), f"the input of {name}"))
+                tables.append(kept.distinct(self.run(_with(one, node), False), f"the input of {name}"))
             elif isinstance(one, exp.Kwarg | exp.PropertyEQ):
                 settings[one.this.name.lower()] = self._value(one.expression)
             else:
@@ -107,7 +107,7 @@ class Calls:
 
     def _value(self, expression: exp.Expr) -> Any:
         query = exp.Select(expressions=[exp.alias_(expression.copy(), "value", quoted=True)])
-        return kept.value(self.run(query), "An argument of an ML function")
+        return kept.value(self.run(query, True), "An argument of an ML function")
 
 
 def _as_given(found: pa.Table, known: list[pa.Table], given: list[pa.Table]) -> pa.Table:

@@ -76,8 +76,6 @@ class Creator:
         if creation.remote:
             return self._remote(entry, creation, options, dry)
         given_to = self._imported(creation, options) or self._queried(creation, options, dry)
-        if dry:
-            return entry, "CREATE"
         transform = None
         if options["model_type"] == "TRANSFORM_ONLY" and not creation.transform:
             raise InvalidArgument("Model type TRANSFORM_ONLY needs TRANSFORM(…)", reason="invalidQuery")
@@ -89,6 +87,8 @@ class Creator:
             raise InvalidArgument(
                 f"TRANSFORM can't be used together with {' or '.join(given_to.others)}", reason="invalidQuery"
             )
+        if dry:
+            return entry, "CREATE"
         if creation.transform:
             transform, given_to.rows = transforms.fit(
                 self._cursor, creation.transform, given_to.rows, self._over, _labels_of(options)

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from portico.errors import BY_CODE, Internal, PorticoError, ResourceExhausted
+from portico.errors import BY_CODE, Internal, PorticoError, ResourceExhausted, Unavailable
 from portico.jobs.warm import die_with_parent
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given
@@ -32,6 +32,7 @@ from portico.warehouse.models import kept
 _SOCKET = "trainer"
 _IMPORTED = "imported.given"
 _MEMORY = 75  # percent of the machine's memory that one training may take
+_STARTS = 3  # attempts to reach the process
 _ASKED = 600  # seconds that a stranger's model may take for an answer
 
 
@@ -49,6 +50,23 @@ class Trainer:
             self._process.wait()
 
     def training(self) -> Training:
+        """
+        Raises:
+            Unavailable: the process dies again and again. Internal: it can't be started.
+        """
+        for _ in range(_STARTS):
+            self._start()
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(str(self._folder / _SOCKET))
+            except OSError:  # it has died since
+                connection.close()
+                self.close()
+            else:
+                return Training(connection)
+        raise Unavailable("The process that trains models died; ask again.", reason="backendError")
+
+    def _start(self) -> None:
         with self._starting:
             if self._process is None or self._process.poll() is not None:
                 arguments = [str(self._folder), str(os.getpid())]
@@ -62,9 +80,6 @@ class Trainer:
                     raise Internal(
                         "The process that trains models can't be started; the server's log says why."
                     )
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self._folder / _SOCKET))
-        return Training(connection)
 
 
 class Training:
