@@ -105,6 +105,23 @@ def test_fields_of_predictions_are_columns_and_wrong_rows_are_told(
         client.query("SELECT * FROM ML.PREDICT(MODEL remotes.kinds, (SELECT '1' AS x))").result()
 
 
+def test_each_wrong_row_is_told_by_itself(client: bigquery.Client, trees: Any) -> None:
+    endpoint, booster = trees
+    client.query(
+        f"""CREATE MODEL remotes.texts INPUT(a STRING, b FLOAT64) OUTPUT(y FLOAT64)
+        REMOTE WITH CONNECTION DEFAULT OPTIONS(ENDPOINT='{endpoint.resource_name}')"""
+    ).result()
+    found = answered(
+        client,
+        """SELECT id, y, remote_model_status FROM ML.PREDICT(MODEL remotes.texts, (SELECT id, IF(MOD(id, 3) = 0, 'bad',
+        CAST(id AS STRING)) AS a, 9007199254740993 AS b FROM UNNEST(GENERATE_ARRAY(1, 1500)) AS id)) ORDER BY id""",
+    )
+    assert len(found) == 1500
+    for number, value, status in found:
+        assert (value is None) == (number % 3 == 0) == status.startswith("INVALID_ARGUMENT")
+    assert found[0][1] == pytest.approx(booster.predict([[1, 9007199254740993, float("nan")]])[0])
+
+
 def made(rest: str, columns: str = "INPUT(a FLOAT64) OUTPUT(y FLOAT64)") -> str:
     return f"CREATE MODEL remotes.x {columns} REMOTE WITH CONNECTION DEFAULT {rest}"
 

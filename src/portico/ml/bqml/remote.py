@@ -101,7 +101,7 @@ class Remote(Model):
                 f"The remote model needs {field['type']} in the column {name}, and it is {column.type}"
             )
         try:
-            return pc.cast(column, wanted)
+            return pc.cast(column, wanted, safe=not pa.types.is_floating(wanted))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise DataError(
                 f"The remote model needs {field['type']} in the column {name}, and it is {column.type}"

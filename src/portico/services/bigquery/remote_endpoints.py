@@ -18,7 +18,8 @@ _URL = re.compile(
     r"https?://(?P<host>[^/]+)/v\d\w*/(?P<name>projects/[^/]+/locations/[^/]+/endpoints/[^/:]+)(:predict)?"
 )
 _GOOGLE = re.compile(r"([a-z]+-)*aiplatform\.googleapis\.com|[a-z0-9-]+-aiplatform\.googleapis\.com")
-_SPENT = 256  # rows of one query that are asked for alone because others beside them are wrong
+_PLACE = re.compile(r"\binstances\[(\d+)\]")
+_SPENT = 20_000  # times that a query takes instances apart because some are wrong
 _OF_A_ROW = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "INTERNAL")
 
 
@@ -71,12 +72,39 @@ class Asker:
         self._connection.close()
 
     def predict(self, endpoint: str, instances: list[Any]) -> list[tuple[Any, str]]:
-        """Each instance's prediction, or what is wrong with it. Where some are wrong the others are asked for again, in
-        halves; of very many they are not told apart.
+        """Each instance's prediction, or what is wrong with it. Those beside a wrong one are asked for again.
 
         Raises:
             PorticoError: the endpoint can't be asked: there is none, nothing is deployed on it, nothing serves it.
         """
+        answers: list[tuple[Any, str]] = []
+        waiting = [instances]
+        while waiting:
+            asked = waiting.pop()
+            predictions, error = self._asked(endpoint, asked)
+            if not error:
+                answers += [(one, "") for one in predictions]
+            elif (parts := self._apart(asked, error)) is None:
+                answers += [(None, error)] * len(asked)
+            else:
+                waiting += parts[::-1]
+        return answers
+
+    def _apart(self, asked: list[Any], error: str) -> list[list[Any]] | None:
+        """Parts in which they are asked for anew: the instance that the error names by itself, else halves; None where
+        they are told the same."""
+        if len(asked) < 2 or not error.startswith("INVALID_ARGUMENT") or self._spent >= _SPENT:
+            return None
+        self._spent += 1
+        named = _PLACE.search(error)
+        place = int(named[1]) if named else len(asked)
+        if place >= len(asked):
+            half = len(asked) // 2
+            return [asked[:half], asked[half:]]
+        return [part for part in (asked[:place], asked[place : place + 1], asked[place + 1 :]) if part]
+
+    def _asked(self, endpoint: str, instances: list[Any]) -> tuple[list[Any], str]:
+        """One request's predictions, or what is wrong with its instances."""
         status, answer = self._connection.post(
             f"/v1/{endpoint}:predict", orjson.dumps({"instances": instances})
         )
@@ -85,13 +113,9 @@ class Asker:
             predictions = found.get("predictions")
             if not isinstance(predictions, list) or len(predictions) != len(instances):
                 raise Internal(f"{endpoint} did not answer one prediction an instance")
-            return [(one, "") for one in predictions]
+            return predictions, ""
         error = found["error"] if isinstance(found, dict) and isinstance(found.get("error"), dict) else {}
         code, said = str(error.get("status", "INTERNAL")), str(error.get("message", ""))
         if code not in _OF_A_ROW:
             raise BY_CODE.get(code, Internal)(f"{endpoint}: {said}", reason="invalidQuery")
-        if code == "INVALID_ARGUMENT" and len(instances) > 1 and self._spent < _SPENT:
-            half = len(instances) // 2
-            return self.predict(endpoint, instances[:half]) + self.predict(endpoint, instances[half:])
-        self._spent += 1
-        return [(None, f"{code}: {said}")] * len(instances)
+        return [], f"{code}: {said}"
