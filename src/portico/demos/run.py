@@ -25,11 +25,13 @@ SCRIPTS: dict[str, tuple[str, str]] = {
     "employment": ("employment.py", "employment"),
     "training": ("training.py", ""),
     "bqml": ("bqml.py", ""),
+    "pipeline": ("pipeline.py", ""),
 }
 _OF_TRAINING = (
     "lineage census --home {1}    # what the first model came from",
     "rerun census --home {1}    # train it again, and compare",
 )
+_OF_PIPELINE = ("pipelines --home {1}    # its runs, task by task",)
 _OF_BQML = ("env --home {1}    # for your own SQL, by google-cloud-bigquery",)
 
 
@@ -56,6 +58,8 @@ def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
         results.parent.mkdir(parents=True, exist_ok=True)
         results.unlink(missing_ok=True)
         command = [sys.executable, str(script), "--out", str(results.parent)]
+        if name == "pipeline":
+            command += ["--home", str(home)]  # it kills the server and starts it again
         code = subprocess.run(
             [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(home), "--", *command],
             stdout=subprocess.DEVNULL if as_json else None,
@@ -68,7 +72,8 @@ def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
             print(f"\nThe home stays at {home}. To look further:")
             print(f"  portico up --home {home}        # start it again")
             print(f"  portico status --home {home}    # what it holds")
-            for line in _OF_STEWARD if steward else _OF_TRAINING if name == "training" else _OF_BQML:
+            others = {"training": _OF_TRAINING, "bqml": _OF_BQML, "pipeline": _OF_PIPELINE}
+            for line in _OF_STEWARD if steward else others[name]:
                 print(f"  portico {line.format(steward, home)}")
             print(f"  {script}    # the script: Google's client and Portico's")
         return code
@@ -76,6 +81,8 @@ def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
         if server is not None:
             server.send_signal(signal.SIGTERM)
             server.wait(timeout=60)
+            if again := running(home):  # it was killed, and started again
+                os.kill(again.pid, signal.SIGTERM)
 
 
 def own_home(name: str) -> Path:
