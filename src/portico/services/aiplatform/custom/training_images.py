@@ -17,7 +17,12 @@ _PREBUILT = re.compile(
     r"/(?P<short>(?P<framework>[a-z-]+?)-(?P<accelerator>cpu|gpu|tpu|xla)\.(?P<version>\d+(?:-\d+)*)"
     r"(?:\.py(?P<python>\d{2,3}))?)(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?"
 )
-_PYTHON = re.compile(r"(?:docker\.io/)?(?:library/)?python:(?P<version>3\.\d+)(?:[.-][\w.-]+)?")
+# python:3.11-slim, python (the newest), python:alpine3.9, and Red Hat's ubi9/python-311.
+_PYTHON = re.compile(
+    r"(?:(?:docker\.io|mirror\.gcr\.io|public\.ecr\.aws/docker)/)?(?:library/)?"
+    r"python(?::(?:(?P<version>3\.\d+)(?:[.-][\w.-]+)?|3|latest|(?:slim|bookworm|trixie|alpine)[\w.-]*))?"
+    r"|registry\.(?:access\.)?redhat\.(?:com|io)/ubi\d+/python-3(?P<minor>\d+)(?:-minimal)?(?::[\w.-]+)?"
+)
 # Framework of an image -> the package whose version it names.
 _LIBRARIES = {"scikit-learn": "scikit-learn", "xgboost": "xgboost", "tf": "tensorflow", "pytorch": "torch"}
 # What all of these images hold beside it, as far as code counts on it.
@@ -56,7 +61,8 @@ def resolve(uri: str, field: str) -> TrainingImage:
     if not uri:
         raise InvalidArgument("The image's name is missing.", field=field)
     if plain := _PYTHON.fullmatch(uri):
-        return TrainingImage(uri.rpartition("/")[2], "", "", pythons(plain["version"]), (), False)
+        wanted = plain["version"] or (f"3.{plain['minor']}" if plain["minor"] else "")
+        return TrainingImage(uri.rpartition("/")[2], "", "", pythons(wanted), (), False)
     match = _PREBUILT.fullmatch(uri)
     if match is None:
         if uri.startswith("-") or len(uri.split()) > 1:  # an option of the engine's

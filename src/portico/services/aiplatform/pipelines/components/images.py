@@ -13,10 +13,10 @@ from portico.services.aiplatform.custom.training_images import TrainingImage
 
 # Images that hold little but a shell and the usual commands.
 _SHELLS = re.compile(
-    r"(?:(?:docker\.io|mirror\.gcr\.io|gcr\.io)/)?(?:library/)?"
-    r"(?:alpine|busybox|bash|debian|ubuntu|google/cloud-sdk|google\.com/cloudsdktool/(?:google-)?cloud-(?:sdk|cli))"
+    r"(?:(?:docker\.io|gcr\.io|ghcr\.io|mirror\.gcr\.io|public\.ecr\.aws|quay\.io|registry\.k8s\.io)/(?:[\w.-]+/)*)?"
+    r"(?:library/)?"
+    r"(?:alpine|busybox|bash|debian|ubuntu|ubuntu-slim|google/cloud-sdk|(?:google\.com/cloudsdktool/)?(?:google-)?cloud-(?:sdk|cli))"
     r"(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?"
-    r"|gcr\.io/google-containers/(?:busybox|alpine|ubuntu-slim)(?::[\w.-]+)?"
 )
 _SERVING = re.compile(r"[a-z0-9.-]+/(?:vertex-ai|cloud-aiplatform)/prediction/.*")
 
