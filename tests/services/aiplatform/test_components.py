@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
+import threading
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from tests import processes
 from tests.environments import ENVIRONMENTS
+from tests.services.aiplatform import kfp_compiled
+from tests.services.aiplatform.kfp_compiled import NEWEST, VERSIONS, compiled
+from tests.waiting import until
 
 from portico.clock import SystemClock
 from portico.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted
 from portico.ids import RandomIds
 from portico.jobs.worker import Context
 from portico.sandbox import environments
+from portico.services.aiplatform.custom.kept import reserve
+from portico.services.aiplatform.custom.persistent_run import Keeper
 from portico.services.aiplatform.pipelines.components import launch as launching
 from portico.services.aiplatform.pipelines.components import resources
 from portico.services.aiplatform.pipelines.components.launch import Launch
 from portico.services.aiplatform.pipelines.components.recognised import recognise
+from portico.services.aiplatform.pipelines.components.warm import Warm
 from portico.store.database import Database
 from portico.store.jobs import Job
-
-NEWEST = "2.17.3"
-VERSIONS = ("2.0.1", "2.4.0", "2.7.0", "2.11.0", NEWEST)
 
 _COMPILE = """
 import json, sys, yaml
@@ -45,14 +52,13 @@ json.dump(found, open(sys.argv[1], "w"))
 
 def containers(source: str, version: str = NEWEST) -> dict[str, dict[str, Any]]:
     """The containers of the components that `source` defines, as that version of kfp compiles them."""
-    python = environments.environment([f"kfp=={version}", "setuptools<80"], "3.11", ENVIRONMENTS)
     key = hashlib.sha256(f"{version}{_COMPILE}{source}".encode()).hexdigest()[:16]
     made = ENVIRONMENTS.parent / "kfp" / f"{key}.json"
     if not made.exists():
         made.parent.mkdir(exist_ok=True)
         program = made.with_suffix(".py")
         program.write_text(_COMPILE.replace("SOURCE", source))  # kfp reads a function's source from its file
-        subprocess.run([python, "-W", "ignore", program, made], check=True)
+        subprocess.run([kfp_compiled.python(version), "-W", "ignore", program, made], check=True)
     found: dict[str, dict[str, Any]] = json.loads(made.read_text())
     return found
 
@@ -77,7 +83,7 @@ def run(portico: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         context = Context(
             portico.home, database, SystemClock(), ids, job, lambda: False, launch.lines.append  # type: ignore[attr-defined]
         )  # fmt: skip
-        folder = f"/gcs/{bucket.name}/root/{job.id}"
+        folder = f"/gcs/{more.pop('root', bucket.name)}/root/{job.id}"
         uri, wanted = f"gs://{bucket.name}/root/{job.id}", outputs or {}
         given = {
             "inputs": inputs or {},
@@ -279,10 +285,92 @@ def test_later_tasks_are_forked_from_a_process_that_waits(run, bucket):
         made = run(container, {"parameterValues": {"how": how}}, {"parameters": ["Output"]}, env=env)
         return made["parameterValues"]["Output"]
 
-    assert left("plain", MINE="a") == "True False a"
+    until(lambda: left("plain", MINE="a") == "True False a", "one waits")
     assert left("plain") == "True False None"  # in a folder, with variables, and a view of /gcs of its own
     assert left("stay") == "True False None"
     assert not [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "981.25"]]
     assert left("kill it") == "False False None"
     assert any("begins anew in one of its own" in line for line in run.lines)
     assert left("plain") == "True False None"
+
+
+SEEING = """
+@dsl.component(base_image="python:3.11")
+def see(folder: str) -> str:
+    import os
+    at = dsl.Dataset(uri=folder).path
+    beside = at.rsplit("/", 1)[0] + "/beside"
+    return f"{sorted(os.listdir(at))} {os.path.exists(beside)}"
+
+@dsl.component(base_image="python:3.11")
+def see_all(name: str) -> str:
+    return open("/gcs/" + name).read()
+
+@dsl.component(base_image="python:3.11")
+def miss(name: str) -> str:
+    return open("/" + "gcs/" + name).read()
+"""
+
+
+def test_a_component_sees_what_its_inputs_name_or_all(run, bucket):
+    for name in ("in/a", "in/b", "beside"):
+        bucket.blob(f"see/{name}").upload_from_string(name)
+    made = containers(SEEING)
+    inputs = {"parameterValues": {"folder": f"gs://{bucket.name}/see/in"}}
+    found = run(made["see"], inputs, {"parameters": ["Output"]})
+    assert found["parameterValues"]["Output"] == "['a', 'b'] False"
+    inputs = {"parameterValues": {"name": f"{bucket.name}/see/beside"}}
+    found = run(made["see_all"], inputs, {"parameters": ["Output"]})
+    assert found["parameterValues"]["Output"] == "beside"
+    with pytest.raises(FailedPrecondition) as raised:
+        run(made["miss"], inputs, {"parameters": ["Output"]})
+    assert "sees all of it" in raised.value.message
+    with pytest.raises(FailedPrecondition, match="there is no such bucket"):
+        run({**made["see"], "args": ["--executor_input", "{{$}}"]}, {}, {}, root="gone")
+
+
+CLIENT = """
+@dsl.component(base_image="python:3.11", packages_to_install=["google-cloud-storage"])
+def write(bucket: str) -> str:
+    import os
+    import google.auth
+    from google.cloud import storage
+    client = storage.Client()
+    client.bucket(bucket).blob("by/client").upload_from_string("by the client")
+    return f"{client.project} {os.environ['CLOUD_ML_PROJECT_ID']}"
+"""
+
+
+def test_googles_clients_in_a_component_reach_this_server(aiplatform, bucket):
+    source = (
+        CLIENT + "\n@dsl.pipeline\ndef clients(bucket: str) -> str:\n    return write(bucket=bucket).output\n"
+    )
+    job = aiplatform.PipelineJob(
+        display_name="clients", template_path=compiled(source)["clients"], pipeline_root=f"gs://{bucket.name}/root",
+        parameter_values={"bucket": bucket.name},
+    )  # fmt: skip
+    job.submit()
+    job.wait()
+    [task] = [one for one in job.task_details if one.task_name == "write"]
+    assert dict(task.execution.metadata)["output:Output"] == "test-project test-project"
+    assert bucket.blob("by/client").download_as_text() == "by the client"
+
+
+def test_what_waits_ends_when_nobody_has_used_it(run, portico, tmp_path, monkeypatch):
+    ids = RandomIds()
+    context = Context(tmp_path, Database(portico.home), SystemClock(), ids, _job(ids.number()), lambda: False)
+    path = Path(f"/tmp/portico-idle-{os.getpid()}")
+    keeping = threading.Thread(target=Keeper(context, path, lambda: 1, 0.5).run)
+    keeping.start()
+    held = until(lambda: reserve(path), "it listens")
+    assert reserve(path) is None  # one is in use, and there may be one
+    python = environments.environment([], "3.11", ENVIRONMENTS)
+    kept = Warm(held)
+    recipe = {
+        "python": str(python), "readable": [str(one) for one in environments.prefixes(python)], "environment": {},
+        "limits": {"memory": 1 << 30, "processes": 16}, "modules": "json",
+    }  # fmt: skip
+    kept.prepare(recipe)
+    kept.close()
+    keeping.join(60)
+    assert not keeping.is_alive() and not path.exists() and not processes.alive(kept.pid)

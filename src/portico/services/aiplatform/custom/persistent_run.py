@@ -49,6 +49,7 @@ _MODULES = re.compile(r"[A-Za-z_]\w*(\.\w+)*(,[A-Za-z_]\w*(\.\w+)*)*", re.ASCII)
 _LIMIT = 16_384  # characters of their names
 # What starts threads when it is imported: each child imports it itself.
 _NEVER_FORKED = frozenset({"tensorflow", "jax", "ray", "pyspark"})
+_SHARE = 0.125  # of this machine's memory that those may take which end when they are idle
 _MOUNTED = 10.0  # seconds that a view may take to be there
 
 
@@ -190,14 +191,17 @@ class Keeper:
                     self._give(client, asked)
 
     def _is_idle(self) -> bool:
-        """Whether nobody has used it for so long. What has waited as long goes, or all where memory runs short."""
+        """Whether nobody has used it for so long. What has waited as long goes, and the oldest of what takes too much
+        memory; all where that runs short."""
         now = time.monotonic()
         if self._clients:
             self._used = now
-        short = self._idle < math.inf and machine.runs_short()
-        for process in list(self._waiting):
-            if short or now - process.since > self._idle:
-                self._forget(process)
+        if self._idle < math.inf:
+            left = 0 if machine.runs_short() else int(machine.resources().memory * _SHARE)
+            for process in reversed(list(self._waiting)):
+                left -= use.of_below(process.running.pid)[0]
+                if left < 0 or now - process.since > self._idle:
+                    self._forget(process)
         return now - self._used > self._idle
 
     def _give(self, client: _Client, recipe: dict[str, Any]) -> None:

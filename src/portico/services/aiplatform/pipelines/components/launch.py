@@ -38,6 +38,7 @@ _PROCESSES = 512
 _FILES = 65_536
 # What decides what an import does.
 _STARTED = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"}
+_LACKS = "No such file or directory: '/gcs/"
 _PROGRAM = "ephemeral_component.py"  # as kfp calls it
 
 
@@ -121,7 +122,8 @@ def _to_its_end(
 ) -> dict[str, Any]:
     be_nice()  # nobody waits for an environment any more
     view.lower.mkdir(exist_ok=True)
-    gcs_view.fill(context, view, None, seen.named(program, launch.executor_input, launch.env))
+    named = seen.named(program, launch.executor_input, launch.env)
+    gcs_view.fill(context, view, None, named)
     bucket = outputs.bucket_of(launch.executor_input)
     if bucket and not (view.lower / bucket).is_dir():
         raise FailedPrecondition(
@@ -135,6 +137,10 @@ def _to_its_end(
         raise DeadlineExceeded(
             f"The task ran longer than its timeout of {launch.timeout:g} seconds."
         ) from None
+    except FailedPrecondition as error:
+        if named is not None and _LACKS in error.message:
+            error.message += seen.WORDS
+        raise
     if kept:
         kept.clear()
     else:

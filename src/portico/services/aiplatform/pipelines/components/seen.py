@@ -15,6 +15,10 @@ from portico.services.aiplatform.pipelines.components.recognised import Recognis
 
 _NAMED = re.compile(r"(?:gs://|/gcs/)(?P<bucket>[A-Za-z0-9][\w.-]*)(?P<name>/[^\s\"'\\,;|*?\[\]{}<>]*)?")
 _OWN = ("/gcs", "gs://")
+WORDS = (
+    "\nOf Cloud Storage this component saw below /gcs what its inputs and variables name (gs://BUCKET/…). One whose "
+    "own code says /gcs or gs:// sees all of it."
+)
 
 
 def named(program: Recognised, executor_input: Mapping[str, Any], env: Mapping[str, str]) -> list[str] | None:

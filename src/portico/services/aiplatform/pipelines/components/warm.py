@@ -27,8 +27,9 @@ from portico.store import jobs
 
 _KIND = "pipelineJobs.processes"
 _IDLE = 300.0  # seconds
-_PATIENCE, _LOOK = 10.0, 0.005  # seconds that are waited for one; between two looks
+_PATIENCE, _LOOK = 30.0, 0.005  # seconds that are waited for one; between two looks
 _BUSY = 2.0  # seconds that are waited where all are in use
+_AGAIN = 0.5  # seconds between two looks whether the job that keeps them is there
 _END = 10.0  # seconds that what a task left behind has to end
 _OLDEST = (3, 9)  # Python that can be forked from (`sandbox.runner`)
 
@@ -69,8 +70,8 @@ def take(context: Context, recipe: dict[str, Any]) -> Warm | None:
     """A process as the `recipe` says (see `Kept.prepare`); None where there can be none, or none comes."""
     if not _can_fork(context, Path(recipe["python"])):
         return None
-    path, began, asked = _path(context.home), time.monotonic(), False
-    while time.monotonic() - began < _PATIENCE:
+    path, began, asked, busy = _path(context.home), time.monotonic(), 0.0, 0.0
+    while (now := time.monotonic()) - began < _PATIENCE:
         context.check()
         if reaching := reserve(path):
             found = Warm(reaching)
@@ -80,13 +81,20 @@ def take(context: Context, recipe: dict[str, Any]) -> Warm | None:
                 found.close()
                 return None
             return found
-        if path.exists() and time.monotonic() - began > _BUSY:
-            return None
-        if not path.exists() and not asked:
-            asked = True
+        if _listens(path):
+            busy = busy or now
+            if now - busy > _BUSY:
+                return None
+        elif now - asked > _AGAIN:
+            asked = now
             _start(context)
         time.sleep(_LOOK)
     return None
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _path(home: Path) -> Path:
