@@ -10,7 +10,10 @@ from google.cloud import bigquery
 from tests.services.bigquery.test_bigquery import connected
 from vertexai.resources.preview.ml_monitoring import spec
 
-from .monitored import alerts, monitor, rows, schema
+from . import test_monitoring as first
+from .monitored import advance, alerts, monitor, rows, schema
+
+__all__ = ["advance"]
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +53,22 @@ def test_a_monitor_compares_what_queries_yield(upload: Any, client: bigquery.Cli
     assert found == [[], ["a"]]
     with pytest.raises(RuntimeError, match="nothing"):
         watched.run(target_dataset=asked("SELECT nothing FROM seen.before"), sync=True)
+
+
+def test_the_first_monitoring_compares_requests_with_a_table(
+    aiplatform: Any, upload: Any, client: bigquery.Client, advance: Any
+):
+    table = pd.DataFrame(first.rows(0, 2000)).assign(y=0.0)
+    client.load_table_from_dataframe(table, "seen.learnt").result()
+    endpoint = upload().deploy()
+    job = first.monitor(aiplatform, endpoint, "bq://test-project.seen.learnt")
+    advance(1)
+    for shift in (0.0, 2.0):
+        for start in range(0, 600, 100):
+            endpoint.predict(first.rows(5000 + start, 100, shift))
+        advance(first.HOUR)
+    skew = first.found(job, endpoint, "RAW_FEATURE_SKEW")
+    assert [distance > threshold for distance, threshold in skew["a"]] == [True, False]
+    assert [distance > threshold for distance, threshold in skew["b"]] == [False, False]
+    job.delete()
+    endpoint.delete(force=True)
