@@ -57,7 +57,7 @@ def submit_pipeline(aiplatform: Any, bucket: Any, monkeypatch: pytest.MonkeyPatc
         number = bucket.name.rpartition("-")[2]
         job = aiplatform.PipelineJob(
             display_name=name, template_path=compiled(CONSTRUCTS)[name], pipeline_root=f"gs://{bucket.name}/root",
-            job_id=f"{name.replace('_', '-')}-{number}", enable_caching=False, **given,
+            enable_caching=False, **{"job_id": f"{name.replace('_', '-')}-{number}", **given},
         )  # fmt: skip
         job.submit()
         return job

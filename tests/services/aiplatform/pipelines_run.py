@@ -18,7 +18,7 @@ def outputs(job: Any) -> dict[str, Any]:
         }
         if told:
             found.setdefault(task.task_name, []).append(told.get("Output", told))
-    return {name: some[0] if len(some) == 1 else sorted(some) for name, some in found.items()}
+    return {name: some[0] if len(some) == 1 else sorted(some, key=str) for name, some in found.items()}
 
 
 def states(job: Any) -> dict[str, str]:
@@ -30,4 +30,4 @@ def failed(job: Any) -> str:
     with pytest.raises(RuntimeError):
         job.wait()
     assert job.state.name == "PIPELINE_STATE_FAILED"
-    return job.error.message
+    return str(job.gca_resource.error.message)

@@ -9,6 +9,7 @@ from portico.services.aiplatform.metadata.nodes import ARTIFACTS
 from portico.services.aiplatform.pipelines import artifacts, resolving
 from portico.services.aiplatform.pipelines.placeholders import Scope
 from portico.services.aiplatform.pipelines.turn import Turn
+from portico.services.aiplatform.pipelines.values import whole
 from portico.services.registry import metadata
 from portico.store import resources
 from portico.store.pipelines import Task
@@ -30,7 +31,7 @@ def outputs_of(turn: Turn, task: Task) -> dict[str, Any]:
         uri = inputs["parameters"].get(parameter)
     if not isinstance(uri, str) or not (uri := scope.fill(uri)):
         raise FailedPrecondition("The importer has no URI: its artifactUri is empty.")
-    told = scope.fill_all(importer.get("metadata") or {})
+    told = whole(scope.fill_all(importer.get("metadata") or {}))
     title, version = artifacts.type_of(importer.get("typeSchema") or {})
     name = next(iter((component.get("outputDefinitions") or {}).get("artifacts") or {}), "artifact")
     made = {
@@ -45,11 +46,13 @@ def outputs_of(turn: Turn, task: Task) -> dict[str, Any]:
 
 
 def _known(turn: Turn, made: dict[str, Any], store: str) -> str | None:
-    """An artifact that is there already of the same thing."""
+    """The first artifact that was made of the same thing, where there is one."""
     wanted = {"uri": made["uri"], "schemaTitle": made["type"]["schemaTitle"]}
-    for found in resources.listed(turn.connection, ARTIFACTS.kind, store, wanted=wanted):
-        body = found.body
-        same = body.get("uri") == wanted["uri"] and body.get("schemaTitle") == wanted["schemaTitle"]
-        if same and (body.get("metadata") or {}) == made["metadata"]:
-            return found.name
-    return None
+    same = [
+        found.name
+        for found in resources.listed(turn.connection, ARTIFACTS.kind, store, wanted=wanted)
+        if found.body.get("uri") == wanted["uri"]
+        and found.body.get("schemaTitle") == wanted["schemaTitle"]
+        and (found.body.get("metadata") or {}) == made["metadata"]
+    ]
+    return same[-1] if same else None

@@ -26,6 +26,7 @@ from portico.store.jobs import Job
 from portico.store.pipelines import Task
 from portico.store.resources import Resource
 
+_CANCEL = "BatchCancelPipelineJobs"
 _BATCH = 32  # jobs that one batch names at most: Google's
 _ID = IdRule(
     r"[a-z][a-z0-9-]{0,127}", "at most 128 of lower-case letters, digits and '-', beginning with a letter"
@@ -157,7 +158,7 @@ def batch_delete(call: Call) -> dict[str, Any]:
             found = PIPELINE_JOBS.require(connection, name)
             shown.append(PIPELINE_JOBS.render(found))
             afters.append(remove(call, connection, found))
-        answer = _done(call, connection, "BatchDeletePipelineJobs", shown)
+        answer = _done(call, connection, "BatchDeletePipelineJobs", "DeleteOperationMetadata", shown)
     for after in filter(None, afters):
         after()
     return answer
@@ -175,12 +176,13 @@ def batch_cancel(call: Call) -> dict[str, Any]:
                 found.body["state"] = PIPELINE_JOBS.state("CANCELLING")
                 store.update(connection, found, call.rooms.clock.now())
             shown.append(PIPELINE_JOBS.render(found))
-        answer = _done(call, connection, "BatchCancelPipelineJobs", shown)
+        answer = _done(call, connection, _CANCEL, f"{_CANCEL}OperationMetadata", shown)
     call.rooms.queue.wake()
     return answer
 
 
-def _done(call: Call, connection: Connection, did: str, shown: list[dict[str, Any]]) -> dict[str, Any]:
-    parent = str(call.params["parent"])
-    response = {"pipelineJobs": shown}
-    return operations.done(call, connection, parent, f"{did}OperationMetadata", f"{did}Response", response)
+def _done(
+    call: Call, connection: Connection, did: str, metadata_type: str, shown: list[dict[str, Any]]
+) -> dict[str, Any]:
+    parent, response = str(call.params["parent"]), {"pipelineJobs": shown}
+    return operations.done(call, connection, parent, metadata_type, f"{did}Response", response)

@@ -46,16 +46,16 @@ def as_type(value: Any, wanted: str, what: str) -> Any:
             fits = True
     if not fits:
         raise ValueError(f"{what} must be {_WORDS[wanted]}, not {_short(value)}.")
-    return _whole(value) if isinstance(value, list | dict) else value
+    return whole(value) if isinstance(value, list | dict) else value
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """Whole numbers inside a list or an object as integers: a client that sends a protobuf Struct has made them floats,
     and code that counts by them, `range(n)`, would not take these."""
     if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
+        return {name: whole(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_whole(one) for one in value]
+        return [whole(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
