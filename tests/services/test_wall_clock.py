@@ -65,6 +65,30 @@ def rooms(tmp_path: Any) -> Iterator[Any]:
     database.close()
 
 
+class Runs:
+    """What a schedule runs here: `started` says when, `going` which schedule's go on."""
+
+    request = "createModelMonitoringJobRequest"
+    bounded = True
+
+    def __init__(self, rooms: Any) -> None:
+        self._rooms = rooms
+        self.started: list[float] = []
+        self.due: list[float] = []
+        self.going: list[str] = []
+
+    def prepared(self, rooms: Any, connection: Any, request: Any) -> None:
+        pass
+
+    def start(self, rooms: Any, connection: Any, prepared: Any, schedule: Any, due: float) -> str:
+        self.started.append(self._rooms.clock.ticks)
+        self.due.append(due - NOON)
+        return str(schedule.name)
+
+    def active(self, connection: Any) -> list[str]:
+        return self.going
+
+
 def insert(rooms: Any, name: str, kind: str, body: dict[str, Any], private: Private) -> str:
     with rooms.database.write() as connection:
         resources.insert(connection, name=name, kind=kind, parent=PLACE, body=body, now=NOON, private=private)
@@ -81,12 +105,12 @@ def body_of(rooms: Any, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("line", "every"), [("30 * * * *", HOUR), ("0 6 * * *", DAY)])
 def test_a_schedule_runs_in_its_interval_again(rooms, monkeypatch, line, every):
     started: list[float] = []
-    monkeypatch.setattr(
-        schedules, "_start", lambda _, __, schedule, due: started.append(rooms.clock.ticks) or schedule.name
-    )
+    runs = Runs(rooms)
+    monkeypatch.setattr(schedules, "_RUNS", (runs,))
+    started = runs.started
     body = {
         "cron": line, "state": "ACTIVE", "startedRunCount": "0", "startTime": rfc3339(NOON),
-        schedules._REQUEST: {},
+        runs.request: {"a": 1},
     }  # fmt: skip
     private = SchedulePrivate()
     schedules._plan(body, private, NOON)
@@ -109,6 +133,37 @@ def test_a_schedule_runs_in_its_interval_again(rooms, monkeypatch, line, every):
     rooms.clock.ahead = -every / 2
     rooms.clock.go(every / 2, following.run_due)
     assert len(started) == 4
+
+
+@pytest.mark.parametrize("queues", [False, True])
+def test_runs_of_a_schedule_that_go_on_hold_back_the_next_or_leave_it_out(rooms, monkeypatch, queues):
+    runs = Runs(rooms)
+    monkeypatch.setattr(schedules, "_RUNS", (runs,))
+    private = SchedulePrivate()
+    body = {
+        runs.request: {"a": 1}, "cron": "0 * * * *", "state": "ACTIVE", "startedRunCount": "0",
+        "startTime": rfc3339(NOON), "maxConcurrentRunCount": "2", "allowQueueing": queues,
+    }  # fmt: skip
+    schedules._plan(body, private, NOON)
+    name = insert(rooms, f"{PLACE}/schedules/1", SCHEDULES.kind, body, private)
+    following = Schedules(rooms)
+    rooms.clock.go(2 * HOUR, following.run_due)
+    assert runs.due == [HOUR, 2 * HOUR]
+    runs.going[:] = [name, f"{PLACE}/schedules/2", name]
+    rooms.clock.go(2 * HOUR, following.run_due)
+    assert runs.due == [HOUR, 2 * HOUR]
+    shown = body_of(rooms, name)
+    if queues:
+        assert shown["nextRunTime"] == rfc3339(NOON + 3 * HOUR)  # behind schedule
+    else:
+        assert shown["nextRunTime"] == rfc3339(NOON + 5 * HOUR)
+        assert shown["lastScheduledRunResponse"]["runResponse"].startswith("Left out")
+    runs.going.pop()
+    rooms.clock.go(600.0, following.run_due)
+    assert runs.due[2:] == ([3 * HOUR, 4 * HOUR] if queues else [])
+    rooms.clock.go(HOUR, following.run_due)
+    assert runs.due[-1] == 5 * HOUR
+    assert body_of(rooms, name)["startedRunCount"] == str(len(runs.due))
 
 
 def test_a_monitoring_job_runs_in_its_interval_again(rooms, monkeypatch):

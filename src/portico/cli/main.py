@@ -254,6 +254,61 @@ def jobs(home: Home = None, json: Json = False) -> None:
         print("\n".join(in_lines(found)) or "No job runs or waits.")
 
 
+Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="Whose.")]
+Location = Annotated[str, typer.Option(help="Likewise.")]
+
+
+@app.command()
+def pipelines(
+    run: Annotated[
+        str,
+        typer.Argument(help="A run: its id, the beginning of one, or its resource name.", show_default=False),
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    graph: Annotated[bool, typer.Option("--graph", help="Show what waits for what instead.")] = False,
+    project: Project = "portico",
+    location: Location = "us-central1",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """List the runs of pipelines, or show one task by task, with times; `portico logs ID` has a task's log."""
+    from portico.cli import pipelines as shown
+    from portico.client.api import Client
+
+    client = Client(home=_home(home), project=project, location=location)
+    if not run:
+        some = shown.runs(client)
+        if json:
+            _print_json(some)
+        else:
+            print("\n".join(shown.in_lines(some)) or f"No pipeline has run in {client.parent}.")
+        return
+    found = shown.follow(client, run) if follow and not json else shown.run(client, run)
+    if json:
+        _print_json(found)
+    else:
+        print("\n".join(shown.graph(found) if graph else shown.as_text(found)))
+
+
+@app.command()
+def triggers(
+    trigger: Annotated[str, typer.Argument(help="One, whose runs to show.", show_default=False)] = "",
+    project: Project = "portico",
+    location: Location = "us-central1",
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """List what starts pipelines by itself, or what one trigger has started, and why."""
+    from portico.cli.triggers import found, in_lines
+    from portico.client.api import Client
+
+    some = found(Client(home=_home(home), project=project, location=location), trigger)
+    if json:
+        _print_json(some)
+    else:
+        print("\n".join(in_lines(some)) or "There is none.")
+
+
 @app.command()
 def lineage(
     name: Annotated[
@@ -432,13 +487,15 @@ def log(
             print(line)
 
 
-File = Annotated[Path, typer.Option("--file", "-f", help="A steward's YAML file.", show_default=False)]
+File = Annotated[
+    Path, typer.Option("--file", "-f", help="A steward's or a trigger's YAML file.", show_default=False)
+]
 Episode = Annotated[str, typer.Argument(help="STEWARD/EPISODE, or the resource name.", show_default=False)]
 
 
 @app.command()
 def apply(file: File, home: Home = None) -> None:
-    """Make a steward as a file says; the second time nothing changes."""
+    """Make a steward or a trigger as a file says; the second time nothing changes."""
     from portico.cli.progress import telling
     from portico.cli.stewards import applied
 
@@ -476,12 +533,13 @@ def get(
 
 
 @app.command()
-def delete(name: Annotated[str, typer.Argument(help="STEWARD")], home: Home = None) -> None:
-    """Take a model out of its steward's care; the endpoint stays as it is."""
+def delete(
+    name: Annotated[str, typer.Argument(help="STEWARD, or triggers/TRIGGER.")], home: Home = None
+) -> None:
+    """Take a model out of its steward's care, and leave the endpoint as it is; or delete a trigger."""
     from portico.cli.stewards import deleted
 
-    deleted(_home(home), name)
-    print(f"steward {name.rpartition('/')[2]}: deleted")
+    print(f"{deleted(_home(home), name)} {name.rpartition('/')[2]}: deleted")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`portico apply`, `diff`, `get`, `delete`, `replay`, `approve`, `reject`: stewards from the command line."""
+"""`portico apply`, `diff`, `get`, `delete`, `replay`, `approve`, `reject`: stewards, triggers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def applied(home: Path, file: Path, tell: Callable[[str], None] = lambda words: 
 
     tell(f"applying {file.name}")
     outcome, changes = declaration.apply(_client(home), declared, made)
-    return "\n".join([f"steward {declared.name}: {outcome}", *(f"  {change}" for change in changes)])
+    return "\n".join(
+        [f"{declared.kind.lower()} {declared.name}: {outcome}", *(f"  {change}" for change in changes)]
+    )
 
 
 def diffed(home: Path, file: Path) -> list[str]:
@@ -31,7 +33,7 @@ def diffed(home: Path, file: Path) -> list[str]:
         return [*made, f"+ steward {declared.name}"]
     _, found = declaration.differences(client, declared)
     if found is None:
-        return [f"+ steward {declared.name}"]
+        return [f"+ {declared.kind.lower()} {declared.name}"]
     return [str(change) for change in found]
 
 
@@ -49,8 +51,14 @@ def found(home: Path, name: str) -> Any:
     return client.episode(episode_name(client, name))
 
 
-def deleted(home: Path, name: str) -> None:
-    _client(home).delete_steward(name)
+def deleted(home: Path, name: str) -> str:
+    """Deletes a steward, or "triggers/TRIGGER"; says which of them it was."""
+    client = _client(home)
+    if "triggers/" in name:
+        client.call("DELETE", client.trigger_name(name.removeprefix("triggers/")))
+        return "trigger"
+    client.delete_steward(name)
+    return "steward"
 
 
 def replayed(home: Path, name: str) -> dict[str, Any]:

@@ -269,6 +269,9 @@ class Client:
     def steward_name(self, name: str) -> str:
         return name if "/" in name else f"{self.parent}/stewards/{name}"
 
+    def trigger_name(self, name: str) -> str:
+        return name if "/" in name else f"{self.parent}/triggers/{name}"
+
     def pages(self, path: str, key: str, **query: Any) -> Iterator[dict[str, Any]]:
         """Everything that a method lists under `key`, page by page."""
         token = ""

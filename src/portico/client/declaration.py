@@ -1,7 +1,8 @@
-"""A steward in a YAML file: read it, compare it with what is there, apply it.
+"""A steward or a trigger in a YAML file: read it, compare it with what is there, apply it.
 
-The file holds the fields of the API's `Steward`, and beside them `kind: Steward` and `name`. It may write durations as
-"7d", "12h", "30m" or "45s", words of a choice in small letters, and the endpoint and the dataset by display name.
+The file holds the fields of the API's `Steward` or `Trigger`, and beside them `kind` and `name`. It may write durations
+as "7d", "12h", "30m" or "45s", words of a choice in small letters, and an endpoint and a dataset by display name; a
+trigger's templateUri may be a compiled pipeline's file beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 
 from portico.client import provision, yaml_file
 from portico.client.api import Client
@@ -25,9 +27,10 @@ _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """`spec` is the body of a `Steward`; `lines` says on which line of the file each of its fields is."""
+    """`spec` is the body of a `kind`, Steward or Trigger; `lines` says on which line of the file each field is."""
 
     path: Path
+    kind: str
     name: str
     spec: dict[str, Any]
     lines: dict[str, int]
@@ -71,14 +74,15 @@ def load(path: Path) -> Declaration:
         raise InvalidArgument(
             f"{path.name}:1: the file must hold a steward: kind, name, endpoint, acceptable …"
         )
-    made = Declaration(path, str(body.pop("name", "")), body, lines)
-    if body.pop("kind", "Steward") != "Steward":
-        raise made.error(InvalidArgument("kind must be Steward.", field="kind"))
+    kind = str(body.pop("kind", "Steward"))
+    made = Declaration(path, kind, str(body.pop("name", "")), body, lines)
+    if kind not in ("Steward", "Trigger"):
+        raise made.error(InvalidArgument("kind must be Steward or Trigger.", field="kind"))
     if not _NAME.fullmatch(made.name):
         words = f"name is {made.name!r}; it must be small letters, digits and '-', beginning with a letter."
         raise made.error(InvalidArgument(words, field="name"))
     try:
-        return Declaration(path, made.name, _canonical(body, "Steward", ""), lines)
+        return Declaration(path, kind, made.name, _canonical(body, kind, ""), lines)
     except PorticoError as error:
         raise made.error(error) from None
 
@@ -91,14 +95,18 @@ def differences(client: Client, declared: Declaration) -> tuple[dict[str, Any], 
     """
     spec = dict(declared.spec)
     try:
-        spec["endpoint"] = _by_name(client, "endpoints", spec.get("endpoint", ""), "endpoint")
-        if (spec.get("data") or {}).get("dataset"):
-            found = _by_name(client, "datasets", spec["data"]["dataset"], "data.dataset")
-            spec["data"] = {**spec["data"], "dataset": found}
+        if declared.kind == "Trigger":
+            _complete_trigger(client, declared.path, spec)
+        else:
+            spec["endpoint"] = _by_name(client, "endpoints", spec.get("endpoint", ""), "endpoint")
+            _name_dataset(client, spec, "data")
     except PorticoError as error:
         raise declared.error(error) from None
     try:
-        there = client.steward(declared.name)
+        if declared.kind == "Trigger":
+            there = client.call("GET", client.trigger_name(declared.name))
+        else:
+            there = client.steward(declared.name)
     except NotFound:
         return spec, None
     kept = {key: value for key, value in there.items() if key not in _OUTPUT}
@@ -108,7 +116,7 @@ def differences(client: Client, declared: Declaration) -> tuple[dict[str, Any], 
 def missing(client: Client, declared: Declaration) -> list[str]:
     """What `apply` would make before the steward, in words: a dataset, a model, an endpoint."""
     wanted = str(declared.spec.get("endpoint", ""))
-    if "/" in wanted or not wanted:
+    if "/" in wanted or not wanted or declared.kind != "Steward":
         return []
     there = provision.named(client, "endpoints", wanted)
     if there and there[0].get("deployedModels"):
@@ -135,18 +143,57 @@ def apply(
     spec, found = differences(client, declared)
     try:
         if found is None:
-            client.create_steward(declared.name, spec)
+            _create(client, declared, spec)
             return "created", []
         if not found:
             return "unchanged", []
         mask = sorted({re.split(r"[.\[]", difference.field)[0] for difference in found})
-        client.patch_steward(declared.name, spec, ",".join(mask))
+        if declared.kind == "Trigger":
+            client.call("PATCH", client.trigger_name(declared.name), spec, updateMask=",".join(mask))
+        else:
+            client.patch_steward(declared.name, spec, ",".join(mask))
         return "changed", found
     except PorticoError as error:
         raise declared.error(error) from None
 
 
-_OUTPUT = frozenset({"name", "createTime", "updateTime", "etag", "state", "status"})
+_OUTPUT = frozenset(
+    {"name", "createTime", "updateTime", "etag", "state", "status", "firedCount", "lastFireTime"}
+)
+
+
+def _create(client: Client, declared: Declaration, spec: dict[str, Any]) -> None:
+    if declared.kind == "Trigger":
+        client.call("POST", f"{client.parent}/triggers", spec, triggerId=declared.name)
+    else:
+        client.create_steward(declared.name, spec)
+
+
+def _name_dataset(client: Client, spec: dict[str, Any], field: str) -> None:
+    """Writes the resource name of a dataset in `spec[field]` that is given by its display name."""
+    if given := (spec.get(field) or {}).get("dataset"):
+        found = _by_name(client, "datasets", given, f"{field}.dataset")
+        spec[field] = {**spec[field], "dataset": found}
+
+
+def _complete_trigger(client: Client, path: Path, spec: dict[str, Any]) -> None:
+    """Resolves what a trigger's file says in short: names, and the pipeline's file."""
+    _name_dataset(client, spec, "datasetVersion")
+    source = (spec.get("alert") or {}).get("source")
+    if source and "/" not in source:
+        spec["alert"] = {"source": client.steward_name(source)}
+    pipeline = dict(spec.get("pipeline") or {})
+    uri = pipeline.get("templateUri", "")
+    if uri and "://" not in uri:
+        del pipeline["templateUri"]
+        spec["pipeline"] = {**pipeline, "pipelineSpec": _compiled(path.parent / uri)}
+
+
+def _compiled(file: Path) -> Any:
+    try:
+        return next(yaml.load_all(file.read_text(), yaml.CSafeLoader), None)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidArgument(f"{file} can't be read: {error}.", field="pipeline.templateUri") from None
 
 
 def _compared(there: Any, wanted: Any, field: str) -> Iterator[Difference]:

@@ -1,5 +1,5 @@
-"""What is due in domain time, in the scheduler's process: it starts the runs of schedules, the deliveries of alerts,
-and the turns of the jobs that stand beside what is watched.
+"""What is due in domain time, in the scheduler's process: it starts the runs of schedules and triggers, deliveries of
+alerts, and the turns of the jobs that stand beside what is watched.
 
 It looks by itself, and at once when it is asked: whoever advances the clock is answered when all has been done.
 """
@@ -15,6 +15,7 @@ from portico.services.aiplatform.schedules import Schedules
 from portico.services.alerts.delivery import Deliveries
 from portico.services.call import Rooms
 from portico.services.portico.steward.due import StewardsDue
+from portico.services.portico.trigger_runs import TriggersDue
 from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
 from portico.services.standard.standing import Standing, State
@@ -31,6 +32,7 @@ class Due:
         self._rooms = rooms
         self._asked = Asked(due_path(rooms.home))
         self._schedules = Schedules(rooms)
+        self._triggers = TriggersDue(rooms)
         self._deliveries = Deliveries(rooms)
         self._standing: list[Standing] = [WindowsDue(), StewardsDue(rooms.clock)]
         self._looked = -_LOOK
@@ -51,6 +53,7 @@ class Due:
         self._looked = time.monotonic()
         self._deliveries.run_due()
         idle = self._schedules.run_due()
+        idle = self._triggers.run_due() and idle  # what ended just now may have been waited for
         # One takes its turn at a time: who is next is seen after it.
         return "turn" not in states and not self._turns(stand) and "waits" not in states and idle
 

@@ -12,7 +12,7 @@ from portico.services.call import Call, implements
 from portico.services.registry.datasets import DATASETS, DatasetPrivate, data_of, restored_pins
 from portico.services.standard import operations, sources
 from portico.services.standard.collection import After, Collection, register
-from portico.store import resources
+from portico.store import events, resources
 from portico.store.objects import generations as objects
 from portico.store.objects.files import remove
 from portico.store.resources import Private, Resource
@@ -65,6 +65,8 @@ def _insert(call: Call, name: str, pinned: list[sources.Source]) -> dict[str, An
             },
         }
         made = VERSIONS.insert(call, connection, name, parent, body, VersionPrivate(pins=pinned))
+        facts = {"datasetVersion": name, "dataset": parent, "displayName": body["displayName"]}
+        events.note(connection, events.DATASET_VERSION, parent, facts, call.rooms.clock.now())
         return operations.done(
             call, connection, parent, "CreateDatasetVersionOperationMetadata", "DatasetVersion",
             VERSIONS.render(made),

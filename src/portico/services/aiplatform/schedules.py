@@ -1,7 +1,8 @@
-"""Schedules: what runs again and again, as a cron line says, in domain time. So far they make model monitoring jobs.
+"""Schedules: what runs again and again, as a cron line says, in domain time: pipeline jobs and model monitoring jobs.
 
-Starting a job takes a moment, so runs never wait for each other: maxConcurrentRunCount and allowQueueing, which bound
-the starting, have nothing to hold back.
+A run of pipelines takes its time: of one schedule at most maxConcurrentActiveRunCount go on at once, or where that is
+not said maxConcurrentRunCount. One that is due meanwhile is left out, with allowQueueing held back. Simulated time does
+not pass a run by, so there none is left out. Starting a monitoring job takes a moment, and those wait for nothing.
 """
 
 from __future__ import annotations
@@ -9,21 +10,50 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339, rfc3339
-from portico.errors import FailedPrecondition, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
 from portico.services.aiplatform import cron
-from portico.services.aiplatform.monitoring import model_monitoring_jobs
-from portico.services.aiplatform.monitoring import monitor_spec as spec
-from portico.services.aiplatform.monitoring.model_monitors import MONITORS
+from portico.services.aiplatform.monitoring.scheduled import MonitoringRuns
+from portico.services.aiplatform.pipelines.scheduled import PipelineRuns
 from portico.services.call import Call, Rooms, implements
-from portico.services.standard.collection import Collection, check_common, register
-from portico.services.standard.names import check_same_location
-from portico.store import domain_clock, jobs, resources
+from portico.services.standard.collection import Collection, register
+from portico.store import domain_clock, resources
 from portico.store.resources import Private, Resource
+
+
+class Runs(Protocol):
+    """What a schedule makes again and again.
+
+    request: the field of the schedule that says what.
+    bounded: whether a run takes long enough to be waited for.
+    """
+
+    request: str
+    bounded: bool
+
+    def check(self, rooms: Rooms, connection: Connection, parent: str, request: Mapping[str, Any]) -> None:
+        """
+        Raises:
+            PorticoError: naming the field.
+        """
+
+    def prepared(self, rooms: Rooms, connection: Connection, request: Mapping[str, Any]) -> Any:
+        """What can be done of a run's start before its transaction. Raises what is wrong."""
+
+    def start(
+        self, rooms: Rooms, connection: Connection, prepared: Any, schedule: Resource, due: float
+    ) -> str:
+        """Starts the run that was due at `due`; its job's name. Raises what is wrong."""
+
+    def active(self, connection: Connection) -> list[str]:
+        """The schedule of each run that has not ended."""
+
+
+_RUNS: tuple[Runs, ...] = (PipelineRuns(), MonitoringRuns())
 
 
 class SchedulePrivate(Private):
@@ -43,7 +73,7 @@ class ScheduleCollection(Collection):
             body.setdefault("startTime", rfc3339(now))
         elif before["state"] == "COMPLETED":
             raise FailedPrecondition(f"{resource.name} has completed; make a new one.")
-        _check(connection, resource.parent, body)
+        _check(call.rooms, connection, resource.parent, body)
         _plan(body, SchedulePrivate.of(resource), now)
 
 
@@ -61,8 +91,7 @@ register(SCHEDULES, "create", "get", "list", "patch", "delete")
 
 log = logging.getLogger(__name__)
 
-_REQUEST = "createModelMonitoringJobRequest"
-_OTHERS = ("createPipelineJobRequest", "createNotebookExecutionJobRequest")
+_UNBUILT = "createNotebookExecutionJobRequest"
 _SHORTEST = 60.0  # seconds between two runs
 _MOST = 24  # runs of a schedule that are made at once in the wall clock's time
 
@@ -118,42 +147,34 @@ def _plan(body: dict[str, Any], private: SchedulePrivate, now: float) -> None:
         body["nextRunTime"] = rfc3339(private.next)
 
 
-def _check(connection: Connection, parent: str, body: Mapping[str, Any]) -> None:
+def _check(rooms: Rooms, connection: Connection, parent: str, body: Mapping[str, Any]) -> None:
     """
     Raises:
         InvalidArgument: naming the field. Unimplemented: a schedule of something else.
     """
-    for other in _OTHERS:
-        if other in body:
-            raise Unimplemented(
-                f"Schedules with a {other} are not built in Portico yet; those with a {_REQUEST} are."
-            )
-    request = body.get(_REQUEST)
-    if not request:
-        raise InvalidArgument(f"{_REQUEST} is missing: what the schedule is to make.", field=_REQUEST)
+    if _UNBUILT in body:
+        raise Unimplemented(f"Schedules with a {_UNBUILT} are not built in Portico yet.", field=_UNBUILT)
+    given = [runs for runs in _RUNS if body.get(runs.request)]
+    if len(given) != 1:
+        names = " or ".join(runs.request for runs in _RUNS)
+        raise InvalidArgument(
+            f"Give one of {names}: what the schedule is to make.", field=names.partition(" ")[0]
+        )
     try:
         cron.parse(body.get("cron", ""))
     except ValueError as error:
         raise InvalidArgument(f"cron: {error}.", field="cron") from None
-    for count in ("maxRunCount", "maxConcurrentRunCount"):
+    for count in ("maxRunCount", "maxConcurrentRunCount", "maxConcurrentActiveRunCount"):
         if int(body.get(count) or 1) < 1:
             raise InvalidArgument(f"{count} must be above 0.", field=count)
     start, end = body["startTime"], body.get("endTime")
     if end and parse_rfc3339(end) <= parse_rfc3339(start):
         raise InvalidArgument("endTime is not after startTime.", field="endTime")
-    if request.get("modelMonitoringJobId"):
-        raise InvalidArgument(
-            "A schedule makes many jobs, which can't have one id.", field=f"{_REQUEST}.modelMonitoringJobId"
-        )
-    check_same_location(parent, request.get("parent", ""), f"{_REQUEST}.parent")
-    try:
-        monitor = MONITORS.require(connection, request["parent"])
-    except NotFound as error:
-        raise InvalidArgument(error.message, field=f"{_REQUEST}.parent") from None
-    told = request.get("modelMonitoringJob") or {}
-    check_common(told)
-    spec.spec_of(connection, monitor, told.get("modelMonitoringSpec") or {},
-                 f"{_REQUEST}.modelMonitoringJob.modelMonitoringSpec")  # fmt: skip
+    given[0].check(rooms, connection, parent, body[given[0].request])
+
+
+def _runs_of(body: Mapping[str, Any]) -> Runs:
+    return next(runs for runs in _RUNS if body.get(runs.request))
 
 
 class Schedules:
@@ -178,43 +199,92 @@ class Schedules:
         for schedule in found:
             try:
                 every = simulated is not None or schedule.body.get("catchUp")
-                self._run_all(schedule.name, now, None if every else _MOST)
+                self._run_all(schedule.name, now, None if every else _MOST, simulated is not None)
             except Exception:
                 log.exception("%s can't be run", schedule.name)
         self._rooms.queue.wake()
         with self._database.read() as connection:
             return _idle(connection)
 
-    def _run_all(self, name: str, now: float, most: int | None) -> None:
+    def _run_all(self, name: str, now: float, most: int | None, simulated: bool) -> None:
         """The runs that are due, at most `most`: where it is more, the wall clock jumped ahead or the machine slept."""
         for count in itertools.count(1):
-            if not self._run(name, now, skip=count == most):
+            if not self._run(name, now, count == most, simulated):
                 return
 
-    def _run(self, name: str, now: float, skip: bool) -> bool:
+    def _run(self, name: str, now: float, skip: bool, simulated: bool) -> bool:
         """The next run, where it is due: its job and the schedule's progress in one transaction. With `skip` the next
         one is the first after `now`."""
+        with self._database.read() as connection:
+            schedule = resources.get(connection, name)
+            if schedule is None:
+                return False
+            seen, runs = schedule.revision, _runs_of(schedule.body)
+            full = _is_due(schedule, now) and _is_full(connection, runs, schedule)
+            if full and (simulated or _queues(schedule.body)):
+                return False
+            prepared: Any = None
+            if _is_due(schedule, now) and not full:
+                try:
+                    prepared = runs.prepared(self._rooms, connection, schedule.body[runs.request])
+                except PorticoError as error:
+                    prepared = error
         with self._database.write() as connection:
             schedule = resources.get(connection, name)
+            if schedule is not None and schedule.revision != seen:
+                return True  # it was changed meanwhile
             if schedule is not None and _strayed(schedule.body, now):
                 _plan(schedule.body, SchedulePrivate.of(schedule), now)
                 resources.update(connection, schedule, self._rooms.clock.now())
+                return True
             if schedule is None or not _is_due(schedule, now):
                 return False
             body, due = schedule.body, parse_rfc3339(schedule.body["nextRunTime"])
-            try:
-                answer = _start(self._rooms, connection, schedule, due)
-                body["startedRunCount"] = str(int(body["startedRunCount"]) + 1)
-            except PorticoError as error:
-                answer = error.message
+            if full:
+                answer = (
+                    f"Left out: as many runs of this schedule go on as may at once ({_most_active(body)})."
+                )
+            else:
+                answer = self._started(connection, runs, schedule, prepared, due)
             body["lastScheduledRunResponse"] = {"scheduledRunTime": rfc3339(due), "runResponse": answer}
             _plan(body, SchedulePrivate.of(schedule), now if skip else due)
             resources.update(connection, schedule, self._rooms.clock.now())
         return True
 
+    def _started(
+        self, connection: Connection, runs: Runs, schedule: Resource, prepared: Any, due: float
+    ) -> str:
+        """The name of the job that was started, or why none was."""
+        body = schedule.body
+        try:
+            if isinstance(prepared, PorticoError):
+                raise prepared
+            made = runs.start(self._rooms, connection, prepared, schedule, due)
+        except PorticoError as error:
+            return error.message
+        body["startedRunCount"] = str(int(body["startedRunCount"]) + 1)
+        return made
+
 
 def _idle(connection: Connection) -> bool:
-    return not any(job.payload["schedule"] for job in jobs.active(connection, model_monitoring_jobs.JOB_KIND))
+    return not any(any(runs.active(connection)) for runs in _RUNS)
+
+
+def _is_full(connection: Connection, runs: Runs, schedule: Resource) -> bool:
+    """Whether as many runs of a schedule go on as may."""
+    return runs.bounded and runs.active(connection).count(schedule.name) >= _most_active(schedule.body)
+
+
+def _queues(body: Mapping[str, Any]) -> bool:
+    """Whether the next run waits where others go on: it may, or a pause held it back and it is caught up with."""
+    missed = body.get("catchUp") and parse_rfc3339(body["nextRunTime"]) < parse_rfc3339(
+        body["lastResumeTime"]
+    )
+    return bool(body.get("allowQueueing") or missed)
+
+
+def _most_active(body: Mapping[str, Any]) -> int:
+    return int(body.get("maxConcurrentActiveRunCount") or body.get("maxConcurrentRunCount") or 1)
 
 
 def _is_due(schedule: Resource, now: float) -> bool:
@@ -230,11 +300,3 @@ def _strayed(body: Mapping[str, Any], now: float) -> bool:
     found = cron.parse(body["cron"]).next_after(max(now, parse_rfc3339(body["startTime"])))
     last = (body.get("lastScheduledRunResponse") or {}).get("scheduledRunTime")
     return found is not None and found < planned and rfc3339(found) != last
-
-
-def _start(rooms: Rooms, connection: Connection, schedule: Resource, due: float) -> str:
-    """Starts the run that was due at `due`; returns its job's name."""
-    request = schedule.body[_REQUEST]
-    monitor = MONITORS.require(connection, request["parent"])
-    told, job_id = request.get("modelMonitoringJob") or {}, rooms.ids.number()
-    return model_monitoring_jobs.start(rooms, connection, monitor, job_id, told, due, schedule.name).name

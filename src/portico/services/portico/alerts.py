@@ -18,7 +18,7 @@ from portico.services.alerts.delivery import DELIVERIES, note
 from portico.services.call import Call, Rooms, implements
 from portico.services.portico.steward.evidence import output_of, truth_of
 from portico.services.standard.collection import Collection, register
-from portico.store import domain_clock, resources
+from portico.store import domain_clock, events, resources
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
@@ -109,6 +109,14 @@ def _tell(
     if silenced:
         return
     log.warning("%s: the alert %s. %s", steward.name, event, text.splitlines()[0])
+    if event == "opened":
+        facts = {
+            "source": steward.name,
+            "alert": alert.name,
+            "metric": alert.body["metric"],
+            "message": text.splitlines()[0],
+        }
+        events.note(connection, events.ALERT, steward.name, facts, rooms.clock.now())
     sinks = steward.body.get("notify") or {}
     shown = ALERTS.render(alert)
     kinds: tuple[Literal["emails", "webhooks"], ...] = ("emails", "webhooks")

@@ -20,6 +20,7 @@ API = Api(
         "service",
         "stewards",
         "steward.train",
+        "triggers",
     ),
     document=Path(__file__).with_name("portico.v1.json"),
     package="type.googleapis.com/portico.",

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from portico.errors import FailedPrecondition, NotFound, PermissionDenied
+from portico.store import events
 from portico.store.objects.buckets import BucketRow
 from portico.store.tables.storage import LIVE as LIVE
 from portico.store.tables.storage import generations as _generations
@@ -167,6 +168,15 @@ def put(
     )
     values = {column.name: getattr(row, column.name) for column in objects.c}
     connection.execute(sa.insert(objects).values(values | {"fields": orjson.dumps(row.fields)}))
+    facts = {
+        "uri": f"gs://{row.bucket}/{name}",
+        "bucket": row.bucket,
+        "object": name,
+        "generation": str(row.generation),
+        "size": row.size,
+        "contentType": row.fields.get("contentType", ""),
+    }
+    events.note(connection, events.OBJECT, row.bucket, facts, now, name)
     return row, garbage
 
 

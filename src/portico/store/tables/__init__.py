@@ -6,6 +6,7 @@ homes that are there.
 
 from portico.store.tables import (
     entries,
+    events,
     home,
     jobs,
     lineage,
@@ -22,6 +23,7 @@ from portico.store.tables.columns import metadata
 
 __all__ = [
     "entries",
+    "events",
     "home",
     "jobs",
     "lineage",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.engine import Connection
 
 from portico.services.alerts.delivery import note
+from portico.store import events
 from portico.store.resources import Resource
 
 if TYPE_CHECKING:
@@ -96,10 +97,13 @@ def mail(
     told: Sequence[str],
     now: float,
 ) -> None:
-    """Notes in the caller's transaction a mail to each address about what a job found, if anything; `number` is the
-    finding's own. The scheduler sends it, again and again where that fails."""
+    """Notes in the caller's transaction a mail to each address about what a job found, if anything, and that it was
+    found; `number` is the finding's own. The scheduler sends it, again and again where that fails."""
     if not told:
         return
+    source = job.parent if "/modelMonitors/" in job.parent else job.name
+    facts = {"source": source, "alert": job.name, "message": where, "details": list(told)}
+    events.note(connection, events.ALERT, source, facts, now)
     text = (
         f"{opening}\n\n"
         + "\n".join(f"- {line}" for line in told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from portico.services.aiplatform.pipelines import ir, recorded, rerunning, value
 from portico.services.aiplatform.pipelines.components import images, resources
 from portico.services.aiplatform.pipelines.pipeline_jobs import PIPELINE_JOBS, PipelinePrivate
 from portico.services.call import Call, Rooms, implements
-from portico.services.registry import metadata, templates
+from portico.services.registry import metadata, pipeline_runs, templates
+from portico.services.registry.pipeline_runs import Origin
 from portico.services.standard.collection import check_common
 from portico.services.standard.names import own_id
 from portico.store import pipelines
@@ -32,7 +34,7 @@ templates.check_by(ir.read)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A PipelineJob that is asked for below `parent`, checked as far as that needs no transaction.
+    """A PipelineJob that is asked for below `parent`, checked as far as that can be done before its transaction.
 
     components: those of its spec (`ir.read`); `parameters`: what the run gets.
     """
@@ -44,22 +46,10 @@ class Asked:
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What started a run by itself: a schedule or a trigger, by name.
-
-    time: the moment at which the run was due, in domain time.
-    labels: added to the job's.
-    """
-
-    name: str
-    time: float
-    labels: Mapping[str, str]
-
-
 @implements("aiplatform", PIPELINE_JOBS.method("create"))
 def create(call: Call) -> dict[str, Any]:
-    asked = ask(call.rooms, str(call.params["parent"]), call.body)
+    with call.rooms.database.read() as connection:
+        asked = ask(call.rooms, connection, str(call.params["parent"]), call.body)
     with call.rooms.database.write() as connection:
         made = start(call.rooms, connection, asked, str(call.params.get("pipelineJobId") or ""))
         answer = PIPELINE_JOBS.whole(connection, made)
@@ -67,7 +57,7 @@ def create(call: Call) -> dict[str, Any]:
     return answer
 
 
-def ask(rooms: Rooms, parent: str, given: Mapping[str, Any]) -> Asked:
+def ask(rooms: Rooms, connection: Connection, parent: str, given: Mapping[str, Any]) -> Asked:
     """Checks the PipelineJob `given`, whose spec is fetched where it only names a template.
 
     Raises:
@@ -76,7 +66,7 @@ def ask(rooms: Rooms, parent: str, given: Mapping[str, Any]) -> Asked:
     body = dict(given)
     check_common(body)
     _check_built(body)
-    spec = _spec_of(rooms, body)
+    spec = _spec_of(rooms, connection, body)
     components = ir.read(spec)
     _note_asks(rooms, components, bool(body.get("preflightValidations")))
     parameters = _parameters(components[ir.ROOT], body.get("runtimeConfig") or {})
@@ -101,7 +91,7 @@ def start(
     shown = {**body, "state": PIPELINE_JOBS.state("PENDING")}
     if origin is not None:
         labels |= origin.labels
-        facts |= {"scheduleTime": origin.time, "origin": origin.name}
+        facts["scheduleTime"] = origin.time
         if "/schedules/" in origin.name:
             shown["scheduleName"] = origin.name
     shown["labels"] = labels
@@ -114,7 +104,7 @@ def start(
     facts |= rerunning.skipped(connection, asked.parent, body)
     if store.get(connection, name) is not None:
         raise AlreadyExists(f"The PipelineJob {name!r} already exists; choose another id.")
-    job = rooms.queue.add(connection, "pipelineJobs", name, {})
+    job = rooms.queue.add(connection, "pipelineJobs", name, {"origin": origin.name} if origin else {})
     private = PipelinePrivate(job=job, root=root, facts=facts, inputs=inputs)
     new = store.insert(connection, name=name, kind=PIPELINE_JOBS.kind, parent=asked.parent, body=shown,
                        now=rooms.clock.now(), private=private)  # fmt: skip
@@ -126,7 +116,7 @@ def start(
 
 def _why(origin: Origin | None) -> dict[str, Any]:
     """What the context of a run says of what started it."""
-    return {"startedBy": origin.name, "dueTime": rfc3339(origin.time)} if origin else {}
+    return {"startedBy": origin.name, "dueTime": rfc3339(origin.time), **origin.why} if origin else {}
 
 
 def _check_built(body: dict[str, Any]) -> None:
@@ -147,7 +137,7 @@ def _check_built(body: dict[str, Any]) -> None:
         )
 
 
-def _spec_of(rooms: Rooms, body: dict[str, Any]) -> dict[str, Any]:
+def _spec_of(rooms: Rooms, connection: Connection, body: dict[str, Any]) -> dict[str, Any]:
     """The spec that `body` has or whose template it names; of the latter it is noted which version that is."""
     spec, uri = body.pop("pipelineSpec", None), str(body.get("templateUri") or "")
     if not spec and not uri:
@@ -156,11 +146,10 @@ def _spec_of(rooms: Rooms, body: dict[str, Any]) -> dict[str, Any]:
             field="pipelineJob.pipelineSpec",
         )
     if uri:
-        with rooms.database.read() as connection:
-            if spec:  # a client has fetched it
-                version = templates.known_version(connection, uri)
-            else:
-                spec, version = templates.fetch(rooms, connection, uri)
+        if spec:  # a client has fetched it
+            version = templates.known_version(connection, uri)
+        else:
+            spec, version = templates.fetch(rooms, connection, uri)
         if version:
             body["templateMetadata"] = {"version": version}
     made: dict[str, Any] = spec
@@ -256,3 +245,6 @@ def _artifacts(
     if lacking:
         raise InvalidArgument(f"{field} lacks {', '.join(lacking)}, which the pipeline needs.", field=field)
     return found
+
+
+pipeline_runs.start_by(sys.modules[__name__])
