@@ -47,7 +47,9 @@ class Side:
 
     def begin(self) -> dict[str, float]:
         self.client.create_dataset(DATASET, exists_ok=True)
-        self.client.query_and_wait(f"CREATE TABLE {DATASET}.small AS SELECT 1 AS id, 'one' AS word")
+        self.client.query_and_wait(
+            f"CREATE OR REPLACE TABLE {DATASET}.small AS SELECT 1 AS id, 'one' AS word"
+        )
         return self.load()
 
     def load(self) -> dict[str, float]:
