@@ -108,11 +108,33 @@ def up(
     grpc_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Where gRPC is spoken; 0 picks a free one.")
     ] = 0,
+    warehouse_memory: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PORTICO_WAREHOUSE_MEMORY",
+            metavar="SIZE",
+            help="What BigQuery's queries may hold in memory before they go on on disk, such as 4GB; "
+            "four fifths of the machine's without it.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ] = None,
 ) -> None:
     """Start Portico and serve until Ctrl-C or SIGTERM."""
     from portico.cli.up import hide_password, serve
 
-    serve(_home(home), host, port, fronts, open, unconfined, hide_password(database), ray, grpc_port)
+    serve(
+        _home(home),
+        host,
+        port,
+        fronts,
+        open,
+        unconfined,
+        hide_password(database),
+        ray,
+        grpc_port,
+        warehouse_memory,
+    )
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,7 @@ OPEN = "Open: every user of this machine may do everything here, without a token
 
 
 DATABASE = "PORTICO_DATABASE"
+_SIZE = re.compile(r"[1-9]\d*(\.\d+)?\s?[KMGT]i?B", re.IGNORECASE)
 
 
 def hide_password(url: str | None) -> str | None:
@@ -56,10 +58,13 @@ def serve(
     database: str | None,
     ray: str | None,
     grpc_port: int,
+    warehouse_memory: str | None,
 ) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
 
+    if warehouse_memory is not None and not _SIZE.fullmatch(warehouse_memory):
+        _fail(f"--warehouse-memory {warehouse_memory} is no size such as 500MB, 4GB or 1.5GiB.", 2)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -71,7 +76,19 @@ def serve(
             flush=True,
         )
     try:
-        supervisor.up(home, host, port, fronts, _announce, everyone, unconfined, database, ray, grpc_port)
+        supervisor.up(
+            home,
+            host,
+            port,
+            fronts,
+            _announce,
+            everyone,
+            unconfined,
+            database,
+            ray,
+            grpc_port,
+            warehouse_memory,
+        )
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)
     except AlreadyRunning as running:

@@ -24,20 +24,24 @@ def make_door(home: Path, contract: Contract) -> Door:
     return Door(rooms, contract, Identity(home, SystemClock()), Guard(), pages(home))
 
 
-def main(home: Path, contract: Contract, by_grpc: socket.socket, everyone: bool) -> None:
+def main(
+    home: Path, contract: Contract, by_grpc: socket.socket, everyone: bool, warehouse_memory: str | None
+) -> None:
     """Serves connections that the fronts hand over, and those of gRPC's port, until SIGTERM."""
     from portico.doors.connections import serve_control
     from portico.doors.grpc.listener import Listener
 
-    threading.Thread(target=keep_warehouse, args=(home,), name="warehouse", daemon=True).start()
+    threading.Thread(
+        target=keep_warehouse, args=(home, warehouse_memory), name="warehouse", daemon=True
+    ).start()
     door = make_door(home, contract)
     listener = Listener(home, by_grpc, certificate_file(home), door.dispatch, everyone)
     serve_control(door, home, listener)
 
 
-def keep_warehouse(home: Path) -> None:
-    """Starts the warehouse when somebody wants it."""
-    keeper = Keeper(home)
+def keep_warehouse(home: Path, memory: str | None = None) -> None:
+    """Starts the warehouse, whose engine may hold so much `memory`, when somebody wants it."""
+    keeper = Keeper(home, memory)
     with Asked(keeper_path(home)) as asked:
         while True:
             if asked.wait(3600):

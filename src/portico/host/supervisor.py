@@ -54,11 +54,13 @@ def up(
     database: str | None = None,
     ray: str | None = None,
     grpc_port: int = 0,
+    warehouse_memory: str | None = None,
 ) -> None:
     """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests. `unconfined`: user code
     runs with all that this user may do. `database`: the URL of the PostgreSQL database that has the home's rows from
     now on; without one they are where they are, and in SQLite in a new home. `ray`: the address of the Ray cluster
-    on which jobs run. `grpc_port`: where gRPC is spoken, 0 for any free port.
+    on which jobs run. `grpc_port`: where gRPC is spoken, 0 for any free port. `warehouse_memory`: what the warehouse's
+    engine may hold in memory, such as 4GB.
 
     Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
 
@@ -91,7 +93,7 @@ def up(
         ports = sockets[0].getsockname()[1], by_grpc.getsockname()[1]
         here = Address(host, ports[0], os.getpid(), everyone, unconfined, ports[1])
         try:
-            children = _prepare(home, here, sockets, by_grpc, ray)
+            children = _prepare(home, here, sockets, by_grpc, ray, warehouse_memory)
         except store.errors as error:  # what the check before did not find
             raise store.refusal(error) from error
         Supervisor(home, children, here, ready).run()
@@ -142,7 +144,12 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def _prepare(
-    home: Path, here: Address, sockets: list[socket.socket], by_grpc: socket.socket, ray: str | None
+    home: Path,
+    here: Address,
+    sockets: list[socket.socket],
+    by_grpc: socket.socket,
+    ray: str | None,
+    warehouse_memory: str | None,
 ) -> list[_Child]:
     """Imports everything once, makes the tables and the key file, sweeps what a crash left."""
     from portico.clock import SystemClock
@@ -177,7 +184,7 @@ def _prepare(
         return lambda: run_front(home, listener, index, verify, here.open)
 
     children = [
-        _Child("control", lambda: control.main(home, contract, by_grpc, here.open)),
+        _Child("control", lambda: control.main(home, contract, by_grpc, here.open, warehouse_memory)),
         _Child("scheduler", lambda: scheduling.main(home, contract, ray)),
         _Child("watcher", lambda: watching.main(home)),
     ]

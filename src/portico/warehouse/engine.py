@@ -50,7 +50,7 @@ class Running:
 class Warehouse:
     """All datasets of a home. Its methods may be called from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, memory: str = "") -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
         self._root = duckdb.connect(":memory:")
@@ -73,6 +73,8 @@ class Warehouse:
         storage.sweep(self._root)
         temporary = str(folder / "spill").replace("'", "''")
         self._root.execute(f"SET temp_directory = '{temporary}'")
+        if memory:
+            self._root.execute("SET memory_limit = ?", [memory])
         self._root.execute("SET enable_external_access = false")
         self._root.execute("SET allowed_configs = ['enable_profiling']")
         self._root.execute("SET lock_configuration = true")
@@ -158,6 +160,9 @@ class Warehouse:
                 return self._run(text, asked, job)
         except RecursionError:
             raise InvalidArgument("The statement is nested too deeply", reason="invalidQuery") from None
+        except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            log.exception("a statement was not understood")
+            raise Unimplemented(f"Portico does not understand this statement yet: {error}") from None
 
     def _in_session(self, session: str, text: str, asked: Asked, job: str) -> list[Done]:
         asked.warehouse = self
@@ -207,6 +212,3 @@ class Warehouse:
             raise
         except duckdb.Error as error:
             raise refused(error) from None
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            log.exception("a statement was not understood")
-            raise Unimplemented(f"Portico does not understand this statement yet: {error}") from None

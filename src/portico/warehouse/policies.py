@@ -14,6 +14,8 @@ class Policies(Query):
     def create_policy(self, tokens: Tokens) -> Done:
         policy, path, replace, exists_ok = access.read_creation(tokens)
         entry = catalog.require(self._cursor, *catalog.key_of(self._named(path)))
+        if entry.storage:
+            self.check_policy(entry, policy["filterPredicate"])
         if not self._asked.dry:
             access.write(self._cursor, entry, policy, replace=replace, exists_ok=exists_ok)
         return Done("CREATE_ROW_ACCESS_POLICY", target=entry, operation="CREATE")

@@ -63,12 +63,12 @@ def answer(requests: Requests, line: bytes, outside: Callable[..., Any]) -> byte
     return orjson.dumps({"error": {"code": known.code, "message": known.message, "reason": known.reason}})
 
 
-def main(folder: Path, parent: int) -> None:
-    """Serves until `parent` ends."""
+def main(folder: Path, parent: int, memory: str = "") -> None:
+    """Serves until `parent` ends. `memory`: what the engine may hold of it, such as 4GB; what is more goes to disk."""
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(format="%(asctime)s warehouse %(message)s")
-    requests = Requests(folder)
+    requests = Requests(folder, memory)
     path = folder / "socket"
     path.unlink(missing_ok=True)
     server = _Server(str(path), _Handler)
@@ -79,4 +79,4 @@ def main(folder: Path, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4])

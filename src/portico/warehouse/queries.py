@@ -332,6 +332,19 @@ class Query:
         ]
         return f"({' OR '.join(conditions) or 'FALSE'})"
 
+    def check_policy(self, entry: Entry, predicate: str) -> None:
+        """
+        Raises:
+            InvalidArgument: it is no condition on the rows of the table.
+        """
+        condition = self._translator().expression(blocks.expression(predicate)).sql("duckdb")
+        [told] = self._described(f"SELECT ({condition}) FROM {entry.place}")
+        if told["type"] != "BOOLEAN":
+            raise InvalidArgument(
+                f"The filter of a row access policy must be of type BOOL, not {told['type']}",
+                reason="invalidQuery",
+            )
+
     def _schema_view(self, parts: list[str]) -> exp.Expr | None:
         return view(self._cursor, self._asked.project, parts, self._asked.outside)
 

@@ -40,7 +40,7 @@ from portico.warehouse.dispositions import store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.models import exports as model_exports
 from portico.warehouse.models import shown
-from portico.warehouse.queries import Asked, Done
+from portico.warehouse.queries import Asked, Done, Query
 from portico.warehouse.routines import Routine
 from portico.warehouse.rows import page
 from portico.warehouse.types import Field
@@ -49,10 +49,10 @@ from portico.warehouse.types import Field
 class Requests:
     """Answers for one warehouse; from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, memory: str = "") -> None:
         self._folder = folder
         (folder / "results").mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._warehouse = Warehouse(folder)
+        self._warehouse = Warehouse(folder, memory)
         self._cached = CachedResults(folder / "results" / "cached")
 
     def answer(
@@ -304,11 +304,12 @@ class Requests:
     def write_policy(
         self, project: str, dataset: str, table: str, policy: dict[str, Any], replace: bool
     ) -> dict[str, Any]:
-        blocks.expression(policy["filterPredicate"])
         with self._warehouse.transaction() as cursor:
-            return access.write(
-                cursor, catalog.require(cursor, project, dataset, table), policy, replace=replace
-            )
+            found = catalog.require(cursor, project, dataset, table)
+            if found.storage:
+                asked = Asked(project, f"{project}.{dataset}", warehouse=self._warehouse)
+                Query(cursor, asked, exp.Null()).check_policy(found, policy["filterPredicate"])
+            return access.write(cursor, found, policy, replace=replace)
 
     def drop_policies(self, project: str, dataset: str, table: str, names: list[str]) -> None:
         with self._warehouse.transaction() as cursor:

@@ -43,6 +43,7 @@ _UNITS = {
 _TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
 
 
+WITH = "$with "  # how the names that WITH gives begin, for DuckDB
 _COUNTING = (
     exp.Interval, exp.Limit, exp.Offset, exp.DataTypeParam, exp.Ordered, exp.Group, exp.TableSample,
 )  # fmt: skip
@@ -78,7 +79,7 @@ class Translator:
         return self._rewritten(self._prepare(tree.copy()))
 
     def _rewritten(self, tree: exp.Expr) -> exp.Expr:
-        self._tables(tree, frozenset())
+        self._tables(tree, {})
         holder = exp.Paren(this=tree)
         for node in list(holder.dfs(prune=None))[::-1]:  # children before parents
             if node is holder or node.parent is None:
@@ -91,18 +92,16 @@ class Translator:
 
     # --- tables ---
 
-    def _tables(self, tree: exp.Expr, known: frozenset[str]) -> None:
-        """Replaces every table that no WITH names."""
+    def _tables(self, tree: exp.Expr, known: Mapping[str, str]) -> None:
+        """Replaces every table that no WITH names. What one names gets a name that nothing of DuckDB's own has: where
+        DuckDB does not see it from there, the name must not mean something else."""
         for scope_with in [w for w in (tree.args.get("with_"), tree.args.get("with")) if w]:
-            inner = known
-            recursive = (
-                {cte.alias.lower() for cte in scope_with.expressions}
-                if scope_with.args.get("recursive")
-                else set()
-            )
+            inner = dict(known)
+            named = {cte.alias.lower(): f"{WITH}{cte.alias}" for cte in scope_with.expressions}
             for cte in scope_with.expressions:
-                self._tables(cte.this, inner | recursive)
-                inner = inner | {cte.alias.lower()}
+                self._tables(cte.this, {**inner, **named} if scope_with.args.get("recursive") else inner)
+                inner |= {cte.alias.lower(): named[cte.alias.lower()]}
+                cte.args["alias"].set("this", exp.to_identifier(named[cte.alias.lower()], quoted=True))
             known = inner
         for key, value in list(tree.args.items()):
             if key in ("with_", "with"):
@@ -115,11 +114,14 @@ class Translator:
                 else:
                     self._tables(child, known)
 
-    def _one_table(self, table: exp.Table, known: frozenset[str]) -> None:
+    def _one_table(self, table: exp.Table, known: Mapping[str, str]) -> None:
         for join in table.args.get("joins") or ():
             self._tables(join, known)
         parts = [piece for one in table.parts for piece in one.name.split(".")]
         if len(parts) == 1 and parts[0].lower() in known:
+            table.set("this", exp.to_identifier(known[parts[0].lower()], quoted=True))
+            if table.args.get("alias") is None:
+                table.set("alias", exp.TableAlias(this=exp.to_identifier(parts[0], quoted=True)))
             return
         holder = self._array_of(table, parts)
         if holder is not None:
