@@ -41,7 +41,16 @@ class Entry:
 
     @property
     def place(self) -> str:
-        """Its rows, as DuckDB's SQL names them."""
+        """Its rows, as DuckDB's SQL names them.
+
+        Raises:
+            InvalidArgument: it has none of its own.
+        """
+        if not self.storage:
+            kind = self.body.get("type", "TABLE")
+            raise InvalidArgument(
+                f"{self.shown} has no rows of its own: it is of type {kind}", reason="invalid"
+            )
         return storage.place(self.storage)
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog, partitions, storage, timetravel
+from portico.warehouse import catalog, partitions, prediction_logs, storage, timetravel
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.queries import Asked, Query
@@ -57,6 +57,9 @@ def source(warehouse: Warehouse, cursor: Cursor, named: dict[str, str], caller: 
         return _as_of(warehouse, cursor, {**named, "table": table}, moment, caller)
     asked = entry_of(named)
     found = catalog.require(cursor, asked.project, asked.dataset, asked.table)
+    if prediction_logs.STREAMS in found.body:
+        home = warehouse.folder.parent
+        return Source(found, found.fields, prediction_logs.select(cursor, found, home))
     if not found.storage:
         raise InvalidArgument(
             f"Cannot read {found.shown} here: it is of type {found.body.get('type')}; query it instead",

@@ -15,6 +15,7 @@ from portico.store import segments
 from portico.store.database import Database
 from portico.warehouse import catalog
 from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.types import quoted
 
 if TYPE_CHECKING:
     from portico.warehouse.engine import Warehouse
@@ -69,8 +70,9 @@ def create(warehouse: Warehouse, project: str, dataset: str, table: str, stream:
     return found.body
 
 
-def register(cursor: Cursor, entry: Entry, home: Path, name: str) -> None:
-    """Makes `name` the rows of a log's table. Of files only what is asked for is read."""
+def select(cursor: Cursor, entry: Entry, home: Path) -> str:
+    """DuckDB's query of the rows of a log's table as it is now, on this cursor. Of files only what is asked for is
+    read."""
     from pyarrow import dataset
 
     database = Database(home)
@@ -78,6 +80,7 @@ def register(cursor: Cursor, entry: Entry, home: Path, name: str) -> None:
         files = [one.file for stream in entry.body[STREAMS] for one in segments.listed(connection, stream)]
     folder = segments.folder(home)
     paths = [str(folder / one) for one in files]
-    cursor.register(
-        name, dataset.dataset(paths, schema=_SCHEMA, format="parquet") if paths else _SCHEMA.empty_table()
-    )
+    name = f"_log_{entry.dataset}_{entry.table}"
+    rows = dataset.dataset(paths, schema=_SCHEMA, format="parquet") if paths else _SCHEMA.empty_table()
+    cursor.register(name, rows)
+    return f"SELECT * REPLACE (TRY_CAST(request_id AS DECIMAL(38, 9)) AS request_id) FROM {quoted(name)}"

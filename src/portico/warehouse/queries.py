@@ -288,7 +288,8 @@ class Query:
             _check_filter(entry, node)
             return _place(entry)
         if prediction_logs.STREAMS in entry.body:
-            return self._logged(entry)
+            assert self._asked.warehouse is not None
+            return _rows(prediction_logs.select(self._cursor, entry, self._asked.warehouse.folder.parent))
         if entry.body.get("type") == "EXTERNAL":
             return self._external(entry)
         return _rows(self._rows_of(entry, node))
@@ -354,14 +355,6 @@ class Query:
         name = f"_external_{entry.dataset}_{entry.table}"
         self._cursor.register(name, table)
         return exp.Table(this=exp.to_identifier(name, quoted=True))
-
-    def _logged(self, entry: Entry) -> exp.Expr:
-        """The log of an endpoint's predictions, as it is now."""
-        assert self._asked.warehouse is not None
-        name = f"_log_{entry.dataset}_{entry.table}"
-        prediction_logs.register(self._cursor, entry, self._asked.warehouse.folder.parent, name)
-        told = "TRY_CAST(request_id AS DECIMAL(38, 9)) AS request_id"
-        return _rows(f"SELECT * REPLACE ({told}) FROM {quoted(name)}")
 
     def _as_of(self, named: Entry, version: exp.Expr) -> exp.Expr:
         """A table as it was: FOR SYSTEM_TIME AS OF."""

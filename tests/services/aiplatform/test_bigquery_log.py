@@ -58,6 +58,13 @@ def test_predictions_are_rows_of_a_table(aiplatform: Any, upload: Any, client: b
     assert answered(client, "SELECT COUNT(DISTINCT request_id) FROM lines.seen") == [(2,)]
     with pytest.raises(exceptions.GoogleAPICallError):
         client.query(f"DELETE FROM `{name}` WHERE TRUE").result()
+    for text in (f"ALTER TABLE `{name}` ADD COLUMN z INT64", f"INSERT INTO `{name}` (endpoint) VALUES ('x')"):
+        with pytest.raises(exceptions.BadRequest, match="EXTERNAL"):
+            client.query(text).result()
+    with pytest.raises(exceptions.BadRequest, match="no rows of its own"):
+        client.insert_rows_json(table, [{"endpoint": "x"}])
+    listed = list(client.list_rows(table))
+    assert len(listed) == 2 and {one.request_id for one in listed} >= {row.request_id}
     client.query(f"CREATE TABLE lines.kept AS SELECT * FROM `{name}`").result()
     endpoint.delete(force=True)
     assert answered(client, "SELECT COUNT(*) FROM lines.kept") == [(2,)]
