@@ -120,7 +120,8 @@ def _to_its_end(
     kept: Warm | None,
     output: Output,
 ) -> dict[str, Any]:
-    be_nice()  # nobody waits for an environment any more
+    if kept is None:  # what is kept has been nice for long; here is only watched what it does
+        be_nice()
     view.lower.mkdir(exist_ok=True)
     named = seen.named(program, launch.executor_input, launch.env)
     gcs_view.fill(context, view, None, named)
