@@ -43,7 +43,7 @@ class Run:
         given = {name: one["defaultValue"] for name, one in definitions.items()}
         with self.database.write() as connection:
             pipelines.add_components(connection, RUN, components)
-            recorded.add_contexts(connection, RUN, "p", 0.0)
+            recorded.add_contexts(connection, RUN, "p", 0.0, {})
             jobs.insert(
                 connection, id="1", kind="pipelineJobs", resource=RUN, payload={}, now=0.0, lane="thread"
             )
