@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: install demo test lint types pytest check-slow bench bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery docs lock clean
+.PHONY: install demo test lint types pytest check-slow bench bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery bench-pipelines docs lock clean
 
 install: $(READY)
 
@@ -37,10 +37,10 @@ types: install
 check-slow: install
 	$(BIN)/python -m pytest -m slow --timeout=3600
 
-bench: bench-start bench-serving bench-batch bench-monitoring bench-training bench-automl bench-bigquery
+bench: bench-start bench-serving bench-batch bench-monitoring bench-training bench-automl bench-bigquery bench-pipelines
 	$(BIN)/python -m bench.page
 
-bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery: bench-%: install
+bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery bench-pipelines: bench-%: install
 	$(BIN)/python -m bench.$*
 
 docs: install

@@ -17,6 +17,7 @@ TITLES = {
     "training": "Training of one's own code",
     "automl": "AutoML",
     "bigquery": "BigQuery",
+    "pipelines": "Pipelines",
 }
 _HEAD = """\
 # Benchmarks

@@ -44,20 +44,23 @@ from kfp import compiler, dsl
 def nothing(number: int = 0) -> int:
     return number
 
+def run(**given):
+    return nothing(**given).set_caching_options(False)
+
 @dsl.pipeline
 def one():
-    nothing()
+    run()
 
 @dsl.pipeline
 def wide():
     for number in range({WIDE}):
-        nothing(number=number)
+        run(number=number)
 
 @dsl.pipeline
 def long():
-    last = nothing()
+    last = run()
     for _ in range({LONG - 1}):
-        last = nothing(number=last.output)
+        last = run(number=last.output)
 
 made = {{}}
 for pipeline in (one, wide, long):

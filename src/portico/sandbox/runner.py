@@ -89,7 +89,7 @@ def _child_of(number: int) -> Any:
     files: list[int] = []
     while threading.active_count() == 1:  # a thread would be missing in a child
         while b"\n" not in heard:
-            piece, more, _, _ = socket.recv_fds(control, 65536, 3)
+            piece, more = _received(control)
             if not piece:
                 os._exit(0)  # nobody wants it any more
             heard, files = heard + piece, files + more
@@ -110,9 +110,22 @@ def _child_of(number: int) -> Any:
         for file in files:
             os.close(file)
         files = []
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = os.waitpid(child, 0)[1]
+        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         control.sendall(json.dumps({"code": code}).encode() + b"\n")
     os._exit(1)
+
+
+def _received(control: Any) -> tuple[bytes, list[int]]:
+    """As `socket.recv_fds`, which older Pythons don't have."""
+    import array
+    import socket
+
+    files = array.array("i")
+    piece, ancillary, _, _ = control.recvmsg(65536, socket.CMSG_SPACE(3 * files.itemsize))
+    for _, _, data in ancillary:
+        files.frombytes(data[: len(data) - len(data) % files.itemsize])
+    return piece, list(files)
 
 
 def _put(files: list[int]) -> None:

@@ -164,6 +164,14 @@ def test_a_lightweight_component_runs_as_each_version_compiles_it(version, run, 
     assert json.loads(written.download_as_text())["parameterValues"] == {"Output": 3}
 
 
+def test_the_image_that_an_older_kfp_takes_by_itself(run):
+    """python:3.7, or the closest that this machine has."""
+    container = containers(PLAIN, "2.7.0")["add"]
+    made = run(container, {"parameterValues": {"a": 2}}, {"parameters": ["Output"]})
+    assert made["parameterValues"] == {"Output": 3}
+    assert container["image"] == "python:3.7"
+
+
 WRITING = """
 @dsl.component(base_image="python:3.11", packages_to_install=["threadpoolctl==3.5.0"])
 def write(given: Input[Dataset], made: Output[Model], number: OutputPath(int)) -> NamedTuple("o", [("x", dict)]):

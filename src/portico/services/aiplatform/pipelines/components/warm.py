@@ -8,7 +8,6 @@ has used it for a while.
 from __future__ import annotations
 
 import os
-import re
 import select
 import signal
 import socket
@@ -31,7 +30,6 @@ _PATIENCE, _LOOK = 30.0, 0.005  # seconds that are waited for one; between two l
 _BUSY = 2.0  # seconds that are waited where all are in use
 _AGAIN = 0.5  # seconds between two looks whether the job that keeps them is there
 _END = 10.0  # seconds that what a task left behind has to end
-_OLDEST = (3, 9)  # Python that can be forked from (`sandbox.runner`)
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -68,7 +66,7 @@ class Warm(Forked):
 
 def take(context: Context, recipe: dict[str, Any]) -> Warm | None:
     """A process as the `recipe` says (see `Kept.prepare`); None where there can be none, or none comes."""
-    if not _can_fork(context, Path(recipe["python"])):
+    if not _can_fork(context):
         return None
     path, began, asked, busy = _path(context.home), time.monotonic(), 0.0, 0.0
     while (now := time.monotonic()) - began < _PATIENCE:
@@ -101,14 +99,9 @@ def _path(home: Path) -> Path:
     return home / "run" / "components"
 
 
-def _can_fork(context: Context, python: Path) -> bool:
+def _can_fork(context: Context) -> bool:
     """bubblewrap's walls hold one view of Cloud Storage for ever; a cluster's machines have no processes that wait."""
-    if machine.elsewhere(context.home) or isolation.isolation().name == "bubblewrap":
-        return False
-    found = [
-        re.fullmatch(r"python(\d+)\.(\d+)", one.name) for one in (python.parent.parent / "lib").iterdir()
-    ]
-    return any(one and (int(one[1]), int(one[2])) >= _OLDEST for one in found)
+    return not machine.elsewhere(context.home) and isolation.isolation().name != "bubblewrap"
 
 
 def _start(context: Context) -> None:
