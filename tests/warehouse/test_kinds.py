@@ -178,6 +178,9 @@ def test_an_expression_as_its_literal(warehouse: Warehouse, expression: str, lit
     ("SELECT x, FIRST_VALUE(x IGNORE NULLS) OVER w AS f, NTH_VALUE(x, 2 IGNORE NULLS) OVER w AS n FROM UNNEST([NULL, 2, 3]) x "
      "WINDOW w AS (ORDER BY x ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) ORDER BY x LIMIT 1",
      ['x', 'f', 'n'], [(None, 2, 3)]),
+    ("SELECT COUNT(*) AS n FROM (SELECT x, ROW_NUMBER() OVER (ORDER BY RAND()) AS n FROM UNNEST([1, 2, 3]) x) WHERE n <= 2",
+     ['n'], [(2,)]),
+    ("SELECT CURRENT_TIMESTAMP() IS NULL AS `current_timestamp`", ['current_timestamp'], [(False,)]),
     ("SELECT LOWER(NULL) AS a, CONCAT('a', NULL) AS b, CORR(x, x) AS c FROM UNNEST([1.0]) AS x",
      ['a', 'b', 'c'], [(None, None, None)]),
 ])  # fmt: skip

@@ -15,13 +15,14 @@ import duckdb
 
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from portico.warehouse import storage
+from portico.warehouse.client import ANONYMOUS
 from portico.warehouse.storage import FILE as FILE
 from portico.warehouse.storage import KEPT as _KEPT
 from portico.warehouse.types import Field, duckdb_type, quoted
 
 Cursor = duckdb.DuckDBPyConnection
 
-_HIDDEN = "_script"  # how the datasets of scripts' temporary tables begin
+_HIDDEN = ("_script", ANONYMOUS)  # how the datasets begin that are not listed: scripts' temporary tables
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ MODELS = "models"
 OWNER = "owner@portico.local"  # the e-mail address of a caller that has none
 _START = 20.0  # seconds that a start may take
 _POLL = 0.1
-ANONYMOUS = "_portico_results"  # the dataset that queries' own results seem to be in
+ANONYMOUS = "_portico_results"  # where queries' own results seem to be; a client's model makes it a dataset
 
 
 def job_name(project: str, job: str) -> str:

@@ -20,8 +20,31 @@ def split(tree: exp.Expr) -> None:
     """Splits every SELECT of `tree` where it must be, innermost first."""
     numbers = itertools.count()
     for select in list(tree.find_all(exp.Select))[::-1]:
+        _random_orders(select)
         _split_aggregates(select, numbers)
         _split_windows(select, numbers)
+
+
+def _random_orders(select: exp.Select) -> None:
+    """RAND() in a window's ORDER BY, which DuckDB refuses, becomes a random number of each row's first column."""
+    for window in select.find_all(exp.Window):
+        order = window.args.get("order")
+        if order is None:
+            continue
+        for called in [one for one in order.find_all(exp.Anonymous) if str(one.this) == "RAND"]:
+            row = order.find(exp.Column) or _row(select.args.get("from_"))
+            if row is not None:
+                called.replace(call("gs_py_random", call("concat", row.copy())))
+
+
+def _row(source: exp.Expr | None) -> exp.Expr | None:
+    """The whole row of a query's first source."""
+    if source is None:
+        return None
+    alias = source.this.args.get("alias")
+    columns = alias.args.get("columns") if alias is not None else None
+    name = columns[0].name if columns else source.this.alias_or_name
+    return exp.column(name) if name else None
 
 
 def _leaves(select: exp.Select, wanted: Callable[[exp.Expr], bool]) -> list[exp.Expr]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 import unicodedata
 from collections.abc import Callable
@@ -136,6 +137,11 @@ def _carried(high: int, low: int, per: int) -> tuple[int, int]:
     if high < 0 < low:
         return high + 1, low - per
     return high, low
+
+
+def random_number(_of: str | None) -> float:
+    """A random number from 0 to 1 for a row: the argument only makes DuckDB ask once a row."""
+    return random.random()
 
 
 def upper(x: str) -> str:
@@ -440,6 +446,7 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "round": (round_decimal, ["VARCHAR", "BIGINT", "VARCHAR"], "VARCHAR"),
     "hex": (hexadecimal, ["VARCHAR"], "BIGINT"),
     "justify": (justify, ["BIGINT", "BIGINT", "BIGINT", "VARCHAR"], "BIGINT[]"),
+    "random": (random_number, ["VARCHAR"], "DOUBLE"),
     "upper": (upper, ["VARCHAR"], "VARCHAR"),
     "lower": (lower, ["VARCHAR"], "VARCHAR"),
     "trim": (trim, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
@@ -481,4 +488,4 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
 }
 """By name: what does it, and DuckDB's types of what goes in and comes out."""
 
-NULLS_GO_IN = frozenset({"trim", "initcap", "format", "json_string", "to_json"})
+NULLS_GO_IN = frozenset({"trim", "initcap", "format", "json_string", "to_json", "random"})

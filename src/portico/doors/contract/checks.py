@@ -46,6 +46,7 @@ class Checker:
     def __init__(self, contract: Contract, api: str, version: str) -> None:
         self._schema: Callable[[str], Schema] = lambda name: contract.schema(api, version, name)
         self._keep_nulls = declared()[api].keep_nulls
+        self._numbers = declared()[api].numbers_as_texts
         self._lenient = declared()[api].lenient
 
     def body(self, method: Method, value: Any) -> dict[str, Any]:
@@ -125,6 +126,12 @@ class Checker:
                     f"Invalid JSON payload received. '{name}' is given twice{_at(path)}.", field=where
                 )
             else:
+                if (
+                    isinstance(item, int | float)
+                    and not isinstance(item, bool)
+                    and where.endswith(self._numbers)
+                ):
+                    item = str(item)
                 checked[name] = self._value(known, item, where, depth)
         if unknown:
             raise InvalidArgument("\n".join(v.description for v in unknown), violations=unknown)

@@ -145,6 +145,8 @@ def read(declared: Mapping[str, Option], given: Mapping[str, Any], model_type: s
         one = declared.get(name)
         if one is None:
             raise _wrong(f"Option {name.upper()} is not supported for model type {model_type}")
+        if one.refused and one.kind == "bool" and value is False:
+            continue  # what clients write out is what is done anyway
         if one.refused:
             raise NotBuilt(f"Option {name.upper()} is not built in Portico: {one.refused}.")
         if isinstance(value, Search):

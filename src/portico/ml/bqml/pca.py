@@ -83,13 +83,18 @@ class Components(Unlabelled):
 
     @function("ML.PREDICT", (1, 1), keep_original_columns=Option("bool", False))
     def predict(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
-        """The principal components of each row; the columns of the input with keep_original_columns."""
+        """The principal components of each row, and what of the input is no feature, such as a row's key; the features
+        too with keep_original_columns."""
         found = self._projected(self.matrix(tables[0]))
         made: dict[str, Any] = {
             f"principal_component_{place + 1}": pa.array(found[:, place], pa.float64())
             for place in range(found.shape[1])
         }
-        return beside(made, tables[0]) if settings["keep_original_columns"] else pa.table(made)
+        given = tables[0]
+        if not settings["keep_original_columns"]:
+            features = {one.name.lower() for one in self.encoder.columns}
+            given = given.drop_columns([name for name in given.column_names if name.lower() in features])
+        return beside(made, given)
 
     @function("ML.GENERATE_EMBEDDING", (1, 1))
     def generate_embedding(self, tables: list[pa.Table], _settings: Settings) -> pa.Table:

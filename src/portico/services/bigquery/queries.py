@@ -14,7 +14,7 @@ from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
 from portico.store.resources import Resource
-from portico.warehouse.client import FOLDER, job_name, result_file
+from portico.warehouse.client import ANONYMOUS, FOLDER, job_name, result_file
 
 _WAIT = 10.0  # seconds, where the caller gives none
 _MOST_WAIT = 600.0
@@ -153,9 +153,12 @@ def _result(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:
 
 def _json(call: Call, found: Resource, fields: list[dict[str, Any]], wanted: _Wanted) -> dict[str, Any]:
     """maxResults=0 asks how many there are; rows come along where there are few, which saves the client a call, and
-    keep it from opening a read session for them."""
+    keep it from opening a read session for them. Not where the caller named a table for them: who gets all of its rows
+    at once (BigQuery DataFrames) takes it that there is no table."""
     counts = wanted.most in (0, "0")
-    limit = _FEW // max(1, len(fields)) if counts else wanted.limit
+    place = found.body["configuration"]["query"].get("destinationTable") or {}
+    few = 0 if place.get("datasetId", ANONYMOUS) != ANONYMOUS else _FEW // max(1, len(fields))
+    limit = few if counts else wanted.limit
     micros = (
         wanted.micros or counts
     )  # who reads what it did not ask for is Google's client for Python, and wants these

@@ -52,6 +52,7 @@ class Api:
     lenient: it passes over fields and parameters that its documents lack.
     place: where a request is meant whose path begins right behind `root` with a segment of `placeless`: those of its
         documents are below a project's location.
+    numbers_as_texts: how the paths of texts end that clients send as numbers too.
     keep_nulls: in its patches a null removes what it names (RFC 7396).
     package: what the `@type`s of its long-running operations begin with; "" where it has none.
     metadata: the one message that all its operations have as metadata; "" where each method has one of its own.
@@ -78,6 +79,7 @@ class Api:
     place: str = ""
     placeless: tuple[str, ...] = ()
     keep_nulls: bool = False
+    numbers_as_texts: tuple[str, ...] = ()
     package: str = ""
     metadata: str = ""
     message: str = "{message}"
