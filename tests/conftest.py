@@ -31,10 +31,10 @@ os.environ.setdefault(
 # The files that take longest, the longest first: begun early, so that no process is left alone with one at the end.
 LONGEST = (
     "test_kills.py", "test_manager.py", "test_declaration.py", "test_replica_models.py", "test_state_machine.py",
-    "test_steward.py", "test_fuzz.py", "test_worker.py", "test_model_monitors.py", "test_postgresql_home.py",
-    "test_concurrency.py", "test_demos.py", "test_mitigation.py", "test_tuning.py", "test_source_images.py",
-    "test_front.py", "test_classifier.py", "test_custom_model.py", "test_engines.py", "test_schedules.py",
-    "test_datasets.py", "test_batch_prediction.py", "test_custom_jobs.py", "test_native_models.py",
+    "test_steward.py", "test_pipelines.py", "test_fuzz.py", "test_worker.py", "test_model_monitors.py",
+    "test_postgresql_home.py", "test_concurrency.py", "test_demos.py", "test_mitigation.py", "test_tuning.py",
+    "test_source_images.py", "test_front.py", "test_classifier.py", "test_custom_model.py", "test_engines.py",
+    "test_schedules.py", "test_datasets.py", "test_batch_prediction.py", "test_custom_jobs.py", "test_native_models.py",
 )  # fmt: skip
 
 # How long an example takes is the machine's business.

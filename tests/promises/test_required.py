@@ -23,6 +23,8 @@ NOT_ASKED = {
 BODIES = {
     "datasets.create": "Dataset",
     "customJobs.create": "CustomJob",
+    "pipelineJobs.batchCancel": "BatchCancelPipelineJobsRequest",
+    "pipelineJobs.batchDelete": "BatchDeletePipelineJobsRequest",
     "trainingPipelines.create": "TrainingPipeline",
     "models.upload": "UploadModelRequest",
     "models.copy": "CopyModelRequest",

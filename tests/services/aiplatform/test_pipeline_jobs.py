@@ -162,6 +162,22 @@ def test_a_rerun_does_not_repeat_what_is_done(submit_pipeline, client, bucket):
     assert state["say"] == state["say-2"] == "SKIPPED" and state["fail"] == "FAILED"
 
 
+def test_the_preview_of_the_sdk_reruns(submit_pipeline, aiplatform, bucket, monkeypatch):
+    from google.cloud.aiplatform.preview.pipelinejob import pipeline_jobs
+
+    first = submit_pipeline("two_ways")
+    failed(first)
+    job = pipeline_jobs._PipelineJob(
+        display_name="again",
+        template_path=compiled(CONSTRUCTS)["two_ways"],
+        pipeline_root=f"gs://{bucket.name}/root",
+    )
+    job.rerun(first.resource_name, pipeline_task_rerun_configs=[], job_id=f"{first.job_id}-2")
+    again = aiplatform.PipelineJob.get(f"{PARENT}/pipelineJobs/{first.job_id}-2")
+    failed(again)
+    assert states(again).items() >= {"say": "SKIPPED", "say-2": "SKIPPED", "fail": "FAILED"}.items()
+
+
 def test_the_outputs_of_a_pipeline_lie_below_its_root(run_pipeline, bucket):
     job = run_pipeline("nested")
     names = [blob.name for blob in bucket.list_blobs()]

@@ -12,9 +12,10 @@ import yaml
 from tests.services.aiplatform.kfp_compiled import VERSIONS, compiled
 from tests.services.aiplatform.kfp_sources import CONSTRUCTS, OLDEST
 
-from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Unimplemented
-from portico.services.aiplatform.pipelines import conditions, ir, values
+from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, ResourceExhausted, Unimplemented
+from portico.services.aiplatform.pipelines import artifacts, conditions, executor, ir, values
 from portico.services.aiplatform.pipelines.placeholders import Scope
+from portico.store.pipelines import Task
 
 T = "pipelineSpec.root.dag.tasks"
 
@@ -79,6 +80,52 @@ def test_the_error_names_the_field(chain, change, field):
     assert isinstance(caught.value, InvalidArgument)
     assert caught.value.violations[0].field == field
     assert field.removeprefix("pipelineSpec.").partition("[")[0] in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "..", "a\n"])
+def test_names_are_no_paths(chain, name):
+    for key in ("task", "output"):
+        spec = copy.deepcopy(chain)
+        if key == "task":
+            spec["root"]["dag"]["tasks"][name] = spec["root"]["dag"]["tasks"]["add"]
+        else:
+            spec["components"]["comp-add"]["outputDefinitions"]["parameters"][name] = {
+                "parameterType": "STRING"
+            }
+        with pytest.raises(InvalidArgument, match="is no name"):
+            ir.read(spec)
+
+
+OWN = {
+    "name": "own",
+    "type": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"},
+    "uri": "gs://b/o",
+    "metadata": {},
+}
+ASKED = {"outputs": {"outputFile": "/gcs/b/e.json", "artifacts": {"d": {"artifacts": [OWN]}}}}
+
+
+def written(**said: Any) -> dict[str, Any]:
+    task = Task(7, "projects/p/locations/l/pipelineJobs/r", 1, 1, "t", "container", "c", {}, 0.0)
+    told = {"artifacts": {"d": {"artifacts": [said]}}}
+    [made] = executor.outputs_of(task, {"artifacts": {"d": {}}}, ASKED, told)["artifacts"]["d"]
+    return made
+
+
+def test_whose_an_artifact_is_is_not_for_its_component_to_say():
+    made = written(
+        name="another's", type={"schemaTitle": "system.Model"}, uri="https://x/v1/models/1", metadata={"k": 1}
+    )
+    own = artifacts.name_of(
+        Task(7, "projects/p/locations/l/pipelineJobs/r", 1, 1, "t", "container", "c", {}, 0.0), "d"
+    )
+    assert made == {**OWN, "name": own, "uri": "https://x/v1/models/1", "metadata": {"k": 1}}
+
+
+@pytest.mark.parametrize("said", [{"uri": "gs://b/" + "x" * 5000}, {"metadata": {"k": "x" * 300_000}}])
+def test_what_is_too_large_is_refused(said):
+    with pytest.raises(ResourceExhausted):
+        written(**said)
 
 
 def test_what_is_not_built_says_so(chain):

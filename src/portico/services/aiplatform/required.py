@@ -38,6 +38,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
         "deployedModelId",
         "objectives",
     ),
+    f"{_L}pipelineJobs.batchCancel": ("names",),
+    f"{_L}pipelineJobs.batchDelete": ("names",),
     f"{_L}schedules.create": ("maxConcurrentRunCount",),
     f"{_L}tensorboards.create": ("displayName",),
     f"{_RUNS}.create": ("displayName",),

@@ -20,6 +20,7 @@ _PLACE = re.compile(r'at "?(?:PipelineSpec|PipelineDeploymentConfig)[^ "]*"?')
 _CAUSE = re.compile(r"(?:Failed to parse [\w/]+ field: )+")
 _UNKNOWN = re.compile(r'Message type "[\w.]+\.(\w+)" has no field named "([^"]+)"')
 _VERSIONS = re.compile(r"2\.[1-9]\d*\.\d+")
+_NAME = re.compile(r"[^/\x00-\x1f]{1,200}")
 COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
 _BUILT = ("container", "importer")
 
@@ -50,6 +51,7 @@ def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, component in named.items():
         field = "pipelineSpec.root" if name == ROOT else f"pipelineSpec.components[{name}]"
+        _check_names(component, field)
         if "dag" in component:
             found[name] = {**component, "tasks": _tasks(component, named, executors, field)}
         elif "executorLabel" in component:
@@ -111,6 +113,20 @@ def _messages() -> Any:
         warnings.filterwarnings("ignore", message="Protobuf gencode version", category=UserWarning)
         from kfp.pipeline_spec import pipeline_spec_pb2
     return pipeline_spec_pb2
+
+
+def _check_names(component: Mapping[str, Any], field: str) -> None:
+    """Of tasks and outputs, which become names of files."""
+    outputs = component.get("outputDefinitions") or {}
+    for key, names in (
+        ("dag.tasks", (component.get("dag") or {}).get("tasks") or ()),
+        ("outputDefinitions.parameters", outputs.get("parameters") or ()),
+        ("outputDefinitions.artifacts", outputs.get("artifacts") or ()),
+    ):
+        for name in names:
+            if not _NAME.fullmatch(name) or not name.strip("."):
+                at = f"{field}.{key}"
+                raise InvalidArgument(f"{at}: {name!r} is no name: it would be that of a path.", field=at)
 
 
 def _executor(label: str, executors: Mapping[str, Any], field: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ task, its artifacts, and the events between them."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,13 +29,14 @@ _TITLES = {
 }  # fmt: skip
 _METRICS = ("system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics")
 _VALUE = 4096  # characters of a parameter that an execution shows
+_ODD = re.compile(r"[^a-z0-9-]+")
 _CUT = 128  # characters of a display name
 
 
 def contexts_of(run: str, pipeline: str) -> tuple[str, str]:
     """The contexts of a pipeline and of one of its runs."""
-    store = metadata.store_of(run)
-    return f"{store}/contexts/{pipeline}", f"{store}/contexts/{run.rpartition('/')[2]}"
+    store, short = metadata.store_of(run), _ODD.sub("-", pipeline.lower())[:_CUT]
+    return f"{store}/contexts/{short}", f"{store}/contexts/{run.rpartition('/')[2]}"
 
 
 def add_contexts(connection: Connection, run: str, pipeline: str, now: float, why: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from portico.services.aiplatform.pipelines.turn import Turn
 from portico.services.aiplatform.pipelines.values import as_type, in_text
 from portico.store.pipelines import Task
 
+_MOST = 10_000  # iterations of a loop
 _NOTHING: Any = object()
 _AROUND = ("dag", "loop")  # kinds of tasks that others are in
 _STATES = {"SKIPPED": "SUCCEEDED"}
@@ -238,4 +239,6 @@ def items_of(task: Task) -> list[dict[str, Any]]:
             ) from None
     if not isinstance(items, list):
         raise FailedPrecondition(f"{what}, over which the loop runs, is no list.")
+    if len(items) > _MOST:
+        raise FailedPrecondition(f"The loop has {len(items):,} iterations; at most {_MOST:,} are run.")
     return [{"parameters": {iterator["itemInput"]: one}} for one in items]
