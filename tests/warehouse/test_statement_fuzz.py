@@ -268,6 +268,18 @@ def test_no_name_is_duckdbs_own(target: Target) -> None:
         target.check(f"SELECT * FROM {table}")
 
 
+@pytest.mark.parametrize(
+    ("before", "inner", "after"),
+    [
+        ("(", "1", ")"), ("NOT ", "TRUE", ""), ("[", "", "]"), ("ABS(", "1", ")"), ("(SELECT ", "1", ")"),
+        ("CASE WHEN TRUE THEN ", "1", " END"), ("", "a", ".a"), ("(", "", ""),
+    ],
+)  # fmt: skip
+def test_what_is_nested_deeply_is_refused(target: Target, before: str, inner: str, after: str) -> None:
+    told = target.ask(f"SELECT {before * 3000}{inner}{after * 3000}")
+    assert told["error"]["code"] == "INVALID_ARGUMENT" and "nested too deeply" in told["error"]["message"]
+
+
 @settings(max_examples=100, derandomize=True, database=None)
 @given(st.integers(0, 1 << 32))
 def test_statements_by_chance_end_well(target: Target, seed: int) -> None:
