@@ -154,6 +154,29 @@ def more(a: int) -> int:
     assert more.options.count("--index-url") == 1 and "https://b.example/simple" in more.options
 
 
+def test_what_is_no_script_of_kfps_runs_as_it_stands():
+    def installs(words: str) -> tuple[str, ...]:
+        script = f'PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet {words} && "$0" "$@"'
+        return recognise(["sh", "-c", script, "python3", "-m", "mine"]).command
+
+    rest = ("python3", "-m", "mine")
+    for words in ("six", "'a @ https://x.example/a-1-py3-none-any.whl'", "'six>=1,<2; python_version<\"3.9\"'",
+                  "-i https://x.example/simple 'six[all]'"):  # fmt: skip
+        assert installs(words) == rest, words
+    # Nothing of this machine is read outside the walls.
+    for words in ("'a @ file:///etc/a.whl'", "/etc/a.whl", "-r https://x.example/r.txt", "-f /etc six", "six; reboot",
+                  "git+https://x.example/a", "'a @ git+https://x.example/a'", "$(reboot)"):  # fmt: skip
+        assert installs(words)[0] == "sh", words
+    venv = containers(
+        """
+@dsl.component(packages_to_install=["six"], use_venv=True)
+def in_venv():
+    pass
+"""
+    )["in_venv"]
+    assert recognise([*venv["command"], *venv["args"]]).requirements == ("six",)
+
+
 @pytest.mark.parametrize("version", ["2.0.1", "2.7.0", NEWEST])
 def test_a_lightweight_component_runs_as_each_version_compiles_it(version, run, bucket):
     source = PLAIN.replace("@dsl.component", '@dsl.component(base_image="python:3.11")')
@@ -218,6 +241,11 @@ def test_a_container_component_has_the_commands_of_its_image(run):
     )
     container = {"image": "python:3.11-slim", "command": ["sh", "-c", script]}
     assert run(container, {}, {"parameters": ["version"]})["parameterValues"] == {"version": "3.5.0"}
+    nothing = {"parameterValues": {}, "artifacts": {}}
+    assert (
+        run({"image": "busybox", "command": ["true"]}, {}, {"parameters": ["x"], "artifacts": ["y"]})
+        == nothing
+    )
     # Of that task alone.
     with pytest.raises(FailedPrecondition, match="No module named"):
         run(python("import threadpoolctl", "python:3.11-slim"))

@@ -82,7 +82,7 @@ def _installs(script: str) -> _Installs | None:
     """What a script installs before it becomes the rest of the command; None where it does something else."""
     script = _VENV.sub("", _ENSURE_PIP.sub("", script, count=1), count=1)
     try:
-        steps = [shlex.split(step) for step in re.split(r"&&", script)]
+        steps = [_words(step) for step in script.split("&&")]
     except ValueError:
         return None
     *installs, last = steps
@@ -99,6 +99,13 @@ def _installs(script: str) -> _Installs | None:
         options += read[2]
     pairs = dict.fromkeys(zip(options[::2], options[1::2], strict=True))
     return tuple(requirements), tuple(apart), tuple(word for pair in pairs for word in pair)
+
+
+def _words(step: str) -> list[str]:
+    """A command's words, and by themselves what is none to a shell (`;`, `>`, …) where it isn't quoted."""
+    words = shlex.shlex(step, posix=True, punctuation_chars=True)
+    words.whitespace_split, words.commenters = True, ""
+    return list(words)
 
 
 def _install(step: list[str]) -> tuple[list[str], bool, list[str]] | None:
@@ -118,7 +125,10 @@ def _install(step: list[str]) -> tuple[list[str], bool, list[str]] | None:
         if word == "--no-deps":
             alone = True
         elif name in _INDEXES:
-            options += [_INDEXES[name], value if equals else next(left, "")]
+            place = value if equals else next(left, "")
+            if name != "--trusted-host" and not _is_web(place):
+                return None
+            options += [_INDEXES[name], place]
         elif word in _WITHOUT_EFFECT:
             continue
         elif word.startswith("-") or not _is_requirement(word):
@@ -129,5 +139,13 @@ def _install(step: list[str]) -> tuple[list[str], bool, list[str]] | None:
 
 
 def _is_requirement(word: str) -> bool:
-    """Whether it is one that needs no shell, and nothing but wheels."""
-    return re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*($|[\[<>=!~;@ ])", word) is not None and "git+" not in word
+    """Whether it is one that needs nothing but wheels, and nothing of this machine: what lies in files pip finds,
+    behind the walls."""
+    name, _, url = word.partition("@")
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\s*[\[<>=!~; ].*)?\s*", name) is not None and (
+        not url or _is_web(url.strip())
+    )
+
+
+def _is_web(place: str) -> bool:
+    return place.startswith(("https://", "http://"))
