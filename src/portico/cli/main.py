@@ -444,6 +444,31 @@ def fetch(name: str, json: Json = False) -> None:
         print(file)
 
 
+@samples.command()
+def public(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="DATASET.TABLE; all of them where none is named.")
+    ] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Make stand-ins for Google's public tables, under their names in the project bigquery-public-data."""
+    from portico.cli.progress import telling
+    from portico.client import of_a_shell
+    from portico.demos.public_tables import PROJECT, TABLES, load
+
+    url = of_a_shell(_home(home))["PORTICO_URL"]
+    with telling() as tell:
+        made = [
+            {"table": f"{PROJECT}.{name}", "rows": load(url, name, tell)} for name in tables or list(TABLES)
+        ]
+    if json:
+        _print_json(made)
+        return
+    for one in made:
+        print(f"{one['table']}  {one['rows']} rows")
+
+
 @labels.command(name="add")
 def add_labels(
     endpoint: Annotated[str, typer.Argument(help="projects/P/locations/L/endpoints/E")],

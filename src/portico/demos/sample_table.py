@@ -187,6 +187,22 @@ _ALL = (
         pip_options=("--only-binary=:all:", "--python-version=3.8"),
     ),
     Sample(
+        name="penguins",
+        sentence="Penguins of three species near Palmer Station, with their measures.",
+        package="palmerpenguins",
+        version="0.1.6",
+        files=("palmerpenguins/data/penguins.csv",),
+        sha256="5c3be9af84dd703a25f1aaeadeac6ac770cfd38c1620d00089f581c023129ee0",
+        data_sha256="f204db2c753b0937caac3cb35258562c14f073e4bbc76be24b4c51ce22767a93",
+        rows=344,
+        columns={
+            "species": "Adelie, Chinstrap or Gentoo",
+            "body_mass_g": "grams; empty when unknown (a usual target)",
+        },
+        licence="CC0",
+        write=_without_na,
+    ),
+    Sample(
         name="employment",
         sentence="Who has a job in Massachusetts, 2015 to 2018 (American Community Survey).",
         package="nannyml",
