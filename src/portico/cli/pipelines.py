@@ -88,21 +88,21 @@ def graph(found: Mapping[str, Any]) -> list[str]:
 
 def _dag(component: Mapping[str, Any], spec: Mapping[str, Any], indent: str) -> Iterator[str]:
     tasks = component.get("dag", {}).get("tasks") or {}
+    called = {name: (task.get("taskInfo") or {}).get("name") or name for name, task in tasks.items()}
     done: set[str] = set()
     left = dict(tasks)
     while left:
         ready = [name for name, task in left.items() if _waits_for(task, tasks) <= done] or list(left)
         for name in ready:
             task = left.pop(name)
-            condition = (task.get("triggerPolicy") or {}).get("condition")
-            loop = "parameterIterator" in task or "artifactIterator" in task
-            waits = ", ".join(sorted(_waits_for(task, tasks)))
-            words = [
-                f"after {waits}" if waits else "",
-                f"if {condition}" if condition else "",
-                "for each" if loop else "",
-            ]
-            yield "  ".join(filter(None, [f"{indent}{name}", *words]))
+            words = [f"{indent}{called[name]}"]
+            if waits := _waits_for(task, tasks):
+                words.append(f"after {', '.join(sorted(called[one] for one in waits))}")
+            if condition := (task.get("triggerPolicy") or {}).get("condition"):
+                words.append(f"if {condition}")
+            if "parameterIterator" in task or "artifactIterator" in task:
+                words.append("for each")
+            yield "  ".join(words)
             inner = (spec.get("components") or {}).get(task["componentRef"]["name"], {})
             yield from _dag(inner, spec, indent + "    ")
         done |= set(ready)
@@ -134,16 +134,23 @@ def _tasks(found: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
 def _below(
     parent: str, below: Mapping[str, list[dict[str, Any]]], indent: str
 ) -> Iterator[tuple[str, tuple[str, str]]]:
-    for task in below.get(parent, []):
+    last = "9"  # what has not started comes last
+    for task in sorted(below.get(parent, []), key=lambda one: (one.get("startTime", last), one["taskName"])):
         state = task["state"]
         mark = _MARKS.get(state, "·")
         line = f"{indent}{mark} {task['taskName']:<{max(1, 40 - len(indent))}} {state.lower():<13} {_took(task):>8}"
         if task.get("executorDetail") and state not in ("SKIPPED", "PENDING"):
             line += f"  log {task['taskId']}"
-        if state == "FAILED" and (words := (task.get("error") or {}).get("message")):
-            line += f"\n{indent}  {words.splitlines()[0]}"
+        if state == "FAILED" and task.get("executorDetail"):  # of the others those inside tell
+            line += f"\n{indent}  {_last_words((task.get('error') or {}).get('message', ''))}"
         yield line.rstrip(), (task["taskId"], state)
         yield from _below(task["taskId"], below, indent + "  ")
+
+
+def _last_words(message: str) -> str:
+    """The last line that a task printed, of an error that ends with its inputs."""
+    lines = [line for line in message.partition("\nIts inputs: ")[0].splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 def _took(one: Mapping[str, Any]) -> str:

@@ -9,6 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import requests
+import yaml
+from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.portico.conftest import World, doubled, usual
 from tests.waiting import until
 
@@ -53,11 +56,38 @@ def sink() -> Iterator[Sink]:
     server.server_close()
 
 
+PIPELINE = """
+@dsl.component
+def note(word: str) -> str:
+    return word
+
+@dsl.pipeline(name="on-an-alert")
+def on_an_alert(word: str):
+    with dsl.If(word == "never"):
+        note(word=word)
+"""
+
+
+def started_by_alerts_of(world: World) -> str:
+    """A trigger that starts a pipeline, which has nothing to do, when the steward opens an alert."""
+    with open(compiled(PIPELINE)["on_an_alert"]) as file:
+        spec = yaml.safe_load(file)
+    parent = world.name.partition("/stewards/")[0]
+    body = {
+        "alert": {"source": world.name},
+        "pipeline": {
+            "pipelineSpec": spec, "pipelineRoot": "gs://steward-world/root", "eventParameters": {"word": "metric"},
+        },
+    }  # fmt: skip
+    return str(world.api("POST", f"{parent}/triggers?triggerId=on-alert", json=body)["name"])
+
+
 def test_an_alert_opens_once_and_closes(trained: World, sink: Sink) -> None:
     world = trained
     world.deploy()
     nobody = "http://127.0.0.1:1/nobody-listens"
     world.keep(actions=["ALERT"], notify={"webhooks": [nobody, sink.url]})
+    trigger = started_by_alerts_of(world)
     world.days(5)
     world.truth = doubled
     world.days(5)
@@ -86,6 +116,12 @@ def test_an_alert_opens_once_and_closes(trained: World, sink: Sink) -> None:
     world.days(1)
     assert [t["event"] for t in sink.told] == ["opened"], "silenced"
     assert len(world.api("GET", f"{world.name}/alerts")["alerts"]) == 1
+    (run,) = world.api("GET", f"{trigger}/runs")["runs"]
+    assert run["state"] == "STARTED" and run["event"]["alert"] == alert["name"]
+    assert run["reason"].startswith(f"{world.name} found: weightedAbsolutePercentageError is ")
+    job = requests.get(f"{world.portico.url}/v1/{run['pipelineJob']}", timeout=240).json()
+    assert job["state"] == "PIPELINE_STATE_SUCCEEDED", "simulated time waited for it"
+    assert job["runtimeConfig"]["parameterValues"] == {"word": "weightedAbsolutePercentageError"}
     bad = world.call(
         "PATCH", f"{world.name}?updateMask=notify", json={"notify": {"webhooks": ["file:///etc/passwd"]}}
     )

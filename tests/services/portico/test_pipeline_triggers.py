@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import requests
+from tests.services.aiplatform.conftest import booster, upload  # noqa: F401
 from tests.services.aiplatform.kfp_compiled import compiled
+from tests.services.aiplatform.monitored import csv_of, monitor, put, rows
 from tests.waiting import until
 
 from portico.client.api import Client
@@ -138,6 +140,26 @@ def test_a_dataset_version_starts_a_pipeline(aiplatform, client, bucket, templat
     assert run["event"]["datasetVersion"] == made and made in run["reason"]
     job = aiplatform.PipelineJob.get(run["pipelineJob"])
     assert job.gca_resource.runtime_config.parameter_values == {"word": made}
+    client.call("DELETE", trigger)
+
+
+def test_what_a_monitor_finds_starts_a_pipeline(aiplatform, upload, client, bucket, template):  # noqa: F811
+    watched = monitor(upload(), put(bucket, "training.csv", csv_of(rows(0, 2000))))
+    trigger = create(client, {
+        "alert": {"source": watched.resource_name},
+        "pipeline": {
+            "templateUri": template("nothing_to_do"), "pipelineRoot": f"gs://{bucket.name}/root",
+            "eventParameters": {"word": "message"},
+        },
+    })  # fmt: skip
+    for shift in (0.0, 2.0):
+        target = put(bucket, f"target{shift}.csv", csv_of(rows(1, 1000, shift=shift)))
+        watched.run(display_name="looked", target_dataset=target)
+    (run,) = until(lambda: runs_of(client, trigger), "a run")
+    assert run["state"] == "STARTED" and run["event"]["kind"] == "ALERT_OPENED"
+    assert run["reason"] == f"{watched.resource_name} found: looked: 1 anomalies"
+    assert len(run["event"]["details"]) == 1
+    watched.delete(force=True)
     client.call("DELETE", trigger)
 
 

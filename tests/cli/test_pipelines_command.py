@@ -1,0 +1,153 @@
+"""`portico pipelines`, `portico triggers`, and triggers in files: `portico apply`, `diff`, `delete`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.services.aiplatform.kfp_compiled import compiled
+from tests.waiting import until
+
+from portico.cli import pipelines, stewards, triggers
+from portico.client.api import Client
+from portico.errors import InvalidArgument, NotFound
+
+SOURCE = """
+@dsl.component
+def shout(word: str) -> str:
+    print("now I shout " + word)
+    return word.upper()
+
+@dsl.component
+def fail(word: str):
+    raise ValueError("no such word")
+
+@dsl.pipeline(name="shouted-words")
+def shouted(word: str = "ab", wrong: str = ""):
+    first = shout(word=word)
+    with dsl.If(wrong == "yes", name="when-wrong"):
+        fail(word=first.output)
+    with dsl.ParallelFor(["x", "y"], name="each") as one:
+        shout(word=one).after(first)
+"""
+PLACE = "projects/commands/locations/us-central1"
+
+
+@pytest.fixture
+def client(portico: Any) -> Client:
+    return Client(home=portico.home, project="commands")
+
+
+def command(portico: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "portico.cli.main", *arguments, "--home", str(portico.home)],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+
+def submit(client: Client, bucket: Any, wrong: str) -> str:
+    import yaml
+
+    spec = yaml.safe_load(Path(compiled(SOURCE)["shouted"]).read_text())
+    config = {"gcsOutputDirectory": f"gs://{bucket.name}", "parameterValues": {"wrong": wrong}}
+    body = {"pipelineSpec": spec, "runtimeConfig": config, "displayName": "shouted"}
+    made = client.call(
+        "POST", f"/v1/{PLACE}/pipelineJobs", body, pipelineJobId=f"shouted-{wrong}-{time.time_ns()}"
+    )
+    return str(made["name"])
+
+
+def test_a_run_is_shown_task_by_task(portico, client, bucket, capsys):
+    name = submit(client, bucket, "yes")
+    found = pipelines.follow(client, name)
+    moved = capsys.readouterr().out
+    assert "▸ shout " in moved and "✓ shout " in moved  # as it goes
+    text = "\n".join(pipelines.as_text(found))
+    assert text.startswith(f"{name.rpartition('/')[2]}  FAILED  ")
+    lines = text.splitlines()
+    shown = [line.split()[1] for line in lines if line.strip()[0] in "✓✗"]
+    assert shown[0] == "shout" and sorted(shown) == [
+        "each", "fail", "for-loop-3-0", "for-loop-3-1", "shout", "shout-2", "shout-2", "when-wrong",
+    ]  # fmt: skip
+    assert shown[shown.index("when-wrong") + 1] == "fail" and shown[shown.index("each") + 1] == "for-loop-3-0"
+    failed = next(line for line in lines if "✗ fail" in line)
+    assert "failed" in failed and " s  log " in failed
+    assert lines[lines.index(failed) + 1].strip() == "ValueError: no such word"
+    log = command(portico, "logs", failed.split()[-1])
+    assert "no such word" in log.stdout, log.stderr
+    (line,) = (one for one in pipelines.in_lines(pipelines.runs(client)) if name.rpartition("/")[2] in one)
+    assert line.startswith("FAILED ")
+    short = name.rpartition("/")[2][:-3]
+    graph = command(portico, "pipelines", short, "--project", "commands", "--graph").stdout.splitlines()
+    assert graph[0] == "shout" and "each  after shout  for each" in graph
+    (when,) = (line for line in graph if line.startswith("when-wrong  after shout  if "))
+    assert "== 'yes'" in when and graph[graph.index(when) + 1] == "    fail"
+    with pytest.raises(NotFound):
+        pipelines.run(client, "no-such-run")
+
+
+@pytest.fixture
+def file(tmp_path: Path, bucket: Any) -> Path:
+    (tmp_path / "shouted.yaml").write_text(Path(compiled(SOURCE)["shouted"]).read_text())
+    made = tmp_path / "trigger.yaml"
+    made.write_text(f"""
+kind: Trigger
+name: on-{bucket.name}
+displayName: On new data
+object:
+  uriPrefix: gs://{bucket.name}/new/
+pipeline:
+  templateUri: shouted.yaml
+  pipelineRoot: gs://{bucket.name}/root
+  eventParameters:
+    word: uri
+""")
+    return made
+
+
+def test_a_trigger_is_applied_from_a_file(portico, bucket, file):
+    home, name = portico.home, f"on-{bucket.name}"
+    assert stewards.diffed(home, file) == [f"+ trigger {name}"]
+    assert stewards.applied(home, file) == f"trigger {name}: created"
+    assert stewards.diffed(home, file) == []
+    assert stewards.applied(home, file) == f"trigger {name}: unchanged"
+    file.write_text(file.read_text().replace("/new/", "/newer/"))
+    assert stewards.diffed(home, file) == [
+        f"~ object.uriPrefix: gs://{bucket.name}/new/ -> gs://{bucket.name}/newer/"
+    ]
+    assert stewards.applied(home, file).startswith(f"trigger {name}: changed")
+    bucket.blob("newer/one.txt").upload_from_string("1")
+    client = Client(home=home)
+    (run,) = until(lambda: triggers.found(client, name), "a run")
+    (line,) = triggers.in_lines([run])
+    assert f"STARTED  {name}-" in line and "newer/one.txt was written" in line
+    done = command(portico, "triggers", "--json")
+    (shown,) = (one for one in json.loads(done.stdout) if one["name"].endswith(name))
+    assert shown["firedCount"] == "1"
+    (line,) = triggers.in_lines([shown])
+    assert line.startswith(f"{name}  gs://{bucket.name}/newer/…: 1 events, the last at ")
+    assert "by on-" in next(pipelines.in_lines(pipelines.runs(client)))
+    done = command(portico, "delete", f"triggers/{name}")
+    assert done.stdout == f"trigger {name}: deleted\n"
+    with pytest.raises(NotFound):
+        triggers.found(client, name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("kind: Trigger", "kind: Other", "trigger.yaml:2: kind must be Steward or Trigger"),
+        ("uriPrefix", "prefix", "trigger.yaml:6: There is no field object.prefix"),
+        ("shouted.yaml", "missing.yaml", "trigger.yaml:8: .*missing.yaml can't be read"),
+        ("word: uri", "word: colour", "trigger.yaml:10: pipeline.eventParameters"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(portico, file, old, new, words):
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(InvalidArgument, match=words):
+        stewards.applied(portico.home, file)
