@@ -165,6 +165,48 @@ def make_batch(wire: Wire, location: str, bucket: str, model: str) -> str:
     return str(good(made)["name"])
 
 
+PIPELINE = {
+    "pipelineInfo": {"name": "do-nothing"},
+    "schemaVersion": "2.1.0",
+    "sdkVersion": "kfp-2.17.0",
+    "root": {"dag": {"tasks": {}}},
+}
+
+
+def make_template(wire: Wire, location: str) -> str:
+    """A tag of a pipeline template's version, in a repository of its own."""
+    at, name = f"/apis/artifactregistry/v1/{location}/repositories", fresh_name("templates")
+    good(wire("POST", f"{at}?repositoryId={name}", {"format": "KFP"}))
+    _, project, _, region = location.split("/")
+    target = f"/apis/artifactregistry/kfp/{region}/{project}/{name}"
+    head = b'--x\r\nContent-Disposition: form-data; name="'
+    form = head + b'tags"\r\n\r\nlatest\r\n' + head + b'content"\r\n\r\n' + json.dumps(PIPELINE).encode()
+    answer = wire(
+        "POST", target, form + b"\r\n--x--\r\n", {"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert answer.status == 200, answer
+    return f"{location}/repositories/{name}/packages/do-nothing/tags/latest"
+
+
+def make_trigger(wire: Wire, location: str, bucket: str) -> str:
+    pipeline = {"pipelineSpec": PIPELINE, "pipelineRoot": f"gs://{bucket}/runs"}
+    body = {"object": {"uriPrefix": f"gs://{bucket}/triggers/"}, "pipeline": pipeline}
+    at = f"/apis/portico/v1/{location}/triggers"
+    return str(good(wire("POST", f"{at}?triggerId={fresh_name('trigger')}", body))["name"])
+
+
+def make_schedule(wire: Wire, location: str, bucket: str) -> str:
+    """One that is not due before years are gone."""
+    job = {"pipelineSpec": PIPELINE, "runtimeConfig": {"gcsOutputDirectory": f"gs://{bucket}/runs"}}
+    body = {
+        "displayName": "yearly",
+        "cron": "0 0 29 2 *",
+        "maxConcurrentRunCount": "1",
+        "createPipelineJobRequest": {"parent": location, "pipelineJob": job},
+    }
+    return str(good(wire("POST", f"/v1/{location}/schedules", body))["name"])
+
+
 @dataclass
 class World:
     """Full resource names, each of a thing that is there."""
@@ -180,6 +222,9 @@ class World:
     training: str
     batch: str
     operation: str
+    tag: str
+    trigger: str
+    schedule: str
 
 
 def make_world(wire: Wire, location: str) -> World:
@@ -207,4 +252,7 @@ def make_world(wire: Wire, location: str) -> World:
         training,
         batch,
         made["name"],
+        make_template(wire, location),
+        make_trigger(wire, location, bucket),
+        make_schedule(wire, location, bucket),
     )
