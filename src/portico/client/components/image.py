@@ -3,4 +3,3 @@
 PYTHON = "python:3.11"
 LEARNING = ["pandas==2.2.3", "scikit-learn==1.6.1", "joblib==1.4.2"]
 SERVING = ["google-cloud-aiplatform==1.165.1"]
-SERVED_BY = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest"

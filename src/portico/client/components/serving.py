@@ -12,7 +12,7 @@ def register_model(
     project: str,
     location: str,
     display_name: str,
-    serving_container_image_uri: str = image.SERVED_BY,
+    serving_container_image_uri: str = "us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest",
     labels: dict = {},  # noqa: B006
 ) -> str:
     """Registers the model as the newest version of the model of that display name; returns the version's resource
