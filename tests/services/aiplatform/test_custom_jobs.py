@@ -226,12 +226,21 @@ import os
 from google.cloud import storage, aiplatform
 bucket, _, prefix = os.environ["AIP_MODEL_DIR"].removeprefix("gs://").partition("/")
 storage.Client().bucket(bucket).blob(prefix + "note.txt").upload_from_string("made by a job")
+os.makedirs(f"/gcs/{bucket}/early", exist_ok=True)
+for text in ("as a file", "changed since"):
+    with open(f"/gcs/{bucket}/early/a.txt", "w") as file:
+        file.write(text)
+    assert storage.Client().bucket(bucket).blob("early/a.txt").download_as_text() == text
+assert [blob.name for blob in storage.Client().list_blobs(bucket, prefix="early/")] == ["early/a.txt"]
+with open(f"/gcs/{bucket}/early/a.txt", "a") as file:
+    file.write(", and at the end")
 aiplatform.init(project=os.environ["CLOUD_ML_PROJECT_ID"], location=os.environ["CLOUD_ML_REGION"])
 print("models:", len(aiplatform.Model.list()))
 """
     job = job_of(aiplatform, bucket, tmp_path, script, base_output_dir=f"gs://{bucket.name}/out")
     job.run(sync=True)
     assert bucket.blob("out/model/note.txt").download_as_text() == "made by a job"
+    assert bucket.blob("early/a.txt").download_as_text() == "changed since, and at the end"
     assert "models: " in told(portico, job)
 
 

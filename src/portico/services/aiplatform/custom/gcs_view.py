@@ -18,6 +18,7 @@ from portico.jobs.worker import Context
 from portico.sandbox.isolation import View
 from portico.services.aiplatform.custom import contract
 from portico.services.aiplatform.custom.record import Past
+from portico.services.aiplatform.custom.written import Written
 from portico.services.standard.sources import gcs_of
 from portico.store.gcs import Gcs, parse_uri
 from portico.store.objects import buckets as objects_buckets
@@ -91,10 +92,14 @@ def _link(file: Path, bucket: Path, name: str) -> bool:
 
 
 def collect(
-    context: Context, view: View, place: Callable[[str], str] = lambda uri: uri
+    context: Context,
+    view: View,
+    place: Callable[[str], str] = lambda uri: uri,
+    written_before: Written | None = None,
 ) -> dict[str, ObjectRow]:
     """Makes the job's changes objects, and removes the view. `place` says where what was written at a gs:// name goes;
-    where that is elsewhere, nothing is removed. The objects that it wrote, by the names at which it did."""
+    where that is elsewhere, nothing is removed. `written_before`: what was made objects while it ran. The objects that
+    it wrote, by the names at which it did."""
     gcs = gcs_of(context)
     written: dict[str, ObjectRow] = {}
     removed = 0
@@ -105,7 +110,8 @@ def collect(
             if stat.S_ISDIR(mode) or stat.S_ISCHR(mode):  # one that was removed and made anew
                 removed += _delete(context, gcs, uri) if place(uri) == uri else 0
             elif stat.S_ISREG(mode) and name:
-                written[uri] = gcs.write(place(uri), path)
+                before = written_before and written_before.row_of(path)
+                written[uri] = before or gcs.write(place(uri), path)
             else:
                 context.say(f"/gcs/{bucket}/{name} is not kept: it is no file in a bucket")
         except PorticoError as error:

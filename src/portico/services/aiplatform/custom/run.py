@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from portico.services.aiplatform.custom.persistent_resources import PERSISTENT
 from portico.services.aiplatform.custom.record import SEEDS, Record
 from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
+from portico.services.aiplatform.custom.written import Written, variables
 from portico.services.aiplatform.reruns import pins
 from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.standard.jobs import JobPrivate
@@ -84,14 +86,17 @@ def run_spec(
         folder = made[0].environment.get("AIP_TENSORBOARD_LOG_DIR", "")
         logs = event_logs.follow(context, job_spec, name, folder, view, output.service)
         ready(made[0].folder)
+        early = None if again else Written(context, view)
         try:
-            Group(context, made, view, output, _terms(job_spec)).run()
+            with early.told(made[0].folder) if early else contextlib.nullcontext():
+                Group(context, made, view, output, _terms(job_spec)).run()
         finally:
             output.drain()
             if logs:
                 logs.stop()
             record.opened(view)
-            written = gcs_view.collect(context, view, _elsewhere(name, base) if again else lambda uri: uri)
+            place = _elsewhere(name, base) if again else lambda uri: uri
+            written = gcs_view.collect(context, view, place, early)
             if logs:
                 logs.finish()
     except PorticoError as error:
@@ -161,6 +166,8 @@ def _workers(
             scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
             # Also where nobody tunes: without it cloudml-hypertune writes into /var.
             environment["CLOUD_ML_HP_METRIC_FILE"] = str(contract.metric_file(scratch))
+            if not made:  # the chief, which registers what it has written
+                environment |= variables(scratch)
             made.append(
                 Worker(task, command, place.readable, environment, scratch, limits, kept, place.container)
             )

@@ -17,10 +17,11 @@ from portico.sandbox.clients import in_container
 from portico.sandbox.containers import Container
 from portico.sandbox.installer import Teller
 from portico.sandbox.isolation import Limits, View
-from portico.services.aiplatform.custom import contract, gcs_view, identity, spec, workers
+from portico.services.aiplatform.custom import contract, gcs_view, identity, spec, workers, written
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
+from portico.services.aiplatform.custom.written import Written
 from portico.services.aiplatform.pipelines.components import (
     images,
     outputs,
@@ -132,8 +133,11 @@ def _to_its_end(
         )
     for line in workers.in_words([worker]):
         output.service(line)
+    early = Written(context, view)
+    worker.environment.update(written.variables(worker.folder))
     try:
-        Group(context, [worker], view, output, Terms(launch.timeout or spec.LONGEST)).run()
+        with early.told(worker.folder):
+            Group(context, [worker], view, output, Terms(launch.timeout or spec.LONGEST)).run()
     except DeadlineExceeded:
         raise DeadlineExceeded(
             f"The task ran longer than its timeout of {launch.timeout:g} seconds."
@@ -148,7 +152,7 @@ def _to_its_end(
         shutil.rmtree(worker.folder, ignore_errors=True)
     output.end(_TASK)
     found = outputs.read(view.changes, launch.executor_input)
-    gcs_view.collect(context, view)
+    gcs_view.collect(context, view, written_before=early)
     return found
 
 
