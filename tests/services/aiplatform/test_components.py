@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import threading
 from pathlib import Path
@@ -23,7 +22,7 @@ from portico.errors import DeadlineExceeded, FailedPrecondition, ResourceExhaust
 from portico.ids import RandomIds
 from portico.jobs.worker import Context
 from portico.sandbox import environments
-from portico.services.aiplatform.custom.kept import reserve
+from portico.services.aiplatform.custom.kept import TELLS, reserve
 from portico.services.aiplatform.custom.persistent_run import Keeper
 from portico.services.aiplatform.pipelines.components import launch as launching
 from portico.services.aiplatform.pipelines.components import resources
@@ -392,21 +391,57 @@ def test_googles_clients_in_a_component_reach_this_server(aiplatform, bucket):
     assert bucket.blob("by/client").download_as_text() == "by the client"
 
 
-def test_what_waits_ends_when_nobody_has_used_it(run, portico, tmp_path, monkeypatch):
+@pytest.fixture
+def keeper(portico: Any, tmp_path: Path) -> Any:
+    """A keeper of processes, one at a time, for half a second: where it listens, and the thread that it is."""
     ids = RandomIds()
     context = Context(tmp_path, Database(portico.home), SystemClock(), ids, _job(ids.number()), lambda: False)
-    path = Path(f"/tmp/portico-idle-{os.getpid()}")
-    keeping = threading.Thread(target=Keeper(context, path, lambda: 1, 0.5).run)
-    keeping.start()
-    held = until(lambda: reserve(path), "it listens")
-    assert reserve(path) is None  # one is in use, and there may be one
+    path = Path(f"/tmp/portico-{ids.number()}")
+    thread = threading.Thread(target=Keeper(context, path, lambda: 1, 0.5).run)
+    thread.start()
+    yield path, thread
+    thread.join(60)
+    context.database.close()
+
+
+def held(path: Path, modules: str, *readable: Path) -> Warm:
     python = environments.environment([], "3.11", ENVIRONMENTS)
-    kept = Warm(held)
-    recipe = {
-        "python": str(python), "readable": [str(one) for one in environments.prefixes(python)], "environment": {},
-        "limits": {"memory": 1 << 30, "processes": 16}, "modules": "json",
-    }  # fmt: skip
-    kept.prepare(recipe)
+    kept = Warm(until(lambda: reserve(path), "one is free"))
+    kept.prepare(
+        {
+            "python": str(python), "readable": [str(one) for one in (*environments.prefixes(python), *readable)],
+            "environment": {"PYTHONPATH": ":".join(map(str, readable))}, "modules": modules,
+            "limits": {"memory": 1 << 30, "processes": 16},
+        }
+    )  # fmt: skip
+    return kept
+
+
+def test_what_waits_ends_when_nobody_has_used_it(keeper):
+    path, thread = keeper
+    kept = held(path, "json")
+    assert reserve(path) is None  # one is in use, and there may be one
     kept.close()
-    keeping.join(60)
-    assert not keeping.is_alive() and not path.exists() and not processes.alive(kept.pid)
+    thread.join(60)
+    assert not thread.is_alive() and not path.exists() and not processes.alive(kept.pid)
+
+
+def test_what_starts_threads_is_not_imported_before_a_fork(keeper, tmp_path):
+    (tmp_path / "own").mkdir()
+    starts = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
+    (tmp_path / "own" / "threads.py").write_text(starts)
+
+    def run() -> int:
+        kept = held(keeper[0], "json", tmp_path / "own")
+        try:
+            kept.view.lower.mkdir(parents=True, exist_ok=True)
+            kept.begin(["python", "-c", "pass"], {}, [])
+            code = kept.wait(60)
+            (kept.folder / "work" / TELLS).write_text("json,threads")
+            return code
+        finally:
+            kept.close()
+
+    # The first tells what it imported; the process that imports that for the next ends, and that next one knows better.
+    codes = [run() for _ in range(4)]
+    assert codes[0] == 0 and codes[-2:] == [0, 0]

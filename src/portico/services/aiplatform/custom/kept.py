@@ -140,7 +140,7 @@ class Kept:
         return [self.connection]
 
     def _hear(self, one: socket.socket) -> None:
-        piece = one.recv(4096)
+        piece = _piece(one)
         self._told += piece
         if not piece:
             self.lost = True
@@ -200,7 +200,7 @@ class Forked(Kept):
         if one is not self._control:
             Kept._hear(self, one)  # super() finds no class with slots
             return
-        piece = one.recv(4096)
+        piece = _piece(one)
         self._heard += piece
         if not piece:  # the process itself has ended, which the connection tells
             one.close()
@@ -218,6 +218,14 @@ class Forked(Kept):
         for file in self._writing:
             os.close(file)
         Kept.close(self)
+
+
+def _piece(one: socket.socket) -> bytes:
+    """What comes; nothing where the other end is gone, whatever it had not read."""
+    try:
+        return one.recv(4096)
+    except ConnectionResetError:
+        return b""
 
 
 def take(context: Context, job_id: str) -> Kept | None:

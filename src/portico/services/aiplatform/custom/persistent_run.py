@@ -250,6 +250,7 @@ class Keeper:
             self._events.unregister(process.ended)
         modules = _told(process.folder)
         if process.control:
+            self._mind_threads(process)
             if modules and _may_fork(modules):
                 self._modules.setdefault(json.dumps(process.recipe), modules)
             modules = self._imports(process.recipe)
@@ -270,6 +271,11 @@ class Keeper:
         """The modules with which a process of that recipe begins."""
         return self._modules.get(json.dumps(recipe)) or str(recipe.get("modules", ""))
 
+    def _mind_threads(self, process: _Process) -> None:
+        """One that has ended by itself came to import what starts threads: none of its recipe does so again."""
+        if process.running.poll() == 1:
+            self._modules[json.dumps(process.recipe)] = ""
+
     def _keep(self, process: _Process) -> None:
         process.since = time.monotonic()
         self._waiting.append(process)
@@ -277,6 +283,7 @@ class Keeper:
 
     def _forget(self, process: _Process) -> None:
         self._events.unregister(process.ended)
+        self._mind_threads(process)
         self._waiting.remove(process)
         process.remove()
 
