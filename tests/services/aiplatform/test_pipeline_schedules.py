@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import requests
 from google.api_core import exceptions
 from tests.services.aiplatform.kfp_compiled import compiled
+from tests.waiting import until
 
 from portico.clock import parse_rfc3339
 
@@ -98,6 +101,54 @@ def test_simulated_time_leaves_no_run_out_between_start_and_end(aiplatform, job,
     )  # fmt: skip
     advance(6 * HOUR)
     assert due_of(schedule.list_jobs()) == [first + hours * HOUR for hours in (1, 2, 3)]
+
+
+def test_each_run_starts_once_across_kills(new_portico):
+    """While simulated hours go by, the server is killed again and again."""
+    place = "projects/killed/locations/us-central1"
+    spec = {
+        "pipelineInfo": {"name": "do-nothing"}, "schemaVersion": "2.1.0", "root": {"dag": {"tasks": {}}},
+        "defaultPipelineRoot": "gs://nowhere/runs",
+    }  # fmt: skip
+    body = {
+        "displayName": "hourly",
+        "cron": "0 * * * *",
+        "maxConcurrentRunCount": "3",
+        "createPipelineJobRequest": {"parent": place, "pipelineJob": {"pipelineSpec": spec}},
+    }
+    server = new_portico().start()
+
+    def ask(method: str, path: str, **more: Any) -> Any:
+        return requests.request(method, server.url + path, timeout=240, **more).json()
+
+    def go(to: str) -> None:
+        with contextlib.suppress(requests.RequestException):  # killed meanwhile
+            ask("POST", "/apis/portico/v1/clock:advance", json={"time": to})
+
+    try:
+        go("2026-01-01T00:30:00Z")
+        schedule = ask("POST", f"/v1/{place}/schedules", json=body)["name"]
+        for day in (2, 3):
+            moving = threading.Thread(target=go, args=(f"2026-01-0{day}T00:30:00Z",))
+            moving.start()
+            until(lambda now=int(day): started(server, schedule) >= 24 * (now - 2) + 5, "some runs")
+            server.kill()
+            moving.join()
+            server.start()
+        go("2026-01-03T00:45:00Z")
+        assert started(server, schedule) == 48
+        shown = ask("GET", f"/v1/{place}/pipelineJobs?pageSize=1000")["pipelineJobs"]
+        assert {one["state"] for one in shown} == {"PIPELINE_STATE_SUCCEEDED"}
+        assert {one["scheduleName"] for one in shown} == {schedule} and len(shown) == 48
+        due = [one["jobDetail"]["pipelineRunContext"]["metadata"]["dueTime"] for one in (
+            ask("GET", f"/v1/{one['name']}") for one in shown)]  # fmt: skip
+        assert len(set(due)) == 48
+    finally:
+        server.stop()
+
+
+def started(server: Any, schedule: str) -> int:
+    return int(requests.get(f"{server.url}/v1/{schedule}", timeout=240).json()["startedRunCount"])
 
 
 @pytest.mark.parametrize(

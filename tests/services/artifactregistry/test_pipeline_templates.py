@@ -30,7 +30,7 @@ def greet(name: str) -> str:
 def greeting(name: str = "you"):
     greet(name=name)
 
-@dsl.pipeline(name="greeting-pipeline")
+@dsl.pipeline(name="greeting-pipeline", description="Says it louder.")
 def louder(name: str = "YOU"):
     greet(name=name)
 
@@ -46,7 +46,7 @@ from kfp.registry import RegistryClient
 host, one, two, folder = sys.argv[1:]
 client = RegistryClient(host=host)
 found = {}
-name, first = client.upload_pipeline(one, tags=["v1", "latest"], extra_headers={"description": "x"})
+name, first = client.upload_pipeline(one, tags=["v1", "latest"], extra_headers={"description": "The first."})
 _, again = client.upload_pipeline(one)
 _, second = client.upload_pipeline(two, tags="latest")
 found |= {"name": name, "first": first, "again": again, "second": second}
@@ -54,6 +54,7 @@ found["packages"] = [p["name"] for p in client.list_packages()]
 found["package"] = client.get_package(name)
 found["versions"] = [v["name"] for v in client.list_versions(name)]
 found["version"] = client.get_version(name, first)
+found["latest"] = client.get_version(name, second)
 found["tags"] = {t["name"]: t["version"] for t in client.list_tags(name)}
 found["made"] = client.create_tag(name, first, "stable")
 found["moved"] = client.update_tag(name, second, "stable")
@@ -136,7 +137,8 @@ def test_kfps_client_speaks_to_a_registry(portico, registry, repository, tmp_pat
     assert found["second"] == second
     assert found["packages"] == [package] and found["package"]["displayName"] == "greeting-pipeline"
     assert found["versions"] == [f"{package}/versions/{second}", f"{package}/versions/{first}"]
-    assert found["version"]["description"] == "Says hello."
+    assert found["version"]["description"] == "The first."
+    assert found["latest"]["description"] == "Says it louder."
     assert found["tags"] == {
         f"{package}/tags/latest": f"{package}/versions/{second}",
         f"{package}/tags/v1": f"{package}/versions/{first}",

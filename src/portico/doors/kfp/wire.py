@@ -108,7 +108,7 @@ async def _form(request: Request) -> tuple[bytes, list[str], str]:
         if "content" not in fields:
             raise InvalidArgument("The form has no file: its field is called content.", field="content")
         tags = fields.get("tags", b"").decode("utf-8", "replace").split(",")
-        said = fields.get("description", b"").decode("utf-8", "replace")
+        said = request.headers.get("description", "")  # kfp's client has it among its extra headers
         return fields["content"], [tag.strip() for tag in tags if tag.strip()], said
     if request.params.get("uploadType") == "multipart":
         parts = RelatedParts(request.headers.get("content-type", ""), request.pieces())
