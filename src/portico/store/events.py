@@ -11,18 +11,20 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.ids import RandomIds
 from portico.store import domain_clock
 from portico.store.tables.events import events, watches
 
 OBJECT: Final = "OBJECT_FINALIZED"
 DATASET_VERSION: Final = "DATASET_VERSION_CREATED"
 ALERT: Final = "ALERT_OPENED"
+_ids = RandomIds()
 _w, _e = watches.c, events.c
 _watching = sa.select(_w.trigger, _w.prefix, _w.suffix).where(
     _w.kind == sa.bindparam("of"), _w.subject == sa.bindparam("at")
 )
 _pending = sa.select(_e.trigger).distinct()
-_first = sa.select(events).where(_e.trigger == sa.bindparam("of")).order_by(_e.id).limit(1)
+_first = sa.select(events).where(_e.trigger == sa.bindparam("of")).order_by(_e.noted, _e.id).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,9 @@ def note(
         if name.startswith(prefix) and name.endswith(suffix):
             simulated = domain_clock.simulated(connection)
             values = {
+                "id": int(_ids.number()),
                 "trigger": trigger,
+                "noted": now,
                 "time": now if simulated is None else simulated,
                 "facts": orjson.dumps({"kind": kind, **facts}),
             }

@@ -177,6 +177,10 @@ def test_what_a_trigger_lacks_is_said(client, bucket, template):
         ({"object": here, "pipeline": {**good, "eventParameters": {"word": "size"}}}, "word"),
         ({"object": here, "pipeline": {**good, "templateUri": ""}}, "pipelineSpec is missing"),
         ({"object": here, "pipeline": {**good, "pipelineRoot": "x"}}, "gcsOutputDirectory"),
+        (
+            {"object": here, "pipeline": {**good, "pipelineRoot": f"gs://{bucket.name}/x"}},
+            "start itself again",
+        ),
         ({"datasetVersion": {"dataset": f"{PLACE}/datasets/1"}, "pipeline": good}, "must be a dataset"),
         ({"alert": {"source": f"{PLACE}/stewards/none"}, "pipeline": good}, "must be a steward"),
         ({"alert": {"source": "stewards/none"}, "pipeline": good}, "not a full resource name"),

@@ -56,8 +56,15 @@ class Triggers(Collection):
                     f"{', '.join(sorted(samples))}.",
                     field="pipeline.eventParameters",
                 )
-        asked = pipeline_job(body, samples)
-        pipeline_runs.pipelines().ask(call.rooms, connection, resource.parent, asked)
+        job = pipeline_job(body, samples)
+        asked = pipeline_runs.pipelines().ask(call.rooms, connection, resource.parent, job)
+        told = body.get("object") or {}
+        if told and not told.get("uriSuffix") and f"{asked.root}/".startswith(told["uriPrefix"]):
+            raise InvalidArgument(
+                f"The pipeline writes below {asked.root}, which begins with object.uriPrefix: it would start itself "
+                "again and again. Give another pipelineRoot, or a uriSuffix.",
+                field="pipeline.pipelineRoot",
+            )
 
     def written(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None

@@ -27,8 +27,16 @@ class Origin:
     why: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Asked(Protocol):
+    """A run that was asked for, and checked."""
+
+    @property
+    def root(self) -> str:
+        """Under which gs:// name its artifacts lie."""
+
+
 class Pipelines(Protocol):
-    def ask(self, rooms: Rooms, connection: Connection, parent: str, given: Mapping[str, Any]) -> Any:
+    def ask(self, rooms: Rooms, connection: Connection, parent: str, given: Mapping[str, Any]) -> Asked:
         """Checks a PipelineJob, whose spec is fetched where it only names a template; for `start`.
 
         Raises:
@@ -36,7 +44,12 @@ class Pipelines(Protocol):
         """
 
     def start(
-        self, rooms: Rooms, connection: Connection, asked: Any, job_id: str = "", origin: Origin | None = None
+        self,
+        rooms: Rooms,
+        connection: Connection,
+        asked: Asked,
+        job_id: str = "",
+        origin: Origin | None = None,
     ) -> Resource:
         """The new pipeline job, in the caller's transaction. Wake the queue when that is committed.
 

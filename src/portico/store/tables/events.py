@@ -20,11 +20,12 @@ watches = sa.Table(
 )
 # An event once for each trigger that waits for it; it goes in the transaction that starts what the trigger starts.
 events = sa.Table(
-    "events",
+    "trigger_events",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("trigger", TEXT, nullable=False, index=True),
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("trigger", TEXT, nullable=False),
+    sa.Column("noted", sa.Double, nullable=False),  # by the wall clock
     sa.Column("time", sa.Double, nullable=False),
     sa.Column("facts", sa.LargeBinary, nullable=False),
-    sqlite_autoincrement=True,  # runs are called by them
+    sa.Index("trigger_events_in_order", "trigger", "noted", "id"),
 )

@@ -45,6 +45,12 @@ class Asked:
     components: dict[str, dict[str, Any]]
     parameters: dict[str, Any]
 
+    @property
+    def root(self) -> str:
+        """Under which gs:// name the run's artifacts lie."""
+        config = self.body.get("runtimeConfig") or {}
+        return str(config.get("gcsOutputDirectory") or self.spec.get("defaultPipelineRoot") or "")
+
 
 @implements("aiplatform", PIPELINE_JOBS.method("create"))
 def create(call: Call) -> dict[str, Any]:
@@ -70,8 +76,13 @@ def ask(rooms: Rooms, connection: Connection, parent: str, given: Mapping[str, A
     components = ir.read(spec)
     _note_asks(rooms, components, bool(body.get("preflightValidations")))
     parameters = _parameters(components[ir.ROOT], body.get("runtimeConfig") or {})
-    _check_root(body, spec)
-    return Asked(parent, body, spec, components, parameters)
+    asked = Asked(parent, body, spec, components, parameters)
+    field = "pipelineJob.runtimeConfig.gcsOutputDirectory"
+    try:
+        parse_uri(asked.root)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{field}: {error.message}", field=field) from None
+    return asked
 
 
 def start(
@@ -86,7 +97,7 @@ def start(
     number = rooms.ids.number()
     made = own_id(job_id, f"{_slug(spec)}-{number}", "pipelineJobId", PIPELINE_JOBS.ids)
     name, root = f"{asked.parent}/pipelineJobs/{made}", int(rooms.ids.number())
-    facts = _facts(rooms, spec, body, name)
+    facts = _facts(rooms, asked, name)
     labels = {**(body.get("labels") or {}), _BILLING: str(root)}
     shown = {**body, "state": PIPELINE_JOBS.state("PENDING")}
     if origin is not None:
@@ -176,26 +187,13 @@ def _slug(spec: dict[str, Any]) -> str:
     return re.sub("[^a-z0-9]+", "-", spec["pipelineInfo"]["name"].lower()).strip("-")[:100] or "pipeline"
 
 
-def _check_root(body: dict[str, Any], spec: dict[str, Any]) -> None:
-    field = "pipelineJob.runtimeConfig.gcsOutputDirectory"
-    try:
-        parse_uri(_root_of(body, spec))
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{field}: {error.message}", field=field) from None
-
-
-def _root_of(body: dict[str, Any], spec: dict[str, Any]) -> str:
-    """Under which gs:// name the run's artifacts lie."""
-    config = body.get("runtimeConfig") or {}
-    return str(config.get("gcsOutputDirectory") or spec.get("defaultPipelineRoot") or "")
-
-
-def _facts(rooms: Rooms, spec: dict[str, Any], body: dict[str, Any], name: str) -> dict[str, Any]:
+def _facts(rooms: Rooms, asked: Asked, name: str) -> dict[str, Any]:
+    body, spec = asked.body, asked.spec
     config = body.get("runtimeConfig") or {}
     return {
         "job": name.rpartition("/")[2],
         "pipeline": spec["pipelineInfo"]["name"],
-        "pipelineRoot": _root_of(body, spec),
+        "pipelineRoot": asked.root,
         "failurePolicy": config.get("failurePolicy") or "",
         "serviceAccount": body.get("serviceAccount") or "",
         "labels": body.get("labels") or {},
