@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
     report = Report("pipelines")
-    python = environment("kfp", [f"kfp=={KFP}", "setuptools<80"])
+    python = environment("kfp", [f"kfp=={KFP}", "setuptools<80", "pip"])
     report.header(versions=versions("portico") | packages_of(python, ["kfp"]), rounds=asked.rounds)
     values: dict[str, list[float]] = {name: [] for name in LIMITS}
     with tempfile.TemporaryDirectory() as folder:
@@ -120,9 +120,8 @@ def main() -> None:
         report.limit(WORDS[name], median(values[name]), limit, at_least=False, unit=" s")
     for kind, count in (("plain", 5), ("venv", 1)):
         told = subprocess.run(
-            [python, "-W", "ignore", "-c", "import sys; exec(open(sys.argv.pop(1)).read())", *_local(kind, count)],
-            check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
+            [python, "-W", "ignore", *_local(kind, count)], check=True, capture_output=True, text=True
+        ).stdout
         values[kind] = [float(told.rpartition("seconds ")[2])]
         report.beside(f"a task of kfp's local runner ({kind})", values[kind][0], unit=" s")
     report.end(values=values)
