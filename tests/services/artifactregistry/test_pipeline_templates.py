@@ -164,6 +164,43 @@ def test_kfps_client_speaks_to_a_registry(portico, registry, repository, tmp_pat
         registry.packages().get(name=package).execute()
 
 
+OFFICIAL = """
+import json, sys
+from google.cloud import artifactregistry_v1 as ar
+client, place, name = ar.ArtifactRegistryClient(), sys.argv[1], sys.argv[2]
+KFP, FULL = ar.Repository.Format.KFP, ar.VersionView.FULL
+made = client.create_repository(
+    parent=place, repository_id=name + "-2", repository=ar.Repository(format_=KFP, description="d")
+).result()
+changed = client.update_repository(
+    repository=ar.Repository(name=made.name, description="e"), update_mask={"paths": ["description"]}
+)
+parent = place + "/repositories/" + name
+(package,) = client.list_packages(parent=parent)
+(version,) = client.list_versions(request={"parent": package.name, "view": FULL})
+client.create_tag(parent=package.name, tag_id="by-hand", tag=ar.Tag(version=version.name))
+found = [made.registry_uri, changed.description, changed.format_ == KFP, package.display_name]
+found += [[tag.name for tag in version.related_tags], sorted(tag.name for tag in client.list_tags(parent=package.name))]
+client.delete_version(request={"name": version.name, "force": True}).result()
+client.delete_repository(name=made.name).result()
+left = [one.name for one in client.list_repositories(parent=place)]
+found += [list(client.list_versions(parent=package.name)), made.name in left]
+print(json.dumps(found))
+"""
+
+
+def test_the_official_client_of_artifact_registry(portico, repository):
+    content = Path(compiled(SOURCE)["greeting"]).read_bytes()
+    assert upload(portico, repository, content, "latest")[0] == 200
+    python = environments.environment(["google-cloud-artifact-registry"], "3.11", ENVIRONMENTS)
+    found = led_here(portico, python, OFFICIAL, PLACE, repository)
+    tags = f"{PLACE}/repositories/{repository}/packages/greeting-pipeline/tags"
+    assert found == [
+        f"us-central1-kfp.pkg.dev/test-project/{repository}-2", "e", True, "greeting-pipeline",
+        [f"{tags}/latest"], [f"{tags}/by-hand", f"{tags}/latest"], [], False,
+    ]  # fmt: skip
+
+
 JOB = """
 import json, sys, time
 from google.cloud import aiplatform

@@ -24,7 +24,7 @@ import orjson
 from portico.services.standard.apis import Api, declared, documented
 from portico.services.standard.fields import FieldTypes
 
-_FORMAT = 5  # of the cache; raise it when the compiled form changes
+_FORMAT = 6  # of the cache; raise it when the compiled form changes
 
 Schema = dict[str, Any]
 
