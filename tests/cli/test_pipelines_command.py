@@ -80,6 +80,8 @@ def test_a_run_is_shown_task_by_task(portico, client, bucket, capsys):
     assert lines[lines.index(failed) + 1].strip() == "ValueError: no such word"
     log = command(portico, "logs", failed.split()[-1])
     assert "no such word" in log.stdout, log.stderr
+    assert command(portico, "logs", f"{name.rpartition('/')[2]}/fail").stdout == log.stdout
+    assert "no resource of that name" in command(portico, "logs", f"{name}/when-wrong").stderr
     (line,) = (one for one in pipelines.in_lines(pipelines.runs(client)) if name.rpartition("/")[2] in one)
     assert line.startswith("FAILED ")
     short = name.rpartition("/")[2][:-3]

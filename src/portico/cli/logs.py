@@ -54,7 +54,8 @@ def as_json(home: Path, wanted: str, follow: bool) -> dict[str, Any]:
 
 
 def _find(client: Client, wanted: str) -> str:
-    """The name of the job with the id `wanted`, or of the newest of the resource with that name or last part of one.
+    """The name of the job with the id `wanted`, of the newest of the resource with that name or last part of one, or of
+    the task that "RUN/TASK" names in a run of a pipeline.
 
     Raises:
         NotFound: there is none.
@@ -65,9 +66,22 @@ def _find(client: Client, wanted: str) -> str:
         except NotFound:
             pass
     found = client.call("GET", "jobs", resource=wanted).get("jobs") if wanted else None
+    if not found and "/" in wanted:
+        found = _of_task(client, *wanted.rsplit("/", 1))
     if not found:
         raise NotFound(f"There is no job {wanted!r}, and no resource of that name that a job worked on.")
     return str(found[0]["name"])
+
+
+def _of_task(client: Client, run: str, task: str) -> list[dict[str, Any]]:
+    """The jobs of the newest task with that name in a run of a pipeline, the newest first."""
+    found = client.call("GET", "jobs", resource=run).get("jobs") or [{"resource": ""}]
+    if "/pipelineJobs/" not in found[0]["resource"]:
+        return []
+    name = found[0]["resource"].partition("/tasks/")[0]
+    tasks = client.call("GET", f"/v1/{name}").get("jobDetail", {}).get("taskDetails", [])
+    ids = [one["taskId"] for one in tasks if one["taskName"] == task and one.get("executorDetail")]
+    return list(client.call("GET", "jobs", resource=f"{name}/tasks/{ids[-1]}").get("jobs", [])) if ids else []
 
 
 def _pieces(client: Client, name: str, follow: bool) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -250,7 +250,9 @@ def gc(
 
 @app.command()
 def logs(
-    job: Annotated[str, typer.Argument(help="A job's id, or a resource's name or its last part.")],
+    job: Annotated[
+        str, typer.Argument(help="A job's id, a resource's name or its last part, or RUN/TASK of a pipeline.")
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     home: Home = None,
     json: Json = False,
@@ -293,7 +295,7 @@ def pipelines(
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """List the runs of pipelines, or show one task by task, with times; `portico logs ID` has a task's log."""
+    """List the runs of pipelines, or show one task by task, with times; `portico logs RUN/TASK` has a task's log."""
     from portico.cli import pipelines as shown
     from portico.client.api import Client
 
