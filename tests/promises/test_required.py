@@ -31,6 +31,7 @@ BODIES = {
     "models.export": "ExportModelRequest",
     "models.mergeVersionAliases": "MergeVersionAliasesRequest",
     "models.evaluations.import": "ImportModelEvaluationRequest",
+    "models.evaluations.batchImportSlices": "BatchImportModelEvaluationSlicesRequest",
     "endpoints.create": "Endpoint",
     "endpoints.deployModel": "DeployModelRequest",
     "endpoints.undeployModel": "UndeployModelRequest",

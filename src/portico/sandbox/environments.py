@@ -310,24 +310,25 @@ def _install(
     ]
     built: set[str] = set()
     while failed := _uv(command, teller, "resolving"):
-        lacking = _source_only(" ".join("".join(failed).split()), requirements) - built
+        named = _source_only(" ".join("".join(failed).split()), requirements)
+        lacking = [one for one in named if one not in built]
         if not lacking or isolation.isolation().name == "none":
             raise _failure(requirements, failed)
-        for one in sorted(lacking):
-            teller.say(f"{one} is there as source only: its wheel is built behind the walls")
-            wheels.build(one, interpreter, own, links(), teller)
+        one = lacking[0]  # with its wheel others may be chosen that have one
+        teller.say(f"{one} is there as source only: its wheel is built behind the walls")
+        wheels.build(one, interpreter, own, links(), teller)
         command += [] if built else ["--find-links", str(own)]
-        built |= lacking
+        built.add(one)
     shutil.rmtree(own, ignore_errors=True)
 
 
-def _source_only(told: str, requirements: Sequence[str]) -> set[str]:
+def _source_only(told: str, requirements: Sequence[str]) -> list[str]:
     """What uv, which has `told` why it fails, found no wheels of, as requirements."""
-    found = set()
+    found = []
     for name in _SOURCE_ONLY.findall(told):
         asked = [line for line in requirements if re.split(r"[^a-z0-9-]", line)[0] == normalise(name)]
         versions = re.search(rf"\b{re.escape(name)}([=<>!~]\S+) has no usable wheels", told)
-        found.add(f"{name}{versions[1]}" if versions else asked[0] if asked else name)
+        found.append(f"{name}{versions[1]}" if versions else asked[0] if asked else name)
     return found
 
 

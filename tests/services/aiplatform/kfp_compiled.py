@@ -32,15 +32,16 @@ def python(version: str = NEWEST) -> Path:
     return environments.environment([f"kfp=={version}", "setuptools<80"], "3.11", ENVIRONMENTS)
 
 
-def compiled(source: str, version: str = NEWEST) -> dict[str, str]:
-    """The files of the pipelines that `source` defines, by their names, as that version of kfp compiles them."""
+def compiled(source: str, version: str = NEWEST, interpreter: Path | None = None) -> dict[str, str]:
+    """The files of the pipelines that `source` defines, by their names, as that version of kfp compiles them, or what
+    another Python (`interpreter`) has of it."""
     program = _PROGRAM.format(source=source)
-    key = hashlib.sha256(f"{version}{program}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{interpreter or version}{program}".encode()).hexdigest()[:16]
     folder = ENVIRONMENTS.parent / "kfp" / key
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "program.py"
         file.write_text(program)  # kfp reads a function's source from its file
-        subprocess.run([python(version), "-W", "ignore", file, folder], check=True)
+        subprocess.run([interpreter or python(version), "-W", "ignore", file, folder], check=True)
         (folder / "done").touch()
     return {file.stem: str(file) for file in folder.glob("*.yaml")}

@@ -24,10 +24,10 @@ from portico.jobs.worker import Context
 from portico.sandbox import environments
 from portico.services.aiplatform.custom.kept import TELLS, reserve
 from portico.services.aiplatform.custom.persistent_run import Keeper
+from portico.services.aiplatform.custom.recognised import recognise
 from portico.services.aiplatform.pipelines.components import launch as launching
 from portico.services.aiplatform.pipelines.components import resources
 from portico.services.aiplatform.pipelines.components.launch import Launch
-from portico.services.aiplatform.pipelines.components.recognised import recognise
 from portico.services.aiplatform.pipelines.components.warm import Warm
 from portico.store.database import Database
 from portico.store.jobs import Job

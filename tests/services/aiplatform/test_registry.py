@@ -94,5 +94,24 @@ def test_evaluations_are_imported_and_listed(portico, upload):
     [found] = model.list_model_evaluations()
     assert found.resource_name == made.name
     assert found.metrics["rootMeanSquaredError"] == 1.5
+    slices = [
+        {
+            "slice_": {"dimension": "slice", "value": value},
+            "metrics_schema_uri": found.gca_resource.metrics_schema_uri,
+            "metrics": {"rootMeanSquaredError": error},
+        }
+        for value, error in (("x", 1.0), ("y", 2.0))
+    ]
+    named = client.batch_import_model_evaluation_slices(parent=made.name, model_evaluation_slices=slices)
+    listed = {one.name: one for one in client.list_model_evaluation_slices(parent=made.name)}
+    assert sorted(listed) == sorted(named.imported_model_evaluation_slices)
+    assert {one.slice_.value: one.metrics["rootMeanSquaredError"] for one in listed.values()} == {
+        "x": 1.0,
+        "y": 2.0,
+    }
+    with pytest.raises(exceptions.BadRequest, match=r"\[0\].metrics is missing"):
+        client.batch_import_model_evaluation_slices(
+            parent=made.name, model_evaluation_slices=[{"slice_": {"dimension": "slice", "value": "z"}}]
+        )
     with pytest.raises(exceptions.BadRequest, match="metrics"):
         client.import_model_evaluation(parent=model.resource_name, model_evaluation={"display_name": "none"})

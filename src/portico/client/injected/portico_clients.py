@@ -10,6 +10,7 @@ import copy
 import functools
 import os
 import re
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -213,6 +214,52 @@ def _tell_written(url: str, *bodies: Any) -> None:
         pass  # the job is at its end, or runs elsewhere: its files become objects then
 
 
+def patch_sessions(module: Any) -> None:
+    """`requests` itself, where code shows Google a token by its own hand (Google's pipeline components). What it asks
+    without one, say a public file, it gets from where it is."""
+    session = module.Session
+    request = session.request
+
+    @functools.wraps(request)
+    def moved(
+        self: Any,
+        method: str,
+        url: Any,
+        params: Any = None,
+        data: Any = None,
+        headers: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        shown = any(name.lower() == "authorization" for name in (*self.headers, *(headers or ())))
+        here = local_url(str(url)) if shown else url
+        if here != url:
+            _tell_written(here, data)
+        return request(self, method, here, params, data, headers, *args, **kwargs)
+
+    session.request = moved
+
+
+def patch_polling(module: Any) -> None:
+    """Google's pipeline components look every twenty seconds whether a job has ended."""
+    if getattr(module, "time", None) is time:
+        module.time = _Patience()
+
+
+class _Patience:
+    """The module `time`, whose sleeps are short at first: about a twentieth of the time that has been waited."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self._began = self._began or time.monotonic()
+        time.sleep(min(seconds, max(0.25, (time.monotonic() - self._began) / 20)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
 def patch_channels(module: Any) -> None:
     """gRPC channels (`google.api_core.grpc_helpers`, and its asynchronous twin)."""
     create = module.create_channel
@@ -312,10 +359,9 @@ def _own_credentials() -> Any:
 
 
 def _of_job(given: str) -> Any:
-    from google.auth import credentials, exceptions
+    from google.auth import credentials
 
     base: Any = credentials.Credentials
-    refused: Any = exceptions.RefreshError
 
     class JobCredentials(base):  # type: ignore[misc]
         """The job's own token, which ends with the job."""
@@ -329,7 +375,7 @@ def _of_job(given: str) -> Any:
             return os.environ.get("PORTICO_JOB_ACCOUNT", "")
 
         def refresh(self, request: Any) -> None:
-            raise refused("The server does not take this job's token: does the job run still?")
+            """There is no other; the server says why it does not take this one."""
 
     return JobCredentials()
 

@@ -22,6 +22,7 @@ _PATCHES = {
     "google.auth.transport.requests": "patch_requests",
     "google.cloud.storage.client": "patch_storage",
     "httplib2": "patch_httplib2",
+    "requests.sessions": "patch_sessions",
     "tensorflow": "patch_tensorflow",
     "google.cloud.aiplatform.docker_utils.run": "patch_docker_run",
     "google.cloud.aiplatform.docker_utils.utils": "patch_docker_utils",
@@ -35,6 +36,10 @@ def _patch_name(module: str) -> str | None:
     # google.cloud.aiplatform_v1.services.model_service.client, google.pubsub_v1.services.publisher.client, …
     if module.startswith("google.") and ".services." in module and module.endswith(".client"):
         return "patch_service"
+    if module.startswith("google_cloud_pipeline_components.container.") and module.endswith(
+        ("_runner", "_util")
+    ):
+        return "patch_polling"
     return _PATCHES.get(module)
 
 

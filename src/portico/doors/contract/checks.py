@@ -65,7 +65,13 @@ class Checker:
             raise InvalidArgument(
                 f"Invalid JSON payload received. The body must be a JSON object, not {_kind(value)}."
             )
-        return self._object(self._schema(method.request), value, "", 0)
+        schema = self._schema(method.request)
+        if method.request.endswith("Request"):  # a message of the method's own, with all its parameters in it
+            known = schema.get("properties", {})
+            value = {
+                key: one for key, one in value.items() if key in known or f"{{+{key}}}" not in method.path
+            }
+        return self._object(schema, value, "", 0)
 
     def _value(self, schema: Schema, value: Any, path: str, depth: int) -> Any:
         if depth > _MAX_DEPTH:

@@ -89,7 +89,7 @@ class Contract:
     @classmethod
     def load(cls, cache: Path) -> Contract:
         """The contract, from `cache` (a folder) when it was compiled there before."""
-        own = [repr((a.name, a.versions, a.root, a.written)).encode() for a in documented()]
+        own = [repr((a.name, a.versions, a.root, a.written, a.lacking)).encode() for a in documented()]
         own += [a.document.read_bytes() for a in documented() if a.document]
         digest = hashlib.sha256(b"".join(own)).hexdigest()[:12]
         stamp = f"{_FORMAT}-{importlib.metadata.version('google-api-python-client')}-{digest}"
@@ -260,6 +260,9 @@ def compile_documents() -> _Compiled:
         for version in api.versions:
             document = orjson.loads(document_path(api.name, version).read_bytes())
             made.methods.extend(_methods(api, version, document, document))
+            made.methods.extend(
+                _method(api, version, document, _lacking(api, version, id)) for id in api.lacking
+            )
             for field in api.written:
                 message, _, name = field.partition(".")
                 del document["schemas"][api.message_name(version, message)]["properties"][name]["readOnly"]
@@ -313,6 +316,26 @@ def _method(api: Api, version: str, document: Schema, node: Schema) -> Method:
         response=node.get("response", {}).get("$ref", ""),
         uploads=tuple((u.replace(own, flat), _path_pattern(u, node.get("parameters", {}))) for u in uploads),
     )
+
+
+def _lacking(api: Api, version: str, id: str) -> Schema:
+    """A method that documents lack, as one would have it."""
+    told = api.lacking[id]
+    named = dict(re.findall(r"\{\+(\w+)=([^}]+)\}", told.path))
+    path = re.sub(r"=[^}]+\}", "}", told.path)
+    flat = re.sub(r"\{\+\w+=([^}]+)\}", lambda found: found[1].replace("*", "{id}"), told.path)
+    return {
+        "id": f"{api.name}.{id}",
+        "httpMethod": "POST",
+        "path": f"{version}/{path}",
+        "flatPath": f"{version}/{flat}",
+        "parameters": {
+            name: {"type": "string", "required": True, "pattern": f"^{form.replace('*', '[^/]+')}$"}
+            for name, form in named.items()
+        },
+        "request": {"$ref": api.message_name(version, told.request)},
+        "response": {"$ref": api.message_name(version, told.response)},
+    }
 
 
 def _path_pattern(path: str, parameters: dict[str, Schema]) -> str:

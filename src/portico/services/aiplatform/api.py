@@ -1,7 +1,7 @@
 """Vertex AI."""
 
 from portico.services.aiplatform.required import REQUIRED
-from portico.services.standard.apis import Api
+from portico.services.standard.apis import Api, Lacking
 
 API = Api(
     name="aiplatform",
@@ -59,8 +59,21 @@ API = Api(
     # Polled without a version, and below resources that no document lists.
     operations=r"(?:(?P<prefix>ui|v1|v1beta1)/)?(?P<parent>projects/[^/]+/locations/[^/]+(?:/[^/]+/[^/]+)*)",
     required=REQUIRED,
+    # The document has another method under its name, batchImportEvaluatedAnnotations.
+    lacking={
+        "projects.locations.models.evaluations.batchImportSlices": Lacking(
+            "{+parent=projects/*/locations/*/models/*/evaluations/*}/slices:batchImport",
+            "BatchImportModelEvaluationSlicesRequest",
+            "BatchImportModelEvaluationSlicesResponse",
+        )
+    },
     written=(
         "TensorboardBlob.id",
+        *(
+            f"ModelEvaluationSlice.{name}"
+            for name in ("slice", "metrics", "metricsSchemaUri", "modelExplanation")
+        ),
+        *(f"ModelEvaluationSliceSlice.{name}" for name in ("dimension", "value", "sliceSpec")),
         *(
             f"Trial.{name}"
             for name in ("parameters", "state", "measurements", "finalMeasurement", "infeasibleReason")

@@ -7,11 +7,12 @@ from typing import Any
 from portico.errors import InvalidArgument
 from portico.services.call import Call, implements
 from portico.services.registry import model_store
-from portico.services.registry.evaluations import EVALUATIONS, SLICES, add
+from portico.services.registry.evaluations import EVALUATIONS, SLICES, add, add_slices
 from portico.services.standard.collection import Collection, page
 from portico.store import resources
 from portico.store.resources import Resource
 
+_BATCH = 50  # slices: Google's limit
 _TIMES = frozenset({"updateTime"})  # neither message has it
 
 
@@ -54,6 +55,30 @@ def import_(call: Call) -> dict[str, Any]:
         version = model_store.version_row(connection, str(call.params["parent"]))
         made = add(connection, version, call.rooms.ids.number(), given, call.rooms.clock.now())
         return _render(EVALUATIONS, made)
+
+
+@implements("aiplatform", EVALUATIONS.method("batchImportSlices"))
+def import_slices(call: Call) -> dict[str, Any]:
+    """Adds slices to an evaluation: all of them or none."""
+    given = list(call.body["modelEvaluationSlices"])
+    if len(given) > _BATCH:
+        raise InvalidArgument(f"At most {_BATCH} slices are imported at once.", field="modelEvaluationSlices")
+    for place, one in enumerate(given):
+        lacking = [name for name in ("slice", "metrics", "metricsSchemaUri") if not one.get(name)]
+        if lacking:
+            field = f"modelEvaluationSlices[{place}].{lacking[0]}"
+            raise InvalidArgument(
+                f"{field} is missing: each slice says what it is of, and its metrics.", field=field
+            )
+    with call.rooms.database.write() as connection:
+        evaluation = EVALUATIONS.require(connection, _without_version(str(call.params["parent"])))
+        version = resources.get(connection, evaluation.parent)
+        assert version is not None
+        number = evaluation.name.rpartition("/")[2]
+        names = add_slices(
+            connection, version, number, call.rooms.ids.number(), given, call.rooms.clock.now()
+        )
+    return {"importedModelEvaluationSlices": names}
 
 
 @implements("aiplatform", SLICES.method("get"))

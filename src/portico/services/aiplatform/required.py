@@ -22,6 +22,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}models.export": ("outputConfig",),
     f"{_L}models.mergeVersionAliases": ("versionAliases",),
     f"{_L}models.evaluations.import": ("modelEvaluation",),
+    f"{_L}models.evaluations.batchImportSlices": ("modelEvaluationSlices",),
     f"{_L}endpoints.create": ("displayName",),
     f"{_L}endpoints.deployModel": ("deployedModel", "deployedModel.model"),
     f"{_L}endpoints.undeployModel": ("deployedModelId",),

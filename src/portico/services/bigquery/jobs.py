@@ -119,7 +119,7 @@ def render(found: Resource) -> dict[str, Any]:
         "kind": "bigquery#job",
         "etag": shapes.etag(found.body),
         "id": f"{project}:{reference['location']}.{job}",
-        "selfLink": f"/bigquery/v2/projects/{project}/jobs/{job}?location={reference['location']}",
+        "selfLink": f"https://www.googleapis.com/bigquery/v2/projects/{project}/jobs/{job}?location={reference['location']}",
         **found.body,
     }
 

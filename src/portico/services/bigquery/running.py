@@ -279,9 +279,9 @@ def _statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:
     if told["operation"]:
         shown["ddlOperationPerformed"] = told["operation"]
         project, dataset, table = told["target"]
-        if table and not told["kind"].endswith("_MODEL"):
-            shown["ddlTargetTable"] = shapes.table_reference(project, dataset, table)
-        elif not table:
+        if table:
+            shown["ddlTargetTable"] = shapes.table_reference(project, dataset, table)  # a model's too
+        else:
             shown["ddlTargetDataset"] = shapes.dataset_reference(project, dataset)
     return shown
 

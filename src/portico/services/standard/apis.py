@@ -24,6 +24,16 @@ class Rpc:
 
 
 @dataclass(frozen=True)
+class Lacking:
+    """A method by POST, in all versions: its path behind the version, with what each name in it is
+    ("{+parent=projects/*/locations/*}/models:upload"), and its messages' names."""
+
+    path: str
+    request: str
+    response: str
+
+
+@dataclass(frozen=True)
 class Grpc:
     """How an API is spoken that is known by gRPC alone.
 
@@ -62,6 +72,7 @@ class Api:
         messages; an empty string, list or message counts as absent, as in proto3.
     written: fields that its documents call output only, and clients write ("TensorboardBlob.id").
     spoken: query parameters that its clients send, its documents lack and nothing depends on.
+    lacking: methods that its clients call and its documents lack, by id.
     grpc: for an API that is known by gRPC alone, and has no document.
     """
 
@@ -87,6 +98,7 @@ class Api:
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     written: tuple[str, ...] = ()
     spoken: tuple[str, ...] = ()
+    lacking: Mapping[str, Lacking] = field(default_factory=dict)
     grpc: Grpc | None = None
 
     @property

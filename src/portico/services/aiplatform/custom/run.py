@@ -23,6 +23,7 @@ from portico.services.aiplatform.custom.environments import python_again, python
 from portico.services.aiplatform.custom.kept import Kept, take
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.persistent_resources import PERSISTENT
+from portico.services.aiplatform.custom.recognised import recognise
 from portico.services.aiplatform.custom.record import SEEDS, Record
 from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
@@ -162,14 +163,15 @@ def _workers(
             task = f"workerpool{number}-{index}"
             environment = place.environment | acts_as
             environment |= contract.variables(job_spec, name, data, cluster, number, index)
-            command = _command(job_spec["workerPoolSpecs"][number], place.python)
             scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
             # Also where nobody tunes: without it cloudml-hypertune writes into /var.
             environment["CLOUD_ML_HP_METRIC_FILE"] = str(contract.metric_file(scratch))
             if not made:  # the chief, which registers what it has written
                 environment |= variables(scratch)
             made.append(
-                Worker(task, command, place.readable, environment, scratch, limits, kept, place.container)
+                Worker(
+                    task, place.command, place.readable, environment, scratch, limits, kept, place.container
+                )
             )
     return made
 
@@ -182,6 +184,7 @@ class _Place:
     readable: list[Path]
     environment: dict[str, str]
     limits: isolation.Limits
+    command: list[str]
     container: Container | None = None
 
 
@@ -210,11 +213,13 @@ def _place(
     )
     if unpacked:
         needed = unpacked.requirements
+    program = recognise([] if package else _whole(pool["containerSpec"]))
     teller = Teller(output.service, context.check)
     if record.again:
         python = python_again(record.again["environments"][len(record.pythons)], context.home, teller)
     else:
-        python = python_of(image, needed, context.home, teller)
+        needed = [*needed, *program.requirements]
+        python = python_of(image, needed, context.home, teller, program.apart, program.options)
     record.pythons.append((image.short, python))
     context.check()
     environment, readable = identity.pointed(context, python, [])
@@ -238,7 +243,8 @@ def _place(
             unpacked = packages.unpack(gcs, package["packageUris"], kept.folder / "packages" / "0", field)
     if unpacked:
         environment, readable = identity.pointed(context, python, unpacked.paths)
-    return _Place(python, readable, environment, limits)
+    command = [str(python), "-m", package["pythonModule"], *(package.get("args") or [])] if package else None
+    return _Place(python, readable, environment, limits, command or list(program.command))
 
 
 def _in_container(
@@ -248,11 +254,8 @@ def _in_container(
     environment, readable = in_container(context.home)
     command, args = asked.get("command") or [], asked.get("args") or []
     container = Container(image.engine, image.short, command, args, readable)
-    return _Place(Path(), [], environment, limits, container)
+    return _Place(Path(), [], environment, limits, _whole(asked), container)
 
 
-def _command(pool: Mapping[str, Any], python: Path) -> list[str]:
-    if package := pool.get("pythonPackageSpec"):
-        return [str(python), "-m", package["pythonModule"], *(package.get("args") or [])]
-    container = pool["containerSpec"]
+def _whole(container: Mapping[str, Any]) -> list[str]:
     return [*(container.get("command") or []), *(container.get("args") or [])]

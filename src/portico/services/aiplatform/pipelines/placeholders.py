@@ -1,14 +1,15 @@
 """Placeholders in what a pipeline says of a task: `{{$.inputs.parameters['x']}}`, Concat, IfPresent, …
 
-Each text is gone over once: what a value brings is not looked at again.
+Each text is gone over once: what a value brings is not looked at again, but for what is written in the pipeline itself.
+There the whole ExecutorInput may stand, as in the arguments that `create_custom_training_job_from_component` writes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from portico.errors import FailedPrecondition
@@ -16,16 +17,20 @@ from portico.services.aiplatform.pipelines.values import in_text
 from portico.store.gcs import parse_uri
 
 _PLACEHOLDER = re.compile(r"\{\{\$((?:\.[^{}]*?)?)\}\}")
+_WHOLE = re.compile(r"\{\{\$((?:\.json_escape\[\d+\])?)\}\}")
 _STEP = re.compile(r"\.(\w+)|\[\s*(?:'([^']*)'|\"([^\"]*)\"|(\d+))\s*\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """`executor` is the task's ExecutorInput; `facts` what placeholders without a path stand for
-    ("pipeline_job_name", …)."""
+    ("pipeline_job_name", …). `written`: the input parameters whose value the pipeline itself holds. `empty`: what
+    stands for one that has none, where that is not ""."""
 
     executor: Mapping[str, Any]
     facts: Mapping[str, str]
+    written: Collection[str] = ()
+    empty: Mapping[str, Any] = field(default_factory=dict)
 
     def fill(self, text: str) -> str:
         """`text` with all placeholders replaced.
@@ -77,6 +82,8 @@ class Scope:
         steps = _steps(path)
         if steps is None:
             raise _unknown(placeholder)
+        if _WHOLE.fullmatch(placeholder) and not self.executor["outputs"]:
+            return placeholder  # what the whole is, is not known yet
         escapes = 0
         if len(steps) >= 2 and steps[-2] == "json_escape":
             escapes = int(steps[-1]) if steps[-1].isdigit() else 0
@@ -90,10 +97,14 @@ class Scope:
         match steps:
             case []:
                 return json.dumps(self.executor)
+            case ["inputs", "parameters", name] if name in self.written:
+                value = in_text(self.executor["inputs"]["parameterValues"][name])
+                return _WHOLE.sub(lambda found: in_text(self._value(found[0], found[1])), value)
             case ["outputs", "output_file"] | ["outputMetadataUri"]:
                 return self.executor["outputs"]["outputFile"]
             case ["inputs", "parameters", name, *rest]:
-                return _inside((self.executor["inputs"].get("parameterValues") or {}).get(name), rest)
+                held = self.executor["inputs"].get("parameterValues") or {}
+                return _inside(held.get(name, self.empty.get(name)), rest)
             case ["outputs", "parameters", name, "output_file"]:
                 found = (self.executor["outputs"].get("parameters") or {}).get(name)
                 if found:
@@ -146,7 +157,7 @@ def _of_artifact(artifacts: list[Mapping[str, Any]], steps: list[str]) -> Any:
         return json.dumps({"artifacts": artifacts})
     if not artifacts:
         return ""
-    first, (field, *rest) = artifacts[0], steps
+    first, (what, *rest) = artifacts[0], steps
     read: dict[str, Callable[[], Any]] = {
         "uri": lambda: first.get("uri", ""),
         "path": lambda: path_of(first.get("uri", "")),
@@ -155,9 +166,9 @@ def _of_artifact(artifacts: list[Mapping[str, Any]], steps: list[str]) -> Any:
             _inside(first.get("metadata") or {}, rest) if rest else first.get("metadata") or {}
         ),
     }
-    if field not in read:
-        raise FailedPrecondition(f"An artifact has no {field!r} that a placeholder could stand for.")
-    return read[field]()
+    if what not in read:
+        raise FailedPrecondition(f"An artifact has no {what!r} that a placeholder could stand for.")
+    return read[what]()
 
 
 def path_of(uri: str) -> str:

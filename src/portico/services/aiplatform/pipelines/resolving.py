@@ -52,7 +52,7 @@ def inputs_of(turn: Turn, task: Task, upstream: Mapping[str, Task]) -> dict[str,
     items = _item_names(task)
     for name, one in (definitions.get("parameters") or {}).items():
         if name not in parameters and "defaultValue" in one:
-            parameters[name] = one["defaultValue"]
+            parameters[name] = scope.fill_all(one["defaultValue"])
         if name in parameters and (parameters[name] is not None or not one.get("isOptional")):
             parameters[name] = _as_input(name, one, parameters[name])
         elif not (one.get("isOptional") or name in items or (task.kind in _AROUND and ir.is_stray(name))):
@@ -64,6 +64,17 @@ def inputs_of(turn: Turn, task: Task, upstream: Mapping[str, Task]) -> dict[str,
             source = _whence((given.get("artifacts") or {}).get(name) or {})
             raise FailedPrecondition(f"The input {name!r} has no artifact: {source}.")
     return {"parameters": parameters, "artifacts": artifacts}
+
+
+def written_in(task: Task, definitions: Mapping[str, Any]) -> set[str]:
+    """Which of a task's parameters, with these `definitions`, have the value that its pipeline was written with."""
+    given = (task.spec.get("inputs") or {}).get("parameters") or {}
+    return {
+        name
+        for name, one in definitions.items()
+        if ("constant" in (given[name].get("runtimeValue") or {}) if name in given else "defaultValue" in one)
+        and name in task.inputs["parameters"]
+    }
 
 
 def _as_input(name: str, definition: Mapping[str, Any], value: Any) -> Any:
@@ -176,6 +187,7 @@ def facts_of(turn: Turn, task: Task) -> dict[str, str]:
         "pipeline_task_uuid": str(task.id),
         "pipeline_google_cloud_project_id": project,
         "pipeline_google_cloud_location": location,
+        "pipeline_persistent_resource_id": "",  # tasks don't run on any (see `pipeline_jobs`)
         "pipeline_service_account": told.get("serviceAccount") or "",
     }
 

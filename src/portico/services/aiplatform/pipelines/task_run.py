@@ -17,6 +17,7 @@ from portico.services.standard.names import location_of
 from portico.store import pipelines
 from portico.store.pipelines import Task
 
+_EMPTY: dict[str, Any] = {"STRUCT": {}, "LIST": []}  # what an optional input is that nothing gives
 _INPUTS = 1000  # characters of a failed task's inputs that are told
 
 
@@ -35,9 +36,12 @@ def run(context: Context) -> dict[str, Any] | Wait:
             resolving.facts_of(turn, task),
         )
         given = turn.root(task).spec
+    definitions = (component.get("inputDefinitions") or {}).get("parameters") or {}
+    empty = {name: _EMPTY.get(one.get("parameterType", ""), "") for name, one in definitions.items()}
+    scope = Scope(told, facts, resolving.written_in(task, definitions), empty)
     container = component["executor"]["container"]
     try:
-        found = launch.run(context, _launch(context, container, told, facts, given))
+        found = launch.run(context, _launch(context, container, scope, given))
         return {"outputs": executor.outputs_of(task, component.get("outputDefinitions") or {}, told, found)}
     except (Cancelled, Crowded):
         raise
@@ -51,18 +55,16 @@ def run(context: Context) -> dict[str, Any] | Wait:
 def _launch(
     context: Context,
     container: dict[str, Any],
-    told: dict[str, Any],
-    facts: dict[str, str],
+    scope: Scope,
     given: dict[str, Any],
 ) -> launch.Launch:
-    scope = Scope(told, facts)
     _, project, _, location = location_of(context.job.resource).split("/")
     return launch.Launch(
         image=scope.fill(container["image"]),
         command=scope.arguments(container.get("command") or []),
         args=scope.arguments(container.get("args") or []),
         env={one["name"]: scope.fill(one.get("value") or "") for one in container.get("env") or ()},
-        executor_input=told,
+        executor_input=dict(scope.executor),
         project=project,
         location=location,
         labels=given.get("labels") or {},

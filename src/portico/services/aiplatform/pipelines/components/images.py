@@ -10,6 +10,7 @@ from portico.sandbox import containers
 from portico.services.aiplatform import images as serving
 from portico.services.aiplatform.custom import training_images
 from portico.services.aiplatform.custom.training_images import TrainingImage
+from portico.services.aiplatform.pipelines.components import prebuilt
 
 # Images that hold little but a shell and the usual commands.
 _SHELLS = re.compile(
@@ -19,6 +20,24 @@ _SHELLS = re.compile(
     r"(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?"
 )
 _SERVING = re.compile(r"[a-z0-9.-]+/(?:vertex-ai|cloud-aiplatform)/prediction/.*")
+# What Google has not published, and what there is of it here.
+_GOOGLES_OWN = (
+    (
+        re.compile(r"[a-z0-9-]+-docker\.pkg\.dev/vertex-ai(?:-restricted)?/automl-tabular/.*|gcr\.io/ml-pipeline/automl-.*"),
+        "of tabular workflows and forecasting; AutoMLTabularTrainingJobRunOp trains AutoML tables here",
+    ),
+    (
+        re.compile(
+            r"gcr\.io/ml-pipeline/(?:llm-)?model-evaluation(?:[:@].*)?|[a-z0-9-]+-docker\.pkg\.dev/vertex-evaluation/.*"
+            r"|[a-z0-9-]+-docker\.pkg\.dev/vertex-ai-restricted/(?:llm-eval|vision-error-analysis)/.*"
+        ),
+        "of the model evaluation; ModelEvaluationClassificationOp and ModelEvaluationRegressionOp run here",
+    ),
+    (
+        re.compile(r"[a-z0-9-]+-docker\.pkg\.dev/vertex-ai(?:-restricted)?/(?:starryn|time-series-forecasting|[\w-]*vision[\w-]*)/.*"),
+        "of forecasting and vision",
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +55,22 @@ def base_of(uri: str, field: str = "image") -> Base:
     Raises:
         InvalidArgument: it is empty, or no image that Google has.
         FailedPrecondition: it can't be run here, with what would be needed.
+        Unimplemented: it holds what only Google has.
     """
     if _SHELLS.fullmatch(uri):
         return Base(uri, shell=True)
     if _SERVING.fullmatch(uri):
         return Base(uri, python=_of_serving(uri, field))
+    if googles := prebuilt.python_of(uri, field):
+        return Base(uri, python=googles)
     try:
         found = training_images.resolve(uri, field)
     except FailedPrecondition:
+        for pattern, what in _GOOGLES_OWN:
+            if pattern.fullmatch(uri):
+                raise Unimplemented(
+                    f"{uri} holds code that Google has not published, {what}.", field=field
+                ) from None
         raise FailedPrecondition(
             f"{uri} is a container image of its own: {containers.NEEDED}, and none answers on this machine. "
             "python:3.X, Google's prebuilt training and prediction images, and images of a plain shell (alpine, "

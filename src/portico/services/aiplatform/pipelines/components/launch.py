@@ -20,19 +20,21 @@ from portico.sandbox.isolation import Limits, View
 from portico.services.aiplatform.custom import contract, gcs_view, identity, spec, workers, written
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.output import Output
+from portico.services.aiplatform.custom.recognised import Recognised, recognise
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
 from portico.services.aiplatform.custom.written import Written
 from portico.services.aiplatform.pipelines.components import (
     images,
     outputs,
     own_python,
+    prebuilt,
     resources,
     seen,
     warm,
 )
 from portico.services.aiplatform.pipelines.components.images import Base
-from portico.services.aiplatform.pipelines.components.recognised import Recognised, recognise
 from portico.services.aiplatform.pipelines.components.warm import Warm
+from portico.services.standard.sources import gcs_of
 
 _TASK = "workerpool0-0"  # a task of a pipeline is a custom job of one worker
 _PROCESSES = 512
@@ -86,9 +88,10 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
         launch.memory or resources.memory_of({}), files=_FILES, file_size=spec.DISK, disk=spec.DISK,
         seconds=int(launch.timeout or spec.LONGEST), processes=_PROCESSES,
     )  # fmt: skip
-    if base.python is None or program.source is None:
+    if base.python is None or not program.module:
         worker = _of_command(context, launch, base, program, given, limits, output)
         return _to_its_end(context, launch, program, worker, gcs_view.make(context), None, output)
+    prebuilt.require_built(program.module)
     teller = Teller(output.service, context.check)
     python = python_of(
         base.python, program.requirements, context.home, teller, program.apart, program.options
@@ -145,13 +148,19 @@ def _to_its_end(
     except FailedPrecondition as error:
         if named is not None and _LACKS in error.message:
             error.message += seen.WORDS
+        with context.database.read() as connection:
+            said = prebuilt.failed(connection, view.changes, launch.executor_input)
+        error.message = "\n".join([error.message, *said])
         raise
     if kept:
         kept.clear()
     else:
         shutil.rmtree(worker.folder, ignore_errors=True)
     output.end(_TASK)
-    found = outputs.read(view.changes, launch.executor_input)
+    gcs = gcs_of(context)
+    waited = bool(program.module) and program.source is None
+    stored = (lambda path: prebuilt.stored(gcs, path)) if waited else (lambda path: None)
+    found = outputs.read(view.changes, launch.executor_input, stored)
     gcs_view.collect(context, view, written_before=early)
     return found
 
@@ -200,21 +209,23 @@ def _of_source(
     limits: Limits,
     kept: Warm | None,
 ) -> Worker:
-    """The process of a lightweight component, whose source is put where it runs."""
-    assert program.source is not None
+    """The process of a lightweight component, whose source is put where it runs, or of one of Google's."""
     scratch = kept.folder / "work" if kept else _scratch(context)
     environment, readable = identity.pointed(context, python, [])
-    file = scratch / "program" / _PROGRAM
-    file.parent.mkdir()
-    file.write_text(program.source)
-    command = [str(python), "-m", program.module, "--component_module_path", str(file), *program.arguments]
+    command = [str(python), "-m", program.module, *program.arguments]
+    if program.source is not None:
+        file = scratch / "program" / _PROGRAM
+        file.parent.mkdir()
+        file.write_text(program.source)
+        command[3:3] = ["--component_module_path", str(file)]
     return Worker(
         _TASK, command, readable, environment | dict(program.variables) | given, scratch, limits, kept
     )
 
 
 def _recipe(context: Context, python: Path, program: Recognised, limits: Limits) -> dict[str, Any]:
-    """Of a process that has imported what kfp imports for a component."""
+    """Of a process that has imported what kfp imports for a component, or what Google's stand on."""
+    modules = prebuilt.MODULES if program.source is None else f"{program.module},shutil,tempfile"
     environment, readable = identity.pointed(context, python, [])
     environment.pop("MLFLOW_TRACKING_URI", None)  # a project's
     return {
@@ -222,7 +233,7 @@ def _recipe(context: Context, python: Path, program: Recognised, limits: Limits)
         "readable": list(map(str, readable)),
         "environment": environment | dict(program.variables) | _STARTED,
         "limits": dataclasses.asdict(dataclasses.replace(limits, seconds=0)),
-        "modules": f"{program.module},shutil,tempfile",  # what it imports when it runs
+        "modules": modules,  # what it imports when it runs
     }
 
 

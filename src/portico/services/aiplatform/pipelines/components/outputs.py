@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,14 @@ def bucket_of(executor_input: Mapping[str, Any]) -> str:
     return str(told).removeprefix(_ROOT).partition("/")[0] if str(told).startswith(_ROOT) else ""
 
 
-def read(changes: Path, executor_input: Mapping[str, Any]) -> dict[str, Any]:
+Stored = Callable[[str], Path | None]
+
+
+def read(
+    changes: Path, executor_input: Mapping[str, Any], stored: Stored = lambda path: None
+) -> dict[str, Any]:
     """The parameters and artifacts of an ExecutorOutput (`parameterValues`, `artifacts`) by what lies in `changes`, the
-    task's own below /gcs. Parameters from files are text.
+    task's own below /gcs, or else by the file that `stored` knows of one there. Parameters from files are text.
 
     Raises:
         FailedPrecondition: what was written is no such thing, or names what is not the task's.
@@ -36,11 +41,10 @@ def read(changes: Path, executor_input: Mapping[str, Any]) -> dict[str, Any]:
     """
     asked = executor_input.get("outputs") or {}
     parameters: dict[str, Any] = {}
-    for name, one in (asked.get("parameters") or {}).items():
-        told = _file(changes, str(one.get("outputFile") or ""), _PARAMETER, f"the output parameter {name}")
-        if told is not None:
-            parameters[name] = _text(told, f"The output parameter {name}")
-    found = _executor_output(changes, str(asked.get("outputFile") or ""))
+    for name in asked.get("parameters") or {}:
+        if (told := parameter(changes, executor_input, name, stored)) is not None:
+            parameters[name] = told
+    found = _executor_output(changes, str(asked.get("outputFile") or ""), stored)
     for name, value in found.get("parameterValues", {}).items():
         if name not in (asked.get("parameters") or {}):
             raise FailedPrecondition(
@@ -52,8 +56,23 @@ def read(changes: Path, executor_input: Mapping[str, Any]) -> dict[str, Any]:
     return {"parameterValues": parameters, "artifacts": _artifacts(found.get("artifacts", {}), asked)}
 
 
-def _executor_output(changes: Path, path: str) -> dict[str, Any]:
-    told = _file(changes, path, _OUTPUT, "executor_output.json")
+def parameter(
+    changes: Path, executor_input: Mapping[str, Any], name: str, stored: Stored = lambda path: None
+) -> str | None:
+    """The text of the output parameter `name`; None where it was not written.
+
+    Raises:
+        FailedPrecondition, ResourceExhausted: see `read`.
+    """
+    one = ((executor_input.get("outputs") or {}).get("parameters") or {}).get(name) or {}
+    told = _file(
+        changes, str(one.get("outputFile") or ""), _PARAMETER, f"the output parameter {name}", stored
+    )
+    return None if told is None else _text(told, f"The output parameter {name}")
+
+
+def _executor_output(changes: Path, path: str, stored: Stored) -> dict[str, Any]:
+    told = _file(changes, path, _OUTPUT, "executor_output.json", stored)
     if told is None:
         return {}
     try:
@@ -109,7 +128,7 @@ def _text(told: bytes, whose: str) -> str:
         raise FailedPrecondition(f"{whose} is no text in UTF-8.") from None
 
 
-def _file(changes: Path, path: str, most: int, what: str) -> bytes | None:
+def _file(changes: Path, path: str, most: int, what: str, stored: Stored) -> bytes | None:
     """The bytes of a file below /gcs; None where it was not written.
 
     Raises:
@@ -128,7 +147,9 @@ def _file(changes: Path, path: str, most: int, what: str) -> bytes | None:
             at = below
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
     except FileNotFoundError:
-        return None
+        if (kept := stored(path)) is None:
+            return None
+        file = os.open(kept, os.O_RDONLY)
     except OSError:  # a link on the way there, or a file where a folder should be
         raise FailedPrecondition(
             f"{what[0].upper()}{what[1:]} is not in a file of its own at {path}."

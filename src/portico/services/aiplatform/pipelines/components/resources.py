@@ -9,6 +9,7 @@ from typing import Any
 
 from portico.errors import InvalidArgument
 from portico.jobs.engines import machine
+from portico.services.aiplatform.pipelines.components import prebuilt
 from portico.store.jobs import Resources
 
 _GIB = 1 << 30
@@ -27,6 +28,8 @@ def asks_of(container: Mapping[str, Any], home: Path) -> Resources:
     Raises:
         InvalidArgument: a quantity is none.
     """
+    if prebuilt.waits(container):  # for a job that needs the cores
+        return Resources(0.0, _LITTLE)
     given = container.get("resources") or {}
     cpu, memory = (
         _cpu(given, "Request") or _cpu(given, "Limit"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from portico.services.aiplatform.pipelines.components.recognised import Recognised
+from portico.services.aiplatform.custom.recognised import Recognised
 
 _NAMED = re.compile(r"(?:gs://|/gcs/)(?P<bucket>[A-Za-z0-9][\w.-]*)(?P<name>/[^\s\"'\\,;|*?\[\]{}<>]*)?")
 _OWN = ("/gcs", "gs://")
@@ -23,7 +23,7 @@ WORDS = (
 
 def named(program: Recognised, executor_input: Mapping[str, Any], env: Mapping[str, str]) -> list[str] | None:
     """The beginnings of the objects' URIs that a component is shown, `gs://BUCKET/…`; None for all."""
-    if program.source is None or any(word in program.source for word in _OWN):
+    if not program.module or any(word in (program.source or "") for word in _OWN):
         return None
     outputs = (executor_input.get("outputs") or {}).get("outputFile") or ""
     told = json.dumps([executor_input.get("inputs"), outputs, dict(env)], ensure_ascii=False)

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+GOOGLES = "google_cloud_pipeline_components"  # the package of Google's own components
 _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
 _ENSURE_PIP = re.compile(r"\s*if ! \[ -x \"\$\(command -v pip\)\" \]; then\s.*?\sfi\s", re.DOTALL)
 _VENV = re.compile(
@@ -48,7 +49,8 @@ _WITHOUT_EFFECT = {
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """`requirements` (PEP 508), those that are installed `apart` from what they need, and uv's `options` about indexes.
-    What runs is `command`, or else `source` by the `module` of kfp's with the `arguments` and `variables`."""
+    What runs is `command`, or else the `module` with the `arguments` and `variables`: of kfp's own, which is given the
+    `source`, or one of Google's components."""
 
     requirements: tuple[str, ...]
     apart: tuple[str, ...]
@@ -72,6 +74,10 @@ def recognise(command: Sequence[str]) -> Recognised:
             (name, value) for name, _, value in (one.partition("=") for one in found["variables"].split())
         )
         return Recognised(requirements, apart, options, rest, rest[3], found["module"], rest[4:], variables)
+    plain = [word for word in rest if word != "-u"] if rest[:1] in (("python3",), ("python",)) else []
+    if plain[1:2] == ["-m"] and plain[2:] and plain[2].startswith(f"{GOOGLES}."):
+        arguments = rest[rest.index(plain[2]) + 1 :]
+        return Recognised(requirements, apart, options, rest, None, plain[2], arguments)
     return Recognised(requirements, apart, options, rest)
 
 

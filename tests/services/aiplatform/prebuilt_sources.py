@@ -1,0 +1,52 @@
+"""Pipelines of Google's own components (google_cloud_pipeline_components) for the tests."""
+
+IMAGE = "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.22.0"
+
+# One of each kind of launcher: an operation's, a query's, a job's that fails, and a component as a custom job.
+LAUNCHERS = """
+from google_cloud_pipeline_components.types import artifact_types
+from google_cloud_pipeline_components.v1.bigquery import BigqueryQueryJobOp
+from google_cloud_pipeline_components.v1.custom_job import (
+    CustomTrainingJobOp, create_custom_training_job_from_component)
+from google_cloud_pipeline_components.v1.model import ModelUploadOp
+
+
+@dsl.component(base_image="python:3.11")
+def shout(text: str, said: dsl.Output[dsl.Artifact]) -> str:
+    with open(said.path, "w") as file:
+        file.write(text)
+    return text.upper()
+
+
+shout_as_job = create_custom_training_job_from_component(shout, display_name="shout", machine_type="n1-standard-2")
+
+
+@dsl.component(base_image="python:3.11")
+def whose(model: dsl.Input[dsl.Artifact]) -> str:
+    return model.metadata["resourceName"]
+
+
+@dsl.pipeline
+def launchers(folder: str, project: str):
+    made = dsl.importer(
+        artifact_uri=folder, artifact_class=artifact_types.UnmanagedContainerModel,
+        metadata={"containerSpec": {"imageUri": "us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest"}})
+    model = ModelUploadOp(project=project, display_name="of a pipeline", unmanaged_container_model=made.output)
+    whose(model=model.outputs["model"])
+    BigqueryQueryJobOp(project=project, location="US", query="SELECT 1 AS one")
+    shout_as_job(project=project, text="hello", base_output_directory=folder)
+
+
+@dsl.pipeline
+def failing(project: str):
+    CustomTrainingJobOp(project=project, display_name="fails", worker_pool_specs=[{
+        "machine_spec": {"machine_type": "n1-standard-2"}, "replica_count": 1, "container_spec": {
+            "image_uri": "python:3.11", "command": ["python3", "-c", "raise SystemExit('the data is bad')"]}}])
+
+
+@dsl.pipeline
+def waiting(project: str):
+    CustomTrainingJobOp(project=project, display_name="waits", worker_pool_specs=[{
+        "machine_spec": {"machine_type": "n1-standard-2"}, "replica_count": 1, "container_spec": {
+            "image_uri": "python:3.11", "command": ["python3", "-c", "import time; time.sleep(600)"]}}])
+"""
