@@ -28,7 +28,7 @@ from bench.common import Report, environment, packages_of, versions
 from portico.clock import parse_rfc3339
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom import environments, training_images
-from portico.services.aiplatform.pipelines.components.recognised import recognise
+from portico.services.aiplatform.custom.recognised import recognise
 
 KFP = "2.17.3"
 ROUNDS = 5
