@@ -34,7 +34,9 @@ def skipped(connection: Connection, parent: str, body: Mapping[str, Any]) -> dic
             raise InvalidArgument(f"{at}.taskId is no task of {root.run}.", field=f"{at}.taskId")
         given = config.get("inputs") or {}
         if given.get("artifacts") or given.get("parameterValues") or config.get("skipDownstreamTasks"):
-            raise Unimplemented(f"{at}: only skipTask is built yet.", field=at)
+            raise Unimplemented(
+                f"{at}: only skipTask is built; the rest is not built in Portico yet.", field=at
+            )
         if config.get("skipTask") and task.kind == "container" and config.get("taskName"):
             if not task.is_done:
                 raise InvalidArgument(

@@ -138,7 +138,7 @@ def _check_built(body: dict[str, Any]) -> None:
         )
     if config.get("defaultRuntime"):
         raise Unimplemented(
-            "Tasks don't run on persistent resources in Portico yet; leave defaultRuntime out.",
+            "Tasks on persistent resources are not built in Portico yet; leave defaultRuntime out.",
             field="pipelineJob.runtimeConfig.defaultRuntime",
         )
     if config.get("parameters"):
