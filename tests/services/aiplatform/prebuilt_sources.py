@@ -50,3 +50,29 @@ def waiting(project: str):
         "machine_spec": {"machine_type": "n1-standard-2"}, "replica_count": 1, "container_spec": {
             "image_uri": "python:3.11", "command": ["python3", "-c", "import time; time.sleep(600)"]}}])
 """
+
+# The whole life of an evaluation; the predictions are there already.
+EVALUATION = """
+from google_cloud_pipeline_components.types.artifact_types import VertexModel
+from google_cloud_pipeline_components.preview.model_evaluation import ModelImportEvaluationOp
+from google_cloud_pipeline_components.v1.model_evaluation import (
+    ModelEvaluationClassificationOp, ModelEvaluationRegressionOp)
+
+
+@dsl.pipeline
+def evaluation(folder: str, model: str, project: str):
+    registered = dsl.importer(artifact_uri=folder, artifact_class=VertexModel, metadata={"resourceName": model})
+    classes = dsl.importer(artifact_uri=folder, artifact_class=dsl.Artifact)
+    done = ModelEvaluationClassificationOp(
+        project=project, target_field_name="y", predictions_gcs_source=classes.output, class_labels=["no", "yes"],
+        slicing_specs=[{"configs": {"where": {"all_values": {"value": True}}}}])
+    ModelImportEvaluationOp(
+        model=registered.output, display_name="by a pipeline",
+        classification_metrics=done.outputs["evaluation_metrics"])
+
+
+@dsl.pipeline
+def regression(folder: str, project: str):
+    values = dsl.importer(artifact_uri=folder, artifact_class=dsl.Artifact)
+    ModelEvaluationRegressionOp(project=project, target_field_name="n", predictions_gcs_source=values.output)
+"""

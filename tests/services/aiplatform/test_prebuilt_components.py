@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from tests.environments import ENVIRONMENTS
 from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.aiplatform.pipelines_run import failed, outputs, states
-from tests.services.aiplatform.prebuilt_sources import IMAGE, LAUNCHERS
+from tests.services.aiplatform.prebuilt_sources import EVALUATION, IMAGE, LAUNCHERS
 from tests.waiting import until
 
 from portico.errors import InvalidArgument, Unimplemented
@@ -35,11 +37,12 @@ def submit(aiplatform: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Cal
     monkeypatch.setattr(pipeline_jobs, "_JOB_WAIT_TIME", 0.1)
     monkeypatch.setattr(resource_manager_utils, "get_project_number", lambda project: project_number(project))
 
-    def start(name: str, **parameters: Any) -> Any:
+    def start(name: str, job_id: str = "first", **parameters: Any) -> Any:
         number = bucket.name.rpartition("-")[2]
+        source = EVALUATION if name in ("evaluation", "regression") else LAUNCHERS
         job = aiplatform.PipelineJob(
-            display_name=name, template_path=compiled(LAUNCHERS, interpreter=googles())[name], enable_caching=False,
-            pipeline_root=f"gs://{bucket.name}/root", job_id=f"prebuilt-{name}-{number}", parameter_values=parameters,
+            display_name=name, template_path=compiled(source, interpreter=googles())[name], enable_caching=False,
+            pipeline_root=f"gs://{bucket.name}/root", job_id=f"{job_id}-{name}-{number}", parameter_values=parameters,
         )  # fmt: skip
         job.submit()
         return job
@@ -75,6 +78,46 @@ def test_what_one_started_is_cancelled_with_it(submit, aiplatform, bucket):
     job.cancel()
     until(lambda: custom.state.name == "JOB_STATE_CANCELLED", "its end")
     until(lambda: states(job).get("custom-training-job") == "CANCELLED", "the end of its task")
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_done_and_imported(submit, aiplatform, bucket, upload):
+    model = upload()
+    rows = [
+        {"instance": {"where": "here" if n % 2 else "there", "y": "yes" if n % 3 else "no"},
+         "prediction": {"classes": ["no", "yes"], "scores": [1 - n / 100, n / 100]}}
+        for n in range(1, 100)
+    ]  # fmt: skip
+    bucket.blob("p/prediction.results-00000-of-00001").upload_from_string("\n".join(map(json.dumps, rows)))
+    folder = f"gs://{bucket.name}/p"
+    submit("evaluation", folder=folder, model=model.resource_name, project=bucket.client.project).wait()
+    [found] = model.list_model_evaluations()
+    assert found.display_name == "by a pipeline"
+    labels, scores = [n % 3 > 0 for n in range(1, 100)], [n / 100 for n in range(1, 100)]
+    expected = sum(-math.log(s if yes else 1 - s) for yes, s in zip(labels, scores, strict=True)) / 99
+    assert found.metrics["logLoss"] == pytest.approx(expected)
+    slices = list(model.api_client.list_model_evaluation_slices(parent=found.resource_name))
+    assert {(one.slice_.dimension, one.slice_.value) for one in slices} == {
+        ("annotationSpec", "no"), ("annotationSpec", "yes"), ("slice", "here"), ("slice", "there"),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_numbers(submit, bucket):
+    rows = [{"instance": {"n": n}, "prediction": {"value": n + (1 if n % 2 else -1)}} for n in range(50)]
+    blob = bucket.blob("r/prediction.results-00000-of-00001")
+    blob.upload_from_string("\n".join(map(json.dumps, rows)))
+    job = submit("regression", folder=f"gs://{bucket.name}/r", project=bucket.client.project)
+    job.wait()
+    [task] = [one for one in job.task_details if one.task_name == "model-evaluation-regression"]
+    [metrics] = task.outputs["evaluation_metrics"].artifacts
+    assert (metrics.schema_title, metrics.metadata["rootMeanSquaredError"]) == (
+        "google.RegressionMetrics",
+        1.0,
+    )
+    blob.upload_from_string("\n".join(json.dumps({**row, "instance": {}}) for row in rows))
+    job = submit("regression", folder=f"gs://{bucket.name}/r", project=bucket.client.project, job_id="again")
+    assert "50 of 50 predictions have no truth at instance.n" in failed(job)
 
 
 def test_an_image_is_the_environment_of_its_tag():

@@ -20,6 +20,7 @@ _SHELLS = re.compile(
     r"(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?"
 )
 _SERVING = re.compile(r"[a-z0-9.-]+/(?:vertex-ai|cloud-aiplatform)/prediction/.*")
+_EVALUATION = re.compile(r"gcr\.io/ml-pipeline/model-evaluation(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?")
 # What Google has not published, and what there is of it here.
 _GOOGLES_OWN = (
     (
@@ -28,7 +29,7 @@ _GOOGLES_OWN = (
     ),
     (
         re.compile(
-            r"gcr\.io/ml-pipeline/(?:llm-)?model-evaluation(?:[:@].*)?|[a-z0-9-]+-docker\.pkg\.dev/vertex-evaluation/.*"
+            r"gcr\.io/ml-pipeline/llm-model-evaluation(?:[:@].*)?|[a-z0-9-]+-docker\.pkg\.dev/vertex-evaluation/.*"
             r"|[a-z0-9-]+-docker\.pkg\.dev/vertex-ai-restricted/(?:llm-eval|vision-error-analysis)/.*"
         ),
         "of the model evaluation; ModelEvaluationClassificationOp and ModelEvaluationRegressionOp run here",
@@ -42,12 +43,14 @@ _GOOGLES_OWN = (
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """One of these: the Python that an image stands for, `shell`, or the command of a container's `engine`."""
+    """One of these: the Python that an image stands for, `shell`, the command of a container's `engine`, or what the
+    stand-in `evaluation` does."""
 
     uri: str
     python: TrainingImage | None = None
     shell: bool = False
     engine: str = ""
+    evaluation: bool = False
 
 
 def base_of(uri: str, field: str = "image") -> Base:
@@ -61,6 +64,8 @@ def base_of(uri: str, field: str = "image") -> Base:
         return Base(uri, shell=True)
     if _SERVING.fullmatch(uri):
         return Base(uri, python=_of_serving(uri, field))
+    if _EVALUATION.fullmatch(uri):
+        return Base(uri, evaluation=True)
     if googles := prebuilt.python_of(uri, field):
         return Base(uri, python=googles)
     try:

@@ -24,6 +24,7 @@ from portico.services.aiplatform.custom.recognised import Recognised, recognise
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
 from portico.services.aiplatform.custom.written import Written
 from portico.services.aiplatform.pipelines.components import (
+    evaluation,
     images,
     outputs,
     own_python,
@@ -83,6 +84,9 @@ def run(context: Context, launch: Launch) -> dict[str, Any]:
 
 def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
     base, program = images.base_of(launch.image), recognise([*launch.command, *launch.args])
+    if base.evaluation:
+        output.service(f"{base.uri}: Portico's own evaluation stands in for it.")
+        return evaluation.run(context, [*launch.command, *launch.args], launch.executor_input)
     given = variables(context, launch, output)
     limits = Limits(
         launch.memory or resources.memory_of({}), files=_FILES, file_size=spec.DISK, disk=spec.DISK,
