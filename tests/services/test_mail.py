@@ -87,3 +87,26 @@ def test_without_a_server_the_error_says_what_to_set(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv(mail.VARIABLE, raising=False)
     with pytest.raises(mail.MailError, match=mail.VARIABLE):
         mail.send("a@x.org", "s", "t")
+
+
+def test_a_pipeline_tells_by_mail_how_it_ended(mailbox):
+    from portico.errors import FailedPrecondition, InvalidArgument
+    from portico.services.aiplatform.pipelines.components import notification
+
+    status = {
+        "state": "FAILED",
+        "pipelineJobResourceName": "projects/p/locations/l/pipelineJobs/nightly",
+        "pipelineTaskName": "train",
+        "error": {"message": "the data is bad"},
+    }
+    given = {"recipients": ["one@example.com", "two@example.com"], "pipeline_task_final_status": status}
+    said: list[str] = []
+    box = mailbox()
+    assert notification.run({"inputs": {"parameterValues": given}}, said.append)["parameterValues"] == {}
+    assert len(box.messages) == len(said) == 2
+    assert "nightly: FAILED" in box.messages[0] and "the data is bad" in box.messages[0]
+    with pytest.raises(InvalidArgument, match="one to 3"):
+        notification.run({"inputs": {"parameterValues": {**given, "recipients": []}}}, said.append)
+    mailbox(failures=1)
+    with pytest.raises(FailedPrecondition, match=r"one@example\.com could not be sent"):
+        notification.run({"inputs": {"parameterValues": given}}, said.append)

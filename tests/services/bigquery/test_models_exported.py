@@ -44,7 +44,9 @@ def trained(client: bigquery.Client, name: str, options: str, columns: str) -> N
 
 def again(client: bigquery.Client, bucket: storage.Bucket, name: str) -> str:
     """Exports a model and imports it as another."""
-    job = client.query(f"EXPORT MODEL exports.{name} OPTIONS(URI='gs://{bucket.name}/{name}')")
+    job = client.query(
+        f"EXPORT MODEL exports.{name} OPTIONS(URI='gs://{bucket.name}/{name}', add_serving_default_signature=TRUE)"
+    )
     job.result()
     assert job.statement_type == "EXPORT_MODEL"
     client.query(

@@ -25,7 +25,10 @@ def target(options: dict[str, Any]) -> str:
     for name in options:
         if name == "trial_id":
             raise Unimplemented("Option TRIAL_ID is not built in Portico: the best trial is exported.")
-        if name != "uri":
+        if name not in (
+            "uri",
+            "add_serving_default_signature",
+        ):  # SavedModels have that; none is exported
             raise InvalidArgument(f"EXPORT MODEL has no option {name.upper()}", reason="invalidQuery")
     uri = options.get("uri")
     if not isinstance(uri, str) or not uri.startswith("gs://"):

@@ -26,6 +26,7 @@ from portico.services.aiplatform.custom.written import Written
 from portico.services.aiplatform.pipelines.components import (
     evaluation,
     images,
+    notification,
     outputs,
     own_python,
     prebuilt,
@@ -87,6 +88,8 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
     if base.evaluation:
         output.service(f"{base.uri}: Portico's own evaluation stands in for it.")
         return evaluation.run(context, [*launch.command, *launch.args], launch.executor_input)
+    if program.module == notification.MODULE:
+        return notification.run(launch.executor_input, output.service)
     given = variables(context, launch, output)
     limits = Limits(
         launch.memory or resources.memory_of({}), files=_FILES, file_size=spec.DISK, disk=spec.DISK,
