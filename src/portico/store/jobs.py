@@ -84,7 +84,7 @@ _standing = sa.select(
     jobs.c.wake_at,
     sa.exists().where(_child.c.parent == jobs.c.id, _child.c.state.in_(ACTIVE)),
 ).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(ACTIVE))
-_active = sa.select(jobs).where(jobs.c.kind == sa.bindparam("of"), jobs.c.state.in_(ACTIVE))
+_active = sa.select(jobs).where(jobs.c.kind.in_(sa.bindparam("of", expanding=True)), jobs.c.state.in_(ACTIVE))
 
 
 @dataclass(slots=True)
@@ -194,9 +194,9 @@ def cancelled(connection: Connection, state: State) -> list[Job]:
     return [_job(row) for row in connection.execute(_cancelled, {"of": state})]
 
 
-def active(connection: Connection, kind: str) -> list[Job]:
-    """The jobs of `kind` that have not ended."""
-    return [_job(row) for row in connection.execute(_active, {"of": kind})]
+def active(connection: Connection, *kinds: str) -> list[Job]:
+    """The jobs of these kinds that have not ended."""
+    return [_job(row) for row in connection.execute(_active, {"of": kinds})]
 
 
 def unended(connection: Connection, most: int) -> list[Job]:

@@ -21,7 +21,8 @@ from portico.services.aiplatform.monitoring.scheduled import MonitoringRuns
 from portico.services.aiplatform.pipelines.scheduled import PipelineRuns
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard.collection import Collection, register
-from portico.store import domain_clock, resources
+from portico.store import domain_clock, jobs, resources
+from portico.store.jobs import Job
 from portico.store.resources import Private, Resource
 
 
@@ -29,10 +30,12 @@ class Runs(Protocol):
     """What a schedule makes again and again.
 
     request: the field of the schedule that says what.
+    kind: that of the durable jobs of its runs.
     bounded: whether a run takes long enough to be waited for.
     """
 
     request: str
+    kind: str
     bounded: bool
 
     def check(self, rooms: Rooms, connection: Connection, parent: str, request: Mapping[str, Any]) -> None:
@@ -49,8 +52,8 @@ class Runs(Protocol):
     ) -> str:
         """Starts the run that was due at `due`; its job's name. Raises what is wrong."""
 
-    def active(self, connection: Connection) -> list[str]:
-        """The schedule of each run that has not ended."""
+    def origin(self, job: Job) -> str:
+        """The schedule whose run this is the durable job of; "" where it is none's."""
 
 
 _RUNS: tuple[Runs, ...] = (PipelineRuns(), MonitoringRuns())
@@ -267,12 +270,16 @@ class Schedules:
 
 
 def _idle(connection: Connection) -> bool:
-    return not any(any(runs.active(connection)) for runs in _RUNS)
+    by_kind = {runs.kind: runs for runs in _RUNS}
+    return not any(by_kind[job.kind].origin(job) for job in jobs.active(connection, *by_kind))
 
 
 def _is_full(connection: Connection, runs: Runs, schedule: Resource) -> bool:
     """Whether as many runs of a schedule go on as may."""
-    return runs.bounded and runs.active(connection).count(schedule.name) >= _most_active(schedule.body)
+    if not runs.bounded:
+        return False
+    going = sum(runs.origin(job) == schedule.name for job in jobs.active(connection, runs.kind))
+    return going >= _most_active(schedule.body)
 
 
 def _queues(body: Mapping[str, Any]) -> bool:

@@ -28,7 +28,6 @@ class WindowsDue:
         self._told: dict[str, bytes] = {}
 
     def due(self, connection: Connection, now: float, states: Mapping[str, State]) -> Iterable[str]:
-        simulated = domain_clock.simulated(connection)
         told: dict[str, bytes] = {}
         for job in resources.listed(connection, jobs.JOBS.kind):
             if job.body["state"] == "JOB_STATE_PAUSED":
@@ -37,7 +36,7 @@ class WindowsDue:
             if state in ("waits", "turn") or not (unread(job) or is_due(job, now) or strayed(job, now)):
                 told[job.name] = self._told.get(job.name, b"")
                 continue
-            told[job.name] = _told(job, now, simulated)
+            told[job.name] = _told(job, now, domain_clock.simulated(connection))
             if state == "ready" or told[job.name] != self._told.get(job.name):
                 yield job.name
         self._told = told

@@ -14,7 +14,7 @@ from portico.services.aiplatform.monitoring.model_monitors import MONITORS
 from portico.services.call import Rooms
 from portico.services.standard.collection import check_common
 from portico.services.standard.names import check_same_location
-from portico.store import jobs
+from portico.store.jobs import Job
 from portico.store.resources import Resource
 
 
@@ -22,6 +22,7 @@ class MonitoringRuns:
     """See `schedules.Runs`."""
 
     request = "createModelMonitoringJobRequest"
+    kind = model_monitoring_jobs.JOB_KIND
     bounded = False
 
     def check(self, rooms: Rooms, connection: Connection, parent: str, request: Mapping[str, Any]) -> None:
@@ -51,6 +52,5 @@ class MonitoringRuns:
         told, job_id = request.get("modelMonitoringJob") or {}, rooms.ids.number()
         return model_monitoring_jobs.start(rooms, connection, monitor, job_id, told, due, schedule.name).name
 
-    def active(self, connection: Connection) -> list[str]:
-        found = jobs.active(connection, model_monitoring_jobs.JOB_KIND)
-        return [job.payload["schedule"] for job in found if job.payload["schedule"]]
+    def origin(self, job: Job) -> str:
+        return str(job.payload["schedule"])

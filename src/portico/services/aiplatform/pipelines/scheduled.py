@@ -13,7 +13,7 @@ from portico.services.aiplatform.pipelines.starting import Asked
 from portico.services.call import Rooms
 from portico.services.registry.pipeline_runs import Origin
 from portico.services.standard.names import check_same_location
-from portico.store import jobs
+from portico.store.jobs import Job
 from portico.store.resources import Resource
 
 _LABEL = "portico-schedule"
@@ -23,6 +23,7 @@ class PipelineRuns:
     """See `schedules.Runs`."""
 
     request = "createPipelineJobRequest"
+    kind = "pipelineJobs"
     bounded = True
 
     def check(self, rooms: Rooms, connection: Connection, parent: str, request: Mapping[str, Any]) -> None:
@@ -42,7 +43,6 @@ class PipelineRuns:
         origin = Origin(schedule.name, due, {_LABEL: schedule.name.rpartition("/")[2]})
         return starting.start(rooms, connection, prepared, origin=origin).name
 
-    def active(self, connection: Connection) -> list[str]:
-        """Also of those that triggers started: simulated time waits for them too."""
-        found = (job.payload.get("origin", "") for job in jobs.active(connection, "pipelineJobs"))
-        return [origin for origin in found if origin]
+    def origin(self, job: Job) -> str:
+        """Also a trigger: simulated time waits for what those started, too."""
+        return str(job.payload.get("origin", ""))
