@@ -57,9 +57,18 @@ def test_a_killed_run_goes_on(new_portico, name, seed):
         last = finished(job)
         assert {task: last[task] for task in done} == done  # ended once, and for good
         states = {task["state"] for task in job["jobDetail"]["taskDetails"]}
-        assert states <= {"SUCCEEDED", "FAILED", "NOT_TRIGGERED"}
+        assert states <= {"SUCCEEDED", "SKIPPED", "FAILED", "NOT_TRIGGERED"}
         ran = [task for task in job["jobDetail"]["taskDetails"] if task.get("executorDetail")]
         assert len({task["executorDetail"]["containerDetail"]["mainJob"] for task in ran}) == len(ran)
+        # What it did is found by the next, however often it was killed meanwhile.
+        again = ask(server, "POST", f"/v1/{PARENT}/pipelineJobs?pipelineJobId=again", body)
+        server.kill()
+        server.start()
+        told = until(
+            lambda: (j := ask(server, "GET", f"/v1/{again['name']}")).get("endTime") and j, "it ends"
+        )
+        anew = [task for task in told["jobDetail"]["taskDetails"] if task.get("executorDetail")]
+        assert {task["taskName"] for task in anew} == ({"fail"} if name == "leaving" else set())
     finally:
         server.stop()
 

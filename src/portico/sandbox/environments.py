@@ -111,6 +111,15 @@ def installed(python: Path) -> list[str]:
     return sorted(f"{normalise(name)}=={version}" for name, version in found.items())
 
 
+def contents(cache: Path, key: str) -> str:
+    """What says which packages an environment has, the same wherever these are; "" where it is gone."""
+    home = cache.resolve() / key
+    if not _whole(home):
+        return ""
+    found = sorted(path.name for path in home.glob("lib/python3*/site-packages/*.dist-info"))
+    return f"{key}:{hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]}"
+
+
 def remove(home: Path, *, unused_since: float) -> bool:
     """Removes the environment in the folder `home`, unless it was used after the time `unused_since`; tells which."""
     with lock(home.with_name(f"{home.name}.lock"), Teller()):

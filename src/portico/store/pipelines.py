@@ -7,7 +7,7 @@ for, so that the end of one touches only those beside it, however many a run has
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.store.resources import batched
-from portico.store.tables.pipelines import components, tasks
+from portico.store.tables.pipelines import cache, components, tasks
 
 WHOLE: Final = ""  # the name under which a run's whole spec is kept
 ENDED: Final = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELLED", "NOT_TRIGGERED"})
@@ -33,6 +33,7 @@ _of_run = sa.select(tasks).where(_c.run == sa.bindparam("of")).order_by(_c.creat
 _component = sa.select(components.c.body).where(
     components.c.run == sa.bindparam("of"), components.c.name == sa.bindparam("called")
 )
+_cached = sa.select(cache).where(cache.c.key == sa.bindparam("of"))
 _wholes = sa.select(components.c.run, components.c.body).where(
     components.c.name == WHOLE, components.c.run.in_(sa.bindparam("among", expanding=True))
 )
@@ -89,6 +90,18 @@ class Task:
         return self.state in DONE
 
 
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """That the task `task` of the run `run` has done what `key` says, in an `environment`; `outputs` is a digest of
+    what it left."""
+
+    key: str
+    run: str
+    task: int
+    environment: str
+    outputs: str
+
+
 _FIELDS: Final = tuple(Task.__dataclass_fields__)
 
 
@@ -115,6 +128,11 @@ def of_run(connection: Connection, run: str) -> Iterator[Task]:
     """All tasks of a run, the oldest first."""
     for row in connection.execute(_of_run, {"of": run}):
         yield _task(row)
+
+
+def skipped(connection: Connection, run: str) -> list[Task]:
+    """Those of a run that were not run, as others had done the same."""
+    return [_task(row) for row in connection.execute(_of_run.where(_c.state == "SKIPPED"), {"of": run})]
 
 
 def insert(connection: Connection, new: Sequence[Task]) -> None:
@@ -155,8 +173,20 @@ def specs(connection: Connection, runs: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def cached(connection: Connection, key: str) -> Cached | None:
+    row = connection.execute(_cached, {"of": key}).first()
+    return None if row is None else Cached(**row._mapping)
+
+
+def keep(connection: Connection, made: Cached) -> None:
+    """Notes what a task has done, in the place of who did the same before."""
+    connection.execute(sa.delete(cache).where(cache.c.key == made.key))
+    connection.execute(sa.insert(cache), asdict(made))
+
+
 def forget(connection: Connection, run: str) -> None:
     """Removes all that there is of a run."""
+    connection.execute(sa.delete(cache).where(cache.c.run == run))
     connection.execute(sa.delete(tasks).where(_c.run == run))
     connection.execute(sa.delete(components).where(components.c.run == run))
 

@@ -46,3 +46,15 @@ tasks = sa.Table(
 )
 sa.Index("pipeline_tasks_of_run", tasks.c.run, tasks.c.create_time, tasks.c.id)
 sa.Index("pipeline_tasks_of_parent", tasks.c.parent, tasks.c.name)
+
+# What needs not be done again: `key` says what a task does, `task` which one has done it; the others say
+# what was there when it ended, by which is seen whether that is so still.
+cache = sa.Table(
+    "pipeline_cache",
+    metadata,
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("run", TEXT, nullable=False, index=True),
+    sa.Column("task", sa.BigInteger, nullable=False),
+    sa.Column("environment", TEXT, nullable=False),
+    sa.Column("outputs", TEXT, nullable=False),
+)

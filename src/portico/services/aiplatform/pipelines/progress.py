@@ -97,7 +97,9 @@ def follow(
 ) -> None:
     """Lets a container's task follow its job to its end."""
     if state == "SUCCEEDED":
-        end(turn, task, state, (result or {}).get("outputs"))
+        told = result or {}
+        end(turn, task, state, told.get("outputs"))
+        caching.keep(turn, task, told.get("environment", ""))
     else:
         end(turn, task, state, error=error)
 

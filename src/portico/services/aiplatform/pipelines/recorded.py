@@ -63,7 +63,13 @@ def ended(turn: Turn, task: Task) -> None:
     if task.error:
         facts["error"] = task.error["message"]
     if task.state == "SKIPPED":
-        facts |= _parameters(task.inputs, "input")
+        before = task.spec["cachedFrom"]
+        execution = f"{metadata.store_of(before['run'])}/executions/{before['task']}"
+        facts |= {
+            **_parameters(task.inputs, "input"),
+            "cached_run": before["run"],
+            "cached_execution": execution,
+        }
     _record(turn, task, facts)
     if task.kind not in ("container", "importer"):
         return

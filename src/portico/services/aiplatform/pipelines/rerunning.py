@@ -56,11 +56,11 @@ def unique_name(turn: Turn, task: Task) -> str:
     return ".".join(reversed(names))
 
 
-def outputs_of(turn: Turn, task: Task) -> dict[str, Any] | None:
-    """What the original run's task gave, where this run's request says to skip it."""
+def original_of(turn: Turn, task: Task) -> Task | None:
+    """The original run's task, where this run's request says to skip its own."""
     skipped = turn.root(task).spec.get("skip")
     if not skipped:
         return None
     original = skipped.get(unique_name(turn, task))
     before = pipelines.get(turn.connection, int(original)) if original else None
-    return before.outputs if before and before.is_done else None
+    return before if before and before.is_done else None

@@ -7,9 +7,11 @@ from typing import Any
 from portico.errors import FailedPrecondition
 from portico.jobs.kinds import Wait
 from portico.jobs.worker import Context
-from portico.services.aiplatform.pipelines import progress
+from portico.services.aiplatform.pipelines import progress, resolving
 from portico.services.aiplatform.pipelines.pipeline_jobs import PIPELINE_JOBS, root_of
 from portico.services.aiplatform.pipelines.turn import Turn
+from portico.store import pipelines
+from portico.store.pipelines import Task
 
 
 def run(context: Context) -> dict[str, Any] | Wait:
@@ -30,8 +32,20 @@ def run(context: Context) -> dict[str, Any] | Wait:
         elif not root.has_ended:
             progress.mend(turn, root)
         turn.settle()
+        reused = _reused(turn, root) if root.has_ended else []
     if not root.has_ended:
         return Wait()
+    for line in reused:
+        context.say(line)
     if root.state == "FAILED":
         raise FailedPrecondition((root.error or {}).get("message", "The run failed."))
     return {}
+
+
+def _reused(turn: Turn, root: Task) -> list[str]:
+    """Which of its tasks a run did not do, and who had done them."""
+    return [
+        f"{resolving.shown_name(task)} was not run: its outputs are those of the task "
+        f"{task.spec['cachedFrom']['task']} of {task.spec['cachedFrom']['run']}"
+        for task in pipelines.skipped(turn.connection, root.run)
+    ]

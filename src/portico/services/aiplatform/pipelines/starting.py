@@ -198,6 +198,7 @@ def _facts(rooms: Rooms, asked: Asked, name: str) -> dict[str, Any]:
         "serviceAccount": body.get("serviceAccount") or "",
         "labels": body.get("labels") or {},
         "createTime": rooms.clock.now(),
+        "home": str(rooms.home),  # where the environments are that its tasks ran in
     }
 
 

@@ -22,7 +22,7 @@ _INPUTS = 1000  # characters of a failed task's inputs that are told
 
 
 def run(context: Context) -> dict[str, Any] | Wait:
-    """Job: one attempt; the outputs.
+    """Job: one attempt; the outputs, and the environment in which they were made.
 
     Raises:
         FailedPrecondition, …: it failed for good; the message has its last lines.
@@ -42,7 +42,8 @@ def run(context: Context) -> dict[str, Any] | Wait:
     container = component["executor"]["container"]
     try:
         found = launch.run(context, _launch(context, container, scope, given))
-        return {"outputs": executor.outputs_of(task, component.get("outputDefinitions") or {}, told, found)}
+        outputs = executor.outputs_of(task, component.get("outputDefinitions") or {}, told, found)
+        return {"outputs": outputs, "environment": found.get("environment", "")}
     except (Cancelled, Crowded):
         raise
     except PorticoError as error:

@@ -12,7 +12,7 @@ from typing import Any
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, PorticoError
 from portico.jobs.warm import be_nice
 from portico.jobs.worker import Context
-from portico.sandbox import containers
+from portico.sandbox import containers, environments
 from portico.sandbox.clients import in_container
 from portico.sandbox.containers import Container
 from portico.sandbox.installer import Teller
@@ -67,7 +67,8 @@ class Launch:
 
 
 def run(context: Context, launch: Launch) -> dict[str, Any]:
-    """Runs it to its end; what it wrote for others: {"parameterValues", "artifacts"} (see `outputs.read`).
+    """Runs it to its end; what it wrote for others: {"parameterValues", "artifacts"} (see `outputs.read`), and the
+    "environment" in which it ran (`environments.contents`), where it has one.
 
     Raises:
         FailedPrecondition: it failed, with its exit status and its last lines; or its image can't be run here.
@@ -96,19 +97,21 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
         seconds=int(launch.timeout or spec.LONGEST), processes=_PROCESSES,
     )  # fmt: skip
     if base.python is None or not program.module:
-        worker = _of_command(context, launch, base, program, given, limits, output)
-        return _to_its_end(context, launch, program, worker, gcs_view.make(context), None, output)
+        worker, contents = _of_command(context, launch, base, program, given, limits, output)
+        view = gcs_view.make(context)
+        return _to_its_end(context, launch, program, worker, view, None, output) | {"environment": contents}
     prebuilt.require_built(program.module)
     teller = Teller(output.service, context.check)
     python = python_of(
         base.python, program.requirements, context.home, teller, program.apart, program.options
     )
+    told = {"environment": _contents(context, python)}
     kept = warm.take(context, _recipe(context, python, program, limits))
     try:
         if kept:
             worker = _of_source(context, program, python, given, limits, kept)
             try:
-                return _to_its_end(context, launch, program, worker, kept.view, kept, output)
+                return _to_its_end(context, launch, program, worker, kept.view, kept, output) | told
             except FailedPrecondition:
                 if not kept.lost:
                     raise
@@ -116,7 +119,8 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
                     "The process that it was forked from is gone; it begins anew in one of its own."
                 )
         worker = _of_source(context, program, python, given, limits, None)
-        return _to_its_end(context, launch, program, worker, gcs_view.make(context), None, output)
+        view = gcs_view.make(context)
+        return _to_its_end(context, launch, program, worker, view, None, output) | told
     finally:
         if kept:
             kept.close()
@@ -180,14 +184,14 @@ def _of_command(
     given: dict[str, str],
     limits: Limits,
     output: Output,
-) -> Worker:
-    """The process of a container that is no lightweight component."""
+) -> tuple[Worker, str]:
+    """The process of a container that is no lightweight component, and its environment's contents."""
     scratch, whole = _scratch(context), [*launch.command, *launch.args]
     if base.engine:
         output.service(f"{base.uri} runs in a container: {containers.version(base.engine)}")
         environment, readable = in_container(context.home)
         container = Container(base.engine, base.uri, launch.command, launch.args, readable)
-        return Worker(_TASK, whole, [], environment | given, scratch, limits, container=container)
+        return Worker(_TASK, whole, [], environment | given, scratch, limits, container=container), ""
     if not whole:
         raise FailedPrecondition(
             f"{launch.image} runs here without its image's own entrypoint: give the component a command.",
@@ -196,7 +200,7 @@ def _of_command(
     if base.python is None:
         output.service(f"{base.uri}: its command runs in this machine's own shell, behind the job's walls.")
         environment, readable = in_container(context.home)
-        return Worker(_TASK, whole, readable, environment | given, scratch, limits)
+        return Worker(_TASK, whole, readable, environment | given, scratch, limits), ""
     teller = Teller(output.service, context.check)
     needed = ["pip", *program.requirements]
     python = python_of(base.python, needed, context.home, teller, program.apart, program.options)
@@ -205,7 +209,12 @@ def _of_command(
     pip, files = own_python.of_pip()
     path = f"{own.parent}:{environment['PATH']}"
     environment |= {**pip, "PATH": path, "VIRTUAL_ENV": str(own.parent.parent)}
-    return Worker(_TASK, [*program.command], [*readable, *files], environment | given, scratch, limits)
+    worker = Worker(_TASK, [*program.command], [*readable, *files], environment | given, scratch, limits)
+    return worker, _contents(context, python)
+
+
+def _contents(context: Context, python: Path) -> str:
+    return environments.contents(context.home / "envs", python.parent.parent.name)
 
 
 def _of_source(
