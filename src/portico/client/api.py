@@ -63,12 +63,15 @@ class Client:
         headers = {"content-type": "application/json"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
+        again = verb == "GET" and self._connection.sock is not None  # the server may have been restarted since
         try:
             self._connection.request(verb, target, data, headers)
             answer = self._connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
+            if again:
+                return self._asked(verb, target, data)
             raise Unavailable(f"Portico does not answer: {error!r}.") from None
 
     def close(self) -> None:

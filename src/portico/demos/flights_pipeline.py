@@ -8,6 +8,7 @@ import sys
 from kfp import compiler, dsl
 
 from portico.client import components
+from portico.client.components import image
 
 SCHEMA = {
     "rows": {"least": 10_000},
@@ -18,12 +19,13 @@ SCHEMA = {
         "distance": {"type": "number", "least": 1},
     },
 }
-FEATURES = ["carrier", "origin", "dest", "month", "weekday", "hour", "distance"]
+FEATURES = ["carrier", "origin", "dest", "weekday", "hour", "distance"]
 
 
 @dsl.pipeline(name="late-flights", description="Which flights arrive more than 15 minutes late?")
 def late_flights(
     data: str,
+    name: str,
     project: str,
     location: str,
     candidates: list,
@@ -49,11 +51,11 @@ def late_flights(
     )
     with dsl.If(gate.outputs["passed"] == True, name="it passes the gate"):  # noqa: E712 (a condition of kfp's)
         registered = components.register_model(
-            model=trained.outputs["model"], project=project, location=location, display_name="late-flights"
+            model=trained.outputs["model"], project=project, location=location, display_name=name
         )
         deployed = components.deploy_by_canary(
-            model_name=registered.output, project=project, location=location, endpoint_display_name="late-flights",
-            instances=[["UA", "EWR", "ORD", 7, 5, 17, 719], ["B6", "JFK", "BOS", 2, 1, 6, 187]], probes=20,
+            model_name=registered.output, project=project, location=location, endpoint_display_name=name,
+            instances=[["UA", "EWR", "ORD", 5, 17, 719], ["B6", "JFK", "BOS", 1, 6, 187]], probes=20,
         )  # fmt: skip
         components.batch_predict(
             data=test, model=trained.outputs["model"], model_name=registered.output, project=project,
@@ -61,5 +63,28 @@ def late_flights(
         ).after(deployed)  # fmt: skip
 
 
+@dsl.component(base_image=image.PYTHON, packages_to_install=image.LEARNING)
+def learning():
+    """Has the packages that learning needs."""
+
+
+@dsl.component(base_image=image.PYTHON, packages_to_install=image.SERVING)
+def serving():
+    """Has those that registering and deploying need."""
+
+
+@dsl.component(base_image=image.PYTHON, packages_to_install=[*image.LEARNING, *image.SERVING])
+def both():
+    """Has both."""
+
+
+@dsl.pipeline(name="set-up")
+def set_up():
+    learning()
+    serving()
+    both()
+
+
 if __name__ == "__main__":
-    compiler.Compiler().compile(late_flights, sys.argv[1])
+    compiler.Compiler().compile(late_flights, f"{sys.argv[1]}/late_flights.yaml")
+    compiler.Compiler().compile(set_up, f"{sys.argv[1]}/set_up.yaml")

@@ -46,11 +46,13 @@ def main(out: Path, home: Path) -> None:
     bucket = f"late-flights-{int(time.time())}"
     with step(f"uploaded them to gs://{bucket}"):
         telling.upload(bucket, {"flights.csv": flights})
+    name = f"late-flights-{int(time.time())}"  # of the model and of its endpoint
     given = {
+        "name": name,
         "data": f"gs://{bucket}/flights.csv", "project": "portico", "location": "us-central1",
         "candidates": CANDIDATES,
     }  # fmt: skip
-    make_ready(compiled, bucket)
+    make_ready(out, bucket)
 
     console.print("The first run. In the middle its server is killed, and started again:")
     first = submit(compiled, bucket, given)
@@ -59,7 +61,7 @@ def main(out: Path, home: Path) -> None:
     console.print("The second run has a stricter gate (most_unfair 0.9). Only what depends on it runs again:")
     second = submit(compiled, bucket, given | {"most_unfair": 0.9})
     again = follow(second)
-    endpoint = aiplatform.Endpoint.list(filter='display_name="late-flights"')[0]
+    endpoint = aiplatform.Endpoint.list(filter=f'display_name="{name}"')[0]
     served = endpoint.list_models()[0].model
     console.print("What the model that is deployed came from (portico lineage):\n")
     drawn = list(lineage.tree(lineage.around(client, served)))
@@ -76,7 +78,7 @@ def late(flights: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "day": day.dt.strftime("%Y-%m-%d"), "carrier": flights["carrier"], "origin": flights["origin"],
-            "dest": flights["dest"], "month": flights["month"], "weekday": day.dt.dayofweek,
+            "dest": flights["dest"], "weekday": day.dt.dayofweek,
             "hour": flights["sched_dep_time"] // 100, "distance": flights["distance"],
             "late": (flights["arr_delay"] > 15).map({True: "yes", False: "no"}),
         }
@@ -85,23 +87,17 @@ def late(flights: pd.DataFrame) -> pd.DataFrame:
 
 def compile_(out: Path, home: Path) -> Path:
     """The pipeline as kfp compiles it, in an environment of its own."""
-    to = out / "late_flights.yaml"
     with step("set up: an environment with kfp, which is made once"):
         python = environments.environment(["kfp==2.17.3"], "3.11", home / "envs")
     with step("compiled the pipeline with kfp"):
         root = str(Path(portico.__file__).parents[1])
-        subprocess.run([python, SOURCE, to], check=True, env=os.environ | {"PYTHONPATH": root})
-    return to
+        subprocess.run([python, SOURCE, out], check=True, env=os.environ | {"PYTHONPATH": root})
+    return out / "late_flights.yaml"
 
 
-def make_ready(compiled: Path, bucket: str) -> None:
-    """The components' environments, by a run that its first component ends: its data is not valid."""
+def make_ready(out: Path, bucket: str) -> None:
     with step("set up: the environments of the components, which are made once"):
-        storage.Client().bucket(bucket).blob("none.csv").upload_from_string("late\nyes\n")
-        job = submit(
-            compiled, bucket,
-            {"data": f"gs://{bucket}/none.csv", "project": "portico", "location": "us-central1", "candidates": []},
-        )  # fmt: skip
+        job = submit(out / "set_up.yaml", bucket, {})
         while looked(job).state.name not in ENDED:
             time.sleep(0.3)
     console.print()
@@ -132,11 +128,13 @@ def follow(job: aiplatform.PipelineJob, home: Path | None = None, kill: bool = F
             if told.get(key) == state or state not in ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELLED"):
                 continue
             told[key] = state
+            if task.task_name == job.name or task.task_name.startswith("for-loop"):
+                continue  # what holds the others
             took = (task.end_time - task.start_time).total_seconds() if task.start_time else 0.0
             words = {"SUCCEEDED": f"{took:.1f} s", "SKIPPED": "as it was before"}.get(state, state.lower())
             say(f"{task.task_name:<24} [dim]{words}[/]")
         running = [one.task_name for one in seen.job_detail.task_details if one.state.name == "RUNNING"]
-        if kill and home and any(name.startswith("train-model") for name in running):
+        if kill and home and "train" in running:
             kill = False
             restart(home)
         if seen.state.name in ENDED:
@@ -188,6 +186,8 @@ def show(bucket: str, job: aiplatform.PipelineJob) -> dict[str, Any]:
         f"{one['value']:.3f} (95%: {one['low']:.3f} to {one['high']:.3f}); log loss "
         f"{found['metrics']['logLoss']['value']:.4f}, the same answer for all {flat:.4f}."
     )
+    if found["metrics"]["logLoss"]["value"] >= flat:
+        say("[yellow]Its probabilities are no better than the same answer for all: it ranks, and no more.[/]")
     parts = sorted(found["slices"]["carrier"].items(), key=lambda item: -item[1]["rows"])[:6]
     shown = ", ".join(f"{carrier} {part['metrics']['auRoc']:.3f}" for carrier, part in parts)
     say(f"By carrier, the largest first: {shown}\n")

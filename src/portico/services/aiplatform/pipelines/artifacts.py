@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
+from portico.services.aiplatform.metadata import things
 from portico.services.registry import metadata
 from portico.store.pipelines import Task
 
 _PLAIN = "system.Artifact"
 
 
-def name_of(task: Task, output: str, number: int = 0) -> str:
-    """The artifact that a task makes as an output: the same however often it is tried."""
-    digest = blake2b(f"{task.id}/{output}/{number}".encode(), digest_size=8).digest()
+def at(task: Task, uri: str) -> str:
+    """The artifact of what a task makes at `uri`: the same however often it is tried, and the one that stands for these
+    files when others use them, a model's upload for example."""
+    return f"{metadata.store_of(task.run)}/artifacts/{things.files(uri).id}"
+
+
+def name_of(task: Task, output: str) -> str:
+    """The artifact that an importer makes."""
+    digest = blake2b(f"{task.id}/{output}".encode(), digest_size=8).digest()
     return f"{metadata.store_of(task.run)}/artifacts/{int.from_bytes(digest) % 10**19}"
 
 

@@ -41,10 +41,11 @@ def input_of(turn: Turn, task: Task) -> dict[str, Any]:
 
 def _new(task: Task, output: str, definition: Mapping[str, Any], place: str) -> dict[str, Any]:
     title, version = artifacts.type_of(definition.get("artifactType") or {})
+    uri = f"{place}/{output}"
     return {
-        "name": artifacts.name_of(task, output),
+        "name": artifacts.at(task, uri),
         "type": {"schemaTitle": title, "schemaVersion": version},
-        "uri": f"{place}/{output}",
+        "uri": uri,
         "metadata": definition.get("metadata") or {},
     }
 
@@ -92,4 +93,5 @@ def _artifact(
         raise ResourceExhausted(f"The URI of the output {output!r} is longer than {_URI:,} characters.")
     if len(json.dumps(metadata)) > _METADATA:
         raise ResourceExhausted(f"The metadata of the output {output!r} is larger than 200 KB.")
-    return {**new, "name": artifacts.name_of(task, output, number), "uri": uri, "metadata": metadata}
+    name = f"{new['name']}-{number}" if number else new["name"]
+    return {**new, "name": name, "uri": uri, "metadata": metadata}
