@@ -58,6 +58,8 @@ def recorder() -> Iterator[Recorded]:
 def _body(method: str, path: str) -> object:
     if path == "/-/token":
         return {"access_token": "minted", "expires_in": 3600, "token_type": "Bearer"}
+    if path.startswith("/apis/cloudresourcemanager/v3/projects/"):
+        return {"name": f"projects/{path.rpartition('/')[2]}", "projectId": path.rpartition("/")[2]}
     if method == "GET" and "/endpoints/" in path:
         name = path.split("/", 2)[2]
         dns = "7.us-central1-1.prediction.vertexai.goog"

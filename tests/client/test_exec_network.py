@@ -91,7 +91,7 @@ aiplatform.init(project="p", location="europe-west4", api_endpoint="europe-west4
 assert aiplatform.Model.list() == []
 
 import os
-os.environ["GOOGLE_CLOUD_PROJECT"] = "12345"  # the client would ask the Resource Manager API for its id
+os.environ["GOOGLE_CLOUD_PROJECT"] = "12345"  # the client asks the Resource Manager API for its id
 aiplatform.initializer.global_config.__init__()
 aiplatform.init(location="us-central1")
 assert aiplatform.Model.list() == []
@@ -118,6 +118,7 @@ def test_the_vertex_client_comes_here_and_nowhere_else(home: Home) -> None:
         "GET /v1/projects/p/locations/global/models",
         "POST /v1/projects/p/locations/global/endpoints/6:rawPredict",
         "GET /v1/projects/p/locations/europe-west4/models",
+        "GET /apis/cloudresourcemanager/v3/projects/12345",
         "GET /v1/projects/12345/locations/us-central1/models",
     }
     assert expected <= set(home.recorded.requests)
