@@ -63,7 +63,8 @@ class Client:
         headers = {"content-type": "application/json"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
-        again = verb == "GET" and self._connection.sock is not None  # the server may have been restarted since
+        # A connection that stood before: the server may have been restarted since.
+        again = verb == "GET" and self._connection.sock is not None
         try:
             self._connection.request(verb, target, data, headers)
             answer = self._connection.getresponse()
