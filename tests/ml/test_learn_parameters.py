@@ -210,7 +210,7 @@ TWENTY = range(20)
         (
             {"x": TWENTY, "y": TWENTY},
             wish(columns=[ColumnSpec("y")]),
-            "cannot be specified in transformations",
+            "no column can be used",
             "transformations",
         ),
     ],

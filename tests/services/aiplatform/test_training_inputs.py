@@ -73,7 +73,6 @@ def test_each_split_is_understood(split, kind, column):
         ({"weightColumn": "x"}, "weight column 'x' cannot be specified in transformations"),
         ({"weightColumnName": "x"}, "weight column 'x' cannot be specified in transformations"),
         ({"weightColumn": "y"}, "target can't be the weight"),
-        ({"targetColumn": "x"}, "target column 'x' cannot be specified in transformations"),
         ({"colour": "red"}, "colour"),
         ({"disableEarlyStopping": "yes"}, "true or false"),
         ({"exportEvaluatedDataItemsConfig": {"destinationBigqueryUri": "bq://a.b"}}, "Invalid BigQuery URI"),

@@ -72,25 +72,25 @@ class TrainSpec:
             "optimizationObjectivePrecisionValue",
             self.precision_value,
         )
-        for name, what in ((self.target, "target"), (self.weight_column, "weight")):
-            if name and any(column.name == name for column in self.columns):
-                raise DataError(
-                    f"the {what} column {name!r} cannot be specified in transformations",
-                    field="transformations",
-                )
+        name = self.weight_column
+        if name and any(column.name == name for column in self.columns):
+            raise DataError(
+                f"the weight column {name!r} cannot be specified in transformations", field="transformations"
+            )
         if self.weight_column == self.target:
             raise DataError("the target can't be the weight column, too", field="weightColumnName")
         if self.budget_seconds <= 0:
             raise DataError("the training budget must be above 0", field="trainBudgetMilliNodeHours")
 
     def columns_of(self, names: Sequence[str]) -> list[ColumnSpec]:
-        """The input columns among the data's `names`."""
+        """The input columns among the data's `names`. A transformation of the target, as Google's examples have one, is
+        none of an input."""
         reserved = {self.target, self.weight_column}
         if self.split.kind == "predefined":
             reserved.add(self.split.column)
         if not self.columns:
             return [ColumnSpec(name) for name in names if name not in reserved]
-        return list(self.columns)
+        return [column for column in self.columns if column.name != self.target]
 
     def to_json(self) -> dict[str, Any]:
         from dataclasses import asdict
