@@ -11,8 +11,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from bench.automl_tables import NEW, table_of
-from portico.demos import samples
 from portico.ml.learn.split import SplitSpec, split_rows
+from portico.sandbox import samples
 
 
 @dataclass(frozen=True)

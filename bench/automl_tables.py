@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.pickled_frame import read_columns
-from portico.demos import samples
-from portico.demos.sample_table import SAMPLES
+from portico.sandbox import samples
+from portico.sandbox.sample_table import SAMPLES
 
 _REGRESSION, _CLASSES = ("regression", "minimize-rmse"), ("classification", "minimize-log-loss")
 

@@ -14,7 +14,7 @@ import psutil
 import portico
 from portico.client.settings import settings
 from portico.clock import parse_rfc3339
-from portico.demos import samples
+from portico.sandbox import samples
 
 PARENT = "projects/portico/locations/us-central1"
 BUDGET = 2  # milli node hours: 7 seconds

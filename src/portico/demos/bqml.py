@@ -18,9 +18,10 @@ from google.cloud import aiplatform, bigquery
 from rich.padding import Padding
 
 from portico.demos import bqml_sql as sql
-from portico.demos import pictures, samples, telling
-from portico.demos.sample_table import SAMPLES
+from portico.demos import pictures, telling
 from portico.demos.telling import console, say, step
+from portico.sandbox import samples
+from portico.sandbox.sample_table import SAMPLES
 
 MODELS = {"late_trees": "boosted trees", "late_logistic": "logistic regression"}
 

@@ -22,9 +22,10 @@ from google.cloud.aiplatform import model_monitoring
 import portico
 from portico.cli import report
 from portico.client import declaration
-from portico.demos import mitigation, pictures, samples, telling
+from portico.demos import mitigation, pictures, telling
 from portico.demos.telling import console, progress, say, step
 from portico.ml.measure import performance
+from portico.sandbox import samples
 
 TARGET = "employed"
 BUDGET = 7  # milli node hours: 25 seconds

@@ -22,10 +22,11 @@ from rich.table import Table
 import portico
 from portico.cli import report
 from portico.client import declaration
-from portico.demos import mitigation, pictures, samples, telling
+from portico.demos import mitigation, pictures, telling
 from portico.demos.mitigation import ODDS, OPPORTUNITY, PARITY, Made
 from portico.demos.telling import console, gates_of, progress, say, step, verdict
 from portico.ml.measure import performance
+from portico.sandbox import samples
 
 TARGET, RICH = "income", ">50K"
 NUMBERS = ["age", "capital_gain", "capital_loss", "hours_per_week"]

@@ -23,10 +23,10 @@ from rich.markup import escape
 
 import portico
 from portico.cli import lineage
-from portico.demos import samples, telling
+from portico.demos import telling
 from portico.demos.telling import console, say, step
 from portico.host import address
-from portico.sandbox import environments
+from portico.sandbox import environments, samples
 
 SOURCE = Path(__file__).with_name("flights_pipeline.py")
 CANDIDATES = [

@@ -19,8 +19,9 @@ from rich.markup import escape
 
 import portico
 from portico.cli import lineage
-from portico.demos import samples, telling
+from portico.demos import telling
 from portico.demos.telling import console, say, step
+from portico.sandbox import samples
 
 SCRIPT = Path(__file__).with_name("census_model.py")
 TRAINING = "us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6:latest"

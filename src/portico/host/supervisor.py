@@ -23,6 +23,7 @@ from portico.host.private import make_private
 from portico.jobs.warm import die_with_parent
 from portico.sandbox.isolation import UNCONFINED
 from portico.store import disk
+from portico.warehouse.client import PUBLIC_DATA
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +56,14 @@ def up(
     ray: str | None = None,
     grpc_port: int = 0,
     warehouse_memory: str | None = None,
+    public_data: bool = False,
 ) -> None:
     """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests. `unconfined`: user code
     runs with all that this user may do. `database`: the URL of the PostgreSQL database that has the home's rows from
     now on; without one they are where they are, and in SQLite in a new home. `ray`: the address of the Ray cluster
     on which jobs run. `grpc_port`: where gRPC is spoken, 0 for any free port. `warehouse_memory`: what the warehouse's
-    engine may hold in memory, such as 4GB.
+    engine may hold in memory, such as 4GB. `public_data`: stand-ins for Google's public tables are made at their first
+    use.
 
     Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
 
@@ -79,9 +82,10 @@ def up(
     from portico.store import home as home_store
 
     make_private(home)
-    os.environ.pop(UNCONFINED, None)
-    if unconfined:
-        os.environ[UNCONFINED] = "1"
+    for name, on in ((UNCONFINED, unconfined), (PUBLIC_DATA, public_data)):
+        os.environ.pop(name, None)
+        if on:
+            os.environ[name] = "1"
     lock = address.claim(home)
     disk.lend(home)  # a start on a full disk needs some room: to read the database, …
     with backend.chosen(home, database):

@@ -16,6 +16,8 @@ import duckdb
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from portico.warehouse import storage
 from portico.warehouse.client import ANONYMOUS
+from portico.warehouse.public.declared import check_writable
+from portico.warehouse.public.tables import PROJECT, hint
 from portico.warehouse.storage import FILE as FILE
 from portico.warehouse.storage import KEPT as _KEPT
 from portico.warehouse.types import Field, duckdb_type, quoted
@@ -132,7 +134,10 @@ def require(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entr
         kind, shown = (
             ("Table", f"{project}:{dataset}.{table}") if missing else ("Dataset", f"{project}:{dataset}")
         )
-        raise NotFound(f"Not found: {kind} {shown} was not found in location US", reason="notFound")
+        what_to_do = hint(dataset, table) if project == PROJECT else ""
+        raise NotFound(
+            f"Not found: {kind} {shown} was not found in location US{what_to_do}", reason="notFound"
+        )
     return found
 
 
@@ -184,7 +189,17 @@ def version(entry: Entry) -> int:
     return int(entry.body.get("_changed") or 0)
 
 
+def _check_writable(entry: Entry) -> None:
+    if not entry.dataset.startswith(_HIDDEN):
+        check_writable(entry.project, f"{'Table' if entry.table else 'Dataset'} {entry.shown}")
+
+
 def write(cursor: Cursor, entry: Entry) -> None:
+    """
+    Raises:
+        PermissionDenied: it is public data.
+    """
+    _check_writable(entry)
     entry.body["lastModifiedTime"] = now()
     entry.body["_changed"] = time.time_ns()
     do(
@@ -209,8 +224,9 @@ def create_dataset(cursor: Cursor, entry: Entry) -> None:
 def drop_dataset(cursor: Cursor, entry: Entry, *, contents: bool) -> None:
     """
     Raises:
-        FailedPrecondition: it has tables, and `contents` are not to go with it.
+        FailedPrecondition: it has tables, and `contents` are not to go with it. PermissionDenied: it is public data.
     """
+    _check_writable(entry)
     tables = listed(cursor, entry.project, entry.dataset)
     others = any(
         first(
@@ -285,6 +301,11 @@ def _inherit(entry: Entry, holder: Entry) -> None:
 
 
 def drop_table(cursor: Cursor, entry: Entry) -> None:
+    """
+    Raises:
+        PermissionDenied: it is public data.
+    """
+    _check_writable(entry)
     if entry.dataset.startswith(_HIDDEN):
         storage.destroy(cursor, entry)
     elif entry.storage:

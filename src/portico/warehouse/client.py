@@ -19,6 +19,7 @@ from portico.errors import BY_CODE, Internal, PorticoError, Unavailable, Unimple
 FOLDER = "bigquery"  # of a home
 FILE = "warehouse.duckdb"
 MODELS = "models"
+PUBLIC_DATA = "PORTICO_PUBLIC_DATA"  # in the environment of a server that was started with --public-data
 OWNER = "owner@portico.local"  # the e-mail address of a caller that has none
 _START = 20.0  # seconds that a start may take
 _POLL = 0.1

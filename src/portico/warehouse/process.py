@@ -17,6 +17,7 @@ import orjson
 
 from portico.errors import BY_CODE, Internal, PorticoError
 from portico.jobs.warm import die_with_parent
+from portico.warehouse.public.declared import PROJECT
 from portico.warehouse.refusals import refused
 from portico.warehouse.requests import Requests
 
@@ -49,6 +50,8 @@ def answer(requests: Requests, line: bytes, outside: Callable[..., Any]) -> byte
     their own."""
     try:
         asked = orjson.loads(line)
+        if PROJECT.encode() in line:
+            requests.public.look(line.replace(b"\\n", b" ").decode())
         found = requests.answer(asked["method"], asked["arguments"], outside)
         if isinstance(found, dict) and isinstance(rows := found.get("rows"), bytes):
             return orjson.dumps({"ok": found | {"rows": None}, "more": len(rows) + 1}) + b"\n" + rows

@@ -36,6 +36,7 @@ from portico.warehouse.models.calls import Calls
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Asking, Trainer
 from portico.warehouse.names import substitute, system_variables
+from portico.warehouse.public.tables import PROJECT, hint
 from portico.warehouse.routines import Inliner, Routine
 from portico.warehouse.translate import Translator
 from portico.warehouse.types import Field, field_of, quoted
@@ -390,7 +391,8 @@ class Query:
         listed = catalog.listed(self._cursor, named.project, named.dataset)
         found = [one for one in listed if one.table.startswith(prefix) and one.body.get("type") == "TABLE"]
         if not found:
-            raise NotFound(f"Not found: {named.shown} matches no table", reason="notFound")
+            what_to_do = hint(named.dataset, prefix) if named.project == PROJECT else ""
+            raise NotFound(f"Not found: {named.shown} matches no table{what_to_do}", reason="notFound")
         self._read += found
         self._steady = False
         newest = max(found, key=lambda one: int(one.body["creationTime"]))

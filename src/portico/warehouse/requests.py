@@ -40,6 +40,7 @@ from portico.warehouse.dispositions import store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.models import exports as model_exports
 from portico.warehouse.models import shown
+from portico.warehouse.public.making import PublicTables
 from portico.warehouse.queries import Asked, Done, Query
 from portico.warehouse.routines import Routine
 from portico.warehouse.rows import page
@@ -53,6 +54,7 @@ class Requests:
         self._folder = folder
         (folder / "results").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._warehouse = Warehouse(folder, memory)
+        self.public = PublicTables(self._warehouse)
         self._cached = CachedResults(folder / "results" / "cached")
 
     def answer(
@@ -201,6 +203,9 @@ class Requests:
                 catalog.first(cursor, f"SELECT 1 FROM {catalog.FILE}.portico.finished WHERE job = ?", [job])
                 is not None
             )
+
+    def make_public_table(self, name: str) -> int:
+        return self.public.make(name)
 
     def snapshot(self, target: str) -> None:
         self._warehouse.snapshot(target)
@@ -401,7 +406,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "delete": Requests.delete,
     "routine": Requests.routine, "routines": Requests.routines, "write_routine": Requests.write_routine,
     "drop_routine": Requests.drop_routine, "iam_policy": Requests.iam_policy, "set_iam_policy": Requests.set_iam_policy,
-    "snapshot": Requests.snapshot,
+    "snapshot": Requests.snapshot, "make_public_table": Requests.make_public_table,
 }  # fmt: skip
 OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": insertions.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,

@@ -20,6 +20,7 @@ from portico.warehouse.catalog import Cursor, do, first
 from portico.warehouse.functions import call
 from portico.warehouse.models.syntax import PREFIXES
 from portico.warehouse.names import Columns, Scopes, substitute
+from portico.warehouse.public.declared import check_writable
 from portico.warehouse.ranges import TABLE_FUNCTIONS
 from portico.warehouse.types import duckdb_type, field_of_expression
 
@@ -106,6 +107,7 @@ def write(cursor: Cursor, routine: Routine, *, replace: bool = True) -> None:
     Raises:
         AlreadyExists: there is one of this name, and it is not to be replaced. NotFound: there is no such dataset.
     """
+    check_writable(routine.project, f"Routine {routine.shown}")
     catalog.require(cursor, routine.project, routine.dataset)
     before = find(cursor, routine.project, routine.dataset, routine.name)
     if before is not None and not replace:
@@ -128,6 +130,7 @@ def write(cursor: Cursor, routine: Routine, *, replace: bool = True) -> None:
 
 
 def drop(cursor: Cursor, routine: Routine) -> None:
+    check_writable(routine.project, f"Routine {routine.shown}")
     do(
         cursor,
         f"DELETE FROM {_KEPT} WHERE project = ? AND dataset = ? AND name = ?",

@@ -25,6 +25,7 @@ from portico.warehouse import catalog
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import transforms
 from portico.warehouse.models.transforms import Transform
+from portico.warehouse.public.declared import check_writable
 
 _TABLE = f"{catalog.FILE}.portico.models"
 _VALUE = 1 << 20  # bytes of an option or an argument
@@ -241,6 +242,7 @@ def write(cursor: Cursor, entry: Entry, *, replace: bool) -> Entry | None:
     Raises:
         AlreadyExists: there is one of this name, or a table. NotFound: there is no such dataset.
     """
+    check_writable(entry.project, f"Model {entry.shown}")
     catalog.require(cursor, entry.project, entry.dataset)
     before = find(cursor, entry.project, entry.dataset, entry.name)
     if before is not None and not replace:
@@ -258,6 +260,7 @@ def write(cursor: Cursor, entry: Entry, *, replace: bool) -> Entry | None:
 
 
 def drop(cursor: Cursor, entry: Entry) -> None:
+    check_writable(entry.project, f"Model {entry.shown}")
     catalog.do(
         cursor,
         f"DELETE FROM {_TABLE} WHERE project = ? AND dataset = ? AND name = ?",

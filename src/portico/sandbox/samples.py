@@ -19,8 +19,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from portico.demos.sample_table import SAMPLES, Sample
 from portico.errors import FailedPrecondition, NotFound, Unavailable
+from portico.sandbox.sample_table import SAMPLES, Sample
 
 Progress = Callable[[str], None]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from portico.demos import samples
-from portico.demos.sample_table import SAMPLES, Sample
 from portico.errors import FailedPrecondition, NotFound, Unavailable
+from portico.sandbox import samples
+from portico.sandbox.sample_table import SAMPLES, Sample
 
 DATA = b"a,b\n1,2\n"
 

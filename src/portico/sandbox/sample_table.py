@@ -88,6 +88,12 @@ def _digits(members: Sequence[bytes], to: Path) -> None:
     _write_csv(to, [*header, "digit"], ([str(int(float(cell))) for cell in row] for row in rows))
 
 
+def _iris(members: Sequence[bytes], to: Path) -> None:
+    first, *rows = csv.reader(members[0].decode("ascii").splitlines())
+    header = ["sepal_length", "sepal_width", "petal_length", "petal_width", "species"]
+    _write_csv(to, header, ([*row[:4], first[2 + int(row[4])]] for row in rows))
+
+
 def _write_csv(to: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with to.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -262,6 +268,19 @@ _ALL = (
         columns={"pixel_0_0": "ink in that pixel, 0 to 16 (64 columns)", "digit": "0 to 9 (the target)"},
         licence="CC BY 4.0 (UCI Machine Learning Repository)",
         write=_digits,
+    ),
+    Sample(
+        name="iris",
+        sentence="Iris flowers of three species with their measures (Fisher, as scikit-learn carries them).",
+        package="scikit-learn",
+        version="installed",
+        files=("sklearn/datasets/data/iris.csv",),
+        sha256="",
+        data_sha256="f13ffa8fdd56fd8e6c8d16d4081a3fbd3114bcd0aae4256c43205169cd9d1449",
+        rows=150,
+        columns={"petal_length": "cm", "species": "setosa, versicolor or virginica (the target)"},
+        licence="CC BY 4.0 (UCI Machine Learning Repository)",
+        write=_iris,
     ),
 )
 SAMPLES = {sample.name: sample for sample in _ALL}

@@ -1,0 +1,130 @@
+"""Google's public data: stand-ins that a server makes at their first use where it was told so, and says where not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from typer.testing import CliRunner
+
+from portico.cli.main import app
+
+PUBLIC = "bigquery-public-data"
+
+
+def client_of(server, project: str = "someone") -> bigquery.Client:
+    options = {"api_endpoint": server.url}
+    return bigquery.Client(project, credentials=AnonymousCredentials(), client_options=options)
+
+
+@pytest.fixture(scope="module")
+def public_portico(new_portico) -> Iterator:
+    server = new_portico()
+    server.options = (*server.options, "--public-data")
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def client(public_portico) -> bigquery.Client:
+    return client_of(public_portico)
+
+
+def test_a_query_makes_the_table_that_it_reads(client):
+    query = (
+        f"SELECT COUNT(DISTINCT species) AS n, MAX(petal_length) AS most FROM\n`{PUBLIC}.ml_datasets.iris`"
+    )
+    [row] = client.query_and_wait(query)
+    assert (row.n, row.most) == (3, 6.9)
+    assert "stand-in" in client.get_table(f"{PUBLIC}.ml_datasets.iris").description
+    [first] = client.query_and_wait(f"SELECT COUNT(*) AS n FROM {PUBLIC}.usa_names.usa_1910_current")
+    assert first.n > 2_000
+
+
+def test_so_do_get_table_and_list_rows(client):
+    table = client.get_table(f"{PUBLIC}.samples.gsod")
+    assert table.num_rows == 30_000 and table.schema[0].name == "station_number"
+    assert len(list(client.list_rows(f"{PUBLIC}.london_bicycles.cycle_stations", max_results=3))) == 3
+
+
+def test_data_sets_are_listed_and_their_tables(client):
+    assert {"samples", "ml_datasets"} <= {one.dataset_id for one in client.list_datasets(PUBLIC)}
+    tables = {one.table_id for one in client.list_tables(f"{PUBLIC}.thelook_ecommerce")}
+    assert {"orders", "order_items", "products", "users"} <= tables
+    [row] = client.query_and_wait(
+        f"SELECT COUNT(*) AS n FROM {PUBLIC}.thelook_ecommerce.order_items JOIN "
+        f"{PUBLIC}.thelook_ecommerce.orders USING (order_id) WHERE order_items.created_at > "
+        "TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 30 DAY)"
+    )
+    assert row.n > 100
+
+
+def test_a_project_s_own_data_set_may_be_the_default(public_portico):
+    mine = client_of(public_portico, PUBLIC)
+    config = bigquery.QueryJobConfig(default_dataset=f"{PUBLIC}.samples")
+    query = "SELECT SUM(word_count) AS n FROM shakespeare WHERE word LIKE '%raisin%'"
+    [row] = mine.query_and_wait(query, job_config=config)
+    assert row.n > 0
+
+
+def test_many_first_uses_at_once_make_it_once(public_portico):
+    def count(_: int) -> int:
+        query = f"SELECT COUNT(*) AS n FROM `{PUBLIC}.samples.natality`"
+        [row] = client_of(public_portico).query_and_wait(query)
+        return int(row.n)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(count, range(4))) == [20_000] * 4
+
+
+def test_the_owner_reads_and_writes_nothing(client):
+    table = f"{PUBLIC}.ml_datasets.iris"
+    with pytest.raises(exceptions.Forbidden, match="written by nobody"):
+        client.query_and_wait(f"DELETE FROM `{table}` WHERE TRUE")
+    with pytest.raises(exceptions.Forbidden, match="written by nobody"):
+        client.insert_rows_json(table, [{"species": "mine"}])
+    with pytest.raises(exceptions.Forbidden, match="written by nobody"):
+        client.create_table(
+            bigquery.Table(f"{PUBLIC}.ml_datasets.mine", [bigquery.SchemaField("a", "INT64")])
+        )
+    with pytest.raises(exceptions.Forbidden, match="written by nobody"):
+        client.delete_dataset(f"{PUBLIC}.ml_datasets", delete_contents=True)
+    with pytest.raises(exceptions.Forbidden, match="written by nobody"):
+        client.copy_table(table, f"{PUBLIC}.ml_datasets.copied").result()
+    assert client.get_table(table).num_rows == 150
+
+
+def test_what_has_no_stand_in_is_told(client):
+    with pytest.raises(exceptions.NotFound, match=r"none has this name: ml_datasets\.penguins"):
+        client.query_and_wait(f"SELECT * FROM `{PUBLIC}.san_francisco.bikeshare_trips`")
+
+
+def test_a_bq_source_makes_it_too(public_portico):
+    from portico.warehouse.client import warehouse
+
+    told = warehouse(public_portico.home).ask(
+        "export",
+        project="someone",
+        text=f"SELECT * FROM `{PUBLIC}.iowa_liquor_sales_forecasting.2021_sales_predict`",
+        path=str(public_portico.home / "rows.parquet"),
+    )
+    assert told["rows"] > 2_000
+
+
+def test_without_the_setting_the_error_says_what_would_help(portico):
+    client = client_of(portico)
+    with pytest.raises(exceptions.NotFound, match=r"portico up --public-data.*portico samples public"):
+        client.query_and_wait(f"SELECT * FROM `{PUBLIC}.ml_datasets.ulb_fraud_detection`")
+    with pytest.raises(exceptions.NotFound, match=r"portico samples public 'ga4"):
+        client.query_and_wait(f"SELECT * FROM `{PUBLIC}.ga4_obfuscated_sample_ecommerce.events_*`")
+    done = CliRunner().invoke(
+        app, ["samples", "public", "ml_datasets.ulb_fraud_detection", "--home", str(portico.home), "--json"]
+    )
+    assert done.exit_code == 0 and '"rows": 20000' in done.stdout.replace('":', '": ').replace('":  ', '": ')
+    query = f"SELECT COUNT(*) AS n FROM `{PUBLIC}.ml_datasets.ulb_fraud_detection` WHERE Class = 1"
+    [row] = client.query_and_wait(query)
+    assert 100 < row.n < 400
