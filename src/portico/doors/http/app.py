@@ -54,9 +54,7 @@ class Door:
         self._pages = pages
         self.dispatch = Dispatch(rooms, identity)
         self._storage = StorageWire(rooms, contract, self.dispatch)
-        self._mlflow = MlflowWire(rooms, contract, self.dispatch)
-        self._kfp = KfpWire(rooms, contract, self.dispatch)
-        self._job_uploads = JobUploads(rooms, contract, self.dispatch)
+        self._wires = [made(rooms, contract, self.dispatch) for made in (MlflowWire, KfpWire, JobUploads)]
         self._checkers = {(a.name, v): Checker(contract, a.name, v) for a in documented() for v in a.versions}
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -95,12 +93,8 @@ class Door:
             elif path[1:] in self.contract.batches:
                 place = self.contract.batches[path[1:]]
                 await batch.handle(Request(scope, body, tracked, self.rooms), place)
-            elif self._mlflow.owns(scope["raw_path"]):
-                await self._mlflow.handle(scope, body, tracked, headers.get("authorization"))
-            elif self._kfp.owns(scope["raw_path"]):
-                await self._kfp.handle(scope, body, tracked, headers.get("authorization"))
-            elif self._job_uploads.owns(scope["raw_path"]):
-                await self._job_uploads.handle(scope, body, tracked, headers.get("authorization"))
+            elif wire := next((one for one in self._wires if one.owns(scope["raw_path"])), None):
+                await wire.handle(scope, body, tracked, headers.get("authorization"))
             elif self._storage.owns(scope["method"], scope["raw_path"], scope["query_string"]):
                 shape = "legacy"
                 await self._storage.handle(scope, body, tracked, headers.get("authorization"))

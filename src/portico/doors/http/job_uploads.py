@@ -12,15 +12,13 @@ from urllib.parse import urlencode
 
 import orjson
 
-from portico.doors.contract.documents import Contract
-from portico.doors.dispatch import Arrival, Dispatch
-from portico.doors.http.incoming import Incoming
+from portico.doors.http.wires import Wire
 from portico.doors.storage.related import RelatedParts
-from portico.doors.storage.requests import ClientGone, Request, Send, in_thread
+from portico.doors.storage.requests import Request, in_thread
 from portico.doors.storage.upload import parse_resource
 from portico.errors import InvalidArgument, NotFound
 from portico.services.bigquery.jobs import insert
-from portico.services.call import Call, Rooms
+from portico.services.call import Call
 from portico.services.storage.render import base_url
 from portico.warehouse.client import FOLDER
 
@@ -30,35 +28,16 @@ _TOKEN = re.compile(r"[\w-]{1,64}", re.ASCII)
 _MOST_METADATA = 1 << 20
 
 
-class JobUploads:
-    def __init__(self, rooms: Rooms, contract: Contract, dispatch: Dispatch) -> None:
-        self._rooms = rooms
-        self._contract = contract
-        self._dispatch = dispatch
+class JobUploads(Wire):
+    API = ("bigquery", "v2")
+    PATH = _PATH
 
-    def owns(self, raw_path: bytes) -> bool:
-        return _PATH.fullmatch(raw_path.partition(b"?")[0]) is not None
-
-    async def handle(
-        self, scope: dict[str, Any], receive: Incoming, send: Send, authorization: str | None
-    ) -> None:
-        """Answers the request, or raises PorticoError before the answer has begun."""
-        request = Request(scope, receive, send, self._rooms)
-        found = _PATH.fullmatch(scope["raw_path"].partition(b"?")[0])
-        assert found is not None
-
+    async def answer(self, request: Request, found: re.Match[bytes], authorization: str | None) -> None:
         async def work(call: Call) -> None:
             await self._answer(request, call)
 
-        method = self._contract.method("bigquery", "v2", "jobs.insert")
         params = {"projectId": found[1].decode("ascii", "replace")}
-        arrival = Arrival(
-            method, params, authorization, scope["state"]["owner"], handler=work, headers=request.headers
-        )
-        try:
-            await self._dispatch(arrival)
-        except ClientGone:
-            return
+        await self.meant(request, authorization, "jobs.insert", params, work)
 
     async def _answer(self, request: Request, call: Call) -> None:
         kind = request.params.get("uploadType")

@@ -12,16 +12,14 @@ from email.message import Message
 from email.parser import Parser
 from typing import Any
 
-from portico.doors.contract.documents import Contract
-from portico.doors.dispatch import Arrival, Dispatch
 from portico.doors.http.answers import send_bytes, send_json
-from portico.doors.http.incoming import Incoming
+from portico.doors.http.wires import Wire
 from portico.doors.storage.related import RelatedParts
-from portico.doors.storage.requests import ClientGone, Request, Send, decode_name, in_thread
+from portico.doors.storage.requests import Request, decode_name, in_thread
 from portico.doors.storage.upload import parse_resource
 from portico.errors import InvalidArgument
 from portico.services.artifactregistry import kfp_artifacts
-from portico.services.call import Call, Rooms
+from portico.services.call import Call
 from portico.services.registry.templates import MOST_BYTES
 
 _PATH = re.compile(
@@ -33,23 +31,11 @@ _REPOSITORIES = "projects.locations.repositories"
 _MOST_FORM = MOST_BYTES + (64 << 10)
 
 
-class KfpWire:
-    def __init__(self, rooms: Rooms, contract: Contract, dispatch: Dispatch) -> None:
-        self._rooms = rooms
-        self._contract = contract
-        self._dispatch = dispatch
+class KfpWire(Wire):
+    API = ("artifactregistry", "v1")
+    PATH = _PATH
 
-    def owns(self, raw_path: bytes) -> bool:
-        """Which requests are for `handle`; the others go through the document's routes."""
-        return _PATH.fullmatch(raw_path.partition(b"?")[0]) is not None
-
-    async def handle(
-        self, scope: dict[str, Any], receive: Incoming, send: Send, authorization: str | None
-    ) -> None:
-        """Answers the request, or raises PorticoError before the answer has begun."""
-        request = Request(scope, receive, send, self._rooms)
-        found = _PATH.fullmatch(scope["raw_path"].partition(b"?")[0])
-        assert found is not None  # it is ours
+    async def answer(self, request: Request, found: re.Match[bytes], authorization: str | None) -> None:
         if found["parent"]:
             parent = decode_name(found["parent"])
         else:
@@ -60,17 +46,17 @@ class KfpWire:
 
         async def download(call: Call) -> None:
             content = await in_thread(kfp_artifacts.download, call)
-            await send_bytes(send, content, 200, [(b"content-type", b"application/octet-stream")])
+            await send_bytes(request.send, content, 200, [(b"content-type", b"application/octet-stream")])
 
         async def upload(call: Call) -> None:
             content, tags, description = await _form(request)
             version = await in_thread(kfp_artifacts.kept, call, content, tags, description)
             if found["parent"]:
-                await send_json(send, await in_thread(kfp_artifacts.operation_of, call, version))
+                await send_json(request.send, await in_thread(kfp_artifacts.operation_of, call, version))
             else:
                 package, _, digest = version.name.partition("/packages/")[2].partition("/versions/")
                 headers = [(b"content-type", b"text/plain; charset=utf-8")]
-                await send_bytes(send, f"{package}/{digest}".encode(), 200, headers)
+                await send_bytes(request.send, f"{package}/{digest}".encode(), 200, headers)
 
         down = found["package"] is not None
         if request.method != ("GET" if down else "POST"):
@@ -84,14 +70,10 @@ class KfpWire:
                 "version": decode_name(found["version"]),
             }
             params["name"] = f"{params['parent']}/versions/{params['version']}"
-        arrival = Arrival(
-            self._contract.method("artifactregistry", "v1", f"{_REPOSITORIES}.{method}"), params, authorization,
-            scope["state"]["owner"], handler=download if down else upload, headers=request.headers, grows=not down,
+        await self.meant(
+            request, authorization, f"{_REPOSITORIES}.{method}", params, download if down else upload,
+            grows=not down,
         )  # fmt: skip
-        try:
-            await self._dispatch(arrival)
-        except ClientGone:
-            return
 
 
 async def _form(request: Request) -> tuple[bytes, list[str], str]:
