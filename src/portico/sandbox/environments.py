@@ -304,7 +304,7 @@ def _install(
     *,
     compiled: bool = True,
 ) -> None:
-    listed, own = beside / "requirements.txt", beside / "wheels"
+    listed, own = beside / ".requirements.txt", beside / ".wheels"
     listed.write_text("".join(f"{line}\n" for line in requirements))
     # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
     command = ["pip", "install", "--only-binary", ":all:", *(["--compile-bytecode"] if compiled else [])]

@@ -235,6 +235,22 @@ def _stepped(manager, database, state: str) -> store.Stored:
     return until(step, f"the set is {state}")
 
 
+def test_threads_may_ask_to_be_as_they_are(wall, tmp_path):
+    """As ZeroMQ does for each of its own, and so Jupyter's kernels."""
+    code = """import os, sys
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+try:
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+except PermissionError:
+    sys.exit(7)"""
+    running = isolation.start(
+        [sys.executable, "-I", "-c", code], readable=[Path(sys.prefix), Path(sys.base_prefix)],
+        scratch=tmp_path / "scratch", log=(tmp_path / "log").open("wb"), limits=Limits(1 << 30),
+    )  # fmt: skip
+    running.communicate()
+    assert running.returncode == 7
+
+
 def test_the_network_is_there_when_it_is_asked_for(wall, listener, tmp_path):
     code = f"import socket; socket.create_connection(('127.0.0.1', {listener[0]}), 240).send(b'hello')"
     for network in (False, True):

@@ -102,13 +102,15 @@ def run(portico: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         def filled(words: list[str]) -> list[str]:
             return [word.replace("{{$}}", told).replace("{{ROOT}}", folder) for word in words]
 
-        return launching.run(
+        made = launching.run(
             context,
             Launch(
                 container["image"], filled(container.get("command") or []), filled(container.get("args") or []),
                 more.pop("env", {}), given, "test-project", "us-central1", **more,
             ),
         )  # fmt: skip
+        launch.environment = made.pop("environment", "")  # type: ignore[attr-defined]
+        return made
 
     yield launch
     database.close()
@@ -181,7 +183,7 @@ def test_a_lightweight_component_runs_as_each_version_compiles_it(version, run, 
     source = PLAIN.replace("@dsl.component", '@dsl.component(base_image="python:3.11")')
     made = run(containers(source, version)["add"], {"parameterValues": {"a": 2}}, {"parameters": ["Output"]})
     assert made == {"parameterValues": {"Output": 3}, "artifacts": {}}
-    assert "said x" in run.lines
+    assert "said x" in run.lines and ":" in run.environment
     [written] = bucket.list_blobs(prefix="root/")
     assert json.loads(written.download_as_text())["parameterValues"] == {"Output": 3}
 
@@ -255,6 +257,9 @@ def test_a_container_component_has_the_commands_of_its_image(run):
     }
     assert run(shell, {}, {"parameters": ["x"]})["parameterValues"] == {"x": "hi"}
     assert any("this machine's own shell" in line for line in run.lines)
+    for image in ("alpine", "python:3.11"):
+        with pytest.raises(FailedPrecondition, match=f"no program 'my_program' in what {image} is here"):
+            run({"image": image, "command": ["my_program", "--x"]})
     with pytest.raises(FailedPrecondition, match="container engine"):
         run({"image": "gcr.io/mine/own:1", "command": ["sh"]})
 

@@ -154,7 +154,7 @@ def _inside(value: Any, steps: list[str]) -> Any:
 
 def _of_artifact(artifacts: list[Mapping[str, Any]], steps: list[str]) -> Any:
     if not steps:
-        return json.dumps({"artifacts": artifacts})
+        return json.dumps(artifacts)
     if not artifacts:
         return ""
     first, (what, *rest) = artifacts[0], steps

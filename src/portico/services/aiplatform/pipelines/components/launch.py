@@ -44,6 +44,7 @@ _FILES = 65_536
 # What decides what an import does.
 _STARTED = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"}
 _LACKS = "No such file or directory: '/gcs/"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROGRAM = "ephemeral_component.py"  # as kfp calls it
 
 
@@ -200,6 +201,7 @@ def _of_command(
     if base.python is None:
         output.service(f"{base.uri}: its command runs in this machine's own shell, behind the job's walls.")
         environment, readable = in_container(context.home)
+        _require(whole[0], (environment | given).get("PATH") or _PATH, launch.image, "this machine's shell")
         return Worker(_TASK, whole, readable, environment | given, scratch, limits), ""
     teller = Teller(output.service, context.check)
     needed = ["pip", *program.requirements]
@@ -209,8 +211,23 @@ def _of_command(
     pip, files = own_python.of_pip()
     path = f"{own.parent}:{environment['PATH']}"
     environment |= {**pip, "PATH": path, "VIRTUAL_ENV": str(own.parent.parent)}
+    if program.command:
+        _require(program.command[0], (environment | given)["PATH"], launch.image, "a Python environment")
     worker = Worker(_TASK, [*program.command], [*readable, *files], environment | given, scratch, limits)
     return worker, _contents(context, python)
+
+
+def _require(program: str, path: str, image: str, stands: str) -> None:
+    """
+    Raises:
+        FailedPrecondition: what stands for an image here has no such program.
+    """
+    if "/" not in program and shutil.which(program, path=path) is None:
+        raise FailedPrecondition(
+            f"There is no program {program!r} in what {image} is here, {stands}. An image that has it is a container "
+            f"image of its own: {containers.NEEDED}.",
+            field="container.command",
+        )
 
 
 def _contents(context: Context, python: Path) -> str:
