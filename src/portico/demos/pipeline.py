@@ -123,13 +123,16 @@ def follow(job: aiplatform.PipelineJob, home: Path | None = None, kill: bool = F
     begun, told = time.monotonic(), dict[str, str]()
     while True:
         seen = looked(job)
+        holding = {
+            task.parent_task_id for task in seen.job_detail.task_details
+        }  # the pipeline, loops, conditions
         for task in seen.job_detail.task_details:
             key, state = f"{task.task_id}", task.state.name
-            if told.get(key) == state or state not in ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELLED"):
+            if told.get(key) == state or task.task_id in holding:
+                continue
+            if state not in ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELLED"):
                 continue
             told[key] = state
-            if task.task_name == job.name or task.task_name.startswith("for-loop"):
-                continue  # what holds the others
             took = (task.end_time - task.start_time).total_seconds() if task.start_time else 0.0
             words = {"SUCCEEDED": f"{took:.1f} s", "SKIPPED": "as it was before"}.get(state, state.lower())
             say(f"{task.task_name:<24} [dim]{words}[/]")
