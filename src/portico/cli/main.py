@@ -343,6 +343,34 @@ def triggers(
         print("\n".join(in_lines(some)) or "There is none.")
 
 
+@app.command(name="ci")
+def run_ci(
+    file: Annotated[Path, typer.Argument(help="What the repository declares.", metavar="FILE")] = Path(
+        "portico-ci.yaml"
+    ),
+    out: Annotated[
+        Path, typer.Option(help="The folder for verdict.md, verdict.xml and the evaluations.")
+    ] = Path("portico-ci"),
+    unconfined: Annotated[
+        bool, typer.Option("--unconfined", help="Run components' code with all that your user may do.")
+    ] = False,
+) -> None:
+    """Compile a repository's pipeline, test its components, run it on a sample, and hold its model to the one deployed.
+
+    The exit code is 0 where all passed, 1 where a test or a gate failed, 2 where it could not be run.
+    """
+    import signal
+
+    from portico.cli.ci.run import run
+    from portico.cli.progress import telling
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started is ended then, too
+    with telling() as tell:
+        found = run(file, out, unconfined, tell)
+    print(found.markdown())
+    sys.exit(found.code)
+
+
 @app.command()
 def lineage(
     name: Annotated[

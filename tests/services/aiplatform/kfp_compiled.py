@@ -11,6 +11,7 @@ from tests.environments import ENVIRONMENTS
 from portico.sandbox import environments
 
 NEWEST = "2.17.3"
+KFP = f"kfp=={NEWEST}"
 VERSIONS = ("2.0.1", "2.4.0", "2.7.0", "2.11.0", NEWEST)
 
 _PROGRAM = """

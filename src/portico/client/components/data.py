@@ -23,8 +23,9 @@ def validate_data(
     schema: {"rows": {"least": 100}, "columns": {NAME: {"type": "number" or "text", "least": 0, "most": 10, "values":
         ["a", "b"], "missing": 0.1}}}; every part may be left out. A column that it names has to be there.
     reference: the `statistics` of an earlier run. A column has drifted where its distance is above `most_drift`: of
-        numbers the Jensen-Shannon divergence (base 2) over the reference's ten bins of equal counts, of texts the
-        largest difference of one value's share, as TensorFlow Data Validation measures them.
+        numbers the Jensen-Shannon divergence (base 2) over the reference's ten bins of equal counts, each bound of
+        which is a bin of its own for the values that many rows share; of texts the largest difference of one value's
+        share, as TensorFlow Data Validation measures them. A column that it has must be there still, of the same type.
 
     Fails where something is wrong, unless `must_be_valid` is False.
     """
@@ -57,7 +58,7 @@ def validate_data(
             before = earlier.get(name, {})
             if before.get("edges"):
                 edges = np.array(before["edges"])
-            inner = edges[1:-1]
+            inner = np.unique(np.concatenate([edges, np.nextafter(edges, np.inf)]))
             shares = np.bincount(
                 np.searchsorted(inner, numbers, side="right"), minlength=len(inner) + 1
             ) / len(numbers)
@@ -87,6 +88,12 @@ def validate_data(
         found[name] = one
         if one.get("drift", 0.0) > most_drift:
             anomalies.append(f"{name} has drifted by {one['drift']:.3f}, at most {most_drift:g} are allowed")
+
+    for name, before in earlier.items():
+        if name not in found:
+            anomalies.append(f"there is no column {name} any more")
+        elif before["type"] != found[name]["type"] and before["missing"] < 1 and found[name]["missing"] < 1:
+            anomalies.append(f"{name} held {before['type']}s, and holds {found[name]['type']}s now")
 
     for name, asked in (schema.get("columns") or {}).items():
         one = found.get(name)
@@ -140,6 +147,8 @@ def split_data(
     import pandas as pd
 
     frame = pd.read_parquet(data.path) if data.path.endswith(".parquet") else pd.read_csv(data.path)
+    if (order or key) and (order or key) not in frame:
+        raise ValueError(f"The data has no column {order or key}; it has {', '.join(frame.columns)}.")
     if order:
         frame = frame.sort_values(order, kind="stable").reset_index(drop=True)
         tested = frame.index >= round(len(frame) * (1 - test_fraction))

@@ -20,6 +20,7 @@ def evaluate_model(
     slices: list = [],  # noqa: B006
     threshold: float = 0.5,
     least_rows: int = 50,
+    latency_rows: int = 100,
     seed: int = 0,
 ):
     """Measures a model of `train_model` on rows it has not seen: with intervals, beside the answer that looks at
@@ -28,11 +29,13 @@ def evaluate_model(
 
     `evaluation` is JSON: {"rows", "metrics": {NAME: {"value", "low", "high"}}, "baseline": {NAME: value}, "slices":
     {COLUMN: {VALUE: {"rows", "metrics"}}}, "fairness": {COLUMN: {"demographicParityDifference",
-    "equalOpportunityDifference"}}}. Fairness is the largest difference between two values of a column in the share that
-    is called positive, and in the share of the positive ones that is.
+    "equalOpportunityDifference"}}, "latencyMilliseconds": {"median", "p95"}}. Fairness is the largest difference
+    between two values of a column in the share that is called positive, and in the share of the positive ones that is.
+    The latency is that of one row's prediction alone, where this runs, over `latency_rows`.
     """
     import json
     import os
+    import time
 
     import joblib
     import numpy as np
@@ -41,7 +44,14 @@ def evaluate_model(
 
     frame = pd.read_parquet(data.path) if data.path.endswith(".parquet") else pd.read_csv(data.path)
     told = model.metadata
+    if lacking := [name for name in ("target", "features") if name not in told]:
+        raise ValueError(f"The model's metadata lacks {' and '.join(lacking)}, as train_model writes them.")
+    needed = [told["target"], *told["features"], *slices]
+    if lacking := [name for name in needed if name not in frame]:
+        raise ValueError(f"The data has no column {', '.join(lacking)}; it has {', '.join(frame.columns)}.")
     frame = frame.dropna(subset=[told["target"]]).reset_index(drop=True)
+    if frame.empty:
+        raise ValueError(f"The data has no row with a {told['target']}: there is nothing to measure by.")
     fitted = joblib.load(os.path.join(model.path, "model.joblib"))
     x = frame[told["features"]].to_numpy(dtype=object)
     classes = [str(one) for one in getattr(fitted, "classes_", [])]
@@ -51,7 +61,14 @@ def evaluate_model(
     chosen = classes.index(positive) if positive else len(classes) - 1
 
     if classes:
-        y = frame[told["target"]].astype(str).to_numpy()
+        labels = frame[told["target"]]
+        if pd.api.types.is_numeric_dtype(labels) and (labels == labels.round()).all():
+            labels = labels.astype("int64")  # as train_model calls them
+        y = labels.astype(str).to_numpy()
+        if unknown := sorted(set(y) - set(classes)):
+            raise ValueError(
+                f"The model does not know {', '.join(unknown)}; its classes: {', '.join(classes)}."
+            )
         scores = fitted.predict_proba(x)
         if binary:
             called = np.where(scores[:, chosen] >= threshold, classes[chosen], classes[1 - chosen])
@@ -64,11 +81,11 @@ def evaluate_model(
     def measured(rows, scores, called):
         truth = y[rows]
         if not classes:
-            return {
+            found = {
                 "rootMeanSquaredError": sk.root_mean_squared_error(truth, scores),
                 "meanAbsoluteError": sk.mean_absolute_error(truth, scores),
-                "rSquared": sk.r2_score(truth, scores),
             }
+            return found | ({"rSquared": sk.r2_score(truth, scores)} if len(truth) > 1 else {})
         found = {
             "accuracy": sk.accuracy_score(truth, called),
             "logLoss": sk.log_loss(truth, scores, labels=classes),
@@ -84,6 +101,13 @@ def evaluate_model(
 
     def at(rows):
         return measured(rows, scores[rows], called[rows])
+
+    took = []
+    ask = fitted.predict_proba if classes else fitted.predict
+    for at_row in range(min(latency_rows, len(x))):
+        begun = time.perf_counter()
+        ask(x[at_row : at_row + 1])
+        took.append((time.perf_counter() - begun) * 1000)
 
     draw = np.random.default_rng(seed)
     every = np.arange(len(frame))
@@ -125,11 +149,14 @@ def evaluate_model(
         "rows": len(frame), "metrics": whole, "baseline": {k: float(v) for k, v in flat.items()},
         "slices": parts, "fairness": fairness,
     }  # fmt: skip
+    if took:
+        median, p95 = np.quantile(took, [0.5, 0.95])
+        found["latencyMilliseconds"] = {"median": float(median), "p95": float(p95)}
     with open(evaluation.path, "w") as file:
         json.dump(found, file, indent=1)
     for name, one in whole.items():
         metrics.log_metric(name, one["value"])
-    if binary:
+    if "auRoc" in whole:
         false, true, limits = sk.roc_curve(y == classes[chosen], scores[:, chosen])
         keep = np.unique(np.linspace(0, len(false) - 1, 100).astype(int))
         limits = np.minimum(limits, 1.0)  # the first is above every score
@@ -176,7 +203,7 @@ def gate_model(
         that luck does not pass.
     champion: the evaluation, on the same rows, of the model that is deployed: `metric` must be at least as good.
     most_unfair: of the differences that the evaluation's fairness has.
-    weakest_slice: `metric` of every slice must reach it.
+    weakest_slice: `metric` of every slice must reach it, or stay below it where lower is better.
     must_beat_baseline: the interval of `metric` must lie on the better side of the simple answer's.
     """
     import json
@@ -202,7 +229,10 @@ def gate_model(
             reasons.append(f"{metric} is not better than the simple answer's {simple:.4f} for sure")
     if champion is not None:
         with open(champion.path) as file:
-            before = json.load(file)["metrics"][metric]["value"]
+            theirs = json.load(file)["metrics"]
+        if metric not in theirs:
+            raise ValueError(f"The deployed model's evaluation has no {metric}; it has {', '.join(theirs)}.")
+        before = theirs[metric]["value"]
         if own["value"] > before if lower_is_better else own["value"] < before:
             reasons.append(f"{metric} is {own['value']:.4f}; the deployed model's is {before:.4f}")
     for column, one in found["fairness"].items():
@@ -212,8 +242,11 @@ def gate_model(
     for column, values in found["slices"].items():
         for value, one in values.items():
             shown = one["metrics"].get(metric)
-            if weakest_slice and shown is not None and shown < weakest_slice and not lower_is_better:
-                reasons.append(f"{metric} where {column} is {value} is {shown:.4f}, below {weakest_slice:g}")
+            if not weakest_slice or shown is None:
+                continue
+            if shown > weakest_slice if lower_is_better else shown < weakest_slice:
+                side = "above" if lower_is_better else "below"
+                reasons.append(f"{metric} where {column} is {value} is {shown:.4f}, {side} {weakest_slice:g}")
     with open(report.path, "w") as file:
         file.write("The model passes.\n" if not reasons else "\n".join(f"- {one}" for one in reasons) + "\n")
     return namedtuple("Gate", "passed reasons")(not reasons, reasons)

@@ -54,6 +54,9 @@ def deploy_by_canary(
     import statistics
     import time
 
+    if not steps or sorted(set(steps)) != steps or steps[0] <= 0 or steps[-1] != 100:
+        raise ValueError(f"steps must be percentages that rise to 100, not {steps}.")
+
     from google.cloud import aiplatform
 
     aiplatform.init(project=project, location=location)

@@ -16,8 +16,8 @@ def train_model(
     validation_fraction: float = 0.0,
     seed: int = 0,
 ) -> float:
-    """Trains scikit-learn's HistGradientBoosting: a regression where `target` holds numbers of more than twenty values,
-    else a classification.
+    """Trains scikit-learn's HistGradientBoosting: a regression where `target` holds fractions, or whole numbers of more
+    than twenty values, else a classification.
 
     features: columns, in the order in which an instance has them; all but the target where it is empty.
     parameters: of the estimator: learning_rate, max_iter, max_leaf_nodes, l2_regularization, …
@@ -40,13 +40,18 @@ def train_model(
         raise ValueError(f"The data has no column {target}, the target; it has {', '.join(frame.columns)}.")
     frame = frame.dropna(subset=[target])
     names = features or [name for name in frame.columns if name != target]
+    if lacking := [name for name in names if name not in frame]:
+        raise ValueError(f"The data has no column {', '.join(lacking)}; it has {', '.join(frame.columns)}.")
     numeric = [i for i, name in enumerate(names) if pd.api.types.is_numeric_dtype(frame[name])]
     texts = [i for i in range(len(names)) if i not in numeric]
     labels = frame[target]
-    is_regression = pd.api.types.is_float_dtype(labels) or (
-        pd.api.types.is_numeric_dtype(labels) and labels.nunique() > 20
-    )
-    y = labels.to_numpy(dtype=float) if is_regression else labels.astype(str).to_numpy()
+    numbers = pd.api.types.is_numeric_dtype(labels)
+    whole = numbers and (labels == labels.round()).all()
+    is_regression = numbers and (not whole or labels.nunique() > 20)
+    if is_regression:
+        y = labels.to_numpy(dtype=float)
+    else:  # a class is called the same whether or not some of the column is missing, which makes 1 a 1.0
+        y = (labels.astype("int64") if whole else labels).astype(str).to_numpy()
     x = frame[names].to_numpy(dtype=object)
     cut = len(x) - round(len(x) * validation_fraction)
 
