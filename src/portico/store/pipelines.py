@@ -43,7 +43,7 @@ _wholes = sa.select(components.c.run, components.c.body).where(
 class Task:
     """A task of the run `run` (a pipeline job's name), below `parent`; the run's `root` is one itself.
 
-    kind: "dag", "loop", "container" or "importer".
+    kind: "dag", "loop", "container", "importer" or "resolver".
     iteration: which of its parent's, a loop's, from 0; -1 for what is none.
     spec: what its pipeline says of it; the root's is what its job says of the run.
     dependents: names of the tasks beside it that wait for its end; `waits_for`: of how many ends it waits itself.

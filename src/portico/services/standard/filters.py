@@ -63,7 +63,7 @@ def compile_filter(
 
 def wanted(
     text: str,
-    fields: FieldTypes,
+    fields: FieldTypes | None,
     virtual: Mapping[str, Callable[[Resource], Any]] | None = None,
     functions: Mapping[str, Function] | None = None,
 ) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,18 @@ class Nodes(Collection):
                     connection, self.kind, parent, after=after, limit=limit, wanted=narrow, among=_among(narrow)
                 )
             ), functions=functions, virtual=virtual)  # fmt: skip
+
+    def matching(self, connection: Connection, parent: str, asked: str) -> Iterator[Shown]:
+        """Those in the store `parent` that pass a filter, the newest first.
+
+        Raises:
+            InvalidArgument: the filter is none.
+        """
+        asked, functions, virtual = _anywhere(asked), self.functions(connection), self.virtual(connection)
+        keep = compile_filter(asked, virtual=virtual, functions=functions)
+        narrow = wanted(asked, None, virtual, functions)
+        found = resources.listed(connection, self.kind, parent, wanted=narrow, among=_among(narrow))
+        return filter(keep, map(self.render, found))
 
     def virtual(self, connection: Connection) -> dict[str, Callable[[Shown], Any]]:
         """Fields that a filter knows and the message lacks."""

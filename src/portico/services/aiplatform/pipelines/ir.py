@@ -22,7 +22,7 @@ _UNKNOWN = re.compile(r'Message type "[\w.]+\.(\w+)" has no field named "([^"]+)
 _VERSIONS = re.compile(r"2\.[1-9]\d*\.\d+")
 _NAME = re.compile(r"[^/\x00-\x1f]{1,200}")
 COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
-_BUILT = ("container", "importer")
+_BUILT = ("container", "importer", "resolver")
 
 
 def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,15 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, Internal, PorticoError, rpc_status
 from portico.ids import RandomIds
 from portico.jobs.kinds import KINDS
-from portico.services.aiplatform.pipelines import caching, conditions, importing, ir, recorded, resolving
+from portico.services.aiplatform.pipelines import (
+    caching,
+    conditions,
+    importing,
+    ir,
+    querying,
+    recorded,
+    resolving,
+)
 from portico.services.aiplatform.pipelines.turn import Turn
 from portico.store import jobs, pipelines
 from portico.store.backend import DatabaseAway
@@ -26,6 +34,7 @@ from portico.store.pipelines import Task
 
 TASK_JOBS = "pipelineJobs.tasks"
 FAIL_FAST = "PIPELINE_FAILURE_POLICY_FAIL_FAST"
+_GIVES = {"importer": importing.outputs_of, "resolver": querying.outputs_of}  # what runs nothing
 _MOST = 8000  # characters of an error
 _ids = RandomIds()
 log = logging.getLogger(__name__)
@@ -173,10 +182,10 @@ def _start(turn: Turn, task: Task) -> None:
         _state(turn, task, "RUNNING")
         recorded.started(turn, task)
         _begin_dag(turn, task)
-    elif task.kind == "importer":
+    elif task.kind in _GIVES:
         _state(turn, task, "RUNNING")
         recorded.started(turn, task)
-        end(turn, task, "SUCCEEDED", importing.outputs_of(turn, task))
+        end(turn, task, "SUCCEEDED", _GIVES[task.kind](turn, task))
     elif found := caching.found(turn, task):
         end(turn, task, "SKIPPED", found)
     else:

@@ -26,6 +26,7 @@ _STATES = {
 _TITLES = {
     "dag": "system.DagExecution", "loop": "system.DagExecution", "container": "system.ContainerExecution",
     "importer": "system.ImporterExecution",
+    "resolver": "system.ResolverExecution",
 }  # fmt: skip
 _METRICS = ("system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics")
 _VALUE = 4096  # characters of a parameter that an execution shows
@@ -71,7 +72,7 @@ def ended(turn: Turn, task: Task) -> None:
             "cached_execution": execution,
         }
     _record(turn, task, facts)
-    if task.kind not in ("container", "importer"):
+    if task.kind not in ("container", "importer", "resolver"):
         return
     execution = execution_of(task)
     _join(turn, execution, "input", resolving.whole_inputs(turn, task)["artifacts"])

@@ -1,0 +1,53 @@
+"""Executors of tasks that kfp does not write, but others do: resolvers."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from tests.services.aiplatform.kfp_compiled import compiled
+from tests.services.aiplatform.kfp_sources import CONSTRUCTS
+from tests.services.aiplatform.pipelines_run import failed, outputs
+
+FILTER = 'schema_title="system.Dataset" AND uri="{{$.inputs.parameters[\'uri\']}}" AND state=LIVE'
+
+
+@pytest.fixture
+def resolve(aiplatform, bucket, submit_pipeline, tmp_path):
+    """Submits the pipeline `imported` with a resolver in the place of its first importer."""
+
+    def submit(uri, asked=FILTER):
+        with open(compiled(CONSTRUCTS)["imported"]) as file:
+            spec = yaml.safe_load(file)
+        query = {"artifact": {"filter": asked, "limit": 1}}
+        spec["deploymentSpec"]["executors"]["exec-importer"] = {"resolver": {"outputArtifactQueries": query}}
+        made = tmp_path / "resolving.yaml"
+        made.write_text(yaml.safe_dump(spec))
+        job = aiplatform.PipelineJob(
+            display_name="resolving", template_path=str(made), pipeline_root=f"gs://{bucket.name}/root",
+            job_id=f"resolving-{bucket.name.rpartition('-')[2]}-{len(asked)}", enable_caching=False,
+            parameter_values={"uri": uri, "note": "n"},
+        )  # fmt: skip
+        job.submit()
+        return job
+
+    return submit
+
+
+def test_a_resolver_finds_the_newest_artifact(resolve, aiplatform, bucket):
+    bucket.blob("there.txt").upload_from_string("text")
+    uri = f"gs://{bucket.name}/there.txt"
+    made = [
+        aiplatform.Artifact.create(schema_title="system.Dataset", uri=uri, metadata={"length": number})
+        for number in (1, 2)
+    ]
+    job = resolve(uri)
+    job.wait()
+    assert outputs(job)["read"] == "text2"
+    [task] = [task for task in job.task_details if task.task_name == "importer"]
+    assert task.outputs["artifact"].artifacts[0].name == made[1].resource_name
+    assert task.execution.schema_title == "system.ResolverExecution"
+
+
+def test_a_resolver_that_finds_none_or_asks_wrong(resolve, bucket):
+    assert "the task importer gave no 'artifact'" in failed(resolve(f"gs://{bucket.name}/none"))
+    assert "filter" in failed(resolve(f"gs://{bucket.name}/none", 'schema_title=="x" AND'))
