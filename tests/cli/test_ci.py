@@ -133,6 +133,7 @@ def test_a_pipeline_that_does_not_compile_could_not_be_run(repository: Path) -> 
     found = cases(repository / "portico-ci" / "verdict.xml")
     assert found == {"pipeline.py": "error: pipeline.py does not compile:"}
     assert "validate-data() got an unexpected keyword argument" in done.stdout
+    assert "| gates: not begun | skipped |" in done.stdout
 
 
 def test_a_component_whose_test_fails_stops_it(repository: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import runpy
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.environments import ENVIRONMENTS
 from tests.services.aiplatform import kfp_compiled, pipelines_run
 
 import portico
+from portico.client import portico_alone
 from portico.sandbox import environments
 
 COMPONENTS = Path(portico.__file__).parent / "client" / "components"
@@ -69,11 +71,9 @@ def lived(data: str, project: str, name: str, features: list, candidates: list):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where another Python finds Portico, and nothing of what it is installed with."""
-    folder = tmp_path_factory.mktemp("path")
-    (folder / "portico").symlink_to(Path(portico.__file__).parent)
-    return str(folder)
+def path() -> Iterator[str]:
+    with portico_alone() as folder:
+        yield folder
 
 
 def test_each_component_does_what_it_says_or_says_why_not(path: str, tmp_path: Path) -> None:

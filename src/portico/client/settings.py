@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from portico.errors import Unavailable
@@ -58,6 +61,14 @@ def of_a_shell(home: Path) -> dict[str, str]:
 def injected_folder() -> Path:
     """The folder that, first on PYTHONPATH, points the Vertex client of any Python here (see its sitecustomize)."""
     return Path(__file__).with_name("injected")
+
+
+@contextmanager
+def portico_alone() -> Iterator[str]:
+    """A PYTHONPATH with Portico and nothing that it is installed with: for a Python whose kfp needs other versions."""
+    with tempfile.TemporaryDirectory(prefix="portico-path-") as folder:
+        (Path(folder) / "portico").symlink_to(Path(__file__).parents[1])
+        yield folder
 
 
 def commands_folder() -> Path:

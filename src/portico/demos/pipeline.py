@@ -21,8 +21,8 @@ from google.api_core import exceptions
 from google.cloud import aiplatform, storage  # type: ignore[attr-defined]
 from rich.markup import escape
 
-import portico
 from portico.cli import lineage
+from portico.client import portico_alone
 from portico.demos import telling
 from portico.demos.telling import console, say, step
 from portico.host import address
@@ -89,9 +89,8 @@ def compile_(out: Path, home: Path) -> Path:
     """The pipeline as kfp compiles it, in an environment of its own."""
     with step("set up: an environment with kfp, which is made once"):
         python = environments.environment(["kfp==2.17.3"], "3.11", home / "envs")
-    with step("compiled the pipeline with kfp"):
-        root = str(Path(portico.__file__).parents[1])
-        subprocess.run([python, SOURCE, out], check=True, env=os.environ | {"PYTHONPATH": root})
+    with step("compiled the pipeline with kfp"), portico_alone() as path:
+        subprocess.run([python, SOURCE, out], check=True, env=os.environ | {"PYTHONPATH": path})
     return out / "late_flights.yaml"
 
 

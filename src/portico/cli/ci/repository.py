@@ -6,13 +6,12 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import portico
 from portico.cli.ci.declaration import KFP, Declaration
+from portico.client import portico_alone
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.sandbox import environments
 from portico.sandbox.environments import normalise
@@ -97,7 +96,5 @@ def opened(
     wanted = [*([] if has_kfp else [KFP]), *declared.packages]
     tell(f"an environment with {', '.join(wanted)}")
     python = environments.environment(wanted, declared.python, cache)
-    with tempfile.TemporaryDirectory(prefix="portico-ci-") as path:
-        # Portico alone: what it is installed with would come before the environment's own.
-        (Path(path) / "portico").symlink_to(Path(portico.__file__).parent)
+    with portico_alone() as path:
         yield Repository(folder, declared, python, path)

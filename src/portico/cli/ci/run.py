@@ -33,6 +33,7 @@ def run(file: Path, out: Path, unconfined: bool, tell: Tell) -> Verdict:
             _stages(found, declared, opened, out.absolute(), cache.resolve(), unconfined, tell)
     except PorticoError as error:  # of what comes before the stages
         found.checks.append(Check("compile", file.name, "error", error.message))
+    found.close()
     out.mkdir(parents=True, exist_ok=True)
     (out / "verdict.md").write_text(found.markdown())
     (out / "verdict.xml").write_text(found.junit())

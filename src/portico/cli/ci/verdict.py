@@ -56,6 +56,12 @@ class Verdict:
         finally:
             check.seconds = time.monotonic() - begun
 
+    def close(self) -> None:
+        """Names the stages that something before them kept from being begun."""
+        if self.code:
+            begun = max(_STAGES.index(one.stage) for one in self.checks)
+            self.checks += [Check(stage, "not begun", "skipped") for stage in _STAGES[begun + 1 :]]
+
     def markdown(self) -> str:
         lines = [f"# {self.name}: {_WORDS[self.code]}", "", "| | | |", "|---|---|---|"]
         notes = []
