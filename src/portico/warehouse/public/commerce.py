@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from portico.warehouse.public.declared import PublicTable
-from portico.warehouse.public.drawing import Array, days, generator, missing, moments, picked, weighted
+from portico.warehouse.public.drawing import SEED, Array, days, generator, missing, moments, picked, weighted
 
-_SIMULATED = "simulated with a fixed seed"
+_SIMULATED = f"simulated with the seed {SEED}"
 
 # City, county, county's number, zip code, longitude, latitude.
 _CITIES = (("DES MOINES", "POLK", "77", "50314", -93.62, 41.59),

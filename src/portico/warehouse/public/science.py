@@ -9,9 +9,9 @@ from pyarrow import csv
 
 from portico.sandbox import samples
 from portico.warehouse.public.declared import PublicTable
-from portico.warehouse.public.drawing import days, generator, missing, picked, weighted
+from portico.warehouse.public.drawing import SEED, days, generator, missing, picked, weighted
 
-_SIMULATED = "simulated with a fixed seed"
+_SIMULATED = f"simulated with the seed {SEED}"
 
 
 def _read(sample: str) -> pa.Table:
@@ -263,7 +263,7 @@ TABLES = (
     PublicTable("samples.natality", f"20,000 births {_SIMULATED}", _BIRTHS, _natality),
     PublicTable("samples.gsod", f"30,000 days of ten weather stations {_SIMULATED}", _WEATHER, _gsod),
     PublicTable(
-        "samples.shakespeare", f"how often 220 frequent words stand in 39 works, {_SIMULATED}",
+        "samples.shakespeare", f"how often frequent words stand in 39 works, {_SIMULATED}",
         "word STRING, word_count INT64, corpus STRING, corpus_date INT64", _shakespeare,
     ),
     PublicTable(

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from portico.warehouse.public.declared import PublicTable
 from portico.warehouse.public.drawing import (
+    SEED,
     Array,
     generator,
     hours_of_trips,
@@ -21,7 +22,7 @@ from portico.warehouse.public.drawing import (
 )
 
 _DAY = 86_400
-_SIMULATED = "simulated with a fixed seed"
+_SIMULATED = f"simulated with the seed {SEED}"
 
 
 def _pace(hour: Array) -> Array:

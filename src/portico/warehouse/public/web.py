@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from portico.warehouse.public import web_columns
 from portico.warehouse.public.declared import PublicTable
-from portico.warehouse.public.drawing import Array, generator, missing, moments, picked, weighted
+from portico.warehouse.public.drawing import SEED, Array, generator, missing, moments, picked, weighted
 
-_SIMULATED = "simulated with a fixed seed"
+_SIMULATED = f"simulated with the seed {SEED}"
 
 # Country, continent, part of it, how often, how much it buys.
 _COUNTRIES = (("United States", "Americas", "Northern America", 44, 1.0), ("India", "Asia", "Southern Asia", 9, -1.5),
