@@ -97,6 +97,12 @@ def test_an_expression(warehouse: Warehouse, expression: str, kind: str, value: 
     assert rows(warehouse, f"SELECT {expression} AS v") == [(value,)]
 
 
+NESTED = (
+    "(SELECT [STRUCT(1 AS n, STRUCT(STRUCT('a' AS p) AS v) AS s), STRUCT(2, STRUCT(STRUCT('b')))] AS i, "
+    "STRUCT(3 AS n, STRUCT(STRUCT('c' AS p) AS v) AS s) AS w)"
+)
+
+
 @pytest.mark.parametrize(("text", "expected"), [
     ("SELECT k, SUM(n), ROUND(AVG(x), 2) FROM t GROUP BY k ORDER BY k", [("a", 3, D("1.5")), ("b", 7, D("2.25"))]),
     ("SELECT k AS g, COUNT(*) c FROM t GROUP BY g HAVING c > 1 ORDER BY SUM(n) DESC", [("a", 2)]),
@@ -110,6 +116,11 @@ def test_an_expression(warehouse: Warehouse, expression: str, kind: str, value: 
     ("SELECT STRING_AGG(DISTINCT k, '/' ORDER BY k) FROM t", [("a/b",)]),
     ("SELECT (SELECT MAX(n) FROM t AS u WHERE u.k = t.k) FROM t WHERE n = 1", [(2,)]),
     ("SELECT table_name, table_type FROM d.INFORMATION_SCHEMA.TABLES", [("t", "BASE TABLE")]),
+    (f"SELECT i.s.v.p, COUNT(*) FROM {NESTED} u, UNNEST(u.i) AS i GROUP BY i.s.v.p ORDER BY 1", [("a", 1), ("b", 1)]),
+    (f"SELECT w.s.v.p AS q, SUM(w.n) FROM {NESTED} AS u GROUP BY q", [("c", 3)]),
+    (f"SELECT i.s.v.p, i.n FROM {NESTED}, UNNEST(i) AS i ORDER BY 2", [("a", 1), ("b", 2)]),
+    (f"SELECT i.s.v.p FROM {NESTED} AS u, u.i WHERE i.n = 2", [("b",)]),
+    ("SELECT table_id, row_count, type FROM d.__TABLES__", [("t", 3, 1)]),
     ("SELECT 1 AS a UNION ALL SELECT 2 ORDER BY a DESC", [(2,), (1,)]),
     ("SELECT APPROX_TOP_COUNT(k, 1)[OFFSET(0)].value FROM t", [("a",)]),
 ])  # fmt: skip

@@ -63,19 +63,21 @@ class View:
 def view(
     cursor: Cursor, project: str, parts: list[str], outside: Callable[..., Any] | None = None
 ) -> exp.Expr | None:
-    """What `[PROJECT.]DATASET.INFORMATION_SCHEMA.VIEW` stands for; None where the parts name no such thing.
+    """What `[PROJECT.]DATASET.INFORMATION_SCHEMA.VIEW` or `[PROJECT.]DATASET.__TABLES__` stands for; None where the
+    parts name no such thing.
 
     Raises:
         InvalidArgument: there is no such view.
     """
     upper = [one.upper() for one in parts]
-    if "INFORMATION_SCHEMA" not in upper:
+    meta = upper[-1] == "__TABLES__" and len(parts) > 1
+    if "INFORMATION_SCHEMA" not in upper and not meta:
         return None
-    from portico.warehouse.information_views import VIEWS
+    from portico.warehouse.information_views import META_TABLES, VIEWS
 
-    place = upper.index("INFORMATION_SCHEMA")
-    name, before = ".".join(upper[place + 1 :]), parts[:place]
-    if name not in VIEWS:
+    place = len(parts) - 1 if meta else upper.index("INFORMATION_SCHEMA")
+    name, before = upper[-1] if meta else ".".join(upper[place + 1 :]), parts[:place]
+    if name not in VIEWS and not meta:
         raise InvalidArgument(
             f"INFORMATION_SCHEMA.{name} is not built in Portico; it has {', '.join(sorted(VIEWS))}.",
             reason="invalidQuery",
@@ -83,7 +85,7 @@ def view(
     regional = not before or before[-1].lower().startswith("region-")
     owner = ".".join(before[:-1]) or project
     entry = None if regional or name.startswith("SCHEMATA") else catalog.require(cursor, owner, before[-1])
-    found = VIEWS[name]
+    found = META_TABLES if meta else VIEWS[name]
     rows = list(found.rows(Scope(cursor, owner, entry, outside)))
     columns = {key: pa.array([row.get(key) for row in rows], kind) for key, kind in found.columns.items()}
     registered = f"_schema_{name.lower()}_{owner}_{(before or [''])[-1]}"

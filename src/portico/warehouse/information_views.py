@@ -167,6 +167,21 @@ def _table_storage(scope: Scope) -> Rows:
         }  # fmt: skip
 
 
+def _meta_tables(scope: Scope) -> Rows:
+    for one in scope.tables:
+        rows, size = 0, 0
+        if one.storage:
+            [(rows, size)] = catalog.do(
+                scope.cursor, f"SELECT count(*), {sizes.total(one.fields)} FROM {one.place}"
+            )
+        yield {
+            "project_id": one.project, "dataset_id": one.dataset, "table_id": one.table, "row_count": rows,
+            "creation_time": int(one.body["creationTime"]), "size_bytes": size,
+            "last_modified_time": int(one.body["lastModifiedTime"]),
+            "type": {"VIEW": 2, "EXTERNAL": 3, "MATERIALIZED_VIEW": 4}.get(str(one.body.get("type")), 1),
+        }  # fmt: skip
+
+
 def _keys(one: Entry) -> Iterator[tuple[str, str, list[dict[str, Any]], dict[str, Any]]]:
     """Name, type, columns and the table that is referenced."""
     told = one.body.get("tableConstraints") or {}
@@ -389,3 +404,12 @@ VIEWS = {
     **dict.fromkeys(("JOBS", "JOBS_BY_PROJECT", "JOBS_BY_USER"), _JOBS),
 }  # fmt: skip
 """By name; TABLE_STORAGE tells no bytes on disk, which DuckDB does not keep by table."""
+
+META_TABLES = View(
+    _columns(
+        "project_id dataset_id table_id creation_time last_modified_time row_count size_bytes type",
+        creation_time=_WHOLE, last_modified_time=_WHOLE, row_count=_WHOLE, size_bytes=_WHOLE, type=_WHOLE,
+    ),
+    _meta_tables,
+)  # fmt: skip
+"""`__TABLES__`, of a data set."""

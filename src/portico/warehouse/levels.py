@@ -230,6 +230,8 @@ def _resolved(select: exp.Select, one: exp.Expr) -> exp.Expr | None:
 
 def _same(node: exp.Expr, key: exp.Expr) -> bool:
     if isinstance(node, exp.Column) and isinstance(key, exp.Column):
+        if node.args.get("db") and key.args.get("db"):  # a field of a field: item.page.path
+            return [one.name.lower() for one in node.parts] == [one.name.lower() for one in key.parts]
         same_table = not node.table or not key.table or node.table.lower() == key.table.lower()
         return node.name.lower() == key.name.lower() and same_table and not node.args.get("db")
     return type(node) is type(key) and not isinstance(key, exp.Literal) and node == key

@@ -344,6 +344,8 @@ class Translator:
         name = ""
         if alias is not None:
             name = alias.name or (alias.columns[0].name if alias.columns else "")
+        elif "alias" not in node.args:  # `FROM t, t.items`, as the parser reads it: named as the array
+            name = node.expressions[0].name
         offset = node.args.get("offset")
         return _unnested(
             node.expressions[0], name, "offset" if offset is True else offset.name if offset else None
@@ -438,6 +440,11 @@ def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
     kind = array.args.get("to") if isinstance(array, exp.Cast) else None
     first = array.expressions[0] if isinstance(array, exp.Array) and array.expressions else None
     structs = isinstance(first, exp.Struct) or (kind is not None and "STRUCT(" in kind.sql("duckdb"))
+    source = None
+    if isinstance(array, exp.Column) and not array.table and array.name.lower() == column.lower():
+        # DuckDB would take the column for the one that is being made here.
+        source = exp.Select(expressions=[exp.alias_(array, "_array", quoted=True)]).subquery()
+        array = exp.column("_array", quoted=True)
     made = call("unnest", array)
     if structs or not offset:
         depth = exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2))
@@ -448,9 +455,10 @@ def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
             "unnest", call("range", call("coalesce", call("len", array.copy()), exp.Literal.number(0)))
         )
         selected.append(exp.alias_(places, offset, quoted=True))
-    return exp.Subquery(
-        this=exp.Select(expressions=selected), alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True))
-    )
+    elements = exp.Select(expressions=selected)
+    if source is not None:
+        elements = elements.from_(source)
+    return exp.Subquery(this=elements, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
 
 
 def _range(text: str, element: str, kind: str) -> exp.Expr:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery
+from google.cloud import aiplatform, bigquery
 from typer.testing import CliRunner
 
 from portico.cli.main import app
 
 PUBLIC = "bigquery-public-data"
+PREDICT = "iowa_liquor_sales_forecasting.2021_sales_predict"
 
 
 def client_of(server, project: str = "someone") -> bigquery.Client:
@@ -104,15 +105,20 @@ def test_what_has_no_stand_in_is_told(client):
 
 
 def test_a_bq_source_makes_it_too(public_portico):
-    from portico.warehouse.client import warehouse
-
-    told = warehouse(public_portico.home).ask(
-        "export",
-        project="someone",
-        text=f"SELECT * FROM `{PUBLIC}.iowa_liquor_sales_forecasting.2021_sales_predict`",
-        path=str(public_portico.home / "rows.parquet"),
+    options = {"api_endpoint": public_portico.url}
+    datasets = aiplatform.gapic.DatasetServiceClient(
+        transport="rest", credentials=AnonymousCredentials(), client_options=options
     )
-    assert told["rows"] > 2_000
+    made = datasets.create_dataset(
+        parent="projects/someone/locations/us-central1",
+        dataset={
+            "display_name": "sales",
+            "metadata_schema_uri": aiplatform.schema.dataset.metadata.time_series,
+            "metadata": {"inputConfig": {"bigquerySource": {"uri": f"bq://{PUBLIC}:{PREDICT}"}}},
+        },
+    ).result()
+    assert made.name
+    assert client_of(public_portico).get_table(f"{PUBLIC}.{PREDICT}").num_rows > 2_000
 
 
 def test_without_the_setting_the_error_says_what_would_help(portico):

@@ -45,7 +45,8 @@ def stamp(now: float) -> str:
 
 
 def parse(uri: str, field: str, parts: tuple[int, ...] = (3,)) -> Name:
-    """A name of as many `parts` as may be: the project (which may have dots: `example.com:p`), dataset, table.
+    """A name of as many `parts` as may be: the project (which may have dots: `example.com:p`), dataset, table. As in
+    legacy SQL a colon may follow the project, `p:dataset.table`: domains have a dot, and projects none.
 
     Raises:
         InvalidArgument: it is no such name.
@@ -54,6 +55,8 @@ def parse(uri: str, field: str, parts: tuple[int, ...] = (3,)) -> Name:
     shown = str(uri).removeprefix(SCHEME)
     domain, colon, rest = shown.rpartition(":")
     found = rest.split(".")
+    if colon and "." not in domain:
+        found, domain, colon = [domain, *found], "", ""
     if not str(uri).startswith(SCHEME) or len(found) not in parts or not all(found):
         raise InvalidArgument(
             f"Invalid BigQuery URI {uri!r}: it must be {' or '.join(forms[count] for count in parts)}.",
