@@ -18,9 +18,10 @@ import yaml
 from tests import environments, processes
 
 import portico
-from portico.cli.ci import beside, declaration, gates, run
+from portico.cli.ci import beside, declaration, fetched, gates, run
 from portico.cli.ci.declaration import Gates
 from portico.cli.ci.evaluation import Evaluation, Measure, Slice, read
+from portico.cli.ci.repository import Repository
 from portico.cli.ci.verdict import Check, Verdict
 from portico.errors import InvalidArgument
 
@@ -280,6 +281,23 @@ def test_the_deployed_model_is_evaluated_by_the_same_task_wherever_it_stands() -
     spec["components"]["comp-e"]["inputDefinitions"] = {}
     with pytest.raises(InvalidArgument, match="has 0 inputs that are models"):
         beside.with_deployed(spec, "e", "gs://b/m", {})
+
+
+def test_what_is_deployed_may_lie_in_cloud_storage(bucket: Any, tmp_path: Path) -> None:
+    for blob in ("old/model.joblib", "old/more/a.json", "older/b", "e.json", "e.json.bak"):
+        bucket.blob(blob).upload_from_string(blob)
+    opened = Repository(tmp_path, declaration.load(EXAMPLE / "portico-ci.yaml"), Path(sys.executable), "")
+
+    def local(name: str, out: str) -> Path:
+        return fetched.local(name, "deployed.model", opened, tmp_path / out)
+
+    folder = local(f"gs://{bucket.name}/old", "a")
+    files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert files == {"model.joblib", "more/a.json"}
+    assert local(f"gs://{bucket.name}/e.json", "b").read_text() == "e.json"
+    for name in (f"gs://{bucket.name}/none", "gs://no-such-bucket-of-ci/a", "none"):
+        with pytest.raises(InvalidArgument, match=r"deployed\.model: .*"):
+            local(name, "c")
 
 
 def test_a_verdict_holds_whatever_was_printed() -> None:

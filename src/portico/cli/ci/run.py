@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from portico.cli.ci import beside, declaration, evaluation, gates, repository, sample_run
+from portico.cli.ci import beside, declaration, evaluation, fetched, gates, repository, sample_run
 from portico.cli.ci.declaration import Declaration
 from portico.cli.ci.repository import Repository
 from portico.cli.ci.sample_run import Server
@@ -90,7 +90,7 @@ def _on_sample(
     task, name = declared.evaluation.split(".")
     deployed = declared.deployed
     if deployed is not None and deployed.model:
-        server.put(_DEPLOYED, _local(deployed.model, "deployed.model", opened, out))
+        server.put(_DEPLOYED, fetched.local(deployed.model, "deployed.model", opened, out))
         spec = beside.with_deployed(spec, task, _DEPLOYED, deployed.metadata)
     ended = server.run(spec, declared.parameters, declared.timeout, tell)
     if ended["state"] != "PIPELINE_STATE_SUCCEEDED":
@@ -107,31 +107,6 @@ def _on_sample(
     if deployed.model:
         data = server.get(beside.output(ended, beside.EVALUATION, name))
     else:
-        data = _local(deployed.evaluation, "deployed.evaluation", opened, out).read_bytes()
+        data = fetched.local(deployed.evaluation, "deployed.evaluation", opened, out).read_bytes()
     (out / "deployed-evaluation.json").write_bytes(data)
     found.deployed = evaluation.read(data, "The deployed model's evaluation")
-
-
-def _local(name: str, field: str, opened: Repository, out: Path) -> Path:
-    """A path of the repository, or what lies under a gs:// name, as the caller's own settings reach it."""
-    if not name.startswith("gs://"):
-        return opened.file(name, field)
-    from google.cloud import storage  # type: ignore[attr-defined]
-
-    bucket, _, prefix = name.removeprefix("gs://").partition("/")
-    to = out / "deployed"
-    blobs = [one for one in storage.Client(project="portico").list_blobs(bucket, prefix=prefix) if one.size]
-    if any(one.name == prefix for one in blobs):
-        to.mkdir(exist_ok=True)
-        blobs[0].download_to_filename(to / "evaluation.json")
-        return to / "evaluation.json"
-    for blob in blobs:
-        inside = blob.name.removeprefix(prefix).lstrip("/")
-        path = to / inside
-        if ".." in Path(inside).parts:
-            raise InvalidArgument(f"{field}: {blob.name!r} is no path.", field=field)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        blob.download_to_filename(path)
-    if not blobs:
-        raise InvalidArgument(f"{field}: there is nothing under {name}.", field=field)
-    return to
