@@ -283,7 +283,7 @@ def test_the_deployed_model_is_evaluated_by_the_same_task_wherever_it_stands() -
         beside.with_deployed(spec, "e", "gs://b/m", {})
 
 
-def test_what_is_deployed_may_lie_in_cloud_storage(bucket: Any, tmp_path: Path) -> None:
+def test_what_is_deployed_may_lie_in_cloud_storage(aiplatform: Any, bucket: Any, tmp_path: Path) -> None:
     for blob in ("old/model.joblib", "old/more/a.json", "older/b", "e.json", "e.json.bak"):
         bucket.blob(blob).upload_from_string(blob)
     opened = Repository(tmp_path, declaration.load(EXAMPLE / "portico-ci.yaml"), Path(sys.executable), "")
@@ -295,7 +295,14 @@ def test_what_is_deployed_may_lie_in_cloud_storage(bucket: Any, tmp_path: Path) 
     files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     assert files == {"model.joblib", "more/a.json"}
     assert local(f"gs://{bucket.name}/e.json", "b").read_text() == "e.json"
-    for name in (f"gs://{bucket.name}/none", "gs://no-such-bucket-of-ci/a", "none"):
+    model = aiplatform.Model.upload(
+        display_name="ci", artifact_uri=f"gs://{bucket.name}/old",
+        serving_container_image_uri="us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest",
+    )  # fmt: skip
+    assert (local(model.resource_name, "d") / "model.joblib").read_text() == "old/model.joblib"
+    empty = aiplatform.Endpoint.create(display_name="ci").resource_name
+    gone = empty.replace("endpoints", "models")
+    for name in (f"gs://{bucket.name}/none", "gs://no-such-bucket-of-ci/a", "none", empty, gone):
         with pytest.raises(InvalidArgument, match=r"deployed\.model: .*"):
             local(name, "c")
 

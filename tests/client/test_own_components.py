@@ -19,6 +19,9 @@ from tests.environments import ENVIRONMENTS
 from tests.services.aiplatform import kfp_compiled, pipelines_run
 
 import portico
+from portico.cli.ci import fetched
+from portico.cli.ci.declaration import Declaration, Gates
+from portico.cli.ci.repository import Repository
 from portico.client import portico_alone
 from portico.sandbox import environments
 
@@ -121,7 +124,7 @@ def compiled(version: str = kfp_compiled.NEWEST) -> str:
 
 @pytest.mark.slow
 def test_a_model_is_deployed_by_canary_over_another_and_rolled_back_where_it_fails(
-    aiplatform: Any, bucket: Any, path: str, monkeypatch: pytest.MonkeyPatch
+    aiplatform: Any, bucket: Any, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", path)
     draw = np.random.default_rng(0)
@@ -157,6 +160,12 @@ def test_a_model_is_deployed_by_canary_over_another_and_rolled_back_where_it_fai
 
     run([1, 30], ["age", "town"]).wait()
     versions, split = served()
+    [endpoint] = aiplatform.Endpoint.list(filter=f'display_name="{name}"')
+    opened = Repository(
+        tmp_path, Declaration(pipeline="", evaluation="", gates=Gates(metric="")), tmp_path, ""
+    )
+    files = fetched.local(endpoint.resource_name, "deployed.model", opened, tmp_path)  # as `portico ci` does
+    assert [file.name for file in files.iterdir()] == ["model.joblib"]
     assert versions == ["2"] and list(split.values()) == [100]
 
     error = pipelines_run.failed(run([20], ["age"]))  # it can't answer what the endpoint is asked

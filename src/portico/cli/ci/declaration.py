@@ -24,6 +24,7 @@ class Deployed(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     evaluation: str = ""
     model: str = ""
+    """Also the name of a model, or of the endpoint where it serves: projects/…/endpoints/E."""
     metadata: dict[str, Any] = {}
     """Of the artifact that stands for `model`: what the evaluating component reads of it."""
 
