@@ -1,4 +1,4 @@
-"""Executors of tasks that kfp does not write, but others do: resolvers."""
+"""Executors of tasks that kfp does not write, but others do: resolvers, custom jobs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.aiplatform.kfp_sources import CONSTRUCTS
 from tests.services.aiplatform.pipelines_run import failed, outputs
 
+SAYS = r"""
+@dsl.component
+def say(text: str) -> str:
+    return text
+
+@dsl.pipeline
+def says(text: str):
+    say(text=text)
+"""
 FILTER = 'schema_title="system.Dataset" AND uri="{{$.inputs.parameters[\'uri\']}}" AND state=LIVE'
 
 
@@ -18,6 +27,7 @@ def resolve(aiplatform, bucket, submit_pipeline, tmp_path):
     def submit(uri, asked=FILTER):
         with open(compiled(CONSTRUCTS)["imported"]) as file:
             spec = yaml.safe_load(file)
+        del spec["root"]["dag"]["tasks"]["importer-2"]  # which makes such an artifact too
         query = {"artifact": {"filter": asked, "limit": 1}}
         spec["deploymentSpec"]["executors"]["exec-importer"] = {"resolver": {"outputArtifactQueries": query}}
         made = tmp_path / "resolving.yaml"
@@ -51,3 +61,29 @@ def test_a_resolver_finds_the_newest_artifact(resolve, aiplatform, bucket):
 def test_a_resolver_that_finds_none_or_asks_wrong(resolve, bucket):
     assert "the task importer gave no 'artifact'" in failed(resolve(f"gs://{bucket.name}/none"))
     assert "filter" in failed(resolve(f"gs://{bucket.name}/none", 'schema_title=="x" AND'))
+
+
+@pytest.mark.slow
+def test_a_custom_job(aiplatform, bucket, submit_pipeline, tmp_path):
+    with open(compiled(SAYS)["says"]) as file:
+        spec = yaml.safe_load(file)
+    executors = spec["deploymentSpec"]["executors"]
+    container = executors["exec-say"]["container"]
+    pool = {
+        "machineSpec": {"machineType": "n1-standard-4"}, "replicaCount": 1,
+        "containerSpec": {
+            "imageUri": container["image"], "command": container["command"], "args": container["args"],
+        },
+    }  # fmt: skip
+    executors["exec-say"] = {"customJob": {"customJob": {"workerPoolSpecs": [pool]}}}
+    made = tmp_path / "custom.yaml"
+    made.write_text(yaml.safe_dump(spec))
+    job = aiplatform.PipelineJob(
+        display_name="custom", template_path=str(made), pipeline_root=f"gs://{bucket.name}/root",
+        job_id=f"custom-{bucket.name.rpartition('-')[2]}", parameter_values={"text": 'it\'s "so"\n'},
+    )  # fmt: skip
+    job.submit()
+    job.wait()
+    assert outputs(job)["say"] == 'it\'s "so"\n'
+    [ran] = aiplatform.CustomJob.list(filter='display_name="say"')
+    assert ran.state.name == "JOB_STATE_SUCCEEDED"

@@ -130,8 +130,8 @@ def test_what_is_too_large_is_refused(said):
 
 def test_what_is_not_built_says_so(chain):
     spec = copy.deepcopy(chain)
-    spec["deploymentSpec"]["executors"]["exec-add"] = {"customJob": {"customJob": {}}}
-    with pytest.raises(Unimplemented, match="customJob"):
+    spec["deploymentSpec"]["executors"]["exec-add"] = {}
+    with pytest.raises(Unimplemented, match="'none'"):
         ir.read(spec)
 
 
@@ -223,6 +223,11 @@ def test_unknown_placeholders_are_named(text):
     with pytest.raises(FailedPrecondition) as caught:
         Scope(EXECUTOR, {}).fill(text)
     assert text in caught.value.message
+
+
+def test_a_workspace_is_not_built():
+    with pytest.raises(Unimplemented, match="workspace is a volume of Kubernetes"):
+        Scope(EXECUTOR, {}).fill("{{$.workspace_path}}/x")
 
 
 def test_structured_placeholders():

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.services.aiplatform.pipelines import conditions
+from portico.services.aiplatform.pipelines import conditions, custom_job
 
 ROOT = "root"
 _PLACE = re.compile(r'at "?(?:PipelineSpec|PipelineDeploymentConfig)[^ "]*"?')
@@ -44,7 +44,10 @@ def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         )
     deployment = spec.get("deploymentSpec") or {}
     _parse("PipelineDeploymentConfig", deployment, "pipelineSpec.deploymentSpec")
-    executors = deployment.get("executors") or {}
+    executors = {
+        label: {"container": custom_job.container_of(one["customJob"])} if "customJob" in one else one
+        for label, one in (deployment.get("executors") or {}).items()
+    }
     if not (spec.get("pipelineInfo") or {}).get("name"):
         raise InvalidArgument("pipelineInfo.name is missing.", field="pipelineSpec.pipelineInfo.name")
     named: dict[str, Any] = {**(spec.get("components") or {}), ROOT: spec.get("root") or {}}

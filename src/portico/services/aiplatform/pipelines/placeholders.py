@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from portico.errors import FailedPrecondition
+from portico.errors import FailedPrecondition, PorticoError, Unimplemented
 from portico.services.aiplatform.pipelines.values import in_text
 from portico.store.gcs import parse_uri
 
@@ -36,7 +36,7 @@ class Scope:
         """`text` with all placeholders replaced.
 
         Raises:
-            FailedPrecondition: there is one that nothing is known of.
+            FailedPrecondition: there is one that nothing is known of. Unimplemented: it is of a workspace.
         """
         return _PLACEHOLDER.sub(lambda found: in_text(self._value(found[0], found[1])), text)
 
@@ -118,7 +118,11 @@ class Scope:
         raise _unknown(placeholder)
 
 
-def _unknown(placeholder: str) -> FailedPrecondition:
+def _unknown(placeholder: str) -> PorticoError:
+    if placeholder.startswith("{{$.workspace_path"):
+        return Unimplemented(
+            "A pipeline's workspace is a volume of Kubernetes, and not built in Portico: pass files on as artifacts."
+        )
     return FailedPrecondition(f"Nothing is known of the placeholder {placeholder}.")
 
 
