@@ -16,6 +16,11 @@ def say(text: str) -> str:
 @dsl.pipeline
 def says(text: str):
     say(text=text)
+
+@dsl.pipeline
+def sized(cpu: str, memory: str):
+    say(text=cpu).set_cpu_limit(cpu).set_memory_limit(memory)
+    say(text=say(text="2").output).set_cpu_limit(say(text="500m").output)
 """
 FILTER = 'schema_title="system.Dataset" AND uri="{{$.inputs.parameters[\'uri\']}}" AND state=LIVE'
 
@@ -87,3 +92,19 @@ def test_a_custom_job(aiplatform, bucket, submit_pipeline, tmp_path):
     assert outputs(job)["say"] == 'it\'s "so"\n'
     [ran] = aiplatform.CustomJob.list(filter='display_name="say"')
     assert ran.state.name == "JOB_STATE_SUCCEEDED"
+
+
+def test_what_a_task_asks_of_the_machine_may_be_an_input(aiplatform, bucket, submit_pipeline):
+    def submit(memory):
+        job = aiplatform.PipelineJob(
+            display_name="sized", template_path=compiled(SAYS)["sized"], pipeline_root=f"gs://{bucket.name}/root",
+            job_id=f"sized-{bucket.name.rpartition('-')[2]}-{memory.lower()}", enable_caching=False,
+            parameter_values={"cpu": "1", "memory": memory},
+        )  # fmt: skip
+        job.submit()
+        return job
+
+    good = submit("512Mi")
+    good.wait()
+    assert outputs(good)["say"] == "1"
+    assert "'much' is no quantity" in failed(submit("much"))

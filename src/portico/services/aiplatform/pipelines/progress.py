@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -26,6 +27,7 @@ from portico.services.aiplatform.pipelines import (
     recorded,
     resolving,
 )
+from portico.services.aiplatform.pipelines.components import resources
 from portico.services.aiplatform.pipelines.turn import Turn
 from portico.store import jobs, pipelines
 from portico.store.backend import DatabaseAway
@@ -192,10 +194,15 @@ def _start(turn: Turn, task: Task) -> None:
         task.job = _ids.number()
         kind = KINDS[TASK_JOBS]
         asked = turn.component(task).get("asks")
+        home = turn.root(task).spec.get("home")
+        if asked is None and home:
+            asks = resources.asks_of(resolving.container_of(turn, task), Path(home))
+        else:
+            asks = Resources(*asked) if asked else kind.asks
         jobs.insert(
             turn.connection, id=task.job, kind=kind.name, resource=f"{task.run}/tasks/{task.id}",
             payload={"task": str(task.id), "run": task.run}, now=turn.now, lane=kind.lane,
-            asks=Resources(*asked) if asked else kind.asks, parent=turn.root(task).job,
+            asks=asks, parent=turn.root(task).job,
         )  # fmt: skip
         turn.change(task)
 

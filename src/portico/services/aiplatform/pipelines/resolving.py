@@ -172,6 +172,15 @@ def _whence(one: Mapping[str, Any]) -> str:
     return "nothing gives it"
 
 
+def container_of(turn: Turn, task: Task) -> dict[str, Any]:
+    """A task's container; what it asks of the machine may be inputs of the task."""
+    container: dict[str, Any] = turn.component(task)["executor"]["container"]
+    asked = container.get("resources") or {}
+    scope = Scope({"inputs": {"parameterValues": whole_inputs(turn, task)["parameters"]}, "outputs": {}},
+                  facts_of(turn, task))  # fmt: skip
+    return {**container, "resources": scope.fill_all(asked)}
+
+
 def facts_of(turn: Turn, task: Task) -> dict[str, str]:
     """What the placeholders without a path stand for."""
     root = turn.root(task)

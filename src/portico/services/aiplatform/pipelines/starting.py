@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -171,8 +172,9 @@ def _note_asks(rooms: Rooms, components: dict[str, dict[str, Any]], preflight: b
     """Notes what each container asks of the machine; where asked, finds out beforehand whether its image runs here."""
     for name, component in components.items():
         if container := (component.get("executor") or {}).get("container"):
-            asks = resources.asks_of(container, rooms.home)
-            component["asks"] = [asks.cores, asks.memory, asks.accelerators]
+            if "{{$" not in json.dumps(container.get("resources")):  # else it is known when its inputs are
+                asks = resources.asks_of(container, rooms.home)
+                component["asks"] = [asks.cores, asks.memory, asks.accelerators]
             if preflight and "{{$" not in container["image"]:
                 try:
                     images.base_of(container["image"])

@@ -35,11 +35,10 @@ def run(context: Context) -> dict[str, Any] | Wait:
             turn.component(task),
             resolving.facts_of(turn, task),
         )
-        given = turn.root(task).spec
+        given, container = turn.root(task).spec, resolving.container_of(turn, task)
     definitions = (component.get("inputDefinitions") or {}).get("parameters") or {}
     empty = {name: _EMPTY.get(one.get("parameterType", ""), "") for name, one in definitions.items()}
     scope = Scope(told, facts, resolving.written_in(task, definitions), empty)
-    container = component["executor"]["container"]
     try:
         found = launch.run(context, _launch(context, container, scope, given))
         outputs = executor.outputs_of(task, component.get("outputDefinitions") or {}, told, found)
