@@ -62,6 +62,21 @@ def submit(client: Client, bucket: Any, wrong: str) -> str:
     return str(made["name"])
 
 
+def test_a_run_that_is_not_among_the_newest_is_found_by_its_beginning(portico, bucket):
+    client = Client(home=portico.home, project="commands-many")
+    place = f"/v1/{client.parent}/pipelineJobs"
+    assert "--project" in command(portico, "pipelines", "--project", "commands-many").stdout
+    spec = {"pipelineInfo": {"name": "none"}, "root": {"dag": {}}, "schemaVersion": "2.1.0"}
+    body = {"pipelineSpec": spec, "runtimeConfig": {"gcsOutputDirectory": f"gs://{bucket.name}"}}
+    client.call("POST", place, body, pipelineJobId="oldest-of-all")
+    for number in range(pipelines.MOST):
+        client.call("POST", place, body, pipelineJobId=f"newer-{number}")
+    lines = command(portico, "pipelines", "--project", "commands-many").stdout.splitlines()
+    assert len(lines) == pipelines.MOST + 1 and lines[-1] == f"These are the newest {pipelines.MOST}."
+    assert pipelines.run(client, "oldest")["name"].endswith("/oldest-of-all")
+    assert pipelines.run(client, "newer")["name"].endswith(f"/newer-{pipelines.MOST - 1}")
+
+
 def test_a_run_is_shown_task_by_task(portico, client, bucket, capsys):
     name = submit(client, bucket, "yes")
     found = pipelines.follow(client, name)

@@ -315,7 +315,10 @@ def pipelines(
         if json:
             _print_json(some)
         else:
-            print("\n".join(shown.in_lines(some)) or f"No pipeline has run in {client.parent}.")
+            none = f"No pipeline has run in {client.parent}; --project and --location name another place."
+            print("\n".join(shown.in_lines(some)) or none)
+            if len(some) == shown.MOST:
+                print(f"These are the newest {shown.MOST}.")
         return
     found = shown.follow(client, run) if follow and not json else shown.run(client, run)
     if json:

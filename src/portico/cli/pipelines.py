@@ -13,7 +13,7 @@ from portico.clock import parse_rfc3339
 from portico.errors import NotFound
 
 _SHOWN = "name,displayName,state,createTime,startTime,endTime,scheduleName,labels"
-_MOST = 50  # runs in a list
+MOST = 50  # runs in a list
 _POLL = 0.5  # seconds between two looks at a run
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 _MARKS = {
@@ -23,14 +23,14 @@ _MARKS = {
 
 def runs(client: Client) -> list[dict[str, Any]]:
     """The newest runs, without their tasks."""
-    found = client.call("GET", f"/v1/{client.parent}/pipelineJobs", pageSize=_MOST, readMask=_SHOWN).get(
+    found = client.call("GET", f"/v1/{client.parent}/pipelineJobs", pageSize=MOST, readMask=_SHOWN).get(
         "pipelineJobs", []
     )
     return list(found)
 
 
 def run(client: Client, name: str) -> dict[str, Any]:
-    """One run with its tasks; `name`: its resource name, its id, or the beginning of one that no other has so.
+    """One run with its tasks; `name`: its resource name, its id, or how the id of the newest begins.
 
     Raises:
         NotFound: there is none.
@@ -40,10 +40,10 @@ def run(client: Client, name: str) -> dict[str, Any]:
     try:
         return client.call("GET", f"/v1/{client.parent}/pipelineJobs/{name}")
     except NotFound:
-        some = [one["name"] for one in runs(client) if one["name"].rpartition("/")[2].startswith(name)]
-        if not some:
-            raise
-        return client.call("GET", f"/v1/{some[0]}")
+        for one in client.pages(f"/v1/{client.parent}/pipelineJobs", "pipelineJobs", readMask="name"):
+            if one["name"].rpartition("/")[2].startswith(name):
+                return client.call("GET", f"/v1/{one['name']}")
+        raise
 
 
 def in_lines(some: list[dict[str, Any]]) -> Iterator[str]:

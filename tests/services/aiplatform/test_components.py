@@ -235,6 +235,29 @@ def test_a_component_that_fails_says_its_last_lines(run):
         run(python("import time; time.sleep(900)"), timeout=1)
 
 
+def test_the_last_lines_are_the_components_not_kfps(run):
+    source = """
+@dsl.component(base_image="python:3.11")
+def fails(code: int):
+    if code:
+        import sys; sys.exit(code)
+    print("it is told", {"inputs": 1})
+    raise ValueError("as it is")
+"""
+    container = containers(source)["fails"]
+    with pytest.raises(FailedPrecondition) as raised:
+        run(container, {"parameterValues": {"code": 0}})
+    _, _, last = raised.value.message.partition("Its last lines:\n")
+    assert last.startswith("it is told {'inputs': 1}\nTraceback"), raised.value.message
+    assert "ValueError: as it is" in last
+    assert any("Got executor_input" in line for line in run.lines)  # the log has all
+    with pytest.raises(FailedPrecondition) as raised:
+        run(container, {"parameterValues": {"code": 3}})
+    assert "status of 3" in raised.value.message
+    assert "KFP Executor" not in raised.value.message
+    assert "last lines" not in raised.value.message
+
+
 def test_a_container_component_has_the_commands_of_its_image(run):
     script = (
         "mkdir -p {{ROOT}} && pip install --quiet threadpoolctl==3.5.0 && "
@@ -276,6 +299,13 @@ def test_a_container_component_has_the_commands_of_its_image(run):
         ("O(artifacts={'made': {'artifacts': [{'name': '9'}]}})", FailedPrecondition, "another's artifact"),
         ("O(artifacts={'made': {'artifacts': [9]}})", FailedPrecondition, "no list of artifacts"),
         ("os.mkfifo(R + '/x')", FailedPrecondition, "of its own"),
+        ("O(parameterValues={'x': '\\ud800'})", FailedPrecondition, "output x .* no text in UTF-8"),
+        ("O(parameterValues={'x': {'\\ud800': 1}})", FailedPrecondition, "output x .* no text in UTF-8"),
+        (
+            "d = []\nfor _ in range(500): d = [d]\nO(parameterValues={'x': d})",
+            FailedPrecondition,
+            "at most 100 levels",
+        ),
     ],
 )
 def test_hostile_outputs_are_contained(run, script, error, words):

@@ -9,6 +9,7 @@ import selectors
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -31,10 +32,13 @@ class _Pipe:
 
 
 class Output:
-    """Reads, in a thread of its own, what the tasks of a job write. With `several` the log says whose a line is."""
+    """Reads, in a thread of its own, what the tasks of a job write. With `several` the log says whose a line is. Lines
+    of which `passed_over` holds, which sees each in turn, are none of the newest."""
 
-    def __init__(self, context: Context, *, several: bool) -> None:
-        self._say, self._several = context.say, several
+    def __init__(
+        self, context: Context, *, several: bool, passed_over: Callable[[str], bool] = lambda line: False
+    ) -> None:
+        self._say, self._several, self._passed_over = context.say, several, passed_over
         self._room = _LOG
         self._last: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_LAST))
         context.folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +78,7 @@ class Output:
             return self._ends.get(task, math.inf)
 
     def last(self, task: str) -> list[str]:
-        """The newest lines of `task`."""
+        """The newest lines of `task`, without those passed over."""
         return list(self._last[task])
 
     def drain(self) -> None:
@@ -115,7 +119,8 @@ class Output:
     def _tell(self, pipe: _Pipe, line: bytearray) -> None:
         for start in range(0, max(1, len(line)), _LINE):
             text = line[start : start + _LINE].decode(errors="replace").rstrip("\r")
-            self._last[pipe.task].append(text)
+            if not self._passed_over(text):
+                self._last[pipe.task].append(text)
             if self._room <= 0:
                 continue
             self._room -= len(text) + 1

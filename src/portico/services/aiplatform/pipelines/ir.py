@@ -7,12 +7,13 @@ that can't be parsed) is checked here too, before anything runs.
 from __future__ import annotations
 
 import functools
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument
 from portico.services.aiplatform.pipelines import conditions, custom_job
 
 ROOT = "root"
@@ -22,7 +23,7 @@ _UNKNOWN = re.compile(r'Message type "[\w.]+\.(\w+)" has no field named "([^"]+)
 _VERSIONS = re.compile(r"2\.[1-9]\d*\.\d+")
 _NAME = re.compile(r"[^/\x00-\x1f]{1,200}")
 COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
-_BUILT = ("container", "importer", "resolver")
+_ANY = "google.protobuf.Value"  # of which null is one
 
 
 def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -34,7 +35,7 @@ def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     Raises:
         InvalidArgument, Unimplemented: naming the field.
     """
-    _parse("PipelineSpec", spec, "pipelineSpec")
+    spec = _parse("PipelineSpec", spec, "pipelineSpec")
     version = str(spec.get("schemaVersion") or "")
     if not _VERSIONS.fullmatch(version):
         raise InvalidArgument(
@@ -42,8 +43,9 @@ def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             "2.1.0.",
             field="pipelineSpec.schemaVersion",
         )
-    deployment = spec.get("deploymentSpec") or {}
-    _parse("PipelineDeploymentConfig", deployment, "pipelineSpec.deploymentSpec")
+    deployment = _parse(
+        "PipelineDeploymentConfig", spec.get("deploymentSpec") or {}, "pipelineSpec.deploymentSpec"
+    )
     executors = {
         label: {"container": custom_job.container_of(one["customJob"])} if "customJob" in one else one
         for label, one in (deployment.get("executors") or {}).items()
@@ -67,19 +69,77 @@ def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _parse(message: str, value: Any, field: str) -> None:
+def _parse(message: str, value: Any, field: str) -> dict[str, Any]:
+    """`value`, which is such a message, as `_shaped` has it."""
     from google.protobuf import json_format
 
+    kind = getattr(_messages(), message)
     try:
-        json_format.ParseDict(value, getattr(_messages(), message)())
+        value = _shaped(kind.DESCRIPTOR, value, field)
+        json_format.ParseDict(value, kind())
+        return dict(value)
     except RecursionError:
         raise InvalidArgument(f"{field} is nested too deeply.", field=field) from None
     except (json_format.ParseError, TypeError, ValueError, AttributeError) as error:
-        at = _where(getattr(_messages(), message), value, field)
+        at = _where(kind, value, field)
         text = _CAUSE.sub("", " ".join(str(error).split()))
         unknown = _UNKNOWN.search(text)
         words = f"{unknown[1]} has no such field" if unknown else _PLACE.sub("", text).strip(" .,")
         raise InvalidArgument(f"{at}: {words[:500]}.", field=at) from None
+
+
+def _shaped(kind: Any, value: Any, place: str) -> Any:
+    """A message with its fields by their JSON names and without nulls, which say that there is no such field.
+
+    Raises:
+        InvalidArgument: there is something else where an object or a list belongs. ParseDict takes an empty list for an
+        empty object, and any number for one of an enum's.
+    """
+    if kind.full_name.startswith("google.protobuf."):  # a form of its own
+        return value
+    _require(dict, value, place)
+    known = {name: one for one in kind.fields for name in (one.name, one.json_name)}
+    made = {}
+    for key, one in value.items():
+        field = known.get(key)
+        if field is None:
+            made[key] = one
+        elif one is not None or (field.message_type and field.message_type.full_name == _ANY):
+            made[field.json_name] = _shaped_field(field, one, f"{place}.{key}")
+    return made
+
+
+def _shaped_field(field: Any, value: Any, place: str) -> Any:
+    message = field.message_type
+    if message and message.GetOptions().map_entry:
+        _require(dict, value, place)
+        inside = message.fields_by_name["value"]
+        return {name: _shaped_one(inside, one, f"{place}[{name}]") for name, one in value.items()}
+    if field.is_repeated:
+        _require(list, value, place)
+        return [_shaped_one(field, one, f"{place}[{number}]") for number, one in enumerate(value)]
+    return _shaped_one(field, value, place)
+
+
+def _shaped_one(field: Any, value: Any, place: str) -> Any:
+    if field.message_type:
+        return _shaped(field.message_type, value, place)
+    if field.type == field.TYPE_STRING or (field.enum_type and not isinstance(value, int)):
+        _require(str, value, place)
+    elif field.enum_type:
+        if value not in field.enum_type.values_by_number:
+            raise InvalidArgument(
+                f"{place} is {value}; it must be one of {', '.join(field.enum_type.values_by_name)}.",
+                field=place,
+            )
+        return field.enum_type.values_by_number[value].name
+    return value
+
+
+def _require(kind: type, value: Any, place: str) -> None:
+    if not isinstance(value, kind):
+        belongs = {"dict": "an object", "list": "a list", "str": "a string"}[kind.__name__]
+        raise InvalidArgument(f"{place} must be {belongs}, not {json.dumps(value)[:200]}.", field=place)
 
 
 def _where(kind: Any, value: Any, place: str) -> str:
@@ -141,10 +201,8 @@ def _executor(label: str, executors: Mapping[str, Any], field: str) -> dict[str,
         )
     kind = next(iter(found), "")
     at = f"pipelineSpec.deploymentSpec.executors[{label}]"
-    if kind not in _BUILT:
-        raise Unimplemented(
-            f"Executors of the kind {kind or 'none'!r} are not built yet.", field=f"{at}.{kind}"
-        )
+    if not kind:
+        raise InvalidArgument(f"{at} is empty: it needs a container, an importer or a resolver.", field=at)
     if kind == "container" and not found[kind].get("image"):
         raise InvalidArgument(f"{at}.container.image is missing.", field=f"{at}.container.image")
     return dict(found)

@@ -26,6 +26,7 @@ from portico.services.aiplatform.custom.written import Written
 from portico.services.aiplatform.pipelines.components import (
     evaluation,
     images,
+    kfp_says,
     notification,
     outputs,
     own_python,
@@ -75,7 +76,7 @@ def run(context: Context, launch: Launch) -> dict[str, Any]:
         FailedPrecondition: it failed, with its exit status and its last lines; or its image can't be run here.
         InvalidArgument, DeadlineExceeded, ResourceExhausted, Cancelled
     """
-    output = Output(context, several=False)
+    output = Output(context, several=False, passed_over=kfp_says.Lines())
     try:
         return _run(context, launch, output)
     except PorticoError as error:

@@ -17,6 +17,7 @@ from portico.errors import FailedPrecondition, ResourceExhausted
 
 _PARAMETER = 128 << 10  # bytes of one parameter
 _OUTPUT = 4 << 20  # bytes of executor_output.json
+_DEPTH = 100  # of lists and objects in each other: as protobuf reads JSON
 _ROOT = "/gcs/"
 
 
@@ -86,7 +87,28 @@ def _executor_output(changes: Path, path: str, stored: Stored) -> dict[str, Any]
         raise FailedPrecondition(
             "The component's executor_output.json is no ExecutorOutput: an object with parameterValues and artifacts."
         )
+    for key in kinds:
+        for name, value in (found.get(key) or {}).items():
+            _check_value(value, f"The output {name} in executor_output.json")
     return {key: found.get(key) or {} for key in kinds}
+
+
+def _check_value(value: Any, what: str) -> None:
+    """
+    Raises:
+        FailedPrecondition: what JSON can say and no message of Google's: it is nested too deeply, or no text in UTF-8.
+    """
+    if not _is_flat(value, _DEPTH):
+        raise FailedPrecondition(f"{what} is nested too deeply: at most {_DEPTH} levels are taken.")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        raise FailedPrecondition(f"{what} is no text in UTF-8.") from None
+
+
+def _is_flat(value: Any, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_flat(one, levels - 1) for one in inside)
 
 
 def _artifacts(told: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
