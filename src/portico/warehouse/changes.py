@@ -5,10 +5,11 @@ from __future__ import annotations
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import access, catalog, storage
+from portico.warehouse import access, assignments, catalog, storage
 from portico.warehouse.catalog import Entry
 from portico.warehouse.queries import Done, Query
 from portico.warehouse.storage import AT, NOW, PARTITION
+from portico.warehouse.types import Field
 
 _COUNTS = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
 
@@ -27,12 +28,10 @@ class Change(Query):
         entry = self._changed(self.entry(target), kind)
         if isinstance(tree, exp.Update | exp.Delete) and tree.args.get("where") is None:
             raise InvalidArgument(f"{kind} must have a WHERE clause", reason="invalidQuery")
-        _spelled_out(tree, entry)
+        _spelled_out(tree, entry, target.alias_or_name)
         translated = self._translator().query(tree, outermost=False)
+        self._fit(tree, translated, entry)
         _place_partition(translated, entry, target.alias_or_name)
-        for one in translated.find_all(exp.EQ) if isinstance(tree, exp.Update) else ():
-            if one.parent is translated and isinstance(one.this, exp.Column):
-                one.this.set("table", None)
         scanned = self.measured()
         if self._asked.dry:
             catalog.do(self._cursor, f"EXPLAIN {translated.sql('duckdb')}")
@@ -51,6 +50,99 @@ class Change(Query):
             access.require_all(entry, self._asked.caller, kind)
         return entry
 
+    # --- values ---
+
+    def _kinds(self, sql: str) -> list[str]:
+        return [str(one[1]) for one in self._cursor.sql(sql).description]
+
+    def _fit(self, tree: exp.Expr, translated: exp.Expr, entry: Entry) -> None:
+        """Makes the values of the translated statement those that the columns take."""
+        if isinstance(tree, exp.Insert):
+            self._fit_rows(tree, translated, entry)
+        elif isinstance(tree, exp.Update):
+            source = translated.args.get("from_")
+            self._fit_update(tree, translated, entry, [translated.this, *([source.this] if source else [])])
+        elif isinstance(tree, exp.Merge):
+            sides = [translated.this, translated.args["using"]]
+            clauses = zip(tree.args["whens"].expressions, translated.args["whens"].expressions, strict=True)
+            for written, one in clauses:
+                if isinstance(one.args["then"], exp.Update):
+                    self._fit_update(written.args["then"], one.args["then"], entry, sides)
+                elif isinstance(one.args["then"], exp.Insert):
+                    self._fit_merged(written.args["then"], one.args["then"], entry, sides[1])
+
+    def _fit_update(self, written: exp.Expr, made: exp.Expr, entry: Entry, sides: list[exp.Expr]) -> None:
+        fields = {one["name"].lower(): one for one in entry.fields}
+        pairs = [
+            (one, assignments.is_written(before.expression))
+            for before, one in zip(written.expressions, made.expressions, strict=True)
+            if one.this.name.lower() in fields
+        ]
+        values = [(one.expression, fields[one.this.name.lower()], literal) for one, literal in pairs]
+        said = "Value of type {type} cannot be assigned to {name}"
+        found = assignments.fitted(values, _source(sides), self._kinds, said)
+        for (one, _), value in zip(pairs, found, strict=True):
+            one.set("expression", value)
+
+    def _fit_merged(self, written: exp.Expr, made: exp.Expr, entry: Entry, using: exp.Expr) -> None:
+        """`INSERT ROW` takes all columns of the source, in its order."""
+        values = made.expression
+        if not isinstance(values, exp.Tuple):
+            names = [str(one[0]) for one in self._cursor.sql(f"SELECT *{_source([using])}").description]
+            assignments.counted(len(names), list(written.this.expressions))
+            place = exp.to_identifier(using.alias_or_name, quoted=True) if using.alias_or_name else None
+            columns = [exp.Column(this=exp.to_identifier(one, quoted=True), table=place) for one in names]
+            made.set("expression", values := exp.Tuple(expressions=columns))
+        before = written.expression if isinstance(written.expression, exp.Tuple) else values
+        self._fit_values([(before, values)], _fields(written.this, entry), _source([using]))
+
+    def _fit_values(
+        self, rows: list[tuple[exp.Expr, exp.Expr]], fields: list[Field | None], source: str
+    ) -> None:
+        cells = [
+            (one, field, assignments.is_written(was))
+            for before, made in rows
+            for was, one, field in zip(before.expressions, made.expressions, fields, strict=True)
+            if field is not None
+        ]
+        said = "Value has type {type} which cannot be inserted into column {name}"
+        found = assignments.fitted(cells, source, self._kinds, said)
+        for (one, _, _), value in zip(cells, found, strict=True):
+            if value is not one:
+                one.replace(value)
+
+    def _fit_rows(self, tree: exp.Expr, translated: exp.Expr, entry: Entry) -> None:
+        fields = _fields(tree.this, entry)
+        made = translated.expression
+        if isinstance(made, exp.Values):
+            self._fit_values(
+                list(zip(tree.expression.expressions, made.expressions, strict=True)), fields, ""
+            )
+            return
+        assignments.counted(len(self._kinds(made.sql("duckdb"))), fields)
+        if None in fields:  # _PARTITIONTIME among them
+            return
+        shown = tree.expression.expressions if isinstance(tree.expression, exp.Select) else []
+        literal = (
+            [assignments.is_written(one) for one in shown]
+            if len(shown) == len(fields)
+            else [False] * len(fields)
+        )
+        known = [one for one in fields if one is not None]
+        translated.set("expression", assignments.select_fitted(made, literal, known, self._kinds))
+
+    def _match_once(self, target: exp.Expr, source: exp.Expr, condition: str) -> None:
+        """
+        Raises:
+            InvalidArgument: a row of the target would be changed by several of the source.
+        """
+        if catalog.first(self._cursor, assignments.once(target, source, condition)) is not None:
+            raise InvalidArgument(
+                "UPDATE/MERGE must match at most one source row for each target row", reason="invalidQuery"
+            )
+
+    # --- running ---
+
     def _run(self, translated: exp.Expr, entry: Entry, kind: str) -> dict[str, int]:
         """Changes the rows; how many of which kind."""
         if kind == "MERGE":
@@ -58,6 +150,8 @@ class Change(Query):
         if kind != "INSERT":
             storage.keep(self._cursor, entry, _touched(translated))
         if kind == "UPDATE":
+            if source := translated.args.get("from_"):
+                self._match_once(translated.this, source.this, translated.args["where"].this.sql("duckdb"))
             translated.append("expressions", _stamp())
         row = catalog.first(self._cursor, translated.sql("duckdb"))
         return {_COUNTS[kind]: int(row[0]) if row else 0}
@@ -67,6 +161,11 @@ class Change(Query):
         updates = [one.args["then"] for one in clauses if isinstance(one.args["then"], exp.Update)]
         for one in updates:
             one.append("expressions", _stamp())
+        if matched := [one.args.get("condition") for one in clauses if one.args.get("matched")]:
+            condition = f"({translated.args['on'].sql('duckdb')})"
+            if all(matched):
+                condition += f" AND ({' OR '.join(one.sql('duckdb') for one in matched)})"
+            self._match_once(translated.this, translated.args["using"], condition)
         changing = [one for one in clauses if not isinstance(one.args["then"], exp.Insert)]
         if changing:
             by_source = any(not one.args.get("matched") for one in changing)
@@ -98,15 +197,36 @@ def _stamp() -> exp.Expr:
     return found
 
 
-def _spelled_out(tree: exp.Expr, entry: Entry) -> None:
-    """Gives an INSERT without columns those of the schema: what is stored has more."""
-    if isinstance(tree, exp.Insert) and not isinstance(tree.this, exp.Schema):
-        tree.set("this", exp.Schema(this=tree.this, expressions=_identifiers(entry)))
-    if isinstance(tree, exp.Merge):
-        for one in tree.find_all(exp.Insert):
-            values = one.args.get("expression")
-            if one.this is None and isinstance(values, exp.Tuple):
-                one.set("this", exp.Tuple(expressions=[exp.column(each) for each in _identifiers(entry)]))
+def _spelled_out(tree: exp.Expr, entry: Entry, name: str) -> None:
+    """Gives an INSERT without columns those of the schema (what is stored has more), DEFAULT its value, and what SET
+    assigns the form that DuckDB knows."""
+    if isinstance(tree, exp.Insert):
+        if not isinstance(tree.this, exp.Schema):
+            tree.set("this", exp.Schema(this=tree.this, expressions=_identifiers(entry)))
+        fields = _fields(tree.this, entry)
+        for row in tree.expression.expressions if isinstance(tree.expression, exp.Values) else ():
+            assignments.filled(row, fields)
+    elif isinstance(tree, exp.Update):
+        assignments.whole(tree, entry, name)
+    elif isinstance(tree, exp.Merge):
+        for then in [one.args["then"] for one in tree.args["whens"].expressions]:
+            if isinstance(then, exp.Update):
+                assignments.whole(then, entry, name)
+            elif isinstance(then, exp.Insert):
+                if not isinstance(then.this, exp.Tuple):
+                    columns = [exp.column(each) for each in _identifiers(entry)]
+                    then.set("this", exp.Tuple(expressions=columns))
+                fields = _fields(then.this, entry)
+                if isinstance(then.expression, exp.Tuple):
+                    assignments.filled(then.expression, fields)
+
+
+def _fields(columns: exp.Expr, entry: Entry) -> list[Field | None]:
+    return assignments.columns_of([one.name for one in columns.expressions], entry)
+
+
+def _source(sides: list[exp.Expr]) -> str:
+    return f" FROM {', '.join(one.sql('duckdb') for one in sides)}"
 
 
 def _identifiers(entry: Entry) -> list[exp.Identifier]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portico.errors import InvalidArgument
 from portico.warehouse.information_schema import sql_type
-from portico.warehouse.types import Field, duckdb_type, field_of, quoted
+from portico.warehouse.types import Field, duckdb_type, field_of, members, quoted
 
 _WIDER = {
     "INTEGER": ("NUMERIC", "BIGNUMERIC", "FLOAT"),
@@ -12,8 +12,9 @@ _WIDER = {
     "BIGNUMERIC": ("NUMERIC", "FLOAT"),  # DuckDB's products of NUMERIC have more places
     "DATE": ("DATETIME",),
 }
-
-
+# What is written out, a literal or a parameter, is taken by more:
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules#literal_coercion
+_WRITTEN = {"STRING": ("DATE", "DATETIME", "TIME", "TIMESTAMP"), "FLOAT": ("NUMERIC", "BIGNUMERIC")}
 _ASSIGNABLE = {
     "INTEGER": ("NUMERIC", "BIGNUMERIC", "FLOAT"), "NUMERIC": ("BIGNUMERIC", "FLOAT"), "BIGNUMERIC": ("FLOAT",),
 }  # fmt: skip
@@ -35,8 +36,8 @@ def assignable(have: Field, wanted: Field) -> bool:
     )
 
 
-def coerced(sql: str, told: str, wanted: Field) -> str:
-    """DuckDB's SQL for a value of its type `told` as one of `wanted`.
+def coerced(sql: str, told: str, wanted: Field, *, written: bool = False) -> str:
+    """DuckDB's SQL for a value of its type `told` as one of `wanted`; `written` is one of literals alone.
 
     Raises:
         InvalidArgument: GoogleSQL does not coerce the one to the other.
@@ -57,10 +58,11 @@ def coerced(sql: str, told: str, wanted: Field) -> str:
     if (have["mode"] == "REPEATED") != (str(wanted.get("mode")).upper() == "REPEATED"):
         raise _refused(have, wanted)
     if have["mode"] == "REPEATED":
-        element = coerced("e", told[:-2], {**wanted, "mode": "NULLABLE"})
+        element = coerced("e", told[:-2], {**wanted, "mode": "NULLABLE"}, written=written)
         return f"list_transform({sql}, lambda e: {element})"
     if have["type"] != wanted["type"]:
-        if wanted["type"] not in _WIDER.get(str(have["type"]), ()):
+        wider = _WIDER.get(str(have["type"]), ()) + (_WRITTEN.get(str(have["type"]), ()) if written else ())
+        if wanted["type"] not in wider:
             raise _refused(have, wanted)
         return f"CAST({sql} AS {kind})"
     if have["type"] != "RECORD":
@@ -69,8 +71,8 @@ def coerced(sql: str, told: str, wanted: Field) -> str:
     if len(inner) != len(into):
         raise _refused(have, wanted)
     parts = [
-        f"{quoted(two['name'])} := {coerced(f'struct_extract_at({sql}, {number})', duckdb_type(one), two)}"
-        for number, (one, two) in enumerate(zip(inner, into, strict=True), 1)
+        f"{quoted(two['name'])} := {coerced(f'struct_extract_at({sql}, {number})', one, two, written=written)}"
+        for number, ((_, one), two) in enumerate(zip(members(told), into, strict=True), 1)
     ]
     return f"CASE WHEN {sql} IS NULL THEN NULL ELSE struct_pack({', '.join(parts)}) END"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import duckdb
 
 from portico.errors import InvalidArgument, PorticoError
@@ -23,6 +25,8 @@ def refused(error: duckdb.Error) -> PorticoError:
             "Transaction is aborted due to a concurrent update of the same table by another transaction; roll it back "
             "and run it again"
         )
+    if missing := re.match(r"NOT NULL constraint failed: [^.]*\.(.*)", first):
+        first = f"Required field {missing[1]} cannot be null"
     if "does not support the supplied arguments" in first:
         name = first.split("(")[0].removeprefix("Macro ").upper()
         first = f"No matching signature for function or operator {name} for these argument types"

@@ -115,10 +115,10 @@ def field_of(name: str, shown: str) -> Field:
     if ranged := _RANGE.fullmatch(shown):
         return {**field_of(name, ranged[2]), "type": "RANGE", "rangeElementType": {"type": _SHOWN[ranged[2]]}}
     if shown.startswith("TUPLE("):
-        fields = [field_of(f"_field_{place}", kind) for place, kind in enumerate(_kinds(shown[6:-1]), 1)]
+        fields = [field_of(f"_field_{place}", kind) for place, (_, kind) in enumerate(members(shown), 1)]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     if shown.startswith("STRUCT("):
-        fields = [field_of(inner, kind) for inner, kind in _members(shown[7:-1])]
+        fields = [field_of(inner, kind) for inner, kind in members(shown)]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     if decimal := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", shown):
         kind = "BIGNUMERIC" if int(decimal[2]) > 9 else "NUMERIC"
@@ -131,9 +131,12 @@ def field_of(name: str, shown: str) -> Field:
     return {"name": name, "type": kind, "mode": "NULLABLE"}
 
 
-def _members(text: str) -> list[tuple[str, str]]:
+def members(shown: str) -> list[tuple[str, str]]:
+    """Names ("" in a TUPLE) and types of what a STRUCT or TUPLE of DuckDB's holds."""
+    if shown.startswith("TUPLE("):
+        return [("", kind) for kind in _kinds(shown[6:-1])]
     found = []
-    for member in _kinds(text):
+    for member in _kinds(shown[7:-1]):
         if named := re.fullmatch(r'"((?:[^"]|"")*)"\s+(.*)', member, re.DOTALL):
             found.append((named[1].replace('""', '"'), named[2]))
         else:
