@@ -32,7 +32,8 @@ def test_an_unknown_demo_says_which_there_are() -> None:
     assert done.returncode == 1 and done.stdout == ""
     assert (
         done.stderr
-        == "portico: There is no demo 'fairnes'; there are bikes, fairness, employment, training, bqml.\n"
+        == "portico: There is no demo 'fairnes'; there are bikes, fairness, employment, training, bqml, "
+        "pipeline.\n"
     )
 
 
