@@ -231,3 +231,43 @@ def test_table_is_no_reserved_word(warehouse: Warehouse) -> None:
     assert rows(warehouse, "SELECT id, table FROM t") == [(1, 2)]
     assert rows(warehouse, "SELECT (id, table), GREATEST(id, table), table + 1 FROM t")[0][1:] == (2, 3)
     assert rows(warehouse, "SELECT n FROM (SELECT id, table AS n FROM t)") == [(2,)]
+
+
+def test_a_view_may_name_its_columns(warehouse: Warehouse) -> None:
+    rows(
+        warehouse, "CREATE VIEW d.named (one OPTIONS (description = 'first'), two) AS SELECT 1 AS a, 'x' AS b"
+    )
+    assert rows(warehouse, "SELECT two, one FROM d.named") == [("x", 1)]
+    paths = "SELECT column_name, description FROM d.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS ORDER BY 1"
+    assert rows(warehouse, paths) == [("one", "first"), ("two", None)]
+    with pytest.raises(PorticoError, match="2 columns, its query 1"):
+        rows(warehouse, "CREATE VIEW d.other (one, two) AS SELECT 1 AS a")
+
+
+@pytest.mark.parametrize(("query", "place"), [("1", 1), ("1 AS a, UPPER('x')", 2), ("1 AS a, 1 + 1", 2)])
+def test_a_table_of_a_query_needs_names(warehouse: Warehouse, query: str, place: int) -> None:
+    with pytest.raises(PorticoError, match=f"must be named, but column {place} has no name"):
+        rows(warehouse, f"CREATE TABLE d.unnamed AS SELECT {query}")
+    rows(warehouse, "CREATE TABLE d.named (x INT64, y STRING) AS SELECT 1, 'x'")
+    assert rows(warehouse, "SELECT x, y FROM d.named") == [(1, "x")]
+
+
+def test_arrays_of_arrays_are_refused(warehouse: Warehouse) -> None:
+    with pytest.raises(PorticoError, match="nested arrays are not supported"):
+        rows(warehouse, "CREATE TABLE d.t (a ARRAY<ARRAY<INT64>>)")
+
+
+def test_snapshots_and_options_of_routines_are_told(warehouse: Warehouse) -> None:
+    rows(warehouse, "CREATE TABLE d.t AS SELECT 1 AS a")
+    rows(warehouse, "CREATE SNAPSHOT TABLE d.kept CLONE d.t")
+    rows(warehouse, "CREATE FUNCTION d.f(x INT64) AS (x) OPTIONS (description = 'same')")
+    told = rows(warehouse, "SELECT table_name, base_table_name FROM d.INFORMATION_SCHEMA.TABLE_SNAPSHOTS")
+    assert told == [("kept", "t")]
+    told = rows(warehouse, "SELECT option_name, option_value FROM d.INFORMATION_SCHEMA.ROUTINE_OPTIONS")
+    assert told == [("description", '"same"')]
+
+
+def test_an_index_is_refused_by_its_name(warehouse: Warehouse) -> None:
+    rows(warehouse, "CREATE TABLE d.t (a STRING)")
+    with pytest.raises(PorticoError, match="CREATE SEARCH INDEX"):
+        rows(warehouse, "CREATE SEARCH INDEX i ON d.t (ALL COLUMNS)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,12 +66,19 @@ def _tables(scope: Scope) -> Rows:
         base, at = told.get("baseTableReference") or {}, told.get("snapshotTime") or told.get("cloneTime")
         yield {
             **_table(one), "table_type": _kind(one), "is_insertable_into": "YES" if plain else "NO", "is_typed": "NO",
+            "managed_table_type": "NATIVE" if one.storage else None, "is_fine_grained_mutations_enabled": "NO",
             "is_change_history_enabled": "YES" if one.body.get("enableChangeHistory") else "NO",
             "creation_time": _time(one.body, "creationTime"), "ddl": definition_text.table(one),
             "base_table_catalog": base.get("projectId"), "base_table_schema": base.get("datasetId"),
             "base_table_name": base.get("tableId"), "snapshot_time_ms": dt.datetime.fromisoformat(at) if at else None,
             "default_collation_name": "NULL",
         }  # fmt: skip
+
+
+def _table_snapshots(scope: Scope) -> Rows:
+    for row in _tables(scope):
+        if row["table_type"] == "SNAPSHOT":
+            yield row | {"snapshot_time": row["snapshot_time_ms"]}
 
 
 def _table_options(scope: Scope) -> Rows:
@@ -95,7 +103,7 @@ def _of_columns(scope: Scope) -> Rows:
                 "clustering_ordinal_position": {name: i for i, name in enumerate(clustering, 1)}.get(column["name"]),
                 "collation_name": column.get("collation") or "NULL",
                 "column_default": column.get("defaultValueExpression") or "NULL",
-                "rounding_mode": column.get("roundingMode"),
+                "rounding_mode": column.get("roundingMode"), "policy_tags": _policy_tags(column),
             }  # fmt: skip
 
 
@@ -106,8 +114,12 @@ def _field_paths(scope: Scope) -> Rows:
                 yield {
                     **_table(one), "column_name": column["name"], "field_path": path, "data_type": sql_type(field),
                     "description": field.get("description"), "collation_name": field.get("collation") or "NULL",
-                    "rounding_mode": field.get("roundingMode"),
+                    "rounding_mode": field.get("roundingMode"), "policy_tags": _policy_tags(field),
                 }  # fmt: skip
+
+
+def _policy_tags(field: Field) -> list[str]:
+    return list((field.get("policyTags") or {}).get("names") or ())
 
 
 def _paths(field: Field, above: str) -> Iterator[tuple[str, Field]]:
@@ -142,7 +154,7 @@ def _partitions(scope: Scope) -> Rows:
         for name, count, size, at in rows:
             yield {
                 **_table(one), "partition_id": name, "total_rows": count, "total_logical_bytes": size,
-                "last_modified_time": _at(at), "storage_tier": "ACTIVE",
+                "total_billable_bytes": size, "last_modified_time": _at(at), "storage_tier": "ACTIVE",
             }  # fmt: skip
 
 
@@ -255,6 +267,17 @@ def _routines(scope: Scope) -> Rows:
             }  # fmt: skip
 
 
+def _routine_options(scope: Scope) -> Rows:
+    for holder in scope.datasets:
+        for one in routines.listed(scope.cursor, scope.project, holder.dataset):
+            said = {"description": one.body.get("description"), "strict_mode": one.body.get("strictMode")}
+            for name, value in said.items():
+                if value is not None:
+                    kind = "BOOL" if isinstance(value, bool) else "STRING"
+                    shown = {"option_name": name, "option_type": kind, "option_value": json.dumps(value)}
+                    yield {**_routine(one, "specific"), **shown}
+
+
 def _models(scope: Scope) -> Rows:
     for holder in scope.datasets:
         for one in kept.listed(scope.cursor, scope.project, holder.dataset):
@@ -281,6 +304,7 @@ def _parameters(scope: Scope) -> Rows:
                 yield {
                     **_routine(one, "specific"), "ordinal_position": place, "is_result": "NO",
                     "parameter_mode": argument.get("mode"), "parameter_name": argument["name"],
+                    "is_aggregate": "NO" if argument.get("isAggregate") is False else None,
                     "data_type": routines.data_type(kind).sql("bigquery") if kind else "ANY TYPE",
                 }  # fmt: skip
 
@@ -290,7 +314,7 @@ def _jobs(scope: Scope) -> Rows:
         configuration, statistics = body["configuration"], body.get("statistics") or {}
         asked = configuration.get(str(configuration["jobType"]).lower()) or {}
         told, status = statistics.get("query") or {}, body["status"]
-        error = status.get("errorResult")
+        error, counts = status.get("errorResult"), told.get("dmlStats")
         yield {
             "creation_time": _time(statistics, "creationTime"), "start_time": _time(statistics, "startTime"),
             "end_time": _time(statistics, "endTime"), "project_id": body["jobReference"]["projectId"],
@@ -307,6 +331,12 @@ def _jobs(scope: Scope) -> Rows:
             "referenced_tables": [_reference(one) for one in told.get("referencedTables") or ()],
             "labels": [{"key": key, "value": value} for key, value in (configuration.get("labels") or {}).items()],
             "parent_job_id": statistics.get("parentJobId"),
+            "query_dialect": "GOOGLE_SQL" if asked.get("query") else None,
+            "dml_statistics": {
+                "inserted_row_count": int(counts.get("insertedRowCount") or 0),
+                "deleted_row_count": int(counts.get("deletedRowCount") or 0),
+                "updated_row_count": int(counts.get("updatedRowCount") or 0),
+            } if counts else None,
         }  # fmt: skip
 
 
@@ -320,6 +350,7 @@ def _reference(told: dict[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
+_TEXTS = pa.list_(_TEXT)
 _TABLE = "table_catalog table_schema table_name"
 _CONSTRAINT = "constraint_catalog constraint_schema constraint_name"
 _OPTION = "option_name option_type option_value"
@@ -328,10 +359,13 @@ _JOBS = View(
     _columns(
         "creation_time project_id user_email job_id job_type statement_type priority start_time end_time query state "
         "total_bytes_processed total_bytes_billed total_slot_ms error_result cache_hit destination_table "
-        "referenced_tables labels parent_job_id",
+        "referenced_tables labels parent_job_id reservation_id transaction_id query_dialect dml_statistics",
         creation_time=_TIME, start_time=_TIME, end_time=_TIME, total_bytes_processed=_WHOLE, total_bytes_billed=_WHOLE,
         total_slot_ms=_WHOLE, cache_hit=_TRUTH, destination_table=_REFERENCE, referenced_tables=pa.list_(_REFERENCE),
         error_result=pa.struct({"reason": _TEXT, "location": _TEXT, "message": _TEXT}),
+        dml_statistics=pa.struct(
+            {"inserted_row_count": _WHOLE, "deleted_row_count": _WHOLE, "updated_row_count": _WHOLE}
+        ),
         labels=pa.list_(pa.struct({"key": _TEXT, "value": _TEXT})),
     ),
     _jobs,
@@ -340,33 +374,43 @@ VIEWS = {
     "SCHEMATA": View(
         _columns(
             "catalog_name schema_name schema_owner creation_time last_modified_time location ddl "
-            "default_collation_name", creation_time=_TIME, last_modified_time=_TIME),
+            "default_collation_name sync_status", creation_time=_TIME, last_modified_time=_TIME),
         _schemata),
     "SCHEMATA_OPTIONS": View(_columns(f"catalog_name schema_name {_OPTION}"), _schemata_options),
     "TABLES": View(
         _columns(
-            f"{_TABLE} table_type is_insertable_into is_typed is_change_history_enabled creation_time "
-            "base_table_catalog base_table_schema base_table_name snapshot_time_ms ddl default_collation_name",
-            creation_time=_TIME, snapshot_time_ms=_TIME),
+            f"{_TABLE} table_type managed_table_type is_insertable_into is_fine_grained_mutations_enabled is_typed "
+            "is_change_history_enabled creation_time base_table_catalog base_table_schema base_table_name "
+            "snapshot_time_ms replica_source_catalog replica_source_schema replica_source_name replication_status "
+            "replication_error ddl default_collation_name sync_status upsert_stream_apply_watermark",
+            creation_time=_TIME, snapshot_time_ms=_TIME, upsert_stream_apply_watermark=_TIME),
         _tables),
+    "TABLE_SNAPSHOTS": View(
+        _columns(
+            f"{_TABLE} base_table_catalog base_table_schema base_table_name snapshot_time", snapshot_time=_TIME),
+        _table_snapshots),
     "TABLE_OPTIONS": View(_columns(f"{_TABLE} {_OPTION}"), _table_options),
     "COLUMNS": View(
         _columns(
             f"{_TABLE} column_name ordinal_position is_nullable data_type is_generated generation_expression "
             "is_stored is_hidden is_updatable is_system_defined is_partitioning_column clustering_ordinal_position "
-            "collation_name column_default rounding_mode",
-            ordinal_position=_WHOLE, clustering_ordinal_position=_WHOLE),
+            "collation_name column_default rounding_mode policy_tags",
+            ordinal_position=_WHOLE, clustering_ordinal_position=_WHOLE, policy_tags=_TEXTS),
         _of_columns),
     "COLUMN_FIELD_PATHS": View(
-        _columns(f"{_TABLE} column_name field_path data_type description collation_name rounding_mode"), _field_paths),
+        _columns(
+            f"{_TABLE} column_name field_path data_type description collation_name rounding_mode policy_tags",
+            policy_tags=_TEXTS),
+        _field_paths),
     "VIEWS": View(_columns(f"{_TABLE} view_definition check_option use_standard_sql"), _views),
     "MATERIALIZED_VIEWS": View(
         _columns(f"{_TABLE} last_refresh_time refresh_watermark", last_refresh_time=_TIME, refresh_watermark=_TIME),
         _materialized_views),
     "PARTITIONS": View(
         _columns(
-            f"{_TABLE} partition_id total_rows total_logical_bytes last_modified_time storage_tier",
-            total_rows=_WHOLE, total_logical_bytes=_WHOLE, last_modified_time=_TIME),
+            f"{_TABLE} partition_id total_rows total_logical_bytes total_billable_bytes last_modified_time "
+            "storage_tier",
+            total_rows=_WHOLE, total_logical_bytes=_WHOLE, total_billable_bytes=_WHOLE, last_modified_time=_TIME),
         _partitions),
     "TABLE_STORAGE": View(
         _columns(
@@ -399,8 +443,10 @@ VIEWS = {
     "PARAMETERS": View(
         _columns(
             "specific_catalog specific_schema specific_name ordinal_position parameter_mode is_result parameter_name "
-            "data_type", ordinal_position=_WHOLE),
+            "data_type parameter_default is_aggregate", ordinal_position=_WHOLE),
         _parameters),
+    "ROUTINE_OPTIONS": View(
+        _columns(f"specific_catalog specific_schema specific_name {_OPTION}"), _routine_options),
     **dict.fromkeys(("JOBS", "JOBS_BY_PROJECT", "JOBS_BY_USER"), _JOBS),
 }  # fmt: skip
 """By name; TABLE_STORAGE tells no bytes on disk, which DuckDB does not keep by table."""

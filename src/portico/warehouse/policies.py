@@ -12,6 +12,8 @@ class Policies(Query):
     """A statement about who sees which rows."""
 
     def create_policy(self, tokens: Tokens) -> Done:
+        if tokens.sees("CREATE", "SEARCH") or tokens.sees("CREATE", "VECTOR"):
+            raise Unimplemented("CREATE SEARCH INDEX and CREATE VECTOR INDEX are not built in Portico yet.")
         policy, path, replace, exists_ok = access.read_creation(tokens)
         entry = catalog.require(self._cursor, *catalog.key_of(self._named(path)))
         if entry.storage:

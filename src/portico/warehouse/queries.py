@@ -312,7 +312,13 @@ class Query:
             lambda parts, node=None: inner._table(parts, node, depth + 1), prepare=inner._prepared
         ).query(query)
         self._took(inner)
-        return exp.Subquery(this=found)
+        named = entry.body.get("_columns")
+        if named is None or named["query"] != entry.query:
+            return exp.Subquery(this=found)
+        columns = [exp.to_identifier(one, quoted=True) for one in named["names"]]
+        alias = exp.TableAlias(this=exp.to_identifier("$view", quoted=True), columns=columns)
+        source = exp.From(this=exp.Subquery(this=found, alias=alias))
+        return exp.Subquery(this=exp.Select(expressions=[exp.Star()], from_=source))
 
     def _rows_of(self, entry: Entry, node: exp.Table | None) -> str:
         """A query of the rows that a table has now."""

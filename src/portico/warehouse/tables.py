@@ -55,6 +55,8 @@ class Definition(Query):
         if kind == "VIEW":
             self._viewed(entry, query, special)
         elif query is not None:
+            if not isinstance(schema, exp.Schema):
+                _check_named(query)
             select = self._query_sql(query)
             entry.body["schema"] = {"fields": self._described(select)}
         elif source is not None:
@@ -99,7 +101,19 @@ class Definition(Query):
             entry.body["materializedView"] = {**(entry.body.get("materializedView") or {}), "query": text}
         else:
             entry.body["view"] = {"query": text, "useLegacySql": False}
-        entry.body["schema"] = {"fields": self._described(self._query_sql(query))}
+        fields = self._described(self._query_sql(query))
+        columns = self._tree.this.expressions if isinstance(self._tree.this, exp.Schema) else []
+        if columns:
+            if len(columns) != len(fields):
+                raise InvalidArgument(
+                    f"The view has {len(columns)} columns, its query {len(fields)}", reason="invalidQuery"
+                )
+            for column, field in zip(columns, fields, strict=True):
+                field["name"] = column.name
+                for constraint in column.args.get("constraints") or ():
+                    field |= _described_by(constraint.args["kind"])
+            entry.body["_columns"] = {"query": text, "names": [one.name for one in columns]}
+        entry.body["schema"] = {"fields": fields}
 
     def _like(self, entry: Entry, source: Entry) -> str:
         """What a table takes over of the one that LIKE, CLONE or COPY names; a query of the rows."""
@@ -301,3 +315,18 @@ def merged(body: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
         else:
             made[key] = value
     return made
+
+
+def _check_named(query: exp.Expr) -> None:
+    """
+    Raises:
+        InvalidArgument: a column of what is to be a table has no name.
+    """
+    while isinstance(query, exp.SetOperation | exp.Subquery | exp.Paren):
+        query = query.this
+    for place, one in enumerate(query.expressions if isinstance(query, exp.Select) else (), 1):
+        kinds = exp.Literal | exp.Binary | exp.Null | exp.Boolean | exp.Anonymous | exp.Cast
+        if isinstance(one.unnest(), kinds) and not isinstance(one.unnest(), exp.Dot):
+            raise InvalidArgument(
+                f"CREATE TABLE columns must be named, but column {place} has no name", reason="invalidQuery"
+            )

@@ -52,6 +52,7 @@ _PARSED = {
     "DATETIME": "DATETIME", "TIMESTAMPTZ": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON",
     "GEOGRAPHY": "GEOGRAPHY",
 }  # fmt: skip
+_NESTED_ARRAYS = "Cannot construct array with element type ARRAY because nested arrays are not supported"
 
 Field = dict[str, Any]
 """A TableFieldSchema: name, type, mode, fields, and what describes it."""
@@ -107,10 +108,7 @@ def field_of(name: str, shown: str) -> Field:
     if shown.endswith("[]"):
         field = field_of(name, shown[:-2])
         if field["mode"] == "REPEATED":
-            raise InvalidArgument(
-                "Cannot construct array with element type ARRAY because nested arrays are not supported",
-                reason="invalidQuery",
-            )
+            raise InvalidArgument(_NESTED_ARRAYS, reason="invalidQuery")
         return {**field, "mode": "REPEATED"}
     if ranged := _RANGE.fullmatch(shown):
         return {**field_of(name, ranged[2]), "type": "RANGE", "rangeElementType": {"type": _SHOWN[ranged[2]]}}
@@ -169,7 +167,10 @@ def field_of_expression(name: str, kind: exp.DataType) -> Field:
     if said == "ARRAY":
         if not kind.expressions:
             raise InvalidArgument("ARRAY needs the type of its elements", reason="invalidQuery")
-        return {**field_of_expression(name, kind.expressions[0]), "mode": "REPEATED"}
+        element = field_of_expression(name, kind.expressions[0])
+        if element.get("mode") == "REPEATED":
+            raise InvalidArgument(_NESTED_ARRAYS, reason="invalidQuery")
+        return {**element, "mode": "REPEATED"}
     if said == "STRUCT":
         fields = []
         for number, one in enumerate(kind.expressions, 1):
