@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# What pytest rewrites, and what each process of a server imports, is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test lint types pytest check-slow bench bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery bench-pipelines docs lock clean
+.PHONY: install demo test lint types pytest rewritten check-slow bench bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery bench-pipelines bench-console screenshots docs lock clean
 
 install: $(READY)
 
@@ -19,12 +21,16 @@ $(READY): requirements.lock pyproject.toml
 demo: install
 	$(BIN)/portico demo
 
-# mypy takes one core: the tests run beside it. Four processes test on two cores, since servers are waited for.
+# mypy takes one core: the tests run beside it. Six processes test on two cores, since servers are waited for.
 test: lint
 	$(MAKE) --no-print-directory -j 2 types pytest
 
-pytest: install
-	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile --no-loadscope-reorder
+pytest: rewritten
+	$(BIN)/python -m pytest -m "not slow" -n 6 --dist loadfile --no-loadscope-reorder
+
+# pytest rewrites assertions: once, not in each of its processes at the same time.
+rewritten: install
+	$(BIN)/python -m pytest --collect-only -qq > /dev/null || true
 
 lint: install
 	$(BIN)/ruff check src tests bench
@@ -37,11 +43,15 @@ types: install
 check-slow: install
 	$(BIN)/python -m pytest -m slow --timeout=3600
 
-bench: bench-start bench-serving bench-batch bench-monitoring bench-training bench-automl bench-bigquery bench-pipelines
+bench: bench-start bench-serving bench-batch bench-monitoring bench-training bench-automl bench-bigquery bench-pipelines \
+  bench-console
 	$(BIN)/python -m bench.page
 
-bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery bench-pipelines: bench-%: install
+bench-serving bench-automl bench-batch bench-start bench-monitoring bench-training bench-bigquery bench-pipelines bench-console: bench-%: install
 	$(BIN)/python -m bench.$*
+
+screenshots: install
+	$(BIN)/python -m tests.console.screenshots
 
 docs: install
 	$(BIN)/python -m portico.host.coverage docs/coverage.md

@@ -43,6 +43,7 @@ def portico():
         budget_seconds=BUDGET,
         wall_seconds=None if os.environ.get("NODE_SECONDS") else BUDGET,
         seed=SEED,
+        threads=2,
     )
     started = time.perf_counter()
     trained = train(pa.concat_tables(parts[:2]), spec)

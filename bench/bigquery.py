@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -161,9 +162,15 @@ def _peer(name: str, folder: Path, file: Path) -> dict[str, Any]:
             parts = ["begin", "small", "aggregate", "load", "frame", "insert"]
             found = _client([sys.executable], f"http://127.0.0.1:{port}", file, parts)
     except (RuntimeError, subprocess.SubprocessError) as error:
-        return {"failed": str(error)[:200]}
+        return {"failed": _gist(str(error))}
     print(name, found, flush=True)
-    return found
+    return {key: _gist(value) if key.endswith("failed") else value for key, value in found.items()}
+
+
+def _gist(words: str) -> str:
+    """The last line of an error, short and without this machine's paths."""
+    last = [line.strip() for line in words.splitlines() if line.strip()][-1:] or [""]
+    return re.sub(r"(?<![\w/:.])/[^\s\"',]+", "…", last[0])[:160]
 
 
 def _tell(

@@ -18,6 +18,7 @@ TITLES = {
     "automl": "AutoML",
     "bigquery": "BigQuery",
     "pipelines": "Pipelines",
+    "console": "The console",
 }
 _HEAD = """\
 # Benchmarks

@@ -33,7 +33,7 @@ random = np.random.default_rng(0)
 table = pa.table({f"x{i}": random.normal(size=60_000) for i in range(20)})
 table = table.append_column("y", pa.array(np.asarray(table["x0"]) * table["x1"] + random.normal(size=60_000)))
 while True:
-    train(table, TrainSpec("regression", "y", budget_seconds=60, disable_early_stopping=True))
+    train(table, TrainSpec("regression", "y", budget_seconds=60, disable_early_stopping=True, threads=2))
 """
 
 

@@ -72,7 +72,7 @@ def metrics(report: Report, url: str, home: Path) -> dict[str, Any]:
     """Seconds by side: the calls of MLflow's client and of Vertex's to the Portico at `url`, and of MLflow's client to
     its own server; of MLflow's also the batches."""
     python = environment(*PEER)
-    port, folder = free_port(), home.parent / "mlflow"
+    port, folder = free_port(), home.parent / "mlflow-server"
     folder.mkdir()
     command = [
         python.with_name("mlflow"), "server", "--host", "127.0.0.1", "--port", port, "--workers", "1",

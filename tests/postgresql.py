@@ -62,11 +62,11 @@ class Server:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)  # "fast": connections are closed
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=240)
 
     def remove(self) -> None:
         self.process.send_signal(signal.SIGQUIT)  # nothing of it is wanted any more
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=240)
         shutil.rmtree(self.folder)
 
     def database(self) -> str:

@@ -17,6 +17,18 @@ def found(pids: Iterable[int]) -> list[psutil.Process]:
     return there
 
 
+def running(pids: Iterable[int], word: str) -> list[psutil.Process]:
+    """Those of `pids` that are alive and have `word` in their command."""
+    return [one for one in found(pids) if alive(one.pid) and word in " ".join(command(one))]
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def name(process: psutil.Process) -> str:
     """The process's name; "" when it is gone."""
     try:
@@ -36,5 +48,13 @@ def alive(pid: int) -> bool:
     """Whether it is there and no zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def moves(process: psutil.Process) -> bool:
+    """Whether it is there and not stopped."""
+    try:
+        return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -48,7 +48,7 @@ class Node:
             for one in everything:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.send_signal(signal.SIGKILL)
-            psutil.wait_procs(everything, timeout=60)
+            psutil.wait_procs(everything, timeout=240)
         self.process.wait()
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -59,3 +60,9 @@ def parse_rfc3339(text: str) -> float:
     if parsed.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return parsed.timestamp()
+
+
+def interval_of(told: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """The startTime and endTime of a message in seconds since the epoch; None where it has none."""
+    start, end = (parse_rfc3339(told[key]) if told.get(key) else None for key in ("startTime", "endTime"))
+    return start, end

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,14 @@ class Unauthenticated(PorticoError):
 
 
 class PermissionDenied(PorticoError):
+    """`permission` is what the caller lacks on `resource`, a full name."""
+
     code, status = "PERMISSION_DENIED", 403
+
+    def __init__(self, message: str, *, permission: str = "", resource: str = "", **more: Any) -> None:
+        super().__init__(message, **more)
+        self.permission = permission
+        self.resource = resource
 
 
 class NotFound(PorticoError):

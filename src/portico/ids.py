@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import uuid
 from typing import Protocol
@@ -23,3 +24,10 @@ class RandomIds:
 
     def token(self) -> str:
         return uuid.uuid4().hex
+
+
+def project_number(project: str) -> str:
+    """Twelve digits that stay the same for a project; a project given by number keeps it."""
+    if project.isdigit():
+        return project
+    return str(10**11 + int.from_bytes(hashlib.sha256(project.encode()).digest()[:8], "big") % (9 * 10**11))

@@ -60,11 +60,20 @@ def test_a_taken_port_is_said(portico: Any, tmp_path: Path) -> None:
     assert f"Port {portico.port} on 127.0.0.1 is taken" in one_line(done)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])
-def test_a_host_that_is_not_loopback_is_refused(host: str, tmp_path: Path) -> None:
-    done = run("up", "--home", str(tmp_path), "--host", host)
+@pytest.mark.parametrize(
+    ("host", "auth", "said"),
+    [
+        ("0.0.0.0", "owner", "--auth required alone"),
+        ("::", "open", "--auth required alone"),
+        ("example.com", "required", "is no IP address"),
+    ],
+)
+def test_a_host_that_other_machines_reach_is_refused_without_tokens(
+    host: str, auth: str, said: str, tmp_path: Path
+) -> None:
+    done = run("up", "--home", str(tmp_path), "--host", host, "--auth", auth)
     assert done.returncode == 2
-    assert "not encrypted" in one_line(done)
+    assert said in one_line(done)
 
 
 def test_a_home_that_cannot_be_made_is_said(tmp_path: Path) -> None:

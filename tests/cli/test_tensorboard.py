@@ -78,7 +78,7 @@ def test_real_tensorboard_shows_the_runs(portico, aiplatform, board):
         address = line.split()[2]
 
         def asked(path: str) -> Any:
-            with urllib.request.urlopen(f"{address}data/{path}", timeout=60) as answer:
+            with urllib.request.urlopen(f"{address}data/{path}", timeout=240) as answer:
                 return json.load(answer)
 
         def losses() -> list[tuple[int, float]]:
@@ -91,7 +91,7 @@ def test_real_tensorboard_shows_the_runs(portico, aiplatform, board):
         assert until(losses, "the run is shown") == [(step, step / 4) for step in range(5)]
         (picture,) = asked("plugin/images/images?run=exp%2Fone&tag=picture&sample=0")
         image = f"{address}data/plugin/images/individualImage?{picture['query']}"
-        with urllib.request.urlopen(image, timeout=60) as answer:
+        with urllib.request.urlopen(image, timeout=240) as answer:
             assert (picture["step"], answer.read()) == (1, b"\x89PNG...")
         one.write_tensorboard_scalar_data({"loss": 9.0}, step=5)
         until(lambda: losses()[-1:] == [(5, 9.0)], "what came later is shown")

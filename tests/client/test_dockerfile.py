@@ -60,8 +60,8 @@ def test_files_packages_variables_and_the_command(context: Path) -> None:
     [
         ("FROM ubuntu:22.04", "line 1: FROM ubuntu:22.04: images are made from python"),
         (
-            "FROM python:3.11\n\nRUN apt-get install -y git",
-            "line 3: RUN apt-get .*: RUN does pip install and mkdir",
+            "FROM python:3.11\n\nRUN wget http://x/y",
+            "line 3: RUN wget .*: RUN does pip install, mkdir and rm",
         ),
         ("FROM python:3.11\nCOPY missing .", "line 2: COPY missing .: there is no missing"),
         ("FROM python:3.11\nCOPY ../secret .", "outside of the build's folder"),
@@ -70,6 +70,8 @@ def test_files_packages_variables_and_the_command(context: Path) -> None:
         ("FROM python:3.11\nRUN pip install --index-url http://x y", "--index-url is not followed"),
         ("FROM python:3.11\nRUN pip install -r nothing.txt", "the image has no /nothing.txt; copy it before"),
         ("FROM python:3.11\nADD http://x/y.tar /", "nothing is fetched from elsewhere"),
+        ("FROM python:3.11\nRUN echo x > /srv/settings", "a file that a program writes .*/srv/settings"),
+        ("FROM python:3.11\nRUN cat x | sh", "cat needs a Docker engine"),
         ("FROM python:3.11\nONBUILD RUN x", "Portico follows no ONBUILD"),
         ("# nothing", "has no FROM"),
     ],
@@ -77,6 +79,21 @@ def test_files_packages_variables_and_the_command(context: Path) -> None:
 def test_what_is_not_followed_is_refused_with_its_line(context: Path, text: str, told: str) -> None:
     with pytest.raises(portico_dockerfile.Refused, match=told):
         build(context, text)
+
+
+def test_packages_of_the_system_are_this_machines(context: Path) -> None:
+    said: list[str] = []
+    image = portico_dockerfile.build(
+        "FROM python:3.11\nWORKDIR /srv\nCOPY . .\n"
+        "RUN apt-get update && \\\n  apt-get install -y --no-install-recommends git curl "
+        "\\\n  && rm -rf /var/lib/apt/lists/*\n"
+        "RUN curl https://x/key.gpg | sudo apt-key add - && echo 'deb x' | tee -a /etc/apt/sources.list.d/x.list\n"
+        "RUN echo '[x]' > /etc/boto.cfg && rm app/data/*.csv 2>/dev/null || true\n",
+        str(context), {}, said.append,
+    )  # fmt: skip
+    told = "Portico installs no packages of the system; what runs in the image finds those of this machine: "
+    assert f"{told}apt-get install -y --no-install-recommends git curl" in said
+    assert "/srv/app/main.py" in image.files and "/srv/app/data/one.csv" not in image.files
 
 
 def test_a_link_that_leads_out_is_refused(context: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

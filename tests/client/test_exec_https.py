@@ -27,7 +27,7 @@ opener = urllib.request.build_opener(
 
 def asked(url, data=None, method=None, **headers):
     headers["Authorization"] = "Bearer " + token
-    return opener.open(urllib.request.Request(url, data, headers, method=method), timeout=60)
+    return opener.open(urllib.request.Request(url, data, headers, method=method), timeout=240)
 
 from google.cloud import storage
 storage.Client(project="p").create_bucket("https-files")

@@ -94,3 +94,31 @@ def test_apis_that_are_not_built_are_answered_here(portico: Any, tmp_path: Path)
     )
     assert done.stdout.endswith("done\n"), done.stderr
     assert (tmp_path / "attempts").read_text() == ""
+
+
+_SUBMITTED = """
+import json
+from google.cloud import aiplatform
+
+spec = {"pipelineInfo": {"name": "quick"}, "schemaVersion": "2.1.0", "root": {"dag": {}},
+        "defaultPipelineRoot": "gs://quick/root"}
+with open("quick.json", "w") as file:
+    json.dump(spec, file)
+aiplatform.init(project="my-project", location="europe-west4")
+jobs = [aiplatform.PipelineJob(display_name="quick", template_path="quick.json") for _ in range(3)]
+for job in jobs:
+    job.submit()
+assert len({job.resource_name for job in jobs}) == 3
+print("done")
+"""
+
+
+def test_pipelines_that_are_submitted_in_one_second_have_ids_of_their_own(
+    portico: Any, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", _SUBMITTED],
+        capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.endswith("done\n"), done.stderr

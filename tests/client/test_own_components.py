@@ -104,7 +104,7 @@ def test_each_component_does_what_it_says_or_says_why_not(path: str, tmp_path: P
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("version", ["2.4.0", kfp_compiled.NEWEST])
+@pytest.mark.parametrize("version", [pytest.param("2.4.0", marks=pytest.mark.slow), kfp_compiled.NEWEST])
 def test_the_components_compile(version: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", path)
     spec = yaml.safe_load(Path(compiled(version)).read_text())

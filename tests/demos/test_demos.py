@@ -15,7 +15,7 @@ import requests
 from tests import environments
 
 from portico.client import declaration
-from portico.demos import bqml, pictures, training
+from portico.demos import bqml, bqml_sql, pictures, training
 from portico.demos import run as demo
 
 PORTICO = [sys.executable, "-m", "portico.cli.main"]
@@ -174,13 +174,30 @@ def test_sql_trains_explains_registers_and_foretells(tmp_path: Path) -> None:
     assert trees["log_loss"] == pytest.approx(both["trees_loss"], abs=1e-6)  # two ways to one number
     assert logistic["log_loss"] == pytest.approx(both["logistic_loss"], abs=1e-6)
     assert both["low"] < both["difference"] < both["high"] and trees["log_loss"] < both["share_loss"]
-    assert found["chosen"] == ("late_trees" if both["low"] > 0 else "late_logistic")
+    by = found["comparison"]["difference"]  # on other days: those of the evaluation decided nothing
+    assert found["chosen"] == ("late_trees" if by["low"] > 0 else "late_logistic")
+    assert by["days"] > 30 and by["trees_loss"] != both["trees_loss"]
     assert len(found["explained"]["flight"]["top_feature_attributions"]) == 5
     assert found["served"]["endpoint"] == pytest.approx(found["served"]["sql"], abs=1e-9)
     assert "dep_delay" not in found["served"]["instance"]  # not known when the question is asked
     assert len(found["forecast"]["starts"]) == 12
     assert found["forecast"]["arimaPlus"] < 0.9 * found["forecast"]["seasonalNaive"]
     assert (tmp_path / "home" / "demo" / "forecast.png").exists()
+
+
+def test_no_model_is_chosen_by_the_days_that_it_is_measured_on() -> None:
+    for made in (
+        *bqml_sql.MODELS.values(),
+        bqml_sql.compare("choose"),
+        bqml_sql.evaluate("late_trees", "choose"),
+    ):
+        assert "'test'" not in made
+    assert "'choose'" not in bqml_sql.compare("test") and list(bqml.PARTS) == [
+        "train",
+        "tune",
+        "choose",
+        "test",
+    ]
 
 
 def verdict_of(low: float, high: float) -> str:

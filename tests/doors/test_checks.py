@@ -139,6 +139,13 @@ def test_query_parameters_are_typed(contract):
         ("GET", "/v1/projects/p/locations/l/nothing", None, None),
         ("PUT", "/v1/projects/p/locations/l/models/1", None, None),
         ("GET", "/v1//projects/p/locations/l/models", None, None),
+        (
+            "DELETE",
+            "/apis/cloudresourcemanager/v3/tagBindings/%2F%2Fa.googleapis.com%2Fb/tagValues/1",
+            "tagBindings.delete",
+            {"name": "tagBindings///a.googleapis.com/b/tagValues/1"},
+        ),
+        ("DELETE", "/apis/cloudresourcemanager/v3/tagKeys/1/2", None, None),
     ],
 )
 def test_routes(contract, http, path, expected, params):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
+from tests import processes
 from tests.conftest import Portico
+from tests.waiting import until
 
 from portico.clock import SystemClock
 from portico.errors import ResourceExhausted
@@ -46,7 +50,37 @@ def small(tmp_path: Path) -> Iterator[Portico]:
 
 
 def fill(server: Portico) -> None:
-    """Takes all that is left of the disk, from outside."""
+    """Takes all that is left of the disk, from outside, at a moment when no write of the server's has the reserve."""
+    with still(server):
+        take(server)
+
+
+@contextlib.contextmanager
+def still(server: Portico) -> Iterator[None]:
+    """Nothing of the server moves in the block, and the reserve is lent to nobody."""
+    here = processes.found(server.pids())
+
+    def tell(number: int) -> None:
+        for one in here:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(number)
+
+    def stands() -> bool:
+        tell(signal.SIGSTOP)
+        until(lambda: not any(processes.moves(one) for one in here), "all stand still")
+        if disk.room(server.home).reserve:
+            return True
+        tell(signal.SIGCONT)
+        return False
+
+    try:
+        until(stands, "no write has the reserve")
+        yield
+    finally:
+        tell(signal.SIGCONT)
+
+
+def take(server: Portico) -> None:
     file = server.home.parent / "others"
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with contextlib.suppress(OSError):

@@ -15,11 +15,13 @@ import requests
 from tests.conftest import Portico
 from tests.waiting import until
 
+from portico.services.portico.key_index import columns_of_labels
 from portico.services.portico.stewards import StewardPrivate
 from portico.services.registry.model_store import ModelPrivate, VersionPrivate
 from portico.services.standard.serving import EndpointPrivate
-from portico.store import resources
+from portico.store import labels, resources
 from portico.store.database import Database
+from portico.store.labels import Label
 from portico.store.migrations import _KINDS
 
 L = "v1/projects/p/locations/us-central1"
@@ -131,6 +133,22 @@ def test_an_older_home_serves_and_lists_what_it_did(server: Portico) -> None:
         f"v1/{endpoint}:undeployModel",
         {"deployedModelId": before[1]["endpoints"][0]["deployedModels"][0]["id"]},
     )
+
+
+def test_labels_of_an_older_home_say_their_keys(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    database.create_tables()
+    names = ["id:0:key:[1]", 'key:[["a"],["1"]]', 'at:1.5:key:[["a"],["2"]]']
+    with database.write() as connection:
+        labels.add(connection, "e", [Label(name, 1, 0.0, 0.0) for name in names])
+        connection.exec_driver_sql("DROP INDEX labels_by_key")
+        connection.exec_driver_sql("ALTER TABLE labels DROP COLUMN key")
+    database.create_tables()
+    with database.read() as connection:
+        found = labels.of_keys(connection, "e", {'key:[["a"],["1"]]', 'key:[["a"],["2"]]', "key:[1]"})
+        assert sorted(found) == sorted(names[1:])
+        assert columns_of_labels(connection, "e") == {("a",)}
+    database.close()
 
 
 def test_every_private_part_of_an_older_home_is_read(tmp_path: Path) -> None:

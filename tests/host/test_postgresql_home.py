@@ -45,7 +45,7 @@ def test_a_server_on_postgresql(new_portico: Callable[..., Portico]) -> None:
         until(lambda: endpoints(server) == ["one"], "the endpoint")
 
         copy = server.home.with_name("copy")
-        shutil.copytree(server.home, copy, ignore=shutil.ignore_patterns("run"))
+        shutil.copytree(server.home, copy, ignore=shutil.ignore_patterns("run", "envs"))
         refused = up("--home", copy)
         assert refused.returncode == 1 and "Another Portico works on the database" in refused.stderr
         other = up("--home", server.home.with_name("other"), "--database", url)

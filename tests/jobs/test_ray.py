@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tests import processes
 from tests.conftest import Portico
 from tests.ray_cluster import Cluster, Node
 from tests.services.aiplatform.test_tuning import tuning
@@ -133,9 +134,8 @@ def test_what_runs_is_found_again_when_portico_restarts(portico, ray_cluster, su
 def test_a_driver_that_dies_is_started_again_and_finds_what_runs(portico, submit):
     job = submit(sleeping(37))
     (process,) = until(lambda: sleepers(37), "it runs")
-    drivers = [one for one in map(psutil.Process, portico.pids()) if "driver.py" in " ".join(one.cmdline())]
-    assert len(drivers) == 1
-    drivers[0].kill()
+    [driver] = processes.running(portico.pids(), "driver.py")
+    driver.kill()
     after = submit("print('after')")
     assert ended(after) == "JOB_STATE_SUCCEEDED"
     assert ended(job) == "JOB_STATE_SUCCEEDED" and not process.is_running()
@@ -193,9 +193,8 @@ def test_whatever_is_killed_no_job_is_lost(portico, ray_cluster, submit):
             one.kill()
 
     def kill_driver() -> None:
-        for one in map(psutil.Process, portico.pids()):
-            if "driver.py" in " ".join(one.cmdline()):
-                one.kill()
+        for one in processes.running(portico.pids(), "driver.py"):
+            one.kill()
 
     def kill_portico() -> None:
         portico.kill()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from portico.cli.keeping import gc
+from portico.cli.main import app
 from portico.host.retention import lineage
 from portico.jobs import retention, worker
 from portico.jobs.retention import DAY, Kept, Named
@@ -144,9 +145,10 @@ def test_the_environments_of_registered_models_stay(tmp_path, database, monkeypa
 def test_the_command_says_what_would_go_and_removes_it(tmp_path, database, ended):
     ended("1", 10)  # on the wall clock that is decades ago
 
-    def ask(*options: str) -> Any:
-        command = [sys.executable, "-m", "portico.cli.main", "gc", "--home", str(tmp_path), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    def ask(*options: str) -> str:
+        done = CliRunner().invoke(app, ["gc", "--home", str(tmp_path), *options])
+        assert done.exit_code == 0, done.output
+        return done.stdout
 
     told = json.loads(ask("--dry-run", "--json"))
     assert told["dryRun"] and {one["what"] for one in told["gone"]} == {"log", "scratch", "operation"}

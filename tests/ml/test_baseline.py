@@ -89,17 +89,16 @@ def test_daily_rows_and_too_short_a_history() -> None:
     assert list(regression_baselines(np.arange(3.0), np.arange(2.0))) == ["the mean of the training rows"]
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=30), st.data())
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=30))
 @settings(deadline=None)
-def test_the_best_constant(values: list[float], data: st.DataObject) -> None:
+def test_the_best_constant(values: list[float]) -> None:
     train = np.array(values)
-    weights = np.array(data.draw(st.lists(st.floats(0.1, 5), min_size=len(train), max_size=len(train))))
     for objective in ("minimize-rmse", "minimize-mae", "minimize-rmsle"):
-        found = regression_baselines(train, train, objective=objective, train_weights=weights)
+        found = regression_baselines(train, train, objective=objective)
         ((_, answer),) = found.items()
-        best = loss(train, answer, objective, weights)
+        best = loss(train, answer, objective, np.ones(len(train)))
         for other in (train.min(), train.max(), train.mean(), answer[0] + 0.1, answer[0] * 0.9):
-            assert best <= loss(train, np.full(len(train), other), objective, weights) + 1e-6
+            assert best <= loss(train, np.full(len(train), other), objective, np.ones(len(train))) + 1e-6
 
 
 def test_class_shares_and_the_last_class() -> None:
@@ -218,11 +217,12 @@ def test_areas_speak_of_areas() -> None:
     assert f"area under the ROC curve of {exact:.3g} beats" in verdict.sentence
 
 
-def test_the_interval_covers() -> None:
+@pytest.mark.parametrize("trials", [40, pytest.param(120, marks=pytest.mark.slow)])
+def test_the_interval_covers(trials: int) -> None:
     """Of 95% intervals, about 95 in 100 hold the true difference, also for errors alike in time."""
     generator = np.random.default_rng(7)
     covered = {1: 0, 25: 0}
-    for trial in range(120):
+    for trial in range(trials):
         shocks = generator.normal(size=600 + 60)
         alike = np.convolve(shocks, np.ones(20) / np.sqrt(20), "valid")[:600]
         noise = generator.normal(size=600)
@@ -232,8 +232,8 @@ def test_the_interval_covers() -> None:
             bounds = compare(np.zeros(600), model, {"b": baseline}, "minimize-mae", length, trial).interval
             assert bounds is not None
             covered[length] += bounds[0] < 0.5 < bounds[1]
-    assert 107 <= covered[1] <= 119
-    assert 98 <= covered[25] <= 119  # two dozen blocks hold a little less than they say
+    assert 0.89 * trials <= covered[1] <= 0.995 * trials
+    assert 0.81 * trials <= covered[25] <= 0.995 * trials  # two dozen blocks hold a little less than they say
 
 
 def test_few_rows() -> None:

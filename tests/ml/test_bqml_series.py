@@ -706,3 +706,12 @@ def test_better_than_the_last_season_on_real_series() -> None:
         naive = values[len(values) - horizon - season + np.arange(horizon) % season]
         actual = values[-horizon:]
         assert np.nanmean(np.abs(found - actual)) < 0.7 * np.nanmean(np.abs(naive - actual))
+
+
+def test_a_process_that_serves_a_model_of_sql_does_without_what_it_does_not_need():
+    import subprocess
+    import sys
+
+    asked = "import sys, portico.ml.bqml.serving\nprint(sorted({'pandas', 'sklearn', 'xgboost'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

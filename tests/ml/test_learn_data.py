@@ -15,7 +15,7 @@ from portico.ml import parquet_files, schema, tables
 from portico.ml.errors import DataError
 from portico.ml.learn.split import SplitSpec, split_rows
 from portico.ml.schema import describe, describe_column
-from portico.ml.tables import iter_batches, read, read_table
+from portico.ml.tables import iter_batches, read
 
 
 def test_csv_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_csv_jsonl_and_parquet_say_the_same(tmp_path: Path) -> None:
         '{"n": 1, "s": "x", "q": "a,\\nb"}\n\n{"n": 2.5, "s": null, "q": "c"}\n'
     )
     pq.write_table(pa.table({"n": [1, 2.5], "s": ["x", None], "q": ["a,\nb", "c"]}), tmp_path / "a.parquet")
-    made = [read_table([tmp_path / f"a.{suffix}"]) for suffix in ("csv", "jsonl", "parquet")]
+    made = [read([tmp_path / f"a.{suffix}"]).table for suffix in ("csv", "jsonl", "parquet")]
     for table in made:
         assert table["s"].to_pylist() == ["x", None]
         assert table["q"].to_pylist() == ["a,\nb", "c"]
@@ -157,14 +157,7 @@ def test_unreadable_files_say_which_and_why(
 ) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=says):
-        read_table([tmp_path / name])
-
-
-def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="'c' is not in the data; it has a, b") as caught:
-        read_table([tmp_path / "a.csv"], columns=["c"])
-    assert caught.value.field == "c"
+        read([tmp_path / name])
 
 
 def test_kinds_are_recognised() -> None:

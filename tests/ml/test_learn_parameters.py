@@ -8,6 +8,8 @@ import pytest
 
 from portico.ml.errors import DataError, TrainingStopped
 from portico.ml.learn.budget import Budget
+from portico.ml.learn.forest import steps
+from portico.ml.learn.members import MOST_STEPS
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.split import SplitSpec
 from portico.ml.learn.train import TrainedModel, train
@@ -38,7 +40,7 @@ INPUTS = [ColumnSpec("a"), ColumnSpec("b"), ColumnSpec("c")]
 
 
 def fit(target: str, prediction_type: str = "regression", **options: object) -> TrainedModel:
-    defaults = {"columns": INPUTS, "budget_seconds": 3}
+    defaults = {"columns": INPUTS, "budget_seconds": 1, "threads": 1}
     return train(rows(), TrainSpec(prediction_type, target, **(defaults | options)))  # type: ignore[arg-type]
 
 
@@ -112,6 +114,7 @@ def test_the_budget_is_kept_and_progress_told() -> None:
     assert 0.75 < trained.seconds / 6 < 1.05
     assert told == sorted(told) and told[0] >= 0 and told[-1] <= 1
     assert len(trained.leaderboard) > 1
+    assert 0 < steps(trained.model.texts()[1]) <= 1.25 * MOST_STEPS  # a row is answered soon
     assert sum(entry["weight"] for entry in trained.leaderboard) == pytest.approx(1)
     assert {"name", "params", "loss", "seconds", "weight", "iterations"} <= trained.leaderboard[0].keys()
 

@@ -30,7 +30,7 @@ def files(trained: object, folder: Path) -> dict[str, bytes]:
 )
 def test_a_plan_gives_the_same_files(tmp_path, kind, target, options):
     table = people(300)
-    spec = TrainSpec(kind, target, INPUTS, budget_seconds=4, **options)
+    spec = TrainSpec(kind, target, INPUTS, budget_seconds=1.5, threads=1, **options)
     first = train(table, spec)
     plan = Plan.from_json(json.loads(json.dumps(first.plan.to_json())))
     again = train(table, spec, plan=plan)
@@ -42,7 +42,7 @@ def test_a_plan_gives_the_same_files(tmp_path, kind, target, options):
 def test_a_plan_does_not_look_at_the_clock(tmp_path, monkeypatch):
     monkeypatch.delenv("PORTICO_ITERATIONS_A_NODE_SECOND")
     table = people(300)
-    spec = TrainSpec("regression", "amount", INPUTS, budget_seconds=1.0)
+    spec = TrainSpec("regression", "amount", INPUTS, budget_seconds=1.0, threads=1)
     first = train(table, spec)  # cut short wherever this machine was then
     again = train(table, spec, plan=first.plan)
     assert files(again, tmp_path / "again") == files(first, tmp_path / "first")

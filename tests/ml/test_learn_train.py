@@ -59,7 +59,7 @@ INPUTS = [ColumnSpec(name) for name in ("age", "colour", "city", "when", "note")
 
 
 def fit(target: str, prediction_type: str = "classification", **options: object) -> TrainedModel:
-    spec = TrainSpec(prediction_type, target, columns=INPUTS, budget_seconds=2, **options)  # type: ignore[arg-type]
+    spec = TrainSpec(prediction_type, target, columns=INPUTS, budget_seconds=1, threads=1, **options)  # type: ignore[arg-type]
     return train(people(), spec)
 
 

@@ -8,6 +8,7 @@ from sklearn import metrics
 
 from portico.ml.errors import DataError
 from portico.ml.measure import performance
+from portico.ml.measure.evaluate import evaluate_classification
 from portico.ml.measure.performance import compare, higher_is_better, intervals, measure, metrics_of
 
 RNG = np.random.default_rng(7)
@@ -98,11 +99,27 @@ def test_intervals_of_every_metric_that_fits() -> None:
     found = intervals(truth, scores)
     assert set(found) == set(metrics_of("classification"))
     for name, (low, high) in found.items():
-        assert low <= measure(name, truth, scores, np.zeros(500)).value <= high
+        if name not in ("auRoc", "auPrc"):
+            assert low <= measure(name, truth, scores, np.zeros(500)).value <= high
     three = np.column_stack([scores / 2, np.full(500, 0.5)])
-    assert set(intervals(truth, three)) == {"logLoss", "accuracy"}
+    assert set(intervals(truth, three)) == {"logLoss", "accuracy", "auRoc", "auPrc"}
     assert set(intervals(chance + 1, chance + 1.1, np.arange(500.0))) == set(metrics_of("regression"))
     assert intervals(np.zeros(0), np.zeros(0)) == {}
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_an_evaluations_areas_lie_in_their_intervals(classes: int) -> None:
+    """With one class in ten rows, where the area of that class alone is far from that of all pairs."""
+    rng = np.random.default_rng(7)
+    truth = np.where(rng.uniform(size=800) < 0.1, 1, 0) + (classes - 2) * (rng.uniform(size=800) < 0.1)
+    raw = rng.uniform(size=(800, classes)) + 0.3 * (truth[:, None] == np.arange(classes))
+    scores = raw / raw.sum(axis=1, keepdims=True)
+    metrics = evaluate_classification(truth, scores, [str(n) for n in range(classes)])
+    found = intervals(truth.astype(float), scores)
+    for name in ("auRoc", "auPrc"):
+        low, high = found[name]
+        assert low < metrics[name] < high
+        assert high - low < 0.1
 
 
 def test_copies_of_a_row_are_no_evidence() -> None:

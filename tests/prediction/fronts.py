@@ -26,9 +26,17 @@ PREDICT = f"/v1/{NAME}:predict"
 _FRONT = """
 import socket, sys
 from pathlib import Path
+from portico.errors import Unauthenticated
 from portico.prediction.front.process import run_front
 listener = socket.socket(fileno=int(sys.argv[2]))
-run_front(Path(sys.argv[1]), listener, int(sys.argv[3]), lambda token: "me" if token == "good" else None)
+
+
+def verify(token: str, path: bytes, host: str) -> None:
+    if token != "good":
+        raise Unauthenticated("It is not good.")
+
+
+run_front(Path(sys.argv[1]), listener, int(sys.argv[3]), verify)
 """
 
 _CONTROL = """

@@ -332,7 +332,7 @@ class Counting:
 
 def test_following_never_comes_too_early(tmp_path: Path) -> None:
     async def follow() -> None:
-        front = Front(tmp_path, 0, lambda token: None)
+        front = Front(tmp_path, 0, lambda token, path, host: None)
         front._loader = loader = Counting()  # type: ignore[assignment]
 
         async def always() -> None:

@@ -14,7 +14,7 @@ from portico.prediction.front.handover import control_socket
 ROW = [1.0, 2.0, 3.0, 4.0, "red", 1]
 _SHORT = """
 import portico.prediction.front.process as front, portico.prediction.front.connection as connection
-front._STALLED = 0.2
+front._STALLED, front._FLUSH = 0.2, 0.05
 connection.MOST_UNFINISHED = 1_000_000
 """
 _SHORT_CONTROL = "import portico.doors.connections as c; c._STALLED = 0.2\n"

@@ -14,11 +14,13 @@ import pytest
 from fronts import NAME, PREDICT, Processes, Raw, endpoint, eventually, lightgbm_model, open_descriptors
 from tests.waiting import until
 
-from portico.prediction.front.handover import front_connections, run_folder
+from portico.prediction.front.handover import front_connections
+from portico.store.sockets import run_folder
 
 ROW = {"n0": 0.5}
 BODY = {"instances": [ROW]}
-PATIENT = "from portico.prediction import front; front._AWAY = 240.0\n"  # with a control that is away
+# With a control that is away.
+PATIENT = "from portico.prediction.front import process; process._AWAY = 240.0\n"
 
 
 @pytest.fixture(scope="module")

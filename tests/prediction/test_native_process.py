@@ -134,6 +134,8 @@ def test_a_file_is_tried_in_a_process_that_may_die(
     tmp_path: Path, boosters: dict[str, Path], endless: Path
 ) -> None:
     try_out(Spec("lightgbm", str(boosters["binary"]), files.digest(boosters["binary"])))
+    wide = {f"a column of a wide table, {number}": {} for number in range(10_000)}
+    try_out(Spec("lightgbm", str(boosters["binary"]), explanation={"metadata": {"inputs": wide}}))
     try_out(Spec("onnx", str(endless)))
     (tmp_path / "model.onnx").write_bytes((endless / "model.onnx").read_bytes()[:-40])
     with pytest.raises(FailedPrecondition, match="onnx model can't be loaded"):

@@ -8,6 +8,7 @@ import pytest
 from fronts import NAME, endpoint, lightgbm_model
 
 from portico.errors import FailedPrecondition, InvalidArgument
+from portico.ids import project_number
 from portico.prediction.front.loading import Loader
 from portico.prediction.front.router import (
     EXPLAIN,
@@ -37,6 +38,11 @@ def test_paths_of_both_versions_and_all_methods() -> None:
     assert router.exact(f"/v2/{NAME}:predict".encode()) is None
     assert router.find(f"/v1/{NAME}%3Apredict".encode()) is router.exact(f"/v1/{NAME}:predict".encode())
     assert router.find(f"/v1/{NAME}4:predict".encode()) is None
+    numbered = NAME.replace("/p/", f"/{project_number('p')}/")
+    assert numbered != NAME
+    assert router.exact(f"/v1/{numbered}:explain".encode()) == router.exact(f"/v1/{NAME}:explain".encode())
+    assert router.named(f"/v1beta1/{numbered}%3Aexplain".encode()) == f"/v1/{NAME}:explain".encode()
+    assert router.named(f"/v1beta1/{NAME}%3Aexplain".encode()) == f"/v1beta1/{NAME}%3Aexplain".encode()
     assert endpoint_name(f"/v1beta1/{NAME}%3Apredict".encode()) == NAME
 
 

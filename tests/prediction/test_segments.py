@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from portico.clock import SystemClock
 from portico.ids import RandomIds
 from portico.store.database import Database
 from portico.store.home import begin
-from portico.store.segments import Segments, listed
+from portico.store.segments import Segments, listed, streams
 
 pytestmark = pytest.mark.usefixtures("either_store")
 
@@ -125,3 +126,28 @@ def test_merged_files_stay_for_their_readers_also_when_the_watcher_starts_again(
     again.merge_crowded()
     assert len(files(home)) == 1
     assert [row["n"] for found in again.scan("s") for row in found.to_pylist()] == list(range(64))
+
+
+def test_rows_are_taken_from_the_parts_of_a_file_that_hold_them(home: Path) -> None:
+    database, segments = opened(home)
+    with segments.writing() as writing:
+        file = writing.write(pa.table({"n": range(100), "m": [str(n) for n in range(100)]}))
+        path = home / "warehouse" / "segments" / file
+        pq.write_table(pq.read_table(path), path, row_group_size=30)
+        with database.write() as connection:
+            segment = segments.add(connection, "taken", file, 100, 0.0, 1.0)
+        for rows in ([5], [99, 0, 31, 30, 29, 59, 60], list(range(100))[::-1]):
+            assert segments.take(segment, rows).column("n").to_pylist() == rows
+            assert segments.take(segment, rows, ("m",)).to_pydict() == {"m": [str(n) for n in rows]}
+        with database.read() as connection:
+            assert streams(connection, "tak") == ["taken"] and streams(connection, "tak_") == []
+
+
+def test_cells_are_counted_without_being_read(home: Path) -> None:
+    database, segments = opened(home)
+    table = pa.table({"n": [1, 2, 3], "l": [["a"], ["b", "c"], ["d", "e", "f"]]})
+    with segments.writing() as writing:
+        files = [segments.write(table), writing.write(table)]
+        with database.write() as connection:
+            added = [segments.add(connection, "counted", file, 3, 0.0, 1.0) for file in files]
+        assert [segments.cells(one, "l") for one in added] == [6, 6]

@@ -33,7 +33,7 @@ ON_ONE_FLOOR = {
     ("demos", "cli"),
 }
 # Inside `services`: the folders of the APIs don't know each other, and use what is below them, from the bottom up.
-BELOW = ({"standard", "call"}, {"alerts"}, {"registry"})
+BELOW = ({"standard", "call"}, {"iam"}, {"audit", "alerts"}, {"registry"})
 ROOTS = {"errors", "clock", "ids"}
 # Nothing of these may be loaded before it is needed: fronts and services start small.
 HEAVY = {

@@ -22,6 +22,8 @@ NOT_ASKED = {
 # What the body of each method is.
 BODIES = {
     "datasets.create": "Dataset",
+    "datasets.export": "ExportDataRequest",
+    "datasets.import": "ImportDataRequest",
     "customJobs.create": "CustomJob",
     "pipelineJobs.batchCancel": "BatchCancelPipelineJobsRequest",
     "pipelineJobs.batchDelete": "BatchDeletePipelineJobsRequest",
@@ -32,6 +34,7 @@ BODIES = {
     "models.mergeVersionAliases": "MergeVersionAliasesRequest",
     "models.evaluations.import": "ImportModelEvaluationRequest",
     "models.evaluations.batchImportSlices": "BatchImportModelEvaluationSlicesRequest",
+    "deploymentResourcePools.create": "CreateDeploymentResourcePoolRequest",
     "endpoints.create": "Endpoint",
     "endpoints.deployModel": "DeployModelRequest",
     "endpoints.undeployModel": "UndeployModelRequest",

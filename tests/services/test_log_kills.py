@@ -94,8 +94,9 @@ def killed_while_asked(portico: Portico, endpoint: Any, victims: tuple[str, ...]
         wanted = len(answered) + count
         until(lambda: len(answered) >= wanted, f"{wanted} requests are answered")
 
+    chance = random.Random(0)
     for name in victims:
-        more(random.randrange(150, 250))
+        more(chance.randrange(150, 250))
 
         def victim(name: str = name) -> psutil.Process | None:
             for process in processes(portico.pid):

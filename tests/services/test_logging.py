@@ -17,8 +17,11 @@ from tests.waiting import until
 
 from portico.errors import InvalidArgument
 from portico.jobs import lines
-from portico.services.logging.query import compile_query
+from portico.services.logging.entries import _page
+from portico.services.logging.query import Query, compile_query
+from portico.services.logging.serving import in_order
 from portico.services.standard.fields import FieldTypes
+from portico.store.segments import Segment
 
 OWNER = "projects/logging-project"
 
@@ -185,6 +188,43 @@ def test_only_what_can_pass_is_read():
     assert query.equal == {"resource.labels.job_id": "7"} and query.since == 1767225600.0
     assert compile_query('resource.labels.job_id="7" OR NaN', fields()).equal == {}
     assert compile_query('NOT resource.labels.job_id="7"', fields()).equal == {}
+
+
+def test_an_entrys_own_values_say_whether_it_may_be_wanted():
+    query = compile_query('log_id("a/b") AND resource.labels.job_id="7"', fields())
+    assert query.may_want({"resource.labels.job_id": "7"}, "projects/p/logs/a%2Fb")
+    assert not query.may_want({}, "projects/p/logs/a")
+    assert not query.may_want({"resource.labels.job_id": "8"})
+    assert compile_query('log_id("a") OR log_id("b")', fields()).may_want({}, "projects/p/logs/c")
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_rows_of_segments_come_in_order_and_no_segment_is_opened_before_its_turn(newest_first):
+    """Segments overlap: what arrives late is in a later one."""
+    times = {1: [1, 5, 9], 2: [4, 6], 3: [20, 30], 4: [2, 25]}
+    found = [Segment(id, "s", "f", len(some), some[0] / 1e6, some[-1] / 1e6) for id, some in times.items()]
+    opened = []
+
+    def rows(segment):
+        opened.append(segment.id)
+        return iter(
+            [{"at": at, "request_id": segment.id} for at in sorted(times[segment.id], reverse=newest_first)]
+        )
+
+    merged = in_order(found, rows, newest_first)
+    first = next(merged)["at"]
+    assert len(opened) == 1
+    every = sorted((at for some in times.values() for at in some), reverse=newest_first)
+    assert [first, *(row["at"] for row in merged)] == every
+
+
+def test_a_request_looks_at_so_many_entries_and_says_where_the_next_one_goes_on(monkeypatch):
+    merged = [(float(n), str(n), {"n": n}) for n in range(10)]
+    monkeypatch.setattr("portico.services.logging.entries._LOOKED", 4)
+    wanted = Query(lambda entry: entry["n"] in (1, 2, 9))
+    assert _page(iter(merged), wanted, 5) == ([{"n": 1}, {"n": 2}], (3.0, "3"))
+    assert _page(iter(merged), wanted, 1) == ([{"n": 1}], (1.0, "1"))
+    assert _page(iter(merged[6:]), wanted, 5) == ([{"n": 9}], None)
 
 
 def test_lines_are_found_by_their_time(tmp_path):

@@ -141,26 +141,11 @@ def test_selections(mask: str | None, expected: dict) -> None:
     assert apply_field_mask(LISTING, mask) == expected
 
 
-def test_read_mask_of_a_declared_resource(schema: Schema) -> None:
-    mask = "display_name,labels.`dotted.key`,explanation_spec.parameters.top_k"
-    assert apply_field_mask(MODEL, mask, fields=schema("Model")) == {
-        "displayName": "old",
-        "labels": {"dotted.key": "x"},
-        "explanationSpec": {"parameters": {"topK": 3}},
-    }
-
-
 @pytest.mark.parametrize("mask", ["a,", "a(b", "a)", "a(b))", "(a)", "a//b", "a b", "," * 5, "a(" * 2000])
 def test_broken_selections(mask: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         apply_field_mask(LISTING, mask, parameter="fields")
     assert caught.value.violations[0].field == "fields"
-
-
-@pytest.mark.parametrize("mask", ["nothing", "displayName/x", "explanationSpec(nothing)"])
-def test_unknown_selections(schema: Schema, mask: str) -> None:
-    with pytest.raises(InvalidArgument):
-        apply_field_mask(MODEL, mask, fields=schema("Model"))
 
 
 @given(st.text(alphabet="abitems,./()*` _", max_size=30), st.text(alphabet="displayNm_.,`* ", max_size=30))

@@ -56,4 +56,4 @@ def test_refused(text: str, schema: Schema) -> None:
 
 def test_only_what_the_collection_sorts_by() -> None:
     with pytest.raises(InvalidArgument, match="takes createTime"):
-        compile_order("display_name", sortable={"createTime"})
+        parse_order("display_name", sortable={"createTime"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -191,3 +192,55 @@ def test_large_requests_make_short_pages(tmp_path: Path) -> None:
     page = prediction_search.search(log.call())
     assert [one["requestId"] for one in page["predictions"]] == ["4", "3"] and page["nextPageToken"]
     assert [one["requestId"] for one in log.pages()] == ["4", "3", "2", "1", "0"]
+
+
+def test_what_is_labelled_by_key_is_found_without_reading_the_log_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each segment's requests are read once, by whoever first asks for keys; a page reads the rows that it shows."""
+    log = Log(tmp_path)
+    for start in range(0, 400, 20):
+        log.add("online", [row(n, START + n, {"a": n % 50, "b": n}) for n in range(start, start + 20)])
+    log.label(*({"key": {"a": n}, "time": rfc3339(START + 390), "truth": n} for n in range(60)))
+    log.label(
+        {"key": {"b": 399}, "truth": "b"}, {"key": {"b": 7}, "time": rfc3339(START + 500), "truth": "late"}
+    )
+    read = []
+    whole, some = Segments.read, Segments.take
+    monkeypatch.setattr(Segments, "read", lambda self, segment, columns=None: (
+        read.append(segment.rows * ("request_payload" in (columns or ["request_payload"]))),
+        whole(self, segment, columns),
+    )[1])  # fmt: skip
+    monkeypatch.setattr(Segments, "take", lambda self, segment, rows, columns=None: (
+        read.append(len(rows)), some(self, segment, rows, columns),
+    )[1])  # fmt: skip
+
+    def rows_read(work: Callable[[], Any]) -> tuple[Any, int]:
+        read.clear()
+        return work(), sum(read)
+
+    stats, first = rows_read(lambda: label_methods.stats(log.call()))
+    assert first == 800, "once for each of the two kinds of keys"
+    assert (stats["labelledPredictions"], stats["waiting"], stats["predictions"]) == (52, 10, 400)
+    assert rows_read(lambda: label_methods.stats(log.call())) == (stats, 0)
+    page, shown = rows_read(lambda: prediction_search.search(log.call(pageSize=15)))
+    assert shown == 15
+    assert [one.get("truths") for one in page["predictions"]][:2] == [["b"], None]
+    token = page["nextPageToken"]
+    page, shown = rows_read(lambda: prediction_search.search(log.call(pageSize=15, pageToken=token)))
+    assert shown == 15 and page["predictions"][0].get("truths") == [(384 % 50)]
+    oldest = log.call(pageSize=5, endTime=rfc3339(START + 9))
+    page, shown = rows_read(lambda: prediction_search.search(oldest))
+    assert shown == 5 and [one.get("truths") for one in page["predictions"]] == [
+        None,
+        ["late"],
+        None,
+        None,
+        None,
+    ]
+    log.add("online", [row(400, START + 400, {"a": 1, "b": 400})])
+    stats, again = rows_read(lambda: label_methods.stats(log.call()))
+    assert again == 1 and stats["predictions"] == 401, "no label by a is after it"
+    for file in (tmp_path / "warehouse" / "keys").iterdir():
+        file.write_bytes(b"torn")
+    assert label_methods.stats(log.call()) == stats, "what is damaged is made again"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from portico.errors import PorticoError
+from portico.warehouse.asked import Asked
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked
 
 D = decimal.Decimal
 _INVENTORY = (
@@ -24,14 +24,6 @@ _NESTED = (
     "INSERT d.t VALUES (1, ('red', (1, 2)), [STRUCT('2020-01-01' AS day, 'hi' AS said)]), (2, NULL, []);"
 )
 _PAIRS = "(SELECT 'a' AS p, 1 AS n UNION ALL SELECT 'a', 2)"
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    made = Warehouse(tmp_path_factory.mktemp("warehouse"))
-    made.run("CREATE SCHEMA d", Asked("p"))
-    yield made
-    made.close()
 
 
 def rows(warehouse: Warehouse, text: str) -> list[tuple[Any, ...]]:
@@ -136,3 +128,27 @@ def test_a_dry_run_refuses_what_the_run_would(warehouse: Warehouse) -> None:
     rows(warehouse, f"{_INVENTORY} SELECT 1")
     with pytest.raises(PorticoError, match="cannot be assigned to n"):
         warehouse.run("UPDATE d.t SET n = 'x' WHERE TRUE", Asked("p", dry=True))
+
+
+def test_many_rows_of_literals_are_as_few_are(warehouse: Warehouse) -> None:
+    """They are inserted another way: as texts, a cast a column."""
+    schema = (
+        "(i INT64, f FLOAT64, n NUMERIC(5, 2), s STRING(4), b BOOL, d DATE, t TIMESTAMP, c TIME, m DATETIME)"
+    )
+    row = "(-0x1F, -1.5e3, 1.239, 'ab\\\\n', TRUE, '2024-01-02', TIMESTAMP '2024-01-02 03:04:05+02', "
+    row += "TIME '10:20:30', NULL)"
+    for name, count in (("few", 1), ("many", 120)):
+        warehouse.run(f"CREATE OR REPLACE TABLE d.{name} {schema}", Asked("p"))
+        done = warehouse.run(f"INSERT INTO d.{name} VALUES {', '.join([row] * count)}", Asked("p"))
+        assert done[-1].affected == count
+    [few] = rows(warehouse, "SELECT * FROM d.few")
+    assert rows(warehouse, "SELECT DISTINCT * FROM d.many") == [few]
+    for wrong in ("('x', 1)", "(1, 'x')", "(1.5, 1)", "(1)", "(TRUE, 1)", "(99999999999999999999, 1)"):
+        more = ", ".join(["(1, 2)"] * 120 + [wrong])
+        with pytest.raises(PorticoError):
+            warehouse.run(f"INSERT INTO d.many (i, f) VALUES {more}", Asked("p"))
+    with pytest.raises(PorticoError, match="maximum length 4"):
+        warehouse.run(
+            f"INSERT INTO d.many (s) VALUES {', '.join(['(' + repr('a' * 5) + ')'] * 60)}", Asked("p")
+        )
+    assert rows(warehouse, "SELECT COUNT(*) FROM d.many") == [(120,)]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from portico.errors import PorticoError
+from portico.warehouse.asked import Asked, Done
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked, Done
 
 D = decimal.Decimal
 
@@ -119,9 +119,20 @@ NESTED = (
     (f"SELECT i.s.v.p, COUNT(*) FROM {NESTED} u, UNNEST(u.i) AS i GROUP BY i.s.v.p ORDER BY 1", [("a", 1), ("b", 1)]),
     (f"SELECT w.s.v.p AS q, SUM(w.n) FROM {NESTED} AS u GROUP BY q", [("c", 3)]),
     (f"SELECT i.s.v.p, i.n FROM {NESTED}, UNNEST(i) AS i ORDER BY 2", [("a", 1), ("b", 2)]),
+    # An element hides the column that it was read from.
+    (f"SELECT i FROM (SELECT i.n AS i FROM {NESTED}, UNNEST(i) AS i) ORDER BY 1", [(1,), (2,)]),
+    (f"SELECT e.n FROM (SELECT i AS e FROM {NESTED}, UNNEST(i) i WHERE i.n > 1)", [(2,)]),
+    ("SELECT x + 1 AS y FROM (SELECT [1, 2] AS x), UNNEST(x) AS x ORDER BY x DESC", [(3,), (2,)]),
+    ("SELECT t.x[0], x FROM (SELECT [1, 2] AS x) AS t, UNNEST(t.x) AS x ORDER BY 2", [(1, 1), (1, 2)]),
+    ("SELECT ARRAY(SELECT x * 2 FROM UNNEST(x) AS x)[1], x[1] FROM (SELECT [1, 2] AS x)", [(4, 2)]),
+    ("SELECT COUNT(*) FROM (SELECT [1, 2] AS x, 2 AS k) JOIN UNNEST(x) AS x ON x < k", [(1,)]),
     (f"SELECT i.s.v.p FROM {NESTED} AS u, u.i WHERE i.n = 2", [("b",)]),
     ("SELECT table_id, row_count, type FROM d.__TABLES__", [("t", 3, 1)]),
     ("SELECT 1 AS a UNION ALL SELECT 2 ORDER BY a DESC", [(2,), (1,)]),
+    ("SELECT x.a, x.b FROM (SELECT AS STRUCT 1 AS a, 'b' AS b) AS x", [(1, "b")]),
+    ("SELECT x, ST_CLUSTERDBSCAN(ST_GEOGPOINT(x, 0), 2e5, 2) OVER () "
+     "FROM UNNEST([1, 2, 3, 50, 51, 80, NULL]) AS x ORDER BY x",
+     [(None, None), (1, 0), (2, 0), (3, 0), (50, 1), (51, 1), (80, None)]),
     ("SELECT APPROX_TOP_COUNT(k, 1)[OFFSET(0)].value FROM t", [("a",)]),
 ])  # fmt: skip
 def test_a_query(warehouse: Warehouse, text: str, expected: list[tuple[Any, ...]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 from google.api_core import exceptions
+from tests import processes
 from tests.services.bigquery.test_bigquery import connected
 
 _MIB = 1 << 20
@@ -37,9 +38,7 @@ def test_a_join_larger_than_its_memory_ends_right(new_portico: Any) -> None:
 
         made("one", 0)
         made("two", 1_000_000)
-        [process] = [
-            one for one in map(psutil.Process, portico.pids()) if "portico.warehouse.process" in one.cmdline()
-        ]
+        [process] = processes.running(portico.pids(), "portico.warehouse.process")
         small = 2 * _ROWS * 40  # bytes of the words alone: more than the engine may hold
         assert small > 256 * _MIB
         joined = "FROM large.one AS a JOIN large.two AS b ON a.word = b.word"
@@ -67,5 +66,7 @@ def _peak(process: psutil.Process) -> int:
 
 def test_a_size_that_is_none_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "portico.cli.main", "up", "--home", str(tmp_path), "--port", "0"]
-    ran = subprocess.run([*command, "--warehouse-memory", "much"], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        [*command, "--warehouse-memory", "much"], capture_output=True, text=True, timeout=240
+    )
     assert ran.returncode == 2 and "--warehouse-memory much is no size" in ran.stderr

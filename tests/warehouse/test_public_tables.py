@@ -30,14 +30,38 @@ def test_a_request_names_the_tables_that_it_reads():
 
 
 def test_a_hint_names_what_would_make_the_table():
-    assert "portico samples public 'samples.gsod'" in hint("samples", "gsod")
-    assert "events_*" in hint("ga4_obfuscated_sample_ecommerce", "events_20210101")
-    assert "none has this name" in hint("samples", "nothing")
+    assert "portico samples public 'samples.gsod'" in hint(PROJECT, "samples", "gsod")
+    assert "events_*" in hint(PROJECT, "ga4_obfuscated_sample_ecommerce", "events_20210101")
+    assert "none has this name" in hint(PROJECT, "samples", "nothing")
 
 
 @pytest.fixture
 def requests(tmp_path):
     return Requests(tmp_path)
+
+
+def test_what_another_project_has_is_its_owners_to_write(requests):
+    assert names("FROM `mco-mm.bqmlga4.train`") == ["bqmlga4.train"]
+    assert "portico samples public 'mco-mm.bqmlga4.train'" in hint("mco-mm", "bqmlga4", "train")
+    assert hint("mco-mm", "bqmlga4", "mine") == hint("another", "bqmlga4", "train") == ""
+    requests.answer("make_public_table", {"name": "mco-mm.bqmlga4.train"})
+    table = "`mco-mm.bqmlga4.train`"
+    often = f"(SELECT AVG(churned) FROM {table} WHERE cnt_user_engagement > 12)"
+    assert (
+        float(only(requests, f"SELECT AVG(churned) - {often} FROM {table} WHERE cnt_user_engagement < 6"))
+        > 0.2
+    )
+    requests.query("job", "mco-mm", f"DELETE FROM {table} WHERE TRUE")
+    requests.answer("make_public_table", {"name": "mco-mm.bqmlga4.train"})
+    assert only(requests, f"SELECT COUNT(*) FROM {table}") == "0"
+
+
+def test_beans_are_of_the_form_that_their_formulas_say(requests):
+    requests.answer("make_public_table", {"name": "sara-vertex-demos.beans_demo.small_dataset"})
+    table = "`sara-vertex-demos.beans_demo.small_dataset`"
+    assert only(requests, f"SELECT COUNT(DISTINCT Class) FROM {table} WHERE Area <= ConvexArea") == "7"
+    off = "ABS(roundness - 4 * ACOS(-1) * Area / (Perimeter * Perimeter))"
+    assert float(only(requests, f"SELECT MAX({off}) FROM {table}")) < 1e-3
 
 
 def test_the_same_rows_come_out_each_time():
@@ -83,9 +107,9 @@ def test_a_package_that_can_not_be_fetched_says_what_to_do(requests, monkeypatch
 @pytest.mark.slow
 def test_each_table_is_made_as_it_is_declared(requests):
     for one in TABLES.values():
-        rows = requests.answer("make_public_table", {"name": one.name})
+        rows = requests.answer("make_public_table", {"name": one.path})
         assert 2_000 <= rows <= 60_000 or one.name in SMALL, one.name
-        listed = requests.listed(PROJECT, one.dataset)
+        listed = requests.listed(one.project, one.dataset)
         found = next(each for each in listed if each["table"].startswith(one.prefix or one.table))
         assert "stand-in" in found["description"]
         assert found["schema"]["fields"]

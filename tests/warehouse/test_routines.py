@@ -8,17 +8,10 @@ import pytest
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError
 from portico.warehouse import javascript, routines
+from portico.warehouse.asked import Asked, Done
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked, Done
 
 Run = Any
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    made = Warehouse(tmp_path_factory.mktemp("warehouse"))
-    made.run("CREATE SCHEMA d", Asked("p"))
-    return made
 
 
 @pytest.fixture
@@ -226,3 +219,35 @@ def test_javascript_reaches_nothing(run: Run) -> None:
         )
     )
     assert seen == "undefined,undefined,undefined,undefined"
+
+
+def test_an_aggregate_function_is_its_body_over_the_rows(run: Run, warehouse: Warehouse) -> None:
+    run("CREATE TABLE d.weighed AS SELECT MOD(i, 2) AS g, i FROM UNNEST([1, 2, 3, 4]) AS i")
+    [done] = run("CREATE AGGREGATE FUNCTION d.scaled(x FLOAT64, by FLOAT64 NOT AGGREGATE) AS (SUM(x) * by)")
+    assert (done.kind, done.operation) == ("CREATE_FUNCTION", "CREATE")
+    with warehouse.reading() as cursor:
+        body = routines.require(cursor, "p", "d", "scaled").body
+    assert body["routineType"] == "AGGREGATE_FUNCTION"
+    assert [one["isAggregate"] for one in body["arguments"]] == [True, False]
+    having = "SELECT g, d.scaled(i, 10) AS s FROM d.weighed GROUP BY g HAVING d.scaled(i, 10) > 45"
+    assert rows(run(having)) == [{"g": 0, "s": 60.0}]
+    assert values(run("SELECT 1 + d.scaled(i, 2) FROM d.weighed")) == [21.0]
+    mean = "CREATE TEMP AGGREGATE FUNCTION m(x FLOAT64, w FLOAT64) RETURNS FLOAT64 AS (SUM(x * w) / SUM(w)); "
+    assert values(run(f"{mean} SELECT m(i, i) FROM d.weighed")) == [3.0]
+    for text, said in (
+        ("SELECT d.scaled(i, 2) OVER () FROM d.weighed", "can't have an OVER clause"),
+        ("SELECT d.scaled(DISTINCT i, 2) FROM d.weighed", "takes no DISTINCT"),
+        (
+            "CREATE AGGREGATE FUNCTION d.bad(x FLOAT64) AS (SUM(x) + x)",
+            "must be within an aggregate function",
+        ),
+        (
+            'CREATE AGGREGATE FUNCTION d.bad(x FLOAT64) RETURNS FLOAT64 LANGUAGE js AS "1"',
+            "in SQL, not in js",
+        ),
+    ):
+        with pytest.raises(PorticoError, match=said):
+            run(text)
+    run("DROP FUNCTION d.scaled")
+    with pytest.raises(InvalidArgument, match="Function not found"):
+        run("SELECT d.scaled(i, 2) FROM d.weighed")

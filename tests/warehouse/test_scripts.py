@@ -11,19 +11,12 @@ import duckdb
 import pytest
 
 from portico.errors import InvalidArgument, NotFound, PorticoError
-from portico.warehouse import blocks, scripts
+from portico.warehouse import block_reader, scripts
+from portico.warehouse.asked import Asked, Done
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked, Done
 from portico.warehouse.scripts import Script
 
 Run = Any
-
-
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    made = Warehouse(tmp_path_factory.mktemp("warehouse"))
-    made.run("CREATE SCHEMA d", Asked("p"))
-    return made
 
 
 @pytest.fixture
@@ -213,7 +206,7 @@ def test_nothing_of_duckdb_is_reached(run: Run, text: str) -> None:
 
 def test_endless_loops_have_an_end(warehouse: Warehouse) -> None:
     with warehouse.reading() as cursor:
-        endless = blocks.read("BEGIN LOOP END LOOP; EXCEPTION WHEN ERROR THEN SELECT 1; END")
+        endless = block_reader.read("BEGIN LOOP END LOOP; EXCEPTION WHEN ERROR THEN SELECT 1; END")
         with pytest.raises(InvalidArgument, match="more than 500 statements"):
             Script(cursor, threading.Lock(), Asked("p"), steps=500).run(endless)
         with pytest.raises(InvalidArgument, match="too long"):
@@ -231,7 +224,7 @@ def test_a_script_is_cancelled_between_statements_too(warehouse: Warehouse) -> N
 
     thread = threading.Thread(target=work)
     thread.start()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 240
     while not warehouse.cancel("j") and time.monotonic() < until:
         pass
     thread.join(30)
@@ -247,3 +240,27 @@ def test_leftovers_of_a_killed_script_are_dropped(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         left.run(f"SELECT * FROM {hidden}.t", Asked("p"))
     left.close()
+
+
+def test_an_error_tells_where_it_was(run: Run) -> None:
+    said = "@@error.message AS m, @@error.stack_trace[OFFSET(0)].line AS line, @@error.statement_text AS t"
+    found = rows(run(f"BEGIN\n  SELECT 1 / 0;\nEXCEPTION WHEN ERROR THEN SELECT {said};\nEND"))
+    assert found == [{"m": "Query error: division by zero: 1 / 0 at [2:3]", "line": 2, "t": "SELECT 1 / 0"}]
+    assert rows(run("SELECT @@error.message AS m, @@error.stack_trace AS s")) == [{"m": None, "s": None}]
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("SELECT 1, 'a", "Unclosed string literal at [1:11]"), ("SELECT `a", "Unclosed identifier literal at [1:8]"),
+    ("SELECT a FROM (SELECT 1 AS b)", "Unrecognized name: a"),
+    ("SELECT t.b FROM (SELECT 1 AS a) AS t", "Name b not found"),
+    ("SELECT 9223372036854775807 + 1", "int64 overflow: 9223372036854775807 + 1"),
+    ("SELECT 'a' + 'b'", "No matching signature for operator +"), ("SELECT UPPER(1)", "signature for function UPPER"),
+    ("SELECT (SELECT x FROM UNNEST([1, 2]) AS x)", "Scalar subquery produced more than one element"),
+    ("SELECT 1 WHERE TRUE", "Query without FROM clause cannot have a WHERE clause"),
+    ("SELECT 1 UNION ALL SELECT 2 EXCEPT DISTINCT SELECT 3", "without using parentheses for grouping"),
+    ("SELECT RANK() OVER () FROM UNNEST([1]) AS x", "Window ORDER BY is required for analytic function rank"),
+])  # fmt: skip
+def test_what_is_wrong_is_said_in_googles_words(run: Run, text: str, said: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        run(text)
+    assert said in refused.value.message

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portico.errors import NotFound
 from portico.warehouse.process import answer
 from portico.warehouse.requests import Requests
 
@@ -217,6 +218,8 @@ class Target:
         return told
 
     def _nothing(self, what: str, **_: Any) -> Any:
+        if what == "external_query":
+            raise NotFound("Not found: Connection p.us.c", reason="notFound")
         return [] if what == "jobs" else False
 
     def check(self, written: str) -> None:

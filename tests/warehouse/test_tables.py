@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from portico.errors import PorticoError
+from portico.warehouse.asked import Asked
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
-    made = Warehouse(tmp_path / "w")
-    made.run("CREATE SCHEMA d OPTIONS (description = 'all of it', labels = [('team', 'x')])", Asked("p"))
-    yield made
-    made.close()
+def warehouse(one_warehouse: Warehouse) -> Iterator[Warehouse]:
+    one_warehouse.run(
+        "CREATE SCHEMA d OPTIONS (description = 'all of it', labels = [('team', 'x')])", Asked("p")
+    )
+    yield one_warehouse
+    one_warehouse.run("DROP SCHEMA d CASCADE", Asked("p"))
 
 
 class Bucket:
@@ -265,9 +266,3 @@ def test_snapshots_and_options_of_routines_are_told(warehouse: Warehouse) -> Non
     assert told == [("kept", "t")]
     told = rows(warehouse, "SELECT option_name, option_value FROM d.INFORMATION_SCHEMA.ROUTINE_OPTIONS")
     assert told == [("description", '"same"')]
-
-
-def test_an_index_is_refused_by_its_name(warehouse: Warehouse) -> None:
-    rows(warehouse, "CREATE TABLE d.t (a STRING)")
-    with pytest.raises(PorticoError, match="CREATE SEARCH INDEX"):
-        rows(warehouse, "CREATE SEARCH INDEX i ON d.t (ALL COLUMNS)")

@@ -11,8 +11,8 @@ import pytest
 
 from portico.errors import InvalidArgument, PorticoError
 from portico.warehouse import storage
+from portico.warehouse.asked import Asked
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked
 
 
 @pytest.fixture

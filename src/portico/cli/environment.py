@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from portico.client import commands_folder, injected_folder, settings
+from portico.client import commands_folders, injected_folder, settings
 
 _HINTS = """\
 # Settings for Google's clients, for this shell:  eval "$(portico env)"
@@ -39,7 +39,9 @@ def replace_process(command: Sequence[str], home: Path) -> NoReturn:
     environment = os.environ | settings(home)
     paths = [str(injected_folder()), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    environment["PATH"] = os.pathsep.join([str(commands_folder()), environment.get("PATH", os.defpath)])
+    environment["PATH"] = os.pathsep.join(
+        [*map(str, commands_folders()), environment.get("PATH", os.defpath)]
+    )
     program = command[0]
     if program == "python" and shutil.which(program) is None:
         program = sys.executable  # where only a python3 is installed

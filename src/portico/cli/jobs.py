@@ -9,13 +9,15 @@ from typing import Any
 from portico.client.api import Client
 
 
-def unended(home: Path) -> list[dict[str, Any]]:
-    """The jobs that have not ended, as the API shows them: those that run first, then those that wait, in their order.
+def unended(home: Path, project: str = "") -> list[dict[str, Any]]:
+    """The jobs that have not ended, of a `project` where one is given, as the API shows them: those that run
+    first, then those that wait, in their order.
 
     Raises:
         Unavailable: no server runs on `home`.
     """
-    found: list[dict[str, Any]] = Client(home=home).call("GET", "jobs").get("jobs", [])
+    within = {"project": project} if project else {}
+    found: list[dict[str, Any]] = Client(home=home).call("GET", "jobs", **within).get("jobs", [])
     return found
 
 

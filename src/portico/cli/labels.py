@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,24 @@ def _sent(
 ) -> dict[str, int]:
     totals = dict.fromkeys(_ENDED, 0)
     sent = 0
-    for chunk in _chunks(file, columns):
-        tell(f"{file.name}: {sent:,} labels sent")
-        try:
-            found = client.add_labels(endpoint.strip("/"), chunk)
-        except Unavailable:
-            raise
-        except PorticoError as error:
-            raise PorticoError(f"{file.name}, rows from {sent + 1}: {error.message}") from None
-        for name in _ENDED:
-            totals[name] += found.get(name, 0)
-        sent += len(chunk)
+    # Closed in any case: the process aborts where a reader's thread outlives it.
+    with closing(_chunks(file, columns)) as chunks:
+        for chunk in chunks:
+            tell(f"{file.name}: {sent:,} labels sent")
+            try:
+                found = client.add_labels(endpoint.strip("/"), chunk)
+            except Unavailable:
+                raise
+            except PorticoError as error:
+                raise PorticoError(f"{file.name}, rows from {sent + 1}: {error.message}") from None
+            for name in _ENDED:
+                totals[name] += found.get(name, 0)
+            sent += len(chunk)
     client.close()
     return totals
 
 
-def _chunks(file: Path, columns: Columns) -> Iterator[list[dict[str, Any]]]:
+def _chunks(file: Path, columns: Columns) -> Generator[list[dict[str, Any]]]:
     from portico.ml.errors import DataError
     from portico.ml.label_rows import label_of
     from portico.ml.tables import iter_batches
@@ -68,17 +71,18 @@ def _chunks(file: Path, columns: Columns) -> Iterator[list[dict[str, Any]]]:
         )
     row = 0
     try:
-        for batch in iter_batches([file], max_rows=_CHUNK):
-            missing = [name for name in columns.names if name not in batch.schema.names]
-            if missing:
-                raise InvalidArgument(
-                    f"{file.name} has no column {missing[0]!r}; it has {', '.join(batch.schema.names)}."
-                )
-            made = []
-            for cells in batch.to_pylist():
-                row += 1
-                made.append(label_of(cells, columns))
-            yield made
+        with closing(iter_batches([file], max_rows=_CHUNK)) as batches:
+            for batch in batches:
+                missing = [name for name in columns.names if name not in batch.schema.names]
+                if missing:
+                    raise InvalidArgument(
+                        f"{file.name} has no column {missing[0]!r}; it has {', '.join(batch.schema.names)}."
+                    )
+                made = []
+                for cells in batch.to_pylist():
+                    row += 1
+                    made.append(label_of(cells, columns))
+                yield made
     except DataError as error:
         raise InvalidArgument(f"{error.message}.") from None
     except ValueError as error:

@@ -3,65 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from portico.client.api import Client
-
-Neighbours = dict[str, list[str]]
-
-
-@dataclass(slots=True)
-class Graph:
-    """The nodes above and below `start`: artifacts and executions by name, and the edges by both ends, in the order of
-    their events. An edge leads from an input to its execution and from there to an output."""
-
-    start: str
-    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    above: Neighbours = field(default_factory=dict)
-    below: Neighbours = field(default_factory=dict)
-
-    def distances(self) -> dict[str, int]:
-        """How far each node is above (negative) or below the start; no further than it must be."""
-        found = {self.start: 0}
-        for neighbours, step in ((self.above, -1), (self.below, 1)):
-            newest = [self.start]
-            while newest:
-                newest = [
-                    other
-                    for node in newest
-                    for other in neighbours.get(node, [])
-                    if found.setdefault(other, found[node] + step) == found[node] + step and other != node
-                ]
-                newest = list(dict.fromkeys(newest))
-        return found
-
-    def as_json(self) -> dict[str, Any]:
-        near = self.distances()
-        edges = [
-            {"from": one, "to": two}
-            for one, others in self.below.items()
-            for two in others
-            if {one, two} <= near.keys()
-        ]
-        return {"start": self.start, "nodes": [self.nodes[name] for name in near], "edges": edges}
-
-
-def around(client: Client, name: str) -> Graph:
-    """
-    Raises:
-        NotFound: nothing is recorded of `name`.
-    """
-    start, found = client.lineage(name)
-    graph = Graph(start["name"])
-    for node in (*found.get("artifacts", []), *found.get("executions", [])):
-        graph.nodes[node["name"]] = node
-    for event in found.get("events", []):
-        ends = (event["artifact"], event["execution"])
-        one, two = ends if event["type"] == "INPUT" else ends[::-1]
-        graph.below.setdefault(one, []).append(two)
-        graph.above.setdefault(two, []).append(one)
-    return graph
+from portico.client.lineage import Graph, Neighbours
 
 
 def tree(graph: Graph) -> Iterator[str]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from portico.cli.lineage import Graph, in_words
+from portico.cli.lineage import in_words
+from portico.client.lineage import Graph
 
 _WIDTH, _HEIGHT = 190, 44  # of a box
 _ACROSS, _DOWN = 60, 18  # between boxes

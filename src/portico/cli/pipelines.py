@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from portico.client.api import Client
+from portico.client.pipeline_graph import waits_for
 from portico.clock import parse_rfc3339
 from portico.errors import NotFound
 
@@ -92,11 +93,11 @@ def _dag(component: Mapping[str, Any], spec: Mapping[str, Any], indent: str) -> 
     done: set[str] = set()
     left = dict(tasks)
     while left:
-        ready = [name for name, task in left.items() if _waits_for(task, tasks) <= done] or list(left)
+        ready = [name for name, task in left.items() if waits_for(task, tasks) <= done] or list(left)
         for name in ready:
             task = left.pop(name)
             words = [f"{indent}{called[name]}"]
-            if waits := _waits_for(task, tasks):
+            if waits := waits_for(task, tasks):
                 words.append(f"after {', '.join(sorted(called[one] for one in waits))}")
             if condition := (task.get("triggerPolicy") or {}).get("condition"):
                 words.append(f"if {condition}")
@@ -106,19 +107,6 @@ def _dag(component: Mapping[str, Any], spec: Mapping[str, Any], indent: str) -> 
             inner = (spec.get("components") or {}).get(task["componentRef"]["name"], {})
             yield from _dag(inner, spec, indent + "    ")
         done |= set(ready)
-
-
-def _waits_for(task: Mapping[str, Any], beside: Mapping[str, Any]) -> set[str]:
-    named = set(task.get("dependentTasks") or [])
-    inputs = task.get("inputs") or {}
-    for some, key in (("parameters", "taskOutputParameter"), ("artifacts", "taskOutputArtifact")):
-        named |= {one[key]["producerTask"] for one in (inputs.get(some) or {}).values() if key in one}
-    named |= {
-        one["taskFinalStatus"]["producerTask"]
-        for one in (inputs.get("parameters") or {}).values()
-        if "taskFinalStatus" in one
-    }
-    return named & set(beside)
 
 
 def _tasks(found: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:

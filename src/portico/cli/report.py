@@ -9,12 +9,15 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from portico.cli import report_watched
+from portico.cli import audit, report_watched
 from portico.client.api import Client
 from portico.errors import InvalidArgument, NotFound
+
+_ENTRIES = 200  # of the audit log
 
 
 def write(client: Client, model: str, out: Path) -> list[Path]:
@@ -55,7 +58,20 @@ def collect(client: Client, model: str) -> dict[str, Any]:
             pipeline = client.call("GET", f"/v1/{found['trainingPipeline']}")
         except NotFound:
             pipeline = {}
-    return {"model": found, "versions": versions, "stewards": kept, "pipeline": pipeline}
+    return {
+        "model": found, "versions": versions, "stewards": kept, "pipeline": pipeline,
+        "audit": list(_entries(client, name, sorted(endpoints))),
+    }  # fmt: skip
+
+
+def _entries(client: Client, model: str, endpoints: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Of the audit log: what was done to the model, with it to others, or to the endpoints that have it."""
+    places = ("resourceName", "metadata.changed", "request.model", "request.deployedModel.model")
+    parts = [f'protoPayload.{place}:"{model}"' for place in places]
+    parts += [f'protoPayload.resourceName:"{endpoint}"' for endpoint in endpoints]
+    return audit.entries(
+        client, model.split("/")[1], f'logName:"cloudaudit" AND ({" OR ".join(parts)})', _ENTRIES
+    )
 
 
 def _model(client: Client, model: str) -> dict[str, Any]:
@@ -92,6 +108,7 @@ def sections(facts: dict[str, Any]) -> list[Section]:
         ("What it looks at", _explanations(facts)),
         ("Versions", _versions(facts)),
         ("Episodes", _episodes(facts)),
+        ("Who did what", _audited(facts)),
     ]
 
 
@@ -197,6 +214,21 @@ def _episodes(facts: dict[str, Any]) -> list[str | Table]:
     return [(["when", "how it went", "why"], rows)] if rows else ["Nothing had to be done."]
 
 
+def _audited(facts: dict[str, Any]) -> list[str | Table]:
+    rows = []
+    for entry in facts["audit"]:
+        told = entry["protoPayload"]
+        went = told["status"]["message"] if "status" in told else ""
+        rows.append([entry["timestamp"][:19].replace("T", " "), told["authenticationInfo"]["principalEmail"],
+                     audit.method(entry), told["resourceName"], entry["insertId"], went])  # fmt: skip
+    if not rows:
+        return [
+            "The audit log has nothing of it: it was made before there was one, or more than 400 days ago."
+        ]
+    found: list[str | Table] = [(["when", "who", "what", "to what", "entry", "failed"], rows)]
+    return found if len(rows) < _ENTRIES else [f"The newest {_ENTRIES} entries of the audit log.", *found]
+
+
 def draw(facts: dict[str, Any]) -> list[tuple[str, bytes]]:
     """Pictures, as (caption, PNG)."""
     import matplotlib
@@ -259,10 +291,6 @@ def as_markdown(facts: dict[str, Any], parts: list[Section]) -> str:
             ]
             lines.append("")
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "&#124;").replace("\n", " ")
 
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#202124}

@@ -33,9 +33,10 @@ def collect(home: Path) -> dict[str, Any]:
     return {
         "running": address is not None,
         "url": address.url if address else None,
+        "public": address.public if address else None,
         "grpc": address.grpc_address if address else None,
         "pid": address.pid if address else None,
-        "open": address.open if address else None,
+        "auth": address.auth if address else None,
         "processes": _processes(address.pid) if address else [],
         "isolation": {"name": in_force.name, "detail": in_force.detail},
         **(_held(home) if address else _UNKNOWN),
@@ -52,11 +53,13 @@ def as_text(found: dict[str, Any]) -> str:
         memory = sum(process["pss_bytes"] for process in found["processes"])
         count = len(found["processes"])
         lines = [f"Running at {found['url']}: {count} processes, {_megabytes(memory)}"]
+        if found["public"]:
+            lines.append(f"For other machines, by TLS, at {found['public']}")
         lines.append(f"gRPC (BigQuery Storage) at {found['grpc']}")
         lines += [
             f"  {p['pid']:>8}  {_megabytes(p['pss_bytes']):>10}  {p['name']}" for p in found["processes"]
         ]
-        if found["open"]:
+        if found["auth"] == "open":
             lines.append(OPEN)
     else:
         lines = [found["refused"] or f"Not running. Start it with: portico up --home {found['home']}"]

@@ -1,4 +1,4 @@
-"""`portico apply`, `diff`, `get`, `delete`, `replay`, `approve`, `reject`: stewards, triggers."""
+"""`portico apply`, `diff`, `get`, `delete`, `replay`, `approve`, `reject`, `roll-back`: stewards, triggers."""
 
 from __future__ import annotations
 
@@ -66,10 +66,11 @@ def replayed(home: Path, name: str) -> dict[str, Any]:
     return client.replay(episode_name(client, name))
 
 
-def decided(home: Path, name: str, approve: bool, comment: str) -> dict[str, Any]:
+def decided(home: Path, name: str, verdict: str, comment: str) -> dict[str, Any]:
+    """`verdict` is "approve", "reject" or "roll_back"."""
     client = _client(home)
-    act = client.approve if approve else client.reject
-    return act(episode_name(client, name), comment)
+    acts = {"approve": client.approve, "reject": client.reject, "roll_back": client.roll_back}
+    return acts[verdict](episode_name(client, name), comment)
 
 
 def episode_name(client: Client, name: str) -> str:
@@ -85,6 +86,11 @@ def as_text(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(_line(one) for one in value) or "none"
     lines = [_line(value)]
+    if run := value.get("pipelineJob"):
+        lines.append(f"  trained by the pipeline run {run.rpartition('/')[2]}")
+    if pipeline := (value.get("training") or {}).get("pipeline"):
+        named = ((pipeline.get("pipelineSpec") or {}).get("pipelineInfo") or {}).get("name")
+        lines.append(f"  retrains by the pipeline {pipeline.get('templateUri') or named}")
     for one in value.get("status", {}).get("acceptable", []):
         bounds = "" if "interval" not in one else f" ({one['interval'][0]:.4g} to {one['interval'][1]:.4g})"
         holds = "holds" if one["holds"] else "BROKEN"

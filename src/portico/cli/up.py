@@ -7,11 +7,13 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from portico.host.address import Address, AlreadyRunning
+from portico.prediction.front.peers import Auth
 
 OPEN = "Open: every user of this machine may do everything here, without a token."
 
@@ -53,13 +55,16 @@ def serve(
     host: str,
     port: int,
     fronts: int,
-    everyone: bool,
+    auth: Auth,
     unconfined: bool,
     database: str | None,
     ray: str | None,
     grpc_port: int,
     warehouse_memory: str | None,
     public_data: bool,
+    certificate: Path | None,
+    key: Path | None,
+    names: Sequence[str],
 ) -> None:
     """Serves until SIGTERM or SIGINT. Exits with 2 for a host that is refused, with 1 for what else is wrong."""
     from portico.host import supervisor
@@ -83,13 +88,14 @@ def serve(
             port,
             fronts,
             _announce,
-            everyone,
+            auth,
             unconfined,
             database,
             ray,
             grpc_port,
             warehouse_memory,
             public_data,
+            supervisor.Public(certificate, key, tuple(names)),
         )
     except supervisor.RefusedHost as refused:
         _fail(str(refused), 2)
@@ -114,8 +120,12 @@ def _brief(record: logging.LogRecord) -> bool:
 
 
 def _announce(address: Address) -> None:
-    print(f"Portico is ready at {address.url}", flush=True)
-    if address.open:
+    print(f"Portico is ready at {address.public or address.url}", flush=True)
+    if address.public:
+        print(f"Its certificate's SHA-256 fingerprint is {address.fingerprint}", flush=True)
+        print(f"Other machines' clients trust it by {address.trusted} (REQUESTS_CA_BUNDLE)", flush=True)
+        print(f"On this machine it answers at {address.url}", flush=True)
+    if address.auth == "open":
         print(OPEN, flush=True)
 
 

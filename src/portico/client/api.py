@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from portico.errors import BY_CODE, NUMBERS, NotFound, PorticoError, Unavailable
 
 _PREFIX = "/apis/portico/v1/"
+# Of two kinds with one status the commoner: not every API's errors say their code.
+_BY_STATUS = {kind.status: kind for kind in reversed(BY_CODE.values())}
 _BY_NUMBER = {NUMBERS[code]: kind for code, kind in BY_CODE.items()}
 _SIGNED_FOR = 3600  # seconds
+_RUN = re.compile(r"[a-z][a-z0-9-]{0,127}")  # the id of a pipeline's run
 _TIMEOUT = 1200.0  # seconds: the clock's advance waits for what is due
 
 
@@ -49,15 +53,19 @@ class Client:
         if query:
             target += "?" + urlencode(query)
         data = None if body is None else json.dumps(body)
+        status, text = self._answered(verb, target, data)
+        found: dict[str, Any] = json.loads(text) if text else {}
+        if status != 200:
+            raise _error(found.get("error") or {}, status)
+        return found
+
+    def _answered(self, verb: str, target: str, data: str | None) -> tuple[int, bytes]:
         status, text = self._asked(verb, target, data)
         if status == 401 and not self._token:  # the server can't tell by the socket that we are its owner
             self._token = _token(self._home)
             if self._token:
                 status, text = self._asked(verb, target, data)
-        found: dict[str, Any] = json.loads(text) if text else {}
-        if status != 200:
-            raise _error(found.get("error") or {})
-        return found
+        return status, text
 
     def _asked(self, verb: str, target: str, data: str | None) -> tuple[int, bytes]:
         headers = {"content-type": "application/json"}
@@ -205,6 +213,10 @@ class Client:
     def reject(self, episode: str, comment: str = "") -> dict[str, Any]:
         return self.call("POST", f"{episode}:reject", {"comment": comment})
 
+    def roll_back(self, episode: str, comment: str = "") -> dict[str, Any]:
+        """Undoes a promotion."""
+        return self.call("POST", f"{episode}:rollBack", {"comment": comment})
+
     def replay(self, episode: str) -> dict[str, Any]:
         """Every decision of an episode made again from its evidence: {"agrees": …, "decisions": […]}."""
         return self.call("POST", f"{episode}:replay", {})
@@ -247,6 +259,28 @@ class Client:
             raise NotFound(f"Nothing is recorded of {name!r} in {location}.")
         graph = self.call("GET", f"/v1/{found[0]['name']}:queryArtifactLineageSubgraph")
         return found[0], graph
+
+    def run_lineage(self, name: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The execution of a pipeline's run, and all that its tasks took and gave (a LineageSubgraph); None where
+        `name`, its resource name or its id, is none's.
+
+        Raises:
+            NotFound: `name` is a resource name, and there is no such run.
+        """
+        run = name if "/pipelineJobs/" in name else f"{self.parent}/pipelineJobs/{name}"
+        if run != name and not _RUN.fullmatch(name):
+            return None
+        try:
+            detail = self.call("GET", f"/v1/{run}")["jobDetail"]
+        except PorticoError:
+            if run == name:
+                raise
+            return None  # what is only named so may be something else
+        roots = [task["execution"] for task in detail.get("taskDetails", []) if "parentTaskId" not in task]
+        if not roots:
+            raise NotFound(f"The run {run} has not begun: nothing is recorded of it yet.")
+        context = detail["pipelineRunContext"]["name"]
+        return roots[0], self.call("GET", f"/v1/{context}:queryContextLineageSubgraph")
 
     def _of_artifact(self, name: str) -> str:
         if name.startswith("gs://"):
@@ -314,11 +348,13 @@ def _token(home: Path | str | None) -> str:
     import jwt
 
     claims = {"iss": key["client_email"], "sub": key["client_email"], "exp": int(time.time()) + _SIGNED_FOR}
-    return jwt.encode(claims, key["private_key"], algorithm="RS256")
+    claims["scope"] = "https://www.googleapis.com/auth/cloud-platform"
+    headers = {"kid": key["private_key_id"]}
+    return jwt.encode(claims, key["private_key"], algorithm="RS256", headers=headers)
 
 
-def _error(body: Mapping[str, Any]) -> PorticoError:
+def _error(body: Mapping[str, Any], status: int) -> PorticoError:
     violations = [v for d in body.get("details") or [] for v in d.get("fieldViolations") or []]
     field = violations[0].get("field", "") if violations else ""
-    kind = BY_CODE.get(body.get("status", ""), PorticoError)
+    kind = BY_CODE.get(body.get("status", "")) or _BY_STATUS.get(status, PorticoError)
     return kind(body.get("message", "The server failed."), field=field)

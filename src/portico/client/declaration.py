@@ -2,7 +2,7 @@
 
 The file holds the fields of the API's `Steward` or `Trigger`, and beside them `kind` and `name`. It may write durations
 as "7d", "12h", "30m" or "45s", words of a choice in small letters, and an endpoint and a dataset by display name; a
-trigger's templateUri may be a compiled pipeline's file beside it.
+templateUri may be a compiled pipeline's file beside it.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ def differences(client: Client, declared: Declaration) -> tuple[dict[str, Any], 
         else:
             spec["endpoint"] = _by_name(client, "endpoints", spec.get("endpoint", ""), "endpoint")
             _name_dataset(client, spec, "data")
+            if training := spec.get("training"):
+                spec["training"] = _with_template(declared.path, training, "training.pipeline")
     except PorticoError as error:
         raise declared.error(error) from None
     try:
@@ -182,18 +184,26 @@ def _complete_trigger(client: Client, path: Path, spec: dict[str, Any]) -> None:
     source = (spec.get("alert") or {}).get("source")
     if source and "/" not in source:
         spec["alert"] = {"source": client.steward_name(source)}
-    pipeline = dict(spec.get("pipeline") or {})
+    spec |= _with_template(path, spec, "pipeline")
+
+
+def _with_template(path: Path, body: dict[str, Any], field: str) -> dict[str, Any]:
+    """`body` with what its `pipeline` names as a file beside the declaration; `field` is that pipeline's."""
+    pipeline = dict(body.get("pipeline") or {})
     uri = pipeline.get("templateUri", "")
-    if uri and "://" not in uri:
-        del pipeline["templateUri"]
-        spec["pipeline"] = {**pipeline, "pipelineSpec": _compiled(path.parent / uri)}
+    if not uri or "://" in uri:
+        return body
+    del pipeline["templateUri"]
+    compiled = _compiled(path.parent / uri, f"{field}.templateUri")
+    return {**body, "pipeline": {**pipeline, "pipelineSpec": compiled}}
 
 
-def _compiled(file: Path) -> Any:
+def _compiled(file: Path, field: str) -> Any:
     try:
-        return next(yaml.load_all(file.read_text(), yaml.CSafeLoader), None)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidArgument(f"{file} can't be read: {error}.", field="pipeline.templateUri") from None
+        spec, *more = yaml.load_all(file.read_text(), yaml.CSafeLoader)
+        return {**spec, **more[0]} if more else spec  # what kfp says for Kubernetes is a document of its own
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise InvalidArgument(f"{file} can't be read: {error}.", field=field) from None
 
 
 def _compared(there: Any, wanted: Any, field: str) -> Iterator[Difference]:

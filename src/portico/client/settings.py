@@ -71,9 +71,10 @@ def portico_alone() -> Iterator[str]:
         yield folder
 
 
-def commands_folder() -> Path:
-    """The folder of commands that `portico exec` has before this machine's own."""
-    return injected_folder() / "commands"
+def commands_folders() -> list[Path]:
+    """The folders of commands that `portico exec` has before this machine's own: those that jobs have, too, and
+    docker."""
+    return [injected_folder() / "commands", injected_folder() / "bin"]
 
 
 def _without_proxy(host: str) -> str:

@@ -19,8 +19,9 @@ SELECT
   w.temp, w.humid, w.wind_speed, w.precip, w.pressure, w.visib,
   f.flight, f.arr_delay, f.arr_delay > 15 AS late,
   CASE
-    WHEN MOD(ABS(FARM_FINGERPRINT(CAST(DATE(f.year, f.month, f.day) AS STRING))), 10) >= 8 THEN 'test'
-    WHEN MOD(ABS(FARM_FINGERPRINT(CAST(DATE(f.year, f.month, f.day) AS STRING))), 10) = 7 THEN 'tune'
+    WHEN MOD(ABS(FARM_FINGERPRINT(CAST(DATE(f.year, f.month, f.day) AS STRING))), 20) >= 16 THEN 'test'
+    WHEN MOD(ABS(FARM_FINGERPRINT(CAST(DATE(f.year, f.month, f.day) AS STRING))), 20) >= 13 THEN 'choose'
+    WHEN MOD(ABS(FARM_FINGERPRINT(CAST(DATE(f.year, f.month, f.day) AS STRING))), 20) >= 11 THEN 'tune'
     ELSE 'train'
   END AS part
 FROM flights AS f
@@ -56,7 +57,7 @@ def _create(model: str, more: str = "") -> str:
 CREATE OR REPLACE MODEL {model} {_TRANSFORM}
 OPTIONS({_OPTIONS[model]}, input_label_cols=['late'], enable_global_explain=TRUE,
         data_split_method='CUSTOM', data_split_col='tuning'{more})
-AS SELECT {", ".join(FEATURES)}, late, part = 'tune' AS tuning FROM late WHERE part != 'test'
+AS SELECT {", ".join(FEATURES)}, late, part = 'tune' AS tuning FROM late WHERE part IN ('train', 'tune')
 ORDER BY day, hour, origin, carrier, flight"""  # the same rows in the same order give the same model
 
 
@@ -67,22 +68,24 @@ def registered(model: str, identifier: str) -> str:
     return _create(model, f", model_registry='VERTEX_AI', vertex_ai_model_id='{identifier}'")
 
 
-def evaluate(model: str) -> str:
-    return f"SELECT * FROM ML.EVALUATE(MODEL {model}, (SELECT * FROM late WHERE part = 'test'))"
+def evaluate(model: str, part: str) -> str:
+    return f"SELECT * FROM ML.EVALUATE(MODEL {model}, (SELECT * FROM late WHERE part = '{part}'))"
 
 
-def _losses(model: str) -> str:
-    """Each test flight's log loss."""
+def _losses(model: str, part: str) -> str:
+    """The log loss of each flight of a part."""
     return f"""
   SELECT day, origin, carrier, flight, hour, dest, late,
     -LN(GREATEST(1e-9, (SELECT SUM(p.prob) FROM UNNEST(predicted_late_probs) AS p WHERE p.label = late))) AS loss
-  FROM ML.PREDICT(MODEL {model}, (SELECT * FROM late WHERE part = 'test'))"""
+  FROM ML.PREDICT(MODEL {model}, (SELECT * FROM late WHERE part = '{part}'))"""
 
 
-# Flights of a day are not independent: the interval is of the days (a ratio's linearisation, by days as clusters).
-COMPARE = f"""
-WITH trees AS ({_losses("late_trees")}
-), logistic AS ({_losses("late_logistic")}
+def compare(part: str) -> str:
+    """The models' losses on the days of a part. Flights of a day are not independent: the interval is of the days (a
+    ratio's linearisation, by days as clusters)."""
+    return f"""
+WITH trees AS ({_losses("late_trees", part)}
+), logistic AS ({_losses("late_logistic", part)}
 ), days AS (
   SELECT day, COUNT(*) AS n, SUM(loss) AS loss FROM trees GROUP BY day
 ), paired AS (
@@ -97,8 +100,8 @@ WITH trees AS ({_losses("late_trees")}
     / ANY_VALUE(mean.n) AS half
   FROM paired CROSS JOIN mean
 ), share AS (
-  SELECT COUNTIF(part != 'test' AND late) / COUNTIF(part != 'test') AS known,
-    COUNTIF(part = 'test' AND NOT late) / COUNTIF(part = 'test') AS on_time
+  SELECT COUNTIF(part IN ('train', 'tune') AND late) / COUNTIF(part IN ('train', 'tune')) AS known,
+    COUNTIF(part = '{part}' AND NOT late) / COUNTIF(part = '{part}') AS on_time
   FROM late
 )
 SELECT difference, difference - half AS low, difference + half AS high, days, trees_loss, logistic_loss, on_time,

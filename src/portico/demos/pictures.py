@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,7 @@ def timeline(hours: pd.DataFrame, episodes: list[dict[str, Any]], path: Path) ->
     below.legend(frameon=False, ncols=4, fontsize=8, loc="lower center", bbox_to_anchor=(0.6, 1.0))
     below.xaxis.set_major_locator(dates.YearLocator())  # type: ignore[no-untyped-call]
     below.xaxis.set_major_formatter(dates.DateFormatter("%Y"))  # type: ignore[no-untyped-call]
-    for axes in (above, below):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", color="#e8eaed")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-    return path
+    return _saved(figure, (above, below), path, axis="x", color="#e8eaed")
 
 
 _METHODS = {
@@ -105,12 +101,7 @@ def fairness(
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, ncols=5, loc="outside lower left")
     _allowed(panels[2], gates, remedy)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#f1f3f4")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-    return path
+    return _saved(figure, panels, path, color="#f1f3f4")
 
 
 def _prices(axes: Any, prices: list[dict[str, Any]], constraint: str) -> None:
@@ -212,11 +203,7 @@ def control(
     features.xaxis.set_major_formatter(dates.DateFormatter("%Y"))  # type: ignore[no-untyped-call]
     for axes in (loss, gaps, features):
         axes.legend(frameon=False, ncols=4, fontsize=8, loc="lower right" if axes is loss else "upper right")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", color="#e8eaed")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-    return path
+    return _saved(figure, (loss, gaps, features), path, axis="x", color="#e8eaed")
 
 
 def forecast(past: pd.DataFrame, days: pd.DataFrame, path: Path) -> Path:
@@ -259,9 +246,15 @@ def forecast(past: pd.DataFrame, days: pd.DataFrame, path: Path) -> Path:
     below.xaxis.set_major_locator(dates.MonthLocator())  # type: ignore[no-untyped-call]
     below.xaxis.set_major_formatter(dates.DateFormatter("%b %Y"))  # type: ignore[no-untyped-call]
     below.tick_params(axis="x", labelsize=8)
-    for axes in (above, below):
+    return _saved(figure, (above, below), path, axis="y", color="#f1f3f4")
+
+
+def _saved(figure: Any, panels: Iterable[Any], path: Path, **grid: Any) -> Path:
+    from matplotlib import pyplot
+
+    for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#f1f3f4")
+        axes.grid(**grid)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
     return path

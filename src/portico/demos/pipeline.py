@@ -21,8 +21,9 @@ from google.api_core import exceptions
 from google.cloud import aiplatform, storage  # type: ignore[attr-defined]
 from rich.markup import escape
 
-from portico.cli import lineage
+from portico.cli.lineage import tree
 from portico.client import portico_alone
+from portico.client.lineage import around
 from portico.demos import telling
 from portico.demos.telling import console, say, step
 from portico.host import address
@@ -64,7 +65,7 @@ def main(out: Path, home: Path) -> None:
     endpoint = aiplatform.Endpoint.list(filter=f'display_name="{name}"')[0]
     served = endpoint.list_models()[0].model
     console.print("What the model that is deployed came from (portico lineage):\n")
-    drawn = list(lineage.tree(lineage.around(client, served)))
+    drawn = list(tree(around(client, served)))
     for line in drawn:
         console.print(f"  {escape(line)}", soft_wrap=True)
     found = {"first": told, "evaluation": measured, "second": again, "deployed": served, "lineage": drawn}

@@ -14,6 +14,7 @@ from portico.errors import NotFound
 from portico.host.address import default_home, running
 from portico.host.private import make_private
 
+_USUAL = "http://127.0.0.1:8080"  # where `portico up` serves
 _OF_STEWARD = (
     "get {0}/episodes --home {1}    # what the steward did, and why",
     "replay {0}/EPISODE --home {1}    # compute its decisions again",
@@ -27,6 +28,8 @@ SCRIPTS: dict[str, tuple[str, str]] = {
     "bqml": ("bqml.py", ""),
     "pipeline": ("pipeline.py", ""),
 }
+# The console's page that shows what a demo was about, below its project's location.
+_PAGES = {"training": "models", "bqml": "sql", "pipeline": "pipelineJobs"}
 _OF_TRAINING = (
     "lineage census --home {1}    # what the first model came from",
     "rerun census --home {1}    # train it again, and compare",
@@ -76,6 +79,12 @@ def main(home: Path | None, as_json: bool, name: str = "bikes") -> int:
             for line in _OF_STEWARD if steward else others[name]:
                 print(f"  portico {line.format(steward, home)}")
             print(f"  {script}    # the script: Google's client and Portico's")
+            here = running(home) if stands else None
+            page = f"projects/portico/locations/us-central1/{_PAGES.get(name) or f'stewards/{steward}'}"
+            print(
+                f"\nSee it in the browser{'' if here else ', once it is up'}: "
+                f"{here.url if here else _USUAL}/-/console/{page}"
+            )
         return code
     finally:
         if server is not None:

@@ -18,7 +18,8 @@ from google.cloud.aiplatform import hyperparameter_tuning as tuning
 from rich.markup import escape
 
 import portico
-from portico.cli import lineage
+from portico.cli.lineage import tree
+from portico.client.lineage import around
 from portico.demos import telling
 from portico.demos.telling import console, say, step
 from portico.sandbox import samples
@@ -170,8 +171,8 @@ def serve(best: Any, place: str, people: pd.DataFrame) -> aiplatform.Model:
 
 def trace(client: portico.Client, model: aiplatform.Model) -> list[str]:
     """`portico lineage` of the model that serves."""
-    graph = lineage.around(client, model.resource_name)
-    lines = list(lineage.tree(graph))
+    graph = around(client, model.resource_name)
+    lines = list(tree(graph))
     console.print("Where it came from, and where it went (portico lineage):\n")
     for line in lines:
         console.print(f"  {escape(line)}", soft_wrap=True)

@@ -30,7 +30,8 @@ from portico.prediction.front.framing import (
     is_prediction,
     path_form,
 )
-from portico.prediction.front.handover import Take, Taker, control_socket, give, run_folder
+from portico.prediction.front.handover import Take, Taker, control_socket, give
+from portico.store.sockets import run_folder
 
 # An offer of HTTP/2 or a WebSocket, which a server may overlook; httptools would stop reading after the head.
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
@@ -43,13 +44,15 @@ _AWAY: Final = 2.0  # seconds that the fronts may be away before a prediction is
 class ControlProtocol(HttpToolsProtocol):
     """uvicorn's protocol, fed one request at a time, so that each is looked at before it is begun.
 
-    `front` is the number of the front that gave the connection, `owner` whether its client needs no token, `take`
-    what takes it (see `Taker`).
+    `front` is the number of the front that gave the connection, `owner` whether its client needs no token,
+    `secure` whether it came by TLS, `take` what takes it (see `Taker`).
     """
 
-    def __init__(self, home: Path, front: int, owner: bool, take: Take, **uvicorns: Any) -> None:
+    def __init__(
+        self, home: Path, front: int, owner: bool, secure: bool, take: Take, **uvicorns: Any
+    ) -> None:
         super().__init__(**uvicorns)
-        self._owner = owner
+        self._owner, self._secure = owner, secure
         self.app_state = {**self.app_state, "owner": owner}  # a request's scope["state"]
         self._home = home
         self._front = front
@@ -66,6 +69,8 @@ class ControlProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self._secure:  # what TLS there was ended before
+            self.scheme = "https"
         self._held = self._take()
         self.loop.call_soon(self._feed)
 
@@ -181,7 +186,7 @@ class ControlProtocol(HttpToolsProtocol):
             others = list(run_folder(self._home).glob("front-*.connections"))
             random.shuffle(others)
             for path in (own, *others):
-                if await give(path, descriptor, -1, self._owner, data, 0):
+                if await give(path, descriptor, -1, self._owner, data, 0, secure=self._secure):
                     return True
             if self.loop.time() > deadline:
                 return False
@@ -214,11 +219,12 @@ class ControlServer(uvicorn.Server):
         self._taker = Taker(control_socket(home), self._protocol)
         self._home = home
 
-    def _protocol(self, front: int, owner: bool, take: Take) -> asyncio.Protocol:
+    def _protocol(self, front: int, owner: bool, secure: bool, take: Take) -> asyncio.Protocol:
         return ControlProtocol(
             self._home,
             front,
             owner,
+            secure,
             take,
             config=self.config,
             server_state=self.server_state,
@@ -253,6 +259,7 @@ def serve_control(app: Any, home: Path, by_grpc: Listener) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # what a client says of how it came is no word of ours
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_DRAIN,
     )

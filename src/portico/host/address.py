@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,19 @@ class Address:
     host: str
     port: int
     pid: int
-    open: bool = False
-    """Whether all users of the machine are its owners (`portico up --open`)."""
+    auth: Literal["owner", "required", "open"] = "owner"
+    """Who needs no token (`portico up --auth`)."""
     unconfined: bool = False
     """Whether user code runs without walls (`portico up --unconfined`)."""
     grpc: int = 0
     """The port of what is known by gRPC alone."""
+    public: str = ""
+    """The address for other machines, by TLS; `host` and `port` are this one's then."""
+    names: tuple[str, ...] = ()
+    """For which other names than loopback's it answers."""
+    trusted: str = ""
+    """The file with the certificate that other machines' clients are told to trust."""
+    fingerprint: str = ""
 
     @property
     def url(self) -> str:

@@ -94,8 +94,9 @@ def backup(home: Path, target: Path, clock: Clock, tell: Tell) -> dict[str, Any]
     sums[_DATABASE] = _sums(made / _DATABASE)
     for name in warehouse.snapshot(home, made / warehouse.FOLDER):
         sums[f"{warehouse.FOLDER}/{name}"] = _sums(made / warehouse.FOLDER / name)
-    if (home / contents.KEY).exists():
-        sums[contents.KEY] = _copy_file(home / contents.KEY, made / contents.KEY)
+    for name in contents.KEYS:
+        if (home / name).exists():
+            sums[name] = _copy_file(home / name, made / name)
     manifest = {"home": str(home), "time": rfc3339(clock.now()), "files": sums}
     descriptor = os.open(made / _MANIFEST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "wb") as file:

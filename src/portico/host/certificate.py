@@ -6,10 +6,11 @@ Nobody trusts it but a process that is told to (`client/injected/portico_https.p
 
 from __future__ import annotations
 
-import datetime
 import importlib.util
 import os
 from pathlib import Path
+
+from portico.host import self_signed
 
 _YEARS = 30
 _NAMES = ("googleapis.com", "*.googleapis.com", "*.storage.googleapis.com")
@@ -33,7 +34,8 @@ def write_certificate(home: Path) -> Path:
         temporary = path.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_made())
+            certificate, key = self_signed.made(_NAMES, 365 * _YEARS)
+            file.write(key + certificate)
         temporary.replace(path)
     own = path.read_text()
     spec = importlib.util.find_spec("grpc")
@@ -41,28 +43,3 @@ def write_certificate(home: Path) -> Path:
     others = Path(spec.submodule_search_locations[0]) / "_cython" / "_credentials" / "roots.pem"
     roots_file(home).write_text(others.read_text() + "\n" + own[own.index("-----BEGIN CERTIFICATE") :])
     return path
-
-
-def _made() -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Portico")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))  # clocks go back
-        .not_valid_after(now + datetime.timedelta(days=365 * _YEARS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in _NAMES]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ) + made.public_bytes(serialization.Encoding.PEM)

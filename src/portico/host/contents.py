@@ -17,14 +17,14 @@ from sqlalchemy.engine import Connection
 from portico.services.portico.steward import evidence
 from portico.services.portico.stewards import EPISODES, evidence_of
 from portico.services.registry import model_store
-from portico.store import resources, segments
+from portico.store import audit, resources, segments
 from portico.store.database import Database
 from portico.store.objects import files as objects_files
 from portico.store.objects.hashes import encode_crc32c
 from portico.store.tables.storage import objects
 
 _PIECE = 1 << 20
-KEY = "credentials.json"
+KEYS = ("credentials.json", audit.KEY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,22 +10,28 @@ from portico.clock import SystemClock
 from portico.doors.contract.documents import Contract
 from portico.doors.http.app import Door
 from portico.doors.identity import Identity
+from portico.host.address import Address
 from portico.host.asked import Asked
 from portico.host.certificate import certificate_file
 from portico.host.pages import pages
 from portico.host.wiring import make_rooms
 from portico.prediction.front.guard import Guard
+from portico.services.iam.decide import Permissions
+from portico.services.iam.permit import Permit
 from portico.warehouse.client import keeper_path
 from portico.warehouse.keeper import Keeper
 
 
-def make_door(home: Path, contract: Contract) -> Door:
+def make_door(home: Path, contract: Contract, names: tuple[str, ...] = ()) -> Door:
     rooms = make_rooms(home, contract)
-    return Door(rooms, contract, Identity(home, SystemClock()), Guard(), pages(home))
+    permissions = Permissions(home, rooms.database, rooms.clock)
+    rooms.permissions = permissions
+    permit = Permit(rooms.database, permissions)
+    return Door(rooms, contract, Identity(home, SystemClock()), permit, Guard(frozenset(names)), pages(home))
 
 
 def main(
-    home: Path, contract: Contract, by_grpc: socket.socket, everyone: bool, warehouse_memory: str | None
+    home: Path, contract: Contract, by_grpc: socket.socket, here: Address, warehouse_memory: str | None
 ) -> None:
     """Serves connections that the fronts hand over, and those of gRPC's port, until SIGTERM."""
     from portico.doors.connections import serve_control
@@ -34,8 +40,8 @@ def main(
     threading.Thread(
         target=keep_warehouse, args=(home, warehouse_memory), name="warehouse", daemon=True
     ).start()
-    door = make_door(home, contract)
-    listener = Listener(home, by_grpc, certificate_file(home), door.dispatch, everyone)
+    door = make_door(home, contract, here.names)
+    listener = Listener(home, by_grpc, certificate_file(home), door.dispatch, here.auth)
     serve_control(door, home, listener)
 
 

@@ -10,9 +10,11 @@ import orjson
 import sqlalchemy as sa
 
 from portico import __version__
+from portico.doors.contract.rpcs import rules
 from portico.doors.http.app import Door, Page
 from portico.prediction.front.metrics import collect
 from portico.prediction.prediction_log import lost
+from portico.services.iam.tokens import certificates
 from portico.store import disk
 from portico.store.service import BUCKETS, PER_OCTAVE
 from portico.store.tables.jobs import jobs
@@ -38,7 +40,13 @@ def pages(home: Path) -> dict[str, Page]:
         lines = await asyncio.to_thread(_lines, door, home)
         return _TEXT, ("\n".join(lines) + "\n").encode()
 
-    return {"/-/healthz": healthz, "/-/metrics": metrics}
+    async def certs(door: Door) -> tuple[bytes, bytes]:
+        return b"application/json", orjson.dumps(certificates(home))
+
+    async def rpcs(door: Door) -> tuple[bytes, bytes]:
+        return b"application/json", orjson.dumps(rules(door.contract))
+
+    return {"/-/healthz": healthz, "/-/metrics": metrics, "/-/certs": certs, "/-/rpcs": rpcs}
 
 
 def _lines(door: Door, home: Path) -> list[str]:

@@ -20,6 +20,7 @@ from portico.services.aiplatform import model_files
 from portico.services.portico.stewards import EPISODES
 from portico.services.registry import model_store
 from portico.store import replicas, resources
+from portico.store.audit import Trail
 from portico.store.database import Database
 from portico.store.objects.sweep import forget_uploads
 
@@ -43,6 +44,8 @@ def sweep_forever(home: Path, database: Database, clock: Clock, stopping: thread
             if not steady.now():
                 continue
             gone = sweep(home, database, clock)
+            with database.write() as connection:
+                Trail(home).forget(connection, clock.now())
         except Exception:
             log.exception("what is kept no longer could not be removed")
         else:

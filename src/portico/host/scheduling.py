@@ -11,6 +11,7 @@ from pathlib import Path
 
 from portico.doors.contract.documents import Contract
 from portico.host.due import Due
+from portico.host.metering import meter_forever
 from portico.host.retention import sweep_forever
 from portico.host.wiring import import_services, make_rooms, service_modules
 from portico.jobs.engines.local import LocalProcesses
@@ -41,6 +42,7 @@ def main(home: Path, contract: Contract, ray: str | None) -> None:
     """Works until SIGTERM. `ray` is the address of a cluster that computes for this machine."""
     import_services()
     importlib.import_module("portico.client.jobs")  # how replicas that run users' servers find this one
+    importlib.import_module("portico.services.audit.of_jobs")
     rooms = make_rooms(home, contract)
     database, clock = rooms.database, rooms.clock
     due = Due(rooms)
@@ -57,12 +59,15 @@ def main(home: Path, contract: Contract, ray: str | None) -> None:
     threading.Thread(target=due.run, args=(stopping,), name="due", daemon=True).start()
     sweeping = (home, database, clock, stopping)
     threading.Thread(target=sweep_forever, args=sweeping, name="retention", daemon=True).start()
+    metering = threading.Thread(target=meter_forever, args=(rooms, stopping), name="metering")
+    metering.start()
     scheduler.run()
     stopping.set()
+    metering.join(timeout=10)
     replicas.stop()
     thread.join(timeout=10)
 
 
 def _modules() -> list[str]:
     """What a job's process imports."""
-    return [*service_modules(handlers=True), "portico.client.jobs"]
+    return [*service_modules(handlers=True), "portico.services.audit.of_jobs", "portico.client.jobs"]

@@ -14,16 +14,23 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portico.host import address
 from portico.host.address import Address
 from portico.host.private import make_private
-from portico.jobs.warm import die_with_parent
+from portico.prediction.front.peers import Auth
+from portico.sandbox import walled
 from portico.sandbox.isolation import UNCONFINED
+from portico.sandbox.parent import die_with_parent
 from portico.store import disk
+from portico.store.sockets import run_folder
 from portico.warehouse.client import PUBLIC_DATA
+
+if TYPE_CHECKING:
+    from portico.host.tls import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +40,16 @@ _MAX_BACKOFF = 5.0  # seconds between two starts of a process that keeps dying
 
 class RefusedHost(Exception):
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """How other machines are answered: with the certificate in a file, whose key may be in another; or, without one, a
+    self-made one, for `names` beside those that this machine knows of itself."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -50,13 +67,14 @@ def up(
     port: int,
     fronts: int,
     ready: Callable[[Address], None],
-    everyone: bool = False,
+    auth: Auth = "owner",
     unconfined: bool = False,
     database: str | None = None,
     ray: str | None = None,
     grpc_port: int = 0,
     warehouse_memory: str | None = None,
     public_data: bool = False,
+    public: Public = Public(),
 ) -> None:
     """Runs Portico until SIGTERM or SIGINT. `ready` is called once it accepts requests. `unconfined`: user code
     runs with all that this user may do. `database`: the URL of the PostgreSQL database that has the home's rows from
@@ -65,15 +83,22 @@ def up(
     engine may hold in memory, such as 4GB. `public_data`: stand-ins for Google's public tables are made at their first
     use.
 
-    Without a token only the user who runs this is answered; with `everyone`, all users of the machine are.
+    Without a token only whom `auth` says is answered. On a `host` that other machines reach there is TLS alone, as
+    `public` says, and everybody shows a token; this machine's own port is another, on loopback.
 
     Raises:
-        RefusedHost: `host` is not a loopback address. AlreadyRunning: the home is taken. OSError: so is the port.
+        RefusedHost: `host` is no address, or other machines would reach this server without a token.
+        AlreadyRunning: the home is taken. OSError: so is the port.
         RefusedHome: the home's database is not the one that belongs to its files.
         InvalidArgument, FailedPrecondition, Unavailable: the database or the cluster can't be used, or does not
         answer.
     """
-    _require_loopback(host)
+    beyond = _is_beyond(host)
+    if beyond and auth != "required":
+        raise RefusedHost(
+            f"Other machines reach {host}: Portico listens there with --auth required alone, where everybody shows a "
+            "token. Use that, or --host 127.0.0.1."
+        )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Read once by OpenMP: threads that have nothing to do sleep, since others want the cores.
@@ -87,17 +112,26 @@ def up(
         if on:
             os.environ[name] = "1"
     lock = address.claim(home)
+    walled.clear(run_folder(home))
+    walled.note_in(run_folder(home))
     disk.lend(home)  # a start on a full disk needs some room: to read the database, …
     with backend.chosen(home, database):
         home_store.check(home)
     store = backend.of(home)
     with store.hold(_stop_for):
-        sockets = _listen(host, port, fronts)
-        [by_grpc] = _listen(host, grpc_port, 1)
+        by_tls = _listen(host, port, 1) if beyond else []
+        own, own_port = ("127.0.0.1", 0) if beyond else (host, port)
+        sockets = _listen(own, own_port, fronts)
+        [by_grpc] = _listen(own, grpc_port, 1)
         ports = sockets[0].getsockname()[1], by_grpc.getsockname()[1]
-        here = Address(host, ports[0], os.getpid(), everyone, unconfined, ports[1])
+        here = Address(own, ports[0], os.getpid(), auth, unconfined, ports[1])
+        certificate = _certificate(home, host, public) if beyond else None
+        if certificate is not None:
+            here = _seen_by_others(here, host, by_tls[0].getsockname()[1], certificate)
         try:
             children = _prepare(home, here, sockets, by_grpc, ray, warehouse_memory)
+            if certificate is not None:
+                children.append(_passing(home, by_tls[0], certificate, fronts))
         except store.errors as error:  # what the check before did not find
             raise store.refusal(error) from error
         Supervisor(home, children, here, ready).run()
@@ -111,16 +145,50 @@ def _stop_for(reason: str) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _require_loopback(host: str) -> None:
+def _is_beyond(host: str) -> bool:
+    """Whether other machines reach it.
+
+    Raises:
+        RefusedHost: it is no address of this machine's.
+    """
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return not (host == "localhost" or ipaddress.ip_address(host).is_loopback)
     except ValueError:
-        loopback = False
-    if not loopback:
         raise RefusedHost(
-            f"Portico does not listen on {host}: what is said to it is not encrypted, so it serves this machine only. "
-            "Use --host 127.0.0.1."
-        )
+            f"{host!r} is no IP address: 0.0.0.0 stands for all that this machine has. --name says by which names "
+            "other machines know it."
+        ) from None
+
+
+def _certificate(home: Path, host: str, public: Public) -> Certificate:
+    """
+    Raises:
+        RefusedHost: the one that was given can't be used.
+    """
+    from portico.host import tls
+
+    if public.certificate is None:
+        anywhere = ipaddress.ip_address(host).is_unspecified
+        return tls.self_made(home, [*public.names, *tls.own_names(), *([] if anywhere else [host])])
+    try:
+        return tls.given(public.certificate, public.key)
+    except (OSError, ValueError) as error:
+        raise RefusedHost(f"The certificate {public.certificate} can't be used: {error}.") from None
+
+
+def _seen_by_others(here: Address, host: str, port: int, certificate: Certificate) -> Address:
+    shown = certificate.names[0] if ipaddress.ip_address(host).is_unspecified else host
+    return replace(
+        here, public=f"https://{f'[{shown}]' if ':' in shown else shown}:{port}", trusted=str(certificate.file),
+        names=tuple(f"[{one}]" if ":" in one else one for one in certificate.names),
+        fingerprint=certificate.fingerprint,
+    )  # fmt: skip
+
+
+def _passing(home: Path, listener: socket.socket, certificate: Certificate, fronts: int) -> _Child:
+    from portico.host import tls
+
+    return _Child("tls", lambda: tls.main(home, listener, certificate, fronts))
 
 
 def _listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -162,6 +230,7 @@ def _prepare(
     from portico.doors.identity import Identity, write_key_file
     from portico.host import control, scheduling, watching, wiring
     from portico.host.certificate import write_certificate
+    from portico.host.predicting import Predicting
     from portico.jobs.engines import machine
     from portico.prediction.front.process import run_front
     from portico.store import home as home_store
@@ -181,14 +250,12 @@ def _prepare(
     database.close()
 
     def front(index: int, listener: socket.socket) -> Callable[[], None]:
-        def verify(token: str) -> str:
-            return identity.caller(f"Bearer {token}").email
-
         identity = Identity(home, SystemClock())
-        return lambda: run_front(home, listener, index, verify, here.open)
+        verify = Predicting(home, identity)
+        return lambda: run_front(home, listener, index, verify, here.auth, frozenset(here.names))
 
     children = [
-        _Child("control", lambda: control.main(home, contract, by_grpc, here.open, warehouse_memory)),
+        _Child("control", lambda: control.main(home, contract, by_grpc, here, warehouse_memory)),
         _Child("scheduler", lambda: scheduling.main(home, contract, ray)),
         _Child("watcher", lambda: watching.main(home)),
     ]
@@ -289,7 +356,7 @@ class Supervisor:
         groups = (
             [c for c in self._children if c.name.startswith("front")],
             [c for c in self._children if c.name == "control"],
-            [c for c in self._children if c.name in ("scheduler", "watcher")],
+            [c for c in self._children if c.name in ("scheduler", "watcher", "tls")],
         )
         for group in groups:
             for child in group:

@@ -14,10 +14,10 @@ from pathlib import Path
 from portico.clock import SystemClock
 from portico.host.asked import Asked
 from portico.ids import RandomIds
-from portico.jobs.warm import be_nice
 from portico.prediction.prediction_log import PredictionLog
 from portico.prediction.service_log import ServiceRows
 from portico.prediction.spool import Spool
+from portico.sandbox.niceness import be_nice
 from portico.services.standard.settling import log_path
 from portico.store.database import Database
 from portico.store.segments import Segments

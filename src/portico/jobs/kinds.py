@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -21,11 +22,13 @@ class Wait:
     """What `run` returns to end its turn without ending the job, which then holds nothing. It is called again when all
     children of the job have ended, or at the time `until` (seconds since the epoch), whatever comes first; with
     `math.inf` also when somebody wakes it. Without `until` it is called again at once where fewer than `beside` of its
-    children are at work: one that ended during the turn is not missed. `why`: for people, "waits for …"."""
+    children are at work: one that ended during the turn is not missed; and at the time `limit` though they are. `why`:
+    for people, "waits for …"."""
 
     until: float | None = None
     beside: int = 1
     why: str = ""
+    limit: float | None = None
 
 
 class Crowded(Exception):
@@ -39,6 +42,15 @@ class Crowded(Exception):
         self.memory = memory
 
 
+class Held(Exception):
+    """What `run` raises where another has the lock of the file `path`, for longer than a moment: the job then holds
+    nothing, and is called again when the lock is free. `why`: for people, "waits for …"."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(why)
+        self.path, self.why = path, why
+
+
 @dataclass(frozen=True, slots=True)
 class JobKind:
     """`run` names what does the work, as "module:function", called with a `worker.Context`; what it returns
@@ -48,7 +60,7 @@ class JobKind:
     what is short and comes often: one such job runs at a time, after all else that wants the cores. `asks` says what
     a process needs where a job itself doesn't, and `elsewhere` what it takes of a cluster's machine, if that has it;
     `stays` whether a job needs this very machine, for the server's sockets and processes. One that `prepares` first
-    makes what somebody waits for, an environment, and goes behind all others (`warm.be_nice`) before it computes."""
+    makes what somebody waits for, an environment, and goes behind all others (`be_nice`) before it computes."""
 
     name: str
     run: str

@@ -14,10 +14,11 @@ from portico.jobs.engines import machine
 from portico.jobs.kinds import KINDS
 from portico.store import jobs
 from portico.store.jobs import Resources
+from portico.store.sockets import run_folder
 
 
 def wake_path(home: Path) -> Path:
-    return home / "run" / "scheduler.sock"
+    return run_folder(home) / "scheduler.sock"
 
 
 class Queue:

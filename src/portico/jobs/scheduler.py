@@ -23,11 +23,12 @@ from pathlib import Path
 from portico.clock import Clock
 from portico.errors import Cancelled, FailedPrecondition, Internal, PorticoError, rpc_status
 from portico.ids import Ids
-from portico.jobs import worker
+from portico.jobs import held, worker
 from portico.jobs.engines.protocol import Engine
 from portico.jobs.kinds import KINDS, moved
 from portico.jobs.placing import place
 from portico.jobs.queue import wake_path
+from portico.sandbox.niceness import LAST
 from portico.store import disk, jobs
 from portico.store.backend import DatabaseAway
 from portico.store.database import Database
@@ -173,6 +174,7 @@ class Scheduler:
             news = jobs.news(connection, self._clock.now())
         if news.due:
             self._wake_due()
+        held.wake(self._home, self._database)
         if any(news):
             self._start_queued()
         if news.cancelled:
@@ -335,7 +337,7 @@ class Scheduler:
 def _give_way() -> None:
     """Lets this thread run after all others."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LAST)
 
 
 def _drain(waker: socket.socket) -> None:

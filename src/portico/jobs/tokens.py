@@ -16,8 +16,11 @@ from pathlib import Path
 
 from portico.store import jobs
 from portico.store.database import Database
+from portico.store.jobs import Job
 
 _PREFIX = "portico-job."
+REPLICAS = "replicas:"
+"""What the job's id begins with in a token of a model's own server: the id of the set of its replicas follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,11 @@ def verified(home: Path, token: str, now: float) -> Claims | None:
     return claims if claims.until > now else None
 
 
-def is_running(database: Database, claims: Claims) -> bool:
+def running(database: Database, claims: Claims) -> Job | None:
+    """The job that a token was given to; None where it does not run any more."""
     with database.read() as connection:
         job = jobs.get(connection, claims.job)
-    return job is not None and job.state == "RUNNING"
+    return job if job is not None and job.state == "RUNNING" else None
 
 
 def _signature(home: Path, told: bytes) -> str:

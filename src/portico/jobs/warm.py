@@ -9,7 +9,7 @@ the socket that it gets as standard input: {"run": JOB}, with variables for its 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import gc
 import json
 import os
 import select
@@ -24,17 +24,24 @@ from typing import Any
 from portico.jobs import worker
 from portico.jobs.kinds import KINDS
 from portico.sandbox import isolation
+from portico.sandbox.niceness import LAST, PREPARING, be_nice
+from portico.sandbox.parent import die_with_parent
 from portico.store.backend import DatabaseAway
 from portico.store.database import Database
 from portico.store.jobs import Job
 
 _PATIENCE = 60.0  # seconds that a job waits for the database, should that be away
 _OWN = 5.0  # seconds between two looks whether a job is still this machine's
-_PR_SET_PDEATHSIG = 1
-_PREPARING, LAST = 10, 19  # niceness
-# What each child would import else.
-_ALL_USE = ("numpy", "pyarrow", "pyarrow.parquet", "pyarrow.csv", "lightgbm", "portico.store.sqlite",
-            "portico.store.postgresql")  # fmt: skip
+# What each child would import else, and what takes so long that no first job shall wait for it.
+_ALL_USE = (
+    "numpy",
+    "pyarrow",
+    "pyarrow.parquet",
+    "pyarrow.csv",
+    "portico.store.sqlite",
+    "portico.store.postgresql",
+)
+_LATER = ("lightgbm",)
 
 
 def main(home: Path, modules: list[str], scheduler: int, elsewhere: bool = False) -> None:
@@ -48,6 +55,8 @@ def main(home: Path, modules: list[str], scheduler: int, elsewhere: bool = False
     import pyarrow
 
     pyarrow.set_cpu_count(max(1, (os.cpu_count() or 2)))
+    _freeze()
+    later = list(_LATER)
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
@@ -55,7 +64,11 @@ def main(home: Path, modules: list[str], scheduler: int, elsewhere: bool = False
     children: dict[int, str] = {}
     buffer = b""
     while True:
-        ready, _, _ = select.select([channel.fileno(), read_end], [], [])
+        ready, _, _ = select.select([channel.fileno(), read_end], [], [], 0 if later else None)
+        if not ready:
+            __import__(later.pop(0))
+            _freeze()
+            continue
         if read_end in ready:
             os.read(read_end, 512)
         _reap(channel, children)
@@ -77,6 +90,12 @@ def main(home: Path, modules: list[str], scheduler: int, elsewhere: bool = False
                 _child(home, job_id, server, elsewhere)
             children[pid] = job_id
             _say(channel, {"started": job_id, "pid": pid})
+
+
+def _freeze() -> None:
+    """A child's collections would copy every page that they look at."""
+    gc.collect()
+    gc.freeze()
 
 
 def _say(channel: socket.socket, message: dict[str, Any]) -> None:
@@ -113,7 +132,7 @@ def _child(home: Path, job_id: str, server: int, elsewhere: bool) -> None:
         with database.read() as connection:
             job = jobs.get(connection, job_id)
         if job is not None and job.state == "RUNNING":
-            be_nice(_PREPARING if KINDS[job.kind].prepares else LAST)
+            be_nice(PREPARING if KINDS[job.kind].prepares else LAST)
             if elsewhere:
                 threading.Thread(target=_end_when_lost, args=(database, job), daemon=True).start()
             context = worker.Context(home, database, SystemClock(), RandomIds(), job, lambda: stopping)
@@ -151,28 +170,6 @@ def _log_to(path: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-
-
-def be_nice(niceness: int = LAST) -> None:
-    """Lets serving go first. In a session of its own, niceness alone is cancelled by the kernel's autogroups."""
-    with contextlib.suppress(PermissionError):  # it has one
-        os.setsid()
-    os.nice(max(0, niceness - os.nice(0)))
-    try:
-        Path("/proc/self/autogroup").write_text(str(niceness))
-    except OSError:
-        pass
-
-
-def die_with_parent(parent: int) -> None:
-    """This process gets SIGKILL when its `parent` ends, however that ends (Linux).
-
-    It ends here if that has happened before: it must not do work that the next scheduler gives to others.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,16 @@ from sqlalchemy.engine import Connection
 from portico.clock import Clock
 from portico.errors import Cancelled, PorticoError, rpc_status
 from portico.ids import Ids
+from portico.jobs import held
 from portico.jobs.engines import machine
-from portico.jobs.kinds import KINDS, Crowded, Wait, moved
+from portico.jobs.kinds import KINDS, Crowded, Held, Wait, moved
+from portico.sandbox import walled
 from portico.store import jobs
 from portico.store.backend import DatabaseAway
+from portico.store.beside import Beside, beside
 from portico.store.database import Database
 from portico.store.jobs import Job
+from portico.store.sockets import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +107,25 @@ class _Lines:
         self._write_line(text)
 
 
+_recorders: list[Callable[[Context], Beside | None]] = []
+
+
+def record_by(recorder: Callable[[Context], Beside | None]) -> None:
+    """Beside what each run of a job writes, what `recorder` makes for it is written too."""
+    _recorders[:] = [recorder]
+
+
 def run(context: Context, write: Callable[[str], None]) -> None:
     """Runs the handler of `context.job` and records its end."""
+    walled.note_in(run_folder(context.home))
+    token = beside.set(_recorders[0](context) if _recorders else None)
+    try:
+        _run(context, write)
+    finally:
+        beside.reset(token)
+
+
+def _run(context: Context, write: Callable[[str], None]) -> None:
     job, kind = context.job, KINDS[context.job.kind]
     write_line = context.say = _Lines(write, f"{kind.name} {job.resource}: attempt {job.attempts}")
     state: jobs.State = "SUCCEEDED"
@@ -123,6 +144,9 @@ def run(context: Context, write: Callable[[str], None]) -> None:
                 job.memory = max(job.memory, crowded.memory)
                 jobs.requeue(connection, job)
         return
+    except Held as busy:
+        held.note(context.home, job.id, busy.path)
+        result = Wait(context.clock.now() + held.AT_MOST, why=busy.why)
     except DatabaseAway as away:  # nobody can be told how it ended: so it has not
         write_line(away.message)
         raise
@@ -143,7 +167,8 @@ def run(context: Context, write: Callable[[str], None]) -> None:
             write_line(result.why or "waits")
         with context.database.write() as connection:
             if _owned(connection, job):
-                jobs.wait(connection, job, result.until, result.beside, result.why)
+                jobs.meter(connection, job, context.clock.now())
+                jobs.wait(connection, job, result.until, result.beside, result.why, result.limit)
         return
     if state == "SUCCEEDED":
         try:

@@ -20,7 +20,6 @@ from portico.ml.errors import DataError
 LINE_BYTES: Final = 16 << 20  # of a line of JSON, or of a CSV header
 MAX_COLUMNS: Final = 50_000
 BATCH_BYTES: Final = 32 << 20  # of a batch, about
-_BLOCK: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,9 @@ def describe(table: pa.Table, progress: Progress = lambda fraction, message: Non
     return found
 
 
-def describe_column(name: str, column: Column, kind: Kind | None = None) -> ColumnSchema:
-    """The statistics of one column; its kind is recognised unless given."""
-    if kind in (None, "numeric") and (plain := _plain_numbers(name, column)):
+def describe_column(name: str, column: Column) -> ColumnSchema:
+    """The statistics of one column, whose kind is recognised."""
+    if plain := _plain_numbers(name, column):
         return plain
     codes, cells = arrays.factorize(column)
     counts = np.bincount(codes, minlength=len(cells)) if len(cells) else np.zeros(0, np.int64)
@@ -75,7 +75,7 @@ def describe_column(name: str, column: Column, kind: Kind | None = None) -> Colu
             absent += count
         elif count:
             present[_label(cell)] += count
-    found = kind or _recognise(column.type, [cell for cell in cells if not values.is_missing(cell)], present)
+    found = _recognise(column.type, [cell for cell in cells if not values.is_missing(cell)], present)
     result = ColumnSchema(name, found, len(column), absent, len(present))
     if found == "numeric":
         _add_numbers(result, column)

@@ -6,7 +6,7 @@ Whatever it left out, filled in or guessed is told in words: `Read.notes`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,24 +63,6 @@ class Read:
         return f"{name}, row {row - start + 1}"
 
 
-def read_table(
-    files: Sequence[Path | DataFile], *, format: str = "", columns: Sequence[str] | None = None
-) -> pa.Table:
-    """All rows of `files`, in their order, under one schema; see `read`.
-
-    Raises:
-        DataError: as `read`, or a column of `columns` that no file has.
-    """
-    table = read(files, format=format).table
-    if columns is not None:
-        known = set(table.column_names)
-        for name in columns:
-            if name not in known:
-                raise DataError(f"column {name!r} is not in the data; it has {_list(table)}", field=name)
-        table = table.select(list(columns))
-    return table
-
-
 def read(files: Sequence[Path | DataFile], *, format: str = "") -> Read:
     """All rows of `files`, in their order, under one schema.
 
@@ -112,16 +94,14 @@ def read(files: Sequence[Path | DataFile], *, format: str = "") -> Read:
     return Read(table, source.notes() + notes, starts)
 
 
-def iter_batches(
-    files: Sequence[Path | DataFile], *, format: str = "", max_rows: int = _ROWS
-) -> Iterator[pa.RecordBatch]:
+def iter_batches(files: Sequence[Path | DataFile], *, max_rows: int = _ROWS) -> Generator[pa.RecordBatch]:
     """The rows of `files` in batches of at most `max_rows`, holding a few MB at a time.
 
     Raises:
         DataError: a file cannot be read as its format; the message names it.
     """
     named = [DataFile.of(file) for file in files]
-    source = _Files(named, format)
+    source = _Files(named, "")
     for file in named:
         for batch in source.batches(file):
             for start in range(0, batch.num_rows, max_rows):
@@ -406,8 +386,3 @@ def _as(array: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 def _as_text_or_shown(cell: object) -> str | None:
     return str(cell) if isinstance(cell, bytes) else _as_text(cell)
-
-
-def _list(table: pa.Table) -> str:
-    names = table.column_names
-    return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")

@@ -187,6 +187,17 @@ class PredictionLog:
         return pa.table(columns, schema=schema())
 
 
+def id_words(ids: Any) -> tuple[Any, Any]:
+    """The lower and the upper 64 bits of a column of request ids, as arrays."""
+    import numpy as np
+
+    whole = ids.combine_chunks()
+    words = np.frombuffer(whole.buffers()[1], np.uint64).reshape(-1, 2)[
+        whole.offset : whole.offset + len(whole)
+    ]
+    return words[:, 0], words[:, 1]
+
+
 def lost(connection: Connection) -> int:
     """How many predictions were answered by fronts that were killed before they had written them to the spool."""
     if not sa.inspect(connection).has_table(_lost.name):  # no newer Portico has run on this home

@@ -9,6 +9,7 @@ SETTINGS is JSON:
     mounted              a file to make once the volume is there
     run                  what the engine is to be told
     grace                seconds that the container has to end after SIGTERM
+    walled               "", or a file to have while the container may run (see `walled`)
     disk, memory         bytes that it may write, and that it may use
 """
 
@@ -36,6 +37,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _ask)
     engine, name = settings["engine"], settings["name"]
     running, last = None, _stand_by(settings)
+    if settings["walled"]:
+        with open(settings["walled"], "w") as note:
+            note.write("container")
     try:
         _quietly(engine, "rm", "--force", name)
         if _quietly(engine, "image", "inspect", settings["image"]).returncode:
@@ -62,6 +66,8 @@ def main() -> int:
         _remove(settings)
         if running:
             running.wait()
+        if settings["walled"]:
+            os.unlink(settings["walled"])
         os.close(last)
 
 

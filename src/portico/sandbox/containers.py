@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from portico.sandbox import walled
 from portico.sandbox.isolation import Limits, View
 
 NEEDED = (
@@ -84,10 +85,11 @@ def start(
         run.append(f"--user={os.geteuid()}:{os.getegid()}")
     run += _environment(environment, view.folder / f"{name}.env")
     run += [f"--entrypoint={container.command[0]}"] if container.command else []
+    place = walled.noted()
     settings = {
         "engine": container.engine, "name": name, "image": container.image, "volume": volume, "grace": _GRACE,
         "options": ",".join(f"{key}={path}" for key, path in layers.items()), "disk": limits.disk,
-        "memory": limits.memory, "mounted": str(view.mounted),
+        "memory": limits.memory, "mounted": str(view.mounted), "walled": f"{place}/{name}" if place else "",
         "run": [*run, container.image, *container.command[1:], *container.args],
     }  # fmt: skip
     return subprocess.Popen(

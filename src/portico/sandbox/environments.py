@@ -23,12 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import FailedPrecondition
-from portico.sandbox import installer, isolation, wheels
+from portico.sandbox import bytecode, installer, isolation, wheels
 from portico.sandbox.installer import Teller
 from portico.store.sizes import size_of
 
 _RECORD = "portico.json"
 _ALONE = "--no-deps"
+_NO_WHEELS = re.compile(r"all versions of ([A-Za-z0-9._-]+) have no usable wheels")
+_PATIENCE = 1.0  # seconds that a lock is waited for before it is told that it is busy
 _SOURCE_ONLY = re.compile(
     r"Wheels are required for `([A-Za-z0-9._-]+)` because building from source is disabled"
 )
@@ -129,11 +131,12 @@ def remove(home: Path, *, unused_since: float) -> bool:
         shutil.rmtree(gone, ignore_errors=True)
         home.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+    bytecode.sweep(home.parent)
     return True
 
 
-def find_python(versions: Sequence[str]) -> str:
-    """The path of an interpreter of the first of `versions` ("3.10", best first) that this machine has.
+def find_python(versions: Sequence[str], what: str = "This") -> str:
+    """The path of an interpreter of the first of `versions` ("3.10", best first) that this machine has, for `what`.
 
     Raises:
         FailedPrecondition: it has none of them.
@@ -145,7 +148,7 @@ def find_python(versions: Sequence[str]) -> str:
             if _is(candidate, version):
                 return os.path.realpath(candidate)
     raise FailedPrecondition(
-        f"This needs Python {' or '.join(versions)}, and none of these is installed on this machine. "
+        f"{what} needs Python {' or '.join(versions)}, and none of these is installed on this machine. "
         f"Install one of them (for example with pyenv, or your system's package python{versions[0]})."
     )
 
@@ -235,13 +238,27 @@ def lock(path: Path, teller: Teller, words: str = "") -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         teller.begin()
-        waits = False
+        waits, began = False, time.monotonic()
         while not _locked(descriptor):
             if words and not waits:
                 teller.say(words)
             waits = True
+            if time.monotonic() - began > _PATIENCE:
+                teller.busy(path)
             teller.wait(words)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody has the lock of a file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _locked(descriptor)
     finally:
         os.close(descriptor)
 
@@ -277,11 +294,11 @@ def _build(
             if not below or not over:
                 raise
             teller.say(f"All can't be had together: {', '.join(sorted(over))} are installed over the others.")
-            # What is replaced within a second by a file of the same size keeps its bytecode: that comes last.
-            _install(below, interpreter, beside, teller, compiled=False)
+            _install(below, interpreter, beside, teller)
             _install(sorted(over), interpreter, beside, teller)
         if apart:
             _install(apart, interpreter, beside, teller, [*options, _ALONE])
+        bytecode.make(beside, home.parent, teller)
         size = size_of(beside)
         record = {
             "requirements": [*requirements, *apart],
@@ -301,13 +318,10 @@ def _install(
     beside: Path,
     teller: Teller,
     options: Sequence[str] = (),
-    *,
-    compiled: bool = True,
 ) -> None:
     listed, own = beside / ".requirements.txt", beside / ".wheels"
     listed.write_text("".join(f"{line}\n" for line in requirements))
-    # Bytecode now: the environment is read-only to what runs in it, and loading would take twice as long.
-    command = ["pip", "install", "--only-binary", ":all:", *(["--compile-bytecode"] if compiled else [])]
+    command = ["pip", "install", "--only-binary", ":all:"]
     command += [
         "--python",
         str(beside / "bin" / "python"),
@@ -334,16 +348,19 @@ def _install(
 def _source_only(told: str, requirements: Sequence[str]) -> list[str]:
     """What uv, which has `told` why it fails, found no wheels of, as requirements."""
     found = []
-    for name in _SOURCE_ONLY.findall(told):
+    for name in dict.fromkeys([*_NO_WHEELS.findall(told), *_SOURCE_ONLY.findall(told)]):
         asked = [line for line in requirements if re.split(r"[^a-z0-9-]", line)[0] == normalise(name)]
-        versions = re.search(rf"\b{re.escape(name)}([=<>!~]\S+) has no usable wheels", told)
-        found.append(f"{name}{versions[1]}" if versions else asked[0] if asked else name)
+        versions = re.findall(
+            rf"(?<!\S){re.escape(name)}([=<>!~]\S+)(?= (?:{re.escape(name)}\S+ )*ha(?:s|ve) no usable wheels)",
+            told,
+        )  # of several the last is the newest
+        found.append(f"{name}{versions[-1]}" if versions else asked[0] if asked else name)
     return found
 
 
 def _uv(arguments: list[str], teller: Teller, doing: str) -> list[str]:
     """What it said where it failed; nothing where it did not."""
-    ended = installer.run(arguments, teller, doing)
+    ended = installer.run_uv(arguments, teller, doing)
     return (ended.stderr or [""]) if ended.code else []
 
 

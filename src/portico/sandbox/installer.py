@@ -10,10 +10,11 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from portico.sandbox import isolation
+from portico.sandbox import isolation, walled
+from portico.sandbox.niceness import PREPARING
 
-_NICE = 10  # an installation never makes a prediction wait, and is itself waited for
 _EVERY = 10.0  # seconds of silence before it is told what is done
 _LOOK = 0.2  # seconds between two looks whether it shall stop
 
@@ -21,10 +22,12 @@ _LOOK = 0.2  # seconds between two looks whether it shall stop
 @dataclass(slots=True)
 class Teller:
     """Whom to tell: `progress` gets lines, also what is still done after some seconds of silence; `check` is asked
-    several times a second and raises where the work shall stop."""
+    several times a second and raises where the work shall stop. `busy` gets the lock's file where another has been
+    doing the same for a while, and raises where that is not to be waited for here."""
 
     progress: Callable[[str], None] = lambda line: None
     check: Callable[[], None] = lambda: None
+    busy: Callable[[Path], None] = lambda path: None
     _began: float = field(default_factory=time.monotonic)
     _told: float = field(default_factory=time.monotonic)
 
@@ -58,21 +61,26 @@ class Ended:
 
 def niced() -> list[str]:
     """What a command is preceded by to be of an installation's niceness, also where this process has some already."""
-    more = _NICE - os.nice(0)
+    more = PREPARING - os.nice(0)
     return ["nice", "-n", str(more)] if more > 0 else []
 
 
-def run(
+def run_uv(
     arguments: Sequence[str], teller: Teller, doing: str, given: str = "", *, quiet: bool = False
 ) -> Ended:
-    """Runs `uv ARGUMENTS`, with `given` for it to read. `doing` says what it does where its own lines don't; `quiet`
-    keeps these to the caller."""
     import uv
 
+    return run([os.fsdecode(uv.find_uv_bin()), *arguments], teller, doing, given, quiet=quiet)
+
+
+def run(command: Sequence[str], teller: Teller, doing: str, given: str = "", *, quiet: bool = False) -> Ended:
+    """Runs the command, with `given` for it to read. `doing` says what it does where its own lines don't; `quiet`
+    keeps these to the caller. What it fetches may be named by somebody who is not this user: so that is not who asks
+    for it, where this machine's own servers are named (`walled`)."""
     environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
     environ.pop("VIRTUAL_ENV", None)
     running = subprocess.Popen(
-        [*isolation.keeping(), *niced(), os.fsdecode(uv.find_uv_bin()), *arguments],
+        [*isolation.keeping({"layers": None, "walled": walled.noted()}), *niced(), *command],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ,
     )  # fmt: skip
     try:

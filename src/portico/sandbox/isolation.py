@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import IO, Literal
 
 from portico.errors import FailedPrecondition
-from portico.sandbox import confine
+from portico.sandbox import confine, walled
 
 UNCONFINED = "PORTICO_UNCONFINED"  # in the environment of a server that was started with --unconfined
 # What a dynamic loader and a Python need of the system, when it is there.
@@ -53,14 +53,15 @@ _PYTHON = Path(os.path.realpath(sys.executable))
 _CONFINE, _KEEPER = (Path(__file__).with_name(f"{name}.py") for name in ("confine", "keeper"))
 _GRACE = 3.0  # seconds that processes have to end after SIGTERM
 _MIB = 1 << 20
+TMP = "tmp"  # the folder in a command's own that it sees as /tmp
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much confined code may use. Bytes; `seconds` for one answer of a replica, or for all of a job.
 
-    A replica is one process, so `memory` and `files` (open ones) are those of all that it runs; unless it is a
-    `server`, of which each process may use them.
+    A replica is one process, so `memory` and `files` (open ones) are those of all that it runs. A job and a `server`
+    may have several: each is held to them by the kernel, and `memory` and `processes` are watched for all together.
     """
 
     memory: int
@@ -209,8 +210,9 @@ def start(
     """Starts `command` isolated, in a session of its own, with pipes for stdin and stdout and `log` as stderr, or
     `merged` into stdout.
 
-    It sees `readable` (read-only) and `scratch` (writable: its working folder, HOME and TMPDIR), at their own
-    paths, and of the environment only `environment` and what every program needs. `pass_fds` stay open.
+    It sees `readable` (read-only) and `scratch` (writable: its working folder, HOME and TMPDIR; with a `view` its own
+    /tmp too, which is `TMP` there), at their own paths, and of the environment only `environment` and what every
+    program needs. `pass_fds` stay open.
     With `processes` it may start others, which end with it (see `keeper`), and see a `view`: with `beside`, the pid
     of another that was started so and runs, the very same.
     It dies with the *thread* that calls this (the kernel's parent-death signal), so call it from one that lives as
@@ -222,9 +224,11 @@ def start(
     in_force = isolation()
     in_force.require()
     scratch.mkdir(parents=True, exist_ok=True)
+    if view:
+        (scratch / TMP).mkdir(exist_ok=True)
     return subprocess.Popen(
         [
-            *(_kept(in_force.name, view, beside) if processes else []),
+            *(_kept(in_force.name, view, beside, scratch, network) if processes else []),
             *_confined(
                 in_force.name, readable, scratch, limits, network=network, processes=processes, view=view
             ),
@@ -240,9 +244,10 @@ def start(
     )
 
 
-def _kept(name: str, view: View | None, beside: int | None) -> list[str]:
+def _kept(name: str, view: View | None, beside: int | None, scratch: Path, network: bool) -> list[str]:
     """The keeper, before what confines."""
-    settings: dict[str, object] = {"layers": None, "root": None, "beside": beside}
+    settings: dict[str, object] = {"layers": None, "root": None, "beside": beside, "tmp": None}
+    settings["walled"] = walled.noted() if network and name != "unconfined" else None
     if view:
         view.make()
         folders = {part: str(view.folder / part) for part in ("work", "merged")}
@@ -251,6 +256,7 @@ def _kept(name: str, view: View | None, beside: int | None) -> list[str]:
         if name != "bubblewrap":  # which makes a root of its own
             beside_it = {inside: str(folder) for inside, folder in view.beside.items()}
             settings["root"] = {"root": str(view.folder / "root"), "name": view.name, "beside": beside_it}
+            settings["tmp"] = str(scratch / TMP)
     return keeping(settings)
 
 
@@ -295,7 +301,10 @@ def _confined(
     before: list[str] = []
     if name == "bubblewrap":
         ours = [_CONFINE, Path(sys.base_prefix), _PYTHON.parent.parent]
-        before = [shutil.which("bwrap") or "bwrap", *_bwrap([*readable, *ours], scratch, network=network)]
+        before = [
+            shutil.which("bwrap") or "bwrap",
+            *_bwrap([*readable, *ours], scratch, view is not None, network=network),
+        ]
         if view:
             before[-2:-2] = ["--bind", str(view.folder / "merged"), f"/{view.name}"]
             for inside, folder in view.beside.items():
@@ -306,6 +315,9 @@ def _confined(
         shared += [f"/{inside}" for inside in (view.name, *view.beside)] if view else []
         landlock = {
             "read": read,
+            # A child reads of itself there too (TensorFlow and the JVM end where they can't). Of others it learns their
+            # names: what is in their memory, files and environment the kernel shows to no process behind Landlock.
+            "data": ["/proc"] if processes else [],
             "write": [*([str(scratch)] if scratch else []), *shared],
             "devices": _DEVICES,
         }
@@ -319,7 +331,7 @@ def _confined(
     return [*before, str(_PYTHON), "-I", "-S", "-B", str(_CONFINE), json.dumps(settings)]
 
 
-def _bwrap(readable: Sequence[Path], scratch: Path | None, *, network: bool) -> list[str]:
+def _bwrap(readable: Sequence[Path], scratch: Path | None, tmp: bool, *, network: bool) -> list[str]:
     """bubblewrap's options, in the order in which it applies them."""
     walls = ["--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
     walls += ["--die-with-parent", "--new-session"]
@@ -333,6 +345,8 @@ def _bwrap(readable: Sequence[Path], scratch: Path | None, *, network: bool) -> 
             walls += ["--ro-bind", path, path]
     for path in [*_SETTINGS, *(_NETWORK if network else [])]:
         walls += ["--ro-bind-try", path, path]
+    if tmp and scratch is not None:
+        walls += ["--bind", str(scratch / TMP), "/tmp"]
     for folder in readable:
         walls += ["--ro-bind", str(folder), str(folder)]
     if scratch is not None:

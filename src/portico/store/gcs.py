@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from portico.clock import Clock, SystemClock
-from portico.errors import AlreadyExists, InvalidArgument, NotFound
+from portico.errors import InvalidArgument, NotFound
 from portico.ids import Ids, RandomIds
 from portico.store.database import Database
 from portico.store.objects import buckets as objects_buckets
@@ -229,13 +229,14 @@ class Gcs:
         where it is missing. Their bytes are not copied. Their rows.
 
         Raises:
-            InvalidArgument, NotFound: not such a URI; no such bucket, or an object went meanwhile.
+            InvalidArgument, NotFound: not such a URI; no such bucket, or an object went meanwhile. FailedPrecondition:
+            the target's bucket is of another project.
         """
         bucket, prefix = parse_uri(target.rstrip("/") + "/")
         rows, made = self.under(uri), []
         start = len(parse_uri(uri.rstrip("/") + "/")[1])
-        with self.database.write() as connection, contextlib.suppress(AlreadyExists):
-            objects_buckets.insert(connection, bucket, project, {}, self.clock.now())
+        with self.database.write() as connection:
+            objects_buckets.ensure(connection, bucket, project, {}, self.clock.now())
         for row in rows:
             stored = StoredFile(row.file, row.size, row.crc32c, row.md5)
             try:

@@ -17,6 +17,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.store import resources, usage
 from portico.store.tables.jobs import jobs
 
 Lane = Literal["thread", "watch", "process"]
@@ -53,6 +54,7 @@ class Resources:
 
 
 _LITTLE = Resources()
+_insert = sa.insert(jobs)
 _get = sa.select(jobs).where(jobs.c.id == sa.bindparam("id"))
 _in_state = (
     sa.select(jobs)
@@ -117,6 +119,7 @@ class Job:
     accelerators: int
     parent: str | None
     wake_at: float | None
+    turn_time: float | None = None
 
     @property
     def asks(self) -> Resources:
@@ -127,26 +130,13 @@ def insert(
     connection: Connection, *, id: str, kind: str, resource: str, payload: dict[str, Any], now: float,
     lane: Lane = "process", priority: int = 0, asks: Resources = _LITTLE, parent: str | None = None,
 ) -> None:  # fmt: skip
-    connection.execute(
-        sa.insert(jobs).values(
-            id=id,
-            kind=kind,
-            resource=resource,
-            payload=orjson.dumps(payload),
-            state="QUEUED",
-            attempts=0,
-            cancel_requested=False,
-            progress=0.0,
-            message="",
-            create_time=now,
-            lane=lane,
-            priority=priority,
-            cores=asks.cores,
-            memory=asks.memory,
-            accelerators=asks.accelerators,
-            parent=parent,
-        )
-    )
+    row = {
+        "id": id, "kind": kind, "resource": resource, "payload": orjson.dumps(payload), "state": "QUEUED",
+        "attempts": 0, "cancel_requested": False, "progress": 0.0, "message": "", "create_time": now, "lane": lane,
+        "priority": priority, "cores": asks.cores, "memory": asks.memory, "accelerators": asks.accelerators,
+        "parent": parent,
+    }  # fmt: skip
+    connection.execute(_insert, row)
 
 
 def get(connection: Connection, job_id: str) -> Job | None:
@@ -160,9 +150,10 @@ def of_resource(connection: Connection, resource: str) -> list[Job]:
     return [_job(row) for row in connection.execute(chosen)]
 
 
-def newest_resource(connection: Connection, last: str) -> str | None:
-    """Of the resources whose name ends with `/last`, the one with the newest job."""
+def newest_resource(connection: Connection, last: str, within: str = "") -> str | None:
+    """Of the resources whose name ends with `/last`, and begins with `within`, the one with the newest job."""
     names = sa.select(jobs.c.resource).where(jobs.c.resource.endswith(f"/{last}", autoescape=True))
+    names = names.where(jobs.c.resource.startswith(within, autoescape=True))
     return connection.execute(names.order_by(jobs.c.create_time.desc()).limit(1)).scalar()
 
 
@@ -199,10 +190,13 @@ def active(connection: Connection, *kinds: str) -> list[Job]:
     return [_job(row) for row in connection.execute(_active, {"of": kinds})]
 
 
-def unended(connection: Connection, most: int) -> list[Job]:
-    """The first `most` jobs that have not ended: what runs, what waits for others, what is queued, as it will start."""
+def unended(connection: Connection, most: int, within: str = "") -> list[Job]:
+    """The first `most` jobs that have not ended, of resources whose name begins with `within`: what runs, what waits
+    for others, what is queued, as it will start."""
     order = sa.case({"RUNNING": 0, "WAITING": 1}, value=jobs.c.state, else_=2)
-    chosen = sa.select(jobs).where(jobs.c.state.in_(ACTIVE))
+    chosen = sa.select(jobs).where(
+        jobs.c.state.in_(ACTIVE), jobs.c.resource.startswith(within, autoescape=True)
+    )
     chosen = chosen.order_by(order, jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id).limit(most)
     return [_job(row) for row in connection.execute(chosen)]
 
@@ -231,10 +225,10 @@ def lease(connection: Connection, job: Job, owner: str, now: float, seconds: flo
     """QUEUED -> RUNNING, owned by `owner` for `seconds` from now."""
     job.state, job.owner, job.lease_until = "RUNNING", owner, now + seconds
     job.attempts += 1
-    job.start_time = job.start_time or now
+    job.start_time, job.turn_time = job.start_time or now, now
     _write(
         connection, job.id, state="RUNNING", owner=owner, lease_until=job.lease_until,
-        attempts=job.attempts, start_time=job.start_time,
+        attempts=job.attempts, start_time=job.start_time, turn_time=now,
     )  # fmt: skip
 
 
@@ -272,13 +266,22 @@ def requeue(connection: Connection, job: Job) -> None:
     )  # fmt: skip
 
 
-def wait(connection: Connection, job: Job, until: float | None, beside: int = 1, why: str = "") -> None:
+def wait(
+    connection: Connection,
+    job: Job,
+    until: float | None,
+    beside: int = 1,
+    why: str = "",
+    limit: float | None = None,
+) -> None:
     """RUNNING -> WAITING: until all its children have ended, and to the time `until` at the longest. A job that has
-    nothing to wait for, fewer than `beside` children at work, is queued again at once. `why` is for people."""
+    nothing to wait for, no such time and fewer than `beside` children at work, is queued again at once; one that waits
+    for children does so to the time `limit` at the longest. `why` is for people."""
     job.attempts = job.lost = 0  # a turn that ends so has not failed, and what had is made up for
     if until is None and not has_children_at_work(connection, job.id, beside):
         requeue(connection, job)
         return
+    until = limit if until is None else until
     job.state, job.owner, job.lease_until, job.wake_at = "WAITING", None, None, until
     _write(
         connection, job.id, state="WAITING", owner=None, lease_until=None, wake_at=until,
@@ -329,6 +332,7 @@ def end(
 ) -> None:  # fmt: skip
     """Any state -> an ended one. A parent that waited only for this one is queued; what a parent that fails has
     started is asked to end."""
+    meter(connection, job, now)
     job.state, job.result, job.error, job.end_time = state, result, error, now
     job.owner = job.lease_until = None
     _write(
@@ -341,6 +345,17 @@ def end(
         request_cancel(connection, job.id)
     if job.parent and not has_children_at_work(connection, job.parent):
         wake(connection, [job.parent])
+
+
+def meter(connection: Connection, job: Job, now: float) -> None:
+    """Adds what a turn of a job that computes has used, which ends at `now`."""
+    project = job.resource.split("/")[1] if job.resource.startswith("projects/") else ""
+    if job.state != "RUNNING" or job.lane != "process" or job.turn_time is None or not project:
+        return
+    seconds, named = now - job.turn_time, resources.get(connection, job.resource)
+    labels = named.body.get("labels") if named else None
+    for sku, amount in ((usage.CORES, job.cores), (usage.MEMORY, job.memory / 2**30)):
+        usage.add(connection, now, project, sku, job.resource, seconds * amount, labels)
 
 
 def _write(connection: Connection, job_id: str, **values: Any) -> None:

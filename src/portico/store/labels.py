@@ -26,6 +26,8 @@ _since = (
     .order_by(_table.c.change)
 )
 _some = sa.select(_table).where(_of, _table.c.name.in_(sa.bindparam("names", expanding=True)))
+_of_keys = sa.select(_table.c.name).where(_of, _table.c.key.in_(sa.bindparam("keys", expanding=True)))
+_next_key = sa.select(sa.func.min(_table.c.key)).where(_of, _table.c.key > sa.bindparam("after"))
 
 _AT_ONCE = 500  # names in one look-up
 _LAST = 2**62  # no change has such a number
@@ -72,6 +74,7 @@ def add(connection: Connection, endpoint: str, labels: Iterable[Label]) -> Added
             change += 1
             known[label.name] = fresh[label.name] = {
                 "endpoint": endpoint, "name": label.name, "repeated": 0, "contradicted": 0, "change": change,
+                "key": key_of(label.name),
                 **values,
             }  # fmt: skip
             continue
@@ -118,12 +121,29 @@ def named(connection: Connection, endpoint: str, names: set[str]) -> list[Label]
     ]
 
 
-def names_of(connection: Connection, endpoint: str, kind: str = "") -> list[str]:
-    """The names of all labels, or of those of a kind: "id", "at" or "key"."""
-    chosen = sa.select(_table.c.name).where(_table.c.endpoint == endpoint)
-    if kind:
-        chosen = chosen.where(_table.c.name >= f"{kind}:", _table.c.name < f"{kind};")  # ";" comes after ":"
-    return list(connection.execute(chosen).scalars())
+def names_of(connection: Connection, endpoint: str) -> list[str]:
+    """The names of all labels."""
+    return list(connection.execute(sa.select(_table.c.name).where(_table.c.endpoint == endpoint)).scalars())
+
+
+def key_of(name: str) -> str:
+    """The key ("key:…") in a label's name, with a time or without; "" in one by request id."""
+    return "" if name.startswith("id:") else name[name.index("key:") :]
+
+
+def of_keys(connection: Connection, endpoint: str, keys: set[str]) -> list[str]:
+    """The names of the labels of these keys, with a time or without."""
+    found: list[str] = []
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), _AT_ONCE):
+        part = {"endpoint": endpoint, "keys": ordered[start : start + _AT_ONCE]}
+        found += connection.execute(_of_keys, part).scalars()
+    return found
+
+
+def next_key(connection: Connection, endpoint: str, after: str) -> str:
+    """The first key behind `after`, in the order of their text, that a label has; "" behind the last one."""
+    return str(connection.execute(_next_key, {"endpoint": endpoint, "after": after}).scalar() or "")
 
 
 def since(

@@ -70,7 +70,7 @@ def write(home: Path, mark: Mark) -> None:
 def open_count(home: Path) -> int | None:
     """A descriptor for `count`; None where the home has no such file yet."""
     try:
-        return os.open(path(home), os.O_WRONLY | os.O_CLOEXEC)
+        return os.open(path(home), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
 
@@ -78,6 +78,11 @@ def open_count(home: Path) -> int | None:
 def count(fd: int, writes: int) -> None:
     """Notes that the database has committed so many writes."""
     os.pwrite(fd, b"%020d" % writes, _WRITES_AT)
+
+
+def counted(fd: int) -> bytes:
+    """What `count` noted last: it is another after each commit."""
+    return os.pread(fd, 20, _WRITES_AT)
 
 
 def new_file(home: Path, ids: Ids) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.store.labels import key_of
+from portico.store.tables.log import labels
 from portico.store.tables.resources import resources
 
 # Kinds were the last segment of a collection's path.
@@ -33,9 +36,10 @@ _KINDS = {
 }
 
 
-def migrate(connection: Connection) -> None:
-    """Once a home: kinds get their API and path, what lay in a body under "_" goes into the column `private`, and the
-    sketches of windows, which nobody read, go."""
+def migrate(connection: Connection, added: Collection[str]) -> None:
+    """Once a home: kinds get their API and path, what lay in a body under "_" goes into the column `private`, the
+    sketches of windows, which nobody read, go, and labels say their keys. `added`: the columns ("TABLE.COLUMN") that
+    were not there."""
     for row in connection.execute(sa.select(resources).where(resources.c.kind.in_(_KINDS))).all():
         body = orjson.loads(row.body)
         private = body.pop("_", None)
@@ -48,6 +52,16 @@ def migrate(connection: Connection) -> None:
     columns = sa.inspect(connection).get_columns("monitoring_windows")
     if any(column["name"] == "sketches" for column in columns):
         connection.exec_driver_sql("ALTER TABLE monitoring_windows DROP COLUMN sketches")
+    if "labels.key" in added:
+        _say_keys(connection)
+
+
+def _say_keys(connection: Connection) -> None:
+    named = sa.select(labels.c.endpoint, labels.c.name).where(sa.not_(labels.c.name.startswith("id:")))
+    found = [{"of": r.endpoint, "called": r.name, "said": key_of(r.name)} for r in connection.execute(named)]
+    if found:
+        of, called = labels.c.endpoint == sa.bindparam("of"), labels.c.name == sa.bindparam("called")
+        connection.execute(sa.update(labels).where(of, called).values(key=sa.bindparam("said")), found)
 
 
 def _of_endpoint(old: dict[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.store.database import bump
 from portico.store.tables.resources import policies as _table
+
+TOPIC = "iam"
+"""What is counted when a policy changes, or what else permissions depend on."""
 
 
 def get(connection: Connection, name: str) -> dict[str, Any]:
@@ -23,14 +28,22 @@ def get(connection: Connection, name: str) -> dict[str, Any]:
 def put(connection: Connection, name: str, policy: dict[str, Any]) -> dict[str, Any]:
     """Stores `policy` in place of what is there; returns it with its etag."""
     held = connection.execute(sa.select(_table.c.revision).where(_table.c.name == name)).scalar() or 0
-    delete(connection, name)
+    connection.execute(sa.delete(_table).where(_table.c.name == name))
     values = {"name": name, "body": orjson.dumps(policy), "revision": held + 1}
     connection.execute(sa.insert(_table).values(values))
+    bump(connection, TOPIC)
     return {**policy, "etag": _etag(held + 1)}
 
 
 def delete(connection: Connection, name: str) -> None:
-    connection.execute(sa.delete(_table).where(_table.c.name == name))
+    if connection.execute(sa.delete(_table).where(_table.c.name == name)).rowcount:
+        bump(connection, TOPIC)
+
+
+def listed(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every policy that was set, without its etag, by the name of what it is of."""
+    for row in connection.execute(sa.select(_table)).all():
+        yield row.name, orjson.loads(row.body)
 
 
 def _etag(revision: int) -> str:

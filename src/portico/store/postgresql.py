@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +18,6 @@ from portico.errors import FailedPrecondition, InvalidArgument, PorticoError, Re
 from portico.store.backend import DatabaseAway, Found
 from portico.store.tables import home as home_tables
 from portico.store.tables import metadata
-
-log = logging.getLogger(__name__)
 
 # Advisory locks of this database: of whoever writes, and of the server that works on it.
 _WRITING, _SERVING = 0x706F7274, 0x706F7275

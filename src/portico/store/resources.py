@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 
 from portico.store import resource_index
+from portico.store.beside import changed
 from portico.store.tables.resources import resources
 
 # Statements that are asked all the time are made once: making one takes longer than SQLite needs to answer it.
@@ -98,6 +99,7 @@ def insert(
     if connection.execute(_get, {"name": name}).first():
         return None
     connection.execute(sa.insert(resources), values)
+    changed(name)
     resource_index.write(connection, name, kind, body, new=True)
     return made
 
@@ -115,6 +117,7 @@ def update(connection: Connection, resource: Resource, now: float) -> Resource:
         "update_time": resource.update_time,
     }
     connection.execute(_update, values)
+    changed(resource.name)
     resource_index.write(connection, resource.name, resource.kind, resource.body, new=False)
     return resource
 
@@ -133,7 +136,16 @@ def note(connection: Connection, resource: Resource) -> None:
 
 def delete(connection: Connection, name: str) -> bool:
     resource_index.forget(connection, name)
+    changed(name)
     return bool(connection.execute(sa.delete(resources).where(resources.c.name == name)).rowcount)
+
+
+def projects(connection: Connection) -> set[str]:
+    """Those that something is in."""
+    parents = connection.execute(
+        sa.select(resources.c.parent).where(resources.c.parent.startswith("projects/")).distinct()
+    )
+    return {parent.split("/")[1] for parent in parents.scalars()}
 
 
 def listed(

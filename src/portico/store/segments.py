@@ -122,6 +122,40 @@ class Segments:
             wanted = [name for name in columns if name in held] if columns else None
             return file.read(wanted, use_threads=False)
 
+    def take(self, segment: Segment, rows: Sequence[int], columns: Sequence[str] | None = None) -> Any:
+        """Rows of a segment, one at least, in the order in which they are named: of its file only the parts that hold
+        them are read."""
+        if segment.file in self._recent:
+            return self.read(segment, columns).take(rows)
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self._folder / segment.file) as file:
+            held = set(file.schema_arrow.names)
+            wanted = [name for name in columns if name in held] if columns else None
+            sizes = [file.metadata.row_group(part).num_rows for part in range(file.metadata.num_row_groups)]
+            ends, asked = np.cumsum(sizes), np.asarray(rows, np.int64)
+            parts = np.searchsorted(ends, asked, side="right")
+            needed = np.unique(parts)
+            tables = [file.read_row_group(int(part), wanted, use_threads=False) for part in needed]
+            starts = np.cumsum([0, *(table.num_rows for table in tables)])
+            place = np.searchsorted(needed, parts)
+            found = starts[place] + asked - (ends[parts] - np.asarray(sizes)[parts])
+            return pa.concat_tables(tables).take(found)
+
+    def cells(self, segment: Segment, column: str) -> int:
+        """How many cells the lists of a column have, by what the file says of itself: there an empty one has one."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        if (recent := self._recent.get(segment.file)) is not None:
+            return int(pc.sum(pc.list_value_length(recent[column])).as_py() or 0)
+        with pq.ParquetFile(self._folder / segment.file) as file:
+            parts = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        held = (part.column(place) for part in parts for place in range(part.num_columns))
+        return sum(one.num_values for one in held if one.path_in_schema.partition(".")[0] == column)
+
     def scan(
         self,
         stream: str,
@@ -320,6 +354,12 @@ def listed(
     return [
         Segment(r.id, r.stream, r.file, r.rows, r.first, r.last) for r in connection.execute(_listed, asked)
     ]
+
+
+def streams(connection: Connection, prefix: str) -> list[str]:
+    """The streams whose names begin with `prefix`."""
+    chosen = sa.select(_table.c.stream).where(_table.c.stream.startswith(prefix, autoescape=True)).distinct()
+    return sorted(connection.execute(chosen).scalars())
 
 
 def newest(connection: Connection, stream: str) -> int:

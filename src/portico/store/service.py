@@ -8,7 +8,8 @@ chosen counts under the deployed model "".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -139,6 +140,27 @@ def listed(
     for row in connection.execute(chosen):
         found[row.endpoint, row.deployed_model].append(_read(row.body))
     return {key: merged(every) for key, every in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """`errors` of a deployed model (or before one was chosen, "") in the `span` seconds from `start` on, by the HTTP
+    code."""
+
+    deployed_model: str
+    start: int
+    span: int
+    errors: dict[int, int]
+
+
+def failed(connection: Connection, endpoint: str, since: float, until: float) -> Iterator[Failed]:
+    """What failed in the minutes (or hours, or days) that begin in [since, until], in no order."""
+    chosen = sa.select(_table).where(
+        _table.c.endpoint == endpoint, _table.c.start >= since, _table.c.start <= until
+    )
+    for row in connection.execute(chosen):
+        if errors := _read(row.body).errors:
+            yield Failed(row.deployed_model, row.start, row.span, errors)
 
 
 def thin(connection: Connection, now: float) -> None:

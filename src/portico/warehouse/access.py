@@ -12,8 +12,8 @@ from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied
 from portico.warehouse import catalog
-from portico.warehouse.blocks import Tokens, expression
 from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.tokens import Tokens, expression
 
 _GRANTEE = re.compile(
     r"(user|serviceAccount|group|domain|principal|principalSet):.+|allUsers|allAuthenticatedUsers"

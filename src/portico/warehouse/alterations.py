@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import catalog, commands, constraints, options, storage, timetravel
-from portico.warehouse.blocks import Tokens
+from portico.warehouse.asked import Done
 from portico.warehouse.catalog import Entry
 from portico.warehouse.coercion import assignable
 from portico.warehouse.commands import Action
-from portico.warehouse.queries import Done
 from portico.warehouse.tables import Definition, merged
+from portico.warehouse.tokens import Tokens
 from portico.warehouse.types import Field, field_of_expression, quoted
 
 _KINDS = {
@@ -126,7 +126,12 @@ class Alteration(Definition):
                 f"assignable to the new type ({wanted['type']})",
                 reason="invalidQuery",
             )
-        storage.retype_column(self._cursor, found, wanted)
+        value = ""
+        if "BIGNUMERIC" in (one["type"], wanted["type"]) and one["type"] != wanted["type"]:
+            name = quoted(one["name"])
+            value = f"gs_py_big_read(CAST({name} AS VARCHAR))"
+            value = f"gs_py_big_float({name})" if one["type"] == "BIGNUMERIC" else value
+        storage.retype_column(self._cursor, found, wanted, value)
         sized = {"maxLength", "precision", "scale", "fields"}
         kept = {key: value for key, value in one.items() if key not in sized}
         one.clear()
@@ -137,16 +142,15 @@ class Alteration(Definition):
         assert action.value is not None
         if one is None:
             return
-        one["defaultValueExpression"] = action.value.sql("bigquery")
-        one["_default"] = self._translator().expression(action.value).sql("duckdb")
-        storage.alter(
-            self._cursor, found, f"ALTER COLUMN {quoted(one['name'])} SET DEFAULT {one['_default']}"
-        )
+        for key in ("defaultValueExpression", "_default"):
+            one.pop(key, None)
+        self._set_default_of(one, action.value)
+        storage.set_default(self._cursor, found, one)
 
     def _drop_default(self, found: Entry, action: Action) -> None:
         if (one := self._field(found, action)) is not None and one.pop("_default", None):
             del one["defaultValueExpression"]
-            storage.alter(self._cursor, found, f"ALTER COLUMN {quoted(one['name'])} DROP DEFAULT")
+            storage.set_default(self._cursor, found, one)
 
     def _drop_not_null(self, found: Entry, action: Action) -> None:
         if (one := self._field(found, action)) is not None:

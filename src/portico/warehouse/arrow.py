@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from portico.warehouse import bignumeric
 from portico.warehouse.types import Field, canonical
 
 _KINDS: dict[str, pa.DataType] = {
@@ -46,6 +47,7 @@ def schema(fields: list[Field]) -> pa.Schema:
 def converted(table: pa.Table, fields: list[Field]) -> pa.Table:
     """Rows of DuckDB's, in the types and names of `schema(fields)`; no copy of columns that have them."""
     wanted = schema(fields)
+    table = bignumeric.widened(table, fields)
     columns = []
     for column, one in zip(table.columns, wanted, strict=True):
         if isinstance(column.type, pa.BaseExtensionType):
@@ -137,6 +139,7 @@ def avro_bytes(table: pa.Table, fields: list[Field]) -> bytes:
 
 def avro_rows(table: pa.Table, fields: list[Field]) -> Iterator[dict[str, Any]]:
     """Rows as fastavro takes them."""
+    table = bignumeric.widened(table, fields)
     columns = [
         [_avro(one, value) for value in column.to_pylist()]
         for one, column in zip(fields, table.columns, strict=True)

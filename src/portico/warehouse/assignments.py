@@ -13,11 +13,11 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import blocks, storage
+from portico.warehouse import storage, tokens
 from portico.warehouse.catalog import Entry
 from portico.warehouse.coercion import coerced
 from portico.warehouse.information_schema import sql_type
-from portico.warehouse.types import Field, duckdb_type, field_of, quoted
+from portico.warehouse.types import Field, canonical, duckdb_type, field_of, quoted
 
 Described = Callable[[str], list[str]]
 """The types, as DuckDB calls them, of the columns of a query of its own."""
@@ -123,9 +123,12 @@ def counted(has: int, fields: list[Field | None]) -> None:
 
 
 def is_written(value: exp.Expr) -> bool:
-    """Whether a value is all literals and parameters: GoogleSQL coerces those further than what is computed."""
+    """Whether a value is all literals and parameters: GoogleSQL coerces those further than what is computed. Within an
+    array or a struct some may have a type of their own."""
     return all(
-        isinstance(one, _WRITTEN) or (isinstance(one, exp.Anonymous) and one.name == "STRUCT")
+        isinstance(one, _WRITTEN)
+        or (isinstance(one, exp.Anonymous) and one.name == "STRUCT")
+        or (isinstance(one, exp.Cast | exp.ByteString) and one is not value)
         for one in value.walk()
     )
 
@@ -151,9 +154,8 @@ def fitted(
 
 def _fit(value: exp.Expr, field: Field, told: str, written: bool, said: str) -> exp.Expr:
     sql = value.sql("duckdb")
-    decimal = field["type"] in ("NUMERIC", "BIGNUMERIC")
-    if decimal and isinstance(value, exp.Literal) and not value.is_string:
-        told, sql = duckdb_type(field), f"CAST('{value.name}' AS {duckdb_type(field)})"
+    if field["type"] in ("NUMERIC", "BIGNUMERIC") and (number := _number(value)):
+        told, sql = duckdb_type(field), f"gs_cast_{field['type'].lower()}('{number}')"
     try:
         fit = coerced(sql, told, field, written=written)
     except InvalidArgument:
@@ -165,27 +167,65 @@ def _fit(value: exp.Expr, field: Field, told: str, written: bool, said: str) -> 
         raise _invalid(
             said.replace("{type}", have).replace("{name}", name) + f", which has type {bare}"
         ) from None
-    fit = _bounded(fit, field)
-    return value if fit == sql else exp.Var(this=fit)
+    fit = bounded(fit, field)
+    return value if fit == value.sql("duckdb") else exp.Var(this=fit)
 
 
-def _bounded(sql: str, field: Field) -> str:
-    """A value that is refused where it is too large for a parameterized type; NUMERIC is rounded to its scale."""
-    if str(field.get("mode")).upper() == "REPEATED":
+def _number(value: exp.Expr) -> str:
+    """The text of a number that is written out, which FLOAT64 might not hold; "" of all else."""
+    if isinstance(value, exp.Cast) and value.to.is_type("double"):
+        value = value.this
+        return value.name if isinstance(value, exp.Literal) else ""
+    return value.name if isinstance(value, exp.Literal) and not value.is_string else ""
+
+
+def bounded(sql: str, field: Field, path: str = "", depth: int = 0) -> str:
+    """A value that is refused where it, or what is in it, is too large for a parameterized type; NUMERIC is rounded to
+    its scale. `path` is what the field is in, `depth` how deeply."""
+    if not _is_sized(field):
         return sql
-    shown = f"Field {field['name']}: {sql_type(field)} has "
-    if (longest := field.get("maxLength")) and field["type"] in ("STRING", "BYTES"):
+    each = f"e{depth}"
+    if str(field.get("mode")).upper() == "REPEATED":
+        inner = bounded(each, {**field, "mode": "NULLABLE"}, path, depth + 1)
+        return f"list_transform({sql}, lambda {each}: {inner})"
+    path = f"{path}{field['name']}"
+    if field["type"] in ("RECORD", "STRUCT"):
+        parts = [
+            f"{quoted(one['name'])} := {bounded(f'struct_extract_at({each}, {place})', one, f'{path}.', depth + 1)}"
+            for place, one in enumerate(field["fields"], 1)
+        ]
+        made = f"CASE WHEN {each} IS NULL THEN NULL ELSE struct_pack({', '.join(parts)}) END"
+        return f"list_transform([{sql}], lambda {each}: {made})[1]"
+    shown = f"Field {path}: {sql_type(field)} has "
+    if longest := field.get("maxLength"):
         length = f"{'length' if field['type'] == 'STRING' else 'octet_length'}({sql})"
         said = f"'{shown}maximum length {longest} but got a value with length ' || {length}"
-        return f"CASE WHEN {length} > {longest} THEN error({said}) ELSE {sql} END"
-    if precision := field.get("precision"):
-        scale = int(field.get("scale") or 0)
-        most = "9" * (int(precision) - scale) + ("." + "9" * scale if scale else "")
-        said = f"{shown}precision {precision} and scale {scale} but got a value that is not in range of "
-        said += f"[-{most}, {most}]"
-        rounded = f"CAST(round({sql}, {scale}) AS {duckdb_type(field)})"
-        return f"CASE WHEN abs({rounded}) > {most or 0} THEN error('{said}') ELSE {rounded} END"
-    return sql
+        return f"CASE WHEN {length} > {longest} THEN gs_py_error({said}) ELSE {sql} END"
+    precision, scale = field["precision"], int(field.get("scale") or 0)
+    if field["type"] == "BIGNUMERIC":
+        return f"gs_sized_bignumeric({sql}, {precision}, {scale})"
+    most = "9" * (int(precision) - scale) + ("." + "9" * scale if scale else "")
+    said = f"{shown}precision {precision} and scale {scale} but got a value that is not in range of "
+    said += f"[-{most}, {most}]"
+    rounded = f"CAST(round({sql}, {scale}) AS {duckdb_type({**field, 'mode': 'NULLABLE'})})"
+    return f"CASE WHEN abs({rounded}) > {most or 0} THEN gs_py_error('{said}') ELSE {rounded} END"
+
+
+def bounded_rows(select: str, fields: list[Field]) -> str:
+    """What `select` yields, in the order of the fields, where each may only be so large."""
+    if not any(map(_is_sized, fields)):
+        return select
+    names = [quoted(f"${place}") for place in range(1, len(fields) + 1)]
+    cells = ", ".join(map(bounded, names, fields))
+    return f'SELECT {cells} FROM ({select}) AS "$rows"({", ".join(names)})'
+
+
+def _is_sized(field: Field) -> bool:
+    """Whether a field, or one in it, may only be so large."""
+    if canonical(field["type"]) == "RECORD":
+        return any(map(_is_sized, field.get("fields") or ()))
+    kinds = {"maxLength": ("STRING", "BYTES"), "precision": ("NUMERIC", "BIGNUMERIC")}
+    return any(field.get(key) and canonical(field["type"]) in kinds[key] for key in kinds)
 
 
 def _known(value: exp.Expr, field: Field) -> str | None:
@@ -233,7 +273,7 @@ def _is_default(value: Any) -> bool:
 
 def _default(field: Field) -> exp.Expr:
     told = field.get("defaultValueExpression")
-    return blocks.expression(str(told)) if told else exp.Null()
+    return tokens.expression(str(told)) if told else exp.Null()
 
 
 def _invalid(said: str) -> InvalidArgument:

@@ -13,11 +13,11 @@ from typing import Any
 
 import duckdb
 
-from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
-from portico.warehouse import storage
+from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
+from portico.warehouse import guard, storage
 from portico.warehouse.client import ANONYMOUS
 from portico.warehouse.public.declared import check_writable
-from portico.warehouse.public.tables import PROJECT, hint
+from portico.warehouse.public.tables import hint
 from portico.warehouse.storage import FILE as FILE
 from portico.warehouse.storage import KEPT as _KEPT
 from portico.warehouse.types import Field, duckdb_type, quoted
@@ -110,6 +110,7 @@ def now() -> str:
 
 
 def find(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entry | None:
+    guard.look(project, dataset, table)
     row = first(
         cursor,
         f"SELECT body FROM {_KEPT}.entries WHERE project = ? AND dataset = ? AND name = ?",
@@ -134,9 +135,9 @@ def require(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entr
         kind, shown = (
             ("Table", f"{project}:{dataset}.{table}") if missing else ("Dataset", f"{project}:{dataset}")
         )
-        what_to_do = hint(dataset, table) if project == PROJECT else ""
         raise NotFound(
-            f"Not found: {kind} {shown} was not found in location US{what_to_do}", reason="notFound"
+            f"Not found: {kind} {shown} was not found in location US{hint(project, dataset, table)}",
+            reason="notFound",
         )
     return found
 
@@ -156,6 +157,7 @@ class Entries:
         Raises:
             NotFound: there is no such table.
         """
+        guard.look(project, dataset, table)
         bodies, key = self._bodies, (project, dataset, table)
         if body := bodies.get(key):
             found = Entry(project, dataset, table, json.loads(body))
@@ -168,6 +170,8 @@ class Entries:
 
 def listed(cursor: Cursor, project: str, dataset: str | None = None) -> list[Entry]:
     """The datasets of a project, or the tables of a dataset, by name."""
+    if dataset is not None:
+        guard.look(project, dataset)
     where, values = (
         ("name = ''", [project]) if dataset is None else ("name <> '' AND dataset = ?", [project, dataset])
     )
@@ -200,6 +204,7 @@ def write(cursor: Cursor, entry: Entry) -> None:
         PermissionDenied: it is public data.
     """
     _check_writable(entry)
+    guard.look(*key_of(entry))
     entry.body["lastModifiedTime"] = now()
     entry.body["_changed"] = time.time_ns()
     do(
@@ -276,6 +281,7 @@ def create_table(
     rows = 0
     if entry.is_stored:
         _inherit(entry, holder)
+        _collate(entry.fields, str(entry.body.get("defaultCollation") or ""))
         storage.create(cursor, entry)
         if select:
             rows = storage.insert(cursor, entry, entry.fields, select, partitioned=partitioned)
@@ -298,6 +304,28 @@ def _inherit(entry: Entry, holder: Entry) -> None:
         and (most := int(holder.body.get("defaultPartitionExpirationMs") or 0))
     ):
         entry.body["timePartitioning"] = {**told, "expirationMs": str(most)}
+
+
+def _collate(fields: list[Field], default: str) -> None:
+    """Gives columns of STRING the collation of their table where they have none of their own.
+
+    Raises:
+        InvalidArgument: there is no such collation, or a column can't have it.
+    """
+    for one in fields:
+        is_text = one["type"] == "STRING" and str(one.get("mode", "")).upper() != "REPEATED"
+        if default and is_text:
+            one.setdefault("collation", default)
+        told = one.get("collation") or ""
+        if told not in ("", *storage.COLLATIONS):
+            raise InvalidArgument(f"Collation '{told}' is not supported", reason="invalid")
+        if told and not is_text:
+            raise InvalidArgument(
+                f"Field {one['name']} of type {one['type']} can't have a collation: only a STRING has one",
+                reason="invalid",
+            )
+        if any(each.get("collation") for each in one.get("fields") or ()):
+            raise Unimplemented(f"A collation within the column {one['name']} is not built in Portico yet.")
 
 
 def drop_table(cursor: Cursor, entry: Entry) -> None:
@@ -357,6 +385,12 @@ def add_fields(cursor: Cursor, entry: Entry, wanted: list[Field]) -> None:
                     f"schema. (field: {one['name']})",
                     reason="invalid",
                 )
+            if one.get("defaultValueExpression"):  # what would the rows have that are there?
+                raise InvalidArgument(
+                    f"The column {one['name']} can't be added with a default value: add it without, then give it one",
+                    reason="invalid",
+                )
+            _collate([one], str(entry.body.get("defaultCollation") or ""))
             storage.add_column(cursor, entry, one)
             continue
         if duckdb_type(old) != duckdb_type(one):
@@ -365,7 +399,9 @@ def add_fields(cursor: Cursor, entry: Entry, wanted: list[Field]) -> None:
                 f"{old['type']} to {one['type']}",
                 reason="invalid",
             )
-        one |= {key: value for key, value in old.items() if key.startswith("_")}
+        one |= {key: value for key, value in old.items() if key.startswith("_") and key != "_default"}
+        if one.get("_default") != old.get("_default"):
+            storage.set_default(cursor, entry, one)
         modes = [str(each.get("mode", "NULLABLE")).upper() for each in (old, one)]
         if modes == ["NULLABLE", "REQUIRED"]:
             raise InvalidArgument(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import access, assignments, catalog, storage
+from portico.warehouse import access, assignments, catalog, literal_rows, storage
+from portico.warehouse.asked import Done
 from portico.warehouse.catalog import Entry
-from portico.warehouse.queries import Done, Query
+from portico.warehouse.queries import Query
 from portico.warehouse.storage import AT, NOW, PARTITION
 from portico.warehouse.types import Field
 
+_LITERALS = "_literal_rows"
 _COUNTS = {"INSERT": "insertedRowCount", "UPDATE": "updatedRowCount", "DELETE": "deletedRowCount"}
 
 
@@ -29,16 +31,33 @@ class Change(Query):
         if isinstance(tree, exp.Update | exp.Delete) and tree.args.get("where") is None:
             raise InvalidArgument(f"{kind} must have a WHERE clause", reason="invalidQuery")
         _spelled_out(tree, entry, target.alias_or_name)
-        translated = self._translator().query(tree, outermost=False)
-        self._fit(tree, translated, entry)
+        translated = self._of_literals(tree, entry)
+        if translated is None:
+            translated = self._translator().query(tree, outermost=False)
+            self._fit(tree, translated, entry)
         _place_partition(translated, entry, target.alias_or_name)
         scanned = self.measured()
         if self._asked.dry:
             catalog.do(self._cursor, f"EXPLAIN {translated.sql('duckdb')}")
             return Done(kind, entry.fields, target=entry, scanned=scanned)
+        storage.written_by(self._cursor, self._asked.caller)
         counts = self._run(translated, entry, kind)
         catalog.write(self._cursor, entry)
         return Done(kind, affected=sum(counts.values()), counts=counts, target=entry, scanned=scanned)
+
+    def _of_literals(self, tree: exp.Expr, entry: Entry) -> exp.Expr | None:
+        """The translation of an INSERT of many rows of literals; None of all else."""
+        if not isinstance(tree, exp.Insert) or not isinstance(tree.expression, exp.Values):
+            return None
+        fields = _fields(tree.this, entry)
+        found = literal_rows.read(tree.expression, fields)
+        if found is None:
+            return None
+        self._cursor.register(_LITERALS, found)
+        tree.set("expression", exp.Select(expressions=[exp.Literal.number(1)]))
+        translated = self._translator().query(tree, outermost=False)
+        translated.set("expression", literal_rows.select(_LITERALS, fields))
+        return translated
 
     def _changed(self, named: Entry, kind: str) -> Entry:
         entry = catalog.require(self._cursor, *catalog.key_of(named))

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from portico.errors import BY_CODE, Internal, PorticoError, Unavailable, Unimplemented
+from portico.store import sockets
 
 FOLDER = "bigquery"  # of a home
 FILE = "warehouse.duckdb"
@@ -80,7 +81,7 @@ class WarehouseClient:
         while True:
             made = socket.socket(socket.AF_UNIX)
             try:
-                made.connect(str(self._home / FOLDER / "socket"))
+                made.connect(str(socket_path(self._home / FOLDER)))
                 return made
             except (FileNotFoundError, ConnectionRefusedError):  # it does not run
                 made.close()
@@ -100,9 +101,14 @@ class WarehouseClient:
         return False
 
 
+def socket_path(folder: Path) -> Path:
+    """Where the process of the warehouse in a folder listens."""
+    return sockets.folder(folder) / "socket"
+
+
 def keeper_path(home: Path) -> Path:
     """Where the process that keeps the warehouse listens: a connection is answered `ok` once the warehouse runs."""
-    return home / "run" / "warehouse.sock"
+    return sockets.run_folder(home) / "warehouse.sock"
 
 
 def _is_open(connection: socket.socket) -> bool:
@@ -154,7 +160,7 @@ def snapshot(home: Path, target: Path) -> list[str]:
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(folder / "socket"))
+            connection.connect(str(socket_path(folder)))
             asked = {"method": "snapshot", "arguments": {"target": str(target / FILE)}}
             connection.sendall(orjson.dumps(asked) + b"\n")
             answered = _answer(connection)

@@ -9,7 +9,7 @@ from portico.warehouse.types import Field, duckdb_type, field_of, members, quote
 _WIDER = {
     "INTEGER": ("NUMERIC", "BIGNUMERIC", "FLOAT"),
     "NUMERIC": ("BIGNUMERIC", "FLOAT"),
-    "BIGNUMERIC": ("NUMERIC", "FLOAT"),  # DuckDB's products of NUMERIC have more places
+    "BIGNUMERIC": ("FLOAT",),
     "DATE": ("DATETIME",),
 }
 # What is written out, a literal or a parameter, is taken by more:
@@ -64,6 +64,8 @@ def coerced(sql: str, told: str, wanted: Field, *, written: bool = False) -> str
         wider = _WIDER.get(str(have["type"]), ()) + (_WRITTEN.get(str(have["type"]), ()) if written else ())
         if wanted["type"] not in wider:
             raise _refused(have, wanted)
+        if "BIGNUMERIC" in (have["type"], wanted["type"]):
+            return f"gs_cast_{'float64' if wanted['type'] == 'FLOAT' else 'bignumeric'}({sql})"
         return f"CAST({sql} AS {kind})"
     if have["type"] != "RECORD":
         return f"CAST({sql} AS {kind})"

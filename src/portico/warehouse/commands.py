@@ -11,8 +11,8 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse import options
-from portico.warehouse.blocks import Tokens, data_type, expression
 from portico.warehouse.dialect import parse
+from portico.warehouse.tokens import Tokens, data_type, expression
 
 
 @dataclass(slots=True)
@@ -120,23 +120,14 @@ def _constraint(tokens: Tokens) -> Action:
         exists = tokens.take("IF", "NOT", "EXISTS")
         name = tokens.name()
     if tokens.take("PRIMARY", "KEY"):
-        made = Action("ADD PRIMARY KEY", name, exists=exists, names=_names(tokens))
+        made = Action("ADD PRIMARY KEY", name, exists=exists, names=tokens.names())
     else:
         tokens.expect("FOREIGN", "KEY")
-        made = Action("ADD FOREIGN KEY", name, exists=exists, names=_names(tokens))
+        made = Action("ADD FOREIGN KEY", name, exists=exists, names=tokens.names())
         tokens.expect("REFERENCES")
-        made.path, made.references = tokens.path(), _names(tokens)
+        made.path, made.references = tokens.path(), tokens.names()
     tokens.expect("NOT", "ENFORCED")
     return made
-
-
-def _names(tokens: Tokens) -> list[str]:
-    tokens.expect("(")
-    found = [tokens.name()]
-    while tokens.take(","):
-        found.append(tokens.name())
-    tokens.expect(")")
-    return found
 
 
 def keys(schema: exp.Schema) -> list[Action]:
@@ -184,7 +175,8 @@ def plain(tree: exp.Command) -> exp.Expr:
         verb = f"{verb} OR REPLACE"
     kind = tokens.word() if tokens.word() in ("SNAPSHOT", "EXTERNAL") else ""
     if not tokens.take(*([kind] if kind else []), "TABLE"):
-        return tree if tokens.sees("ROW") or tokens.sees("ALL", "ROW") else parse(text_of(tree))[0]
+        own = ("ROW",), ("ALL", "ROW"), ("SEARCH",), ("VECTOR",)
+        return tree if any(tokens.sees(*one) for one in own) else parse(text_of(tree))[0]
     start = tokens.at
     while tokens and not (
         tokens.sees("FOR", "SYSTEM_TIME") or (kind != "EXTERNAL" and tokens.sees("OPTIONS", "("))

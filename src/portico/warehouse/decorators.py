@@ -13,9 +13,10 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse import catalog, partitions, prediction_logs, storage, timetravel
+from portico.warehouse.asked import Asked
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked, Query
+from portico.warehouse.queries import Query
 from portico.warehouse.types import Field
 
 _PARTITION = re.compile(r"-?\d{1,20}|__NULL__|__UNPARTITIONED__")

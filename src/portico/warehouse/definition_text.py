@@ -29,10 +29,11 @@ def table(one: Entry) -> str:
 
 
 def _column(one: Field) -> str:
+    collation = f" COLLATE '{one['collation']}'" if one.get("collation") else ""
     required = " NOT NULL" if str(one.get("mode", "")).upper() == "REQUIRED" else ""
     default = f" DEFAULT {one['defaultValueExpression']}" if one.get("defaultValueExpression") else ""
     said = _options(options.shown("COLUMN", one)).replace("\n", " ").replace("(   ", "(").replace(" )", ")")
-    return f"{one['name']} {sql_type(one)}{default}{required}{said}"
+    return f"{one['name']} {sql_type(one)}{collation}{default}{required}{said}"
 
 
 def _partition(one: Entry) -> str:

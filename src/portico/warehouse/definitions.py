@@ -7,11 +7,13 @@ import dataclasses
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound
-from portico.warehouse import blocks, catalog, routines
+from portico.warehouse import block_reader, catalog, routine_syntax, routines, tokens
+from portico.warehouse.asked import Asked, Done
 from portico.warehouse.blocks import CreateRoutine, DropRoutine
 from portico.warehouse.catalog import Cursor
-from portico.warehouse.queries import Asked, Done
-from portico.warehouse.routines import KINDS, Creation, Routine
+from portico.warehouse.inlining import check_arguments
+from portico.warehouse.routine_syntax import AGGREGATE, KINDS, Creation
+from portico.warehouse.routines import Routine
 from portico.warehouse.statements import Statement
 
 
@@ -25,7 +27,7 @@ def is_temporary(node: CreateRoutine) -> bool:
 
 def _read(node: CreateRoutine) -> Creation:
     node.tokens.at = 0
-    return routines.read(node.tokens)
+    return routine_syntax.read(node.tokens)
 
 
 def create(cursor: Cursor, asked: Asked, node: CreateRoutine) -> Done:
@@ -37,7 +39,7 @@ def create(cursor: Cursor, asked: Asked, node: CreateRoutine) -> Done:
     """
     made = _read(node)
     kind = next(name for name, said in KINDS.items() if said == made.body["routineType"])
-    name = f"CREATE_{kind.replace(' ', '_')}"
+    name = f"CREATE_{kind.removeprefix('AGGREGATE ').replace(' ', '_')}"
     if made.temporary:
         if len(made.path) > 1:
             raise InvalidArgument(
@@ -76,7 +78,7 @@ def drop(cursor: Cursor, asked: Asked, node: DropRoutine) -> Done:
         if node.exists_ok:
             return Done(kind, routine=missing, operation="SKIP")
         raise NotFound(f"Not found: Routine {missing.shown}", reason="notFound")
-    if found.kind != KINDS[node.kind]:
+    if found.kind != KINDS[node.kind] and (node.kind, found.kind) != ("FUNCTION", AGGREGATE):
         raise InvalidArgument(
             f"Cannot drop {found.shown} with DROP {node.kind}: it is a {found.kind.replace('_', ' ').lower()}",
             reason="invalidQuery",
@@ -109,14 +111,16 @@ def _place(asked: Asked, path: list[str]) -> tuple[str, str, str]:
 def _check(cursor: Cursor, asked: Asked, routine: Routine) -> None:
     """Whether the body means something with arguments of the declared types."""
     if routine.kind == "PROCEDURE":
-        blocks.read(routine.body["definitionBody"])
+        block_reader.read(routine.body["definitionBody"])
         return
     if routine.body["language"] == "JAVASCRIPT":  # it is read when it runs
         return
     known = {**asked.functions, routine.name.lower(): routine} if not routine.dataset else asked.functions
+    if routine.kind == AGGREGATE:
+        check_arguments(routine)
     inner = dataclasses.replace(asked, dry=True, functions=known, variables={}, parameters={}, positional=[])
     if any(not one.get("dataType") for one in routine.arguments):
-        blocks.expression(routine.body["definitionBody"])
+        tokens.expression(routine.body["definitionBody"])
         return
     _Checked(cursor, inner, routine).run()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from sqlglot import exp
@@ -10,8 +11,11 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
 from portico.errors import InvalidArgument
+from portico.warehouse import pipes, recursion
 from portico.warehouse.models.syntax import readable
 
+PLACE = "with_offset"
+"""Of a table that is an array, the name of its elements' places."""
 _SPACES = ("HLL_COUNT", "KLL_QUANTILES", "NET", "KEYS", "AEAD", "DETERMINISTIC_ENCRYPT")
 
 
@@ -28,17 +32,143 @@ class GoogleSQL(BigQuery):
 
         PIPE_SYNTAX_TRANSFORM_PARSERS: ClassVar[dict[str, Any]] = {
             **BigQuery.Parser.PIPE_SYNTAX_TRANSFORM_PARSERS,
+            "AS": lambda self, query: self._parse_pipe_as(query),
             "SET": lambda self, query: self._parse_pipe_set(query),
             "RENAME": lambda self, query: self._parse_pipe_rename(query),
             "DROP": lambda self, query: self._parse_pipe_drop(query),
             "WINDOW": lambda self, query: self._parse_pipe_window(query),
             "ASSERT": lambda self, query: self._parse_pipe_assert(query),
+            "EXTEND": lambda self, query: self._parse_pipe_extend(query),
+            "SELECT": lambda self, query: self._parse_pipe_select(query),
+            "WHERE": lambda self, query: self._parse_pipe_where(query),
+            "AGGREGATE": lambda self, query: self._parse_pipe_aggregate(query),
+            "WITH": lambda self, query: self._parse_pipe_with(query),
         }
+
+        def _parse_table(self, *given: Any, **named: Any) -> exp.Expr | None:
+            """`t.items AS item WITH OFFSET AS place` is an array, as in UNNEST."""
+            found: exp.Expr | None = super()._parse_table(*given, **named)
+            if isinstance(found, exp.Table) and self._match_text_seq("WITH", "OFFSET"):
+                self._match(TokenType.ALIAS)
+                alias = self._parse_id_var(any_token=False)
+                found.set(PLACE, alias.name if alias is not None else "offset")
+                if named.get("joins"):
+                    for join in self._parse_joins():
+                        found.append("joins", join)
+            return found
+
+        def _implicit_unnests_to_explicit(self, this: Any) -> Any:
+            places = [(join, join.this.args.get(PLACE)) for join in this.args.get("joins") or ()]
+            made = super()._implicit_unnests_to_explicit(this)
+            for join, place in places:
+                if place and isinstance(join.this, exp.Unnest):
+                    join.this.set("offset", exp.to_identifier(place))
+            return made
+
+        def _parse_generated_as_identity(self) -> Any:
+            """GENERATED ALWAYS AS (expression) STORED."""
+            found = super()._parse_generated_as_identity()
+            self._match_text_seq("STORED")
+            return found
+
+        def _parse_pipe_as(self, query: exp.Select) -> exp.Expr:
+            """`|> AS t`: what comes has this name."""
+            self._advance()
+            named = query.args.get("with_")
+            inner = query.copy()
+            inner.set("with_", None)
+            made: exp.Select = exp.select("*").from_(
+                exp.Subquery(this=inner, alias=exp.TableAlias(this=self._parse_id_var())), copy=False
+            )
+            made.set("with_", named)
+            return made
+
+        def _parse_primary(self) -> exp.Expr | None:
+            """`WITH(a AS 1, b AS a + 1, a + b)` is the last with what the names stand for in it."""
+            if self._curr.token_type != TokenType.WITH or self._next.token_type != TokenType.L_PAREN:
+                found: exp.Expr | None = super()._parse_primary()
+                return found
+            self._advance(2)
+            known: dict[str, exp.Expr] = {}
+            while self._next.token_type == TokenType.ALIAS:
+                name = self._curr.text.lower()
+                self._advance(2)
+                known[name] = pipes.put_in(self._parse_disjunction(), known)
+                self._match(TokenType.COMMA)
+            made = pipes.put_in(self._parse_disjunction(), known)
+            self._match_r_paren()
+            return exp.Paren(this=made)
+
+        def _parse_pipe_syntax_query(self, query: Any) -> Any:
+            """Operator by operator; before each, what it is not about goes into a query beneath."""
+            if isinstance(query, exp.Subquery):
+                query = exp.select("*").from_(query, copy=False)
+            if not query.args.get("from_"):
+                query = exp.select("*").from_(query.subquery(copy=False), copy=False)
+            while self._match(TokenType.PIPE_GT):
+                start, word = self._index, self._curr.text.upper()
+                query = pipes.ready(self, query, word)
+                name = pipes.name_of(query)
+                parser = self.PIPE_SYNTAX_TRANSFORM_PARSERS.get(word)
+                if parser is not None:
+                    query = parser(self, query)
+                else:
+                    made = self._parse_pipe_syntax_set_operator(query) or self._parse_pipe_syntax_join(query)
+                    if not made:
+                        self._retreat(start)
+                        self.raise_error(f"Unsupported pipe syntax operator: '{word}'.")
+                        break
+                    query = made
+                if word in pipes.PASSING:
+                    pipes.named(query, name)
+            return query
 
         def _piped(self, query: exp.Select, *shown: exp.Expr) -> exp.Expr:
             query.select(*shown, append=False, copy=False)
             made: exp.Expr = self._build_pipe_cte(query=query, expressions=[exp.Star()])
             return made
+
+        def _parse_pipe_extend(self, query: exp.Select) -> exp.Expr:
+            self._advance()
+            added = [pipes.filled(one, query) for one in self._parse_expressions()]
+            if self._match(TokenType.WINDOW, advance=False):
+                query.set("windows", self._parse_window_clause())
+            if pipes.extend(query, added):
+                return query
+            return self._piped(query, *(query.expressions or [exp.Star()]), *added)
+
+        def _parse_pipe_select(self, query: exp.Select) -> exp.Expr:
+            select = self._parse_select(consume_pipe=False)
+            if select is None:
+                return query
+            shown = [pipes.filled(one, query) for one in select.expressions]
+            for key in ("windows", "distinct", "kind"):
+                if select.args.get(key):
+                    query.set(key, select.args[key])
+            found: exp.Expr = self._piped(query, *shown)
+            pipes.name_columns_of(found)
+            return found
+
+        def _parse_pipe_where(self, query: exp.Select) -> exp.Expr:
+            condition = pipes.filled(self._parse_where().this, query)
+            made: exp.Expr = query.where(condition, copy=False)
+            return made
+
+        def _parse_pipe_aggregate(self, query: exp.Select) -> exp.Expr:
+            extended = pipes.extended(query)
+            made: exp.Expr = self._parse_pipe_syntax_aggregate(query)
+            pipes.settle_aggregate(made, extended)
+            return made
+
+        def _parse_pipe_with(self, query: exp.Select) -> exp.Expr:
+            """`|> WITH t AS (…)`: names for what follows."""
+            self._advance()
+            made = [self._parse_cte()]
+            while self._match(TokenType.COMMA) and not self._match(TokenType.PIPE_GT, advance=False):
+                made.append(self._parse_cte())
+            held = query.args.get("with_")
+            query.set("with_", exp.With(expressions=[*(held.expressions if held else []), *made]))
+            return query
 
         def _parse_pipe_set(self, query: exp.Select) -> exp.Expr:
             """`|> SET a = e`: the column with another value."""
@@ -116,12 +246,17 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
         line, column = int(where.get("line") or 0), int(where.get("col") or 0)
         shifted = column + after[1] - 1 if line == 1 else column
         place = f" at [{line + after[0] - 1}:{shifted}]" if line else ""
-        said = where.get("description") or str(error).splitlines()[0]
+        if isinstance(error, TokenError):
+            raise unclosed(text) from None
+        said = _in_words(where.get("description") or str(error).splitlines()[0])
         raise InvalidArgument(f"Syntax error: {said.rstrip('.')}{place}", reason="invalidQuery") from None
     statements = [one for one in found if one is not None and not isinstance(one, exp.Semicolon)]
     for statement in statements:
+        _check(statement, piped="|>" in text)
+        recursion.check(statement)
         _name_spaces(statement)
         _literals_first(statement)
+        _unchained(statement)
         for called in list(statement.find_all(exp.Anonymous)):
             path, _, name = called.name.rpartition(".")
             # Upper case is what was written, lower case what the translation makes of it: DuckDB's own.
@@ -129,6 +264,75 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
             if path:
                 _of_dataset(called, path)
     return statements
+
+
+# Window functions that need an order.
+_ORDERED = frozenset(["RANK", "DENSE_RANK", "PERCENT_RANK", "CUME_DIST", "NTILE", "LAG", "LEAD"])
+
+
+def _check(statement: exp.Expr, *, piped: bool) -> None:
+    """
+    Raises:
+        InvalidArgument: a query is put together as GoogleSQL allows none.
+    """
+    for node in statement.find_all(exp.Select, exp.Window, exp.SetOperation):
+        said = ""
+        if isinstance(node, exp.SetOperation):
+            if not piped and any(_other(node, node.args[side]) for side in ("this", "expression")):
+                said = (
+                    "Syntax error: Different set operations cannot be used in the same query without using parentheses "
+                    "for grouping"
+                )
+        elif isinstance(node, exp.Window):
+            named = node.args.get("alias") is not None or not isinstance(node.this, exp.Anonymous)
+            if not named and node.this.name.upper() in _ORDERED and node.args.get("order") is None:
+                said = f"Window ORDER BY is required for analytic function {node.this.name.lower()}"
+        elif node.args.get("from_") is None:
+            if node.args.get("where") is not None:
+                said = "Query without FROM clause cannot have a WHERE clause"
+            elif node.args.get("group") is not None and node.args["group"].expressions != [exp.Tuple()]:
+                said = "Query without FROM clause cannot have a GROUP BY clause"
+            elif node.args.get("distinct") is not None and not isinstance(node.parent, exp.SetOperation):
+                said = "Query without FROM clause cannot use SELECT DISTINCT"
+        if said:
+            raise InvalidArgument(said, reason="invalidQuery")
+
+
+def _other(operation: exp.Expr, side: exp.Expr) -> bool:
+    """Whether a side, without parentheses, is another set operation."""
+    return isinstance(side, exp.SetOperation) and (
+        type(side) is not type(operation)
+        or bool(side.args.get("distinct")) != bool(operation.args.get("distinct"))
+    )
+
+
+def _in_words(said: str) -> str:
+    """What sqlglot says, as GoogleSQL's parser does."""
+    if found := re.match(r"Expecting (.+)", said):
+        return f'Expected "{found[1].rstrip(".")}"'
+    if said.startswith("Required keyword"):
+        return "Unexpected end of expression"
+    said = re.sub(r"<Token token_type: .*?, text: (.*?), line: .*?>", r"\1", said)
+    said = said.replace("SENTINEL", "end of query")
+    return said.replace("Invalid expression / Unexpected token", "Unexpected token")
+
+
+_LITERALS = re.compile(
+    r"#[^\n]*|--[^\n]*|/\*.*?\*/|(\"\"\"|\'\'\'|[\"\'`])(?:\\.|(?!\1).)*?(\1|\Z)", re.DOTALL
+)
+
+
+def unclosed(text: str) -> InvalidArgument:
+    """What is wrong with a text that can't be taken apart: one of its literals has no end."""
+    for found in _LITERALS.finditer(text):
+        if found[1] and not found[2]:
+            before = text[: found.start()]
+            line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
+            kind = "identifier" if found[1] == "`" else "string"
+            return InvalidArgument(
+                f"Syntax error: Unclosed {kind} literal at [{line}:{column}]", reason="invalidQuery"
+            )
+    return InvalidArgument("Syntax error: Unclosed comment", reason="invalidQuery")
 
 
 def _name_spaces(statement: exp.Expr) -> None:
@@ -153,6 +357,28 @@ def _literals_first(statement: exp.Expr) -> None:
     for extract in statement.find_all(exp.Extract):
         if isinstance(extract.this, exp.Anonymous):
             extract.set("this", exp.var(extract.this.sql("bigquery").upper()))
+
+
+_INPUTS = (exp.Paren, exp.Literal, exp.Func, exp.Array, exp.Bracket, exp.ByteString, exp.RawString, exp.Tuple)
+
+
+def _unchained(statement: exp.Expr) -> None:
+    """`(value).f(x)` is f(value, x); EXISTS may have its query in parentheses of its own."""
+    for chained in list(statement.find_all(exp.Dot))[::-1]:
+        called, first = chained.expression, chained.this
+        if isinstance(called, exp.Anonymous) and isinstance(first, _INPUTS):
+            if isinstance(first, exp.Tuple) and len(first.expressions) == 1:
+                [first] = first.expressions
+            called.set("expressions", [first.pop(), *called.expressions])
+            chained.replace(called.pop())
+    for joined in list(statement.find_all(exp.Concat)):  # 'a' 'b'
+        if all(isinstance(one, exp.Literal) and one.is_string for one in joined.expressions):
+            joined.replace(exp.Literal.string("".join(one.name for one in joined.expressions)))
+    for called in list(statement.find_all(exp.Anonymous)):
+        if called.name.upper() == "EXISTS" and len(called.expressions) == 1:
+            [inner] = called.expressions
+            if isinstance(inner, exp.Subquery):
+                called.replace(exp.Exists(this=inner.unnest()))
 
 
 def _of_dataset(called: exp.Anonymous, path: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound
 from portico.warehouse import catalog, partitions, storage
+from portico.warehouse.assignments import bounded_rows
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.types import Field, duckdb_type
 
@@ -39,6 +40,12 @@ def store(
         InvalidArgument: the table takes no such rows.
     """
     catalog.require(cursor, entry.project, entry.dataset)
+    if settings.get("schemaUpdateOptions") and write != "WRITE_APPEND" and not entry.partition:
+        raise InvalidArgument(
+            "Schema update options should only be specified with WRITE_APPEND disposition, or with WRITE_TRUNCATE "
+            "disposition on a table partition.",
+            reason="invalid",
+        )
     found = catalog.find(cursor, entry.project, entry.dataset, entry.table)
     if found is None and create == "CREATE_NEVER":
         raise NotFound(f"Not found: Table {entry.shown}", reason="notFound")
@@ -51,15 +58,17 @@ def store(
             **{key: value for key, value in settings.items() if key in TABLE_SETTINGS and value},
         }
         entry.body["schema"] = {"fields": fields}
+        partitions.check(entry)
         partitioned &= bool(storage.ingested_by(entry))
         return catalog.create_table(cursor, entry, replace=True, select=select, partitioned=partitioned)
     if write == "WRITE_EMPTY" and catalog.first(cursor, f"SELECT 1 FROM {found.place} LIMIT 1"):
         raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
     updates = settings.get("schemaUpdateOptions") or []
     _match(cursor, found, fields, updates)
-    rows = storage.insert(
-        cursor, found, fields, select, partitioned=partitioned and bool(storage.ingested_by(found))
-    )
+    partitioned &= bool(storage.ingested_by(found))
+    if not partitioned:
+        select = _bounded(found, fields, select)
+    rows = storage.insert(cursor, found, fields, select, partitioned=partitioned)
     catalog.write(cursor, found)
     return rows
 
@@ -87,9 +96,15 @@ def _into_partition(
     _match(cursor, found, fields, settings.get("schemaUpdateOptions") or [])
     if write.startswith("WRITE_TRUNCATE"):
         storage.delete(cursor, found, chosen)
-    rows = into_partition(cursor, found, entry.partition, fields, select)
+    rows = into_partition(cursor, found, entry.partition, fields, _bounded(found, fields, select))
     catalog.write(cursor, found)
     return rows
+
+
+def _bounded(found: Entry, fields: list[Field], select: str) -> str:
+    """The rows for `fields`, in their order, no larger than the table's columns hold."""
+    have = {one["name"].lower(): one for one in found.fields}
+    return bounded_rows(select, [have[one["name"].lower()] for one in fields])
 
 
 def into_partition(cursor: Cursor, found: Entry, partition: str, fields: list[Field], select: str) -> int:
@@ -123,7 +138,7 @@ def _match(cursor: Cursor, found: Entry, fields: list[Field], updates: list[str]
     for name, one in have.items():
         required = str(one.get("mode", "")).upper() == "REQUIRED"
         relaxed = required and "ALLOW_FIELD_RELAXATION" in updates
-        if required and name not in given and not relaxed:
+        if required and name not in given and not relaxed and not one.get("_default"):
             raise InvalidArgument(
                 f"Provided Schema does not match Table {found.shown}. Field {one['name']} is missing in new schema",
                 reason="invalid",

@@ -19,13 +19,23 @@ from pathlib import Path
 import duckdb
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import blocks, catalog, functions, routines, scripts, storage, write_streams
+from portico.warehouse import (
+    block_reader,
+    blocks,
+    catalog,
+    macros,
+    routines,
+    scripts,
+    storage,
+    system_variables,
+    write_streams,
+)
+from portico.warehouse.asked import Asked, Done
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE, MODELS
 from portico.warehouse.models import kept, preprocessing
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Asking, Trainer
-from portico.warehouse.queries import Asked, Done
 from portico.warehouse.query_sessions import QuerySessions
 from portico.warehouse.refusals import refused
 from portico.warehouse.statements import Statement
@@ -59,7 +69,7 @@ class Warehouse:
         self._file = folder / FILE
         file = str(self._file).replace("'", "''")
         self._root.execute(f"ATTACH '{file}' AS {catalog.FILE}")
-        functions.install(self._root)
+        macros.install(self._root)
         preprocessing.install(self._root)
         catalog.prepare(self._root)
         routines.prepare(self._root)
@@ -82,6 +92,7 @@ class Warehouse:
         self._writing = threading.RLock()
         self.sessions = QuerySessions(self._root.cursor, self._writing)
         self._swept = time.monotonic()
+        self.ids_swept = 0.0  # seconds since the epoch at which `insertions` last forgot ids
 
     def close(self) -> None:
         self.trainer.close()
@@ -180,12 +191,12 @@ class Warehouse:
 
     def _run(self, text: str, asked: Asked, job: str) -> list[Done]:
         asked.warehouse = self
-        block = blocks.read(text)
+        block = block_reader.read(text)
         if len(block) != 1 or not isinstance(block[0], blocks.Run):
             return self._script(block, asked, job) if block else []
         tree = block[0].tree
-        asked.system = scripts.system_of(asked)
-        if tree.key in ("select", "union", "except", "intersect", "subquery") or asked.dry:
+        asked.system = system_variables.of_statement(asked)
+        if tree.key in blocks.QUERIES or asked.dry:
             asked.entries = self.entries
             with self.reading(job) as cursor:
                 if job:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog
+from portico.warehouse import catalog, guard
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.types import Field
 
@@ -84,6 +84,7 @@ def view(
         )
     regional = not before or before[-1].lower().startswith("region-")
     owner = ".".join(before[:-1]) or project
+    guard.look(owner, "" if regional or name.startswith("SCHEMATA") else before[-1])
     entry = None if regional or name.startswith("SCHEMATA") else catalog.require(cursor, owner, before[-1])
     found = META_TABLES if meta else VIEWS[name]
     rows = list(found.rows(Scope(cursor, owner, entry, outside)))

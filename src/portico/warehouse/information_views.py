@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from portico.warehouse import catalog, definition_text, options, partitions, routines, sizes
+from portico.warehouse import catalog, definition_text, options, partitions, routines, sizes, standard_types
 from portico.warehouse.catalog import Entry
 from portico.warehouse.information_schema import Scope, View, sql_type
 from portico.warehouse.models import kept
@@ -45,7 +45,8 @@ def _schemata(scope: Scope) -> Rows:
     for one in scope.datasets:
         yield {
             "catalog_name": one.project, "schema_name": one.dataset, "location": one.body.get("location", "US"),
-            "creation_time": _time(one.body, "creationTime"), "default_collation_name": "NULL",
+            "creation_time": _time(one.body, "creationTime"),
+            "default_collation_name": one.body.get("defaultCollation") or "NULL",
             "last_modified_time": _time(one.body, "lastModifiedTime"), "ddl": definition_text.dataset(one),
         }  # fmt: skip
 
@@ -71,7 +72,7 @@ def _tables(scope: Scope) -> Rows:
             "creation_time": _time(one.body, "creationTime"), "ddl": definition_text.table(one),
             "base_table_catalog": base.get("projectId"), "base_table_schema": base.get("datasetId"),
             "base_table_name": base.get("tableId"), "snapshot_time_ms": dt.datetime.fromisoformat(at) if at else None,
-            "default_collation_name": "NULL",
+            "default_collation_name": one.body.get("defaultCollation") or "NULL",
         }  # fmt: skip
 
 
@@ -259,7 +260,7 @@ def _routines(scope: Scope) -> Rows:
             returned = one.body.get("returnType")
             yield {
                 **_routine(one, "specific"), **_routine(one, "routine"), "routine_type": kind,
-                "data_type": routines.data_type(returned).sql("bigquery") if returned else None,
+                "data_type": standard_types.data_type(returned).sql("bigquery") if returned else None,
                 "routine_body": "SQL" if language == "SQL" else "EXTERNAL",
                 "routine_definition": one.body.get("definitionBody"),
                 "external_language": None if language == "SQL" else language, "is_deterministic": None,
@@ -292,7 +293,7 @@ def _parameters(scope: Scope) -> Rows:
     for holder in scope.datasets:
         for one in routines.listed(scope.cursor, scope.project, holder.dataset):
             if returned := one.body.get("returnType"):
-                shown = routines.data_type(returned).sql("bigquery")
+                shown = standard_types.data_type(returned).sql("bigquery")
                 yield {
                     **_routine(one, "specific"),
                     "ordinal_position": 0,
@@ -305,7 +306,7 @@ def _parameters(scope: Scope) -> Rows:
                     **_routine(one, "specific"), "ordinal_position": place, "is_result": "NO",
                     "parameter_mode": argument.get("mode"), "parameter_name": argument["name"],
                     "is_aggregate": "NO" if argument.get("isAggregate") is False else None,
-                    "data_type": routines.data_type(kind).sql("bigquery") if kind else "ANY TYPE",
+                    "data_type": standard_types.data_type(kind).sql("bigquery") if kind else "ANY TYPE",
                 }  # fmt: skip
 
 

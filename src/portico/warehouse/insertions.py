@@ -14,10 +14,12 @@ import pyarrow as pa
 
 from portico.warehouse import catalog, decorators, loading, storage
 from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.defaults import defaulted
 from portico.warehouse.dispositions import into_partition
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.refusals import refused
-from portico.warehouse.types import quoted
+from portico.warehouse.typed_rows import is_typed
+from portico.warehouse.types import Field, canonical, quoted
 
 _REMEMBERED = 60.0  # seconds for which a row's insertId is known
 _IDS = f"{catalog.FILE}.portico.insert_ids"
@@ -32,6 +34,7 @@ def insert_all(
     ids: list[str],
     ignore: bool,
     skip: bool,
+    caller: str = "",
 ) -> list[dict[str, Any]]:
     """Appends rows of JSON, each with its insertId or ""; returns what is wrong with which. Without `skip` one bad row
     keeps all out."""
@@ -41,7 +44,7 @@ def insert_all(
         found.partition = asked.partition
         seen = _seen(cursor, found, ids)
         new = [place for place, one in enumerate(ids) if one not in seen]
-        good, errors = _checked_all(warehouse, found, [rows[place] for place in new], ignore)
+        good, errors = _checked_all(warehouse, found, [rows[place] for place in new], ignore, caller)
         bad = {one["index"] for one in errors}
         if errors and not skip:
             errors += [
@@ -50,7 +53,12 @@ def insert_all(
             ]  # fmt: skip
         elif good.num_rows:
             _append(cursor, found, good)
-            _note(cursor, found, [ids[place] for number, place in enumerate(new) if number not in bad])
+            _note(
+                warehouse,
+                cursor,
+                found,
+                [ids[place] for number, place in enumerate(new) if number not in bad],
+            )
     shown = [{**one, "index": new[one["index"]]} for one in errors]
     return sorted(shown, key=lambda one: one["index"])
 
@@ -68,34 +76,34 @@ def _seen(cursor: Cursor, entry: Entry, ids: list[str]) -> set[str]:
     return {str(one) for (one,) in found}
 
 
-def _note(cursor: Cursor, entry: Entry, ids: list[str]) -> None:
+def _note(warehouse: Warehouse, cursor: Cursor, entry: Entry, ids: list[str]) -> None:
     now = time.time()
-    oldest = catalog.first(cursor, f"SELECT min(came) FROM {_IDS}")
-    if oldest is not None and oldest[0] is not None and oldest[0] < now - 2 * _REMEMBERED:
+    if not warehouse.ids_swept <= now < warehouse.ids_swept + _REMEMBERED:
         catalog.do(cursor, f"DELETE FROM {_IDS} WHERE came < {now - _REMEMBERED}")
+        warehouse.ids_swept = now
     if given := [one for one in ids if one]:
         cursor.register("_ids", pa.table({"id": pa.array(given, pa.string())}))
         catalog.do(cursor, f"INSERT INTO {_IDS} SELECT ?, id, ? FROM _ids", [entry.shown, now])
 
 
 def _checked_all(
-    warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool
+    warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool, caller: str
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
     """The rows that the table can hold, in its types, and what is wrong with the others."""
     try:
-        return _typed(warehouse, found, rows, ignore), []
+        return _typed(warehouse, found, rows, ignore, caller), []
     except (ValueError, duckdb.Error):
-        good, errors = _sorted(warehouse, found, rows, ignore)
-        return _typed(warehouse, found, good, ignore), errors
+        good, errors = _sorted(warehouse, found, rows, ignore, caller)
+        return _typed(warehouse, found, good, ignore, caller), errors
 
 
 def _sorted(
-    warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool
+    warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool, caller: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     good, errors = [], []
     for place, row in enumerate(rows):
         try:
-            _typed(warehouse, found, [row], ignore)
+            _typed(warehouse, found, [row], ignore, caller)
             good.append(row)
         except (ValueError, duckdb.Error) as error:
             said = refused(error).message if isinstance(error, duckdb.Error) else str(error)
@@ -105,27 +113,52 @@ def _sorted(
     return good, errors
 
 
-def _typed(warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool) -> pa.Table:
+def _typed(
+    warehouse: Warehouse, found: Entry, rows: list[dict[str, Any]], ignore: bool, caller: str
+) -> pa.Table:
     """Rows of JSON in the types of the table's columns; not in a transaction, which a failure would end.
 
     Raises:
         ValueError, duckdb.Error: what keeps the table from holding them.
     """
-    known = loading.lowered_names(found.fields)
-    required = [one["name"] for one in found.fields if str(one.get("mode", "")).upper() == "REQUIRED"]
+    known, exact = loading.lowered_names(found.fields), {one["name"] for one in found.fields}
+    absent = defaulted(found.fields)
+    required = [
+        one["name"]
+        for one in found.fields
+        if str(one.get("mode", "")).upper() == "REQUIRED" and one not in absent
+    ]
+    plain = all(canonical(one["type"]) != "RECORD" for one in found.fields)
     for row in rows:
-        loading.check_names(row, known, ignore=ignore)
+        if not (plain and row.keys() <= exact):
+            loading.check_names(row, known, found.fields, ignore=ignore)
         for name in required:
             if row.get(name) is None:
                 raise ValueError(f"Missing required field: {name}.")
     table = loading.as_texts(rows, found.fields)
-    cells = ", ".join(
-        f"{loading.cast_sql(one, quoted(one['name']), table.schema.field(one['name']).type)} AS {quoted(one['name'])}"
-        for one in found.fields
-    )
+    given = [{name.lower() for name in row} for row in rows] if absent else []
+    for one in absent:
+        lacks = pa.array([one["name"].lower() not in names for names in given])
+        table = table.append_column(_absent(one), lacks)
+    if not absent and all(is_typed(one, table.schema.field(one["name"]).type) for one in found.fields):
+        return table
+
+    def cell(one: Field) -> str:
+        made = loading.cast_sql(one, quoted(one["name"]), table.schema.field(one["name"]).type)
+        if one in absent:
+            made = f"CASE WHEN {quoted(_absent(one))} THEN {one['_default']} ELSE {made} END"
+        return f"{made} AS {quoted(one['name'])}"
+
+    cells = ", ".join(map(cell, found.fields))
     with warehouse.reading() as cursor:
+        storage.written_by(cursor, caller)
         cursor.register("_rows", table)
         return cursor.sql(f"SELECT {cells} FROM _rows").to_arrow_table()
+
+
+def _absent(field: Field) -> str:
+    """The column that tells, beside rows of JSON, which lack a field that has a default."""
+    return f"$absent {field['name']}"
 
 
 def _append(cursor: Cursor, found: Entry, rows: pa.Table) -> None:

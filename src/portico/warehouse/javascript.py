@@ -18,6 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from portico.warehouse import bignumeric
+from portico.warehouse.types import BIG_PLACE
+
 SECONDS = 30.0  # for one batch of rows
 MEMORY = 256 << 20  # bytes, of one process beyond what V8 itself takes
 _PROCESSES = 2
@@ -143,7 +146,7 @@ def _given(value: Any, kind: dict[str, Any]) -> Any:
     if name == "FLOAT64":
         return str(value) if value != value or value in (float("inf"), float("-inf")) else float(value)
     if name in ("NUMERIC", "BIGNUMERIC"):
-        number = Decimal(value)
+        number = Decimal(value) if name == "NUMERIC" else bignumeric.decimal_of(_unescaped(value[BIG_PLACE]))
         whole = number == number.to_integral_value() and abs(number) <= _EXACT
         return int(number) if whole else format(number.normalize(), "f")
     if name == "BYTES":
@@ -175,8 +178,11 @@ def _taken(value: Any, kind: dict[str, Any]) -> Any:
             if not -(1 << 63) <= int(value) < 1 << 63:
                 raise ValueError
             return str(int(value))
-        if name in ("NUMERIC", "BIGNUMERIC"):
+        if name == "NUMERIC":
             return format(Decimal(value), "f")
+        if name == "BIGNUMERIC":
+            data = bignumeric.read(str(value))[BIG_PLACE]
+            return {BIG_PLACE: "".join(f"\\x{byte:02X}" for byte in data)}
         if name == "BYTES":
             return "".join(f"\\x{byte:02X}" for byte in base64.b64decode(value, validate=True))
     except (ValueError, ArithmeticError):

@@ -12,11 +12,13 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-_STEP = re.compile(r"""\.([^.\[\]"'*@]+)|\.?\[?["']([^"']*)["']\]?|\[(\d+)\]""")
+_STEP = re.compile(r"""\.([^.\[\]"'*@]+)|\.?\[?["']([^"']*)["']\]?|\[(\d+)\]|\[([^\]\[*'"]+)\]""")
 
 
 def _dumped(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(
+        value, separators=(",", ":"), ensure_ascii=False, sort_keys=True
+    )  # as BigQuery keeps JSON
 
 
 def _first_of_a_name(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def keys_of(path: str) -> tuple[str | int, ...]:
             if operator:
                 raise ValueError(f"Unsupported operator in JSONPath: {operator[0].strip('.[') or '..'}")
             raise ValueError(f"Invalid token in JSONPath at: {path[place:]}")
-        found.append(int(step[3]) if step[3] else step[1] or step[2])
+        found.append(int(step[3]) if step[3] else step[1] or step[4] or step[2])
         place = step.end()
     return tuple(found)
 
@@ -94,7 +96,7 @@ def strip_nulls(text: str, where: str, arrays: bool, empty: bool) -> str:
     """JSON_STRIP_NULLS: without nulls below a path, also in `arrays`, and with `empty` without what is empty then."""
 
     def bare(value: object) -> bool:
-        return value is None or (empty and value in ({}, []))
+        return value is None or (empty and value in ({}, [] if arrays else {}))
 
     def stripped(value: object) -> object:
         if isinstance(value, dict):

@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sqlglot import exp
 
-from portico.warehouse.functions import AGGREGATES, call, function
+from portico.warehouse.aggregates import AGGREGATES, clustered
+from portico.warehouse.functions import function
+from portico.warehouse.macros import call
 
+_CLUSTERS = "ST_CLUSTERDBSCAN"
 Around = Callable[..., exp.Expr]
 
 
@@ -96,11 +99,17 @@ def _parts(node: exp.Expr) -> tuple[str, list[exp.Expr]]:
 def native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
     """What DuckDB computes for an aggregate, and what is made of the columns that hold it."""
     name, arguments = _parts(node)
+    if name.upper() == _CLUSTERS:
+        return clustered(arguments)
     made, around = function(name, [one.copy() for one in arguments])
     if name.lower() == "avg":
         counted = made.copy()
         counted.find(exp.Anonymous).set("this", "count")  # type: ignore[union-attr]
         return [made, counted], lambda total, count: call("gs_avg", total, count)
+    if name.lower() == "corr":  # NULL of a single pair; NaN where one of the two never changes
+        counted = made.copy()
+        counted.find(exp.Anonymous).set("this", "regr_count")  # type: ignore[union-attr]
+        return [made, counted], lambda found, count: call("gs_corr", found, count)
     return [made], around or (lambda column: column)
 
 
@@ -142,15 +151,16 @@ def _read_from(select: exp.Select, query: exp.Select) -> None:
 
 def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
     group = select.args.get("group")
+    whole = False
     if (
         group is not None
         and [one for one in group.expressions if one != exp.Tuple()] == []
         and group.expressions
     ):
         select.set("group", None)  # GROUP BY () is one group
-        group = None
+        group, whole = None, True
     leaves = _leaves(select, _is_aggregate)
-    if not leaves and group is None:
+    if not leaves and group is None and not whole:
         return
     keys = _keys(select, group)
     below = _Below(numbers)
@@ -168,12 +178,22 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
         leaf.replace(below.column(key, "g"))
     for key in keys:
         below.column(key, "g")
+    if whole and not leaves:
+        below.column(call("count", exp.Star()), "a")
     query = below.query(select, _SOURCES)
     if group is not None:
         if _has_sets(group):
-            for one in list(group.find_all(exp.Column)):
-                if (resolved := _resolved(select, one)) is not None:
-                    one.replace(resolved.copy())
+            for one in [each for child in group.iter_expressions() for each in _elements(child)]:
+                key = _resolved(select, one) or one
+                parts = list(key.find_all(exp.Column))
+                if not isinstance(key, exp.Column) and any(
+                    _same(part, each) for part in parts for each in keys
+                ):
+                    key = below.column(
+                        key, "g"
+                    )  # which DuckDB knows by its name; in it, it would look for the other
+                if key is not one:
+                    one.replace(key.copy())
         else:
             group.set("expressions", [key.copy() for key in keys])
             group.set("all", None)
@@ -200,6 +220,7 @@ def _keys(select: exp.Select, group: exp.Group | None) -> list[exp.Expr]:
         return [
             one.unalias().copy() for one in select.expressions
             if not any(_is_aggregate(node) for node in one.find_all(exp.Anonymous, exp.GroupConcat))
+            and not one.find(exp.Window)
         ]  # fmt: skip
     found: list[exp.Expr] = []
     for one in [each for child in group.iter_expressions() for each in _elements(child)]:
@@ -297,4 +318,14 @@ def _must_split(window: exp.Window) -> bool:
         if isinstance(_function_of(window), exp.Anonymous | exp.GroupConcat)
         else ""
     )
-    return name in ("sum", "avg") or not isinstance(window.parent, exp.Alias | exp.Select | exp.Ordered)
+    called = _function_of(window)
+    if name.upper() == _CLUSTERS:
+        return True
+    wrapped = (
+        isinstance(called, exp.Anonymous) and function(name, [one.copy() for one in called.expressions])[1]
+    )
+    return (
+        name in ("sum", "avg", "corr")
+        or bool(wrapped)
+        or not isinstance(window.parent, exp.Alias | exp.Select | exp.Ordered)
+    )

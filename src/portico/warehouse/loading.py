@@ -20,8 +20,9 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import avro
-from portico.warehouse.types import Field, canonical, duckdb_type, field_of, quoted, range_element
+from portico.warehouse import avro, bignumeric
+from portico.warehouse.assignments import bounded
+from portico.warehouse.types import BIG, Field, canonical, duckdb_type, field_of, quoted, range_element
 
 _BATCH_ROWS, _BATCH_BYTES = 1 << 20, 64 << 20  # of a Parquet file that are in memory together
 _PIECE = 122_880  # rows of a row group of DuckDB's
@@ -45,10 +46,12 @@ def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Fiel
             rows = [json.loads(line) for line in itertools.islice(stream, _SAMPLE) if line.strip()]
             names = list(dict.fromkeys(name for row in rows for name in row))
             return [_detected_json(name, [row.get(name) for row in rows]) for name in names]
-        cells = list(itertools.islice(_csv(stream, options), _SAMPLE + 1))
+        skip = options.get("skipLeadingRows")  # 0: there is no header; a header is the last of those skipped
+        before = max(int(skip or 0) - 1, 0)
+        cells = list(itertools.islice(_csv(stream, options), before, before + _SAMPLE + 1))
     if not cells:
         raise InvalidArgument("The file has no rows to detect a schema from; give a schema", reason="invalid")
-    header = _has_header(cells) if not options.get("skipLeadingRows") else True
+    header = _has_header(cells) if skip is None else int(skip) > 0
     names = cells[0] if header else [f"{kind}_field_{i}" for i, kind in enumerate(_kinds(cells))]
     body = cells[1:] if header else cells
     null = options.get("nullMarker", "")
@@ -169,7 +172,7 @@ def _arrow_type(kind: pa.DataType, name: str) -> str:
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
     if pa.types.is_decimal(kind):
-        return "DECIMAL(38,9)" if kind.scale <= 9 and kind.precision - kind.scale <= 29 else "DECIMAL(38,18)"
+        return "DECIMAL(38,9)" if kind.scale <= 9 and kind.precision - kind.scale <= 29 else BIG
     raise InvalidArgument(f"The column {name} has the type {kind}, which BigQuery has not", reason="invalid")
 
 
@@ -227,7 +230,7 @@ def _parquet_batches(path: Path) -> Iterator[pa.Table]:
         wide = max(1, sum(groups) // max(1, file.metadata.num_rows))
         for batch in file.iter_batches(min(_BATCH_ROWS, max(_PIECE, _BATCH_BYTES // wide))):
             pieces = [batch.slice(at, _PIECE) for at in range(0, batch.num_rows, _PIECE)]
-            yield pa.Table.from_batches(pieces or [batch])
+            yield bignumeric.narrowed(pa.Table.from_batches(pieces or [batch]))
 
 
 def _noted(bad: list[str], limit: int, message: str) -> None:
@@ -290,7 +293,7 @@ def _json_batches(
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise ValueError("it is no object")
-                    check_names(row, known, ignore=bool(options.get("ignoreUnknownValues")))
+                    check_names(row, known, fields, ignore=bool(options.get("ignoreUnknownValues")))
                 except ValueError as error:
                     _noted(bad, limit, f"row {number}: {error}")
                     continue
@@ -302,14 +305,35 @@ def lowered_names(fields: list[Field]) -> set[str]:
     return {one["name"].lower() for one in fields}
 
 
-def check_names(row: Mapping[str, Any], known: set[str], *, ignore: bool) -> None:
-    """
+def check_names(row: Mapping[str, Any], known: set[str], fields: list[Field], *, ignore: bool) -> None:
+    """Looks at the names in a row of JSON, and makes those in its records the schema's own.
+
     Raises:
-        ValueError: the row has a field that is not among the `known` ones, in lower case.
+        ValueError: the row has a field that is not among the `known` ones, in lower case, or not in its record.
     """
     unknown = [name for name in row if name.lower() not in known]
     if unknown and not ignore:
         raise ValueError(f"no such field: {unknown[0]}.")
+    _check_records(row, fields, "", ignore)
+
+
+def _check_records(row: Mapping[str, Any], fields: list[Field], path: str, ignore: bool) -> None:
+    for one in fields:
+        if canonical(one["type"]) != "RECORD":
+            continue
+        value = row.get(one["name"])
+        inner = {each["name"].lower(): each["name"] for each in one.get("fields") or ()}
+        for record in value if isinstance(value, list) else [value]:
+            if not isinstance(record, dict):
+                continue
+            within = f"{path}{one['name']}."
+            for name in list(record):
+                if (exact := inner.get(name.lower())) is None:
+                    if not ignore:
+                        raise ValueError(f"no such field: {within}{name}.")
+                elif exact != name:
+                    record[exact] = record.pop(name)
+            _check_records(record, one["fields"], within, ignore)
 
 
 def as_texts(rows: Sequence[Mapping[str, Any]], fields: list[Field]) -> pa.Table:
@@ -348,12 +372,20 @@ def _text(value: Any) -> str | None:
 
 
 def cast_sql(one: Field, shown: str, source: pa.DataType) -> str:
-    """DuckDB's expression that makes a column's cell of what was read."""
+    """DuckDB's expression that makes a column's cell of what was read, and refuses what is too large for its type."""
+    return bounded(_cast_sql(one, shown, source), one)
+
+
+def _cast_sql(one: Field, shown: str, source: pa.DataType) -> str:
     kind = canonical(one["type"])
     wanted = duckdb_type(one)
+    if pa.types.is_string(source) and (str(one.get("mode", "")).upper() == "REPEATED" or kind == "RECORD"):
+        return _of_json(one, f"CAST({shown} AS JSON)", 0)
+    if kind == "BIGNUMERIC" and str(one.get("mode", "")).upper() == "REPEATED":
+        return f"list_transform(CAST({shown} AS VARCHAR[]), lambda e: gs_cast_bignumeric(e))"
+    if kind == "BIGNUMERIC":
+        return f"gs_cast_bignumeric(CAST({shown} AS VARCHAR))"
     if pa.types.is_string(source) and wanted != "VARCHAR":
-        if str(one.get("mode", "")).upper() == "REPEATED" or kind == "RECORD":
-            return f"CAST(CAST({shown} AS JSON) AS {wanted})"
         if kind == "RANGE":
             return f"gs_read_range_{range_element(one).lower()}({shown})"
         macro = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}.get(kind, kind.lower())
@@ -367,6 +399,29 @@ def cast_sql(one: Field, shown: str, source: pa.DataType) -> str:
     return f"CAST({shown} AS {wanted})"
 
 
+def _of_json(one: Field, json_value: str, depth: int) -> str:
+    """DuckDB's expression that makes a field of JSON; a record may lack some of its fields."""
+    kind = canonical(one["type"])
+    if str(one.get("mode", "")).upper() == "REPEATED":
+        each = f"j{depth}"
+        made = _of_json({**one, "mode": "NULLABLE"}, each, depth + 1)
+        return f"list_transform(CAST({json_value} AS JSON[]), lambda {each}: {made})"
+    if kind == "JSON":
+        return json_value
+    if kind != "RECORD":
+        return _cast_sql(one, f"json_extract_string({json_value}, '$')", pa.string())
+    parts = []
+    for inner in one.get("fields") or ():
+        path = "'$.\"" + inner["name"].replace("'", "''") + "\"'"
+        made = _of_json(inner, f"json_extract({json_value}, {path})", depth)
+        parts.append(f"{quoted(inner['name'])} := {made}")
+    wrong = f"gs_py_error('Field {one['name']} is a record, which needs an object of JSON')"
+    return (
+        f"CASE coalesce(json_type({json_value}), 'NULL') WHEN 'NULL' THEN NULL WHEN 'OBJECT' THEN "
+        f"struct_pack({', '.join(parts)}) ELSE {wrong} END"
+    )
+
+
 def write_file(table: pa.Table, fields: list[Field], form: str, options: Mapping[str, Any]) -> bytes:
     """A table as the bytes of one file."""
     from portico.warehouse import wire
@@ -374,7 +429,9 @@ def write_file(table: pa.Table, fields: list[Field], form: str, options: Mapping
     sink = io.BytesIO()
     if form == "PARQUET":
         codec = str(options.get("compression", "NONE")).lower()
-        pq.write_table(table, sink, compression="none" if codec == "none" else codec)
+        pq.write_table(
+            bignumeric.widened(table, fields), sink, compression="none" if codec == "none" else codec
+        )
         return sink.getvalue()
     if form == "AVRO":
         return avro.written(table, fields, options)

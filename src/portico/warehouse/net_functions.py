@@ -33,7 +33,10 @@ def safe_ip_from_string(text: str) -> bytes | None:
 def ip_to_string(address: bytes) -> str:
     if len(address) not in (4, 16):
         raise ValueError("NET.IP_TO_STRING takes an address of 4 or 16 bytes")
-    return str(ipaddress.ip_address(address))
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        return f"::ffff:{found.ipv4_mapped}"
+    return str(found)
 
 
 def ipv4_to_int64(address: bytes) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse.blocks import Tokens
 from portico.warehouse.dialect import parse
+from portico.warehouse.tokens import Tokens
 
 _DAY = 86_400_000  # milliseconds
 _COMMON = {

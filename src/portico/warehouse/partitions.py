@@ -17,6 +17,7 @@ from portico.warehouse.types import canonical, quoted
 NULL, REST = "__NULL__", "__UNPARTITIONED__"
 _FORMATS = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 _LENGTHS = {4: "YEAR", 6: "MONTH", 8: "DAY", 10: "HOUR"}  # of ids
+_CLUSTERED = 4  # columns
 _PSEUDO = ("_PARTITIONTIME", "_PARTITIONDATE", "_PARTITION_LOAD_TIME")
 
 
@@ -150,7 +151,13 @@ def check(entry: Entry) -> None:
             f"Invalid time partitioning type {told.get('type')!r}; it is {', '.join(_FORMATS)}",
             reason="invalid",
         )
-    for name in (entry.body.get("clustering") or {}).get("fields") or ():
+    clustered = (entry.body.get("clustering") or {}).get("fields") or ()
+    if len(clustered) > _CLUSTERED:
+        raise InvalidArgument(
+            f"Tables can be clustered by at most {_CLUSTERED} columns, and {len(clustered)} are given",
+            reason="invalid",
+        )
+    for name in clustered:
         if name.split(".")[0].lower() not in fields:
             raise InvalidArgument(
                 f"The field specified for clustering cannot be found in the schema: {name}", reason="invalid"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse.functions import call
 from portico.warehouse.levels import native
+from portico.warehouse.macros import call
 
 
 def unfold(tree: exp.Expr) -> None:
@@ -61,7 +61,10 @@ def _pivoted(source: exp.Expr, pivot: exp.Expr) -> exp.Select:
                 name = f"_p{len(inner)}"
                 inner.append(exp.alias_(_filtered(one, condition), name, quoted=True))
                 columns.append(exp.column(name, quoted=True))
-            parts = [aggregate.alias, alias or _name_of(wanted)]
+            named_so = alias or _name_of(wanted)
+            if aggregate.alias and not alias and not _is_text(wanted):
+                named_so = named_so.removeprefix("_")
+            parts = [aggregate.alias, named_so]
             shown.append(exp.alias_(around(*columns), "_".join(filter(None, parts)), quoted=True))
     below = exp.Select(expressions=inner, group=exp.Group(all=True), from_=_from(source))
     hidden = [_quoted(one.alias) for one in inner[1:]]
@@ -77,6 +80,10 @@ def _filtered(aggregate: exp.Expr, condition: exp.Expr) -> exp.Expr:
         condition = exp.and_(aggregate.expression.this, condition)
         aggregate = aggregate.this
     return exp.Filter(this=aggregate.copy(), expression=exp.Where(this=condition.copy()))
+
+
+def _is_text(value: exp.Expr) -> bool:
+    return isinstance(value, exp.Literal) and bool(value.is_string)
 
 
 def _name_of(value: exp.Expr) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from portico.errors import NotFound, Unimplemented
 from portico.warehouse import access, catalog
-from portico.warehouse.blocks import Tokens
-from portico.warehouse.queries import Done, Query
+from portico.warehouse.asked import Done
+from portico.warehouse.indexes import Indexes
+from portico.warehouse.tokens import Tokens
 
 
-class Policies(Query):
+class Policies(Indexes):
     """A statement about who sees which rows."""
 
     def create_policy(self, tokens: Tokens) -> Done:
-        if tokens.sees("CREATE", "SEARCH") or tokens.sees("CREATE", "VECTOR"):
-            raise Unimplemented("CREATE SEARCH INDEX and CREATE VECTOR INDEX are not built in Portico yet.")
+        if _of_index(tokens):
+            return self.create_index(tokens)
         policy, path, replace, exists_ok = access.read_creation(tokens)
         entry = catalog.require(self._cursor, *catalog.key_of(self._named(path)))
         if entry.storage:
@@ -23,6 +24,8 @@ class Policies(Query):
         return Done("CREATE_ROW_ACCESS_POLICY", target=entry, operation="CREATE")
 
     def drop_policy(self, tokens: Tokens) -> Done:
+        if _of_index(tokens):
+            return self.drop_index(tokens)
         if not (tokens.sees("DROP", "ROW") or tokens.sees("DROP", "ALL")):
             raise Unimplemented("This DROP statement is not built in Portico yet.")
         name, path, exists_ok = access.read_drop(tokens)
@@ -37,3 +40,8 @@ class Policies(Query):
                     raise
                 return Done(kind, target=entry, operation="SKIP")
         return Done(kind, target=entry, operation="DROP")
+
+
+def _of_index(tokens: Tokens) -> bool:
+    ahead = 3 if tokens.sees(tokens.word(), "OR", "REPLACE") else 1
+    return tokens.word(ahead) in ("SEARCH", "VECTOR")

@@ -75,12 +75,20 @@ def select(cursor: Cursor, entry: Entry, home: Path) -> str:
     read."""
     from pyarrow import dataset
 
-    database = Database(home)
-    with contextlib.closing(database), database.read() as connection:
-        files = [one.file for stream in entry.body[STREAMS] for one in segments.listed(connection, stream)]
     folder = segments.folder(home)
-    paths = [str(folder / one) for one in files]
+    paths = [str(folder / one.file) for one in _segments(entry, home)]
     name = f"_log_{entry.dataset}_{entry.table}"
     rows = dataset.dataset(paths, schema=_SCHEMA, format="parquet") if paths else _SCHEMA.empty_table()
     cursor.register(name, rows)
     return f"SELECT * REPLACE (TRY_CAST(request_id AS DECIMAL(38, 9)) AS request_id) FROM {quoted(name)}"
+
+
+def count(entry: Entry, home: Path) -> int:
+    """How many rows a log's table has now."""
+    return sum(one.rows for one in _segments(entry, home))
+
+
+def _segments(entry: Entry, home: Path) -> list[segments.Segment]:
+    database = Database(home)
+    with contextlib.closing(database), database.read() as connection:
+        return [one for stream in entry.body[STREAMS] for one in segments.listed(connection, stream)]

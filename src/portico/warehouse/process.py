@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socketserver
 import sys
@@ -16,12 +17,15 @@ import duckdb
 import orjson
 
 from portico.errors import BY_CODE, Internal, PorticoError
-from portico.jobs.warm import die_with_parent
-from portico.warehouse.public.declared import PROJECT
+from portico.sandbox.parent import die_with_parent
+from portico.warehouse.client import socket_path
+from portico.warehouse.public.tables import PROJECTS
 from portico.warehouse.refusals import refused
 from portico.warehouse.requests import Requests
 
 log = logging.getLogger(__name__)
+
+_PUBLIC = re.compile("|".join(map(re.escape, sorted(PROJECTS))).encode())
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -50,7 +54,7 @@ def answer(requests: Requests, line: bytes, outside: Callable[..., Any]) -> byte
     their own."""
     try:
         asked = orjson.loads(line)
-        if PROJECT.encode() in line:
+        if _PUBLIC.search(line):
             requests.public.look(line.replace(b"\\n", b" ").decode())
         found = requests.answer(asked["method"], asked["arguments"], outside)
         if isinstance(found, dict) and isinstance(rows := found.get("rows"), bytes):
@@ -72,7 +76,7 @@ def main(folder: Path, parent: int, memory: str = "") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(format="%(asctime)s warehouse %(message)s")
     requests = Requests(folder, memory)
-    path = folder / "socket"
+    path = socket_path(folder)
     path.unlink(missing_ok=True)
     server = _Server(str(path), _Handler)
     os.chmod(path, 0o600)

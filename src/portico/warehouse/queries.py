@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.errors import InvalidArgument, NotFound, PermissionDenied, PorticoError, Unimplemented
 from portico.warehouse import (
     access,
-    blocks,
     cached_results,
     catalog,
     external,
+    external_queries,
+    guard,
     partitions,
     plans,
     prediction_logs,
@@ -26,86 +26,28 @@ from portico.warehouse import (
     scans,
     storage,
     timetravel,
+    tokens,
 )
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
 from portico.warehouse.information_schema import view
+from portico.warehouse.inlining import Inliner
 from portico.warehouse.models import logical, preprocessing
 from portico.warehouse.models.calls import Calls
-from portico.warehouse.models.kept import Models
-from portico.warehouse.models.trainer import Asking, Trainer
 from portico.warehouse.names import substitute, system_variables
-from portico.warehouse.public.tables import PROJECT, hint
-from portico.warehouse.routines import Inliner, Routine
+from portico.warehouse.public.tables import PROJECTS, hint
+from portico.warehouse.routines import Routine
 from portico.warehouse.translate import Translator
 from portico.warehouse.types import Field, field_of, quoted
 
 if TYPE_CHECKING:
-    from portico.warehouse.query_sessions import QuerySessions
+    pass
+from portico.warehouse.asked import Asked, Done, bind
+from portico.warehouse.pseudo_columns import check_filter, exclude, mentioned, pseudo
 
 _DEPTH = 16  # views of views
-
-
-class Holder(Protocol):
-    """The warehouse, as far as a statement needs it."""
-
-    folder: Path
-    models: Models
-    trainer: Trainer
-    sessions: QuerySessions
-    entries: catalog.Entries
-
-
-@dataclass(slots=True)
-class Asked:
-    """In which setting a statement runs."""
-
-    project: str
-    dataset: str = ""  # the default one, as PROJECT.DATASET or DATASET
-    parameters: dict[str, exp.Expr] = field(default_factory=dict)
-    positional: list[exp.Expr] = field(default_factory=list)
-    dry: bool = False
-    kept: bool = False  # whether the result goes into a table
-    variables: dict[str, exp.Expr] = field(default_factory=dict)  # of its script, by lower-case name
-    system: dict[str, exp.Expr] = field(default_factory=dict)  # @@variables
-    functions: dict[str, Routine] = field(default_factory=dict)  # temporary ones, by lower-case name
-    temporary: str = ""  # the hidden dataset of its script's temporary tables
-    warehouse: Holder | None = None
-    entries: catalog.Entries | None = None  # where it reads outside of a transaction
-    asking: Asking = field(default_factory=Asking)
-    exports: str = ""  # the folder for what EXPORT MODEL writes
-    files: dict[str, str] = field(default_factory=dict)  # of objects that it imports, by their gs:// names
-    caller: str = ""  # the e-mail address of who asks
-    outside: Callable[..., Any] | None = None  # asks for what is not in the warehouse: files, jobs
-    folder: str = ""  # for files that are on their way out
-    tables: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # a job's own external tables, by lower-case name
-    measured: bool = False  # whether the bytes that are read and the plan are to be told
-    most_billed: int | None = None  # bytes
-
-
-@dataclass(slots=True)
-class Done:
-    """What a statement gave. `kind` is BigQuery's statementType, `target` what a DDL statement made or changed."""
-
-    kind: str
-    fields: list[Field] = field(default_factory=list)
-    rows: pa.Table | None = None
-    affected: int | None = None
-    counts: dict[str, int] = field(default_factory=dict)
-    target: Entry | None = None
-    operation: str = ""
-    read: list[Entry] = field(default_factory=list)
-    routine: Routine | None = None
-    text: str = ""  # of a statement of a script
-    registers: dict[str, Any] = field(default_factory=dict)  # a model that goes to Vertex AI's registry
-    children: int = 0  # how many statements a SCRIPT ran
-    warnings: list[str] = field(default_factory=list)  # of a training
-    steady: bool = False  # whether the rows stay what they are until a table that is read changes
-    scanned: list[int] = field(default_factory=list)  # bytes of each table that is read
-    plan: dict[str, Any] = field(default_factory=dict)
+_DATASET = re.compile(r"[\w-]{1,1024}", re.ASCII)
 
 
 class Query:
@@ -142,7 +84,23 @@ class Query:
             parts = [self._asked.project, *parts]
         if len(parts) > 3:
             parts = [".".join(parts[:-2]), *parts[-2:]]
+        if not _DATASET.fullmatch(parts[1]):
+            raise InvalidArgument(
+                f'Invalid dataset ID "{parts[1]}". Dataset IDs must be alphanumeric (plus underscores and dashes) and '
+                "must be at most 1024 characters long.",
+                reason="invalid",
+            )
         return Entry(parts[0], parts[1], parts[2])
+
+    def _unseen(self, named: Entry, missing: NotFound) -> PorticoError:
+        """Of a project that has nothing here nothing is told, not even that."""
+        if named.project in (self._asked.project, *PROJECTS) or catalog.listed(self._cursor, named.project):
+            return missing
+        return PermissionDenied(
+            f"Access Denied: Table {named.shown}: User does not have permission to query table {named.shown}, or "
+            "perhaps it does not exist.",
+            reason="accessDenied",
+        )
 
     def _temporary(self, parts: list[str]) -> Entry | None:
         """The temporary table of its script that is named so."""
@@ -159,11 +117,25 @@ class Query:
                 found = self._described(f"SELECT * FROM {self._table(parts).sql('duckdb')} AS t")
             else:
                 entry = self._named(parts)
-                known = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
+                with guard.reading():
+                    known = catalog.find(self._cursor, entry.project, entry.dataset, entry.table)
                 found = known.fields if known is not None else []
         except PorticoError:
             return set()
         return {one["name"].lower() for one in found}
+
+    def _fields_of(self, parts: list[str]) -> list[Field] | None:
+        """The columns of a table or view; None where they are not known beforehand."""
+        require = self._asked.entries.require if self._asked.entries else catalog.require
+        try:
+            named = self._named(parts)
+            if named.table.endswith("*") or parts[0] in self._computed:
+                return None
+            with guard.reading():
+                found = require(self._cursor, *catalog.key_of(named))
+        except PorticoError:
+            return None
+        return found.fields or None
 
     def _routine(self, path: list[str]) -> Routine | None:
         """The routine that a call names; None for a function of GoogleSQL's own."""
@@ -177,7 +149,8 @@ class Query:
         if len(path) == 1:
             return None
         project = ".".join(path[:-2]) or self._asked.project
-        found = routines.find(self._cursor, project, path[-2], path[-1])
+        with guard.reading():
+            found = routines.find(self._cursor, project, path[-2], path[-1])
         self._steady &= found is None
         return found
 
@@ -189,6 +162,7 @@ class Query:
             if isinstance(one, exp.SessionUser) or (one.name == "SESSION_USER" and not one.expressions):
                 caller = exp.Literal.string(self._asked.caller)
                 tree = caller if one is tree else one.replace(caller) and tree
+        external_queries.resolve(tree, self._cursor, self._computed, self._elsewhere)
         tree = Inliner(self._routine, self._columns).inline(tree)
         warehouse = self._asked.warehouse
         if warehouse is not None:
@@ -218,9 +192,15 @@ class Query:
         """
         return str(self._reach("endpoint", text=text))
 
+    def _elsewhere(self, connection: str, query: str, options: str) -> str:
+        """The file with what another database answers; its columns alone in a dry run."""
+        self._asked.asking.go_on()
+        asked = {"project": self._asked.project, "connection": connection, "query": query, "options": options}
+        return str(self._reach("external_query", empty=self._asked.dry, **asked))
+
     def _reach(self, what: str, **arguments: Any) -> Any:
         if self._asked.outside is None:
-            raise Unimplemented("Endpoints can't be reached from here.")
+            raise Unimplemented("Endpoints and other databases can't be reached from here.")
         return self._asked.outside(what, **arguments)
 
     def _argument(self, query: exp.Expr, whole: bool) -> pa.Table:
@@ -261,6 +241,10 @@ class Query:
 
     def _table(self, parts: list[str], node: exp.Table | None = None, depth: int = 0) -> exp.Expr:
         """What stands for a table; `node` is where it is named, None where it is only asked whether it can be."""
+        with guard.reading(not _is_target(node)):
+            return self._found(parts, node, depth)
+
+    def _found(self, parts: list[str], node: exp.Table | None, depth: int) -> exp.Expr:
         if len(parts) == 1 and parts[0] in self._computed:
             return exp.Table(this=exp.to_identifier(parts[0], quoted=True))
         if (special := self._schema_view(parts)) is not None:
@@ -278,7 +262,10 @@ class Query:
         if version is not None:
             return self._as_of(named, version)
         require = self._asked.entries.require if self._asked.entries else catalog.require
-        entry = require(self._cursor, named.project, named.dataset, named.table)
+        try:
+            entry = require(self._cursor, named.project, named.dataset, named.table)
+        except NotFound as missing:
+            raise self._unseen(named, missing) from None
         self._read.append(entry)
         self._steady &= cached_results.is_steady(entry)
         if entry.is_view:
@@ -286,7 +273,7 @@ class Query:
         if node is not None and entry.storage and not isinstance(node.parent, exp.Insert):
             scans.note(self._scans, entry, node)
         if _is_target(node):
-            _check_filter(entry, node)
+            check_filter(entry, node)
             return _place(entry)
         if prediction_logs.STREAMS in entry.body:
             assert self._asked.warehouse is not None
@@ -309,7 +296,9 @@ class Query:
         )
         inner = Query(self._cursor, asked, query)
         found = Translator(
-            lambda parts, node=None: inner._table(parts, node, depth + 1), prepare=inner._prepared
+            lambda parts, node=None: inner._table(parts, node, depth + 1),
+            prepare=inner._prepared,
+            fields=inner._fields_of,
         ).query(query)
         self._took(inner)
         named = entry.body.get("_columns")
@@ -323,8 +312,8 @@ class Query:
     def _rows_of(self, entry: Entry, node: exp.Table | None) -> str:
         """A query of the rows that a table has now."""
         shown = storage.names(entry.fields) or "NULL AS _none"
-        _check_filter(entry, node)
-        return f"SELECT {shown}{_pseudo(entry, node)} FROM {entry.place} WHERE {self.visible(entry)}"
+        check_filter(entry, node)
+        return f"SELECT {shown}{pseudo(entry, node)} FROM {entry.place} WHERE {self.visible(entry)}"
 
     def visible(self, entry: Entry) -> str:
         """DuckDB's condition for the rows of a table that the caller may see and that have not expired."""
@@ -335,7 +324,7 @@ class Query:
         if not access.policies(entry):
             return ""
         conditions = [
-            f"coalesce(({self._translator().expression(blocks.expression(one)).sql('duckdb')}), FALSE)"
+            f"coalesce(({self._translator().expression(tokens.expression(one)).sql('duckdb')}), FALSE)"
             for one in access.granted(entry, self._asked.caller)
         ]
         return f"({' OR '.join(conditions) or 'FALSE'})"
@@ -345,7 +334,7 @@ class Query:
         Raises:
             InvalidArgument: it is no condition on the rows of the table.
         """
-        condition = self._translator().expression(blocks.expression(predicate)).sql("duckdb")
+        condition = self._translator().expression(tokens.expression(predicate)).sql("duckdb")
         [told] = self._described(f"SELECT ({condition}) FROM {entry.place}")
         if told["type"] != "BOOLEAN":
             raise InvalidArgument(
@@ -397,14 +386,14 @@ class Query:
         listed = catalog.listed(self._cursor, named.project, named.dataset)
         found = [one for one in listed if one.table.startswith(prefix) and one.body.get("type") == "TABLE"]
         if not found:
-            what_to_do = hint(named.dataset, prefix) if named.project == PROJECT else ""
+            what_to_do = hint(named.project, named.dataset, prefix)
             raise NotFound(f"Not found: {named.shown} matches no table{what_to_do}", reason="notFound")
         self._read += found
         self._steady = False
         newest = max(found, key=lambda one: int(one.body["creationTime"]))
-        suffixed = "_TABLE_SUFFIX" in _mentioned(node)
+        suffixed = "_TABLE_SUFFIX" in mentioned(node)
         if suffixed:
-            _exclude(node, ["_TABLE_SUFFIX"])
+            exclude(node, ["_TABLE_SUFFIX"])
         selects = []
         for one in found:
             if node is not None:
@@ -420,7 +409,7 @@ class Query:
         return _rows(" UNION ALL ".join(selects))
 
     def _translator(self) -> Translator:
-        return Translator(self._table, self._asked.parameters, prepare=self._prepared)
+        return Translator(self._table, self._asked.parameters, prepare=self._prepared, fields=self._fields_of)
 
     # --- queries ---
 
@@ -482,61 +471,6 @@ def _is_target(node: exp.Table | None) -> bool:
     return isinstance(parent, exp.Insert | exp.Update | exp.Delete | exp.Merge)
 
 
-def _mentioned(node: exp.Table | None) -> set[str]:
-    """The columns that a statement names, in upper case, where one of its tables stands at `node`."""
-    return {one.name.upper() for one in node.root().find_all(exp.Column)} if node is not None else set()
-
-
-def _check_filter(entry: Entry, node: exp.Table | None) -> None:
-    """
-    Raises:
-        InvalidArgument: the table wants a filter by its partitions, and the query has none.
-    """
-    names = {one.upper() for one in partitions.filters(entry)}
-    if not names or node is None:
-        return
-    above: exp.Expr | None = node
-    while above is not None:
-        conditions = [above.args.get("where"), above.args.get("on")]
-        conditions += [one.args.get("on") for one in above.args.get("joins") or ()]
-        for one in conditions:
-            if isinstance(one, exp.Expr) and names & {each.name.upper() for each in one.find_all(exp.Column)}:
-                return
-        above = above.parent
-    if isinstance(node.parent, exp.Insert | exp.Schema):
-        return
-    raise InvalidArgument(
-        f"Cannot query over table '{entry.project}.{entry.dataset}.{entry.table}' without a filter over column(s) "
-        f"{', '.join(repr(one) for one in partitions.filters(entry))} that can be used for partition elimination",
-        reason="invalidQuery",
-    )
-
-
-def _pseudo(entry: Entry, node: exp.Table | None) -> str:
-    """The columns that a table partitioned by ingestion time has beside its schema's, where they are asked for."""
-    if not storage.ingested_by(entry):
-        return ""
-    wanted = {
-        "_PARTITIONTIME": storage.PARTITION,
-        "_PARTITIONDATE": f"CAST({storage.PARTITION} AS DATE)",
-    }
-    named = [name for name in wanted if name in _mentioned(node)]
-    if named:
-        _exclude(node, named)
-    return "".join(f", {wanted[name]} AS {name}" for name in named)
-
-
-def _exclude(node: exp.Table | None, names: list[str]) -> None:
-    """Keeps columns that are only there by their names out of `*`."""
-    select = node.find_ancestor(exp.Select) if node is not None else None
-    for one in select.expressions if select is not None else ():
-        star = one.this if isinstance(one, exp.Column) else one
-        if isinstance(star, exp.Star):
-            have = {each.name.upper() for each in star.args.get("except_") or ()}
-            new = [exp.to_identifier(name) for name in names if name not in have]
-            star.set("except_", [*(star.args.get("except_") or ()), *new])
-
-
 def _fields(description: Any, *, numbered: bool = False) -> list[Field]:
     """The columns of a result. Of two with one name the second gets a number; a table can't have them."""
     found = [field_of(str(one[0]), str(one[1])) for one in description]
@@ -554,14 +488,3 @@ def _fields(description: Any, *, numbered: bool = False) -> list[Field]:
                 reason="invalidQuery",
             )
     return found
-
-
-def bind(tree: exp.Expr, values: list[exp.Expr]) -> None:
-    places = [one for one in tree.dfs() if isinstance(one, exp.Placeholder)]
-    if len(places) > len(values):
-        raise InvalidArgument(
-            f"Not enough positional parameters: the query has {len(places)}, {len(values)} are given",
-            reason="invalidQuery",
-        )
-    for place, value in zip(places, values, strict=False):
-        place.replace(value.copy())

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from portico.errors import NotFound
-from portico.warehouse import blocks, scripts
-from portico.warehouse.queries import Asked, Done
+from portico.errors import InvalidArgument
+from portico.warehouse import block_reader, scripts
+from portico.warehouse.asked import Asked, Done
 
 if TYPE_CHECKING:
     from portico.warehouse.catalog import Cursor
@@ -68,10 +68,10 @@ class QuerySessions:
         """Runs a text in a session; `running` is told what to interrupt.
 
         Raises:
-            NotFound: there is no such session of the caller's, or it has ended.
+            InvalidArgument: there is no such session of the caller's, or it has ended.
         """
         found = self._require(identity, asked.caller)
-        block = blocks.read(text)
+        block = block_reader.read(text)
 
         def run() -> list[Done]:
             self._require(identity, asked.caller)  # it may have ended while this waited
@@ -87,7 +87,7 @@ class QuerySessions:
     def abort(self, identity: str, caller: str) -> None:
         """
         Raises:
-            NotFound: there is no such session of the caller's.
+            InvalidArgument: there is no such session of the caller's.
         """
         self._require(identity, caller)
         self._end(identity)
@@ -96,7 +96,7 @@ class QuerySessions:
         self._sweep()
         found = self._open.get(identity)
         if found is None or found.caller != caller:
-            raise NotFound(f"Not found: Session {identity} was not found, or has ended", reason="notFound")
+            raise InvalidArgument("Invalid input session id.", reason="invalid")
         return found
 
     def _end(self, identity: str) -> None:

@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse.types import quoted
+from portico.warehouse.vector_search import vector_search
 
 _AFTER = {"MEETS": "<=", "OVERLAPS": "<"}  # how the next range's start is to the end of those before
 
@@ -54,5 +55,5 @@ def sessionized(arguments: list[exp.Expr]) -> exp.Expr:
     return tree
 
 
-TABLE_FUNCTIONS = {"RANGE_SESSIONIZE": sessionized}
+TABLE_FUNCTIONS = {"RANGE_SESSIONIZE": sessionized, "VECTOR_SEARCH": vector_search}
 """By name: what makes DuckDB's query of their arguments."""

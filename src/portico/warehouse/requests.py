@@ -11,14 +11,16 @@ import duckdb
 import orjson
 from sqlglot import exp
 
-from portico.errors import Cancelled, InvalidArgument, NotFound
+from portico.errors import Cancelled, InvalidArgument, NotFound, Unimplemented
 from portico.warehouse import (
     access,
     arrow,
+    block_reader,
     blocks,
     catalog,
     decorators,
     external,
+    guard,
     iam_policies,
     insertions,
     partitions,
@@ -33,15 +35,17 @@ from portico.warehouse import (
     wire,
     write_streams,
 )
+from portico.warehouse.asked import Asked, Done
 from portico.warehouse.cached_results import CachedResults
 from portico.warehouse.catalog import Entry
 from portico.warehouse.client import result_file
+from portico.warehouse.defaults import Defaults
 from portico.warehouse.dispositions import store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.models import exports as model_exports
 from portico.warehouse.models import shown
 from portico.warehouse.public.making import PublicTables
-from portico.warehouse.queries import Asked, Done, Query
+from portico.warehouse.queries import Query
 from portico.warehouse.routines import Routine
 from portico.warehouse.rows import page
 from portico.warehouse.types import Field
@@ -95,12 +99,13 @@ class Requests:
         session: str = "",
         begins: bool = False,
         cached: bool = True,
+        guarded: bool = False,
     ) -> dict[str, Any]:
         """Runs a text; its result is that of the last query in it, and kept as a file until the job is deleted.
         `first`: `most` rows of it come along, with `micros` or without; `begins`: the session is made first; `cached`:
-        the result may be one that was given before."""
+        the result may be one that was given before; `guarded`: `outside` says which names it may touch."""
         key = ""
-        if not (dry or destination or session or tables):
+        if not (guarded or dry or destination or session or tables):
             asks = orjson.dumps([project, text, dataset, parameters, caller], option=orjson.OPT_SORT_KEYS)
             key = hashlib.sha256(asks).hexdigest()
         if key and cached and (found := self._given(key, job)) is not None:
@@ -135,14 +140,21 @@ class Requests:
         if begins:
             self._warehouse.sessions.begin(session, asked)
         try:
-            done = self._warehouse.run(text, asked, job, session)
+            with guard.guarded(outside if guarded else None, guarded and _is_query(text)):
+                done = self._warehouse.run(text, asked, job, session)
         except duckdb.InterruptException:
             raise Cancelled("The query was cancelled.", reason="stopped") from None
         if not done:
             raise InvalidArgument("Syntax error: Unexpected end of script", reason="invalidQuery")
         last = done[-1]
         scanned = last.scanned if len(done) == 1 else [size for one in done[:-1] for size in one.scanned]
-        answer = {**_told(last), "statements": 1, "read": _referenced(done), "cached": False}
+        answer = {
+            **_told(last),
+            "statements": 1,
+            "read": _referenced(done),
+            "cached": False,
+            "appended": False,
+        }
         answer |= {"bytes": sum(scanned), "billed": 0 if dry else scans.billed(scanned), "plan": last.plan}
         answer["registers"] = [one.registers for one in done if one.registers and not dry]
         if last.kind == "SCRIPT":
@@ -150,7 +162,10 @@ class Requests:
             answer["kind"] = "SELECT" if last.rows is not None else "SCRIPT"
         if last.rows is not None and not dry:
             if destination:
-                self._keep(job, decorators.entry_of(destination), last, create, write, settings or {})
+                place = decorators.entry_of(destination)
+                self._keep(job, place, last, create, write, settings or {}, caller)
+                if write == "WRITE_APPEND":
+                    return answer | {"fields": self._columns(place), "appended": True}
             arrow.write(self._file(job), last.rows, last.fields)
             if key and last.steady and last.kind == "SELECT":
                 self._cached.keep(key, self._file(job), last.read, answer)
@@ -165,21 +180,42 @@ class Requests:
         return None if found is None else {**found, "cached": True, "bytes": 0, "billed": 0, "plan": {}}
 
     def _keep(
-        self, job: str, entry: Entry, done: Done, create: str, write: str, settings: dict[str, Any]
+        self,
+        job: str,
+        entry: Entry,
+        done: Done,
+        create: str,
+        write: str,
+        settings: dict[str, Any],
+        caller: str,
     ) -> None:
         """Writes a query's result to its destination table."""
         with self._warehouse.transaction(job) as cursor:
             cursor.register("_result", done.rows)
+            storage.written_by(cursor, caller)
             store(cursor, entry, done.fields, "SELECT * FROM _result", create, write, settings)
+
+    def _columns(self, place: Entry) -> list[Field]:
+        with self._warehouse.reading() as cursor:
+            return catalog.require(cursor, place.project, place.dataset, place.table).fields
 
     def _file(self, job: str) -> Path:
         return result_file(self._folder, job)
 
     def result(
-        self, job: str, fields: list[Field], start: int, most: int, micros: bool, whole: bool = False
+        self,
+        job: str,
+        fields: list[Field],
+        start: int,
+        most: int,
+        micros: bool,
+        whole: bool = False,
+        appended: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Rows of a query's result, from `start`; `most` at most and no more than fit into an answer. With `whole` all
-        that are left, or none."""
+        that are left, or none. What was `appended` to a table has that table, as it is at the first look, as result."""
+        if appended and not self._file(job).exists():
+            self._write_table(job, decorators.entry_of(appended))
         try:
             table, _ = arrow.read(self._file(job))
         except FileNotFoundError:
@@ -189,6 +225,14 @@ class Requests:
         if whole and table.num_rows - start > most:
             most = 0
         return page(table, fields, start, most, micros)
+
+    def _write_table(self, job: str, place: Entry) -> None:
+        with self._warehouse.reading() as cursor:
+            found = catalog.require(cursor, place.project, place.dataset, place.table)
+            where = f" WHERE {partitions.chosen(found, place.partition)}" if place.partition else ""
+            names = storage.names(found.fields)
+            table = cursor.sql(f"SELECT {names} FROM {found.place}{where}").to_arrow_table()
+            arrow.write(self._file(job), table, found.fields)
 
     def forget(self, job: str) -> None:
         self._file(job).unlink(missing_ok=True)
@@ -223,6 +267,8 @@ class Requests:
                     cursor, f"SELECT count(*), {sizes.total(found.fields)} FROM {found.place}{where}"
                 )
                 body |= {"numRows": str(rows), "numBytes": str(size)}
+            elif prediction_logs.STREAMS in found.body:
+                body["numRows"] = str(prediction_logs.count(found, self._warehouse.folder.parent))
         return body
 
     def listed(self, project: str, dataset: str | None = None) -> list[dict[str, Any]]:
@@ -249,6 +295,10 @@ class Requests:
         outside: Callable[..., Any] | None = None,
     ) -> dict[str, Any]:
         entry = Entry(project, dataset, table, body)
+        if any(one.get("generatedColumn") for one in (body.get("schema") or {}).get("fields") or ()):
+            raise Unimplemented(
+                "Generated columns are declared by CREATE TABLE in Portico, not by tables.insert."
+            )
         if told := body.get("externalDataConfiguration"):
             if fields := (body.get("schema") or {}).get("fields"):
                 told = {**told, "schema": {"fields": fields}}
@@ -263,6 +313,7 @@ class Requests:
             entry.body |= {"type": "VIEW", "schema": {"fields": made[-1].fields}}
         partitions.check(entry)
         with self._warehouse.transaction() as cursor:
+            Defaults(cursor, Asked(project, f"{project}.{dataset}"), exp.Null()).settle_defaults(entry.fields)
             catalog.create_table(cursor, entry)
         return _public(entry.body)
 
@@ -272,6 +323,7 @@ class Requests:
             found = catalog.require(cursor, project, dataset, table)
             schema = (body.get("schema") or {}).get("fields")
             if schema is not None and not found.is_view:
+                Defaults(cursor, Asked(project, f"{project}.{dataset}"), exp.Null()).settle_defaults(schema)
                 catalog.add_fields(cursor, found, schema)
             if body.get("view") and found.body.get("type") == "VIEW":
                 made = self._warehouse.run(
@@ -376,7 +428,8 @@ def _public(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(done: Done) -> dict[str, Any]:
-    target = done.target
+    target, routine = done.target, done.routine
+    place = ("projectId", "datasetId", "routineId")
     return {
         "kind": done.kind,
         "fields": done.fields,
@@ -384,12 +437,15 @@ def _told(done: Done) -> dict[str, Any]:
         "warnings": done.warnings,
         "counts": done.counts,
         "target": [target.project, target.dataset, target.table] if target else None,
-        "operation": done.operation if target else "",
+        "operation": done.operation if target or routine else "",
+        "routine": dict(zip(place, (routine.project, routine.dataset, routine.name), strict=True))
+        if routine
+        else None,
     }
 
 
 def _is_query(text: str) -> bool:
-    block = blocks.read(text)
+    block = block_reader.read(text)
     return len(block) == 1 and isinstance(block[0], blocks.Run) and isinstance(block[0].tree, exp.Query)
 
 

@@ -1,7 +1,6 @@
-"""Runs scripts: their variables, branches, loops, handlers and transactions; `blocks` reads them.
+"""Runs scripts: their branches, loops, handlers and statements; `block_reader` reads them.
 
-A variable is one of DuckDB's own, of the script's connection, so that its value keeps its exact type; in statements
-its name becomes `getvariable(…)`. Temporary tables live in a hidden dataset that goes with the script.
+Temporary tables live in a hidden dataset that goes with the script.
 """
 
 from __future__ import annotations
@@ -12,44 +11,28 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import duckdb
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
-from portico.warehouse import blocks, catalog, definitions, routines
-from portico.warehouse.blocks import Block, Node
-from portico.warehouse.catalog import Cursor, Entry, key_of
-from portico.warehouse.coercion import coerced
-from portico.warehouse.functions import call
-from portico.warehouse.information_schema import sql_type
-from portico.warehouse.models import create, exports, kept
-from portico.warehouse.models.trainer import Training
-from portico.warehouse.queries import Asked, Done
+from portico.errors import InvalidArgument, PorticoError
+from portico.warehouse import blocks, catalog, definitions, system_variables
+from portico.warehouse.asked import Asked, Done
+from portico.warehouse.blocks import QUERIES, SINGLE, Block, Node
+from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.refusals import refused
-from portico.warehouse.statements import Statement
-from portico.warehouse.types import Field, duckdb_type, field_of, field_of_expression
+from portico.warehouse.script_calls import Calls
+from portico.warehouse.script_models import MODEL_STATEMENTS, ModelStatements
+from portico.warehouse.types import field_of
 
 STEPS = 1_000_000  # statements and turns of loops that a script may take
 SECONDS = 6 * 3600.0
-_CALLS = 30  # procedures within procedures
 _CHILDREN = 1_000  # statements whose results are kept
 _BYTES = 256 << 20  # of these results, in all
-_TRANSLATIONS = 10_000
 _PLACE = re.compile(r" at \[\d+:\d+\]$")
 _HIDDEN = re.compile(r"_script[0-9a-f]{32}")
-_SINGLE = (
-    blocks.Run,
-    blocks.DropRoutine,
-    blocks.Assert,
-    blocks.CreateModel,
-    blocks.ChangeModel,
-    blocks.ExportModel,
-)
-_QUERIES = ("select", "union", "except", "intersect", "subquery")
 
 
 class _Leave(Exception):
@@ -63,12 +46,6 @@ class _Raised(InvalidArgument):
     """What a script itself raises."""
 
 
-@dataclasses.dataclass(slots=True)
-class Variable:
-    slot: str
-    field: Field
-
-
 def is_script(block: Block) -> bool:
     """Whether a text is a script to BigQuery, and not one statement."""
     if not block:
@@ -80,8 +57,8 @@ def is_script(block: Block) -> bool:
         functions = all(
             isinstance(one, blocks.CreateRoutine) and definitions.is_temporary(one) for one in before
         )
-        return not (functions and isinstance(last, blocks.Run) and last.tree.key in _QUERIES)
-    return not isinstance(last, _SINGLE)
+        return not (functions and isinstance(last, blocks.Run) and last.tree.key in QUERIES)
+    return not isinstance(last, SINGLE)
 
 
 def clean(cursor: Cursor) -> None:
@@ -95,7 +72,7 @@ def clean(cursor: Cursor) -> None:
             catalog.drop_dataset(cursor, Entry(project, dataset, ""), contents=True)
 
 
-class Script:
+class Script(ModelStatements, Calls):
     """One run of a script, in the caller's thread, on a connection of its own."""
 
     def __init__(
@@ -105,22 +82,12 @@ class Script:
         asked: Asked,
         steps: int = STEPS,
         seconds: float = SECONDS,
+        session: str = "",
     ) -> None:
-        self._cursor = cursor
-        self._writing = writing
-        self._asked = dataclasses.replace(asked, functions=dict(asked.functions), variables={})
-        self._frames: list[dict[str, Variable]] = [{}]
-        self._session = ""
+        super().__init__(cursor, writing, asked, session)
+        self._bodies = {}
         self._loops = 0
-        self._names = (
-            ""  # what the variables that are seen are, as far as a statement's translation depends on it
-        )
-        self._translations: dict[tuple[int, str], tuple[exp.Expr, str, str]] = {}
-        self._types: dict[str, str] = {}  # of what was computed before, by its SQL
-        self._bodies: dict[str, Block] = {}  # of procedures
         self._most, self._seconds = steps, seconds
-        self._calls: list[str] = []
-        self._transaction = ""  # "", "open", or "aborted" by an error
         self._afresh()
 
     def _afresh(self) -> None:
@@ -132,7 +99,7 @@ class Script:
             tuple[PorticoError, Node]
         ] = []  # that handlers are at work on, and what raised them
         self._cancelled = False
-        self._training: Training | None = None
+        self._training = None
         self._kept = 0
         self._children: list[Done] = []
         self._last: Done | None = None
@@ -221,22 +188,6 @@ class Script:
             raise _Stopped(f"The script took more than {self._most:,} statements", reason="resourcesExceeded")
         if time.monotonic() > self._deadline:
             raise _Stopped("The script took too long", reason="timeout")
-
-    @contextlib.contextmanager
-    def _frame(self) -> Iterator[None]:
-        """Variables that are declared within are gone after it."""
-        self._frames.append({})
-        try:
-            yield
-        finally:
-            self._frames.pop()
-            self._seen()
-
-    def _seen(self) -> None:
-        """Which names the statements see as variables."""
-        seen = {name: one for frame in self._frames for name, one in frame.items()}
-        self._asked.variables = {name: _value_of(one.slot) for name, one in seen.items()}
-        self._names = " ".join(f"{name}={one.slot}:{one.field}" for name, one in seen.items())
 
     def _begin(self, node: blocks.Begin) -> None:
         try:
@@ -331,179 +282,23 @@ class Script:
             )
         self._did(Done("ASSERT"), node)
 
-    # --- variables ---
-
-    def _declare(self, node: blocks.Declare) -> None:
-        for name in node.names:
-            if self._find(name) is not None:
-                raise InvalidArgument(
-                    f"Variable '{name}' redeclaration: it has been declared in an enclosing block before",
-                    reason="invalidQuery",
-                )
-            if node.kind is None:
-                assert node.default is not None
-                told = self._evaluated(node.default)
-                variable = self._declared(name, field_of(name, told))
-                self._do(f"SET VARIABLE {variable.slot} = getvariable('_value')")
-            else:
-                field = field_of_expression(name, node.kind)
-                self._assign(self._declared(name, field), node.default or exp.Null())
-
-    def _declared(self, name: str, field: Field) -> Variable:
-        slot = f"v{len(self._calls)}_{len(self._frames)}_{len(self._frames[-1])}"
-        made = self._frames[-1][name.lower()] = Variable(slot, field)
-        self._do(f"SET VARIABLE {made.slot} = CAST(NULL AS {duckdb_type(field)})")
-        self._seen()
-        return made
-
-    def _find(self, name: str) -> Variable | None:
-        return next((frame[name.lower()] for frame in self._frames[::-1] if name.lower() in frame), None)
-
-    def _variable(self, name: str) -> Variable:
-        found = self._find(name)
-        if found is None:
-            raise InvalidArgument(f"Undeclared variable: {name}", reason="invalidQuery")
-        return found
-
     def _set(self, node: blocks.Set) -> None:
-        if not node.is_tuple:
-            [name] = node.names
-            if name.startswith("@@"):
-                return self._set_system(name[2:].lower(), node.value)
-            return self._assign(self._variable(name), node.value)
-        values = node.value.expressions if isinstance(node.value, exp.Tuple) else []
-        if values and len(values) == len(node.names):
-            # All are computed before one is changed.
-            slots = [self._kept_value(one, f"s{number}") for number, one in enumerate(values)]
-            for name, slot in zip(node.names, slots, strict=True):
-                self._assign(self._variable(name), _value_of(slot))
-            return None
-        told = field_of("", self._evaluated(node.value))
-        return self._spread(node.names, told)
-
-    def _spread(self, names: list[str], told: Field) -> None:
-        """Gives the fields of the struct that was computed to as many variables."""
-        fields = told.get("fields") or []
-        if told["type"] != "RECORD" or len(fields) != len(names):
-            raise InvalidArgument(
-                f"Number of variables does not match: {len(names)} variables, {max(1, len(fields))} values",
-                reason="invalidQuery",
-            )
-        self._do("SET VARIABLE _struct = getvariable('_value')")
-        for number, name in enumerate(names, 1):
-            place = call("struct_extract_at", _value_of("_struct"), exp.Var(this=str(number)))
-            self._assign(self._variable(name), place)
-
-    def _kept_value(self, value: exp.Expr, slot: str) -> str:
-        slot = f"{slot}_{len(self._calls)}"
-        self._evaluated(value)
-        self._do(f"SET VARIABLE {slot} = getvariable('_value')")
-        return slot
-
-    def _assign(self, variable: Variable, value: exp.Expr) -> None:
-        """
-        Raises:
-            InvalidArgument: the value is of a type that the variable's does not take.
-        """
-        sql = self._sql(value, variable.field if _takes_any(value, variable.field) else None)
-        if self._types.get(sql) == duckdb_type(variable.field):
-            self._do(f"SET VARIABLE {variable.slot} = ({sql})")
-            return
-        told = self._computed(sql)
-        made = coerced("getvariable('_value')", told, variable.field)
-        self._do(f"SET VARIABLE {variable.slot} = (SELECT {made})")
-
-    def _evaluated(self, value: exp.Expr) -> str:
-        """Computes an expression into DuckDB's variable `_value`; returns its type."""
-        return self._computed(self._sql(value))
-
-    def _computed(self, sql: str) -> str:
-        self._do(f"SET VARIABLE _value = ({sql})")
-        told = self._told("SELECT getvariable('_value')")
-        self._types[sql] = told
-        return told
-
-    def _sql(self, value: exp.Expr, field: Field | None = None) -> str:
-        """A query of DuckDB's for an expression, as it stands or, where a `field` is given, cast to its type."""
-        key = (id(value), self._names)
-        if key in self._translations and self._translations[key][1] == str(field):
-            return self._translations[key][2]
-        shown = value.copy()
-        if isinstance(shown, exp.Tuple):
-            shown = exp.Anonymous(this="STRUCT", expressions=shown.expressions)
-        if field is not None:
-            shown = exp.Cast(this=shown, to=blocks.data_type(sql_type(field)))
-        query = exp.Select(expressions=[exp.alias_(shown, "value", quoted=True)])
-        sql = self._statement(query).translated(query)
-        if value.find(exp.Parameter, exp.Placeholder) is None:
-            if len(self._translations) > _TRANSLATIONS:
-                self._forget_translations()
-            self._translations[key] = (value, str(field), sql)
-        return sql
-
-    def _forget_translations(self) -> None:
-        """What a name or a function is may have changed."""
-        self._translations.clear()
-        self._types.clear()
-
-    def _do(self, sql: str) -> list[tuple[Any, ...]]:
-        return catalog.do(self._cursor, sql)
-
-    def _told(self, sql: str) -> str:
-        """Runs a query of one column; returns the type of that, as DuckDB calls it."""
-        return self._answered(sql)[0]
-
-    def _answered(self, sql: str) -> tuple[str, Any]:
-        """Runs a query of one column; returns its type and the first row's value, None where there is none."""
-        ran = self._cursor.execute(sql)
-        told = str((ran.description or [])[0][1])
-        rows = ran.fetchall()
-        return told, rows[0][0] if rows else None
-
-    def _value(self, value: exp.Expr) -> Any:
-        return self._answered(self._sql(value))[1]
-
-    def _true(self, condition: exp.Expr) -> bool:
-        sql = self._sql(condition)
-        told, value = self._answered(sql)
-        if told != "BOOLEAN" and value is not None:
-            raise InvalidArgument(
-                f"The condition must be of type BOOL, not {field_of('', told)['type']}", reason="invalidQuery"
-            )
-        return bool(value)
-
-    # --- the system's variables ---
+        if node.names[0].startswith("@@") and not node.is_tuple:
+            system_variables.change(self._asked, node.names[0][2:].lower(), self._value(node.value))
+            self._system()
+        else:
+            self._set_variables(node)
 
     def _system(self) -> None:
-        said: dict[str, str | None] = dict.fromkeys(("message", "statement_text", "formatted_stack_trace"))
-        if self._errors:
-            error, node = self._errors[-1]
-            said = dict(zip(said, (error.message, node.text, f"At [{node.place}]"), strict=True))
-        self._asked.system = {
-            **system_of(self._asked),
-            "session_id": _text(self._session or None),
-            **{f"error.{name}": _text(value) for name, value in said.items()},
-            "row_count": _integer(self._last.affected if self._last else None),
-            "script.num_child_jobs": _integer(self._count),
-        }  # fmt: skip
-
-    def _set_system(self, name: str, value: exp.Expr) -> None:
-        given = self._value(value)
-        if name == "dataset_id":
-            project = self._asked.dataset.split(".")[0] if "." in self._asked.dataset else self._asked.project
-            self._asked.dataset = f"{project}.{given}"
-        elif name == "dataset_project_id":
-            self._asked.dataset = f"{given}.{self._asked.dataset.split('.')[-1]}"
-        elif name == "time_zone" and str(given).upper() != "UTC":
-            raise Unimplemented("SET @@time_zone takes only UTC in Portico; give functions a zone instead.")
-        elif name not in ("time_zone", "query_label"):
-            raise InvalidArgument(f"Cannot set the system variable @@{name}", reason="invalidQuery")
-        self._system()
+        self._asked.system = system_variables.of_script(
+            self._asked,
+            self._session,
+            self._errors[-1] if self._errors else None,
+            self._last.affected if self._last else None,
+            self._count,
+        )
 
     # --- statements ---
-
-    def _statement(self, tree: exp.Expr) -> Statement:
-        return Statement(self._cursor, self._asked, tree)
 
     def _run(self, node: blocks.Run) -> None:
         self._plain(node.tree.copy(), node)
@@ -511,7 +306,7 @@ class Script:
     def _plain(self, tree: exp.Expr, node: Node) -> None:
         if isinstance(tree, exp.Create):
             self._temporarily(tree)
-        if tree.key in _QUERIES or self._asked.dry:
+        if tree.key in QUERIES or self._asked.dry:
             done = self._statement(tree).run()
         else:
             with self._change():
@@ -563,157 +358,27 @@ class Script:
         with self._change():
             self._did(definitions.drop(self._cursor, self._asked, node), node)
 
-    # --- models ---
+    def _of_model(self, node: Node) -> None:
+        self._did(MODEL_STATEMENTS[type(node)](self, node), node)
 
-    def _create_model(self, node: blocks.CreateModel) -> None:
-        self._outside_of_transactions("CREATE MODEL")
-        place = self._statement(exp.Null()).place(node.creation.path)
-        made, operation = self._creator().create(node.creation, place, dry=self._asked.dry)
-        self._did(_of_model("CREATE", made, operation), node)
-
-    def _change_model(self, node: blocks.ChangeModel) -> None:
-        self._outside_of_transactions(f"{node.kind} MODEL")
-        place, warehouse = self._statement(exp.Null()).place(node.path), self._asked.warehouse
-        settings = {name: self._value(blocks.expression(text)) for name, text in node.options}
-        folder = ""
-        with self._change():
-            if node.kind == "DROP":
-                operation, folder = create.drop(self._cursor, place, node.exists_ok)
-            else:
-                operation = create.alter(self._cursor, place, node.exists_ok, settings)
-        if folder and warehouse is not None:
-            warehouse.models.forget(folder)
-        self._did(_of_model(node.kind, kept.Entry(*place), operation), node)
-
-    def _outside_of_transactions(self, what: str) -> None:
-        if self._transaction:
-            raise InvalidArgument(f"{what} is not supported inside a transaction", reason="invalidQuery")
-
-    def _export_model(self, node: blocks.ExportModel) -> None:
-        warehouse = self._asked.warehouse
-        assert warehouse is not None
-        uri = exports.target({name: self._value(blocks.expression(text)) for name, text in node.options})
-        entry = kept.require(self._cursor, *self._statement(exp.Null()).place(node.path))
-        if not self._asked.dry and self._asked.exports:
-            exports.lay(warehouse.models, entry, uri, Path(self._asked.exports))
-        self._did(Done("EXPORT_MODEL"), node)
-
-    def _creator(self) -> create.Creator:
-        warehouse = self._asked.warehouse
-        assert warehouse is not None
-        return create.Creator(
-            self._cursor,
-            warehouse.models,
-            warehouse.trainer,
-            lambda text, dry: self._statement(blocks.query(text)).rows(empty=dry),
-            self._option,
-            self._changing,
-            self._statement(exp.Null()).over,
-            self._object,
-            self._statement(exp.Null()).endpoint,
-            self._trains,
-        )
-
-    def _option(self, text: str) -> Any:
-        chosen = exp.alias_(blocks.expression(text), "value", quoted=True)
-        return kept.value(self._statement(exp.Select(expressions=[chosen])).rows(), "An option")
-
-    def _object(self, uri: str) -> Path:
-        """The file of an object that the statement names."""
-        found = self._asked.files.get(uri)
-        if found is None:
-            raise InvalidArgument(
-                "MODEL_PATH must stand in the statement as a text: MODEL_PATH = 'gs://…'",
-                reason="invalidQuery",
-            )
-        if not found:
-            raise NotFound(f"Not found: MODEL_PATH {uri}", reason="notFound")
-        return Path(found)
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[Cursor]:
-        with self._change():
-            yield self._cursor
-
-    def _trains(self, training: Training | None) -> None:
-        self._training = training
+    def _transaction_statement(self, node: blocks.Transaction) -> None:
+        self._transact(node)
+        self._count += 1
 
     def _execute(self, node: blocks.Execute) -> None:
-        text = self._value(node.sql)
-        if not isinstance(text, str):
-            raise InvalidArgument("EXECUTE IMMEDIATE needs a STRING that is not NULL", reason="invalidQuery")
-        block = blocks.read(text)
-        if len(block) != 1 or not isinstance(block[0], (*_SINGLE, blocks.CreateRoutine, blocks.Call)):
-            raise InvalidArgument(
-                "EXECUTE IMMEDIATE takes one SQL statement that is none of a script's own",
-                reason="invalidQuery",
-            )
-        named: dict[str, exp.Expr] = {}
-        positional: list[exp.Expr] = []
-        for name, value in node.using:
-            made = _value_of(self._kept_value(value, f"u{len(named)}_{len(positional)}"))
-            if isinstance(value, exp.Column) and not name:
-                named[value.name] = made
-            if name:
-                named[name] = made
-            else:
-                positional.append(made)
-        before = self._asked.parameters, self._asked.positional
-        self._asked.parameters, self._asked.positional = named, positional
-        try:
+        asked = self._immediate(node.sql)
+        with self._using(node.using):
             if node.into:
-                self._into(node, block[0])
+                self._into(node.into, asked)
+                self._did(Done("SELECT"), node)
             else:
-                _NODES[type(block[0])](self, block[0])
-        finally:
-            self._asked.parameters, self._asked.positional = before
-
-    def _into(self, node: blocks.Execute, asked: Node) -> None:
-        if not isinstance(asked, blocks.Run) or asked.tree.key not in _QUERIES:
-            raise InvalidArgument("EXECUTE IMMEDIATE … INTO needs a query", reason="invalidQuery")
-        tree = asked.tree.copy()
-        sql = self._statement(tree).translated(tree)
-        try:
-            self._do(f"SET VARIABLE _value = (SELECT r FROM ({sql}) AS r)")
-        except duckdb.InvalidInputException as error:
-            if "More than one row" not in str(error):
-                raise
-            raise InvalidArgument(
-                "The query result of EXECUTE IMMEDIATE … INTO has more than one row", reason="invalidQuery"
-            ) from None
-        told = self._told("SELECT getvariable('_value')")
-        self._spread(node.into, field_of("", told))
-        self._did(Done("SELECT"), node)
+                _NODES[type(asked)](self, asked)
 
     def _call(self, node: blocks.Call) -> None:
         if [one.upper() for one in node.path] == ["BQ", "ABORT_SESSION"]:
             return self._abort([self._value(one) for one in node.arguments])
-        found = definitions.procedure(self._cursor, self._asked, node.path)
-        if found is None:
-            raise InvalidArgument(f"Procedure not found: {'.'.join(node.path)}", reason="invalidQuery")
-        wanted = found.arguments
-        if len(wanted) != len(node.arguments):
-            raise InvalidArgument(
-                f"Procedure {found.shown} takes {len(wanted)} arguments, {len(node.arguments)} given",
-                reason="invalidQuery",
-            )
-        if len(self._calls) >= _CALLS:
-            raise InvalidArgument(
-                f"Procedures call each other more than {_CALLS} deep", reason="invalidQuery"
-            )
-        given: list[tuple[dict[str, Any], str, Variable | None]] = []
-        for one, value in zip(wanted, node.arguments, strict=True):
-            outer = None
-            if one.get("mode") in ("OUT", "INOUT"):
-                outer = self._find(value.name) if isinstance(value, exp.Column) and not value.table else None
-                if outer is None:
-                    raise InvalidArgument(
-                        f"The argument {one['name']} of {found.shown} is {one['mode']}: give it a variable",
-                        reason="invalidQuery",
-                    )
-            slot = self._kept_value(value, f"a{len(given)}") if one.get("mode") != "OUT" else ""
-            given.append((one, slot, outer))
-        return self._within(found, given)
+        with self._within(*self._procedure(node)) as body:
+            return self._guarded(lambda: self._block(body))
 
     def _abort(self, named: list[Any]) -> None:
         """CALL BQ.ABORT_SESSION([id]); that of the text itself where none is named."""
@@ -728,119 +393,12 @@ class Script:
             raise _Aborted
         self._asked.warehouse.sessions.abort(identity, self._asked.caller)
 
-    def _within(
-        self, found: routines.Routine, given: list[tuple[dict[str, Any], str, Variable | None]]
-    ) -> None:
-        """Runs a procedure's body, which sees its arguments and none of the caller's variables."""
-        frames, self._frames = self._frames, [{}]
-        self._seen()
-        self._calls.append(found.shown)
-        try:
-            inner = []
-            for one, slot, outer in given:
-                if one.get("dataType"):
-                    field = field_of_expression(one["name"], routines.data_type(one["dataType"]))
-                else:
-                    field = field_of(one["name"], self._told(f"SELECT getvariable('{slot}')"))
-                variable = self._declared(one["name"], field)
-                if slot:
-                    self._assign(variable, _value_of(slot))
-                inner.append((variable, outer))
-            self._guarded(lambda: self._block(self._body(found)))
-            for variable, outer in inner:
-                if outer is not None:
-                    sql = coerced(f"getvariable('{variable.slot}')", duckdb_type(variable.field), outer.field)
-                    self._do(f"SET VARIABLE {outer.slot} = (SELECT {sql})")
-        finally:
-            self._calls.pop()
-            self._frames = frames
-            self._seen()
-
-    def _body(self, found: routines.Routine) -> Block:
-        text = str(found.body["definitionBody"])
-        if text not in self._bodies:
-            self._bodies[text] = blocks.read(text)
-        return self._bodies[text]
-
-    # --- transactions ---
-
-    @contextlib.contextmanager
-    def _change(self) -> Iterator[None]:
-        """What is done within is kept as a whole, now or with the script's transaction."""
-        if self._transaction == "aborted":
-            raise InvalidArgument(
-                "The transaction was ended by an error; ROLLBACK TRANSACTION before another statement",
-                reason="invalidQuery",
-            )
-        self._forget_translations()
-        if self._asked.dry:
-            yield
-            return
-        if self._transaction:
-            with self._writing:  # which a script's transaction holds already, and a session's does not
-                yield
-            return
-        with self._writing:
-            self._do("BEGIN TRANSACTION")
-            try:
-                yield
-                self._do("COMMIT")
-                self._changed()
-            except BaseException:
-                with contextlib.suppress(duckdb.Error):
-                    self._do("ROLLBACK")
-                raise
-
-    def _transact(self, node: blocks.Transaction) -> None:
-        if node.kind == "BEGIN":
-            if self._transaction:
-                raise InvalidArgument("Transaction is already in progress", reason="invalidQuery")
-            if not self._session:
-                self._writing.acquire()
-            self._do("BEGIN TRANSACTION")
-            self._transaction = "open"
-        elif not self._transaction:
-            raise InvalidArgument("There is no active transaction", reason="invalidQuery")
-        elif node.kind == "COMMIT" and self._transaction == "aborted":
-            self._transaction = ""
-            raise InvalidArgument(
-                "The transaction was ended by an error and is rolled back", reason="invalidQuery"
-            )
-        else:
-            self._finish(node.kind)
-        self._count += 1
-
-    def _finish(self, kind: str) -> None:
-        opened, self._transaction = self._transaction == "open", ""
-        if opened:
-            try:
-                self._do(kind)
-                self._changed()
-            finally:
-                if not self._session:
-                    self._writing.release()
-
-    def _changed(self) -> None:
-        if self._asked.warehouse is not None:
-            self._asked.warehouse.entries.forget()
-
-    def _noticed(self) -> None:
-        """After an error: DuckDB goes on with no transaction in which something failed."""
-        if self._transaction != "open":
-            return
-        try:
-            self._do("SELECT 1")
-        except duckdb.Error:
-            self._finish("ROLLBACK")
-            self._transaction = "aborted"
-
 
 class SessionScript(Script):
     """A script that goes on with each text that it is given."""
 
     def __init__(self, cursor: Cursor, writing: threading.RLock, asked: Asked, identity: str) -> None:
-        super().__init__(cursor, writing, asked)
-        self._session = identity
+        super().__init__(cursor, writing, asked, session=identity)
         self.aborted = False  # by BQ.ABORT_SESSION
 
     def next(self, block: Block, asked: Asked) -> list[Done]:
@@ -878,51 +436,11 @@ class _Stopped(InvalidArgument):
     """A script that went beyond its bounds; no handler takes that."""
 
 
-def _of_model(kind: str, entry: kept.Entry, operation: str) -> Done:
-    target = Entry(entry.project, entry.dataset, entry.name)
-    done = Done(f"{kind}_MODEL", target=target, operation=operation, warnings=entry.warnings)
-    if entry.registers:
-        done.registers = {**entry.registers, "folder": entry.folder, "place": list(key_of(target))}
-    return done
-
-
-def _value_of(slot: str) -> exp.Expr:
-    return call("getvariable", exp.Literal.string(slot))
-
-
-def _takes_any(value: exp.Expr, field: Field) -> bool:
-    """Whether a literal is one of the type that it is given to, whatever it would be for itself."""
-    value = value.unnest()
-    inner = value.this if isinstance(value, exp.Neg) else value
-    if isinstance(inner, exp.Literal):
-        return not inner.is_string or field["type"] in ("STRING", "DATE", "TIME", "DATETIME", "TIMESTAMP")
-    return isinstance(inner, exp.Null | exp.Parameter)
-
-
-def _text(value: str | None) -> exp.Expr:
-    return exp.Null() if value is None else exp.Literal.string(value)
-
-
-def _integer(value: int | None) -> exp.Expr:
-    return exp.Null() if value is None else exp.Literal.number(value)
-
-
-def system_of(asked: Asked) -> dict[str, exp.Expr]:
-    """What @@variables stand for outside of a script's own matters."""
-    *project, dataset = asked.dataset.split(".") if asked.dataset else [""]
-    texts = {
-        "project_id": asked.project, "dataset_project_id": project[0] if project else asked.project,
-        "dataset_id": dataset or None, "time_zone": "UTC", "location": "US", "session_id": None, "query_label": None,
-    }  # fmt: skip
-    return {name: _text(value) for name, value in texts.items()}
-
-
 _NODES: dict[type[Node], Callable[[Script, Any], None]] = {
     blocks.Run: Script._run, blocks.CreateRoutine: Script._create, blocks.DropRoutine: Script._drop,
     blocks.Declare: Script._declare, blocks.Set: Script._set, blocks.If: Script._if, blocks.Loop: Script._loop,
     blocks.For: Script._for, blocks.Jump: Script._jump, blocks.Begin: Script._begin, blocks.Raise: Script._raise,
     blocks.Return: Script._return, blocks.Execute: Script._execute, blocks.Call: Script._call,
-    blocks.Transaction: Script._transact, blocks.Assert: Script._assert,
-    blocks.CreateModel: Script._create_model, blocks.ChangeModel: Script._change_model,
-    blocks.ExportModel: Script._export_model,
+    blocks.Transaction: Script._transaction_statement, blocks.Assert: Script._assert,
+    **dict.fromkeys(MODEL_STATEMENTS, Script._of_model),
 }  # fmt: skip

@@ -104,8 +104,8 @@ def _check_known(fields: list[Field], columns: Sequence[str]) -> None:
 
 def _selected(warehouse: Warehouse, wanted: Wanted) -> Any:
     from portico.warehouse import catalog
+    from portico.warehouse.asked import Asked
     from portico.warehouse.dialect import parse
-    from portico.warehouse.queries import Asked
 
     with warehouse.reading() as cursor:
         found = catalog.require(cursor, wanted.project, wanted.dataset, wanted.table)

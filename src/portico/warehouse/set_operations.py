@@ -48,7 +48,8 @@ def match_names(tree: exp.Expr) -> None:
                     reason="invalidQuery",
                 )
         if on:
-            chosen = [name for name in chosen if name.lower() in on]
+            by_name = {name.lower(): name for name in chosen}
+            chosen = [by_name[name] for name in on if name in by_name]
         if not chosen:
             raise InvalidArgument("The queries have no column name in common", reason="invalidQuery")
         for key, have in (("this", lower_left), ("expression", lower_right)):
@@ -68,7 +69,7 @@ def _names(query: exp.Expr) -> list[str] | None:
     for one in query.expressions:
         if isinstance(one, exp.Star) and not one.args.get("except_"):
             source = query.args.get("from_")
-            inner = _names(source.this) if source is not None and not query.args.get("joins") else None
+            inner = _of_source(source.this) if source is not None and not query.args.get("joins") else None
             if inner is None:
                 return None
             found += inner
@@ -77,6 +78,21 @@ def _names(query: exp.Expr) -> list[str] | None:
         else:
             found.append(one.alias_or_name)
     return found
+
+
+def _of_source(source: exp.Expr) -> list[str] | None:
+    """As `_names`, of what a query reads: a name of WITH's is the query that has it."""
+    if not isinstance(source, exp.Table):
+        return _names(source)
+    node: exp.Expr | None = source
+    while node is not None:
+        held = node.args.get("with_")
+        for one in held.expressions if held is not None else ():
+            if one.alias.lower() == source.name.lower() and len(source.parts) == 1:
+                columns = [each.name for each in one.args["alias"].columns]
+                return columns or _names(one.this)
+        node = node.parent
+    return None
 
 
 def _chosen(query: exp.Expr, names: list[str], have: list[str]) -> exp.Expr:

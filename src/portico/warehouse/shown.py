@@ -14,7 +14,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from portico.warehouse.types import Field, field_of
+from portico.warehouse import bignumeric
+from portico.warehouse.types import BIG_PLACE, Field, field_of
 
 _WIDE = 1 << 53
 
@@ -96,7 +97,9 @@ def _plain(value: Any, field: Field) -> str:
     kind = field["type"]
     if kind == "FLOAT":
         return float_text(float(value))
-    if kind in ("NUMERIC", "BIGNUMERIC"):
+    if kind == "BIGNUMERIC":
+        return bignumeric.shown(bytes_of(value[BIG_PLACE]))
+    if kind == "NUMERIC":
         shown = format(Decimal(value), "f")
         return (shown.rstrip("0").rstrip(".") if "." in shown else shown) or "0"
     if kind == "BOOLEAN":
@@ -243,11 +246,54 @@ def json_string(text: str | None, kind: str, pretty: bool | None) -> str:
     return _dumped(value, bool(pretty))
 
 
+def _sorted(value: Any) -> Any:
+    """JSON's objects have their names in order."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(one) for one in value] if isinstance(value, list) else value
+
+
 def to_json(text: str | None, kind: str, wide_as_text: bool | None) -> str:
     """TO_JSON: a JSON document; NULL becomes JSON's null."""
     return (
-        "null" if text is None else _dumped(_jsonable(_value(text), _field(kind), True, bool(wide_as_text)))
+        "null"
+        if text is None
+        else _dumped(_sorted(_jsonable(_value(text), _field(kind), True, bool(wide_as_text))))
     )
+
+
+def json_object(keys: list[str | None] | None, values: str | None, kind: str) -> str:
+    """JSON_OBJECT of an array of keys and one, of DuckDB's type `kind`, of values; of keys that are alike the first
+    counts.
+
+    Raises:
+        ValueError: they are not as many, or there is a NULL that must be none.
+    """
+    if keys is None or values is None:
+        raise ValueError("Invalid input to JSON_OBJECT: The keys and the values array cannot be NULL")
+    given = json.loads(to_json(values, kind, False))
+    if len(keys) != len(given):
+        raise ValueError("Invalid input to JSON_OBJECT: The number of keys and values must match")
+    if None in keys:
+        raise ValueError("Invalid input to JSON_OBJECT: A key cannot be NULL")
+    return _dumped(dict(sorted(zip(reversed(keys), reversed(given), strict=True))))
+
+
+def type_name(kind: str) -> str:
+    """TYPEOF, of DuckDB's name of a type."""
+
+    def shown(field: Field) -> str:
+        name = str(
+            {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(field["type"], field["type"])
+        )
+        if name == "RECORD":
+            inner = (f"{one['name']} {shown(one)}" for one in field["fields"])
+            name = f"STRUCT<{', '.join(inner)}>"
+        elif name == "RANGE":
+            name = f"RANGE<{field['rangeElementType']['type']}>"
+        return f"ARRAY<{name}>" if field.get("mode") == "REPEATED" else name
+
+    return shown(_field(kind))
 
 
 SHOWN_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
@@ -255,6 +301,8 @@ SHOWN_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "interval": (interval_text, ["BIGINT", "BIGINT", "BIGINT"], "VARCHAR"),
     "fraction": (fraction_text, ["VARCHAR"], "VARCHAR"),
     "json_string": (json_string, ["VARCHAR", "VARCHAR", "BOOLEAN"], "VARCHAR"),
+    "json_object": (json_object, ["VARCHAR[]", "VARCHAR", "VARCHAR"], "VARCHAR"),
+    "type_name": (type_name, ["VARCHAR"], "VARCHAR"),
     "to_json": (to_json, ["VARCHAR", "VARCHAR", "BOOLEAN"], "VARCHAR"),
 }
 """By name: what does it, and DuckDB's types of what goes in and comes out."""

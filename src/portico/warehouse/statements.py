@@ -9,10 +9,10 @@ from sqlglot import exp
 from portico.errors import Unimplemented
 from portico.warehouse import commands
 from portico.warehouse.alterations import Alteration
-from portico.warehouse.blocks import Tokens
+from portico.warehouse.asked import Done, bind
 from portico.warehouse.changes import Change
 from portico.warehouse.policies import Policies
-from portico.warehouse.queries import Done, bind
+from portico.warehouse.tokens import Tokens
 from portico.warehouse.transfers import Transfer
 
 

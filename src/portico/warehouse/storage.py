@@ -24,6 +24,10 @@ FILE = "w"  # as which the warehouse's file is attached
 KEPT = f"{FILE}.portico"
 AT, UNTIL, PARTITION, ROW = '"$at"', '"$until"', '"$partition"', '"$row"'
 NOW = "epoch_us(now())"  # of the transaction
+COLLATIONS = {"und:ci": " COLLATE NOCASE"}
+"""By Google's names, how DuckDB declares a column that compares so."""
+USER = "portico_user"
+"""The variable of a cursor that says who writes, for the columns whose default is SESSION_USER()."""
 _DATA = f"{FILE}.data"
 _HOURS = 168  # of time travel, where a dataset says none
 _MICROS = 3_600_000_000  # of an hour
@@ -33,10 +37,25 @@ Cursor = duckdb.DuckDBPyConnection
 
 def prepare(cursor: Cursor) -> None:
     cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {_DATA}")
+    _whole_bignumerics(cursor)
     cursor.execute(
         f"CREATE TABLE IF NOT EXISTS {KEPT}.versions (project VARCHAR, dataset VARCHAR, name VARCHAR, body VARCHAR, "
         "began BIGINT, ended BIGINT)"
     )
+
+
+def _whole_bignumerics(cursor: Cursor) -> None:
+    """BIGNUMERIC of a file that an older version wrote had 18 places."""
+    for table, name in cursor.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'data' AND "
+        "data_type = 'DECIMAL(38,18)'",
+        [FILE],
+    ).fetchall():
+        kind, value = (
+            duckdb_type({"type": "BIGNUMERIC"}),
+            f"gs_py_big_read(CAST({quoted(name)} AS VARCHAR))",
+        )
+        cursor.execute(f"ALTER TABLE {place(table)} ALTER {quoted(name)} SET DATA TYPE {kind} USING {value}")
 
 
 def place(storage: str) -> str:
@@ -52,6 +71,11 @@ def now(cursor: Cursor) -> int:
     """Microseconds since the epoch at which the transaction began."""
     [(found,)] = cursor.execute(f"SELECT {NOW}").fetchall()
     return int(found)
+
+
+def written_by(cursor: Cursor, caller: str) -> None:
+    """Says who writes rows through the cursor."""
+    cursor.execute(f"SET VARIABLE {USER} = '{caller.replace(chr(39), chr(39) * 2)}'")
 
 
 def has_past(entry: Entry) -> bool:
@@ -77,7 +101,8 @@ def create(cursor: Cursor, entry: Entry) -> None:
 def column(one: Field) -> str:
     required = " NOT NULL" if str(one.get("mode", "")).upper() == "REQUIRED" else ""
     default = f" DEFAULT {one['_default']}" if one.get("_default") else ""
-    return f"{quoted(one['name'])} {duckdb_type(one)}{default}{required}"
+    collation = COLLATIONS.get(str(one.get("collation") or ""), "")
+    return f"{quoted(one['name'])} {duckdb_type(one)}{collation}{default}{required}"
 
 
 def ingested_by(entry: Entry) -> str:
@@ -110,9 +135,15 @@ def rename_column(cursor: Cursor, entry: Entry, old: str, new: str) -> None:
 
 
 def retype_column(cursor: Cursor, entry: Entry, one: Field, value: str = "") -> None:
-    """`value` is what a cell becomes, in DuckDB's SQL."""
+    """`value` is what a cell becomes, in DuckDB's SQL, where a cast is not enough."""
     using = f" USING {value}" if value else ""
     _each(cursor, entry, f"ALTER COLUMN {quoted(one['name'])} SET DATA TYPE {duckdb_type(one)}{using}")
+
+
+def set_default(cursor: Cursor, entry: Entry, one: Field) -> None:
+    """Makes the default that the field has the stored column's, or takes that away."""
+    default = f"SET DEFAULT {one['_default']}" if one.get("_default") else "DROP DEFAULT"
+    alter(cursor, entry, f"ALTER COLUMN {quoted(one['name'])} {default}")
 
 
 def alter(cursor: Cursor, entry: Entry, action: str) -> None:

@@ -12,10 +12,10 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse import access, catalog, decorators, loading, storage
+from portico.warehouse.asked import Asked
 from portico.warehouse.catalog import Entry
 from portico.warehouse.dispositions import TABLE_SETTINGS, store
 from portico.warehouse.engine import Warehouse
-from portico.warehouse.queries import Asked
 from portico.warehouse.transfers import ROWS
 from portico.warehouse.typed_rows import typed
 from portico.warehouse.types import Field
@@ -30,7 +30,7 @@ _CLONES = {
 
 def load(
     warehouse: Warehouse, job: str, destination: dict[str, str], files: list[dict[str, str]], form: str,
-    options: dict[str, Any], schema: list[Field] | None, create: str, write: str,
+    options: dict[str, Any], schema: list[Field] | None, create: str, write: str, caller: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Loads files (`path`, `uri`) into a table, all or nothing; tells the rows and what could not be read."""
     entry = decorators.entry_of(destination)
@@ -38,6 +38,7 @@ def load(
     bad: list[str] = []
     written, begun = 0, False
     with warehouse.transaction(job) as cursor:
+        storage.written_by(cursor, caller)
         found = catalog.find(cursor, entry.project, entry.dataset, entry.table)
         truncates = write.startswith("WRITE_TRUNCATE") and not entry.partition
         if (

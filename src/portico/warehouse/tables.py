@@ -11,6 +11,7 @@ from sqlglot import exp
 from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.warehouse import (
     access,
+    assignments,
     catalog,
     commands,
     constraints,
@@ -20,13 +21,14 @@ from portico.warehouse import (
     storage,
     timetravel,
 )
+from portico.warehouse.asked import Done
 from portico.warehouse.catalog import Entry
+from portico.warehouse.defaults import Defaults
 from portico.warehouse.models.syntax import written
-from portico.warehouse.queries import Done, Query
 from portico.warehouse.types import Field, field_of_expression
 
 
-class Definition(Query):
+class Definition(Defaults):
     """A statement that makes or drops."""
 
     def create(self) -> Done:
@@ -46,7 +48,9 @@ class Definition(Query):
             "_AS_SELECT" if kind == "TABLE" and query is not None else ""
         )
         if before is not None and exists_ok:
-            return Done(name, before.fields, target=before, operation="SKIP")
+            columns = schema.find_all(exp.ColumnDef) if isinstance(schema, exp.Schema) else ()
+            fields = [self._column(one) for one in columns if one.parent is schema] or before.fields
+            return Done(name, fields, target=before, operation="SKIP")
         if special == "EXTERNAL":
             return self._create_external(entry, schema, replace=replace, before=before)
         entry.body = self._options(special.replace("_", " ") if special == "MATERIALIZED_VIEW" else kind)
@@ -63,6 +67,8 @@ class Definition(Query):
             select = self._like(entry, source)
         if isinstance(schema, exp.Schema) and kind == "TABLE":
             self._declared(entry, schema)
+            if query is not None and schema.find(exp.ColumnDef):
+                select = self._fitted(query, select, entry.fields)
         partitions.check(entry)
         if not entry.fields:
             raise InvalidArgument("CREATE TABLE needs columns or a query", reason="invalidQuery")
@@ -135,6 +141,19 @@ class Definition(Query):
             entry.body["cloneDefinition"] = {"baseTableReference": base, "cloneTime": at}
         return select
 
+    def _fitted(self, query: exp.Expr, select: str, fields: list[Field]) -> str:
+        """A query's rows as the declared columns take them, by place."""
+        if len(self._described(select)) != len(fields):
+            raise InvalidArgument(
+                "The number of columns in the column definition list does not match the number of columns produced by "
+                "the query",
+                reason="invalidQuery",
+            )
+        shown = query.expressions if isinstance(query, exp.Select) else []
+        written = [len(shown) == len(fields) and assignments.is_written(shown[i]) for i in range(len(fields))]
+        found = assignments.select_fitted(exp.Var(this=select), written, fields, self._kinds)
+        return found.sql("duckdb")
+
     def _declared(self, entry: Entry, schema: exp.Schema) -> None:
         """The columns and keys that CREATE TABLE spells out."""
         columns = [one for one in schema.expressions if isinstance(one, exp.ColumnDef)]
@@ -172,19 +191,23 @@ class Definition(Query):
 
     def _column(self, column: exp.ColumnDef) -> Field:
         found = field_of_expression(column.name, column.args["kind"])
+        default = None
         for constraint in column.args.get("constraints") or ():
             kind = constraint.args["kind"]
             if isinstance(kind, exp.NotNullColumnConstraint):
                 found["mode"] = "REQUIRED"
             elif isinstance(kind, exp.DefaultColumnConstraint):
-                found["defaultValueExpression"] = kind.this.sql("bigquery")
-                found["_default"] = self._translator().expression(kind.this).sql("duckdb")
+                default = kind.this
+            elif isinstance(kind, exp.CollateColumnConstraint):
+                found["collation"] = kind.this.name
             elif isinstance(kind, exp.Properties):
                 found |= _described_by(kind)
             elif not isinstance(kind, exp.PrimaryKeyColumnConstraint | exp.Reference):
                 raise Unimplemented(
                     f"The column constraint {constraint.sql('bigquery')} is not built in Portico yet."
                 )
+        if default is not None:
+            self._set_default_of(found, default)
         return found
 
     def _options(self, kind: str) -> dict[str, Any]:
@@ -194,6 +217,8 @@ class Definition(Query):
         for one in properties.expressions if properties is not None else ():
             if isinstance(one, exp.PartitionedByProperty):
                 body |= _partitioning(one.this)
+            elif isinstance(one, exp.CollateProperty):
+                body["defaultCollation"] = one.this.name
             elif isinstance(one, exp.ClusterProperty):
                 body["clustering"] = {"fields": [column.name for column in one.expressions]}
             elif isinstance(one, exp.TemporaryProperty):
@@ -215,6 +240,8 @@ class Definition(Query):
         return {name: self._constant(name, value) for name, value in given.items()}
 
     def _constant(self, name: str, value: exp.Expr) -> Any:
+        if isinstance(value, exp.Column | exp.Var) and not value.args.get("table"):
+            return value.name  # format = CSV: a bare word is its text
         if value.find(exp.Query):
             raise InvalidArgument(f"The option {name} needs a constant", reason="invalidQuery")
         try:
@@ -324,6 +351,12 @@ def _check_named(query: exp.Expr) -> None:
     """
     while isinstance(query, exp.SetOperation | exp.Subquery | exp.Paren):
         query = query.this
+    if query.args.get("kind"):
+        raise InvalidArgument(
+            f"SELECT AS {query.args['kind']} is not supported as the query of CREATE TABLE: put SELECT * FROM ( … ) "
+            "around it",
+            reason="invalidQuery",
+        )
     for place, one in enumerate(query.expressions if isinstance(query, exp.Select) else (), 1):
         kinds = exp.Literal | exp.Binary | exp.Null | exp.Boolean | exp.Anonymous | exp.Cast
         if isinstance(one.unnest(), kinds) and not isinstance(one.unnest(), exp.Dot):

@@ -21,7 +21,6 @@ from decimal import (
     InvalidOperation,
     localcontext,
 )
-from fractions import Fraction
 from functools import lru_cache
 from operator import and_, or_, xor
 
@@ -74,69 +73,8 @@ def number_text(x: str, kind: str) -> str:
     return (found[1] or found[3]) + found[2].replace(",", "")
 
 
-def read_interval(text: str) -> list[int]:
-    """Months, days and microseconds of an INTERVAL's text, as CAST to STRING gives it or by ISO 8601."""
-    full = re.fullmatch(
-        r"([+-]?)(\d+)-(\d+) ([+-]?\d+) ([+-]?)(\d+):(\d+):(\d+)(?:\.(\d{1,9}))?", text.strip()
-    )
-    if full:
-        months = (int(full[2]) * 12 + int(full[3])) * (-1 if full[1] == "-" else 1)
-        seconds = int(full[6]) * 3600 + int(full[7]) * 60 + int(full[8])
-        micros = seconds * 1_000_000 + int((full[9] or "").ljust(6, "0")[:6])
-        return [months, int(full[4]), -micros if full[5] == "-" else micros]
-    iso = re.fullmatch(
-        r"P(?:(-?\d+)Y)?(?:(-?\d+)M)?(?:(-?\d+)W)?(?:(-?\d+)D)?"
-        r"(?:T(?:(-?\d+)H)?(?:(-?\d+)M)?(?:(-?\d+(?:\.\d+)?)S)?)?",
-        text.strip(),
-    )
-    if not iso or text.strip() in ("P", "PT"):
-        raise ValueError(f"Invalid INTERVAL value '{text}'")
-    years, months, weeks, days, hours, minutes = (int(one or 0) for one in iso.groups()[:6])
-    micros = (hours * 3600 + minutes * 60) * 1_000_000 + int(Decimal(iso[7] or 0) * 1_000_000)
-    return [years * 12 + months, weeks * 7 + days, micros]
-
-
-def interval_div(months: int, days: int, micros: int, by: int) -> list[int]:
-    """INTERVAL / INT64: what is left of months goes down as days of a month of 30, of days as 24 hours."""
-    if by == 0:
-        raise ValueError("division by zero: INTERVAL / 0")
-    rest = [Fraction(months, by), Fraction(days, by), Fraction(micros, by)]
-    whole = int(rest[0])
-    rest[1] += (rest[0] - whole) * 30
-    full = int(rest[1])
-    rest[2] += (rest[1] - full) * 86_400_000_000
-    return [whole, full, int(rest[2])]
-
-
 def hexadecimal(x: str) -> int:
     return int(x, 16)
-
-
-def justify(months: int, days: int, micros: int, what: str) -> list[int]:
-    """JUSTIFY_HOURS, JUSTIFY_DAYS or both: whole days of 24 hours and months of 30 days go up a part, and no part has
-    another sign than the one above it."""
-    day = 86_400_000_000
-    if what != "DAYS":
-        days, micros = _carried(days, micros, day)
-    if what != "HOURS":
-        months, days = _carried(months, days, 30)
-    if what == "INTERVAL":
-        if (months > 0 or months == 0 < days) and micros < 0:
-            days, micros = days - 1, micros + day
-        elif (months < 0 or (months == 0 and days < 0)) and micros > 0:
-            days, micros = days + 1, micros - day
-        months, days = _carried(months, days, 30)
-    return [months, days, micros]
-
-
-def _carried(high: int, low: int, per: int) -> tuple[int, int]:
-    whole = abs(low) // per * (1 if low > 0 else -1)
-    high, low = high + whole, low - whole * per
-    if high > 0 > low:
-        return high - 1, low + per
-    if high < 0 < low:
-        return high + 1, low - per
-    return high, low
 
 
 def random_number(_of: str | None) -> float:
@@ -281,7 +219,7 @@ def soundex(x: str) -> str:
     letters = [c for c in x if c.isascii() and c.isalpha()]
     if not letters:
         return ""
-    shown, last = letters[0].upper(), codes.get(letters[0].lower())
+    shown, last = letters[0], codes.get(letters[0].lower())
     for letter in letters[1:]:
         code = codes.get(letter.lower())
         if code and code != last:
@@ -405,16 +343,16 @@ def _one(kind: str, flags: str, width: str | None, precision: str | None, argume
     typed, text = argument[0], argument[1:]
     grouped = "'" in flags
     flags = flags.replace("'", "")
-    if kind in "di" and typed in "in":
+    if kind in "di" and typed in "inN":
         shown = f"%{flags}{width or ''}d" % int(Decimal(text))
         return f"{int(text):,}".rjust(int(width or 0)) if grouped else shown
     if kind in "xXo" and typed == "i":
         shown = f"%{flags}{width or ''}{kind}" % int(text)
         return shown.replace("0o", "0") if kind == "o" else shown
-    if kind in "fFeEgG" and typed in "fin":
+    if kind in "fFeEgG" and typed in "finN":
         if grouped:
             return f"{Decimal(text):,.{precision or 6}f}".rjust(int(width or 0))
-        if typed == "n" and kind in "fF" and not flags:
+        if typed in "nN" and kind in "fF" and not flags:
             rounded = Decimal(text).quantize(Decimal(1).scaleb(-int(precision or 6)), ROUND_HALF_UP)
             return format(rounded, "f").rjust(int(width or 0))
         where = f".{precision}" if precision else ""
@@ -422,7 +360,8 @@ def _one(kind: str, flags: str, width: str | None, precision: str | None, argume
     if kind == "s" and typed == "s":
         return f"%{flags}{width or ''}{'.' + precision if precision else ''}s" % text
     if kind in "tT":
-        return f"%{flags}{width or ''}s" % _typed(typed, text, exact=kind == "T")
+        cut = f".{precision}" if precision else ""
+        return f"%{flags}{width or ''}{cut}s" % _typed(typed, text, exact=kind == "T")
     if kind in "pP" and typed in "os":
         return compact(text.partition("\x1f")[2] if typed == "o" else text, kind == "P")
     raise ValueError(f"Invalid type for argument of FORMAT: %{kind}")
@@ -434,8 +373,8 @@ def _typed(typed: str, text: str, exact: bool) -> str:
         return typed_text(value, kind, exact)
     if typed == "s":
         return json.dumps(text, ensure_ascii=False) if exact else text
-    if typed == "n":
-        return f'NUMERIC "{text}"' if exact else text
+    if typed in "nN":
+        return f'{"BIG" * (typed == "N")}NUMERIC "{text}"' if exact else text
     return (
         typed_text(text if "n" not in text else json.dumps(text), "DOUBLE", exact) if typed == "f" else text
     )
@@ -445,7 +384,6 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "error": (error, ["VARCHAR"], '"NULL"'),
     "round": (round_decimal, ["VARCHAR", "BIGINT", "VARCHAR"], "VARCHAR"),
     "hex": (hexadecimal, ["VARCHAR"], "BIGINT"),
-    "justify": (justify, ["BIGINT", "BIGINT", "BIGINT", "VARCHAR"], "BIGINT[]"),
     "random": (random_number, ["VARCHAR"], "DOUBLE"),
     "upper": (upper, ["VARCHAR"], "VARCHAR"),
     "lower": (lower, ["VARCHAR"], "VARCHAR"),
@@ -454,8 +392,6 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "bytes_substr": (bytes_substr, ["BLOB", "BIGINT", "BIGINT"], "BLOB"),
     "decimal": (decimal_function, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
     "number": (number_text, ["VARCHAR", "VARCHAR"], "VARCHAR"),
-    "read_interval": (read_interval, ["VARCHAR"], "BIGINT[]"),
-    "interval_div": (interval_div, ["BIGINT", "BIGINT", "BIGINT", "BIGINT"], "BIGINT[]"),
     "bytes_case": (bytes_case, ["BLOB", "VARCHAR"], "BLOB"),
     "bytes_pad": (bytes_pad, ["BLOB", "BIGINT", "BLOB", "VARCHAR"], "BLOB"),
     "bytes_replace": (bytes_replace, ["BLOB", "BLOB", "BLOB"], "BLOB"),
@@ -488,4 +424,6 @@ TEXT_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
 }
 """By name: what does it, and DuckDB's types of what goes in and comes out."""
 
-NULLS_GO_IN = frozenset({"trim", "initcap", "format", "json_string", "to_json", "random"})
+NULLS_GO_IN = frozenset(
+    {"trim", "initcap", "format", "json_string", "to_json", "random", "search", "json_object"}
+)

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
-_TIME = re.compile(r"(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:\.(\d{0,6}))?)?")
+_TIME = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{0,6}))?")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = [
     "January",
@@ -56,12 +56,19 @@ def read_date(text: str) -> date:
 
 
 def read_time(text: str) -> time:
+    return _clock(text)[0]
+
+
+def _clock(text: str) -> tuple[time, int]:
+    """A time of day, and how many days later it is: second 60, a leap second, is the next minute's first."""
     found = _TIME.fullmatch(text.strip())
     try:
         if found:
-            return time(
-                int(found[1]), int(found[2]), int(found[3] or 0), int((found[4] or "0").ljust(6, "0"))
-            )
+            hour, minute, second = int(found[1]), int(found[2]), int(found[3])
+            leaps = second == 60
+            read = time(hour, minute, second - leaps, int((found[4] or "0").ljust(6, "0")))
+            later = datetime.combine(date.min, read) + timedelta(seconds=leaps)
+            return later.time(), (later.date() - date.min).days
     except ValueError:
         pass
     raise ValueError(f"Invalid time string '{text}'")
@@ -77,8 +84,9 @@ def read_datetime(text: str) -> datetime:
             if not rest:
                 return datetime.combine(day, time())
             if rest[0] in " Tt":
-                return datetime.combine(day, read_time(rest[1:]))
-    except ValueError:
+                clock, later = _clock(rest[1:])
+                return datetime.combine(day, clock) + timedelta(days=later)
+    except (ValueError, OverflowError):
         pass
     raise ValueError(f"Invalid datetime string '{text}'")
 
@@ -86,7 +94,7 @@ def read_datetime(text: str) -> datetime:
 def read_timestamp(text: str, zone: str) -> datetime:
     shown = text.strip()
     found = re.fullmatch(
-        r"(\d{4}-\d{1,2}-\d{1,2}(?:[ Tt]\d{1,2}:\d{1,2}(?::\d{1,2}(?:\.\d{0,6})?)?)?)\s*"
+        r"(\d{4}-\d{1,2}-\d{1,2}(?:[ Tt]\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d{0,6})?)?)\s*"
         r"([Zz]|(?:UTC)?[+-]\d{1,2}(?::?\d{2})?|[A-Za-z_]+(?:/[A-Za-z_+-]+)*)?",
         shown,
     )
@@ -97,6 +105,13 @@ def read_timestamp(text: str, zone: str) -> datetime:
     except ValueError:
         raise ValueError(f"Invalid timestamp: '{text}'") from None
     return local.replace(tzinfo=zone_of(found[2] or zone)).astimezone(UTC)
+
+
+def timestamp_in(text: str, zone: str) -> datetime:
+    """TIMESTAMP(text, zone): the text may then have no zone of its own."""
+    if re.search(r"(?:[Zz]|[+-]\d{1,2}(?::?\d{2})?|[A-Za-z_]+(?:/[A-Za-z_+-]+)*)$", text.strip()[10:]):
+        raise ValueError(f'Timezone is not allowed in "{text}"')
+    return read_timestamp(text, zone)
 
 
 def timestamp_or_number(text: str) -> datetime:
@@ -216,6 +231,7 @@ _NUMBERS = {
     "y": 2,
     "j": 3,
     "s": 12,
+    "C": 2,
 }
 
 
@@ -225,6 +241,9 @@ def strptime(pattern: str, text: str, kind: str, zone: str) -> datetime:
     Raises:
         ValueError: it says something else.
     """
+    unfit = {"DATE": _OF_TIME | {"s"}, "TIME": _OF_DATE}.get(kind, frozenset())
+    if (wrong := re.search(r"%(?:E\*|E\d|E)?([A-Za-z])", pattern.replace("%%", ""))) and wrong[1] in unfit:
+        raise ValueError(f"Invalid format: {wrong[0]} is not allowed for the {kind} type.")
     pattern = re.sub(r"%([FTRDxX])", lambda found: _SHORT[found[1]], pattern)
     pattern = pattern.replace("%c", "%a %b %e %T %Y").replace("%T", "%H:%M:%S")
     fields: dict[str, int] = {}
@@ -292,7 +311,10 @@ def _made(fields: dict[str, int], where: timezone | ZoneInfo, kind: str, failure
         return datetime(1970, 1, 1) + timedelta(seconds=fields["s"])
     year = fields.get("Y", 1970)
     if "y" in fields:
-        year = fields["y"] + (1900 if fields["y"] >= 69 else 2000)
+        century = fields["C"] * 100 if "C" in fields else 1900 if fields["y"] >= 69 else 2000
+        year = fields["y"] + century
+    elif "C" in fields:
+        year = fields["C"] * 100
     hour = fields.get("H", fields.get("k", 0))
     for element in "Il":
         if element in fields:
@@ -322,6 +344,7 @@ TIME_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "time": (read_time, ["VARCHAR"], "TIME"),
     "datetime": (read_datetime, ["VARCHAR"], "TIMESTAMP"),
     "timestamp": (read_timestamp, ["VARCHAR", "VARCHAR"], "TIMESTAMPTZ"),
+    "timestamp_in": (timestamp_in, ["VARCHAR", "VARCHAR"], "TIMESTAMPTZ"),
     "timestamp_or_number": (timestamp_or_number, ["VARCHAR"], "TIMESTAMPTZ"),
     "strftime": (strftime, ["VARCHAR", "TIMESTAMP", "BIGINT", "VARCHAR", "VARCHAR"], "VARCHAR"),
     "strptime": (strptime, ["VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"], "TIMESTAMP"),

@@ -10,10 +10,10 @@ from sqlglot import exp
 
 from portico.errors import AlreadyExists, InvalidArgument, Unimplemented
 from portico.warehouse import catalog, external, loading, options
-from portico.warehouse.blocks import Tokens
+from portico.warehouse.asked import Done
 from portico.warehouse.dispositions import store
-from portico.warehouse.queries import Done
 from portico.warehouse.tables import Definition
+from portico.warehouse.tokens import Tokens
 
 _EXPORT = frozenset(
     ["uri", "format", "overwrite", "header", "compression", "field_delimiter", "use_avro_logical_types"]

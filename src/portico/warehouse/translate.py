@@ -13,13 +13,19 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, PorticoError
-from portico.warehouse import time_functions as times
-from portico.warehouse.functions import call, collated, function, name_parts
+from portico.warehouse import tried, unlike_types
+from portico.warehouse.casts import cast_of
+from portico.warehouse.column_names import as_tables, name_columns, whole_rows
+from portico.warehouse.dialect import PLACE
+from portico.warehouse.functions import function, name_parts
 from portico.warehouse.levels import split
+from portico.warehouse.literals import cast, interval_of
+from portico.warehouse.macros import call
 from portico.warehouse.pivots import unfold
+from portico.warehouse.range_variables import name_elements
 from portico.warehouse.ranges import TABLE_FUNCTIONS
 from portico.warehouse.set_operations import match_names
-from portico.warehouse.types import duckdb_type, field_of_expression
+from portico.warehouse.value_forms import collated
 
 Table = Callable[..., exp.Expr]
 """What stands for a table that is named by these parts, and at a place of the tree; raises where there is none."""
@@ -29,20 +35,11 @@ _BINARY: dict[type[exp.Expr], str] = {
     exp.BitwiseAnd: "gs_bit_and", exp.BitwiseOr: "gs_bit_or", exp.BitwiseXor: "gs_bit_xor",
     exp.BitwiseLeftShift: "gs_shift_left", exp.BitwiseRightShift: "gs_shift_right",
 }  # fmt: skip
-_LITERALS: dict[str, Callable[[str], Any]] = {
-    "DATE": lambda text: times.read_date(text).isoformat(),
-    "TIME": lambda text: times.read_time(text).isoformat(),
-    "DATETIME": lambda text: times.read_datetime(text).isoformat(sep=" "),
-    "TIMESTAMP": lambda text: times.read_timestamp(text, "UTC").isoformat(sep=" "),
-}
 _UNITS = {
     "YEAR": ("to_years", 1), "QUARTER": ("to_months", 3), "MONTH": ("to_months", 1), "WEEK": ("to_days", 7),
     "DAY": ("to_days", 1), "HOUR": ("to_hours", 1), "MINUTE": ("to_minutes", 1), "SECOND": ("to_seconds", 1),
     "MILLISECOND": ("to_milliseconds", 1), "MICROSECOND": ("to_microseconds", 1),
 }  # fmt: skip
-_TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
-
-
 WITH = "$with "  # how the names that WITH gives begin, for DuckDB
 _COUNTING = (
     exp.Interval, exp.Limit, exp.Offset, exp.DataTypeParam, exp.Ordered, exp.Group, exp.TableSample,
@@ -57,26 +54,34 @@ class Translator:
         table: Table,
         parameters: Mapping[str, exp.Expr] | None = None,
         prepare: Callable[[exp.Expr], exp.Expr] = lambda tree: tree,
+        fields: unlike_types.Fields = lambda parts: None,
     ) -> None:
         self._table = table
         self._prepare = prepare  # puts what names and functions of the caller's stand for into the tree
+        self._fields = fields  # a table's columns
         self._parameters = {name.lower(): value for name, value in (parameters or {}).items()}
 
     def query(self, tree: exp.Expr, *, outermost: bool = True) -> exp.Expr:
         """A query of GoogleSQL as one of DuckDB."""
         tree = tree.copy()
         if outermost:
-            _name_columns(tree)
+            name_columns(tree)
         tree = self._prepare(tree)
+        name_elements(tree)
         for called in tree.find_all(exp.Anonymous):
             name_parts(called)
+        as_tables(tree)
+        whole_rows(tree)
         match_names(tree)
+        unlike_types.settle(tree, self._fields, self._parameters)
         split(tree)
         unfold(tree)
         return self._rewritten(tree)
 
     def expression(self, tree: exp.Expr) -> exp.Expr:
-        return self._rewritten(self._prepare(tree.copy()))
+        tree = exp.Paren(this=self._prepare(tree.copy()))
+        name_elements(tree)
+        return self._rewritten(tree.this)
 
     def _rewritten(self, tree: exp.Expr) -> exp.Expr:
         self._tables(tree, {})
@@ -87,6 +92,7 @@ class Translator:
             made = self._node(node)
             if made is not node:
                 node.replace(made)
+        tried.settle(holder)
         rewritten: exp.Expr = holder.this
         return rewritten
 
@@ -151,24 +157,21 @@ class Translator:
         return True
 
     def _array_of(self, table: exp.Table, parts: list[str]) -> exp.Expr | None:
-        """`FROM t, t.items` reads the array of each row, as UNNEST does."""
+        """`FROM t, t.items` reads the array of each row, as UNNEST does; in a query within, of the row outside."""
         select = table.find_ancestor(exp.Select)
         if select is None or len(parts) not in (2, 3) or (len(parts) == 3 and self._is_table(parts)):
             return None
-        joins = [join.this for join in select.args.get("joins") or ()]
-        source = select.args.get("from_") or select.args.get("from")
-        before = [source.this] if source is not None else []
-        for one in joins:
-            if one is table:
-                break
-            before.append(one)
-        if table in before or not any(one.alias_or_name.lower() == parts[0].lower() for one in before):
-            return None
+        if not _names(select, parts[0], before=table):
+            outer = select.parent_select
+            while outer is not None and not _names(outer, parts[0]):
+                outer = outer.parent_select
+            if outer is None:
+                return None
         alias = table.alias or parts[-1]
         column = exp.column(parts[1], table=parts[0])
         for piece in parts[2:]:
             column = exp.Dot(this=column, expression=exp.to_identifier(piece))  # type: ignore[assignment]
-        return _unnested(column, alias, None)
+        return _unnested(column, alias, table.args.get(PLACE))
 
     # --- nodes ---
 
@@ -178,7 +181,8 @@ class Translator:
             return made(self, node)
         if macro := _BINARY.get(type(node)):
             left, right = _as_one_type(node.this, node.args["expression"])
-            if isinstance(node, exp.Add | exp.Sub) and (_computed(left) or _computed(right)):
+            native = isinstance(node, exp.Add | exp.Sub) and not node.meta.get(unlike_types.WIDE)
+            if native and (_computed(left) or _computed(right)):
                 return type(node)(this=left, expression=right)
             return call(macro, left, right)
         if isinstance(node, exp.Func) and not isinstance(node, _PLAIN):
@@ -191,49 +195,7 @@ class Translator:
         if isinstance(node.parent, _COUNTING):
             return node
         text = node.name.lower()
-        return _cast(node.copy(), "BIGINT" if text.isdigit() or text.startswith("0x") else "DOUBLE")
-
-    def _cast(self, node: exp.Expr) -> exp.Expr:
-        kind = node.args["to"]
-        safe = isinstance(node, exp.TryCast)
-        field = field_of_expression("", kind)
-        name = str(field["type"])
-        value = node.this
-        made: exp.Expr
-        if pattern := node.args.get("format"):
-            made = _formatted(value, name, pattern)
-        elif field["mode"] == "REPEATED" and name in ("INTEGER", "NUMERIC", "STRING", "FLOAT", "BIGNUMERIC"):
-            macro = "gs_to_string" if name == "STRING" else f"gs_cast_{_TYPED.get(name, name.lower())}"
-            if isinstance(value, exp.Null) or (isinstance(value, exp.Array) and not value.expressions):
-                made = _cast(value, duckdb_type(field))
-            else:
-                each = exp.Lambda(
-                    this=call(macro, exp.to_identifier("e")), expressions=[exp.to_identifier("e")]
-                )
-                made = _cast(call("list_transform", value, each), duckdb_type(field))
-        elif field["mode"] == "REPEATED" or name == "RECORD":
-            made = _cast(value, duckdb_type(field))
-        elif isinstance(value, exp.Literal) and value.is_string and name in _LITERALS and not safe:
-            try:
-                made = _cast(exp.Literal.string(_LITERALS[name](value.name)), duckdb_type(field))
-            except ValueError as error:
-                raise InvalidArgument(str(error), reason="invalidQuery") from None
-        elif isinstance(value, exp.Null):
-            made = _cast(value, duckdb_type(field))
-        elif name in ("STRING", "JSON"):
-            made = call("gs_to_string", value) if name == "STRING" else _cast(value, name)
-        elif name == "RANGE":
-            element = field["rangeElementType"]["type"]
-            if isinstance(value, exp.Literal) and not safe:
-                return _range(value.name, element, duckdb_type(field))
-            made = call(f"gs_cast_range_{element.lower()}", value)
-        else:
-            made = call(f"gs_cast_{_TYPED.get(name, name.lower())}", value)
-        if size := field.get("precision") or field.get("maxLength"):
-            made = call(
-                f"gs_sized_{name.lower()}", made, *map(exp.Literal.number, (size, field.get("scale", 0)))
-            )
-        return call("TRY", made) if safe else made
+        return cast(node.copy(), "BIGINT" if text.isdigit() or text.startswith("0x") else "DOUBLE")
 
     def _anonymous(self, node: exp.Expr) -> exp.Expr:
         name = str(node.this)
@@ -262,12 +224,15 @@ class Translator:
     def _neg(self, node: exp.Expr) -> exp.Expr:
         if isinstance(node.this, exp.Cast) and isinstance(node.this.this, exp.Literal):
             inner = node.this.this
-            return exp.Cast(this=exp.Literal.string("-" + inner.name), to=node.this.args["to"])
+            text = inner.name.removeprefix("-") if inner.name.startswith("-") else f"-{inner.name}"
+            return exp.Cast(this=exp.Literal.string(text), to=node.this.args["to"])
         return call("gs_neg", node.this)
 
     def _bracket(self, node: exp.Expr) -> exp.Expr:
         [place] = node.expressions
         offset = node.args.get("offset")
+        if (fields := _fields_of(node.this)) is not None:
+            return _field_at(node.this, fields, place, int(offset or 0))
         if offset is None:
             one = exp.Literal.number(1)
             first = exp.Bracket(
@@ -284,7 +249,7 @@ class Translator:
         if unit is None:
             return node
         if isinstance(unit, exp.IntervalSpan):
-            return _span(node.this.name, unit.this.name.upper(), unit.expression.name.upper())
+            return interval_of(node.this.name, unit.this.name.upper(), unit.expression.name.upper())
         made = _UNITS.get(unit.name.upper())
         if made is None:
             raise InvalidArgument(
@@ -294,7 +259,7 @@ class Translator:
         if isinstance(value, exp.Literal):
             if unit.name.upper() == "SECOND" and "." in value.name:
                 return call(
-                    "to_microseconds", _cast(exp.Literal.number(round(float(value.name) * 1e6)), "BIGINT")
+                    "to_microseconds", cast(exp.Literal.number(round(float(value.name) * 1e6)), "BIGINT")
                 )
             value = exp.Literal.number(value.name)
         times_ = (
@@ -304,7 +269,7 @@ class Translator:
         )
         return call(
             made[0],
-            _cast(
+            cast(
                 exp.Paren(this=times_),
                 "INTEGER" if made[0] in ("to_years", "to_months", "to_days") else "BIGINT",
             ),
@@ -321,7 +286,21 @@ class Translator:
             value = call("gs_datetime", value, zone)
         return call("gs_extract", value, exp.Literal.string(named))
 
+    def _star(self, node: exp.Expr) -> exp.Expr:
+        """`t.s.*` and `STRUCT(…).*`: the fields of a struct as columns."""
+        if isinstance(node, exp.Column):
+            if not isinstance(node.this, exp.Star) or not node.args.get("db"):
+                return node
+            *above, last = [one.copy() for one in node.parts[:-1]]
+            if node.this.args.get("except_") or node.this.args.get("replace") or len(above) > 1:
+                return node
+            return call("unnest", exp.Column(this=last, table=above[0]))
+        return call("unnest", node.this) if isinstance(node.args["expression"], exp.Star) else node
+
     def _like(self, node: exp.Expr) -> exp.Expr:
+        if isinstance(pattern := node.args["expression"], exp.Anonymous) and pattern.this == "unhex":
+            for key in ("this", "expression"):
+                node.set(key, call("gs_py_latin", node.args[key]))
         return (
             exp.Escape(this=node.copy(), expression=exp.Literal.string("\\"))
             if not isinstance(node.parent, exp.Escape)
@@ -391,7 +370,7 @@ class Translator:
             return node
         node.set("kind", None)
         if kind == "STRUCT":
-            _name_columns(node, "_field_{}", 1)
+            name_columns(node, "_field_{}", 1)
             made, _ = function("struct", [
                 *node.expressions
             ])  # fmt: skip
@@ -404,6 +383,41 @@ class Translator:
             exp.CurrentDatetime: "gs_current_datetime", exp.CurrentTimestamp: "gs_current_timestamp",
         }  # fmt: skip
         return call(names[type(node)], *([node.this] if node.this is not None else []))
+
+
+def _fields_of(struct: exp.Expr) -> int | None:
+    """How many fields a struct that is written out has; None of what is none."""
+    if isinstance(struct, exp.Cast) and struct.to.is_type("struct"):
+        return len(struct.to.expressions)
+    if isinstance(struct, exp.Struct) or (isinstance(struct, exp.Anonymous) and str(struct.this) == "row"):
+        return len(struct.expressions)
+    return None
+
+
+def _field_at(struct: exp.Expr, fields: int, place: exp.Expr, first: int) -> exp.Expr:
+    """
+    Raises:
+        InvalidArgument: the place is no constant, or there is no such field.
+    """
+    bare = place.this if isinstance(place, exp.Cast) else place
+    if not isinstance(bare, exp.Literal):
+        raise InvalidArgument("A field of a STRUCT is chosen by a constant", reason="invalidQuery")
+    number = int(bare.name) - first + 1
+    if not 1 <= number <= fields:
+        kind = "offset" if first == 0 else "ordinal"
+        raise InvalidArgument(f"Field {kind} {bare.name} is out of bounds in STRUCT", reason="invalidQuery")
+    return call("struct_extract_at", struct, exp.Literal.number(number))
+
+
+def _names(select: exp.Expr, name: str, before: exp.Expr | None = None) -> bool:
+    """Whether a query's FROM names a table so, `before` one of its own tables where that is given."""
+    source = select.args.get("from_") or select.args.get("from")
+    found = [source.this] if source is not None else []
+    found += [join.this for join in select.args.get("joins") or ()]
+    if before is not None:
+        place = next((i for i, one in enumerate(found) if one is before), 0)
+        found = found[:place]
+    return any(one.alias_or_name.lower() == name.lower() for one in found)
 
 
 def _computed(side: exp.Expr) -> bool:
@@ -427,10 +441,6 @@ def _as_one_type(left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
     if (text := literal(left)) and not literal(right):
         return call("gs_lit", right.copy(), exp.Literal.string(text)), right
     return left, right
-
-
-def _cast(value: exp.Expr, kind: str) -> exp.Expr:
-    return exp.Cast(this=value, to=exp.DataType.build(kind, dialect="duckdb", udt=False))
 
 
 def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
@@ -461,117 +471,20 @@ def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
     return exp.Subquery(this=elements, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
 
 
-def _range(text: str, element: str, kind: str) -> exp.Expr:
-    """A RANGE's literal.
-
-    Raises:
-        InvalidArgument: it is none.
-    """
-    found = re.fullmatch(r"\s*\[([^,]*),([^,]*)\)\s*", text)
-    if found is None:
-        raise InvalidArgument(f"Invalid RANGE literal: {text}", reason="invalidQuery")
-    try:
-        ends = [
-            None if one.strip().upper() in ("UNBOUNDED", "NULL") else _LITERALS[element](one.strip())
-            for one in found.groups()
-        ]
-    except ValueError as error:
-        raise InvalidArgument(f"Invalid RANGE literal: {text}: {error}", reason="invalidQuery") from None
-    start, end = ends
-    if start is not None and end is not None and start >= end:
-        raise InvalidArgument(
-            f"Range start element must be smaller than range end element: {text}", reason="invalidQuery"
-        )
-    return _cast(call("row", *(exp.Null() if one is None else exp.Literal.string(one) for one in ends)), kind)
-
-
-_SPAN = ("YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND")
-
-
-def _span(text: str, first: str, last: str) -> exp.Expr:
-    """INTERVAL text first TO last: `1-2 3 4:5:6` from YEAR to SECOND; each of the three groups has a sign.
-
-    Raises:
-        InvalidArgument: the text is none such.
-    """
-    if first not in _SPAN or last not in _SPAN or _SPAN.index(first) >= _SPAN.index(last):
-        raise InvalidArgument(f"Invalid INTERVAL parts {first} TO {last}", reason="invalidQuery")
-    parts = _SPAN[_SPAN.index(first) : _SPAN.index(last) + 1]
-    pattern = ""
-    for part in parts:
-        if pattern:
-            pattern += {"MONTH": "-", "DAY": " ", "HOUR": " "}.get(part, ":")
-        signed = part in ("YEAR", "DAY", "HOUR") or part == first
-        number = r"\d+(?:\.\d{0,9})?" if part == "SECOND" else r"\d+"
-        pattern += (f"(?P<s{part}>[+-]?)" if signed else "") + f"(?P<{part}>{number})"
-    found = re.fullmatch(pattern, text.strip())
-    if not found:
-        raise InvalidArgument(f"Invalid INTERVAL value '{text}'", reason="invalidQuery")
-    values = {part: float(found[part]) if part == "SECOND" else int(found[part]) for part in parts}
-
-    def sign(*group: str) -> int:
-        return -1 if any(found.groupdict().get(f"s{part}") == "-" for part in group) else 1
-
-    months = sign("YEAR", "MONTH") * int(values.get("YEAR", 0) * 12 + values.get("MONTH", 0))
-    days = sign("DAY") * int(values.get("DAY", 0))
-    seconds = values.get("HOUR", 0) * 3600 + values.get("MINUTE", 0) * 60 + values.get("SECOND", 0)
-    micros = sign("HOUR", "MINUTE", "SECOND") * round(seconds * 1e6)
-    return exp.maybe_parse(
-        f"to_months({months}) + to_days({days}) + to_microseconds({micros})", dialect="duckdb"
-    )
-
-
-def _formatted(value: exp.Expr, name: str, pattern: exp.Expr) -> exp.Expr:
-    """CAST(value AS name FORMAT pattern).
-
-    Raises:
-        InvalidArgument: there is none to that type.
-    """
-    zone: exp.Expr = exp.Literal.string("UTC")
-    if isinstance(pattern, exp.AtTimeZone):
-        pattern, zone = pattern.this, pattern.args["zone"]
-    if name == "STRING":
-        return call("gs_cast_text", value, pattern, zone)
-    if name == "BYTES":
-        return call("gs_py_parse_bytes", pattern, value)
-    if name not in ("DATE", "TIME", "DATETIME", "TIMESTAMP"):
-        raise InvalidArgument(f"FORMAT is not allowed for cast from STRING to {name}", reason="invalidQuery")
-    made = call("gs_py_parse_time", pattern, value, exp.Literal.string(name), zone)
-    return call(f"gs_cast_{name.lower()}", made)
-
-
-def _name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None:
-    """Gives the columns without a name the names that BigQuery shows."""
-    select = tree
-    while isinstance(select, exp.SetOperation | exp.Subquery | exp.Paren):
-        select = select.this
-    if not isinstance(select, exp.Select):
-        return
-    number = first
-    for one in list(select.expressions):
-        shown = one.unnest()
-        if isinstance(one, exp.Alias | exp.Star) or one.is_star:
-            continue
-        of_dataset = isinstance(shown.args.get("expression"), exp.Func)  # a function: DATASET.f(x)
-        if isinstance(shown, exp.Column | exp.Dot) and shown.name and not of_dataset:
-            one.replace(exp.alias_(shown.copy(), shown.name, quoted=True))
-            continue
-        one.replace(exp.alias_(one.copy(), pattern.format(number), quoted=True))
-        number += 1
-
-
 _PLAIN = (
     exp.Anonymous, exp.Array, exp.Struct, exp.Case, exp.If, exp.Exists, exp.Cast, exp.TryCast, exp.And, exp.Or, exp.Xor,
     exp.PropertyEQ, exp.FirstValue, exp.LastValue, exp.NthValue,
 )  # fmt: skip
 _NODES: dict[type[exp.Expr], Callable[[Translator, Any], exp.Expr]] = {
-    exp.Literal: Translator._literal, exp.Cast: Translator._cast, exp.TryCast: Translator._cast,
+    exp.Literal: Translator._literal, exp.Cast: lambda _, node: cast_of(node),
+    exp.TryCast: lambda _, node: cast_of(node),
     exp.Anonymous: Translator._anonymous, exp.Table: Translator._table_node, exp.Neg: Translator._neg,
     exp.GroupConcat: Translator._group_concat, exp.Bracket: Translator._bracket, exp.Interval: Translator._interval,
     exp.Extract: Translator._extract, exp.Like: Translator._like, exp.In: Translator._in,
     exp.Unnest: Translator._unnest, exp.Parameter: Translator._parameter, exp.Placeholder: Translator._placeholder,
     exp.SafeFunc: Translator._safe, exp.ParseJSON: Translator._parse_json, exp.ByteString: Translator._bytes,
     exp.Collate: Translator._collate, exp.BitwiseNot: Translator._not, exp.Select: Translator._select,
-    exp.Join: Translator._join, exp.CurrentDate: Translator._current, exp.CurrentTime: Translator._current,
+    exp.Join: Translator._join, exp.Column: Translator._star, exp.Dot: Translator._star,
+    exp.CurrentDate: Translator._current, exp.CurrentTime: Translator._current,
     exp.CurrentDatetime: Translator._current, exp.CurrentTimestamp: Translator._current,
 }  # fmt: skip

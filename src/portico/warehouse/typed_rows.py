@@ -24,7 +24,7 @@ def typed(cursor: Cursor, table: pa.Table, fields: list[Field], bad: list[str], 
     for name in missing:
         table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
         by_name[name.lower()] = name
-    if all(_is_typed(one, table.schema.field(by_name[one["name"].lower()]).type) for one in fields):
+    if all(is_typed(one, table.schema.field(by_name[one["name"].lower()]).type) for one in fields):
         chosen = table.select([by_name[one["name"].lower()] for one in fields])
         return chosen.rename_columns([one["name"] for one in fields])
     cursor.register("_rows", table)
@@ -63,7 +63,7 @@ _AS_THEY_ARE = {
 }  # fmt: skip
 
 
-def _is_typed(one: Field, kind: pa.DataType) -> bool:
+def is_typed(one: Field, kind: pa.DataType) -> bool:
     """Whether a column's cells are read in the type that they have to have, so that none needs a look."""
     is_plain = str(one.get("mode", "")).upper() != "REPEATED" and not one.get("maxLength")
     return is_plain and _AS_THEY_ARE.get(canonical(one["type"])) == kind

@@ -9,11 +9,14 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 
+BIG_PLACE = "$big"
+"""The field of the struct that holds a BIGNUMERIC (`bignumeric`): a name that no field of a caller's has."""
+BIG = f'STRUCT("{BIG_PLACE}" BLOB)'
 DUCKDB = {
     "INTEGER": "BIGINT",
     "FLOAT": "DOUBLE",
     "NUMERIC": "DECIMAL(38,9)",
-    "BIGNUMERIC": "DECIMAL(38,18)",
+    "BIGNUMERIC": BIG,
     "BOOLEAN": "BOOLEAN",
     "STRING": "VARCHAR",
     "BYTES": "BLOB",
@@ -110,6 +113,8 @@ def field_of(name: str, shown: str) -> Field:
         if field["mode"] == "REPEATED":
             raise InvalidArgument(_NESTED_ARRAYS, reason="invalidQuery")
         return {**field, "mode": "REPEATED"}
+    if shown == BIG:
+        return {"name": name, "type": "BIGNUMERIC", "mode": "NULLABLE"}
     if ranged := _RANGE.fullmatch(shown):
         return {**field_of(name, ranged[2]), "type": "RANGE", "rangeElementType": {"type": _SHOWN[ranged[2]]}}
     if shown.startswith("TUPLE("):
@@ -118,8 +123,8 @@ def field_of(name: str, shown: str) -> Field:
     if shown.startswith("STRUCT("):
         fields = [field_of(inner, kind) for inner, kind in members(shown)]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
-    if decimal := re.fullmatch(r"DECIMAL\((\d+),(\d+)\)", shown):
-        kind = "BIGNUMERIC" if int(decimal[2]) > 9 else "NUMERIC"
+    if shown.startswith("DECIMAL("):
+        kind = "NUMERIC"
     elif shown in _SHOWN:
         kind = _SHOWN[shown]
     else:

@@ -16,7 +16,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse.geometry_text import read_wkb, wkt
+from portico.warehouse import bignumeric
+from portico.warehouse.geography.text import read_wkb, wkt
 from portico.warehouse.shown import interval_text
 from portico.warehouse.types import Field, canonical, range_element
 
@@ -97,7 +98,7 @@ _SHOWN: dict[str, Callable[[Any], str]] = {
     "INTEGER": lambda value: str(int(value)),
     "FLOAT": _float,
     "NUMERIC": decimal_text,
-    "BIGNUMERIC": decimal_text,
+    "BIGNUMERIC": bignumeric.shown,
     "BOOLEAN": lambda value: "true" if value else "false",
     "BYTES": lambda value: base64.b64encode(value).decode(),
     "DATE": lambda value: f"{value.isoformat()}",

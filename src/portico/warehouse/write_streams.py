@@ -223,8 +223,10 @@ def _cells(entry: Entry, rows: pa.Table, defaults: Mapping[str, bool]) -> list[t
     given = {name.lower(): name for name in rows.column_names}
     found = []
     for one in entry.fields:
-        instead = str(one["_default"]) if _wants_default(one, defaults) else "NULL"
         name = given.get(one["name"].lower())
+        # What the stream's schema lacks has the default, unless the request says otherwise.
+        wants = _wants_default(one, defaults if name else {"": True, **defaults})
+        instead = str(one["_default"]) if wants else "NULL"
         if name is None:
             found.append((one["name"], instead))
             continue
@@ -238,9 +240,11 @@ def _missing(fields: list[Field], rows: pa.Table, defaults: Mapping[str, bool]) 
     given = {name.lower(): name for name in rows.column_names}
     errors = []
     for one in fields:
-        if str(one.get("mode", "")).upper() != "REQUIRED" or _wants_default(one, defaults):
-            continue
         name = given.get(one["name"].lower())
+        if str(one.get("mode", "")).upper() != "REQUIRED" or _wants_default(
+            one, defaults if name else {"": True, **defaults}
+        ):
+            continue
         there = pc.is_valid(rows.column(name)).to_pylist() if name else [False] * rows.num_rows
         message = f"Field {one['name']}: a value is required."
         errors += [{"index": i, "message": message} for i, is_there in enumerate(there) if not is_there]

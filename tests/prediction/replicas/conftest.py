@@ -56,9 +56,9 @@ def environments_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def image() -> Serving:
-    found = resolve("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest")
+    found = resolve("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-6:latest")
     # The version that models below are made with, so that one environment does for all tests.
-    return replace(found, requirements=("scikit-learn==1.5.2", *found.requirements[1:]))
+    return replace(found, requirements=("scikit-learn==1.6.1", *found.requirements[1:]))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from portico.errors import FailedPrecondition
-from portico.sandbox.environments import environment, find_python, kept, normalise, prefixes
+from portico.sandbox.environments import environment, find_python, installed, kept, normalise, prefixes
 from portico.sandbox.installer import Teller
 from portico.sandbox.isolation import walls
 
@@ -84,19 +84,25 @@ for place in {places}:
     except OSError:
         pass
 {more}
-setuptools.setup(name="madeup", version="1.0", py_modules=["madeup"])
+setuptools.setup(name="madeup", version="{version}", py_modules=["madeup"])
 """
 
 
-def source_of_madeup(folder: Path, more: str = "") -> None:
+UNIVERSAL = """
+import functools
+setuptools.setup = functools.partial(setuptools.setup, options={"bdist_wheel": {"python_tag": "py2.py3"}})
+"""
+
+
+def source_of_madeup(folder: Path, more: str = "", version: str = "1.0") -> None:
     """Puts an sdist, whose setup.py writes where it can, into `folder`."""
-    with tarfile.open(folder / "madeup-1.0.tar.gz", "w:gz") as archive:
+    with tarfile.open(folder / f"madeup-{version}.tar.gz", "w:gz") as archive:
         for name, text in (
-            ("PKG-INFO", "Metadata-Version: 1.0\nName: madeup\nVersion: 1.0\n"),
-            ("setup.py", SETUP.format(places=[str(folder), str(Path.home())], more=more)),
+            ("PKG-INFO", f"Metadata-Version: 1.0\nName: madeup\nVersion: {version}\n"),
+            ("setup.py", SETUP.format(places=[str(folder), str(Path.home())], more=more, version=version)),
             ("madeup.py", "value = 42"),
         ):
-            entry = tarfile.TarInfo(f"madeup-1.0/{name}")
+            entry = tarfile.TarInfo(f"madeup-{version}/{name}")
             entry.size = len(text)
             archive.addfile(entry, io.BytesIO(text.encode()))
 
@@ -131,6 +137,21 @@ def wheel(folder: Path, name: str, version: str, needs: str = "") -> None:
             ("RECORD", ""),
         ):
             archive.writestr(f"{name}-{version}.dist-info/{file}", text)
+
+
+@pytest.mark.skipif(walls().name == "none", reason="nothing here confines the build")
+def test_of_several_sources_the_newest_that_fits_is_built(tmp_path, monkeypatch):
+    """Also where another asks for it, and where its wheel is one for Python 2 too."""
+    links = tmp_path / "links"
+    links.mkdir()
+    for version in ("1.0", "2.0", "3.0"):
+        source_of_madeup(links, UNIVERSAL, version)
+    wheel(links, "madeneeds", "1.0", "madeup<3")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    told: list[str] = []
+    python = environment(["madeneeds"], HERE, tmp_path / "envs", Teller(told.append))
+    assert "madeup==2.0" in installed(python)
+    assert sum("is there as source only" in line for line in told) == 1
 
 
 def test_what_cannot_be_had_with_the_others_is_installed_over_them(tmp_path, monkeypatch):

@@ -82,15 +82,14 @@ def test_a_set_is_served_and_removed(manager, database, replica_set):
 
 def test_a_killed_replica_is_restarted_while_its_sibling_serves(manager, database, replica_set):
     sockets = serving(manager, database, replica_set(count=2))
-    before = pids(database)
+    before, killed = pids(database), manager._groups["1"].replicas[0]
     psutil.Process(before[0]).kill()
     for _ in range(20):
         manager.step()
         assert ask([sockets[1]], [[1, 1, 1]])[0] == 200
         assert state(database) == "READY"
-    step_until(
-        manager, lambda: manager._groups["1"].replicas.get(0) and manager._groups["1"].replicas[0].ready
-    )
+    replicas = manager._groups["1"].replicas
+    step_until(manager, lambda: (made := replicas.get(0)) and made is not killed and made.ready)
     assert pids(database)[0] != before[0] and pids(database)[1] == before[1]
     assert ask([sockets[0]], [[1, 1, 1]])[0] == 200
 

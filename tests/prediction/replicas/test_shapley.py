@@ -123,11 +123,28 @@ def test_the_same_question_gets_the_same_answer():
     assert run(twisted, [[1, 2, 3, 4]], Sampling()) == run(twisted, [[1, 2, 3, 4]], Sampling())
 
 
+def test_without_baselines_it_starts_from_zeros_and_empty_text():
+    (told,) = attributions(lambda row: row[0] + len(row[1]) + sum(row[2]), [[2, "abc", [4, 5]]], Sampling())
+    assert told["baselineOutputValue"] == 0
+    assert told["featureAttributions"] == {"0": 2, "1": 3, "2": 9}
+    (told,) = attributions(lambda row: sum(row["x"]), [{"x": [4, 5]}], Sampling(baselines={"x": [1]}))
+    assert told["baselineOutputValue"] == 2  # a scalar has the shape of the value
+
+
+def test_only_what_the_metadata_names_is_a_feature():
+    inputs = {"age": {"inputTensorName": "serving_age"}, "pay": {"inputBaselines": [1]}}
+    spec = {"parameters": {"sampledShapleyAttribution": {}}, "metadata": {"inputs": inputs}}
+    instance = {"serving_age": 3, "pay": 5, "name": "Ann"}
+    (told,) = attributions(
+        lambda row: row["serving_age"] + row["pay"] + len(row["name"]), [instance], Sampling.from_spec(spec)
+    )
+    assert told["featureAttributions"] == {"age": 3, "pay": 4}
+    assert told["baselineOutputValue"] == 4
+
+
 def test_what_cannot_be_explained():
     with pytest.raises(FailedPrecondition, match="explanationSpec"):
         run(sum, [[1]], None)
-    with pytest.raises(FailedPrecondition, match=r"'1' of .* is text and has no baseline"):
-        run(lambda row: 0, [[1, "x"]], Sampling())
     with pytest.raises(FailedPrecondition, match="'yes', which is no number"):
         run(lambda row: "yes", [[1]], Sampling())
     with pytest.raises(FailedPrecondition, match="list of 2 values"):
@@ -146,6 +163,18 @@ def test_a_refusal_of_the_model_is_passed_on():
     with pytest.raises(StopIteration) as done:
         work.send((400, b"no"))
     assert done.value.value == (400, b"no")
+
+
+def test_a_refusal_of_a_baseline_names_the_instance_and_what_to_give():
+    work = explain(b'{"instances": [[1, "red"], [2, "blue"]]}', Sampling())
+    next(work)
+    told = {"scores": [1, 2], "predictions": [1, 2], "names": None, "classes": None}
+    assert orjson.loads(work.send((200, orjson.dumps(told))))["instances"][0] == [0, ""]
+    refused = {"error": {"message": 'instances[0], value 1: "" is a category that the model does not know'}}
+    with pytest.raises(StopIteration) as done:
+        work.send((400, orjson.dumps(refused)))
+    message = orjson.loads(done.value.value[1])["error"]["message"]
+    assert message.startswith("instances[0] can't be explained") and "Give inputBaselines" in message
 
 
 GRADIENTS = {

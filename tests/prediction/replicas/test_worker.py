@@ -105,12 +105,12 @@ def test_a_version_that_scikit_learn_warns_about_is_loaded_with_its_warning(
     replica, sklearn_python, models, tmp_path
 ):
     packed = (models / "linear.joblib").read_bytes()
-    assert b"1.5.2" in packed
-    (tmp_path / "model.joblib").write_bytes(packed.replace(b"1.5.2", b"1.5.1"))
+    assert b"1.6.1" in packed
+    (tmp_path / "model.joblib").write_bytes(packed.replace(b"1.6.1", b"1.6.0"))
     with replica(sklearn_python, tmp_path / "model.joblib", tmp_path / "r") as made:
         assert made.ready, made.error or made.last_words()
         assert (
-            "InconsistentVersionWarning: Trying to unpickle estimator LinearRegression from version 1.5.1"
+            "InconsistentVersionWarning: Trying to unpickle estimator LinearRegression from version 1.6.0"
             in (made.last_words())
         )
 

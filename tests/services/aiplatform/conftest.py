@@ -11,7 +11,7 @@ import pytest
 from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.aiplatform.kfp_sources import CONSTRUCTS
 
-from portico.services.standard.projects import project_number
+from portico.ids import project_number
 
 IMAGE = "us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest"
 

@@ -35,6 +35,11 @@ def launchers(folder: str, project: str):
     whose(model=model.outputs["model"])
     BigqueryQueryJobOp(project=project, location="US", query="SELECT 1 AS one")
     shout_as_job(project=project, text="hello", base_output_directory=folder)
+    CustomTrainingJobOp(project=project, display_name="as the API spells it", worker_pool_specs=[{
+        "machineSpec": {"machineType": "n1-standard-2"}, "replicaCount": "1", "containerSpec": {
+            "imageUri": "python:3.11",
+            "command": ["python3", "-c", "import os; assert os.environ['aName'] == 'aValue'"],
+            "env": [{"name": "aName", "value": "aValue"}]}}])
 
 
 @dsl.pipeline
@@ -75,4 +80,27 @@ def evaluation(folder: str, model: str, project: str):
 def regression(folder: str, project: str):
     values = dsl.importer(artifact_uri=folder, artifact_class=dsl.Artifact)
     ModelEvaluationRegressionOp(project=project, target_field_name="n", predictions_gcs_source=values.output)
+"""
+
+# What is done with data before an evaluation.
+EVALUATION_DATA = r"""
+from google_cloud_pipeline_components._implementation.model_evaluation import (
+    EvaluationDataSamplerOp, TargetFieldDataRemoverOp)
+
+@dsl.pipeline
+def data_of_files(files: list, form: str, folder: str, project: str):
+    sample = EvaluationDataSamplerOp(
+        project=project, gcs_source_uris=files, instances_format=form, sample_size=20,
+    )
+    TargetFieldDataRemoverOp(
+        project=project, gcs_source_uris=sample.outputs["gcs_output_directory"], instances_format=form,
+        target_field_name="y",
+    )
+
+@dsl.pipeline
+def data_of_table(table: str, project: str):
+    sample = EvaluationDataSamplerOp(project=project, bigquery_source_uri=table, sample_size=20)
+    TargetFieldDataRemoverOp(
+        project=project, bigquery_source_uri=sample.outputs["bigquery_output_table"], target_field_name="y",
+    )
 """

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
+from tests import processes
 from tests.services.bigquery.test_bigquery import connected
 from tests.waiting import until
 
@@ -63,6 +64,16 @@ def test_a_table_is_a_dataset_with_its_types(
     assert set(dataset.column_names) >= {"carrier", "fare", "late"}
     view = aiplatform.TabularDataset.create(display_name="seen", bq_source="bq://test-project.air.seen")
     assert set(columns_of(view)) == {"carrier", "distance", "late"}
+
+
+def test_a_list_of_one_table_is_that_table(
+    aiplatform: Any, client: bigquery.Client, portico: Any, monkeypatch
+):
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", portico.url)
+    table = "bq://test-project.air.flights"
+    dataset = aiplatform.TabularDataset.create(display_name="listed", bq_source=[table])
+    assert dataset.to_dict()["metadata"]["inputConfig"] == {"bigquerySource": {"uri": table}}
+    assert set(dataset.column_names) == {"carrier", "distance", "day", "late"}
 
 
 def test_a_training_reads_the_rows_of_the_version_that_was_restored(aiplatform: Any, client: bigquery.Client):
@@ -153,13 +164,9 @@ def test_an_empty_table_says_so(aiplatform: Any, client: bigquery.Client):
 
 
 def test_the_warehouse_is_started_again_where_it_ended(portico: Any, client: bigquery.Client):
-    import psutil
-
-    alive = [one for one in map(psutil.Process, portico.pids()) if one.status() != psutil.STATUS_ZOMBIE]
-    kept = [one for one in alive if "portico.warehouse.process" in one.cmdline()]
-    assert len(kept) == 1
-    kept[0].kill()
-    until(lambda: not kept[0].is_running() or kept[0].status() == psutil.STATUS_ZOMBIE, "it has ended")
+    [kept] = processes.running(portico.pids(), "portico.warehouse.process")
+    kept.kill()
+    until(lambda: not processes.alive(kept.pid), "it has ended")
     assert [tuple(row) for row in client.query("SELECT COUNT(*) FROM air.flights").result()] == [(ROWS,)]
 
 

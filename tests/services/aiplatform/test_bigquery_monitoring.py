@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from google.cloud import bigquery
-from tests.services.bigquery.test_bigquery import connected
+from tests.services.bigquery.test_bigquery import answered, connected
 from vertexai.resources.preview.ml_monitoring import spec
 
 from . import test_monitoring as first
@@ -70,5 +70,10 @@ def test_the_first_monitoring_compares_requests_with_a_table(
     skew = first.found(job, endpoint, "RAW_FEATURE_SKEW")
     assert [distance > threshold for distance, threshold in skew["a"]] == [True, False]
     assert [distance > threshold for distance, threshold in skew["b"]] == [False, False]
+    [table] = job.gca_resource.bigquery_tables
+    name = f"test-project.model_deployment_monitoring_{endpoint.name}.serving_predict"
+    assert (table.log_source.name, table.log_type.name) == ("SERVING", "PREDICT")
+    assert table.bigquery_table_path == f"bq://{name}" and client.list_rows(name).total_rows == 12
+    assert answered(client, f"SELECT SUM(ARRAY_LENGTH(request_payload)) FROM `{name}`") == [(1200,)]
     job.delete()
     endpoint.delete(force=True)

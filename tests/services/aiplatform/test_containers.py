@@ -19,6 +19,8 @@ from tests.waiting import until
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.sandbox import containers
 from portico.services.aiplatform.custom import spec
+from portico.store.database import Database
+from portico.store.gcs import Gcs
 
 # For a container in a container, which may neither raise limits nor make groups.
 _CONF = """
@@ -36,9 +38,12 @@ def job_spec(image: str, **container: Any) -> dict[str, Any]:
 
 
 def test_where_no_engine_answers_an_image_is_refused_with_what_it_needs(monkeypatch, tmp_path):
+    database = Database(tmp_path / "home")
+    database.create_tables()
+    gcs = Gcs(tmp_path / "home", database)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FailedPrecondition) as refused:
-        spec.check(job_spec("gcr.io/mine/image:1"), "jobSpec")
+        spec.check(job_spec("gcr.io/mine/image:1"), "jobSpec", gcs)
     assert "gcr.io/mine/image:1 is a container image of its own" in refused.value.message
     assert "Docker (apt-get install docker.io" in refused.value.message
     assert "none answers on this machine" in refused.value.message
@@ -47,13 +52,13 @@ def test_where_no_engine_answers_an_image_is_refused_with_what_it_needs(monkeypa
     (tmp_path / "docker").write_text("#!/bin/sh\necho Cannot connect to the Docker daemon >&2; exit 1\n")
     (tmp_path / "docker").chmod(0o755)
     with pytest.raises(FailedPrecondition, match="none answers"):
-        spec.check(job_spec("gcr.io/mine/image:1"), "jobSpec")
+        spec.check(job_spec("gcr.io/mine/image:1"), "jobSpec", gcs)
     (tmp_path / "podman").write_text("#!/bin/sh\necho 5.0\n")
     (tmp_path / "podman").chmod(0o755)
-    spec.check(job_spec("gcr.io/mine/image:1"), "jobSpec")
+    spec.check(job_spec("gcr.io/mine/image:1"), "jobSpec", gcs)
     for wrong in ("--privileged", "a b"):
         with pytest.raises(InvalidArgument, match="no name of an image"):
-            spec.check(job_spec(wrong), "jobSpec")
+            spec.check(job_spec(wrong), "jobSpec", gcs)
 
 
 def root_of(programs: tuple[str, ...]) -> bytes:

@@ -131,3 +131,20 @@ def _train(aiplatform, dataset, target, column="kind"):
         display_name="v", optimization_prediction_type="regression", column_specs={column: "auto"}
     )
     job.run(dataset=dataset, target_column=target, budget_milli_node_hours=1)
+
+
+def test_a_table_is_called_as_it_was_first_too(aiplatform, bucket):
+    bucket.blob("first.csv").upload_from_string("a,b\n1,2\n3,4\n")
+    client = aiplatform.initializer.global_config.create_client(
+        client_class=aiplatform.utils.DatasetClientWithOverride
+    )
+    place = f"projects/{aiplatform.initializer.global_config.project}/locations/us-central1"
+    made = client.create_dataset(
+        parent=place,
+        dataset={
+            "display_name": "first",
+            "metadata_schema_uri": "gs://google-cloud-aiplatform/schema/dataset/metadata/tables_1.0.0.yaml",
+            "metadata": {"input_config": {"gcs_source": {"uri": [f"gs://{bucket.name}/first.csv"]}}},
+        },
+    ).result()
+    assert made.metadata["statistics"]["rows"] == 2

@@ -49,6 +49,18 @@ def test_a_model_with_traffic_is_undeployed_only_with_a_split(aiplatform, client
     endpoint.delete()
 
 
+def test_a_deployed_model_has_its_models_explanation_spec(aiplatform, upload):
+    model = upload(
+        explanation_parameters={"sampled_shapley_attribution": {"path_count": 7}},
+        explanation_metadata={"inputs": {"features": {}}, "outputs": {"prediction": {}}},
+    )
+    endpoint = model.deploy()
+    [deployed] = endpoint.list_models()
+    assert deployed.explanation_spec.parameters.sampled_shapley_attribution.path_count == 7
+    endpoint.undeploy_all()
+    endpoint.delete()
+
+
 @pytest.mark.parametrize("given", [".", "..", "Upper", "a_b", "-a", "a-", "12345678901", "1a", "a" * 64])
 def test_endpoint_ids_that_google_forbids(aiplatform, given):
     with pytest.raises(exceptions.BadRequest, match="endpointId"):

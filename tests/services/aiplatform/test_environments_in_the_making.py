@@ -15,7 +15,7 @@ import pytest
 from tests.waiting import until
 
 from portico.errors import Cancelled
-from portico.sandbox import environments, installer
+from portico.sandbox import environments, installer, niceness
 from portico.sandbox.installer import Teller
 
 # What uv prints, a line whenever the file GO has grown by one.
@@ -68,7 +68,7 @@ def test_it_tells_what_it_does_meanwhile(uv, monkeypatch):
             with uv.open("a") as file:
                 file.write("\n")
 
-    ended = installer.run(["pip", "install"], Teller(progress), "resolving")
+    ended = installer.run_uv(["pip", "install"], Teller(progress), "resolving")
     assert (ended.code, wanted) == (0, []), told
     assert "Prepared 3 packages in 2ms" in told and ended.stderr[-1] == "Installed 3 packages in 3ms\n"
 
@@ -82,7 +82,7 @@ def test_who_shall_stop_stops_it(uv):
             raise Cancelled("stop")
 
     with pytest.raises(Cancelled):
-        installer.run(["pip", "install"], Teller(check=check), "resolving")
+        installer.run_uv(["pip", "install"], Teller(check=check), "resolving")
     assert asked and not running(uv.with_name("uv"))
 
 
@@ -90,7 +90,7 @@ def test_it_does_not_outlive_who_started_it(uv):
     script = (
         f"import uv; uv.find_uv_bin = lambda: {str(uv.with_name('uv'))!r}\n"
         "from portico.sandbox import installer\n"
-        "installer.run(['pip', 'install'], installer.Teller(), 'resolving')"
+        "installer.run_uv(['pip', 'install'], installer.Teller(), 'resolving')"
     )
     starter = subprocess.Popen([sys.executable, "-c", script])
     until(lambda: running(uv.with_name("uv")), "it runs")
@@ -101,7 +101,7 @@ def test_it_does_not_outlive_who_started_it(uv):
 
 def test_it_is_niced_once(monkeypatch):
     monkeypatch.setattr(os, "nice", lambda more: 0)
-    assert installer.niced() == ["nice", "-n", "10"]
+    assert installer.niced() == ["nice", "-n", str(niceness.PREPARING)]
     monkeypatch.setattr(os, "nice", lambda more: 19)
     assert installer.niced() == []
 

@@ -11,8 +11,30 @@ from portico.sandbox import environments
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.custom.training_images import resolve
+from portico.services.aiplatform.images import profiler_of
 
 _NAME = "portico.services.aiplatform.custom.environments.interpreter_of"
+
+
+def wanted_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, needed: list[str], name: str = "tf-cpu.2-5"
+) -> list[str]:
+    """What the environment of an image and `needed` is made of."""
+    asked: list[list[str]] = []
+
+    def environment(wanted: list[str], *_: object, **__: object) -> Path:
+        asked.append(wanted)
+        return tmp_path
+
+    def newest(image, cache, teller):
+        return sys.executable, image.version if image.version.count(".") > 1 else f"{image.version}.0"
+
+    monkeypatch.setattr(_NAME, newest)
+    monkeypatch.setattr(environments, "environment", environment)
+    image = resolve(f"us-docker.pkg.dev/vertex-ai/training/{name}:latest", "imageUri")
+    python_of(image, needed, tmp_path, Teller())
+    [wanted] = asked
+    return wanted
 
 
 @pytest.mark.parametrize(
@@ -29,18 +51,18 @@ def test_a_pin_of_the_images_library_takes_its_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, needed: list[str], installed: list[str]
 ) -> None:
     image = resolve("us-docker.pkg.dev/vertex-ai/training/tf-cpu.2-5:latest", "imageUri")
-    asked: list[list[str]] = []
-
-    def environment(wanted: list[str], *_: object, **__: object) -> Path:
-        asked.append(wanted)
-        return tmp_path
-
-    def newest(image, cache, teller):
-        return sys.executable, image.version if image.version.count(".") > 1 else f"{image.version}.0"
-
-    monkeypatch.setattr(_NAME, newest)
-    monkeypatch.setattr(environments, "environment", environment)
-    python_of(image, needed, tmp_path, Teller())
-    [wanted] = asked
+    wanted = wanted_for(monkeypatch, tmp_path, needed)
     assert wanted[0] == installed[0] and wanted[-1] == (installed[1:] or [image.common[-1]])[-1]
     assert sum(line.startswith("tensorflow==") for line in wanted) == 1
+
+
+@pytest.mark.parametrize(
+    "needed", ["google-cloud-aiplatform[cloud_profiler]>=1.20.0", "tensorboard_plugin_profile"]
+)
+def test_the_profiler_fits_the_protobuf_of_its_tensorflow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, needed: str
+) -> None:
+    [bound] = profiler_of("tensorflow", "2.9.3")
+    assert bound in wanted_for(monkeypatch, tmp_path, [needed], "tf-cpu.2-9")
+    assert bound not in wanted_for(monkeypatch, tmp_path, ["google-cloud-aiplatform"], "tf-cpu.2-9")
+    assert not profiler_of("tensorflow", "2.18.0") and not profiler_of("torch", "2.1.0")

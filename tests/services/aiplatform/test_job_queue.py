@@ -129,7 +129,7 @@ def test_a_queue_of_500_jobs_drains(new_portico):
                 "containerSpec": {"imageUri": PLAIN, "command": ["python", "-c", f"print('job', {number})"]}
             }
             body = {"displayName": f"job {number}", "jobSpec": {"workerPoolSpecs": [pool]}}
-            made = requests.post(f"{parent}/customJobs", json=body, timeout=60)
+            made = requests.post(f"{parent}/customJobs", json=body, timeout=240)
             made.raise_for_status()
             names.append(made.json()["name"])
 
@@ -138,7 +138,7 @@ def test_a_queue_of_500_jobs_drains(new_portico):
             token = ""
             while True:
                 asked = {"pageSize": "100", "pageToken": token, **more}
-                told = requests.get(f"{parent}/customJobs", params=asked, timeout=60).json()
+                told = requests.get(f"{parent}/customJobs", params=asked, timeout=240).json()
                 page = told.get("customJobs", [])
                 assert len(page) <= 100
                 found += page

@@ -7,10 +7,10 @@ import re
 import threading
 import time
 
-import psutil
 import pytest
 import requests
 from google.api_core import exceptions
+from tests import processes
 from tests.services.aiplatform.conftest import IMAGE, train_booster
 
 from portico.cli.status import as_text, collect
@@ -283,7 +283,7 @@ def test_a_file_that_changed_on_the_disk_is_refused_and_repaired_through_the_api
     found = [path for path in portico.home.glob("models/*/model.txt") if path.read_text() == text]
     file = max(found, key=lambda path: path.stat().st_mtime)  # other tests' models may be the same
     file.write_text(file.read_text()[:-2000])
-    [front] = [p for p in map(psutil.Process, portico.pids()) if p.name() == "front-0"]
+    [front] = [p for p in processes.found(portico.pids()) if processes.name(p) == "front-0"]
     front.kill()
     front.wait()
     url = f"{portico.url}/v1/{endpoint.resource_name}:predict"

@@ -83,6 +83,19 @@ def test_what_fails_hangs_or_is_cancelled_ends_as_elsewhere(portico, aiplatform,
     assert "status of 4" in ended(second).error.message
 
 
+def test_a_training_runs_in_a_process_that_waits(portico, aiplatform, bucket, persistent):
+    job = aiplatform.CustomContainerTrainingJob(
+        "trains", PLAIN, command=["python", "-c", "print('it trains')"], staging_bucket=f"gs://{bucket.name}"
+    )
+    job.run(persistent_resource_id="warm", base_output_dir=f"gs://{bucket.name}/trained")
+    log = told(portico, job)
+    assert "it trains" in log and ("A process that waited for it" in log or "A new process runs it" in log)
+    with pytest.raises(exceptions.BadRequest, match="persistentResources/absent"):
+        aiplatform.CustomContainerTrainingJob(
+            "trains", PLAIN, command=["true"], staging_bucket=f"gs://{bucket.name}"
+        ).run(persistent_resource_id="absent")
+
+
 def test_the_resource_itself(portico, aiplatform, bucket):
     made = PersistentResource.create("self", [{"replica_count": 2}], labels={"a": "b"})
     assert [one.name for one in PersistentResource.list() if one.name == "self"] == ["self"]

@@ -11,8 +11,13 @@ from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.aiplatform.kfp_sources import CONSTRUCTS
 from tests.services.aiplatform.pipelines_run import failed, outputs, states
 
-PERSISTENT = {"persistent_resource_runtime_detail": {"persistent_resource_name": "p"}}
 PARENT = "projects/test-project/locations/us-central1"
+
+
+def on_resource(name):
+    """The configuration of a run whose tasks are on a persistent resource."""
+    detail = {"persistent_resource_name": f"{PARENT}/persistentResources/{name}"}
+    return {"default_runtime": {"persistent_resource_runtime_detail": detail}}
 
 
 @pytest.fixture
@@ -37,11 +42,7 @@ def job_of(bucket, name="chain", **more):
         ({"runtime_config": {"parameter_values": {"x": "1"}}}, exceptions.BadRequest, "must be an integer"),
         ({"runtime_config": {"input_artifacts": {"d": {"artifact_id": "1"}}}}, exceptions.BadRequest, "no input"),
         ({"encryption_spec": {"kms_key_name": "k"}}, exceptions.MethodNotImplemented, "encryptionSpec"),
-        (
-            {"runtime_config": {"default_runtime": PERSISTENT}},
-            exceptions.MethodNotImplemented,
-            "defaultRuntime",
-        ),
+        ({"runtime_config": on_resource("nowhere")}, exceptions.BadRequest, "PersistentResource .*/nowhere' does"),
         ({"original_pipeline_job_id": 7}, exceptions.BadRequest, "no pipeline job whose id is 7"),
     ],
 )  # fmt: skip
@@ -49,6 +50,26 @@ def test_bad_requests_say_what_to_change(client, bucket, change, error, words):
     with pytest.raises(error, match=words):
         client.create_pipeline_job(parent=PARENT, pipeline_job=job_of(bucket) | change if "pipeline_spec" in change
                                    else job_of(bucket, **change))  # fmt: skip
+
+
+def test_its_tasks_run_on_a_persistent_resource(aiplatform, client, bucket):
+    from google.cloud.aiplatform.persistent_resource import PersistentResource
+
+    pool = {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1}
+    resource = PersistentResource.create("pipelines", [pool])
+    made = client.create_pipeline_job(
+        parent=PARENT, pipeline_job=job_of(bucket, runtime_config=on_resource("pipelines"))
+    )
+
+    def ended():
+        found = client.get_pipeline_job(name=made.name)
+        return found if found.end_time else None
+
+    found = waiting.until(ended, "the end of the run")
+    assert found.state.name == "PIPELINE_STATE_SUCCEEDED"
+    told = found.runtime_config.default_runtime.persistent_resource_runtime_detail
+    assert told.persistent_resource_name.endswith("/persistentResources/pipelines")
+    resource.delete()
 
 
 def test_an_id_is_chosen_or_made(client, bucket):

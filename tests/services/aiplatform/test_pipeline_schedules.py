@@ -44,6 +44,7 @@ def due_of(jobs: list[Any]) -> list[float]:
     """When the runs say that they were due, in order."""
     said = []
     for one in jobs:
+        until(lambda one=one: type(one).get(one.resource_name).done(), "the run ends")
         tasks = type(one).get(one.resource_name).task_details
         (task,) = (task for task in tasks if task.task_name == "tell")
         said.append(parse_rfc3339(str(task.execution.metadata["output:Output"]).partition(" ")[0]))
@@ -63,7 +64,8 @@ def test_a_schedule_runs_a_pipeline_when_it_is_due(aiplatform, job, advance, por
     assert schedule.state.name == "ACTIVE"
     assert schedule.list_jobs() == []
     advance(2 * DAY)
-    jobs = schedule.list_jobs()
+    # One run after the other.
+    jobs = until(lambda: len(found := schedule.list_jobs()) == 2 and found, "both runs")
     assert due_of(jobs) == [first, first + DAY]
     made = aiplatform.PipelineJob.get(jobs[0].resource_name).gca_resource
     assert made.schedule_name == schedule.resource_name
@@ -80,10 +82,10 @@ def test_a_schedule_runs_a_pipeline_when_it_is_due(aiplatform, job, advance, por
     # The client's resume() keeps catch_up to itself.
     schedule.api_client.resume_schedule(request={"name": schedule.resource_name, "catch_up": True})
     advance(1)
-    assert len(schedule.list_jobs()) == 4
+    until(lambda: len(schedule.list_jobs()) == 4, "what was missed has been caught up with")
     schedule.update(cron="0 * * * *", max_run_count=5, display_name="hourly")
     advance(3 * HOUR)
-    assert len(schedule.list_jobs(filter="state=PIPELINE_STATE_SUCCEEDED")) == 5
+    until(lambda: len(schedule.list_jobs(filter="state=PIPELINE_STATE_SUCCEEDED")) == 5, "all have run")
     ended = aiplatform.PipelineJobSchedule.list(filter='display_name="hourly"')[0]
     assert ended.state.name == "COMPLETED"
     schedule.delete()

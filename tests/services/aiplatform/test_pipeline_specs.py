@@ -70,7 +70,7 @@ def first(spec: dict[str, Any]) -> dict[str, Any]:
         (lambda s: s["deploymentSpec"]["executors"].update({"exec-add": {}}), E),
         (lambda s: s["deploymentSpec"]["executors"].update({"exec-add": {"container": None}}), E),
         (lambda s: s["deploymentSpec"]["executors"]["exec-add"]["container"].update(args="x"), f"{E}.container.args"),
-        (lambda s: s.update(schemaVersion="2.0.0"), "pipelineSpec.schemaVersion"),
+        (lambda s: s.update(schemaVersion="1.9.0"), "pipelineSpec.schemaVersion"),
         (lambda s: s.update(root=5), "pipelineSpec.root"),
         (lambda s: s.pop("root"), "pipelineSpec.root"),
         (lambda s: s.pop("pipelineInfo"), "pipelineSpec.pipelineInfo.name"),

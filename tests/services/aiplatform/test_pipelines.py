@@ -134,12 +134,19 @@ def test_types(run_pipeline):
 @pytest.mark.parametrize(
     ("which", "words"),
     [
-        ("a", "ended without writing its output 'Output' (STRING)"),
+        ("a", "The input 'value' has no value: the task nothing-written gave no 'Output'"),
         ("b", "another type. The output 'out' must be an integer, not the text 'seven\\n'"),
     ],
 )
-def test_a_component_must_write_its_outputs(submit_pipeline, which, words):
+def test_a_component_must_write_what_others_need(submit_pipeline, which, words):
     assert words in failed(submit_pipeline("lacking", parameter_values={"which": which}))
+
+
+def test_an_output_that_nobody_needs_may_be_unwritten(run_pipeline, portico):
+    job = run_pipeline("lacking", which="alone")
+    assert "Output" not in outputs(job).get("nothing-written-2", {})
+    logs = [path.read_text() for path in portico.home.glob("jobs/*/log.txt")]
+    assert any("ended without writing its output 'Output' (STRING)" in one for one in logs)
 
 
 def test_importers(run_pipeline, submit_pipeline, bucket):

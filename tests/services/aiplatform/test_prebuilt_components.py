@@ -12,14 +12,15 @@ import pytest
 from tests.environments import ENVIRONMENTS
 from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.aiplatform.pipelines_run import failed, outputs, states
-from tests.services.aiplatform.prebuilt_sources import EVALUATION, IMAGE, LAUNCHERS
+from tests.services.aiplatform.prebuilt_sources import EVALUATION, EVALUATION_DATA, IMAGE, LAUNCHERS
+from tests.services.bigquery.test_bigquery import connected
 from tests.waiting import until
 
 from portico.errors import InvalidArgument, Unimplemented
+from portico.ids import project_number
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom.environments import python_of
 from portico.services.aiplatform.pipelines.components import images, prebuilt, resources
-from portico.services.standard.projects import project_number
 
 
 def googles() -> Path:
@@ -40,9 +41,11 @@ def submit(aiplatform: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Cal
     def start(name: str, job_id: str = "first", **parameters: Any) -> Any:
         number = bucket.name.rpartition("-")[2]
         source = EVALUATION if name in ("evaluation", "regression") else LAUNCHERS
+        source = EVALUATION_DATA if name.startswith("data_of") else source
         job = aiplatform.PipelineJob(
             display_name=name, template_path=compiled(source, interpreter=googles())[name], enable_caching=False,
-            pipeline_root=f"gs://{bucket.name}/root", job_id=f"{job_id}-{name}-{number}", parameter_values=parameters,
+            pipeline_root=f"gs://{bucket.name}/root", job_id=f"{job_id}-{name}-{number}".replace("_", "-"),
+            parameter_values=parameters,
         )  # fmt: skip
         job.submit()
         return job
@@ -118,6 +121,51 @@ def test_an_evaluation_of_numbers(submit, bucket):
     blob.upload_from_string("\n".join(json.dumps({**row, "instance": {}}) for row in rows))
     job = submit("regression", folder=f"gs://{bucket.name}/r", project=bucket.client.project, job_id="again")
     assert "50 of 50 predictions have no truth at instance.n" in failed(job)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_instances_of_files_are_sampled_and_lose_their_target(submit, bucket, form):
+    rows = [{"a": n, "b": f"w{n}", "y": n % 2} for n in range(50)]
+    lines = [json.dumps(row) for row in rows]
+    if form == "csv":
+        lines = ["a,b,y", *(f"{row['a']},{row['b']},{row['y']}" for row in rows)]
+    bucket.blob(f"in.{form}").upload_from_string("\n".join(lines) + "\n")
+    where = {"folder": f"gs://{bucket.name}/out", "project": bucket.client.project}
+    job = submit("data_of_files", files=[f"gs://{bucket.name}/in.{form}"], form=form, **where)
+    job.wait()
+    said = outputs(job)
+    [sampled] = said["evaluation-data-sampler"]["gcs_output_directory"]
+    [bare] = said["target-field-data-remover"]["gcs_output_directory"]
+    names = [uri.removeprefix(f"gs://{bucket.name}/") for uri in (sampled, bare)]
+    kept, left = (bucket.blob(name).download_as_text().splitlines() for name in names)
+    if form == "csv":
+        assert kept[0].replace('"', "") == "a,b,y" and left[0].replace('"', "") == "a,b"
+        assert (len(kept), len(left)) == (21, 21)
+    else:
+        assert [json.loads(line) for line in left] == [
+            {key: value for key, value in json.loads(line).items() if key != "y"} for line in kept
+        ]
+        assert len(kept) == 20 and all(json.loads(line) in rows for line in kept)
+
+
+def test_instances_of_a_table_are_sampled_and_lose_their_target(submit, bucket, portico):
+    client = connected(portico)
+    client.create_dataset("to_evaluate", exists_ok=True)
+    client.query(
+        "CREATE OR REPLACE TABLE to_evaluate.rows AS SELECT n AS a, CAST(n AS NUMERIC) AS b, DATE '2024-01-01' AS d, "
+        "MOD(n, 2) AS y FROM UNNEST(GENERATE_ARRAY(1, 50)) AS n"
+    ).result()
+    project = bucket.client.project
+    job = submit("data_of_table", table=f"bq://{client.project}.to_evaluate.rows", project=project)
+    job.wait()
+    table = outputs(job)["target-field-data-remover"]["bigquery_output_table"]
+    found = client.get_table(table.removeprefix("bq://"))
+    assert [(one.name, one.field_type) for one in found.schema] == [
+        ("a", "INTEGER"),
+        ("b", "NUMERIC"),
+        ("d", "DATE"),
+    ]
+    assert found.num_rows == 20
 
 
 def test_an_image_is_the_environment_of_its_tag():

@@ -15,6 +15,7 @@ import pytest
 import requests
 import sklearn
 from google.api_core import exceptions
+from google.cloud import logging
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -147,6 +148,12 @@ def test_what_a_library_warns_of_at_loading_is_in_the_deployments_log(portico, a
     assert deployed.predict([[2]]).predictions == pytest.approx([2.0])
     log = logs.as_json(portico.home, deployed.name, follow=False)["log"]
     assert "UserWarning: made by another version" in log
+    options = {"api_endpoint": f"{portico.url}/apis/logging"}
+    client = logging.Client(project="test-project", client_options=options, _use_grpc=False)
+    wanted = f'log_id("aiplatform.googleapis.com/prediction_container") resource.labels.endpoint_id="{deployed.name}"'
+    found = until(lambda: list(client.list_entries(filter_=f"{wanted} UserWarning")), "it is a log entry too")
+    assert "made by another version" in found[0].payload["message"]
+    assert found[0].labels["deployed_model_id"] == deployed.list_models()[0].id
     model.update(description="deployed meanwhile")  # with the etag from before
     deployed.undeploy_all()
     assert aiplatform.Model(model.resource_name).description == "deployed meanwhile"

@@ -32,7 +32,7 @@ EXPOSE 8080
 CMD ["uvicorn", "server:app", "--host", "0.0.0.0", "--port", "8080"]
 """
 SERVER = """
-import json, os
+import json, os, time, urllib.error, urllib.request
 from contextlib import asynccontextmanager
 from pathlib import Path
 from starlette.applications import Starlette
@@ -41,10 +41,19 @@ from starlette.routing import Route
 
 factor = 0.0
 
+def asked(**headers):
+    try:
+        url = os.environ["PORTICO_URL"] + "/apis/portico/v1/users"
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers)).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
 @asynccontextmanager
 async def lifespan(app):
     global factor
     assert os.environ["AIP_STORAGE_URI"].startswith("gs://") and os.environ["AIP_HTTP_PORT"] == "8080"
+    # By its connection alone it is nobody, by its token its project's agent; never the server's owner.
+    assert asked() == 401 and asked(authorization="Bearer " + os.environ["PORTICO_JOB_TOKEN"]) == 403
     factor = float(os.environ["FACTOR"]) * json.loads(Path(os.environ["APP"], "more.json").read_text())
     yield
 
@@ -54,6 +63,11 @@ async def predict(request):
     told = await request.json()
     if told["instances"] == ["bad"]:
         return PlainTextResponse("not that", status_code=422)
+    for _ in range(530 * (told["instances"] == ["crowd"])):
+        if not os.fork():
+            time.sleep(600)
+    if told["instances"] == ["crowd"]:
+        time.sleep(600)
     return JSONResponse({"predictions": [factor * x for x in told["instances"]]})
 
 async def health(request):
@@ -114,6 +128,21 @@ def test_a_models_own_server_answers(endpoint: Any) -> None:
 def test_what_it_refuses_is_told_in_its_words(endpoint: Any) -> None:
     with pytest.raises(exceptions.BadRequest, match="not that"):
         endpoint.predict(["bad"])
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_too_much_is_ended_with_words(endpoint: Any) -> None:
+    with pytest.raises(
+        exceptions.ServiceUnavailable, match=r"it had [\d,]+ processes; it may have at most 512"
+    ):
+        endpoint.predict(["crowd"])
+    until(lambda: answers(endpoint), "it serves again")
+
+
+def answers(endpoint: Any) -> bool:
+    with contextlib.suppress(exceptions.ServiceUnavailable):
+        return bool(endpoint.predict([1]).predictions == [6.0])
+    return False
 
 
 def test_a_server_that_does_not_start_says_why(
@@ -194,7 +223,7 @@ def test_it_is_replaced_when_it_dies_and_ends_with_its_deployment(portico: Any, 
 
     before = workers()
     before[-1].kill()
-    psutil.wait_procs(before, timeout=60)
+    psutil.wait_procs(before, timeout=240)
 
     def answers() -> bool:
         try:

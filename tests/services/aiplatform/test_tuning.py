@@ -307,12 +307,12 @@ def test_kills_lose_no_trial_and_count_none_twice(new_portico):
         },
     }
     try:
-        made = requests.post(f"{server.url}/v1/{parent}/hyperparameterTuningJobs", json=body, timeout=60)
+        made = requests.post(f"{server.url}/v1/{parent}/hyperparameterTuningJobs", json=body, timeout=240)
         name = made.json()["name"]
 
         def now() -> dict[str, Any]:
             try:
-                return dict(requests.get(f"{server.url}/v1/{name}", timeout=60).json())
+                return dict(requests.get(f"{server.url}/v1/{name}", timeout=240).json())
             except (requests.RequestException, ValueError):
                 return {}
 
@@ -343,7 +343,7 @@ def test_kills_lose_no_trial_and_count_none_twice(new_portico):
         for one in told["trials"]:
             assert [m["stepCount"] for m in one["measurements"]] == ["1", "2", "3"]
             assert one["finalMeasurement"]["metrics"][0]["value"] == int(one["id"]) + 0.3
-        custom = requests.get(f"{server.url}/v1/{parent}/customJobs?pageSize=100", timeout=60).json()[
+        custom = requests.get(f"{server.url}/v1/{parent}/customJobs?pageSize=100", timeout=240).json()[
             "customJobs"
         ]
         assert {one["name"] for one in custom} == {one["customJob"] for one in told["trials"]} and len(

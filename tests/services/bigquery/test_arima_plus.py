@@ -54,7 +54,7 @@ SINCE = f"DATE '{date(2019, 1, 1) + pd.Timedelta(days=DAYS)}'"
 def hill(client: bigquery.Client) -> str:
     client.query(
         f"""CREATE OR REPLACE MODEL bikes.hill
-        OPTIONS(MODEL_TYPE='ARIMA_PLUS', TIME_SERIES_TIMESTAMP_COL='day', TIME_SERIES_DATA_COL='trips', HORIZON=60,
+        OPTIONS(MODEL_TYPE='ARIMA', TIME_SERIES_TIMESTAMP_COL='day', TIME_SERIES_DATA_COL='trips', HORIZON=60,
                 AUTO_ARIMA=TRUE, DATA_FREQUENCY='AUTO_FREQUENCY', HOLIDAY_REGION='US', DECOMPOSE_TIME_SERIES=TRUE)
         AS SELECT day, trips FROM bikes.trips WHERE station = 'Hill' AND day < {SINCE}"""
     ).result()
@@ -284,7 +284,7 @@ def test_custom_holidays_and_an_order_of_ones_own(client: bigquery.Client) -> No
 
 def test_the_api_shows_the_model(client: bigquery.Client, hill: str, stations: str) -> None:
     model = client.get_model(hill)
-    assert model.model_type == "ARIMA_PLUS"
+    assert model.model_type == "ARIMA_PLUS", "the new name of what CREATE MODEL called ARIMA"
     run = model.training_runs[0]
     options = run["trainingOptions"]
     assert options["timeSeriesTimestampColumn"] == "day" and options["holidayRegion"] == "US"

@@ -147,6 +147,23 @@ def test_files_are_loaded_and_written(client: bigquery.Client, dataset: Any, buc
     assert bucket.blob("out/000000000000.csv").download_as_text().splitlines()[0] == "name,day,n"
 
 
+@pytest.mark.parametrize(
+    ("skip", "names", "rows"),
+    [(None, ["word", "n"], 2), (0, ["string_field_0", "string_field_1"], 3), (2, ["a", "n2"], 1)],
+)
+def test_autodetect_looks_for_a_header_where_the_skipped_rows_say(
+    client: bigquery.Client, dataset: Any, skip: int | None, names: list[str], rows: int
+) -> None:
+    place = f"{dataset.project}.{dataset.dataset_id}.headers_{skip}"
+    options = bigquery.LoadJobConfig(autodetect=True)
+    if skip is not None:
+        options.skip_leading_rows = skip
+    text = b"word,n\na,n2\nb,2\n" if skip == 2 else b"word,n\na,1\nb,2\n"
+    job = client.load_table_from_file(io.BytesIO(text), place, job_config=options)
+    assert job.result().output_rows == rows
+    assert [one.name for one in client.get_table(place).schema] == names
+
+
 def test_a_query_writes_to_its_destination_by_its_disposition(client: bigquery.Client, dataset: Any) -> None:
     place = f"{dataset.project}.{dataset.dataset_id}.kept"
     options = bigquery.QueryJobConfig(destination=place)

@@ -37,6 +37,31 @@ def test_data_are_described(client: bigquery.Client) -> None:
     assert (rows["pair"].min_array_length, rows["pair"].total_array_length) == (2, 2000)
 
 
+def test_features_are_those_of_a_time(client: bigquery.Client) -> None:
+    answered(
+        client,
+        """CREATE OR REPLACE TABLE watched.features AS
+        SELECT '2' AS entity_id, 5 AS f1, 8 AS f2, TIMESTAMP '2022-06-10 09:00:00' AS feature_timestamp UNION ALL
+        SELECT '2', 2, 4, '2022-06-10 12:00:00' UNION ALL SELECT '2', 7, NULL, '2022-06-11 10:00:00' UNION ALL
+        SELECT '3', 1, 1, '2022-06-12 00:00:00'""",
+    )
+    told = (
+        "SELECT entity_id, f1, f2, STRING(feature_timestamp) FROM ML.FEATURES_AT_TIME(TABLE watched.features, "
+        "time => '2022-06-11 10:00:00+00', num_rows => 1, ignore_feature_nulls => {})"
+    )
+    assert answered(client, told.format("TRUE")) == [("2", 7, 4, "2022-06-11 10:00:00+00")]
+    assert answered(client, told.format("FALSE")) == [("2", 7, None, "2022-06-11 10:00:00+00")]
+    asked = (
+        "SELECT '2' AS entity_id, TIMESTAMP '2022-06-10 10:00:00' AS time UNION ALL SELECT '4', '2022-06-10'"
+    )
+    found = answered(
+        client, f"SELECT entity_id, f1 FROM ML.ENTITY_FEATURES_AT_TIME(TABLE watched.features, ({asked}))"
+    )
+    assert found == [("2", 5)]
+    with pytest.raises(exceptions.BadRequest, match="needs a column feature_timestamp"):
+        answered(client, "SELECT * FROM ML.FEATURES_AT_TIME((SELECT 1 AS x))")
+
+
 def test_what_moved_is_found(client: bigquery.Client) -> None:
     text = """SELECT input, metric, value, is_anomaly FROM ML.VALIDATE_DATA_DRIFT(
         TABLE watched.before, TABLE watched.after, STRUCT(0.2 AS categorical_default_threshold,

@@ -125,6 +125,26 @@ def test_models_without_a_label_say_the_same(client: bigquery.Client, bucket: st
         assert found == pytest.approx(list(wanted), abs=1e-5)
 
 
+def test_the_image_for_googles_export_serves_ours(
+    client: bigquery.Client, bucket: storage.Bucket, aiplatform: Any
+) -> None:
+    trained(client, "served", "model_type='LINEAR_REG', input_label_cols=['sum']", "x, y, colour, sum")
+    client.query(f"EXPORT MODEL exports.served OPTIONS(URI='gs://{bucket.name}/served')").result()
+    model = aiplatform.Model.upload(
+        display_name="exported", artifact_uri=f"gs://{bucket.name}/served",
+        serving_container_image_uri="us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-8:latest",
+    )  # fmt: skip
+    endpoint = model.deploy(machine_type="n1-standard-2")
+    [(wanted,)] = answered(
+        client,
+        """SELECT predicted_sum FROM ML.PREDICT(MODEL exports.served,
+        (SELECT 3.5 AS x, 0.5 AS y, 'blue' AS colour))""",
+    )
+    [told] = endpoint.predict([{"x": 3.5, "y": 0.5, "colour": "blue"}]).predictions
+    assert told == pytest.approx(wanted)
+    endpoint.delete(force=True)
+
+
 def test_trees_are_xgboosts_own_file(client: bigquery.Client, bucket: storage.Bucket) -> None:
     trained(
         client,

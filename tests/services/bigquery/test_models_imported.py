@@ -109,7 +109,7 @@ def test_a_model_that_never_answers_is_cancelled(client: bigquery.Client, bucket
     assert not job.done()
     job.cancel()
     with pytest.raises(exceptions.GoogleAPICallError, match="cancelled"):
-        job.result(timeout=60)
+        job.result(timeout=240)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_model_that_never_answers_is_cancelled(client: bigquery.Client, bucket
             "MODEL_PATH",
         ),
         (
-            "CREATE MODEL imports.x OPTIONS(MODEL_TYPE='TENSORFLOW', MODEL_PATH='gs://{bucket}/*')",
-            "TENSORFLOW",
+            "CREATE MODEL imports.x OPTIONS(MODEL_TYPE='TENSORFLOW', MODEL_PATH='gs://{bucket}/*.onnx')",
+            "no SavedModel",
         ),
     ],
 )

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
+from tests import processes
 from tests.services.bigquery.test_bigquery import answered, connected
 from tests.waiting import until
 
@@ -23,11 +24,21 @@ LONG = """CREATE OR REPLACE MODEL kept.m OPTIONS(model_type='boosted_tree_regres
 ASKED = "SELECT predicted_y FROM ML.PREDICT(MODEL kept.m, (SELECT 10 AS x))"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own(new_portico: Any) -> Any:
+    """A server of these tests' own, which has the model `kept.m`."""
     started = new_portico().start()
+    client = connected(started)
+    client.create_dataset("kept")
+    client.query(SMALL).result()
     yield started
     started.stop()
+
+
+def holds(server: Any) -> None:
+    """It has the model that was there before, and nothing else of it."""
+    assert answered(connected(server), ASKED) == [(pytest.approx(20.0),)]
+    until(lambda: len(list((server.home / "bigquery" / "models").iterdir())) == 1, "nothing else is left")
 
 
 def begun(server: Any, client: bigquery.Client) -> Any:
@@ -44,60 +55,47 @@ def begun(server: Any, client: bigquery.Client) -> Any:
 
 def trainers(server: Any) -> list[psutil.Process]:
     """The children of the process that forks trainings."""
-    living = (one for one in psutil.Process(server.pid).children(recursive=True) if one.status() != "zombie")
-    found = [one for one in living if "trainer" in " ".join(one.cmdline())]
-    return [child for one in found for child in one.children()]
+    forking = processes.running(server.pids(), "portico.warehouse.models.trainer")
+    return [child for one in forking for child in processes.children(one)]
 
 
 def test_a_training_that_was_killed_leaves_the_model_before(own: Any) -> None:
     client = connected(own)
-    client.create_dataset("kept")
-    client.query(SMALL).result()
     job = begun(own, client)
     own.kill()
     own.start()
-    again = connected(own)
-    assert answered(again, ASKED) == [(pytest.approx(20.0),)]
-    told = again.get_job(job.job_id)
+    told = connected(own).get_job(job.job_id)
     assert told.state == "DONE" and told.error_result["reason"] == "stopped"
-    assert len(list((own.home / "bigquery" / "models").iterdir())) == 1
+    holds(own)
 
 
 def test_a_training_is_cancelled_and_its_process_ends(own: Any) -> None:
     client = connected(own)
-    client.create_dataset("kept")
-    client.query(SMALL).result()
     job = begun(own, client)
     until(lambda: trainers(own), "its process")
     client.cancel_job(job.job_id)
     with pytest.raises(exceptions.GoogleAPICallError, match="cancelled"):
         job.result()
     until(lambda: not trainers(own), "its end")
-    assert answered(client, ASKED) == [(pytest.approx(20.0),)]
-    assert len(list((own.home / "bigquery" / "models").iterdir())) == 1
+    holds(own)
 
 
 def test_what_trains_is_started_again(own: Any) -> None:
     client = connected(own)
-    client.create_dataset("kept")
-    client.query(SMALL).result()
     job = begun(own, client)
-    [child] = trainers(own)
+    [child] = until(lambda: trainers(own), "its process")
     parent = child.parent()
     assert parent is not None
     parent.kill()
     with pytest.raises(exceptions.GoogleAPICallError, match="process died"):
         job.result(job_retry=None)
-    until(lambda: not child.is_running() or child.status() == "zombie", "the end of the training")
+    until(lambda: not processes.alive(child.pid), "the end of the training")
     client.query(SMALL).result()
-    assert answered(client, ASKED) == [(pytest.approx(20.0),)]
-    assert len(list((own.home / "bigquery" / "models").iterdir())) == 1
+    holds(own)
 
 
 def test_a_backup_has_the_models(own: Any, tmp_path: Path) -> None:
     client = connected(own)
-    client.create_dataset("kept")
-    client.query(SMALL).result()
     command = [sys.executable, "-m", "portico.cli.main"]
     backup = [*command, "backup", str(tmp_path / "b"), "--home", str(own.home)]
     subprocess.run(backup, check=True, capture_output=True)
@@ -107,4 +105,4 @@ def test_a_backup_has_the_models(own: Any, tmp_path: Path) -> None:
     subprocess.run(restore, check=True, capture_output=True)
     own.home = tmp_path / "h"
     own.start()
-    assert answered(connected(own), ASKED) == [(pytest.approx(20.0),)]
+    holds(own)

@@ -173,7 +173,7 @@ def test_a_job_tells_how_it_was_done(client: bigquery.Client, dataset: Any) -> N
 
 def test_a_job_ends_at_its_timeout(client: bigquery.Client) -> None:
     job = client.query(
-        "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 100000)) AS a, UNNEST(GENERATE_ARRAY(1, 10000000)) AS b "
+        "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 500000)) AS a, UNNEST(GENERATE_ARRAY(1, 500000)) AS b "
         "WHERE MOD(a * b, 7) = 1",
         job_config=bigquery.QueryJobConfig(job_timeout_ms=300),
     )
@@ -205,3 +205,50 @@ def test_a_default_dataset_completes_names(client: bigquery.Client, dataset: Any
         ran(client, "SELECT five FROM named")
     with pytest.raises(exceptions.NotFound, match="Dataset"):
         ran(client, "SELECT five FROM named", default_dataset=f"{dataset.project}.not_there_at_all")
+
+
+def test_what_makes_a_table_tells_its_columns(client: bigquery.Client, dataset: Any) -> None:
+    made = ran(client, "CREATE TABLE query_jobs.told (id INT64 NOT NULL, name STRING)")
+    shown = [(one.name, one.field_type, one.mode) for one in made.result().schema]
+    assert shown == [("id", "INTEGER", "REQUIRED"), ("name", "STRING", "NULLABLE")]
+    assert list(made.result()) == [] and made.ddl_operation_performed == "CREATE"
+    skipped = ran(client, "CREATE TABLE IF NOT EXISTS query_jobs.told (other INT64)")
+    assert skipped.ddl_operation_performed == "SKIP" and skipped.result().schema[0].name == "other"
+    view = ran(client, "CREATE VIEW query_jobs.of_told AS SELECT name FROM query_jobs.told")
+    assert [one.name for one in view.result().schema] == ["name"]
+    function = ran(client, "CREATE FUNCTION query_jobs.plus(x INT64) AS (x + 1)")
+    assert function.ddl_operation_performed == "CREATE" and function.ddl_target_routine is not None
+    assert function.ddl_target_routine.routine_id == "plus"
+    assert ran(client, "DROP FUNCTION IF EXISTS query_jobs.none").ddl_operation_performed == "SKIP"
+
+
+def test_the_result_of_an_append_is_the_table(client: bigquery.Client, dataset: Any) -> None:
+    ran(client, "CREATE TABLE query_jobs.grown AS SELECT 1 AS id")
+    options: dict[str, Any] = {
+        "destination": f"{dataset.project}.query_jobs.grown",
+        "write_disposition": "WRITE_APPEND",
+        "schema_update_options": ["ALLOW_FIELD_ADDITION"],
+    }
+    job = ran(client, "SELECT 2 AS id, 'b' AS name", **options)
+    assert sorted(tuple(row.values()) for row in job.result()) == [(1, None), (2, "b")]
+    with pytest.raises(exceptions.BadRequest, match="WRITE_APPEND"):
+        ran(client, "SELECT 3 AS id", **{**options, "write_disposition": "WRITE_TRUNCATE"})
+
+
+def test_what_can_not_be_named_is_refused(client: bigquery.Client, dataset: Any) -> None:
+    with pytest.raises(exceptions.BadRequest, match="Invalid dataset ID"):
+        ran(client, "SELECT * FROM `!!bad!!.t`")
+    with pytest.raises(exceptions.Forbidden, match="perhaps it does not exist"):
+        ran(client, "SELECT * FROM `nobodys-project.d.t`")
+    with pytest.raises(exceptions.BadRequest, match="at most 4 columns"):
+        place = f"{dataset.project}.query_jobs.clustered"
+        ran(
+            client,
+            "SELECT 1 AS a, 2 AS b, 3 AS c, 4 AS d, 5 AS e",
+            destination=place,
+            clustering_fields=list("abcde"),
+        )
+    with pytest.raises(exceptions.BadRequest, match="No matching signature for function CONCAT"):
+        ran(client, "SELECT CONCAT()")
+    with pytest.raises(exceptions.BadRequest, match="Invalid input session id"):
+        ran(client, "SELECT 1", connection_properties=[bigquery.ConnectionProperty("session_id", "none")])

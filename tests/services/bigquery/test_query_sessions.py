@@ -104,13 +104,13 @@ def test_a_session_ends_when_it_is_aborted(client: bigquery.Client, dataset: Any
     answered(client, "CREATE OR REPLACE TABLE in_sessions.c AS SELECT 1 AS id")
     session = Session(client, "BEGIN TRANSACTION; INSERT INTO in_sessions.c (id) VALUES (2)")
     session.run("CALL BQ.ABORT_SESSION()")
-    with pytest.raises(exceptions.NotFound, match="Session"):
+    with pytest.raises(exceptions.BadRequest, match="session"):
         session.run("SELECT 1")
     assert answered(client, "SELECT COUNT(*) FROM in_sessions.c") == [(1,)]
     answered(client, "INSERT INTO in_sessions.c (id) VALUES (2)")
     other = Session(client)
     answered(client, f"CALL BQ.ABORT_SESSION('{other.id}')")
-    with pytest.raises(exceptions.NotFound, match="Session"):
+    with pytest.raises(exceptions.BadRequest, match="session"):
         other.run("SELECT 1")
     with pytest.raises(exceptions.BadRequest, match="ABORT_SESSION"):
         answered(client, "CALL BQ.ABORT_SESSION()")
@@ -127,7 +127,7 @@ def test_connection_properties_are_honoured_or_refused(client: bigquery.Client, 
 
     assert run("query_label", "team:one,tier:2").labels == {"team": "one", "tier": "2"}
     assert run("time_zone", "UTC").state == "DONE"
-    with pytest.raises(exceptions.NotFound, match="Session"):
+    with pytest.raises(exceptions.BadRequest, match="session"):
         run("session_id", "nonesuch")
     with pytest.raises(exceptions.BadRequest, match="connection property"):
         run("colour", "red")

@@ -8,20 +8,15 @@ from typing import Any
 import pytest
 from dateutil.relativedelta import relativedelta
 from google.api_core import exceptions
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from tests.services.bigquery.test_bigquery import connected
 
 JANUARY = {"start": datetime.date(2024, 1, 1), "end": datetime.date(2024, 2, 1)}
 
 
 @pytest.fixture(scope="module")
 def client(portico: Any) -> bigquery.Client:
-    made = bigquery.Client(
-        project="test-project",
-        credentials=AnonymousCredentials(),
-        client_options=ClientOptions(api_endpoint=portico.url),
-    )
+    made = connected(portico)
     made.create_dataset("special", exists_ok=True)
     return made
 

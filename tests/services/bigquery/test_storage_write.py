@@ -207,7 +207,7 @@ def test_arrow_rows_come_in(client: Any, write: Any, events: str) -> None:
     broken = types.AppendRowsRequest()
     broken.arrow_rows.rows.serialized_record_batch = b"nonsense"
     stream = writer.AppendRowsStream(write, types.AppendRowsRequest(request))
-    assert not stream.send(request).result(timeout=60).error.code
+    assert not stream.send(request).result(timeout=240).error.code
     stream.close()
     _, answer = write.append_rows(iter([request, broken]))
     assert answer.error.code == 3

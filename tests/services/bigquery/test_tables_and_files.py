@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def test_rows_are_exported_and_read_where_they_lie(
 ) -> None:
     place = f"gs://{bucket.name}/out"
     job = client.query(
-        f"EXPORT DATA OPTIONS (uri = '{place}/*.csv', format = 'CSV', header = TRUE) AS "
+        f"EXPORT DATA OPTIONS (uri = '{place}/*.csv', format = CSV, header = TRUE) AS "
         "SELECT 1 AS id, 'a' AS s UNION ALL SELECT 2, 'b' ORDER BY id"
     )
     job.result()
@@ -103,3 +104,24 @@ def test_row_access_policies_hold_on_every_way_out(
         client.copy_table(table, f"{place}_copy").result()
     with pytest.raises(exceptions.Forbidden, match="row access policy"):
         client.query(f"CREATE TABLE {place}_clone CLONE {place}").result()
+
+
+def test_what_is_longer_than_its_column_allows_is_refused(client: bigquery.Client, dataset: Any) -> None:
+    name = f"{dataset.project}.{dataset.dataset_id}.short"
+    schema = [
+        bigquery.SchemaField("word", "STRING", max_length=3),
+        bigquery.SchemaField("n", "NUMERIC", precision=3, scale=1),
+    ]
+    client.create_table(bigquery.Table(name, schema=schema))
+    said = client.insert_rows_json(
+        name, [{"word": "abc", "n": "1.26"}, {"word": "abcd"}, {"n": "100"}], skip_invalid_rows=True
+    )
+    assert [one["index"] for one in said] == [1, 2] and "maximum length 3" in said[0]["errors"][0]["message"]
+    config = bigquery.LoadJobConfig(schema=schema, write_disposition="WRITE_APPEND", max_bad_records=1)
+    job = client.load_table_from_file(io.BytesIO(b"xyz,2\nlonger,3\n"), name, job_config=config)
+    assert job.result().output_rows == 1
+    config.max_bad_records = 0
+    with pytest.raises(exceptions.BadRequest, match="maximum length 3"):
+        client.load_table_from_file(io.BytesIO(b"longer,3\n"), name, job_config=config).result()
+    rows = answered(client, f"SELECT word, CAST(n AS FLOAT64) FROM `{name}` ORDER BY word")
+    assert rows == [("abc", 1.3), ("xyz", 2.0)]

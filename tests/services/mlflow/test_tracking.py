@@ -263,13 +263,16 @@ def test_a_batch_is_all_or_nothing(mlflow):
 def test_what_is_asked_of_the_server(portico, mlflow):
     assert mlflow.send("GET", "health").text == "OK"
     assert mlflow.send("GET", "version").text.count(".") == 2
-    answer = requests.get(f"{portico.url}/apis/mlflow/api/3.0/mlflow/server-info", timeout=60)
+    answer = requests.get(f"{portico.url}/apis/mlflow/api/3.0/mlflow/server-info", timeout=240)
     assert answer.json()["multipart_uploads_enabled"] is False
     answer = mlflow.send("POST", "api/3.0/mlflow/gateway/secrets/create", json={})
     assert answer.status_code == 501 and answer.json()["error_code"] == "NOT_IMPLEMENTED"
     assert mlflow.send("GET", "api/2.0/mlflow/nothing").json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"
     answer = requests.post(
-        f"{mlflow.uri}/api/2.0/mlflow/runs/create", json={}, headers={"authorization": "Bearer x"}, timeout=60
+        f"{mlflow.uri}/api/2.0/mlflow/runs/create",
+        json={},
+        headers={"authorization": "Bearer x"},
+        timeout=240,
     )
     assert answer.status_code == 401 and answer.json()["error_code"] == "UNAUTHENTICATED"
     key = service_account.Credentials.from_service_account_file(

@@ -229,7 +229,7 @@ def test_each_event_starts_one_run_across_kills(new_portico, monkeypatch):
                     requests.post(
                         f"{server.url}/upload/storage/v1/b/fed/o?uploadType=media&name=in/{number}",
                         data=b"x",
-                        timeout=60,
+                        timeout=240,
                     ).raise_for_status()
                     written.append(f"in/{number}")
                 except requests.RequestException:

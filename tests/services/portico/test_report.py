@@ -34,10 +34,14 @@ def test_a_model_card_with_its_history(trained: World, tmp_path: Path) -> None:
         "Drift",
         "Versions",
         "Episodes",
+        "Who did what",
     ):
         assert f"## {heading}" in told
     assert "Nobody has written down what it is for" in told and "gs://steward-world/first.csv" in told
     assert "breached → retraining → gating → shadow → canary → promoted" in told and episode["reason"] in told
+    touched = told.partition("## Who did what")[2]
+    assert "EndpointService.DeployModel" in touched  # the owner's
+    assert "endpoints.deployModel" in touched and "stewards.look" in touched  # the steward's
     assert "nothing is known about differences between groups" in told
     shown = page.read_text()
     assert shown.count("data:image/png;base64,") == 2 and episode["reason"][:40] in shown

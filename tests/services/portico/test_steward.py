@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from tests.services.portico.conftest import World, doubled, turned
+from tests.waiting import until
 
 from portico.store import labels
 from portico.store.database import Database
@@ -65,6 +67,26 @@ def test_a_changed_world_is_learned_and_the_challenger_promoted(world: World) ->
     its_lineage_is_recorded(world, episode)
     world.days(3)
     assert world.steward()["status"]["acceptable"][0]["holds"]
+    a_promotion_is_undone(world, episode, before.model_version_id)
+
+
+def a_promotion_is_undone(world: World, episode: dict[str, Any], version: str) -> None:
+    """By a person: the champion serves again, alone; who did it stands in the episode and in the audit log."""
+    asked = world.api("POST", f"{episode['name']}:rollBack", json={"comment": "people complain"})
+    assert asked["state"] == "ROLLING_BACK" and asked["approvals"][-1]["undid"]
+    until(lambda: world.api("GET", episode["name"])["state"] != "ROLLING_BACK", "the champion is back")
+    ended = world.api("GET", episode["name"])
+    assert ended["state"] == "ROLLED_BACK" and "undid the promotion: people complain" in ended["reason"]
+    [serves] = world.endpoint.list_models()
+    assert serves.model_version_id == version and serves.id == ended["champion"]["deployedModelId"]
+    assert world.endpoint.traffic_split == {serves.id: 100}
+    assert world.steward()["status"]["champion"]["deployedModelId"] == serves.id
+    world.endpoint.predict([world.row()[0]])
+    again = world.call("POST", f"{episode['name']}:rollBack", json={})
+    assert again.status_code == 400 and "only a promotion can be undone" in again.text
+    body = {"resourceNames": ["projects/portico"], "filter": f'protoPayload.resourceName="{episode["name"]}"'}
+    told = requests.post(f"{world.portico.url}/apis/logging/v2/entries:list", json=body, timeout=240).json()
+    assert any(one["protoPayload"]["methodName"].endswith("episodes.rollBack") for one in told["entries"])
 
 
 def its_lineage_is_recorded(world: World, episode: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 
+CHANCE = random.Random(0)
 IN_ORDER = ("BREACHED", "RETRAINING", "GATING", "AWAITING_APPROVAL", "SHADOW", "CANARY", "PROMOTED")
 BRIEF = ("BREACHED", "GATING")  # over in milliseconds: they may not be met
 
@@ -48,7 +49,7 @@ def killed_in(world: World, wanted: str) -> bool:
         met = until(lambda: (now := state_on_disk(world)) in (wanted, *after) and now, wanted)
         assert met == wanted or wanted in BRIEF, f"never {wanted}: {met}"
         if met == wanted:
-            time.sleep(random.choice([0, 0, 0.05, 0.3]))  # at any moment of it
+            time.sleep(CHANCE.choice([0, 0, 0.05, 0.3]))  # at any moment of it
         return met == wanted
     finally:
         stop.set()

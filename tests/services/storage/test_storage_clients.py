@@ -189,7 +189,7 @@ def test_policies_and_the_service_account(client, bucket):
     policy = bucket.get_iam_policy(requested_policy_version=3)
     policy.bindings.append({"role": "roles/storage.objectViewer", "members": {"user:a@example.com"}})
     bucket.set_iam_policy(policy)
-    assert bucket.get_iam_policy().bindings[0]["role"] == "roles/storage.objectViewer"
+    assert bucket.get_iam_policy().bindings[-1]["role"] == "roles/storage.objectViewer"
     with pytest.raises(exceptions.PreconditionFailed):
         bucket.set_iam_policy(policy)
     assert bucket.test_iam_permissions(["storage.objects.get"]) == ["storage.objects.get"]
@@ -325,5 +325,5 @@ def test_access_control_lists(bucket, client):
     assert list(client.bucket(bucket.name).default_object_acl)
     bucket.iam_configuration.uniform_bucket_level_access_enabled = True
     bucket.patch()
-    with pytest.raises(exceptions.BadRequest):
+    with pytest.raises(exceptions.BadRequest, match="Cannot get legacy ACL for an object when uniform"):
         bucket.blob("public").acl.reload()

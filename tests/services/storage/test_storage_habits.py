@@ -180,7 +180,7 @@ def test_a_signed_url_names_its_answer_and_starts_an_upload(server, bucket, port
     assert "set-cookie" not in split.headers
 
     headers = {"x-goog-resumable": "start", "content-type": "text/plain", "x-goog-meta-k": "v"}
-    start = requests.post(url("in/größe.bin", "RESUMABLE"), headers=headers)
+    start = requests.post(url("in/größe.bin", "RESUMABLE", headers={"x-goog-meta-k": "v"}), headers=headers)
     assert start.status_code == 201 and not start.content
     session = start.headers["location"]
     half = requests.put(session, b"ab", headers={"content-range": "bytes 0-1/4"})

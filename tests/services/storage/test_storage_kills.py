@@ -61,6 +61,7 @@ def test_uploads_and_kills(own_server, rounds):
     wire = Wire(own_server.port)
     make_bucket(wire)
     acknowledged: list[str] = []
+    chance = random.Random(rounds)
     for round_ in range(rounds):
         stop = threading.Event()
 
@@ -79,7 +80,7 @@ def test_uploads_and_kills(own_server, rounds):
         workers = [threading.Thread(target=upload, args=(i,)) for i in range(4)]
         for worker in workers:
             worker.start()
-        wanted = len(acknowledged) + random.randrange(1, 40)
+        wanted = len(acknowledged) + chance.randrange(1, 40)
         until(lambda wanted=wanted: len(acknowledged) >= wanted, f"{wanted} uploads are acknowledged")
         own_server.kill()
         stop.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -83,10 +82,10 @@ def _on_sample(
     """
     for name, file in declared.files.items():
         server.put(name, opened.file(file, f"files.{name}"))
-    spec: Any = next(yaml.safe_load_all(compiled.read_text()))
+    spec, *platforms = yaml.safe_load_all(compiled.read_text())
     if not isinstance(spec, dict):
         raise InvalidArgument(f"pipeline: {declared.pipeline} holds no compiled pipeline.", field="pipeline")
-    spec = spec.get("pipelineSpec", spec)
+    spec = {**spec.get("pipelineSpec", spec), **(platforms[0] if platforms else {})}
     task, name = declared.evaluation.split(".")
     deployed = declared.deployed
     if deployed is not None and deployed.model:

@@ -17,7 +17,7 @@ from typing import Any
 from portico.client.api import Client
 from portico.errors import DeadlineExceeded, FailedPrecondition
 from portico.host.address import running
-from portico.jobs.warm import die_with_parent
+from portico.sandbox.parent import die_with_parent
 
 BUCKET = "portico-ci"
 _POLL = 0.3  # seconds between two looks at a run

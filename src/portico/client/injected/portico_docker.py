@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 import tempfile
@@ -35,6 +36,11 @@ _WITH_VALUE = (
     "-m",
 )
 _SECONDS = 600
+# Images that models are served by here, though nobody has built them: a tag of one is one too.
+_SERVED = re.compile(
+    r"(docker\.io/)?tensorflow/serving([:@].*)?"
+    r"|([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io)/(vertex-ai|cloud-aiplatform)/prediction/.*"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -67,7 +73,7 @@ def _of_image(arguments: list[str], work: Any, words: list[str]) -> int:
     names = [one for one in words[1:] if not one.startswith("-")]
     if not names:
         return _fail(f"docker {words[0]} needs the name of an image.")
-    if not exists(names[0]):
+    if not exists(names[0]) and not (words[0] != "rmi" and _SERVED.fullmatch(names[0])):
         return _real(arguments) or _fail("Error response from daemon: No such image: " + canonical(names[0]))
     return int(work[words[0]](names))
 
@@ -144,6 +150,14 @@ def _known(names: list[str]) -> int:
 def _tag(names: list[str]) -> int:
     if len(names) != 2:
         return _fail("docker tag needs two names.")
+    if not exists(names[0]):
+        image = portico_dockerfile.Image()
+        image.base = names[0]
+        with tempfile.TemporaryFile() as packed:
+            _pack(image, packed)
+            packed.seek(0)
+            _upload(canonical(names[1]), packed)
+        return 0
     source, target = (quote(canonical(name), safe="") for name in names)
     _ask("POST", f"/storage/v1/b/{BUCKET}/o/{source}/copyTo/b/{BUCKET}/o/{target}", b"{}")
     return 0

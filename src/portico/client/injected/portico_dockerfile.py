@@ -1,8 +1,9 @@
 """What a Dockerfile of plain instructions makes, without Docker: files, packages of Python, variables, a command.
 
-FROM a Python or one of Google's prediction images, COPY and ADD of local files, RUN of `pip install` and `mkdir`, ENV,
-ARG, WORKDIR, EXPOSE, ENTRYPOINT and CMD. Whatever else would change the image is refused with its line. It runs in the
-user's own Python (3.7 and later): the standard library alone.
+FROM a Python, one of Google's prediction or training images or a library's own, COPY and ADD of local files, RUN of
+`pip install`, `mkdir` and `rm`, ENV, ARG, WORKDIR, EXPOSE, ENTRYPOINT and CMD. Packages of the system are not
+installed, which is told: what runs in the image finds those of this machine. Whatever else would change the image is
+refused with its line. It runs in the user's own Python (3.7 and later): the standard library alone.
 """
 
 from __future__ import annotations
@@ -24,12 +25,17 @@ _BASES = re.compile(
     r"(?:docker\.io/)?(?:library/)?python:3(?:\.\d+){0,2}(?:[.-][\w.-]+)?"
     r"|(?:docker\.io/)?tiangolo/uvicorn-gunicorn(?:-fastapi|-starlette)?:python3\.\d+[\w.-]*"
     r"|(?:[a-z0-9-]+-docker\.pkg\.dev/(?:vertex-ai|cloud-aiplatform)|(?:(?:us|eu|asia)\.)?gcr\.io/cloud-aiplatform)"
-    r"/prediction/[\w.:@-]+"
+    r"/(?:prediction|training)/[\w.:@-]+"
+    r"|(?:(?:(?:us|eu|asia)\.)?gcr\.io|[a-z0-9-]+-docker\.pkg\.dev)/deeplearning-platform-release/[\w./:@-]+"
+    r"|(?:docker\.io/)?(?:tensorflow/tensorflow|pytorch/pytorch)(?::[\w.-]+)?"
 )
 _VARIABLE = re.compile(r"\\(\$)|\$(?:(\w+)|\{(\w+)(?::([-+])([^}]*))?\})")
 # Of no consequence to what runs here: who it runs as, what is told of it, how Docker looks after it.
 _NOTHING = ("LABEL", "MAINTAINER", "USER", "STOPSIGNAL", "HEALTHCHECK", "VOLUME")
 _NO_STEPS = ("chmod", "chown", "useradd", "adduser", "groupadd", "addgroup", "echo", "true", "ls", "pwd")
+_SYSTEM = ("apt", "apt-get", "apt-key", "apk", "dnf", "microdnf", "yum")
+_OF_SYSTEM = ("/dev/", "/etc/", "/usr/share/keyrings/", "/var/lib/apt/")  # what only these programs read
+_REDIRECTED = re.compile(r"[12&]?>>?(?P<target>.*)")
 _PIP = (["pip"], ["pip3"], ["python", "-m", "pip"], ["python3", "-m", "pip"], ["uv", "pip"])
 _PIP_FLAGS = (
     *(
@@ -107,8 +113,10 @@ class _Builder:
         self.given = arguments
         self.arguments: dict[str, str] = {}
         self.ignored = _ignored(self.context)
+        self.say: Callable[[str], None] = print
 
     def run(self, text: str, say: Callable[[str], None]) -> Image:
+        self.say = say
         steps = list(_instructions(text))
         for count, (number, word, rest) in enumerate(steps, 1):
             say(f"Step {count}/{len(steps)} : {word} {rest}")
@@ -142,8 +150,8 @@ class _Builder:
             raise Refused("an image of several stages needs a Docker engine")
         if not words or not _BASES.fullmatch(words[0]):
             raise Refused(
-                "images are made from python:3.X, tiangolo/uvicorn-gunicorn-fastapi or Google's prebuilt prediction "
-                "images here"
+                "images are made from python:3.X, tiangolo/uvicorn-gunicorn-fastapi, tensorflow/tensorflow, "
+                "pytorch/pytorch, Google's prebuilt prediction and training images or Deep Learning Containers here"
             )
         self.image.base = words[0]
 
@@ -251,9 +259,34 @@ class _Builder:
             raise Refused("it needs a Docker engine")
         text = " ".join(map(shlex.quote, _command(rest))) if rest.startswith("[") else rest
         for line in re.split(r"&&|;", self.filled(text)):
-            words = shlex.split(line)
-            if words:
-                self.run_one(words)
+            piped = [shlex.split(part) for part in line.split("|")]
+            words = [words[1:] if words[:1] == ["sudo"] else words for words in piped]
+            self.run_piped([one for one in words if one])
+
+    def run_piped(self, piped: list[list[str]]) -> None:
+        last = piped[-1] if piped else []
+        if last[:1] and last[0] in _SYSTEM:
+            self.say(
+                "Portico installs no packages of the system; what runs in the image finds those of this machine: "
+                + " ".join(last)
+            )
+        elif last[:1] != ["tee"] or not last[-1].startswith(_OF_SYSTEM):
+            for words in piped:
+                self.run_one(self.unredirected(words))
+
+    def unredirected(self, words: list[str]) -> list[str]:
+        """Without what says where its output goes, which must be of no consequence."""
+        kept, waiting = [], list(words)
+        while waiting:
+            word = waiting.pop(0)
+            found = _REDIRECTED.fullmatch(word)
+            if found is None:
+                kept.append(word)
+                continue
+            target = found["target"] or (waiting.pop(0) if waiting else "")
+            if not target.startswith(("&", *_OF_SYSTEM)):
+                raise Refused(f"a file that a program writes ({target}) needs a Docker engine; COPY one")
+        return kept
 
     def run_one(self, words: list[str]) -> None:
         pip = next((one for one in _PIP if words[: len(one)] == one), None)
@@ -262,8 +295,18 @@ class _Builder:
         elif words[0] == "mkdir":
             names = [one for at, one in enumerate(words[1:]) if not one.startswith("-") and words[at] != "-m"]
             self.image.folders.update(self.at(one) for one in names)
+        elif words[0] == "rm":
+            for pattern in (self.at(one) for one in words[1:] if not one.startswith("-")):
+                self.remove(pattern)
         elif words[0] not in _NO_STEPS:
-            raise Refused(f"RUN does pip install and mkdir here; {words[0]} needs a Docker engine")
+            raise Refused(f"RUN does pip install, mkdir and rm here; {words[0]} needs a Docker engine")
+
+    def remove(self, pattern: str) -> None:
+        def stays(path: str) -> bool:
+            return not fnmatch.fnmatchcase(path, pattern) and not fnmatch.fnmatchcase(path, pattern + "/*")
+
+        self.image.files = {path: file for path, file in self.image.files.items() if stays(path)}
+        self.image.folders = {path for path in self.image.folders if stays(path)}
 
     def install(self, words: list[str]) -> None:
         waiting = list(words)

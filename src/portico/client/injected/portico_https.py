@@ -67,11 +67,11 @@ class _Proxy(_Quiet):
     context: Any = None
 
     def do_CONNECT(self) -> None:
-        import portico_clients
+        import portico_addresses
 
         self.close_connection = True
         host, _, port = self.path.rpartition(":")
-        if not portico_clients.is_googles(host):
+        if not portico_addresses.is_googles(host):
             self._connect(host, int(port))
             return
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -110,16 +110,17 @@ class _Here(_Quiet):
     host = ""
 
     def _pass_on(self) -> None:
-        import portico_clients
+        import portico_addresses
 
-        url = urlsplit(portico_clients.local_url(f"https://{self.host}{self.path}"))
+        url = urlsplit(portico_addresses.local_url(f"https://{self.host}{self.path}"))
         here = http.client.HTTPConnection(url.hostname or "", url.port)
         path = url.path + (f"?{url.query}" if url.query else "")
+        own = os.environ.get("PORTICO_JOB_TOKEN")
         here.putrequest(self.command, path, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in _OWN and value != f"Bearer {_TOKEN}":
                 here.putheader(name, value)
-            elif value == f"Bearer {_TOKEN}" and (own := os.environ.get("PORTICO_JOB_TOKEN")):
+            elif value == f"Bearer {_TOKEN}" and own:
                 here.putheader(name, f"Bearer {own}")
         chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
         length = self.headers.get("content-length")
@@ -134,8 +135,8 @@ class _Here(_Quiet):
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in _OWN:
-                if value.startswith(portico_clients.URL):  # where an upload goes on: here, too
-                    value = f"https://{self.host}{value[len(portico_clients.URL) :]}"
+                if value.startswith(portico_addresses.URL):  # where an upload goes on: here, too
+                    value = f"https://{self.host}{value[len(portico_addresses.URL) :]}"
                 self.send_header(
                     name.title(), value
                 )  # TensorFlow knows "Location" in Google's spelling alone

@@ -10,121 +10,233 @@ import os
 import sys
 from typing import Any
 
+_VALUED = (
+    "-l", "-p", "-c", "--location", "--project", "--member", "--role", "--default-storage-class", "--format",
+    "--filter", "--condition", "--description", "--repository-format", "--tag", "--region", "--timeout",
+    "--machine-type", "--json-request",
+)  # fmt: skip
+# Those that are done, or of which there is nothing to do; any other is refused.
+_KNOWN = {
+    "-r", "-R", "--recursive", "-rd", "-dr", "-rf", "-m", "-q", "--quiet", "-f", "-l", "-a", "-al", "-la", "-lh",
+    "--long", "--all-versions", "-p", "-c", "--location", "--project", "--member", "--role", "-h",
+    "--default-storage-class", "--uniform-bucket-level-access", "-b", "--no-user-output-enabled",
+    "--continue-on-error", "-L", "-Lb", "-lR", "-lr", "-Rl",
+}  # fmt: skip
 _NAMES = {"copy": "cp", "list": "ls", "remove": "rm", "move": "mv", "du": "ls"}
 
 
-def gsutil(arguments: list[str]) -> int:
-    return _run("gsutil", [one for one in arguments if one not in ("-m", "-q")])
-
-
-def gcloud(arguments: list[str]) -> int:
-    words = [one for one in arguments if one not in ("--quiet", "-q") and not one.startswith("--project")]
-    if words[:1] != ["storage"]:
-        return _fail(f"gcloud {' '.join(words[:2])} is not built in Portico's jobs; gcloud storage is.")
-    words = words[1:]
+def gcloud_storage(arguments: list[str]) -> int:
+    """`gcloud storage …`, without these two words."""
+    words = arguments
     if words[:2] == ["buckets", "create"]:
-        words = ["mb", *(word for word in words[2:] if word.startswith("gs://"))]
-    return _run("gcloud storage", words)
+        words = ["mb", *words[2:]]
+    elif words[:2] == ["buckets", "delete"]:
+        words = ["rb", *words[2:]]
+    elif words[:2] == ["buckets", "add-iam-policy-binding"]:
+        words = ["iam", *words[1:]]
+    return run("gcloud storage", words)
 
 
-def _run(name: str, words: list[str]) -> int:
+def run(name: str, words: list[str]) -> int:
     verb = _NAMES.get(words[0], words[0]) if words else ""
     work = {"cp": _copy, "mv": _move, "rsync": _sync, "ls": _list, "cat": _cat}
-    work.update(rm=_remove, mb=_make, stat=_stat)
+    work.update(rm=_remove, mb=_make, rb=_remove_bucket, stat=_stat, iam=_bind)
     if verb not in work:
-        return _fail(f"{name} {verb} is not built in Portico's jobs; there are {', '.join(sorted(work))}.")
-    options = [one for one in words[1:] if one.startswith("-") and one != "-"]
-    names = [one for one in words[1:] if not one.startswith("-") or one == "-"]
-    deep = any(one in ("-r", "-R", "--recursive", "-rd", "-dr") for one in options)
-    if not names:
-        return _fail(f"{name} {verb} needs a name.")
+        return fail(f"{name} {verb} is not built in Portico; there are {', '.join(sorted(work))}.")
+    names, options = parsed(words[1:])
+    for option in options:
+        if option.partition("=")[0] not in _KNOWN:
+            return fail(f"{name} {verb} {option} is not built in Portico.")
+    if not names and verb != "ls":
+        return fail(f"{name} {verb} needs a name.")
     from google.api_core import exceptions
     from google.cloud import storage  # type: ignore[attr-defined]
 
     try:
-        return work[verb](storage.Client(), names, deep)
+        named = _value(options, "--project", "-p") or project()
+        client = storage.Client(project=named) if named else storage.Client()
+        return work[verb](client, names, options)
     except exceptions.GoogleAPICallError as error:
-        return _fail(f"{error.message}")
+        return fail(f"{error.message}")
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError) as error:
-        return _fail(str(error))
+        return fail(str(error))
 
 
-def _copy(client: Any, names: list[str], deep: bool) -> int:
+def kept_project() -> str:
+    """The file in which `gcloud config set project` keeps the project; "" in a job, which has one."""
+    key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    return os.path.join(os.path.dirname(key), "gcloud-project") if key else ""
+
+
+def project() -> str | None:
+    """The project of a command that names none."""
+    try:
+        with open(kept_project()) as file:
+            kept = file.read().strip()
+    except OSError:
+        kept = ""
+    return os.environ.get("GOOGLE_CLOUD_PROJECT") or kept or None
+
+
+def parsed(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The names, and the options with the value that stands behind those that take one."""
+    names: list[str] = []
+    options: dict[str, str] = {}
+    left = iter(words)
+    for word in left:
+        if word.startswith("-") and word != "-":
+            options[word] = next(left, "") if word in _VALUED else ""
+        else:
+            names.append(word)
+    return names, options
+
+
+def _deep(options: dict[str, str]) -> bool:
+    return any(
+        one in ("-r", "-R", "--recursive", "-rd", "-dr", "-rf", "-lR", "-lr", "-Rl") for one in options
+    )
+
+
+def _value(options: dict[str, str], *names: str) -> str:
+    """Of `--name=value` or `--name value`."""
+    for one, value in options.items():
+        name, equals, told = one.partition("=")
+        if name in names:
+            return told if equals else value
+    return ""
+
+
+def _copy(client: Any, names: list[str], options: dict[str, str]) -> int:
     *sources, target = names
     if not sources:
-        return _fail("cp needs a source and a destination.")
+        return fail("cp needs a source and a destination.")
+    deep = _deep(options)
     pairs = [pair for source in sources for pair in _pairs(client, source, target, deep, len(sources) > 1)]
     if not pairs:
-        return _fail(f"No URLs matched: {', '.join(sources)}" + ("" if deep else " (folders need -r)"))
+        return fail(f"No URLs matched: {', '.join(sources)}" + ("" if deep else " (folders need -r)"))
     for source, to in pairs:
         _one(client, source, to)
     return 0
 
 
-def _move(client: Any, names: list[str], deep: bool) -> int:
-    failed = _copy(client, names, deep)
-    return failed or _remove(client, names[:-1], True)
+def _move(client: Any, names: list[str], options: dict[str, str]) -> int:
+    failed = _copy(client, names, options)
+    return failed or _remove(client, names[:-1], {"-r": ""})
 
 
-def _sync(client: Any, names: list[str], deep: bool) -> int:
+def _sync(client: Any, names: list[str], options: dict[str, str]) -> int:
     source, target = names
     for found, to in _below(client, source, target):
         _one(client, found, to)
     return 0
 
 
-def _list(client: Any, names: list[str], deep: bool) -> int:
-    for name in names:
+def _list(client: Any, names: list[str], options: dict[str, str]) -> int:
+    deep = _deep(options)
+    long = any(one in ("-l", "-al", "-la", "-lh", "--long", "-lR", "-lr", "-Rl") for one in options)
+    for name in names or ["gs://"]:
         bucket, key = _split(name)
         if not bucket:
             print("\n".join(f"gs://{one.name}/" for one in client.list_buckets()))
             continue
+        if "-Lb" in options or ("-L" in options and "-b" in options):
+            held = client.get_bucket(bucket)
+            print(f"gs://{bucket}/ :\n\tStorage class:\t\t\t{held.storage_class}")
+            print(f"\tLocation constraint:\t\t{held.location}\n\tTime created:\t\t\t{held.time_created}")
+            continue
+        folders: list[str] = []
         if "*" in key:
-            found = [f"gs://{bucket}/{blob.name}" for blob in _matching(client, bucket, key)]
+            found = _matching(client, bucket, key)
         else:
             exact = bool(key) and client.bucket(bucket).blob(key).exists()
             prefix = key if not key or key.endswith("/") or exact else key + "/"
             pages = client.list_blobs(bucket, prefix=prefix, delimiter=None if deep else "/")
-            found = [
-                f"gs://{bucket}/{blob.name}" for blob in pages if exact is False or blob.name == key or deep
-            ]
-            found += [f"gs://{bucket}/{folder}" for folder in sorted(pages.prefixes)]
-        if not found and key:
-            return _fail(f"One or more URLs matched no objects: {name}")
-        print("".join(f"{one}\n" for one in found), end="")
+            found = [blob for blob in pages if exact is False or blob.name == key or deep]
+            folders = sorted(pages.prefixes)
+        if not (found or folders) and key:
+            return fail(f"One or more URLs matched no objects: {name}")
+        for blob in found:
+            told = f"{blob.size:>10}  {blob.updated:%Y-%m-%dT%H:%M:%SZ}  " if long else ""
+            print(f"{told}gs://{bucket}/{blob.name}")
+        for folder in folders:
+            print(f"{' ' * 33 if long else ''}gs://{bucket}/{folder}")
     return 0
 
 
-def _cat(client: Any, names: list[str], deep: bool) -> int:
+def _cat(client: Any, names: list[str], options: dict[str, str]) -> int:
     for name in names:
         bucket, key = _split(name)
-        sys.stdout.buffer.write(client.bucket(bucket).blob(key).download_as_bytes())
+        found = _matching(client, bucket, key)
+        if not found:
+            return fail(f"The following URLs matched no objects: {name}")
+        for blob in found:
+            sys.stdout.buffer.write(blob.download_as_bytes())
+    sys.stdout.buffer.flush()
     return 0
 
 
-def _remove(client: Any, names: list[str], deep: bool) -> int:
+def _remove(client: Any, names: list[str], options: dict[str, str]) -> int:
+    deep = _deep(options)
     for name in names:
         if not name.startswith("gs://"):
             os.remove(name)
             continue
         bucket, key = _split(name)
-        for blob in _matching(client, bucket, key) or (_under(client, bucket, key) if deep else []):
+        found = _matching(client, bucket, key) or (_under(client, bucket, key) if deep else [])
+        for blob in found:
             blob.delete()
+        if deep and not key:
+            client.bucket(bucket).delete()
+        elif not found:
+            return fail(f"The following URLs matched no objects: {name}")
     return 0
 
 
-def _make(client: Any, names: list[str], deep: bool) -> int:
+def _make(client: Any, names: list[str], options: dict[str, str]) -> int:
     for name in names:
-        client.create_bucket(_split(name)[0])
+        print(f"Creating {name}...", file=sys.stderr)
+        made = client.bucket(_split(name)[0])
+        made.storage_class = _value(options, "-c", "--default-storage-class") or "STANDARD"
+        client.create_bucket(made, location=_value(options, "-l", "--location") or None)
     return 0
 
 
-def _stat(client: Any, names: list[str], deep: bool) -> int:
+def _remove_bucket(client: Any, names: list[str], options: dict[str, str]) -> int:
+    for name in names:
+        client.bucket(_split(name)[0]).delete()
+    return 0
+
+
+def _bind(client: Any, names: list[str], options: dict[str, str]) -> int:
+    """`gcloud storage buckets add-iam-policy-binding gs://B --member=M --role=R`, `gsutil iam ch M:ROLE,… gs://B`."""
+    what, *rest = names
+    if what == "add-iam-policy-binding":
+        pairs = [(_value(options, "--member"), _value(options, "--role"))]
+    elif what == "ch" and not any(one.startswith("-") for one in options):
+        *given, bucket = rest
+        split = [one.rpartition(":") for one in given]
+        pairs = [(member, role) for member, _, roles in split for role in roles.split(",")]
+        rest = [bucket]
+    else:
+        return fail(f"iam {what} is not built in Portico; iam ch MEMBER:ROLE is.")
+    for name in rest:
+        bucket = client.bucket(_split(name)[0])
+        policy = bucket.get_iam_policy(requested_policy_version=3)
+        for member, role in pairs:
+            whole = role if "/" in role else f"roles/storage.{role}"
+            policy.bindings.append({"role": whole, "members": {member}})
+        bucket.set_iam_policy(policy)
+    return 0
+
+
+def _stat(client: Any, names: list[str], options: dict[str, str]) -> int:
     for name in names:
         bucket, key = _split(name)
         blob = client.bucket(bucket).get_blob(key)
         if blob is None:
-            return _fail(f"No URLs matched: {name}")
+            return fail(f"No URLs matched: {name}")
         print(f"{name}:\n    Content-Length: {blob.size}\n    Generation: {blob.generation}")
     return 0
 
@@ -239,6 +351,6 @@ def _join(folder: str, name: str) -> str:
     return folder.rstrip("/") + "/" + name if name else folder.rstrip("/")
 
 
-def _fail(message: str) -> int:
+def fail(message: str) -> int:
     print(message, file=sys.stderr)
     return 1

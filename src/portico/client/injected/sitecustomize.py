@@ -13,21 +13,23 @@ TYPE_CHECKING = False  # typing is not imported: it would slow every start
 if TYPE_CHECKING:
     from typing import Any
 
-# Module -> the function of `portico_clients` that patches it once it is loaded.
+# Module -> the function that patches it once it is loaded.
 _PATCHES = {
-    "google.api_core.grpc_helpers": "patch_channels",
-    "google.api_core.grpc_helpers_async": "patch_channels",
-    "google.auth._default": "patch_default",
-    "google.auth.credentials": "patch_credentials",
-    "google.auth.transport.requests": "patch_requests",
-    "google.cloud.storage.client": "patch_storage",
-    "httplib2": "patch_httplib2",
-    "requests.sessions": "patch_sessions",
-    "tensorflow": "patch_tensorflow",
-    "google.cloud.aiplatform.docker_utils.run": "patch_docker_run",
-    "google.cloud.aiplatform.docker_utils.utils": "patch_docker_utils",
-    "google.cloud.aiplatform.utils.yaml_utils": "patch_templates",
-    "kfp.registry.registry_client": "patch_kfp_registry",
+    "google.api_core.grpc_helpers": "portico_channels.patch_channels",
+    "google.api_core.grpc_helpers_async": "portico_channels.patch_channels",
+    "google.auth._default": "portico_credentials.patch_default",
+    "google.auth.credentials": "portico_credentials.patch_credentials",
+    "google.auth.transport.requests": "portico_clients.patch_requests",
+    "google.cloud.storage.client": "portico_clients.patch_storage",
+    "google.protobuf.json_format": "portico_clients.patch_json_format",
+    "httplib2": "portico_clients.patch_httplib2",
+    "requests.sessions": "portico_clients.patch_sessions",
+    "tensorflow": "portico_clients.patch_tensorflow",
+    "google.cloud.aiplatform.docker_utils.run": "portico_clients.patch_docker_run",
+    "google.cloud.aiplatform.docker_utils.utils": "portico_clients.patch_docker_utils",
+    "google.cloud.aiplatform.pipeline_jobs": "portico_clients.patch_pipeline_jobs",
+    "google.cloud.aiplatform.utils.yaml_utils": "portico_clients.patch_templates",
+    "kfp.registry.registry_client": "portico_clients.patch_kfp_registry",
 }
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -35,11 +37,11 @@ _FOLDER = os.path.dirname(os.path.abspath(__file__))
 def _patch_name(module: str) -> str | None:
     # google.cloud.aiplatform_v1.services.model_service.client, google.pubsub_v1.services.publisher.client, …
     if module.startswith("google.") and ".services." in module and module.endswith(".client"):
-        return "patch_service"
+        return "portico_clients.patch_service"
     if module.startswith("google_cloud_pipeline_components.container.") and module.endswith(
         ("_runner", "_util")
     ):
-        return "patch_polling"
+        return "portico_clients.patch_polling"
     return _PATCHES.get(module)
 
 
@@ -67,9 +69,8 @@ def _patch_after(loader: Any, patch: str) -> None:
     def exec_module(module: Any) -> None:
         execute(module)
         try:
-            import portico_clients
-
-            getattr(portico_clients, patch)(module)
+            ours, _, function = patch.partition(".")
+            getattr(__import__(ours), function)(module)
         except Exception as error:
             print(
                 f"portico exec: {module.__name__} is not pointed to Portico ({error!r})",
@@ -103,7 +104,7 @@ def _run_next() -> None:
             raise
     finally:
         sys.modules.setdefault("sitecustomize", own)
-        sys.path.append(_FOLDER)  # last: it hides nothing, and portico_clients is found
+        sys.path.append(_FOLDER)  # last: it hides nothing, and the modules beside it are found
 
 
 if os.environ.get("PORTICO_URL"):

@@ -38,6 +38,7 @@ _SYSTEM_PARAMETERS = frozenset(
     ]
 )
 _MAX_DEPTH = 100
+_NESTED = (dict, list)  # as JSON is read
 
 
 class Checker:
@@ -93,6 +94,10 @@ class Checker:
             return [self._element(items, item, f"{path}[{i}]", depth) for i, item in enumerate(value)]
         return scalar(schema, value, path)
 
+    def _is_any(self, schema: Schema) -> bool:
+        found = self._schema(schema["$ref"]) if "$ref" in schema else schema
+        return bool(found.get("type", "any") == "any")
+
     def _element(self, schema: Schema, value: Any, path: str, depth: int) -> Any:
         if value is None and schema.get("type") != "any":
             raise _invalid(path, value, "a value; null can't stand in a list")
@@ -102,6 +107,9 @@ class Checker:
         properties: dict[str, Schema] = schema.get("properties", {})
         extra: Schema | None = schema.get("additionalProperties")
         if extra is not None and not properties:
+            if self._is_any(extra) and (self._keep_nulls or None not in value.values()):
+                _check_depth(value, depth, path)
+                return value
             return {
                 key: None
                 if item is None
@@ -147,15 +155,11 @@ class Checker:
 def _check_depth(value: Any, depth: int, path: str) -> None:
     """Services walk through `any` values by recursion; orjson takes ten times as many levels."""
     level = [value]
-    while level := [
-        item
-        for outer in level
-        if isinstance(outer, dict | list)
-        for item in (outer.values() if isinstance(outer, dict) else outer)
-    ]:
+    while level := [one for one in level if type(one) in _NESTED]:
         depth += 1
         if depth > _MAX_DEPTH:
             raise _too_deep(path)
+        level = [item for outer in level for item in (outer.values() if type(outer) is dict else outer)]
 
 
 def _too_deep(path: str) -> InvalidArgument:

@@ -169,6 +169,7 @@ class Contract:
                     node = node.child(segment)
                 name, _, verb = _split_verb(last)
                 node.child(name).methods[f"{method.http} {verb}"] = method, pattern
+                node.child(name).open |= pattern.endswith(".*)")
         return root
 
 
@@ -191,9 +192,10 @@ class _Schemas(Mapping[str, Schema]):
 
 
 class _Node:
-    __slots__ = ("literals", "methods", "wildcard")
+    __slots__ = ("literals", "methods", "open", "wildcard")
 
     def __init__(self) -> None:
+        self.open = False  # what comes behind it belongs to the name that ends here
         self.literals: dict[str, _Node] = {}
         self.wildcard: _Node | None = None
         self.methods: dict[str, tuple[Method, str]] = {}
@@ -219,7 +221,8 @@ def _descend(node: _Node, segments: list[str], index: int, http: str) -> tuple[M
             found = _descend(child, segments, index + 1, http)
             if found is not None:
                 return found
-        return None
+        ends = (child.methods.get(f"{http} ") for child in node.children(segment) if child.open)
+        return next(filter(None, ends), None)
     # "models/1:predict" is a verb on model 1 where such a verb exists, else a resource whose id has a colon.
     name, _, verb = _split_verb(segment)
     for candidate, rest in ((name, verb), (segment, "")):

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from portico.doors.dispatch import Dispatch
-from portico.prediction.front.handover import run_folder
-from portico.prediction.front.peers import Peers
+from portico.prediction.front.peers import Auth, Peers
 from portico.services.standard.apis import declared
+from portico.store.sockets import run_folder
 
 _CONNECT: Final = re.compile(rb"CONNECT \[?([\w.:-]+?)\]?:(\d{1,5}) HTTP/1\.[01]\r\n")
 _LONGEST: Final = 8192  # bytes of the head of a CONNECT
@@ -29,16 +29,16 @@ _STALLED: Final = 60.0  # seconds that the first bytes may take
 
 
 class Listener:
-    """`listening`: the bound socket. `everyone`: nobody on this machine needs a token."""
+    """`listening`: the bound socket. `auth`: who needs no token."""
 
     def __init__(
-        self, home: Path, listening: socket.socket, certificate: Path, dispatch: Dispatch, everyone: bool
+        self, home: Path, listening: socket.socket, certificate: Path, dispatch: Dispatch, auth: Auth
     ) -> None:
         self._home = home
         self._listening = listening
         self._certificate = certificate
         self._dispatch = dispatch
-        self._peers = Peers(everyone)
+        self._peers = Peers(auth, run_folder(home))
         self._servers: dict[bool, Any] = {}
         self._starting = asyncio.Lock()
         self._accepting: asyncio.Task[None] | None = None

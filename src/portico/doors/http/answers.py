@@ -12,6 +12,7 @@ from portico.prediction.front.answers import error_body
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+_COMMANDS = ("curl/", "Wget/")
 _JSON = (b"content-type", b"application/json; charset=UTF-8")
 
 
@@ -34,8 +35,17 @@ def flat(error: PorticoError, codes: Mapping[str, tuple[str, int]]) -> tuple[int
     return status, orjson.dumps({"error_code": name, "message": error.message})
 
 
-async def send_json(send: Send, body: Any, status: int = 200) -> None:
-    await send_bytes(send, orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), status)
+async def send_json(send: Send, body: Any, status: int = 200, pretty: bool = False) -> None:
+    """`pretty` is with line breaks and indents, as Google's APIs answer (their parameter prettyPrint)."""
+    option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if pretty else 0)
+    await send_bytes(send, orjson.dumps(body, option=option), status)
+
+
+def is_pretty(headers: Mapping[str, str], params: Mapping[str, str]) -> bool:
+    """Whether an answer is to have line breaks: where the parameter prettyPrint says so; without one, where a command
+    asks whose output scripts read line by line."""
+    asked = params.get("prettyPrint", params.get("$prettyPrint"))
+    return asked == "true" if asked is not None else headers.get("user-agent", "").startswith(_COMMANDS)
 
 
 async def send_error(

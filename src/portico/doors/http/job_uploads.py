@@ -19,7 +19,7 @@ from portico.doors.storage.upload import parse_resource
 from portico.errors import InvalidArgument, NotFound
 from portico.services.bigquery.jobs import insert
 from portico.services.call import Call
-from portico.services.storage.render import base_url
+from portico.services.standard.here import base_url
 from portico.warehouse.client import FOLDER
 
 _PATH = re.compile(rb"/(?:resumable/)?upload/bigquery/v2/projects/([^/?]+)/jobs")

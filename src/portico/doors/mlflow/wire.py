@@ -62,6 +62,6 @@ async def _upload(request: Request, call: Call) -> dict[str, Any]:
     place = await in_thread(artifacts.address, call)
     media = request.headers.get("content-type") or "application/octet-stream"
     resource = {"name": place["object"], "contentType": media}
-    begin = partial(uploads.begin, request.rooms, place["bucket"], resource, {}, {})
+    begin = partial(uploads.begin, request.rooms, place["bucket"], resource, {}, {}, call)
     await upload.store(request, begin, request.pieces())
     return {}

@@ -18,7 +18,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from portico.doors.storage.requests import PIECE, Headers, Request, in_thread
 from portico.errors import OutOfRange
 from portico.services.storage.render import etag
-from portico.services.storage.requests import generation, preconditions, refuse_encryption
+from portico.services.storage.requests import integer, preconditions, refuse_encryption
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -28,6 +28,8 @@ _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 _ATTEMPTS = 5
 _MEDIA = "application/octet-stream"
 _GZIP = b"\x1f\x8b"
+# What somebody uploaded is no page of this server: its scripts run, in a browser, as those of no site, whom it refuses.
+_STRANGE = {"content-security-policy": "sandbox allow-scripts", "x-content-type-options": "nosniff"}
 
 
 @dataclass(slots=True)
@@ -85,7 +87,7 @@ def _open(request: Request, bucket: str, name: str) -> tuple[ObjectRow, int]:
     for _ in range(_ATTEMPTS):
         with request.rooms.database.read() as connection:
             objects_buckets.get(connection, bucket)
-            row = objects.get(connection, bucket, name, generation(request.params))
+            row = objects.get(connection, bucket, name, integer(request.params, "generation"))
         preconditions(request.params).check(row, reading=True)
         try:
             path = objects_files.path_of(request.rooms.home, row.file)
@@ -151,6 +153,7 @@ def _headers(row: ObjectRow, tag: str, params: Mapping[str, str]) -> Headers:
     if encoding == "gzip":
         values["vary"] = "Accept-Encoding"
     lines = {name: value for name, value in values.items() if value is not None}
+    lines |= _STRANGE
     lines |= {f"x-goog-meta-{key.lower()}": value for key, value in fields.get("metadata", {}).items()}
     return [(name.encode(), _line(str(value))) for name, value in lines.items() if _is_token(name)]
 

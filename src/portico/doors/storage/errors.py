@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 import orjson
 
-from portico.errors import PorticoError
+from portico.errors import PermissionDenied, PorticoError
 
 _REASONS = {
     400: "invalid",
@@ -37,6 +37,21 @@ _XML_CODES = {
     501: "NotImplemented",
     503: "ServiceUnavailable",
 }
+
+
+class WrongSignature(PermissionDenied):
+    """A request whose signature is of something else, or by somebody else. `signed`: of what it would be right, by the
+    names that Google's answer has for that."""
+
+    def __init__(self, signed: dict[str, str]) -> None:
+        super().__init__("Access denied.", reason="SignatureDoesNotMatch")
+        self.signed = signed
+
+
+_MISMATCH = (
+    "The request signature we calculated does not match the signature you provided. Check your Google secret key and "
+    "signing method."
+)
 
 
 def render(error: PorticoError, *, with_status: bool = False) -> tuple[int, bytes]:
@@ -69,8 +84,14 @@ def render_xml(error: PorticoError) -> tuple[int, bytes]:
         code = error.reason
     elif status == 404 and error.message.startswith("The specified bucket"):
         code = "NoSuchBucket"
+    if status == 401 and error.reason == "required":  # a caller who is not known, and need not be
+        status, code = 403, "AccessDenied"
     message = escape(error.message)
+    details, more = message, ""
+    if isinstance(error, WrongSignature):
+        details = _MISMATCH
+        more = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in error.signed.items())
     return status, (
         f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code>"
-        f"<Message>{message}</Message><Details>{message}</Details></Error>"
+        f"<Message>{message}</Message><Details>{details}</Details>{more}</Error>"
     ).encode()

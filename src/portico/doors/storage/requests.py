@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from portico.doors.http.incoming import Incoming
 from portico.errors import InvalidArgument
-from portico.services.call import Rooms
+from portico.services.call import Call, Rooms
 
 PIECE = 1 << 20  # bytes handed to the disk at once
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -44,9 +46,11 @@ class Request:
     receive: Incoming
     send: Send
     rooms: Rooms
+    call: Call | None = None  # once it is known which method is meant, and allowed
     method: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    _hash: str = ""  # of the body, in hexadecimal, where its signature says it
 
     def __post_init__(self) -> None:
         self.method = self.scope["method"]
@@ -54,14 +58,34 @@ class Request:
         query = self.scope["query_string"].decode("ascii", "replace")
         self.params = dict(parse_qsl(query, keep_blank_values=True))
 
+    @property
+    def allowed(self) -> Call:
+        """The call, of a request that has come as far as what does it."""
+        assert self.call is not None
+        return self.call
+
+    def must_hash_to(self, sha256: str) -> None:
+        """
+        Raises:
+            InvalidArgument: it is no SHA-256 in hexadecimal.
+        """
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+            raise InvalidArgument(
+                f"X-Goog-Content-SHA256 is UNSIGNED-PAYLOAD or the body's SHA-256 in hexadecimal, not {sha256[:80]!r}.",
+                reason="InvalidDigest",
+            )
+        self._hash = sha256.lower()
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, in pieces of at least PIECE bytes but for the last.
 
         Raises:
-            ClientGone: after what had come has been given out.
+            ClientGone: after what had come has been given out. InvalidArgument: in place of the last one, where it is
+                not the body that was signed.
         """
         held: list[bytes] = []
         size = 0
+        hasher = hashlib.sha256() if self._hash else None
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -71,7 +95,14 @@ class Request:
             if body := message.get("body"):
                 held.append(body)
                 size += len(body)
+                if hasher is not None:
+                    hasher.update(body)
             more = message.get("more_body", False)
+            if not more and hasher is not None and hasher.hexdigest() != self._hash:
+                raise InvalidArgument(
+                    f"The body's SHA-256 is {hasher.hexdigest()}; X-Goog-Content-SHA256 says {self._hash}.",
+                    reason="XGoogContentSHA256Mismatch",
+                )
             if held and (size >= PIECE or not more):
                 yield b"".join(held)
                 held, size = [], 0

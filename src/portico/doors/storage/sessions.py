@@ -18,7 +18,7 @@ from typing import Any
 
 from portico.doors.storage.requests import PIECE, ClientGone, Request, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unavailable
-from portico.services.call import Rooms
+from portico.services.call import Caller, Rooms
 from portico.services.storage import uploads
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -34,14 +34,15 @@ _MOST_HASHERS = 256
 _hashers: OrderedDict[str, Hasher] = OrderedDict()
 
 
-def start(rooms: Rooms, insertion: uploads.Insertion) -> str:
-    """A new session's id."""
+def start(rooms: Rooms, insertion: uploads.Insertion, caller: Caller) -> str:
+    """A new session's id: a secret, with which whoever has it goes on with what `caller` began."""
     upload = rooms.ids.token()
     request = {
         "settings": insertion.settings,
         "preconditions": asdict(insertion.preconditions),
         "md5": insertion.md5,
         "crc32c": insertion.crc32c,
+        "caller": [caller.email, caller.agent],
     }
     file, fd = objects_files.create(rooms.home, rooms.ids)
     try:
@@ -56,6 +57,18 @@ def start(rooms: Rooms, insertion: uploads.Insertion) -> str:
     finally:
         os.close(fd)
     return upload
+
+
+def who_began(rooms: Rooms, upload: str, bucket: str, name: str | None) -> Caller | None:
+    """Who began a session, to this object; None where there is none to it, or nobody noted that."""
+    try:
+        session = _read(rooms, upload)
+    except NotFound:
+        return None
+    told = session.request.get("caller")
+    if told is None or session.bucket != bucket or name not in (None, session.name):
+        return None
+    return Caller(*told)
 
 
 async def handle(request: Request, answer: Callable[[Request, ObjectRow], Awaitable[None]]) -> None:
@@ -104,6 +117,9 @@ async def _add(
             await in_thread(received.append, last_piece)
         except ClientGone:
             await in_thread(received.remember)
+            raise
+        except InvalidArgument:  # not what was signed
+            await in_thread(received.forget)
             raise
         if last is not None and received.size < last + 1:
             raise InvalidArgument("The body is shorter than its Content-Range.", reason="badRequest")
@@ -173,12 +189,16 @@ class _Received:
     def append(self, piece: bytes) -> None:
         try:
             objects_files.write_all(self._fd, piece)
-        except OSError:  # a full disk: what came of this request goes, so that it does not stay full for it
-            os.ftruncate(self._fd, self._begun)
+        except OSError:  # a full disk: it must not stay full for this
+            self.forget()
             raise
         self.size += len(piece)
         if self._hasher is not None:
             self._hasher.update(piece)
+
+    def forget(self) -> None:
+        """What came of this request."""
+        os.ftruncate(self._fd, self._begun)
 
     def remember(self) -> None:
         """Keeps the checksum's state for the next chunk."""

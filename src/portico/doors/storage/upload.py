@@ -16,8 +16,10 @@ from portico.doors.storage import sessions as storage_sessions
 from portico.doors.storage.related import RelatedParts
 from portico.doors.storage.requests import Request, in_thread, pour
 from portico.errors import InvalidArgument
+from portico.services.standard.here import base_url
 from portico.services.storage import uploads
-from portico.services.storage.render import base_url, object_json
+from portico.services.storage.objects import with_lists
+from portico.services.storage.render import object_json
 from portico.store.objects.files import FileWriter
 from portico.store.objects.generations import ObjectRow
 
@@ -68,14 +70,16 @@ async def store(
 
 
 async def answer_object(request: Request, row: ObjectRow) -> None:
-    full = request.params.get("projection") == "full"
+    full = await in_thread(with_lists, request.allowed, request.params, row.bucket, row.name)
     body = orjson.dumps(object_json(row, base_url(request.headers), full=full))
     await request.answer(200, body, [(b"x-goog-generation", str(row.generation).encode())])
 
 
 async def _media(request: Request, bucket: str) -> None:
     resource = {"contentType": request.headers.get("content-type") or "application/octet-stream"}
-    begin = partial(uploads.begin, request.rooms, bucket, resource, request.params, request.headers)
+    begin = partial(
+        uploads.begin, request.rooms, bucket, resource, request.params, request.headers, request.allowed
+    )
     await answer_object(request, await store(request, begin, request.pieces()))
 
 
@@ -84,9 +88,9 @@ async def _start(request: Request, bucket: str) -> None:
     if media := request.headers.get("x-upload-content-type"):
         resource.setdefault("contentType", media)
     insertion = await in_thread(
-        uploads.begin, request.rooms, bucket, resource, request.params, request.headers
+        uploads.begin, request.rooms, bucket, resource, request.params, request.headers, request.allowed
     )
-    upload = await in_thread(storage_sessions.start, request.rooms, insertion)
+    upload = await in_thread(storage_sessions.start, request.rooms, insertion, request.allowed.caller)
     query = urlencode(
         {"uploadType": "resumable", "name": insertion.name, "upload_id": upload}, quote_via=quote
     )
@@ -102,7 +106,9 @@ async def _multipart(request: Request, bucket: str) -> None:
     resource = parse_resource(first)
     if media := data_headers.get("content-type"):
         resource.setdefault("contentType", media)
-    begin = partial(uploads.begin, request.rooms, bucket, resource, request.params, request.headers)
+    begin = partial(
+        uploads.begin, request.rooms, bucket, resource, request.params, request.headers, request.allowed
+    )
     await answer_object(request, await store(request, begin, parts.data()))
 
 

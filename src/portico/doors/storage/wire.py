@@ -9,12 +9,17 @@ from typing import Any
 from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Arrival, Dispatch
 from portico.doors.http.incoming import Incoming
+from portico.doors.identity import Identity
 from portico.doors.storage import download as storage_download
+from portico.doors.storage import sessions as storage_sessions
+from portico.doors.storage import signed as storage_signed
 from portico.doors.storage import upload as storage_upload
 from portico.doors.storage import xml as storage_xml
+from portico.doors.storage.form import Form, is_form
 from portico.doors.storage.requests import ClientGone, Meaning, Request, Send, decode_name
-from portico.errors import InvalidArgument, PorticoError
-from portico.services.call import Call, Rooms
+from portico.errors import InvalidArgument, PermissionDenied, PorticoError
+from portico.services.call import Call, Caller, Rooms
+from portico.services.iam.checks import NAMED_LATER
 from portico.store.objects.names import is_bucket_name
 
 # First segments of paths that clients of Google's use and no served document has.
@@ -36,8 +41,9 @@ _FOREIGN = frozenset(
 
 
 class StorageWire:
-    def __init__(self, rooms: Rooms, contract: Contract, dispatch: Dispatch) -> None:
+    def __init__(self, rooms: Rooms, contract: Contract, dispatch: Dispatch, identity: Identity) -> None:
         self._rooms = rooms
+        self._identity = identity
         self._contract = contract
         self._dispatch = dispatch
         self._reserved = contract.first_segments | _FOREIGN
@@ -65,9 +71,17 @@ class StorageWire:
         path = scope["raw_path"].partition(b"?")[0]
         xml = self.is_xml(path)
         try:
-            meaning = storage_xml.meaning(request, path) if xml else _meaning(request, path)
+            form = Form(request, path) if xml and is_form(request, path) else None
+            if form is not None:  # who asks stands in it
+                await form.read()
+            caller = None if authorization else self._caller(request, path, xml, form)
+            if form is not None:
+                meaning = form.meaning()
+            else:
+                meaning = storage_xml.meaning(request, path) if xml else _meaning(request, path)
 
             async def work(call: Call) -> None:
+                request.call = call
                 await meaning.work()
 
             method = self._contract.method("storage", "v1", meaning.method)
@@ -80,6 +94,7 @@ class StorageWire:
                     handler=work,
                     headers=request.headers,
                     grows=request.method in ("POST", "PUT"),
+                    caller=caller,
                 )
             )
         except ClientGone:
@@ -89,21 +104,60 @@ class StorageWire:
                 raise
             await storage_xml.answer_error(request, error)
 
+    def _caller(self, request: Request, path: bytes, xml: bool, form: Form | None) -> Caller | None:
+        """Whose a request without a token is: who signed its URL, or its form's policy, or began the upload that it
+        goes on with. None where it is as any other without a token, also where its signer's account is not known here:
+        that proves nothing.
+
+        Raises:
+            PermissionDenied, InvalidArgument, Unimplemented: the signature is not good.
+        """
+        now, signed = self._rooms.clock.now(), None
+        if form is not None:
+            signed = form.signed(now)
+        elif xml:
+            signed = storage_signed.read(request, path, now)
+        if signed is not None:
+            found = self._identity.signer(signed.signer, by_hmac=signed.by_hmac)
+            if found is None and storage_signed.is_signed_header(request.headers.get("authorization")):
+                raise PermissionDenied(
+                    f"{signed.signer[:80]!r} signs nothing here.", reason="InvalidSecurity"
+                )
+            if found is None:
+                return None
+            email, keys = found
+            signed.check(keys)
+            return Caller(email)
+        upload = request.params.get("upload_id")
+        if not upload or request.scope["state"]["owner"]:
+            return None
+        began = storage_sessions.who_began(self._rooms, upload, *_named(request, path, xml))
+        return began and self._identity.lasting(began)
+
 
 def _meaning(request: Request, path: bytes) -> Meaning:
     if path.startswith(b"/upload/"):
         bucket, rest = _bucket(path.removeprefix(b"/upload/storage/v1/"))
         if rest != b"o":
             raise InvalidArgument("Uploads go to /upload/storage/v1/b/BUCKET/o.", http_status=404)
-        return Meaning("objects.insert", {"bucket": bucket}, partial(storage_upload.handle, request, bucket))
+        params: dict[str, Any] = {"bucket": bucket, NAMED_LATER: True}
+        return Meaning("objects.insert", params, partial(storage_upload.handle, request, bucket))
     bucket, rest = _bucket(path.removeprefix(b"/download").removeprefix(b"/storage/v1/"))
     if not rest.startswith(b"o/") or request.method not in ("GET", "HEAD"):
         raise InvalidArgument(
             "Downloads are GET .../storage/v1/b/BUCKET/o/OBJECT?alt=media.", http_status=404
         )
     name = decode_name(rest[2:])
-    params = {"bucket": bucket, "object": name}
+    params = {"bucket": bucket, "object": name, **storage_xml.generation_in(request)}
     return Meaning("objects.get", params, partial(storage_download.handle, request, bucket, name))
+
+
+def _named(request: Request, path: bytes, xml: bool) -> tuple[str, str | None]:
+    """The bucket and the object in an upload's address; the JSON API's may have the bucket alone."""
+    if xml:
+        _, bucket, name = (path + b"/").split(b"/", 2)
+        return decode_name(bucket), decode_name(name.removesuffix(b"/"))
+    return _bucket(path.removeprefix(b"/upload/storage/v1/"))[0], request.params.get("name")
 
 
 def _bucket(path: bytes) -> tuple[str, bytes]:

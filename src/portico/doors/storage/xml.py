@@ -7,7 +7,7 @@ https://cloud.google.com/storage/docs/xml-api/reference-methods, .../multipart-u
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -22,9 +22,10 @@ from portico.doors.storage.errors import render_xml
 from portico.doors.storage.requests import Meaning, Request, decode_name, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.services.call import Rooms
+from portico.services.standard.here import base_url
 from portico.services.storage import uploads
-from portico.services.storage.render import base_url, milliseconds
-from portico.services.storage.requests import generation, integer, preconditions
+from portico.services.storage.render import milliseconds
+from portico.services.storage.requests import integer, preconditions
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -46,6 +47,7 @@ _SETTINGS = {
     "x-goog-custom-time": "customTime",
     "x-goog-storage-class": "storageClass",
 }
+_UNBUILT = frozenset({"acl", "compose", "encryption", "legal-hold", "retention", "tagging"})
 _PRECONDITIONS = {
     "x-goog-if-generation-match": "ifGenerationMatch",
     "x-goog-if-metageneration-match": "ifMetagenerationMatch",
@@ -68,7 +70,13 @@ def meaning(request: Request, path: bytes) -> Meaning:
         raise Unimplemented("Buckets are not built in Portico's XML API: use the JSON API.")
     work = _method(request)
     method = "objects.get" if work is _get else "objects.delete" if work is _delete else "objects.insert"
-    return Meaning(method, {"bucket": bucket, "object": name}, partial(work, request, bucket, name))
+    params = {"bucket": bucket, "object": name, **generation_in(request)}
+    return Meaning(method, params, partial(work, request, bucket, name))
+
+
+def generation_in(request: Request) -> dict[str, str]:
+    """The parameter that says which generation is meant, where it is there."""
+    return {key: value for key, value in request.params.items() if key == "generation"}
 
 
 async def answer_error(request: Request, error: PorticoError) -> None:
@@ -81,6 +89,8 @@ Method = Callable[[Request, str, str], Awaitable[None]]
 
 def _method(request: Request) -> Method:
     params, method = request.params, request.method
+    if unbuilt := _UNBUILT & params.keys():
+        raise Unimplemented(f"?{min(unbuilt)} is not built in Portico's XML API: use the JSON API.")
     if method == "POST" and "uploads" in params:
         return _initiate
     if method == "POST" and request.headers.get("x-goog-resumable", "").lower() == "start":
@@ -104,7 +114,9 @@ async def _start(request: Request, bucket: str, name: str) -> None:
     """The start of a resumable upload, as a URL signed for RESUMABLE sends it."""
 
     def start() -> str:
-        return storage_sessions.start(request.rooms, _insertion(request, bucket, name))
+        return storage_sessions.start(
+            request.rooms, _insertion(request, bucket, name), request.allowed.caller
+        )
 
     upload = await in_thread(start)
     location = f"{base_url(request.headers)}/{bucket}/{quote(name)}?upload_id={upload}"
@@ -128,7 +140,7 @@ async def _put(request: Request, bucket: str, name: str) -> None:
 
 async def _delete(request: Request, bucket: str, name: str) -> None:
     def delete() -> None:
-        rooms, exact = request.rooms, generation(request.params)
+        rooms, exact = request.rooms, integer(request.params, "generation")
         with rooms.database.write() as connection:
             bucket_row = objects_buckets.get(connection, bucket)
             row = objects.get(connection, bucket, name, exact)
@@ -195,7 +207,7 @@ async def _complete(request: Request, bucket: str, name: str) -> None:
     await _answer(
         request,
         "CompleteMultipartUploadResult",
-        f"<Location>http://{escape(request.headers.get('host', 'localhost'))}/{bucket}/{quote(name)}</Location>"
+        f"<Location>{escape(base_url(request.headers))}/{bucket}/{quote(name)}</Location>"
         f"<Bucket>{bucket}</Bucket><Key>{_text(name)}</Key>"
         f"<ETag>{escape(storage_download.xml_etag(row))}</ETag>",
         _object_headers(row),
@@ -281,7 +293,11 @@ def _read(rooms: Rooms, upload_id: str, bucket: str, name: str, *, finished: boo
 
 
 def _insertion(request: Request, bucket: str, name: str) -> uploads.Insertion:
-    headers = request.headers
+    return insertion(request, bucket, name, request.headers)
+
+
+def insertion(request: Request, bucket: str, name: str, headers: Mapping[str, str]) -> uploads.Insertion:
+    """An upload whose settings `headers` say."""
     resource: dict[str, object] = {field: headers[key] for key, field in _SETTINGS.items() if key in headers}
     metadata = {
         key.removeprefix("x-goog-meta-"): value
@@ -290,7 +306,11 @@ def _insertion(request: Request, bucket: str, name: str) -> uploads.Insertion:
     }
     if metadata:
         resource["metadata"] = metadata
-    return uploads.begin(request.rooms, bucket, resource, {**request.params, "name": name}, headers)
+    params: dict[str, str] = {**request.params, "name": name}
+    if told := headers.get("x-goog-acl"):
+        first, *more = told.split("-")
+        params["predefinedAcl"] = first + "".join(word.capitalize() for word in more)
+    return uploads.begin(request.rooms, bucket, resource, params, headers, request.allowed)
 
 
 def _parse_parts(body: bytes) -> list[tuple[int, str]]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from portico.jobs.engines import machine
-from portico.jobs.engines.protocol import Ended, Machine, cause_of
+from portico.jobs.engines.protocol import Ended, Machine, cause_of, heard
 from portico.store.jobs import Resources
 
 
@@ -32,7 +32,7 @@ class LocalProcesses:
         self._ended: list[Ended] = []
         self._server: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def machines(self) -> list[Machine]:
         free = self._capacity
@@ -97,21 +97,8 @@ class LocalProcesses:
     def _receive(self) -> None:
         if self._channel is None:
             return
-        try:
-            while True:
-                received = self._channel.recv(65536, socket.MSG_DONTWAIT)
-                if not received:
-                    self._server_lost()
-                    return
-                self._buffer += received
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._server_lost()
-            return
-        *lines, self._buffer = self._buffer.split(b"\n")
-        for line in lines:
-            news = json.loads(line)
+        told, there = heard(self._channel, self._buffer)
+        for news in told:
             if "started" in news and news["started"] in self._pids:
                 self._pids[news["started"]] = news["pid"]
                 if number := self._unwanted.pop(news["started"], None):
@@ -120,6 +107,8 @@ class LocalProcesses:
                 self._pids.pop(news["ended"], None)
                 self._unwanted.pop(news["ended"], None)
                 self._ended.append(Ended(news["ended"], cause_of(news["status"])))
+        if not there:
+            self._server_lost()
 
     def _server_lost(self) -> None:
         """The warm server died; its children die with it."""
@@ -128,7 +117,7 @@ class LocalProcesses:
         if self._server:
             self._server.kill()
             self._server.wait()
-        self._channel, self._server, self._buffer = None, None, b""
+        self._channel, self._server, self._buffer = None, None, bytearray()
         self._ended.extend(Ended(job_id, "") for job_id in self._pids)
         self._pids.clear()
         self._unwanted.clear()

@@ -7,11 +7,12 @@ end that the engine tells is how the scheduler knows.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from portico.store.jobs import Resources
 
@@ -32,6 +33,23 @@ class Machine:
     whole: Resources
     free: Resources
     away: bool = False
+
+
+def heard(channel: socket.socket, buffer: bytearray) -> tuple[list[dict[str, Any]], bool]:
+    """The lines of JSON that have come from an engine's process, and whether it is still there. What is no whole line
+    yet stays in `buffer`."""
+    there = True
+    try:
+        while received := channel.recv(65536, socket.MSG_DONTWAIT):
+            buffer += received
+        there = False
+    except BlockingIOError:
+        pass
+    except OSError:
+        there = False
+    *lines, rest = bytes(buffer).split(b"\n")
+    buffer[:] = rest
+    return [json.loads(line) for line in lines], there
 
 
 def cause_of(status: int) -> str:

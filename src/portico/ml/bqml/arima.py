@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from portico.ml.bqml.answers import feature_info
 from portico.ml.bqml.columns import Encoder
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, Option
@@ -16,7 +17,6 @@ from portico.ml.bqml.series.arma import Arima
 from portico.ml.bqml.series.model import Entry, TimeSeriesModel
 from portico.ml.bqml.series.one import Series
 from portico.ml.bqml.series.options import DECLARED, UNIVARIATE
-from portico.ml.bqml.supervised import feature_info
 from portico.ml.errors import DataError
 
 _LEVEL = Option("float", 0.95)

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from portico.ml.bqml import exporting
+from portico.ml.bqml.answers import beside
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.network import ACTIVATIONS, Network, Optimizer, batches, hidden
 from portico.ml.bqml.options import COMMON, PENALTY, STEPS, TUNING, Option, Search
-from portico.ml.bqml.supervised import beside
 from portico.ml.bqml.unlabelled import Numbers, Unlabelled, embedded
 from portico.ml.errors import DataError
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from portico.ml.bqml.columns import Matrix
+from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Given, Settings, function
 from portico.ml.bqml.options import COMMON, NotBuilt, Option
-from portico.ml.bqml.supervised import Numbers, Rows, Supervised
+from portico.ml.bqml.supervised import Rows, Supervised
 from portico.ml.errors import DataError
 from portico.ml.learn.model import Model as Learnt
 from portico.ml.learn.spec import CLASSIFICATION_OBJECTIVES, REGRESSION_OBJECTIVES, TrainSpec

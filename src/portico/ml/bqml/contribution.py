@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from portico.ml.bqml import segments
+from portico.ml.bqml.answers import type_kind
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, Option
 from portico.ml.bqml.segments import Numbers, Segment
-from portico.ml.bqml.supervised import type_kind
 from portico.ml.errors import DataError
 
 Told = dict[str, float | None]

@@ -1,4 +1,5 @@
-"""What data are like, and how they moved: ML.DESCRIBE_DATA, ML.VALIDATE_DATA_DRIFT and ML.VALIDATE_DATA_SKEW.
+"""What data are like, and how they moved: ML.DESCRIBE_DATA, ML.VALIDATE_DATA_DRIFT and ML.VALIDATE_DATA_SKEW; and what
+else needs no model.
 
 Distances are those of monitoring: Jensen-Shannon for numbers, L-infinity for categories (`ml.watch.distances`).
 """
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from portico.ml.bqml import moments
 from portico.ml.bqml.options import Option, pairs
 from portico.ml.errors import DataError
 from portico.ml.watch import bins, distances
@@ -185,6 +187,8 @@ _DESCRIBED = {
 _FREE: dict[str, tuple[int, dict[str, Option], Callable[[list[pa.Table], Mapping[str, Any]], pa.Table]]] = {
     "ML.DESCRIBE_DATA": (1, _DESCRIBING, _describe),
     "ML.VALIDATE_DATA_DRIFT": (2, VALIDATING, _drift),
+    "ML.FEATURES_AT_TIME": (1, moments.OF_ALL, moments.features_at_time),
+    "ML.ENTITY_FEATURES_AT_TIME": (2, moments.OF_ENTITIES, moments.entity_features_at_time),
 }
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from scipy import special
 
 from portico.ml.bqml.columns import Matrix
+from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings
 from portico.ml.bqml.network import ACTIVATIONS, Network, Optimizer, batches, hidden
 from portico.ml.bqml.options import CLASSES, COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option, Search
-from portico.ml.bqml.supervised import Numbers, Rows, Supervised
+from portico.ml.bqml.supervised import Rows, Supervised
 from portico.ml.errors import DataError
 
 _SEED = 20_240_101

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from portico.ml.bqml import als, measures, ranking, splits, tuning
 from portico.ml.bqml.als import Blocks, Factors, Numbers, Ratings
+from portico.ml.bqml.answers import beside, feature_info, type_kind
 from portico.ml.bqml.columns import Encoder
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option, Search
-from portico.ml.bqml.supervised import beside, feature_info, type_kind
 from portico.ml.errors import DataError
 
 _SEED = 20_240_101

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from portico.ml.bqml.answers import beside
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, Option
-from portico.ml.bqml.supervised import beside
 from portico.ml.errors import DataError
 
 Numbers = np.ndarray[Any, Any]
@@ -115,17 +115,17 @@ class OnnxModel(Imported):
 
     def outputs(self, table: pa.Table) -> dict[str, Any]:
         feed = {
-            one["name"]: _tensor(self.column(table, one["name"]), one, one["name"])
+            one["name"]: tensor(self.column(table, one["name"]), one, one["name"])
             for one in self.state["inputs"]
         }
         if not table.num_rows:
-            return {one["name"]: pa.array([], _type(one)) for one in self.state["outputs"]}
+            return {one["name"]: empty(one) for one in self.state["outputs"]}
         try:
             found = self._session().run(None, feed)
         except Exception as error:
             raise DataError(f"The ONNX model refused the rows: {_line(error)}") from None
         names = [one["name"] for one in self.state["outputs"]]
-        return {name: _arrow(one, table.num_rows, name) for name, one in zip(names, found, strict=True)}
+        return {name: arrow(one, table.num_rows, name) for name, one in zip(names, found, strict=True)}
 
 
 class XgboostModel(Imported):
@@ -175,12 +175,12 @@ class XgboostModel(Imported):
         [output] = self.state["outputs"]
         name = output["name"]
         if not len(matrix):
-            return {name: pa.array([], _type(output))}
+            return {name: empty(output)}
         try:
             found = booster.predict(xgboost.DMatrix(matrix, feature_names=booster.feature_names))
         except (xgboost.core.XGBoostError, ValueError) as error:
             raise DataError(f"The XGBoost model refused the rows: {_line(error)}") from None
-        return {name: _arrow(found, table.num_rows, name)}
+        return {name: arrow(found, table.num_rows, name)}
 
 
 def _line(error: Exception) -> str:
@@ -208,8 +208,12 @@ def _spec(one: Any) -> dict[str, Any]:
     return {"name": one.name, "type": one.type, "width": width, "deep": len(shape) > 2}
 
 
+def empty(output: dict[str, Any]) -> Any:
+    """An output's column without rows."""
+    return pa.array([], _type(output))
+
+
 def _type(output: dict[str, Any]) -> pa.DataType:
-    """Of an output's column."""
     told = output.get("type", "")
     if told.startswith("seq("):
         return pa.list_(pa.struct([("label", pa.string()), ("prob", pa.float64())]))
@@ -227,7 +231,7 @@ def _numbers(column: Any, name: str) -> Numbers:
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def _tensor(column: Any, spec: dict[str, Any], name: str) -> Numbers:
+def tensor(column: Any, spec: dict[str, Any], name: str) -> Numbers:
     """(rows,) or (rows, width), of the model's type."""
     kind = _ONNX[spec["type"]]
     width = spec["width"]
@@ -253,7 +257,7 @@ def _values(column: Any, kind: Any, name: str) -> Numbers:
     return found.astype(kind)
 
 
-def _arrow(values: Any, rows: int, name: str) -> Any:
+def arrow(values: Any, rows: int, name: str) -> Any:
     """An output as a column: values, arrays, or (value, probability) pairs of a classifier's maps."""
     if isinstance(values, list):
         kind = pa.map_(pa.string(), pa.float64())

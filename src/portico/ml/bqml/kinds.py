@@ -18,9 +18,9 @@ from portico.ml.bqml.imported import OnnxModel, XgboostModel
 from portico.ml.bqml.kmeans import KMeans
 from portico.ml.bqml.linear import LinearRegression, LogisticRegression
 from portico.ml.bqml.model import Given, Model
-from portico.ml.bqml.options import NotBuilt
 from portico.ml.bqml.pca import Components
 from portico.ml.bqml.remote import Remote
+from portico.ml.bqml.tensorflow import TensorFlowModel
 from portico.ml.bqml.transform_only import TransformOnly
 from portico.ml.bqml.trees import BoostedTrees, RandomForest
 from portico.ml.errors import DataError
@@ -42,21 +42,20 @@ _CLASSES: tuple[type[Model], ...] = (
     Contribution,
     OnnxModel,
     XgboostModel,
+    TensorFlowModel,
     TransformOnly,
     Remote,
 )
 KINDS: dict[str, type[Model]] = {name: one for one in _CLASSES for name in one.TYPES}
-_KNOWN = ("ARIMA", "TENSORFLOW", "TENSORFLOW_LITE")
+_RENAMED = {"ARIMA": "ARIMA_PLUS"}  # the former name, which statements still have
 
 
 def kind(model_type: str) -> type[Model]:
     """
     Raises:
-        DataError: BigQuery ML has no such type. NotBuilt: Portico has it not yet.
+        DataError: BigQuery ML has no such type.
     """
     found = KINDS.get(model_type)
-    if found is None and model_type in _KNOWN:
-        raise NotBuilt(f"Model type {model_type} is not built in Portico yet.")
     if found is None:
         trained = sorted(KINDS.keys() - Remote.TYPES.keys())
         raise DataError(f"Unsupported model type {model_type!r}; Portico trains {', '.join(trained)}")
@@ -76,9 +75,9 @@ def read_options(given: Mapping[str, Any], *, remote: bool = False) -> options.O
         raise DataError("Option MODEL_TYPE is missing")
     if model_type.upper() in Remote.TYPES and not remote:
         raise DataError("A remote model is made by REMOTE WITH CONNECTION, not by MODEL_TYPE")
-    found = kind(model_type.upper())
-    read = options.read(found.OPTIONS, given, model_type.upper())
-    read["model_type"] = model_type.upper()
+    model_type = _RENAMED.get(model_type.upper(), model_type.upper())
+    read = options.read(kind(model_type).OPTIONS, given, model_type)
+    read["model_type"] = model_type
     return read
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from portico.ml.bqml import exporting
+from portico.ml.bqml.answers import beside
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.options import COMMON, STEPS, TUNING, Option, Search
-from portico.ml.bqml.supervised import beside
 from portico.ml.bqml.unlabelled import CATEGORIES, Numbers, Unlabelled
 from portico.ml.errors import DataError
 

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from scipy import optimize, special, stats
+from scipy import special
 
 from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import DUMMY, ONE_HOT, Matrix
+from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.options import CLASSES, COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option
-from portico.ml.bqml.supervised import Numbers, Rows, Supervised
+from portico.ml.bqml.supervised import Rows, Supervised
 from portico.ml.errors import DataError
 
 _OWN = {
@@ -71,6 +72,8 @@ class _Linear(Supervised):
     def _solved(self, loss: Any, start: Numbers, penalised: Numbers, sizes: float) -> Numbers:
         """Minimises a smooth `loss` (value and gradient) with L1_REG and L2_REG on what is `penalised`, and notes each
         step: L-BFGS, or with L1 proximal gradients with momentum (FISTA: Beck and Teboulle 2009)."""
+        from scipy import optimize
+
         flat, steep = float(self.options["l2_reg"]), float(self.options["l1_reg"])
 
         def smooth(point: Numbers) -> tuple[float, Numbers]:
@@ -248,6 +251,8 @@ class _Linear(Supervised):
         weights, intercepts = self._unstandardised()
         values = np.concatenate([weights[0], intercepts[:1]]) if first else weights[0]
         ratio = np.abs(values / errors)
+        from scipy import stats  # takes a second, which a process that only serves has not
+
         spread = stats.norm if freedom is None else stats.t(freedom)
         self.arrays["p_values"] = 2 * spread.sf(ratio)
 

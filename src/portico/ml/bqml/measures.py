@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn import metrics
 
 Numbers = np.ndarray[Any, Any]
 
 
 def regression(truth: Numbers, found: Numbers) -> dict[str, float | None]:
     """Of (rows,) numbers; the squared log error is None where a number is below zero, as are R² and kin of one row."""
+    from sklearn import metrics
+
     if not len(truth):
         return dict.fromkeys(REGRESSION)
     logs = None
@@ -49,6 +50,8 @@ def classification(truth: Numbers, scores: Numbers, threshold: float) -> dict[st
         Precision, recall and F1 of the last of two classes, of more the unweighted mean over the classes; the area
         under the ROC is None where only one class is there.
     """
+    from sklearn import metrics
+
     if not len(truth):
         return dict.fromkeys(CLASSIFICATION)
     classes = scores.shape[1]
@@ -71,6 +74,8 @@ def classification(truth: Numbers, scores: Numbers, threshold: float) -> dict[st
 
 
 def _area(truth: Numbers, scores: Numbers) -> float | None:
+    from sklearn import metrics
+
     there = np.unique(truth)
     if len(there) < 2:
         return None

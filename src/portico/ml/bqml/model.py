@@ -171,7 +171,7 @@ class Model:
         Raises:
             DataError: models of this type, or with such columns, can't be exported.
         """
-        raise _wrong(f"EXPORT MODEL is not supported for model type {self.model_type}")
+        raise DataError(f"EXPORT MODEL is not supported for model type {self.model_type}")
 
     # --- functions ---
 
@@ -195,14 +195,14 @@ class Model:
             return tuning.answer(self, name, tables, dict(settings))
         if "trial_id" in settings or name == "ML.TRIAL_INFO":
             said = name if name == "ML.TRIAL_INFO" else "trial_id"
-            raise _wrong(f"{said} is only for a model that was trained with NUM_TRIALS")
+            raise DataError(f"{said} is only for a model that was trained with NUM_TRIALS")
         return self.answered(name, tables, settings)
 
     def answered(self, name: str, tables: list[pa.Table], settings: Settings) -> pa.Table:
         """`call`, of this one trial."""
         known = self.functions()
         if name not in known:
-            raise _wrong(f"{name} is not supported for model type {self.model_type}")
+            raise DataError(f"{name} is not supported for model type {self.model_type}")
         declared, method = known[name]
         low, high = declared.tables
         if not low <= len(tables) <= high:
@@ -213,11 +213,11 @@ class Model:
                 if not tables
                 else "takes one table"
             )
-            raise _wrong(f"{name} {said} for model type {self.model_type}")
+            raise DataError(f"{name} {said} for model type {self.model_type}")
         read = {key: one.default for key, one in declared.settings.items()}
         for key, value in settings.items():
             if key not in declared.settings:
-                raise _wrong(f"{name} has no argument {key} for model type {self.model_type}")
+                raise DataError(f"{name} has no argument {key} for model type {self.model_type}")
             read[key] = declared.settings[key].read(key, value)
         answered: pa.Table = getattr(self, method)(tables, read)
         return answered
@@ -297,7 +297,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not kept")
-
-
-def _wrong(message: str) -> DataError:
-    return DataError(message)

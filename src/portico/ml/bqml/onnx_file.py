@@ -67,8 +67,8 @@ class Graph:
     _inputs: list[bytes] = field(default_factory=list)
     _outputs: list[bytes] = field(default_factory=list)
 
-    def input(self, name: str, kind: int, width: int | None = 1) -> str:
-        self._inputs.append(_value(name, kind, width))
+    def input(self, name: str, kind: int) -> str:
+        self._inputs.append(_value(name, kind, 1))
         return name
 
     def output(self, name: str, source: str, kind: int = DOUBLE, width: int | None = None) -> None:

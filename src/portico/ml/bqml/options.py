@@ -59,7 +59,7 @@ class Option:
             return self._number(shown, value)
         if self.kind == "str" and isinstance(value, str):
             if self.choices and value.upper() not in self.choices:
-                raise _wrong(f"Option {shown} is {value!r}; it must be one of {', '.join(self.choices)}")
+                raise DataError(f"Option {shown} is {value!r}; it must be one of {', '.join(self.choices)}")
             return value.upper() if self.choices else value
         if self.kind == "list" and isinstance(value, str):
             return [value]
@@ -73,18 +73,18 @@ class Option:
             return value
         wanted = {"list": "an array of strings", "str": "a string", "int": "an integer", "float": "a number"}
         wanted["timestamp"] = "a TIMESTAMP"
-        raise _wrong(f"Option {shown} must be {wanted.get(self.kind, 'TRUE or FALSE')}, and is {value!r}")
+        raise DataError(f"Option {shown} must be {wanted.get(self.kind, 'TRUE or FALSE')}, and is {value!r}")
 
     def _number(self, shown: str, value: float) -> float:
         if not math.isfinite(value):
-            raise _wrong(f"Option {shown} must be a finite number, and is {value}")
+            raise DataError(f"Option {shown} must be a finite number, and is {value}")
         if self.kind == "int" and int(value) != value:
-            raise _wrong(f"Option {shown} must be an integer, and is {value}")
+            raise DataError(f"Option {shown} must be an integer, and is {value}")
         below = self.low is not None and value < self.low
         above = self.high is not None and value > self.high
         if below or above:
             bounds = f"at least {self.low:g}" if self.high is None else f"from {self.low:g} to {self.high:g}"
-            raise _wrong(f"Option {shown} must be {bounds}, and is {value:g}")
+            raise DataError(f"Option {shown} must be {bounds}, and is {value:g}")
         return int(value) if self.kind == "int" else float(value)
 
 
@@ -144,7 +144,7 @@ def read(declared: Mapping[str, Option], given: Mapping[str, Any], model_type: s
     for name, value in given.items():
         one = declared.get(name)
         if one is None:
-            raise _wrong(f"Option {name.upper()} is not supported for model type {model_type}")
+            raise DataError(f"Option {name.upper()} is not supported for model type {model_type}")
         if one.refused and one.kind == "bool" and value is False:
             continue  # what clients write out is what is done anyway
         if one.refused:
@@ -152,7 +152,7 @@ def read(declared: Mapping[str, Option], given: Mapping[str, Any], model_type: s
         if isinstance(value, Search):
             if not one.tuned or not given.get("num_trials"):
                 said = "needs NUM_TRIALS" if one.tuned else "can't be tuned"
-                raise _wrong(f"Option {name.upper()} {said} to be given as a search")
+                raise DataError(f"Option {name.upper()} {said} to be given as a search")
             found[name] = _space(one, name, value)
         else:
             found[name] = one.read(name, value)
@@ -171,7 +171,7 @@ def _older(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(labels, (list, tuple)) or not labels or not all(isinstance(one, str) for one in labels):
         return given
     if "input_label_cols" in given:
-        raise _wrong("LABELS names columns, and INPUT_LABEL_COLS too; give one of them")
+        raise DataError("LABELS names columns, and INPUT_LABEL_COLS too; give one of them")
     return {**{name: value for name, value in given.items() if name != "labels"}, "input_label_cols": labels}
 
 
@@ -180,9 +180,9 @@ def _space(one: Option, name: str, space: Search) -> Search:
     if space.candidates:
         return Search(candidates=tuple(one.read(name, _inner(each)) for each in space.candidates))
     if one.kind not in ("int", "float") or space.low is None or space.high is None:
-        raise _wrong(f"Option {name.upper()} needs HPARAM_CANDIDATES with at least one value")
+        raise DataError(f"Option {name.upper()} needs HPARAM_CANDIDATES with at least one value")
     if space.low > space.high:
-        raise _wrong(f"Option {name.upper()}: HPARAM_RANGE begins with the lower of its numbers")
+        raise DataError(f"Option {name.upper()}: HPARAM_RANGE begins with the lower of its numbers")
     return Search(one.read(name, space.low), one.read(name, space.high))
 
 
@@ -221,7 +221,7 @@ def pairs(name: str, given: Any) -> list[tuple[str, Any]]:
         told = [tuple(one.values()) if isinstance(one, dict) else tuple(one) for one in given]
         return [(str(key), value) for key, value in told]
     except (TypeError, ValueError):
-        raise _wrong(f"{name} must be an array of STRUCTs of two fields") from None
+        raise DataError(f"{name} must be an array of STRUCTs of two fields") from None
 
 
 def _labels(shown: str, given: Any) -> dict[str, str]:
@@ -234,19 +234,15 @@ def _labels(shown: str, given: Any) -> dict[str, str]:
             or not _VALUE.fullmatch(value)
             or (key + value) != (key + value).lower()
         ):
-            raise _wrong(
+            raise DataError(
                 f"Option {shown}: keys and values are at most 63 lower-case letters, digits, _ and -, keys begin with "
                 f"a letter; this is {key!r}: {value!r}"
             )
         if key in found:
-            raise _wrong(f"Option {shown} has the key {key!r} twice")
+            raise DataError(f"Option {shown} has the key {key!r} twice")
         found[key] = value
     return found
 
 
 _KEY = re.compile(r"(?=[^\W\d_])[\w-]{1,63}")
 _VALUE = re.compile(r"[\w-]{0,63}")
-
-
-def _wrong(message: str) -> DataError:
-    return DataError(message)

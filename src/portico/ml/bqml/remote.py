@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from portico.ml.bqml.answers import beside
 from portico.ml.bqml.imported import declared
 from portico.ml.bqml.model import Function, Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, Option
-from portico.ml.bqml.supervised import beside
 from portico.ml.errors import DataError
 
 STATUS = "remote_model_status"

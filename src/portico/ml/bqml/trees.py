@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import xgboost
 
 from portico.ml.bqml.columns import DUMMY, LABEL, ONE_HOT, TARGET, Matrix
+from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.options import CLASSES, COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option, Search
-from portico.ml.bqml.supervised import Numbers, Rows, Supervised
+from portico.ml.bqml.supervised import Rows, Supervised
 from portico.ml.errors import DataError
 
 _FILE = "booster.ubj"
@@ -67,6 +67,8 @@ class _Trees(Supervised):
     ROUNDS: ClassVar[bool] = True  # that trees are added round by round
 
     def ready(self) -> None:
+        import xgboost  # with scikit-learn and pandas, for which a process that serves another kind has no use
+
         super().ready()
         self.booster = xgboost.Booster()
         self.booster.load_model(bytearray(self.files[_FILE]))
@@ -87,6 +89,8 @@ class _Trees(Supervised):
         }
 
     def learn(self, train: Rows, evaluate: Rows | None) -> None:
+        import xgboost
+
         if self.options["approx_global_feature_contrib"] and not self.options["enable_global_explain"]:
             raise DataError("APPROX_GLOBAL_FEATURE_CONTRIB needs ENABLE_GLOBAL_EXPLAIN = TRUE")
         settings = self._settings()
@@ -97,7 +101,7 @@ class _Trees(Supervised):
         rounds = int(self.options["max_iterations"]) if self.ROUNDS else 1
         try:
             booster = xgboost.train(
-                settings, data, rounds, evals=watched, callbacks=[_Steps(self)], verbose_eval=False
+                settings, data, rounds, evals=watched, callbacks=[_steps(self)], verbose_eval=False
             )
         except xgboost.core.XGBoostError as error:
             raise DataError(f"XGBoost can't learn from this: {_brief(error)}") from None
@@ -105,6 +109,8 @@ class _Trees(Supervised):
         self.run.warnings.append(f"Trained by XGBoost {xgboost.__version__}, whatever XGBOOST_VERSION says.")
 
     def _data(self, rows: Rows, like: Any = None) -> Any:
+        import xgboost
+
         weights = None if (rows.weights == 1).all() else rows.weights
         if self.options["tree_method"] in ("EXACT", "APPROX"):
             return xgboost.DMatrix(rows.matrix, label=rows.labels, weight=weights)
@@ -152,6 +158,8 @@ class _Trees(Supervised):
 
     def attributions(self, matrix: Matrix, settings: Settings) -> tuple[Matrix, Numbers]:
         """Tree SHAP's (Lundberg et al. 2020), or with `approx_feature_contrib` Saabas'."""
+        import xgboost
+
         if not len(matrix):  # of which XGBoost says nothing that has columns
             return np.zeros(matrix.shape), np.zeros(0)
         rough = bool(settings.get("approx_feature_contrib"))
@@ -189,23 +197,26 @@ class _Trees(Supervised):
         )
 
 
-class _Steps(xgboost.callback.TrainingCallback):
-    """Notes each round in the model's run, and ends the training with a round that brings too little."""
+def _steps(model: _Trees) -> Any:
+    """A callback that notes each round in the model's run, and ends the training with a round that brings too
+    little."""
+    from xgboost.callback import TrainingCallback
 
-    def __init__(self, model: _Trees) -> None:
-        self._model = model
-        said = model.options
-        self._least = float(said["min_rel_progress"]) if said["early_stop"] and model.ROUNDS else -np.inf
-        self._rate = said.get("learn_rate")
+    said = model.options
+    least = float(said["min_rel_progress"]) if said["early_stop"] and model.ROUNDS else -np.inf
+    rate = said.get("learn_rate")
 
-    def after_iteration(self, model: Any, _epoch: int, evals_log: dict[str, Any]) -> bool:
-        losses = {name: next(iter(log.values())) for name, log in evals_log.items()}
-        held = losses.get("eval")
-        self._model.run.step(float(losses["train"][-1]), float(held[-1]) if held else None, self._rate)
-        told = held or losses["train"]
-        if len(told) < 2:
-            return False
-        return bool(told[-2] - told[-1] < self._least * abs(told[-2]))
+    class Steps(TrainingCallback):
+        def after_iteration(self, _model: Any, _epoch: int, evals_log: dict[str, Any]) -> bool:
+            losses = {name: next(iter(log.values())) for name, log in evals_log.items()}
+            held = losses.get("eval")
+            model.run.step(float(losses["train"][-1]), float(held[-1]) if held else None, rate)
+            told = held or losses["train"]
+            if len(told) < 2:
+                return False
+            return bool(told[-2] - told[-1] < least * abs(told[-2]))
+
+    return Steps()
 
 
 class BoostedTrees(_Trees):

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from portico.ml.bqml import tuning
+from portico.ml.bqml.answers import beside, feature_info, type_kind
 from portico.ml.bqml.columns import Column, Encoder, Matrix, strange
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import Option
-from portico.ml.bqml.supervised import beside, feature_info, type_kind
 from portico.ml.errors import DataError
 
 Numbers = np.ndarray[Any, Any]

@@ -26,6 +26,7 @@ class CatBoost:
         margins = model.predict(validation.matrix, prediction_type="RawFormulaVal")
         return Fitted(
             lambda: _text(model, validation.matrix.shape[1]),
+            lambda: float(model.tree_count_) * task.outputs * (2 + int(recipe.params["depth"])),
             np.asarray(margins).reshape(len(validation), task.outputs),
             int(model.tree_count_),
             out_of_time,

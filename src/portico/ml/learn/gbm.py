@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from portico.ml.learn.forest import steps
 from portico.ml.learn.task import Fitted, Recipe, Rows, Task
 
 # OpenMP's threads spin while they wait for each other; on busy cores that made training ten times slower. GNU's
@@ -14,7 +15,8 @@ from portico.ml.learn.task import Fitted, Recipe, Rows, Task
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _MAX_ROUNDS = 4000
-_MAX_TREES_OF_CLASSES = 4000  # of several classes each has a tree a round, and a row passes them all
+_MAX_TREES_OF_CLASSES = 2500  # of several classes each has a tree a round, and a row passes them all
+POOL = 512  # MiB for histograms: those of a wide table's leaves would take a GiB for each 10,000 columns
 _CLASS_METRICS = {"minimize-log-loss": "binary_logloss", "maximize-au-roc": "auc"}
 
 
@@ -48,8 +50,11 @@ class LightGBM:
                 break
         best_iteration = max(best_iteration, 1)
         margins = booster.predict(validation.matrix, raw_score=True, num_iteration=best_iteration)
+        # The booster would keep its data and its histograms, of a wide table a quarter of a GiB.
+        text = str(booster.model_to_string(num_iteration=best_iteration))
         return Fitted(
-            lambda: str(booster.model_to_string(num_iteration=best_iteration)),
+            lambda: text,
+            lambda: steps(text),
             np.asarray(margins).reshape(len(validation), task.outputs),
             best_iteration,
             out_of_time or (task.outputs > 1 and iteration == most),
@@ -99,6 +104,7 @@ def _params(task: Task, recipe: Recipe) -> dict[str, Any]:
         "seed": task.seed,
         "deterministic": True,
         "force_col_wise": True,
+        "histogram_pool_size": POOL,
         "verbosity": -1,
     }
     if task.classes > 2:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from portico.ml.learn.forest import join
+from portico.ml.learn.forest import join, steps
+from portico.ml.learn.gbm import POOL
 from portico.ml.learn.task import Fitted, Recipe, Rows, Task
 
 _TREES = 100
@@ -24,8 +25,10 @@ class RandomForest:
         margins = (
             booster.predict(validation.matrix, raw_score=True) / grown
         )  # raw, a random forest's are sums
+        text = str(booster.model_to_string())
         return Fitted(
-            lambda: _text(booster, validation.matrix.shape[1]),
+            lambda: _as_sum(text, grown, validation.matrix.shape[1]),
+            lambda: steps(text),
             np.asarray(margins).reshape(len(validation), 1),
             grown,
             grown < _TREES,
@@ -34,7 +37,10 @@ class RandomForest:
 
     def refit(self, task: Task, rows: Rows, recipe: Recipe, iterations: int, deadline: float) -> str | None:
         booster = _grow(task, rows, recipe, _TREES, deadline)
-        return _text(booster, rows.matrix.shape[1]) if booster.current_iteration() >= _FEWEST else None
+        grown = booster.current_iteration()
+        if grown < _FEWEST:
+            return None
+        return _as_sum(str(booster.model_to_string()), grown, rows.matrix.shape[1])
 
 
 def _grow(task: Task, rows: Rows, recipe: Recipe, trees: int, deadline: float) -> Any:
@@ -50,6 +56,7 @@ def _grow(task: Task, rows: Rows, recipe: Recipe, trees: int, deadline: float) -
         "seed": task.seed,
         "deterministic": True,
         "force_col_wise": True,
+        "histogram_pool_size": POOL,
         "verbosity": -1,
         **recipe.params,
     }
@@ -69,6 +76,6 @@ def _grow(task: Task, rows: Rows, recipe: Recipe, trees: int, deadline: float) -
     return booster
 
 
-def _text(booster: Any, width: int) -> str:
+def _as_sum(text: str, trees: int, width: int) -> str:
     """The forest's text as a sum: LightGBM's own says that it is to be averaged."""
-    return join([[(str(booster.model_to_string()), 1.0 / max(booster.current_iteration(), 1))]], width)
+    return join([[(text, 1.0 / max(trees, 1))]], width)

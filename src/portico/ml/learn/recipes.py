@@ -18,7 +18,7 @@ _FOREST = {"num_leaves": 500, "min_data_in_leaf": 3}
 
 
 def first(spaces: Sequence[str], learning_rate: float, fast: bool) -> Iterator[Recipe]:
-    """The fixed beginning. `spaces` is empty for a classification; `fast` leaves CatBoost out (many classes)."""
+    """The fixed beginning. `spaces` is empty for classes; `fast` leaves CatBoost out (many classes, or columns)."""
 
     def lightgbm(space: str, **params: Any) -> Recipe:
         return Recipe("lightgbm", {"learning_rate": learning_rate, **_LIGHTGBM, **params}, space)

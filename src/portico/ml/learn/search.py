@@ -11,7 +11,7 @@ from portico.ml.learn import objectives, recipes
 from portico.ml.learn.blend import Blend, blend
 from portico.ml.learn.budget import Budget
 from portico.ml.learn.links import spaces_for
-from portico.ml.learn.members import Fold, Refit, Trial, attempt, refit
+from portico.ml.learn.members import MOST_STEPS, Fold, Refit, Trial, attempt, refit
 from portico.ml.learn.plan import Chosen, Found, found_of, weights_of
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.task import Recipe, Rows, Task
@@ -21,11 +21,10 @@ _SMALL = 8_000  # below so many rows every one of them validates, in folds
 _FOLDS = 5
 _MOST_MEMBERS = 6
 _MOST_SEEDS = 8
-# A row is to be predicted within half a millisecond (some 15,000 trees a millisecond; all rows make them a quarter
-# more). Of several classes each has trees of its own.
-_MOST_TREES = 2_500
-_MOST_TREES_OF_CLASSES = 6_000
+_ALIKE = 0.002  # of the loss
+_OF_SEEDS = 0.6  # of the steps, for the same from other seeds: that wins less than another member does
 _MOST_FAILURES = 20
+_WIDE = 4_000  # columns, for each of which CatBoost takes 200 KiB and half a millisecond a tree
 _PLATEAU_TRIALS = 25
 _PLATEAU_GAIN = 1e-4
 
@@ -97,7 +96,7 @@ def _try_recipes(
     spaces = [] if task.classes else spaces_for(rows.target, task.objective)
     rate = 0.1 if until - started < 8 else 0.05
     generator = np.random.default_rng(task.seed)
-    queue = list(recipes.first(spaces, rate, fast=task.classes > 20))
+    queue = list(recipes.first(spaces, rate, fast=task.classes > 20 or rows.matrix.shape[1] > _WIDE))
     validated = rows.take(np.concatenate([outside for _, outside in folds]))
     trials: list[Trial] = []
     best_blends: list[float] = []
@@ -152,9 +151,18 @@ def _try_recipes(
 
 
 def _refits_take(trials: list[Trial], searched: float) -> float:
-    """Node seconds to keep for learning the best again on all rows, from two seeds."""
-    best = sum(trial.seconds / len(trial.fits) for trial in _ranked(trials)[:_MOST_MEMBERS])
-    return max(2 * 1.5 * best, 0.1 * searched)
+    """Node seconds to keep for learning the best again on all rows, from two seeds where these are few enough to serve
+    fast: what is kept for more than that is lost to the search."""
+    best = _ranked(trials)[:_MOST_MEMBERS]
+    steps = seconds = 0.0
+    for trial in best:
+        if not steps or steps + trial.steps <= MOST_STEPS:
+            steps += trial.steps
+            seconds += trial.seconds / len(trial.fits)
+    longest = max(trial.seconds / len(trial.fits) for trial in best)
+    seconds = max(seconds, longest + best[0].seconds / len(best[0].fits))
+    seeds = 2 if 2 * steps <= _OF_SEEDS * MOST_STEPS else 1
+    return max(seeds * 1.5 * seconds, 0.1 * searched)
 
 
 def _shared(budget: Budget, share: float, folds: int) -> Callable[[int], float]:
@@ -164,20 +172,21 @@ def _shared(budget: Budget, share: float, folds: int) -> Callable[[int], float]:
 
 
 def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, list[tuple[Trial, float]]]:
-    """A blend of the best trials whose trees together are few enough to serve fast."""
+    """A blend of the best trials whose forests together are small enough to serve fast; of those that validation hardly
+    tells apart, the one that answers soonest."""
     ranked = _ranked(trials)[:20]
     margins, spaces = [trial.margins for trial in ranked], [trial.recipe.space for trial in ranked]
-    limit = _most_trees(task)
-    for most in range(_MOST_MEMBERS, 0, -1):
+    found: list[tuple[float, Blend, list[tuple[Trial, float]]]] = []
+    for most in range(1, _MOST_MEMBERS + 1):
         made = blend(task, validated, margins, spaces, most)
         chosen = [(ranked[member], weight) for member, weight in made.weights.items()]
-        if sum(trial.trees for trial, _ in chosen) <= limit:
-            break
+        steps = sum(trial.steps for trial, _ in chosen)
+        if most == 1 or steps <= MOST_STEPS:
+            found.append((steps, made, chosen))
+    best = min(made.loss for _, made, _ in found)
+    alike = [one for one in found if one[1].loss <= best + _ALIKE * abs(best)]
+    _, made, chosen = min(alike, key=lambda one: one[0])
     return made, chosen
-
-
-def _most_trees(task: Task) -> int:
-    return _MOST_TREES if task.outputs == 1 else _MOST_TREES_OF_CLASSES
 
 
 def _quick_blend(task: Task, validated: Rows, trials: list[Trial]) -> float:
@@ -206,16 +215,16 @@ def _learn_again(
     """
     order = sorted(chosen, key=lambda pair: -pair[1])
     found: dict[int, list[Refit]] = {id(trial): [] for trial, _ in order}
-    trees = 0
+    steps = 0.0
     for seed in range(_MOST_SEEDS):
         for trial, _ in order:
-            if seed and trees + trial.trees > _most_trees(task):
+            if seed and steps + trial.steps > _OF_SEEDS * MOST_STEPS:
                 continue
             made = _refit(task, rows, trial, train_size, deadline, seed)
             if made:
                 found[id(trial)].append(made)
             if made or not seed:
-                trees += trial.trees
+                steps += trial.steps
         if not seed:
             progress(0.85, f"{len(order)} learned on all rows")
     return [found[id(trial)] for trial, _ in chosen]

@@ -44,7 +44,7 @@ class TrainSpec:
     wall_seconds: float | None = None
     disable_early_stopping: bool = False
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
 
     def check(self) -> None:
         """Raises DataError for a parameter that cannot be."""

@@ -91,11 +91,12 @@ class Recipe:
 
 @dataclass(slots=True)
 class Fitted:
-    """A trained member: its forest's text when it is asked for, its margins (rows, outputs) of the validation rows,
-    and its length; `cut_short` when the deadline, or the most trees that a model may have, ended it, `out_of_time`
-    when it was the deadline."""
+    """A trained member: its forest's text and its steps (see `forest.steps`) when they are asked for, its margins
+    (rows, outputs) of the validation rows, and its length; `cut_short` when the deadline, or the most trees that a
+    model may have, ended it, `out_of_time` when it was the deadline."""
 
     text: Callable[[], str]
+    steps: Callable[[], float]
     margins: Floats
     iterations: int
     cut_short: bool

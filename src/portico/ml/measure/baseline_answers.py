@@ -17,7 +17,6 @@ def regression_baselines(
     test_true: Floats,
     *,
     objective: str = "minimize-rmse",
-    train_weights: Floats | None = None,
     train_times: Floats | None = None,
     test_times: Floats | None = None,
     horizon: float | None = None,
@@ -31,7 +30,7 @@ def regression_baselines(
     horizon defaults to the usual step between times. Where a week before is missing, up to four weeks before
     are tried; rows without any get the mean, and a baseline that most rows lack is left out.
     """
-    centre, name = _centre(train_true, objective, train_weights)
+    centre, name = _centre(train_true, objective)
     found = {name: np.full(len(test_true), centre)}
     if train_times is None or test_times is None:
         return found
@@ -58,7 +57,6 @@ def classification_baselines(
     test_true: Ints,
     classes: int,
     *,
-    train_weights: Floats | None = None,
     train_times: Floats | None = None,
     test_times: Floats | None = None,
 ) -> dict[str, Floats]:
@@ -68,7 +66,7 @@ def classification_baselines(
     highest is the majority class. With times (seconds), where rows come one a time: the last class, with the
     probability at which training rows repeat the one before.
     """
-    mass = np.bincount(train_true, train_weights, classes) + 1.0
+    mass = np.bincount(train_true, minlength=classes) + 1.0
     shares = mass / mass.sum()
     found = {"the classes' shares in training": np.tile(shares, (len(test_true), 1))}
     if train_times is None or test_times is None or len(train_true) < 2:
@@ -112,17 +110,13 @@ class _History:
         return np.where(close, self.values[nearer], np.nan)
 
 
-def _centre(values: Floats, objective: str, weights: Floats | None) -> tuple[float, str]:
+def _centre(values: Floats, objective: str) -> tuple[float, str]:
     """The one number with the least loss, and its name."""
     if objective == "minimize-mae":
-        weight = np.ones(len(values)) if weights is None else weights
-        order = np.argsort(values)
-        middle = np.searchsorted(np.cumsum(weight[order]), weight.sum() / 2)
-        return float(values[order][middle]), "the median of the training rows"
+        return float(np.sort(values)[(len(values) - 1) // 2]), "the median of the training rows"
     if objective == "minimize-rmsle" and (values >= 0).all():
-        logs = np.average(np.log1p(values), weights=weights)
-        return float(np.expm1(logs)), "the mean of the training rows (of logarithms)"
-    return float(np.average(values, weights=weights)), "the mean of the training rows"
+        return float(np.expm1(np.log1p(values).mean())), "the mean of the training rows (of logarithms)"
+    return float(values.mean()), "the mean of the training rows"
 
 
 def _duration(seconds: float) -> str:

@@ -59,13 +59,15 @@ class Resample:
     ) -> Floats:
         """The area under the curve on each resample, with scores in up to 500 bins; NaN where undefined.
 
-        `positive` (rows,) says which rows are, or with which probability each is.
+        `positive` (rows,) says which rows are, or with which probability each is. All may be (rows × K,), K in a row
+        for each row, which are then drawn together.
         """
         edges = np.unique(np.quantile(scores, np.linspace(0, 1, _BINS + 1)[1:-1]))
         bins = len(edges) + 1
         # The highest scores first, as a ranking goes.
         bin_of = bins - 1 - np.searchsorted(edges, scores, side="right")
-        place = self._block_of * bins + bin_of
+        block_of = np.repeat(self._block_of, len(scores) // len(self._block_of))
+        place = block_of * bins + bin_of
 
         def drawn(share: Floats) -> Floats:
             histogram = np.bincount(place, weights * share, self.blocks * bins)

@@ -28,8 +28,6 @@ from portico.ml.measure.estimate_calibrate import Calibrator, fit_calibrator
 from portico.ml.measure.estimate_loss import LOSSES, fit_trees, out_of_fold, predict_trees, spans, with_output
 from portico.ml.measure.performance import Measured
 
-Interval = tuple[float, float]
-
 CLASSIFIED: Final = (
     "accuracy",
     "precision",

@@ -71,14 +71,12 @@ def spans(rows: int) -> NDArray[np.int64]:
     return np.arange(rows, dtype=np.int64) * FOLDS // max(rows, 1)
 
 
-def out_of_fold(
-    features: Floats, target: Floats, fold: NDArray[np.int64], objective: str = "regression", seed: int = 0
-) -> Floats:
+def out_of_fold(features: Floats, target: Floats, fold: NDArray[np.int64], seed: int = 0) -> Floats:
     """What trees fitted on the other folds say of each row (N,)."""
     made = np.empty(len(target))
     for number in np.unique(fold):
         inside = fold == number
-        text = fit_trees(features[~inside], target[~inside], objective, seed)
+        text = fit_trees(features[~inside], target[~inside], seed=seed)
         made[inside] = predict_trees(text, features[inside])
     return made
 

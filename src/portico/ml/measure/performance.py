@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,12 +98,18 @@ def intervals(truth: Floats, output: Floats, times: Floats | None = None) -> dic
 
     Without `times` the rows come in no order.
     """
+    if not len(truth):
+        return {}
     if output.ndim == 1:
         names = metrics_of("regression")
     else:
         names = metrics_of("classification") if output.shape[1] == 2 else ["logLoss", "accuracy"]
     order = np.zeros(len(truth)) if times is None else times
-    found = {name: measure(name, truth, output, order).interval for name in names} if len(truth) else {}
+    found = {name: measure(name, truth, output, order).interval for name in names}
+    if output.ndim == 2:  # an evaluation's areas are of all classes together
+        draws = Resample(len(truth), block_length_of(order), 0)
+        found["auRoc"] = draws.interval(*_micro_area("roc", truth, output, draws))
+        found["auPrc"] = draws.interval(*_micro_area("prc", truth, output, draws))
     return {
         name: list(bounds)
         for name, bounds in found.items()
@@ -228,6 +234,15 @@ def _area(curve: str) -> _Measure:
         return float("nan") if point is None else float(point), drawn
 
     return measured
+
+
+def _micro_area(curve: Literal["roc", "prc"], truth: Floats, output: Floats, draws: Resample) -> Drawn:
+    """Of the pairs of a row and a class, as `evaluate.evaluate_classification` has it."""
+    positive = (truth[:, None] == np.arange(output.shape[1])).ravel()
+    scores, ones = output.ravel(), np.ones(output.size)
+    ranking = rank(positive, scores, ones)
+    point = ranking.au_roc() if curve == "roc" else ranking.au_prc()
+    return float("nan") if point is None else point, draws.areas(positive, scores, ones, curve)
 
 
 def _hits(of: Callable[[NDArray[np.bool_], NDArray[np.bool_]], tuple[Any, Any]]) -> _Measure:

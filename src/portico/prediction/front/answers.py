@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from portico.errors import PorticoError
+from portico.errors import PermissionDenied, PorticoError
 
 JSON: Final = b"application/json; charset=UTF-8"
 _STATUS_LINES: Final = {
@@ -23,6 +23,16 @@ def error_body(error: PorticoError) -> bytes:
         violations = [{"field": v.field, "description": v.description} for v in error.violations]
         body["details"] = [
             {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}
+        ]
+    elif isinstance(error, PermissionDenied) and error.permission:
+        told = {"permission": error.permission, "resource": error.resource}
+        body["details"] = [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "IAM_PERMISSION_DENIED",
+                "domain": "iam.googleapis.com",
+                "metadata": told,
+            }
         ]
     return orjson.dumps({"error": body}, option=orjson.OPT_INDENT_2)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from portico.errors import Unavailable
-from portico.prediction.front.handover import give, run_folder
+from portico.prediction.front.handover import give
+from portico.store.sockets import run_folder
 
 _TIMEOUT: Final = 600.0  # seconds for an answer
 _AWAY: Final = 10.0  # seconds in which a front that was killed is there again

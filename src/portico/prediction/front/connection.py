@@ -87,15 +87,19 @@ class Connection(asyncio.Protocol):
         "known",
         "owner",
         "refused",
+        "secure",
         "seen",
         "take",
         "transport",
     )
 
-    def __init__(self, front: Front, take: Take | None = None, owner: bool = False) -> None:
+    def __init__(
+        self, front: Front, take: Take | None = None, owner: bool = False, secure: bool = False
+    ) -> None:
         self.front = front
         self.take = take  # for a connection that control gave back
         self.owner = owner  # who needs no token
+        self.secure = secure  # it came by TLS
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.held = b""  # bytes that are not dealt with yet
         self.known: KnownHead | None = None
@@ -335,7 +339,7 @@ class Connection(asyncio.Protocol):
         descriptor = self.transport.get_extra_info("socket").fileno()
         if self.transport.is_closing():
             return
-        if await self.front.give(descriptor, self.owner, data):
+        if await self.front.give(descriptor, self.owner, data, self.secure):
             self.transport.abort()  # closes this process's copy only
             return
         self.busy = False

@@ -10,39 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import socket
-import stat
 import struct
-import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from portico.errors import FailedPrecondition
+from portico.store.sockets import run_folder
 
-_HEADER: Final = struct.Struct(
-    "<i?I"
-)  # the giver's number, whether the client is the owner, the count of bytes
+# The giver's number, whether the client is the owner, whether it came by TLS, the count of bytes.
+_HEADER: Final = struct.Struct("<i??I")
 _FIRST: Final = 32 * 1024  # goes with the descriptor: always fits into a fresh socket's buffer
-_LONGEST: Final = 100  # bytes of a Unix socket's address; Linux takes 107
 _RETRY: Final = 0.02  # seconds
-
-
-def run_folder(home: Path) -> Path:
-    """Where the processes of `home` keep their sockets: `HOME/run`, or a private folder when that is too long."""
-    folder = (home / "run").absolute()
-    if len(os.fsencode(folder)) > _LONGEST - 30:
-        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-        folder = Path(tempfile.gettempdir(), f"portico-{os.getuid()}-{digest}")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.stat()
-    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        if status.st_uid != os.getuid():
-            raise FailedPrecondition(f"{folder} belongs to another user.")
-        folder.chmod(0o700)
-    return folder
+_NO_FRONT: Final = -1  # the number of a giver that is none
 
 
 def control_socket(home: Path) -> Path:
@@ -63,7 +45,16 @@ def front_admin(home: Path, index: int) -> Path:
 Take = Callable[[], bytes]
 
 
-async def give(path: Path, descriptor: int, number: int, owner: bool, data: bytes, patience: float) -> bool:
+async def give(
+    path: Path,
+    descriptor: int,
+    number: int,
+    owner: bool,
+    data: bytes,
+    patience: float,
+    *,
+    secure: bool = False,
+) -> bool:
     """Passes `descriptor` with `data` to whoever takes connections at `path`.
 
     True when it was taken: the caller then closes its copy. False when nobody took it for `patience` seconds; the
@@ -73,7 +64,7 @@ async def give(path: Path, descriptor: int, number: int, owner: bool, data: byte
     deadline = loop.time() + patience
     while True:
         try:
-            if await _give(loop, path, descriptor, number, owner, data):
+            if await _give(loop, path, descriptor, (number, owner, secure), data):
                 return True
         except OSError:
             pass
@@ -83,12 +74,12 @@ async def give(path: Path, descriptor: int, number: int, owner: bool, data: byte
 
 
 async def _give(
-    loop: asyncio.AbstractEventLoop, path: Path, descriptor: int, number: int, owner: bool, data: bytes
+    loop: asyncio.AbstractEventLoop, path: Path, descriptor: int, told: tuple[int, bool, bool], data: bytes
 ) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.setblocking(False)
         link.connect(str(path))
-        first = _HEADER.pack(number, owner, len(data)) + data[:_FIRST]
+        first = _HEADER.pack(*told, len(data)) + data[:_FIRST]
         sent = socket.send_fds(link, [first], [descriptor])
         rest = first[sent:] + data[_FIRST:]
         if rest:
@@ -96,17 +87,31 @@ async def _give(
         return await loop.sock_recv(link, 1) != b""
 
 
+def give_now(path: Path, descriptor: int, owner: bool, patience: float) -> bool:
+    """Passes a connection on which nothing was said yet, as `give` does, from a thread that may wait."""
+    deadline = time.monotonic() + patience
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+            link.settimeout(patience)
+            link.connect(str(path))
+            socket.send_fds(link, [_HEADER.pack(_NO_FRONT, owner, False, 0)], [descriptor])
+            if link.recv(1):
+                return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_RETRY)
+
+
 class Taker:
     """Takes connections at the Unix socket `path`.
 
-    `protocol(number, owner, take)` makes the protocol for a connection that the process `number` gave, and whose
-    client is the owner or not. Its
-    `connection_made` must call `take`, which tells the giver that the connection is taken, and deal with the bytes
-    that it returns before those that come in. The transport does not read yet at that moment, so it can't be
-    paused: what may pause it must wait for the loop's next turn.
+    `protocol(number, owner, secure, take)` makes the protocol for a connection that the process `number` gave, and
+    whose client is the owner or not, and came by TLS or not. Its `connection_made` must call `take`, which tells the
+    giver that the connection is taken, and deal with the bytes that it returns before those that come in. The transport
+    does not read yet at that moment, so it can't be paused: what may pause it must wait for the loop's next turn.
     """
 
-    def __init__(self, path: Path, protocol: Callable[[int, bool, Take], asyncio.Protocol]) -> None:
+    def __init__(self, path: Path, protocol: Callable[[int, bool, bool, Take], asyncio.Protocol]) -> None:
         self._path = path
         self._protocol = protocol
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,7 +151,7 @@ class Taker:
             received = await self._receive(link)
             if received is None:
                 return
-            connection, number, owner, data = received
+            connection, told, data = received
 
             def take() -> bytes:
                 with contextlib.suppress(OSError):  # the giver is dead: then the connection is ours anyway
@@ -154,13 +159,13 @@ class Taker:
                 return data
 
             try:
-                await self._loop.connect_accepted_socket(
-                    lambda: self._protocol(number, owner, take), connection
-                )
+                await self._loop.connect_accepted_socket(lambda: self._protocol(*told, take), connection)
             except OSError:  # the client went away meanwhile
                 connection.close()
 
-    async def _receive(self, link: socket.socket) -> tuple[socket.socket, int, bool, bytes] | None:
+    async def _receive(
+        self, link: socket.socket
+    ) -> tuple[socket.socket, tuple[int, bool, bool], bytes] | None:
         """The connection, and what the giver says of it; None when the giver gave up."""
         while True:
             try:
@@ -174,7 +179,7 @@ class Taker:
             return None
         connection = socket.socket(fileno=descriptors[0])
         try:
-            number, owner, length = _HEADER.unpack_from(first)
+            number, owner, secure, length = _HEADER.unpack_from(first)
             data = bytearray(first[_HEADER.size :])
             while len(data) < length:
                 piece = await self._loop.sock_recv(link, length - len(data))
@@ -186,7 +191,7 @@ class Taker:
             connection.close()
             raise
         connection.setblocking(False)
-        return connection, number, owner, bytes(data)
+        return connection, (number, owner, secure), bytes(data)
 
     async def _readable(self, link: socket.socket) -> None:
         ready = self._loop.create_future()

@@ -13,9 +13,11 @@ import os
 import socket
 import struct
 import sys
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 from portico.errors import Unauthenticated
+from portico.sandbox import walled
 
 _SOCK_DIAG: Final = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY: Final = 20  # SOCK_DIAG_BY_FAMILY
@@ -28,38 +30,48 @@ _USER: Final = struct.Struct("=II")  # of struct inet_diag_msg: the user's id an
 _USER_AT: Final = _MESSAGE.size + 4 + 48 + 12
 
 
+Auth = Literal["owner", "required", "open"]
+"""Who needs no token: the user of this machine who runs the server, nobody, or every user of the machine."""
+
+
 def no_token() -> Unauthenticated:
     """What a caller without a token is told that is not the owner."""
     return Unauthenticated(
         "The request has no token, and its connection is not known to belong to the user of this machine who runs "
         "Portico. Send 'Authorization: Bearer TOKEN', signed with the key file that `portico env` names in "
-        "GOOGLE_APPLICATION_CREDENTIALS; or let everybody on this machine in with `portico up --open`."
+        "GOOGLE_APPLICATION_CREDENTIALS; or let everybody on this machine in with `portico up --auth open`."
     )
 
 
 class Peers:
-    """Asks once a connection. `everyone`: all on this machine are its owners. Not to be used across a fork."""
+    """Asks once a connection. `auth`: who needs no token. `run`: the home's folder of sockets, where it is noted which
+    of this user's processes are other people's code. Not to be used across a fork."""
 
-    def __init__(self, everyone: bool = False) -> None:
-        self._everyone = everyone
+    def __init__(self, auth: Auth = "owner", run: Path | None = None) -> None:
+        self._auth = auth
+        self._run = run
         self._link: socket.socket | None = None
 
     def is_owner(self, connection: asyncio.BaseTransport | socket.socket) -> bool:
-        """Whether the other end belongs to the user of this process."""
-        if self._everyone:
-            return True
+        """Whether the other end needs no token: it belongs to the user of this process, unless all need one, or
+        nobody does."""
+        if self._auth != "owner":
+            return self._auth == "open"
         ours: Any = connection
         if not isinstance(connection, socket.socket):
             ours = connection.get_extra_info("socket")
         try:
-            user = self._user(ours.getpeername(), ours.getsockname())
+            found = self._socket(ours.getpeername(), ours.getsockname())
             ours.getpeername()  # still connected: so it was this connection's port, not a later one's
         except (OSError, ValueError):
             return False
-        return user == os.geteuid()
+        if found is None or found[0] != os.geteuid():
+            return False
+        return self._run is None or not walled.holds(self._run, found[1])
 
-    def _user(self, peer: Any, here: Any) -> int | None:
-        """The id of the user whose socket is bound to `peer` and connected to `here`; None when nobody's is.
+    def _socket(self, peer: Any, here: Any) -> tuple[int, int] | None:
+        """Of the socket that is bound to `peer` and connected to `here` the id of its user, and its inode; None when
+        there is none.
 
         Raises:
             OSError: the system does not tell.
@@ -90,7 +102,7 @@ class Peers:
             return None
         user, inode = _USER.unpack_from(answer, _USER_AT)
         # A socket that its process has closed has no inode, and is shown as root's.
-        return int(user) if inode else None
+        return (int(user), int(inode)) if inode else None
 
 
 def _address(text: str) -> bytes:

@@ -26,18 +26,20 @@ from portico.prediction.front.guard import Guard, require_json
 from portico.prediction.front.handover import Taker, control_socket, front_admin, front_connections, give
 from portico.prediction.front.loading import Loader
 from portico.prediction.front.metrics import Slots
-from portico.prediction.front.peers import Peers
+from portico.prediction.front.peers import Auth, Peers
 from portico.prediction.front.router import Router
 from portico.prediction.service_log import ServiceLog, busy_seconds
 from portico.prediction.tap import Tap
 from portico.store.database import Database
+from portico.store.sockets import run_folder
 
 if TYPE_CHECKING:
     from portico.prediction.replicas.client import ReplicaClient
 
 log = logging.getLogger(__name__)
 
-Verify = Callable[[str], str | None]
+Verify = Callable[[str, bytes, str], None]
+"""Raises Unauthenticated for a token that is not good, PermissionDenied where it does not open this path."""
 
 _FOLLOW: Final = 0.1  # seconds between looks at the change counter
 _FLUSH: Final = 0.25
@@ -58,7 +60,14 @@ _BACKLOG: Final = 2048
 class Front:
     """The state that all connections share. Lives in one event loop."""
 
-    def __init__(self, home: Path, index: int, verify: Verify, everyone: bool = False) -> None:
+    def __init__(
+        self,
+        home: Path,
+        index: int,
+        verify: Verify,
+        auth: Auth = "owner",
+        hosts: frozenset[str] = frozenset(),
+    ) -> None:
         self.index = index
         self.answers = Answers()
         self.router = Router()
@@ -76,8 +85,8 @@ class Front:
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="parse")
         self.slots = Slots(_THREADS)
         self.service = ServiceLog(home / "spool" / f"service-{index}", index, self.slots)
-        self.peers = Peers(everyone)
-        self._guard = Guard()
+        self.peers = Peers(auth, run_folder(home))
+        self._guard = Guard(hosts)
         self._verify = verify
         self._control = control_socket(home)
         self._loader = Loader(Database(home), home / "run" / f"front-{index}.loading")
@@ -121,10 +130,12 @@ class Front:
             Unauthenticated: the request's token is not, or no longer, good.
         """
         scheme, _, token = (known.authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not self._verify(token.strip()):
+        if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated(
                 "The Authorization header must be 'Bearer TOKEN' with a token of this server."
             )
+        path = self.router.named(known.head.path)
+        self._verify(token.strip(), path, known.head.headers.get("host", ""))
         known.verified_until = self.now + _VERIFIED
 
     def unexpected(self) -> Internal:
@@ -145,9 +156,9 @@ class Front:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def give(self, descriptor: int, owner: bool, data: bytes) -> bool:
+    async def give(self, descriptor: int, owner: bool, data: bytes, secure: bool) -> bool:
         """Passes a connection to control; False when control is away."""
-        return await give(self._control, descriptor, self.index, owner, data, _AWAY)
+        return await give(self._control, descriptor, self.index, owner, data, _AWAY, secure=secure)
 
     async def follow(self) -> None:
         """Returns when this front serves what was stored before the call."""
@@ -293,33 +304,38 @@ async def _close_later(replicas: ReplicaClient) -> None:
 
 
 def run_front(
-    home: Path, listen_socket: socket.socket, index: int, verify: Verify, everyone: bool = False
-) -> None:
+    home: Path, listen_socket: socket.socket, index: int, verify: Verify, auth: Auth = "owner",
+    hosts: frozenset[str] = frozenset(),
+) -> None:  # fmt: skip
     """Runs a front on `listen_socket` (its own, bound with SO_REUSEPORT) until SIGTERM; then drains and returns.
 
-    `verify(token)` says whose a bearer token is; it raises Unauthenticated, or gives nothing, for a bad one. It is
+    `verify(token, path, host)` raises what is wrong with a bearer token, or with what it is shown for. It is
     asked for requests to `:predict`, `:rawPredict` and `:explain` only; others go to control unseen. Without a token
-    only the user of this process is answered, or with `everyone` whoever is on this machine.
+    only whom `auth` says is answered. `hosts`: the names beside loopback's for which it answers.
     """
     import uvloop
 
     sys.setswitchinterval(0.0005)  # a thread that loads a model gives the loop its turn ten times sooner
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(home, listen_socket, index, verify, everyone))
+        runner.run(_run(home, listen_socket, index, verify, auth, hosts))
 
 
-async def _run(home: Path, listen_socket: socket.socket, index: int, verify: Verify, everyone: bool) -> None:
+async def _run(
+    home: Path, listen_socket: socket.socket, index: int, verify: Verify, auth: Auth, hosts: frozenset[str]
+) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    front = Front(home, index, verify, everyone)
+    front = Front(home, index, verify, auth, hosts)
     admin_path = front_admin(home, index)
     admin_path.unlink(missing_ok=True)
     # It answers before anything is loaded, so that nobody who changes what is served overlooks this front.
     admin = await asyncio.start_unix_server(front.administer, admin_path)
     await front.follow()
-    taker = Taker(front_connections(home, index), lambda _, owner, take: Connection(front, take, owner))
+    taker = Taker(
+        front_connections(home, index), lambda _, owner, secure, take: Connection(front, take, owner, secure)
+    )
     taker.start()
     server = await loop.create_server(lambda: Connection(front), sock=listen_socket, backlog=_BACKLOG)
     chores = [loop.create_task(front.keep_following()), loop.create_task(front.keep_house())]

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument, Unavailable
+from portico.ids import project_number
 from portico.prediction.front.metrics import ModelMetrics, Slots
 from portico.prediction.models.predictors import Predictor
 from portico.prediction.service_log import Counted
@@ -163,8 +164,9 @@ class Router:
     def __init__(self, targets: Iterable[Target] = ()) -> None:
         self.targets = {target.name: target for target in targets}
         self._routes = {
-            f"/{version}/{target.name}:{method}".encode(): Route(number, target)
+            f"/{version}/{name}:{method}".encode(): Route(number, target)
             for target in self.targets.values()
+            for name in (target.name, _numbered(target.name))
             for version in ("v1", "v1beta1")
             for method, number in _METHODS.items()
         }
@@ -193,6 +195,25 @@ class Router:
     def find(self, path: bytes) -> Route | None:
         """The route of a request's path, percent-encoded or not."""
         return self._routes.get(path) or self._routes.get(unquote_to_bytes(path))
+
+    def named(self, path: bytes) -> bytes:
+        """A path that names its endpoint's project by number, with its id; else the path itself."""
+        route = self.find(path)
+        return (
+            path
+            if route is None or route.target.name == endpoint_name(path)
+            else _renamed(path, route.target.name)
+        )
+
+
+def _renamed(path: bytes, name: str) -> bytes:
+    return f"/v1/{name}:{unquote_to_bytes(path).decode().rpartition(':')[2]}".encode()
+
+
+def _numbered(name: str) -> str:
+    """An endpoint's name with its project's number in place of its id: callers may say either."""
+    projects, project, *rest = name.split("/")
+    return "/".join((projects, project_number(project), *rest))
 
 
 def endpoint_name(path: bytes) -> str:

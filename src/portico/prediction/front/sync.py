@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from portico.errors import FailedPrecondition, Unavailable
-from portico.prediction.front.handover import run_folder
+from portico.store.sockets import run_folder
 
 _POLL: Final = 0.05
 _ADMIN_NAME: Final = re.compile(r"front-\d+\.sock")

@@ -43,11 +43,11 @@ def place(home: Path, told: Mapping[str, Any], python: Path, scratch: Path) -> P
     workdir.mkdir(parents=True, exist_ok=True)
     environment, readable = pointed_here(home, python, [Path(one) for one in told["paths"]])
     for name, value in told["environment"].items():
-        here = _here(value, root)
-        environment[name] = f"{environment[name]}:{here}" if name in _LISTS else here
+        inside = here(value, root)
+        environment[name] = f"{environment[name]}:{inside}" if name in _LISTS else inside
     settings = {
         "workdir": str(workdir),
-        "command": [_here(word, root) for word in told["command"]],
+        "command": [here(word, root) for word in told["command"]],
         "predict": told["predict"],
         "health": told["health"],
     }
@@ -61,11 +61,11 @@ def limits(spec: ReplicaSet) -> Limits:
     return Limits(spec.memory, files=65_536, file_size=_DISK, disk=_DISK, processes=512, server=True)
 
 
-def _here(text: str, root: Path) -> str:
+def here(text: str, root: Path) -> str:
     """`text` with the paths of the image's files as they are here: of a word, an option's value, or a list of paths."""
     option, equals, value = text.partition("=")
     if equals and option.startswith("-"):
-        return f"{option}={_here(value, root)}"
+        return f"{option}={here(value, root)}"
     return ":".join(
         str(root / one.lstrip("/"))
         if one.startswith("/") and one != "/" and (root / one.lstrip("/")).exists()

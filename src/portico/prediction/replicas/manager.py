@@ -170,6 +170,7 @@ class ReplicaManager:
                 return self._died(group, number, f"it cannot be started: {error}", prepared.file.name)
             return ""
         how = replica.ended()
+        replica.note_output(self._clock.now())
         replica.look()  # after that: an error is reported before the end
         if replica.error is not None:
             return f"{prepared.file.name} cannot be served by the image {group.spec.image}: {replica.error}"
@@ -180,7 +181,6 @@ class ReplicaManager:
         else:
             if replica.ready and now - replica.since > _SETTLED:
                 group.deaths[number] = 0
-            replica.trim_log()
             return ""
         del group.replicas[number]
         replica.explain_death(how)

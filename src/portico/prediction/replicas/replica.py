@@ -18,7 +18,8 @@ import psutil
 from portico.prediction.replicas import places
 from portico.prediction.replicas.container import Place
 from portico.prediction.replicas.frames import PING, pack
-from portico.sandbox import environments, isolation
+from portico.prediction.replicas.output import Marks
+from portico.sandbox import environments, isolation, use
 from portico.sandbox.isolation import Limits
 from portico.store import sizes
 
@@ -27,7 +28,6 @@ _BESIDE = [
     _WORKER.with_name(f"worker_{name}.py")
     for name in ("server", "tensorflow", "gradients", "pictures", "torch", "web")
 ]
-_LONGEST_LOG = 10 << 20  # bytes
 _PING_EVERY, _HUNG = 10.0, 300.0  # seconds; an answer before the ping's turn may take a minute
 _ENDING = 5.0  # seconds that a container's processes have to end
 _MOST_FILES = 10_000  # that a replica may have in its scratch folder
@@ -64,6 +64,7 @@ class Replica:
         self._ping: socket.socket | None = None
         self._used = 0.0
         self._log = folder / f"{number}.log"
+        self._marks = Marks(self._log)
         self._told = b""
         folder.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(prefix=f"{number}-", dir=folder))
@@ -159,6 +160,17 @@ class Replica:
             size += found.st_blocks * 512
             if size > self._limits.disk or count > _MOST_FILES:
                 return f"it wrote more than the {self._limits.disk >> 20:,} MiB, or {_MOST_FILES:,} files, that it may"
+        return "" if self._walled else self._together()
+
+    def _together(self) -> str:
+        """Which limit the processes of an image's own server exceed together."""
+        memory, count = use.of_below(self.pid)
+        if memory > self._limits.memory:
+            memory = use.weighed_below(self.pid)
+        if memory > self._limits.memory:
+            return f"it took {memory >> 20:,} MiB of memory; it may use at most {self._limits.memory >> 20:,} MiB"
+        if count > self._limits.processes:
+            return f"it had {count:,} processes; it may have at most {self._limits.processes:,}"
         return ""
 
     def hangs(self, now: float) -> str:
@@ -244,11 +256,9 @@ class Replica:
             return ""
         return " | ".join(line.strip() for line in lines[-3:])
 
-    def trim_log(self) -> None:
-        """Empties a log that has grown too long (the process appends, so it goes on at the start)."""
-        with contextlib.suppress(OSError):
-            if self._log.stat().st_size > _LONGEST_LOG:
-                os.truncate(self._log, 0)
+    def note_output(self, now: float) -> None:
+        """Notes when it has written what it has written; `now` in seconds since the epoch."""
+        self._marks.look(now)
 
     def _end_of_input(self) -> None:
         assert self._process.stdin is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -157,7 +158,7 @@ def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer |
     What is explained is the probability of a class where the model has probabilities, else its prediction.
 
     Raises:
-        FailedPrecondition: the model has no explanation spec, or a text feature has no baseline.
+        FailedPrecondition: the model has no explanation spec.
         InvalidArgument: the body has no instances.
     """
     if sampling is None:
@@ -194,12 +195,26 @@ def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer |
             answer = yield orjson.dumps({"instances": rows[start : start + _CHUNK]})
             assert answer is not None
             if answer[0] != 200:
-                return answer
+                return answer[0], _on_the_way(answer[1], index)
             outputs += orjson.loads(answer[1])["scores"]
         explanations.append(
             {"attributions": walk.attributions(outputs, told["scores"][index], told["classes"])}
         )
     return 200, orjson.dumps({"explanations": explanations, "predictions": told["predictions"]})
+
+
+def _on_the_way(answer: bytes, index: int) -> bytes:
+    """A refusal of a point between a baseline and an instance, which nobody has sent, in words of the instance."""
+    try:
+        told = orjson.loads(answer)
+        said = re.sub(r"^instances\[\d+\]", "a point on the way to it", told["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer
+    told["error"]["message"] = (
+        f"instances[{index}] can't be explained, for the model refuses what lies between its baseline and it: {said}. "
+        "Give inputBaselines that the model takes: without them numbers start from 0, and texts from the empty one."
+    )
+    return orjson.dumps(told)
 
 
 class _Walk:
@@ -208,10 +223,16 @@ class _Walk:
     def __init__(self, instance: Any, sampling: Sampling, names: Sequence[str] | None, index: int) -> None:
         self._sampling = sampling
         self._keys: list[Any]
+        self._rest: dict[str, Any] = {}
         self._single = not isinstance(instance, (dict, list))  # a text of its own, or a number
         if isinstance(instance, dict):
             self._keys = [key for key in instance if names is None or key in names]
-            self._names = [str(key) for key in self._keys]
+            declared = {sampling.tensors.get(name, name): name for name in sampling.baselines}
+            if not sampling.whole and not declared.keys().isdisjoint(self._keys):
+                # What the metadata doesn't name is no feature: it keeps the instance's value.
+                self._rest = {key: instance[key] for key in self._keys if key not in declared}
+                self._keys = [key for key in self._keys if key in declared]
+            self._names = [declared.get(key, str(key)) for key in self._keys]
         else:
             instance = instance if isinstance(instance, list) else [instance]
             self._keys = list(range(len(instance)))
@@ -301,7 +322,9 @@ class _Walk:
     def _row(self, point: Sequence[Any]) -> Any:
         if self._single:
             return point[0]
-        return dict(zip(self._keys, point, strict=True)) if isinstance(self._instance, dict) else list(point)
+        if isinstance(self._instance, dict):
+            return {**self._rest, **dict(zip(self._keys, point, strict=True))}
+        return list(point)
 
     def _baselines(self) -> list[list[Any]]:
         sampling = self._sampling
@@ -317,15 +340,23 @@ class _Walk:
         return [[self._baseline(at, number) for at in range(len(self._keys))] for number in range(count)]
 
     def _baseline(self, at: int, number: int) -> Any:
+        value = self._instance[self._keys[at]]
         given = self._sampling.baselines.get(self._names[at])
-        if given:
-            return given[min(number, len(given) - 1)]
-        if _is_text(self._instance[self._keys[at]]):
-            raise FailedPrecondition(
-                f"Feature {self._names[at]!r} of instances[{self._index}] is text and has no baseline: "
-                f"give inputBaselines for it in the model's explanation metadata."
-            )
-        return 0
+        return _spread(given[min(number, len(given) - 1)], value) if given else _nothing_like(value)
+
+
+def _nothing_like(value: Any) -> Any:
+    """The baseline of a feature for which none is given: zeros, and the empty text, in the shape of `value`."""
+    if isinstance(value, list):
+        return [_nothing_like(one) for one in value]
+    return "" if _is_text(value) else 0
+
+
+def _spread(baseline: Any, over: Any) -> Any:
+    """`baseline`, a scalar in the shape of the value that it is for."""
+    if isinstance(over, list) and not isinstance(baseline, list):
+        return [_spread(baseline, one) for one in over]
+    return baseline
 
 
 def _is_text(value: Any) -> bool:

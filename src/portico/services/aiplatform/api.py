@@ -13,11 +13,17 @@ API = Api(
         "paths that clients poll without a version (`/ui/projects/…/operations/N`)."
     ),
     collections=(
+        "batch.asking",
         "batch.batch_prediction_jobs",
         "custom.custom_jobs",
         "custom.persistent_resources",
+        "data_items.kept",
+        "data_items.export_data",
+        "data_items.importing",
+        "data_items.searching",
         "dataset_versions",
         "datasets",
+        "deployment_resource_pools",
         "deployments",
         "endpoints",
         "evaluations",

@@ -1,4 +1,5 @@
-"""Datasets: tabular and time series data in Cloud Storage or BigQuery, with the schema and statistics read from it."""
+"""Datasets: tabular and time series data in Cloud Storage or BigQuery, with the schema and statistics read from it.
+Those of images and texts begin empty (`data_items`)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
+from portico.services.aiplatform.data_items import formats
 from portico.services.call import Call, implements
 from portico.services.registry.datasets import DATASETS, DatasetPrivate
 from portico.services.standard import bq, operations, sources
@@ -22,13 +24,14 @@ from portico.store.objects import generations as objects
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/dataset/metadata/"
 TABULAR = f"{_SCHEMAS}tabular_1.0.0.yaml"
 TIME_SERIES = f"{_SCHEMAS}time_series_1.0.0.yaml"
+_TABLES = f"{_SCHEMAS}tables_1.0.0.yaml"  # TABULAR as it was called first: samples still do
 
 
 register(DATASETS, "get", "list", "patch", "delete", *POLICIES)
 
 
 def uris_of(metadata: dict[str, Any]) -> list[str]:
-    """The gs:// names of a dataset's metadata, or the bq:// name of its table.
+    """The gs:// names of a dataset's metadata, or the bq:// name of its table, which then stands there alone.
 
     Raises:
         InvalidArgument: there are none, or both.
@@ -38,7 +41,10 @@ def uris_of(metadata: dict[str, Any]) -> list[str]:
     if config.get("bigquerySource") and config.get("gcsSource"):
         raise InvalidArgument("Give either gcsSource or bigquerySource, not both.", field=field)
     if config.get("bigquerySource"):
-        uri = message(config["bigquerySource"], f"{field}.bigquerySource").get("uri")
+        source = message(config["bigquerySource"], f"{field}.bigquerySource")
+        uri = source.get("uri")
+        if isinstance(uri, list) and len(uri) == 1:  # as older samples give it; clients read one name
+            uri = source["uri"] = uri[0]
         bq.parse(str(uri or ""), f"{field}.bigquerySource.uri")
         return [str(uri)]
     uris = message(config.get("gcsSource"), f"{field}.gcsSource").get("uri") or []
@@ -67,9 +73,12 @@ def _check(call: Call, uris: list[str]) -> None:
 @implements("aiplatform", DATASETS.method("create"))
 def create(call: Call) -> dict[str, Any]:
     schema = call.body["metadataSchemaUri"]
-    if schema not in (TABULAR, TIME_SERIES):
+    if kind := formats.KINDS.get(schema):
+        return _of_items(call, kind)
+    if schema not in (TABULAR, TIME_SERIES, _TABLES):
         raise Unimplemented(
-            f"Datasets of the kind {schema} are not built in Portico yet; tabular and time series ones are."
+            f"Datasets of the kind {schema} are not built in Portico yet; tabular, time series, image and text ones "
+            "are."
         )
     metadata = canonical(message(call.body.get("metadata"), "dataset.metadata"))
     uris = uris_of(metadata)
@@ -85,6 +94,21 @@ def create(call: Call) -> dict[str, Any]:
     return operations.render(operation)
 
 
+def _of_items(call: Call, kind: str) -> dict[str, Any]:
+    """A dataset without items, at once."""
+    parent, metadata = (
+        str(call.params["parent"]),
+        canonical(message(call.body.get("metadata"), "dataset.metadata")),
+    )
+    body = {**call.body, "metadata": {**metadata, "dataItemSchemaUri": formats.item_schema(kind)}}
+    with call.rooms.database.write() as connection:
+        name = f"{parent}/datasets/{call.rooms.ids.number()}"
+        made = DATASETS.insert(
+            call, connection, name, parent, {**body, "dataItemCount": "0"}, DatasetPrivate()
+        )
+        return DATASETS.answer(call, connection, made, "Create")
+
+
 def profile(context: Context) -> dict[str, Any]:
     """Job: reads the data of a new dataset; returns its row count, its columns and what the reader has to tell."""
     from portico.ml.errors import DataError
@@ -94,9 +118,14 @@ def profile(context: Context) -> dict[str, Any]:
         dataset = DATASETS.require(connection, context.job.resource)
     gcs = sources.gcs_of(context)
     pinned = sources.pin(gcs, DatasetPrivate.of(dataset).uris, f"job:{context.job.id}", "metadata")
+    began = context.clock.monotonic()
     try:
         read = sources.read_table(context.home, pinned, "", "metadata")
         found = describe(read.table, context.progress)
+        took = context.clock.monotonic() - began
+        context.say(
+            f"{read.table.num_rows:,} rows of {len(found):,} columns read and described in {took:.1f} s"
+        )
     except DataError as error:
         raise InvalidArgument(f"The data can't be read: {error.message}.", field=error.field) from None
     finally:

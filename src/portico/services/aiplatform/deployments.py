@@ -6,7 +6,6 @@ meets a model that is not there; where a front can't load it, the endpoint stays
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -24,12 +23,14 @@ from portico.prediction.models.predictors import FOREIGN
 from portico.prediction.replicas.container import limits
 from portico.prediction.replicas.places import said, socket_paths
 from portico.sandbox.isolation import in_words
+from portico.services.aiplatform import deployment_resource_pools as pools
 from portico.services.aiplatform import endpoint_addresses, images, machine_types
+from portico.services.aiplatform.custom import identity
 from portico.services.aiplatform.endpoints import check_traffic
 from portico.services.aiplatform.model_files import serving_of_version
 from portico.services.call import Call, implements
 from portico.services.registry import model_store
-from portico.services.registry.deployed import remove_deployed
+from portico.services.registry.deployed import remove_deployed, scale
 from portico.services.standard import operations
 from portico.services.standard.collection import check_common
 from portico.services.standard.fields import camel
@@ -49,11 +50,9 @@ def deploy(call: Call) -> dict[str, Any]:
     deployed = dict(call.body["deployedModel"])
     check_common(deployed)
     check_same_location(name, deployed["model"], "deployedModel.model")
-    _check_replica_counts(deployed)
+    pools.check_asked(deployed)
     if deployed.get("sharedResources"):
-        from portico.errors import Unimplemented
-
-        raise Unimplemented("Deployment resource pools are not built in Portico yet; use dedicatedResources.")
+        check_same_location(name, deployed["sharedResources"], "deployedModel.sharedResources")
     deployed["id"] = own_id(
         deployed.get("id"), call.rooms.ids.number(), "deployedModel.id", DEPLOYED_MODEL_ID
     )
@@ -66,6 +65,7 @@ def deploy(call: Call) -> dict[str, Any]:
         deployed |= endpoint_addresses.of_deployed(endpoint)
         version = model_store.version_row(connection, deployed["model"])
         images.require_served(deployed["model"], version)
+        _check_shared(connection, version, deployed)
         _check_new_split(split, deployed["id"], endpoint)
         payload = {
             "deployed": deployed,
@@ -79,19 +79,14 @@ def deploy(call: Call) -> dict[str, Any]:
     return operations.render(operation)
 
 
-def _check_replica_counts(deployed: dict[str, Any]) -> None:
-    for kind in ("dedicatedResources", "automaticResources"):
-        found = deployed.get(kind) or {}
-        low, high = (
-            found.get("minReplicaCount", 1),
-            found.get("maxReplicaCount") or found.get("minReplicaCount", 1),
+def _check_shared(connection: Connection, version: Resource, deployed: dict[str, Any]) -> None:
+    pools.resources_of(connection, deployed)
+    kinds = version.body.get("supportedDeploymentResourcesTypes") or []
+    if deployed.get("sharedResources") and "SHARED_RESOURCES" not in kinds:
+        raise FailedPrecondition(
+            f"The Model {deployed['model']!r} is not deployed on pools, but with {' or '.join(kinds)}: give "
+            "dedicatedResources in place of sharedResources."
         )
-        if low < 1 or high < low:
-            raise InvalidArgument(
-                f"minReplicaCount is {low} and maxReplicaCount {high}; there must be at least one replica, and "
-                "no fewer at most than at least.",
-                field=f"deployedModel.{kind}.minReplicaCount",
-            )
 
 
 def _check_new_split(split: dict[str, Any], new_id: str, endpoint: Resource) -> None:
@@ -152,9 +147,11 @@ def _prepare(context: Context, version: Resource, deployed: dict[str, Any]) -> s
     raw = False
     if private.format == "replica":
         serving = images.explaining(serving_of_version(context.home, version), spec)
-        resources_asked = deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
+        with context.database.read() as connection:
+            resources_asked = pools.resources_of(connection, deployed)
         count = max(1, int(resources_asked.get("minReplicaCount", 1)))
         wanted = serving.replica_set(deployed["id"], folder, count, machine_types.memory(resources_asked))
+        wanted = identity.of_replicas(context.home, wanted, version.name.split("/")[1])
         context.say(in_words(limits(wanted)))
         if serving.note:
             context.say(serving.note)
@@ -186,6 +183,7 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
     """Adds the deployed model without traffic and waits until every front has loaded it."""
     deployed = {
         "displayName": version.body["displayName"],
+        **({"explanationSpec": spec} if (spec := version.body.get("explanationSpec")) else {}),
         **context.job.payload["deployed"],
         "model": version.parent,
         "modelVersionId": version.body["versionId"],
@@ -200,6 +198,7 @@ def _add(context: Context, version: Resource, model: served.ServedModel) -> None
     now = context.clock.now()
     with context.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, context.job.resource)
+        pools.resources_of(connection, deployed)  # its pool has not been deleted meanwhile
         held = endpoint.body.get("deployedModels") or []
         if not any(d["id"] == model.id for d in held):
             endpoint.body["deployedModels"] = [*held, deployed]
@@ -287,7 +286,7 @@ def _fields_to_mutate(mask: str) -> list[str]:
 def mutate(call: Call) -> dict[str, Any]:
     name = str(call.params["endpoint"])
     asked = call.body["deployedModel"]
-    _check_replica_counts(asked)
+    pools.check_asked(asked)
     changed = _fields_to_mutate(call.body.get("updateMask", ""))
     with call.rooms.database.write() as connection:
         endpoint = ENDPOINTS.require(connection, name)
@@ -296,25 +295,19 @@ def mutate(call: Call) -> dict[str, Any]:
                 break
         else:
             raise NotFound(f"The Endpoint {name} has no deployed model {asked['id']!r}.")
+        if deployed.get("sharedResources") and any(asked.get(field) for field in pools.OWN):
+            raise InvalidArgument(
+                f"What it is deployed with is its pool's: change {deployed['sharedResources']}.",
+                field="deployedModel.dedicatedResources",
+            )
         for field in changed:
             value = asked.get(field)
             if isinstance(value, dict):
                 value = {**deployed.get(field, {}), **value}
             if value is not None:
                 deployed[field] = value
-        held = EndpointPrivate.of(endpoint).served
-        model = held[deployed["id"]]
-        if model.format == "replica":
-            stored = replicas.get(connection, deployed["id"]).spec
-            asked_count = (
-                deployed.get("dedicatedResources") or deployed.get("automaticResources") or {}
-            ).get("minReplicaCount", stored.count)
-            if asked_count != stored.count:
-                replicas.put(connection, replace(stored, count=asked_count), call.rooms.ids.token())
-                sockets = socket_paths(call.rooms.home, model.id, asked_count)
-                held[model.id] = replace(model, replicas=sockets)
-        resources.update(connection, endpoint, call.rooms.clock.now())
-        version = publish(connection, endpoint)
+        count = int(pools.resources_of(connection, deployed).get("minReplicaCount") or 0)
+        version = scale(call.rooms, connection, endpoint, deployed["id"], count)
         answer = operations.done(
             call, connection, name, "MutateDeployedModelOperationMetadata", "MutateDeployedModelResponse",
             {"deployedModel": deployed},

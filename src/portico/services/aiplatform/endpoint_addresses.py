@@ -13,6 +13,7 @@ from typing import Any
 
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.services.call import Call
+from portico.services.standard.here import base_url
 from portico.store.resources import Resource
 
 LED_HERE = "x-portico-exec"  # sent by the clients that `portico exec` has prepared
@@ -69,7 +70,7 @@ def of_deployed(endpoint: Resource) -> dict[str, Any]:
 
 def located(call: Call, shown: dict[str, Any]) -> dict[str, Any]:
     """`shown` with whole addresses, at the name by which the caller has reached this server."""
-    base = f"http://{call.headers.get('host', 'localhost')}"
+    base = base_url(call.headers)
     for deployed in shown.get("deployedModels") or ():
         if paths := deployed.get("privateEndpoints"):
             deployed["privateEndpoints"] = {key: base + path for key, path in paths.items()}

@@ -9,7 +9,7 @@ tag; they are served in the front's process.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,12 @@ _PREBUILT = re.compile(
     r"(?P<tag>(?::[\w.-]+)?(?:@sha256:[0-9a-f]+)?)"
 )
 
+# https://hub.docker.com/r/tensorflow/serving: tags are versions of TensorFlow.
+_TF_SERVING = re.compile(
+    r"(?:docker\.io/)?tensorflow/serving"
+    r"(?::(?:latest|nightly|(?P<version>\d+\.\d+)(?:\.\d+)?(?:-rc\d+)?)(?:-gpu)?)?(?:@sha256:[0-9a-f]+)?"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Serving:
@@ -35,7 +41,8 @@ class Serving:
     `image` is the image's short name ("sklearn-cpu.1-5"), `version` the framework's ("1.5"). `artifacts` are
     the file names it may have, the first found wins. For a "replica", `requirements` (PEP 508) and `pythons`
     (versions that fit, the best first) make its environment. `container` is what runs an image that was built here
-    (`source_images`); `note` says where it is not what the image names.
+    (`source_images`); `note` says where it is not what the image names. With `versions` a model's files are in folders
+    that are called by numbers, of which the highest is served, as TensorFlow Serving does.
     """
 
     kind: Literal["replica", "native"]
@@ -47,6 +54,7 @@ class Serving:
     pythons: tuple[str, ...] = ()
     container: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    versions: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it, for the registry."""
@@ -123,13 +131,18 @@ def resolve(image_uri: str) -> Serving:
     """
     if not image_uri:
         raise InvalidArgument("The model has no image to be served with.", field="container_spec.image_uri")
+    if serving := _TF_SERVING.fullmatch(image_uri):
+        version = serving["version"] or "2.16"  # at least
+        short = image_uri.removeprefix("docker.io/")
+        needs = _tensorflow(version) if serving["version"] else (("tensorflow-cpu",), tuple(_LATER.split()))
+        return Serving("replica", "tensorflow", version, short, _TENSORFLOW_FILES, *needs, versions=True)
     match = _PREBUILT.fullmatch(image_uri)
     if match is None:
         raise Unimplemented(
             f"{image_uri} is a container image of its own, and it was not built here: build it under `portico exec` "
             f"(docker build, or LocalModel.build_cpr_model), which keeps its source, and upload the model then. Models "
-            f"for Google's prebuilt scikit-learn, XGBoost, TensorFlow and PyTorch images, LightGBM, ONNX and AutoML "
-            f"models are served without."
+            f"for Google's prebuilt scikit-learn, XGBoost, TensorFlow and PyTorch images, for tensorflow/serving, "
+            f"LightGBM, ONNX and AutoML models are served without."
         )
     framework, version, short = match["framework"], match["version"].replace("-", "."), match["short"]
     if match["project"] == "portico":
@@ -158,6 +171,15 @@ def resolve(image_uri: str) -> Serving:
     return Serving("replica", framework, version, short, files, requirements, tuple(pythons.split()))
 
 
+def of_files(serving: Serving, names: Collection[str]) -> Serving:
+    """What serves a model with the files `names` that was uploaded for `serving`: BigQuery ML exports ONNX here where
+    Google's exports a SavedModel, and samples name a TensorFlow image for that."""
+    onnx = _NATIVE["onnx"]
+    if serving.framework != "tensorflow" or serving.artifacts[0] in names or onnx[0] not in names:
+        return serving
+    return Serving("native", "onnx", "", serving.image, onnx)
+
+
 def bounds_of(library: str, version: str) -> list[str]:
     """What the package `library` of `version` ("1.1.3") stands on, as requirements; none for a current one."""
     if library == "tensorflow":
@@ -165,6 +187,13 @@ def bounds_of(library: str, version: str) -> list[str]:
     table = {"scikit-learn": _SKLEARN, "xgboost": _XGBOOST}.get(library, {})
     bounds, _ = table.get(".".join(version.split(".")[:2]), ("", ""))
     return bounds.split()
+
+
+def profiler_of(library: str, version: str) -> list[str]:
+    """What bounds TensorBoard's profiler beside the package `library` of `version`: its later versions are xprof's,
+    whose messages need a later protobuf than they say, and than TensorFlow had before 2.18."""
+    early = library == "tensorflow" and _numbers(version)[:2] < (2, 18)
+    return ["tensorboard-plugin-profile<2.16"] if early else []
 
 
 def explaining(serving: Serving, spec: Mapping[str, Any]) -> Serving:
@@ -193,7 +222,7 @@ def require_served(name: str, version: Resource) -> None:
     """
     if VersionPrivate.of(version).format:
         return
-    image = (version.body.get("containerSpec") or {}).get("imageUri", "")
+    image = VersionPrivate.of(version).image or (version.body.get("containerSpec") or {}).get("imageUri", "")
     if not image:
         raise FailedPrecondition(
             f"The Model {name!r} has no container that would serve it: upload a version with "

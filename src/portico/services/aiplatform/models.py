@@ -10,7 +10,14 @@ from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, U
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.services.aiplatform.model_files import custom_body, drop, fetch_artifact, keep, serving_of
+from portico.services.aiplatform.model_files import (
+    custom_body,
+    drop,
+    fetch_artifact,
+    image_of,
+    keep,
+    serving_of,
+)
 from portico.services.call import Call, implements
 from portico.services.registry import model_store
 from portico.services.registry.model_store import MODELS, VERSION_KIND, VersionPrivate, register_version
@@ -180,7 +187,8 @@ def run_fetch(context: Context) -> dict[str, Any]:
     with context.database.read() as connection:
         version = model_store.version_row(connection, payload["version"])
     target = model_store.folder(context.home, payload["artifact"])
-    return fetch_artifact(context, payload["uri"], target, serving_of(version.body), payload["names"])
+    serving = serving_of(image_of(version.body))
+    return fetch_artifact(context, payload["uri"], target, serving, payload["names"])
 
 
 def _follow_fetch(connection: Connection, job: Job, now: float) -> None:

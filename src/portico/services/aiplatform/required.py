@@ -8,6 +8,8 @@ _RUNS = f"{_L}tensorboards.experiments.runs"
 
 REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}datasets.create": ("displayName", "metadataSchemaUri"),
+    f"{_L}datasets.export": ("exportConfig",),
+    f"{_L}datasets.import": ("importConfigs",),
     f"{_L}customJobs.create": ("displayName", "jobSpec"),
     f"{_L}hyperparameterTuningJobs.create": (
         "displayName",
@@ -23,6 +25,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     f"{_L}models.mergeVersionAliases": ("versionAliases",),
     f"{_L}models.evaluations.import": ("modelEvaluation",),
     f"{_L}models.evaluations.batchImportSlices": ("modelEvaluationSlices",),
+    f"{_L}deploymentResourcePools.create": ("deploymentResourcePool", "deploymentResourcePoolId"),
     f"{_L}endpoints.create": ("displayName",),
     f"{_L}endpoints.deployModel": ("deployedModel", "deployedModel.model"),
     f"{_L}endpoints.undeployModel": ("deployedModelId",),

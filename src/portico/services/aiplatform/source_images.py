@@ -1,8 +1,9 @@
-"""Serving images that a user built here: their source, kept as an object, and what runs it without Docker.
+"""Images that a user built here: their source, kept as an object, and what runs it without Docker.
 
 `docker build` under `portico exec` (client/injected/portico_docker.py) keeps what it makes at
 `gs://portico-images/IMAGE:TAG`, a tar archive: `image.json`, and below `root/` the files that the image has beside
-its base's. Uploading a model copies it beside the model's files, as Vertex AI copies an image.
+its base's. Uploading a model copies it beside the model's files, as Vertex AI copies an image; a training unpacks it
+for itself (custom/own_images.py).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from portico.errors import FailedPrecondition, InvalidArgument, NotFound
+from portico.errors import FailedPrecondition, InvalidArgument, NotFound, PorticoError
+from portico.sandbox import archives
 from portico.services.aiplatform import images
-from portico.services.aiplatform.custom import packages
+from portico.services.aiplatform.custom import packages, training_images
 from portico.services.aiplatform.custom.training_images import pythons
 from portico.services.aiplatform.images import Serving
 from portico.store.gcs import Gcs
@@ -27,6 +29,7 @@ from portico.store.objects.generations import ObjectRow
 BUCKET = "portico-images"
 FOLDER = ".portico-image"  # in the folder of a model's files
 _MOST_BYTES, _MOST_FILES = 2 << 30, 8000
+_MOST_TOLD = 64 << 10  # bytes of the description of a mere tag
 _PYTHON = re.compile(r"(?:.*/)?python:(?P<version>3(?:\.\d+)?)(?:[.-].*)?")
 _TIANGOLO = re.compile(r"(?:.*/)?tiangolo/uvicorn-gunicorn[a-z-]*:python(?P<version>3\.\d+).*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -49,11 +52,31 @@ class SourceImage(msgspec.Struct, frozen=True):
 
 def find(gcs: Gcs, uri: str) -> ObjectRow | None:
     """The source of the image `uri`; None where none was built here."""
-    named = ":" in uri.rpartition("/")[2] or "@" in uri
     try:
-        return gcs.find(f"gs://{BUCKET}/{uri if named else f'{uri}:latest'}") if uri else None
+        return gcs.find(place_of(uri)) if uri else None
     except (NotFound, InvalidArgument):
         return None
+
+
+def place_of(uri: str) -> str:
+    """The gs:// name of the source of the image `uri`."""
+    named = ":" in uri.rpartition("/")[2] or "@" in uri
+    return f"gs://{BUCKET}/{uri if named else f'{uri}:latest'}"
+
+
+def another_name_of(gcs: Gcs, row: ObjectRow) -> str:
+    """The prebuilt image that `row` is but a tag of (`docker tag`); "" where it is one of its own."""
+    try:
+        with tarfile.open(gcs.path(row)) as archive:
+            only, *more = archive
+            told = archive.extractfile(only) if only.name == "image.json" and only.size < _MOST_TOLD else None
+            image = msgspec.json.decode(told.read(), type=SourceImage) if told and not more else None
+            if image is not None and image == SourceImage(image.base):
+                images.resolve(image.base)
+                return image.base
+    except (OSError, ValueError, tarfile.TarError, EOFError, msgspec.MsgspecError, PorticoError):
+        pass  # what is wrong with it is told when it is unpacked
+    return ""
 
 
 def unpack(gcs: Gcs, row: ObjectRow, model_dir: Path) -> None:
@@ -62,7 +85,15 @@ def unpack(gcs: Gcs, row: ObjectRow, model_dir: Path) -> None:
     Raises:
         InvalidArgument: it is no such archive, or too large.
     """
-    target = model_dir / FOLDER
+    unpack_into(gcs, row, model_dir / FOLDER)
+
+
+def unpack_into(gcs: Gcs, row: ObjectRow, target: Path) -> SourceImage:
+    """The image, unpacked: `root` in `target` has its files, and `packages` those that `needs` names.
+
+    Raises:
+        InvalidArgument: it is no such archive, or too large.
+    """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     try:
@@ -78,12 +109,23 @@ def unpack(gcs: Gcs, row: ObjectRow, model_dir: Path) -> None:
                 raise InvalidArgument(
                     f"The image {row.name} has links or devices; it is files and folders alone."
                 )
-            archive.extractall(target, filter="data")
+            archives.unpack(archive, target)
         image = _read(target)
         for number, path in enumerate(image.packages):
             packages.unpack_file(_inside(target, path), target / "packages" / str(number))
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise InvalidArgument(f"The image {row.name} can't be unpacked: {error}") from None
+    return image
+
+
+def needs(folder: Path, image: SourceImage) -> tuple[list[Path], list[str]]:
+    """Of an image unpacked into `folder`: where its packages are, for PYTHONPATH, and its requirements (PEP 508)."""
+    paths, needed = [], list(image.requirements)
+    for number in range(len(image.packages)):
+        found = packages.described(folder / "packages" / str(number))
+        paths += found.paths
+        needed += found.requirements
+    return paths, needed
 
 
 def is_in(model_dir: Path) -> bool:
@@ -100,12 +142,8 @@ def serving(uri: str, model_dir: Path, spec: dict[str, Any], storage_uri: str) -
     """
     folder = model_dir / FOLDER
     image = _read(folder)
-    base, pythons = _base(image.base)
-    paths, needed = [], list(image.requirements)
-    for number in range(len(image.packages)):
-        found = packages.described(folder / "packages" / str(number))
-        paths += found.paths
-        needed += found.requirements
+    base, pythons = base_of(image.base)
+    paths, needed = needs(folder, image)
     given = {one["name"]: one.get("value", "") for one in spec.get("env") or []}
     port = (spec.get("ports") or [{}])[0].get("containerPort") or _PORT
     routes = {
@@ -165,14 +203,30 @@ def _read(folder: Path) -> SourceImage:
         raise InvalidArgument(f"The image has no description that can be read: {error}") from None
 
 
-def _base(name: str) -> tuple[list[str], tuple[str, ...]]:
-    """The requirements of the image's base, and the Pythons that it can have, the best first."""
+def base_of(name: str) -> tuple[list[str], tuple[str, ...]]:
+    """The requirements of the image's base, and the Pythons that it can have, the best first.
+
+    Raises:
+        InvalidArgument, Unimplemented: there is no such image.
+    """
     if found := _PYTHON.fullmatch(name):
-        return [], pythons(found["version"] if "." in found["version"] else "")
+        return _with_setuptools(found["version"]), pythons(
+            found["version"] if "." in found["version"] else ""
+        )
     if found := _TIANGOLO.fullmatch(name):
-        return ["fastapi", "uvicorn", "gunicorn"], pythons(found["version"])
+        beside = _with_setuptools(found["version"])
+        return ["fastapi", "uvicorn", "gunicorn", *beside], pythons(found["version"])
+    if training := training_images.known(name):
+        library = [f"{training.library}=={training.version}.*"] if training.library else []
+        return [*library, *training.common], training.pythons
     prebuilt = images.resolve(name)
     return list(prebuilt.requirements), prebuilt.pythons
+
+
+def _with_setuptools(version: str) -> list[str]:
+    """Images of Python had setuptools until 3.12, and older packages import its pkg_resources."""
+    minor = version.partition(".")[2]
+    return ["setuptools<81"] if minor and int(minor) < 12 else []
 
 
 def _default(folder: Path) -> list[str]:

@@ -89,6 +89,9 @@ def download(call: Call) -> bytes:
     Raises:
         NotFound: there is none.
     """
+    package, reference = str(call.params["parent"]), str(call.params["version"])
+    if (content := registry.published(call.rooms.home, package, reference)) is not None:
+        return content
     with call.rooms.database.read() as connection:
-        version = registry.version_of(connection, str(call.params["parent"]), str(call.params["version"]))
+        version = registry.version_of(connection, package, reference)
         return templates.read(connection, version)

@@ -82,17 +82,9 @@ def _wanted(written: str, labels: dict[str, str]) -> bool:
     return True
 
 
-@implements("bigquery", "datasets.patch")
-def patch(call: Call) -> dict[str, Any]:
-    return _change(call, replace=False)
-
-
-@implements("bigquery", "datasets.update")
-def update(call: Call) -> dict[str, Any]:
-    return _change(call, replace=True)
-
-
-def _change(call: Call, *, replace: bool) -> dict[str, Any]:
+@implements("bigquery", "datasets.patch", "datasets.update")
+def change(call: Call) -> dict[str, Any]:
+    replace = call.method.endswith(".update")
     where = {"project": shapes.project(call), "dataset": str(call.params["datasetId"])}
     before = shapes.ask(call, "get", **where)
     shapes.check_etag(call, before)

@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound
-from portico.services.bigquery import running, settings, shapes
+from portico.services.bigquery import permissions, running, settings, shapes
 from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
@@ -17,7 +17,7 @@ from portico.warehouse.client import job_name
 
 KIND = "bigquery:jobs"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
-_PROMPT = 0.5  # seconds that a new job's answer waits for its end
+_PROMPT = 0.5  # seconds that the answer about a job waits for its end
 _DRY = 60.0  # that of a dry run, which is refused at once where it can't be
 
 
@@ -61,6 +61,7 @@ def begin(call: Call, body: dict[str, Any], first: running.First | None = None) 
             reason="invalid",
         )
     running.check(call, kinds[0], configuration)
+    permissions.of_job(call, kinds[0], configuration)
     configuration["jobType"] = kinds[0].upper()
     if labels := settings.labels(configuration):
         configuration["labels"] = labels
@@ -125,8 +126,11 @@ def render(found: Resource) -> dict[str, Any]:
 
 
 @implements("bigquery", "jobs.get")
-def get(call: Call) -> dict[str, Any]:
-    return shown(call, job_name(shapes.project(call), str(call.params["jobId"])))
+async def get(call: Call) -> dict[str, Any]:
+    """A job that runs is waited for a little: clients ask again only after a second."""
+    name = job_name(shapes.project(call), str(call.params["jobId"]))
+    await running.ended(name, _PROMPT)
+    return await asyncio.to_thread(shown, call, name)
 
 
 @implements("bigquery", "jobs.list")
@@ -157,7 +161,7 @@ def list_(call: Call) -> dict[str, Any]:
 def cancel(call: Call) -> dict[str, Any]:
     name = job_name(shapes.project(call), str(call.params["jobId"]))
     shown(call, name)
-    shapes.ask(call, "cancel", job=name)
+    running.interrupt(call, name)
     return {"kind": "bigquery#jobCancelResponse", "job": shown(call, name)}
 
 

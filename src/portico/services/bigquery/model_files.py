@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,8 @@ from portico.warehouse.client import FOLDER
 _PATH = re.compile(r"""\bMODEL_PATH\s*=\s*(?:r|R)?("|')(gs://[^"'\n]+)\1""", re.IGNORECASE)
 _EXPORT = re.compile(r"\bEXPORT\s+MODEL\b", re.IGNORECASE)
 _URI = "uri"  # the file of an export's folder that says where the others go
-_ENDINGS = (".onnx", ".json", ".ubj", ".bst", ".model", ".xgb")
+_ENDINGS = (".onnx", ".json", ".ubj", ".bst", ".model", ".xgb", ".tflite")
+_SAVED_MODEL = "saved_model.pb"  # in the folder of a SavedModel of TensorFlow's
 
 
 @contextlib.contextmanager
@@ -35,18 +38,46 @@ def imported(call: Call, holder: str, text: str) -> Iterator[dict[str, str]]:
         yield {}
         return
     gcs = gcs_of(call.rooms)
+    folder = tempfile.mkdtemp(dir=call.rooms.home / FOLDER)
     try:
         files = {}
-        for uri in uris:
+        for number, uri in enumerate(uris):
             try:
-                found = pin(gcs, [uri], holder, "MODEL_PATH")
+                # BigQuery's * does not stop at a /.
+                found = pin(gcs, [re.sub(r"\*+", "**", uri)], holder, "MODEL_PATH")
             except InvalidArgument:
                 files[uri] = ""
             else:
-                files[uri] = str(_one(uri, found).path(call.rooms.home))
+                if any(one.uri.endswith(f"/{_SAVED_MODEL}") for one in found):
+                    files[uri] = str(_packed(call, uri, found, Path(folder) / str(number)))
+                else:
+                    files[uri] = str(_one(uri, found).path(call.rooms.home))
         yield files
     finally:
         gcs.unpin(holder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _packed(call: Call, uri: str, found: list[Source], target: Path) -> Path:
+    """A SavedModel's folder as one file, a tar.
+
+    Raises:
+        InvalidArgument: there are several, or an object's name is no file's within it.
+    """
+    roots = [one.uri.removesuffix(_SAVED_MODEL) for one in found if one.uri.endswith(f"/{_SAVED_MODEL}")]
+    if len(roots) > 1:
+        raise InvalidArgument(
+            f"MODEL_PATH {uri} names {len(roots)} SavedModels; name the folder of one", reason="invalidQuery"
+        )
+    with tarfile.open(target, "w") as packed:
+        for one in found:
+            inside = one.uri.removeprefix(roots[0])
+            if inside == one.uri or inside.endswith("/"):
+                continue
+            if {"", ".", ".."} & set(inside.split("/")):
+                raise InvalidArgument(f"MODEL_PATH: {one.uri} is no file of a model", reason="invalidQuery")
+            packed.add(one.path(call.rooms.home), inside)
+    return target
 
 
 def _one(uri: str, found: list[Source]) -> Source:

@@ -3,55 +3,81 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from portico.errors import InvalidArgument, NotFound
+from portico.services.bigquery import external_databases, permissions
+from portico.services.bigquery.external_databases import external_query
 from portico.services.bigquery.remote_endpoints import Asker, endpoint
 from portico.services.call import Call
+from portico.services.iam import targets
 from portico.services.standard.sources import find, gcs_of, pin
 from portico.store import resources
+from portico.warehouse.client import FOLDER
 
 JOBS = "bigquery:jobs"  # as which jobs are written down
 
 
 @contextlib.contextmanager
-def outside(call: Call, holder: str) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
-    """Answers what is asked for; objects that were asked for stay as they are until the end."""
+def outside(call: Call, holder: str, text: str = "") -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+    """Answers what is asked for, where the caller may have it; objects that were asked for stay as they are until the
+    end. `text` are the statements that ask."""
     gcs = gcs_of(call.rooms)
     pinned_any = False
 
     def files(uris: list[str]) -> list[dict[str, str]]:
         nonlocal pinned_any
+        permissions.of_objects(call, uris, "get")
         pinned_any = True
         with named():
             pinned = pin(gcs, uris, holder, "uris")
         return [{"path": str(one.path(call.rooms.home)), "uri": one.uri} for one in pinned]
 
     def exists(uri: str) -> bool:
+        permissions.of_objects(call, [uri], "create")
         try:
             return bool(find(gcs, [uri], "uri"))
         except (InvalidArgument, NotFound):
             return False
 
     def put(path: str, uri: str) -> None:
+        permissions.of_objects(call, [uri], "create")
         with named():
             gcs.write(uri, Path(path))
 
     def jobs(project: str) -> list[dict[str, Any]]:
+        permissions.require(call, [("bigquery.jobs.list", targets.project(project))])
         with call.rooms.database.read() as connection:
             return [one.body for one in resources.listed(connection, JOBS, f"projects/{project}")]
 
+    def external(**asked: Any) -> str:
+        if not folders:
+            folders.append(tempfile.TemporaryDirectory(dir=call.rooms.home / FOLDER))
+        return external_query(call, read, folder=Path(folders[0].name), **asked)
+
+    def asked(text: str) -> str:
+        found = endpoint(call, text)
+        permissions.require(call, [("aiplatform.endpoints.predict", targets.full("aiplatform", found))])
+        return found
+
+    folders: list[tempfile.TemporaryDirectory[str]] = []
     asker = Asker(call)
     known: dict[str, Callable[..., Any]] = {
         "files": files, "exists": exists, "put": put, "jobs": jobs,
-        "endpoint": lambda text: endpoint(call, text), "predict": asker.predict,
+        "endpoint": asked, "predict": asker.predict,
+        "external_query": external,
+        "permitted": permissions.permitted(call, text),
     }  # fmt: skip
     try:
-        yield lambda what, arguments: known[what](**arguments)
+        with external_databases.reading(holder) as read:
+            yield lambda what, arguments: known[what](**arguments)
     finally:
         asker.close()
+        for one in folders:
+            one.cleanup()
         if pinned_any:
             gcs.unpin(holder)
 

@@ -13,7 +13,8 @@ from portico.errors import InvalidArgument
 from portico.services.bigquery import shapes
 from portico.services.bigquery.row_access_policies import find
 from portico.services.call import Call, implements
-from portico.services.standard.policies import check
+from portico.services.iam import targets
+from portico.services.standard.policies import check, held
 
 _RESOURCE = re.compile(
     r"projects/([^/]+)/datasets/([^/]+)/(?:tables/([^/]+?)(?:/rowAccessPolicies/([^/]+))?|routines/([^/]+))"
@@ -61,8 +62,10 @@ def test_of_routine(call: Call) -> dict[str, Any]:
 
 
 def _tested(call: Call) -> dict[str, Any]:
-    shapes.ask(call, "iam_policy", **_named(call))
-    return {"permissions": list(call.body.get("permissions") or ())}
+    found = held(call, targets.full("bigquery", str(call.params["resource"])))
+    if found or call.caller.owner:
+        shapes.ask(call, "iam_policy", **_named(call))
+    return {"permissions": found}
 
 
 @implements("bigquery", "rowAccessPolicies.getIamPolicy")
@@ -78,8 +81,10 @@ def get_of_row_access_policy(call: Call) -> dict[str, Any]:
 
 @implements("bigquery", "rowAccessPolicies.testIamPermissions")
 def test_of_row_access_policy(call: Call) -> dict[str, Any]:
-    _row_access_policy(call)
-    return {"permissions": list(call.body.get("permissions") or ())}
+    found = held(call, targets.full("bigquery", str(call.params["resource"])))
+    if found or call.caller.owner:
+        _row_access_policy(call)
+    return {"permissions": found}
 
 
 def _row_access_policy(call: Call) -> dict[str, Any]:

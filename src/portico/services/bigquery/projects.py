@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from portico.ids import project_number
 from portico.services.bigquery import shapes
 from portico.services.call import Call, implements
-from portico.services.standard.projects import project_number
 
 
 @implements("bigquery", "projects.getServiceAccount")

@@ -146,7 +146,7 @@ def _result(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:
     if "numDmlAffectedRows" in told:
         shown["numDmlAffectedRows"] = told["numDmlAffectedRows"]
         shown["dmlStats"] = told["dmlStats"]
-    if not fields:
+    if not fields or str(found.private.get("kind", "")).startswith("CREATE_"):
         return {**shown, "totalRows": "0"}
     return shown | (_arrow(call, found, wanted) if wanted.codec else _json(call, found, fields, wanted))
 
@@ -172,6 +172,7 @@ def _json(call: Call, found: Resource, fields: list[dict[str, Any]], wanted: _Wa
         most=limit,
         micros=micros,
         whole=counts,
+        appended=_entry(found.private.get("appended")),
     )
     shown: dict[str, Any] = {"totalRows": str(page["total"])}
     if page["taken"] or not counts:
@@ -179,6 +180,12 @@ def _json(call: Call, found: Resource, fields: list[dict[str, Any]], wanted: _Wa
         if wanted.start + page["taken"] < page["total"]:
             shown["pageToken"] = str(wanted.start + page["taken"])
     return shown
+
+
+def _entry(place: dict[str, str] | None) -> dict[str, str] | None:
+    if place is None:
+        return None
+    return {"project": place["projectId"], "dataset": place["datasetId"], "table": place["tableId"]}
 
 
 def _arrow(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:

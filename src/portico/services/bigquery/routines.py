@@ -1,4 +1,4 @@
-"""bigquery.routines: insert, get, list, update, delete. What calls do with them is in `warehouse.routines`."""
+"""bigquery.routines: insert, get, list, update, delete. What calls do with them is in `warehouse.inlining`."""
 
 from __future__ import annotations
 

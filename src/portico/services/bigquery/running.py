@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import BY_CODE, Cancelled, InvalidArgument, PorticoError, Unimplemented
-from portico.services.bigquery import model_files, registering, settings, shapes
+from portico.services.bigquery import external_databases, model_files, registering, settings, shapes
 from portico.services.bigquery.outside import outside
 from portico.services.call import Call
 from portico.services.standard.sources import gcs_of
-from portico.store import resources
+from portico.store import resources, usage
 from portico.store.resources import Resource
 from portico.warehouse.client import ANONYMOUS, FOLDER
 
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix="bigquery")
 _running: dict[str, Future[None]] = {}
+_OUTSIDE = "/outside"  # behind a job's name: what it holds of what is not in the warehouse
 _AGAIN = 0.1  # seconds after which what did not stop is told again
 
 
@@ -133,6 +134,15 @@ def _run(call: Call, name: str, first: First | None) -> None:
                 current.body["statistics"] |= {"endTime": str(int(now * 1000)), **statistics}
                 current.private = private
                 resources.update(connection, current, now)
+                billed = float((statistics.get("query") or {}).get("totalBytesBilled") or 0)
+                project = str(current.body["jobReference"]["projectId"])
+                usage.add(connection, now, project, usage.QUERIES, name, billed, configuration.get("labels"))
+
+
+def interrupt(call: Call, name: str) -> None:
+    """Stops what the job does at the moment, here and in the warehouse."""
+    external_databases.stop(f"{name}{_OUTSIDE}")
+    shapes.ask(call, "cancel", job=name)
 
 
 class _Stop:
@@ -155,7 +165,7 @@ class _Stop:
         self._over = True
         while not self._ended.wait(_AGAIN):  # what it does can't always be interrupted
             with contextlib.suppress(PorticoError):
-                shapes.ask(self._call, "cancel", job=self._name)
+                interrupt(self._call, self._name)
 
     def instead_of(self, error: PorticoError) -> PorticoError:
         if not self._over:
@@ -213,7 +223,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     with (
         model_files.imported(call, job.name, text) as files,
         model_files.exported(call, text) as exports,
-        outside(call, f"{job.name}/outside") as reach,
+        outside(call, f"{job.name}{_OUTSIDE}", text) as reach,
     ):
         told = shapes.ask(
             call,
@@ -239,6 +249,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
             tables=asked.get("tableDefinitions") or {},
             files=files,
             exports=exports,
+            guarded=not call.caller.owner,
             first={"most": first.most, "micros": first.micros} if first else None,
         )
     if first and "rows" in told:
@@ -254,10 +265,15 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     if not dry:
         statistics["totalSlotMs"] = told["plan"].get("totalSlotMs", "0")
     return statistics, {
-        "fields": told["fields"] if told["kind"] == "SELECT" else [],
+        "fields": told["fields"] if told["kind"] in ("SELECT", *_SHOWING) else [],
         "kind": told["kind"],
         "affected": told["affected"],
+        "appended": destination if told["appended"] else None,
     }, told["warnings"]  # fmt: skip
+
+
+# Statements whose result has columns, and no rows: those of what they make.
+_SHOWING = ("CREATE_TABLE", "CREATE_TABLE_AS_SELECT", "CREATE_VIEW", "CREATE_MATERIALIZED_VIEW")
 
 
 def _statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:
@@ -276,7 +292,10 @@ def _statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:
     if told["affected"] is not None:
         shown["numDmlAffectedRows"] = str(told["affected"])
         shown["dmlStats"] = {key: str(value) for key, value in told["counts"].items()}
-    if told["operation"]:
+    if told["routine"]:
+        shown["ddlOperationPerformed"] = told["operation"]
+        shown["ddlTargetRoutine"] = told["routine"]
+    elif told["operation"]:
         shown["ddlOperationPerformed"] = told["operation"]
         project, dataset, table = told["target"]
         if table:
@@ -320,6 +339,7 @@ def _loaded(call: Call, job: Resource, asked: dict[str, Any], files: list[dict[s
         schema=(asked.get("schema") or {}).get("fields"),
         create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
         write=asked.get("writeDisposition") or "WRITE_APPEND",
+        caller=job.body["user_email"],
     )
     return told
 

@@ -55,6 +55,7 @@ def insert_all(call: Call) -> dict[str, Any]:
         ids=[str(one.get("insertId") or "") for one in given],
         ignore=bool(call.body.get("ignoreUnknownValues")),
         skip=bool(call.body.get("skipInvalidRows")),
+        caller=shapes.caller(call),
     )
     answer: dict[str, Any] = {"kind": "bigquery#tableDataInsertAllResponse"}
     if errors:

@@ -75,17 +75,9 @@ def list_(call: Call) -> dict[str, Any]:
     return page(call, "bigquery#tableList", "tables", shown)
 
 
-@implements("bigquery", "tables.patch")
-def patch(call: Call) -> dict[str, Any]:
-    return _change(call, replace=False)
-
-
-@implements("bigquery", "tables.update")
-def update(call: Call) -> dict[str, Any]:
-    return _change(call, replace=True)
-
-
-def _change(call: Call, *, replace: bool) -> dict[str, Any]:
+@implements("bigquery", "tables.patch", "tables.update")
+def change(call: Call) -> dict[str, Any]:
+    replace = call.method.endswith(".update")
     where = _table(call)
     counted = shapes.ask(call, "get", **where)
     before = {key: value for key, value in counted.items() if key not in ("numRows", "numBytes")}

@@ -204,6 +204,8 @@ class _Writer:
     def _of_arrow(self, given: dict[str, Any]) -> pa.Table:
         import pyarrow as pa
 
+        from portico.warehouse import bignumeric
+
         schema = (given.get("writerSchema") or {}).get("serializedSchema")
         try:
             if schema is not None:
@@ -215,11 +217,10 @@ class _Writer:
             batch.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             raise InvalidArgument(f"arrow_rows can't be read: {error}") from None
-        table = pa.Table.from_batches([batch])
-        for place, one in enumerate(table.schema):
-            if pa.types.is_decimal256(one.type):  # which DuckDB has not
-                table = table.set_column(place, one.name, table.column(place).cast(pa.string()))
-        return table
+        return bignumeric.narrowed(pa.Table.from_batches([batch]))
+
+
+_SAYING = ("NULL_VALUE", "DEFAULT_VALUE")
 
 
 def _defaults(request: dict[str, Any]) -> dict[str, bool]:
@@ -228,7 +229,7 @@ def _defaults(request: dict[str, Any]) -> dict[str, bool]:
     chosen |= {
         name.lower(): value for name, value in (request.get("missingValueInterpretations") or {}).items()
     }
-    return {name: value == "DEFAULT_VALUE" for name, value in chosen.items()}
+    return {name: value == "DEFAULT_VALUE" for name, value in chosen.items() if value in _SAYING}
 
 
 def _refused(errors: list[dict[str, Any]]) -> dict[str, Any]:

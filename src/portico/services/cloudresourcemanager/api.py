@@ -4,7 +4,7 @@ from portico.services.standard.apis import Api
 
 API = Api(
     name="cloudresourcemanager",
-    versions=("v3",),
-    title="Resource Manager (`cloudresourcemanager` v3)",
-    collections=("projects",),
+    versions=("v1", "v3"),
+    title="Resource Manager (`cloudresourcemanager` v1, v3)",
+    collections=("policies", "projects", "tags"),
 )

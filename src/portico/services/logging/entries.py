@@ -1,4 +1,5 @@
-"""Log entries: what was written by this API, and what the code of training jobs printed, as Vertex AI writes it.
+"""Log entries: what was written by this API, the audit log, what the code of training jobs printed, and what serving
+left, as Vertex AI writes it.
 
 https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry, https://cloud.google.com/vertex-ai/docs/training/monitor-logs
 """
@@ -19,9 +20,11 @@ from portico.errors import InvalidArgument, Violation
 from portico.jobs import lines
 from portico.jobs.worker import job_folder
 from portico.services.call import Call, implements
+from portico.services.logging import serving
 from portico.services.logging.query import Query, compile_query
+from portico.services.logging.serving import Placed
 from portico.services.standard import pages
-from portico.store import jobs, log_entries
+from portico.store import audit, jobs, log_entries
 from portico.store.jobs import Job
 from portico.store.log_entries import Entry
 
@@ -30,10 +33,8 @@ LOG = re.compile(rf"(?P<owner>{_OWNER})/logs/[A-Za-z0-9_.%/-]+")
 _NAMED = re.compile(rf"(?P<owner>{_OWNER})(?:/locations/[^/]+/buckets/[^/]+/views/[^/]+)?")
 _LARGEST = 256 << 10  # bytes of an entry
 _ORDERS = {"": False, "timestamp": False, "timestamp asc": False, "timestamp desc": True}
+_LOOKED = 100_000  # entries that a request looks at
 _PAYLOADS = ("textPayload", "jsonPayload", "protoPayload")
-
-Placed = tuple[float, str, dict[str, Any]]
-"""Time, what orders entries of one time, and the entry."""
 
 
 @implements("logging", "entries.list")
@@ -58,16 +59,35 @@ def entries_list(call: Call) -> dict[str, Any]:
             for owner in owners
             for found in (
                 _written(connection, owner, query, newest_first),
+                _audited(connection, owner, query, newest_first),
                 *_printed(call, connection, owner, query, newest_first),
+                *serving.read(call.rooms, connection, owner, query, newest_first),
             )
         ]
         merged = heapq.merge(*every, key=lambda one: one[:2], reverse=newest_first)
-        wanted = (one for one in merged if _is_after(one, place, newest_first) and query.passes(one[2]))
-        found = list(itertools.islice(wanted, size + 1))
-    answer: dict[str, Any] = {"entries": [one[2] for one in found[:size]]} if found else {}
-    if len(found) > size:
-        answer["nextPageToken"] = pages.write_token(found[size - 1][:2], *asked)
+        found, last = _page((one for one in merged if _is_after(one, place, newest_first)), query, size)
+    answer: dict[str, Any] = {"entries": found} if found else {}
+    if last:
+        answer["nextPageToken"] = pages.write_token(last, *asked)
     return answer
+
+
+def _page(
+    merged: Iterable[Placed], query: Query, size: int
+) -> tuple[list[dict[str, Any]], tuple[float, str] | None]:
+    """The entries of a page, and behind which place the next one begins: a page is whole, or ends after so many entries
+    that it does not want."""
+    found: list[dict[str, Any]] = []
+    last: tuple[float, str] | None = None
+    for looked, one in enumerate(merged):
+        if looked == _LOOKED:
+            return found, last
+        if query.passes(one[2]):
+            if len(found) == size:
+                return found, last
+            found.append(one[2])
+        last = one[:2]
+    return found, None
 
 
 @implements("logging", "entries.write")
@@ -118,6 +138,8 @@ def _complete(call: Call, given: dict[str, Any], field: str, now: float) -> Entr
     log = LOG.fullmatch(body.get("logName", ""))
     if not log:
         raise _wrong(f"{field}.logName", "is projects/PROJECT/logs/LOG, LOG URL-encoded")
+    if audit.LOGS in log[0]:
+        raise _wrong(f"{field}.logName", "is an audit log, which only what is done here is written to")
     if not (body.get("resource") or {}).get("type"):
         raise _wrong(f"{field}.resource.type", 'is missing; one that fits everywhere is "global"')
     if sum(key in body for key in _PAYLOADS) > 1:
@@ -157,6 +179,12 @@ def _is_after(one: Placed, place: list[Any] | None, newest_first: bool) -> bool:
 
 def _written(connection: Connection, owner: str, query: Query, newest_first: bool) -> Iterator[Placed]:
     for entry in log_entries.read(connection, owner, query.since, query.until, newest_first=newest_first):
+        yield entry.time, f"{entry.insert_id} {entry.log}", entry.body
+
+
+def _audited(connection: Connection, owner: str, query: Query, newest_first: bool) -> Iterator[Placed]:
+    resource = query.equal.get("protoPayload.resourceName")
+    for entry in audit.read(connection, owner, query.since, query.until, resource, newest_first=newest_first):
         yield entry.time, f"{entry.insert_id} {entry.log}", entry.body
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument
@@ -49,6 +49,14 @@ class Query:
     since: float = 0.0
     until: float = float("inf")
     equal: dict[str, str] = field(default_factory=dict)
+
+    def may_want(self, known: Mapping[str, str], log: str = "") -> bool:
+        """Whether entries may pass that have these values at these dotted fields, and, where one is given, are all of
+        one log ("projects/P/logs/L")."""
+        told = {**known, **({"logName": log, "log_id": unquote(log.partition("/logs/")[2])} if log else {})}
+        return all(
+            told[path].casefold() == value.casefold() for path, value in self.equal.items() if path in told
+        )
 
 
 def compile_query(text: str, fields: FieldTypes) -> Query:
@@ -177,6 +185,7 @@ class _Parser:
                 self.fail("a parenthesis is not closed")
         if name == "log_id" and len(arguments) == 1:
             ending = "/logs/" + quote(arguments[0], safe="")
+            self.alone = ("log_id", "=", arguments[0])
             return lambda entry: str(entry.get("logName", "")).endswith(ending)
         if name.upper() != "SEARCH" or len(arguments) != 1:
             self.at = start

@@ -10,9 +10,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
-from portico.errors import AlreadyExists, InvalidArgument, NotFound
+from portico.errors import InvalidArgument
 from portico.services.call import Call, Rooms, implements
 from portico.services.mlflow import experiments, run_rows
 from portico.services.mlflow.experiments import place_of
@@ -36,24 +34,29 @@ def bucket_of(place: str) -> str:
 
 
 def ensure_bucket(rooms: Rooms, place: str) -> None:
-    """Makes the bucket of a location where it isn't there yet."""
-    bucket = bucket_of(place)
-    with rooms.database.read() as connection:
-        if bucket in _there(connection, bucket):
-            return
+    """Makes the bucket of a location where it isn't there yet.
+
+    Raises:
+        FailedPrecondition: it is of another project.
+    """
+    if _is_there(rooms, place):
+        return
     settings = {"location": place.rpartition("/")[2].upper(), "storageClass": "STANDARD"}
-    try:
-        with rooms.database.write() as connection:
-            objects_buckets.insert(connection, bucket, place.split("/")[1], settings, rooms.clock.now())
-    except AlreadyExists:
-        pass
+    with rooms.database.write() as connection:
+        objects_buckets.ensure(connection, bucket_of(place), place.split("/")[1], settings, rooms.clock.now())
 
 
-def _there(connection: Connection, bucket: str) -> set[str]:
-    try:
-        return {objects_buckets.get(connection, bucket).name}
-    except NotFound:
-        return set()
+def _is_there(rooms: Rooms, place: str) -> bool:
+    """Whether a location has its bucket.
+
+    Raises:
+        FailedPrecondition: one by its name is of another project.
+    """
+    with rooms.database.read() as connection:
+        found = objects_buckets.find(connection, bucket_of(place))
+    if found is not None:
+        objects_buckets.require_of(found, place.split("/")[1])
+    return found is not None
 
 
 def uri_of(place: str, given: str) -> str:
@@ -89,6 +92,7 @@ def address(call: Call) -> dict[str, Any]:
     """Where the artifact of a request lies; where it is written, its bucket is there after that."""
     if call.method.endswith("uploadArtifact"):
         ensure_bucket(call.rooms, place_of(call))
+    _is_there(call.rooms, place_of(call))
     return {"bucket": bucket_of(place_of(call)), "object": checked(call.params["artifact_path"])}
 
 
@@ -96,6 +100,7 @@ def address(call: Call) -> dict[str, Any]:
 def list_proxied(call: Call) -> dict[str, Any]:
     path = str(call.params.get("path") or "")
     folder = checked(path) if path.strip("/") else ""
+    _is_there(call.rooms, place_of(call))
     uri = f"gs://{bucket_of(place_of(call))}/{folder}".rstrip("/")
     return {"files": list(_files(call.rooms, uri))}
 
@@ -113,6 +118,8 @@ def list_of_run(call: Call) -> dict[str, Any]:
 def listed(call: Call, root: str, path: str) -> list[dict[str, Any]]:
     """What is right below `path` of an artifact URI, with paths from that URI on."""
     inside = f"{checked(path)}/" if path.strip("/") else ""
+    if not root.startswith("gs://"):
+        _is_there(call.rooms, place_of(call))
     uri = f"{uri_of(place_of(call), root)}/{inside}".rstrip("/")
     return [{**one, "path": f"{inside}{one['path']}"} for one in _files(call.rooms, uri)]
 
@@ -143,9 +150,8 @@ def delete(call: Call) -> dict[str, Any]:
     rooms, bucket = call.rooms, bucket_of(place_of(call))
     path = checked(call.params["artifact_path"])
     at: Position | None = Position(path)
-    with rooms.database.read() as connection:
-        if not _there(connection, bucket):
-            return {}
+    if not _is_there(rooms, place_of(call)):
+        return {}
     while at is not None:
         garbage: list[str] = []
         with rooms.database.write() as connection:

@@ -10,7 +10,6 @@ import orjson
 from portico.errors import InvalidArgument
 from portico.services.call import Call, implements
 from portico.services.mlflow import experiments, run_rows, runs
-from portico.services.mlflow.run_rows import asked_id
 from portico.services.mlflow.run_search import CONTEXT_TAG, of_experiment
 
 _HISTORY = "mlflow.log-model.history"
@@ -30,14 +29,12 @@ _LONGEST = {
 def log_inputs(call: Call) -> dict[str, Any]:
     given = [_dataset(one) for one in call.body.get("datasets") or []]
     models = [str(one.get("model_id", "")) for one in call.body.get("models") or []]
-    with call.rooms.database.write() as connection:
-        run = run_rows.require(connection, call, asked_id(call.body), active=True)
+    with run_rows.changing(call) as run:
         kept = runs.adopted(run)
         there = {_key(one): one for one in kept.datasets}
         kept.datasets = list((there | {_key(one): one for one in given}).values())
         kept.models_in = list(dict.fromkeys([*kept.models_in, *models]))
         _check_count(len(kept.datasets) + len(kept.models_in))
-        run_rows.write(connection, run, call.rooms)
     return {}
 
 
@@ -46,12 +43,10 @@ def log_outputs(call: Call) -> dict[str, Any]:
     made = [
         (str(one.get("model_id", "")), int(one.get("step") or 0)) for one in call.body.get("models") or []
     ]
-    with call.rooms.database.write() as connection:
-        run = run_rows.require(connection, call, asked_id(call.body), active=True)
+    with run_rows.changing(call) as run:
         kept = runs.adopted(run)
         kept.models_out = list(dict.fromkeys([*kept.models_out, *made]))
         _check_count(len(kept.models_out))
-        run_rows.write(connection, run, call.rooms)
     return {}
 
 
@@ -61,12 +56,10 @@ def log_model(call: Call) -> dict[str, Any]:
     told = _json(str(call.body.get("model_json") or ""))
     if not isinstance(told, dict):
         raise InvalidArgument("model_json is no JSON object.", field="model_json")
-    with call.rooms.database.write() as connection:
-        run = run_rows.require(connection, call, asked_id(call.body), active=True)
+    with run_rows.changing(call) as run:
         tags = runs.adopted(run).tags
         held = _json(tags.get(_HISTORY, "[]"))  # anybody may have set it
         tags[_HISTORY] = orjson.dumps([*(held if isinstance(held, list) else []), told][-_MOST:]).decode()
-        run_rows.write(connection, run, call.rooms)
     return {}
 
 

@@ -3,9 +3,10 @@ MLflow knows beyond that beside it. A run that Vertex's client made is a run her
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -76,6 +77,19 @@ def require(connection: Connection, call: Call, given: Any, *, active: bool = Fa
             f"The run {given} must be in the 'active' state; it is in 'deleted'. Restore it first."
         )
     return found
+
+
+@contextlib.contextmanager
+def changing(call: Call, *, active: bool = True) -> Iterator[Resource]:
+    """The run that a request names, which is written when it was changed.
+
+    Raises:
+        NotFound, InvalidArgument: as `require`.
+    """
+    with call.rooms.database.write() as connection:
+        run = require(connection, call, asked_id(call.body), active=active)
+        yield run
+        write(connection, run, call.rooms)
 
 
 def is_run(context: Resource) -> bool:

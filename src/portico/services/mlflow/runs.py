@@ -95,41 +95,33 @@ def restore(call: Call) -> dict[str, Any]:
 
 def _set_deleted(call: Call, deleted: bool) -> dict[str, Any]:
     """A deleted run is kept, and is no run of its experiment for Vertex's client meanwhile."""
-    with call.rooms.database.write() as connection:
-        run = run_rows.require(connection, call, asked_id(call.body))
+    with run_rows.changing(call, active=False) as run:
         adopted(run).deleted = deleted
-        run_rows.write(connection, run, call.rooms)
     return {}
 
 
 @implements("mlflow", "runs.setTag")
 def set_tag(call: Call) -> dict[str, Any]:
     tags = checked_tags([call.body])
-    with call.rooms.database.write() as connection:
-        run = run_rows.require(connection, call, asked_id(call.body), active=True)
+    with run_rows.changing(call) as run:
         put_tags(adopted(run), tags)
-        run_rows.write(connection, run, call.rooms)
     return {}
 
 
 @implements("mlflow", "runs.deleteTag")
 def delete_tag(call: Call) -> dict[str, Any]:
     key = str(call.body.get("key", ""))
-    with call.rooms.database.write() as connection:
-        run = run_rows.require(connection, call, asked_id(call.body), active=True)
+    with run_rows.changing(call) as run:
         if adopted(run).tags.pop(key, None) is None:
             raise NotFound(f"The run has no tag {key!r}.")
-        run_rows.write(connection, run, call.rooms)
     return {}
 
 
 @implements("mlflow", "runs.logParam")
 def log_parameter(call: Call) -> dict[str, Any]:
     params = checked_params([call.body])
-    with call.rooms.database.write() as connection:
-        run = run_rows.require(connection, call, asked_id(call.body), active=True)
+    with run_rows.changing(call) as run:
         put_params(run, params)
-        run_rows.write(connection, run, call.rooms)
     return {}
 
 

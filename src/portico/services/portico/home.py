@@ -45,6 +45,7 @@ def get(call: Call) -> dict[str, Any]:
             "served": [_served(connection, *key, counts) for key, counts in counts_of.items()],
             "notServed": [_named(connection, one) for one in unloaded.values()],
             "lostPredictions": lost(connection),
+            "locations": _locations(connection),
         }
 
 
@@ -65,6 +66,16 @@ def _named(connection: Connection, one: dict[str, str]) -> dict[str, str]:
 def _counted(connection: Connection, column: sa.Column[Any]) -> dict[str, int]:
     rows = connection.execute(sa.select(column, sa.func.count()).group_by(column).order_by(column))
     return {str(name): int(count) for name, count in rows}
+
+
+def _locations(connection: Connection) -> list[dict[str, Any]]:
+    """Where resources are: `projects/P/locations/L`, with how many are right below each."""
+    parent = resources_table.c.parent
+    chosen = sa.select(parent, sa.func.count()).where(
+        parent.like("projects/%/locations/%"), parent.not_like("projects/%/locations/%/%")
+    )
+    rows = connection.execute(chosen.group_by(parent).order_by(parent))
+    return [{"name": str(name), "resources": int(count)} for name, count in rows]
 
 
 def _served(

@@ -11,7 +11,7 @@ from portico.clock import rfc3339
 from portico.errors import InvalidArgument, NotFound
 from portico.jobs.worker import log_path
 from portico.services.call import Call, implements
-from portico.store import jobs
+from portico.store import jobs, resources
 from portico.store.jobs import ENDED, Job
 
 _MOST = 1 << 20  # bytes of a log in one answer
@@ -26,10 +26,14 @@ def get(call: Call) -> dict[str, Any]:
 
 @implements("portico", "jobs.list")
 def listed(call: Call) -> dict[str, Any]:
-    wanted = str(call.params.get("resource", ""))
+    wanted, project = str(call.params.get("resource", "")), str(call.params.get("project", ""))
+    within = f"projects/{project}/" if project else ""
     with call.rooms.database.read() as connection:
-        found = jobs.of_resource(connection, wanted) if wanted else jobs.unended(connection, _SHOWN)
-        if wanted and not found and (name := jobs.newest_resource(connection, wanted)):
+        found = jobs.of_resource(connection, wanted) if wanted else jobs.unended(connection, _SHOWN, within)
+        if wanted and not found and (resource := resources.get(connection, wanted)):  # one behind another
+            held = jobs.get(connection, resources.private_json(resource).get("job", ""))
+            found = [held] if held else []
+        if wanted and not found and (name := jobs.newest_resource(connection, wanted, within)):
             found = jobs.of_resource(connection, name)
     return {"jobs": [shown(job) for job in found]}
 

@@ -1,101 +1,98 @@
-"""How many predictions have a label, counted as they stream by: what `Joined` finds, without keeping predictions."""
+"""How many predictions have a label: what `Joined` finds, by the indexes of the log's segments alone."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import orjson
+from portico.services.portico import key_index
+from portico.services.portico.key_index import IDS, Columns, Indexes, Place, columns_of
+from portico.store.labels import key_of
+from portico.store.segments import Segment
 
-from portico.services.portico.joining import keys_of
 
+class _Owner(NamedTuple):
+    """The prediction that a label with a time means: its place, its segment, and its number there."""
 
-class _Place(NamedTuple):
-    time: float
-    request_id: int
-    instance: int
-    labelled: bool  # by a request id or a key, whatever the times are
+    place: Place
+    segment: int
+    row: int
 
 
 class Tally:
-    """`names` are those of all labels. What stays in memory of the predictions is where those are whose key has labels
-    with a time."""
+    """`names` are those of all labels."""
 
-    COLUMNS: ClassVar = ("logging_time", "request_id", "caller_request_id", "request_payload")
-
-    def __init__(self, names: set[str]) -> None:
+    def __init__(self, names: Iterable[str], indexes: Indexes) -> None:
         self.predictions = 0
-        self._names = names
-        self._used: set[str] = set()
         self._labelled = 0
-        self._timed: dict[str, list[tuple[float, str]]] = defaultdict(list)
-        self._places: dict[str, list[_Place]] = defaultdict(list)
-        columns = set()
+        self._indexes = indexes
+        self._plain: dict[Columns, list[str]] = defaultdict(list)
+        self._timed: dict[Columns, list[str]] = defaultdict(list)
         for name in names:
-            if name.startswith("at:"):
-                _, time, key = name.split(":", 2)
-                self._timed[key].append((float(time), name))
-                columns.add(columns_of(key))
-            elif name.startswith("key:"):
-                columns.add(columns_of(name))
-        self._columns = columns
+            kind = IDS if name.startswith("id:") else columns_of(key_of(name))
+            (self._timed if name.startswith("at:") else self._plain)[kind].append(name)
+        self._used: set[str] = set()
 
-    def add(self, table: Any) -> None:
-        """Takes rows of a prediction log: an Arrow table with `COLUMNS`."""
-        import pyarrow.compute as pc
+    def add(self, stream: Iterable[Segment]) -> None:
+        """Counts the segments of a stream, all of them at once."""
+        stream = list(stream)
+        owned: dict[int, set[int]] = defaultdict(set)
+        for kind, names in self._timed.items():
+            found = owners(self._indexes, stream, kind, names)
+            self._used |= found.keys()
+            for one in found.values():
+                owned[one.segment].add(one.row)
+        hashed = {kind: key_index.hashes(names) for kind, names in self._plain.items()}
+        for segment in stream:
+            self._count(segment, hashed, owned[segment.id])
 
-        payloads = table["request_payload"]
-        numbers = [int(number) for number in table["request_id"].to_pylist()]
-        callers = table["caller_request_id"].to_pylist()
-        times = table["logging_time"].to_pylist() if self._columns else []
-        if not self._columns:
-            for number, caller, count in zip(
-                numbers, callers, pc.list_value_length(payloads).to_pylist(), strict=True
-            ):
-                for index in range(count):
-                    self._count(self._by_id(number, caller, index))
-            return
-        for number, caller, time, texts in zip(numbers, callers, times, payloads.to_pylist(), strict=True):
-            for index, text in enumerate(texts):
-                labelled = self._by_id(number, caller, index)
-                keys = list(keys_of(orjson.loads(text), self._columns))
-                found = [key for key in keys if key in self._names]
-                self._used.update(found)
-                self._count(labelled or bool(found))
-                for key in keys:
-                    if key in self._timed:
-                        place = _Place(time.timestamp(), number, index, labelled or bool(found))
-                        self._places[key].append(place)
+    def _count(self, segment: Segment, hashed: dict[Columns, Any], owned: set[int]) -> None:
+        import numpy as np
 
-    def _count(self, labelled: bool) -> None:
-        self.predictions += 1
-        self._labelled += labelled
-
-    def _by_id(self, number: int, caller: str | None, index: int) -> bool:
-        found = [n for n in (f"id:{index}:{number}", f"id:{index}:{caller}") if n in self._names]
-        self._used.update(found)
-        return bool(found)
-
-    def _matched(self) -> dict[str, _Place]:
-        """The prediction of each label with a time: the newest of its key at or before it."""
-        found = {}
-        for key, places in self._places.items():
-            places.sort()
-            for time, name in self._timed[key]:
-                if at := bisect_right(places, time, key=lambda place: place.time):
-                    found[name] = places[at - 1]
-        return found
+        rows = [np.array(sorted(owned), np.uint64)]
+        for kind, hashes in hashed.items():
+            index = self._indexes.of(segment, kind)
+            begins, ends = index.spans(hashes)
+            self._used |= {self._plain[kind][at] for at in np.flatnonzero(ends > begins)}
+            rows.append(index.rows(begins, ends))
+        kinds = hashed.keys() | self._timed.keys()
+        self.predictions += self._indexes.of(segment, next(iter(kinds))).instances
+        self._labelled += len(np.unique(np.concatenate(rows)))
 
     def labelled(self) -> int:
         """How many predictions have a label."""
-        return self._labelled + len({place for place in self._matched().values() if not place.labelled})
+        return self._labelled
 
     def used(self) -> set[str]:
         """The labels that have a prediction."""
-        return self._used | self._matched().keys()
+        return self._used
 
 
-def columns_of(key: str) -> tuple[str, ...]:
-    """The columns of a key ("key:…")."""
-    return tuple(orjson.loads(key[4:])[0])
+def owners(
+    indexes: Indexes, stream: Iterable[Segment], columns: Columns, names: list[str]
+) -> dict[str, _Owner]:
+    """For labels with a time ("at:…"), all by keys of these columns, the newest prediction of their key at or before
+    it; not those that have none in these segments."""
+    import numpy as np
+
+    hashes = key_index.hashes(map(key_of, names))
+    times = key_index.microseconds([time_of(name) for name in names])
+    newest = np.full(len(names), np.iinfo(np.int64).min)
+    found: dict[str, _Owner] = {}
+    for segment in sorted(stream, key=lambda one: one.last, reverse=True):
+        first, last = segment.first * 1e6 - 1, segment.last * 1e6 + 1
+        open_ = np.flatnonzero((newest <= last) & (times >= first))
+        if not len(open_):
+            continue
+        for at, place, row in indexes.of(segment, columns).newest(hashes[open_], times[open_]):
+            name = names[open_[at]]
+            if name not in found or found[name].place < place:
+                found[name] = _Owner(place, segment.id, row)
+                newest[open_[at]] = place.time
+    return found
+
+
+def time_of(timed: str) -> float:
+    """The time in a label's name, "at:TIME:key:…"."""
+    return float(timed.split(":", 2)[1])

@@ -18,12 +18,13 @@ from portico.errors import InvalidArgument
 from portico.prediction.prediction_log import batch_stream_of, stream_of
 from portico.services.call import Call, implements
 from portico.services.portico.joining import key_name
+from portico.services.portico.key_index import Indexes
 from portico.services.portico.label_tally import Tally
 from portico.services.portico.truths import ANY, Truths, truths_of
 from portico.services.standard.serving import ENDPOINTS
 from portico.store import domain_clock, labels
 from portico.store.labels import Label
-from portico.store.segments import Segments
+from portico.store.segments import Segments, listed
 
 _MOST = 10_000  # labels of one request
 _SAMPLE = 5  # labels that can't be read and are shown
@@ -57,11 +58,15 @@ def stats(call: Call) -> dict[str, Any]:
         names = set(labels.names_of(connection, endpoint))
         count, sample = _unreadable(connection, endpoint, truths)
     segments = Segments(call.rooms.home, call.rooms.database, call.rooms.clock, call.rooms.ids)
-    tallies = []
+    indexes, tallies = Indexes(call.rooms), []
     for stream in (stream_of(endpoint), batch_stream_of(endpoint)):
-        tallies.append(Tally(names))
-        for table in segments.scan(stream, columns=Tally.COLUMNS):
-            tallies[-1].add(table)
+        with call.rooms.database.read() as connection:
+            held = listed(connection, stream)
+        tallies.append(Tally(names, indexes))
+        if names:
+            tallies[-1].add(held)
+        else:  # nothing to join: it is enough to count
+            tallies[-1].predictions = sum(segments.cells(one, "request_payload") for one in held)
     online, batch = tallies
     return {
         "labels": found.new,

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import orjson
-
-from portico.clock import parse_rfc3339, rfc3339
-from portico.prediction.prediction_log import batch_stream_of, stream_of
+from portico.clock import interval_of, rfc3339
+from portico.prediction.prediction_log import batch_stream_of, id_words, stream_of
 from portico.services.call import Call, Rooms, implements
-from portico.services.portico.joining import COLUMNS, Joined, keys_of
-from portico.services.portico.label_tally import columns_of
+from portico.services.portico.joining import Joined, keys_of
+from portico.services.portico.key_index import (
+    Columns,
+    Indexes,
+    Place,
+    columns_of,
+    columns_of_labels,
+    read_instance,
+)
+from portico.services.portico.label_tally import owners, time_of
 from portico.services.standard import pages
 from portico.services.standard.serving import ENDPOINTS
 from portico.store import labels
 from portico.store.segments import Segment, Segments, listed
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _BYTES = 8 << 20  # of payloads, after which a page ends
 
@@ -47,7 +51,7 @@ def search(call: Call) -> dict[str, Any]:
     size = pages.page_size(params.get("pageSize"), default=100, maximum=1000)
     query = (endpoint, str(params.get("startTime", "")), str(params.get("endTime", "")))
     token = pages.read_token(params.get("pageToken", ""), "predictions", *query)
-    start, end = (parse_rfc3339(params[k]) if params.get(k) else None for k in ("startTime", "endTime"))
+    start, end = interval_of(params)
     with call.rooms.database.read() as connection:
         ENDPOINTS.require(connection, endpoint)
     log = _Log(call.rooms, endpoint)
@@ -68,6 +72,7 @@ class _Log:
         self._endpoint = endpoint
         self._database = rooms.database
         self._segments = Segments(rooms.home, rooms.database, rooms.clock, rooms.ids)
+        self._indexes = Indexes(rooms)
         self._streams = {"online": stream_of(endpoint), "batch": batch_stream_of(endpoint)}
 
     def newest(self, span: _Span, count: int) -> list[tuple[_Place, Segment, int]]:
@@ -95,9 +100,7 @@ class _Log:
         read = {
             (segment, row): cells
             for segment, numbers in by_segment.items()
-            for row, cells in zip(
-                numbers, self._segments.read(segment).take(numbers).to_pylist(), strict=True
-            )
+            for row, cells in zip(numbers, self._segments.take(segment, numbers).to_pylist(), strict=True)
         }
         rows: list[dict[str, Any]] = []
         size = 0
@@ -120,44 +123,52 @@ class _Log:
         ]
 
     def _truths(self, source: str, rows: list[dict[str, Any]]) -> dict[tuple[int, int], Any]:
+        names, places = set(), defaultdict[str, list[Place]](list)
         with self._database.read() as connection:
-            timed = labels.names_of(connection, self._endpoint, "at") if rows else []
-            keyed = labels.names_of(connection, self._endpoint, "key") if rows else []
-        columns = {columns_of(name) for name in keyed} | {columns_of(_key(name)) for name in timed}
-        names, keys = set(), set()
-        for row in rows:
-            for index, text in enumerate(row["request_payload"]):
-                names |= {f"id:{index}:{row['request_id']}", f"id:{index}:{row['caller_request_id']}"}
-                keys |= set(keys_of(orjson.loads(text), columns)) if columns else set()
-        timed = [name for name in timed if _key(name) in keys]
+            columns = columns_of_labels(connection, self._endpoint) if rows else set()
+            for row in rows:
+                at, number = round(row["logging_time"].timestamp() * 1e6), int(row["request_id"])
+                for index, text in enumerate(row["request_payload"]):
+                    names |= {f"id:{index}:{number}", f"id:{index}:{row['caller_request_id']}"}
+                    for key in keys_of(read_instance(text), columns) if columns else ():
+                        places[key].append(Place(at, number, index))
+            keyed = labels.of_keys(connection, self._endpoint, set(places))
+        names |= {name for name in keyed if name.startswith("key:")}
+        names |= self._meant(source, [name for name in keyed if name.startswith("at:")], places)
         with self._database.read() as connection:
-            known = labels.named(connection, self._endpoint, names | keys | set(timed))
+            known = labels.named(connection, self._endpoint, names)
         if not known:
             return {}
         import pyarrow as pa
 
         joined = Joined()
         joined.add_labels(known)
-        joined.add_predictions(pa.Table.from_pylist(rows + self._later(source, rows, timed, columns)))
+        joined.add_predictions(pa.Table.from_pylist(rows))
         return {(row.request_id, row.index): row.label.truth for row in joined.labelled() if row.label}
 
-    def _later(
-        self, source: str, rows: list[dict[str, Any]], timed: list[str], columns: set[tuple[str, ...]]
-    ) -> list[dict[str, Any]]:
-        """Requests that are not among `rows` and may be what labels with a time mean: newer ones of the same keys."""
-        if not timed:
-            return []
-        here = {row["request_id"] for row in rows}
-        keys = {_key(name) for name in timed}
-        start = min(row["logging_time"].timestamp() for row in rows)
-        end = max(float(name.split(":", 2)[1]) for name in timed) + 1e-6
-        return [
-            row
-            for table in self._segments.scan(self._streams[source], start, end, COLUMNS)
-            for row in table.to_pylist()
-            if row["request_id"] not in here
-            and any(not keys.isdisjoint(keys_of(orjson.loads(t), columns)) for t in row["request_payload"])
-        ]
+    def _meant(self, source: str, timed: list[str], places: Mapping[str, list[Place]]) -> set[str]:
+        """Of labels with a time the first at or after each of these predictions, by key, unless a newer prediction,
+        which is not among them, is what it means: a later label is no nearer."""
+        by_key: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(timed, key=time_of):
+            by_key[labels.key_of(name)].append(name)
+        asked: dict[Columns, set[str]] = defaultdict(set)
+        for key, names in by_key.items():
+            for place in places[key]:
+                at = bisect_left(names, place.time / 1e6, key=time_of)
+                asked[columns_of(key)].update(names[at : at + 1])
+        if not any(asked.values()):
+            return set()
+        start = min(place.time for key in by_key for place in places[key]) / 1e6
+        found = set()
+        for columns, chosen in asked.items():
+            names = sorted(chosen)
+            end = max(map(time_of, names), default=start) + 1e-6
+            with self._database.read() as connection:
+                held = listed(connection, self._streams[source], start=start - 1e-6, end=end)
+            owned = owners(self._indexes, held, columns, names)
+            found |= {name for name, one in owned.items() if one.place in places[labels.key_of(name)]}
+        return found
 
 
 def _newest_of(table: Any, span: _Span, count: int) -> list[tuple[_Place, int]]:
@@ -166,7 +177,7 @@ def _newest_of(table: Any, span: _Span, count: int) -> list[tuple[_Place, int]]:
     import pyarrow as pa
 
     times = table["logging_time"].combine_chunks().cast(pa.int64()).to_numpy()
-    low, high = _words(table["request_id"])
+    low, high = id_words(table["request_id"])
     kept = np.ones(len(times), bool)
     if span.start is not None:
         kept &= times >= _microseconds(span.start)
@@ -182,17 +193,6 @@ def _newest_of(table: Any, span: _Span, count: int) -> list[tuple[_Place, int]]:
     rows = np.flatnonzero(kept)
     order = rows[np.lexsort((low[rows], high[rows], times[rows]))[::-1][:count]]
     return [(_Place(int(times[row]), (int(high[row]) << 64) + int(low[row])), int(row)) for row in order]
-
-
-def _words(ids: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The lower and the upper 64 bits of request ids."""
-    import numpy as np
-
-    whole = ids.combine_chunks()
-    words = np.frombuffer(whole.buffers()[1], np.uint64).reshape(-1, 2)[
-        whole.offset : whole.offset + len(whole)
-    ]
-    return words[:, 0], words[:, 1]
 
 
 def _shown(row: Mapping[str, Any], truths: list[Any]) -> dict[str, Any]:
@@ -213,10 +213,6 @@ def _shown(row: Mapping[str, Any], truths: list[Any]) -> dict[str, Any]:
         "truths": truths if any(truth is not None for truth in truths) else None,
     }
     return {name: value for name, value in shown.items() if value not in (None, "")}
-
-
-def _key(timed: str) -> str:
-    return timed.split(":", 2)[2]
 
 
 def _microseconds(seconds: float) -> int:

@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
-from portico.errors import FailedPrecondition, InvalidArgument, NotFound
+from portico.errors import FailedPrecondition, InvalidArgument, NotFound, PorticoError
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.call import Call, implements
 from portico.services.portico.steward import check as steward_check
 from portico.services.portico.steward import evidence as steward_evidence
 from portico.services.portico.steward import spec as steward_spec
+from portico.services.registry import pipeline_runs
 from portico.services.standard import standing
 from portico.services.standard.collection import After, Collection, register
 from portico.services.standard.names import LABEL_ID, check_same_location
@@ -25,19 +26,22 @@ _DATASETS = "aiplatform:datasets"
 
 
 class StewardPrivate(Private):
-    """`pipeline` is the training that its retrainings repeat; `data`, as asked and as that training has it; `episode`
-    the open one; `began` when it first looked, and `next` when it looks again; `cool_down` until when it opens no
-    episode; `retrainings` [time, milli node hours] of each; `references` by deployed model and metric; `drift` up to
-    which prediction it has looked for drift; `estimates` what it will hold to the truth. Times are domain time in
-    seconds."""
+    """`pipeline` is the training that its retrainings repeat; `data`, as asked and as that training has it; `classes`
+    those that the models it looks after tell apart; `episode` the open one; `began` when it first looked, and `next`
+    when it looks again; `cool_down` until when it opens no episode; `retrainings` [time, milli node hours] of each,
+    and `used` [time, {sku: amount}] what the metering says of them; `references` by deployed model and metric;
+    `drift` up to which prediction it has looked for drift; `estimates` what it will hold to the truth. Times are
+    domain time in seconds."""
 
     pipeline: dict[str, Any] | None = None
     data: dict[str, Any] = {}
+    classes: list[str] = []
     episode: str | None = None
     began: float | None = None
     next: float | None = None
     cool_down: float = 0.0
     retrainings: list[tuple[float, float | int]] = []
+    used: list[tuple[float, dict[str, float]]] = []
     references: dict[str, dict[str, float | None]] = {}
     drift: dict[str, Any] = {}
     estimates: list[dict[str, Any]] = []
@@ -46,7 +50,9 @@ class StewardPrivate(Private):
 class EpisodePrivate(Private):
     """`tried` are the actions it has taken; `since` when it entered its state; `job` what makes or deploys the
     challenger, which has seen nothing from `cutoff` on nor the labels `withheld`, as of the labels' `change`; `facts`
-    what making it told; `split` the traffic as this episode left it. Times are domain time in seconds."""
+    what making it told; `given` what a pipeline got to make it; `asked` the newest job that asks a model which is not
+    opened here ("version", "job", "file"); `split` the traffic as this episode left it. Times are domain time in
+    seconds."""
 
     tried: list[str] = []
     since: float = 0.0
@@ -55,6 +61,8 @@ class EpisodePrivate(Private):
     withheld: list[str] = []
     change: int = 0
     facts: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    asked: dict[str, str] = {}
     split: dict[str, int] = {}
 
 
@@ -75,7 +83,7 @@ class Stewards(Collection):
         if before is None:
             body |= {"state": "ACTIVE", "status": {"message": "It has not looked yet."}}
         private = StewardPrivate.of(resource)
-        private.pipeline, private.data = _checked(connection, body, endpoint)
+        _check(call, connection, resource, endpoint)
         private.next = None  # it looks at once with what is asked now
 
     def written(
@@ -127,6 +135,7 @@ EPISODES = Episodes("projects.locations.stewards.episodes", "Episode", api="port
 KIND = register_kind(
     JobKind("stewards.look", "portico.services.portico.steward.run:run", lambda *_: None, lane="watch")
 ).name
+ROLLING_BACK = "ROLLING_BACK"  # a promotion that a person undoes
 ENDED = frozenset({"PROMOTED", "REJECTED", "ROLLED_BACK", "ABANDONED"})
 
 
@@ -138,14 +147,13 @@ def pause_or_resume(call: Call) -> dict[str, Any]:
         return STEWARDS.render(resources.update(connection, steward, call.rooms.clock.now()))
 
 
-def _checked(
-    connection: Connection, body: dict[str, Any], endpoint: Resource
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Checks the spec against what is deployed; the `pipeline` and the `data` of a steward that has it.
+def _check(call: Call, connection: Connection, steward: Resource, endpoint: Resource) -> None:
+    """Checks the spec against what is deployed, and notes how another is trained.
 
     Raises:
         InvalidArgument, NotFound: naming the field. FailedPrecondition: nothing is deployed.
     """
+    body, private = steward.body, StewardPrivate.of(steward)
     spec = steward_spec.spec_of(body)
     champion = champion_of(endpoint)
     if champion is None:
@@ -155,34 +163,84 @@ def _checked(
         raise NotFound(f"The Model {champion['model']} does not exist.")
     metadata = version.body.get("metadata") or {}
     kind, classes = metadata.get("predictionType", ""), metadata.get("classes") or []
+    by_pipeline = spec.training.pipeline
+    said = spec.model.prediction_type.lower(), spec.model.classes
     if not kind:
         kind, classes = steward_check.told(spec, champion["id"])
-    elif spec.model.prediction_type or spec.model.classes:
+    elif said[0] and (by_pipeline is None or said != (kind, classes)):
         raise InvalidArgument(
-            f"model is for models that don't say what they predict; {champion['id']} says so itself.",
+            f"model is for models that don't say what they predict; {champion['id']} says so itself: it is a {kind}"
+            + (f" of {', '.join(classes)}." if classes else "."),
             field="model",
         )
     steward_check.check(spec, kind, classes)
-    pipeline = resources.get(connection, version.body.get("trainingPipeline", ""))
-    if pipeline is None:
-        if "RETRAIN" in spec.actions:
-            raise FailedPrecondition(
-                "actions has RETRAIN, but the training pipeline of the deployed model is gone; without it nobody "
-                "knows how to train another."
+    trained = resources.get(connection, version.body.get("trainingPipeline", "")) if metadata else None
+    if trained is None and by_pipeline is None and "RETRAIN" in spec.actions:
+        raise FailedPrecondition(
+            "actions has RETRAIN, but the training pipeline of the deployed model is gone; without it nobody "
+            "knows how to train another: give training.pipeline."
+        )
+    data: dict[str, Any] = dict(private.data) if by_pipeline else {}
+    private.pipeline, private.classes = None, list(classes)
+    if trained is not None:
+        config = trained.body.get("inputDataConfig") or {}
+        private.pipeline = {
+            "trainingTaskInputs": trained.body["trainingTaskInputs"],
+            "inputDataConfig": config,
+            "name": trained.name,
+        }
+        parent = endpoint.name.partition("/endpoints/")[0]
+        data = {
+            "dataset": f"{parent}/datasets/{config.get('datasetId', '').rpartition('/')[2]}",
+            "target": metadata.get("targetColumn", ""),
+            "timeColumn": (config.get("timestampSplit") or {}).get("key", ""),
+        }
+    data |= {key: value for key, value in (body.get("data") or {}).items() if value}
+    if by_pipeline is not None and "RETRAIN" in spec.actions:
+        _check_pipeline(call, connection, steward, data)
+    if data.get("dataset"):
+        _check_data(connection, {"target": "", "timeColumn": "", **data})
+    private.data = data
+
+
+def _check_pipeline(call: Call, connection: Connection, steward: Resource, data: dict[str, Any]) -> None:
+    """
+    Raises:
+        PorticoError: the run that retrains could not start; names the field.
+    """
+    pipeline, field = steward.body["training"]["pipeline"], "training.pipeline"
+    for key in ("dataset", "target"):
+        if not data.get(key):
+            raise InvalidArgument(
+                f"data.{key} is missing: a pipeline learns from the first data and the labelled predictions.",
+                field=f"data.{key}",
             )
-        return None, {}
-    inputs = pipeline.body["trainingTaskInputs"]
-    config = pipeline.body.get("inputDataConfig") or {}
-    parent = endpoint.name.partition("/endpoints/")[0]
-    data = {
-        "dataset": f"{parent}/datasets/{config.get('datasetId', '').rpartition('/')[2]}",
-        "target": (version.body.get("metadata") or {}).get("targetColumn", ""),
-        "timeColumn": (config.get("timestampSplit") or {}).get("key", ""),
-        **{key: value for key, value in (body.get("data") or {}).items() if value},
-    }
-    _check_data(connection, data)
-    made = {"trainingTaskInputs": inputs, "inputDataConfig": config, "name": pipeline.name}
-    return made, data
+    given = pipeline.get("episodeParameters") or {}
+    for name, fact in given.items():
+        if fact not in pipeline_runs.EPISODE_FACTS:
+            raise InvalidArgument(
+                f"{field}.episodeParameters[{name}] is {fact!r}; of an episode there are "
+                f"{', '.join(sorted(pipeline_runs.EPISODE_FACTS))}.",
+                field=f"{field}.episodeParameters",
+            )
+    if "trainingData" not in given.values():
+        raise InvalidArgument(
+            f"{field}.episodeParameters names no parameter that gets trainingData, the gs:// name of the rows to "
+            "learn from.",
+            field=f"{field}.episodeParameters",
+        )
+    job = pipeline_runs.job_of(
+        pipeline, {name: pipeline_runs.EPISODE_FACTS[fact] for name, fact in given.items()}
+    )
+    try:
+        pipeline_runs.pipelines().ask(call.rooms, connection, steward.parent, job)
+    except PorticoError as error:
+        raise type(error)(f"{field}: {error.message}", field=field) from None
+
+
+def classes_of(steward: Resource) -> list[str]:
+    """The classes that a steward's models tell apart, where these don't say so themselves."""
+    return StewardPrivate.of(steward).classes or steward_spec.spec_of(steward.body).model.classes
 
 
 def _check_data(connection: Connection, data: dict[str, Any]) -> None:
@@ -233,6 +291,8 @@ def approve_or_reject(call: Call) -> dict[str, Any]:
         state = episode.body["state"]
         if state in ENDED:
             raise FailedPrecondition(f"{episode.name} has ended: it is {state}.")
+        if state == ROLLING_BACK:
+            raise FailedPrecondition(f"The promotion of {episode.name} is being undone.")
         if approved and state != "AWAITING_APPROVAL":
             raise FailedPrecondition(f"{episode.name} awaits no approval: it is {state}.")
         episode.body["approvals"] = [
@@ -245,6 +305,73 @@ def approve_or_reject(call: Call) -> dict[str, Any]:
             },
         ]
         return EPISODES.render(resources.update(connection, episode, call.rooms.clock.now()))
+
+
+@implements("portico", EPISODES.method("rollBack"))
+def roll_back(call: Call) -> dict[str, Any]:
+    """Undoes a promotion: the champion that was replaced is deployed again, and gets the challenger's traffic once it
+    answers; the steward's steps do the rest (`States._rolling_back`)."""
+    from portico.store import domain_clock
+
+    with call.rooms.database.write() as connection:
+        episode = EPISODES.require(connection, call.name)
+        steward = STEWARDS.require(connection, episode.name.partition("/episodes/")[0])
+        if episode.body["state"] != "PROMOTED":
+            raise FailedPrecondition(
+                f"{episode.name} is {episode.body['state']}: only a promotion can be undone; what is under way can be "
+                "rejected."
+            )
+        if open_now := StewardPrivate.of(steward).episode:
+            raise FailedPrecondition(f"{open_now} is open; wait for its end, or reject it first.")
+        payload = _again(call, connection, steward, episode)
+        endpoint, moment = steward.body["endpoint"], domain_clock.now(connection, call.rooms.clock)
+        private = EpisodePrivate.of(episode)
+        private.job = call.rooms.queue.add(connection, "endpoints.deployModel", endpoint, payload)
+        private.since = moment
+        StewardPrivate.of(steward).episode = episode.name
+        said = {"approved": False, "undid": True, "by": call.caller.email or "anonymous", "time": rfc3339(moment),
+                "comment": call.body.get("comment", "")}  # fmt: skip
+        words = f"{said['by']} undoes the promotion: the champion is deployed again."
+        episode.body["champion"] = {**episode.body["champion"], "deployedModelId": payload["deployed"]["id"]}
+        episode.body |= {"state": ROLLING_BACK, "reason": words}
+        episode.body.pop("endTime", None)
+        episode.body["approvals"] = [*episode.body.get("approvals", []), said]
+        entered = {"state": ROLLING_BACK, "time": rfc3339(moment), "reason": words}
+        episode.body["transitions"] = [*episode.body["transitions"], entered]
+        steward.body["status"] = {**steward.body.get("status", {}), "episode": episode.name, "message": words}
+        now = call.rooms.clock.now()
+        resources.update(connection, steward, now)
+        shown = EPISODES.render(resources.update(connection, episode, now))
+    call.rooms.queue.wake()
+    return shown
+
+
+def _again(call: Call, connection: Connection, steward: Resource, episode: Resource) -> dict[str, Any]:
+    """What the job is told that deploys an episode's champion in its challenger's place.
+
+    Raises:
+        FailedPrecondition: the challenger is not the endpoint's champion any more, or the old version is gone.
+    """
+    endpoint = resources.get(connection, steward.body["endpoint"])
+    current = champion_of(endpoint) if endpoint else None
+    challenger, champion = episode.body["challenger"], episode.body["champion"]
+    if endpoint is None or current is None or current["id"] != challenger.get("deployedModelId"):
+        raise FailedPrecondition(
+            f"What {episode.name} promoted does not serve any more, so there is nothing to undo: deploy the version "
+            "that shall serve."
+        )
+    version = f"{champion['model']}@{champion['modelVersionId']}"
+    if resources.get(connection, version) is None:
+        raise FailedPrecondition(f"The champion {version} was deleted.")
+    kept = ("dedicatedResources", "automaticResources", "sharedResources", "displayName", "serviceAccount")
+    split = {key: percent for key, percent in (endpoint.body.get("trafficSplit") or {}).items() if percent}
+    share = split.pop(current["id"], 0)
+    return {
+        "deployed": {**{key: current[key] for key in kept if key in current}, "id": call.rooms.ids.number(),
+                     "model": version},
+        "split": {**split, "0": share}, "version": version, "token": call.rooms.ids.token(),
+        "why": {"episode": episode.name},
+    }  # fmt: skip
 
 
 @implements("portico", EPISODES.method("replay"))

@@ -101,17 +101,7 @@ def pipeline_job(body: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str,
     told = {
         name: facts[fact] for name, fact in (pipeline.get("eventParameters") or {}).items() if fact in facts
     }
-    config = {
-        "gcsOutputDirectory": pipeline.get("pipelineRoot"),
-        "failurePolicy": pipeline.get("failurePolicy"),
-        "parameterValues": {**(pipeline.get("parameterValues") or {}), **told},
-    }
-    job = {
-        key: pipeline[key]
-        for key in ("templateUri", "pipelineSpec", "labels", "serviceAccount")
-        if key in pipeline
-    }
-    job["runtimeConfig"] = {key: value for key, value in config.items() if value}
+    job = pipeline_runs.job_of(pipeline, told)
     if body.get("displayName"):
         job["displayName"] = body["displayName"]
     return job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Connection
 
+from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
 from portico.services.call import Call, Rooms
 from portico.services.standard import sources
@@ -51,4 +52,6 @@ def data_of(
         with context.database.write() as connection:
             sources.repin(connection, private.pins, holder)
         return private.pins
+    if not private.uris:
+        raise InvalidArgument(f"{dataset.name} is a dataset of items; here a table is read.", field=field)
     return sources.pin(sources.gcs_of(context), private.uris, holder, field)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy.engine import Connection
 
+from portico.prediction.replicas.places import socket_paths
+from portico.services.call import Rooms
 from portico.services.registry import model_store
 from portico.services.standard.serving import EndpointPrivate, publish
 from portico.store import replicas, resources
@@ -23,4 +27,18 @@ def remove_deployed(connection: Connection, endpoint: Resource, deployed_id: str
         if version is not None:
             model_store.set_deployed(connection, version, endpoint.name, deployed_id, False)
     replicas.remove(connection, deployed_id)
+    return publish(connection, endpoint)
+
+
+def scale(rooms: Rooms, connection: Connection, endpoint: Resource, deployed_id: str, count: int) -> int:
+    """Gives a deployed model `count` replicas, where it has replicas (at 0 as many as now), and writes its endpoint;
+    returns the version to wait for."""
+    held = EndpointPrivate.of(endpoint).served
+    model = held[deployed_id]
+    if model.format == "replica" and count:
+        stored = replicas.get(connection, deployed_id).spec
+        if count != stored.count:
+            replicas.put(connection, replace(stored, count=count), rooms.ids.token())
+            held[deployed_id] = replace(model, replicas=socket_paths(rooms.home, deployed_id, count))
+    resources.update(connection, endpoint, rooms.clock.now())
     return publish(connection, endpoint)

@@ -43,11 +43,14 @@ class ModelPrivate(Private):
 
 class VersionPrivate(Private):
     """`artifact` is the folder below HOME/models; `format` what serves it ("portico", "bqml", "lightgbm", "onnx",
-    "replica"), "" where nothing does; `digest` that of its files, "" where they were never tried."""
+    "replica"), "" where nothing does; `digest` that of its files, "" where they were never tried; `image` the one that
+    its own is another name of; `copies` the gs:// address from which its own code fetches its artifacts."""
 
     artifact: str = ""
     format: str = ""
     digest: str = ""
+    image: str = ""
+    copies: str = ""
 
 
 def folder(home: Path, artifact: str) -> Path:

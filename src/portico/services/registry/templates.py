@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy.engine import Connection
@@ -19,6 +20,7 @@ from portico.store.objects.files import path_of
 
 MOST_BYTES: Final = 16 << 20
 DIGEST: Final = "sha256:"
+PLATFORMS: Final = "platforms"
 TAGS: Final = "artifactregistry:repositories.packages.tags"
 VERSIONS: Final = "artifactregistry:repositories.packages.versions"
 _IN_REGISTRY = re.compile(
@@ -26,6 +28,7 @@ _IN_REGISTRY = re.compile(
     r"/(?P<project>[^/]+)/(?P<repository>[^/]+)/(?P<package>[^/]+)/(?P<version>[^/]+)"
 )
 _checks: list[Callable[[Mapping[str, Any]], Any]] = []
+_publishers: list[Callable[[Path, str, str], bytes | None]] = []
 
 
 def check_by(check: Callable[[Mapping[str, Any]], Any]) -> None:
@@ -33,20 +36,43 @@ def check_by(check: Callable[[Mapping[str, Any]], Any]) -> None:
     _checks.append(check)
 
 
+def published_by(publisher: Callable[[Path, str, str], bytes | None]) -> None:
+    """Has `publisher(home, package, version)` asked for templates that are in nobody's repository here: Google's own.
+    It gives the compiled pipeline, or None where that is not one of its packages."""
+    _publishers.append(publisher)
+
+
+def published(home: Path, package: str, version: str) -> bytes | None:
+    """The template that Google has published in `package`; None where that is none of Google's. May take as long as an
+    environment takes to be made.
+
+    Raises:
+        NotFound: the package has no such version. FailedPrecondition: it can't be compiled here.
+    """
+    found = (publisher(home, package, version) for publisher in _publishers)
+    return next((content for content in found if content is not None), None)
+
+
 def parse(content: bytes) -> dict[str, Any]:
-    """The PipelineSpec in a file that kfp compiled, YAML or JSON; a document of another platform may follow it. What it
-    says is not looked at: see `check`.
+    """The PipelineSpec in a file that kfp compiled, YAML or JSON; what a second document says for another platform is
+    its "platforms". What they say is not looked at: see `check`.
 
     Raises:
         InvalidArgument: it holds none.
     """
-    found = _document(content)
+    found, *more = _documents(content) or [None]
     if not isinstance(found, dict):
         raise InvalidArgument("The file holds no compiled pipeline: compile it with kfp.compiler.Compiler().")
     if isinstance(
         inner := found.get("pipelineSpec"), dict
     ):  # a PipelineJob, as earlier versions of kfp wrote them
         found = inner
+    if more:
+        if len(more) > 1 or not isinstance(more[0], dict) or set(more[0]) != {PLATFORMS}:
+            raise InvalidArgument(
+                "A second document of a compiled pipeline holds its platforms, and nothing else."
+            )
+        found = {**found, **more[0]}
     return found
 
 
@@ -59,7 +85,7 @@ def check(spec: Mapping[str, Any]) -> None:
         one(spec)
 
 
-def _document(content: bytes) -> Any:
+def _documents(content: bytes) -> list[Any]:
     import yaml
 
     if len(content) > MOST_BYTES:
@@ -73,7 +99,7 @@ def _document(content: bytes) -> Any:
             raise InvalidArgument(
                 "The file has YAML aliases (*name), which kfp writes none of: write them out."
             )
-        return next(yaml.load_all(text, yaml.CSafeLoader), None)
+        return [one for one in yaml.load_all(text, yaml.CSafeLoader) if one is not None]
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"The file is no YAML or JSON: {' '.join(str(error).split())[:300]}.") from None
 
@@ -114,6 +140,8 @@ def fetch(rooms: Rooms, connection: Connection, uri: str) -> tuple[dict[str, Any
         if row.size > MOST_BYTES:
             raise InvalidArgument(f"{uri} is larger than {MOST_BYTES:,} bytes.", field="templateUri")
         return parse(path_of(rooms.home, row.file).read_bytes()), ""
+    if (place := _place(uri)) and (content := published(rooms.home, *place)) is not None:
+        return parse(content), ""
     version = _of_registry(connection, uri)
     if version is None:
         raise InvalidArgument(
@@ -133,9 +161,15 @@ def known_version(connection: Connection, uri: str) -> str:
 
 def _of_registry(connection: Connection, uri: str) -> str | None:
     """The name of the version at `uri`; None where that is no registry's address."""
+    place = _place(uri)
+    return version_of(connection, *place) if place else None
+
+
+def _place(uri: str) -> tuple[str, str] | None:
+    """The package at `uri`, and which of its versions; None where that is no registry's address."""
     found = _IN_REGISTRY.fullmatch(uri)
     if found is None:
         return None
     place = f"projects/{found['project']}/locations/{found['host'] or found['location']}"
     package = f"{place}/repositories/{found['repository']}/packages/{found['package']}"
-    return version_of(connection, package, found["version"])
+    return package, found["version"]

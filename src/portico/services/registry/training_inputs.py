@@ -124,7 +124,13 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
         InvalidArgument: naming the field.
     """
     spec = spec_of(pipeline, 1)
-    statistics = dataset.body["metadata"].get("statistics")
+    metadata = dataset.body["metadata"]
+    statistics = metadata.get("statistics")
+    if statistics is None and not metadata.get("inputConfig"):
+        raise InvalidArgument(
+            f"{dataset.name} is a dataset of items; AutoML trains on tables here.",
+            field="inputDataConfig.datasetId",
+        )
     if statistics is None:
         raise InvalidArgument(
             f"The data of {dataset.name} are still being read; wait for its operation.",

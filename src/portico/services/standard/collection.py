@@ -80,6 +80,10 @@ class Collection:
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After | None:
         """What else goes with a resource; raises where it must stay."""
 
+    def check_usual(self, body: Mapping[str, Any]) -> None:
+        """Checks what bodies have in common."""
+        check_common(body)
+
     # --- names ---
 
     @property
@@ -206,7 +210,7 @@ class Collection:
         Raises:
             AlreadyExists: the name is taken.
         """
-        check_common(body)
+        self.check_usual(body)
         kept = {key: value for key, value in body.items() if key not in _COLUMNS}
         now = call.rooms.clock.now()
         made = resources.insert(
@@ -245,7 +249,7 @@ class Collection:
         )
         if body.get("displayName") and not changed.get("displayName"):
             raise InvalidArgument("displayName can be changed, not cleared.", field="displayName")
-        check_common(changed)
+        self.check_usual(changed)
         return changed
 
     def delete(self, call: Call) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from portico.store.objects import generations as objects
 from portico.store.objects.files import remove
 from portico.store.resources import Private, Resource
 
+Queued = Callable[[Connection, dict[str, Any]], "JobPrivate"]
+"""What queues the job of a new resource in the transaction of its create: it may complete the body, and returns what is
+kept of the job."""
 _ENDED = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 
 
@@ -45,6 +49,10 @@ class JobCollection(Collection):
 
     # --- hooks ---
 
+    def asked(self, call: Call, name: str) -> Queued:
+        """Checks what a create asks for, before its transaction. A collection without it has a create of its own."""
+        raise NotImplementedError
+
     def succeeded(self, connection: Connection, resource: Resource, job: Job, now: float) -> None:
         """What a job's success makes of its resource, in the transaction of the job's end."""
 
@@ -70,6 +78,17 @@ class JobCollection(Collection):
         return resource.body["state"].removeprefix(f"{self.states}_") in _ENDED
 
     # --- methods ---
+
+    def create(self, call: Call) -> dict[str, Any]:
+        parent = str(call.params["parent"])
+        name = self.new_name(call, parent, call.params.get(self.id_parameter))
+        queued, body = self.asked(call, name), dict(call.body)
+        with call.rooms.database.write() as connection:
+            private = queued(connection, body)
+            body["state"] = self.state(self.waiting)
+            answer = self.render(self.insert(call, connection, name, parent, body, private))
+        call.rooms.queue.wake()
+        return answer
 
     def cancel(self, call: Call) -> dict[str, Any]:
         with call.rooms.database.write() as connection:

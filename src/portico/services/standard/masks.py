@@ -50,9 +50,7 @@ def apply_update_mask(
     return result
 
 
-def apply_field_mask(
-    resource: Resource, mask: str | None, *, fields: FieldTypes | None = None, parameter: str = "readMask"
-) -> dict[str, Any]:
+def apply_field_mask(resource: Resource, mask: str | None, *, parameter: str = "readMask") -> dict[str, Any]:
     """What `mask` selects of `resource`; all of it for an empty mask or `*`.
 
     Takes both written forms: field mask paths (`displayName,labels.env`), and the partial responses of the
@@ -64,10 +62,7 @@ def apply_field_mask(
     """
     if mask is None or not mask.strip():
         return dict(resource)
-    selection = _Selector(mask, parameter).parse()
-    if fields is not None:
-        _check(selection, fields, parameter, "")
-    kept: dict[str, Any] = _select(dict(resource), selection)
+    kept: dict[str, Any] = _select(dict(resource), _Selector(mask, parameter).parse())
     return kept
 
 
@@ -206,16 +201,3 @@ def _select(value: Any, selection: Selection) -> Any:
         if below and (not all(below) or isinstance(inner, Mapping | list)):
             kept[key] = _select(inner, reduce(_merge, below) if all(below) else {})
     return kept
-
-
-def _check(selection: Selection, fields: FieldTypes, parameter: str, prefix: str) -> None:
-    for name, below in selection.items():
-        if name == "*":
-            continue
-        field = fields.get(name)
-        if field is None:
-            raise InvalidArgument(f"{parameter} names {prefix + name!r}, which is no field.", field=parameter)
-        if below and field.kind not in (Kind.MESSAGE, Kind.MAP, Kind.ANY):
-            raise InvalidArgument(f"{prefix + name!r} has no fields to select.", field=parameter)
-        if below and field.message is not None:
-            _check(below, field.message, parameter, f"{prefix}{name}.")

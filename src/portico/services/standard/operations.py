@@ -116,21 +116,15 @@ def get(call: Call) -> dict[str, Any]:
 
 def list_(call: Call) -> dict[str, Any]:
     params = call.params
-    size = pages.page_size(params.get("pageSize"), default=100, maximum=1000)
     name = str(params.get("name", ""))  # absent in GET /v1/operations, below which nothing is
     query = (name, str(params.get("filter", "")))
-    start_at = int(pages.read_token(params.get("pageToken", ""), "operations", *query) or 0)
     keep = compile_filter(params.get("filter", ""))
     with call.rooms.database.read() as connection:
         parent = name.removesuffix("/operations")
         every = (o for o in operations.listed(connection, parent) if _is_of(call, o))
         found = [shown for o in every if keep(shown := render(o))]
-    answer: dict[str, Any] = {}
-    if found:
-        answer["operations"] = found[start_at : start_at + size]
-    if len(found) > start_at + size:
-        answer["nextPageToken"] = pages.write_token(start_at + size, "operations", *query)
-    return answer
+    some, more = pages.part(found, params, "operations", *query)
+    return {"operations": some, **more} if found else {}
 
 
 async def wait(call: Call) -> dict[str, Any]:

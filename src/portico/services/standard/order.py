@@ -43,14 +43,14 @@ def parse_order(
 
 
 def compile_order(
-    text: str, fields: FieldTypes | None = None, *, sortable: Collection[str] | None = None
+    text: str, fields: FieldTypes | None = None
 ) -> Callable[[Iterable[Resource]], list[Resource]]:
     """`text` as a stable sort; absent values come first ascending, last descending.
 
     Raises:
         InvalidArgument: as `parse_order`.
     """
-    terms = parse_order(text, fields, sortable=sortable)
+    terms = parse_order(text, fields)
 
     def sort(resources: Iterable[Resource]) -> list[Resource]:
         ordered = list(resources)

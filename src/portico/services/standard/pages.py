@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import Any
+from typing import Any, TypeVar
 
 from portico.errors import InvalidArgument
 
 _DIGEST = 12
+T = TypeVar("T")
 
 
 def page_size(asked: int | None, *, default: int, maximum: int) -> int:
@@ -23,6 +25,21 @@ def page_size(asked: int | None, *, default: int, maximum: int) -> int:
     if asked is not None and asked < 0:
         raise InvalidArgument(f"pageSize is {asked}; it must not be negative.", field="pageSize")
     return min(asked or default, maximum)
+
+
+def part(
+    every: Sequence[T], asked: Mapping[str, Any], *query: str, default: int = 100, maximum: int = 1000
+) -> tuple[Sequence[T], dict[str, str]]:
+    """What a request asks for (`pageSize`, `pageToken`) of a list that is there as a whole, and the `nextPageToken`
+    where more follows.
+
+    Raises:
+        InvalidArgument: as `page_size` and `read_token`.
+    """
+    size = page_size(asked.get("pageSize"), default=default, maximum=maximum)
+    start = int(read_token(str(asked.get("pageToken", "")), *query) or 0)
+    more = {"nextPageToken": write_token(start + size, *query)} if len(every) > start + size else {}
+    return every[start : start + size], more
 
 
 def write_token(cursor: Any, *query: str) -> str:

@@ -47,6 +47,8 @@ def publish(connection: Connection, endpoint: Resource) -> int:
     rate = float(logging.get("samplingRate", 0.0)) if logging.get("enabled") else 0.0
     private = EndpointPrivate.of(endpoint)
     rate = max(rate, *private.sampling.values(), 0.0)
+    if any(d.get("enableAccessLogging") for d in endpoint.body.get("deployedModels") or []):
+        rate = 1.0  # the access log is the prediction log, as Cloud Logging shows it
     models = [private.served[d["id"]] for d in endpoint.body.get("deployedModels") or []]
     split = {k: int(v) for k, v in (endpoint.body.get("trafficSplit") or {}).items() if v}
     return served.put(connection, served.ServedEndpoint(endpoint.name, models, split, rate, private.holdout))

@@ -10,6 +10,7 @@ from typing import Final
 
 from portico.errors import Unavailable
 from portico.prediction.front.sync import ask_fronts
+from portico.store.sockets import run_folder
 
 _FRONTS: Final = 10.0  # seconds
 _POLL: Final = 0.05
@@ -18,12 +19,12 @@ _UNREAD: Final = "The watcher has not read yet what was predicted; ask again lat
 
 def log_path(home: Path) -> Path:
     """Where the watcher listens: a connection is answered `ok` once it has read what the fronts had written."""
-    return home / "run" / "watcher.sock"
+    return run_folder(home) / "watcher.sock"
 
 
 def due_path(home: Path) -> Path:
     """Where the scheduler listens: a connection is answered `ok` once what is due has been done."""
-    return home / "run" / "due.sock"
+    return run_folder(home) / "due.sock"
 
 
 async def logged(home: Path, timeout: float) -> None:

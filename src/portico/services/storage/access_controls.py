@@ -1,31 +1,29 @@
-"""Access control lists of buckets and objects: stored and given back. Nothing is refused by them yet.
+"""Access control lists of buckets and objects, in force where uniform bucket-level access is off (`services.iam.acl`).
 
 The three collections (bucketAccessControls, objectAccessControls, defaultObjectAccessControls) have the same
-methods; they differ in where their list is kept.
+methods; they differ in where their list is kept: a bucket's own in its policy, the others beside what they are of.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import InvalidArgument, NotFound
+from portico.errors import NotFound
 from portico.services.call import Call, implements
-from portico.services.storage.render import base_url
-from portico.services.storage.requests import generation
+from portico.services.iam import acl
+from portico.services.iam.acl import Entries
+from portico.services.iam.bindings import of_bucket
+from portico.services.standard.here import base_url
+from portico.services.storage import lists
+from portico.services.storage.requests import integer
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import generations as objects
 
-Entries = list[dict[str, Any]]
-
 _COLLECTIONS = ("bucketAccessControls", "objectAccessControls", "defaultObjectAccessControls")
-_ENTITY = re.compile(
-    r"(user|group|domain)-\S+|project-(owners|editors|viewers)-\S+|project-owners|all(Authenticated)?Users"
-)
 
 
 def _each(method: str) -> list[str]:
@@ -48,10 +46,7 @@ def get(call: Call) -> dict[str, Any]:
 
 @implements("storage", *_each("insert"))
 def insert(call: Call) -> dict[str, Any]:
-    entity = call.body.get("entity") or ""
-    if not _ENTITY.fullmatch(entity):
-        raise InvalidArgument(f"Invalid entity: {entity!r}", reason="invalid", field="entity")
-    return _put(call, entity)
+    return _put(call, str(call.body.get("entity") or ""))
 
 
 @implements("storage", *_each("update"), *_each("patch"))
@@ -69,43 +64,13 @@ def delete(call: Call) -> None:
         save([entry for entry in entries if entry is not gone])
 
 
-def predefined(name: str, email: str) -> Entries:
-    """The list that a predefined ACL stands for. `email` is the owner's.
-
-    Source: cloud.google.com/storage/docs/access-control/lists#predefined-acl.
-    Raises:
-        InvalidArgument: there is no such one.
-    """
-    owner = [{"entity": f"user-{email}", "role": "OWNER"}] if email else []
-    lists: dict[str, Entries] = {
-        "private": [],
-        "projectPrivate": [
-            {"entity": "project-owners", "role": "OWNER"},
-        ],
-        "bucketOwnerRead": [{"entity": "project-owners", "role": "READER"}],
-        "bucketOwnerFullControl": [{"entity": "project-owners", "role": "OWNER"}],
-        "authenticatedRead": [{"entity": "allAuthenticatedUsers", "role": "READER"}],
-        "publicRead": [{"entity": "allUsers", "role": "READER"}],
-        "publicReadWrite": [{"entity": "allUsers", "role": "WRITER"}],
-    }
-    if name not in lists:
-        raise InvalidArgument(f"Invalid predefined ACL: {name!r}", reason="invalid", field="predefinedAcl")
-    return owner + lists[name]
-
-
 def _put(call: Call, entity: str) -> dict[str, Any]:
-    role = call.body.get("role")
-    roles = ("READER", "WRITER", "OWNER") if call.method.startswith("bucket") else ("READER", "OWNER")
-    if role not in roles:
-        raise InvalidArgument(
-            f"Invalid role {role!r}: it is one of {', '.join(roles)}.", reason="invalid", field="role"
-        )
-    entry = {"entity": entity, "role": role}
-    if entity.startswith(("user-", "group-")) and "@" in entity:
-        entry["email"] = entity.partition("-")[2]
+    roles = lists.OF_BUCKETS if call.method.startswith("bucket") else lists.OF_OBJECTS
     with call.rooms.database.write() as connection:
+        bucket = objects_buckets.get(connection, call.params["bucket"])
+        [entry] = lists.checked([{"entity": entity, "role": call.body.get("role")}], bucket, roles)
         entries, save = _open(connection, call)
-        save([*(other for other in entries if other.get("entity") != entity), entry])
+        save([*(other for other in entries if other.get("entity") != entry["entity"]), entry])
     return _answer(call, entry)
 
 
@@ -118,26 +83,35 @@ def _open(connection: Connection, call: Call) -> tuple[Entries, Callable[[Entrie
     """
     params, now = call.params, call.rooms.clock.now()
     bucket = objects_buckets.get(connection, params["bucket"])
-    access = bucket.fields.get("iamConfiguration") or {}
-    if (access.get("uniformBucketLevelAccess") or {}).get("enabled"):
-        raise InvalidArgument(
-            "Cannot use legacy ACLs when uniform bucket-level access is enabled. "
-            "Read more at https://cloud.google.com/storage/docs/uniform-bucket-level-access",
-            reason="invalid",
-        )
+    lists.refuse(bucket, _what(call))
     if call.method.startswith("object"):
-        row = objects.get(connection, bucket.name, params["object"], generation(params))
+        row = objects.get(connection, bucket.name, params["object"], integer(params, "generation"))
 
         def save_object(entries: Entries) -> None:
             objects.update(connection, row, {**row.fields, "acl": entries}, now)
 
-        return list(row.fields.get("acl") or ()), save_object
-    key = "acl" if call.method.startswith("bucket") else "defaultObjectAcl"
+        return lists.of_object(bucket, row.fields), save_object
+    if call.method.startswith("bucket"):
+        policy = of_bucket(bucket)
 
-    def save_bucket(entries: Entries) -> None:
-        objects_buckets.update(connection, bucket, {**bucket.fields, key: entries}, now)
+        def save_policy(entries: Entries) -> None:
+            made = acl.in_policy(policy, entries, bucket.project)
+            objects_buckets.set_policy(connection, bucket.name, made, now)
 
-    return list(bucket.fields.get(key) or ()), save_bucket
+        return acl.of_bucket(policy, bucket.project), save_policy
+
+    def save_default(entries: Entries) -> None:
+        objects_buckets.update(connection, bucket, {**bucket.fields, "defaultObjectAcl": entries}, now)
+
+    return lists.of_new_objects(bucket), save_default
+
+
+def _what(call: Call) -> str:
+    """What is refused where lists are out of force, in Google's words."""
+    if call.method.startswith("object"):
+        reads = call.method.endswith((".get", ".list"))
+        return lists.GET_OBJECTS if reads else lists.UPDATE_OBJECTS
+    return lists.USE_BUCKETS
 
 
 def _find(call: Call, entries: Entries) -> dict[str, Any]:

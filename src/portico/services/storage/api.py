@@ -9,9 +9,9 @@ API = Api(
     note=(
         "Besides the methods: media, multipart and resumable uploads (`/upload/storage/v1`), ranged downloads "
         "(`alt=media`, `/download/storage/v1`), batches (`/batch/storage/v1`), and of the XML API the objects "
-        "(GET, HEAD, PUT, DELETE) and multipart uploads."
+        "(GET, HEAD, PUT, DELETE), multipart uploads and forms with a policy; signed URLs (V4, V2); CORS of buckets."
     ),
-    collections=("access_controls", "buckets", "copies", "objects", "policies", "uploads"),
+    collections=("access_controls", "buckets", "copies", "hmac_keys", "objects", "policies", "uploads"),
     mount="",
     errors="legacy",
     keep_nulls=True,

@@ -6,10 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.errors import AlreadyExists, InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
-from portico.services.storage.access_controls import predefined
-from portico.services.storage.render import base_url, bucket_json
+from portico.services.iam import acl, tags, targets
+from portico.services.iam.bindings import of_bucket
+from portico.services.standard.here import base_url
+from portico.services.storage import lists
+from portico.services.storage.render import bucket_json
 from portico.services.storage.requests import (
     STORAGE_CLASSES,
     merge,
@@ -26,7 +31,6 @@ from portico.store.objects.buckets import BucketRow
 from portico.store.objects.names import check_bucket_name
 
 _SETTINGS = (
-    "acl",
     "autoclass",
     "billing",
     "cors",
@@ -45,6 +49,7 @@ _SETTINGS = (
     "versioning",
     "website",
 )
+_OURS = "portico-models"  # to which it copies what models are made of: nobody else may be there before it
 _IMMUTABLE = ("location", "customPlacementConfig")
 _LOCATION = re.compile(r"[A-Z][A-Z0-9-]{1,40}")
 
@@ -55,6 +60,10 @@ def insert(call: Call) -> dict[str, Any]:
     if not name:
         raise InvalidArgument("Required parameter: name", reason="required", field="name")
     check_bucket_name(name)
+    if name.startswith(_OURS):
+        raise InvalidArgument(
+            f"Buckets whose names begin with {_OURS} are this server's own.", reason="invalid", field="name"
+        )
     settings = merge({}, _settings(call.body))
     settings["location"] = settings.get("location", "US").upper()
     if not _LOCATION.fullmatch(settings["location"]):
@@ -65,9 +74,9 @@ def insert(call: Call) -> dict[str, Any]:
         )
     settings.setdefault("storageClass", "STANDARD")
     _check(call, settings)
-    settings |= _predefined(call)
     with call.rooms.database.write() as connection:
         row = objects_buckets.insert(connection, name, project, settings, call.rooms.clock.now())
+        row = _with_lists(connection, call, row)
     return _answer(call, row)
 
 
@@ -123,6 +132,7 @@ def delete(call: Call) -> None:
         for upload in objects_uploads.of_bucket(connection, name):
             garbage += objects_uploads.cancel(connection, upload)
         objects_buckets.delete(connection, name)
+        tags.drop(connection, targets.bucket(name))
     objects_files.remove(rooms.home, garbage)
 
 
@@ -163,22 +173,35 @@ def _change(call: Call, make: Any) -> dict[str, Any]:
     with call.rooms.database.write() as connection:
         row = objects_buckets.get(connection, call.params["bucket"])
         check_metageneration(call, row)
-        settings = make(row) | _predefined(call)
+        settings = make(row)
         for key in _IMMUTABLE:
             if settings.get(key) != row.fields.get(key):
                 raise InvalidArgument(f"{key} of a bucket cannot be changed.", reason="invalid", field=key)
         _check(call, settings)
         row = objects_buckets.update(connection, row, settings, call.rooms.clock.now())
+        row = _with_lists(connection, call, row)
     return _answer(call, row)
 
 
-def _predefined(call: Call) -> dict[str, Any]:
-    wanted = {"acl": "predefinedAcl", "defaultObjectAcl": "predefinedDefaultObjectAcl"}
-    return {
-        key: predefined(call.params[parameter], call.caller.email)
-        for key, parameter in wanted.items()
-        if call.params.get(parameter)
-    }
+def _with_lists(connection: Connection, call: Call, row: BucketRow) -> BucketRow:
+    """The bucket with the access control lists that the call has for it and its new objects, whole or by their names.
+
+    Raises:
+        InvalidArgument: one is malformed, or they are out of force.
+    """
+    now, own = call.rooms.clock.now(), call.params.get("predefinedAcl")
+    default = call.params.get("predefinedDefaultObjectAcl")
+    if own or call.body.get("acl"):
+        lists.refuse(row, lists.USE_BUCKETS)
+        entries = lists.of_bucket(own, row) if own else lists.checked(call.body["acl"], row, lists.OF_BUCKETS)
+        policy = acl.in_policy(of_bucket(row), entries, row.project)
+        objects_buckets.set_policy(connection, row.name, policy, now)
+    if default or call.body.get("defaultObjectAcl"):
+        lists.refuse(row, lists.USE_BUCKETS)
+        told = call.body.get("defaultObjectAcl")
+        made = lists.predefined(default, row, None) if default else lists.checked(told, row, lists.OF_OBJECTS)
+        objects_buckets.update(connection, row, {**row.fields, "defaultObjectAcl": made}, now)
+    return objects_buckets.get(connection, row.name)
 
 
 def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,4 +226,8 @@ def _check(call: Call, settings: Mapping[str, Any]) -> None:
 
 
 def _answer(call: Call, row: BucketRow) -> dict[str, Any]:
-    return bucket_json(row, base_url(call.headers), full=call.params.get("projection") == "full")
+    asked = ["storage.buckets.getIamPolicy"]
+    full = call.params.get("projection") == "full" and call.rooms.permissions.held(
+        call.caller, asked, targets.bucket(row.name)
+    )
+    return bucket_json(row, base_url(call.headers), full=bool(full))

@@ -7,10 +7,10 @@ from typing import Any
 
 from portico.errors import InvalidArgument, NotFound
 from portico.services.call import Call, implements
+from portico.services.storage import lists
 from portico.services.storage.objects import answer
 from portico.services.storage.requests import (
     SETTINGS,
-    generation,
     integer,
     object_settings,
     preconditions,
@@ -86,10 +86,14 @@ def compose(call: Call) -> dict[str, Any]:
                 raise InvalidArgument(
                     "Required parameter: sourceObjects.name", reason="required", field="sourceObjects.name"
                 )
-            row = objects.get(connection, bucket_name, source_name, generation(item))
+            row = objects.get(connection, bucket_name, source_name, integer(item, "generation"))
             preconditions(item.get("objectPreconditions") or {}).check(row)
             sources.append(row)
-    settings = object_settings(call.body.get("destination") or {}, bucket)
+    wanted = call.body.get("destination") or {}
+    entries = lists.written(
+        bucket, call.caller, wanted.get("acl"), params.get("destinationPredefinedAcl", "")
+    )
+    settings = object_settings({**wanted, "acl": entries}, bucket)
     settings.setdefault("contentType", sources[0].fields.get("contentType"))
     settings["componentCount"] = sum(row.fields.get("componentCount", 1) for row in sources)
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -119,7 +123,7 @@ def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bo
         objects_buckets.get(connection, params["sourceBucket"])
         bucket = objects_buckets.get(connection, params["destinationBucket"])
         source = objects.get(
-            connection, params["sourceBucket"], params["sourceObject"], generation(params, "sourceGeneration")
+            connection, params["sourceBucket"], params["sourceObject"], integer(params, "sourceGeneration")
         )
     preconditions(params, "Source").check(source)
     garbage: list[str] = []
@@ -132,7 +136,7 @@ def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bo
                 bucket,
                 params["destinationObject"],
                 made.stored,
-                _settings_of_copy(call.body, source, bucket),
+                _settings_of_copy(call, source, bucket),
                 now,
                 preconditions(params),
             )
@@ -144,16 +148,19 @@ def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bo
     return row
 
 
-def _settings_of_copy(
-    body: Mapping[str, Any], source: ObjectRow, bucket: objects_buckets.BucketRow
-) -> dict[str, Any]:
-    """A body with settings replaces the source's; the storage class is the destination bucket's by default."""
-    given = {key: value for key, value in body.items() if key in SETTINGS}
+def _settings_of_copy(call: Call, source: ObjectRow, bucket: objects_buckets.BucketRow) -> dict[str, Any]:
+    """A body with settings replaces the source's; storage class and access control list are as the destination bucket
+    has them for what is new."""
+    given = {key: value for key, value in call.body.items() if key in SETTINGS and key != "acl"}
     kept = {
-        k: v for k, v in source.fields.items() if k not in ("storageClass", "temporaryHold", "eventBasedHold")
-    }
+        k: v for k, v in source.fields.items()
+        if k not in ("acl", "storageClass", "temporaryHold", "eventBasedHold")
+    }  # fmt: skip
     components = {k: v for k, v in source.fields.items() if k == "componentCount"}
-    return components | object_settings(given or kept, bucket)
+    entries = lists.written(
+        bucket, call.caller, call.body.get("acl"), call.params.get("destinationPredefinedAcl", "")
+    )
+    return components | object_settings({**(given or kept), "acl": entries}, bucket)
 
 
 def _file(row: ObjectRow) -> StoredFile:

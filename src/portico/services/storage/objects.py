@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
-from portico.services.storage.access_controls import predefined
-from portico.services.storage.render import base_url, object_json
+from portico.services.iam import targets
+from portico.services.standard.here import base_url
+from portico.services.storage import lists
+from portico.services.storage.render import object_json
 from portico.services.storage.requests import (
     SETTINGS,
-    generation,
+    integer,
     merge,
     object_settings,
     page_size,
@@ -36,7 +39,7 @@ def get(call: Call) -> dict[str, Any]:
         raise Unimplemented("Soft delete is not built in Portico yet.")
     with call.rooms.database.read() as connection:
         objects_buckets.get(connection, params["bucket"])
-        row = objects.get(connection, params["bucket"], params["object"], generation(params))
+        row = objects.get(connection, params["bucket"], params["object"], integer(params, "generation"))
     preconditions(params).check(row, reading=True)
     return answer(call, row)
 
@@ -61,7 +64,7 @@ def list_(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
         objects_buckets.get(connection, query.bucket)
         page = list_page(connection, query, page_size(params), Position(*token) if token else None)
-    base, full = base_url(call.headers), params.get("projection") == "full"
+    base, full = base_url(call.headers), with_lists(call, params, query.bucket)
     listing: dict[str, Any] = {"kind": "storage#objects"}
     if page.items:
         listing["items"] = [object_json(row, base, full=full) for row in page.items]
@@ -86,7 +89,7 @@ def update(call: Call) -> dict[str, Any]:
 @implements("storage", "objects.delete")
 def delete(call: Call) -> None:
     params, rooms = call.params, call.rooms
-    exact = generation(params)
+    exact = integer(params, "generation")
     with rooms.database.write() as connection:
         bucket = objects_buckets.get(connection, params["bucket"])
         row = objects.get(connection, params["bucket"], params["object"], exact)
@@ -96,14 +99,27 @@ def delete(call: Call) -> None:
 
 
 def answer(call: Call, row: ObjectRow) -> dict[str, Any]:
-    return object_json(row, base_url(call.headers), full=call.params.get("projection") == "full")
+    return object_json(row, base_url(call.headers), full=with_lists(call, call.params, row.bucket, row.name))
+
+
+def with_lists(
+    call: Call, params: Mapping[str, Any], bucket: str, name: str | None = None
+) -> objects_buckets.BucketRow | None:
+    """The bucket, where the projection with access control lists is asked for and the caller may see them."""
+    asked = ["storage.objects.getIamPolicy"]
+    if params.get("projection") != "full" or not call.rooms.permissions.held(
+        call.caller, asked, targets.bucket(bucket, name)
+    ):
+        return None
+    with call.rooms.database.read() as connection:
+        return objects_buckets.get(connection, bucket)
 
 
 def _change(call: Call, make: Any) -> dict[str, Any]:
     params = call.params
     with call.rooms.database.write() as connection:
         bucket = objects_buckets.get(connection, params["bucket"])
-        row = objects.get(connection, params["bucket"], params["object"], generation(params))
+        row = objects.get(connection, params["bucket"], params["object"], integer(params, "generation"))
         preconditions(params).check(row)
         wanted = make(row)
         if wanted.get("storageClass") not in (None, row.fields.get("storageClass")):
@@ -112,12 +128,22 @@ def _change(call: Call, make: Any) -> dict[str, Any]:
                 reason="invalid",
                 field="storageClass",
             )
-        if params.get("predefinedAcl"):
-            wanted = {**wanted, "acl": predefined(params["predefinedAcl"], call.caller.email)}
+        wanted = {**wanted, "acl": _list(call, bucket, row)}
         settings = object_settings(wanted | {"storageClass": row.fields.get("storageClass")}, bucket)
         kept = {key: value for key, value in row.fields.items() if key not in SETTINGS}
         row = objects.update(connection, row, kept | settings, call.rooms.clock.now())
     return answer(call, row)
+
+
+def _list(call: Call, bucket: objects_buckets.BucketRow, row: ObjectRow) -> Any:
+    """The object's access control list after the call; None for what it is by default."""
+    named = call.params.get("predefinedAcl")
+    if not named and "acl" not in call.body:
+        return row.fields.get("acl")
+    lists.refuse(bucket, lists.UPDATE_OBJECTS)
+    if named:
+        return lists.predefined(named, bucket, call.caller)
+    return call.body["acl"] and lists.checked(call.body["acl"], bucket, lists.OF_OBJECTS)
 
 
 def _set_by_writer(row: ObjectRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""storage.buckets: IAM policies, stored and given back; and the project's service account."""
+"""storage.buckets: IAM policies; and the project's service account."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 import orjson
 
 from portico.errors import FailedPrecondition
+from portico.ids import project_number
 from portico.services.call import Call, implements
-from portico.services.standard.projects import project_number
+from portico.services.iam import targets
+from portico.services.iam.bindings import of_bucket
+from portico.services.standard.policies import check, held
+from portico.services.storage import lists
 from portico.store.objects import buckets as objects_buckets
 
 
@@ -32,7 +36,12 @@ def set_iam_policy(call: Call) -> dict[str, Any]:
                 reason="conditionNotMet",
                 http_status=412,
             )
-        policy = {"version": call.body.get("version") or 1, "bindings": call.body.get("bindings") or []}
+        policy: dict[str, Any] = {
+            "version": call.body.get("version") or 1,
+            "bindings": call.body.get("bindings") or [],
+        }
+        check(policy)
+        lists.refuse_everybody(row, (who for one in policy["bindings"] for who in one.get("members") or ()))
         objects_buckets.set_policy(connection, row.name, policy, call.rooms.clock.now())
         row = objects_buckets.get(connection, row.name)
     return _policy(row)
@@ -40,14 +49,12 @@ def set_iam_policy(call: Call) -> dict[str, Any]:
 
 @implements("storage", "buckets.testIamPermissions")
 def test_iam_permissions(call: Call) -> dict[str, Any]:
-    """Every caller may do everything, until permissions come."""
-    with call.rooms.database.read() as connection:
-        objects_buckets.get(connection, call.params["bucket"])
-    asked = call.params.get("permissions", [])
-    return {
-        "kind": "storage#testIamPermissionsResponse",
-        "permissions": [asked] if isinstance(asked, str) else list(asked),
-    }
+    """Who has none of them is not told whether there is such a bucket."""
+    found = held(call, targets.bucket(call.params["bucket"]))
+    if found or call.caller.owner:
+        with call.rooms.database.read() as connection:
+            objects_buckets.get(connection, call.params["bucket"])
+    return {"kind": "storage#testIamPermissionsResponse", "permissions": found}
 
 
 @implements("storage", "projects.serviceAccount.get")
@@ -60,7 +67,7 @@ def get_service_account(call: Call) -> dict[str, Any]:
 
 
 def _policy(row: objects_buckets.BucketRow) -> dict[str, Any]:
-    policy = row.policy or {"version": 1, "bindings": []}
+    policy = of_bucket(row)
     digest = hashlib.sha256(orjson.dumps(policy, option=orjson.OPT_SORT_KEYS)).digest()
     return {
         "kind": "storage#policy",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from portico.services.standard.projects import project_number
+from portico.ids import project_number
+from portico.services.iam import acl
+from portico.services.iam.bindings import of_bucket
+from portico.services.storage import lists
 from portico.store.objects.buckets import BucketRow
 from portico.store.objects.generations import NONCURRENT, ObjectRow
 
@@ -16,17 +18,13 @@ _MULTI_REGIONS = {"US", "EU", "ASIA"}
 _DUAL_REGIONS = {"NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"}
 
 
-def base_url(headers: Mapping[str, str]) -> str:
-    return f"http://{headers.get('host', 'localhost')}"
-
-
 def milliseconds(seconds: float) -> str:
     """`seconds` since the epoch as Cloud Storage writes times."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-def object_json(row: ObjectRow, base: str, *, full: bool = False) -> dict[str, Any]:
-    """The Object resource; `full` is the projection with `acl` and `owner`."""
+def object_json(row: ObjectRow, base: str, *, full: BucketRow | None = None) -> dict[str, Any]:
+    """The Object resource; with its bucket in `full` the projection with `acl` and `owner`."""
     path = f"b/{row.bucket}/o/{quote(row.name, safe='')}"
     created = milliseconds(row.created)
     resource: dict[str, Any] = {
@@ -51,12 +49,12 @@ def object_json(row: ObjectRow, base: str, *, full: bool = False) -> dict[str, A
     if row.state == NONCURRENT and row.deleted is not None:
         resource["timeDeleted"] = milliseconds(row.deleted)
     resource |= {key: value for key, value in row.fields.items() if key != "acl"}
-    if full:
+    if full is not None and not acl.is_uniform(full):
         resource["acl"] = [
             {"kind": "storage#objectAccessControl", "bucket": row.bucket, "object": row.name} | entry
-            for entry in row.fields.get("acl", ())
+            for entry in lists.of_object(full, row.fields)
         ]
-        resource["owner"] = {"entity": "project-owners"}
+        resource["owner"] = {"entity": f"project-owners-{project_number(full.project)}"}
     return resource
 
 
@@ -96,8 +94,13 @@ def bucket_json(row: BucketRow, base: str, *, full: bool = False) -> dict[str, A
     if kind != "region":
         resource.setdefault("rpo", "DEFAULT")
     if full:
-        resource["acl"] = row.fields.get("acl", [])
-        resource["defaultObjectAcl"] = row.fields.get("defaultObjectAcl", [])
+        if not acl.is_uniform(row):
+            own = acl.of_bucket(of_bucket(row), row.project)
+            resource["acl"] = [
+                {"kind": "storage#bucketAccessControl", "bucket": row.name} | entry for entry in own
+            ]
+            default = lists.of_new_objects(row)
+            resource["defaultObjectAcl"] = [{"kind": "storage#objectAccessControl"} | one for one in default]
         resource["owner"] = {"entity": f"project-owners-{project_number(row.project)}"}
     return resource
 

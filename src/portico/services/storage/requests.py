@@ -96,10 +96,6 @@ def integer(params: Mapping[str, Any], name: str) -> int | None:
     return int(value)
 
 
-def generation(params: Mapping[str, Any], name: str = "generation") -> int | None:
-    return integer(params, name)
-
-
 def preconditions(params: Mapping[str, Any], kind: str = "") -> Preconditions:
     """The `if*` parameters; with `kind` "Source" those of a copy's source."""
     return Preconditions(

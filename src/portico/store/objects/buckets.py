@@ -10,7 +10,10 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from portico.errors import AlreadyExists, NotFound
+from portico.errors import AlreadyExists, FailedPrecondition, NotFound
+from portico.ids import project_number
+from portico.store.database import bump
+from portico.store.policies import TOPIC
 from portico.store.tables.storage import buckets as _buckets
 
 
@@ -38,12 +41,17 @@ class BucketRow:
         return int((self.fields.get("retentionPolicy") or {}).get("retentionPeriod") or 0)
 
 
+def find(connection: Connection, name: str) -> BucketRow | None:
+    row = connection.execute(sa.select(_buckets).where(_buckets.c.name == name)).first()
+    return None if row is None else _bucket(row)
+
+
 def get(connection: Connection, name: str) -> BucketRow:
     """Raises NotFound."""
-    row = connection.execute(sa.select(_buckets).where(_buckets.c.name == name)).first()
-    if row is None:
+    found = find(connection, name)
+    if found is None:
         raise NotFound(f"The specified bucket does not exist: {name}.", reason="notFound")
-    return _bucket(row)
+    return found
 
 
 def insert(
@@ -66,7 +74,32 @@ def insert(
             fields=orjson.dumps(fields),
         )
     )
+    bump(connection, TOPIC)  # whose it is decides who may see it
     return BucketRow(name, project, 1, now, now, dict(fields))
+
+
+def ensure(connection: Connection, name: str, project: str, fields: Mapping[str, Any], now: float) -> None:
+    """A bucket that this server makes for a project, with these settings where it is missing.
+
+    Raises:
+        FailedPrecondition: somebody was there before: it is of another project.
+    """
+    found = find(connection, name)
+    if found is None:
+        insert(connection, name, project, fields, now)
+        return
+    require_of(found, project)
+
+
+def require_of(row: BucketRow, project: str) -> None:
+    """
+    Raises:
+        FailedPrecondition: the bucket is of another project.
+    """
+    if project_number(row.project) != project_number(project):
+        raise FailedPrecondition(
+            f"The bucket {row.name} is of another project than {project}, of which nothing is put or looked for there."
+        )
 
 
 def update(connection: Connection, row: BucketRow, fields: Mapping[str, Any], now: float) -> BucketRow:
@@ -76,6 +109,8 @@ def update(connection: Connection, row: BucketRow, fields: Mapping[str, Any], no
         .where(_buckets.c.name == row.name)
         .values(fields=orjson.dumps(fields), metageneration=row.metageneration + 1, updated=now)
     )
+    if fields.get("iamConfiguration") != row.fields.get("iamConfiguration"):
+        bump(connection, TOPIC)
     return get(connection, row.name)
 
 
@@ -85,15 +120,22 @@ def set_policy(connection: Connection, name: str, policy: Mapping[str, Any], now
         .where(_buckets.c.name == name)
         .values(policy=orjson.dumps(policy), metageneration=_buckets.c.metageneration + 1, updated=now)
     )
+    bump(connection, TOPIC)
 
 
 def delete(connection: Connection, name: str) -> None:
     connection.execute(sa.delete(_buckets).where(_buckets.c.name == name))
+    bump(connection, TOPIC)
 
 
 def names(connection: Connection) -> list[str]:
     """Of all buckets, by name."""
     return list(connection.execute(sa.select(_buckets.c.name).order_by(_buckets.c.name)).scalars())
+
+
+def projects(connection: Connection) -> set[str]:
+    """Those that buckets are of."""
+    return set(connection.execute(sa.select(_buckets.c.project).distinct()).scalars())
 
 
 def list_page(connection: Connection, project: str, prefix: str, after: str, limit: int) -> list[BucketRow]:

@@ -5,6 +5,7 @@ homes that are there.
 """
 
 from portico.store.tables import (
+    audit,
     entries,
     events,
     home,
@@ -18,10 +19,12 @@ from portico.store.tables import (
     storage,
     templates,
     tensorboard,
+    usage,
 )
 from portico.store.tables.columns import metadata
 
 __all__ = [
+    "audit",
     "entries",
     "events",
     "home",
@@ -36,4 +39,5 @@ __all__ = [
     "storage",
     "templates",
     "tensorboard",
+    "usage",
 ]

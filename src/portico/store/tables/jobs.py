@@ -33,6 +33,7 @@ jobs = sa.Table(
     sa.Column("accelerators", sa.Integer, nullable=False, server_default="0"),
     sa.Column("parent", TEXT),
     sa.Column("wake_at", sa.Float),
+    sa.Column("turn_time", sa.Float),
 )
 # What is looked for costs the same however many jobs wait, or have ended.
 sa.Index("jobs_next", jobs.c.state, jobs.c.lane, jobs.c.priority.desc(), jobs.c.create_time, jobs.c.id)

@@ -66,5 +66,7 @@ labels = sa.Table(
     # Grows with every change of a truth, so that a reader can go on where it stopped.
     sa.Column("change", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("influenced", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("key", TEXT, nullable=False, server_default=""),  # the key in its name; "" where it has none
     sa.Index("labels_by_change", "endpoint", "change"),
+    sa.Index("labels_by_key", "endpoint", "key"),
 )

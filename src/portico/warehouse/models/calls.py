@@ -14,6 +14,7 @@ from sqlglot import exp
 from portico.errors import InvalidArgument, Unimplemented
 from portico.ml.bqml import describing
 from portico.ml.bqml.remote import Ask, Remote
+from portico.warehouse import bignumeric, guard
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import kept, logical
 from portico.warehouse.models.syntax import PREFIXES, path_of
@@ -58,7 +59,8 @@ class Calls:
         settings: dict[str, Any] = {}
         for place, one in enumerate(called.expressions):
             if isinstance(one, exp.Literal) and one.is_string and place == 0:
-                models.append(kept.require(self.cursor, *self.place(path_of(one.name))))
+                with guard.reading():
+                    models.append(kept.require(self.cursor, *self.place(path_of(one.name))))
             elif isinstance(one, exp.Subquery | exp.Query):
                 _check_own(one, node, name)
                 tables.append(kept.distinct(self.run(_with(one, node), False), f"the input of {name}"))
@@ -78,14 +80,14 @@ class Calls:
             if name.startswith("AI."):
                 raise Unimplemented(f"{name} needs a model that is not on this machine.")
             with kept.said():
-                return describing.answer(name, tables, settings)
+                return describing.answer(name, [bignumeric.plain(one) for one in tables], settings)
         loaded = self.models.load(models[0])
         if name == "ML.TRANSFORM":
             return self._transformed(loaded, tables)
         declared = loaded.model.functions().get(name)
         if declared is None or "keep_original_columns" not in declared[0].settings:
             settings.pop("keep_original_columns", None)  # but of PCA they always are
-        known = [loaded.transformed(self.cursor, one) for one in tables]
+        known = [bignumeric.plain(loaded.transformed(self.cursor, one)) for one in tables]
         with kept.said():
             if loaded.model.IMPORTS:
                 folder = self.models.path(models[0].folder)
@@ -94,7 +96,8 @@ class Calls:
                 found = loaded.model.call(name, known, settings)
                 if isinstance(loaded.model, Remote) and known[0].num_rows:
                     found = loaded.model.predicted(known[0], self.remote)
-        return logical.kept(found if loaded.transform is None else _as_given(found, known, tables), tables)
+        same = all(one is other for one, other in zip(known, tables, strict=True))
+        return logical.kept(found if same else _as_given(found, known, tables), tables)
 
     def _transformed(self, loaded: kept.Loaded, tables: list[pa.Table]) -> pa.Table:
         if loaded.transform is None:

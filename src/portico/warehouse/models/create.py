@@ -15,15 +15,13 @@ from portico.errors import InvalidArgument, NotFound
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import COMMON, Search
-from portico.warehouse import catalog
+from portico.warehouse import bignumeric, catalog
 from portico.warehouse.client import ANONYMOUS
 from portico.warehouse.models import kept, transforms
 from portico.warehouse.models.kept import Entry, Models
 from portico.warehouse.models.syntax import Creation
 from portico.warehouse.models.trainer import Trainer, Training, give
 from portico.warehouse.models.transforms import Over
-
-Value = Callable[[exp.Expr], Any]
 
 
 class Creator:
@@ -174,6 +172,8 @@ class Creator:
         """A folder with the trained model; gone where what is done with it fails."""
         name, path = self._models.new()
         try:
+            given.rows = bignumeric.plain(given.rows)
+            given.others = {name: bignumeric.plain(one) for name, one in given.others.items()}
             give(path, given)
             training = self._trainer.training()
             self._training(training)
@@ -192,7 +192,7 @@ class Creator:
 
     def _option(self, text: str) -> Any:
         """An option's value; HPARAM_RANGE and HPARAM_CANDIDATES are searches."""
-        from portico.warehouse.blocks import expression
+        from portico.warehouse.tokens import expression
 
         found = expression(text)
         if isinstance(found, exp.Anonymous) and found.name.upper() == "HPARAM_RANGE":

@@ -21,7 +21,7 @@ from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Model
 from portico.ml.bqml.options import NotBuilt
 from portico.ml.errors import DataError
-from portico.warehouse import catalog
+from portico.warehouse import catalog, guard
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import transforms
 from portico.warehouse.models.transforms import Transform
@@ -197,6 +197,7 @@ def prepare(cursor: Cursor) -> None:
 
 
 def find(cursor: Cursor, project: str, dataset: str, name: str) -> Entry | None:
+    guard.look(project, dataset, model=name)
     row = catalog.first(
         cursor,
         f"SELECT folder, body FROM {_TABLE} WHERE project = ? AND dataset = ? AND name = ?",

@@ -17,7 +17,7 @@ import duckdb
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse.functions import call
+from portico.warehouse.macros import call
 from portico.warehouse.models.syntax import PREFIXES
 
 _SOURCE = files("portico.warehouse.models").joinpath("preprocessing.sql").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from portico.warehouse import functions
+from portico.warehouse import macros
 from portico.warehouse.models import preprocessing, transforms
 from portico.warehouse.models.transforms import Transform
 
@@ -20,7 +20,7 @@ def transform_of(folder: Path) -> tuple[list[dict[str, str]], Callable[[pa.Table
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET threads = 1")
-    functions.install(connection)
+    macros.install(connection)
     preprocessing.install(connection)
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

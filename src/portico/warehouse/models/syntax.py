@@ -14,7 +14,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from portico.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from portico.warehouse.blocks import Tokens
+    from portico.warehouse.tokens import Tokens
 
 PREFIXES = ("ML__", "AI__")  # of a function of BigQuery ML, as the parser is given it
 _CALL = re.compile(r"\b(?:ML|AI)\s*\.\s*\w+\s*\(", re.IGNORECASE)

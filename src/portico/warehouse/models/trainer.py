@@ -8,6 +8,7 @@ A connection is a training, or a question to a model that a stranger made: a lin
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -23,16 +24,21 @@ from typing import Any
 import pyarrow as pa
 
 from portico.errors import BY_CODE, Internal, PorticoError, ResourceExhausted, Unavailable
-from portico.jobs.warm import die_with_parent
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given
 from portico.ml.bqml.options import packed, unpacked
-from portico.warehouse.models import kept
+from portico.ml.bqml.tensorflow import TensorFlowModel
+from portico.sandbox.parent import die_with_parent
+from portico.store import sockets
+from portico.warehouse.models import kept, tensorflow
 
 _SOCKET = "trainer"
 _IMPORTED = "imported.given"
 _MEMORY = 75  # percent of the machine's memory that one training may take
 _STARTS = 3  # attempts to reach the process
+# Threads of a learner that wait for others sleep: on processors that others use too, those that spin take five times as
+# long, and as much of the processors.
+_PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 _ASKED = 600  # seconds that a stranger's model may take for an answer
 
 
@@ -58,7 +64,7 @@ class Trainer:
             self._start()
             connection = socket.socket(socket.AF_UNIX)
             try:
-                connection.connect(str(self._folder / _SOCKET))
+                connection.connect(str(sockets.folder(self._folder) / _SOCKET))
             except OSError:  # it has died since
                 connection.close()
                 self.close()
@@ -74,6 +80,7 @@ class Trainer:
                     [sys.executable, "-m", "portico.warehouse.models.trainer", *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
+                    env={**_PATIENT, **os.environ},
                 )
                 assert self._process.stdout is not None
                 if self._process.stdout.readline().strip() != b"ready":
@@ -284,6 +291,7 @@ def _end_with(connection: socket.socket) -> None:
 
 def main(folder: Path, parent: int) -> None:
     die_with_parent(parent)
+    TensorFlowModel.runner = staticmethod(tensorflow.runner(folder.resolve().parent / "envs"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the system
     for name in (
@@ -295,7 +303,9 @@ def main(folder: Path, parent: int) -> None:
         "xgboost",
     ):
         __import__(name)
-    path = folder / _SOCKET
+    gc.collect()
+    gc.freeze()  # a child's collections would copy every page that they look at
+    path = sockets.folder(folder) / _SOCKET
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))

@@ -15,9 +15,9 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import blocks
+from portico.warehouse import tokens
+from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.catalog import Cursor
-from portico.warehouse.functions import AGGREGATES
 from portico.warehouse.models import preprocessing
 from portico.warehouse.models.syntax import written
 from portico.warehouse.types import quoted
@@ -124,7 +124,7 @@ def fit(
 
 def _listed(text: str, columns: list[str]) -> list[tuple[str, exp.Expr]]:
     """The columns that TRANSFORM makes, by name, with stars written out."""
-    query = blocks.query(f"SELECT {text} FROM {INPUT}")
+    query = tokens.query(f"SELECT {text} FROM {INPUT}")
     found: list[tuple[str, exp.Expr]] = []
     for number, one in enumerate(query.expressions):
         if isinstance(one, exp.Star) or (isinstance(one, exp.Column) and isinstance(one.this, exp.Star)):

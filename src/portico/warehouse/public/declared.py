@@ -29,6 +29,12 @@ class PublicTable:
     columns: str
     rows: Callable[[], pa.Table | list[dict[str, Any]]]
     together: bool = False  # made at once with the others of its data set, since they belong to each other
+    project: str = PROJECT  # what another has is its owner's to write
+
+    @property
+    def path(self) -> str:
+        """As a query names it, but for the project of Google's public data."""
+        return self.name if self.project == PROJECT else f"{self.project}.{self.name}"
 
     @property
     def dataset(self) -> str:
@@ -45,7 +51,9 @@ class PublicTable:
 
     @property
     def description(self) -> str:
-        return f"A stand-in of Portico's for Google's public table {PROJECT}.{self.name}: {self.rows_are}."
+        return (
+            f"A stand-in of Portico's for Google's public table {self.project}.{self.name}: {self.rows_are}."
+        )
 
 
 @contextlib.contextmanager

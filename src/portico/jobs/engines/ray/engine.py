@@ -19,7 +19,7 @@ from typing import Any
 
 from portico.errors import FailedPrecondition, Unavailable
 from portico.jobs.engines import machine
-from portico.jobs.engines.protocol import Ended, Machine, cause_of
+from portico.jobs.engines.protocol import Ended, Machine, cause_of, heard
 from portico.store import backend
 from portico.store.jobs import Resources
 
@@ -56,7 +56,7 @@ class RayCluster:
         self._ended: list[Ended] = []
         self._driver: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
         self._there = False  # the driver has told of what it found
         self._began = -_AGAIN
         self._warned = ""
@@ -128,18 +128,10 @@ class RayCluster:
     def _receive(self) -> None:
         if self._channel is None:
             return
-        try:
-            while True:
-                received = self._channel.recv(65536, socket.MSG_DONTWAIT)
-                if not received:
-                    self._driver_lost()
-                    return
-                *lines, self._buffer = (self._buffer + received).split(b"\n")
-                for line in lines:
-                    self._hear(json.loads(line))
-        except BlockingIOError:
-            pass
-        except OSError:
+        told, there = heard(self._channel, self._buffer)
+        for news in told:
+            self._hear(news)
+        if not there:
             self._driver_lost()
 
     def _hear(self, news: dict[str, Any]) -> None:
@@ -185,7 +177,7 @@ class RayCluster:
         if self._driver:
             self._driver.kill()
             self._driver.wait()
-        self._channel, self._buffer, self._there = None, b"", False
+        self._channel, self._buffer, self._there = None, bytearray(), False
 
     def _end_all(self, job_ids: Any) -> None:
         for job_id in list(job_ids):

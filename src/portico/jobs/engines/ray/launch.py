@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import PorticoError
-from portico.jobs.warm import die_with_parent
 from portico.sandbox import environments
 from portico.sandbox.installer import Teller
+from portico.sandbox.parent import die_with_parent
 
 _DRIVER = Path(__file__).with_name("driver.py")
 

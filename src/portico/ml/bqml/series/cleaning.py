@@ -8,8 +8,6 @@ larger ones are taken, the largest first, until none is left.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
-from scipy.signal import lfilter
 
 from portico.ml.arrays import Floats, Mask
 from portico.ml.bqml.series.calendar import filled
@@ -71,6 +69,8 @@ def _mark(odd: Mask, spike: Floats, step: Floats, allowed: int) -> bool:
 
     Where a step explains the errors better than a spike does, there is none.
     """
+    from scipy.ndimage import maximum_filter1d
+
     strength = np.abs(spike)
     beyond = (strength > _SPIKE) & (strength >= maximum_filter1d(np.abs(step), 3))
     neighbours = np.maximum(np.r_[0.0, strength[:-1]], np.r_[strength[1:], 0.0])
@@ -84,6 +84,8 @@ def _mark(odd: Mask, spike: Floats, step: Floats, allowed: int) -> bool:
 
 def _statistics(series: Floats) -> tuple[Floats, Floats, Floats]:
     """t of a spike and of a step at each point, and the step's size."""
+    from scipy.signal import lfilter
+
     weights = _autoregression(series)
     errors = lfilter(weights, [1.0], series - np.median(series))
     errors[: len(weights) - 1] = 0.0
@@ -100,6 +102,8 @@ def _statistics(series: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _regressed(errors: Floats, pattern: Floats, scale: float) -> tuple[Floats, Floats]:
     """The errors from each point on, regressed on the pattern: t statistics and coefficients."""
+    from scipy.signal import lfilter
+
     count = len(errors)
     along = (
         lfilter(pattern[:count], [1.0], errors[::-1])[::-1] if len(pattern) < 64 else _tail(errors, pattern)
@@ -113,6 +117,8 @@ def _regressed(errors: Floats, pattern: Floats, scale: float) -> tuple[Floats, F
 
 def _tail(errors: Floats, pattern: Floats) -> Floats:
     """sum over j of pattern[j]·errors[t + j], for a pattern that is constant after its first few values."""
+    from scipy.signal import lfilter
+
     head, rest = pattern[: _ORDER + 1], float(pattern[-1])
     later = np.cumsum(errors[::-1])[::-1]
     return np.asarray(lfilter(head - rest, [1.0], errors[::-1])[::-1] + rest * later)

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from scipy.ndimage import median_filter
 
 from portico.ml.arrays import Floats, Mask
 from portico.ml.bqml.series import arma, auto_arima, calendar, cleaning, holiday_effects, seasons
@@ -191,6 +190,8 @@ def _regular(
 
 def _effects(series: Floats, grid: Grid, holidays: Sequence[Holiday]) -> Effects:
     """Holiday effects in what stands out of the running median of some two months."""
+    from scipy.ndimage import median_filter
+
     window = 61 if grid.frequency == "DAILY" else 9
     return holiday_effects.estimate(series - median_filter(series, window, mode="nearest"), grid, holidays)
 

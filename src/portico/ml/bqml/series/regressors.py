@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from scipy.signal import lfilter
 
 from portico.ml.arrays import Floats
 from portico.ml.bqml.series import auto_arima, calendar, columns, seasons
@@ -86,6 +85,8 @@ def weights(series: Floats, features: Floats, grid: Grid, asked: Sequence[str]) 
 
 
 def _solve(series: Floats, features: Floats, grid: Grid, asked: Sequence[str]) -> Floats:
+    from scipy.signal import lfilter
+
     names = seasons.detect(series, grid, tuple(asked))
     both = np.column_stack([series - series.mean(), features])
     for number in range(both.shape[1]) if names else ():

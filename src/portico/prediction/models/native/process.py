@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -90,17 +91,15 @@ class Child:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "portico.prediction.models.native.worker",
-                    orjson.dumps(told).decode(),
-                ],
+                [sys.executable, "-m", "portico.prediction.models.native.worker"],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         self.channel = ours
+        spoken = orjson.dumps(told)  # of a wide model more than an argument may have
+        with contextlib.suppress(ConnectionError):  # it has ended, which is seen when it is waited for
+            ours.sendall(REQUEST.pack(len(spoken), 0) + spoken)
 
     def wait_loaded(self) -> Child:
         """

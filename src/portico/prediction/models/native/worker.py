@@ -1,9 +1,9 @@
 """The process of one native model: loads it, tries it, and answers for it, one request after the other.
 
-Started by `process.Child` as `python -m portico.prediction.models.native.worker SPEC`, with a socket as standard
-input; it ends with it. It reads the model's files and nothing else of the home, and has no network. Frames, both ways:
+Started by `process.Child` as `python -m portico.prediction.models.native.worker`, with a socket as standard input; it
+ends with it. It reads the model's files and nothing else of the home, and has no network. Frames, both ways:
 a header, then a body of JSON.
-    request   length of the body (uint32), method (uint16; those of `router`)
+    request   length of the body (uint32), method (uint16; those of `router`); the first is the SPEC
     answer    length of the body (uint32), HTTP status (uint16), rows (uint32), seconds in the model (float64)
 The first answer says that the model is loaded, or why not; with `"trial": true` in SPEC a second one that it
 predicted.
@@ -36,8 +36,12 @@ _EXPLAIN: Final = 2  # router.EXPLAIN, whose imports this process does without
 
 
 def main() -> None:
-    spec = orjson.loads(sys.argv[1])
     channel = socket.socket(fileno=os.dup(0))
+    head = _receive(channel, REQUEST.size)
+    told = _receive(channel, REQUEST.unpack(head)[0]) if head else None
+    if told is None:
+        return
+    spec = orjson.loads(told)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(int(spec["memory"]))
     wall_in([Path(spec["path"])])  # before there are threads, which it would not hold

@@ -17,12 +17,13 @@ from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import log as batch_log
 from portico.services.aiplatform.batch import tables
 from portico.services.aiplatform.batch.instances import InstanceConfig
-from portico.services.aiplatform.batch.run import BatchPrivate, replica_set_id
-from portico.services.call import Call, implements
+from portico.services.aiplatform.batch.opening import replica_set_id
+from portico.services.aiplatform.batch.run import BatchPrivate
+from portico.services.call import Call
 from portico.services.registry import model_store
 from portico.services.standard import bq, sources
 from portico.services.standard.collection import register
-from portico.services.standard.jobs import JobCollection
+from portico.services.standard.jobs import JobCollection, Queued
 from portico.services.standard.names import check_same_location
 from portico.store import replicas
 from portico.store.gcs import parse_uri
@@ -34,6 +35,45 @@ from portico.store.resources import Resource
 
 class BatchPredictionJobs(JobCollection):
     """A job's output stays when the job is deleted."""
+
+    def asked(self, call: Call, name: str) -> Queued:
+        body = call.body
+        _check_model_name(body, str(call.params["parent"]))
+        uris, prefix = _source(body["inputConfig"]), _destination(body["outputConfig"])
+        fields = _fields(call.rooms.home, uris)
+        _check_dataset(call.rooms.home, prefix)
+        config = InstanceConfig.from_json(body.get("instanceConfig") or {})
+        _check_not_built(body)
+        found = [] if fields else sources.find(sources.gcs_of(call.rooms), uris, "inputConfig.gcsSource.uris")
+
+        def queued(connection: Connection, body: dict[str, Any]) -> BatchPrivate:
+            version = model_store.version_row(connection, body["model"])
+            images.require_served(body["model"], version)
+            format = model_store.VersionPrivate.of(version).format
+            if format == "portico" and config.instance_type == "array":
+                raise InvalidArgument(
+                    "The model takes objects with named features; instanceType can't be array.",
+                    field="instanceConfig.instanceType",
+                )
+            explanation = _explanation(body, version)
+            asks = None if format == "replica" else _asks(call.rooms.home, body)
+            if not prefix.startswith(bq.SCHEME):
+                _check_bucket(connection, prefix)
+            pinned = [objects.get(connection, row.bucket, row.name, row.generation) for row in found]
+            for row in pinned:
+                objects.pin(connection, row, name)
+            body |= {"model": version.parent, "modelVersionId": version.body["versionId"]}
+            return BatchPrivate(
+                version=version.name,
+                pins=[sources.source_of(row) for row in pinned],
+                directory=_directory(prefix, version.body["displayName"], call.rooms.clock.now()),
+                fields=fields,
+                explanation=explanation,
+                log=batch_log.plan(connection, call.rooms.clock, version),
+                job=call.rooms.queue.add(connection, _KIND, name, {"format": format}, asks=asks),
+            )
+
+        return queued
 
     def release(self, connection: Connection, job: Job) -> None:
         # The files of inputs that were overwritten meanwhile go with the next sweep.
@@ -50,7 +90,7 @@ BATCH_PREDICTION_JOBS = BatchPredictionJobs(
     waiting="QUEUED",
     late_cancel_fails=True,
 )
-register(BATCH_PREDICTION_JOBS, "get", "list", "cancel", "delete")
+register(BATCH_PREDICTION_JOBS, "create", "get", "list", "cancel", "delete")
 _KIND = "batchPredictionJobs.run"
 register_kind(
     JobKind(
@@ -63,57 +103,6 @@ _FORMATS = ("jsonl", "csv", "parquet")
 _GOOGLES = ("tf-record", "tf-record-gzip", "file-list")  # that Google has and Portico has not yet
 _OUTPUT_URI = "outputConfig.bigqueryDestination.outputUri"
 _EXPLAINED = ("portico", "lightgbm", "replica")
-
-
-@implements("aiplatform", BATCH_PREDICTION_JOBS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent, body = str(call.params["parent"]), call.body
-    _check_model_name(body, parent)
-    uris, prefix = _source(body["inputConfig"]), _destination(body["outputConfig"])
-    fields = _fields(call.rooms.home, uris)
-    _check_dataset(call.rooms.home, prefix)
-    config = InstanceConfig.from_json(body.get("instanceConfig") or {})
-    _check_not_built(body)
-    found = [] if fields else sources.find(sources.gcs_of(call.rooms), uris, "inputConfig.gcsSource.uris")
-    with call.rooms.database.write() as connection:
-        version = model_store.version_row(connection, body["model"])
-        images.require_served(body["model"], version)
-        format = model_store.VersionPrivate.of(version).format
-        if format == "portico" and config.instance_type == "array":
-            raise InvalidArgument(
-                "The model takes objects with named features; instanceType can't be array.",
-                field="instanceConfig.instanceType",
-            )
-        explanation = _explanation(body, version)
-        asks = None if format == "replica" else _asks(call.rooms.home, body)
-        if not prefix.startswith(bq.SCHEME):
-            _check_bucket(connection, prefix)
-        name = f"{parent}/batchPredictionJobs/{call.rooms.ids.number()}"
-        pinned = [objects.get(connection, row.bucket, row.name, row.generation) for row in found]
-        for row in pinned:
-            objects.pin(connection, row, name)
-        private = BatchPrivate(
-            version=version.name,
-            pins=[sources.source_of(row) for row in pinned],
-            directory=_directory(prefix, version.body["displayName"], call.rooms.clock.now()),
-            fields=fields,
-            explanation=explanation,
-            log=batch_log.plan(connection, call.rooms.clock, version),
-            job=call.rooms.queue.add(connection, _KIND, name, {"format": format}, asks=asks),
-        )
-        made = BATCH_PREDICTION_JOBS.insert(
-            call, connection, name, parent,
-            {
-                **body,
-                "model": version.parent,
-                "modelVersionId": version.body["versionId"],
-                "state": BATCH_PREDICTION_JOBS.state("QUEUED"),
-            },
-            private,
-        )  # fmt: skip
-        shown = BATCH_PREDICTION_JOBS.render(made)
-    call.rooms.queue.wake()
-    return shown
 
 
 def _asks(home: Path, body: dict[str, Any]) -> Resources | None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,33 +13,23 @@ import msgspec
 from portico.errors import FailedPrecondition, NotFound
 from portico.jobs.worker import Context
 from portico.ml import pace
-from portico.prediction.models.lightgbm_model import model_file
-from portico.prediction.models.native.files import check_digest
-from portico.sandbox.isolation import in_words
-from portico.services.aiplatform import images, machine_types
-from portico.services.aiplatform.batch import models as batch_models
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import tables
 from portico.services.aiplatform.batch import write as batch_write
 from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, Table
 from portico.services.aiplatform.batch.log import BatchLog, Plan, Rows
-from portico.services.aiplatform.batch.models import BatchModel
+from portico.services.aiplatform.batch.opening import Asked, opened
 from portico.services.aiplatform.batch.read import Chunk
 from portico.services.aiplatform.batch.write import Piece
-from portico.services.aiplatform.model_files import serving_of_version
-from portico.services.registry import model_store
 from portico.services.registry.model_store import VersionPrivate
 from portico.services.standard import bq
 from portico.services.standard.jobs import JobPrivate
 from portico.services.standard.sources import Source, gcs_of, pin
-from portico.store import replicas, resources
+from portico.store import resources
 from portico.store.objects.files import remove
 from portico.store.resources import Resource
 
-_ROWS = 8_192  # of a chunk, for a model in this process
 _EXPLAINED_ROWS = 256  # at once, so that the job tells how far it is also where a row takes a second
-_REPLICA_ROWS = 1_000  # of a request to a replica, where the job's batchSize does not say otherwise
-_REPLICA_START = 1800.0  # seconds that an environment may take to install, and its replicas to start
 _MOST_FAILURES = 20  # BatchPredictionJob.partialFailures never has more
 
 _T = TypeVar("_T")
@@ -97,7 +84,7 @@ def run(context: Context) -> dict[str, Any]:
     count = _Count()
     context.progress(0.0, "loading the model")
     with (
-        _model(context, job, version) as (model, workers, max_rows),
+        opened(context, version, _asked(job)) as (model, workers, max_rows),
         batch_write.Outputs(context.home, context.ids, output_format, explain) as outputs,
         BatchLog(context, job, version, private.log) as log,
         ThreadPoolExecutor(workers, "batch") as pool,
@@ -136,6 +123,16 @@ def run(context: Context) -> dict[str, Any]:
         reason = count.failures[0] if count.failures else count.first_error
         raise FailedPrecondition(f"Not one row could be predicted. The first reason: {reason}")
     return {"successful": count.good, "failed": count.failed}
+
+
+def _asked(job: Resource) -> Asked:
+    tuning = job.body.get("manualBatchTuningParameters") or {}
+    return Asked(
+        job.body.get("dedicatedResources") or {},
+        tuning.get("batchSize") or 0,
+        BatchPrivate.of(job).explanation,
+        job.body.get("modelParameters"),
+    )
 
 
 def _pinned(context: Context, job: Resource) -> list[Source]:
@@ -214,65 +211,3 @@ def _in_order(
     finally:
         for future in waiting:
             future.cancel()
-
-
-@contextmanager
-def _model(context: Context, job: Resource, version: Resource) -> Iterator[tuple[BatchModel, int, int]]:
-    """The job's model, with how many threads may ask it, and for how many rows at once."""
-    private = VersionPrivate.of(version)
-    spec = BatchPrivate.of(job).explanation
-    folder = model_store.folder(context.home, private.artifact)
-    cores = context.cores
-    check_digest(folder, private.digest)
-    if private.format == "portico":
-        yield batch_models.PorticoModel(folder), cores, _ROWS
-    elif private.format == "lightgbm":
-        from portico.prediction.models.native.trees import (
-            check_trees,
-        )  # loads NumPy, and control imports this module
-
-        check_trees(model_file(folder).read_bytes())
-        yield batch_models.LightGBMModel(folder, spec), cores, _ROWS
-    elif private.format == "replica":
-        with _replicas(context, job, version, folder, spec) as sockets:
-            size = (job.body.get("manualBatchTuningParameters") or {}).get("batchSize") or _REPLICA_ROWS
-            yield batch_models.ReplicaModel(sockets, spec), len(sockets), size
-    else:
-        parameters = job.body.get("modelParameters")
-        yield batch_models.AnyPredictor(private.format, folder, spec, parameters), cores, _REPLICA_ROWS
-
-
-def replica_set_id(job_id: str) -> str:
-    return f"batch-{job_id}"
-
-
-@contextmanager
-def _replicas(
-    context: Context, job: Resource, version: Resource, folder: Path, spec: Mapping[str, Any] | None
-) -> Iterator[list[str]]:
-    """Replicas for as long as the job runs: as many as it asks for, but no more than there are cores."""
-    from portico.prediction.replicas.container import limits
-    from portico.prediction.replicas.places import said, socket_paths
-
-    serving = images.explaining(serving_of_version(context.home, version), spec or {})
-    asked = (job.body.get("dedicatedResources") or {}).get("startingReplicaCount") or 1
-    wanted = serving.replica_set(
-        replica_set_id(context.job.id),
-        folder,
-        max(1, min(int(asked), os.cpu_count() or 1)),
-        machine_types.memory(job.body.get("dedicatedResources") or {}),
-    )
-    context.say(in_words(limits(wanted)))
-    if serving.note:
-        context.say(serving.note)
-    with context.database.write() as connection:
-        replicas.put(connection, wanted, context.ids.token())
-    try:
-        context.progress(0.0, "starting replicas")
-        replicas.wait_ready(context.database, wanted.id, _REPLICA_START, context.should_stop)
-        for line in said(context.home, wanted.id):
-            context.say(f"replica: {line}")
-        yield socket_paths(context.home, wanted.id, wanted.count)
-    finally:
-        with context.database.write() as connection:
-            replicas.remove(connection, wanted.id)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from portico.clock import rfc3339
 from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
+from portico.services.aiplatform.data_items import exporting
+from portico.services.aiplatform.data_items.formats import kind_of
 from portico.services.registry.datasets import DATASETS, data_of
 from portico.services.registry.training_inputs import split_of
 from portico.services.standard import bq, sources
@@ -35,6 +37,8 @@ def export(context: Context, config: dict[str, Any], dataset_name: str, holder: 
 
     with context.database.read() as connection:
         dataset = DATASETS.require(connection, dataset_name)
+    if kind_of(dataset):
+        return exporting.export(context, config, dataset)
     pinned = data_of(context, dataset, holder)
     try:
         table = sources.read_table(context.home, pinned, "", "inputDataConfig").table

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import FailedPrecondition
+from portico.jobs.kinds import Held
 from portico.sandbox import environments, installer
 from portico.sandbox.installer import Teller
 from portico.services.aiplatform.custom.training_images import TrainingImage
-from portico.services.aiplatform.images import bounds_of
+from portico.services.aiplatform.images import bounds_of, profiler_of
 
+_PROFILES = re.compile(r"cloud_profiler|tensorboard[-_]plugin[-_]profile")
 _TORCH = (
     " Its wheels for processors are on PyTorch's own index: let this machine reach that, or put such a wheel "
     "into a folder, name that in UV_FIND_LINKS and start Portico again."
@@ -53,12 +55,23 @@ def python_of(
                 "the closest that installs."
             )
         library = [f"{_package(image.library, exact)}=={exact}", *bounds_of(image.library, exact)]
+        if any(_PROFILES.search(line) for line in needed):
+            library += profiler_of(image.library, exact)
     wanted = [*library, *image.common, *needed]
     if not environments.place(wanted, interpreter, cache, apart, options).is_dir():
         teller.say(f"{image.short}: making its environment, {', '.join([*wanted, *apart])}")
     return environments.environment(
         wanted, interpreter, cache, teller, over=needed, apart=apart, options=options
     )
+
+
+def held(lock: Path) -> None:
+    """A `Teller.busy` of jobs: what another makes is not waited for in a slot.
+
+    Raises:
+        Held: always.
+    """
+    raise Held(lock, "waits for an environment that another makes")
 
 
 def python_again(recorded: Mapping[str, Any], home: Path, teller: Teller) -> Path:
@@ -98,12 +111,12 @@ def interpreter_of(image: TrainingImage, cache: Path, teller: Teller) -> tuple[s
     """The Python to use, and which version of the image's library: on the first of its Pythons for which there are
     wheels of the version that it names and of what that stands on, else the lowest version above it."""
     if not image.library:
-        return environments.find_python(image.pythons), ""
+        return environments.find_python(image.pythons, image.short), ""
     for python in filter(_here, image.pythons):
         interpreter = environments.find_python([python])
         if exact := _version(image, interpreter, cache, teller, above=False):
             return interpreter, exact
-    interpreter = environments.find_python(image.pythons)
+    interpreter = environments.find_python(image.pythons, image.short)
     return interpreter, _version(image, interpreter, cache, teller, above=True)
 
 
@@ -178,4 +191,4 @@ def _compile(
     command = ["pip", "compile", "-", "--quiet", "--no-header", "--no-deps"]
     command += ["--only-binary", ":all:", "--python", interpreter, "--resolution", resolution]
     doing = f"looking for {requirement.splitlines()[0]} for {Path(interpreter).name}"
-    return installer.run([*command, *where, *environments.links()], teller, doing, requirement, quiet=True)
+    return installer.run_uv([*command, *where, *environments.links()], teller, doing, requirement, quiet=True)

@@ -11,12 +11,14 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from portico.errors import NotFound, PorticoError
+from portico.errors import FailedPrecondition, NotFound, PorticoError
 from portico.jobs.worker import Context
 from portico.sandbox.isolation import View
 from portico.services.aiplatform.custom import contract
+from portico.services.aiplatform.custom.acting import Acting
 from portico.services.aiplatform.custom.record import Past
 from portico.services.aiplatform.custom.written import Written
 from portico.services.standard.sources import gcs_of
@@ -27,6 +29,7 @@ from portico.store.objects import generations as objects
 from portico.store.objects.generations import ObjectRow
 
 _MOST = 20_000  # objects that are linked
+_SAID = 20  # files that are not kept, of which the log tells
 
 
 def make(context: Context) -> View:
@@ -40,11 +43,11 @@ def make(context: Context) -> View:
 
 
 def fill(
-    context: Context, view: View, past: Past | None, named: Sequence[str] | None = None
+    context: Context, view: View, acting: Acting, past: Past | None, named: Sequence[str] | None = None
 ) -> dict[str, ObjectRow]:
-    """Puts all buckets into a view that is empty, as they are now, or were; or only the objects whose URIs begin as one
-    of `named`, and the buckets of these. What can't be a file there is said in the job's log. Each file's object by the
-    file's name below the view."""
+    """Puts all buckets that the job may read into a view that is empty, as they are now, or were; or only the objects
+    whose URIs begin as one of `named`, and the buckets of these. What can't be a file there is said in the job's log.
+    Each file's object by the file's name below the view."""
     lower, gcs = view.lower, gcs_of(context)
     seen: dict[str, ObjectRow] = {}
     left_out = linked = 0
@@ -52,7 +55,8 @@ def fill(
         buckets = set(objects_buckets.names(connection))
     if named is not None:
         buckets &= {parse_uri(uri)[0] for uri in named}
-    for bucket in sorted({*buckets, *(past.buckets if past else ())}):
+    every = {*buckets, *(past.buckets if past else ())}
+    for bucket in sorted(one for one in every if acting.may("get", one)):
         (lower / bucket).mkdir()
         rows = _rows(gcs, bucket, named) if bucket in buckets else []
         for row in past.of(bucket, rows) if past else rows:
@@ -91,36 +95,66 @@ def _link(file: Path, bucket: Path, name: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The objects that a job wrote, by the names at which it did; and of what it wrote that can't be objects, why."""
+
+    written: dict[str, ObjectRow]
+    lost: list[str]
+
+    def check(self) -> None:
+        """
+        Raises:
+            FailedPrecondition: something is lost. On Vertex AI the job's own write fails.
+        """
+        if self.lost:
+            more = f" (and {len(self.lost) - 1:,} more)" if len(self.lost) > 1 else ""
+            raise FailedPrecondition(f"What was written could not be kept{more}. {self.lost[0]}")
+
+
 def collect(
     context: Context,
     view: View,
+    acting: Acting,
     place: Callable[[str], str] = lambda uri: uri,
     written_before: Written | None = None,
-) -> dict[str, ObjectRow]:
+) -> Collected:
     """Makes the job's changes objects, and removes the view. `place` says where what was written at a gs:// name goes;
-    where that is elsewhere, nothing is removed. `written_before`: what was made objects while it ran. The objects that
-    it wrote, by the names at which it did."""
+    where that is elsewhere, nothing is removed. `written_before`: what was made objects while it ran."""
     gcs = gcs_of(context)
     written: dict[str, ObjectRow] = {}
+    lost: list[str] = []
     removed = 0
     for path in _walk(view.changes):
         bucket, _, name = path.relative_to(view.changes).as_posix().partition("/")
         mode, uri = path.lstat().st_mode, f"gs://{bucket}/{name}"
         try:
             if stat.S_ISDIR(mode) or stat.S_ISCHR(mode):  # one that was removed and made anew
-                removed += _delete(context, gcs, uri) if place(uri) == uri else 0
+                if place(uri) != uri:
+                    continue
+                if acting.may("delete", bucket):
+                    removed += _delete(context, gcs, uri)
+                else:
+                    lost.append(f"{uri} is there still: {acting.account} may not delete it")
             elif stat.S_ISREG(mode) and name:
+                if not acting.may("create", parse_uri(place(uri))[0]):
+                    lost.append(f"/gcs/{bucket}/{name}: {acting.account} may not write there")
+                    continue
                 before = written_before and written_before.row_of(path)
                 written[uri] = before or gcs.write(place(uri), path)
+            elif name:
+                context.say(f"/gcs/{bucket}/{name} is not kept: it is no file")
             else:
-                context.say(f"/gcs/{bucket}/{name} is not kept: it is no file in a bucket")
+                lost.append(f"/gcs/{bucket}: it is in no bucket; write to /gcs/BUCKET/…")
         except PorticoError as error:
-            context.say(f"/gcs/{bucket}/{name} is not kept: {error.message}")
+            lost.append(f"/gcs/{bucket}/{name}: {error.message}")
+    for words in lost[:_SAID]:
+        context.say(f"not kept: {words}")
     if written or removed:
         context.say(f"/gcs: {len(written):,} objects written, {removed:,} deleted")
     for gone in (view.lower, view.changes) if view.part else (view.folder.parent,):
         shutil.rmtree(gone, ignore_errors=True)
-    return written
+    return Collected(written, lost)
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from portico.jobs.worker import Context
 from portico.sandbox import isolation
 from portico.sandbox.isolation import View
 from portico.services.aiplatform.custom import contract
+from portico.store.sockets import run_folder
 
 TELLS = ".imported"  # in a worker's folder: the modules that it came to import
 _ANSWER = 30.0  # seconds
@@ -29,7 +30,7 @@ _PATIENCE, _LOOK = 10.0, 0.02  # seconds that a process to fork from may take to
 
 def socket_of(home: Path, job_id: str) -> Path:
     """Where the job with that id, which keeps processes, listens."""
-    return home / "run" / f"p{int(job_id) % (1 << 40):x}"  # a socket's path is short
+    return run_folder(home) / f"p{int(job_id) % (1 << 40):x}"  # a socket's path is short
 
 
 def view_in(folder: Path) -> View:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portico.errors import InvalidArgument
+from portico.sandbox import archives
 from portico.store.gcs import Gcs
 from portico.store.objects.generations import ObjectRow
 
@@ -73,7 +74,7 @@ def unpack_file(file: Path, target: Path, name: str = "") -> None:
     else:
         with tarfile.open(file) as archive:
             _bounded(sum(entry.size for entry in archive.getmembers()), name)
-            archive.extractall(target, filter="data")
+            archives.unpack(archive, target)
 
 
 def described(target: Path) -> Unpacked:

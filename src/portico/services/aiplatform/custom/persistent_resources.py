@@ -86,7 +86,7 @@ def name_of(parent: str, spec: dict[str, Any]) -> str:
     return f"{parent}/persistentResources/{found.rpartition('/')[2]}" if found else ""
 
 
-def require(connection: Connection, name: str) -> None:
+def require(connection: Connection, name: str, field: str = "jobSpec.persistentResourceId") -> None:
     """
     Raises:
         InvalidArgument: `name` is given, and there is no such persistent resource.
@@ -95,12 +95,15 @@ def require(connection: Connection, name: str) -> None:
         try:
             PERSISTENT.require(connection, name)
         except NotFound as error:
-            raise InvalidArgument(error.message, field="jobSpec.persistentResourceId") from None
+            raise InvalidArgument(error.message, field=field) from None
 
 
 def on(connection: Connection, name: str) -> list[Job]:
-    """The custom jobs on a persistent resource that have not ended."""
-    return [job for job in jobs.active(connection, "customJobs") if job.payload.get("persistent") == name]
+    """The custom jobs and trainings on a persistent resource, and the pipeline jobs whose tasks are, that have not
+    ended."""
+    kinds = ("customJobs", "trainingPipelines.custom", "pipelineJobs")
+    found = (job for kind in kinds for job in jobs.active(connection, kind))
+    return [job for job in found if job.payload.get("persistent") == name]
 
 
 def replicas(body: dict[str, Any]) -> int:

@@ -29,7 +29,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,12 @@ class _Process:
         if use.of_below(self.running.pid)[1] != 1:
             return False
         mounted = set(view_in(self.folder).beside.values())
+        tmp = self.folder / "work" / isolation.TMP
+        # What it sees below /tmp is mounted there: where that is, it stays.
+        seen = [self.folder, _RUNNER, *map(Path, self.recipe["readable"])]
+        left = {tmp / path.parts[2] for path in seen if path.parts[:2] == ("/", "tmp")}
         try:
-            _empty(self.folder / "work", mounted)
+            _empty(self.folder / "work", mounted | {tmp}, left)
             _empty(self.folder / "packages", mounted)
         except OSError:
             return False
@@ -307,13 +311,15 @@ class Keeper:
         return _Process(recipe, folder, running, reading, os.pidfd_open(running.pid), modules, ours)
 
 
-def _empty(folder: Path, mounted: set[Path]) -> None:
-    """Removes what is in `folder`; of what is `mounted` elsewhere, what is in it."""
+def _empty(folder: Path, mounted: set[Path], left: Set[Path] = frozenset()) -> None:
+    """Removes what is in `folder` but for what is to be `left`; of what is `mounted` elsewhere, what is in it."""
     for entry in folder.iterdir():
+        if entry in left:
+            continue
         if entry.is_symlink() or not entry.is_dir():
             entry.unlink()
         elif entry in mounted:
-            _empty(entry, set())
+            _empty(entry, set(), left)
         else:
             shutil.rmtree(entry)
 

@@ -12,16 +12,27 @@ from typing import Any
 from portico.errors import Cancelled, PorticoError
 from portico.jobs.engines import machine
 from portico.jobs.kinds import Wait
-from portico.jobs.warm import be_nice
 from portico.jobs.worker import Context
 from portico.sandbox import containers, isolation
 from portico.sandbox.clients import in_container
 from portico.sandbox.containers import Container
 from portico.sandbox.installer import Teller
-from portico.services.aiplatform.custom import contract, gcs_view, identity, packages, spec, workers
-from portico.services.aiplatform.custom.environments import python_again, python_of
+from portico.sandbox.niceness import be_nice
+from portico.services.aiplatform import source_images
+from portico.services.aiplatform.custom import (
+    contract,
+    gcs_view,
+    identity,
+    own_images,
+    packages,
+    spec,
+    workers,
+)
+from portico.services.aiplatform.custom.acting import Acting
+from portico.services.aiplatform.custom.environments import held, python_again, python_of
 from portico.services.aiplatform.custom.kept import Kept, take
 from portico.services.aiplatform.custom.output import Output
+from portico.services.aiplatform.custom.own_images import OwnImage
 from portico.services.aiplatform.custom.persistent_resources import PERSISTENT
 from portico.services.aiplatform.custom.recognised import recognise
 from portico.services.aiplatform.custom.record import SEEDS, Record
@@ -44,19 +55,27 @@ def run(context: Context) -> dict[str, Any] | Wait:
         FailedPrecondition, DeadlineExceeded, ResourceExhausted, Cancelled: it did not succeed; the message says why.
     """
     payload = context.job.payload
-    kept = None
-    if payload.get("persistent") and spec.count(payload["spec"]) == 1:
-        with context.database.read() as connection:
-            resource = PERSISTENT.require(connection, payload["persistent"])
-        kept = take(context, JobPrivate.of(resource).job)
-        if kept is None:
-            why = f"waits for a free replica of {payload['persistent'].rpartition('/')[2]}"
-            return Wait(context.clock.now() + _FREE, why=why)
+    kept = replica_of(context, payload["spec"])
+    if isinstance(kept, Wait):
+        return kept
     try:
         return run_spec(context, payload["spec"], payload["job"], payload.get("data") or {}, kept)
     finally:
         if kept:
             kept.close()
+
+
+def replica_of(context: Context, job_spec: Mapping[str, Any]) -> Kept | Wait | None:
+    """A free replica of the persistent resource that the job names, for its one worker; or what it waits for."""
+    name = context.job.payload.get("persistent")
+    if not name or spec.count(job_spec) != 1:
+        return None
+    with context.database.read() as connection:
+        resource = PERSISTENT.require(connection, name)
+    kept = take(context, JobPrivate.of(resource).job)
+    if kept is None:
+        return Wait(context.clock.now() + _FREE, why=f"waits for a free replica of {name.rpartition('/')[2]}")
+    return kept
 
 
 def run_spec(
@@ -81,13 +100,14 @@ def run_spec(
         be_nice()  # nobody waits for an environment any more
         view = kept.view if kept else gcs_view.make(context)
         view.lower.mkdir(exist_ok=True)
-        record.seen = gcs_view.fill(context, view, record.past())
+        acting = Acting(context, contract.account_of(job_spec, name), name)
+        record.seen = gcs_view.fill(context, view, acting, record.past())
         for line in workers.in_words(made):
             output.service(line)
         folder = made[0].environment.get("AIP_TENSORBOARD_LOG_DIR", "")
         logs = event_logs.follow(context, job_spec, name, folder, view, output.service)
         ready(made[0].folder)
-        early = None if again else Written(context, view)
+        early = None if again else Written(context, view, acting)
         try:
             with early.told(made[0].folder) if early else contextlib.nullcontext():
                 Group(context, made, view, output, _terms(job_spec)).run()
@@ -97,9 +117,10 @@ def run_spec(
                 logs.stop()
             record.opened(view)
             place = _elsewhere(name, base) if again else lambda uri: uri
-            written = gcs_view.collect(context, view, place, early)
+            collected = gcs_view.collect(context, view, acting, place, early)
             if logs:
                 logs.finish()
+        collected.check()
     except PorticoError as error:
         output.note(error.message, "WARNING" if isinstance(error, Cancelled) else "ERROR")
         raise
@@ -107,7 +128,7 @@ def run_spec(
         output.note("Job completed successfully.")
     finally:
         output.close()
-    found = record.to_json(base, written)
+    found = record.to_json(base, collected.written)
     return {"exitCode": 0, "record": found, **pins.outcome(again, found, context.say)}
 
 
@@ -164,14 +185,18 @@ def _workers(
             environment = place.environment | acts_as
             environment |= contract.variables(job_spec, name, data, cluster, number, index)
             scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
+            command = place.command
+            if place.image:
+                asked = job_spec["workerPoolSpecs"][number]["containerSpec"]
+                command, told = own_images.placed(place.image, asked, scratch)
+                environment = told | environment | {"PATH": _joined(told, environment, "PATH"),
+                                                    "PYTHONPATH": _joined(told, environment, "PYTHONPATH")}  # fmt: skip
             # Also where nobody tunes: without it cloudml-hypertune writes into /var.
             environment["CLOUD_ML_HP_METRIC_FILE"] = str(contract.metric_file(scratch))
             if not made:  # the chief, which registers what it has written
                 environment |= variables(scratch)
             made.append(
-                Worker(
-                    task, place.command, place.readable, environment, scratch, limits, kept, place.container
-                )
+                Worker(task, command, place.readable, environment, scratch, limits, kept, place.container)
             )
     return made
 
@@ -186,13 +211,19 @@ class _Place:
     limits: isolation.Limits
     command: list[str]
     container: Container | None = None
+    image: OwnImage | None = None  # of which each has a copy
+
+
+def _joined(image: Mapping[str, str], ours: Mapping[str, str], name: str) -> str:
+    """A list of paths: ours, and then what the image adds."""
+    return ":".join(filter(None, (ours[name], image.get(name))))
 
 
 def _place(
     context: Context, job_spec: dict[str, Any], number: int, record: Record, output: Output, kept: Kept | None
 ) -> _Place:
     pool = job_spec["workerPoolSpecs"][number]
-    image = spec.image_of(pool)
+    image = spec.image_of(pool, gcs_of(context))
     if image.accelerated or (pool.get("machineSpec") or {}).get("acceleratorCount"):
         output.service("This machine has no accelerator; the job runs on its processors.")
     limits = isolation.Limits(
@@ -201,6 +232,8 @@ def _place(
     )  # fmt: skip
     if image.engine:
         return _in_container(context, pool["containerSpec"], output, image, limits)
+    if image.built:
+        return _built_here(context, number, record, output, image, limits)
     needed: list[str] = []
     package, gcs, folder = (
         pool.get("pythonPackageSpec"),
@@ -214,7 +247,7 @@ def _place(
     if unpacked:
         needed = unpacked.requirements
     program = recognise([] if package else _whole(pool["containerSpec"]))
-    teller = Teller(output.service, context.check)
+    teller = Teller(output.service, context.check, held)
     if record.again:
         python = python_again(record.again["environments"][len(record.pythons)], context.home, teller)
     else:
@@ -255,6 +288,30 @@ def _in_container(
     command, args = asked.get("command") or [], asked.get("args") or []
     container = Container(image.engine, image.short, command, args, readable)
     return _Place(Path(), [], environment, limits, _whole(asked), container)
+
+
+def _built_here(
+    context: Context,
+    number: int,
+    record: Record,
+    output: Output,
+    image: TrainingImage,
+    limits: isolation.Limits,
+) -> _Place:
+    row = record.package(source_images.place_of(image.short))
+    own = own_images.opened(gcs_of(context), row, context.folder / "images" / str(number))
+    output.service(
+        f"{image.short} runs without a container, from its source: {own.base.short} and its own files."
+    )
+    teller = Teller(output.service, context.check)
+    if record.again:
+        python = python_again(record.again["environments"][len(record.pythons)], context.home, teller)
+    else:
+        python = python_of(own.base, own.requirements, context.home, teller)
+    record.pythons.append((image.short, python))
+    context.check()
+    environment, readable = identity.pointed(context, python, own.paths)
+    return _Place(python, readable, environment, limits, [], image=own)
 
 
 def _whole(container: Mapping[str, Any]) -> list[str]:

@@ -10,8 +10,8 @@ from typing import Any
 from portico.errors import InvalidArgument, Unimplemented
 from portico.jobs.engines import machine
 from portico.services.aiplatform import machine_types
-from portico.services.aiplatform.custom import training_images
-from portico.store.gcs import parse_uri
+from portico.services.aiplatform.custom import own_images, training_images
+from portico.store.gcs import Gcs, parse_uri
 from portico.store.jobs import Resources
 
 DISK = 16 << 30  # bytes that a job may write
@@ -24,8 +24,8 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-def check(spec: dict[str, Any], field: str) -> None:
-    """Checks a CustomJobSpec that stands at `field` of the request.
+def check(spec: dict[str, Any], field: str, gcs: Gcs) -> None:
+    """Checks a CustomJobSpec that stands at `field` of the request; images that were built here are in `gcs`.
 
     Raises:
         InvalidArgument, Unimplemented: naming the field.
@@ -39,8 +39,8 @@ def check(spec: dict[str, Any], field: str) -> None:
         raise InvalidArgument(f"There are at most {_POOLS} pools.", field=f"{field}.workerPoolSpecs")
     for number, pool in enumerate(pools):
         if pool:
-            image = _check_pool(pool, f"{field}.workerPoolSpecs[{number}]")
-            if image.engine and spec.get("persistentResourceId"):
+            image = _check_pool(pool, f"{field}.workerPoolSpecs[{number}]", gcs)
+            if (image.engine or image.built) and spec.get("persistentResourceId"):
                 raise Unimplemented(
                     "A container of its own can't run on a persistent resource here.",
                     field=f"{field}.persistentResourceId",
@@ -145,38 +145,43 @@ def memory_of(home: Path, spec: Mapping[str, Any], pool: int) -> int:
     return own if sum(asked) <= most or count(spec) == 1 else own * most // sum(asked)
 
 
-def is_python(spec: Mapping[str, Any]) -> bool:
+def is_python(spec: Mapping[str, Any], gcs: Gcs) -> bool:
     """Whether all that the job runs is one Python."""
     container = spec["workerPoolSpecs"][0].get("containerSpec")
     command = [*(container.get("command") or []), *(container.get("args") or [])] if container else ["python"]
+    image = image_of(spec["workerPoolSpecs"][0], gcs)
     return (
         count(spec) == 1
-        and not image_of(spec["workerPoolSpecs"][0]).engine
+        and not (image.engine or image.built)
         and command[0].rpartition("/")[2] in ("python", "python3")
     )
 
 
-def image_of(pool: Mapping[str, Any], field: str = "") -> training_images.TrainingImage:
+def image_of(pool: Mapping[str, Any], gcs: Gcs, field: str = "") -> training_images.TrainingImage:
+    """What a pool's image is here; one that was built here goes before any other of its name.
+
+    Raises:
+        InvalidArgument, FailedPrecondition: as `training_images.resolve`.
+    """
     if package := pool.get("pythonPackageSpec"):
         return training_images.resolve(
             package.get("executorImageUri", ""), f"{field}.pythonPackageSpec.executorImageUri"
         )
-    return training_images.resolve(
-        (pool.get("containerSpec") or {}).get("imageUri", ""), f"{field}.containerSpec.imageUri"
-    )
+    uri = str((pool.get("containerSpec") or {}).get("imageUri") or "")
+    return own_images.find(gcs, uri) or training_images.resolve(uri, f"{field}.containerSpec.imageUri")
 
 
 def _count(pool: Mapping[str, Any]) -> int:
     return int(pool.get("replicaCount") or 1)
 
 
-def _check_pool(pool: dict[str, Any], field: str) -> training_images.TrainingImage:
+def _check_pool(pool: dict[str, Any], field: str, gcs: Gcs) -> training_images.TrainingImage:
     if _count(pool) < 1:
         raise InvalidArgument("replicaCount must be at least 1.", field=f"{field}.replicaCount")
     package, container = pool.get("pythonPackageSpec"), pool.get("containerSpec")
     if bool(package) == bool(container):
         raise InvalidArgument(f"{field} needs one of pythonPackageSpec and containerSpec.", field=field)
-    image = image_of(pool, field)
+    image = image_of(pool, gcs, field)
     if package:
         if image.engine:
             raise Unimplemented(
@@ -184,7 +189,11 @@ def _check_pool(pool: dict[str, Any], field: str) -> training_images.TrainingIma
                 field=f"{field}.pythonPackageSpec.executorImageUri",
             )
         _check_package(package, f"{field}.pythonPackageSpec")
-    elif not image.engine and not (container or {}).get("command") and not (container or {}).get("args"):
+    elif (
+        not (image.engine or image.built)
+        and not (container or {}).get("command")
+        and not (container or {}).get("args")
+    ):
         raise InvalidArgument(
             "A prebuilt training image has no command of its own: give command or args.",
             field=f"{field}.containerSpec.command",

@@ -29,6 +29,7 @@ from portico.services.aiplatform.custom.output import Output
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _SIZE = 5.0  # seconds between two looks at the disk
+_WEIGH = 1.0  # seconds between two looks at which memory is shared
 _AFTER = 10.0  # seconds that the others have when the chief is done
 _RESTARTS = 3  # of workers that were killed from outside
 _PORTS = range(20_000, 32_000)  # below those that the kernel gives to outgoing connections
@@ -47,6 +48,8 @@ class Worker:
     kept: Kept | None = None  # a process that waits for it
     container: Container | None = None  # that runs it
     process: subprocess.Popen[bytes] | Kept | None = None
+    weighed: float = -_WEIGH  # when it was looked at what its processes share, and
+    shared: int = 0  # how many bytes that were
 
     @property
     def code(self) -> int | None:
@@ -194,6 +197,11 @@ class Group:
     def _check_use(self, worker: Worker) -> None:
         assert worker.process is not None
         memory, count = use.of_below(worker.process.pid)
+        if memory > worker.limits.memory:
+            if (now := time.monotonic()) - worker.weighed > _WEIGH:
+                worker.weighed = now
+                worker.shared = memory - use.weighed_below(worker.process.pid)
+            memory -= worker.shared
         if memory > worker.limits.memory:
             raise ResourceExhausted(
                 f"Replica {worker.task} exited because it ran out of memory: it took {memory >> 20:,} MiB of "

@@ -22,6 +22,7 @@ from typing import Any
 from portico.errors import PorticoError
 from portico.jobs.worker import Context
 from portico.sandbox.isolation import View
+from portico.services.aiplatform.custom.acting import Acting
 from portico.services.standard.sources import gcs_of
 from portico.store.objects.generations import ObjectRow
 
@@ -35,6 +36,7 @@ class Written:
 
     context: Context
     view: View
+    acting: Acting
     rows: dict[Path, tuple[tuple[int, int, int], ObjectRow]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,6 +53,8 @@ class Written:
             yield
         finally:
             over.set()
+            with contextlib.suppress(BlockingIOError):  # a full pipe is heard too
+                os.write(asked, b"\n")
             hearing.join()
             os.close(asked)
             with contextlib.suppress(OSError):
@@ -87,14 +91,16 @@ class Written:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) or self.row_of(path):
             return
-        uri = f"gs://{path.relative_to(self.view.changes).as_posix()}"
+        name = path.relative_to(self.view.changes).as_posix()
+        if not self.acting.may("create", name.partition("/")[0]):
+            return
+        uri = f"gs://{name}"
         self.rows[path] = (_stamp(found), gcs_of(self.context).write(uri, path))
 
     def _hear(self, directory: int, asked: int, over: threading.Event) -> None:
         rest = b""
         while not over.is_set():
-            if not select.select([asked], [], [], 0.2)[0]:
-                continue
+            select.select([asked], [], [])
             *lines, rest = (rest + os.read(asked, 1 << 16)).split(b"\n")
             rest = rest[-select.PIPE_BUF :]
             for line in lines:

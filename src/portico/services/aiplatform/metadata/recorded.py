@@ -187,10 +187,11 @@ def _fetched(connection: Connection, job: Job, model: Resource) -> Told:
 def _challenger(connection: Connection, job: Job, episode: Resource) -> Told:
     """A steward's retraining, or its adjusting of the champion."""
     payload = job.payload
-    what = job.kind.partition(".")[2]
+    what, by_pipeline = job.kind.partition(".")[2], job.kind == "stewards.retrainByPipeline"
     told = Told(f"{what} for {episode.parent.rpartition('/')[2]}", facts={
         "episode": episode.name, "endpoint": payload["endpoint"],
-        **_some(payload, "pipeline", "adjustment", "target", "budget", "objective"),
+        **_some(payload, "adjustment", "target", "budget", "objective"),
+        **_some(episode.body if by_pipeline else payload, "pipelineJob" if by_pipeline else "pipeline"),
     })  # fmt: skip
     if "cutoff" in payload:
         told.facts["labelsBefore"] = rfc3339(payload["cutoff"])
@@ -217,6 +218,7 @@ _TELLERS: dict[str, Callable[[Connection, Job, Any], Told]] = {
     "models.upload": _upload,
     "models.fetch": _fetched,
     "stewards.retrain": _challenger,
+    "stewards.retrainByPipeline": _challenger,
     "stewards.adjust": _challenger,
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.clock import parse_rfc3339
+from portico.clock import interval_of
 from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.services.standard import bq
 from portico.services.standard.names import check_same_location
@@ -129,8 +129,7 @@ def window_of(told: Mapping[str, Any], cutoff: float) -> tuple[float | None, flo
     if offset:
         until = round(cutoff - _seconds(offset.get("offset", "")), 6)
         return (round(until - _seconds(offset["window"]), 6) if offset.get("window") else None), until
-    start, end = (parse_rfc3339(interval[k]) if interval.get(k) else None for k in ("startTime", "endTime"))
-    return start, end
+    return interval_of(interval)
 
 
 def _seconds(text: str) -> float:

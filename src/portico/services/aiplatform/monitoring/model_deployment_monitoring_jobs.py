@@ -6,6 +6,7 @@ The work is in `deployment_run`; what it found is told by `search_anomalies`.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 from sqlalchemy.engine import Connection
@@ -14,6 +15,7 @@ from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
+from portico.prediction.prediction_log import stream_of
 from portico.services.aiplatform.monitoring.inputs import check_threshold
 from portico.services.call import Call, implements
 from portico.services.standard import bq, standing
@@ -41,20 +43,25 @@ class JobPrivate(Private):
 
 
 class Jobs(Collection):
+    def create(self, call: Call) -> dict[str, Any]:
+        """With the table of the requests that it samples: that of the endpoint's log, under Vertex AI's name."""
+        with call.rooms.database.read() as connection:
+            _endpoint(connection, str(call.params["parent"]), call.body, None)
+        name = str(call.body["endpoint"])
+        bq.create_log(call.rooms.home, _table(name), stream_of(name))
+        return super().create(call)
+
     def check(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
     ) -> None:
         body = resource.body
-        check_same_location(resource.parent, body["endpoint"], "endpoint")
-        endpoint = ENDPOINTS.require(connection, body["endpoint"])
-        other = endpoint.body.get("modelDeploymentMonitoringJob")
-        if before is None and other:
-            raise FailedPrecondition(
-                f"The Endpoint {endpoint.name} is monitored by {other} already; delete that first."
-            )
-        _check(body, endpoint)
+        endpoint = _endpoint(connection, resource.parent, body, before)
         if before is None:
             body["state"] = "JOB_STATE_PENDING"
+            path = bq.SCHEME + _table(endpoint.name).path
+            body["bigqueryTables"] = [
+                {"logSource": "SERVING", "logType": "PREDICT", "bigqueryTablePath": path}
+            ]
         if before is None or schedule_of(before) != schedule_of(body):
             _schedule(call, connection, body)
         if before is not None and before[OBJECTIVES] != body[OBJECTIVES]:
@@ -155,6 +162,31 @@ def _schedule(call: Call, connection: Connection, body: dict[str, Any]) -> None:
 def _sampling_rate(body: dict[str, Any]) -> float:
     config = (body.get("loggingSamplingStrategy") or {}).get("randomSampleConfig") or {}
     return float(config.get("sampleRate", 1.0))
+
+
+def _endpoint(
+    connection: Connection, parent: str, body: dict[str, Any], before: dict[str, Any] | None
+) -> Resource:
+    """The endpoint that a job of this body monitors, once all is checked.
+
+    Raises:
+        InvalidArgument: naming the field. FailedPrecondition: another job monitors it. Unimplemented
+    """
+    check_same_location(parent, body["endpoint"], "endpoint")
+    endpoint = ENDPOINTS.require(connection, body["endpoint"])
+    other = endpoint.body.get("modelDeploymentMonitoringJob")
+    if before is None and other:
+        raise FailedPrecondition(
+            f"The Endpoint {endpoint.name} is monitored by {other} already; delete that first."
+        )
+    _check(body, endpoint)
+    return endpoint
+
+
+def _table(endpoint: str) -> bq.Name:
+    """Where the sampled requests to an endpoint of this name are."""
+    _, project, _, _, _, number = endpoint.split("/")
+    return bq.Name(project, re.sub(r"\W", "_", f"model_deployment_monitoring_{number}"), "serving_predict")
 
 
 def _check(body: dict[str, Any], endpoint: Resource) -> None:

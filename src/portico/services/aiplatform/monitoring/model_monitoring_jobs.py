@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +22,6 @@ from portico.store import domain_clock, jobs, monitoring_points, resources
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
 from portico.store.resources import Resource
-
-log = logging.getLogger(__name__)
 
 
 class ModelMonitoringJobPrivate(JobPrivate):

@@ -7,10 +7,10 @@ asks for them by name ("@prediction", "@prediction:CLASS"): a model has no such 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from portico.clock import parse_rfc3339, rfc3339
+from portico.clock import interval_of, rfc3339
 from portico.errors import InvalidArgument, NotFound
 from portico.services.aiplatform.monitoring import words as monitoring_words
 from portico.services.aiplatform.monitoring.model_deployment_monitoring_jobs import JOBS
@@ -51,7 +51,7 @@ def search(call: Call) -> dict[str, Any]:
             raise NotFound(
                 f"{name} does not monitor the deployed model {deployed_id!r}; it does {', '.join(configs)}."
             )
-        start, end = (parse_rfc3339(body[k]) if body.get(k) else None for k in ("startTime", "endTime"))
+        start, end = interval_of(body)
         found = windows.listed(connection, name, deployed_id, start=start, end=end)
     wanted = body.get("featureDisplayName", "")
     every = [
@@ -59,13 +59,8 @@ def search(call: Call) -> dict[str, Any]:
         for objective, most in asked.items()
         for shown, count in _top(list(_stats(*_FOUND[objective], wanted, found)), most)
     ]
-    size = pages.page_size(body.get("pageSize"), default=100, maximum=1000)
-    query = (name, deployed_id, *asked)
-    at = int(pages.read_token(body.get("pageToken", ""), "monitoringStats", *query) or 0)
-    answer: dict[str, Any] = {"monitoringStats": _grouped(deployed_id, every[at : at + size])}
-    if len(every) > at + size:
-        answer["nextPageToken"] = pages.write_token(at + size, "monitoringStats", *query)
-    return answer
+    some, more = pages.part(every, body, "monitoringStats", name, deployed_id, *asked)
+    return {"monitoringStats": _grouped(deployed_id, some), **more}
 
 
 def _top(stats: list[tuple[dict[str, Any], int]], most: int) -> list[tuple[dict[str, Any], int]]:
@@ -119,7 +114,7 @@ def _entry(window: StoredWindow, result: dict[str, Any]) -> dict[str, Any]:
     return entry | {"score": result["score"]} if "score" in result else entry
 
 
-def _grouped(deployed_id: str, stats: list[_Stat]) -> list[dict[str, Any]]:
+def _grouped(deployed_id: str, stats: Sequence[_Stat]) -> list[dict[str, Any]]:
     return [
         {
             "objective": objective,

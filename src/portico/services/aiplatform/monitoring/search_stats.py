@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from portico.clock import parse_rfc3339, rfc3339
+from portico.clock import interval_of, rfc3339
 from portico.errors import InvalidArgument
 from portico.services.aiplatform.monitoring.model_monitors import MONITORS
 from portico.services.aiplatform.monitoring.monitor_spec import OBJECTIVES
@@ -73,9 +73,7 @@ def _query(call: Call, interval: dict[str, Any], filters: dict[str, Any], field:
         raise InvalidArgument(
             f"{filters['objective']!r} is no objective; it is one of {', '.join(OBJECTIVES)}.", field=field
         )
-    start, end = (
-        parse_rfc3339(interval[key]) if interval.get(key) else None for key in ("startTime", "endTime")
-    )
+    start, end = interval_of(interval)
     return Query(str(call.params["modelMonitor"]), start=start, end=end, **filters)
 
 

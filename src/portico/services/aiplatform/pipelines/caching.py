@@ -108,6 +108,7 @@ def _key(turn: Turn, task: Task) -> str | None:
         return _digest([*place, "chosen", scope.fill(chosen), interface[1]])
     container = component["executor"]["container"]
     code = {part: container.get(part) for part in _OF_CODE}
+    before = (container.get("lifecycle") or {}).get("preCacheCheck")
     text = json.dumps(code)
     told = {name: value for name, value in facts.items() if "{{$." + name in text}
     # What a task has made is wherever its run has put it: only what it is called there counts.
@@ -117,6 +118,14 @@ def _key(turn: Turn, task: Task) -> str | None:
             name: [_artifact(turn.connection, one, own) for one in some]
             for name, some in _wanted(component, "artifacts", inputs).items()
         }
+        if before:  # what it looks for: whether the data are the same that its parameters name
+            places = {
+                name: one for name, one in values.items() if isinstance(one, str) and one.startswith("gs://")
+            }
+            code |= {
+                "before": before,
+                "data": {name: _objects(turn.connection, one) for name, one in places.items()},
+            }
     except _TooLarge:
         return None
     return _digest([*place, code, told, interface, values, content])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import re
 from collections.abc import Mapping
-from importlib.machinery import PathFinder
 from typing import Any
 
 from portico.errors import FailedPrecondition, InvalidArgument
+from portico.services.standard import cel
 
 _VALUE = r"inputs\.parameter_values\[\s*'[^']*'\s*\]"
 _OPERATOR = r"(?:==|!=|<=|>=|<|>)"
@@ -47,14 +46,20 @@ def check_selector(selector: str, field: str) -> None:
                               field=field) from None  # fmt: skip
 
 
-def holds(condition: str, values: Mapping[str, Any]) -> bool:
-    """Whether a condition is true for the parameters `values`.
+def holds(condition: str, values: Mapping[str, Any], artifacts: Mapping[str, Any] | None = None) -> bool:
+    """Whether a condition is true for the parameters `values` and the `artifacts` of a task, lists by name.
 
     Raises:
         FailedPrecondition: it can't be evaluated, or is neither true nor false.
     """
+    inputs: dict[str, Any] = {"parameter_values": dict(values)}
+    if "inputs.artifacts[" in condition:
+        inputs["artifacts"] = {
+            name: {"artifacts": [{**one, "metadata": _as_doubles(one["metadata"])} for one in some]}
+            for name, some in (artifacts or {}).items()
+        }
     try:
-        found = _compiled(condition).execute({"inputs": {"parameter_values": dict(values)}})
+        found = _compiled(condition).execute({"inputs": inputs})
     except KeyError as error:
         raise FailedPrecondition(f"The condition {condition} needs {error}, which has no value.") from None
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
@@ -64,6 +69,14 @@ def holds(condition: str, values: Mapping[str, Any]) -> bool:
     return found
 
 
+def _as_doubles(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata with its numbers as a protobuf Struct has them: CEL does not compare integers with others."""
+    return {
+        name: float(one) if isinstance(one, int) and not isinstance(one, bool) else one
+        for name, one in metadata.items()
+    }
+
+
 def select(selector: str, value: Any) -> Any:
     """What a selector such as `parseJson(string_value)["b"]` takes from a value.
 
@@ -71,7 +84,7 @@ def select(selector: str, value: Any) -> Any:
         FailedPrecondition: there is no such thing in it.
     """
     text = value if isinstance(value, str) else json.dumps(value)
-    context = _library().Context()
+    context = cel.library().Context()
     context.add_variable("string_value", text)
     context.add_function("parseJson", json.loads)
     try:
@@ -83,12 +96,12 @@ def select(selector: str, value: Any) -> Any:
 @functools.lru_cache(4096)
 def _compiled(expression: str) -> Any:
     try:
-        return _library().compile(expression)
+        return cel.library().compile(expression)
     except ValueError:
         repaired = repair(expression)
         if repaired == expression:
             raise
-        return _library().compile(repaired)
+        return cel.library().compile(repaired)
 
 
 def repair(condition: str) -> str:
@@ -112,15 +125,3 @@ def _end_of_string(condition: str, start: int) -> int:
         if re.match(rf"\)*(?:$| && !?\(*(?:{_VALUE}|int\(|double\(|')| {_OPERATOR} )", rest):
             return closed.start()
     return -1
-
-
-@functools.cache
-def _library() -> Any:
-    """The package's compiled part alone: its `__init__` loads a command line of 400 modules."""
-    package = importlib.util.find_spec("cel")
-    found = PathFinder.find_spec("cel", package.submodule_search_locations) if package else None
-    if found is None or found.loader is None:
-        raise ModuleNotFoundError("common-expression-language is not installed")
-    library = importlib.util.module_from_spec(found)
-    found.loader.exec_module(library)
-    return library

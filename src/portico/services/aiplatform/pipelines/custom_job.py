@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_IMAGE = "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.22.0"
+from portico.services.aiplatform.pipelines.components.prebuilt import IMAGE
+
 _LAUNCHER = "google_cloud_pipeline_components.container.v1.custom_job.launcher"
 _CAPITAL = re.compile("[A-Z]")
 _PLACEHOLDER = re.compile(r"\{\{\$(\.[^{}]*?)?(?:\.json_escape\[(\d+)\])?\}\}")
@@ -24,7 +25,7 @@ def container_of(spec: Mapping[str, Any]) -> dict[str, Any]:
         "gcp_resources": "{{$.outputs.output_file}}.gcp_resources",
     }
     args = [text for name, value in told.items() for text in (f"--{name}", value)]
-    return {"image": _IMAGE, "command": ["python3", "-u", "-m", _LAUNCHER], "args": args}
+    return {"image": IMAGE, "command": ["python3", "-u", "-m", _LAUNCHER], "args": args}
 
 
 def _as_payload(value: Any) -> Any:

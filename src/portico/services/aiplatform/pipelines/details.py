@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -19,6 +21,24 @@ from portico.store.resources import Resource
 
 def detail_of(connection: Connection, run: str, pipeline: str) -> dict[str, Any]:
     """All of a run's jobDetail."""
+    with _uncollected():
+        return _detail_of(connection, run, pipeline)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Meanwhile nothing is collected: of tens of thousands of tasks, none of which is garbage, the collector would take
+    longer than it takes to read them."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _detail_of(connection: Connection, run: str, pipeline: str) -> dict[str, Any]:
     tasks = list(pipelines.of_run(connection, run))
     names = [recorded.execution_of(task) for task in tasks if task.start_time]
     names += [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portico.errors import FailedPrecondition, ResourceExhausted
-from portico.services.aiplatform.pipelines import artifacts, resolving, values
+from portico.services.aiplatform.pipelines import artifacts, older, resolving, values
 from portico.services.aiplatform.pipelines.placeholders import path_of
 from portico.services.aiplatform.pipelines.turn import Turn
 from portico.store.pipelines import Task
@@ -30,6 +30,10 @@ def input_of(turn: Turn, task: Task) -> dict[str, Any]:
     told: dict[str, Any] = {"inputs": {}, "outputs": {"outputFile": path_of(f"{place}/executor_output.json")}}
     if given["parameters"]:
         told["inputs"]["parameterValues"] = given["parameters"]
+        if component.get("older"):
+            told["inputs"]["parameters"] = dict(
+                older.typed(given["parameters"], wanted.get("parameters") or {})
+            )
     if given["artifacts"]:
         told["inputs"]["artifacts"] = resolving.as_lists(given["artifacts"])
     if files:
@@ -53,20 +57,18 @@ def _new(task: Task, output: str, definition: Mapping[str, Any], place: str) -> 
 def outputs_of(
     task: Task, definitions: Mapping[str, Any], executor_input: Mapping[str, Any], told: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A task's outputs, of what its component said: all that it must have, each of its type.
+    """A task's outputs, of what its component said, each of its type. A parameter that it did not write is not there:
+    as on Vertex AI that is for the task to say that needs it (`unwritten`).
 
     Raises:
-        FailedPrecondition, ResourceExhausted: the component has not written an output, or not so.
+        FailedPrecondition, ResourceExhausted: the component has written an output of another type.
     """
     found: dict[str, Any] = {"parameters": {}, "artifacts": {}}
     said = told.get("parameterValues") or {}
     for name, one in (definitions.get("parameters") or {}).items():
         what, wanted = f"The output {name!r}", one.get("parameterType", "")
         if name not in said:
-            raise FailedPrecondition(
-                f"The component ended without writing its output {name!r} ({wanted}): it writes its value into "
-                f"{executor_input['outputs']['parameters'][name]['outputFile']}, or returns it."
-            )
+            continue
         value = said[name]
         try:
             text = isinstance(value, str) and wanted != "STRING"
@@ -82,6 +84,18 @@ def outputs_of(
             _artifact(task, name, number, new, said) for number, said in enumerate(some)
         ]
     return found
+
+
+def unwritten(
+    definitions: Mapping[str, Any], executor_input: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> list[str]:
+    """What is to be said of the parameters that a component should have written, and has not."""
+    return [
+        f"The component ended without writing its output {name!r} ({one.get('parameterType', '')}): it writes its "
+        f"value into {executor_input['outputs']['parameters'][name]['outputFile']}, or returns it."
+        for name, one in (definitions.get("parameters") or {}).items()
+        if name not in outputs["parameters"]
+    ]
 
 
 def _artifact(

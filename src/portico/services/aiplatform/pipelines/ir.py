@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from portico.errors import InvalidArgument
-from portico.services.aiplatform.pipelines import conditions, custom_job
+from portico.services.aiplatform.pipelines import conditions, custom_job, older, platforms, tfx_specs
+from portico.services.registry.templates import PLATFORMS
 
 ROOT = "root"
 _PLACE = re.compile(r'at "?(?:PipelineSpec|PipelineDeploymentConfig)[^ "]*"?')
 _CAUSE = re.compile(r"(?:Failed to parse [\w/]+ field: )+")
 _UNKNOWN = re.compile(r'Message type "[\w.]+\.(\w+)" has no field named "([^"]+)"')
-_VERSIONS = re.compile(r"2\.[1-9]\d*\.\d+")
+_VERSIONS = re.compile(r"2\.\d+\.\d+")
 _NAME = re.compile(r"[^/\x00-\x1f]{1,200}")
 COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
 _ANY = "google.protobuf.Value"  # of which null is one
@@ -29,27 +30,39 @@ _ANY = "google.protobuf.Value"  # of which null is one
 def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The components of a compiled pipeline by name, the pipeline itself as `ROOT`.
 
-    One with tasks has a list "tasks", each with its "name", "kind", "component", "upstream" and "dependents" beside
-    what the spec says of it; any other has its "executor".
+    What kfp before 2.0 has compiled becomes what kfp 2 would have; each of its components is marked "older". One with
+    tasks has a list "tasks", each with its "name", "kind", "component", "upstream" and "dependents" beside
+    what the spec says of it; any other has its "executor". Where a document for Kubernetes came with the spec, under
+    "platforms", the seconds that they may take are their "timeout".
 
     Raises:
         InvalidArgument, Unimplemented: naming the field.
     """
-    spec = _parse("PipelineSpec", spec, "pipelineSpec")
+    deadline, limits = platforms.timeouts(spec.get(PLATFORMS))
+    spec = _parse(
+        "PipelineSpec",
+        {key: one for key, one in spec.items() if key != PLATFORMS},
+        "pipelineSpec",
+    )
     version = str(spec.get("schemaVersion") or "")
     if not _VERSIONS.fullmatch(version):
         raise InvalidArgument(
-            f"schemaVersion {version!r} is not supported: compile the pipeline with kfp 2.0 or newer, which writes "
-            "2.1.0.",
+            f"schemaVersion {version!r} is not supported: compile the pipeline with TFX or kfp 1.8, which write "
+            "2.0.0, or a newer kfp, which writes 2.1.0.",
             field="pipelineSpec.schemaVersion",
         )
     deployment = _parse(
         "PipelineDeploymentConfig", spec.get("deploymentSpec") or {}, "pipelineSpec.deploymentSpec"
     )
+    if older.is_one(spec):
+        older.rewrite(spec, deployment)
+        for component in (spec.get("components") or {}).values():
+            component["older"] = True
     executors = {
         label: {"container": custom_job.container_of(one["customJob"])} if "customJob" in one else one
         for label, one in (deployment.get("executors") or {}).items()
     }
+    tfx_specs.mend(spec, executors)
     if not (spec.get("pipelineInfo") or {}).get("name"):
         raise InvalidArgument("pipelineInfo.name is missing.", field="pipelineSpec.pipelineInfo.name")
     named: dict[str, Any] = {**(spec.get("components") or {}), ROOT: spec.get("root") or {}}
@@ -60,12 +73,17 @@ def read(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if "dag" in component:
             found[name] = {**component, "tasks": _tasks(component, named, executors, field)}
         elif "executorLabel" in component:
-            found[name] = {**component, "executor": _executor(component["executorLabel"], executors, field)}
+            label = component["executorLabel"]
+            found[name] = {**component, "executor": _executor(label, executors, field)}
+            if label in limits:
+                found[name]["timeout"] = limits[label]
         else:
             raise InvalidArgument(f"{field} has neither a dag nor an executorLabel.", field=field)
     if "tasks" not in found[ROOT]:
         raise InvalidArgument("The root must be a dag.", field="pipelineSpec.root")
     _check_nesting(found)
+    if deadline is not None:
+        found[ROOT]["timeout"] = deadline
     return found
 
 

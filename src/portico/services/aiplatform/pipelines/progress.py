@@ -38,6 +38,9 @@ TASK_JOBS = "pipelineJobs.tasks"
 FAIL_FAST = "PIPELINE_FAILURE_POLICY_FAIL_FAST"
 _GIVES = {"importer": importing.outputs_of, "resolver": querying.outputs_of}  # what runs nothing
 _MOST = 8000  # characters of an error
+_BESIDE = (
+    1000  # iterations of a loop that are under way: more would only be queued, and all in one transaction
+)
 _ids = RandomIds()
 log = logging.getLogger(__name__)
 
@@ -167,7 +170,9 @@ def _ready(turn: Turn, task: Task) -> None:
         return
     try:
         task.inputs = resolving.inputs_of(turn, task, upstream)
-        if trigger.get("condition") and not conditions.holds(trigger["condition"], task.inputs["parameters"]):
+        if trigger.get("condition") and not conditions.holds(
+            trigger["condition"], task.inputs["parameters"], task.inputs["artifacts"]
+        ):
             end(turn, task, "NOT_TRIGGERED")
             return
         if task.kind == "loop":
@@ -212,8 +217,8 @@ def _begin_loop(turn: Turn, loop: Task) -> None:
     loop.inputs["items"] = items
     _state(turn, loop, "RUNNING")
     recorded.started(turn, loop)
-    limit = int((loop.spec.get("iteratorPolicy") or {}).get("parallelismLimit") or 0) or len(items)
-    for _ in range(min(limit, len(items))):
+    limit = int((loop.spec.get("iteratorPolicy") or {}).get("parallelismLimit") or 0) or _BESIDE
+    for _ in range(min(limit, _BESIDE, len(items))):
         _begin_iteration(turn, loop)
     if not items:
         turn.todo.append(partial(_finish, turn, loop))

@@ -24,7 +24,8 @@ def outputs_of(turn: Turn, task: Task) -> dict[str, Any]:
     """
     queries = turn.component(task)["executor"]["resolver"].get("outputArtifactQueries") or {}
     inputs = resolving.whole_inputs(turn, task)
-    executor = {"inputs": {"parameterValues": inputs["parameters"]}, "outputs": {}}
+    given = {"parameterValues": inputs["parameters"], "artifacts": resolving.as_lists(inputs["artifacts"])}
+    executor = {"inputs": given, "outputs": {}}
     scope, found = Scope(executor, resolving.facts_of(turn, task)), {}
     for name, query in queries.items():
         matching = ARTIFACTS.matching(

@@ -113,8 +113,8 @@ def _record(turn: Turn, task: Task, facts: Mapping[str, Any]) -> None:
 def _gather(turn: Turn, task: Task, members: list[str]) -> None:
     """Puts what a task left into the contexts of its run and its pipeline."""
     pipeline, run = contexts_of(task.run, turn.root(task).spec["pipeline"])
-    lineage.add(turn.connection, run, "member", members, turn.now)
-    lineage.add(turn.connection, pipeline, "member", members, turn.now)
+    for context in (run, pipeline):
+        turn.members.setdefault(context, []).extend(members)
 
 
 def _join(turn: Turn, execution: str, way: Any, artifacts: Mapping[str, list[dict[str, Any]]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.errors import FailedPrecondition
+from portico.errors import DeadlineExceeded, FailedPrecondition
 from portico.jobs.kinds import Wait
 from portico.jobs.worker import Context
 from portico.services.aiplatform.pipelines import progress, resolving
@@ -19,7 +19,7 @@ def run(context: Context) -> dict[str, Any] | Wait:
     of tasks start what waited for them (`progress`).
 
     Raises:
-        FailedPrecondition: the run failed; the message names the tasks that did.
+        FailedPrecondition: the run failed; the message names the tasks that did. DeadlineExceeded: it took too long.
     """
     with context.database.write() as connection:
         job = PIPELINE_JOBS.require(connection, context.job.resource)
@@ -34,7 +34,10 @@ def run(context: Context) -> dict[str, Any] | Wait:
         turn.settle()
         reused = _reused(turn, root) if root.has_ended else []
     if not root.has_ended:
-        return Wait()
+        timeout = root.spec.get("timeout")
+        if timeout and context.clock.now() >= job.create_time + timeout:
+            raise DeadlineExceeded(f"The pipeline ran longer than its timeout of {timeout:g} seconds.")
+        return Wait(limit=job.create_time + timeout if timeout else None)
     for line in reused:
         context.say(line)
     if root.state == "FAILED":

@@ -13,15 +13,16 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.services.aiplatform.custom import persistent_resources
 from portico.services.aiplatform.metadata.nodes import ARTIFACTS
-from portico.services.aiplatform.pipelines import ir, recorded, rerunning, values
-from portico.services.aiplatform.pipelines.components import images, resources
+from portico.services.aiplatform.pipelines import ir, older, recorded, rerunning, values
+from portico.services.aiplatform.pipelines.components import googles_templates, images, resources
 from portico.services.aiplatform.pipelines.pipeline_jobs import PIPELINE_JOBS, PipelinePrivate
 from portico.services.call import Call, Rooms, implements
 from portico.services.registry import metadata, pipeline_runs, templates
 from portico.services.registry.pipeline_runs import Origin
 from portico.services.standard.collection import check_common
-from portico.services.standard.names import own_id
+from portico.services.standard.names import check_same_location, own_id
 from portico.store import pipelines
 from portico.store import resources as store
 from portico.store.gcs import parse_uri
@@ -31,6 +32,7 @@ _BILLING = (
     "vertex-ai-pipelines-run-billing-id"  # a label that Vertex AI sets, by which a rerun names its original
 )
 templates.check_by(ir.read)
+templates.published_by(googles_templates.publish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def ask(rooms: Rooms, connection: Connection, parent: str, given: Mapping[str, A
     spec = _spec_of(rooms, connection, body)
     components = ir.read(spec)
     _note_asks(rooms, components, bool(body.get("preflightValidations")))
-    parameters = _parameters(components[ir.ROOT], body.get("runtimeConfig") or {})
+    parameters = _parameters(components[ir.ROOT], _given(spec, body.get("runtimeConfig") or {}))
     asked = Asked(parent, body, spec, components, parameters)
     field = "pipelineJob.runtimeConfig.gcsOutputDirectory"
     try:
@@ -87,9 +89,11 @@ def ask(rooms: Rooms, connection: Connection, parent: str, given: Mapping[str, A
 
 
 def start(
-    rooms: Rooms, connection: Connection, asked: Asked, job_id: str = "", origin: Origin | None = None
-) -> Resource:
-    """The new pipeline job, in the caller's transaction. Wake the queue when that is committed.
+    rooms: Rooms, connection: Connection, asked: Asked, job_id: str = "", origin: Origin | None = None, *,
+    parent: str | None = None,
+) -> Resource:  # fmt: skip
+    """The new pipeline job, in the caller's transaction. Wake the queue when that is committed. `parent` is the
+    durable job that waits for it.
 
     Raises:
         AlreadyExists: the id is taken. InvalidArgument: the id, an input artifact, or what a rerun repeats.
@@ -116,7 +120,10 @@ def start(
     facts |= rerunning.skipped(connection, asked.parent, body)
     if store.get(connection, name) is not None:
         raise AlreadyExists(f"The PipelineJob {name!r} already exists; choose another id.")
-    job = rooms.queue.add(connection, "pipelineJobs", name, {"origin": origin.name} if origin else {})
+    payload = {"origin": origin.name} if origin else {}
+    if persistent := _persistent(connection, asked.parent, body):
+        payload["persistent"] = persistent
+    job = rooms.queue.add(connection, "pipelineJobs", name, payload, parent=parent)
     private = PipelinePrivate(job=job, root=root, facts=facts, inputs=inputs)
     new = store.insert(connection, name=name, kind=PIPELINE_JOBS.kind, parent=asked.parent, body=shown,
                        now=rooms.clock.now(), private=private)  # fmt: skip
@@ -131,21 +138,29 @@ def _why(origin: Origin | None) -> dict[str, Any]:
     return {"startedBy": origin.name, "dueTime": rfc3339(origin.time), **origin.why} if origin else {}
 
 
+def _persistent(connection: Connection, parent: str, body: Mapping[str, Any]) -> str:
+    """The persistent resource on which the tasks of a PipelineJob run; "" without one. None waits for it: it is there,
+    and holds no cores of its own (`custom.persistent_resources`).
+
+    Raises:
+        InvalidArgument: there is no such resource, or it is another location's.
+    """
+    runtime = (body.get("runtimeConfig") or {}).get("defaultRuntime") or {}
+    told = runtime.get("persistentResourceRuntimeDetail") or {}
+    name = str(told.get("persistentResourceName") or "")
+    field = "pipelineJob.runtimeConfig.defaultRuntime.persistentResourceRuntimeDetail.persistentResourceName"
+    if runtime and not name:
+        raise InvalidArgument("Which persistent resource its tasks run on is missing.", field=field)
+    if name:
+        check_same_location(f"{parent}/persistentResources", name, field)
+        persistent_resources.require(connection, name, field)
+    return name
+
+
 def _check_built(body: dict[str, Any]) -> None:
-    config = body.get("runtimeConfig") or {}
     if body.get("encryptionSpec"):
         raise Unimplemented(
             "Customer keys for pipeline jobs are not built in Portico yet; leave encryptionSpec out."
-        )
-    if config.get("defaultRuntime"):
-        raise Unimplemented(
-            "Tasks on persistent resources are not built in Portico yet; leave defaultRuntime out.",
-            field="pipelineJob.runtimeConfig.defaultRuntime",
-        )
-    if config.get("parameters"):
-        raise InvalidArgument(
-            "runtimeConfig.parameters is that of kfp before 2.0; give parameterValues.",
-            field="pipelineJob.runtimeConfig.parameters",
         )
 
 
@@ -200,15 +215,26 @@ def _facts(rooms: Rooms, asked: Asked, name: str) -> dict[str, Any]:
         "serviceAccount": body.get("serviceAccount") or "",
         "labels": body.get("labels") or {},
         "createTime": rooms.clock.now(),
+        "timeout": asked.components[ir.ROOT].get("timeout"),
         "home": str(rooms.home),  # where the environments are that its tasks ran in
     }
 
 
-def _parameters(root: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def _given(spec: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that a run is given, those of kfp before 2.0 without their types."""
+    typed, field = config.get("parameters") or {}, "pipelineJob.runtimeConfig.parameters"
+    if typed and not older.is_one(spec):
+        raise InvalidArgument(
+            f"{field} is that of kfp before 2.0 (schemaVersion 2.0.0); give parameterValues.", field=field
+        )
+    return {**older.plain(typed, field), **(config.get("parameterValues") or {})}
+
+
+def _parameters(root: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     definitions = (root.get("inputDefinitions") or {}).get("parameters") or {}
     field = "pipelineJob.runtimeConfig.parameterValues"
     try:
-        found, lacking = values.given(definitions, config.get("parameterValues") or {}, field)
+        found, lacking = values.given(definitions, given, field)
     except ValueError as error:
         raise InvalidArgument(str(error), field=field) from None
     if lacking:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from portico.clock import duration_seconds, rfc3339
-from portico.errors import Cancelled, PorticoError, rpc_status
+from portico.errors import Cancelled, FailedPrecondition, PorticoError, rpc_status
 from portico.jobs.kinds import Crowded, Wait
 from portico.jobs.worker import Context
 from portico.services.aiplatform.pipelines import executor, resolving
@@ -40,8 +41,11 @@ def run(context: Context) -> dict[str, Any] | Wait:
     empty = {name: _EMPTY.get(one.get("parameterType", ""), "") for name, one in definitions.items()}
     scope = Scope(told, facts, resolving.written_in(task, definitions), empty)
     try:
-        found = launch.run(context, _launch(context, container, scope, given))
-        outputs = executor.outputs_of(task, component.get("outputDefinitions") or {}, told, found)
+        found = launch.run(context, _launch(context, container, scope, given, component.get("timeout")))
+        made = component.get("outputDefinitions") or {}
+        outputs = executor.outputs_of(task, made, told, found)
+        for line in executor.unwritten(made, told, outputs):
+            context.say(line)
         return {"outputs": outputs, "environment": found.get("environment", "")}
     except (Cancelled, Crowded):
         raise
@@ -57,16 +61,27 @@ def _launch(
     container: dict[str, Any],
     scope: Scope,
     given: dict[str, Any],
+    timeout: float | None,
 ) -> launch.Launch:
     _, project, _, location = location_of(context.job.resource).split("/")
+    command = scope.arguments(container.get("command") or [])
+    before = (container.get("lifecycle") or {}).get("preCacheCheck") or {}
+    if driver := scope.arguments([*(before.get("command") or []), *(before.get("args") or [])]):
+        if not command:
+            raise FailedPrecondition(
+                "What runs before a container (lifecycle.preCacheCheck) needs one with a command of its own.",
+                field="container.command",
+            )
+        command = ["sh", "-ec", f'{shlex.join(driver)}\nexec "$0" "$@"', *command]
     return launch.Launch(
         image=scope.fill(container["image"]),
-        command=scope.arguments(container.get("command") or []),
+        command=command,
         args=scope.arguments(container.get("args") or []),
         env={one["name"]: scope.fill(one.get("value") or "") for one in container.get("env") or ()},
         executor_input=dict(scope.executor),
         project=project,
         location=location,
+        timeout=timeout,
         labels=given.get("labels") or {},
         memory=resources.memory_of(container),
         service_account=given.get("serviceAccount") or "",

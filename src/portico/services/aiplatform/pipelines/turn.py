@@ -9,18 +9,19 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.store import pipelines
+from portico.store import lineage, pipelines
 from portico.store.pipelines import Task
 
 
 @dataclass(slots=True)
 class Turn:
     """`todo`: what is still to be done in this turn, in order. Nothing recurses: a chain of tasks that all end at once
-    may be long."""
+    may be long. `members`: what comes into contexts of ML Metadata, by their names."""
 
     connection: Connection
     now: float
     todo: deque[Callable[[], None]] = field(default_factory=deque)
+    members: dict[str, list[str]] = field(default_factory=dict)
     _tasks: dict[int, Task] = field(default_factory=dict)
     _new: dict[int, Task] = field(default_factory=dict)
     _by_name: dict[tuple[int | None, str], int] = field(default_factory=dict)
@@ -93,6 +94,9 @@ class Turn:
             self.todo.popleft()()
         pipelines.insert(self.connection, list(self._new.values()))
         pipelines.update(self.connection, self._changed.values())
+        for context, members in self.members.items():
+            lineage.add(self.connection, context, "member", members, self.now)
+        self.members.clear()
         self._new.clear()
         self._changed.clear()
 

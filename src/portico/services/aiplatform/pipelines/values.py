@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-LARGEST = 8 << 20  # bytes of one parameter's JSON
-
 _WORDS = {
     "STRING": "a string",
     "NUMBER_INTEGER": "an integer",

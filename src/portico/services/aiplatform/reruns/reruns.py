@@ -19,7 +19,8 @@ from portico.services.aiplatform.custom import spec
 from portico.services.aiplatform.custom.custom_jobs import CUSTOM_JOBS
 from portico.services.aiplatform.models import target_of
 from portico.services.aiplatform.reruns import pins
-from portico.services.aiplatform.training.training_pipelines import PIPELINES
+from portico.services.aiplatform.training import backing
+from portico.services.aiplatform.training.training_pipelines import CUSTOM, PIPELINES
 from portico.services.call import Call, implements
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import location_of
@@ -39,6 +40,8 @@ _EXPERIMENT = ("experiment", "experimentRun", "persistentResourceId")  # they ar
 @implements("portico", CUSTOM_JOBS.method("rerun"))
 def rerun_custom_job(call: Call) -> dict[str, Any]:
     first, job, record = _first(call, CUSTOM_JOBS)
+    if job.resource != first.name:
+        raise FailedPrecondition(f"{first.name} is of {job.resource}: repeat that.")
     name = f"{location_of(first.name)}/customJobs/{call.rooms.ids.number()}"
     asked = _moved(job.payload["spec"], name)
     payload = {
@@ -81,6 +84,7 @@ def rerun_training_pipeline(call: Call) -> dict[str, Any]:
         "artifact": call.rooms.ids.token(),
         "evaluation": call.rooms.ids.number(),
         "slices": call.rooms.ids.number(),
+        "persistent": "",
         "rerun": {"first": first.name, "job": job.id, "record": record},
     }
     body["displayName"] = _named(first.body["displayName"])
@@ -171,8 +175,11 @@ def _start(
         elif "workerPoolSpecs" in body["trainingTaskInputs"]:
             asks = custom.asks_of(call.rooms.home, body)
         job = call.rooms.queue.add(connection, kind, name, payload, asks=asks)
+        private = JobPrivate(job=job)
+        if kind == CUSTOM:
+            backing.add(call, connection, name, body, private)
         shown = {**body, "state": collection.state("PENDING")}
-        made = collection.insert(call, connection, name, location_of(name), shown, JobPrivate(job=job))
+        made = collection.insert(call, connection, name, location_of(name), shown, private)
         answer = _shown(made, _job(connection, made))
     call.rooms.queue.wake()
     return answer

@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from portico.errors import AlreadyExists
 from portico.services.call import Call, Rooms, implements
 from portico.services.standard.collection import POLICIES, After, Collection, register
 from portico.services.standard.names import location_of
@@ -71,10 +70,7 @@ def blob_bucket(connection: Connection, name: str, now: float) -> str:
     project, location = name.split("/")[1], name.split("/")[3]
     bucket = f"cloud-ai-platform-{uuid.uuid5(uuid.NAMESPACE_URL, location_of(name))}"
     settings = {"location": location.upper(), "storageClass": "STANDARD"}
-    try:
-        objects_buckets.insert(connection, bucket, project, settings, now)
-    except AlreadyExists:
-        pass
+    objects_buckets.ensure(connection, bucket, project, settings, now)
     return bucket
 
 

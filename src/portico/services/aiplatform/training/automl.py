@@ -43,17 +43,23 @@ def run(context: Context) -> dict[str, Any]:
     items = evaluated_items.place(context, pipeline.body, pipeline.name.split("/")[1])
     pinned = sources.from_json(first["data"]) if first else _data(context, payload["dataset"])
     plan = Plan.from_json(first["plan"]) if first else None
-    read = None
+    read, began = None, context.clock.monotonic()
     try:
         read = sources.read_table(context.home, pinned, "", "inputDataConfig")
         table = read.table
         context.progress(0.01, f"{table.num_rows:,} rows read")
+        took = context.clock.monotonic() - began
+        context.say(f"{table.num_rows:,} rows of {table.num_columns:,} columns read in {took:.1f} s")
         trained = train(table, spec, plan=plan, progress=context.progress, should_stop=context.should_stop)
     except DataError as error:
         where = f"{read.place(error.row)}: " if read and error.row is not None else ""
         raise InvalidArgument(f"{where}{error.message}.", field=error.field) from None
     except TrainingStopped:
         raise Cancelled("The training was cancelled.") from None
+    context.say(
+        f"learned from {len(trained.model.features):,} of them in {trained.wall_seconds:.1f} s, "
+        f"{trained.seconds:.1f} node seconds"
+    )
     save_artifact(context, trained, payload["artifact"])
     evaluation, slices = _evaluate(table, spec, trained)
     exported = {}

@@ -15,9 +15,10 @@ from portico.services.aiplatform.custom.custom_jobs import CUSTOM_JOBS
 from portico.services.aiplatform.tensorboard import event_logs
 from portico.services.aiplatform.tuning import trials
 from portico.services.aiplatform.vizier import study_spec
-from portico.services.call import Call, implements
+from portico.services.call import Call
+from portico.services.standard import sources
 from portico.services.standard.collection import register
-from portico.services.standard.jobs import JobCollection, JobPrivate
+from portico.services.standard.jobs import JobCollection, JobPrivate, Queued
 from portico.store import jobs, resources
 from portico.store.jobs import Job, Resources
 
@@ -32,6 +33,36 @@ class TuningPrivate(JobPrivate):
 
 
 class _TuningJobs(JobCollection):
+    def asked(self, call: Call, name: str) -> Queued:
+        body = call.body
+        study_spec.check(body["studySpec"], "studySpec")
+        gcs = sources.gcs_of(call.rooms)
+        spec.check(body["trialJobSpec"], "trialJobSpec", gcs)
+        event_logs.check(call.rooms, str(call.params["parent"]), body["trialJobSpec"], "trialJobSpec")
+        if body["trialJobSpec"].get("persistentResourceId"):
+            raise Unimplemented(
+                "Trials don't run on persistent resources in Portico yet.",
+                field="trialJobSpec.persistentResourceId",
+            )
+        for key, least in (("maxTrialCount", 1), ("parallelTrialCount", 1), ("maxFailedTrialCount", 0)):
+            if not least <= body.get(key, least) <= _MOST:
+                raise InvalidArgument(f"{key} is from {least} to {_MOST}.", field=key)
+        python = spec.is_python(body["trialJobSpec"], gcs) and not machine.elsewhere(call.rooms.home)
+
+        def queued(connection: Connection, body: dict[str, Any]) -> TuningPrivate:
+            private = TuningPrivate(
+                job=call.rooms.queue.add(connection, "hyperparameterTuningJobs", name, {})
+            )
+            if python:
+                kept = {"replicas": body["parallelTrialCount"]}
+                private.workers = call.rooms.queue.add(
+                    connection, _WORKERS, f"{name}/workers", kept, priority=1
+                )
+            body["trialJobSpec"] = spec.shown(body["trialJobSpec"])
+            return private
+
+        return queued
+
     def release(self, connection: Connection, job: Job) -> None:
         if resource := resources.get(connection, job.resource):
             jobs.request_cancel(connection, TuningPrivate.of(resource).workers)
@@ -43,40 +74,7 @@ TUNING_JOBS = _TuningJobs(
     has_etag=False,
     private=TuningPrivate,
 )
-register(TUNING_JOBS, "get", "list", "cancel", "delete")
-
-
-@implements("aiplatform", TUNING_JOBS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent, body = str(call.params["parent"]), call.body
-    study_spec.check(body["studySpec"], "studySpec")
-    spec.check(body["trialJobSpec"], "trialJobSpec")
-    event_logs.check(call.rooms, parent, body["trialJobSpec"], "trialJobSpec")
-    if body["trialJobSpec"].get("persistentResourceId"):
-        raise Unimplemented(
-            "Trials don't run on persistent resources in Portico yet.",
-            field="trialJobSpec.persistentResourceId",
-        )
-    for key, least in (("maxTrialCount", 1), ("parallelTrialCount", 1), ("maxFailedTrialCount", 0)):
-        if not least <= body.get(key, least) <= _MOST:
-            raise InvalidArgument(f"{key} is from {least} to {_MOST}.", field=key)
-    name = f"{parent}/hyperparameterTuningJobs/{call.rooms.ids.number()}"
-    with call.rooms.database.write() as connection:
-        job = call.rooms.queue.add(connection, "hyperparameterTuningJobs", name, {})
-        shown = {
-            **body,
-            "trialJobSpec": spec.shown(body["trialJobSpec"]),
-            "state": TUNING_JOBS.state("PENDING"),
-        }
-        workers = ""
-        if spec.is_python(body["trialJobSpec"]) and not machine.elsewhere(call.rooms.home):
-            kept = {"replicas": body["parallelTrialCount"]}
-            workers = call.rooms.queue.add(connection, _WORKERS, f"{name}/workers", kept, priority=1)
-        private = TuningPrivate(job=job, workers=workers)
-        made = TUNING_JOBS.insert(call, connection, name, parent, shown, private)
-        answer = TUNING_JOBS.render(made)
-    call.rooms.queue.wake()
-    return answer
+register(TUNING_JOBS, "create", "get", "list", "cancel", "delete")
 
 
 def _follow_trial(connection: Connection, job: Job, now: float) -> None:

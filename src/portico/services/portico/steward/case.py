@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
+from portico.errors import FailedPrecondition
 from portico.prediction.front.sync import await_fronts
 from portico.services.call import Rooms
 from portico.services.portico.joining import Outcome
+from portico.services.portico.steward import evidence
 from portico.services.portico.steward.spec import DAY, spec_of
-from portico.services.portico.stewards import EpisodePrivate, StewardPrivate, deployed_json
+from portico.services.portico.stewards import EpisodePrivate, StewardPrivate, classes_of, deployed_json
 from portico.services.registry import model_store
+from portico.services.registry.asking import ASK
 from portico.services.registry.deployed import remove_deployed
+from portico.services.standard.prices import Prices
 from portico.services.standard.serving import publish
 from portico.store import jobs, resources
 from portico.store.jobs import Job
@@ -28,10 +32,20 @@ Moved = Literal["moved", "waits", "busy"]
 Also = Callable[[Connection, Resource, Resource], None]
 """What else a move does in its transaction, to the steward and the episode as they are there."""
 
+RETRAINING = (1.0, 0.25)  # cores and GiB that a retraining asks for
 _SLACK = 60.0  # seconds by which a wall clock may go back unnoticed
 _FRONTS = 30.0  # seconds that fronts may take to serve what was published
 _SPLIT = "trafficSplit"
 _LAST = 253402300799.0  # a Timestamp ends with the year 9999
+
+
+def expected(prices: Prices, used: list[tuple[float, dict[str, float]]], since: float, hours: float) -> float:
+    """What the trainings from `since` on have cost, and another one: as much as the dearest of all, or for the first
+    so many node hours of what a training asks for. `used` as `StewardPrivate` has it."""
+    costs = [(at, sum(prices.cost(sku, amount) for sku, amount in one.items())) for at, one in used]
+    cores, memory = RETRAINING
+    another = max((cost for _, cost in costs), default=hours * prices.node_hour(cores, memory))
+    return another + sum(cost for at, cost in costs if at > since)
 
 
 class Case:
@@ -52,6 +66,8 @@ class Case:
         held = (endpoint.body.get("deployedModels") or []) if endpoint else []
         by_id: dict[str, dict[str, Any]] = {deployed["id"]: deployed for deployed in held}
         self.champion: dict[str, Any] = by_id.get(episode.body["champion"]["deployedModelId"], {})
+        if self.champion:
+            self.champion = {**self.champion, "classes": classes_of(steward)}
         self.deployed: dict[str, Any] = by_id.get(
             (episode.body.get("challenger") or {}).get("deployedModelId", ""), {}
         )
@@ -64,9 +80,11 @@ class Case:
     def challenger_version(self) -> str:
         return _version(self.episode.body["challenger"])
 
-    def job(self) -> Job | None:
+    def job(self, job_id: str = "") -> Job | None:
+        """What makes or deploys the challenger; or another of its jobs."""
+        job_id = job_id or self.private.job
         with self.rooms.database.read() as connection:
-            return jobs.get(connection, self.private.job) if self.private.job else None
+            return jobs.get(connection, job_id) if job_id else None
 
     def changed(self) -> str:
         """How the endpoint is not as this episode left it; empty where it is."""
@@ -107,10 +125,24 @@ class Case:
         most = limits.milli_node_hours_per_month
         if most and month + self.spec.training.budget_milli_node_hours > most:
             return f"{month} of {most} milli node hours of 30 days are used up."
-        money = (month + self.spec.training.budget_milli_node_hours) / 1000 * limits.node_hour_price
-        if limits.cost_per_month and money > limits.cost_per_month:
-            return f"With another training 30 days would cost {money:.2f}, more than {limits.cost_per_month:.2f}."
-        return ""
+        return self._too_dear(month) if limits.cost_per_month else ""
+
+    def _too_dear(self, month: float) -> str:
+        """Why another training would cost too much in 30 days, of which those before took `month` milli node hours: at
+        the steward's own price, or by what was metered and the prices that `portico cost` has."""
+        limits, hours = self.spec.limits, self.spec.training.budget_milli_node_hours / 1000
+        if limits.node_hour_price:
+            money, currency = (month / 1000 + hours) * limits.node_hour_price, ""
+        else:
+            try:
+                prices = Prices.of(self.rooms.home)
+            except FailedPrecondition as error:
+                return error.message
+            used, currency = StewardPrivate.of(self.steward).used, f" {prices.currency}"
+            money = expected(prices, used, self.now - 30 * DAY, hours)
+        if money <= limits.cost_per_month:
+            return ""
+        return f"With another training 30 days would cost {money:.2f}{currency}, more than {limits.cost_per_month:.2f}."
 
     # --- moves ---
 
@@ -173,6 +205,22 @@ class Case:
         self.rooms.queue.wake()
         return moved
 
+    def ask(self, version: str, texts: list[str], *, probe: bool) -> Moved:
+        """Lets a job ask a version of a model for the instances `texts`, JSON each."""
+        file = evidence.write_lines(self.rooms.home, self.rooms.ids, texts)
+        payload = {
+            "version": version, "file": str(evidence.folder(self.rooms.home) / file), "probe": probe,
+            "endpoint": self.steward.body["endpoint"],
+        }  # fmt: skip
+
+        def change(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> None:
+            job = self.rooms.queue.add(connection, ASK, episode.name, payload, parent=self.parent)
+            EpisodePrivate.of(episode).asked = {"version": version, "job": job, "file": file}
+
+        moved = self._commit(change)
+        self.rooms.queue.wake()
+        return moved
+
     def deploy(
         self,
         reason: str,
@@ -185,7 +233,13 @@ class Case:
         model = self.episode.body["challenger"]
         kept = {
             key: self.champion[key]
-            for key in ("dedicatedResources", "automaticResources", "displayName", "serviceAccount")
+            for key in (
+                "dedicatedResources",
+                "automaticResources",
+                "sharedResources",
+                "displayName",
+                "serviceAccount",
+            )
             if key in self.champion
         }
         # Every share is named, so that it fails where the champion goes meanwhile.
@@ -249,6 +303,25 @@ class Case:
 
         return self._commit(change)
 
+    def undone(self) -> Moved:
+        """The champion is there again and has its traffic; the challenger is undeployed, its version stays."""
+        last = self.episode.body["approvals"][-1]
+        words = f"{last['by']} undid the promotion" + (f": {last['comment']}" if last["comment"] else ".")
+
+        def change(connection: Connection, steward: Resource, episode: Resource, endpoint: Resource) -> int:
+            now = self.rooms.clock.now()
+            number = remove_deployed(
+                connection, endpoint, self.episode.body["challenger"]["deployedModelId"], now
+            )
+            version = resources.get(connection, self.champion_version)
+            if version is not None:
+                model_store.make_default(connection, version, now)
+            self._finish(steward, episode, "ROLLED_BACK", words)
+            steward.body["status"]["champion"] = dict(episode.body["champion"])
+            return number
+
+        return self._commit(change)
+
     def end(self, state: str, reason: str, *records: dict[str, Any], leave: bool = False) -> Moved:
         """Ends the episode without a promotion; `leave` leaves the endpoint as someone else made it."""
 
@@ -256,8 +329,8 @@ class Case:
             connection: Connection, steward: Resource, episode: Resource, endpoint: Resource
         ) -> int | None:
             self._finish(steward, episode, state, reason, *records)
-            if self.private.job:
-                job = jobs.get(connection, self.private.job)
+            for job_id in filter(None, (self.private.job, self.private.asked.get("job"))):
+                job = jobs.get(connection, job_id)
                 if job is not None and job.state not in jobs.ENDED:
                     self.rooms.queue.cancel(connection, job.id)
             if leave or not self.deployed or not self.champion:

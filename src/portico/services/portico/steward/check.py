@@ -36,10 +36,12 @@ def told(spec: Spec, deployed_id: str) -> tuple[str, list[str]]:
             "model.classes",
             "must name the classes, in the order of the model's scores, and of a regression none",
         )
-    if spec.actions != ["ALERT"]:
+    by_pipeline = spec.training.pipeline is not None and "RETRAIN" in spec.actions
+    if not by_pipeline and spec.actions != ["ALERT"]:
         _fail(
             "actions",
-            f"is {', '.join(spec.actions)}; a model that Portico did not train can only be watched: write ALERT",
+            f"is {', '.join(spec.actions)}; a model that Portico did not train can only be watched: write ALERT, or "
+            "give training.pipeline, which trains another one, and write RETRAIN",
         )
     return kind, classes
 
@@ -113,6 +115,8 @@ def check(spec: Spec, prediction_type: str, classes: Sequence[str]) -> None:
         )
     if spec.training.objective:
         _check_objective(spec.training.objective, prediction_type)
+    if spec.training.pipeline is not None and duration_seconds(spec.training.pipeline.timeout) <= 0:
+        _fail("training.pipeline.timeout", "must be above 0s")
     if spec.training.budget_milli_node_hours < 0:
         _fail("training.budgetMilliNodeHours", "is negative")
     before = 0
@@ -154,8 +158,6 @@ def check(spec: Spec, prediction_type: str, classes: Sequence[str]) -> None:
         _fail("limits", "has a negative number")
     if spec.limits.node_hour_price < 0 or spec.limits.cost_per_month < 0:
         _fail("limits", "has a negative number")
-    if spec.limits.cost_per_month and not spec.limits.node_hour_price:
-        _fail("limits.nodeHourPrice", "is missing: what a node hour costs")
     if spec.drift.rows < 100:
         _fail("drift.rows", f"is {spec.drift.rows}; windows of fewer than 100 say nothing")
     if not 0 <= spec.drift.threshold <= 1:

@@ -123,6 +123,14 @@ def write(home: Path, ids: Ids, rows: Rows) -> str:
     return name
 
 
+def write_lines(home: Path, ids: Ids, lines: Sequence[str]) -> str:
+    """Writes texts, none of which has a line's end in it, to a new file beside; returns its name."""
+    name = f"{mark.new_file(home, ids)}.jsonl"
+    folder(home).mkdir(parents=True, exist_ok=True)
+    (folder(home) / name).write_text("\n".join(lines))
+    return name
+
+
 def digest(home: Path, name: str) -> str:
     """What a file holds, as "sha256:…". Raises OSError: it is gone."""
     with (folder(home) / name).open("rb") as file:
@@ -171,8 +179,8 @@ def remove(home: Path, names: Sequence[str]) -> None:
 
 
 def sweep(home: Path, needed: set[str], runs: set[str]) -> None:
-    """Removes the files of `runs` that no decision names: what a crash between file and commit left."""
-    for path in folder(home).glob("*.parquet"):
+    """Removes the files of `runs` that nobody needs: what a crash between file and commit left."""
+    for path in (*folder(home).glob("*.parquet"), *folder(home).glob("*.jsonl")):
         if path.name not in needed and mark.run_of(path.stem) in runs:
             path.unlink(missing_ok=True)
 

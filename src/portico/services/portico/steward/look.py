@@ -28,6 +28,7 @@ from portico.services.portico.stewards import (
     EpisodePrivate,
     StewardPrivate,
     champion_of,
+    classes_of,
     deployed_json,
 )
 from portico.store import resources
@@ -50,8 +51,8 @@ class Look:
         """Measures what is acceptable; where no episode is open, the first that is not opens one."""
         spec, private = spec_of(steward.body), StewardPrivate.of(steward)
         champion = champion_of(endpoint)
-        if champion is not None and spec.model.prediction_type:
-            champion = {**champion, "classes": spec.model.classes}
+        if champion is not None:
+            champion = {**champion, "classes": classes_of(steward)}
         found: list[Finding] = []
         status: dict[str, Any] = {"checkTime": rfc3339(now), "message": "No model is deployed."}
         seen: DriftSeen | None = None

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds
 from portico.services.call import Rooms
@@ -20,6 +21,7 @@ from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.spec import COST, SERVICE, Acceptable, Spec
 from portico.services.portico.steward.watched import Watched
 from portico.services.portico.stewards import StewardPrivate
+from portico.services.registry.evaluations import SLICES
 from portico.store import resources
 
 _EVALUATIONS = "aiplatform:models.evaluations"
@@ -137,19 +139,31 @@ class Performance:
         held = private.references.setdefault(champion["id"], {})
         metric, count = rule["metric"], rule["labels"]
         if metric not in held:
+            classes = self._models.classes(champion)
             with self._rooms.database.read() as connection:
                 name = f"{champion['model']}@{champion['modelVersionId']}"
-                measured = [
-                    e.body.get("metrics") or {} for e in resources.listed(connection, _EVALUATIONS, name)
-                ]
-            if measured and measured[0].get(metric) is not None:
-                held[metric] = float(measured[0][metric])
-            elif len(first := watched.first(champion["id"], self._models.classes(champion), count)) == count:
-                threshold = self._models.threshold(champion)
-                rows = steward_rows.rows_of(first, self._models.classes(champion), (), threshold)
+                measured = _evaluated(connection, name, metric, classes)
+            if measured is not None:
+                held[metric] = measured
+            elif len(first := watched.first(champion["id"], classes, count)) == count:
+                rows = steward_rows.rows_of(first, classes, (), self._models.threshold(champion))
                 found = decide("breach", {**rule, "labels": len(rows), "limit": 0.0}, {}, rows)
                 held[metric] = float(found.numbers["value"])
         return held.get(metric)
+
+
+def _evaluated(connection: Connection, model: str, metric: str, classes: list[str]) -> float | None:
+    """What the model's newest evaluation says; of an area what it says of the positive class, which a steward
+    measures, where it tells that apart from the area of all classes together."""
+    for evaluation in resources.listed(connection, _EVALUATIONS, model, limit=1):
+        metrics = evaluation.body.get("metrics") or {}
+        if metric in ("auRoc", "auPrc") and len(classes) == 2:
+            for one in resources.listed(connection, SLICES.kind, evaluation.name):
+                of = one.body.get("slice") or {}
+                if of.get("dimension") == "annotationSpec" and of.get("value") == classes[1]:
+                    metrics = one.body.get("metrics") or {}
+        return None if metrics.get(metric) is None else float(metrics[metric])
+    return None
 
 
 def _banded(cells: list[str]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from portico.ml.arrays import Floats
 from portico.ml.measure.fairness import groups_of
@@ -18,14 +20,30 @@ from portico.services.registry import model_store
 from portico.store import resources
 
 _HELD = 4  # models in memory
+_ASKED = 16  # versions whose answers stay in memory
+_SHOWN = 200  # characters of an answer that is told
+
+
+class Unasked(Exception):
+    """What the `version` of a model answers to the instances `texts` (JSON, a line each) must first be asked
+    (`Models.take`)."""
+
+    def __init__(self, version: str, texts: list[str]) -> None:
+        super().__init__(version)
+        self.version, self.texts = version, texts
 
 
 class Models:
-    """The models that Portico trained, by version name ("…/models/M@2"); the newest used stay loaded."""
+    """The models of stewards, by version name ("…/models/M@2"). Those that Portico trained are loaded here, and the
+    newest used stay loaded; of others only what they answered where they were asked is known."""
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self._loaded: OrderedDict[str, Any] = OrderedDict()
+        self._answers: OrderedDict[str, dict[int, Mapping[str, Any]]] = (
+            OrderedDict()
+        )  # by version and instance
+        self._told: dict[str, dict[str, Any]] = {}
 
     def load(self, version: str) -> Any:
         """The `ml.model.Model` of a version.
@@ -53,8 +71,33 @@ class Models:
         private = model_store.VersionPrivate.of(row) if row else None
         return private.artifact if private and private.format == "portico" else None
 
+    def is_own(self, version: str) -> bool:
+        """Whether Portico trained it."""
+        return version in self._loaded or self._artifact(version) is not None
+
     def manifest(self, version: str) -> Any:
         return self.load(version).manifest
+
+    def objective(self, version: str) -> str:
+        """What a regression was optimised for."""
+        return str(self.manifest(version).objective) if self.is_own(version) else "minimize-rmse"
+
+    def take(
+        self, version: str, texts: Sequence[str], answers: Sequence[Mapping[str, Any]], told: dict[str, Any]
+    ) -> None:
+        """What a version answered to the instances `texts`, {"prediction"} or {"error"} each; and what else is `told`
+        of its service (`service`)."""
+        held = self._answers.setdefault(version, {})
+        self._answers.move_to_end(version)
+        held |= {number_of(text): answer for text, answer in zip(texts, answers, strict=True)}
+        self._told[version] = {**self._told.get(version, {}), **told}
+        while len(self._answers) > _ASKED:
+            gone, _ = self._answers.popitem(last=False)
+            self._told.pop(gone, None)
+
+    def service(self, version: str) -> dict[str, Any]:
+        """`latencySeconds` and `bytes` of a version that was asked."""
+        return self._told.get(version, {})
 
     def kinds(self, deployed: dict[str, Any]) -> dict[str, str]:
         """The features of a deployed model and their kinds; none where Portico did not train it."""
@@ -65,11 +108,15 @@ class Models:
 
     def classes(self, deployed: dict[str, Any]) -> list[str]:
         """The classes of a deployed model, also where its steward says them; none for a regression."""
-        if "classes" in deployed:
-            return list(deployed["classes"])
         with self._rooms.database.read() as connection:
             row = resources.get(connection, f"{deployed['model']}@{deployed['modelVersionId']}")
-        return list((row.body.get("metadata") or {}).get("classes") or []) if row else []
+        metadata = (row.body.get("metadata") or {}) if row else {}
+        said = metadata.get("classes") or []
+        return list(said if metadata.get("predictionType") else deployed.get("classes") or said)
+
+    def labels(self, version: str, classes: Sequence[str]) -> list[str]:
+        """The classes of a version; those that are expected, `classes`, where it does not say."""
+        return list(self.load(version).labels) if self.is_own(version) else list(classes)
 
     def threshold(self, deployed: dict[str, Any]) -> float:
         """The score from which on a deployed model decides for the second of two classes."""
@@ -81,8 +128,31 @@ class Models:
         found = (row.body.get("metadata") or {}).get("decisionThreshold") if row else None
         return HALF if found is None else float(found)
 
-    def outputs(self, version: str, instances: Sequence[Any]) -> Floats:
-        """Values (N,) or scores (N, K) of `instances`; NaN for what the model can't read."""
+    def outputs(self, version: str, outcomes: Sequence[Outcome], classes: Sequence[str]) -> Floats:
+        """Values (N,) or scores (N, K) of the outcomes' instances; NaN for what the model can't read, or does not
+        answer so.
+
+        Raises:
+            Unasked: of a model that is not opened here.
+        """
+        if self.is_own(version):
+            return self._computed(version, [row.instance for row in outcomes])
+        made = np.full((len(outcomes), len(classes)) if classes else len(outcomes), np.nan)
+        for position, answer in enumerate(self._asked(version, outcomes)):
+            found = output_of(answer.get("prediction"), classes)
+            if found is not None:
+                made[position] = found
+        return made
+
+    def _asked(self, version: str, outcomes: Sequence[Outcome]) -> list[Mapping[str, Any]]:
+        held = self._answers.get(version, {})
+        texts = [orjson.dumps(row.instance).decode() for row in outcomes]
+        numbers = [number_of(text) for text in texts]
+        if missing := {n: text for n, text in zip(numbers, texts, strict=True) if n not in held}:
+            raise Unasked(version, list(missing.values()))
+        return [held[number] for number in numbers]
+
+    def _computed(self, version: str, instances: Sequence[Any]) -> Floats:
         from portico.ml.errors import DataError
 
         model = self.load(version)
@@ -100,15 +170,41 @@ class Models:
             made[position] = answer["scores"] if width else answer["value"]
         return made
 
-    def misfit(self, champion: str, challenger: str) -> str:
-        """Why callers of the champion could not call the challenger; empty where they can."""
-        old, new = self.load(champion), self.load(challenger)
-        if old.manifest.prediction_type != new.manifest.prediction_type:
-            return f"It is a {new.manifest.prediction_type}, the champion a {old.manifest.prediction_type}."
-        if old.labels != new.labels:
-            return f"Its classes are {', '.join(new.labels)}, the champion's {', '.join(old.labels)}."
-        more = sorted(set(new.features) - set(old.features))
+    def misfit(
+        self, champion: str, challenger: str, outcomes: Sequence[Outcome], classes: Sequence[str]
+    ) -> str:
+        """Why callers of the champion, who got the `outcomes`, could not call the challenger; empty where they can."""
+        if not self.is_own(challenger):
+            return self._otherwise(challenger, outcomes, classes)
+        new = self.load(challenger)
+        kind = "classification" if classes else "regression"
+        if new.manifest.prediction_type != kind:
+            return f"It is a {new.manifest.prediction_type}, the champion a {kind}."
+        if list(new.labels) != list(classes):
+            return f"Its classes are {', '.join(new.labels)}, the champion's {', '.join(classes)}."
+        if not self.is_own(champion):
+            output = self.outputs(challenger, outcomes, classes).reshape(len(outcomes), -1)
+            bad = int(np.isnan(output).any(axis=1).sum())
+            return f"It can't read {bad} of {len(outcomes)} instances." if bad else ""
+        more = sorted(set(new.features) - set(self.load(champion).features))
         return f"It asks for features that the champion does not: {', '.join(more)}." if more else ""
+
+    def _otherwise(self, challenger: str, outcomes: Sequence[Outcome], classes: Sequence[str]) -> str:
+        """How a model that Portico did not train answers what was asked of the champion otherwise than with a number
+        or the scores of the classes."""
+        bad = [
+            answer
+            for answer in self._asked(challenger, outcomes)
+            if output_of(answer.get("prediction"), classes) is None
+        ]
+        if not bad:
+            return ""
+        wanted = f"scores of the classes {', '.join(classes)}" if classes else "a number"
+        said = bad[0].get("error") or json.dumps(bad[0].get("prediction"))
+        return (
+            f"To {len(bad)} of {len(outcomes)} instances that the champion has answered it does not answer with "
+            f"{wanted}; the first answer is: {said[:_SHOWN]}"
+        )
 
 
 def rows_of(
@@ -135,17 +231,21 @@ def beside(
     challenger: str,
     served: str = "champion",
     grouped: Sequence[str] = (),
+    *,
+    classes: Sequence[str],
 ) -> Rows:
-    """Both models' outputs: what was answered for `served`, what the other says of the same instances."""
-    classes = models.load(challenger).labels
+    """Both models' outputs: what was answered for `served`, what the other says of the same instances.
+
+    Raises:
+        Unasked: of a model that is not opened here.
+    """
     other = "challenger" if served == "champion" else "champion"
-    instances = [row.instance for row in outcomes]
     rows = _made(
         outcomes,
         [truth_of(row.label.truth, classes) if row.label else np.nan for row in outcomes],
         {
             served: answered(outcomes, classes),
-            other: models.outputs(challenger if served == "champion" else champion, instances),
+            other: models.outputs(challenger if served == "champion" else champion, outcomes, classes),
         },
         grouped,
     )
@@ -204,7 +304,11 @@ def moment(row: Outcome, time_column: str) -> float | None:
 
 
 def simple_answers(
-    models: Models, version: str, before: Sequence[Outcome], rows: Sequence[Outcome], time_column: str
+    classes: Sequence[str],
+    objective: str,
+    before: Sequence[Outcome],
+    rows: Sequence[Outcome],
+    time_column: str,
 ) -> dict[str, Floats]:
     """The trivial answers for `rows` from the labels `before` them, as outputs "baseline:NAME".
 
@@ -212,8 +316,6 @@ def simple_answers(
     """
     from portico.ml.measure.baseline_answers import classification_baselines, regression_baselines
 
-    manifest = models.manifest(version)
-    classes = manifest.labels
     kept = [row for row in (*before, *rows) if row.label and np.isfinite(truth_of(row.label.truth, classes))]
     truth = np.array([truth_of(row.label.truth, classes) for row in kept if row.label])
     moments = [moment(row, time_column) for row in kept]
@@ -233,13 +335,13 @@ def simple_answers(
     else:
         delays = [row.label.arrived - row.time for row in kept if row.label]
         found = regression_baselines(
-            truth[:cut], truth[cut:], objective=manifest.objective, train_times=old, test_times=new,
+            truth[:cut], truth[cut:], objective=objective, train_times=old, test_times=new,
             horizon=max(float(np.median(delays)), 0.0),
         )  # fmt: skip
     return {f"baseline:{name}": output for name, output in found.items()}
 
 
-def evaluation(rows: Rows, manifest: Any, own: Measured) -> dict[str, Any]:
+def evaluation(rows: Rows, classes: Sequence[str], own: Measured) -> dict[str, Any]:
     """The challenger's evaluation on the gates' rows, in the shape of Google's schemas; `own` is the gates' metric."""
     from portico.ml.measure.evaluate import (
         CLASSIFICATION_SCHEMA,
@@ -249,9 +351,9 @@ def evaluation(rows: Rows, manifest: Any, own: Measured) -> dict[str, Any]:
     )
 
     output = rows.outputs["challenger"]
-    if manifest.labels:
+    if classes:
         schema = CLASSIFICATION_SCHEMA
-        found = evaluate_classification(rows.truth.astype(np.int64), output, manifest.labels)
+        found = evaluate_classification(rows.truth.astype(np.int64), output, list(classes))
     else:
         schema = REGRESSION_SCHEMA
         found = evaluate_regression(rows.truth, output)

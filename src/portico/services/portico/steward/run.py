@@ -21,7 +21,7 @@ from portico.services.portico.steward.look import Look
 from portico.services.portico.steward.rows import Models
 from portico.services.portico.steward.states import States
 from portico.services.portico.steward.watched import Watched
-from portico.services.portico.stewards import EPISODES, STEWARDS, StewardPrivate, evidence_of
+from portico.services.portico.stewards import EPISODES, STEWARDS, EpisodePrivate, StewardPrivate, evidence_of
 from portico.store import domain_clock, home, jobs, resources
 from portico.store.backend import DatabaseAway
 from portico.store.resources import Resource
@@ -60,6 +60,7 @@ class Stewards:
         with rooms.database.read() as connection:
             every = resources.listed(connection, EPISODES.kind)
             needed = {file for episode in every for file in evidence_of(episode)}
+            needed |= {EpisodePrivate.of(episode).asked.get("file", "") for episode in every}
             runs = home.runs(connection)
         steward_evidence.sweep(rooms.home, needed, runs)
 

@@ -29,6 +29,12 @@ class Data(_Message):
     time_column: str = ""
 
 
+class Pipeline(_Message):
+    """What else it says is read as the PipelineJob that it becomes."""
+
+    timeout: str = "86400s"
+
+
 class Training(_Message):
     window: str = "EXPANDING"
     duration: str = ""
@@ -36,6 +42,7 @@ class Training(_Message):
     prediction_type: str = ""
     objective: str = ""
     transformations: dict[str, str] = {}
+    pipeline: Pipeline | None = None
 
 
 class Model(_Message):

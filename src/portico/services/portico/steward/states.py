@@ -19,24 +19,28 @@ from portico.services.portico.steward.decide import decide
 from portico.services.portico.steward.decision import Decision, recorded
 from portico.services.portico.steward.evidence import Rows
 from portico.services.portico.steward.measures import measured
+from portico.services.portico.steward.pipeline_training import RETRAIN_BY_PIPELINE
 from portico.services.portico.steward.promotion import pooled
-from portico.services.portico.steward.rows import Models
+from portico.services.portico.steward.rows import Models, Unasked
 from portico.services.portico.steward.train import ADJUST, RETRAIN
-from portico.services.portico.stewards import EpisodePrivate, StewardPrivate
-from portico.services.registry import evaluations
-from portico.store import jobs, labels, resources
+from portico.services.portico.stewards import ROLLING_BACK, EpisodePrivate, StewardPrivate
+from portico.services.registry import asking, evaluations
+from portico.store import jobs, labels, resources, usage
 from portico.store.resources import Resource
 
 
 class States:
     def __init__(self, rooms: Rooms, models: Models) -> None:
         self._rooms, self._models = rooms, models
+        self._taken: set[str] = set()  # the jobs whose answers the models have
         self._waited: dict[str, tuple[int, ...]] = {}  # what an episode saw when it last waited for labels
 
     def step(self, case: Case) -> Moved:
         """One move of the episode, or none."""
         if case.endpoint is None:
             return case.end("ABANDONED", "The endpoint was deleted.")
+        if case.state == ROLLING_BACK:
+            return self._rolling_back(case)
         stopped = next((a for a in case.episode.body.get("approvals", []) if not a["approved"]), None)
         if stopped is not None:
             words = f"{stopped['by']} rejected it" + (
@@ -45,7 +49,45 @@ class States:
             return case.end("ROLLED_BACK" if case.deployed else "REJECTED", words)
         if not case.champion:
             return case.end("ABANDONED", "The champion was undeployed by someone else.")
-        return _STATES[case.state](self, case)
+        try:
+            return _STATES[case.state](self, case)
+        except Unasked as missing:
+            return self._asks(case, missing)
+
+    def _asks(self, case: Case, missing: Unasked) -> Moved:
+        """Has a model asked that is not opened here: by a job, whose answers the next step finds."""
+        asked = case.private.asked
+        job = case.job(asked["job"]) if asked.get("version") == missing.version else None
+        if job is None or job.id in self._taken:
+            return case.ask(missing.version, missing.texts, probe=case.state == "GATING")
+        if job.state in jobs.ACTIVE:
+            return "busy"
+        if job.state != "SUCCEEDED":
+            words = f"{_short(missing.version)} gives no answers: {(job.error or {}).get('message', 'it was stopped.')}"
+            if case.state == "GATING":
+                return case.move("BREACHED", words)
+            return case.end("ROLLED_BACK", words)
+        self._taken.add(job.id)
+        file = steward_evidence.folder(self._rooms.home) / asked["file"]
+        try:
+            texts = [line.decode() for line in file.read_bytes().splitlines()]
+            self._models.take(missing.version, texts, asking.answers(self._rooms.home, job.id), job.result)
+            file.unlink()
+        except OSError:  # swept meanwhile: it is asked again
+            return case.ask(missing.version, missing.texts, probe=case.state == "GATING")
+        return "moved"
+
+    def _rolling_back(self, case: Case) -> Moved:
+        """A promotion that is undone: its champion is deployed again, with the challenger's traffic."""
+        job = case.job()
+        if job is not None and job.state in jobs.ACTIVE:
+            return "busy"
+        if job is not None and job.state == "SUCCEEDED":
+            return case.undone()
+        words = (job.error or {}).get("message", "It was cancelled.") if job else "Its job is gone."
+        return case.end(
+            "PROMOTED", f"The challenger stays: its champion could not be deployed again: {words}", leave=True
+        )
 
     def _breached(self, case: Case) -> Moved:
         """Chooses what to try next."""
@@ -76,6 +118,8 @@ class States:
             "description": f"{action} by {case.steward.name.rpartition('/')[2]}: {case.episode.body['reason']}"[:1000],
         }  # fmt: skip
         if action != "RETRAIN":
+            if not self._models.is_own(case.champion_version):
+                return case.skip(action, "Only a retraining changes a model that Portico did not train.")
             found = adjustment(self._models, case, action, before)
             if isinstance(found, str):
                 return case.skip(action, found)
@@ -96,6 +140,14 @@ class States:
             "cutoff": gate[0].time, "before": min(known, default=None),
             "withheld": sorted({row.label.name for row in gate if row.label}), "change": case.watched.change,
         }  # fmt: skip
+        if case.spec.training.pipeline is not None:
+            payload |= {
+                "pipeline": case.steward.body["training"]["pipeline"], "classes": list(classes),
+                "predictionType": "classification" if classes else "regression",
+                "reason": case.episode.body["reason"],
+            }  # fmt: skip
+            return case.start(action, RETRAIN_BY_PIPELINE, "RETRAINING", payload, gate,
+                              "A pipeline trains another on what is known now, without the newest labels.")  # fmt: skip
         return case.start(action, RETRAIN, "RETRAINING", payload, gate,
                           "Another model is trained on what is known now, without the newest labels.")  # fmt: skip
 
@@ -113,10 +165,14 @@ class States:
         def account(connection: Connection, steward: Resource, episode: Resource) -> None:
             EpisodePrivate.of(episode).facts = facts
             if case.state == "RETRAINING":
-                StewardPrivate.of(steward).retrainings.append((case.now, facts["milliNodeHours"]))
+                kept = StewardPrivate.of(steward)
+                kept.retrainings.append((case.now, facts["milliNodeHours"]))
+                worked = job.result.get("pipelineJob") or job.resource
+                kept.used.append((case.now, usage.of_resource(connection, worked)))
 
+        by = f" by the pipeline run {_short(run)}" if (run := job.result.get("pipelineJob")) else ""
         took = f", {facts['rows']:,} rows learned" if "rows" in facts else ""
-        return case.move("GATING", f"The challenger is made{took}.", account)
+        return case.move("GATING", f"The challenger is made{by}{took}.", account)
 
     def _gating(self, case: Case) -> Moved:
         private, gates, metric = case.private, case.spec.gates, case.spec.gate_metric
@@ -127,15 +183,19 @@ class States:
         ):
             return self._gates_wait(case, len(rows))
         classes = self._models.classes(case.champion)
-        facts: dict[str, Any] = {
-            key: private.facts.get(key) for key in ("trainedUntil", "bytes", "latencySeconds")
-        }
-        facts["signature"] = self._models.misfit(case.champion_version, case.challenger_version)
+        misfit = self._models.misfit(case.champion_version, case.challenger_version, rows, classes)
+        known = {**private.facts, **self._models.service(case.challenger_version)}
+        facts: dict[str, Any] = {key: known.get(key) for key in ("trainedUntil", "bytes", "latencySeconds")}
+        facts["signature"] = misfit
         if private.facts.get("cutShort"):
             facts["cutShort"] = private.facts["cutShort"]
-        found = steward_rows.beside(
-            self._models, rows, case.champion_version, case.challenger_version, grouped=case.spec.grouped
-        )
+        if misfit:  # then nothing of the two is compared
+            found = steward_rows.rows_of(rows, classes, case.spec.grouped)
+        else:
+            found = steward_rows.beside(
+                self._models, rows, case.champion_version, case.challenger_version, grouped=case.spec.grouped,
+                classes=classes,
+            )  # fmt: skip
         if len(found) < gates.labels:  # some can't be read by one of the models
             self._waited[case.episode.name] = (len(rows), case.watched.change)
             return self._gates_wait(case, len(found))
@@ -174,7 +234,11 @@ class States:
         older = case.watched.before(unseen[0].time, self._models.classes(case.champion))
         before = [row for row in older if row.label and row.label.name not in ours]
         time_column = StewardPrivate.of(case.steward).data.get("timeColumn", "")
-        return steward_rows.simple_answers(self._models, case.champion_version, before, rows, time_column)
+        classes, objective = (
+            self._models.classes(case.champion),
+            self._models.objective(case.champion_version),
+        )
+        return steward_rows.simple_answers(classes, objective, before, rows, time_column)
 
     def _unseen(self, case: Case) -> list[Outcome]:
         """The labels that what was made has not seen: those that were kept from it, and those that came since."""
@@ -212,10 +276,9 @@ class States:
         """The challenger's evaluation: what it reached on the gates' rows."""
         version = resources.get(connection, case.challenger_version)
         if version is not None:
-            own = measured(
-                case.spec.measured_by(metric, self._models.classes(case.champion)), rows, "challenger"
-            )
-            body = steward_rows.evaluation(rows, self._models.manifest(case.challenger_version), own)
+            classes = self._models.classes(case.champion)
+            own = measured(case.spec.measured_by(metric, classes), rows, "challenger")
+            body = steward_rows.evaluation(rows, classes, own)
             evaluations.add(connection, version, self._rooms.ids.number(), body, self._rooms.clock.now())
 
     def _awaiting(self, case: Case) -> Moved:
@@ -255,13 +318,14 @@ class States:
         seen = (position, len(rows), case.watched.change)
         if self._waited.get(case.episode.name) == seen:
             return case.wait(f"{len(rows)} of {needed} labelled answers are there.")
+        classes = self._models.classes(case.champion)
         rule = {
-            **case.spec.measured_by(case.spec.gate_metric, self._models.classes(case.champion)),
-            "labels": needed, "rollbackRatio": case.spec.rollout.rollback_ratio,
+            **case.spec.measured_by(case.spec.gate_metric, classes), "labels": needed,
+            "rollbackRatio": case.spec.rollout.rollback_ratio,
         }  # fmt: skip
         served = "champion" if question == "shadow" else "challenger"
         found = steward_rows.beside(
-            self._models, rows, case.champion_version, case.challenger_version, served
+            self._models, rows, case.champion_version, case.challenger_version, served, classes=classes
         )
         decision = decide(question, rule, {}, found)
         if decision.answer == "waits":
@@ -306,6 +370,10 @@ class States:
         if whole.answer == "roll back":
             return case.end("ROLLED_BACK", whole.reason, *records)
         return case.promote(whole.reason, *records)
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 _STATES: dict[str, Callable[[States, Case], Moved]] = {

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import orjson
 from sqlalchemy.engine import Connection
 
 from portico.errors import Cancelled, FailedPrecondition, InvalidArgument, NotFound
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
-from portico.prediction.prediction_log import stream_of
-from portico.services.portico.joining import COLUMNS, Joined, Outcome
-from portico.services.portico.steward.evidence import moment_of, truth_of
+from portico.services.portico.joining import Outcome
+from portico.services.portico.steward.training_data import gathered
 from portico.services.registry import model_store, training_inputs
-from portico.services.registry.datasets import DATASETS, data_of
 from portico.services.registry.model_store import register_version
-from portico.services.standard import sources
-from portico.store import labels, resources
+from portico.store import resources
 from portico.store.jobs import Job
-from portico.store.segments import Segments
 from portico.store.sizes import size_of
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 RETRAIN, ADJUST = "stewards.retrain", "stewards.adjust"
-_LEARNED = 1_000_000  # labelled predictions that a retraining takes, the newest
 _PROBES = 200  # single rows whose time is taken
 
 
 def run_retrain(context: Context) -> dict[str, Any]:
-    """Job: trains on the first model's data and every prediction that has a label and was made before the cut-off.
-
-    The newest rows, from `cutoff` on and by the labels `withheld` or that came after `change`, are for the gates:
-    nothing here sees them. A label teaches once, by the newest of its predictions.
-    """
+    """Job: trains on the first model's data and every prediction that has a label and was made before the cut-off."""
     from dataclasses import replace
 
     from portico.ml.errors import DataError, TrainingStopped
@@ -51,11 +37,6 @@ def run_retrain(context: Context) -> dict[str, Any]:
     from portico.services.registry.trained import model_body, save_artifact
 
     asked = context.job.payload
-    withheld = set(asked["withheld"])
-    every = joined(context, asked["endpoint"], asked["cutoff"], asked.get("change")).labelled()
-    newest = {row.label.name: row for row in every
-              if row.label and row.judges and row.time < asked["cutoff"]
-              and row.label.name not in withheld}  # fmt: skip
     spec = training_inputs.spec_of(asked["pipeline"], context.cores)
     if asked.get("objective"):
         spec = replace(spec, optimization_objective=asked["objective"])
@@ -66,15 +47,13 @@ def run_retrain(context: Context) -> dict[str, Any]:
     else:
         split = SplitSpec("fraction", "", 0.9, 0.1, 0.0)
     spec = replace(spec, split=split, target=asked["target"])
-    regression = spec.prediction_type == "regression"
-    known = [row for row in sorted(newest.values(), key=lambda row: row.place)
-             if row.label and not (regression and math.isnan(truth_of(row.label.truth, ())))]  # fmt: skip
     try:
-        table, pinned = _first_data(context, asked["dataset"])
-        rows = _rows_of(known, asked, table.column_names, spec.weight_column)
-        whole = _cut(_with_rows(table, rows), asked)
-        context.progress(0.01, f"{whole.num_rows:,} rows read, {len(known):,} of them predicted before")
-        trained = train(whole, spec, progress=context.progress, should_stop=context.should_stop)
+        data = gathered(
+            context, asked, regression=spec.prediction_type == "regression", weight=spec.weight_column
+        )
+        words = f"{data.table.num_rows:,} rows read, {len(data.known):,} of them predicted before"
+        context.progress(0.01, words)
+        trained = train(data.table, spec, progress=context.progress, should_stop=context.should_stop)
     except DataError as error:
         raise InvalidArgument(f"{error.message}.", field=error.field) from None
     except TrainingStopped:
@@ -83,14 +62,12 @@ def run_retrain(context: Context) -> dict[str, Any]:
     model = model_body(trained)
     return {
         "model": model,
-        "data": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
+        "data": data.generations,
         "facts": {
+            **data.facts,
             "cutShort": model["metadata"].get("cutShortReason", ""),
-            "trainedUntil": known[-1].time if known else None,
-            "rows": whole.num_rows,
-            "labelledPredictions": len(known),
             "milliNodeHours": max(1, round(trained.seconds / 3.6)),
-            **_measured(context, asked["artifact"], known),
+            **measured(context, asked["artifact"], data.known),
         },
     }
 
@@ -120,7 +97,7 @@ def run_adjust(context: Context) -> dict[str, Any]:
             **(body.get("metadata") or {}), "decisionThreshold": asked["adjustment"]["threshold"],
         }  # fmt: skip
     facts = {**asked["adjustment"], "trainedUntil": asked["fittedUntil"], "milliNodeHours": 0}
-    return {"model": body, "facts": {**facts, **_measured(context, asked["artifact"], [])}}
+    return {"model": body, "facts": {**facts, **measured(context, asked["artifact"], [])}}
 
 
 _OF_THE_MODEL = ("metadataSchemaUri", "metadata", "predictSchemata", "explanationSpec", "supportedExportFormats",
@@ -146,108 +123,7 @@ def _adjusted(path: Path, adjustment: dict[str, Any]) -> str:
     return json.dumps(body, allow_nan=False)
 
 
-def joined(context: Any, endpoint: str, until: float, change: int | None) -> Joined:
-    """The predictions of an endpoint's log that may have been made before `until`, with their labels up to `change`."""
-    segments = Segments(context.home, context.database, context.clock, context.ids)
-    made = Joined(_LEARNED)
-    with context.database.read() as connection:
-        every, _ = labels.since(connection, endpoint, -1, change)
-    made.add_labels(every)  # first: then each prediction meets its own when it comes, and is looked at once
-    for table in segments.scan(stream_of(endpoint), end=until, columns=COLUMNS):
-        made.add_predictions(table)
-    return made
-
-
-def _first_data(context: Context, name: str) -> tuple[pa.Table, list[sources.Source]]:
-    """The first model's data as they are now, and which generations these are."""
-    from portico.store.objects import generations as objects
-    from portico.store.objects.files import remove
-
-    holder = context.job.resource
-    with context.database.read() as connection:
-        dataset = DATASETS.require(connection, name)
-    try:
-        pinned = data_of(context, dataset, holder)
-        return sources.read_table(context.home, pinned, "", "data.dataset").table, pinned
-    finally:
-        with context.database.write() as connection:
-            dropped = objects.unpin(connection, holder)
-        remove(context.home, dropped)
-
-
-def _rows_of(
-    known: list[Outcome], asked: dict[str, Any], columns: list[str], weight: str
-) -> list[dict[str, Any]]:
-    """The predictions as rows of the first data; one that came without a weight weighs 1.
-
-    Those that `_cut` will leave out for their age, most of a long log, are left out here.
-    """
-    rows: list[dict[str, Any]] = []
-    newest = -math.inf
-    for row in reversed(known):
-        instance = orjson.loads(row.request)
-        assert row.label is not None
-        if asked["timeColumn"] and asked["duration"] and (when := moment_of(instance, asked["timeColumn"])):
-            if asked["before"] is None or when < asked["before"]:
-                newest = max(newest, when)
-            if when < newest - asked["duration"]:
-                continue
-        rows.append({**{name: instance.get(name) for name in columns}, asked["target"]: row.label.truth})
-        if weight and rows[-1].get(weight) is None:
-            rows[-1][weight] = 1.0
-    return rows[::-1]
-
-
-def _with_rows(table: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
-    """`table` and below it `rows`, in its columns; numbers meet as numbers, anything else as text."""
-    import pyarrow as pa
-
-    from portico.ml.tables import concat, rows_to_batch
-
-    if not rows:
-        return table
-    below = pa.Table.from_batches([rows_to_batch(rows)])
-    numeric = [
-        name
-        for name in table.column_names
-        if all(_is_number(t.schema.field(name).type) for t in (table, below))
-    ]
-    return concat([_as_numbers(table, numeric), _as_numbers(below, numeric)])
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _as_numbers(table: pa.Table, names: list[str]) -> pa.Table:
-    import pyarrow as pa
-
-    for name in names:
-        table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.float64()))
-    return table
-
-
-def _cut(table: pa.Table, asked: dict[str, Any]) -> pa.Table:
-    """The rows that may be learned from: by the time column before the gates' first, and of the sliding window."""
-    import numpy as np
-
-    from portico.ml.learn.split import SplitSpec, split_rows
-
-    if not asked["timeColumn"]:
-        return table
-    times = split_rows(table, SplitSpec("timestamp", asked["timeColumn"], 1.0, 0.0, 0.0)).times
-    assert times is not None
-    before = asked["before"] if asked["before"] is not None else np.inf
-    after = -np.inf
-    if asked["duration"]:
-        known = times[times < before]
-        after = (known.max() if len(known) else -np.inf) - asked["duration"]
-    return table.filter((times < before) & (times >= after))
-
-
-def _measured(context: Context, artifact: str, known: list[Outcome]) -> dict[str, Any]:
+def measured(context: Context, artifact: str, known: list[Outcome]) -> dict[str, Any]:
     """How large its files are, and how long one row takes, p99 over single rows."""
     import numpy as np
 

@@ -1,5 +1,6 @@
 """A stand-in for Google's image of the model evaluation: what ModelEvaluationClassificationOp and
-ModelEvaluationRegressionOp ask of it, done on the predictions of a batch job.
+ModelEvaluationRegressionOp ask of it, done on the predictions of a batch job; what it does with data before that is in
+`evaluation_data`.
 
 There, a Dataflow job runs TensorFlow Model Analysis; the file of metrics has the same form, which
 ModelImportEvaluationOp reads: `slicedMetrics`, of all rows first, each with the metrics of Vertex AI's schemas.
@@ -8,6 +9,7 @@ ModelImportEvaluationOp reads: `slicedMetrics`, of all rows first, each with the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.worker import Context
+from portico.services.aiplatform.pipelines.components import evaluation_data
+from portico.services.aiplatform.pipelines.components.evaluation_attributions import attributions
 from portico.services.standard.sources import find, gcs_of, pin, read_table
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ _LABELS = ("prediction.classes", "prediction.displayNames")
 _SCORES = ("prediction.scores", "prediction.confidences", "prediction")
 _VALUES = ("prediction.value", "prediction")
 _BUILT = ("classification", "regression")
+_EXPLAINED = "explanation"  # the task of the component of feature attributions
 
 
 class _Options(argparse.ArgumentParser):
@@ -60,6 +65,12 @@ def run(context: Context, arguments: Sequence[str], executor_input: Mapping[str,
         does something else, or in a form that is not read here.
     """
     asked = _asked(arguments)
+    if asked.task in evaluation_data.TASKS:
+        return evaluation_data.run(context, asked, executor_input)
+    if asked.task == _EXPLAINED:
+        told = attributions(_predictions(context, asked))
+        shown = told["explanation"]["attributions"][0]["featureAttributions"]
+        return _written(context, executor_input, "feature_attributions", told, shown)
     rows = [*_predictions(context, asked)]
     truth = [*_truth(context, asked, rows)]
     measured = (
@@ -74,17 +85,24 @@ def run(context: Context, arguments: Sequence[str], executor_input: Mapping[str,
         *_of_specs(asked, rows, measured),
     ]
     context.say(f"{len(rows)} predictions are evaluated in {len(sliced) - 1} slices beside the whole.")
-    [output] = executor_input["outputs"]["artifacts"]["evaluation_metrics"]["artifacts"]
-    with tempfile.NamedTemporaryFile("w", dir=context.folder, suffix=".json") as file:
-        json.dump({"slicedMetrics": sliced}, file)
-        file.flush()
-        gcs_of(context).write(output["uri"], Path(file.name))
     [(_, numbers)] = overall.items()
     shown = {name: value for name, value in numbers.items() if isinstance(value, int | float)}
+    return _written(context, executor_input, "evaluation_metrics", {"slicedMetrics": sliced}, shown)
+
+
+def _written(
+    context: Context, executor_input: Mapping[str, Any], name: str, told: Any, shown: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes the file of the artifact `name`; the component's outputs."""
+    [output] = executor_input["outputs"]["artifacts"][name]["artifacts"]
+    with tempfile.NamedTemporaryFile("w", dir=context.folder, suffix=".json") as file:
+        json.dump(told, file)
+        file.flush()
+        gcs_of(context).write(output["uri"], Path(file.name))
     artifact = {"name": output["name"], "uri": output["uri"], "metadata": shown}
     return {
         "parameterValues": {"gcp_resources": json.dumps({"resources": []})},  # no job of Dataflow's
-        "artifacts": {"evaluation_metrics": {"artifacts": [artifact]}},
+        "artifacts": {name: {"artifacts": [artifact]}},
     }
 
 
@@ -92,12 +110,17 @@ def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     options = _Options(allow_abbrev=False, add_help=False)
     for name in ("problem_type", "target_field_name", "classification_type", "prediction_score_column",
                  "prediction_label_column", "batch_prediction_gcs_source", "batch_prediction_bigquery_source",
-                 "ground_truth_bigquery_source", "ground_truth_format"):  # fmt: skip
+                 "ground_truth_bigquery_source", "ground_truth_format", "task", "bigquery_source_uri",
+                 "root_dir"):  # fmt: skip
         options.add_argument(f"--{name}", default="")
+    options.add_argument("--sample_size", default="10000")
+    options.add_argument("--instances_format", default="jsonl")
     options.add_argument("--batch_prediction_format", default="jsonl")
-    for name in ("ground_truth_gcs_source", "class_labels", "slicing_specs"):
+    for name in ("ground_truth_gcs_source", "class_labels", "slicing_specs", "gcs_source_uris"):
         options.add_argument(f"--{name}", default="[]", type=lambda text: json.loads(text or "[]"))
     asked, _ = options.parse_known_args(list(arguments))
+    if asked.task in (*evaluation_data.TASKS, _EXPLAINED):
+        return asked
     if asked.problem_type not in _BUILT or asked.classification_type == "multilabel":
         what = (
             asked.classification_type if asked.problem_type in _BUILT else asked.problem_type or "this task"
@@ -109,17 +132,28 @@ def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     return asked
 
 
+def of_table(row: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """A row of a batch job's table as one of its files has it. AutoML's prediction is in `predicted_TARGET`, a model of
+    one's own has it in `prediction`, as the text of its JSON."""
+    made = [name for name in row if name.startswith("predicted_") or name in ("prediction", "explanation")]
+    name = f"predicted_{target}" if f"predicted_{target}" in made else next(iter(made), "")
+    prediction = row.get(name)
+    if name == "prediction" and isinstance(prediction, str):
+        with contextlib.suppress(ValueError, RecursionError):  # a word, which stands for itself
+            prediction = json.loads(prediction)
+    return {
+        "instance": {key: value for key, value in row.items() if key not in made},
+        "prediction": prediction,
+        "explanation": row.get("explanation"),
+    }
+
+
 def _predictions(context: Context, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rows of a batch job, {"instance", "prediction"}."""
     if asked.batch_prediction_format == "bigquery":
         target = asked.target_field_name.rpartition(".")[2]
         for row in _table(context, [asked.batch_prediction_bigquery_source], ""):
-            made = [name for name in row if name.startswith("predicted_")]
-            name = f"predicted_{target}" if f"predicted_{target}" in made else next(iter(made), "")
-            yield {
-                "instance": {key: value for key, value in row.items() if key not in made},
-                "prediction": row.get(name),
-            }
+            yield of_table(row, target)
         return
     if asked.batch_prediction_format != "jsonl":
         raise Unimplemented(

@@ -10,7 +10,7 @@ from portico.sandbox import containers
 from portico.services.aiplatform import images as serving
 from portico.services.aiplatform.custom import training_images
 from portico.services.aiplatform.custom.training_images import TrainingImage
-from portico.services.aiplatform.pipelines.components import prebuilt
+from portico.services.aiplatform.pipelines.components import prebuilt, tfx
 
 # Images that hold little but a shell and the usual commands.
 _SHELLS = re.compile(
@@ -66,8 +66,8 @@ def base_of(uri: str, field: str = "image") -> Base:
         return Base(uri, python=_of_serving(uri, field))
     if _EVALUATION.fullmatch(uri):
         return Base(uri, evaluation=True)
-    if googles := prebuilt.python_of(uri, field):
-        return Base(uri, python=googles)
+    if known := prebuilt.python_of(uri, field) or tfx.python_of(uri, field):
+        return Base(uri, python=known)
     try:
         found = training_images.resolve(uri, field)
     except FailedPrecondition:

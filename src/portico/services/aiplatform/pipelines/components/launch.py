@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, PorticoError
-from portico.jobs.warm import be_nice
 from portico.jobs.worker import Context
 from portico.sandbox import containers, environments
 from portico.sandbox.clients import in_container
 from portico.sandbox.containers import Container
 from portico.sandbox.installer import Teller
 from portico.sandbox.isolation import Limits, View
+from portico.sandbox.niceness import be_nice
 from portico.services.aiplatform.custom import contract, gcs_view, identity, spec, workers, written
-from portico.services.aiplatform.custom.environments import python_of
+from portico.services.aiplatform.custom.acting import Acting
+from portico.services.aiplatform.custom.environments import held, python_of
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.recognised import Recognised, recognise
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
@@ -90,6 +91,7 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
     base, program = images.base_of(launch.image), recognise([*launch.command, *launch.args])
     if base.evaluation:
         output.service(f"{base.uri}: Portico's own evaluation stands in for it.")
+        _acting(context, launch).require([*launch.command, *launch.args, launch.executor_input])
         return evaluation.run(context, [*launch.command, *launch.args], launch.executor_input)
     if program.module == notification.MODULE:
         return notification.run(launch.executor_input, output.service)
@@ -103,7 +105,7 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
         view = gcs_view.make(context)
         return _to_its_end(context, launch, program, worker, view, None, output) | {"environment": contents}
     prebuilt.require_built(program.module)
-    teller = Teller(output.service, context.check)
+    teller = Teller(output.service, context.check, held)
     python = python_of(
         base.python, program.requirements, context.home, teller, program.apart, program.options
     )
@@ -128,6 +130,11 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
             kept.close()
 
 
+def _acting(context: Context, launch: Launch) -> Acting:
+    place = f"projects/{launch.project}/locations/{launch.location}"
+    return Acting(context, contract.account_of({"serviceAccount": launch.service_account}, place), place)
+
+
 def _to_its_end(
     context: Context,
     launch: Launch,
@@ -141,7 +148,8 @@ def _to_its_end(
         be_nice()
     view.lower.mkdir(exist_ok=True)
     named = seen.named(program, launch.executor_input, launch.env)
-    gcs_view.fill(context, view, None, named)
+    acting = _acting(context, launch)
+    gcs_view.fill(context, view, acting, None, named)
     bucket = outputs.bucket_of(launch.executor_input)
     if bucket and not (view.lower / bucket).is_dir():
         raise FailedPrecondition(
@@ -149,7 +157,7 @@ def _to_its_end(
         )
     for line in workers.in_words([worker]):
         output.service(line)
-    early = Written(context, view)
+    early = Written(context, view, acting)
     worker.environment.update(written.variables(worker.folder))
     try:
         with early.told(worker.folder):
@@ -174,7 +182,7 @@ def _to_its_end(
     waited = bool(program.module) and program.source is None
     stored = (lambda path: prebuilt.stored(gcs, path)) if waited else (lambda path: None)
     found = outputs.read(view.changes, launch.executor_input, stored)
-    gcs_view.collect(context, view, written_before=early)
+    gcs_view.collect(context, view, acting, written_before=early).check()
     return found
 
 
@@ -204,7 +212,7 @@ def _of_command(
         environment, readable = in_container(context.home)
         _require(whole[0], (environment | given).get("PATH") or _PATH, launch.image, "this machine's shell")
         return Worker(_TASK, whole, readable, environment | given, scratch, limits), ""
-    teller = Teller(output.service, context.check)
+    teller = Teller(output.service, context.check, held)
     needed = ["pip", *program.requirements]
     python = python_of(base.python, needed, context.home, teller, program.apart, program.options)
     own = own_python.make(python, scratch)
@@ -246,7 +254,7 @@ def _of_source(
     """The process of a lightweight component, whose source is put where it runs, or of one of Google's."""
     scratch = kept.folder / "work" if kept else _scratch(context)
     environment, readable = identity.pointed(context, python, [])
-    command = [str(python), "-m", program.module, *program.arguments]
+    command = [str(python), "-m", program.module, *prebuilt.arguments(program)]
     if program.source is not None:
         file = scratch / "program" / _PROGRAM
         file.parent.mkdir()

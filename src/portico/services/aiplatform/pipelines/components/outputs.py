@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from portico.errors import FailedPrecondition, ResourceExhausted
+from portico.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
+from portico.services.aiplatform.pipelines import older
 
 _PARAMETER = 128 << 10  # bytes of one parameter
 _OUTPUT = 4 << 20  # bytes of executor_output.json
@@ -80,6 +81,13 @@ def _executor_output(changes: Path, path: str, stored: Stored) -> dict[str, Any]
         found = json.loads(told)
     except (ValueError, RecursionError) as error:
         raise FailedPrecondition(f"The component's executor_output.json is no JSON: {error}.") from None
+    if isinstance(found, dict) and isinstance(
+        typed := found.pop("parameters", None), dict
+    ):  # of kfp before 2.0
+        try:
+            found.setdefault("parameterValues", older.plain(typed, "executor_output.json: parameters"))
+        except InvalidArgument as error:
+            raise FailedPrecondition(error.message) from None
     kinds = {"parameterValues": dict, "artifacts": dict}
     if not isinstance(found, dict) or any(
         not isinstance(found.get(key) or {}, kind) for key, kind in kinds.items()
@@ -161,7 +169,10 @@ def _file(changes: Path, path: str, most: int, what: str, stored: Stored) -> byt
     *folders, name = path.removeprefix(_ROOT).split("/")
     if not name or any(step in ("", ".", "..") for step in folders):
         return None
-    at = os.open(changes, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        at = os.open(changes, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:  # it ended before it could write anything
+        return None
     try:
         for step in folders:
             below = os.open(step, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)

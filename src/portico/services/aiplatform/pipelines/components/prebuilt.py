@@ -8,6 +8,7 @@ https://github.com/kubeflow/pipelines).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +17,9 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import InvalidArgument, PorticoError, Unimplemented
-from portico.services.aiplatform.custom.recognised import GOOGLES
-from portico.services.aiplatform.custom.training_images import TrainingImage
+from portico.errors import PorticoError, Unimplemented
+from portico.services.aiplatform.custom.recognised import GOOGLES, Recognised
+from portico.services.aiplatform.custom.training_images import TAG, TrainingImage, tag_of
 from portico.services.aiplatform.pipelines.components import outputs
 from portico.store import resources
 from portico.store.gcs import Gcs
@@ -29,15 +30,18 @@ MODULES = ",".join(
     for name in ("aiplatform.remote_runner", "gcp_launcher.job_remote_runner", "bigquery.utils.bigquery_util")
 )
 _NAME = "google-cloud-pipeline-components"
+IMAGE = f"gcr.io/ml-pipeline/{_NAME}:2.22.0"  # where nothing names another
 _IMAGE = re.compile(
     rf"(?:(?:(?:us|eu|asia)\.)?gcr\.io/ml-pipeline|[a-z0-9-]+-docker\.pkg\.dev/(?:ml-pipeline|vertex-ai)(?:/[\w.-]+)*)"
-    rf"/{_NAME}(?::(?P<tag>[\w.-]+))?(?:@sha256:[0-9a-f]+)?"
+    rf"/{_NAME}{TAG}"
 )
 _VERSION = re.compile(r"\d+(?:\.\d+)*(?:(?:a|b|rc)\d+)?")
 _PYTHONS = ("3.11", "3.10", "3.12", "3.9", "3.13")
 # distutils, which is no more in Python 3.12, comes with setuptools.
 _BESIDE = ("google-cloud-aiplatform<2", "google-api-python-client", "setuptools<81")
 _DATAFLOW = re.compile(rf"{GOOGLES}\.container\.\w+\.dataflow\..*")
+_CUSTOM_JOB = re.compile(rf"{GOOGLES}\.container\.v1\.custom_job\.launcher")
+_CAPITAL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 _VERTEX = re.compile(r"https://[a-z0-9-]+-aiplatform\.googleapis\.com/v1(?:beta1)?/(?P<name>projects/.+)")
 
 
@@ -47,12 +51,9 @@ def python_of(uri: str, field: str) -> TrainingImage | None:
     Raises:
         InvalidArgument: its tag is no version.
     """
-    found = _IMAGE.fullmatch(uri)
-    if found is None:
+    tag = tag_of(uri, _IMAGE, _VERSION, _NAME, field)
+    if tag is None:
         return None
-    tag = found["tag"] or "latest"
-    if tag != "latest" and not _VERSION.fullmatch(tag):
-        raise InvalidArgument(f"{uri}: {tag!r} is no version of {_NAME}.", field=field)
     wanted = _NAME if tag == "latest" else f"{_NAME}=={tag}"
     return TrainingImage(f"{_NAME}:{tag}", "", "", _PYTHONS, (wanted, *_BESIDE), False)
 
@@ -72,6 +73,30 @@ def require_built(module: str) -> None:
             f"Dataflow is not built in Portico, so there is no job that {module} could start: run the Beam pipeline in "
             "a component of your own, with apache_beam's DirectRunner."
         )
+
+
+def arguments(program: Recognised) -> list[str]:
+    """The arguments of a component. A custom job that it starts may be written with camelCase names, as JSON of the
+    API; its client takes snake_case alone."""
+    words = list(program.arguments)
+    if _CUSTOM_JOB.fullmatch(program.module) and "--payload" in words[:-1]:
+        place = words.index("--payload") + 1
+        with contextlib.suppress(ValueError, RecursionError):  # then the component says what is wrong
+            words[place] = json.dumps(_snake_case(json.loads(words[place])))
+    return words
+
+
+def _snake_case(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_snake_case(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        _CAPITAL.sub(lambda found: f"_{found[0].lower()}", name): one
+        if name == "labels"
+        else _snake_case(one)
+        for name, one in value.items()
+    }
 
 
 def stored(gcs: Gcs, path: str) -> Path | None:

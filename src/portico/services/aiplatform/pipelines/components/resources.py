@@ -12,7 +12,6 @@ from portico.jobs.engines import machine
 from portico.services.aiplatform.pipelines.components import prebuilt
 from portico.store.jobs import Resources
 
-_GIB = 1 << 30
 _LITTLE = 512 << 20  # bytes that a task is sure of where it says nothing
 _SHARE = 0.75  # of a machine's memory that one task may use
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>m|[kMGTPE]i?|Ki)?")

@@ -23,6 +23,7 @@ from portico.services.aiplatform.custom.persistent_run import Keeper
 from portico.services.call import rooms_of
 from portico.services.standard.names import location_of
 from portico.store import jobs
+from portico.store.sockets import run_folder
 
 _KIND = "pipelineJobs.processes"
 _IDLE = 300.0  # seconds
@@ -96,7 +97,7 @@ def _listens(path: Path) -> bool:
 
 
 def _path(home: Path) -> Path:
-    return home / "run" / "components"
+    return run_folder(home) / "components"
 
 
 def _can_fork(context: Context) -> bool:

@@ -1,0 +1,104 @@
+"""gRPC channels to Google's APIs, opened to this server."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+from portico_addresses import NETLOC, URL, is_google, is_vertex
+
+# Where this server speaks gRPC, and the APIs that it knows by that alone.
+_GRPC = os.environ.get("PORTICO_GRPC", "")
+BY_GRPC = ("bigquerystorage.googleapis.com",)
+
+
+def by_grpc(cls: Any, options: Any) -> None:
+    """gRPC takes no scheme. Its channel is opened where this server speaks it (`patch_channels`), or fails here, where
+    nothing answers it, and not elsewhere."""
+    if options.api_endpoint.startswith(URL):
+        default = getattr(cls, "DEFAULT_ENDPOINT", "")
+        options.api_endpoint = default if default in BY_GRPC else NETLOC
+
+
+def patch_channels(module: Any) -> None:
+    """gRPC channels (`google.api_core.grpc_helpers`, and its asynchronous twin)."""
+    create = module.create_channel
+
+    @functools.wraps(create)
+    def moved(target: str, *args: Any, **kwargs: Any) -> Any:
+        host = target.rpartition(":")[0] or target
+        if host in BY_GRPC and _GRPC:
+            return _channel(module, *args, **kwargs)
+        return create(NETLOC if is_google(host) or is_vertex(host) else target, *args, **kwargs)
+
+    module.create_channel = moved
+
+
+def _channel(module: Any, credentials: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """A channel to this server, not encrypted; who opens an asynchronous one is known by its connection, a job by its
+    token."""
+    import grpc
+
+    options = [*(kwargs.get("options") or ()), ("grpc.enable_http_proxy", 0)]
+    if module.__name__.endswith("_async"):
+        from grpc import aio
+
+        interceptors = [*(kwargs.get("interceptors") or ()), *_own_bearers()]
+        return aio.insecure_channel(_GRPC, options, interceptors=interceptors)
+    if credentials is None:
+        import google.auth
+
+        default: Any = google.auth.default
+        credentials, _ = default(scopes=kwargs.get("scopes") or kwargs.get("default_scopes"))
+    return grpc.intercept_channel(grpc.insecure_channel(_GRPC, options), _bearer(credentials))
+
+
+_KINDS = {
+    "UnaryUnary": "unary_unary", "UnaryStream": "unary_stream", "StreamUnary": "stream_unary",
+    "StreamStream": "stream_stream",
+}  # fmt: skip
+
+
+def _own_bearers() -> list[Any]:
+    """Show a job's token with every call of an asynchronous channel: one for each kind of call."""
+    token = os.environ.get("PORTICO_JOB_TOKEN")
+    if not token:
+        return []
+    from grpc import aio
+
+    async def intercept(self: Any, continuation: Any, details: Any, given: Any) -> Any:
+        metadata = aio.Metadata(*(details.metadata or ()), ("authorization", f"Bearer {token}"))
+        return await continuation(details._replace(metadata=metadata), given)
+
+    bases: list[Any] = [getattr(aio, f"{kind}ClientInterceptor") for kind in _KINDS]
+    names = [f"intercept_{name}" for name in _KINDS.values()]
+    return [type("Bearer", (base,), {name: intercept})() for base, name in zip(bases, names, strict=True)]
+
+
+def _bearer(credentials: Any) -> Any:
+    """Shows `credentials` with every call, which gRPC itself only does where it is encrypted."""
+    import grpc
+    from google.auth.transport.requests import Request
+
+    request = Request()
+
+    def intercept(self: Any, continuation: Any, details: Any, given: Any) -> Any:
+        headers: dict[str, str] = {}
+        credentials.before_request(request, "POST", "https://bigquerystorage.googleapis.com/", headers)
+        shown = [(name.lower(), value) for name, value in headers.items()]
+        return continuation(_Details(details, [*(details.metadata or ()), *shown]), given)
+
+    bases = tuple(getattr(grpc, f"{kind}ClientInterceptor") for kind in _KINDS)
+    return type("Bearer", bases, {f"intercept_{name}": intercept for name in _KINDS.values()})()
+
+
+class _Details:
+    """A call's details with other metadata."""
+
+    def __init__(self, details: Any, metadata: Any) -> None:
+        self._details = details
+        self.metadata = metadata
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._details, name)

@@ -1,0 +1,336 @@
+"""Signed requests, V4 and V2: who signed one asks, whoever sends it. By an account's RSA key, or one of its HMAC keys.
+
+https://cloud.google.com/storage/docs/authentication/canonical-requests,
+https://cloud.google.com/storage/docs/authentication/signatures,
+https://cloud.google.com/storage/docs/access-control/signed-urls-v2
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
+
+from portico.doors.storage.errors import WrongSignature
+from portico.doors.storage.requests import Request
+from portico.errors import InvalidArgument, PermissionDenied, Unimplemented
+from portico.services.iam import rsa_keys
+
+ALGORITHM: Final = "GOOG4-RSA-SHA256"
+HMAC: Final = "GOOG4-HMAC-SHA256"
+_V4: Final = ("x-goog-algorithm", "x-goog-credential", "x-goog-date", "x-goog-expires", "x-goog-signedheaders",
+              "x-goog-signature")  # fmt: skip
+_V2: Final = ("GoogleAccessId", "Expires", "Signature")
+_UNSIGNED: Final = "UNSIGNED-PAYLOAD"
+_GOOGLES: Final = "storage.googleapis.com"
+_LONGEST: Final = 7 * 24 * 3600  # seconds that a V4 URL may be good
+SKEW: Final = 900.0  # seconds that the clock of who signs may be ahead
+# What clients send by themselves, which changes nothing.
+_OF_CLIENTS: Final = frozenset({"x-goog-api-client", "x-goog-gcs-idempotency-token", "x-goog-user-project"})
+# In V2 the answer's form, and which generation it is of, are not signed.
+_BESIDE: Final = frozenset(
+    {"response-content-type", "response-content-disposition", "generation", "userproject"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What a request says of its signer: an account's address, or an HMAC key's id. `texts`: of one of these the
+    signature must be; `shown`: the first of them. `fits`: whether a key makes a signature of a text."""
+
+    signer: str
+    signature: bytes
+    texts: tuple[str, ...]
+    shown: dict[str, str]
+    by_hmac: bool = False
+    fits: Callable[[Any, bytes, bytes], bool] = rsa_keys.verifies
+
+    def check(self, keys: Iterable[Any]) -> None:
+        """
+        Raises:
+            WrongSignature: it is by none of these keys: public ones, or secrets.
+        """
+        for key in keys:
+            if any(self.fits(key, text.encode(), self.signature) for text in self.texts):
+                return
+        raise WrongSignature(self.shown)
+
+
+def by_secret(scope: str) -> Callable[[str, bytes, bytes], bool]:
+    """What tells whether an HMAC key's secret makes a V4 signature; `scope` is its credential's."""
+
+    def fits(secret: str, text: bytes, signature: bytes) -> bool:
+        key = f"GOOG4{secret}".encode()
+        for part in scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        return hmac.compare_digest(hmac.digest(key, text, "sha256"), signature)
+
+    return fits
+
+
+def _by_secret_v2(secret: str, text: bytes, signature: bytes) -> bool:
+    return hmac.compare_digest(hmac.digest(secret.encode(), text, "sha1"), signature)
+
+
+def is_signed_header(authorization: str | None) -> bool:
+    """Whether an Authorization header is a signature, and no token."""
+    return bool(authorization) and str(authorization).startswith(("GOOG4-", "GOOG1 ", "AWS4-", "AWS "))
+
+
+def is_shown(http: str, query: bytes) -> bool:
+    """Whether it is a signed URL that only shows something: a page of any site may link to it."""
+    return http in ("GET", "HEAD") and b"signature=" in query.lower()
+
+
+def read(request: Request, path: bytes, now: float) -> Signed | None:
+    """The signature of a request to `path`, /BUCKET/OBJECT as it came; None without one. What it says of the body is
+    held when that is read.
+
+    Raises:
+        InvalidArgument: it is incomplete, malformed, or has run out. PermissionDenied: it is not good yet.
+        Unimplemented: it is of another kind than Google's own.
+    """
+    pairs = parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+    by_name = {name.lower(): value for name, value in pairs}
+    if "x-amz-signature" in by_name:
+        raise others()
+    authorization = request.headers.get("authorization", "")
+    if is_signed_header(authorization):
+        return _v4(request, path, pairs, _in_header(request, authorization), now)
+    if any(name in by_name for name in _V4):
+        return _v4(request, path, pairs, by_name, now)
+    if any(name in request.params for name in ("GoogleAccessId", "Signature")):
+        return _v2(request, path, pairs, now)
+    return None
+
+
+def _v4(
+    request: Request, path: bytes, pairs: list[tuple[str, str]], by_name: dict[str, str], now: float
+) -> Signed:
+    _require(_V4, by_name)
+    date, scope, algorithm = (by_name[f"x-goog-{one}"] for one in ("date", "credential", "algorithm"))
+    signer, _, scope = scope.partition("/")
+    by_hmac = check_algorithm(algorithm, signer)
+    check_scope(scope, date)
+    begun, seconds = moment(date), by_name["x-goog-expires"]
+    if not re.fullmatch(r"\d{1,7}", seconds) or not 1 <= int(seconds) <= _LONGEST:
+        raise InvalidArgument(f"X-Goog-Expires must be between 1 and {_LONGEST} seconds, not {seconds!r}.")
+    check_time(begun, begun + int(seconds), now)
+    names = by_name["x-goog-signedheaders"].split(";")
+    headers = _headers(request, names)
+    payload = headers.get("x-goog-content-sha256", _UNSIGNED)
+    if payload != _UNSIGNED:
+        request.must_hash_to(payload)
+    rest = [pair for pair in pairs if pair[0].lower() != "x-goog-signature"]
+    queries = dict.fromkeys((_query(rest, whole=False), _query(rest, whole=True)))
+    requests = [
+        "\n".join((
+            request.method, resource, query,
+            "".join(f"{name}:{host if name == 'host' else headers[name]}\n" for name in names),
+            ";".join(names), payload,
+        ))
+        for host, resource in dict.fromkeys(_places(path, headers["host"])) for query in queries
+    ]  # fmt: skip
+    texts = tuple(
+        "\n".join((algorithm, date, scope, hashlib.sha256(one.encode()).hexdigest())) for one in requests
+    )
+    signature = unhex(by_name["x-goog-signature"])
+    shown = {"StringToSign": texts[0], "CanonicalRequest": requests[0]}
+    return Signed(signer, signature, texts, shown, **by_key(by_hmac, scope))
+
+
+def by_key(by_hmac: bool, scope: str) -> dict[str, Any]:
+    """How a V4 signature is checked."""
+    return {"by_hmac": True, "fits": by_secret(scope)} if by_hmac else {}
+
+
+def check_algorithm(algorithm: str, signer: str) -> bool:
+    """Whether a V4 signature is by an HMAC key.
+
+    Raises:
+        Unimplemented: it is of a kind that is not built. InvalidArgument: its signer is none of its kind.
+    """
+    if algorithm not in (ALGORITHM, HMAC):
+        raise others()
+    if ("@" in signer) != (algorithm == ALGORITHM):
+        kind = "an account's address" if algorithm == ALGORITHM else "the access id of an HMAC key"
+        raise InvalidArgument(
+            f"The credential of {algorithm} begins with {kind}, not with {signer[:80]!r}.",
+            reason="InvalidCredential",
+        )
+    return algorithm == HMAC
+
+
+def _in_header(request: Request, authorization: str) -> dict[str, str]:
+    """What "GOOG4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…" says, as a URL would; good for as long as
+    clocks may differ."""
+    algorithm, _, rest = authorization.partition(" ")
+    if algorithm not in (ALGORITHM, HMAC):
+        raise others()
+    parts = dict(one.strip().partition("=")[::2] for one in rest.split(","))
+    return {
+        "x-goog-algorithm": algorithm,
+        "x-goog-credential": parts.get("Credential", ""),
+        "x-goog-date": request.headers.get("x-goog-date", ""),
+        "x-goog-expires": str(int(SKEW)),
+        "x-goog-signedheaders": parts.get("SignedHeaders", ""),
+        "x-goog-signature": parts.get("Signature", ""),
+    }
+
+
+def check_scope(scope: str, date: str) -> None:
+    """
+    Raises:
+        InvalidArgument: a credential's scope is not that of a request to Cloud Storage at this date.
+    """
+    parts = scope.split("/")
+    if len(parts) != 4 or parts[0] != date[:8] or parts[2:] != ["storage", "goog4_request"]:
+        raise InvalidArgument(
+            "The credential's scope is DATE/LOCATION/storage/goog4_request, its date that of X-Goog-Date: not "
+            f"{scope!r}."
+        )
+
+
+def moment(text: str) -> float:
+    """Seconds since the epoch of 20261129T172420Z.
+
+    Raises:
+        InvalidArgument: it is no such time.
+    """
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise InvalidArgument(f"X-Goog-Date is a time such as 20261129T172420Z, not {text!r}.") from None
+
+
+def check_time(begun: float, end: float, now: float) -> None:
+    """
+    Raises:
+        InvalidArgument: it has run out. PermissionDenied: it begins too far in the future.
+    """
+    if now >= end:
+        shown = datetime.fromtimestamp(end, UTC).isoformat()
+        raise InvalidArgument(
+            f"The provided token has expired. Request signature expired at: {shown}", reason="ExpiredToken"
+        )
+    if begun > now + SKEW:
+        raise PermissionDenied(
+            "The difference between the request time and the server's time is too large.",
+            reason="RequestTimeTooSkewed",
+        )
+
+
+def unhex(text: str) -> bytes:
+    """
+    Raises:
+        InvalidArgument: it is no signature of V4.
+    """
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise InvalidArgument("X-Goog-Signature must be hexadecimal.") from None
+
+
+def _headers(request: Request, names: list[str]) -> dict[str, str]:
+    """The signed headers as they came: those that the URL names, among them the host, and whatever else Cloud Storage
+    gives a meaning.
+
+    Raises:
+        InvalidArgument
+    """
+    found: dict[str, list[str]] = {}
+    for name, value in request.scope["headers"]:
+        found.setdefault(name.decode("latin-1").lower(), []).append(" ".join(value.decode("latin-1").split()))
+    if "host" not in names:
+        raise InvalidArgument("X-Goog-SignedHeaders must have host.", reason="MalformedSecurityHeader")
+    for name in names:
+        if name not in found:
+            raise InvalidArgument(
+                "Your request has a malformed header. Header was included in signedheaders, but not in the request: "
+                f"{name}.",
+                reason="MalformedSecurityHeader",
+            )
+    for name in found:
+        if name.startswith("x-goog-") and name not in names and name not in _OF_CLIENTS:
+            raise InvalidArgument(
+                "Your request has a malformed header. Header was included in the request, but not in signedheaders: "
+                f"{name}.",
+                reason="MalformedSecurityHeader",
+            )
+    return {name: ",".join(values) for name, values in found.items()}
+
+
+def _places(path: bytes, host: str) -> Iterator[tuple[str, str]]:
+    """The hosts and paths that a URL may have been signed for which came here: this server's own, or Google's, whose
+    clients are led here."""
+    _, bucket, name = (path + b"/").split(b"/", 2)
+    for own in _paths(path):
+        yield host, own
+        yield _GOOGLES, own
+    for inside in _paths(b"/" + name.removesuffix(b"/")):
+        yield f"{bucket.decode('latin-1')}.{_GOOGLES}", inside
+
+
+def _paths(path: bytes) -> Iterator[str]:
+    """As it came, and as a client that escapes what needs it alone signs it, whatever sends it."""
+    yield path.decode("latin-1")
+    yield quote(unquote_to_bytes(path), safe="/~")
+
+
+def _query(pairs: list[tuple[str, str]], *, whole: bool) -> str:
+    """Ordered by name, or, as Python's client has it, by `whole` parameter."""
+    quoted = [(quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs]
+    joined = [f"{name}={value}" for name, value in (quoted if whole else sorted(quoted))]
+    return "&".join(sorted(joined) if whole else joined)
+
+
+def _v2(request: Request, path: bytes, pairs: list[tuple[str, str]], now: float) -> Signed:
+    params = request.params
+    _require(_V2, params)
+    by_hmac = "@" not in params["GoogleAccessId"]
+    if not re.fullmatch(r"-?\d{1,12}", params["Expires"]):
+        raise InvalidArgument(f"Expires is a number of seconds, not {params['Expires']!r}.")
+    check_time(now, float(params["Expires"]), now)
+    try:
+        signature = base64.b64decode(params["Signature"], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidArgument("Signature must be base64.") from None
+    extensions: dict[str, list[str]] = {}
+    for name, value in request.scope["headers"]:
+        key = name.decode("latin-1").lower()
+        if key.startswith("x-goog-") and key not in _OF_CLIENTS and "encryption-key" not in key:
+            extensions.setdefault(key, []).append(" ".join(value.decode("latin-1").split()))
+    head = [request.method, request.headers.get("content-md5", ""), request.headers.get("content-type", ""),
+            params["Expires"], *(f"{name}:{','.join(extensions[name])}" for name in sorted(extensions))]  # fmt: skip
+    more = sorted(
+        (name.lower(), value) for name, value in pairs if name not in _V2 and name.lower() not in _BESIDE
+    )
+    tails = [f"?{urlencode(more)}" if more else ""]
+    if more and not any(value for _, value in more):  # ?uploads
+        tails.append("?" + "&".join(name for name, _ in more))
+    resources = dict.fromkeys(own + tail for own in _paths(path) for tail in tails)
+    texts = tuple("\n".join((*head, one)) for one in resources)
+    how: dict[str, Any] = {"by_hmac": True, "fits": _by_secret_v2} if by_hmac else {}
+    return Signed(params["GoogleAccessId"], signature, texts, {"StringToSign": texts[0]}, **how)
+
+
+def _require(names: Iterable[str], given: dict[str, str]) -> None:
+    for name in names:
+        if not given.get(name):
+            raise InvalidArgument(
+                f"A signed URL needs the parameter {name}.", reason="MissingSecurityElement"
+            )
+
+
+def others() -> Unimplemented:
+    """What a signature of another kind is answered with."""
+    return Unimplemented(
+        f"Signatures are read that Google's clients make, by {ALGORITHM} or {HMAC}: others are not built in Portico."
+    )

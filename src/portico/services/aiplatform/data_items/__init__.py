@@ -1,0 +1,1 @@
+"""Datasets whose rows are images or texts: their data items, and what these are annotated with."""

@@ -1,0 +1,73 @@
+"""Values that meet, made those that DuckDB can put together: beside a BIGNUMERIC, in one text, as BYTES."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from portico.warehouse.signatures import ANY, LITERAL
+
+BIG = "BIGNUMERIC"
+
+
+def alike(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
+    """Puts a CAST around numbers beside a BIGNUMERIC, which DuckDB can't compare with others; where a FLOAT64 is among
+    them, around the BIGNUMERIC."""
+    if BIG not in types:
+        return
+    floats = any(one == "FLOAT64" and not is_number(node) for node, one in zip(nodes, types, strict=True))
+    for node, one in zip(nodes, types, strict=True):
+        if floats and one == BIG:
+            node.replace(as_type(node, "FLOAT64"))
+        elif not floats and one not in (BIG, ANY):
+            node.replace(as_type(node, "BIGNUMERIC"))
+
+
+def cast_column(query: exp.Expr, place: int) -> None:
+    """Makes a column of a set operation's side a BIGNUMERIC, where the side lists its columns."""
+    if isinstance(query, exp.Subquery | exp.Paren):
+        cast_column(query.this, place)
+    elif isinstance(query, exp.SetOperation):
+        cast_column(query.this, place)
+        cast_column(query.expression, place)
+    elif isinstance(query, exp.Select) and not any(one.is_star for one in query.expressions):
+        one = query.expressions[place]
+        one.replace(
+            exp.alias_(as_type(one.unalias(), "BIGNUMERIC"), one.alias_or_name or f"f{place}_", quoted=True)
+        )
+
+
+def as_type(node: exp.Expr, kind: str) -> exp.Expr:
+    """A number that is written out keeps all its digits."""
+    value = exp.Literal.string(node.sql("bigquery")) if is_number(node) else node.copy()
+    return exp.Cast(this=value, to=exp.DataType.build(kind, dialect="bigquery"))
+
+
+def is_number(node: exp.Expr) -> bool:
+    """Whether it is a number that is written out with a point, which may be of another type than FLOAT64."""
+    inner = node.this if isinstance(node, exp.Neg) else node
+    return isinstance(inner, exp.Literal) and not inner.is_string and not inner.name.isdigit()
+
+
+def as_texts(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> list[str | None]:
+    """Makes what is put together STRINGs, but for BYTES; the types then."""
+    made: list[str | None] = []
+    for node, kind in zip(nodes, types, strict=True):
+        plain = kind in (None, ANY, LITERAL, "STRING", "BYTES")
+        made.append(kind if plain else "STRING")
+        if not plain:
+            node.replace(exp.Cast(this=node.copy(), to=exp.DataType.build("STRING", dialect="bigquery")))
+    return made
+
+
+def as_latin(one: exp.Expr) -> None:
+    """STRING_AGG of BYTES is that of texts of a character a byte."""
+    for argument in (one.this, one.args.get("separator")):
+        value = argument
+        while isinstance(value, exp.Distinct | exp.Order | exp.Limit):
+            value = value.expressions[0] if isinstance(value, exp.Distinct) else value.this
+        if value is not None:
+            value.replace(exp.Anonymous(this="gs_py_latin", expressions=[value.copy()]))
+    whole = one.parent if isinstance(one.parent, exp.Window) else one
+    whole.replace(exp.Anonymous(this="gs_py_from_latin", expressions=[whole.copy()]))

@@ -1,0 +1,60 @@
+"""Which names a statement may touch where not its caller's own: each is asked of who asked for the statement, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from portico.warehouse.public.declared import PROJECT
+
+_HIDDEN: Final = "_"  # what the datasets begin with that the warehouse has for itself
+
+
+class _Guard:
+    def __init__(self, outside: Callable[..., Any], reads: bool) -> None:
+        self._outside, self._reads = outside, reads
+        self._passed: set[tuple[str, str, str, str, bool]] = set()
+
+    def look(self, project: str, dataset: str, table: str, model: str) -> None:
+        name, reads = (project, dataset, table, model), self._reads or _reading.get()
+        if (*name, reads) not in self._passed and (*name, False) not in self._passed:
+            self._outside(
+                "permitted", project=project, dataset=dataset, table=table, model=model, reads=reads
+            )
+            self._passed.add((*name, reads))
+
+
+_reading: ContextVar[bool] = ContextVar("reading", default=False)
+_guard: ContextVar[_Guard | None] = ContextVar("guard", default=None)
+
+
+@contextmanager
+def guarded(outside: Callable[..., Any] | None, reads: bool) -> Iterator[None]:
+    """In the block every name is asked for; `reads`: for a query, that only reads. None asks nobody."""
+    token = _guard.set(None if outside is None else _Guard(outside, reads))
+    try:
+        yield
+    finally:
+        _guard.reset(token)
+
+
+@contextmanager
+def reading(only: bool = True) -> Iterator[None]:
+    """In the block names are looked up that the statement, whatever it changes, `only` reads."""
+    token = _reading.set(only)
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+def look(project: str, dataset: str, table: str = "", model: str = "") -> None:
+    """
+    Raises:
+        PermissionDenied: the statement may not touch what is named so, whether it is there or not.
+    """
+    guard = _guard.get()
+    if guard is not None and project != PROJECT and not dataset.startswith(_HIDDEN):
+        guard.look(project, dataset, table, model)

@@ -1,0 +1,463 @@
+"""What GoogleSQL refuses to compare or to put into one column, and DuckDB would convert: values of unlike types.
+
+Types are told from the text and from the tables' schemas, as far as they can be without binding the query; where one is
+not known, nothing is refused. https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlglot import exp
+
+from portico.errors import InvalidArgument
+from portico.warehouse.alike import alike, as_latin, as_texts, as_type, cast_column, is_number
+from portico.warehouse.information_schema import sql_type
+from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
+from portico.warehouse.types import Field, field_of_expression
+
+Fields = Callable[[list[str]], list[Field] | None]
+"""The columns of the table that is named by these parts; None where they are not known."""
+_Columns = Mapping[str, str | None]  # types by lower-case names; None where one is not known
+
+_FAMILIES = {
+    **dict.fromkeys(NUMBERS, "number"), "DATE": "day", "DATETIME": "day", "STRING": "STRING", "BYTES": "BYTES",
+    "BOOL": "BOOL", "TIME": "TIME", "TIMESTAMP": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON",
+    "GEOGRAPHY": "GEOGRAPHY",
+}  # fmt: skip
+_READ = frozenset(["DATE", "DATETIME", "TIME", "TIMESTAMP"])  # what a literal of STRING becomes
+_BIG = "BIGNUMERIC"
+WIDE = "wide"
+"""What marks a sum of which a part is a BIGNUMERIC."""
+_GIVES = {
+    "STRING": (
+        "FORMAT FORMAT_DATE FORMAT_DATETIME FORMAT_TIME FORMAT_TIMESTAMP TO_JSON_STRING JSON_VALUE "
+        "JSON_EXTRACT_SCALAR STRING CHR TO_HEX TO_BASE64 INITCAP STRING_AGG SOUNDEX GENERATE_UUID SESSION_USER"
+    ),
+    "INT64": (
+        "LENGTH CHAR_LENGTH CHARACTER_LENGTH BYTE_LENGTH OCTET_LENGTH STRPOS INSTR COUNT COUNTIF DATE_DIFF "
+        "DATETIME_DIFF TIMESTAMP_DIFF TIME_DIFF UNIX_DATE UNIX_SECONDS UNIX_MILLIS UNIX_MICROS FARM_FINGERPRINT ASCII "
+        "UNICODE ROW_NUMBER RANK DENSE_RANK NTILE ARRAY_LENGTH APPROX_COUNT_DISTINCT"
+    ),
+    "FLOAT64": "RAND EXP LN LOG LOG10 SQRT POW POWER SIN COS TAN STDDEV VARIANCE CORR PERCENT_RANK CUME_DIST",
+    "BOOL": (
+        "STARTS_WITH ENDS_WITH REGEXP_CONTAINS IS_NAN IS_INF LOGICAL_AND LOGICAL_OR CONTAINS_SUBSTR SEARCH "
+        "ARRAY_INCLUDES"
+    ),
+    "DATE": "CURRENT_DATE DATE PARSE_DATE DATE_FROM_UNIX_DATE LAST_DAY",
+    "DATETIME": "CURRENT_DATETIME DATETIME PARSE_DATETIME",
+    "TIME": "CURRENT_TIME TIME PARSE_TIME",
+    "TIMESTAMP": "CURRENT_TIMESTAMP TIMESTAMP PARSE_TIMESTAMP TIMESTAMP_MICROS TIMESTAMP_MILLIS TIMESTAMP_SECONDS",
+    "JSON": "PARSE_JSON TO_JSON",
+    "NUMERIC": "PARSE_NUMERIC",
+    "BIGNUMERIC": "PARSE_BIGNUMERIC",
+}  # fmt: skip
+_GIVEN = {name: kind for kind, names in _GIVES.items() for name in names.split()}
+_AS_FIRST = frozenset([
+    "MIN", "MAX", "SUM", "AVG", "ANY_VALUE", "ABS", "SIGN", "ROUND", "TRUNC", "CEIL", "FLOOR", "MOD", "LAG", "LEAD",
+    "FIRST_VALUE", "LAST_VALUE", "DATE_ADD", "DATE_SUB", "DATE_TRUNC", "DATETIME_ADD", "DATETIME_SUB", "DATETIME_TRUNC",
+    "TIMESTAMP_ADD", "TIMESTAMP_SUB", "TIMESTAMP_TRUNC", "TIME_ADD", "TIME_SUB", "TIME_TRUNC", "SUBSTR",
+    "SUBSTRING", "TRIM", "LTRIM", "RTRIM", "REPLACE", "REVERSE", "LPAD", "RPAD", "REPEAT", "LEFT", "RIGHT",
+    "REGEXP_EXTRACT", "REGEXP_REPLACE",
+])  # fmt: skip
+_SPREAD = frozenset(["STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP", "CORR"])
+_ROOTS = frozenset(["POW", "POWER", "SQRT", "EXP", "LN", "LOG", "LOG10"])
+_COMMON = frozenset(["COALESCE", "IFNULL", "GREATEST", "LEAST"])
+_COMPARED: dict[type[exp.Expr], str] = {
+    exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
+}  # fmt: skip
+_SIGNS: dict[type[exp.Expr], str] = {
+    exp.DPipe: "||", exp.Like: "LIKE", exp.And: "AND", exp.Or: "OR", exp.Not: "NOT",
+}  # fmt: skip
+_BOOLEANS = (
+    *_COMPARED, exp.And, exp.Or, exp.Not, exp.Like, exp.In, exp.Between, exp.Is, exp.Exists, exp.Boolean,
+)  # fmt: skip
+_NOW: dict[type[exp.Expr], str] = {
+    exp.CurrentDate: "DATE", exp.CurrentTime: "TIME", exp.CurrentDatetime: "DATETIME",
+    exp.CurrentTimestamp: "TIMESTAMP",
+}  # fmt: skip
+
+
+def settle(tree: exp.Expr, fields: Fields, parameters: Mapping[str, exp.Expr]) -> None:
+    """Looks at all values that meet in a statement, and makes those alike that stand beside a BIGNUMERIC.
+
+    Raises:
+        InvalidArgument: two types are compared, or meet in one column, that GoogleSQL does not convert to one another.
+    """
+    reader = _Reader(fields, parameters)
+    reader.statement(tree)
+    for one in reader.bytes_put_together:
+        as_latin(one)
+
+
+class _Reader:
+    """Walks a statement's queries, from their sources to what they yield."""
+
+    def __init__(self, fields: Fields, parameters: Mapping[str, exp.Expr]) -> None:
+        self._fields = fields
+        self.parameters = parameters
+        self.bytes_put_together: list[exp.Expr] = []
+
+    def statement(self, tree: exp.Expr) -> None:
+        if isinstance(tree, exp.Query):
+            self.query(tree, {})
+            return
+        if isinstance(tree, exp.Insert):
+            if isinstance(tree.expression, exp.Values):
+                _Scope(self, {}, {}).look(tree.expression)
+            else:
+                self.query(tree.expression, {})
+            return
+        if not isinstance(tree, exp.Update | exp.Delete | exp.Merge):
+            return
+        source = tree.args.get("from_")
+        each = [tree.this, tree.args.get("using"), source.this if source is not None else None]
+        sources = {
+            one.alias_or_name.lower(): self._source(one, {}) for one in each if isinstance(one, exp.Expr)
+        }
+        scope = _Scope(self, sources, {})
+        for clause in ("where", "on"):
+            if (one := tree.args.get(clause)) is not None:
+                scope.type_of(one.this if isinstance(one, exp.Where) else one)
+        for one in tree.expressions:  # of SET, what is assigned
+            if isinstance(one, exp.EQ):
+                scope.type_of(one.expression)
+
+    # --- queries ---
+
+    def query(self, tree: exp.Expr, known: Mapping[str, _Columns | None]) -> _Columns | None:
+        """The columns that a query yields; `known` are those of WITH's names."""
+        if isinstance(tree, exp.Subquery | exp.Paren):
+            held = self._with(tree, known)
+            return self.query(tree.this, held)
+        if isinstance(tree, exp.SetOperation):
+            return self._set(tree, self._with(tree, known))
+        if isinstance(tree, exp.Select):
+            return self._select(tree, self._with(tree, known))
+        return None
+
+    def _with(self, tree: exp.Expr, known: Mapping[str, _Columns | None]) -> Mapping[str, _Columns | None]:
+        holder = tree.args.get("with_")
+        if holder is None:
+            return known
+        found = dict(known)
+        for one in holder.expressions:
+            name = one.alias.lower()
+            if holder.args.get("recursive"):
+                found[name] = None
+            columns = self.query(one.this, found)
+            found[name] = None if one.args["alias"].columns else columns
+        return found
+
+    def _set(self, tree: exp.SetOperation, known: Mapping[str, _Columns | None]) -> _Columns | None:
+        left, right = self.query(tree.this, known), self.query(tree.expression, known)
+        if left is None or right is None or tree.args.get("by_name") or len(left) != len(right):
+            return left
+        named = {"Union": "UNION", "Except": "EXCEPT", "Intersect": "INTERSECT"}[type(tree).__name__]
+        named += " DISTINCT" if tree.args.get("distinct") else " ALL"
+        made: dict[str, str | None] = {}
+        for place, ((name, one), other) in enumerate(zip(left.items(), right.values(), strict=True), 1):
+            if _unlike([one, other]):
+                raise _refused(
+                    f"Column {place} in {named} has incompatible types: {shown(one)}, {shown(other)}"
+                )
+            made[name] = _common([one, other])
+            if _BIG in (one, other) and one != other:
+                cast_column(tree.this if other == _BIG else tree.expression, place - 1)
+        return made
+
+    def _select(self, tree: exp.Select, known: Mapping[str, _Columns | None]) -> _Columns | None:
+        sources: dict[str, _Columns | None] = {}
+        first = tree.args.get("from_")
+        for one in [
+            *([first.this] if first is not None else []),
+            *(j.this for j in tree.args.get("joins") or ()),
+        ]:
+            name = one.alias_or_name.lower() or f"${len(sources)}"
+            sources[name] = (
+                self._unnested(one, sources) if isinstance(one, exp.Unnest) else self._source(one, known)
+            )
+        if tree.args.get("laterals") or (first is not None and first.this.args.get("pivots")):
+            sources[""] = None
+        scope = _Scope(self, sources, known)
+        found: dict[str, str | None] = {}
+        whole = True
+        for one in tree.expressions:
+            if one.is_star or isinstance(one, exp.Star):
+                columns = list(sources.values())
+                whole = (
+                    whole
+                    and isinstance(one, exp.Star)
+                    and not any(one.args.get(k) for k in ("except_", "replace"))
+                )
+                for each in columns:
+                    whole = whole and each is not None
+                    found |= each or {}
+                continue
+            kind = scope.type_of(one.unalias())
+            name = one.alias_or_name.lower() or f"${len(found)}"
+            whole = whole and name not in found
+            found[name] = kind
+        for clause in ("where", "having", "qualify", "group", "order"):
+            if (one := tree.args.get(clause)) is not None:
+                scope.look(one)
+        for join in tree.args.get("joins") or ():
+            if (one := join.args.get("on")) is not None:
+                scope.type_of(one)
+        if tree.args.get("kind"):
+            return None
+        return found if whole else None
+
+    def _unnested(self, one: exp.Unnest, sources: Mapping[str, _Columns | None]) -> _Columns | None:
+        """The element, and its place, of an array that is written out."""
+        array, alias = one.expressions[0] if one.expressions else None, one.args.get("alias")
+        named = (alias.name or (alias.columns[0].name if alias.columns else "")) if alias is not None else ""
+        if not isinstance(array, exp.Array) or not array.expressions or not named:
+            return None
+        kinds = [_Scope(self, sources, {}).type_of(each) for each in array.expressions]
+        kind = _common(kinds)
+        if kind is None or kind == ANY:
+            return None
+        offset = one.args.get("offset")
+        place = "offset" if offset is True else offset.name.lower() if offset else ""
+        return {named.lower(): "STRING" if kind == LITERAL else kind, **({place: "INT64"} if place else {})}
+
+    def _source(self, one: exp.Expr, known: Mapping[str, _Columns | None]) -> _Columns | None:
+        if isinstance(one, exp.Subquery):
+            columns = self.query(one.this, self._with(one, known))
+            return (
+                None
+                if one.args.get("pivots") or (one.args["alias"] and one.args["alias"].columns)
+                else columns
+            )
+        if not isinstance(one, exp.Table) or isinstance(one.this, exp.Func):
+            return None
+        if one.args.get("pivots") or one.args.get("version"):
+            return None
+        parts = [piece for each in one.parts for piece in each.name.split(".")]
+        if len(parts) == 1 and parts[0].lower() in known:
+            return known[parts[0].lower()]
+        fields = self._fields(parts)
+        return None if fields is None else {each["name"].lower(): _of_field(each) for each in fields}
+
+
+class _Scope:
+    """What the names of one SELECT stand for."""
+
+    def __init__(
+        self, reader: _Reader, sources: Mapping[str, _Columns | None], known: Mapping[str, _Columns | None]
+    ) -> None:
+        self._reader, self._sources, self._known = reader, sources, known
+
+    def look(self, tree: exp.Expr) -> None:
+        """Looks at an expression, whatever its type."""
+        for one in list(tree.iter_expressions()):
+            self.type_of(one)
+
+    def type_of(self, one: exp.Expr) -> str | None:
+        if isinstance(one, exp.Query):
+            columns = self._reader.query(one, self._known)
+            return next(iter(columns.values())) if columns and len(columns) == 1 else None
+        if isinstance(one, exp.Column):
+            return self._column(one)
+        if isinstance(one, exp.Literal):
+            text = one.name.lower()
+            whole = text.isdigit() or text.startswith("0x")
+            return LITERAL if one.is_string else "INT64" if whole else "FLOAT64"
+        if isinstance(one, exp.Null):
+            return ANY
+        if isinstance(one, exp.ByteString):
+            return "BYTES"
+        if isinstance(one, exp.Parameter):
+            value = self._reader.parameters.get(one.name.lower())
+            return self.type_of(value.copy()) if value is not None else None
+        if isinstance(one, exp.Extract):
+            self.type_of(one.expression)
+            named = one.this.name.upper()
+            return named if named in ("DATE", "TIME", "DATETIME") else "INT64"
+        if isinstance(one, exp.Interval | exp.Lambda):
+            return "INTERVAL" if isinstance(one, exp.Interval) else None
+        if isinstance(one, exp.Case):
+            return self._case(one)
+        if isinstance(one, exp.If):
+            self.type_of(one.this)
+            return self._results("function IF", [one.args.get("true"), one.args.get("false")])
+        nodes = [each for each in one.iter_expressions() if not isinstance(each, exp.DataType)]
+        return self._of(one, nodes, [self.type_of(each) for each in nodes])
+
+    def _column(self, one: exp.Column) -> str | None:
+        if one.args.get("db") or isinstance(one.this, exp.Star):
+            return None
+        name = one.name.lower()
+        if one.table:
+            columns = self._sources.get(one.table.lower())
+            return None if columns is None else columns.get(name)
+        if any(columns is None for columns in self._sources.values()):
+            return None
+        found = [columns[name] for columns in self._sources.values() if columns and name in columns]
+        return found[0] if len(found) == 1 else None
+
+    def _of(self, one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
+        if (sign := _COMPARED.get(type(one))) is not None:
+            _signature(f"operator {sign}", nodes, types)
+        elif isinstance(one, exp.Between):
+            _signature("operator BETWEEN", nodes, types)
+        elif isinstance(one, exp.In) and one.expressions:
+            if _unlike(types):
+                listed = ", ".join(dict.fromkeys(shown(each) for each in types[1:]))
+                raise _refused(
+                    f"No matching signature for operator IN for argument types {shown(types[0])} and {{{listed}}}"
+                )
+            alike(nodes, types)
+        if isinstance(one, exp.DPipe):
+            types = as_texts(nodes, types)
+        if (sign := _SIGNS.get(type(one))) is not None:
+            _check(sign, nodes, types)
+        if isinstance(one, _BOOLEANS):
+            return "BOOL"
+        if isinstance(one, exp.DPipe):
+            return (
+                "BYTES" if "BYTES" in types else "STRING" if set(types) <= {"STRING", LITERAL, ANY} else None
+            )
+        if isinstance(one, exp.Cast | exp.TryCast):
+            return _of_field(field_of_expression("", one.to))
+        if isinstance(one, _AROUND):
+            return types[0] if types else None
+        if isinstance(one, exp.Array):
+            if _unlike(types):
+                listed = ", ".join(dict.fromkeys(shown(each) for each in types))
+                raise _refused(f"Array elements of types {{{listed}}} do not have a common supertype")
+            alike(nodes, types)
+        if isinstance(one, exp.GroupConcat):
+            if types[0] == "BYTES":
+                self._reader.bytes_put_together.append(one)
+            return types[0] if types[0] != LITERAL else "STRING"
+        if (now := _NOW.get(type(one))) is not None:
+            return now
+        if isinstance(one, exp.Add | exp.Sub | exp.Mul | exp.Div):
+            return _computed(one, nodes, types)
+        return self._called(one, nodes, types) if isinstance(one, exp.Anonymous) else None
+
+    def _case(self, one: exp.Case) -> str | None:
+        branches = one.args.get("ifs") or []
+        if (compared := one.this) is not None:
+            kind = self.type_of(compared)
+            for each in branches:
+                _signature("operator =", [compared, each.this], [kind, self.type_of(each.this)])
+        else:
+            for each in branches:
+                self.type_of(each.this)
+        results = [*(each.args.get("true") for each in branches), one.args.get("default")]
+        return self._results("operator CASE", results)
+
+    def _results(self, what: str, results: Sequence[exp.Expr | None]) -> str | None:
+        nodes = [each for each in results if each is not None]
+        types = [self.type_of(each) for each in nodes]
+        if _unlike(types):
+            raise _refused(
+                f"No matching signature for {what} for argument types: BOOL, {', '.join(map(shown, types))}"
+            )
+        alike(nodes, types)
+        return _common(types)
+
+    def _called(self, one: exp.Anonymous, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
+        name = one.name.upper()
+        first = types[0] if types else None
+        if name == "CONCAT":
+            types = as_texts(nodes, types)
+        if not any(isinstance(each, exp.Kwarg | exp.Star) for each in nodes):
+            _check(name, nodes, types)
+        if name in _COMMON or name == "NULLIF":
+            _signature(f"function {name}", nodes, types)
+            return first if name == "NULLIF" else _common(types)
+        if first == _BIG and name in ("SUM", "AVG"):
+            one.set("this", f"$BIG_{name}")
+        elif first == "INTERVAL" and name in ("SUM", "AVG"):
+            one.set("this", f"$INTERVAL_{name}")
+        elif first == _BIG and name in _SPREAD:
+            nodes[0].replace(as_type(nodes[0], "FLOAT64"))
+        elif first == _BIG and name in _ROOTS:
+            return first
+        if name in ("LOWER", "UPPER"):
+            return "BYTES" if first == "BYTES" else "STRING"
+        if name in _AS_FIRST:
+            return first if first != LITERAL else None
+        return _GIVEN.get(name)
+
+
+_AROUND = (
+    exp.Paren, exp.Neg, exp.Window, exp.Alias, exp.Filter, exp.Distinct, exp.IgnoreNulls, exp.RespectNulls, exp.Order,
+    exp.Limit, exp.HavingMax,
+)  # fmt: skip
+
+
+def _computed(one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
+    """The type of a sum, product or quotient of numbers."""
+    if not all(each in NUMBERS for each in types):
+        return None
+    written = [each for each, node in zip(types, nodes, strict=True) if not is_number(node)] or types
+    found = _common(written)
+    if _BIG in types:
+        one.meta[WIDE] = True
+    return "FLOAT64" if found == "INT64" and isinstance(one, exp.Div) else found
+
+
+def _check(name: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
+    """
+    Raises:
+        InvalidArgument: the function or operator takes no such arguments.
+    """
+    if said := refusal(name, types, [is_number(one) for one in nodes]):
+        raise _refused(said)
+
+
+def _of_field(field: Field) -> str | None:
+    if str(field.get("mode", "")).upper() == "REPEATED" or field["type"] in ("RECORD", "RANGE"):
+        return None
+    return sql_type({"name": "", "type": field["type"], "mode": "NULLABLE"})
+
+
+def _family(kind: str) -> str:
+    return _FAMILIES.get(kind, "")
+
+
+def _unlike(types: Sequence[str | None]) -> bool:
+    """Whether they have no type in common. NULL is of any, a literal of STRING also a date or a time."""
+    known = [one for one in types if one is not None and one != ANY]
+    typed = [one for one in known if one != LITERAL]
+    families = {_family(one) for one in typed}
+    if "" in families:
+        return False
+    if LITERAL in known:
+        return bool(typed) and not all(one == "STRING" or one in _READ for one in typed)
+    return len(families) > 1
+
+
+def _common(types: Sequence[str | None]) -> str | None:
+    if any(one is None for one in types):
+        return None
+    known = {one for one in types if one not in (ANY, LITERAL)}
+    if len(known) == 1:
+        return known.pop()
+    if not known:
+        return LITERAL if LITERAL in types else ANY
+    order = ["INT64", "NUMERIC", "BIGNUMERIC", "FLOAT64"]
+    if known <= NUMBERS:
+        return max((str(one) for one in known), key=order.index)
+    return None
+
+
+def _signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
+    """Makes arguments alike.
+
+    Raises:
+        InvalidArgument: they have no type in common.
+    """
+    if _unlike(types):
+        told = ", ".join(map(shown, types))
+        raise _refused(f"No matching signature for {what} for argument types: {told}")
+    alike(nodes, types)
+
+
+def _refused(said: str) -> InvalidArgument:
+    return InvalidArgument(said, reason="invalidQuery")
