@@ -430,14 +430,16 @@ def test_googles_clients_in_a_component_reach_this_server(aiplatform, bucket):
 
 @pytest.fixture
 def keeper(portico: Any, tmp_path: Path) -> Any:
-    """A keeper of processes, one at a time, for half a second: where it listens, and the thread that it is."""
+    """A keeper of processes, one at a time: itself, where it listens, and the thread that it is."""
     ids = RandomIds()
     context = Context(tmp_path, Database(portico.home), SystemClock(), ids, _job(ids.number()), lambda: False)
     path = Path(f"/tmp/portico-{ids.number()}")
-    thread = threading.Thread(target=Keeper(context, path, lambda: 1, 0.5).run)
+    kept = Keeper(context, path, lambda: 1)
+    thread = threading.Thread(target=kept.run)
     thread.start()
-    yield path, thread
-    thread.join(60)
+    yield kept, path, thread
+    kept.idle = 0
+    thread.join(240)
     context.database.close()
 
 
@@ -455,8 +457,9 @@ def held(path: Path, modules: str, *readable: Path) -> Warm:
 
 
 def test_what_waits_ends_when_nobody_has_used_it(keeper):
-    path, thread = keeper
+    itself, path, thread = keeper
     kept = held(path, "json")
+    itself.idle = 0
     assert reserve(path) is None  # one is in use, and there may be one
     kept.close()
     thread.join(240)
@@ -470,7 +473,7 @@ def test_what_starts_threads_is_not_imported_before_a_fork(keeper, tmp_path):
     (tmp_path / "own" / "threads.py").write_text(starts)
 
     def run() -> int:
-        kept = held(keeper[0], "json", tmp_path / "own")
+        kept = held(keeper[1], "json", tmp_path / "own")
         try:
             kept.view.lower.mkdir(parents=True, exist_ok=True)
             kept.begin(["python", "-c", "pass"], {}, [])

@@ -139,7 +139,7 @@ class Keeper:
     def __init__(
         self, context: Context, path: Path, replicas: Callable[[], int], idle: float = math.inf
     ) -> None:
-        self._context, self._path, self._replicas, self._idle = context, path, replicas, idle
+        self._context, self._path, self._replicas, self.idle = context, path, replicas, idle
         self._modules: dict[str, str] = {}  # what a child came to import, by the recipe
         self._used = time.monotonic()
         self._clients: list[_Client] = []
@@ -200,13 +200,13 @@ class Keeper:
         now = time.monotonic()
         if self._clients:
             self._used = now
-        if self._idle < math.inf:
+        if self.idle < math.inf:
             left = 0 if machine.runs_short() else int(machine.resources().memory * _SHARE)
             for process in reversed(list(self._waiting)):
                 left -= use.of_below(process.running.pid)[0]
-                if left < 0 or now - process.since > self._idle:
+                if left < 0 or now - process.since > self.idle:
                     self._forget(process)
-        return now - self._used > self._idle
+        return now - self._used > self.idle
 
     def _give(self, client: _Client, recipe: dict[str, Any]) -> None:
         there = next(
