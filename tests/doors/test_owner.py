@@ -205,7 +205,7 @@ def test_the_other_end_is_known_by_every_kind_of_address(family):
 
             peers: Any = Peers()
             mine = connected()
-            assert peers.is_owner(Transport(listener.accept()[0]))
+            assert peers.at_once(Transport(listener.accept()[0])) is True
             os.close(mine)
             as_stranger(lambda connect=connected: [connect(), peers_of(listener)][1])
 

@@ -43,6 +43,8 @@ _CONTROL = """
 import asyncio, os, sys
 from pathlib import Path
 from portico.doors.connections import serve_control
+from portico.prediction.front.peers import Peers
+from portico.store.sockets import run_folder
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -60,6 +62,8 @@ async def app(scope, receive, send):
         size += len(message["body"])
         if not message["more_body"]:
             break
+    if scope["path"] == "/whose":
+        size = int(scope["state"]["owner"])
     if scope["path"] == "/slow":
         await asyncio.sleep(0.5)
     if scope["path"] == "/held":  # until the test lets it go
@@ -74,6 +78,8 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 class NoGrpc:
+    peers = Peers("owner", run_folder(Path(sys.argv[1])))
+
     def open(self):
         pass
 

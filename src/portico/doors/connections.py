@@ -31,6 +31,7 @@ from portico.prediction.front.framing import (
     path_form,
 )
 from portico.prediction.front.handover import Take, Taker, control_socket, give
+from portico.prediction.front.peers import Peers, shows_token
 from portico.store.sockets import run_folder
 
 # An offer of HTTP/2 or a WebSocket, which a server may overlook; httptools would stop reading after the head.
@@ -44,16 +45,26 @@ _AWAY: Final = 2.0  # seconds that the fronts may be away before a prediction is
 class ControlProtocol(HttpToolsProtocol):
     """uvicorn's protocol, fed one request at a time, so that each is looked at before it is begun.
 
-    `front` is the number of the front that gave the connection, `owner` whether its client needs no token,
+    `front` is the number of the front that gave the connection, `owner` whether its client needs no token (None: it is
+    asked of `peers` by the first request that shows none),
     `secure` whether it came by TLS, `take` what takes it (see `Taker`).
     """
 
     def __init__(
-        self, home: Path, front: int, owner: bool, secure: bool, take: Take, **uvicorns: Any
+        self,
+        home: Path,
+        peers: Peers,
+        front: int,
+        owner: bool | None,
+        secure: bool,
+        take: Take,
+        **uvicorns: Any,
     ) -> None:
         super().__init__(**uvicorns)
-        self._owner, self._secure = owner, secure
-        self.app_state = {**self.app_state, "owner": owner}  # a request's scope["state"]
+        self._secure = secure
+        self._peers = peers
+        self._asking: asyncio.Task[None] | None = None  # whose the connection is
+        self._note(owner)
         self._home = home
         self._front = front
         self._take = take
@@ -62,6 +73,10 @@ class ControlProtocol(HttpToolsProtocol):
         self._passing = False
         self._alarm: asyncio.TimerHandle | None = None  # while a head is not all there
         self._task: asyncio.Task[None] | None = None
+
+    def _note(self, owner: bool | None) -> None:
+        self._owner = owner
+        self.app_state = {**self.app_state, "owner": bool(owner)}  # a request's scope["state"]
 
     @property
     def _answering(self) -> bool:
@@ -80,7 +95,7 @@ class ControlProtocol(HttpToolsProtocol):
         self._feed()
 
     def _feed(self) -> None:
-        while self._held and not self._passing and not self.transport.is_closing():
+        while self._held and not (self._passing or self._asking) and not self.transport.is_closing():
             if self._body is not None:
                 try:
                     end = self._body.feed(self._held)
@@ -127,6 +142,10 @@ class ControlProtocol(HttpToolsProtocol):
                 self._alarm = self.loop.call_later(_STALLED, self._stalled)
             return False
         self._head_is_there()
+        if self._owner is None and not shows_token(self._held):
+            self.flow.pause_reading()
+            self._asking = self.loop.create_task(self._ask())
+            return False
         head, self._held = self._held[:end], self._held[end:]
         super().data_received(_UPGRADE.sub(b"", head))
         if self.transport.is_closing() or self.headers is None:
@@ -137,6 +156,13 @@ class ControlProtocol(HttpToolsProtocol):
         if chunked or length != b"0":
             self._body = Body(int(length), chunked, keep=False)
         return True
+
+    async def _ask(self) -> None:
+        self._note(await self._peers.is_owner(self.transport))
+        self._asking = None
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._feed()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -219,9 +245,10 @@ class ControlServer(uvicorn.Server):
         self._taker = Taker(control_socket(home), self._protocol)
         self._home = home
 
-    def _protocol(self, front: int, owner: bool, secure: bool, take: Take) -> asyncio.Protocol:
+    def _protocol(self, front: int, owner: bool | None, secure: bool, take: Take) -> asyncio.Protocol:
         return ControlProtocol(
             self._home,
+            self._by_grpc.peers,
             front,
             owner,
             secure,

@@ -114,6 +114,7 @@ def up(
     lock = address.claim(home)
     walled.clear(run_folder(home))
     walled.note_in(run_folder(home))
+    walled.take_in()
     disk.lend(home)  # a start on a full disk needs some room: to read the database, …
     with backend.chosen(home, database):
         home_store.check(home)
@@ -233,6 +234,7 @@ def _prepare(
     from portico.host.predicting import Predicting
     from portico.jobs.engines import machine
     from portico.prediction.front.process import run_front
+    from portico.services.storage import own
     from portico.store import home as home_store
     from portico.store.database import Database
     from portico.store.objects.sweep import sweep
@@ -247,6 +249,7 @@ def _prepare(
     home_store.begin(home, SystemClock().now())
     database = Database(home)
     sweep(database, home, SystemClock().now())
+    own.take(database)
     database.close()
 
     def front(index: int, listener: socket.socket) -> Callable[[], None]:

@@ -80,7 +80,7 @@ def run(command: Sequence[str], teller: Teller, doing: str, given: str = "", *, 
     environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
     environ.pop("VIRTUAL_ENV", None)
     running = subprocess.Popen(
-        [*isolation.keeping({"layers": None, "walled": walled.noted()}), *niced(), *command],
+        [*isolation.keeping({"layers": None, **walled.noting()}), *niced(), *command],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ,
     )  # fmt: skip
     try:

@@ -247,7 +247,8 @@ def start(
 def _kept(name: str, view: View | None, beside: int | None, scratch: Path, network: bool) -> list[str]:
     """The keeper, before what confines."""
     settings: dict[str, object] = {"layers": None, "root": None, "beside": beside, "tmp": None}
-    settings["walled"] = walled.noted() if network and name != "unconfined" else None
+    if network and name != "unconfined":
+        settings |= walled.noting()
     if view:
         view.make()
         folders = {part: str(view.folder / part) for part in ("work", "merged")}

@@ -15,6 +15,7 @@ beside it. SETTINGS is JSON:
     tmp     null, or a folder that what is confined is to see as its own /tmp, where there are layers
     opened  where there are layers: a folder in which a file tells what was opened in `merged` (see `opened.Opened`)
     walled  null, or a folder in which a file tells that what is below this process is behind walls (see `walled`)
+    taker   where there is such a folder: the pid of what takes in what this process leaves, 0 without one
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _ask)
     if os.getppid() != settings["parent"]:
         return -signal.SIGTERM
-    noted = _note(settings["walled"]) if settings.get("walled") else None
+    noted = _note(settings["walled"], settings["taker"]) if settings.get("walled") else None
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     watching = _show(settings) if settings["layers"] else None
@@ -77,13 +78,13 @@ def main() -> int:
     return status
 
 
-def _note(folder: str) -> int:
+def _note(folder: str, taker: int) -> int:
     """Before anything runs; the folder, which may not be seen from here later on."""
     with open("/proc/self/stat") as file:
         began = file.read().rpartition(")")[2].split()[19]
     path = os.path.join(folder, str(os.getpid()))
     with open(f"{path}.new", "w") as note:
-        note.write(began)
+        note.write(f"{began} {taker}")
     os.rename(f"{path}.new", path)
     return os.open(folder, os.O_PATH | os.O_CLOEXEC)
 

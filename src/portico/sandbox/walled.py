@@ -2,19 +2,24 @@
 for those of the user whose they are, too.
 
 The keeper of each (`keeper.py`) notes itself in a folder of the home, outside the walls, by a file with its pid for a
-name and when it began in it. Where one died without taking that back, what it kept may be nobody's child any more: then
-processes count that are under more seccomp filters than who asks, which nobody ever gets rid of. Containers, which are
-not below their keeper, are told by that, too.
+name and when it began in it. Where one died without taking that back, what it kept is below the supervisor still, which
+takes in what has lost its parent; or nobody's child any more, where the keeper was not below that. Of such processes
+those count that are under more seccomp filters than who asks, which nobody ever gets rid of. Containers, which are not
+below their keeper, are told by that, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
 _VARIABLE: Final = "PORTICO_WALLED"
+_SUPERVISOR: Final = "PORTICO_SUPERVISOR"
+_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 _AGAIN: Final = 3  # looks at a process whose parents change meanwhile
 
 
@@ -22,6 +27,21 @@ def note_in(run: Path) -> None:
     """Where this process, and those that it starts, note what they put behind walls: below a home's folder of
     sockets."""
     os.environ[_VARIABLE] = str(folder(run))
+
+
+def take_in() -> None:
+    """Makes this process the parent of what is below it and loses its own: that stays below it then."""
+    if sys.platform == "linux" and ctypes.CDLL(None).prctl(_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
+        os.environ[_SUPERVISOR] = str(os.getpid())
+
+
+def supervisor() -> int:
+    """The pid of the process above this one that has asked to `take_in`; 0 without one."""
+    pid = int(os.environ.get(_SUPERVISOR, "0"))
+    try:
+        return pid if pid in _lineage(os.getpid()) else 0
+    except OSError:
+        return 0
 
 
 def folder(run: Path) -> Path:
@@ -43,14 +63,23 @@ def noted() -> str:
     return place
 
 
-def holds(run: Path, inode: int) -> bool:
-    """Whether what holds the socket with this inode is behind walls; also where it can't be found out what does."""
+def noting() -> dict[str, object]:
+    """What a keeper is told of this (see there)."""
+    return {"walled": noted(), "taker": supervisor()}
+
+
+def notes(run: Path) -> list[str]:
+    """The names of what is noted now. A socket that is open after this was asked is held by something behind walls only
+    if that is among them: it was noted before it could open one, and stays so until it has ended."""
     try:
-        names = os.listdir(folder(run))
+        return os.listdir(folder(run))
     except FileNotFoundError:
-        return False
-    if not names:
-        return False
+        return []
+
+
+def holds(run: Path, names: list[str], inode: int) -> bool:
+    """Whether what holds the socket with this inode is one of the noted `names`, or below it; also where it can't be
+    found out what does. It looks through all processes: some milliseconds."""
     for _ in range(_AGAIN):
         try:
             holder = _holder(inode)
@@ -63,19 +92,22 @@ def holds(run: Path, inode: int) -> bool:
 
 
 def _is_walled(place: Path, names: list[str], holder: int) -> bool:
-    keepers, lost = set(), False
+    lineage = _lineage(holder)  # before it is asked whether the keepers live: one that does then was in it
+    keepers: set[int] = set()
+    above: set[int] = set()  # what the lost may be below; 0 where they may be anywhere
     for name in names:
         try:
-            began = (place / name).read_text()
+            began, _, taker = (place / name).read_text().partition(" ")
         except FileNotFoundError:  # what it kept has ended
             continue
         if name.isdigit() and began == started(int(name)):
             keepers.add(int(name))
         else:
-            lost = True
+            above.add(int(taker) if taker.isdigit() and int(taker) == supervisor() else 0)
+    lost = 0 in above or not above.isdisjoint(lineage)
     if lost and _filters(holder) > _filters(os.getpid()):
         return True
-    return not keepers.isdisjoint(_lineage(holder))
+    return not keepers.isdisjoint(lineage)
 
 
 def _holder(inode: int) -> int | None:
@@ -108,11 +140,12 @@ def _lineage(pid: int) -> set[int]:
 
 
 def started(pid: int) -> str:
-    """When a process began, as the kernel counts; "" where there is none."""
+    """When a process began, as the kernel counts; "" where there is none, or it has ended and nobody has asked how."""
     try:
-        return _stat(pid)[19]
+        told = _stat(pid)
     except OSError:
         return ""
+    return "" if told[0] in "ZX" else told[19]
 
 
 def _stat(pid: int) -> list[str]:

@@ -440,11 +440,31 @@ def test_a_jobs_code_that_shows_no_token_is_nobody(portico, user):
 
 def test_nobody_is_at_the_servers_own_bucket_before_it(portico, editor):
     """Whose it were would get what others' models are made of, and could put something else there."""
-    for name in ("portico-models", "portico-models-123456789012"):
+    text = "cloud-ai-platform-0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+    for name in ("portico-models", "portico-models-123456789012", text):
         refused = editor.ask("POST", f"/storage/v1/b?project={PROJECT}", {"name": name})
-        assert refused.status_code in (400, 403) and "portico" in refused.text
+        assert refused.status_code in (400, 403), refused.text
         own = requests.post(f"{portico.url}/storage/v1/b?project={PROJECT}", json={"name": name}, timeout=240)
         assert own.status_code == 400 and "this server's own" in own.text
+
+
+def test_the_images_are_the_servers_whoever_asks_for_their_bucket(portico, editor):
+    """Who owned it would put in it what others' models are served by."""
+    path, upload = (
+        "/storage/v1/b",
+        "/upload/storage/v1/b/portico-images/o?uploadType=media&name=theirs:latest",
+    )
+    assert editor.ask("POST", f"{path}?project={PROJECT}", {"name": "portico-images"}).status_code in (
+        200,
+        409,
+    )
+    made = requests.get(f"{portico.url}{path}/portico-images", timeout=240).json()
+    own = requests.get(f"{portico.url}/apis/cloudresourcemanager/v1/projects/portico", timeout=240).json()
+    assert made["projectNumber"] == own["projectNumber"]
+    assert editor.ask("POST", upload, {}).status_code == 403
+    assert editor.ask("GET", f"{path}/portico-images/o").status_code == 403
+    give(portico, editor.member, "roles/storage.objectAdmin", project="portico")
+    assert editor.ask("POST", upload, {}).status_code == 200
 
 
 def test_mlflows_bucket_is_its_projects_or_none(portico):

@@ -63,6 +63,12 @@ def main(arguments: list[str]) -> int:
     except portico_dockerfile.Refused as refused:
         return _fail(str(refused))
     except urllib.error.HTTPError as error:
+        if error.code == 403:
+            return _fail(
+                f"The images are in gs://{BUCKET}, a bucket of the server's own, which you may not use so. Its owner "
+                f"lets you by: gcloud storage buckets add-iam-policy-binding gs://{BUCKET} --member=user:YOU "
+                "--role=roles/storage.objectAdmin"
+            )
         return _fail("Portico answers {}: {}".format(error.code, error.read(1000).decode(errors="replace")))
     except (OSError, ValueError) as error:
         return _fail(str(error))

@@ -38,7 +38,7 @@ class Listener:
         self._listening = listening
         self._certificate = certificate
         self._dispatch = dispatch
-        self._peers = Peers(auth, run_folder(home))
+        self.peers = Peers(auth, run_folder(home))
         self._servers: dict[bool, Any] = {}
         self._starting = asyncio.Lock()
         self._accepting: asyncio.Task[None] | None = None
@@ -74,7 +74,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        owner = self._peers.is_owner(connection)
+        owner = await self.peers.is_owner(connection)
         first = await _peek(connection)
         if first.startswith(b"CONNECT "):
             there = await self._asked(connection, owner)

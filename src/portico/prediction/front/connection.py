@@ -16,7 +16,7 @@ from portico.prediction.front.framing import (
     is_prediction,
     path_form,
 )
-from portico.prediction.front.peers import no_token
+from portico.prediction.front.peers import no_token, shows_token
 from portico.prediction.front.predicting import MAX_BODY, Request
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, front: Front, take: Take | None = None, owner: bool = False, secure: bool = False
+        self, front: Front, take: Take | None = None, owner: bool | None = None, secure: bool = False
     ) -> None:
         self.front = front
         self.take = take  # for a connection that control gave back
-        self.owner = owner  # who needs no token
+        self.owner = owner  # whether the client needs no token; None until a request shows none
         self.secure = secure  # it came by TLS
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.held = b""  # bytes that are not dealt with yet
@@ -123,8 +123,6 @@ class Connection(asyncio.Protocol):
         if self.take is not None:
             self.held, self.take = self.take(), None
             asyncio.get_running_loop().call_soon(self.data_received, b"")
-        else:
-            self.owner = self.front.peers.is_owner(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.front.connections.discard(self)
@@ -262,6 +260,12 @@ class Connection(asyncio.Protocol):
             if known.error is not None:
                 raise known.error
             if known.authorization is None:
+                if self.owner is None:
+                    self.owner = front.peers.at_once(self.transport)
+                if self.owner is None:
+                    self.busy = True
+                    front.spawn(self._answer_once_known(known, content))
+                    return
                 if not self.owner:
                     raise no_token()
             elif known.verified_until < front.now:
@@ -285,6 +289,16 @@ class Connection(asyncio.Protocol):
             if known.connection:
                 answer = answer.replace(b"content-length: ", known.connection + b"content-length: ", 1)
         self._write(known, answer)
+
+    async def _answer_once_known(self, known: KnownHead, content: bytes) -> None:
+        """Answers a request without a token when it is found out whose the connection is."""
+        self.owner = await self.front.peers.is_owner(self.transport)
+        self.busy = False
+        if self.refused or self.transport.is_closing():
+            return
+        self._answer(known, content)
+        if not (self.busy or self.refused):
+            self._go_on()
 
     def _failed(self, known: KnownHead, request: Request | None, error: PorticoError) -> None:
         if request is not None:
@@ -335,6 +349,8 @@ class Connection(asyncio.Protocol):
         self.front.spawn(self._pass_to_control(data))
 
     async def _pass_to_control(self, data: bytes) -> None:
+        if self.owner is None and not shows_token(data):
+            self.owner = await self.front.peers.is_owner(self.transport)
         await self._written()
         descriptor = self.transport.get_extra_info("socket").fileno()
         if self.transport.is_closing():

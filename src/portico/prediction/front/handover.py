@@ -1,9 +1,9 @@
 """Passes an idle client connection, with the bytes already read of its next request, to another process.
 
 The giver connects to the taker's Unix socket and sends the connection's descriptor (SCM_RIGHTS), its own number,
-whether the client is the owner (see `peers`), and the bytes; the taker answers one byte when the connection is its
-own, before it looks at the request. Without that byte the giver still owns the connection, so a taker that dies in
-between loses nothing.
+whether the client is the owner (see `peers`; or that nobody had to know yet), and the bytes; the taker answers one byte
+when the connection is its own, before it looks at the request. Without that byte the giver still owns the connection,
+so a taker that dies in between loses nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import Final
 
 from portico.store.sockets import run_folder
 
-# The giver's number, whether the client is the owner, whether it came by TLS, the count of bytes.
-_HEADER: Final = struct.Struct("<i??I")
+# The giver's number, whether the client is the owner (below 0: not known), whether it came by TLS, the count of bytes.
+_HEADER: Final = struct.Struct("<ib?I")
 _FIRST: Final = 32 * 1024  # goes with the descriptor: always fits into a fresh socket's buffer
 _RETRY: Final = 0.02  # seconds
 _NO_FRONT: Final = -1  # the number of a giver that is none
+_UNKNOWN: Final = -1
 
 
 def control_socket(home: Path) -> Path:
@@ -49,7 +50,7 @@ async def give(
     path: Path,
     descriptor: int,
     number: int,
-    owner: bool,
+    owner: bool | None,
     data: bytes,
     patience: float,
     *,
@@ -64,7 +65,7 @@ async def give(
     deadline = loop.time() + patience
     while True:
         try:
-            if await _give(loop, path, descriptor, (number, owner, secure), data):
+            if await _give(loop, path, descriptor, _told(number, owner, secure, data), data):
                 return True
         except OSError:
             pass
@@ -74,17 +75,21 @@ async def give(
 
 
 async def _give(
-    loop: asyncio.AbstractEventLoop, path: Path, descriptor: int, told: tuple[int, bool, bool], data: bytes
+    loop: asyncio.AbstractEventLoop, path: Path, descriptor: int, told: bytes, data: bytes
 ) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.setblocking(False)
         link.connect(str(path))
-        first = _HEADER.pack(*told, len(data)) + data[:_FIRST]
+        first = told + data[:_FIRST]
         sent = socket.send_fds(link, [first], [descriptor])
         rest = first[sent:] + data[_FIRST:]
         if rest:
             await loop.sock_sendall(link, rest)
         return await loop.sock_recv(link, 1) != b""
+
+
+def _told(number: int, owner: bool | None, secure: bool, data: bytes) -> bytes:
+    return _HEADER.pack(number, _UNKNOWN if owner is None else owner, secure, len(data))
 
 
 def give_now(path: Path, descriptor: int, owner: bool, patience: float) -> bool:
@@ -94,7 +99,7 @@ def give_now(path: Path, descriptor: int, owner: bool, patience: float) -> bool:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.settimeout(patience)
             link.connect(str(path))
-            socket.send_fds(link, [_HEADER.pack(_NO_FRONT, owner, False, 0)], [descriptor])
+            socket.send_fds(link, [_told(_NO_FRONT, owner, False, b"")], [descriptor])
             if link.recv(1):
                 return True
         if time.monotonic() >= deadline:
@@ -106,12 +111,15 @@ class Taker:
     """Takes connections at the Unix socket `path`.
 
     `protocol(number, owner, secure, take)` makes the protocol for a connection that the process `number` gave, and
-    whose client is the owner or not, and came by TLS or not. Its `connection_made` must call `take`, which tells the
-    giver that the connection is taken, and deal with the bytes that it returns before those that come in. The transport
-    does not read yet at that moment, so it can't be paused: what may pause it must wait for the loop's next turn.
+    whose client is the owner or not (None: that is not known yet), and came by TLS or not. Its `connection_made` must
+    call `take`, which tells the giver that the connection is taken, and deal with the bytes that it returns before
+    those that come in. The transport does not read yet at that moment, so it can't be paused: what may pause it must
+    wait for the loop's next turn.
     """
 
-    def __init__(self, path: Path, protocol: Callable[[int, bool, bool, Take], asyncio.Protocol]) -> None:
+    def __init__(
+        self, path: Path, protocol: Callable[[int, bool | None, bool, Take], asyncio.Protocol]
+    ) -> None:
         self._path = path
         self._protocol = protocol
         self._tasks: set[asyncio.Task[None]] = set()
@@ -165,7 +173,7 @@ class Taker:
 
     async def _receive(
         self, link: socket.socket
-    ) -> tuple[socket.socket, tuple[int, bool, bool], bytes] | None:
+    ) -> tuple[socket.socket, tuple[int, bool | None, bool], bytes] | None:
         """The connection, and what the giver says of it; None when the giver gave up."""
         while True:
             try:
@@ -191,7 +199,7 @@ class Taker:
             connection.close()
             raise
         connection.setblocking(False)
-        return connection, (number, owner, secure), bytes(data)
+        return connection, (number, None if owner == _UNKNOWN else bool(owner), secure), bytes(data)
 
     async def _readable(self, link: socket.socket) -> None:
         ready = self._loop.create_future()

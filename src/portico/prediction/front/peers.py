@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -28,6 +30,7 @@ _PORTS: Final = struct.Struct("!HH")
 _ANY: Final = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # interface, and no cookie (INET_DIAG_NOCOOKIE)
 _USER: Final = struct.Struct("=II")  # of struct inet_diag_msg: the user's id and the inode
 _USER_AT: Final = _MESSAGE.size + 4 + 48 + 12
+_TOKEN: Final = re.compile(rb"\r\nauthorization:[ \t]*[^\s]", re.IGNORECASE)
 
 
 Auth = Literal["owner", "required", "open"]
@@ -43,20 +46,45 @@ def no_token() -> Unauthenticated:
     )
 
 
+def shows_token(data: bytes) -> bool:
+    """Whether a request that begins with these bytes has an Authorization header among them: then whose its connection
+    is does not count."""
+    end = data.find(b"\r\n\r\n")
+    return _TOKEN.search(data, 0, end if end >= 0 else len(data)) is not None
+
+
 class Peers:
-    """Asks once a connection. `auth`: who needs no token. `run`: the home's folder of sockets, where it is noted which
-    of this user's processes are other people's code. Not to be used across a fork."""
+    """To be asked once a connection, by the first request without a token. `auth`: who needs no token. `run`: the
+    home's folder of sockets, where it is noted which of this user's processes are other people's code. Not to be used
+    across a fork."""
 
     def __init__(self, auth: Auth = "owner", run: Path | None = None) -> None:
         self._auth = auth
         self._run = run
         self._link: socket.socket | None = None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="peers")
 
-    def is_owner(self, connection: asyncio.BaseTransport | socket.socket) -> bool:
-        """Whether the other end needs no token: it belongs to the user of this process, unless all need one, or
-        nobody does."""
+    def at_once(self, connection: asyncio.BaseTransport | socket.socket) -> bool | None:
+        """What `is_owner` answers where that takes microseconds; None where it takes a look at all processes."""
+        found = self._at_once(connection)
+        return found if isinstance(found, bool) else None
+
+    async def is_owner(self, connection: asyncio.BaseTransport | socket.socket) -> bool:
+        """Whether the other end needs no token: it belongs to the user of this process, and is not behind walls, unless
+        all need one, or nobody does."""
+        found = self._at_once(connection)
+        if isinstance(found, bool):
+            return found
+        loop = asyncio.get_running_loop()
+        return not await loop.run_in_executor(self._threads, walled.holds, *found)
+
+    def _at_once(
+        self, connection: asyncio.BaseTransport | socket.socket
+    ) -> bool | tuple[Path, list[str], int]:
+        """Whether it is the owner, or what `walled.holds` has to be asked."""
         if self._auth != "owner":
             return self._auth == "open"
+        names = walled.notes(self._run) if self._run is not None else []  # first, as it says
         ours: Any = connection
         if not isinstance(connection, socket.socket):
             ours = connection.get_extra_info("socket")
@@ -67,7 +95,9 @@ class Peers:
             return False
         if found is None or found[0] != os.geteuid():
             return False
-        return self._run is None or not walled.holds(self._run, found[1])
+        if self._run is None or not names:
+            return True
+        return self._run, names, found[1]
 
     def _socket(self, peer: Any, here: Any) -> tuple[int, int] | None:
         """Of the socket that is bound to `peer` and connected to `here` the id of its user, and its inode; None when

@@ -156,7 +156,7 @@ class Front:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def give(self, descriptor: int, owner: bool, data: bytes, secure: bool) -> bool:
+    async def give(self, descriptor: int, owner: bool | None, data: bytes, secure: bool) -> bool:
         """Passes a connection to control; False when control is away."""
         return await give(self._control, descriptor, self.index, owner, data, _AWAY, secure=secure)
 

@@ -13,7 +13,7 @@ from portico.services.call import Call, implements
 from portico.services.iam import acl, tags, targets
 from portico.services.iam.bindings import of_bucket
 from portico.services.standard.here import base_url
-from portico.services.storage import lists
+from portico.services.storage import lists, own
 from portico.services.storage.render import bucket_json
 from portico.services.storage.requests import (
     STORAGE_CLASSES,
@@ -49,7 +49,6 @@ _SETTINGS = (
     "versioning",
     "website",
 )
-_OURS = "portico-models"  # to which it copies what models are made of: nobody else may be there before it
 _IMMUTABLE = ("location", "customPlacementConfig")
 _LOCATION = re.compile(r"[A-Z][A-Z0-9-]{1,40}")
 
@@ -60,10 +59,7 @@ def insert(call: Call) -> dict[str, Any]:
     if not name:
         raise InvalidArgument("Required parameter: name", reason="required", field="name")
     check_bucket_name(name)
-    if name.startswith(_OURS):
-        raise InvalidArgument(
-            f"Buckets whose names begin with {_OURS} are this server's own.", reason="invalid", field="name"
-        )
+    project = own.project_of(name, project)
     settings = merge({}, _settings(call.body))
     settings["location"] = settings.get("location", "US").upper()
     if not _LOCATION.fullmatch(settings["location"]):

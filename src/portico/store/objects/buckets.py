@@ -114,6 +114,13 @@ def update(connection: Connection, row: BucketRow, fields: Mapping[str, Any], no
     return get(connection, row.name)
 
 
+def move(connection: Connection, row: BucketRow, project: str) -> None:
+    """Makes it a bucket of another project, with no policy of its own."""
+    query = sa.update(_buckets).where(_buckets.c.name == row.name)
+    connection.execute(query.values(project=project, policy=None, metageneration=row.metageneration + 1))
+    bump(connection, TOPIC)
+
+
 def set_policy(connection: Connection, name: str, policy: Mapping[str, Any], now: float) -> None:
     connection.execute(
         sa.update(_buckets)
