@@ -20,7 +20,7 @@ AGGREGATES = frozenset([
     "approx_count_distinct", "approx_quantiles", "approx_top_count", "approx_top_sum", "hll_count__init",
     "hll_count__merge", "hll_count__merge_partial", "countif", "array_agg", "string_agg", "array_concat_agg",
     "grouping", "max_by", "min_by", "$big_sum", "$big_avg", "$interval_sum",
-    "$interval_avg", *KLL_AGGREGATES, *geography.AGGREGATES,
+    "$interval_avg", "$float_min", *KLL_AGGREGATES, *geography.AGGREGATES,
 ])  # fmt: skip
 
 
@@ -212,6 +212,7 @@ def _kll(name: str) -> Form:
 
 
 AGGREGATE_FORMS: dict[str, Form] = {
+    "$float_min": lambda arguments: (call("min", *arguments), None),  # `levels` looks at the greatest beside it
     "any_value": _any_value, "sum": _sum, "avg": _avg, "countif": _countif, "count_if": _countif,
     "array_agg": array_agg, "string_agg": _string_agg, "array_concat_agg": _array_concat_agg,
     "approx_quantiles": _quantiles, "approx_top_count": _top_count, "approx_top_sum": _top_sum,

@@ -315,7 +315,7 @@ CREATE MACRO gs_array_slice(a, s, e) AS CASE WHEN a IS NULL OR s IS NULL OR e IS
 CREATE MACRO gs_slice(a, s, e) AS CASE WHEN e < 0 OR s > e OR s >= len(a) THEN list_slice(a, 1, 0) ELSE list_slice(a, greatest(s, 0) + 1, e + 1) END;
 CREATE MACRO gs_array_includes(a, x) AS CASE WHEN a IS NULL OR x IS NULL THEN NULL ELSE list_contains(a, x) END;
 CREATE MACRO gs_array_is_distinct(a) AS len(list_distinct(list_filter(a, lambda e: e IS NOT NULL))) + CASE WHEN len(a) > len(list_filter(a, lambda e: e IS NOT NULL)) THEN 1 ELSE 0 END = len(a);
-CREATE MACRO gs_array_min(a) AS list_min(a);
+CREATE MACRO gs_array_min(a DOUBLE[]) AS gs_least_float(list_min(a), list_max(a)), (a BIGINT[]) AS list_min(a), (a DECIMAL(38,9)[]) AS list_min(a), (a) AS list_min(a);
 CREATE MACRO gs_array_max(a) AS list_max(a);
 CREATE MACRO gs_array_sum(a BIGINT[]) AS CAST(list_sum(a) AS BIGINT), (a DOUBLE[]) AS list_sum(a), (a DECIMAL(38,9)[]) AS CAST(list_sum(a) AS DECIMAL(38,9));
 CREATE MACRO gs_array_avg(a) AS list_avg(a);
@@ -374,6 +374,7 @@ CREATE MACRO gs_to_base32(x BLOB) AS gs_py_base32(x);
 CREATE MACRO gs_from_base32(x VARCHAR) AS gs_py_from_base32(x);
 CREATE MACRO gs_st_geogfrom(x VARCHAR) AS gs_py_st_geogfrom(x), (x BLOB) AS gs_py_st_geogfromwkb(x, false, false, false);
 CREATE MACRO gs_st_geogfromwkb(x BLOB, o, p, m) AS gs_py_st_geogfromwkb(x, o, p, m), (x VARCHAR, o, p, m) AS gs_py_st_geogfromwkb(unhex(x), o, p, m);
+CREATE MACRO gs_least_float(low, high) AS CASE WHEN low IS NOT NULL AND isnan(CAST(high AS DOUBLE)) THEN CAST(high AS DOUBLE) ELSE low END;
 CREATE MACRO gs_corr(c, n) AS CASE WHEN n < 2 THEN NULL ELSE coalesce(c, CAST('NaN' AS DOUBLE)) END;
 CREATE MACRO gs_interval_sum(a) AS CASE WHEN len(list_filter(a, lambda e: e IS NOT NULL)) > 0 THEN list_reduce(list_filter(a, lambda e: e IS NOT NULL), lambda x, y: x + y) END;
 CREATE MACRO gs_interval_avg(a) AS CASE WHEN len(list_filter(a, lambda e: e IS NOT NULL)) > 0 THEN gs_interval_div(gs_interval_sum(a), len(list_filter(a, lambda e: e IS NOT NULL))) END;

@@ -106,6 +106,10 @@ def native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
         counted = made.copy()
         counted.find(exp.Anonymous).set("this", "count")  # type: ignore[union-attr]
         return [made, counted], lambda total, count: call("gs_avg", total, count)
+    if name.lower() == "$float_min":  # NaN where any is, which DuckDB has for the greatest
+        greatest = made.copy()
+        greatest.find(exp.Anonymous).set("this", "max")  # type: ignore[union-attr]
+        return [made, greatest], lambda low, high: call("gs_least_float", low, high)
     if name.lower() == "corr":  # NULL of a single pair; NaN where one of the two never changes
         counted = made.copy()
         counted.find(exp.Anonymous).set("this", "regr_count")  # type: ignore[union-attr]
@@ -325,7 +329,7 @@ def _must_split(window: exp.Window) -> bool:
         isinstance(called, exp.Anonymous) and function(name, [one.copy() for one in called.expressions])[1]
     )
     return (
-        name in ("sum", "avg", "corr")
+        name in ("sum", "avg", "corr", "$float_min")
         or bool(wrapped)
         or not isinstance(window.parent, exp.Alias | exp.Select | exp.Ordered)
     )

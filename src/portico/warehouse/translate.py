@@ -13,7 +13,7 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, PorticoError
-from portico.warehouse import tried, unlike_types
+from portico.warehouse import nans, tried, unlike_types
 from portico.warehouse.casts import cast_of
 from portico.warehouse.column_names import as_tables, name_columns, whole_rows
 from portico.warehouse.dialect import PLACE
@@ -74,6 +74,7 @@ class Translator:
         whole_rows(tree)
         match_names(tree)
         unlike_types.settle(tree, self._fields, self._parameters)
+        nans.settle(tree)
         split(tree)
         unfold(tree)
         return self._rewritten(tree)

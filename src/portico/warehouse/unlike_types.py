@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
+from portico.warehouse import nans
 from portico.warehouse.alike import alike, as_latin, as_texts, as_type, cast_column, is_number
 from portico.warehouse.information_schema import sql_type
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
@@ -164,6 +165,7 @@ class _Reader:
             made[name] = _common([one, other])
             if _BIG in (one, other) and one != other:
                 cast_column(tree.this if other == _BIG else tree.expression, place - 1)
+        _Scope(self, {"": made}, known).order(tree, made)
         return made
 
     def _select(self, tree: exp.Select, known: Mapping[str, _Columns | None]) -> _Columns | None:
@@ -198,9 +200,10 @@ class _Reader:
             name = one.alias_or_name.lower() or f"${len(found)}"
             whole = whole and name not in found
             found[name] = kind
-        for clause in ("where", "having", "qualify", "group", "order"):
+        for clause in ("where", "having", "qualify", "group"):
             if (one := tree.args.get(clause)) is not None:
                 scope.look(one)
+        scope.order(tree, found if whole else {})
         for join in tree.args.get("joins") or ():
             if (one := join.args.get("on")) is not None:
                 scope.type_of(one)
@@ -254,6 +257,19 @@ class _Scope:
         for one in list(tree.iter_expressions()):
             self.type_of(one)
 
+    def order(self, tree: exp.Expr, shown: Mapping[str, str | None]) -> None:
+        """Looks at what a query is ordered by; `shown` are its own columns."""
+        order = tree.args.get("order")
+        for one in order.expressions if order is not None else ():
+            kind = self.type_of(one.this)
+            if isinstance(one.this, exp.Column) and not one.this.table:
+                kind = shown.get(one.this.name.lower(), kind)
+            elif isinstance(one.this, exp.Literal) and one.this.name.isdigit():
+                name, kind = dict(enumerate(shown.items(), 1)).get(int(one.this.name), ("", None))
+                if kind == "FLOAT64" and isinstance(tree, exp.SetOperation):
+                    one.set("this", exp.column(name, quoted=True))
+            nans.mark(one, [exp.Column()], [kind])
+
     def type_of(self, one: exp.Expr) -> str | None:
         if isinstance(one, exp.Query):
             columns = self._reader.query(one, self._known)
@@ -298,6 +314,10 @@ class _Scope:
         return found[0] if len(found) == 1 else None
 
     def _of(self, one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
+        if isinstance(one, (*_COMPARED, exp.Between, exp.Ordered)) or (
+            isinstance(one, exp.In) and one.expressions
+        ):
+            nans.mark(one, nodes, types)
         if (sign := _COMPARED.get(type(one))) is not None:
             _signature(f"operator {sign}", nodes, types)
         elif isinstance(one, exp.Between):
@@ -342,8 +362,10 @@ class _Scope:
         branches = one.args.get("ifs") or []
         if (compared := one.this) is not None:
             kind = self.type_of(compared)
-            for each in branches:
-                _signature("operator =", [compared, each.this], [kind, self.type_of(each.this)])
+            kinds = [self.type_of(each.this) for each in branches]
+            nans.mark(one, [compared, *(each.this for each in branches)], [kind, *kinds])
+            for each, other in zip(branches, kinds, strict=True):
+                _signature("operator =", [compared, each.this], [kind, other])
         else:
             for each in branches:
                 self.type_of(each.this)
@@ -369,7 +391,10 @@ class _Scope:
             _check(name, nodes, types)
         if name in _COMMON or name == "NULLIF":
             _signature(f"function {name}", nodes, types)
-            return first if name == "NULLIF" else _common(types)
+            kind = first if name == "NULLIF" else _common(types)
+            nans.rename(one, kind)
+            return kind
+        nans.rename(one, first)
         if first == _BIG and name in ("SUM", "AVG"):
             one.set("this", f"$BIG_{name}")
         elif first == "INTERVAL" and name in ("SUM", "AVG"):

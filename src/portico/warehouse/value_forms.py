@@ -89,6 +89,13 @@ def _if_null_is_null(native: str) -> Form:
     return made
 
 
+def _least_float(arguments: list[exp.Expr]) -> Made:
+    """LEAST of FLOAT64: NaN where any is."""
+    greatest = call("greatest", *(one.copy() for one in arguments))
+    least, _ = _if_null_is_null("least")(arguments)
+    return call("gs_least_float", least, greatest), None
+
+
 def _attempt(value: exp.Expr) -> exp.Expr:
     """A struct that holds a value, or NULL where computing it fails."""
     pair = exp.PropertyEQ(this=exp.to_identifier("v"), expression=value)
@@ -194,6 +201,7 @@ VALUE_FORMS: dict[str, Form] = {
     "div": _div, "format": _format, "struct": _struct, "safe_divide": _safe("gs_div"), "safe_add": _safe("gs_add"),
     "safe_subtract": _safe("gs_sub"), "safe_multiply": _safe("gs_mul"), "safe_negate": _safe("gs_neg"),
     "ieee_divide": _ieee_divide, "greatest": _if_null_is_null("greatest"), "least": _if_null_is_null("least"),
+    "$float_least": _least_float,
     "iserror": _is_error, "iferror": _if_error, "nulliferror": _null_if_error,
     "text_analyze": _text_analyze, "contains_substr": _contains_substr, "search": _search,
     "array_transform": _with_lambda("list_transform"), "array_filter": _with_lambda("list_filter"),

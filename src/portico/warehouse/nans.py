@@ -1,0 +1,139 @@
+"""NaN as GoogleSQL has it: equal to nothing, less than every number in an order, and the least and the greatest of
+what it is among. DuckDB takes it for a number that equals itself and is greater than all others.
+
+Only what is known to be FLOAT64 is rewritten (`unlike_types` marks it); a comparison with NULL stays NULL.
+https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#nan
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from portico.warehouse.macros import call
+from portico.warehouse.signatures import ANY, NUMBERS
+
+FLOATS = "floats"
+"""What marks a comparison of FLOAT64s, and what is ordered by one: which of its parts may be NaN."""
+_COMPARED = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
+_RENAMED = {"MIN": "$FLOAT_MIN", "LEAST": "$FLOAT_LEAST"}
+
+
+def mark(one: exp.Expr, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
+    """Notes which of the parts of a comparison or an order may be NaN, by their types."""
+    if all(each is None or each == ANY or each in NUMBERS for each in types):
+        parts = [kind == "FLOAT64" and not _finite(node) for node, kind in zip(nodes, types, strict=True)]
+        if any(parts):
+            one.meta[FLOATS] = parts
+
+
+def rename(called: exp.Anonymous, kind: str | None) -> None:
+    """Gives MIN and LEAST of FLOAT64 names of their own."""
+    if kind == "FLOAT64" and (name := _RENAMED.get(called.name.upper())):
+        called.set("this", name)
+    elif kind == "FLOAT64" and called.name.upper() == "NULLIF":
+        called.meta[FLOATS] = [True]
+
+
+def _finite(node: exp.Expr) -> bool:
+    inner = node.unnest()
+    return isinstance(inner.this if isinstance(inner, exp.Neg) else inner, exp.Literal)
+
+
+def settle(tree: exp.Expr) -> None:
+    """Rewrites what is marked."""
+    for one in list(tree.find_all(exp.In, exp.Between, exp.Case)):
+        if one.meta.get(FLOATS):
+            one.replace(_as_comparisons(one))
+    for one in list(tree.find_all(*_COMPARED, exp.Ordered, exp.Anonymous)):
+        if parts := one.meta.pop(FLOATS, None):
+            if isinstance(one, exp.Ordered):
+                _order(one)
+            elif isinstance(one, exp.Anonymous):
+                same = exp.Case(
+                    ifs=[exp.If(this=_is_nan(one.expressions[0]), true=one.expressions[0].copy())]
+                )
+                same.set("default", one.copy())
+                one.replace(same)
+            elif (made := _compared(one, *parts)) is not None:
+                one.replace(made)
+
+
+def _as_comparisons(one: exp.Expr) -> exp.Expr:
+    """IN, BETWEEN and CASE x WHEN y by their comparisons, where what is compared with may be NaN."""
+    first, *others = one.meta.pop(FLOATS)
+
+    def compared(kind: type[exp.Expr], other: exp.Expr, floats: bool) -> exp.Expr:
+        made = kind(this=one.this.copy(), expression=other.copy())
+        made.meta[FLOATS] = [first, floats]
+        return made
+
+    if not any(others):
+        return one
+    if isinstance(one, exp.Between):
+        low = compared(exp.GTE, one.args["low"], others[0])
+        return exp.paren(exp.and_(low, compared(exp.LTE, one.args["high"], others[1]), copy=False))
+    if isinstance(one, exp.In):
+        each = [compared(exp.EQ, other, kind) for other, kind in zip(one.expressions, others, strict=True)]
+        return exp.paren(exp.or_(*each, copy=False))
+    for branch, kind in zip(one.args["ifs"], others, strict=True):
+        branch.set("this", compared(exp.EQ, branch.this, kind))
+    one.set("this", None)
+    return one
+
+
+def _is_nan(value: exp.Expr) -> exp.Expr:
+    return call("isnan", value.copy())
+
+
+def _compared(one: exp.Expr, left: bool, right: bool) -> exp.Expr | None:
+    """The comparison with what keeps NaN from being true, or false of `!=`; None where it is right as it is."""
+    equal = isinstance(one, exp.EQ | exp.NEQ)
+    guards_left = (left and right) if equal else isinstance(one, exp.GT | exp.GTE) and left
+    guards_right = not equal and isinstance(one, exp.LT | exp.LTE) and right
+    if not (guards_left or guards_right):
+        return None
+    side, other = ("this", "expression") if guards_left else ("expression", "this")
+    if isinstance(one, exp.NEQ):
+        both = exp.and_(_is_nan(one.this), _is_nan(one.expression), copy=False)
+        return exp.paren(exp.or_(one.copy(), both, copy=False))
+    if _joins(one):  # a condition of each side by itself is what DuckDB can join by
+        made = one.copy()
+        known = exp.Case(ifs=[exp.If(this=exp.Not(this=_is_nan(one.args[side])), true=one.args[side].copy())])
+        made.set(side, known)
+        return made
+    absent = exp.Is(this=exp.paren(one.args[other].copy()), expression=exp.Null())
+    guard = exp.paren(exp.or_(exp.Not(this=_is_nan(one.args[side])), absent, copy=False))
+    return exp.paren(exp.and_(one.copy(), guard, copy=False))
+
+
+def _joins(one: exp.Expr) -> bool:
+    """Whether it is one of the conditions of a JOIN, where NULL is as good as FALSE."""
+    below: exp.Expr = one
+    above = one.parent
+    while isinstance(above, exp.And | exp.Paren):
+        above, below = above.parent, above
+    return isinstance(above, exp.Join) and above.args.get("on") is below
+
+
+def _order(one: exp.Ordered) -> None:
+    """Puts another order before this one: whether it is NaN."""
+    window = one.find_ancestor(exp.Window, exp.Select)
+    spec = window.args.get("spec") if isinstance(window, exp.Window) else None
+    if spec is not None and spec.args.get("kind") == "RANGE" and _has_offset(spec):
+        return  # takes one order alone
+    if isinstance(one.parent, exp.Order) and isinstance(one.parent.this, exp.Distinct):
+        return
+    value, orders = one.this, one.parent
+    assert orders is not None
+    if isinstance(value, exp.Literal) and (select := one.find_ancestor(exp.Select)) is not None:
+        value = select.expressions[int(value.name) - 1].unalias()
+    number = one.copy()
+    number.set("this", exp.Not(this=_is_nan(value)))
+    place = orders.expressions.index(one)
+    orders.set("expressions", [*orders.expressions[:place], number, *orders.expressions[place:]])
+
+
+def _has_offset(spec: exp.Expr) -> bool:
+    return any(isinstance(spec.args.get(side), exp.Expr) for side in ("start", "end"))
