@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from portico.ml.learn.oblivious import forest_text
+from portico.ml.learn.spec import QUANTILE_OBJECTIVE
 from portico.ml.learn.task import Fitted, Recipe, Rows, Task
 
 _MAX_ROUNDS = 2000
@@ -60,6 +61,8 @@ def _train(
         loss = "Logloss" if task.classes == 2 else "MultiClass"
     elif recipe.space == "exp":
         loss = "Poisson"
+    elif task.objective == QUANTILE_OBJECTIVE:
+        loss = f"Quantile:alpha={task.quantile}"
     else:
         loss = "MAE" if task.objective == "minimize-mae" else "RMSE"
     params: dict[str, Any] = {

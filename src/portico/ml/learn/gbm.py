@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from portico.ml.learn.forest import steps
+from portico.ml.learn.spec import QUANTILE_OBJECTIVE
 from portico.ml.learn.task import Fitted, Recipe, Rows, Task
 
 # OpenMP's threads spin while they wait for each other; on busy cores that made training ten times slower. GNU's
@@ -97,6 +98,8 @@ def _params(task: Task, recipe: Recipe) -> dict[str, Any]:
         absolute = task.objective == "minimize-mae"
         objective = "regression_l1" if absolute else "poisson" if recipe.space == "exp" else "regression"
         metric = "l1" if absolute else "rmse"
+        if task.objective == QUANTILE_OBJECTIVE:
+            objective = metric = "quantile"
     made = {
         "objective": objective,
         "metric": metric,
@@ -109,4 +112,6 @@ def _params(task: Task, recipe: Recipe) -> dict[str, Any]:
     }
     if task.classes > 2:
         made["num_class"] = task.classes
+    if objective == "quantile":
+        made["alpha"] = task.quantile
     return made | recipe.params

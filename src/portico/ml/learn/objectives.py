@@ -9,7 +9,7 @@ import numpy as np
 
 from portico.ml.arrays import Floats
 from portico.ml.errors import DataError
-from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.spec import QUANTILE_OBJECTIVE, TrainSpec
 
 _EPSILON = 1e-15
 
@@ -65,8 +65,15 @@ def loss_of(objective: str, spec: TrainSpec) -> Loss:
         "minimize-rmsle": lambda y, value, w: float(
             np.sqrt(np.average((np.log1p(y) - np.log1p(np.maximum(value, 0))) ** 2, weights=w))
         ),
+        QUANTILE_OBJECTIVE: lambda y, value, w: pinball_loss(y, value, w, spec.quantile or 0.5),
     }
     return losses[objective]
+
+
+def pinball_loss(y: Floats, value: Floats, weights: Floats | None, quantile: float) -> float:
+    """The mean of what a forecast of a quantile loses (Koenker and Bassett 1978)."""
+    short = y - value
+    return float(np.average(np.maximum(quantile * short, (quantile - 1) * short), weights=weights))
 
 
 def log_loss(y: Floats, probabilities: Floats, weights: Floats) -> float:

@@ -17,8 +17,9 @@ _LIGHTGBM = {"num_leaves": 31, "feature_fraction": 0.7, "bagging_fraction": 0.8,
 _FOREST = {"num_leaves": 500, "min_data_in_leaf": 3}
 
 
-def first(spaces: Sequence[str], learning_rate: float, fast: bool) -> Iterator[Recipe]:
-    """The fixed beginning. `spaces` is empty for classes; `fast` leaves CatBoost out (many classes, or columns)."""
+def first(spaces: Sequence[str], learning_rate: float, fast: bool, means: bool = True) -> Iterator[Recipe]:
+    """The fixed beginning. `spaces` is empty for classes; `fast` leaves CatBoost out (many classes, or columns), no
+    `means` the random forests, whose answers are means."""
 
     def lightgbm(space: str, **params: Any) -> Recipe:
         return Recipe("lightgbm", {"learning_rate": learning_rate, **_LIGHTGBM, **params}, space)
@@ -28,7 +29,7 @@ def first(spaces: Sequence[str], learning_rate: float, fast: bool) -> Iterator[R
     yield lightgbm("*", num_leaves=15, feature_fraction=0.5, min_data_in_leaf=10)
     if not fast:
         yield Recipe("catboost", {"depth": 6, "learning_rate": 0.08}, "*")
-    if spaces:
+    if spaces and means:
         yield Recipe("forest", {"extra_trees": True, **_FOREST}, "*")
         yield Recipe("forest", {"feature_fraction_bynode": 0.4, **_FOREST}, "*")
     yield lightgbm("*", num_leaves=63, feature_fraction=0.5, lambda_l2=3.0)

@@ -13,7 +13,7 @@ from portico.ml.learn.budget import Budget
 from portico.ml.learn.links import spaces_for
 from portico.ml.learn.members import MOST_STEPS, Fold, Refit, Trial, attempt, refit
 from portico.ml.learn.plan import Chosen, Found, found_of, weights_of
-from portico.ml.learn.spec import TrainSpec
+from portico.ml.learn.spec import QUANTILE_OBJECTIVE, TrainSpec
 from portico.ml.learn.task import Recipe, Rows, Task
 
 _SEARCH_SHARE = 0.6  # of the time at least; the rest refits
@@ -96,7 +96,8 @@ def _try_recipes(
     spaces = [] if task.classes else spaces_for(rows.target, task.objective)
     rate = 0.1 if until - started < 8 else 0.05
     generator = np.random.default_rng(task.seed)
-    queue = list(recipes.first(spaces, rate, fast=task.classes > 20 or rows.matrix.shape[1] > _WIDE))
+    fast = task.classes > 20 or rows.matrix.shape[1] > _WIDE
+    queue = list(recipes.first(spaces, rate, fast, means=task.objective != QUANTILE_OBJECTIVE))
     validated = rows.take(np.concatenate([outside for _, outside in folds]))
     trials: list[Trial] = []
     best_blends: list[float] = []

@@ -20,6 +20,7 @@ CLASSIFICATION_OBJECTIVES = (
     "maximize-recall-at-precision",
 )
 REGRESSION_OBJECTIVES = ("minimize-rmse", "minimize-mae", "minimize-rmsle")
+QUANTILE_OBJECTIVE = "minimize-quantile-loss"
 
 
 @dataclass(slots=True)
@@ -28,6 +29,7 @@ class TrainSpec:
 
     `columns` empty means every column but the target, the weight and a predefined split's. `optimization_objective`
     empty means Google's default: maximize-au-roc for two classes, minimize-log-loss for more, minimize-rmse.
+    A `quantile` (0 to 1) is what a regression with QUANTILE_OBJECTIVE predicts of the target.
     `budget_seconds` are node seconds, `wall_seconds` bound the time by the clock (None: ten times as many; see
     `budget.Budget`); without `disable_early_stopping` training ends when it stops improving.
     """
@@ -45,6 +47,7 @@ class TrainSpec:
     disable_early_stopping: bool = False
     seed: int = 0
     threads: int = 1
+    quantile: float | None = None
 
     def check(self) -> None:
         """Raises DataError for a parameter that cannot be."""
@@ -53,10 +56,12 @@ class TrainSpec:
                 f"predictionType is {self.prediction_type!r}; it must be classification or regression",
                 field="predictionType",
             )
-        allowed = (
+        allowed: tuple[str, ...] = (
             CLASSIFICATION_OBJECTIVES if self.prediction_type == "classification" else REGRESSION_OBJECTIVES
         )
         objective = self.optimization_objective
+        if self.quantile is not None and self.prediction_type == "regression":
+            allowed = (QUANTILE_OBJECTIVE,)
         if objective and objective not in allowed:
             raise DataError(
                 f"optimizationObjective is {objective!r}; for {self.prediction_type} it must be one of "

@@ -42,7 +42,8 @@ class Rows:
 @dataclass(slots=True)
 class Task:
     """One problem: `classes` is 0 for a regression; `cardinalities` has the number of codes of each categorical column
-    and 0 for numbers; `loss` is the objective's, lower is better."""
+    and 0 for numbers; `loss` is the objective's, lower is better; `quantile` is what a quantile
+    objective is about."""
 
     objective: str
     classes: int
@@ -52,6 +53,7 @@ class Task:
     threads: int
     budget: Budget
     should_stop: Callable[[], bool]
+    quantile: float = 0.5
 
     @property
     def outputs(self) -> int:

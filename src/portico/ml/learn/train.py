@@ -35,11 +35,12 @@ class TrainedModel:
     """A model and what its training showed.
 
     `split` holds row positions in the given table; `test_true` are positions in `model.labels` or values, aligned
-    with `test_predictions`, `test_weights` and `split.test`. `leaderboard` lists every member that was tried: name,
-    parameters, loss on the validation rows, seconds, weight in the final model. `dropped_rows` had no target or a
-    weight of 0. `seconds` are node seconds; `iterations` counts rounds of boosting over all members. `cut_short` says
-    in words that the budget ended before the model stopped improving; "" where it did not. `dropped_learners` names
-    those that could not learn from these rows and says why. `plan` trains it again.
+    with `test_predictions`, `test_weights` and `split.test`. `validation_output` is what members that did not learn
+    from them say of the validation rows (of all rows in folds, where those validate). `leaderboard` lists every member
+    that was tried: name, parameters, loss on the validation rows, seconds, weight in the final model. `dropped_rows`
+    had no target or a weight of 0. `seconds` are node seconds; `iterations` counts rounds of boosting over all members.
+    `cut_short` says in words that the budget ended before the model stopped improving; "" where it did not.
+    `dropped_learners` names those that could not learn from these rows and says why. `plan` trains it again.
     """
 
     model: Model
@@ -48,6 +49,7 @@ class TrainedModel:
     test_weights: Floats
     test_predictions: Predictions
     validation_loss: float
+    validation_output: Floats
     leaderboard: list[dict[str, Any]]
     dropped_rows: int
     seconds: float
@@ -159,6 +161,7 @@ def train(
         target.weights[split.test],
         model.predict_table(table.take(split.test)),
         found.loss * scale,
+        found.output,
         found.leaderboard,
         target.dropped,
         budget.node_seconds(),
@@ -174,7 +177,10 @@ def _task(
     spec: TrainSpec, target: Target, objective: str, budget: Budget, should_stop: Callable[[], bool]
 ) -> Task:
     loss = objectives.loss_of(objective, spec)
-    return Task(objective, len(target.labels), [], loss, spec.seed, spec.threads, budget, should_stop)
+    made = Task(objective, len(target.labels), [], loss, spec.seed, spec.threads, budget, should_stop)
+    if spec.quantile is not None:
+        made.quantile = spec.quantile
+    return made
 
 
 def _with_validation(split: Split, spec: TrainSpec) -> Split:

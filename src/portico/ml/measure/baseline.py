@@ -15,12 +15,14 @@ from portico.ml.measure.curves import Floats, rank
 
 Interval = tuple[float, float]
 
-_ROOTS = ("minimize-rmse", "minimize-rmsle")
+_ROOTS = ("minimize-rmse", "minimize-rmsle", "minimize-rmspe")
 
 _WORD = {
     "minimize-rmse": "root mean squared error",
     "minimize-mae": "mean absolute error",
     "minimize-rmsle": "root mean squared logarithmic error",
+    "minimize-rmspe": "root mean squared percentage error",
+    "minimize-mape": "mean absolute percentage error",
     "minimize-log-loss": "log loss",
     "maximize-au-roc": "area under the ROC curve",
     "maximize-au-prc": "area under the precision-recall curve",
@@ -154,6 +156,10 @@ def _errors(y_true: NDArray[Any], output: Floats, objective: str) -> Floats:
         errors = -np.log(np.clip(of_truth, 1e-15, 1.0))
     elif objective == "minimize-mae":
         errors = np.abs(output - y_true)
+    elif objective in ("minimize-mape", "minimize-rmspe"):
+        if (y_true == 0).any():
+            raise DataError(f"{objective} needs true values other than 0.")
+        errors = np.abs((output - y_true) / y_true) ** (1 if objective == "minimize-mape" else 2)
     elif objective == "minimize-rmsle":
         if np.min(y_true) < 0:
             raise DataError("minimize-rmsle needs true values of at least 0.")

@@ -65,6 +65,7 @@ def deploy(call: Call) -> dict[str, Any]:
         deployed |= endpoint_addresses.of_deployed(endpoint)
         version = model_store.version_row(connection, deployed["model"])
         images.require_served(deployed["model"], version)
+        _require_online(version)
         _check_shared(connection, version, deployed)
         _check_new_split(split, deployed["id"], endpoint)
         payload = {
@@ -77,6 +78,14 @@ def deploy(call: Call) -> dict[str, Any]:
         operation = operations.start(call, connection, name, "DeployModelOperationMetadata", job=job)
     call.rooms.queue.wake()
     return operations.render(operation)
+
+
+def _require_online(version: Resource) -> None:
+    if model_store.VersionPrivate.of(version).format == "forecast":
+        raise FailedPrecondition(
+            "Forecasting with AutoML is not compatible with endpoint deployment or online predictions: request a batch "
+            f"prediction of the Model {model_store.split(version.name)[0]!r}."
+        )
 
 
 def _check_shared(connection: Connection, version: Resource, deployed: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from portico.jobs.worker import Context
 from portico.services.registry import model_store
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/"
 
 
-def save_artifact(context: Context, trained: TrainedModel, artifact: str) -> None:
+class Savable(Protocol):
+    def save(self, directory: Path) -> None: ...
+
+
+def save_artifact(context: Context, trained: Savable, artifact: str) -> None:
+    """Writes its files where those of a version are, all or none."""
     target = model_store.folder(context.home, artifact)
     beside = target.with_name(target.name + ".part")
     for old in (beside, target):

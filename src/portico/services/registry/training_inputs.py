@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from portico.errors import InvalidArgument
@@ -24,8 +25,8 @@ AUTOML = Resources(cores=8.0, memory=8 << 30)  # what a training takes of a clus
 _MAX_BUDGET = 72_000  # milli node hours
 
 
-def inputs_of(pipeline: dict[str, Any]) -> dict[str, Any]:
-    """The canonical task inputs. Absent and null are the same.
+def inputs_of(pipeline: dict[str, Any], known: frozenset[str] = _KNOWN) -> dict[str, Any]:
+    """The canonical task inputs, whose fields are `known`. Absent and null are the same.
 
     Raises:
         InvalidArgument: naming the field.
@@ -34,7 +35,7 @@ def inputs_of(pipeline: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise InvalidArgument("trainingTaskInputs must be an object.", field="trainingTaskInputs")
     inputs = {key: value for key, value in canonical(raw).items() if value not in (None, "")}
-    unknown = sorted(set(inputs) - _KNOWN)
+    unknown = sorted(set(inputs) - known)
     if unknown:
         raise InvalidArgument(
             f"trainingTaskInputs has unknown fields: {', '.join(unknown)}.",
@@ -80,13 +81,7 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
             f"Unknown experiments: {inputs['additionalExperiments']}.",
             field="trainingTaskInputs.additionalExperiments",
         )
-    budget = _number(inputs, "trainBudgetMilliNodeHours", 1000.0)
-    if not 0 < budget <= _MAX_BUDGET:
-        raise InvalidArgument(
-            f"trainBudgetMilliNodeHours is {budget:g}; it must be above 0 and at most {_MAX_BUDGET}. "
-            "1000 is one hour of this machine's processors, and at most ten hours by the clock.",
-            field="trainingTaskInputs.trainBudgetMilliNodeHours",
-        )
+    budget = budget_of(inputs)
     early = inputs.get("disableEarlyStopping", False)
     if not isinstance(early, bool):
         raise InvalidArgument(
@@ -107,7 +102,7 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
             precision_value=_optional(inputs, "optimizationObjectivePrecisionValue"),
             weight_column=inputs.get("weightColumnName") or inputs.get("weightColumn") or "",
             split=split_of(pipeline.get("inputDataConfig") or {}),
-            budget_seconds=budget * 3.6,
+            budget_seconds=budget,
             disable_early_stopping=early,
             threads=threads,
         )
@@ -117,6 +112,22 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> TrainSpec:
     return spec
 
 
+def budget_of(inputs: dict[str, Any]) -> float:
+    """The budget in node seconds.
+
+    Raises:
+        InvalidArgument: it is not above 0, or too large.
+    """
+    budget = number_of(inputs, "trainBudgetMilliNodeHours", 1000.0)
+    if not 0 < budget <= _MAX_BUDGET:
+        raise InvalidArgument(
+            f"trainBudgetMilliNodeHours is {budget:g}; it must be above 0 and at most {_MAX_BUDGET}. "
+            "1000 is one hour of this machine's processors, and at most ten hours by the clock.",
+            field="trainingTaskInputs.trainBudgetMilliNodeHours",
+        )
+    return budget * 3.6
+
+
 def check(pipeline: dict[str, Any], dataset: Resource) -> None:
     """What can be said before the data are read.
 
@@ -124,6 +135,19 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
         InvalidArgument: naming the field.
     """
     spec = spec_of(pipeline, 1)
+    named = {"trainingTaskInputs.targetColumn": [spec.target]}
+    named["trainingTaskInputs.transformations"] = [column.name for column in spec.columns]
+    named["trainingTaskInputs.weightColumnName"] = [spec.weight_column] if spec.weight_column else []
+    named["inputDataConfig"] = [spec.split.column] if spec.split.column else []
+    require_columns(dataset, named)
+
+
+def require_columns(dataset: Resource, named: Mapping[str, Sequence[str]]) -> None:
+    """`named` are names of columns by the field that has them.
+
+    Raises:
+        InvalidArgument: the dataset is no table, or is still being read, or has no such column.
+    """
     metadata = dataset.body["metadata"]
     statistics = metadata.get("statistics")
     if statistics is None and not metadata.get("inputConfig"):
@@ -138,10 +162,6 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
         )
     columns = [column["name"] for column in statistics["columns"]]
     known = set(columns)
-    named = {"trainingTaskInputs.targetColumn": [spec.target]}
-    named["trainingTaskInputs.transformations"] = [column.name for column in spec.columns]
-    named["trainingTaskInputs.weightColumnName"] = [spec.weight_column] if spec.weight_column else []
-    named["inputDataConfig"] = [spec.split.column] if spec.split.column else []
     for field, names in named.items():
         for name in names:
             if name not in known:
@@ -180,10 +200,10 @@ def split_of(config: dict[str, Any]) -> SplitSpec:
 
 
 def _optional(inputs: dict[str, Any], field: str) -> float | None:
-    return _number(inputs, field, 0.0) if field in inputs else None
+    return number_of(inputs, field, 0.0) if field in inputs else None
 
 
-def _number(inputs: dict[str, Any], field: str, default: float) -> float:
+def number_of(inputs: dict[str, Any], field: str, default: float) -> float:
     """Numbers may come as text: 64-bit integers are strings in proto3 JSON."""
     value = inputs.get(field, default)
     try:

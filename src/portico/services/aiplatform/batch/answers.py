@@ -139,6 +139,52 @@ class Values:
 
 
 @dataclass(slots=True)
+class Forecasts:
+    """Google's `{"value": v}` of a forecast, with `quantile_values` and `quantile_predictions` where there are
+    `quantiles`; in tables `predicted_TARGET` and, of files, a column each of these lists."""
+
+    target: str
+    values: np.ndarray
+    quantiles: Sequence[float]
+    of_quantiles: np.ndarray  # rows × quantiles
+
+    def texts(self) -> list[bytes]:
+        values = [b'{"value":' + text for text in numbers(self.values)]
+        if not self.quantiles:
+            return [text + b"}" for text in values]
+        head = b',"quantile_values":' + orjson.dumps(list(self.quantiles)) + b',"quantile_predictions":['
+        rows = number_rows(self.of_quantiles)
+        return [text + head + row + b"]}" for text, row in zip(values, rows, strict=True)]
+
+    def columns(self, rows: np.ndarray, nested: bool) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        name = f"predicted_{self.target}"
+        made: dict[str, Any] = {name: pa.array(self.values[rows])}
+        for key, cells in self._lists(rows).items():
+            texts = [orjson.dumps(cell).decode() for cell in cells]
+            made[f"{name}_{key}"] = pa.array(cells if nested else texts)
+        return made
+
+    def cells(self, rows: np.ndarray) -> dict[str, pa.Array]:
+        """`predicted_TARGET`, a struct as the JSON is one."""
+        import pyarrow as pa
+
+        parts: dict[str, Any] = {"value": pa.array(self.values[rows])}
+        for key, cells in self._lists(rows).items():
+            parts[key] = pa.array(cells, pa.list_(pa.float64()))
+        return {f"predicted_{self.target}": pa.StructArray.from_arrays(list(parts.values()), list(parts))}
+
+    def _lists(self, rows: np.ndarray) -> dict[str, list[list[float]]]:
+        if not self.quantiles:
+            return {}
+        return {
+            "quantile_values": [list(self.quantiles)] * len(rows),
+            "quantile_predictions": self.of_quantiles[rows].tolist(),
+        }
+
+
+@dataclass(slots=True)
 class Numbers:
     """A number, or a list of numbers, for each row; in tables the column `prediction`."""
 

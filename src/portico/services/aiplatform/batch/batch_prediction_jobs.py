@@ -50,7 +50,7 @@ class BatchPredictionJobs(JobCollection):
             version = model_store.version_row(connection, body["model"])
             images.require_served(body["model"], version)
             format = model_store.VersionPrivate.of(version).format
-            if format == "portico" and config.instance_type == "array":
+            if format in ("portico", "forecast") and config.instance_type == "array":
                 raise InvalidArgument(
                     "The model takes objects with named features; instanceType can't be array.",
                     field="instanceConfig.instanceType",
@@ -102,7 +102,7 @@ register_kind(
 _FORMATS = ("jsonl", "csv", "parquet")
 _GOOGLES = ("tf-record", "tf-record-gzip", "file-list")  # that Google has and Portico has not yet
 _OUTPUT_URI = "outputConfig.bigqueryDestination.outputUri"
-_EXPLAINED = ("portico", "lightgbm", "replica")
+_EXPLAINED = ("portico", "forecast", "lightgbm", "replica")
 
 
 def _asks(home: Path, body: dict[str, Any]) -> Resources | None:
@@ -243,7 +243,7 @@ def _explanation(body: dict[str, Any], version: Resource) -> dict[str, Any]:
         for part in ("parameters", "metadata")
         if of_model.get(part) or own.get(part)
     }
-    if not spec and format != "portico":
+    if not spec and format not in ("portico", "forecast"):
         raise InvalidArgument(
             "generateExplanation needs an explanationSpec, of the model or of the job.",
             field="generateExplanation",

@@ -15,6 +15,7 @@ from portico.prediction.models.native.files import check_digest
 from portico.sandbox.isolation import in_words
 from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import models as batch_models
+from portico.services.aiplatform.batch.forecasting import ForecastingModel
 from portico.services.aiplatform.batch.models import BatchModel
 from portico.services.aiplatform.custom import identity
 from portico.services.aiplatform.model_files import serving_of_version
@@ -48,6 +49,8 @@ def opened(context: Context, version: Resource, asked: Asked) -> Iterator[tuple[
     check_digest(folder, private.digest)
     if private.format == "portico":
         yield batch_models.PorticoModel(folder), cores, _ROWS
+    elif private.format == "forecast":
+        yield ForecastingModel(folder, cores), cores, _ROWS
     elif private.format == "lightgbm":
         from portico.prediction.models.native.trees import (
             check_trees,

@@ -16,6 +16,7 @@ from portico.ml import pace
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import tables
 from portico.services.aiplatform.batch import write as batch_write
+from portico.services.aiplatform.batch.forecasting import ForecastingModel
 from portico.services.aiplatform.batch.instances import InstanceConfig, Lines, Table
 from portico.services.aiplatform.batch.log import BatchLog, Plan, Rows
 from portico.services.aiplatform.batch.opening import Asked, opened
@@ -89,7 +90,8 @@ def run(context: Context) -> dict[str, Any]:
         BatchLog(context, job, version, private.log) as log,
         ThreadPoolExecutor(workers, "batch") as pool,
     ):
-        as_array = config.instance_type == "array" or (not config.instance_type and format != "portico")
+        named = format in ("portico", "forecast")
+        as_array = config.instance_type == "array" or (not config.instance_type and not named)
 
         def work(chunk: Chunk) -> tuple[Chunk, Piece | None, Rows | None]:
             if chunk.failure:
@@ -100,10 +102,14 @@ def run(context: Context) -> dict[str, Any]:
             return chunk, batch_write.render(instances, answers, output_format), logged
 
         # Portico's own models read a cell by what it says; for all others quotes make a string of it.
-        quotes = format != "portico"
+        quotes = not named
         rows = min(max_rows, _EXPLAINED_ROWS) if explain else max_rows
         form = "parquet" if private.fields else body["inputConfig"]["instancesFormat"]
-        chunks = batch_read.read(pinned, context.home, form, rows, quotes)
+        chunks = (
+            model.chunks(context, pinned, form, rows)
+            if isinstance(model, ForecastingModel)
+            else batch_read.read(pinned, context.home, form, rows, quotes)
+        )
         for chunk, piece, logged in _in_order(pool, work, chunks, workers + 1):
             context.check()
             if piece is None:

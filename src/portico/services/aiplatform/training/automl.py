@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from portico.errors import Cancelled, InvalidArgument
 from portico.jobs.worker import Context
-from portico.ml.errors import DataError, TrainingStopped
+from portico.ml.errors import DataError
 from portico.ml.learn.plan import Plan
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.targets import read_target
@@ -19,11 +17,9 @@ from portico.ml.measure import baseline, baseline_answers, performance
 from portico.ml.measure.evaluate import evaluate_classification, evaluate_regression, not_computed
 from portico.ml.measure.evaluate_slices import evaluate_slices
 from portico.services.aiplatform.reruns import pins
-from portico.services.aiplatform.training import evaluated_items
-from portico.services.registry import model_store, training_inputs
-from portico.services.registry.datasets import DATASETS, data_of
+from portico.services.aiplatform.training import evaluated_items, reading
+from portico.services.registry import training_inputs
 from portico.services.registry.trained import model_body, save_artifact
-from portico.services.standard import sources
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/"
 _MAX_SLICE_COLUMNS = 10
@@ -40,22 +36,16 @@ def run(context: Context) -> dict[str, Any]:
     with context.database.read() as connection:
         pipeline = PIPELINES.require(connection, context.job.resource)
     spec = training_inputs.spec_of(pipeline.body, first.get("threads") or context.cores)
-    items = evaluated_items.place(context, pipeline.body, pipeline.name.split("/")[1])
-    pinned = sources.from_json(first["data"]) if first else _data(context, payload["dataset"])
+    inputs = training_inputs.inputs_of(pipeline.body)
+    items = evaluated_items.place(context, inputs, pipeline.body, pipeline.name.split("/")[1])
+    pinned = reading.pinned_data(context)
     plan = Plan.from_json(first["plan"]) if first else None
-    read, began = None, context.clock.monotonic()
-    try:
-        read = sources.read_table(context.home, pinned, "", "inputDataConfig")
-        table = read.table
-        context.progress(0.01, f"{table.num_rows:,} rows read")
-        took = context.clock.monotonic() - began
-        context.say(f"{table.num_rows:,} rows of {table.num_columns:,} columns read in {took:.1f} s")
-        trained = train(table, spec, plan=plan, progress=context.progress, should_stop=context.should_stop)
-    except DataError as error:
-        where = f"{read.place(error.row)}: " if read and error.row is not None else ""
-        raise InvalidArgument(f"{where}{error.message}.", field=error.field) from None
-    except TrainingStopped:
-        raise Cancelled("The training was cancelled.") from None
+
+    def learn(table: pa.Table) -> TrainedModel:
+        return train(table, spec, plan=plan, progress=context.progress, should_stop=context.should_stop)
+
+    read, trained = reading.learned(context, pinned, learn)
+    table = read.table
     context.say(
         f"learned from {len(trained.model.features):,} of them in {trained.wall_seconds:.1f} s, "
         f"{trained.seconds:.1f} node seconds"
@@ -67,7 +57,8 @@ def run(context: Context) -> dict[str, Any]:
         exported["evaluatedDataItemsBigqueryUri"] = evaluated_items.export(
             context, items, table, trained, spec.target
         )
-    record = _record(context, trained, spec.threads, pinned)
+    versions = trained.model.manifest.versions
+    record = reading.record_of(context, pinned, spec.threads, versions, trained.plan.to_json())
     return {
         "record": record,
         **pins.outcome(again, record, context.say),
@@ -92,32 +83,11 @@ def run(context: Context) -> dict[str, Any]:
             "notes": read.notes,
             "data": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
             "seed": trained.model.manifest.seed,
-            "versions": trained.model.manifest.versions,
+            "versions": versions,
             "leaderboard": trained.leaderboard,
             **exported,
             **({"droppedLearners": trained.dropped_learners} if trained.dropped_learners else {}),
         },
-    }
-
-
-def _data(context: Context, name: str) -> list[sources.Source]:
-    with context.database.read() as connection:
-        dataset = DATASETS.require(connection, name)
-    return data_of(context, dataset, context.job.resource)
-
-
-def _record(
-    context: Context, trained: TrainedModel, threads: int, pinned: list[sources.Source]
-) -> dict[str, Any]:
-    """What repeats it: see `reruns.pins`."""
-    return {
-        "machine": pins.machine(),
-        "python": platform.python_version(),
-        "versions": trained.model.manifest.versions,
-        "threads": threads,
-        "data": [source.to_json() for source in pinned],
-        "plan": trained.plan.to_json(),
-        "outputs": pins.hashes(model_store.folder(context.home, context.job.payload["artifact"])),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,20 @@ from portico.errors import AlreadyExists, InvalidArgument, PorticoError
 from portico.jobs.worker import Context
 from portico.ml.learn.train import TrainedModel
 from portico.services.aiplatform.batch.answers import Classes, Values
-from portico.services.registry.training_inputs import EXPORT, inputs_of
+from portico.services.registry.training_inputs import EXPORT
 from portico.services.standard import bq
 from portico.services.standard.bq import Name
 
 _FIELD = f"trainingTaskInputs.{EXPORT}.destinationBigqueryUri"
 
 
-def place(context: Context, pipeline: dict[str, Any], project: str) -> Name | None:
-    """The table that the rows go to; by default one in a dataset of the training's own.
+def place(context: Context, inputs: dict[str, Any], pipeline: dict[str, Any], project: str) -> Name | None:
+    """The table that the rows go to; by default one in a dataset of the training's own. `inputs` are the task's.
 
     Raises:
         InvalidArgument: it is there already, and is not to be overridden.
     """
-    config = inputs_of(pipeline).get(EXPORT)
+    config = inputs.get(EXPORT)
     if config is None:
         return None
     if not (uri := config.get("destinationBigqueryUri")):
@@ -56,8 +57,13 @@ def export(context: Context, name: Name, table: pa.Table, trained: TrainedModel,
     else:
         assert found.values is not None and found.lower is not None and found.upper is not None
         output = Values(target, found.values, found.lower, found.upper)
-    rows = table.take(pa.array(trained.split.test[good]))
-    for column, cells in output.cells(good).items():
+    return write(context, name, table.take(pa.array(trained.split.test[good])), output.cells(good))
+
+
+def write(context: Context, name: Name, rows: pa.Table, made: Mapping[str, pa.Array]) -> str:
+    """Writes `rows` with the columns that were `made` of them, which win where names are the same; where."""
+    rows = rows.drop_columns([column for column in made if column in rows.column_names])
+    for column, cells in made.items():
         rows = rows.append_column(column, cells)
     with contextlib.suppress(AlreadyExists):
         bq.create_dataset(context.home, name)

@@ -14,7 +14,7 @@ from portico.services.aiplatform.custom import pipeline as custom
 from portico.services.aiplatform.data_items import exporting, formats
 from portico.services.aiplatform.models import target_of
 from portico.services.aiplatform.tensorboard import event_logs
-from portico.services.aiplatform.training import backing
+from portico.services.aiplatform.training import backing, forecast_inputs
 from portico.services.call import Call
 from portico.services.registry import evaluations, training_inputs
 from portico.services.registry.datasets import DATASETS
@@ -31,11 +31,13 @@ _DEFINITIONS = "gs://google-cloud-aiplatform/schema/trainingjob/definition/"
 _AUTOML_TABULAR = f"{_DEFINITIONS}automl_tabular_1.0.0.yaml"
 _AUTOML_TABLES = f"{_DEFINITIONS}automl_tables_1.0.0.yaml"  # as it was called first: samples still do
 CUSTOM = "trainingPipelines.custom"  # the kind of job of a pipeline of own code
+FORECASTING = "trainingPipelines.forecasting"
 # Definition -> the kind of job that does it.
 _KINDS = {
     _AUTOML_TABULAR: "trainingPipelines",
     custom.DEFINITION: CUSTOM,
     _AUTOML_TABLES: "trainingPipelines",
+    **dict.fromkeys(forecast_inputs.DEFINITIONS, FORECASTING),
 }
 
 
@@ -45,7 +47,8 @@ class TrainingPipelines(JobCollection):
         definition = body["trainingTaskDefinition"]
         if definition not in _KINDS:
             raise Unimplemented(
-                f"Training of the kind {definition} is not built in Portico yet; {' and '.join(list(_KINDS)[:2])} are."
+                f"Training of the kind {definition} is not built in Portico yet; "
+                f"{', '.join(definition for definition in _KINDS if definition != _AUTOML_TABLES)} are."
             )
         own_code = definition == custom.DEFINITION
         model = dict(body.get("modelToUpload") or {})
@@ -69,7 +72,9 @@ class TrainingPipelines(JobCollection):
             event_logs.check(call.rooms, parent, custom.spec_of(body), "trainingTaskInputs")
             asks = custom.asks_of(call.rooms.home, body)
             persistent = persistent_resources.name_of(parent, custom.spec_of(body))
-        if dataset and not own_code:
+        if dataset and definition in forecast_inputs.DEFINITIONS:
+            forecast_inputs.check(body, dataset)
+        elif dataset and not own_code:
             training_inputs.check(body, dataset)
         elif dataset and formats.kind_of(dataset):
             with call.rooms.database.read() as connection:
@@ -139,6 +144,14 @@ register_kind(
     JobKind(
         "trainingPipelines",
         "portico.services.aiplatform.training.automl:run",
+        PIPELINES.follow,
+        elsewhere=AUTOML,
+    )
+)
+register_kind(
+    JobKind(
+        FORECASTING,
+        "portico.services.aiplatform.training.forecasting:run",
         PIPELINES.follow,
         elsewhere=AUTOML,
     )

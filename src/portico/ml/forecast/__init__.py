@@ -1,0 +1,1 @@
+"""Forecasting: one model of many time series."""
