@@ -16,6 +16,7 @@ FOR_ALL = {
     ("cloudresourcemanager", "operations.get"),
     ("cloudresourcemanager", "projects.list"),
     ("cloudresourcemanager", "projects.search"),
+    ("cloudresourcemanager", "effectiveTags.list"),
     ("cloudresourcemanager", "tagBindings.list"),  # what has the tags is asked: see `checks`
     ("iam", "permissions.queryTestablePermissions"),
     ("iam", "roles.get"),

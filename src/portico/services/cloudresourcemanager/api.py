@@ -6,5 +6,5 @@ API = Api(
     name="cloudresourcemanager",
     versions=("v1", "v3"),
     title="Resource Manager (`cloudresourcemanager` v1, v3)",
-    collections=("policies", "projects", "tags"),
+    collections=("effective_tags", "policies", "projects", "tag_policies", "tags"),
 )

@@ -24,7 +24,7 @@ from portico.services.iam import accounts, facts, tags, targets
 from portico.services.iam.tags import BINDINGS, KEYS, VALUES
 from portico.services.standard import pages
 from portico.services.standard.collection import check_etag, etag
-from portico.store import resources
+from portico.store import policies, resources
 from portico.store.objects import buckets
 from portico.store.resources import Resource
 
@@ -46,7 +46,7 @@ def create_key(call: Call) -> dict[str, Any]:
 def create_value(call: Call) -> dict[str, Any]:
     parent = str(call.body.get("parent") or "")
     with call.rooms.database.read() as connection:
-        _require(connection, KEYS, parent)
+        require(connection, KEYS, parent)
     return _created(call, VALUES, "tagValues", parent, "TagValue")
 
 
@@ -84,7 +84,44 @@ def _created(call: Call, kind: str, collection: str, parent: str, message: str) 
 @implements("cloudresourcemanager", "tagKeys.get", "tagValues.get")
 def get(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
-        return _shown(connection, _require(connection, _kind(call), call.name))
+        return _shown(connection, require(connection, _kind(call), call.name))
+
+
+@implements("cloudresourcemanager", "tagKeys.getNamespaced", "tagValues.getNamespaced")
+def get_namespaced(call: Call) -> dict[str, Any]:
+    kind, name = _kind(call), str(call.params.get("name") or "")
+    parts = 2 if kind == KEYS else 3
+    if len(name.split("/")) != parts:
+        raise InvalidArgument(
+            f"name is {'/'.join(('PROJECT', 'KEY', 'VALUE')[:parts])}, not {name[:200]!r}.", field="name"
+        )
+    with call.rooms.database.read() as connection:
+        found = tags.find(connection, name)
+        if found is None:
+            raise NotFound(f"There is no tag {name}.")
+        return _shown(connection, found)
+
+
+@implements("cloudresourcemanager", "tagKeys.patch", "tagValues.patch")
+def patch(call: Call) -> dict[str, Any]:
+    """The description alone can be changed, as Google's."""
+    _refuse(call)
+    mask = [one.strip() for one in str(call.params.get("updateMask") or "").split(",") if one.strip()]
+    if wrong := [one for one in mask if one not in ("description", "etag")]:
+        raise InvalidArgument(
+            f"updateMask has {wrong[0]!r}; of a tag the description alone can be changed: make a new one.",
+            field="updateMask",
+        )
+    kind = _kind(call)
+    with call.rooms.database.write() as connection:
+        found = require(connection, kind, call.name)
+        check_etag(found, call.body.get("etag"))
+        if not mask or "description" in mask:
+            found.body.pop("description", None)
+            if told := call.body.get("description"):
+                found.body["description"] = told
+        found = resources.update(connection, found, call.rooms.clock.now())
+        return _done(call, "TagKey" if kind == KEYS else "TagValue", _shown(connection, found))
 
 
 @implements("cloudresourcemanager", "tagKeys.list", "tagValues.list")
@@ -102,7 +139,7 @@ def delete(call: Call) -> dict[str, Any]:
     _refuse(call)
     kind = _kind(call)
     with call.rooms.database.write() as connection:
-        found = _require(connection, kind, call.name)
+        found = require(connection, kind, call.name)
         check_etag(found, call.params.get("etag"))
         if kind == KEYS and any(True for _ in resources.listed(connection, VALUES, found.name, limit=1)):
             raise FailedPrecondition(f"{found.name} has values: delete them first.")
@@ -111,6 +148,7 @@ def delete(call: Call) -> dict[str, Any]:
             raise FailedPrecondition(f"{found.name} is bound to something: delete its bindings first.")
         shown = _shown(connection, found)
         resources.delete(connection, found.name)
+        policies.delete(connection, targets.full(call.api, found.name))
         accounts.changed(connection)
     return _done(call, "TagKey" if kind == KEYS else "TagValue", shown)
 
@@ -131,7 +169,7 @@ def bind(call: Call) -> dict[str, Any]:
         elif target.service == "iam":
             accounts.require(connection, target.relative)
         by_name = tags.find(connection, str(call.body.get("tagValueNamespacedName") or ""))
-        value = _require(connection, VALUES, by_name.name if by_name is not None and not told else told)
+        value = require(connection, VALUES, by_name.name if by_name is not None and not told else told)
         for one in list(resources.listed(connection, BINDINGS, target.name)):
             held = resources.get(connection, one.body["tagValue"])
             if held is not None and held.parent == value.parent:
@@ -172,7 +210,7 @@ def _kind(call: Call) -> str:
     return KEYS if call.method.startswith("tagKeys.") else VALUES
 
 
-def _require(connection: Connection, kind: str, name: str) -> Resource:
+def require(connection: Connection, kind: str, name: str) -> Resource:
     found = resources.get(connection, name)
     if found is None or found.kind != kind:
         raise NotFound(f"There is no {name or 'tag without a name'}.")
@@ -182,7 +220,7 @@ def _require(connection: Connection, kind: str, name: str) -> Resource:
 def _shown(connection: Connection, found: Resource) -> dict[str, Any]:
     return {
         "name": found.name,
-        "parent": _number(found.parent),
+        "parent": by_number(found.parent),
         **found.body,
         "namespacedName": tags.namespaced(connection, found),
         "createTime": rfc3339(found.create_time),
@@ -191,7 +229,8 @@ def _shown(connection: Connection, found: Resource) -> dict[str, Any]:
     }
 
 
-def _number(parent: str) -> str:
+def by_number(parent: str) -> str:
+    """A parent with its project by its number."""
     project = parent.removeprefix("projects/")
     return parent if project == parent else f"projects/{project_number(project)}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from portico.errors import NotFound
 from portico.services.call import OWNER, Caller
-from portico.services.iam import accounts, acl, dataset_policies, groups, roles, targets
+from portico.services.iam import accounts, acl, dataset_policies, groups, roles, tags, targets
 from portico.services.iam.accounts import State
 from portico.services.iam.targets import Target
 from portico.store import policies
@@ -103,7 +103,11 @@ def counting(
             there = generations.find(connection, row.name, target.object)
             yield target.name, shown(acl.of_object(row, there))
     else:
-        for name in target.policies:
+        above: Iterable[str] = target.policies
+        if target.service == "cloudresourcemanager" and not project:
+            above = tags.policies_of(connection, target.relative)
+            project = tags.project_of(connection, target.relative)
+        for name in above:
             held = policies.get(connection, name)
             if held.get("bindings"):
                 yield name, held

@@ -42,7 +42,7 @@ def of_method(
     if api == "storage":
         yield from _storage(reading, method, params, asked)
         return
-    if api == "cloudresourcemanager" and method.startswith("tag"):
+    if api == "cloudresourcemanager" and method.startswith(("tag", "effectiveTags")):
         if not method.endswith(".create"):
             yield from _tags(reading, method, asked, params)
         return
@@ -56,7 +56,14 @@ def of_method(
 def _tags(reading: Reading, method: str, asked: tuple[str, ...], told: Mapping[str, Any]) -> Iterator[Check]:
     """A key and its values are their project's; what has a tag has a say, too. `told`: parameters, or a body."""
     verb = method.rpartition(".")[2]
-    place = str(told.get("parent" if verb in ("create", "list") else "name") or "")
+    of = "parent" if verb in ("create", "list") else "resource" if verb.endswith("IamPolicy") else "name"
+    place = str(told.get(of) or "")
+    if method == "effectiveTags.list":
+        yield tags.permission(place, "listEffectiveTags"), place
+        return
+    if verb == "getNamespaced":
+        named = tags.find(reading.connection, place)
+        place = named.name if named is not None else ""
     if method.startswith("tagBindings."):
         value = str(told.get("tagValue") or "")
         if verb == "delete":
@@ -66,9 +73,11 @@ def _tags(reading: Reading, method: str, asked: tuple[str, ...], told: Mapping[s
             value = found.name if found is not None else ""
         yield tags.permission(place, f"{verb}TagBinding{'s' if verb == 'list' else ''}"), place
         place = value
-    named = place.startswith("projects/")
-    project = place.split("/")[1] if named else tags.project_of(reading.connection, place)
-    yield from ((one, targets.project(project) if project else targets.SERVER) for one in asked)
+    if place.startswith("projects/") or tags.project_of(reading.connection, place):
+        resource = targets.full("cloudresourcemanager", place)
+    else:
+        resource = targets.SERVER
+    yield from ((one, resource) for one in asked)
 
 
 def _resource(reading: Reading, api: str, path: str, params: Mapping[str, Any]) -> str:

@@ -90,7 +90,8 @@ _EXCEPTIONS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "cloudresourcemanager": (
         (r"operations\.get", NONE),
         (r"projects\.(list|search)", NONE),  # of those that the caller may get
-        (r"tagBindings\.list", NONE),  # but what `checks` asks of what has the tags
+        (r"(tagBindings|effectiveTags)\.list", NONE),  # but what `checks` asks of what has the tags
+        (r"tag(Keys|Values)\.getNamespaced", ("resourcemanager.{collection}.get",)),
     ),
     "iam": (
         (r"roles\.(get|list|queryGrantableRoles)", NONE),  # Google's own

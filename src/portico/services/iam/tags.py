@@ -46,6 +46,16 @@ def project_of(connection: Connection, name: str) -> str:
     return found.parent.removeprefix("projects/") if found is not None and found.kind == KEYS else ""
 
 
+def policies_of(connection: Connection, name: str) -> list[str]:
+    """The full names of what has a policy that counts for what has this name within Resource Manager, nearest first,
+    beside its project's: a tag's own, and that of a value's key."""
+    found = resources.get(connection, name) if name.startswith(("tagKeys/", "tagValues/")) else None
+    if found is None or found.kind not in (KEYS, VALUES):
+        return []
+    above = [found.parent] if found.kind == VALUES else []
+    return [targets.full("cloudresourcemanager", one) for one in (found.name, *above)]
+
+
 def find(connection: Connection, namespaced: str) -> Resource | None:
     """The key "PROJECT/KEY" or the value "PROJECT/KEY/VALUE"; the project by its id or its number."""
     project, _, rest = namespaced.partition("/")
