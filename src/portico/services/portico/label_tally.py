@@ -56,8 +56,9 @@ class Tally:
             begins, ends = index.spans(hashes)
             self._used |= {self._plain[kind][at] for at in np.flatnonzero(ends > begins)}
             rows.append(index.rows(begins, ends))
-        kinds = hashed.keys() | self._timed.keys()
-        self.predictions += self._indexes.of(segment, next(iter(kinds))).instances
+        # One that is read anyway, if there is one.
+        kind = min(hashed or self._timed)
+        self.predictions += self._indexes.of(segment, kind).instances
         self._labelled += len(np.unique(np.concatenate(rows)))
 
     def labelled(self) -> int:
