@@ -27,6 +27,7 @@ from portico.warehouse.searching import SEARCH_FUNCTIONS
 from portico.warehouse.shown import SHOWN_FUNCTIONS
 from portico.warehouse.text_functions import NULLS_GO_IN, TEXT_FUNCTIONS
 from portico.warehouse.time_functions import TIME_FUNCTIONS
+from portico.warehouse.time_parsing import PARSING_FUNCTIONS
 
 _SOURCE = files("portico.warehouse").joinpath("functions.sql").read_text() + bignumeric.MACROS
 MACROS = frozenset(re.findall(r"^CREATE MACRO gs_(\w+)", _SOURCE, re.MULTILINE))
@@ -40,8 +41,9 @@ _ARROW: Any = "arrow"  # rows come in batches
 def install(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes the functions of GoogleSQL known to a database."""
     made: dict[str, tuple[Callable[..., Any], list[str], str]] = {
-        **TEXT_FUNCTIONS, **TIME_FUNCTIONS, **HLL_FUNCTIONS, **JSON_FUNCTIONS, **SHOWN_FUNCTIONS, **CAST_FUNCTIONS,
-        **NET_FUNCTIONS, **INTERVAL_FUNCTIONS, **bignumeric.BIG_FUNCTIONS, **KLL_FUNCTIONS, **SEARCH_FUNCTIONS,
+        **TEXT_FUNCTIONS, **TIME_FUNCTIONS, **PARSING_FUNCTIONS, **HLL_FUNCTIONS, **JSON_FUNCTIONS, **SHOWN_FUNCTIONS,
+        **CAST_FUNCTIONS, **NET_FUNCTIONS, **INTERVAL_FUNCTIONS, **bignumeric.BIG_FUNCTIONS, **KLL_FUNCTIONS,
+        **SEARCH_FUNCTIONS,
         **{name: one[:3] for name, one in geography.FUNCTIONS.items()},
         "st_clusterdbscan": (dbscan, ["GEOMETRY[]", "DOUBLE", "BIGINT"], "BIGINT[]"),
     }  # fmt: skip

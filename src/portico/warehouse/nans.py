@@ -43,10 +43,12 @@ def _finite(node: exp.Expr) -> bool:
 
 def settle(tree: exp.Expr) -> None:
     """Rewrites what is marked."""
-    for one in list(tree.find_all(exp.In, exp.Between, exp.Case)):
+    several: list[exp.Expr] = list(tree.find_all(exp.In, exp.Between, exp.Case))
+    for one in several:
         if one.meta.get(FLOATS):
             one.replace(_as_comparisons(one))
-    for one in list(tree.find_all(*_COMPARED, exp.Ordered, exp.Anonymous)):
+    marked: list[exp.Expr] = list(tree.find_all(*_COMPARED, exp.Ordered, exp.Anonymous))
+    for one in marked:
         if parts := one.meta.pop(FLOATS, None):
             if isinstance(one, exp.Ordered):
                 _order(one)
@@ -111,9 +113,10 @@ def _compared(one: exp.Expr, left: bool, right: bool) -> exp.Expr | None:
 def _joins(one: exp.Expr) -> bool:
     """Whether it is one of the conditions of a JOIN, where NULL is as good as FALSE."""
     below: exp.Expr = one
-    above = one.parent
+    above: exp.Expr | None = one.parent
     while isinstance(above, exp.And | exp.Paren):
-        above, below = above.parent, above
+        below = above
+        above = below.parent
     return isinstance(above, exp.Join) and above.args.get("on") is below
 
 

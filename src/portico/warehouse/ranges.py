@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
+from portico.warehouse.gaps import gap_fill
 from portico.warehouse.types import quoted
 from portico.warehouse.vector_search import vector_search
 
@@ -55,5 +56,5 @@ def sessionized(arguments: list[exp.Expr]) -> exp.Expr:
     return tree
 
 
-TABLE_FUNCTIONS = {"RANGE_SESSIONIZE": sessionized, "VECTOR_SEARCH": vector_search}
+TABLE_FUNCTIONS = {"RANGE_SESSIONIZE": sessionized, "VECTOR_SEARCH": vector_search, "GAP_FILL": gap_fill}
 """By name: what makes DuckDB's query of their arguments."""

@@ -1,4 +1,5 @@
-"""GoogleSQL's format elements of dates and times, and how texts are read as them: one row at a time in Python.
+"""GoogleSQL's dates and times read from texts of their usual form, and shown by format elements: one row at a time in
+Python. How texts are read by format elements is `time_parsing`.
 
 https://cloud.google.com/bigquery/docs/reference/standard-sql/format-elements
 """
@@ -168,8 +169,8 @@ _ELEMENTS: dict[str, Callable[[datetime], str]] = {
     "y": lambda x: f"{x.year % 100:02d}",
     "%": lambda x: "%",
 }
-_OF_TIME = frozenset("HIklMPpRrSTXcsZz")
-_OF_DATE = frozenset("AaBbhCcDdeFGgJjmQUuVWwxYyEs")
+OF_TIME = frozenset("HIklMPpRrSTXcsZz")
+OF_DATE = frozenset("AaBbhCcDdeFGgJjmQUuVWwxYyEs")
 
 
 def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> str:
@@ -177,8 +178,8 @@ def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> st
 
     def shown(found: re.Match[str]) -> str:
         extended, element = found[1], found[2]
-        if (kind == "DATE" and element in _OF_TIME) or (
-            kind == "TIME" and element in _OF_DATE and element != "s"
+        if (kind == "DATE" and element in OF_TIME) or (
+            kind == "TIME" and element in OF_DATE and element != "s"
         ):
             return found[0]
         if kind == "DATETIME" and element in "Zz":
@@ -216,129 +217,6 @@ def _zone_text(minutes: int) -> str:
     return f"UTC{sign}{hours:02d}{abs(minutes) % 60:02d}" if minutes % 60 else f"UTC{sign}{hours}"
 
 
-_SHORT = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "x": "%m/%d/%y", "X": "%H:%M:%S"}
-_NUMBERS = {
-    "Y": 4,
-    "m": 2,
-    "d": 2,
-    "e": 2,
-    "H": 2,
-    "k": 2,
-    "I": 2,
-    "l": 2,
-    "M": 2,
-    "S": 2,
-    "y": 2,
-    "j": 3,
-    "s": 12,
-    "C": 2,
-}
-
-
-def strptime(pattern: str, text: str, kind: str, zone: str) -> datetime:
-    """What `text` says by `pattern`, in UTC for a TIMESTAMP.
-
-    Raises:
-        ValueError: it says something else.
-    """
-    unfit = {"DATE": _OF_TIME | {"s"}, "TIME": _OF_DATE}.get(kind, frozenset())
-    if (wrong := re.search(r"%(?:E\*|E\d|E)?([A-Za-z])", pattern.replace("%%", ""))) and wrong[1] in unfit:
-        raise ValueError(f"Invalid format: {wrong[0]} is not allowed for the {kind} type.")
-    pattern = re.sub(r"%([FTRDxX])", lambda found: _SHORT[found[1]], pattern)
-    pattern = pattern.replace("%c", "%a %b %e %T %Y").replace("%T", "%H:%M:%S")
-    fields: dict[str, int] = {}
-    where: timezone | ZoneInfo | None = None
-    rest = text.strip()
-
-    def failed() -> ValueError:
-        return ValueError(f'Failed to parse input string "{text}"')
-
-    for extended, element, literal in re.findall(r"%(E\*|E\d|E)?([A-Za-z%])|(\s+|.)", pattern):
-        if literal:
-            if literal.isspace():
-                rest = rest.lstrip()
-            elif rest.startswith(literal):
-                rest = rest[1:]
-            else:
-                raise failed()
-            continue
-        names = DAYS if element in "aA" else MONTHS if element in "bBh" else ()
-        if names:
-            for number, name in enumerate(names, 1):
-                for shown in (name, name[:3]):
-                    if rest.lower().startswith(shown.lower()):
-                        if element in "bBh":
-                            fields["m"] = number
-                        rest = rest[len(shown) :]
-                        break
-                else:
-                    continue
-                break
-            else:
-                raise failed()
-        elif element in "pP":
-            if rest[:2].lower() not in ("am", "pm"):
-                raise failed()
-            fields["p"] = int(rest[:2].lower() == "pm")
-            rest = rest[2:]
-        elif element in "zZ":
-            found = re.match(
-                r"[Zz](?![A-Za-z])|(?:UTC)?[+-]\d{1,2}(?::?\d{2})?|[A-Za-z_]+(?:/[A-Za-z_]+)*", rest
-            )
-            if not found:
-                raise failed()
-            where, rest = zone_of(found[0]), rest[found.end() :]
-        elif element == "%":
-            if not rest.startswith("%"):
-                raise failed()
-            rest = rest[1:]
-        elif element in _NUMBERS:
-            found = re.match(rf"\s*([+-]?\d{{1,{_NUMBERS[element]}}})", rest)
-            if not found:
-                raise failed()
-            fields[element], rest = int(found[1]), rest[found.end() :]
-            if element == "S" and extended and (fraction := re.match(r"\.(\d{1,9})", rest)):
-                fields["f"], rest = int(fraction[1][:6].ljust(6, "0")), rest[fraction.end() :]
-        else:
-            raise ValueError(f"Unsupported format element: %{element}")
-    if rest.strip():
-        raise ValueError(f"Illegal non-space trailing data '{rest}' in string \"{text}\"")
-    return _made(fields, where or zone_of(zone), kind, failed())
-
-
-def _made(fields: dict[str, int], where: timezone | ZoneInfo, kind: str, failure: ValueError) -> datetime:
-    if "s" in fields:
-        return datetime(1970, 1, 1) + timedelta(seconds=fields["s"])
-    year = fields.get("Y", 1970)
-    if "y" in fields:
-        century = fields["C"] * 100 if "C" in fields else 1900 if fields["y"] >= 69 else 2000
-        year = fields["y"] + century
-    elif "C" in fields:
-        year = fields["C"] * 100
-    hour = fields.get("H", fields.get("k", 0))
-    for element in "Il":
-        if element in fields:
-            hour = fields[element] % 12 + 12 * fields.get("p", 0)
-    day = fields.get("d", fields.get("e", 1))
-    try:
-        found = datetime(
-            year,
-            fields.get("m", 1),
-            day,
-            hour,
-            fields.get("M", 0),
-            min(fields.get("S", 0), 59),
-            fields.get("f", 0),
-        )
-    except ValueError:
-        raise failure from None
-    if "j" in fields:
-        found = found.replace(month=1, day=1) + timedelta(days=fields["j"] - 1)
-    if kind == "TIMESTAMP":
-        return found.replace(tzinfo=where).astimezone(UTC).replace(tzinfo=None)
-    return found
-
-
 TIME_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "date": (read_date, ["VARCHAR"], "DATE"),
     "time": (read_time, ["VARCHAR"], "TIME"),
@@ -347,6 +225,5 @@ TIME_FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
     "timestamp_in": (timestamp_in, ["VARCHAR", "VARCHAR"], "TIMESTAMPTZ"),
     "timestamp_or_number": (timestamp_or_number, ["VARCHAR"], "TIMESTAMPTZ"),
     "strftime": (strftime, ["VARCHAR", "TIMESTAMP", "BIGINT", "VARCHAR", "VARCHAR"], "VARCHAR"),
-    "strptime": (strptime, ["VARCHAR", "VARCHAR", "VARCHAR", "VARCHAR"], "TIMESTAMP"),
 }
 """By name: what does it, and DuckDB's types of what goes in and comes out."""
