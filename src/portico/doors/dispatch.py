@@ -31,7 +31,7 @@ _THREADS = 40
 _DATA = re.compile(r"insertAll$|AppendRows$|[pP]redict\w*$|explain$|[wW]rite\w*$|addLabels$")
 
 
-async def _no_body() -> dict[str, Any]:
+async def no_body() -> dict[str, Any]:
     return {}
 
 
@@ -50,7 +50,7 @@ class Arrival:
     params: dict[str, Any]
     authorization: str | None
     owner: bool
-    body: Callable[[], Awaitable[dict[str, Any]]] = _no_body
+    body: Callable[[], Awaitable[dict[str, Any]]] = no_body
     handler: Callable[[Call], Awaitable[Any]] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     grows: bool = True  # False: it only reads or makes room, whatever its method does otherwise

@@ -107,6 +107,7 @@ class Door:
 
         try:
             headers = _headers(scope["headers"])
+            xml = xml or (path == "/" and storage_signed.is_signed_header(headers.get("authorization")))
             linked = xml and storage_signed.is_shown(scope["method"], scope["query_string"])
             led = path == CALLBACK and scope["method"] == "GET"
             let = await self._let_ask(scope, headers, xml)
@@ -153,7 +154,9 @@ class Door:
                 await batch.handle(Request(scope, body, tracked, self.rooms), place)
             elif wire := next((one for one in self._wires if one.owns(scope["raw_path"])), None):
                 await wire.handle(scope, body, tracked, authorization)
-            elif self._storage.owns(scope["method"], scope["raw_path"], scope["query_string"]):
+            elif (xml and path == "/") or self._storage.owns(
+                scope["method"], scope["raw_path"], scope["query_string"]
+            ):
                 shape = "legacy"
                 await self._storage.handle(scope, body, tracked, authorization)
             else:

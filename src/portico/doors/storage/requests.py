@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,11 +26,13 @@ _threads = ThreadPoolExecutor(16, thread_name_prefix="storage")
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a request of the storage wire asks for: a method of the JSON API, and what does and answers it."""
+    """What a request of the storage wire asks for: a method of the JSON API, what does and answers it, and, where the
+    method has one, what reads its body."""
 
     method: str
     params: dict[str, Any]
     work: Callable[[], Awaitable[None]]
+    body: Callable[[], Awaitable[dict[str, Any]]] | None = None
 
 
 class ClientGone(Exception):
@@ -51,6 +54,7 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     _hash: str = ""  # of the body, in hexadecimal, where its signature says it
+    _sum: bytes = b""  # its CRC-32, where that is told
 
     def __post_init__(self) -> None:
         self.method = self.scope["method"]
@@ -76,6 +80,15 @@ class Request:
             )
         self._hash = sha256.lower()
 
+    def must_sum_to(self, crc32: bytes) -> None:
+        """
+        Raises:
+            InvalidArgument: it is no CRC-32, big-endian.
+        """
+        if len(crc32) != 4:
+            raise InvalidArgument("A CRC-32 has four bytes.", reason="InvalidDigest")
+        self._sum = crc32
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, in pieces of at least PIECE bytes but for the last.
 
@@ -86,6 +99,7 @@ class Request:
         held: list[bytes] = []
         size = 0
         hasher = hashlib.sha256() if self._hash else None
+        summed = 0
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -97,12 +111,16 @@ class Request:
                 size += len(body)
                 if hasher is not None:
                     hasher.update(body)
+                if self._sum:
+                    summed = zlib.crc32(body, summed)
             more = message.get("more_body", False)
             if not more and hasher is not None and hasher.hexdigest() != self._hash:
                 raise InvalidArgument(
                     f"The body's SHA-256 is {hasher.hexdigest()}; X-Goog-Content-SHA256 says {self._hash}.",
                     reason="XGoogContentSHA256Mismatch",
                 )
+            if not more and self._sum and summed.to_bytes(4) != self._sum:
+                raise InvalidArgument("The body's CRC-32 is not that of the request.", reason="BadDigest")
             if held and (size >= PIECE or not more):
                 yield b"".join(held)
                 held, size = [], 0

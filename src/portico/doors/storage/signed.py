@@ -25,8 +25,8 @@ from portico.services.iam import rsa_keys
 
 ALGORITHM: Final = "GOOG4-RSA-SHA256"
 HMAC: Final = "GOOG4-HMAC-SHA256"
-_V4: Final = ("x-goog-algorithm", "x-goog-credential", "x-goog-date", "x-goog-expires", "x-goog-signedheaders",
-              "x-goog-signature")  # fmt: skip
+AMAZONS: Final = "AWS4-HMAC-SHA256"
+_V4: Final = ("algorithm", "credential", "date", "expires", "signedheaders", "signature")
 _V2: Final = ("GoogleAccessId", "Expires", "Signature")
 _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 _GOOGLES: Final = "storage.googleapis.com"
@@ -41,9 +41,24 @@ _BESIDE: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Dialect:
+    """Whose words a V4 signature is in: how its parameters and headers begin, what its key begins with, and how its
+    scope ends."""
+
+    prefix: str
+    key: str
+    ending: str
+
+
+_GOOGLE: Final = Dialect("x-goog-", "GOOG4", "storage/goog4_request")
+_AMAZON: Final = Dialect("x-amz-", "AWS4", "s3/aws4_request")
+
+
+@dataclass(frozen=True, slots=True)
 class Signed:
     """What a request says of its signer: an account's address, or an HMAC key's id. `texts`: of one of these the
-    signature must be; `shown`: the first of them. `fits`: whether a key makes a signature of a text."""
+    signature must be; `shown`: the first of them. `fits`: whether a key makes a signature of a text. `amazons`: it is
+    in Amazon's words, as the rest of the request is then."""
 
     signer: str
     signature: bytes
@@ -51,6 +66,7 @@ class Signed:
     shown: dict[str, str]
     by_hmac: bool = False
     fits: Callable[[Any, bytes, bytes], bool] = rsa_keys.verifies
+    amazons: bool = False
 
     def check(self, keys: Iterable[Any]) -> None:
         """
@@ -63,11 +79,11 @@ class Signed:
         raise WrongSignature(self.shown)
 
 
-def by_secret(scope: str) -> Callable[[str, bytes, bytes], bool]:
+def by_secret(scope: str, beginning: str = _GOOGLE.key) -> Callable[[str, bytes, bytes], bool]:
     """What tells whether an HMAC key's secret makes a V4 signature; `scope` is its credential's."""
 
     def fits(secret: str, text: bytes, signature: bytes) -> bool:
-        key = f"GOOG4{secret}".encode()
+        key = f"{beginning}{secret}".encode()
         for part in scope.split("/"):
             key = hmac.digest(key, part.encode(), "sha256")
         return hmac.compare_digest(hmac.digest(key, text, "sha256"), signature)
@@ -99,36 +115,47 @@ def read(request: Request, path: bytes, now: float) -> Signed | None:
     """
     pairs = parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
     by_name = {name.lower(): value for name, value in pairs}
-    if "x-amz-signature" in by_name:
-        raise others()
     authorization = request.headers.get("authorization", "")
     if is_signed_header(authorization):
-        return _v4(request, path, pairs, _in_header(request, authorization), now)
-    if any(name in by_name for name in _V4):
-        return _v4(request, path, pairs, by_name, now)
+        dialect = _AMAZON if authorization.startswith("AWS4-") else _GOOGLE
+        return _v4(request, path, pairs, _in_header(request, authorization, dialect), now, dialect)
+    for dialect in (_GOOGLE, _AMAZON):
+        if any(dialect.prefix + name in by_name for name in _V4):
+            return _v4(request, path, pairs, by_name, now, dialect)
     if any(name in request.params for name in ("GoogleAccessId", "Signature")):
         return _v2(request, path, pairs, now)
     return None
 
 
 def _v4(
-    request: Request, path: bytes, pairs: list[tuple[str, str]], by_name: dict[str, str], now: float
+    request: Request,
+    path: bytes,
+    pairs: list[tuple[str, str]],
+    by_name: dict[str, str],
+    now: float,
+    dialect: Dialect,
 ) -> Signed:
-    _require(_V4, by_name)
-    date, scope, algorithm = (by_name[f"x-goog-{one}"] for one in ("date", "credential", "algorithm"))
+    prefix = dialect.prefix
+    _require([prefix + name for name in _V4], by_name)
+    date, scope, algorithm = (by_name[prefix + one] for one in ("date", "credential", "algorithm"))
     signer, _, scope = scope.partition("/")
-    by_hmac = check_algorithm(algorithm, signer)
-    check_scope(scope, date)
-    begun, seconds = moment(date), by_name["x-goog-expires"]
+    by_hmac = check_algorithm(algorithm, signer, dialect)
+    check_scope(scope, date, dialect.ending)
+    begun, seconds = moment(date), by_name[f"{prefix}expires"]
     if not re.fullmatch(r"\d{1,7}", seconds) or not 1 <= int(seconds) <= _LONGEST:
-        raise InvalidArgument(f"X-Goog-Expires must be between 1 and {_LONGEST} seconds, not {seconds!r}.")
+        raise InvalidArgument(f"{prefix}expires must be between 1 and {_LONGEST} seconds, not {seconds!r}.")
     check_time(begun, begun + int(seconds), now)
-    names = by_name["x-goog-signedheaders"].split(";")
+    names = by_name[f"{prefix}signedheaders"].split(";")
     headers = _headers(request, names)
-    payload = headers.get("x-goog-content-sha256", _UNSIGNED)
+    payload = headers.get(f"{prefix}content-sha256", _UNSIGNED)
+    if payload.startswith("STREAMING-"):
+        raise Unimplemented(
+            f"Bodies in signed chunks ({payload}) are not built in Portico: with boto3 send none by "
+            "Config(request_checksum_calculation='when_required')."
+        )
     if payload != _UNSIGNED:
         request.must_hash_to(payload)
-    rest = [pair for pair in pairs if pair[0].lower() != "x-goog-signature"]
+    rest = [pair for pair in pairs if pair[0].lower() != f"{prefix}signature"]
     queries = dict.fromkeys((_query(rest, whole=False), _query(rest, whole=True)))
     requests = [
         "\n".join((
@@ -141,8 +168,11 @@ def _v4(
     texts = tuple(
         "\n".join((algorithm, date, scope, hashlib.sha256(one.encode()).hexdigest())) for one in requests
     )
-    signature = unhex(by_name["x-goog-signature"])
+    signature = unhex(by_name[f"{prefix}signature"])
     shown = {"StringToSign": texts[0], "CanonicalRequest": requests[0]}
+    if dialect is _AMAZON:
+        fits = by_secret(scope, dialect.key)
+        return Signed(signer, signature, texts, shown, by_hmac=True, fits=fits, amazons=True)
     return Signed(signer, signature, texts, shown, **by_key(by_hmac, scope))
 
 
@@ -151,13 +181,13 @@ def by_key(by_hmac: bool, scope: str) -> dict[str, Any]:
     return {"by_hmac": True, "fits": by_secret(scope)} if by_hmac else {}
 
 
-def check_algorithm(algorithm: str, signer: str) -> bool:
+def check_algorithm(algorithm: str, signer: str, dialect: Dialect = _GOOGLE) -> bool:
     """Whether a V4 signature is by an HMAC key.
 
     Raises:
         Unimplemented: it is of a kind that is not built. InvalidArgument: its signer is none of its kind.
     """
-    if algorithm not in (ALGORITHM, HMAC):
+    if algorithm not in ((ALGORITHM, HMAC) if dialect is _GOOGLE else (AMAZONS,)):
         raise others()
     if ("@" in signer) != (algorithm == ALGORITHM):
         kind = "an account's address" if algorithm == ALGORITHM else "the access id of an HMAC key"
@@ -165,36 +195,36 @@ def check_algorithm(algorithm: str, signer: str) -> bool:
             f"The credential of {algorithm} begins with {kind}, not with {signer[:80]!r}.",
             reason="InvalidCredential",
         )
-    return algorithm == HMAC
+    return algorithm != ALGORITHM
 
 
-def _in_header(request: Request, authorization: str) -> dict[str, str]:
+def _in_header(request: Request, authorization: str, dialect: Dialect) -> dict[str, str]:
     """What "GOOG4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…" says, as a URL would; good for as long as
     clocks may differ."""
     algorithm, _, rest = authorization.partition(" ")
-    if algorithm not in (ALGORITHM, HMAC):
+    if algorithm not in (ALGORITHM, HMAC, AMAZONS):
         raise others()
     parts = dict(one.strip().partition("=")[::2] for one in rest.split(","))
-    return {
-        "x-goog-algorithm": algorithm,
-        "x-goog-credential": parts.get("Credential", ""),
-        "x-goog-date": request.headers.get("x-goog-date", ""),
-        "x-goog-expires": str(int(SKEW)),
-        "x-goog-signedheaders": parts.get("SignedHeaders", ""),
-        "x-goog-signature": parts.get("Signature", ""),
+    told = {
+        "algorithm": algorithm,
+        "credential": parts.get("Credential", ""),
+        "date": request.headers.get(f"{dialect.prefix}date", ""),
+        "expires": str(int(SKEW)),
+        "signedheaders": parts.get("SignedHeaders", ""),
+        "signature": parts.get("Signature", ""),
     }
+    return {dialect.prefix + name: value for name, value in told.items()}
 
 
-def check_scope(scope: str, date: str) -> None:
+def check_scope(scope: str, date: str, ending: str = _GOOGLE.ending) -> None:
     """
     Raises:
         InvalidArgument: a credential's scope is not that of a request to Cloud Storage at this date.
     """
     parts = scope.split("/")
-    if len(parts) != 4 or parts[0] != date[:8] or parts[2:] != ["storage", "goog4_request"]:
+    if len(parts) != 4 or parts[0] != date[:8] or "/".join(parts[2:]) != ending:
         raise InvalidArgument(
-            "The credential's scope is DATE/LOCATION/storage/goog4_request, its date that of X-Goog-Date: not "
-            f"{scope!r}."
+            f"The credential's scope is DATE/LOCATION/{ending}, its date that of the signature: not {scope!r}."
         )
 
 
@@ -258,7 +288,7 @@ def _headers(request: Request, names: list[str]) -> dict[str, str]:
                 reason="MalformedSecurityHeader",
             )
     for name in found:
-        if name.startswith("x-goog-") and name not in names and name not in _OF_CLIENTS:
+        if name.startswith(("x-goog-", "x-amz-")) and name not in names and name not in _OF_CLIENTS:
             raise InvalidArgument(
                 "Your request has a malformed header. Header was included in the request, but not in signedheaders: "
                 f"{name}.",
@@ -332,5 +362,6 @@ def _require(names: Iterable[str], given: dict[str, str]) -> None:
 def others() -> Unimplemented:
     """What a signature of another kind is answered with."""
     return Unimplemented(
-        f"Signatures are read that Google's clients make, by {ALGORITHM} or {HMAC}: others are not built in Portico."
+        f"Signatures are read by {ALGORITHM}, {HMAC} or {AMAZONS}: others are not built in Portico. Of boto3 that is "
+        "Config(signature_version='s3v4')."
     )

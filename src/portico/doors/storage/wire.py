@@ -7,19 +7,22 @@ from functools import partial
 from typing import Any
 
 from portico.doors.contract.documents import Contract
-from portico.doors.dispatch import Arrival, Dispatch
+from portico.doors.dispatch import Arrival, Dispatch, no_body
 from portico.doors.http.incoming import Incoming
 from portico.doors.identity import Identity
+from portico.doors.storage import amazon
 from portico.doors.storage import download as storage_download
 from portico.doors.storage import sessions as storage_sessions
 from portico.doors.storage import signed as storage_signed
 from portico.doors.storage import upload as storage_upload
 from portico.doors.storage import xml as storage_xml
+from portico.doors.storage import xml_buckets as storage_xml_buckets
 from portico.doors.storage.form import Form, is_form
-from portico.doors.storage.requests import ClientGone, Meaning, Request, Send, decode_name
-from portico.errors import InvalidArgument, PermissionDenied, PorticoError
+from portico.doors.storage.requests import ClientGone, Meaning, Request, Send, decode_name, in_thread
+from portico.errors import InvalidArgument, NotFound, PermissionDenied, PorticoError
 from portico.services.call import Call, Caller, Rooms
 from portico.services.iam.checks import NAMED_LATER
+from portico.store.objects import buckets as objects_buckets
 from portico.store.objects.names import is_bucket_name
 
 # First segments of paths that clients of Google's use and no served document has.
@@ -69,7 +72,8 @@ class StorageWire:
         """Answers the request, or raises PorticoError before the answer has begun."""
         request = Request(scope, receive, send, self._rooms)
         path = scope["raw_path"].partition(b"?")[0]
-        xml = self.is_xml(path)
+        xml = path == b"/" or self.is_xml(path)
+        caller = None
         try:
             form = Form(request, path) if xml and is_form(request, path) else None
             if form is not None:  # who asks stands in it
@@ -78,7 +82,7 @@ class StorageWire:
             if form is not None:
                 meaning = form.meaning()
             else:
-                meaning = storage_xml.meaning(request, path) if xml else _meaning(request, path)
+                meaning = _xml_meaning(request, path, caller) if xml else _meaning(request, path)
 
             async def work(call: Call) -> None:
                 request.call = call
@@ -91,7 +95,8 @@ class StorageWire:
                     meaning.params,
                     authorization,
                     scope["state"]["owner"],
-                    handler=work,
+                    meaning.body or no_body,
+                    work,
                     headers=request.headers,
                     grows=request.method in ("POST", "PUT"),
                     caller=caller,
@@ -102,7 +107,20 @@ class StorageWire:
         except PorticoError as error:
             if not xml:
                 raise
+            if caller is not None and isinstance(error, PermissionDenied) and path.count(b"/") == 1:
+                missing = await in_thread(self._missing, decode_name(path[1:]))
+                await storage_xml.answer_error(request, missing or error)
+                return
             await storage_xml.answer_error(request, error)
+
+    def _missing(self, bucket: str) -> NotFound | None:
+        """That there is no such bucket, which is no secret: their names are everybody's."""
+        with self._rooms.database.read() as connection:
+            try:
+                objects_buckets.get(connection, bucket)
+            except NotFound as missing:
+                return missing
+        return None
 
     def _caller(self, request: Request, path: bytes, xml: bool, form: Form | None) -> Caller | None:
         """Whose a request without a token is: who signed its URL, or its form's policy, or began the upload that it
@@ -127,12 +145,21 @@ class StorageWire:
                 return None
             email, keys = found
             signed.check(keys)
+            if signed.amazons:
+                amazon.translate(request)
             return Caller(email)
         upload = request.params.get("upload_id")
         if not upload or request.scope["state"]["owner"]:
             return None
         began = storage_sessions.who_began(self._rooms, upload, *_named(request, path, xml))
         return began and self._identity.lasting(began)
+
+
+def _xml_meaning(request: Request, path: bytes, caller: Caller | None) -> Meaning:
+    _, bucket, *rest = path.split(b"/", 2)
+    if rest and rest[0]:
+        return storage_xml.meaning(request, decode_name(bucket), decode_name(rest[0]))
+    return storage_xml_buckets.meaning(request, decode_name(bucket), caller)
 
 
 def _meaning(request: Request, path: bytes) -> Meaning:

@@ -19,7 +19,7 @@ from portico.doors.storage import download as storage_download
 from portico.doors.storage import sessions as storage_sessions
 from portico.doors.storage import upload as storage_upload
 from portico.doors.storage.errors import render_xml
-from portico.doors.storage.requests import Meaning, Request, decode_name, in_thread, pour
+from portico.doors.storage.requests import Meaning, Request, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.services.call import Rooms
 from portico.services.standard.here import base_url
@@ -54,20 +54,15 @@ _PRECONDITIONS = {
 }
 
 
-def meaning(request: Request, path: bytes) -> Meaning:
+def meaning(request: Request, bucket: str, name: str) -> Meaning:
     """What a request to `/BUCKET/OBJECT` asks for, as a method of the JSON API.
 
     Raises:
         Unimplemented, InvalidArgument: there is no such method.
     """
-    _, quoted_bucket, *rest = path.split(b"/", 2)
-    bucket = decode_name(quoted_bucket)
-    name = decode_name(rest[0]) if rest else ""
     request.params |= {
         _PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS
     }
-    if not name:
-        raise Unimplemented("Buckets are not built in Portico's XML API: use the JSON API.")
     work = _method(request)
     method = "objects.get" if work is _get else "objects.delete" if work is _delete else "objects.insert"
     params = {"bucket": bucket, "object": name, **generation_in(request)}
@@ -91,6 +86,8 @@ def _method(request: Request) -> Method:
     params, method = request.params, request.method
     if unbuilt := _UNBUILT & params.keys():
         raise Unimplemented(f"?{min(unbuilt)} is not built in Portico's XML API: use the JSON API.")
+    if "x-goog-copy-source" in request.headers:
+        raise Unimplemented("Copies are not built in Portico's XML API: use the JSON API's rewrite.")
     if method == "POST" and "uploads" in params:
         return _initiate
     if method == "POST" and request.headers.get("x-goog-resumable", "").lower() == "start":
@@ -168,10 +165,10 @@ async def _initiate(request: Request, bucket: str, name: str) -> None:
         return upload
 
     upload = await in_thread(initiate)
-    await _answer(
+    await answer(
         request,
         "InitiateMultipartUploadResult",
-        f"<Bucket>{bucket}</Bucket><Key>{_text(name)}</Key><UploadId>{upload}</UploadId>",
+        f"<Bucket>{bucket}</Bucket><Key>{text(name)}</Key><UploadId>{upload}</UploadId>",
     )
 
 
@@ -204,11 +201,11 @@ async def _put_part(request: Request, bucket: str, name: str) -> None:
 async def _complete(request: Request, bucket: str, name: str) -> None:
     wanted = _parse_parts(await request.body(8 << 20))
     row = await in_thread(_assemble, request.rooms, request.params["uploadId"], bucket, name, wanted)
-    await _answer(
+    await answer(
         request,
         "CompleteMultipartUploadResult",
         f"<Location>{escape(base_url(request.headers))}/{bucket}/{quote(name)}</Location>"
-        f"<Bucket>{bucket}</Bucket><Key>{_text(name)}</Key>"
+        f"<Bucket>{bucket}</Bucket><Key>{text(name)}</Key>"
         f"<ETag>{escape(storage_download.xml_etag(row))}</ETag>",
         _object_headers(row),
     )
@@ -241,10 +238,10 @@ async def _list_parts(request: Request, bucket: str, name: str) -> None:
         f"<ETag>{escape(_part_etag(part.stored).decode())}</ETag><Size>{part.stored.size}</Size></Part>"
         for part in shown
     )
-    await _answer(
+    await answer(
         request,
         "ListPartsResult",
-        f"<Bucket>{bucket}</Bucket><Key>{_text(name)}</Key><UploadId>{request.params['uploadId']}</UploadId>"
+        f"<Bucket>{bucket}</Bucket><Key>{text(name)}</Key><UploadId>{request.params['uploadId']}</UploadId>"
         f"<StorageClass>STANDARD</StorageClass><PartNumberMarker>{marker}</PartNumberMarker>"
         f"<NextPartNumberMarker>{shown[-1].number if shown else marker}</NextPartNumberMarker>"
         f"<MaxParts>{most}</MaxParts><IsTruncated>{str(len(shown) < len(parts)).lower()}</IsTruncated>{items}",
@@ -308,9 +305,14 @@ def insertion(request: Request, bucket: str, name: str, headers: Mapping[str, st
         resource["metadata"] = metadata
     params: dict[str, str] = {**request.params, "name": name}
     if told := headers.get("x-goog-acl"):
-        first, *more = told.split("-")
-        params["predefinedAcl"] = first + "".join(word.capitalize() for word in more)
+        params["predefinedAcl"] = as_acl(told)
     return uploads.begin(request.rooms, bucket, resource, params, headers, request.allowed)
+
+
+def as_acl(told: str) -> str:
+    """What the JSON API calls a predefined access control list: publicRead for public-read."""
+    first, *more = told.split("-")
+    return first + "".join(word.capitalize() for word in more)
 
 
 def _parse_parts(body: bytes) -> list[tuple[int, str]]:
@@ -331,7 +333,7 @@ def _parse_parts(body: bytes) -> list[tuple[int, str]]:
         raise InvalidArgument(f"Not a list of parts: {error}", reason="MalformedXML") from None
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """`name` for an XML text; characters that XML can't hold are replaced."""
     return escape("".join(c if c >= " " or c == "\t" else "\ufffd" for c in name))
 
@@ -355,8 +357,9 @@ def _object_headers(row: ObjectRow) -> list[tuple[bytes, bytes]]:
     ]
 
 
-async def _answer(
+async def answer(
     request: Request, root: str, inner: str, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
+    """Answers with a document whose root element has `inner`, which is XML."""
     body = f"<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{_NAMESPACE}'>{inner}</{root}>"
     await request.answer(200, body.encode(), headers, media=MEDIA)

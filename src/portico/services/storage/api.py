@@ -8,8 +8,9 @@ API = Api(
     title="Cloud Storage (`storage` v1)",
     note=(
         "Besides the methods: media, multipart and resumable uploads (`/upload/storage/v1`), ranged downloads "
-        "(`alt=media`, `/download/storage/v1`), batches (`/batch/storage/v1`), and of the XML API the objects "
-        "(GET, HEAD, PUT, DELETE), multipart uploads and forms with a policy; signed URLs (V4, V2); CORS of buckets."
+        "(`alt=media`, `/download/storage/v1`), batches (`/batch/storage/v1`), and of the XML API buckets and "
+        "objects (GET, HEAD, PUT, DELETE), multipart uploads and forms with a policy; signed URLs (V4, V2), and what "
+        "boto3 signs; CORS of buckets."
     ),
     collections=("access_controls", "buckets", "copies", "hmac_keys", "objects", "policies", "uploads"),
     mount="",

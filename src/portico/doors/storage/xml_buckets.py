@@ -1,0 +1,233 @@
+"""The XML API's buckets: which there are, making and deleting one, and the objects in one.
+
+https://cloud.google.com/storage/docs/xml-api/get-service, .../get-bucket-list, .../put-bucket
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+import msgspec
+
+from portico.doors.storage import download as storage_download
+from portico.doors.storage.requests import Meaning, Request, in_thread
+from portico.doors.storage.xml import answer, as_acl, text
+from portico.errors import AlreadyExists, InvalidArgument, Unimplemented
+from portico.services.call import Caller
+from portico.services.storage import buckets
+from portico.services.storage.render import milliseconds
+from portico.services.storage.requests import integer, page_token, parse_page_token
+from portico.store.objects import buckets as objects_buckets
+from portico.store.objects.generations import ObjectRow
+from portico.store.objects.listing import Page, Position, Query, list_page, successor
+
+_ACCOUNTS: Final = ".iam.gserviceaccount.com"
+_SIGNATURES: Final = ("x-goog-", "x-amz-")
+_LISTING: Final = frozenset({
+    "list-type", "prefix", "delimiter", "max-keys", "marker", "continuation-token", "start-after", "encoding-type",
+    "fetch-owner",
+})  # fmt: skip
+_MOST: Final = 1000
+_BODY: Final = 64 << 10  # bytes
+_Token = tuple[str, Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)], bool]
+
+
+def meaning(request: Request, bucket: str, caller: Caller | None) -> Meaning:
+    """What a request to `/BUCKET`, or to `/` (""), asks for. `caller`: who signed it; None without a signature.
+
+    Raises:
+        Unimplemented, InvalidArgument: there is no such method, or a project is missing.
+    """
+    told = {one for one in request.params if not one.lower().startswith(_SIGNATURES)}
+    method = request.method
+    if not bucket:
+        if method != "GET" or told:
+            raise Unimplemented(f"{method} / is built in Portico without parameters alone: it lists buckets.")
+        return Meaning("buckets.list", {"project": _project(request, caller)}, partial(_list, request))
+    if method == "PUT" and not told:
+        params = {"project": _project(request, caller)}
+        if acl := request.headers.get("x-goog-acl"):
+            params["predefinedAcl"] = as_acl(acl)
+        return Meaning("buckets.insert", params, partial(_make, request), partial(_wanted, request, bucket))
+    named = {"bucket": bucket}
+    if method == "DELETE" and not told:
+        return Meaning("buckets.delete", named, partial(_delete, request))
+    if method == "HEAD" and not told:
+        return Meaning("buckets.get", named, partial(_head, request, bucket))
+    if method == "GET" and told == {"location"}:
+        return Meaning("buckets.get", named, partial(_location, request, bucket))
+    if method == "GET" and told <= _LISTING:
+        return Meaning("objects.list", named, partial(_objects, request, bucket))
+    asked = "".join(f"?{one}" for one in sorted(told - _LISTING)[:1])
+    raise Unimplemented(f"{method} of a bucket{asked} is not built in Portico's XML API: use the JSON API.")
+
+
+def _project(request: Request, caller: Caller | None) -> str:
+    """The project that a header names, or else the signer's.
+
+    Raises:
+        InvalidArgument: there is none.
+    """
+    if told := request.headers.get("x-goog-project-id"):
+        return told
+    domain = caller.email.partition("@")[2] if caller is not None else ""
+    if not domain.endswith(_ACCOUNTS):
+        raise InvalidArgument("The header x-goog-project-id is to name the project.", reason="MissingProject")
+    return domain.removesuffix(_ACCOUNTS)
+
+
+async def _list(request: Request) -> None:
+    def read() -> list[objects_buckets.BucketRow]:
+        project = request.allowed.params["project"]
+        found: list[objects_buckets.BucketRow] = []
+        with request.rooms.database.read() as connection:
+            while page := objects_buckets.list_page(
+                connection, project, "", found[-1].name if found else "", _MOST
+            ):
+                found += page
+        return found
+
+    rows = "".join(
+        f"<Bucket><Name>{row.name}</Name><CreationDate>{milliseconds(row.created)}</CreationDate></Bucket>"
+        for row in await in_thread(read)
+    )
+    owner = text(request.allowed.params["project"])
+    await answer(
+        request, "ListAllMyBucketsResult", f"<Owner><ID>{owner}</ID></Owner><Buckets>{rows}</Buckets>"
+    )
+
+
+async def _wanted(request: Request, bucket: str) -> dict[str, Any]:
+    """The bucket that a CreateBucketConfiguration, or no body, asks for.
+
+    Raises:
+        InvalidArgument: it is none. Unimplemented: it has what is not built.
+    """
+    body, wanted = await request.body(_BODY), {"name": bucket}
+    fields = {"LocationConstraint": "location", "StorageClass": "storageClass"}
+    if not body.strip():
+        return wanted
+    try:
+        if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+            raise ValueError("declarations are not allowed")
+        told = ElementTree.fromstring(body)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InvalidArgument(f"Not a bucket's configuration: {error}", reason="MalformedXML") from None
+    for one in told:
+        name = one.tag.rpartition("}")[2]
+        if name not in fields:
+            raise Unimplemented(f"{name} of a bucket is not built in Portico's XML API: use the JSON API.")
+        if value := (one.text or "").strip():
+            wanted[fields[name]] = value
+    return wanted
+
+
+async def _make(request: Request) -> None:
+    call = request.allowed
+
+    def make() -> None:
+        try:
+            buckets.insert(call)
+        except AlreadyExists as error:
+            with call.rooms.database.read() as connection:
+                there = objects_buckets.find(connection, call.body["name"])
+            own = there is not None and there.project == call.params["project"]
+            error.reason = "BucketAlreadyOwnedByYou" if own else "BucketAlreadyExists"
+            raise
+
+    await in_thread(make)
+    await request.answer(200, headers=[(b"location", f"/{call.body['name']}".encode())])
+
+
+async def _delete(request: Request) -> None:
+    await in_thread(buckets.delete, request.allowed)
+    await request.answer(204)
+
+
+async def _head(request: Request, bucket: str) -> None:
+    row = await in_thread(_bucket, request, bucket)
+    told = [(b"x-goog-storage-class", str(row.fields.get("storageClass", "STANDARD")).encode())]
+    await request.answer(200, headers=[*told, (b"x-goog-bucket-region", row.fields["location"].encode())])
+
+
+async def _location(request: Request, bucket: str) -> None:
+    row = await in_thread(_bucket, request, bucket)
+    await answer(request, "LocationConstraint", escape(row.fields["location"]))
+
+
+def _bucket(request: Request, bucket: str) -> objects_buckets.BucketRow:
+    with request.rooms.database.read() as connection:
+        return objects_buckets.get(connection, bucket)
+
+
+async def _objects(request: Request, bucket: str) -> None:
+    params = request.params
+    second = params.get("list-type") == "2"
+    if params.get("encoding-type", "url") != "url":
+        raise InvalidArgument("encoding-type is url, or left out.")
+    told = integer(params, "max-keys") if params.get("max-keys") else None
+    most = _MOST if told is None else min(_MOST, told)
+    if most < 0:
+        raise InvalidArgument("max-keys is not negative.")
+    prefix, delimiter = params.get("prefix", ""), params.get("delimiter", "")
+    after = params.get("start-after" if second else "marker", "")
+    token = parse_page_token({"pageToken": params.get("continuation-token") if second else ""}, _Token)
+
+    def read() -> Page:
+        start = _following(after, prefix, delimiter)
+        if start is None or not most:
+            _bucket(request, bucket)
+            return Page([], [])
+        query = Query(bucket=bucket, prefix=prefix, delimiter=delimiter, start=start)
+        with request.rooms.database.read() as connection:
+            objects_buckets.get(connection, bucket)
+            return list_page(connection, query, most, Position(*token) if token else None)
+
+    page = await in_thread(read)
+    shown = partial(quote, safe="/") if "encoding-type" in params else text
+    more = page.next is not None
+    said = {"Name": bucket, "Prefix": shown(prefix), "MaxKeys": str(most), "IsTruncated": str(more).lower()}
+    if delimiter:
+        said["Delimiter"] = shown(delimiter)
+    if "encoding-type" in params:
+        said["EncodingType"] = "url"
+    if second:
+        said["KeyCount"] = str(len(page.items) + len(page.prefixes))
+        said |= {"StartAfter": shown(after)} if after else {}
+        said |= {"ContinuationToken": escape(params["continuation-token"])} if token else {}
+        if page.next is not None:
+            next_one = [page.next.name, page.next.generation, page.next.inside]
+            said["NextContinuationToken"] = page_token(next_one)
+    else:
+        said["Marker"] = shown(after)
+        if more:
+            said["NextMarker"] = shown(max([*(row.name for row in page.items[-1:]), *page.prefixes[-1:]]))
+    head = "".join(f"<{name}>{value}</{name}>" for name, value in said.items())
+    items = "".join(_item(row, shown(row.name)) for row in page.items)
+    below = "".join(
+        f"<CommonPrefixes><Prefix>{shown(one)}</Prefix></CommonPrefixes>" for one in page.prefixes
+    )
+    await answer(request, "ListBucketResult", head + items + below)
+
+
+def _following(after: str, prefix: str, delimiter: str) -> str | None:
+    """Where what follows `after` begins, which may be a common prefix; None where nothing can."""
+    if not after:
+        return ""
+    if delimiter and after.startswith(prefix) and after.endswith(delimiter) and after != prefix:
+        return successor(after)
+    return after + "\x01"  # no name has a character before that
+
+
+def _item(row: ObjectRow, name: str) -> str:
+    return (
+        f"<Contents><Key>{name}</Key><Generation>{row.generation}</Generation>"
+        f"<MetaGeneration>{row.metageneration}</MetaGeneration>"
+        f"<LastModified>{milliseconds(row.updated)}</LastModified>"
+        f"<ETag>{escape(storage_download.xml_etag(row))}</ETag><Size>{row.size}</Size>"
+        f"<StorageClass>{row.fields.get('storageClass') or 'STANDARD'}</StorageClass></Contents>"
+    )
