@@ -41,7 +41,35 @@ def test_search_finds_all_terms_or_nothing(warehouse: Warehouse, arguments: str,
     assert rows(warehouse, f"SELECT SEARCH({arguments})") == [(found,)]
 
 
+@pytest.mark.parametrize(("query", "found"), [
+    ("entry AND created", True), ("entry AND deleted", False), ("deleted OR created", True), ("deleted OR moved", False),
+    ("foo deleted OR created", True), ("moved foo OR created", False), ("(moved foo) OR created", True),
+    ("(deleted OR created) (bar OR baz)", True), ("(deleted OR created) baz", False), ("entry -deleted", True),
+    ("entry -created", False), ("-deleted", True), ('"foo bar"', True), ('"bar foo"', False), ('"entry foo-bar created"', True),
+    ('"entry created"', False), ('"foo bar" OR moved', True), ('-"foo bar"', False), ("foo-bar", True), ("`Foo-Bar` created", True),
+    ("`Foo-Ba`", False), ("foo\\\\-bar", True), ("\\\\(created\\\\)", True), ("and", False), ("or OR entry", True), ("entry OR", False),
+])  # fmt: skip
+def test_search_queries_are_put_together(warehouse: Warehouse, query: str, found: bool) -> None:
+    assert rows(warehouse, f"SELECT SEARCH('Entry Foo-Bar created', '{query}')") == [(found,)]
+
+
+@pytest.mark.parametrize(("arguments", "terms"), [
+    ("'Ab CD', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"NONE\"}}]}'", ["Ab", "CD"]),
+    ("'Straße Ⅳ', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"ICU_NORMALIZE\", \"icu_normalize_mode\": \"NFKC\"}}]}'", ["strasse", "iv"]),
+    ("'The the end', analyzer_options => '{\"token_filters\": [{\"stop_words\": [\"the\"]}, {\"normalizer\": {\"mode\": \"LOWERCASE\"}}]}'", ["the", "end"]),
+    ("'The the end', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"LOWERCASE\"}}, {\"stop_words\": [\"the\"]}]}'", ["end"]),
+    ("'Ab AB', analyzer => 'PATTERN_ANALYZER', analyzer_options => '{\"patterns\": [\"[A-Z]+\"]}'", ["a", "ab"]),
+    ("'a1 b2 c', analyzer_options => '{\"delimiters\": [\"1\", \" \"], \"token_filters\": []}'", ["a", "b2", "c"]),
+])  # fmt: skip
+def test_texts_are_analyzed_as_the_options_say(
+    warehouse: Warehouse, arguments: str, terms: list[str]
+) -> None:
+    assert rows(warehouse, f"SELECT TEXT_ANALYZE({arguments})") == [(terms,)]
+
+
 @pytest.mark.parametrize(("text", "said"), [
+    ("SELECT SEARCH('a', '\"a b')", "has no end"), ("SELECT SEARCH('a', '(a')", "a bracket in the search query has no end"),
+    ("SELECT SEARCH('a', 'a) b')", "nothing opens"), ("SELECT SEARCH('a', 'a', analyzer_options => '{\"token_filters\": [{\"stemmer\": 1}]}')", "normalizer or stop_words"),
     ("SELECT SEARCH('a', '')", "no tokens"), ("SELECT SEARCH('a', NULL)", "must not be NULL"),
     ("SELECT SEARCH('a', 'a', json_scope => 'ALL')", "json_scope must be"), ("SELECT SEARCH('a')", "No matching signature"),
     ("SELECT * FROM VECTOR_SEARCH(TABLE d.base, 'e')", "query_value"),

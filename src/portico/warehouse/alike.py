@@ -24,18 +24,16 @@ def alike(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
             node.replace(as_type(node, "BIGNUMERIC"))
 
 
-def cast_column(query: exp.Expr, place: int) -> None:
-    """Makes a column of a set operation's side a BIGNUMERIC, where the side lists its columns."""
+def cast_column(query: exp.Expr, place: int, kind: str) -> None:
+    """Makes a column of a set operation's side of this type, where the side lists its columns."""
     if isinstance(query, exp.Subquery | exp.Paren):
-        cast_column(query.this, place)
+        cast_column(query.this, place, kind)
     elif isinstance(query, exp.SetOperation):
-        cast_column(query.this, place)
-        cast_column(query.expression, place)
+        cast_column(query.this, place, kind)
+        cast_column(query.expression, place, kind)
     elif isinstance(query, exp.Select) and not any(one.is_star for one in query.expressions):
         one = query.expressions[place]
-        one.replace(
-            exp.alias_(as_type(one.unalias(), "BIGNUMERIC"), one.alias_or_name or f"f{place}_", quoted=True)
-        )
+        one.replace(exp.alias_(as_type(one.unalias(), kind), one.alias_or_name or f"f{place}_", quoted=True))
 
 
 def as_type(node: exp.Expr, kind: str) -> exp.Expr:

@@ -1,4 +1,4 @@
-"""SEARCH: whether all terms of a query are among the texts of a value.
+"""SEARCH: whether what a query asks for is among the texts of a value.
 
 https://cloud.google.com/bigquery/docs/reference/standard-sql/search_functions#search and text-analysis. Every row is
 looked at: there is no index.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from portico.warehouse.search_queries import Wanted, read
 from portico.warehouse.text_functions import normalize
 
 _BREAKERS = (
@@ -25,57 +27,95 @@ _WORDS = r"\b\w{2,}\b"
 
 
 class _Analyzer:
-    """How texts become terms."""
+    """How texts become terms: taken apart first, then filtered, filter by filter."""
 
     def __init__(self, name: str, options: str) -> None:
         if name not in (_LOG, _WHOLE, _PATTERN):
             raise ValueError(f"SEARCH: analyzer must be {_LOG}, {_WHOLE} or {_PATTERN}, not {name!r}")
         self._name = name
         told = _options(name, options)
-        breakers = tuple(told.get("delimiters") or _BREAKERS)
-        each = sorted(map(re.escape, breakers), key=len, reverse=True)
+        each = sorted(map(re.escape, told.get("delimiters") or _BREAKERS), key=len, reverse=True)
         self._break = re.compile("|".join(each), re.IGNORECASE)
         patterns = told.get("patterns") or [_WORDS]
         try:
-            self._pattern = re.compile(patterns[0])
-        except re.error as error:
+            [pattern] = patterns
+            self._pattern = re.compile(pattern)
+        except (re.error, ValueError) as error:
             raise ValueError(f"SEARCH: the pattern of analyzer_options is wrong: {error}") from None
-        filters = told.get("token_filters") or [{"normalizer": {"mode": "LOWERCASE"}}]
-        modes = {(one.get("normalizer") or {}).get("mode") for one in filters}
-        self._lowers = bool(modes & {"LOWERCASE", "ICU_CASEFOLD"})
-        self._stopped = {word for one in filters for word in (one.get("stop_words") or ())}
+        self._filters = _filters(told.get("token_filters", [{"normalizer": {"mode": "LOWERCASE"}}]))
 
     def plain(self, text: str) -> str:
-        return text.lower() if self._lowers and self._name != _WHOLE else text
-
-    def terms(self, text: str) -> set[str]:
-        return set(self.in_order(text))
+        """A text as it is compared."""
+        if self._name != _WHOLE:
+            for normalized, _ in self._filters:
+                text = normalized(text)
+        return text
 
     def in_order(self, text: str) -> list[str]:
+        """The terms of a text."""
         if self._name == _WHOLE:
             return [text]
-        shown = self.plain(text)
-        found = self._break.split(shown) if self._name == _LOG else self._pattern.findall(shown)
-        return [one for one in found if one and one not in self._stopped]
+        found = (
+            self._break.split(text)
+            if self._name == _LOG
+            else [one[0] for one in self._pattern.finditer(text)]
+        )
+        for normalized, stopped in self._filters:
+            found = [normalized(one) for one in found if one not in stopped]
+        return [one for one in found if one]
 
-    def query(self, text: str) -> tuple[set[str], list[re.Pattern[str]]]:
-        """Terms, and what stands between backticks, which is to be there as it is, with breakers around it.
-
-        Raises:
-            ValueError: there is no term.
-        """
-        exact: list[str] = []
-        if self._name == _LOG:
-            exact = re.findall(r"`([^`]+)`", text)
-            text = re.sub(r"`[^`]*`", " ", text)
-        terms = self.terms(text)
-        if not terms and not exact:
-            raise ValueError("SEARCH: the search query has no tokens")
+    def exactly(self, text: str) -> re.Pattern[str]:
+        """What finds a text as it is, with breakers around it."""
         around = self._break.pattern
-        return terms, [
-            re.compile(f"(?:^|(?<=[^\\w])|(?:{around})){re.escape(self.plain(one))}(?=$|{around})")
-            for one in exact
-        ]
+        return re.compile(f"(?:^|(?<=[^\\w])|(?:{around})){re.escape(self.plain(text))}(?=$|{around})")
+
+    def query(self, text: str) -> Wanted:
+        """
+        Raises:
+            ValueError: there is no term, or the query is put together wrongly.
+        """
+        if self._name == _WHOLE:
+            if not text:
+                raise ValueError("SEARCH: the search query has no tokens")
+            return lambda texts: any(text == shown for shown, _ in texts)
+        if self._name == _PATTERN:
+            text = text.replace("`", " ")
+        return read(text, self.in_order, self.exactly)
+
+
+def _filters(told: Any) -> list[tuple[Callable[[str], str], frozenset[str]]]:
+    """What each filter makes of a term, and which terms it takes away before that.
+
+    Raises:
+        ValueError: there is no such filter.
+    """
+    found: list[tuple[Callable[[str], str], frozenset[str]]] = []
+    for one in told if isinstance(told, list) else [None]:
+        if not isinstance(one, dict) or set(one) not in ({"normalizer"}, {"stop_words"}):
+            raise ValueError("SEARCH: each of token_filters has either normalizer or stop_words")
+        if "stop_words" in one:
+            found.append((str, frozenset(map(str, one["stop_words"]))))
+        else:
+            found.append((_normalizer(one["normalizer"]), frozenset()))
+    return found
+
+
+def _normalizer(told: Any) -> Callable[[str], str]:
+    known = ("mode", "icu_normalize_mode", "icu_case_folding")
+    if not isinstance(told, dict) or set(told) - set(known):
+        raise ValueError(f"SEARCH: a normalizer has {', '.join(known)}")
+    mode = str(told.get("mode", "")).upper()
+    if mode not in ("NONE", "LOWERCASE", "ICU_NORMALIZE"):
+        raise ValueError(
+            f"SEARCH: the mode of a normalizer is NONE, LOWERCASE or ICU_NORMALIZE, not {mode!r}"
+        )
+    if mode != "ICU_NORMALIZE":
+        return str.lower if mode == "LOWERCASE" else str
+    form = str(told.get("icu_normalize_mode", "NFC")).upper()
+    if form not in ("NFC", "NFKC", "NFD", "NFKD"):
+        raise ValueError(f"SEARCH: icu_normalize_mode is NFC, NFKC, NFD or NFKD, not {form!r}")
+    folds = bool(told.get("icu_case_folding", True))
+    return lambda text: unicodedata.normalize(form, text.casefold() if folds else text)  # type: ignore[arg-type]
 
 
 def _options(name: str, options: str) -> dict[str, Any]:
@@ -94,9 +134,9 @@ def _options(name: str, options: str) -> dict[str, Any]:
 
 
 @functools.lru_cache(256)
-def _read(query: str, analyzer: str, options: str) -> tuple[_Analyzer, set[str], list[re.Pattern[str]]]:
+def _read(query: str, analyzer: str, options: str) -> tuple[_Analyzer, Wanted]:
     made = _Analyzer(analyzer.upper(), options)
-    return (made, *made.query(query))
+    return made, made.query(query)
 
 
 def _texts(value: Any, kind: str, keys: bool, values: bool) -> Iterator[str]:
@@ -148,16 +188,11 @@ def search(value: str | None, kind: str, query: str | None, scope: str, analyzer
         raise ValueError("SEARCH: the search query must not be NULL")
     if scope not in _SCOPES:
         raise ValueError(f"SEARCH: json_scope must be {', '.join(_SCOPES)}, not {scope!r}")
-    read, terms, exact = _read(query, analyzer, options)
+    analyzed_by, wanted = _read(query, analyzer, options)
     if value is None:
         return False
-    texts = list(_texts(json.loads(value), kind, *_SCOPES[scope]))
-    left = set(terms)
-    for one in texts:
-        if not left:
-            break
-        left -= read.terms(one)
-    return not left and all(any(pattern.search(read.plain(one)) for one in texts) for pattern in exact)
+    texts = _texts(json.loads(value), kind, *_SCOPES[scope])
+    return wanted([(analyzed_by.plain(one), analyzed_by.in_order(one)) for one in texts])
 
 
 @functools.lru_cache(256)

@@ -164,7 +164,9 @@ class _Reader:
                 )
             made[name] = _common([one, other])
             if _BIG in (one, other) and one != other:
-                cast_column(tree.this if other == _BIG else tree.expression, place - 1)
+                cast_column(tree.this if other == _BIG else tree.expression, place - 1, _BIG)
+            elif LITERAL in (one, other) and made[name] in _READ:
+                cast_column(tree.this if one == LITERAL else tree.expression, place - 1, str(made[name]))
         _Scope(self, {"": made}, known).order(tree, made)
         return made
 
