@@ -9,7 +9,7 @@ from portico.warehouse import access, assignments, catalog, literal_rows, storag
 from portico.warehouse.asked import Done
 from portico.warehouse.catalog import Entry
 from portico.warehouse.queries import Query
-from portico.warehouse.storage import AT, NOW, PARTITION
+from portico.warehouse.storage import AT, NOW, PARTITION, WAS
 from portico.warehouse.types import Field
 
 _LITERALS = "_literal_rows"
@@ -167,11 +167,12 @@ class Change(Query):
         if kind == "MERGE":
             return self._merge(translated, entry)
         if kind != "INSERT":
-            storage.keep(self._cursor, entry, _touched(translated))
+            storage.keep(self._cursor, entry, _touched(translated), kind == "DELETE")
         if kind == "UPDATE":
             if source := translated.args.get("from_"):
                 self._match_once(translated.this, source.this, translated.args["where"].this.sql("duckdb"))
-            translated.append("expressions", _stamp())
+            for one in _stamps(translated.this):
+                translated.append("expressions", one)
         row = catalog.first(self._cursor, translated.sql("duckdb"))
         return {_COUNTS[kind]: int(row[0]) if row else 0}
 
@@ -179,7 +180,8 @@ class Change(Query):
         clauses = translated.args["whens"].expressions
         updates = [one.args["then"] for one in clauses if isinstance(one.args["then"], exp.Update)]
         for one in updates:
-            one.append("expressions", _stamp())
+            for stamp in _stamps(translated.this):
+                one.append("expressions", stamp)
         if matched := [one.args.get("condition") for one in clauses if one.args.get("matched")]:
             condition = f"({translated.args['on'].sql('duckdb')})"
             if all(matched):
@@ -188,11 +190,11 @@ class Change(Query):
         changing = [one for one in clauses if not isinstance(one.args["then"], exp.Insert)]
         if changing:
             by_source = any(not one.args.get("matched") for one in changing)
-            storage.keep(self._cursor, entry, "TRUE" if by_source else _matched(translated))
+            storage.keep(self._cursor, entry, "TRUE" if by_source else _matched(translated), None)
         translated.set("returning", exp.Returning(expressions=[exp.column("merge_action")]))
         counts = self._counted(translated.sql("duckdb"))
         if changing:
-            storage.forget_unchanged(self._cursor, entry)
+            storage.settle(self._cursor, entry)
         return counts
 
     def _counted(self, sql: str) -> dict[str, int]:
@@ -211,9 +213,11 @@ class Change(Query):
         return Done("TRUNCATE_TABLE", affected=affected, counts={"deletedRowCount": affected}, target=entry)
 
 
-def _stamp() -> exp.Expr:
-    found: exp.Expr = exp.maybe_parse(f"{AT} = {NOW}", dialect="duckdb")
-    return found
+def _stamps(target: exp.Expr) -> list[exp.Expr]:
+    """When a row was changed, and which one it was."""
+    was: exp.Expr = exp.maybe_parse(f"{WAS} = x", dialect="duckdb")
+    was.set("expression", exp.column("rowid", table=target.alias_or_name, quoted=False))
+    return [exp.maybe_parse(f"{AT} = {NOW}", dialect="duckdb"), was]
 
 
 def _spelled_out(tree: exp.Expr, entry: Entry, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +19,7 @@ from portico.warehouse import (
     external,
     external_queries,
     guard,
+    histories,
     partitions,
     plans,
     prediction_logs,
@@ -28,6 +29,7 @@ from portico.warehouse import (
     timetravel,
     tokens,
 )
+from portico.warehouse.asked import Asked, Done, bind
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
@@ -36,15 +38,11 @@ from portico.warehouse.inlining import Inliner
 from portico.warehouse.models import logical, preprocessing
 from portico.warehouse.models.calls import Calls
 from portico.warehouse.names import substitute, system_variables
+from portico.warehouse.pseudo_columns import check_filter, exclude, mentioned, pseudo
 from portico.warehouse.public.tables import PROJECTS, hint
 from portico.warehouse.routines import Routine
 from portico.warehouse.translate import Translator
 from portico.warehouse.types import Field, field_of, quoted
-
-if TYPE_CHECKING:
-    pass
-from portico.warehouse.asked import Asked, Done, bind
-from portico.warehouse.pseudo_columns import check_filter, exclude, mentioned, pseudo
 
 _DEPTH = 16  # views of views
 _DATASET = re.compile(r"[\w-]{1,1024}", re.ASCII)
@@ -162,6 +160,7 @@ class Query:
             if isinstance(one, exp.SessionUser) or (one.name == "SESSION_USER" and not one.expressions):
                 caller = exp.Literal.string(self._asked.caller)
                 tree = caller if one is tree else one.replace(caller) and tree
+        histories.resolve(tree)
         external_queries.resolve(tree, self._cursor, self._computed, self._elsewhere)
         tree = Inliner(self._routine, self._columns).inline(tree)
         warehouse = self._asked.warehouse
@@ -353,11 +352,14 @@ class Query:
         return exp.Table(this=exp.to_identifier(name, quoted=True))
 
     def _as_of(self, named: Entry, version: exp.Expr) -> exp.Expr:
-        """A table as it was: FOR SYSTEM_TIME AS OF."""
-        entry, moment = timetravel.find(self._cursor, named, self._moment(version.expression))
-        self._read.append(entry)
+        """A table as it was, FOR SYSTEM_TIME AS OF, or what was changed in it."""
         self._steady = False
-        _, sql = storage.at(entry, moment)
+        if isinstance(version, exp.Tuple):
+            entry, sql = histories.query(self._cursor, named, version, self._moment)
+        else:
+            entry, moment = timetravel.find(self._cursor, named, self._moment(version.expression))
+            _, sql = storage.at(entry, moment)
+        self._read.append(entry)
         if condition := self._granted(entry):
             sql = f"SELECT * FROM ({sql}) WHERE {condition}"
         return _rows(sql)

@@ -1,10 +1,11 @@
 """Where a table's rows lie, and what they were before.
 
 A table's rows are in a DuckDB table under a name of its own. Beside the schema's columns that has `$at`, the
-microsecond in which a row was written, and, of a table partitioned by ingestion time, `$partition`. What changes or
-removes rows copies them to the table's past first, with `$until`: so at a time t the table held its rows with $at <= t
-and its past's with $at <= t < $until. Tables that are dropped or replaced are kept as they are in `portico.versions`.
-Both are swept once they are older than their dataset's maxTimeTravelHours.
+microsecond in which a row was written, `$was`, the place of the row that an UPDATE made it of, and, of a table
+partitioned by ingestion time, `$partition`. What changes or removes rows copies them to the table's past first, with
+`$until` and `$deleted`, FALSE where an UPDATE put another in its place: so at a time t the table held its rows with
+$at <= t and its past's with $at <= t < $until. Tables that are dropped or replaced are kept as they are in
+`portico.versions`. Both are swept once they are older than their dataset's maxTimeTravelHours.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FILE = "w"  # as which the warehouse's file is attached
 KEPT = f"{FILE}.portico"
 AT, UNTIL, PARTITION, ROW = '"$at"', '"$until"', '"$partition"', '"$row"'
+WAS, DELETED = '"$was"', '"$deleted"'
 NOW = "epoch_us(now())"  # of the transaction
 COLLATIONS = {"und:ci": " COLLATE NOCASE"}
 """By Google's names, how DuckDB declares a column that compares so."""
@@ -38,6 +40,7 @@ Cursor = duckdb.DuckDBPyConnection
 def prepare(cursor: Cursor) -> None:
     cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {_DATA}")
     _whole_bignumerics(cursor)
+    _told_changes(cursor)
     cursor.execute(
         f"CREATE TABLE IF NOT EXISTS {KEPT}.versions (project VARCHAR, dataset VARCHAR, name VARCHAR, body VARCHAR, "
         "began BIGINT, ended BIGINT)"
@@ -56,6 +59,30 @@ def _whole_bignumerics(cursor: Cursor) -> None:
             f"gs_py_big_read(CAST({quoted(name)} AS VARCHAR))",
         )
         cursor.execute(f"ALTER TABLE {place(table)} ALTER {quoted(name)} SET DATA TYPE {kind} USING {value}")
+
+
+def _told_changes(cursor: Cursor) -> None:
+    """A file that an older version wrote does not say which rows were updated and which deleted; the places of the rows
+    do."""
+    told = "SELECT table_name FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'data'"
+    without = f"{told} GROUP BY 1 HAVING NOT bool_or(column_name = '$was') ORDER BY 1"
+    older = [name for (name,) in cursor.execute(without, [FILE]).fetchall()]
+    for name in older:
+        cursor.execute(f"ALTER TABLE {place(name)} ADD COLUMN {WAS} BIGINT")
+    for name in [one for one in older if one.endswith("~past")]:
+        cursor.execute(f"ALTER TABLE {place(name)} ADD COLUMN {DELETED} BOOLEAN")
+        now_in = place(name.removesuffix("~past"))
+        for table, row in ((now_in, "rowid"), (place(name), ROW)):
+            cursor.execute(
+                f"UPDATE {table} AS t SET {WAS} = p.{ROW} FROM {place(name)} AS p WHERE p.{ROW} = t.{row} AND "
+                f"p.{UNTIL} = t.{AT}"
+            )
+        followed = (
+            f"SELECT rowid AS r, {AT} AS a FROM {now_in} UNION ALL SELECT {ROW}, {AT} FROM {place(name)}"
+        )
+        cursor.execute(
+            f"UPDATE {place(name)} SET {DELETED} = ({ROW}, {UNTIL}) NOT IN (SELECT (r, a) FROM ({followed}))"
+        )
 
 
 def place(storage: str) -> str:
@@ -94,7 +121,7 @@ def create(cursor: Cursor, entry: Entry) -> None:
     columns = [column(one) for one in entry.fields]
     if unit := ingested_by(entry):
         columns.append(f"{PARTITION} TIMESTAMPTZ DEFAULT date_trunc('{unit}', now())")
-    columns.append(f"{AT} BIGINT DEFAULT {NOW}")
+    columns += [f"{AT} BIGINT DEFAULT {NOW}", f"{WAS} BIGINT"]
     cursor.execute(f"CREATE TABLE {entry.place} ({', '.join(columns)})")
 
 
@@ -179,26 +206,36 @@ def insert(
     return int(row[0][0]) if row else 0
 
 
-def keep(cursor: Cursor, entry: Entry, chosen: str) -> None:
-    """Copies the rows for which `chosen` holds (DuckDB's SQL, which may name `rowid`) to the table's past."""
-    copied = f"SELECT *, rowid AS {ROW}, {NOW} AS {UNTIL} FROM {entry.place}"
+def keep(cursor: Cursor, entry: Entry, chosen: str, deleted: bool | None) -> None:
+    """Copies the rows for which `chosen` holds (DuckDB's SQL, which may name `rowid`) to the table's past. `deleted`:
+    whether none comes in their place; None where `settle` is to find that out."""
+    told = "NULL" if deleted is None else str(deleted).upper()
+    copied = (
+        f"SELECT *, rowid AS {ROW}, {NOW} AS {UNTIL}, CAST({told} AS BOOLEAN) AS {DELETED} FROM {entry.place}"
+    )
     if not has_past(entry):
         entry.body["_past"] = True
         cursor.execute(f"CREATE TABLE {past(entry.storage)} AS {copied} LIMIT 0")
     cursor.execute(f"INSERT INTO {past(entry.storage)} BY NAME {copied} WHERE {chosen}")
 
 
-def forget_unchanged(cursor: Cursor, entry: Entry) -> None:
-    """Takes rows out of the past that `keep` copied in this transaction and that were not changed after all."""
+def settle(cursor: Cursor, entry: Entry) -> None:
+    """Of what `keep` copied in this transaction without knowing: takes rows that were not changed after all out of the
+    past, and tells the deleted ones from those that have another in their place."""
+    mine = f"{UNTIL} = {NOW} AND {DELETED} IS NULL"
     cursor.execute(
-        f"DELETE FROM {past(entry.storage)} AS p WHERE {UNTIL} = {NOW} AND EXISTS (SELECT 1 FROM {entry.place} AS t "
+        f"DELETE FROM {past(entry.storage)} AS p WHERE {mine} AND EXISTS (SELECT 1 FROM {entry.place} AS t "
         f"WHERE t.rowid = p.{ROW} AND t.{AT} = p.{AT} AND t.{AT} < {NOW})"
+    )
+    cursor.execute(
+        f"UPDATE {past(entry.storage)} SET {DELETED} = {ROW} NOT IN (SELECT {WAS} FROM {entry.place} WHERE {WAS} "
+        f"IS NOT NULL AND {AT} = {NOW}) WHERE {mine}"
     )
 
 
 def delete(cursor: Cursor, entry: Entry, chosen: str) -> int:
     """Removes the rows for which `chosen` holds; how many."""
-    keep(cursor, entry, chosen)
+    keep(cursor, entry, chosen, True)
     row = cursor.execute(f"DELETE FROM {entry.place} WHERE {chosen}").fetchall()
     return int(row[0][0]) if row else 0
 
