@@ -57,6 +57,43 @@ def test_a_bucket_is_made_here_and_what_is_not_built_is_refused(portico: Any, tm
     assert "notebook-bucket-few" in [one.name for one in storage.Client("notebooks").list_buckets()]
 
 
+REPOSITORIES = """
+gcloud artifacts repositories create images --repository-format=docker --location=us-central1 \\
+  --description="My images" --project=artifacts
+gcloud artifacts repositories list --project=artifacts --format='value(name,format)'
+gcloud artifacts repositories describe images --location us-central1 --project artifacts
+gcloud artifacts repositories create maven --repository-format=maven --location=us-central1 || echo refused
+gcloud artifacts repositories describe images --project artifacts || echo refused
+"""
+
+
+def test_repositories_of_artifact_registry(portico: Any, tmp_path: Path) -> None:
+    told, errors = run(portico, tmp_path, REPOSITORIES)
+    name = "projects/artifacts/locations/us-central1/repositories/images"
+    assert told[0] == f"{name}\tDOCKER", errors
+    assert {"format: DOCKER", "description: My images", f"name: {name}"} <= set(told)
+    assert "registryUri: us-central1-docker.pkg.dev/artifacts/images" in told
+    assert told[-2:] == ["refused", "refused"] and "Created repository [images]." in errors
+    assert "those of DOCKER and KFP are" in errors and "needs --location" in errors
+    storage = google_storage("artifacts")
+    made = storage.bucket("portico-images")
+    if not made.exists():
+        made.create()
+    for image in ("artifacts/images/mine:latest", "artifacts/others/mine:latest"):
+        made.blob(f"us-central1-docker.pkg.dev/{image}").upload_from_string("x")
+    location = "--location=us-central1 --project=artifacts --quiet"
+    told, errors = run(portico, tmp_path, f"gcloud artifacts repositories delete images {location}")
+    assert "Deleted repository" in errors
+    left = [one.name for one in made.list_blobs(prefix="us-central1-docker.pkg.dev/artifacts/")]
+    assert left == ["us-central1-docker.pkg.dev/artifacts/others/mine:latest"]
+
+
+def google_storage(project: str) -> Any:
+    from google.cloud import storage
+
+    return storage.Client(project)
+
+
 @pytest.mark.slow
 def test_what_notebooks_do_with_the_commands_of_the_cloud(portico: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("first\nsecond\n")

@@ -355,7 +355,7 @@ def test_the_apis_own_upload_batch_delete_and_refusals(registry, repository):
     assert versions.list(parent=package).execute() == {} == tags.list(parent=package).execute()
     assert registry.packages().delete(name=package).execute()["done"]
     for body, words in (
-        ({"format": "DOCKER"}, "format DOCKER"),
+        ({"format": "MAVEN"}, "format MAVEN"),
         ({"format": "KFP", "mode": "REMOTE_REPOSITORY"}, "mode REMOTE"),
         ({"format": "KFP", "kmsKeyName": "k"}, "kmsKeyName"),
     ):

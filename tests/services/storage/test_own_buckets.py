@@ -7,6 +7,7 @@ from pathlib import Path
 from portico.services.storage import own
 from portico.store.database import Database
 from portico.store.objects import buckets
+from portico.store.objects.names import IMAGES
 
 
 def test_it_becomes_the_servers(tmp_path: Path) -> None:
@@ -14,10 +15,10 @@ def test_it_becomes_the_servers(tmp_path: Path) -> None:
     database.create_tables()
     own.take(database)
     with database.write() as connection:
-        buckets.insert(connection, own.IMAGES, "first", {"location": "US"}, 1.0)
-        buckets.set_policy(connection, own.IMAGES, {"bindings": []}, 1.0)
+        buckets.insert(connection, IMAGES, "first", {"location": "US"}, 1.0)
+        buckets.set_policy(connection, IMAGES, {"bindings": []}, 1.0)
     own.take(database)
     with database.read() as connection:
-        row = buckets.get(connection, own.IMAGES)
+        row = buckets.get(connection, IMAGES)
     database.close()
     assert (row.project, row.policy, row.fields) == ("portico", None, {"location": "US"})

@@ -168,6 +168,13 @@ def _build(names: list[str], options: dict[str, str]) -> int:
     return code
 
 
+def _repositories(names: list[str], options: dict[str, str]) -> int:
+    import portico_gcloud_artifacts
+
+    code: int = portico_gcloud_artifacts.run(names, options, _ask, _project())
+    return code
+
+
 def _predict(names: list[str], options: dict[str, str]) -> int:
     """`ai endpoints predict ENDPOINT --region=… --json-request=FILE`."""
     import json
@@ -185,6 +192,7 @@ def _predict(names: list[str], options: dict[str, str]) -> int:
 
 _DO: dict[tuple[str, ...], Callable[[list[str], dict[str, str]], int]] = {
     ("ai", "endpoints", "predict"): _predict,
+    ("artifacts", "repositories"): _repositories,
     ("auth", "application-default", "print-access-token"): _token,
     ("auth", "list"): _auth_list,
     ("auth", "print-access-token"): _token,

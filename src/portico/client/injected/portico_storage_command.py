@@ -13,7 +13,7 @@ from typing import Any
 _VALUED = (
     "-l", "-p", "-c", "--location", "--project", "--member", "--role", "--default-storage-class", "--format",
     "--filter", "--condition", "--description", "--repository-format", "--tag", "--region", "--timeout",
-    "--machine-type", "--json-request",
+    "--machine-type", "--json-request", "--labels", "--limit", "--mode",
 )  # fmt: skip
 # Those that are done, or of which there is nothing to do; any other is refused.
 _KNOWN = {

@@ -25,8 +25,8 @@ from portico.services.aiplatform.custom.training_images import pythons
 from portico.services.aiplatform.images import Serving
 from portico.store.gcs import Gcs
 from portico.store.objects.generations import ObjectRow
+from portico.store.objects.names import IMAGES
 
-BUCKET = "portico-images"
 FOLDER = ".portico-image"  # in the folder of a model's files
 _MOST_BYTES, _MOST_FILES = 2 << 30, 8000
 _MOST_TOLD = 64 << 10  # bytes of the description of a mere tag
@@ -61,7 +61,7 @@ def find(gcs: Gcs, uri: str) -> ObjectRow | None:
 def place_of(uri: str) -> str:
     """The gs:// name of the source of the image `uri`."""
     named = ":" in uri.rpartition("/")[2] or "@" in uri
-    return f"gs://{BUCKET}/{uri if named else f'{uri}:latest'}"
+    return f"gs://{IMAGES}/{uri if named else f'{uri}:latest'}"
 
 
 def another_name_of(gcs: Gcs, row: ObjectRow) -> str:

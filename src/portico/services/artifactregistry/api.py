@@ -1,4 +1,4 @@
-"""Artifact Registry, for pipeline templates: repositories of the format KFP."""
+"""Artifact Registry, for pipeline templates and images: repositories of the formats KFP and DOCKER."""
 
 from portico.services.standard.apis import Api
 
@@ -7,7 +7,7 @@ API = Api(
     versions=("v1",),
     title="Artifact Registry (`artifactregistry` v1)",
     note=(
-        "Repositories of the format KFP. Besides the methods: what `kfp.registry.RegistryClient` speaks to "
+        "Repositories of the formats KFP and DOCKER. Besides the methods: what `kfp.registry.RegistryClient` speaks to "
         "`LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY`, here `/apis/artifactregistry/kfp/LOCATION/PROJECT/REPOSITORY`."
     ),
     collections=("kfp_artifacts", "packages", "repositories", "tags", "versions"),

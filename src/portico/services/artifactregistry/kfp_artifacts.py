@@ -10,7 +10,7 @@ from typing import Any
 from portico.errors import InvalidArgument
 from portico.services.artifactregistry import tags
 from portico.services.artifactregistry.packages import PACKAGES
-from portico.services.artifactregistry.repositories import REPOSITORIES
+from portico.services.artifactregistry.repositories import REPOSITORIES, require_format
 from portico.services.artifactregistry.versions import VERSIONS
 from portico.services.call import Call, implements
 from portico.services.registry import templates as registry
@@ -41,7 +41,7 @@ def kept(call: Call, content: bytes, wanted: Sequence[str], description: str) ->
     """
     repository = str(call.params["parent"])
     with call.rooms.database.read() as connection:
-        REPOSITORIES.require(connection, repository)
+        require_format(REPOSITORIES.require(connection, repository), "KFP")
     spec = registry.parse(content)
     registry.check(spec)
     info = spec["pipelineInfo"]

@@ -8,9 +8,9 @@ from typing import Final
 from portico.errors import InvalidArgument
 from portico.store.database import Database
 from portico.store.objects import buckets
+from portico.store.objects.names import IMAGES
 
 PROJECT: Final = "portico"
-IMAGES: Final = "portico-images"  # what `docker build` makes under `portico exec`, for everybody
 # What models are made of is copied to the first; TensorBoards and datasets keep blobs and texts in the others.
 _MADE_HERE: Final = re.compile(
     r"portico-models.*|cloud-ai-platform-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"

@@ -12,6 +12,8 @@ from portico.errors import InvalidArgument
 _COMPONENT = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _IP_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 MAX_OBJECT_NAME_BYTES = 1024
+IMAGES = "portico-images"
+"""The bucket of what `docker build` makes under `portico exec`, for everybody: by image names, with their tags."""
 
 
 def is_bucket_name(name: str) -> bool:
