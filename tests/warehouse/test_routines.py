@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Routines: functions of SQL and JavaScript, table functions, procedures."""
 
 from __future__ import annotations
@@ -251,3 +252,37 @@ def test_an_aggregate_function_is_its_body_over_the_rows(run: Run, warehouse: Wa
     run("DROP FUNCTION d.scaled")
     with pytest.raises(InvalidArgument, match="Function not found"):
         run("SELECT d.scaled(i, 2) FROM d.weighed")
+
+
+def test_table_functions_take_tables(run: Run, warehouse: Warehouse) -> None:
+    run(
+        "CREATE TABLE d.orders AS SELECT 'hat' AS item, 10 AS sales, 'x' AS note UNION ALL SELECT 'bag', 7, 'y'"
+    )
+    run(
+        """CREATE TABLE FUNCTION d.compute_sales(orders TABLE<sales INT64, item STRING>, item_name STRING) AS (
+        SELECT SUM(sales) AS total_sales, item FROM orders WHERE item = item_name GROUP BY item)"""
+    )
+    assert rows(run("SELECT * FROM d.compute_sales(TABLE d.orders, 'hat')")) == [
+        {"total_sales": 10, "item": "hat"}
+    ]
+    within = "WITH orders AS (SELECT 'hat' AS item, 3 AS sales) SELECT s.total_sales FROM d.compute_sales({}, 'hat') AS s"
+    assert values(run(within.format("TABLE orders"))) == [3]
+    assert values(run(within.format("(SELECT sales + 1 AS sales, item FROM orders)"))) == [4]
+    run(
+        "CREATE TABLE FUNCTION d.counted(t ANY TABLE) AS SELECT COUNT(*) AS n, MAX(o.sales) AS most FROM t AS o CROSS JOIN t"
+    )
+    assert values(run("SELECT * FROM d.counted(TABLE orders)")) == [4, 10]
+    shown = "SELECT STRING_AGG(data_type, ' ' ORDER BY ordinal_position) FROM d.INFORMATION_SCHEMA.PARAMETERS WHERE specific_name = '{}'"
+    assert values(run(shown.format("compute_sales"))) == ["TABLE<sales INT64, item STRING> STRING"]
+    assert values(run(shown.format("counted"))) == ["ANY TABLE"]
+    with warehouse.reading() as cursor:
+        first, _ = routines.require(cursor, "p", "d", "compute_sales").arguments
+    assert (first["argumentKind"], len(first["tableType"]["columns"])) == ("FIXED_TABLE", 2)
+    for text, said in (
+        ("SELECT * FROM d.compute_sales('orders', 'hat')", "give it TABLE and a name"),
+        ("SELECT * FROM d.compute_sales((SELECT 1 AS sales), 'hat')", "item"),
+        ("CREATE TABLE FUNCTION d.wrong(t TABLE<a INT64>) AS SELECT b FROM t", "Unrecognized name: b"),
+        ("CREATE FUNCTION d.wrong(t TABLE<a INT64>) AS (1)", "Type not found"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            run(text)

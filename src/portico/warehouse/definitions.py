@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from sqlglot import exp
 
@@ -14,6 +15,7 @@ from portico.warehouse.catalog import Cursor
 from portico.warehouse.inlining import check_arguments
 from portico.warehouse.routine_syntax import AGGREGATE, KINDS, Creation
 from portico.warehouse.routines import Routine
+from portico.warehouse.standard_types import data_type
 from portico.warehouse.statements import Statement
 
 
@@ -119,10 +121,22 @@ def _check(cursor: Cursor, asked: Asked, routine: Routine) -> None:
     if routine.kind == AGGREGATE:
         check_arguments(routine)
     inner = dataclasses.replace(asked, dry=True, functions=known, variables={}, parameters={}, positional=[])
-    if any(not one.get("dataType") for one in routine.arguments):
-        tokens.expression(routine.body["definitionBody"])
+    if any(not (one.get("dataType") or one.get("tableType")) for one in routine.arguments):
+        read = tokens.query if routine.kind == "TABLE_VALUED_FUNCTION" else tokens.expression
+        read(routine.body["definitionBody"])
         return
     _Checked(cursor, inner, routine).run()
+
+
+def _absent(argument: dict[str, Any]) -> exp.Expr:
+    """NULL, or a table with nothing else."""
+    if "tableType" not in argument:
+        return exp.Null()
+    columns: list[exp.Expr] = [
+        exp.alias_(exp.Cast(this=exp.Null(), to=data_type(one["type"])), one["name"], quoted=True)
+        for one in argument["tableType"]["columns"]
+    ]
+    return exp.Subquery(this=exp.Select(expressions=columns))
 
 
 class _Checked(Statement):
@@ -130,7 +144,7 @@ class _Checked(Statement):
 
     def __init__(self, cursor: Cursor, asked: Asked, routine: Routine) -> None:
         self._new = routine
-        nulls: list[exp.Expr] = [exp.Null() for _ in routine.arguments]
+        nulls = [_absent(one) for one in routine.arguments]
         called = exp.Anonymous(this="_NEW", expressions=nulls)
         if routine.kind == "TABLE_VALUED_FUNCTION":
             query = exp.Select(expressions=[exp.Star()], from_=exp.From(this=exp.Table(this=called)))

@@ -306,8 +306,16 @@ def _parameters(scope: Scope) -> Rows:
                     **_routine(one, "specific"), "ordinal_position": place, "is_result": "NO",
                     "parameter_mode": argument.get("mode"), "parameter_name": argument["name"],
                     "is_aggregate": "NO" if argument.get("isAggregate") is False else None,
-                    "data_type": standard_types.data_type(kind).sql("bigquery") if kind else "ANY TYPE",
+                    "data_type": standard_types.data_type(kind).sql("bigquery") if kind else _table_type(argument),
                 }  # fmt: skip
+
+
+def _table_type(argument: dict[str, Any]) -> str:
+    if not str(argument.get("argumentKind")).endswith("_TABLE"):
+        return "ANY TYPE"
+    columns = (argument.get("tableType") or {}).get("columns") or []
+    shown = (f"{one['name']} {standard_types.data_type(one['type']).sql('bigquery')}" for one in columns)
+    return f"TABLE<{', '.join(shown)}>" if columns else "ANY TABLE"
 
 
 def _jobs(scope: Scope) -> Rows:

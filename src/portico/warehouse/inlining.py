@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqlglot import exp
@@ -93,7 +93,13 @@ class Inliner:
         if found is None or found.kind != "TABLE_VALUED_FUNCTION":
             raise InvalidArgument(f"Table-valued function not found: {_shown(path)}", reason="invalidQuery")
         body = tokens.query(found.body["definitionBody"])
-        made = exp.Subquery(this=self._filled(found, body, _given(found, list(called.expressions)), within))
+        given = _given(found, list(called.expressions))
+        tables = {
+            one["name"].lower(): _columns_of(given.pop(one["name"].lower()), one, found)
+            for one in found.arguments
+            if str(one.get("argumentKind")).endswith("_TABLE")
+        }
+        made = exp.Subquery(this=_with_tables(self._filled(found, body, given, within), tables))
         made.set("alias", table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(found.name)))
         for kept in ("joins", "sample", "pivots"):
             if table.args.get(kept):
@@ -144,6 +150,60 @@ class Inliner:
             if (first := column.parts[0].name.lower()) in names
             and any(scopes.has(column, other) for other in names[first])
         }
+
+
+def _columns_of(argument: exp.Expr, declared: dict[str, Any], found: Routine) -> exp.Expr:
+    """The table that a table function is given, with no columns but those that it declares.
+
+    Raises:
+        InvalidArgument: it is no table.
+    """
+    query = argument.this if isinstance(argument, exp.Cast) else argument
+    if not isinstance(query, exp.Subquery):
+        raise InvalidArgument(
+            f"Argument {declared['name']} of {found.shown} is a table: give it TABLE and a name, or a query in "
+            "brackets",
+            reason="invalidQuery",
+        )
+    if "tableType" not in declared:
+        return query
+    names = [exp.column(one["name"], quoted=True) for one in declared["tableType"]["columns"]]
+    source = query.copy()
+    source.set("alias", exp.TableAlias(this=exp.to_identifier("_given")))
+    return exp.Subquery(this=exp.Select(expressions=names, from_=exp.From(this=source)))
+
+
+def _with_tables(body: exp.Expr, tables: dict[str, exp.Expr]) -> exp.Expr:
+    """A body with the tables that its function is given in place of their names."""
+    for table in list(body.find_all(exp.Table)) if tables else ():
+        name = table.name.lower()
+        if len(table.parts) > 1 or name not in tables or isinstance(table.this, exp.Func):
+            continue
+        if any(_names_with(above, name) for above in _above(table)):
+            continue
+        made = tables[name].copy()
+        made.set(
+            "alias",
+            table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)),
+        )
+        for kept in ("joins", "sample", "pivots"):
+            if table.args.get(kept):
+                made.set(kept, table.args[kept])
+        table.replace(made)
+    return body
+
+
+def _above(node: exp.Expr) -> Iterator[exp.Expr]:
+    above = node.parent
+    while above is not None:
+        yield above
+        above = above.parent
+
+
+def _names_with(query: exp.Expr, name: str) -> bool:
+    """Whether a query's WITH gives this name to something of its own."""
+    held = query.args.get("with_")
+    return held is not None and any(one.alias.lower() == name for one in held.expressions)
 
 
 def _check_aggregate(found: Routine, called: exp.Anonymous, place: exp.Expr) -> None:

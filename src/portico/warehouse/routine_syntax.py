@@ -72,6 +72,10 @@ def _arguments(tokens: Tokens, kind: str) -> list[dict[str, Any]]:
         one["name"] = tokens.name()
         if tokens.take("ANY", "TYPE"):
             one["argumentKind"] = "ANY_TYPE"
+        elif kind == "TABLE FUNCTION" and tokens.take("ANY", "TABLE"):
+            one["argumentKind"] = "ANY_TABLE"
+        elif kind == "TABLE FUNCTION" and tokens.take("TABLE"):
+            one |= {"argumentKind": "FIXED_TABLE", "tableType": _table_type(tokens)}
         else:
             if kind != "PROCEDURE":
                 one["argumentKind"] = "FIXED_TYPE"
