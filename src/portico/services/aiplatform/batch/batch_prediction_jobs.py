@@ -15,7 +15,7 @@ from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform import images, machine_types
 from portico.services.aiplatform.batch import log as batch_log
-from portico.services.aiplatform.batch import tables
+from portico.services.aiplatform.batch import monitored, tables
 from portico.services.aiplatform.batch.instances import InstanceConfig
 from portico.services.aiplatform.batch.opening import replica_set_id
 from portico.services.aiplatform.batch.run import BatchPrivate
@@ -70,7 +70,13 @@ class BatchPredictionJobs(JobCollection):
                 fields=fields,
                 explanation=explanation,
                 log=batch_log.plan(connection, call.rooms.clock, version),
-                job=call.rooms.queue.add(connection, _KIND, name, {"format": format}, asks=asks),
+                job=call.rooms.queue.add(
+                    connection,
+                    _MONITORED if "modelMonitoringConfig" in body else _KIND,
+                    name,
+                    {"format": format},
+                    asks=asks,
+                ),
             )
 
         return queued
@@ -84,19 +90,21 @@ class BatchPredictionJobs(JobCollection):
 BATCH_PREDICTION_JOBS = BatchPredictionJobs(
     "projects.locations.batchPredictionJobs",
     "BatchPredictionJob",
-    output_only=frozenset({"state", "modelVersionId"}),
+    output_only=frozenset({"state", "modelVersionId", "modelMonitoringStatus"}),
     has_etag=False,
     private=BatchPrivate,
     waiting="QUEUED",
     late_cancel_fails=True,
 )
 register(BATCH_PREDICTION_JOBS, "create", "get", "list", "cancel", "delete")
-_KIND = "batchPredictionJobs.run"
-register_kind(
-    JobKind(
-        _KIND, "portico.services.aiplatform.batch.run:run", BATCH_PREDICTION_JOBS.follow,
-        stays=lambda job: job.payload.get("format") == "replica",
-    )
+_KIND, _MONITORED = (
+    register_kind(
+        JobKind(
+            f"batchPredictionJobs.{name}", f"portico.services.aiplatform.{work}:run", BATCH_PREDICTION_JOBS.follow,
+            stays=lambda job: job.payload.get("format") == "replica",
+        )
+    ).name
+    for name, work in (("run", "batch.run"), ("runMonitored", "monitoring.batch_run"))
 )  # fmt: skip
 
 _FORMATS = ("jsonl", "csv", "parquet")
@@ -128,9 +136,12 @@ def _check_model_name(body: dict[str, Any], parent: str) -> None:
 
 
 def _check_not_built(body: dict[str, Any]) -> None:
-    for key, what in (("modelMonitoringConfig", "Monitoring of"), ("encryptionSpec", "Customer keys for")):
-        if body.get(key):
-            raise Unimplemented(f"{what} batch prediction jobs is not built in Portico yet; leave {key} out.")
+    if body.get("encryptionSpec"):
+        raise Unimplemented(
+            "Customer keys for batch prediction jobs are not built in Portico yet; leave encryptionSpec out."
+        )
+    if "modelMonitoringConfig" in body:
+        monitored.check(body["modelMonitoringConfig"])
     resources_asked = body.get("dedicatedResources") or {}
     for key in ("startingReplicaCount", "maxReplicaCount"):
         if resources_asked.get(key, 0) < 0:

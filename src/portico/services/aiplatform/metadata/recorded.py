@@ -214,6 +214,7 @@ _TELLERS: dict[str, Callable[[Connection, Job, Any], Told]] = {
     "customJobs": _custom_job,
     "hyperparameterTuningJobs.trials": _trial,
     "batchPredictionJobs.run": _batch,
+    "batchPredictionJobs.runMonitored": _batch,
     "endpoints.deployModel": _deployment,
     "models.upload": _upload,
     "models.fetch": _fetched,

@@ -106,15 +106,6 @@ def _check_endpoints(connection: Connection, names: list[str], parent: str, fiel
             )
 
 
-def check_threshold(told: Mapping[str, Any], key: str, field: str) -> None:
-    """
-    Raises:
-        InvalidArgument: `told[key]` is no distance.
-    """
-    if not 0 <= float(told.get(key, 0.0)) <= 1:
-        raise InvalidArgument(f"The threshold {told[key]} is not in 0 to 1.", field=f"{field}.{key}")
-
-
 # --- windows ---
 
 

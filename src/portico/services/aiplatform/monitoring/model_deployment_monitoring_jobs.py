@@ -16,7 +16,7 @@ from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.prediction.prediction_log import stream_of
-from portico.services.aiplatform.monitoring.inputs import check_threshold
+from portico.services.aiplatform.thresholds import DRIFT, SKEW, check_thresholds, check_training
 from portico.services.call import Call, implements
 from portico.services.standard import bq, standing
 from portico.services.standard.collection import After, Collection, register
@@ -31,7 +31,7 @@ NATIVE: Final = frozenset(
 )  # a user's code never runs where windows are counted
 OBJECTIVES: Final = "modelDeploymentMonitoringObjectiveConfigs"
 _HOUR = 3600.0
-_PARTS = ("trainingPredictionSkewDetectionConfig", "predictionDriftDetectionConfig")
+_PARTS = (SKEW, DRIFT)
 _SCHEDULE = "modelDeploymentMonitoringScheduleConfig"
 
 
@@ -218,24 +218,13 @@ def _check(body: dict[str, Any], endpoint: Resource) -> None:
 
 
 def _check_objective(config: dict[str, Any], model: ServedModel | None, field: str) -> None:
-    skew, drift = _PARTS
-    if not (skew in config or drift in config):
-        raise InvalidArgument(f"Neither {skew} nor {drift} is given.", field=field)
+    if not (SKEW in config or DRIFT in config):
+        raise InvalidArgument(f"Neither {SKEW} nor {DRIFT} is given.", field=field)
     check_attributions(config, model, field)
-    data = config.get("trainingDataset") or {}
-    if skew in config:
-        if uri := (data.get("bigquerySource") or {}).get("inputUri"):
-            bq.parse(uri, f"{field}.trainingDataset.bigquerySource.inputUri")
-        elif not (data.get("dataset") or (data.get("gcsSource") or {}).get("uris")):
-            raise InvalidArgument(
-                "Skew needs the training data: dataset, gcsSource.uris or bigquerySource.inputUri.",
-                field=f"{field}.trainingDataset",
-            )
-    for part in (skew, drift):
-        for key, value in (config.get(part) or {}).items():
-            named = {"": value} if key.startswith("default") else value
-            for threshold in named.values():
-                check_threshold(threshold, "value", f"{field}.{part}.{key}")
+    if SKEW in config:
+        check_training(config.get("trainingDataset") or {}, f"{field}.trainingDataset")
+    for part in _PARTS:
+        check_thresholds(config.get(part) or {}, f"{field}.{part}")
 
 
 def check_attributions(config: dict[str, Any], model: ServedModel | None, field: str) -> None:

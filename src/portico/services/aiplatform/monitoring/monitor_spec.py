@@ -12,7 +12,8 @@ from typing import Any, Final
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.services.aiplatform.monitoring.inputs import check_input, check_threshold
+from portico.services.aiplatform.monitoring.inputs import check_input
+from portico.services.aiplatform.thresholds import check_threshold
 from portico.services.registry import model_store
 from portico.store.resources import Resource
 

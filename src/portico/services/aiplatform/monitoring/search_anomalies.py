@@ -57,10 +57,10 @@ def search(call: Call) -> dict[str, Any]:
     every = [
         (objective, shown, count)
         for objective, most in asked.items()
-        for shown, count in _top(list(_stats(*_FOUND[objective], wanted, found)), most)
+        for shown, count in _top(list(stats(*_FOUND[objective], wanted, found)), most)
     ]
     some, more = pages.part(every, body, "monitoringStats", name, deployed_id, *asked)
-    return {"monitoringStats": _grouped(deployed_id, some), **more}
+    return {"monitoringStats": grouped(deployed_id, some), **more}
 
 
 def _top(stats: list[tuple[dict[str, Any], int]], most: int) -> list[tuple[dict[str, Any], int]]:
@@ -70,7 +70,7 @@ def _top(stats: list[tuple[dict[str, Any], int]], most: int) -> list[tuple[dict[
     return sorted(stats, key=lambda stat: -stat[0]["predictionStats"][0].get("score", 0.0))[:most]
 
 
-def _stats(
+def stats(
     group: str, kind: str, wanted: str, found: list[StoredWindow]
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """The statistics of the feature `wanted` (of each, by name, where it is empty), the newest window first."""
@@ -114,13 +114,14 @@ def _entry(window: StoredWindow, result: dict[str, Any]) -> dict[str, Any]:
     return entry | {"score": result["score"]} if "score" in result else entry
 
 
-def _grouped(deployed_id: str, stats: Sequence[_Stat]) -> list[dict[str, Any]]:
+def grouped(deployed_id: str, found: Sequence[_Stat]) -> list[dict[str, Any]]:
+    """As ModelMonitoringStatsAnomalies; a batch prediction job has no deployed model ("")."""
     return [
         {
             "objective": objective,
-            "deployedModelId": deployed_id,
-            "anomalyCount": sum(count for of, _, count in stats if of == objective),
-            "featureStats": [feature for of, feature, _ in stats if of == objective],
+            **({"deployedModelId": deployed_id} if deployed_id else {}),
+            "anomalyCount": sum(count for of, _, count in found if of == objective),
+            "featureStats": [feature for of, feature, _ in found if of == objective],
         }
-        for objective in dict.fromkeys(of for of, _, _ in stats)
+        for objective in dict.fromkeys(of for of, _, _ in found)
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import pyarrow as pa
 
 from portico.ml.tables import rows_to_batch
 from portico.ml.watch import attributions
@@ -18,10 +20,11 @@ from portico.services.aiplatform.monitoring import models
 from portico.services.aiplatform.monitoring.baseline import Baseline
 from portico.services.aiplatform.monitoring.engine import SHARE_RATE, Rule, Sample, compared
 from portico.services.aiplatform.monitoring.words import KINDS
+from portico.services.aiplatform.thresholds import DRIFT, SKEW
 
 _CONFIGS: Final = {
-    "skew": ("trainingPredictionSkewDetectionConfig", "skewThresholds", "defaultSkewThreshold"),
-    "drift": ("predictionDriftDetectionConfig", "driftThresholds", "defaultDriftThreshold"),
+    "skew": (SKEW, "skewThresholds", "defaultSkewThreshold"),
+    "drift": (DRIFT, "driftThresholds", "defaultDriftThreshold"),
 }
 _ATTRIBUTED: Final = {"skew": "attributionScoreSkewThresholds", "drift": "attributionScoreDriftThresholds"}
 _EXPLAINED: Final = (
@@ -43,20 +46,25 @@ class Counted:
 
     def add(self, rows: list[Any], named: list[dict[str, Any]], answers: list[Any]) -> None:
         """`rows` are the instances as they came, `named` by feature; `answers` theirs, or none."""
-        baseline, batch = self.baseline, rows_to_batch(named)
-        baseline.begin(batch, answers)
+        self.add_table(rows_to_batch(named), answers)
+        if self._sample is not None:
+            self._sample.add(len(rows), rows.__getitem__)
+
+    def add_table(self, batch: pa.RecordBatch, answers: Sequence[Any] = ()) -> None:
+        """Rows in columns, which are not sampled for attributions."""
+        baseline = self.baseline
+        baseline.begin(batch, list(answers))
         features, outputs = baseline.features.bins, baseline.outputs.bins
         self.parts["features"] = merge(self.parts["features"], count(batch, features))
         self.sketches = merge_sketches(self.sketches, sketch(batch, features))
         if answers and outputs:
-            self.parts["outputs"] = merge(self.parts["outputs"], count(outputs_table(answers)[0], outputs))
+            told = outputs_table(list(answers))[0]
+            self.parts["outputs"] = merge(self.parts["outputs"], count(told, outputs))
         for name in batch.schema.names:
             if name not in baseline.known and (name in self.unknown or len(self.unknown) < _MOST_UNKNOWN):
                 known = batch.num_rows - batch.column(name).null_count
                 self.unknown[name] = self.unknown.get(name, 0) + known
-        if self._sample is not None:
-            self._sample.add(len(rows), rows.__getitem__)
-        self.rows += len(rows)
+        self.rows += batch.num_rows
 
     def attributions(self, model: Predictor | None) -> Attributions | None:
         """Of the sampled rows; None where none are asked for, or the model gives none."""
