@@ -116,7 +116,7 @@ def _use(facts: dict[str, Any]) -> list[str | Table]:
     model = facts["model"]
     said = model.get("description") or "Nobody has written down what it is for: set the model's description."
     metadata = model.get("metadata") or {}
-    kind = metadata.get("predictionType")
+    kind = str(metadata.get("predictionType") or "").replace("forecasting", "forecast")
     return [
         said,
         f"It is a {kind} of {metadata.get('targetColumn')}." if kind else "It does not say what it predicts.",

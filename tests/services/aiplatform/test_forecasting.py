@@ -9,6 +9,7 @@ from datetime import date
 
 import numpy as np
 import pytest
+from tests.services.bigquery.test_bigquery import connected
 
 HORIZON, CONTEXT = 3, 12
 
@@ -53,12 +54,22 @@ def module_bucket(portico):
     return storage.Client(project="test-project").create_bucket(f"forecast-{time.time_ns()}")
 
 
+@pytest.fixture(scope="module")
+def kept():
+    """The names of what several tests use."""
+    return {}
+
+
 @pytest.fixture
-def dataset(aiplatform, module_bucket):
+def dataset(aiplatform, module_bucket, kept):
+    if "dataset" in kept:
+        return aiplatform.TimeSeriesDataset(kept["dataset"])
     module_bucket.blob("sales.csv").upload_from_string(as_csv(make_rows()), content_type="text/csv")
-    return aiplatform.TimeSeriesDataset.create(
+    made = aiplatform.TimeSeriesDataset.create(
         display_name="sales", gcs_source=f"gs://{module_bucket.name}/sales.csv"
     )
+    kept["dataset"] = made.resource_name
+    return made
 
 
 ROLES = {
@@ -79,6 +90,53 @@ ROLES = {
 def results(bucket, job) -> list[bytes]:
     prefix = job.output_info.gcs_output_directory.removeprefix(f"gs://{bucket.name}/")
     return [blob.download_as_bytes() for blob in bucket.list_blobs(prefix=prefix) if "results" in blob.name]
+
+
+@pytest.fixture(scope="module")
+def bigquery(portico):
+    return connected(portico)
+
+
+@pytest.fixture(autouse=True)
+def here(portico, monkeypatch):
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", portico.url)
+
+
+@pytest.fixture(scope="module")
+def dataset_of_tables(bigquery):
+    made = bigquery.create_dataset("forecasts")
+    return f"{made.project}.{made.dataset_id}"
+
+
+@pytest.fixture
+def trained(aiplatform, bigquery, dataset_of_tables, kept):
+    """A model of quantiles, from a table of BigQuery and with splits that it says itself."""
+    if "model" in kept:
+        return aiplatform.Model(kept["model"])
+    rows = make_rows()
+    for row in rows:
+        row["part"] = (
+            "TRAIN" if row["month"] < "2021-03" else "VALIDATE" if row["month"] < "2021-08" else "TEST"
+        )
+    bigquery.load_table_from_json(rows, f"{dataset_of_tables}.sales").result()
+    dataset = aiplatform.TimeSeriesDataset.create(
+        display_name="sales", bq_source=f"bq://{dataset_of_tables}.sales"
+    )
+    job = aiplatform.TemporalFusionTransformerForecastingTrainingJob(
+        display_name="sales", optimization_objective="minimize-quantile-loss"
+    )
+    model = job.run(
+        dataset=dataset,
+        quantiles=[0.1, 0.5, 0.9],
+        predefined_split_column_name="part",
+        export_evaluated_data_items=True,
+        export_evaluated_data_items_bigquery_destination_uri=f"{dataset_of_tables}.evaluated",
+        export_evaluated_data_items_override_destination=True,
+        **ROLES,
+    )
+    assert job.evaluated_data_items_bigquery_uri == f"bq://{dataset_of_tables}.evaluated"
+    kept["model"] = model.resource_name
+    return model
 
 
 def test_sales_are_forecast(aiplatform, dataset, module_bucket):
@@ -115,3 +173,111 @@ def test_sales_are_forecast(aiplatform, dataset, module_bucket):
         assert set(line["prediction"]) == {"value"}
         true = truth[instance["store"], instance["month"]]
         assert line["prediction"]["value"] == pytest.approx(true, rel=0.4)
+
+
+def test_a_forecasting_model_is_not_deployed(aiplatform, trained):
+    from google.api_core import exceptions
+
+    with pytest.raises(exceptions.BadRequest, match="not compatible with endpoint deployment or online"):
+        trained.deploy(machine_type="n1-standard-4")
+
+
+def test_quantiles_come_from_a_table_and_go_to_one(bigquery, dataset_of_tables, trained):
+    """Whose columns Google names predicted_TARGET.value, .quantile_values and .quantile_predictions."""
+    metadata = trained.to_dict()["metadata"]
+    assert "Temporal fusion transformer" in metadata["trained"] and metadata["trainedInPlaceOf"]
+    [evaluation] = trained.list_model_evaluations()
+    quantiles = evaluation.metrics["quantileMetrics"]
+    assert [one["quantile"] for one in quantiles] == [0.1, 0.5, 0.9]
+    assert quantiles[1]["scaledPinballLoss"] == pytest.approx(evaluation.metrics["meanAbsoluteError"] / 2)
+
+    future = make_rows(48 + HORIZON + 1, ahead=HORIZON + 1)
+    bigquery.load_table_from_json(
+        [{**row, "sales": row["sales"] or None} for row in future], f"{dataset_of_tables}.future"
+    ).result()
+    job = trained.batch_predict(
+        job_display_name="next",
+        bigquery_source=f"bq://{dataset_of_tables}.future",
+        instances_format="bigquery",
+        bigquery_destination_prefix=f"bq://{dataset_of_tables}",
+        predictions_format="bigquery",
+        generate_explanation=True,
+    )
+    assert (job.completion_stats.successful_count, job.completion_stats.failed_count) == (4 * HORIZON, 4)
+    table = job.output_info.bigquery_output_table
+    rows = list(
+        bigquery.query(
+            "SELECT store, month, predicted_sales.value, predicted_sales.quantile_values AS levels, "
+            "predicted_sales.quantile_predictions AS spread, explanation "
+            f"FROM `{dataset_of_tables}.{table}` ORDER BY store, month"
+        ).result()
+    )
+    assert len(rows) == 4 * HORIZON
+    for row in rows:
+        assert row.levels == [0.1, 0.5, 0.9]
+        assert row.spread == sorted(row.spread) and row.spread[1] == row.value
+        [told] = row.explanation["attributions"]
+        parts = told["featureAttributions"]
+        assert {"sales", "month", "promo", "store", "visitors", "region"} == set(parts)
+        assert told["baselineOutputValue"] + sum(parts.values()) == pytest.approx(row.value)
+    errors = list(
+        bigquery.query(
+            f"SELECT errors FROM `{dataset_of_tables}.{table.replace('predictions', 'errors', 1)}`"
+        ).result()
+    )
+    assert len(errors) == 4
+    assert "4 steps after the last known 'sales' of its series" in errors[0].errors["message"]
+
+
+def test_the_test_windows_are_exported(bigquery, dataset_of_tables, trained):
+    [told] = bigquery.query(
+        "SELECT COUNT(*) AS windows, COUNT(DISTINCT month) AS months, COUNTIF(part != 'TEST') AS others, "
+        "COUNTIF(predicted_on_month >= TIMESTAMP(month)) AS late, COUNTIF(predicted_sales.value IS NULL) AS none "
+        f"FROM `{dataset_of_tables}.evaluated`"
+    ).result()
+    assert tuple(told.values()) == (4 * 5 * HORIZON, 5, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"forecast_horizon": 0}, "forecastHorizon is 0; it must be at least 1"),
+        ({"data_granularity_unit": "fortnight"}, "must be one of minute, hour, day, week, month, year"),
+        ({"data_granularity_count": 2}, "for month it must be 1"),
+        ({"target_column": "profit"}, "no column 'profit'"),
+        ({"available_at_forecast_columns": ["month", "visitors"]}, "'visitors' is in both"),
+        ({"available_at_forecast_columns": ["month", "weather"]}, "no column 'weather'"),
+        ({"quantiles": [0.5]}, "quantiles are for minimize-quantile-loss"),
+        ({"holiday_regions": ["US"]}, "holidayRegions are for daily data"),
+        ({"validation_options": "hope"}, "must be fail-pipeline or ignore-validation"),
+    ],
+)
+def test_a_forecast_that_cannot_be_is_refused_at_once(aiplatform, dataset, asked, words):
+    from google.api_core import exceptions
+
+    job = aiplatform.AutoMLForecastingTrainingJob(display_name="wrong")
+    with pytest.raises(exceptions.BadRequest, match=words):
+        job.run(dataset=dataset, **{**ROLES, **asked})
+
+
+def test_hierarchies_are_not_built(aiplatform, dataset):
+    from google.api_core import exceptions
+
+    job = aiplatform.AutoMLForecastingTrainingJob(display_name="tree")
+    with pytest.raises(exceptions.MethodNotImplemented, match="hierarchyConfig"):
+        job.run(dataset=dataset, hierarchy_group_columns=["region"], **ROLES)
+
+
+def test_rows_of_the_same_month_fail_the_training_or_are_told(aiplatform, module_bucket):
+    rows = make_rows(30)
+    module_bucket.blob("twice.csv").upload_from_string(as_csv([*rows, rows[5]]), content_type="text/csv")
+    dataset = aiplatform.TimeSeriesDataset.create(
+        display_name="twice", gcs_source=f"gs://{module_bucket.name}/twice.csv"
+    )
+    job = aiplatform.AutoMLForecastingTrainingJob(display_name="twice")
+    with pytest.raises(RuntimeError, match="several rows for the month of 2018-06-01"):
+        job.run(dataset=dataset, **ROLES)
+    job = aiplatform.AutoMLForecastingTrainingJob(display_name="twice")
+    job.run(dataset=dataset, validation_options="ignore-validation", **ROLES)
+    told = job.to_dict()["trainingTaskMetadata"]["notes"]
+    assert any("1 rows stand for the same step" in note for note in told)

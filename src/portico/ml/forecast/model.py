@@ -147,8 +147,8 @@ class ForecastModel:
         return Forecast(rows, made.values, made.quantiles, bad, gaps, seen)
 
     def explain(self, seen: Seen, places: Sequence[int]) -> list[dict[str, Any]]:
-        """Google's `Explanation` JSON of some windows' point forecasts: each column's contribution (TreeSHAP), in the
-        target's unit; the baseline is what the model says where it knows none of them but the series' anchor.
+        """Google's `Explanation` JSON of some windows' point forecasts: each column's part (`explain.shapley`),
+        in the target's unit; the baseline is what the model says where it knows none of them but the series' anchor.
 
         Of a model that learned in logarithms the contributions are shares of the whole difference, as they were of that
         of the logarithms.
@@ -163,7 +163,7 @@ class ForecastModel:
             spread = Seen(seen.table, seen.wishes, seen.sources, {self.frame: seen.anchors[self.frame][at]},
                           seen.size[at])  # fmt: skip
             base, value = self._back(spread, ends).tolist()
-            whole = ends[1] - ends[0]
+            whole = float(ends[1] - ends[0])
             factor = (value - base) / whole if whole else 0.0
             shares = importance(seen.sources, told["featureAttributions"])
             explained.append(
@@ -172,10 +172,12 @@ class ForecastModel:
                         {
                             "baselineOutputValue": base,
                             "instanceOutputValue": value,
-                            "featureAttributions": {name: part * factor for name, part in shares.items()},
+                            "featureAttributions": {
+                                name: float(part) * factor for name, part in shares.items()
+                            },
                             "outputIndex": [-1],
                             "outputName": "value",
-                            "approximationError": told.get("approximationError", 0.0),
+                            "approximationError": float(told.get("approximationError", 0.0)),
                         }
                     ]
                 }

@@ -211,6 +211,7 @@ def _challenger(connection: Connection, job: Job, episode: Resource) -> Told:
 _TELLERS: dict[str, Callable[[Connection, Job, Any], Told]] = {
     "trainingPipelines": _training,
     "trainingPipelines.custom": _training,
+    "trainingPipelines.forecasting": _training,
     "customJobs": _custom_job,
     "hyperparameterTuningJobs.trials": _trial,
     "batchPredictionJobs.run": _batch,
