@@ -106,6 +106,16 @@ def socket_path(folder: Path) -> Path:
     return sockets.folder(folder) / "socket"
 
 
+def is_running(home: Path) -> bool:
+    """Whether the warehouse of a home runs, which is not started by that."""
+    with socket.socket(socket.AF_UNIX) as link:
+        try:
+            link.connect(str(socket_path(home / FOLDER)))
+        except OSError:
+            return False
+    return True
+
+
 def keeper_path(home: Path) -> Path:
     """Where the process that keeps the warehouse listens: a connection is answered `ok` once the warehouse runs."""
     return sockets.run_folder(home) / "warehouse.sock"

@@ -5,13 +5,14 @@ files, read when the table is. (https://cloud.google.com/vertex-ai/docs/predicti
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from portico.errors import InvalidArgument
-from portico.store import segments
+from portico.store import log_tables, segments
 from portico.store.database import Database
 from portico.warehouse import catalog
 from portico.warehouse.catalog import Cursor, Entry
@@ -19,6 +20,8 @@ from portico.warehouse.types import quoted
 
 if TYPE_CHECKING:
     from portico.warehouse.engine import Warehouse
+
+log = logging.getLogger(__name__)
 
 STREAMS = "_log"  # of a table's body: the streams whose rows it has
 _FIELDS = [
@@ -68,6 +71,21 @@ def create(warehouse: Warehouse, project: str, dataset: str, table: str, stream:
             found.body[STREAMS].append(stream)
             catalog.write(cursor, found)
     return found.body
+
+
+def make_wanted(warehouse: Warehouse) -> None:
+    """Makes the tables that were wanted while the warehouse did not run, as `create` does. One whose name somebody has
+    taken meanwhile is not made, which the server's log tells."""
+    with contextlib.closing(Database(warehouse.folder.parent)) as database:
+        with database.read() as connection:
+            wanted = log_tables.wanted(connection)
+        for one in wanted:
+            try:
+                create(warehouse, *one)
+            except InvalidArgument as error:
+                log.error("a table of logged predictions is not made: %s", error.message)
+            with database.write() as connection:
+                log_tables.made(connection, one)
 
 
 def select(cursor: Cursor, entry: Entry, home: Path) -> str:

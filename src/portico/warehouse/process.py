@@ -81,6 +81,7 @@ def main(folder: Path, parent: int, memory: str = "") -> None:
     server = _Server(str(path), _Handler)
     os.chmod(path, 0o600)
     server.requests = requests  # type: ignore[attr-defined]
+    requests.answer("make_logs", {})  # what is wanted from now on is asked for, since somebody listens
     print("ready", flush=True)
     server.serve_forever()
 

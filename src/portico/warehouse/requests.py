@@ -474,5 +474,6 @@ OF_TABLES: dict[str, Callable[..., Any]] = {
     "create_stream": write_streams.create, "get_stream": write_streams.get, "append": write_streams.append,
     "finalize_stream": write_streams.finalize, "flush_stream": write_streams.flush,
     "commit_streams": write_streams.commit, "create_log": prediction_logs.create,
+    "make_logs": prediction_logs.make_wanted,
 }  # fmt: skip
 _REACHING = frozenset(["query", "create_table"])  # methods that may need what is outside

@@ -14,12 +14,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.errors import InvalidArgument, PorticoError
+from portico.store import log_tables
 from portico.store.gcs import Gcs
 from portico.store.objects import generations as objects
 from portico.store.objects.files import FileWriter
 from portico.store.objects.generations import ObjectRow
-from portico.warehouse.client import FOLDER, warehouse
+from portico.warehouse.client import FOLDER, is_running, warehouse
 
 SCHEME = "bq://"
 Field = dict[str, Any]  # a TableFieldSchema
@@ -145,6 +148,17 @@ def create_log(home: Path, name: Name, stream: str) -> None:
         InvalidArgument: there is another table of this name.
     """
     warehouse(home).ask("create_log", **_arguments(name), stream=stream)
+
+
+def want_log(connection: Connection, name: Name, stream: str) -> None:
+    """As `create_log`, in a transaction: the warehouse makes it when it starts next, or when `make_logs` asks."""
+    log_tables.want(connection, log_tables.Wanted(name.project, name.dataset, name.table, stream))
+
+
+def make_logs(home: Path) -> None:
+    """Has the tables made that are wanted, if the warehouse runs; else it makes them when it starts."""
+    if is_running(home):
+        warehouse(home).ask("make_logs")
 
 
 def load_parquet(home: Path, table: Name, files: Sequence[Path], known: Sequence[Field] = ()) -> None:

@@ -26,6 +26,15 @@ segments_left = sa.Table(
     sa.Column("file", TEXT, primary_key=True),
     sa.Column("until", sa.Float, nullable=False),
 )
+# Tables of BigQuery that are to show a stream, and are not made yet.
+log_tables = sa.Table(
+    "log_tables",
+    metadata,
+    sa.Column("project", TEXT, primary_key=True),
+    sa.Column("dataset", TEXT, primary_key=True),
+    sa.Column("table", TEXT, primary_key=True),
+    sa.Column("stream", TEXT, primary_key=True),
+)
 # Up to where the folders of the spool are in the log; and what killed fronts had not written yet.
 spool_places = sa.Table(
     "spool_places",

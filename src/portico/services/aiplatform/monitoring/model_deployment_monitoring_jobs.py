@@ -25,6 +25,7 @@ from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_
 from portico.store import domain_clock, resources, windows
 from portico.store.resources import Private, Resource
 from portico.store.served import ServedModel
+from portico.warehouse.client import is_running
 
 NATIVE: Final = frozenset(
     {"portico", "lightgbm", "onnx"}
@@ -44,11 +45,13 @@ class JobPrivate(Private):
 
 class Jobs(Collection):
     def create(self, call: Call) -> dict[str, Any]:
-        """With the table of the requests that it samples: that of the endpoint's log, under Vertex AI's name."""
+        """With the table of the requests that it samples: that of the endpoint's log, under Vertex AI's name. The
+        warehouse is not started for it."""
         with call.rooms.database.read() as connection:
             _endpoint(connection, str(call.params["parent"]), call.body, None)
         name = str(call.body["endpoint"])
-        bq.create_log(call.rooms.home, _table(name), stream_of(name))
+        if is_running(call.rooms.home):  # so that a name that is taken is told
+            bq.create_log(call.rooms.home, _table(name), stream_of(name))
         return super().create(call)
 
     def check(
@@ -73,7 +76,14 @@ class Jobs(Collection):
         endpoint = ENDPOINTS.require(connection, resource.body["endpoint"])
         endpoint.body["modelDeploymentMonitoringJob"] = resource.name
         version = sample(call, connection, endpoint, "monitoring", _sampling_rate(resource.body))
-        return lambda: await_served(call, version)
+        if before is None:
+            bq.want_log(connection, _table(endpoint.name), stream_of(endpoint.name))
+
+        def after() -> None:
+            await_served(call, version)
+            bq.make_logs(call.rooms.home)
+
+        return after
 
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
         """What it counted goes with it."""

@@ -1,5 +1,6 @@
 """The CustomJob behind a training pipeline of a user's own code, as Vertex AI makes one: clients link to it, and ask it
-for what it runs. Both follow one durable job."""
+for what it runs. Both follow one durable job. A pipeline that is deleted leaves it, as on Vertex AI: Google's own
+operators of Airflow delete the one and then the other."""
 
 from __future__ import annotations
 
