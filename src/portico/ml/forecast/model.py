@@ -49,14 +49,22 @@ class Forecast:
 
 
 @dataclass(slots=True)
+class Member:
+    """A model of the `quantile` that it learned, "" for the point forecast. `frame` says what it learned the difference
+    from (see `features.Seen`)."""
+
+    quantile: str
+    frame: str
+    model: Model
+
+
+@dataclass(slots=True)
 class ForecastModel:
-    """`members` are the models by the quantile that they learned, "" for the point forecast; `frame` says what they
-    learned the difference from (see `features.Seen`)."""
+    """What is forecast is the mean of the `members` of its quantile."""
 
     spec: ForecastSpec
     scale: Scale
-    frame: str
-    members: dict[str, Model]
+    members: list[Member]
     importance: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -77,24 +85,33 @@ class ForecastModel:
 
     def predict(self, seen: Seen) -> Predicted:
         """Quantiles never cross: they are put in order (Chernozhukov et al. 2010)."""
-        answered = {name: model.predict_table(seen.table) for name, model in self.members.items()}
-        first = next(iter(answered.values()))
-        made = {}
-        for name, found in answered.items():
+        bad = np.zeros(seen.table.num_rows, bool)
+        messages: dict[int, str] = {}
+        said: dict[str, list[Floats]] = {}
+        for member in self.members:
+            found = member.model.predict_table(seen.table)
             assert found.values is not None
-            made[name] = self._back(seen, found.values)
+            said.setdefault(member.quantile, []).append(self._back(seen, member.frame, found.values))
+            bad, messages = bad | found.bad, messages | found.messages
+        made = {name: np.mean(values, axis=0) for name, values in said.items()}
         columns = [made[str(quantile)] for quantile in self.quantiles]
-        quantiles = np.sort(np.stack(columns, axis=1), axis=1) if columns else np.empty((len(first.bad), 0))
+        quantiles = np.sort(np.stack(columns, axis=1), axis=1) if columns else np.empty((len(bad), 0))
         if "" in made:
             values = made[""]
         elif MEDIAN in self.quantiles:
             values = quantiles[:, self.quantiles.index(MEDIAN)]
         else:
             values = made[str(MEDIAN)]
-        return Predicted(values, quantiles, first.bad, first.messages)
+        return Predicted(values, quantiles, bad, messages)
 
-    def _back(self, seen: Seen, learned: Floats) -> Floats:
-        values = seen.anchors[self.frame] + seen.size * learned
+    @property
+    def point(self) -> list[Member]:
+        """Those that make the point forecast: of the median, where the objective is about quantiles."""
+        of_point = [member for member in self.members if not member.quantile]
+        return of_point or [member for member in self.members if member.quantile == str(MEDIAN)]
+
+    def _back(self, seen: Seen, frame: str, learned: Floats) -> Floats:
+        values = seen.anchors[frame] + seen.size * learned
         if self.scale.logs:
             values = np.expm1(np.minimum(values, 700.0))
         return values if self.scale.floor is None else np.maximum(values, self.scale.floor)
@@ -153,50 +170,49 @@ class ForecastModel:
         Of a model that learned in logarithms the contributions are shares of the whole difference, as they were of that
         of the logarithms.
         """
-        model = self.members.get("") or self.members[str(MEDIAN)]
         instances = seen.table.take(pa.array(places)).to_pylist()
-        explained = []
-        for place, one in zip(places, model.explain_instances(instances), strict=True):
-            [told] = one["attributions"]
-            ends = np.array([told["baselineOutputValue"], told["instanceOutputValue"]])
-            at = np.array([place, place])
-            spread = Seen(seen.table, seen.wishes, seen.sources, {self.frame: seen.anchors[self.frame][at]},
-                          seen.size[at])  # fmt: skip
-            base, value = self._back(spread, ends).tolist()
-            whole = float(ends[1] - ends[0])
-            factor = (value - base) / whole if whole else 0.0
-            shares = importance(seen.sources, told["featureAttributions"])
-            explained.append(
-                {
-                    "attributions": [
-                        {
-                            "baselineOutputValue": base,
-                            "instanceOutputValue": value,
-                            "featureAttributions": {
-                                name: float(part) * factor for name, part in shares.items()
-                            },
-                            "outputIndex": [-1],
-                            "outputName": "value",
-                            "approximationError": float(told.get("approximationError", 0.0)),
-                        }
-                    ]
-                }
-            )
-        return explained
+        every = [member.model.explain_instances(instances) for member in self.point]
+        return [self._explained(seen, place, told) for place, *told in zip(places, *every, strict=True)]
+
+    def _explained(self, seen: Seen, place: int, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The mean of what was told of each member of the point forecast."""
+        parts: dict[str, float] = {}
+        ends = np.zeros(2)
+        noise, at = 0.0, np.array([place, place])
+        for member, one in zip(self.point, told, strict=True):
+            [attribution] = one["attributions"]
+            learned = np.array([attribution["baselineOutputValue"], attribution["instanceOutputValue"]])
+            here = Seen(seen.table, seen.wishes, seen.sources, {member.frame: seen.anchors[member.frame][at]},
+                        seen.size[at])  # fmt: skip
+            back = self._back(here, member.frame, learned)
+            whole = learned[1] - learned[0]
+            factor = (back[1] - back[0]) / whole / len(told) if whole else 0.0
+            for name, part in importance(seen.sources, attribution["featureAttributions"]).items():
+                parts[name] = parts.get(name, 0.0) + float(part * factor)
+            ends += back / len(told)
+            noise += float(attribution.get("approximationError", 0.0)) / len(told)
+        attributions = {
+            "baselineOutputValue": float(ends[0]),
+            "instanceOutputValue": float(ends[1]),
+            "featureAttributions": parts,
+            "outputIndex": [-1],
+            "outputName": "value",
+            "approximationError": noise,
+        }
+        return {"attributions": [attributions]}
 
     def save(self, directory: Path) -> None:
         """Writes `forecast.json`, and a folder for each member, into `directory`, which is made."""
         directory.mkdir(parents=True, exist_ok=True)
-        names = {}
-        for number, (name, model) in enumerate(self.members.items()):
-            names[name] = f"member-{number}"
-            model.save(directory / names[name])
+        members = []
+        for number, member in enumerate(self.members):
+            member.model.save(directory / f"member-{number}")
+            members.append({"quantile": member.quantile, "frame": member.frame})
         told = {
             "format": FORMAT,
             "spec": self.spec.to_json(),
             "scale": asdict(self.scale),
-            "frame": self.frame,
-            "members": names,
+            "members": members,
             "importance": self.importance,
         }
         (directory / "forecast.json").write_text(json.dumps(told, allow_nan=False))
@@ -210,11 +226,13 @@ class ForecastModel:
             raise DataError(f"{directory.name} holds no forecast.json") from None
         if told["format"] != FORMAT:
             raise DataError(f"forecast.json is not of the format {FORMAT}")
-        members = {name: Model.load(directory / place, threads) for name, place in told["members"].items()}
+        members = [
+            Member(one["quantile"], one["frame"], Model.load(directory / f"member-{number}", threads))
+            for number, one in enumerate(told["members"])
+        ]
         return cls(
             ForecastSpec.from_json(told["spec"]),
             Scale(**told["scale"]),
-            told["frame"],
             members,
             told["importance"],
         )

@@ -1,12 +1,12 @@
 """Trains one forecasting model of all series: windows, candidates, quantiles.
 
 Each candidate is a search of the tables' learners over the windows' features, for the difference from a simple forecast
-(its frame); the one that forecasts the validation rows best, by the objective, is the model.
+(its frame); those that forecast the validation rows best, by the objective, are the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from portico.ml import arrays, values
 from portico.ml.arrays import Floats
 from portico.ml.errors import DataError
 from portico.ml.forecast.features import Scale, Seen, importance, scale_of, see
-from portico.ml.forecast.model import MEDIAN, ForecastModel, Predicted
+from portico.ml.forecast.model import MEDIAN, ForecastModel, Member, Predicted
 from portico.ml.forecast.panel import Ints, Panel, read_panel
 from portico.ml.forecast.spec import QUANTILE_LOSS, ForecastSpec
 from portico.ml.forecast.windows import History, Windows, naive, thinned, windows_of
@@ -31,6 +31,7 @@ from portico.ml.pace import Progress
 
 _VALUE, _WEIGHT, _SET = "@value", "@weight", "@set"
 _MOST = {"training": 300_000, "validation": 60_000, "test": 200_000}  # windows: what some 100 MiB hold
+_WORTH = 0.005  # of the loss, for another member
 _LEARNED = {"minimize-mae": "minimize-mae", "minimize-wape-mae": "minimize-mae", "minimize-mape": "minimize-mae",
             QUANTILE_LOSS: QUANTILE_LOSS}  # fmt: skip
 
@@ -131,7 +132,7 @@ def train(
     model, candidates, plans = _learn(work, scale, plan, progress)
     progress(0.97, "measuring on the test rows")
     tested = _test(table, spec, panel, parts["test"], known, target.weights, model)
-    point = model.members.get("") or model.members[str(MEDIAN)]
+    point = [member.model for member in model.point]
     rows = {key: len(getattr(split, key)) for key in ("training", "validation", "test")}
     return TrainedForecast(
         model,
@@ -145,9 +146,9 @@ def train(
         sum(one.seconds for one in work.learned),
         sum(one.wall_seconds for one in work.learned),
         sum(one.iterations for one in work.learned),
-        next((one.cut_short for one in work.learned if one.model is point), ""),
+        next((one.cut_short for one in work.learned if one.cut_short and one.model in point), ""),
         {name: why for one in work.learned for name, why in one.dropped_learners.items()},
-        point.manifest.versions,
+        point[0].manifest.versions,
         plans,
     )
 
@@ -253,97 +254,152 @@ def _weights(spec: ForecastSpec, true: Floats, size: Floats, given: Floats) -> t
 
 @dataclass(slots=True)
 class _Candidate:
-    """`loss` is the objective's, on the validation windows."""
+    """`exact` says that it learned with the objective's own weights. `rested` are the windows that validated, and
+    `output` what was said of them, in units of the series' size."""
 
+    quantile: str
     frame: str
     exact: bool
     made: tables.TrainedModel
-    loss: float
+    rested: Ints
+    output: Floats
 
-    def to_json(self, chosen: bool) -> dict[str, Any]:
+    def to_json(self, loss: float, chosen: bool) -> dict[str, Any]:
         by = "the objective" if self.exact else "even"
-        return {"frame": self.frame, "weights": by, "validationLoss": self.loss, "chosen": chosen}
+        return {"frame": self.frame, "weights": by, "validationLoss": loss, "chosen": chosen}
+
+
+@dataclass(slots=True)
+class _Training:
+    """Learns candidates, `count` of them in all."""
+
+    work: _Work
+    count: int
+    progress: Progress
+    done: int = 0
+
+    def learned(self, quantile: str, frame: str, exact: bool, plan: Plan | None = None) -> _Candidate:
+        work, spec, seen = self.work, self.work.spec, self.work.seen
+        value = (work.held - seen.anchors[frame]) / seen.size
+        weights = work.weights if exact else work.even
+        rows = seen.table.append_column(_VALUE, pa.array(value)).append_column(_WEIGHT, pa.array(weights))
+        asked = TrainSpec(
+            "regression",
+            _VALUE,
+            columns=seen.wishes,
+            optimization_objective=QUANTILE_LOSS
+            if quantile
+            else _LEARNED.get(spec.objective, "minimize-rmse"),
+            weight_column=_WEIGHT,
+            split=SplitSpec("predefined", _SET),
+            budget_seconds=spec.budget_seconds / self.count,
+            seed=spec.seed,
+            threads=spec.threads,
+            quantile=float(quantile) if quantile else None,
+        )
+
+        def tell(fraction: float, message: Any) -> None:
+            named = f"{quantile or 'forecast'} by {frame}"
+            self.progress(0.02 + 0.95 * (self.done + fraction) / self.count, f"{named}: {message}")
+
+        made = tables.train(
+            rows.append_column(_SET, work.sets), asked, plan=plan, progress=tell, should_stop=work.should_stop
+        )
+        self.done += 1
+        work.learned.append(made)
+        for entry in made.leaderboard:
+            entry |= {"frame": frame, **({"quantile": float(quantile)} if quantile else {})}
+        rested = made.split.validation
+        output = made.validation_output + seen.anchors[frame][rested] / seen.size[rested]
+        return _Candidate(quantile, frame, exact, made, rested, output)
+
+    def loss(self, candidates: Sequence[_Candidate]) -> float:
+        """Of their mean, by the objective, in units of the series' size."""
+        work, one = self.work, candidates[0]
+        objective = QUANTILE_LOSS if one.quantile else _LEARNED.get(work.spec.objective, "minimize-rmse")
+        asked = TrainSpec("regression", _VALUE, quantile=float(one.quantile) if one.quantile else None)
+        true = work.held[one.rested] / work.seen.size[one.rested]
+        mean = np.mean([each.output for each in candidates], axis=0)
+        return loss_of(objective, asked)(true, mean, work.weights[one.rested])
 
 
 def _learn(
     work: _Work, scale: Scale, plan: Mapping[str, Any] | None, progress: Progress
 ) -> tuple[ForecastModel, list[dict[str, Any]], dict[str, Any]]:
-    """The point forecast, or the median, in each frame; in the best also with the objective's own weights; the other
-    quantiles as the best of all."""
+    """The point forecast, or the median, in each frame, and in the best also with the objective's own weights; kept is
+    the best, with those whose mean with it is better still. The other quantiles are learned as the best is."""
     spec = work.spec
     first = str(MEDIAN) if spec.objective == QUANTILE_LOSS else ""
     further = [str(quantile) for quantile in sorted(spec.quantiles) if str(quantile) != first]
     differ = not np.allclose(work.weights / work.weights.mean(), work.even / work.even.mean())
-    frames = [plan["frame"]] if plan else list(work.seen.anchors)
-    count = len(frames) + len(further) + (differ and not plan)
-    done = 0
+    if plan:
+        training = _Training(work, len(plan["members"]), progress)
+        members = [
+            training.learned(one["quantile"], one["frame"], one["exact"], Plan.from_json(one["plan"]))
+            for one in plan["members"]
+        ]
+        found = chosen = [one for one in members if one.quantile == first]
+    else:
+        frames = list(work.seen.anchors)
+        training = _Training(work, len(frames) + len(further) + differ, progress)
+        found = _in_frames(training, first, frames, not differ)
+        if differ:
+            best = min(found, key=lambda one: training.loss([one]))
+            found.append(training.learned(first, best.frame, True))
+        chosen = _best(training, found)
+        rest = [training.learned(name, chosen[0].frame, chosen[0].exact) for name in further]
+        members = [*chosen, *rest]
+    shares: dict[str, float] = {}
+    for one in chosen:
+        for name, share in importance(work.seen.sources, one.made.feature_importance).items():
+            shares[name] = shares.get(name, 0.0) + share / len(chosen)
+    told = sorted((training.loss([one]), number) for number, one in enumerate(found))
+    return (
+        ForecastModel(
+            spec, scale, [Member(one.quantile, one.frame, one.made.model) for one in members], shares
+        ),
+        [found[number].to_json(loss, found[number] in chosen) for loss, number in told],
+        {
+            "members": [
+                {
+                    "quantile": one.quantile,
+                    "frame": one.frame,
+                    "exact": one.exact,
+                    "plan": one.made.plan.to_json(),
+                }
+                for one in members
+            ]
+        },
+    )
 
-    def learned(frame: str, exact: bool, name: str) -> _Candidate:
-        nonlocal done
 
-        def tell(fraction: float, message: Any) -> None:
-            progress(0.02 + 0.95 * (done + fraction) / count, f"{name or 'forecast'} by {frame}: {message}")
-
-        again = Plan.from_json(plan["members"][name]) if plan else None
-        made, loss = _member(work, frame, exact, name, spec.budget_seconds / count, again, tell)
-        done += 1
-        work.learned.append(made)
-        for entry in made.leaderboard:
-            entry |= {"frame": frame, **({"quantile": float(name)} if name else {})}
-        return _Candidate(frame, exact, made, loss)
-
+def _in_frames(training: _Training, first: str, frames: Sequence[str], exact: bool) -> list[_Candidate]:
+    """Raises DataError: nothing can be learned in any frame."""
     found: list[_Candidate] = []
     failures: list[DataError] = []
     for frame in frames:
         try:
-            found.append(learned(frame, bool(plan and plan["exact"]) or not differ, first))
+            found.append(training.learned(first, frame, exact))
         except DataError as failed:
             failures.append(failed)
-    if not found:
-        error = failures[0]
-        raise DataError(
-            error.message.replace(_VALUE, spec.target).replace(_WEIGHT, spec.weight_column),
-            field=spec.target if error.field == _VALUE else error.field,
-        )
-    if differ and not plan:
-        found.append(learned(min(found, key=lambda one: one.loss).frame, True, first))
-    best = min(found, key=lambda one: one.loss)
-    members = {first: best.made, **{name: learned(best.frame, best.exact, name).made for name in further}}
-    shares = importance(work.seen.sources, best.made.feature_importance)
-    models = {name: one.model for name, one in members.items()}
-    plans = {name: one.plan.to_json() for name, one in members.items()}
-    return (
-        ForecastModel(spec, scale, best.frame, models, shares),
-        [one.to_json(one is best) for one in sorted(found, key=lambda one: one.loss)],
-        {"frame": best.frame, "exact": best.exact, "members": plans},
+    if found:
+        return found
+    spec, why = training.work.spec, failures[0]
+    raise DataError(
+        why.message.replace(_VALUE, spec.target).replace(_WEIGHT, spec.weight_column),
+        field=spec.target if why.field == _VALUE else why.field,
     )
 
 
-def _member(
-    work: _Work, frame: str, exact: bool, name: str, budget: float, plan: Plan | None, progress: Progress
-) -> tuple[tables.TrainedModel, float]:
-    spec, seen = work.spec, work.seen
-    learned = (work.held - seen.anchors[frame]) / seen.size
-    weights = work.weights if exact else work.even
-    rows = seen.table.append_column(_VALUE, pa.array(learned)).append_column(_WEIGHT, pa.array(weights))
-    asked = TrainSpec(
-        "regression",
-        _VALUE,
-        columns=seen.wishes,
-        optimization_objective=QUANTILE_LOSS if name else _LEARNED.get(spec.objective, "minimize-rmse"),
-        weight_column=_WEIGHT,
-        split=SplitSpec("predefined", _SET),
-        budget_seconds=budget,
-        seed=spec.seed,
-        threads=spec.threads,
-        quantile=float(name) if name else None,
-    )
-    made = tables.train(
-        rows.append_column(_SET, work.sets), asked, plan=plan, progress=progress, should_stop=work.should_stop
-    )
-    rested = made.split.validation
-    loss = loss_of(asked.optimization_objective, asked)
-    return made, loss(learned[rested], made.validation_output, work.weights[rested])
+def _best(training: _Training, found: Sequence[_Candidate]) -> list[_Candidate]:
+    """The best candidate, and greedily those whose mean with the ones before is better (the best first)."""
+    ranked = sorted(found, key=lambda one: training.loss([one]))
+    chosen = ranked[:1]
+    loss = training.loss(chosen)
+    for one in ranked[1:]:
+        if (together := training.loss([*chosen, one])) < (1 - _WORTH) * loss:
+            chosen, loss = [*chosen, one], together
+    return chosen
 
 
 def _test(

@@ -20,6 +20,11 @@ from portico.services.aiplatform.training import evaluated_items, forecast_input
 from portico.services.registry.trained import save_artifact
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/"
+_FRAMES = {
+    "level": "the level of its recent past",
+    "season": "what it was a season before",
+    "drift": "what it was a season before, with its change since",
+}
 _FORMATS = ["jsonl", "csv", "parquet", "bigquery"]
 
 
@@ -83,12 +88,8 @@ def run(context: Context) -> dict[str, Any]:
 
 def _told(spec: ForecastSpec, trained: TrainedForecast, method: str) -> dict[str, Any]:
     """What was trained, in words, and whether the budget sufficed."""
-    frame = {
-        "level": "the level of its recent past",
-        "season": "what it was a season before",
-        "drift": "what it was a season before, and how it has changed since",
-    }[trained.model.frame]
-    learned = f"Trees of all series, for the difference of a series from {frame}."
+    frames = dict.fromkeys(_FRAMES[member.frame] for member in trained.model.point)
+    learned = f"Trees of all series, for the difference of a series from {'; and from '.join(frames)}."
     if not spec.context:
         learned = "Trees of all series, which do not look at a series' past."
     if method:
