@@ -98,6 +98,49 @@ def _any_value(arguments: list[exp.Expr]) -> Made:
     return call("any_value", *arguments), None
 
 
+def _alone(name: str) -> Callable[..., exp.Expr]:
+    return lambda values: call(name, values)
+
+
+_OF_VALUES: dict[str, Callable[..., exp.Expr]] = {  # of an array, what an aggregate is of rows
+    "sum": lambda values: call("gs_int", call("list_sum", values)), "count": _alone("list_count"),
+    "avg": lambda values: call("gs_avg", call("list_sum", values), call("list_count", values.copy())),
+    "min": _alone("list_min"), "max": _alone("list_max"), "array_agg": lambda values: values,
+    "logical_and": _alone("list_bool_and"), "logical_or": _alone("list_bool_or"),
+}  # fmt: skip
+
+
+def of_extreme(name: str, arguments: list[exp.Expr]) -> tuple[list[exp.Expr], Callable[..., exp.Expr]] | None:
+    """AGGREGATE(x HAVING MAX y), and MIN: of the rows with the greatest or the least y alone; None for all else.
+
+    Raises:
+        Unimplemented: the aggregate has another clause beside it, or is one that Portico has not built this for.
+    """
+    having = arguments[0] if arguments else None
+    if not any(one.find(exp.HavingMax) for one in arguments) or name.lower() == "any_value":
+        return None
+    of_values = _OF_VALUES.get(name.lower())
+    if not isinstance(having, exp.HavingMax) or of_values is None or isinstance(having.this, exp.IgnoreNulls):
+        raise Unimplemented(f"{name} with HAVING MAX or MIN in this form is not built in Portico yet.")
+    value, by = having.this, having.expression
+    distinct = isinstance(value, exp.Distinct)
+    if isinstance(value, exp.Distinct):
+        [value] = value.expressions
+    pair = exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(key), expression=one.copy())
+            for key, one in (("v", value), ("w", by))
+        ]
+    )
+
+    def made(pairs: exp.Expr, best: exp.Expr) -> exp.Expr:
+        chosen = call("gs_of_extreme", pairs, best)
+        values = call("list_distinct", chosen) if distinct else chosen
+        return of_values(values)
+
+    return [call("array_agg", pair), call("max" if having.args.get("max") else "min", by.copy())], made
+
+
 def _array_concat_agg(arguments: list[exp.Expr]) -> Made:
     innermost = _bare(arguments[0])
     if innermost is not arguments[0]:

@@ -8,6 +8,7 @@ from portico.errors import InvalidArgument
 from portico.warehouse.literals import LITERALS, cast, range_of
 from portico.warehouse.macros import call
 from portico.warehouse.types import Field, duckdb_type, field_of_expression
+from portico.warehouse.value_forms import distinct_fields
 
 _FEW = 100  # elements that are cast one by one, so that they may be of several types
 _TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
@@ -64,6 +65,8 @@ def _digits(value: exp.Expr) -> str:
 
 def _of_parts(value: exp.Expr, field: Field, kind: exp.DataType, depth: int) -> exp.Expr:
     """An array or a struct, of which every part is cast: of a struct by its place, whatever it is named."""
+    if field["type"] == "RECORD":
+        distinct_fields([one["name"] for one in field["fields"]])
     whole = duckdb_type(field)
     if isinstance(value, exp.Null) or (isinstance(value, exp.Array) and not value.expressions):
         return cast(value, whole)

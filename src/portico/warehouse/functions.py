@@ -30,7 +30,7 @@ _INNER = frozenset([
     "range_has", "range_holds", "range_steps", "range_half", "top_sum", "months", "micros", "interval_of",
     "justified", "hll_init", "hll_merge", "dense", "vectors_checked", "sparse_checked", "nulls_sorted",
     "quantile_disc", "quantiles_disc", "quantile_cont", "between_places", "corr", "json_object", "interval_sum",
-    "interval_avg", "least_float", "bucket_of",
+    "interval_avg", "least_float", "bucket_of", "of_extreme",
 ]) | {name for name in MACROS if name.startswith(("cast_", "read_range", "sized_"))}  # fmt: skip
 
 _ALIASES = {

@@ -375,6 +375,7 @@ CREATE MACRO gs_from_base32(x VARCHAR) AS gs_py_from_base32(x);
 CREATE MACRO gs_st_geogfrom(x VARCHAR) AS gs_py_st_geogfrom(x), (x BLOB) AS gs_py_st_geogfromwkb(x, false, false, false);
 CREATE MACRO gs_st_geogfromwkb(x BLOB, o, p, m) AS gs_py_st_geogfromwkb(x, o, p, m), (x VARCHAR, o, p, m) AS gs_py_st_geogfromwkb(unhex(x), o, p, m);
 CREATE MACRO gs_least_float(low, high) AS CASE WHEN low IS NOT NULL AND isnan(CAST(high AS DOUBLE)) THEN CAST(high AS DOUBLE) ELSE low END;
+CREATE MACRO gs_of_extreme(pairs, best) AS list_transform(list_filter(pairs, lambda p: p.w = best), lambda p: p.v);
 CREATE MACRO gs_bucket_of(width, t, origin) AS time_bucket(width, t, origin);
 CREATE MACRO gs_corr(c, n) AS CASE WHEN n < 2 THEN NULL ELSE coalesce(c, CAST('NaN' AS DOUBLE)) END;
 CREATE MACRO gs_interval_sum(a) AS CASE WHEN len(list_filter(a, lambda e: e IS NOT NULL)) > 0 THEN list_reduce(list_filter(a, lambda e: e IS NOT NULL), lambda x, y: x + y) END;

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sqlglot import exp
 
-from portico.warehouse.aggregates import AGGREGATES, clustered
+from portico.warehouse.aggregates import AGGREGATES, clustered, of_extreme
 from portico.warehouse.functions import function
 from portico.warehouse.macros import call
 
@@ -101,6 +101,8 @@ def native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
     name, arguments = _parts(node)
     if name.upper() == _CLUSTERS:
         return clustered(arguments)
+    if (extreme := of_extreme(name, arguments)) is not None:
+        return extreme
     made, around = function(name, [one.copy() for one in arguments])
     if name.lower() == "avg":
         counted = made.copy()

@@ -24,6 +24,7 @@ from portico.warehouse.macros import call
 from portico.warehouse.pivots import unfold
 from portico.warehouse.range_variables import name_elements
 from portico.warehouse.ranges import TABLE_FUNCTIONS
+from portico.warehouse.row_comparisons import spread
 from portico.warehouse.set_operations import match_names
 from portico.warehouse.value_forms import collated
 
@@ -73,6 +74,7 @@ class Translator:
         as_tables(tree)
         whole_rows(tree)
         match_names(tree)
+        spread(tree)
         unlike_types.settle(tree, self._fields, self._parameters)
         nans.settle(tree)
         split(tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse.macros import Form, Made, call
 
 _INTERVAL_PARTS = ("year", "month", "day", "hour", "minute", "second")
@@ -151,7 +151,20 @@ def _struct(arguments: list[exp.Expr]) -> Made:
         else:
             name, value = f"_field_{number}", argument
         pairs.append(exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value))
+    distinct_fields([one.this.name for one in pairs])
     return exp.Struct(expressions=pairs), None
+
+
+def distinct_fields(names: list[str]) -> None:
+    """
+    Raises:
+        Unimplemented: two fields of a struct have one name.
+    """
+    twice = {one.lower() for one in names if one and [each.lower() for each in names].count(one.lower()) > 1}
+    if twice:
+        raise Unimplemented(
+            f"A STRUCT with two fields named {min(twice)} is not built in Portico yet: give each a name of its own."
+        )
 
 
 def _search(arguments: list[exp.Expr]) -> Made:
