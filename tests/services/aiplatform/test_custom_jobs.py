@@ -443,6 +443,8 @@ def test_a_pipeline_whose_code_saves_no_model_fails_with_words(aiplatform, bucke
         job.run(model_display_name="none", base_output_dir=f"gs://{bucket.name}/nothing")
     behind = aiplatform.CustomJob.get(job.gca_resource.training_task_metadata["backingCustomJob"])
     assert behind.state.name == "JOB_STATE_FAILED" and "it has nothing" in behind.error.message
+    job.delete()
+    behind.delete()  # which was there still, as on Vertex AI
 
 
 @pytest.mark.parametrize(
