@@ -144,11 +144,60 @@ def test_objects_are_put_got_and_deleted(signer: Signer, bucket: str) -> None:
     assert not [one for one in got.headers if one.startswith("x-goog-")]
     assert code(signer.send("PUT", path, body=b"other", x_amz_checksum_crc32=crc)) == (400, "BadDigest")
     assert code(signer.send("PUT", path, body=b"other", payload=body)) == (400, "XGoogContentSHA256Mismatch")
-    for header in ("x_amz_tagging", "x_amz_copy_source", "x_amz_checksum_sha1"):
+    for header in ("x_amz_tagging", "x_amz_copy_source_if_match", "x_amz_checksum_sha1"):
         assert code(signer.send("PUT", path, body=b"other", **{header: "a"})) == (501, "NotImplemented")
     assert signer.send("GET", path).content == body
     assert signer.send("DELETE", path).status_code == 204
     assert code(signer.send("GET", path)) == (404, "NoSuchKey")
+
+
+def test_objects_are_copied(signer: Signer, bucket: str) -> None:
+    google = storage.Client(PROJECT)
+    blob = google.bucket(bucket).blob(NAME)
+    blob.metadata = {"colour": "blue"}
+    blob.upload_from_string("hello", "text/plain")
+    source = f"{bucket}/{quote(NAME)}"
+    answer = signer.send("PUT", f"/{bucket}/same", x_amz_copy_source=source)
+    assert texts(answer, "ETag") == [f'"{hashlib.md5(b"hello").hexdigest()}"']
+    same = google.bucket(bucket).get_blob("same")
+    assert (same.metadata, same.content_type, same.size) == ({"colour": "blue"}, "text/plain", 5)
+    more = {"x_amz_metadata_directive": "REPLACE", "x_amz_meta_colour": "red", "content_type": "a/b"}
+    assert signer.send("PUT", f"/{bucket}/other", x_amz_copy_source=f"/{source}", **more).status_code == 200
+    other = google.bucket(bucket).get_blob("other")
+    assert (other.metadata, other.content_type) == ({"colour": "red"}, "a/b")
+    theirs = google.create_bucket(f"secret-{time.time_ns()}", project="another")
+    theirs.blob("o").upload_from_string("secret")
+    refused = signer.send("PUT", f"/{bucket}/stolen", x_amz_copy_source=f"{theirs.name}/o")
+    assert code(refused) == (403, "AccessDenied")
+    assert code(signer.send("PUT", f"/{bucket}/x", x_amz_copy_source=f"{bucket}/none"))[0] == 404
+    assert code(signer.send("PUT", f"/{bucket}/x", x_amz_copy_source="nothing"))[0] == 400
+    versioned = signer.send("PUT", f"/{bucket}/x", x_amz_copy_source=f"{source}?versionId=1")
+    assert code(versioned) == (501, "NotImplemented")
+
+
+def test_many_are_deleted_at_once(signer: Signer, bucket: str) -> None:
+    google = storage.Client(PROJECT).bucket(bucket)
+    for name in ("a", "b & c", "held"):
+        google.blob(name).upload_from_string("x")
+    held = google.blob("held")
+    held.temporary_hold = True
+    held.patch()
+
+    def delete(body: str) -> requests.Response:
+        return signer.send("POST", f"/{bucket}", {"delete": ""}, body.encode())
+
+    named = "".join(f"<Object><Key>{one}</Key></Object>" for one in ("a", "b &amp; c", "held", "none"))
+    answer = delete(f"<Delete>{named}</Delete>")
+    assert texts(answer, "Deleted/Key") == ["a", "b & c", "none"]
+    assert (texts(answer, "Error/Key"), texts(answer, "Error/Code")) == (["held"], ["AccessDenied"])
+    assert [one.name for one in google.list_blobs()] == ["held"]
+    assert texts(delete(f"<Delete>{named}<Quiet>true</Quiet></Delete>"), "Deleted/Key") == []
+    assert code(delete("<Delete></Delete>")) == (400, "MalformedXML")
+    assert code(delete("<Delete><Object><Key>a</Key><VersionId>1</VersionId></Object></Delete>"))[0] == 501
+    theirs = storage.Client("another").create_bucket(f"kept-{time.time_ns()}")
+    theirs.blob("a").upload_from_string("x")
+    answer = signer.send("POST", f"/{theirs.name}", {"delete": ""}, f"<Delete>{named}</Delete>".encode())
+    assert texts(answer, "Error/Code") == ["AccessDenied"] * 4 and theirs.get_blob("a") is not None
 
 
 def test_objects_are_listed_in_both_ways(signer: Signer, bucket: str) -> None:
@@ -235,8 +284,11 @@ old = s3.get_paginator("list_objects").paginate(Bucket=bucket, Delimiter="/", Pa
 found["below"] = [one["Prefix"] for page in old for one in page.get("CommonPrefixes", [])]
 signed = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": name})
 found["signed"] = urllib.request.urlopen(signed).read().decode()
-for each in found["listed"]:
-    s3.delete_object(Bucket=bucket, Key=each)
+s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": name})
+found["copied"] = s3.get_object(Bucket=bucket, Key="copy")["Body"].read().decode()
+s3.delete_object(Bucket=bucket, Key="copy")
+told = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": each} for each in found["listed"]]})
+found["deleted"] = len(told["Deleted"])
 try:
     s3.get_object(Bucket=bucket, Key=name)
 except ClientError as error:
@@ -272,6 +324,8 @@ def test_boto3_works(portico: Any, key: tuple[str, str], tmp_path: Any) -> None:
         "listed": [NAME, "large", *(f"many/{n}" for n in range(5))],
         "below": ["a folder/", "many/"],
         "signed": "hello",
+        "copied": "hello",
+        "deleted": 7,
         "gone": "NoSuchKey",
         "no bucket": "404",
     }

@@ -14,7 +14,7 @@ from portico.doors.storage.requests import Request
 from portico.errors import InvalidArgument, Unimplemented
 
 _THEIRS, _OURS = "x-amz-", "x-goog-"
-_SAME: Final = ("acl", "storage-class", "project-id")
+_SAME: Final = ("acl", "copy-source", "metadata-directive", "storage-class", "project-id")
 # How a request is signed, which is looked at elsewhere; what is asked of the answer, which has it anyway or not.
 _ELSEWHERE: Final = (
     "checksum-algorithm",  # of a multipart upload: its parts say theirs

@@ -74,18 +74,9 @@ def render(error: PorticoError, *, with_status: bool = False) -> tuple[int, byte
 
 def render_xml(error: PorticoError) -> tuple[int, bytes]:
     """The status and the XML body. 304 has none."""
-    status = error.http_status
-    if status == 304:
-        return status, b""
-    code = _XML_CODES.get(status, "InternalError")
-    if "doesn't match calculated" in error.message:
-        code = "BadDigest"
-    elif error.reason[:1].isupper():  # already one of the XML API's codes
-        code = error.reason
-    elif status == 404 and error.message.startswith("The specified bucket"):
-        code = "NoSuchBucket"
-    if status == 401 and error.reason == "required":  # a caller who is not known, and need not be
-        status, code = 403, "AccessDenied"
+    if error.http_status == 304:
+        return 304, b""
+    status, code = code_of(error)
     message = escape(error.message)
     details, more = message, ""
     if isinstance(error, WrongSignature):
@@ -95,3 +86,18 @@ def render_xml(error: PorticoError) -> tuple[int, bytes]:
         f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code>"
         f"<Message>{message}</Message><Details>{details}</Details>{more}</Error>"
     ).encode()
+
+
+def code_of(error: PorticoError) -> tuple[int, str]:
+    """The status, and what the XML API calls the error."""
+    status = error.http_status
+    code = _XML_CODES.get(status, "InternalError")
+    if "doesn't match calculated" in error.message:
+        code = "BadDigest"
+    elif error.reason[:1].isupper():  # already one of the XML API's codes
+        code = error.reason
+    elif status == 404 and error.message.startswith("The specified bucket"):
+        code = "NoSuchBucket"
+    if status == 401 and error.reason == "required":  # a caller who is not known, and need not be
+        status, code = 403, "AccessDenied"
+    return status, code

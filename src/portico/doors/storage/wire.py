@@ -3,6 +3,7 @@ one of the API's methods, and goes the way of every request."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Arrival, Dispatch, no_body
 from portico.doors.http.incoming import Incoming
 from portico.doors.identity import Identity
-from portico.doors.storage import amazon
+from portico.doors.storage import amazon, xml_copies, xml_deletes
 from portico.doors.storage import download as storage_download
 from portico.doors.storage import sessions as storage_sessions
 from portico.doors.storage import signed as storage_signed
@@ -79,6 +80,9 @@ class StorageWire:
             if form is not None:  # who asks stands in it
                 await form.read()
             caller = None if authorization else self._caller(request, path, xml, form)
+            if xml and request.method == "POST" and "delete" in request.params and path.count(b"/") == 1:
+                await xml_deletes.handle(request, self._delete(request, path, authorization, caller))
+                return
             if form is not None:
                 meaning = form.meaning()
             else:
@@ -112,6 +116,21 @@ class StorageWire:
                 await storage_xml.answer_error(request, missing or error)
                 return
             await storage_xml.answer_error(request, error)
+
+    def _delete(
+        self, request: Request, path: bytes, authorization: str | None, caller: Caller | None
+    ) -> Callable[[str], Awaitable[Any]]:
+        """What deletes an object of the bucket at `path` for who sent the request."""
+        method, bucket = self._contract.method("storage", "v1", "objects.delete"), decode_name(path[1:])
+        owner = request.scope["state"]["owner"]
+
+        async def delete(name: str) -> None:
+            params = {"bucket": bucket, "object": name}
+            await self._dispatch(
+                Arrival(method, params, authorization, owner, headers=request.headers, caller=caller)
+            )
+
+        return delete
 
     def _missing(self, bucket: str) -> NotFound | None:
         """That there is no such bucket, which is no secret: their names are everybody's."""
@@ -158,6 +177,8 @@ class StorageWire:
 def _xml_meaning(request: Request, path: bytes, caller: Caller | None) -> Meaning:
     _, bucket, *rest = path.split(b"/", 2)
     if rest and rest[0]:
+        if request.method == "PUT" and xml_copies.SOURCE in request.headers:
+            return xml_copies.meaning(request, decode_name(bucket), decode_name(rest[0]))
         return storage_xml.meaning(request, decode_name(bucket), decode_name(rest[0]))
     return storage_xml_buckets.meaning(request, decode_name(bucket), caller)
 

@@ -60,13 +60,16 @@ def meaning(request: Request, bucket: str, name: str) -> Meaning:
     Raises:
         Unimplemented, InvalidArgument: there is no such method.
     """
-    request.params |= {
-        _PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS
-    }
+    request.params |= preconditions_in(request)
     work = _method(request)
     method = "objects.get" if work is _get else "objects.delete" if work is _delete else "objects.insert"
     params = {"bucket": bucket, "object": name, **generation_in(request)}
     return Meaning(method, params, partial(work, request, bucket, name))
+
+
+def preconditions_in(request: Request) -> dict[str, str]:
+    """The JSON API's parameters for the preconditions among the headers."""
+    return {_PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS}
 
 
 def generation_in(request: Request) -> dict[str, str]:
@@ -86,8 +89,6 @@ def _method(request: Request) -> Method:
     params, method = request.params, request.method
     if unbuilt := _UNBUILT & params.keys():
         raise Unimplemented(f"?{min(unbuilt)} is not built in Portico's XML API: use the JSON API.")
-    if "x-goog-copy-source" in request.headers:
-        raise Unimplemented("Copies are not built in Portico's XML API: use the JSON API's rewrite.")
     if method == "POST" and "uploads" in params:
         return _initiate
     if method == "POST" and request.headers.get("x-goog-resumable", "").lower() == "start":
@@ -295,6 +296,14 @@ def _insertion(request: Request, bucket: str, name: str) -> uploads.Insertion:
 
 def insertion(request: Request, bucket: str, name: str, headers: Mapping[str, str]) -> uploads.Insertion:
     """An upload whose settings `headers` say."""
+    params: dict[str, str] = {**request.params, "name": name}
+    if told := headers.get("x-goog-acl"):
+        params["predefinedAcl"] = as_acl(told)
+    return uploads.begin(request.rooms, bucket, settings_in(headers), params, headers, request.allowed)
+
+
+def settings_in(headers: Mapping[str, str]) -> dict[str, object]:
+    """What headers say of an object, as the JSON API's resource has it."""
     resource: dict[str, object] = {field: headers[key] for key, field in _SETTINGS.items() if key in headers}
     metadata = {
         key.removeprefix("x-goog-meta-"): value
@@ -303,10 +312,7 @@ def insertion(request: Request, bucket: str, name: str, headers: Mapping[str, st
     }
     if metadata:
         resource["metadata"] = metadata
-    params: dict[str, str] = {**request.params, "name": name}
-    if told := headers.get("x-goog-acl"):
-        params["predefinedAcl"] = as_acl(told)
-    return uploads.begin(request.rooms, bucket, resource, params, headers, request.allowed)
+    return resource
 
 
 def as_acl(told: str) -> str:
