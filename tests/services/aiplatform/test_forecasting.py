@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from tests.services.aiplatform.test_reruns import rerun
 from tests.services.bigquery.test_bigquery import connected
+
+from portico.client.api import Client
 
 HORIZON, CONTEXT = 3, 12
 
@@ -135,7 +138,7 @@ def trained(aiplatform, bigquery, dataset_of_tables, kept):
         **ROLES,
     )
     assert job.evaluated_data_items_bigquery_uri == f"bq://{dataset_of_tables}.evaluated"
-    kept["model"] = model.resource_name
+    kept |= {"model": model.resource_name, "training": job.resource_name}
     return model
 
 
@@ -227,6 +230,76 @@ def test_quantiles_come_from_a_table_and_go_to_one(bigquery, dataset_of_tables, 
     )
     assert len(errors) == 4
     assert "4 steps after the last known 'sales' of its series" in errors[0].errors["message"]
+
+
+def test_a_forecasting_training_is_repeated_by_its_plan(portico, trained, kept):
+    client = Client(portico.url, project="test-project")
+    found = rerun(client, kept["training"])
+    client.close()
+    assert found["identical"] is True, found
+    assert "forecast.json" in {one["name"] for one in found["files"]}
+
+
+def test_days_with_holidays_and_files_of_other_kinds(aiplatform, module_bucket):
+    """JSON lines in, CSV out; holidays that are not known here are told."""
+    first = date(2023, 11, 1)
+    rows = [
+        {"day": (first + timedelta(days=day)).isoformat(), "shop": shop, "sold": (day % 7 + 1) * (shop + 1)}
+        for shop in range(3)
+        for day in range(70)
+    ]
+    module_bucket.blob("days.jsonl").upload_from_string("\n".join(json.dumps(row) for row in rows))
+    dataset = aiplatform.TimeSeriesDataset.create(
+        display_name="days", gcs_source=f"gs://{module_bucket.name}/days.jsonl"
+    )
+    job = aiplatform.AutoMLForecastingTrainingJob(
+        display_name="days", column_specs={"day": "timestamp"}, optimization_objective="minimize-mae"
+    )
+    model = job.run(
+        dataset=dataset,
+        target_column="sold",
+        time_column="day",
+        time_series_identifier_column="shop",
+        unavailable_at_forecast_columns=["sold"],
+        available_at_forecast_columns=["day"],
+        forecast_horizon=7,
+        context_window=14,
+        data_granularity_unit="day",
+        data_granularity_count=1,
+        training_fraction_split=0.7,
+        validation_fraction_split=0.15,
+        test_fraction_split=0.15,
+        window_stride_length=2,
+        holiday_regions=["US", "FR"],
+        enable_probabilistic_inference=True,
+        quantiles=[0.25, 0.75],
+        budget_milli_node_hours=1,
+    )
+    told = model.to_dict()["metadata"]
+    assert any("holidays of FR are not known here" in note for note in told["notes"])
+    assert (
+        told["trained"] == "Of each series: what it was a season before, as it is."
+    )  # nothing learned is better
+    for row in rows:
+        row["sold"] = None if row["day"] >= "2024-01-03" else row["sold"]
+    module_bucket.blob("next.jsonl").upload_from_string("\n".join(json.dumps(row) for row in rows))
+    predicted = model.batch_predict(
+        job_display_name="next",
+        gcs_source=f"gs://{module_bucket.name}/next.jsonl",
+        instances_format="jsonl",
+        gcs_destination_prefix=f"gs://{module_bucket.name}/days",
+        predictions_format="csv",
+    )
+    [text] = results(module_bucket, predicted)
+    lines = list(csv.DictReader(io.StringIO(text.decode())))
+    assert len(lines) == 3 * 7
+    for line in lines:
+        day = date.fromisoformat(line["day"])
+        true = ((day - first).days % 7 + 1) * (int(line["shop"]) + 1)
+        assert float(line["predicted_sold"]) == pytest.approx(true, rel=0.1)
+        assert json.loads(line["predicted_sold_quantile_values"]) == [0.25, 0.75]
+        low, high = json.loads(line["predicted_sold_quantile_predictions"])
+        assert low <= high
 
 
 def test_the_test_windows_are_exported(bigquery, dataset_of_tables, trained):

@@ -23,17 +23,20 @@ _LEVEL = 8  # steps of a level where there is no cycle
 _MOST_LAGS = 24
 _LEAST_SIZE = 0.05  # of the mean size of all series
 _DAY = 86_400.0
+_YEAR, _TWO_MONTHS = 334.0, 62.0  # days; from the first of one month to the twelfth's
 
 
 @dataclass(slots=True)
 class Scale:
     """Of all series' training rows: their mean, and the mean of their absolute values, in the space that is learned
-    in; `logs` says that this is log(1 + value). `floor` is what no forecast is below."""
+    in; `logs` says that this is log(1 + value). `floor` is what no forecast is below. `days` is the time that they
+    span: of parts of the calendar that they never saw nothing can be learned."""
 
     level: float
     size: float
     logs: bool
-    floor: float | None = None
+    floor: float | None
+    days: float
 
 
 @dataclass(slots=True)
@@ -66,12 +69,14 @@ class _Columns:
         self.sources[name] = source
 
 
-def scale_of(spec: ForecastSpec, numbers: Floats) -> Scale:
-    """Of the target of the training rows (n,)."""
+def scale_of(spec: ForecastSpec, numbers: Floats, times: Floats) -> Scale:
+    """Of the target of the training rows (n,), and their times (seconds)."""
     logs = spec.objective == "minimize-rmsle"
     held = np.log1p(numbers) if logs else numbers
     floor = 0.0 if numbers.min() >= 0 else None
-    return Scale(float(held.mean()), float(np.abs(held).mean()) or 1.0, logs, floor)
+    return Scale(
+        float(held.mean()), float(np.abs(held).mean()) or 1.0, logs, floor, float(np.ptp(times)) / _DAY
+    )
 
 
 def see(
@@ -81,7 +86,7 @@ def see(
     held = np.log1p(target) if scale.logs else target
     history = History(panel, held)
     columns = _Columns()
-    _calendar(columns, panel, windows, spec)
+    _calendar(columns, panel, windows, spec, scale.days)
     columns.add(spec.series, "series", _names(panel, windows), "categorical")
     if spec.context:
         anchors, size = _past(columns, panel, windows, history, spec, scale)
@@ -150,7 +155,7 @@ def _filled(*parts: Floats | float) -> Floats:
     return found
 
 
-def _calendar(columns: _Columns, panel: Panel, windows: Windows, spec: ForecastSpec) -> None:
+def _calendar(columns: _Columns, panel: Panel, windows: Windows, spec: ForecastSpec, span: float) -> None:
     """Of the step that is forecast: those parts of its date and time that a series of such steps may depend on."""
     source, seconds = spec.time, panel.time[windows.target]
     days = np.floor(seconds / _DAY).astype(np.int64)
@@ -160,14 +165,15 @@ def _calendar(columns: _Columns, panel: Panel, windows: Windows, spec: ForecastS
         columns.add(source, "step", windows.step.astype(np.float64))
     else:
         columns.add(source, "time", seconds / (365.25 * _DAY))
-    if spec.unit != "year":
+    if spec.unit != "year" and span >= _YEAR:
         columns.add(source, "month", (months % 12 + 1).astype(np.float64))
-    if spec.unit in ("week", "day", "hour", "minute"):
+    if spec.unit in ("week", "day", "hour", "minute") and span >= _YEAR:
         years = dated.astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
         columns.add(source, "day of year", (days - years + 1).astype(np.float64))
     if spec.unit in ("day", "hour", "minute"):
         start = dated.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-        columns.add(source, "day", (days - start + 1).astype(np.float64))
+        if span >= _TWO_MONTHS:
+            columns.add(source, "day", (days - start + 1).astype(np.float64))
         columns.add(source, "weekday", ((days + 3) % 7).astype(np.float64))
     if spec.unit in ("hour", "minute"):
         columns.add(source, "hour", np.floor(seconds % _DAY / 3600))

@@ -51,11 +51,11 @@ class Forecast:
 @dataclass(slots=True)
 class Member:
     """A model of the `quantile` that it learned, "" for the point forecast. `frame` says what it learned the difference
-    from (see `features.Seen`)."""
+    from (see `features.Seen`); without a model that is taken to be nothing, which is the simple forecast itself."""
 
     quantile: str
     frame: str
-    model: Model
+    model: Model | None
 
 
 @dataclass(slots=True)
@@ -89,10 +89,13 @@ class ForecastModel:
         messages: dict[int, str] = {}
         said: dict[str, list[Floats]] = {}
         for member in self.members:
-            found = member.model.predict_table(seen.table)
-            assert found.values is not None
-            said.setdefault(member.quantile, []).append(self._back(seen, member.frame, found.values))
-            bad, messages = bad | found.bad, messages | found.messages
+            learned = np.zeros(len(bad))
+            if member.model:
+                found = member.model.predict_table(seen.table)
+                assert found.values is not None
+                learned = found.values
+                bad, messages = bad | found.bad, messages | found.messages
+            said.setdefault(member.quantile, []).append(self._back(seen, member.frame, learned))
         made = {name: np.mean(values, axis=0) for name, values in said.items()}
         columns = [made[str(quantile)] for quantile in self.quantiles]
         quantiles = np.sort(np.stack(columns, axis=1), axis=1) if columns else np.empty((len(bad), 0))
@@ -171,12 +174,18 @@ class ForecastModel:
         of the logarithms.
         """
         instances = seen.table.take(pa.array(places)).to_pylist()
-        every = [member.model.explain_instances(instances) for member in self.point]
+        nothing = {"baselineOutputValue": 0.0, "instanceOutputValue": 0.0, "featureAttributions": {}}
+        every = [
+            member.model.explain_instances(instances)
+            if member.model
+            else [{"attributions": [nothing]}] * len(places)
+            for member in self.point
+        ]
         return [self._explained(seen, place, told) for place, *told in zip(places, *every, strict=True)]
 
     def _explained(self, seen: Seen, place: int, told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The mean of what was told of each member of the point forecast."""
-        parts: dict[str, float] = {}
+        parts = dict.fromkeys((self.spec.target, *self.columns), 0.0)
         ends = np.zeros(2)
         noise, at = 0.0, np.array([place, place])
         for member, one in zip(self.point, told, strict=True):
@@ -206,8 +215,11 @@ class ForecastModel:
         directory.mkdir(parents=True, exist_ok=True)
         members = []
         for number, member in enumerate(self.members):
-            member.model.save(directory / f"member-{number}")
-            members.append({"quantile": member.quantile, "frame": member.frame})
+            if member.model:
+                member.model.save(directory / f"member-{number}")
+            members.append(
+                {"quantile": member.quantile, "frame": member.frame, "learned": member.model is not None}
+            )
         told = {
             "format": FORMAT,
             "spec": self.spec.to_json(),
@@ -227,7 +239,11 @@ class ForecastModel:
         if told["format"] != FORMAT:
             raise DataError(f"forecast.json is not of the format {FORMAT}")
         members = [
-            Member(one["quantile"], one["frame"], Model.load(directory / f"member-{number}", threads))
+            Member(
+                one["quantile"],
+                one["frame"],
+                Model.load(directory / f"member-{number}", threads) if one["learned"] else None,
+            )
             for number, one in enumerate(told["members"])
         ]
         return cls(

@@ -110,7 +110,7 @@ def train(
         asked.optimization_objective = spec.objective
     target = read_target(table, asked)
     split = _split(table, spec, panel, target)
-    scale = scale_of(spec, target.cells[split.training])
+    scale = scale_of(spec, target.cells[split.training], panel.time[panel.slot[split.training]])
     known = panel.of_slots(target.cells)
     parts = _windows(table, spec, panel, split)
     learns = parts["training"].joined(parts["validation"])
@@ -148,7 +148,7 @@ def train(
         sum(one.iterations for one in work.learned),
         next((one.cut_short for one in work.learned if one.cut_short and one.model in point), ""),
         {name: why for one in work.learned for name, why in one.dropped_learners.items()},
-        point[0].manifest.versions,
+        tables.versions(),
         plans,
     )
 
@@ -254,19 +254,25 @@ def _weights(spec: ForecastSpec, true: Floats, size: Floats, given: Floats) -> t
 
 @dataclass(slots=True)
 class _Candidate:
-    """`exact` says that it learned with the objective's own weights. `rested` are the windows that validated, and
-    `output` what was said of them, in units of the series' size."""
+    """`exact` says that it learned with the objective's own weights; `made` is None of a simple forecast, which learns
+    nothing. `rested` are the windows that validate, and `output` what is said of them, in units of the series' size."""
 
     quantile: str
     frame: str
     exact: bool
-    made: tables.TrainedModel
+    made: tables.TrainedModel | None
     rested: Ints
     output: Floats
 
     def to_json(self, loss: float, chosen: bool) -> dict[str, Any]:
         by = "the objective" if self.exact else "even"
-        return {"frame": self.frame, "weights": by, "validationLoss": loss, "chosen": chosen}
+        return {
+            "frame": self.frame,
+            "learned": self.made is not None,
+            "weights": by,
+            "validationLoss": loss,
+            "chosen": chosen,
+        }
 
 
 @dataclass(slots=True)
@@ -313,6 +319,14 @@ class _Training:
         output = made.validation_output + seen.anchors[frame][rested] / seen.size[rested]
         return _Candidate(quantile, frame, exact, made, rested, output)
 
+    def simple(self, quantile: str, frame: str) -> _Candidate:
+        """The frame itself as a forecast."""
+        work, seen = self.work, self.work.seen
+        rested = np.flatnonzero((np.asarray(work.sets) == "validation") & (work.even > 0))
+        return _Candidate(
+            quantile, frame, False, None, rested, seen.anchors[frame][rested] / seen.size[rested]
+        )
+
     def loss(self, candidates: Sequence[_Candidate]) -> float:
         """Of their mean, by the objective, in units of the series' size."""
         work, one = self.work, candidates[0]
@@ -336,6 +350,8 @@ def _learn(
         training = _Training(work, len(plan["members"]), progress)
         members = [
             training.learned(one["quantile"], one["frame"], one["exact"], Plan.from_json(one["plan"]))
+            if one["plan"]
+            else training.simple(one["quantile"], one["frame"])
             for one in plan["members"]
         ]
         found = chosen = [one for one in members if one.quantile == first]
@@ -343,20 +359,27 @@ def _learn(
         frames = list(work.seen.anchors)
         training = _Training(work, len(frames) + len(further) + differ, progress)
         found = _in_frames(training, first, frames, not differ)
+        best = min(found, key=lambda one: training.loss([one]))
         if differ:
-            best = min(found, key=lambda one: training.loss([one]))
             found.append(training.learned(first, best.frame, True))
+        found += [training.simple(first, frame) for frame in frames if spec.context]
         chosen = _best(training, found)
-        rest = [training.learned(name, chosen[0].frame, chosen[0].exact) for name in further]
+        rest = [training.learned(name, best.frame, best.exact) for name in further]
         members = [*chosen, *rest]
     shares: dict[str, float] = {}
     for one in chosen:
-        for name, share in importance(work.seen.sources, one.made.feature_importance).items():
-            shares[name] = shares.get(name, 0.0) + share / len(chosen)
+        of_features = one.made.feature_importance if one.made else {}
+        for name, share in importance(work.seen.sources, of_features).items():
+            shares[name] = shares.get(name, 0.0) + share
+    total = sum(shares.values())
+    shares = {name: share / total for name, share in shares.items()} if total else {spec.target: 1.0}
     told = sorted((training.loss([one]), number) for number, one in enumerate(found))
     return (
         ForecastModel(
-            spec, scale, [Member(one.quantile, one.frame, one.made.model) for one in members], shares
+            spec,
+            scale,
+            [Member(one.quantile, one.frame, one.made.model if one.made else None) for one in members],
+            shares,
         ),
         [found[number].to_json(loss, found[number] in chosen) for loss, number in told],
         {
@@ -365,7 +388,7 @@ def _learn(
                     "quantile": one.quantile,
                     "frame": one.frame,
                     "exact": one.exact,
-                    "plan": one.made.plan.to_json(),
+                    "plan": one.made and one.made.plan.to_json(),
                 }
                 for one in members
             ]
@@ -392,8 +415,9 @@ def _in_frames(training: _Training, first: str, frames: Sequence[str], exact: bo
 
 
 def _best(training: _Training, found: Sequence[_Candidate]) -> list[_Candidate]:
-    """The best candidate, and greedily those whose mean with the ones before is better (the best first)."""
-    ranked = sorted(found, key=lambda one: training.loss([one]))
+    """The best candidate, of equals one that learns nothing, and greedily those whose mean with the ones before is
+    better (the best first)."""
+    ranked = sorted(found, key=lambda one: (training.loss([one]), one.made is not None))
     chosen = ranked[:1]
     loss = training.loss(chosen)
     for one in ranked[1:]:

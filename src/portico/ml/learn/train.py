@@ -149,7 +149,7 @@ def train(
         kinds=dict(kinds),
         background=_background(matrix, spec.seed),
         seed=spec.seed,
-        versions=_versions(),
+        versions=versions(),
     )
     model = Model(manifest, transform, found.forest, spec.threads)
     manifest.feature_importance = _importance(model, validation, spec)
@@ -218,7 +218,8 @@ def _importance(model: Model, rows: Rows, spec: TrainSpec) -> dict[str, float]:
     return {name: value / total for name, value in zip(model.features, sums, strict=True)}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what a model is trained with."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("portico", "lightgbm", "catboost", "numpy", "pyarrow")}

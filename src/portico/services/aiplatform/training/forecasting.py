@@ -88,8 +88,12 @@ def run(context: Context) -> dict[str, Any]:
 
 def _told(spec: ForecastSpec, trained: TrainedForecast, method: str) -> dict[str, Any]:
     """What was trained, in words, and whether the budget sufficed."""
-    frames = dict.fromkeys(_FRAMES[member.frame] for member in trained.model.point)
-    learned = f"Trees of all series, for the difference of a series from {'; and from '.join(frames)}."
+    point = trained.model.point
+    parts = []
+    if frames := dict.fromkeys(_FRAMES[member.frame] for member in point if member.model):
+        parts.append(f"trees of all series, for the difference of a series from {'; and from '.join(frames)}")
+    parts += [f"{_FRAMES[member.frame]}, as it is" for member in point if not member.model]
+    learned = f"{'The mean of these: ' if len(parts) > 1 else 'Of each series: '}{'; '.join(parts)}."
     if not spec.context:
         learned = "Trees of all series, which do not look at a series' past."
     if method:
