@@ -34,6 +34,8 @@ def test_nan_comes_before_all_numbers(warehouse: Warehouse, order: str, found: l
     assert [one for (one,) in shown(warehouse, named)] == found
     both = f"SELECT x FROM {FOUR} UNION DISTINCT SELECT x FROM {FOUR} ORDER BY {order}"
     assert [one for (one,) in shown(warehouse, both)] == found
+    stars = f"SELECT *, 1 AS one FROM {FOUR} ORDER BY {order}"
+    assert [one for one, _ in shown(warehouse, stars)] == found
     grouped = f"SELECT x, COUNT(*) FROM {FOUR} GROUP BY x ORDER BY {order}"
     assert [one for one, _ in shown(warehouse, grouped)] == found
 

@@ -128,14 +128,33 @@ def _order(one: exp.Ordered) -> None:
         return  # takes one order alone
     if isinstance(one.parent, exp.Order) and isinstance(one.parent.this, exp.Distinct):
         return
-    value, orders = one.this, one.parent
-    assert orders is not None
-    if isinstance(value, exp.Literal) and (select := one.find_ancestor(exp.Select)) is not None:
-        value = select.expressions[int(value.name) - 1].unalias()
+    value: exp.Expr = one.this
+    orders = one.parent
+    if (select := one.find_ancestor(exp.Select)) is not None and orders is select.args.get("order"):
+        value = _shown(select, value)
     number = one.copy()
     number.set("this", exp.Not(this=_is_nan(value)))
+    assert orders is not None
     place = orders.expressions.index(one)
     orders.set("expressions", [*orders.expressions[:place], number, *orders.expressions[place:]])
+
+
+def _shown(select: exp.Select, value: exp.Expr) -> exp.Expr:
+    """What a place or a name of the query's own columns stands for: in an expression, DuckDB would take such a name for
+    one of its tables' columns."""
+    if isinstance(value, exp.Literal):
+        found: exp.Expr = select.expressions[int(value.name) - 1].unalias()
+        return found
+    if isinstance(value, exp.Column) and not value.table:
+        for one in select.expressions:
+            if (
+                isinstance(one, exp.Alias)
+                and one.alias.lower() == value.name.lower()
+                and not one.find(exp.Query)
+            ):
+                named: exp.Expr = one.this
+                return named
+    return value
 
 
 def _has_offset(spec: exp.Expr) -> bool:

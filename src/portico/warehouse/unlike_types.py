@@ -268,7 +268,8 @@ class _Scope:
                 kind = shown.get(one.this.name.lower(), kind)
             elif isinstance(one.this, exp.Literal) and one.this.name.isdigit():
                 name, kind = dict(enumerate(shown.items(), 1)).get(int(one.this.name), ("", None))
-                if kind == "FLOAT64" and isinstance(tree, exp.SetOperation):
+                listed = isinstance(tree, exp.Select) and not any(each.is_star for each in tree.expressions)
+                if kind == "FLOAT64" and not listed:
                     one.set("this", exp.column(name, quoted=True))
             nans.mark(one, [exp.Column()], [kind])
 
