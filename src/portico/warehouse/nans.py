@@ -22,6 +22,8 @@ _RENAMED = {"MIN": "$FLOAT_MIN", "LEAST": "$FLOAT_LEAST"}
 
 def mark(one: exp.Expr, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
     """Notes which of the parts of a comparison or an order may be NaN, by their types."""
+    if any(isinstance(node, exp.All | exp.Any) for node in nodes):
+        return
     if all(each is None or each == ANY or each in NUMBERS for each in types):
         parts = [kind == "FLOAT64" and not _finite(node) for node, kind in zip(nodes, types, strict=True)]
         if any(parts):
