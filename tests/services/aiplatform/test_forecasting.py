@@ -185,6 +185,28 @@ def test_a_forecasting_model_is_not_deployed(aiplatform, trained):
         trained.deploy(machine_type="n1-standard-4")
 
 
+def test_what_a_forecast_cannot_take_is_refused(portico, trained, bucket):
+    from google.api_core import exceptions
+    from google.cloud import aiplatform_v1
+
+    bucket.blob("next.csv").upload_from_string(as_csv(make_rows(51, ahead=3)))
+    client = aiplatform_v1.JobServiceClient(client_options={"api_endpoint": portico.url}, transport="rest")
+    job = {
+        "display_name": "next",
+        "model": trained.resource_name,
+        "input_config": {"instances_format": "csv", "gcs_source": {"uris": [f"gs://{bucket.name}/next.csv"]}},
+        "output_config": {
+            "predictions_format": "jsonl",
+            "gcs_destination": {"output_uri_prefix": f"gs://{bucket.name}/out"},
+        },
+        "instance_config": {"excluded_fields": ["promo"]},
+    }
+    with pytest.raises(exceptions.BadRequest, match="not for forecasting models"):
+        client.create_batch_prediction_job(
+            parent=trained.resource_name.partition("/models")[0], batch_prediction_job=job
+        )
+
+
 def test_quantiles_come_from_a_table_and_go_to_one(bigquery, dataset_of_tables, trained):
     """Whose columns Google names predicted_TARGET.value, .quantile_values and .quantile_predictions."""
     metadata = trained.to_dict()["metadata"]

@@ -55,6 +55,8 @@ class BatchPredictionJobs(JobCollection):
                     "The model takes objects with named features; instanceType can't be array.",
                     field="instanceConfig.instanceType",
                 )
+            if format == "forecast":
+                _check_forecast(body, config)
             explanation = _explanation(body, version)
             asks = None if format == "replica" else _asks(call.rooms.home, body)
             if not prefix.startswith(bq.SCHEME):
@@ -148,6 +150,20 @@ def _check_not_built(body: dict[str, Any]) -> None:
             raise InvalidArgument(f"{key} is negative.", field=f"dedicatedResources.{key}")
     if (body.get("manualBatchTuningParameters") or {}).get("batchSize", 0) < 0:
         raise InvalidArgument("batchSize is negative.", field="manualBatchTuningParameters.batchSize")
+
+
+def _check_forecast(body: dict[str, Any], config: InstanceConfig) -> None:
+    """A forecast is of all rows together, by the columns that the model was trained with."""
+    if config.included or config.excluded:
+        raise InvalidArgument(
+            "includedFields and excludedFields are not for forecasting models, which read the columns that they were "
+            "trained with; leave them out.",
+            field="instanceConfig.excludedFields" if config.excluded else "instanceConfig.includedFields",
+        )
+    if body.get("modelMonitoringConfig"):
+        raise Unimplemented(
+            "Monitoring of forecasts is not built in Portico yet; leave modelMonitoringConfig out."
+        )
 
 
 def _check_format(format: str, field: str) -> None:
