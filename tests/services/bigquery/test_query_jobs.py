@@ -252,3 +252,23 @@ def test_what_can_not_be_named_is_refused(client: bigquery.Client, dataset: Any)
         ran(client, "SELECT CONCAT()")
     with pytest.raises(exceptions.BadRequest, match="Invalid input session id"):
         ran(client, "SELECT 1", connection_properties=[bigquery.ConnectionProperty("session_id", "none")])
+
+
+def test_what_was_appended_is_told_and_never_cached(client: bigquery.Client, dataset: Any) -> None:
+    ran(client, "CREATE TABLE query_jobs.log (n INT64)")
+    table = client.get_table("query_jobs.log")
+    client.load_table_from_json([{"n": 1}, {"n": 2}], table).result()
+    text = "SELECT n, _CHANGE_TYPE FROM APPENDS(TABLE query_jobs.log, NULL, NULL) ORDER BY n"
+    assert answered(client, text) == [(1, "INSERT"), (2, "INSERT")]
+    assert client.insert_rows_json(table, [{"n": 3}]) == []
+    ran(client, "UPDATE query_jobs.log SET n = 20 WHERE n = 2")
+    assert answered(client, text) == [(1, "INSERT"), (2, "INSERT"), (3, "INSERT")]
+
+
+def test_a_table_function_is_a_routine_with_a_table_for_an_argument(
+    client: bigquery.Client, dataset: Any
+) -> None:
+    ran(client, "CREATE TABLE FUNCTION query_jobs.top(t TABLE<x FLOAT64>) AS SELECT MAX(x) AS most FROM t")
+    [argument] = client.get_routine("query_jobs.top").arguments
+    assert (argument.name, argument.kind) == ("t", "FIXED_TABLE")
+    assert answered(client, "SELECT most FROM query_jobs.top((SELECT 'a' AS k, 1.5 AS x))") == [(1.5,)]
