@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from portico.errors import InvalidArgument
+from portico.errors import FailedPrecondition, InvalidArgument
 from portico.jobs.worker import Context
 from portico.ml.errors import DataError
 from portico.services.aiplatform.batch.answers import Answers, Forecasts
@@ -64,10 +64,17 @@ class ForecastingModel:
             yield Chunk(pinned[0].uri, start, done, start, batch=batch)
 
     def answer(self, instances: Lines | Table, explain: bool) -> Answers:
-        """Of the rows of one of the `chunks`."""
+        """Of the rows of one of the `chunks`.
+
+        Raises:
+            FailedPrecondition: they are others, of which it is asked row by row.
+        """
         import numpy as np
 
-        assert self._forecast is not None and isinstance(instances, Table)
+        if self._forecast is None or not isinstance(instances, Table):
+            raise FailedPrecondition(
+                "A forecasting model has no answer to single rows: batch predict whole series."
+            )
         found = self._forecast
         rows = self._rows[instances.start : instances.start + len(instances)]
         bad = {
