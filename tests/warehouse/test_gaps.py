@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""GAP_FILL; the values are those of Google's documentation of it, but for the partitions and the months."""
+"""GAP_FILL, on a table like that of Google's documentation of it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""APPENDS and CHANGES: the example of Google's documentation of them, and what is not in it."""
+"""APPENDS and CHANGES, on a table like that of Google's documentation of them, and what is not in it."""
 
 from __future__ import annotations
 
