@@ -4,6 +4,7 @@ it can do nothing that its visitor can't."""
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -548,3 +549,18 @@ def test_its_process_ends_when_nobody_looks(portico: Any, tmp_path: Path) -> Non
     began = time.monotonic()
     assert console.wait(240) == 0 and time.monotonic() - began > 0.1
     assert not path.exists()
+
+
+def test_connections_that_the_server_closed_meanwhile_are_not_used(portico: Any) -> None:
+    """All of them: where several were idle for long, the second try would meet one, too; and who changes something
+    tries once."""
+    server = Server(portico.home)
+    with server.connection(True) as one, server.connection(True) as other:
+        for idle in (one, other):
+            idle.connect()
+            idle.sock.shutdown(socket.SHUT_WR)
+    for idle in (one, other):
+        until(idle.is_over, "the server closes it")
+    path = "/apis/cloudresourcemanager/v3/projects/test-project:testIamPermissions"
+    asked = Api(server, Visitor(True)).call("POST", path, {"permissions": ["storage.buckets.list"]})
+    assert asked["permissions"] == ["storage.buckets.list"] and one.sock is None and other.sock is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import queue
+import select
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,14 @@ class _Handed(http.client.HTTPConnection):
         ours.settimeout(_TIMEOUT)
         self.sock = ours
 
+    def is_over(self) -> bool:
+        """Whether the other end has closed an idle one: then there is something to read."""
+        if self.sock is None:
+            return False
+        reads = select.poll()
+        reads.register(self.sock, select.POLLIN)
+        return bool(reads.poll(0))
+
 
 class Server:
     """The server of a home, for all visitors. From any thread."""
@@ -64,16 +73,24 @@ class Server:
     @contextmanager
     def connection(self, owner: bool) -> Iterator[_Handed]:
         """One that nobody else uses meanwhile; one whose use failed is closed."""
-        try:
-            held = self._idle[owner].get_nowait()
-        except queue.Empty:
-            held = _Handed(self._home, owner)
+        held = self._held(owner)
         try:
             yield held
         except BaseException:
             held.close()
             raise
         self._idle[owner].put(held)
+
+    def _held(self, owner: bool) -> _Handed:
+        """One that stands, or a new one: the server closes what nobody has used for long."""
+        while True:
+            try:
+                held = self._idle[owner].get_nowait()
+            except queue.Empty:
+                return _Handed(self._home, owner)
+            if not held.is_over():
+                return held
+            held.close()
 
     def over(self, ask: Callable[[Of], One], some: Iterable[Of]) -> list[One]:
         """See `Api.over`."""
@@ -111,7 +128,7 @@ class Api(Client):
                     answer = connection.getresponse()
                     return answer.status, dict(answer.getheaders()), answer.read()
             except (OSError, http.client.HTTPException) as error:
-                # A connection that stood before may have been closed meanwhile.
+                # A connection that stood before may be closed just now.
                 if not (again and stood and verb == "GET"):
                     raise Unavailable(f"Portico does not answer: {error!r}.") from None
         raise AssertionError
