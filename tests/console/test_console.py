@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from tests.doors.test_owner import as_root, as_stranger, ask
 from tests.services.iam.test_users import run
 from tests.waiting import until
 
+from portico.client.api import is_over
 from portico.console.api import Api, Server, Visitor
 from portico.console.sessions import Sessions
 from portico.errors import Unauthenticated
@@ -560,7 +562,7 @@ def test_connections_that_the_server_closed_meanwhile_are_not_used(portico: Any)
             idle.connect()
             idle.sock.shutdown(socket.SHUT_WR)
     for idle in (one, other):
-        until(idle.is_over, "the server closes it")
+        until(partial(is_over, idle), "the server closes it")
     path = "/apis/cloudresourcemanager/v3/projects/test-project:testIamPermissions"
     asked = Api(server, Visitor(True)).call("POST", path, {"permissions": ["storage.buckets.list"]})
     assert asked["permissions"] == ["storage.buckets.list"] and one.sock is None and other.sock is None

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,15 @@ _BY_NUMBER = {NUMBERS[code]: kind for code, kind in BY_CODE.items()}
 _SIGNED_FOR = 3600  # seconds
 _RUN = re.compile(r"[a-z][a-z0-9-]{0,127}")  # the id of a pipeline's run
 _TIMEOUT = 1200.0  # seconds: the clock's advance waits for what is due
+
+
+def is_over(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has closed an idle connection, as it does after a while: then there is something to read."""
+    if connection.sock is None:
+        return False
+    reads = select.poll()
+    reads.register(connection.sock, select.POLLIN)
+    return bool(reads.poll(0))
 
 
 class Client:
@@ -71,7 +81,9 @@ class Client:
         headers = {"content-type": "application/json"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
-        # A connection that stood before: the server may have been restarted since.
+        if is_over(self._connection):
+            self._connection.close()  # the next request opens it
+        # A connection that stood before: the server may be restarted just now.
         again = verb == "GET" and self._connection.sock is not None
         try:
             self._connection.request(verb, target, data, headers)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import queue
-import select
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from portico.client.api import Client
+from portico.client.api import Client, is_over
 from portico.errors import NotFound, PermissionDenied, PorticoError, Unavailable, Unimplemented
 from portico.prediction.front.handover import control_socket, give_now
 
@@ -51,14 +50,6 @@ class _Handed(http.client.HTTPConnection):
         ours.settimeout(_TIMEOUT)
         self.sock = ours
 
-    def is_over(self) -> bool:
-        """Whether the other end has closed an idle one: then there is something to read."""
-        if self.sock is None:
-            return False
-        reads = select.poll()
-        reads.register(self.sock, select.POLLIN)
-        return bool(reads.poll(0))
-
 
 class Server:
     """The server of a home, for all visitors. From any thread."""
@@ -88,7 +79,7 @@ class Server:
                 held = self._idle[owner].get_nowait()
             except queue.Empty:
                 return _Handed(self._home, owner)
-            if not held.is_over():
+            if not is_over(held):
                 return held
             held.close()
 
