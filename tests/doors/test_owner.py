@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.doors.test_identity import sign
+from tests.waiting import until
 
 from portico import Client
 from portico.errors import Unauthenticated
@@ -23,6 +24,7 @@ from portico.errors import Unauthenticated
 STRANGER = 65534
 MODELS = "/v1/projects/p/locations/us-central1/models"
 BEFORE = {"cache", "credentials.json", "objects", "portico.db", "run", "spool", "warehouse"}
+AS_JSON = {"content-type": "application/json"}
 PREDICT = "/v1/projects/p/locations/us-central1/endpoints/1:predict"
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -73,12 +75,11 @@ def test_another_user_needs_a_token_at_every_door(portico, bucket):
         bucket.name,
         b"--b\r\nContent-Type: application/http\r\n\r\nGET /storage/v1/b HTTP/1.1\r\n\r\n--b--\r\n",
     )
-    as_json = {"content-type": "application/json"}
     doors = [
         ("GET", MODELS, None, {}),
-        ("POST", f"{MODELS}:upload", b"{}", as_json),
-        ("POST", PREDICT, b'{"instances": [1]}', as_json),
-        ("POST", PREDICT.replace(":predict", ":rawPredict"), b"1", as_json),
+        ("POST", f"{MODELS}:upload", b"{}", AS_JSON),
+        ("POST", PREDICT, b'{"instances": [1]}', AS_JSON),
+        ("POST", PREDICT.replace(":predict", ":rawPredict"), b"1", AS_JSON),
         ("GET", "/apis/portico/v1/clock", None, {}),
         ("GET", "/-/metrics", None, {}),
         ("GET", f"/storage/v1/b/{name}/o/secret.txt", None, {}),
@@ -86,7 +87,7 @@ def test_another_user_needs_a_token_at_every_door(portico, bucket):
         ("GET", f"/download/storage/v1/b/{name}/o/secret.txt?alt=media", None, {}),
         ("DELETE", f"/storage/v1/b/{name}/o/secret.txt", None, {}),
         ("POST", f"/upload/storage/v1/b/{name}/o?uploadType=media&name=new", b"x", {}),
-        ("POST", f"/upload/storage/v1/b/{name}/o?uploadType=resumable&name=new", b"{}", as_json),
+        ("POST", f"/upload/storage/v1/b/{name}/o?uploadType=resumable&name=new", b"{}", AS_JSON),
         ("POST", "/batch/storage/v1", batch, {"content-type": "multipart/mixed; boundary=b"}),
     ]
     xml = [("GET", f"/{name}/secret.txt", None, {}), ("PUT", f"/{name}/new", b"x", {})]
@@ -219,15 +220,23 @@ def peers_of(listener: socket.socket) -> None:
     assert found is not None and found[0] == STRANGER, found
 
 
-def test_everything_in_a_home_is_its_owners_alone(portico, bucket):
-    bucket.blob("a").upload_from_string("a")
-    assert others_may(portico.home) == []
-
-
-def test_a_home_of_before_is_shut_at_the_next_start(new_portico):
+def test_everything_in_a_home_is_its_owners_alone(new_portico):
+    """Of a server of its own: some tests act as a job in the shared one's home, with their own umask."""
     server = new_portico()
     server.start()
-    server.stop()
+    try:
+        ask(server.port, "POST", "/storage/v1/b?project=p", b'{"name": "owners"}', AS_JSON)
+        ask(server.port, "POST", "/upload/storage/v1/b/owners/o?uploadType=media&name=a", b"a")
+        pool = {"replicaCount": 1, "containerSpec": {"imageUri": "python:3.11", "command": ["true"]}}
+        job = {"displayName": "j", "jobSpec": {"workerPoolSpecs": [pool]}}
+        ask(server.port, "POST", MODELS.replace("models", "customJobs"), json.dumps(job).encode(), AS_JSON)
+        until(
+            lambda: list(server.home.glob("jobs/*/log.txt")) and list(server.home.glob("objects/*/*")),
+            "both lie there",
+        )
+        assert others_may(server.home) == []
+    finally:
+        server.stop()
     server.home.chmod(0o755)
     for path in server.home.rglob("*"):
         if path.relative_to(server.home).parts[0] in BEFORE:
