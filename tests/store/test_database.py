@@ -65,6 +65,27 @@ def test_a_reader_sees_one_moment(database: Database, tmp_path: Path) -> None:
     other.close()
 
 
+def test_what_was_not_read_to_its_end_holds_nothing_back(database: Database, tmp_path: Path) -> None:
+    """Its connection is used again, sees what was written since, and writes."""
+    with database.write() as connection:
+        for number in range(500):
+            put(connection, f"{number:03}")
+    with database.read() as connection:
+        reading = connection.execute(
+            sa.select(table.c.name)
+        )  # an error that somebody keeps holds such a thing too
+        assert reading.fetchone() is not None
+    other = Database(tmp_path)
+    with other.write() as connection:
+        put(connection, "new")
+    assert "new" in names(database)
+    with database.write() as connection:
+        put(connection, "newer")
+    assert "newer" in names(other)
+    other.close()
+    del reading
+
+
 def test_what_is_being_written_is_not_seen(database: Database) -> None:
     with database.write() as connection:
         put(connection, "a")

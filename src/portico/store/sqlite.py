@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -30,6 +31,24 @@ _ROWS = (
 )  # one of them has a row once a home is used
 
 
+class _Connection(sqlite3.Connection):
+    """One whose transactions end. SQLite goes on reading what it read while a statement is not read to its end: the
+    next transaction would see what was then, and could not write."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reading: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        made = super().cursor(*args, **kwargs)
+        self._reading.add(made)
+        return made
+
+    def end_reading(self) -> None:
+        for one in list(self._reading):
+            one.close()
+
+
 class SQLite:
     restored_by = "put portico.db back, together with the portico.db-wal that belongs to it"
     lost_how = "is portico.db-wal lost or damaged?"
@@ -43,7 +62,7 @@ class SQLite:
     def engine(self) -> sa.Engine:
         made = sa.create_engine(
             f"sqlite:///{self._path}",
-            connect_args={"timeout": 30, "check_same_thread": False},
+            connect_args={"timeout": 30, "check_same_thread": False, "factory": _Connection},
             pool_size=8,
             max_overflow=56,
         )
@@ -63,6 +82,7 @@ class SQLite:
         return int(number[0]) if number else None
 
     def rollback(self, held: Any) -> bool:
+        held.end_reading()
         if held.in_transaction:
             held.execute("ROLLBACK")
         return True

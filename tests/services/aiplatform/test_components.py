@@ -55,7 +55,7 @@ def containers(source: str, version: str = NEWEST) -> dict[str, dict[str, Any]]:
     key = hashlib.sha256(f"{version}{_COMPILE}{source}".encode()).hexdigest()[:16]
     made = ENVIRONMENTS.parent / "kfp" / f"{key}.json"
     if not made.exists():
-        made.parent.mkdir(exist_ok=True)
+        made.parent.mkdir(parents=True, exist_ok=True)
         program = made.with_suffix(".py")
         program.write_text(_COMPILE.replace("SOURCE", source))  # kfp reads a function's source from its file
         subprocess.run([kfp_compiled.python(version), "-W", "ignore", program, made], check=True)

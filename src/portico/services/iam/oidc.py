@@ -134,9 +134,11 @@ def _claims(provider: Provider, token: str, client: str, now: float) -> dict[str
 
     try:
         header = jwt.get_unverified_header(token)
+        if header.get("alg") not in provider.algorithms:
+            raise PermissionDenied("The provider's token is not signed as the provider says that it signs.")
         key = _key(provider, header)
         claims: dict[str, Any] = jwt.decode(
-            token, key, algorithms=[one for one in provider.algorithms if one == header.get("alg")],
+            token, key, algorithms=[str(header["alg"])],
             audience=client, issuer=provider.issuer, leeway=_SKEW,
             options={"require": ["exp", "iat", "sub", "aud", "iss"]},
         )  # fmt: skip
