@@ -84,11 +84,7 @@ def make(rooms: Rooms, watched: WatchedModels, job: Resource, config: Mapping[st
     data = objective.get("trainingDataset")
     if not data:
         return Baseline(kinds)
-    table = reader.training(rooms, data, job.name)
-    target = data.get("targetField", "")
-    features = table.drop_columns([target]) if target in table.column_names else table
-    known = frozenset([*table.column_names, *(kinds or {})])
-    made = Baseline(kinds, table.num_rows, known, Part.of(features, kinds, True))
+    made, features = of_training(rooms, data, job.name, kinds)
     model = watched.load(job.body["endpoint"], deployed_id)
     if model is not None:
         newest = features.slice(max(features.num_rows - _PREDICTED, 0)).to_pylist()
@@ -100,13 +96,35 @@ def make(rooms: Rooms, watched: WatchedModels, job: Resource, config: Mapping[st
     return made
 
 
+def of_training(
+    rooms: Rooms, data: Mapping[str, Any], reader_name: str, kinds: dict[str, str] | None
+) -> tuple[Baseline, pa.Table]:
+    """What the training data of an objective says of features, and its table without the target. `kinds` of the
+    columns are as the model reads them.
+
+    Raises:
+        FailedPrecondition: the data can't be read.
+    """
+    table = reader.training(rooms, data, reader_name)
+    target = data.get("targetField", "")
+    features = table.drop_columns([target]) if target in table.column_names else table
+    known = frozenset([*table.column_names, *(kinds or {})])
+    return Baseline(kinds, table.num_rows, known, Part.of(features, kinds, True)), features
+
+
+def kinds_of(version: Resource | None) -> dict[str, str] | None:
+    """The kinds of the columns as that version of a model reads them, where it says so."""
+    metadata = version.body.get("metadata") if version else None
+    found = metadata.get("columns") if isinstance(metadata, dict) else None
+    return found if isinstance(found, dict) else None
+
+
 def _kinds(rooms: Rooms, job: Resource, deployed_id: str) -> dict[str, str] | None:
-    """The kinds of the columns as the deployed model reads them, where it says so."""
     with rooms.database.read() as connection:
         endpoint = resources.get(connection, job.body["endpoint"])
         for deployed in (endpoint.body.get("deployedModels") or []) if endpoint else []:
             if deployed["id"] == deployed_id:
-                version = resources.get(connection, f"{deployed['model']}@{deployed['modelVersionId']}")
-                metadata = (version.body.get("metadata") or {}) if version else {}
-                return metadata.get("columns") if isinstance(metadata, dict) else None
+                return kinds_of(
+                    resources.get(connection, f"{deployed['model']}@{deployed['modelVersionId']}")
+                )
     return None

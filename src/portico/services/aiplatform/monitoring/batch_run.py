@@ -20,10 +20,8 @@ from portico.ml.tables import rows_to_batch
 from portico.services.aiplatform.batch import read as batch_read
 from portico.services.aiplatform.batch import run as predicting
 from portico.services.aiplatform.batch.run import BatchPrivate
-from portico.services.aiplatform.monitoring import output_files, reader, search_anomalies, words
-from portico.services.aiplatform.monitoring.baseline import Baseline
+from portico.services.aiplatform.monitoring import baseline, output_files, reader, search_anomalies, words
 from portico.services.aiplatform.monitoring.distributions import distribution
-from portico.services.aiplatform.monitoring.engine import Part
 from portico.services.aiplatform.monitoring.window import Counted, body_of
 from portico.services.aiplatform.thresholds import SKEW
 from portico.services.call import rooms_of
@@ -65,15 +63,11 @@ def run(context: Context) -> dict[str, Any]:
 def _compared(context: Context, job: Resource) -> tuple[tuple[StoredWindow, Counted], list[str]]:
     """The input, counted and scored, and its anomalies in words."""
     objective = job.body["modelMonitoringConfig"]["objectiveConfigs"][0]
-    data = objective["trainingDataset"]
-    table = reader.training(rooms_of(context), data, job.name)
-    target = data.get("targetField", "")
-    features = table.drop_columns([target]) if target in table.column_names else table
-    kinds = _kinds(context, job)
-    known = frozenset([*table.column_names, *(kinds or {})])
-    baseline = Baseline(kinds, table.num_rows, known, Part.of(features, kinds, True))
+    with context.database.read() as connection:
+        kinds = baseline.kinds_of(resources.get(connection, BatchPrivate.of(job).version))
+    made, features = baseline.of_training(rooms_of(context), objective["trainingDataset"], job.name, kinds)
     start = context.clock.now()
-    counted = Counted(baseline, start, False)
+    counted = Counted(made, start, False)
     for part in _input(context, job, _order(context, job) or features.column_names):
         counted.add_table(part)
     if not counted.rows:
@@ -81,15 +75,6 @@ def _compared(context: Context, job: Resource) -> tuple[tuple[StoredWindow, Coun
     body = body_of(counted, None, {SKEW: objective[SKEW]}, None)
     lines = words.lines(body, counted.sketches) if words.anomalies(body) else []
     return (StoredWindow(job.name, "", start, context.clock.now(), body), counted), lines
-
-
-def _kinds(context: Context, job: Resource) -> dict[str, str] | None:
-    """The kinds of the columns as the model reads them, where it says so."""
-    with context.database.read() as connection:
-        version = resources.get(connection, BatchPrivate.of(job).version)
-    metadata = version.body.get("metadata") if version else None
-    found = metadata.get("columns") if isinstance(metadata, dict) else None
-    return found if isinstance(found, dict) else None
 
 
 def _order(context: Context, job: Resource) -> list[str]:
