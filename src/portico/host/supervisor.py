@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from portico.host import address
 from portico.host.address import Address
 from portico.host.private import make_private
+from portico.ml import openmp
 from portico.prediction.front.peers import Auth
 from portico.sandbox import walled
 from portico.sandbox.isolation import UNCONFINED
@@ -101,8 +102,7 @@ def up(
         )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # Read once by OpenMP: threads that have nothing to do sleep, since others want the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    openmp.be_patient()
     from portico.store import backend
     from portico.store import home as home_store
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
+from portico.ml import openmp
 from portico.ml.learn.forest import steps
 from portico.ml.learn.spec import QUANTILE_OBJECTIVE
 from portico.ml.learn.task import Fitted, Recipe, Rows, Task
 
-# OpenMP's threads spin while they wait for each other; on busy cores that made training ten times slower. GNU's
-# OpenMP reads this when it is loaded, with LightGBM.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+openmp.be_patient()  # before LightGBM is loaded
 
 _MAX_ROUNDS = 4000
 _MAX_TREES_OF_CLASSES = 2500  # of several classes each has a tree a round, and a row passes them all

@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from portico.errors import BY_CODE, Internal, PorticoError, ResourceExhausted, Unavailable
+from portico.ml import openmp
 from portico.ml.bqml import kinds
 from portico.ml.bqml.model import Given
 from portico.ml.bqml.options import packed, unpacked
@@ -36,9 +37,6 @@ _SOCKET = "trainer"
 _IMPORTED = "imported.given"
 _MEMORY = 75  # percent of the machine's memory that one training may take
 _STARTS = 3  # attempts to reach the process
-# Threads of a learner that wait for others sleep: on processors that others use too, those that spin take five times as
-# long, and as much of the processors.
-_PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 _ASKED = 600  # seconds that a stranger's model may take for an answer
 
 
@@ -80,7 +78,7 @@ class Trainer:
                     [sys.executable, "-m", "portico.warehouse.models.trainer", *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
-                    env={**_PATIENT, **os.environ},
+                    env={**openmp.ENVIRONMENT, **os.environ},
                 )
                 assert self._process.stdout is not None
                 if self._process.stdout.readline().strip() != b"ready":

@@ -20,6 +20,7 @@ from typing import Any
 from portico.errors import FailedPrecondition, Unavailable
 from portico.jobs.engines import machine
 from portico.jobs.engines.protocol import Ended, Machine, cause_of, heard
+from portico.ml import openmp
 from portico.store import backend
 from portico.store.jobs import Resources
 
@@ -30,7 +31,7 @@ _REMEMBERED = 600.0  # seconds that a node which has gone may yet come back
 _CHECK = 120.0  # seconds that the cluster has to answer, once its environment is there
 _NONE = Resources(cores=0.0)
 # Of the server's environment, what Portico and its jobs read; all else is the node's own.
-_PASSED_ON = ("PORTICO_", "PYTHONPATH", "OMP_WAIT_POLICY", "PIP_", "UV_")
+_PASSED_ON = ("PORTICO_", "PYTHONPATH", *openmp.ENVIRONMENT, "PIP_", "UV_")
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portico.ml import openmp
 from portico.services.aiplatform.custom.record import SEEDS
 from portico.services.aiplatform.metadata import metadata_runs
 
@@ -94,8 +95,7 @@ def variables(
         "CLOUD_ML_REGION": job.split("/")[3],
         "GOOGLE_CLOUD_PROJECT": project,
         "PYTHONUNBUFFERED": "1",
-        # Threads of OpenMP that wait spin else, and jobs that run beside each other slow each other down tenfold.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        **openmp.ENVIRONMENT,
         **SEEDS,
     }
     if spec.get("experiment"):  # Google's client logs into this run when the code starts none

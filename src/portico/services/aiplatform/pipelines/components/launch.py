@@ -11,6 +11,7 @@ from typing import Any
 
 from portico.errors import Cancelled, DeadlineExceeded, FailedPrecondition, PorticoError
 from portico.jobs.worker import Context
+from portico.ml import openmp
 from portico.sandbox import containers, environments
 from portico.sandbox.clients import in_container
 from portico.sandbox.containers import Container
@@ -44,7 +45,7 @@ _TASK = "workerpool0-0"  # a task of a pipeline is a custom job of one worker
 _PROCESSES = 512
 _FILES = 65_536
 # What decides what an import does.
-_STARTED = {"PYTHONUNBUFFERED": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONHASHSEED": "0"}
+_STARTED = {"PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0", **openmp.ENVIRONMENT}
 _LACKS = "No such file or directory: '/gcs/"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROGRAM = "ephemeral_component.py"  # as kfp calls it
