@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.errors import InvalidArgument
 from portico.prediction.prediction_log import stream_of
 from portico.services.call import Call
@@ -17,11 +19,38 @@ _URI = f"{_CONFIG}.bigqueryDestination.outputUri"
 _TABLE = "request_response_logging"
 
 
-def check(body: dict[str, Any]) -> None:
+def check(call: Call, name: str, body: dict[str, Any], before: dict[str, Any] | None = None) -> None:
     """
+    Raises:
+        InvalidArgument: the table that the Endpoint `body` of this name asks for is taken; or as `complete`.
+    """
+    table = _wanted(name, body, before)
+    if table is not None:
+        bq.check_log(call.rooms.home, table, stream_of(name))
+
+
+def complete(name: str, body: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Says the whole name of the table in `body`: by default `request_response_logging` in a dataset of the endpoint's
+    own.
+
     Raises:
         InvalidArgument: the sampling rate is not a share, or the destination is no table.
     """
+    table = _wanted(name, body, before)
+    if table is not None:
+        body[_CONFIG]["bigqueryDestination"]["outputUri"] = bq.SCHEME + table.path
+
+
+def want(connection: Connection, name: str, body: dict[str, Any], before: dict[str, Any] | None) -> bool:
+    """Has the table made, by `bq.make_logs` or when the warehouse starts; whether there is a new one."""
+    table = _wanted(name, body, before)
+    if table is not None:
+        bq.want_log(connection, table, stream_of(name))
+    return table is not None
+
+
+def _wanted(name: str, body: dict[str, Any], before: dict[str, Any] | None) -> Name | None:
+    """The table of an Endpoint whose logging is enabled, or was changed."""
     config = body.get(_CONFIG) or {}
     rate = config.get("samplingRate", 0)
     if not isinstance(rate, int | float) or not 0 <= rate <= 1:
@@ -29,33 +58,12 @@ def check(body: dict[str, Any]) -> None:
             f"samplingRate is {rate}; it must be between 0 and 1.",
             field=f"{_CONFIG}.samplingRate",
         )
-    if uri := (config.get("bigqueryDestination") or {}).get("outputUri"):
-        bq.parse(uri, _URI, (1, 2, 3))
-
-
-def show(call: Call, name: str, body: dict[str, Any], before: dict[str, Any] | None = None) -> None:
-    """Makes the table that the Endpoint `body` of this name asks for when its logging is enabled, and says its whole
-    name there: by default `request_response_logging` in a dataset of the endpoint's own.
-
-    Raises:
-        InvalidArgument: there is another table of this name.
-    """
-    config = body.get(_CONFIG) or {}
     destination = config.get("bigqueryDestination")
-    if not config.get("enabled") or destination is None or config == ((before or {}).get(_CONFIG) or {}):
-        return
-    _, project, _, _, _, endpoint_id = name.split("/")
-    said = Name(project)
-    if uri := destination.get("outputUri"):
+    said = Name(name.split("/")[1])
+    if uri := (destination or {}).get("outputUri"):
         said = bq.parse(uri, _URI, (1, 2, 3))
+    if not config.get("enabled") or destination is None or config == ((before or {}).get(_CONFIG) or {}):
+        return None
+    endpoint_id = name.rpartition("/")[2]
     own = re.sub(r"\W", "_", f"logging_{body.get('displayName', '')}_{endpoint_id}", flags=re.ASCII)
-    table = Name(said.project, said.dataset or own, said.table or _TABLE)
-    bq.create_log(call.rooms.home, table, stream_of(name))
-    destination["outputUri"] = bq.SCHEME + table.path
-
-
-def keep(body: dict[str, Any], shown: dict[str, Any]) -> None:
-    """Puts the destination that `show` completed into a body that was read again."""
-    config = body.get(_CONFIG)
-    if config and config.get("bigqueryDestination") is not None:
-        config["bigqueryDestination"] = shown[_CONFIG]["bigqueryDestination"]
+    return Name(said.project, said.dataset or own, said.table or _TABLE)

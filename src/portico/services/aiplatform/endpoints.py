@@ -4,102 +4,93 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.aiplatform import endpoint_addresses, endpoint_logging
-from portico.services.call import Call, implements
-from portico.services.standard import operations
-from portico.services.standard.collection import check_etag
-from portico.services.standard.names import ENDPOINT_ID, own_id
+from portico.services.call import Call
+from portico.services.standard import bq
+from portico.services.standard.collection import POLICIES, After, Collection, register
 from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_served, publish
-from portico.store import labels, resources, served
+from portico.store import labels, served
+from portico.store.resources import Resource
 
 
-@implements("aiplatform", ENDPOINTS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent = str(call.params["parent"])
-    endpoint_id = own_id(call.params.get("endpointId"), call.rooms.ids.number(), "endpointId", ENDPOINT_ID)
-    if call.body.get("trafficSplit"):
-        raise InvalidArgument("A new endpoint has no models to split traffic between.", field="trafficSplit")
-    endpoint_logging.check(call.body)
-    name = f"{parent}/endpoints/{endpoint_id}"
-    body = {key: value for key, value in call.body.items() if key not in ENDPOINTS.output_only}
-    endpoint_addresses.check(call, name, body)
-    endpoint_logging.show(call, name, body)
-    with call.rooms.database.write() as connection:
-        made = ENDPOINTS.insert(call, connection, name, parent, body)
-        publish(connection, made)
-        return operations.done(
-            call, connection, name, "CreateEndpointOperationMetadata", "Endpoint", ENDPOINTS.render(made)
-        )
+class _Endpoints(Collection):
+    def new_name(self, call: Call, parent: str, chosen: str | None) -> str:
+        """With a look, before the transaction, whether the name of its table of logs is free."""
+        name = super().new_name(call, parent, chosen)
+        endpoint_logging.check(call, name, call.body)
+        return name
 
+    def get(self, call: Call) -> dict[str, Any]:
+        return endpoint_addresses.located(call, super().get(call))
 
-@implements("aiplatform", ENDPOINTS.method("get"))
-def get(call: Call) -> dict[str, Any]:
-    return endpoint_addresses.located(call, ENDPOINTS.get(call))
+    def list(self, call: Call) -> dict[str, Any]:
+        listing = super().list(call)
+        for shown in listing.get("endpoints", ()):
+            endpoint_addresses.located(call, shown)
+        return listing
 
+    def patch(self, call: Call) -> dict[str, Any]:
+        with call.rooms.database.read() as connection:
+            before = self.require(connection, call.name).body
+        endpoint_logging.check(call, call.name, self.patched(call, before), before)
+        return endpoint_addresses.located(call, super().patch(call))
 
-@implements("aiplatform", ENDPOINTS.method("list"))
-def list_(call: Call) -> dict[str, Any]:
-    listing = ENDPOINTS.list(call)
-    for shown in listing.get("endpoints", ()):
-        endpoint_addresses.located(call, shown)
-    return listing
+    def update(self, call: Call) -> dict[str, Any]:
+        """As patch with all fields that are given; answered by an operation (UpdateEndpointLongRunning)."""
+        call.body = call.body.get("endpoint") or {}
+        return self.patch(call)
 
+    def check(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> None:
+        body = resource.body
+        if before is None:
+            for key in self.output_only:
+                body.pop(key, None)
+            if body.get("trafficSplit"):
+                raise InvalidArgument(
+                    "A new endpoint has no models to split traffic between.", field="trafficSplit"
+                )
+        endpoint_logging.complete(resource.name, body, before)
+        endpoint_addresses.check(call, resource.name, body)
+        check_traffic(body.get("trafficSplit") or {}, body)
 
-@implements("aiplatform", ENDPOINTS.method("update"))
-def update(call: Call) -> dict[str, Any]:
-    """As patch with all fields that are given; answered by an operation (UpdateEndpointLongRunning)."""
-    call.body = call.body.get("endpoint") or {}
-    shown = patch(call)
-    with call.rooms.database.write() as connection:
-        return operations.done(
-            call, connection, call.name, "UpdateEndpointOperationMetadata", "Endpoint", shown
-        )
+    def written(
+        self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
+    ) -> After | None:
+        version = publish(connection, resource)
+        logged = endpoint_logging.want(connection, resource.name, resource.body, before)
 
+        def after() -> None:
+            if before is not None:
+                await_served(call, version)
+            if logged:
+                bq.make_logs(call.rooms.home)
 
-@implements("aiplatform", ENDPOINTS.method("patch"))
-def patch(call: Call) -> dict[str, Any]:
-    with call.rooms.database.read() as connection:
-        before = ENDPOINTS.require(connection, call.name).body
-    asked = ENDPOINTS.patched(call, before)
-    endpoint_logging.check(asked)
-    endpoint_logging.show(call, call.name, asked, before)
-    with call.rooms.database.write() as connection:
-        endpoint = ENDPOINTS.require(connection, call.name)
-        check_etag(endpoint, call.body.get("etag"))
-        endpoint.body = ENDPOINTS.patched(call, endpoint.body)
-        endpoint_logging.keep(endpoint.body, asked)
-        endpoint_addresses.check(call, endpoint.name, endpoint.body)
-        check_traffic(endpoint.body.get("trafficSplit") or {}, endpoint.body)
-        resources.update(connection, endpoint, call.rooms.clock.now())
-        version = publish(connection, endpoint)
-        shown = endpoint_addresses.located(call, ENDPOINTS.render(endpoint))
-    await_served(call, version)
-    return shown
+        return after
 
-
-@implements("aiplatform", ENDPOINTS.method("delete"))
-def delete(call: Call) -> dict[str, Any]:
-    with call.rooms.database.write() as connection:
-        endpoint = ENDPOINTS.require(connection, call.name)
-        deployed = endpoint.body.get("deployedModels") or []
+    def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
+        deployed = resource.body.get("deployedModels") or []
         if deployed:
             raise FailedPrecondition(
-                f"The Endpoint {endpoint.name} has {len(deployed)} deployed models "
+                f"The Endpoint {resource.name} has {len(deployed)} deployed models "
                 f"({', '.join(d['id'] for d in deployed)}); undeploy them first."
             )
-        if "steward" in EndpointPrivate.of(endpoint).sampling:
-            raise FailedPrecondition(f"The Endpoint {endpoint.name} has a steward; delete that first.")
-        if watched := endpoint.body.get("modelDeploymentMonitoringJob"):
+        if "steward" in EndpointPrivate.of(resource).sampling:
+            raise FailedPrecondition(f"The Endpoint {resource.name} has a steward; delete that first.")
+        if watched := resource.body.get("modelDeploymentMonitoringJob"):
             raise FailedPrecondition(
-                f"The Endpoint {endpoint.name} is monitored by {watched}; delete that first."
+                f"The Endpoint {resource.name} is monitored by {watched}; delete that first."
             )
-        resources.delete(connection, endpoint.name)
-        labels.delete(connection, endpoint.name)
-        version = served.delete(connection, endpoint.name)
-        answer = operations.done(call, connection, endpoint.name, "DeleteOperationMetadata", None)
-    await_served(call, version)
-    return answer
+        labels.delete(connection, resource.name)
+        version = served.delete(connection, resource.name)
+        return lambda: await_served(call, version)
+
+
+register(_Endpoints(**vars(ENDPOINTS)), "create", "get", "list", "patch", "update", "delete", *POLICIES)
 
 
 def check_traffic(split: dict[str, Any], body: dict[str, Any]) -> None:

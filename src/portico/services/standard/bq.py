@@ -141,18 +141,20 @@ def create_dataset(home: Path, name: Name) -> None:
     warehouse(home).ask("create_dataset", project=name.project, dataset=name.dataset, body={})
 
 
-def create_log(home: Path, name: Name, stream: str) -> None:
-    """Makes a table that shows a stream of the prediction log, with its dataset where there is none.
+def want_log(connection: Connection, name: Name, stream: str) -> None:
+    """Has a table made that shows a stream of the prediction log, with its dataset where there is none: when the
+    warehouse starts next, or when `make_logs` asks."""
+    log_tables.want(connection, log_tables.Wanted(name.project, name.dataset, name.table, stream))
+
+
+def check_log(home: Path, name: Name, stream: str) -> None:
+    """Makes the table of `want_log` at once if the warehouse runs, which is not started for it.
 
     Raises:
         InvalidArgument: there is another table of this name.
     """
-    warehouse(home).ask("create_log", **_arguments(name), stream=stream)
-
-
-def want_log(connection: Connection, name: Name, stream: str) -> None:
-    """As `create_log`, in a transaction: the warehouse makes it when it starts next, or when `make_logs` asks."""
-    log_tables.want(connection, log_tables.Wanted(name.project, name.dataset, name.table, stream))
+    if is_running(home):
+        warehouse(home).ask("create_log", **_arguments(name), stream=stream)
 
 
 def make_logs(home: Path) -> None:

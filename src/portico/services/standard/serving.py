@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from portico.services.call import Call
 from portico.services.standard.collection import Collection
+from portico.services.standard.names import ENDPOINT_ID
 from portico.store import resources, served
 from portico.store.resources import Private, Resource
 from portico.store.served import ServedModel
@@ -18,6 +19,7 @@ ENDPOINTS = Collection(
     "Endpoint",
     output_only=frozenset({"deployedModels", "modelDeploymentMonitoringJob", "dedicatedEndpointDns"}),
     immutable=frozenset({"network", "encryptionSpec"}),
+    ids=ENDPOINT_ID,
     filters={"endpoint": lambda shown: str(shown["name"]).rpartition("/")[2]},
 )
 

@@ -25,7 +25,6 @@ from portico.services.standard.serving import ENDPOINTS, EndpointPrivate, await_
 from portico.store import domain_clock, resources, windows
 from portico.store.resources import Private, Resource
 from portico.store.served import ServedModel
-from portico.warehouse.client import is_running
 
 NATIVE: Final = frozenset(
     {"portico", "lightgbm", "onnx"}
@@ -50,8 +49,7 @@ class Jobs(Collection):
         with call.rooms.database.read() as connection:
             _endpoint(connection, str(call.params["parent"]), call.body, None)
         name = str(call.body["endpoint"])
-        if is_running(call.rooms.home):  # so that a name that is taken is told
-            bq.create_log(call.rooms.home, _table(name), stream_of(name))
+        bq.check_log(call.rooms.home, _table(name), stream_of(name))
         return super().create(call)
 
     def check(
