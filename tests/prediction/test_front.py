@@ -99,6 +99,8 @@ def test_the_official_client(client: Raw, front: Processes, boosters: dict[str, 
     )
     raw = service.raw_predict(endpoint=NAME, http_body=body)
     assert json.loads(raw.data) == {"predictions": [expected]}
+    [streamed] = service.stream_raw_predict(request={"endpoint": NAME, "http_body": body})
+    assert json.loads(streamed.data) == {"predictions": [expected]}
 
 
 def test_raw_predict(client: Raw, boosters: dict[str, Path]) -> None:

@@ -20,7 +20,7 @@ PATH = b"/v1/projects/p/locations/l/endpoints/1:"
         (b"POST " + PATH[:-1] + b"%3ArawPredict HTTP/1.1\r\n", True),
         (b"POST " + PATH + b"explain HTTP/1.1\r\n", True),
         (b"POST " + PATH + b"predictions HTTP/1.1\r\n", False),
-        (b"POST " + PATH + b"streamRawPredict HTTP/1.1\r\n", False),
+        (b"POST " + PATH + b"streamRawPredict HTTP/1.1\r\n", True),
         (b"GET " + PATH + b"predict HTTP/1.1\r\n", False),
         (b"POST /v1/projects/p/locations/l/publishers/g/models/1:predict HTTP/1.1\r\n", False),
         (b"POST /v1/projects/p/locations/l/endpoints HTTP/1.1\r\n", False),

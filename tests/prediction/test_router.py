@@ -32,7 +32,7 @@ def target(split: dict[str, int]) -> Target:
 def test_paths_of_both_versions_and_all_methods() -> None:
     router = Router([target({"5": 100})])
     for version in ("v1", "v1beta1"):
-        for name, method in (("predict", PREDICT), ("rawPredict", RAW_PREDICT), ("explain", EXPLAIN)):
+        for name, method in (("predict", PREDICT), ("streamRawPredict", RAW_PREDICT), ("explain", EXPLAIN)):
             route = router.exact(f"/{version}/{NAME}:{name}".encode())
             assert route is not None and route.method == method and route.target.name == NAME
     assert router.exact(f"/v2/{NAME}:predict".encode()) is None

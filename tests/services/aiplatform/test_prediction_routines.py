@@ -87,6 +87,7 @@ endpoint = model.deploy(machine_type="n1-standard-2")
 assert endpoint.predict(["1", 2]).predictions == [2.5, 5.0]
 raw = endpoint.raw_predict(b"1,4", {"content-type": "text/csv"})
 assert raw.text == "2.5,10.0" and raw.headers["content-type"].startswith("text/csv"), raw.text
+assert list(endpoint.stream_raw_predict(b"1,4", {"content-type": "text/csv"})) == [b"2.5,10.0"]
 try:
     endpoint.predict(["one"])
 except Exception as error:

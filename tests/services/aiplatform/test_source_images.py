@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import socket
 import subprocess
 import sys
 import tarfile
@@ -32,11 +33,11 @@ EXPOSE 8080
 CMD ["uvicorn", "server:app", "--host", "0.0.0.0", "--port", "8080"]
 """
 SERVER = """
-import json, os, time, urllib.error, urllib.request
+import asyncio, json, os, time, urllib.error, urllib.request
 from contextlib import asynccontextmanager
 from pathlib import Path
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 factor = 0.0
@@ -57,10 +58,23 @@ async def lifespan(app):
     factor = float(os.environ["FACTOR"]) * json.loads(Path(os.environ["APP"], "more.json").read_text())
     yield
 
+async def pieces(told):
+    yield "one\\n"
+    if "wait" in told:
+        reader, _ = await asyncio.open_connection("127.0.0.1", told["wait"])
+        await reader.read()
+    while told.get("endless"):
+        yield "more" * 10_000
+    if told.get("breaks"):
+        raise RuntimeError("half-way")
+    yield "two\\n"
+
 async def predict(request):
     if request.headers["content-type"] == "text/csv":
         return PlainTextResponse("text/csv: " + (await request.body()).decode())
     told = await request.json()
+    if "pieces" in told:
+        return StreamingResponse(pieces(told["pieces"]), media_type="text/plain")
     if told["instances"] == ["bad"]:
         return PlainTextResponse("not that", status_code=422)
     for _ in range(530 * (told["instances"] == ["crowd"])):
@@ -210,6 +224,48 @@ def test_a_raw_request_of_the_generated_client(portico: Any, endpoint: Any) -> N
     body = httpbody_pb2.HttpBody(data=b"3.5", content_type="text/csv")
     told = client.raw_predict(endpoint=endpoint.resource_name, http_body=body)
     assert told.data == b"text/csv: 3.5" and told.content_type.startswith("text/plain")
+
+
+def test_a_stream_comes_as_the_server_makes_it(portico: Any, endpoint: Any) -> None:
+    url = f"{portico.url}/v1/{endpoint.resource_name}:streamRawPredict"
+    with socket.create_server(("127.0.0.1", 0)) as waited_for:
+        body = {"pieces": {"wait": waited_for.getsockname()[1]}}
+        told = requests.post(url, json=body, stream=True, timeout=240)
+        assert told.headers["x-vertex-ai-endpoint-id"] == endpoint.name
+        lines = told.iter_lines(chunk_size=1)
+        assert next(lines) == b"one"
+        waited_for.accept()[0].close()  # the server is no further than its first piece
+        assert list(lines) == [b"two"]
+
+
+def test_a_stream_of_the_generated_client(portico: Any, endpoint: Any) -> None:
+    from google.api import httpbody_pb2
+    from google.cloud import aiplatform_v1
+
+    client = aiplatform_v1.PredictionServiceClient(
+        client_options={"api_endpoint": portico.url}, transport="rest"
+    )
+
+    def told(data: bytes, content_type: str = "application/json") -> list[tuple[str, bytes]]:
+        body = httpbody_pb2.HttpBody(data=data, content_type=content_type)
+        asked = client.stream_raw_predict(request={"endpoint": endpoint.resource_name, "http_body": body})
+        return [(one.content_type.partition(";")[0], one.data) for one in asked]
+
+    assert told(b'{"pieces": {}}') == [("text/plain", b"one\n"), ("text/plain", b"two\n")]
+    assert told(b"3.5", "text/csv") == [("text/plain", b"text/csv: 3.5")]
+
+
+def test_streams_that_fail_or_are_left_leave_the_server_well(portico: Any, endpoint: Any) -> None:
+    url = f"{portico.url}/v1/{endpoint.resource_name}:streamRawPredict"
+    told = requests.post(url, json={"instances": ["bad"]}, timeout=240)
+    assert (told.status_code, told.text) == (422, "not that")
+    told = requests.post(url, json={"instances": 1}, timeout=240)
+    assert (told.status_code, told.text) == (500, "Internal Server Error")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):  # no whole answer
+        requests.post(url, json={"pieces": {"breaks": True}}, timeout=240)
+    with requests.post(url, json={"pieces": {"endless": True}}, stream=True, timeout=240) as left:
+        assert next(left.iter_lines()) == b"one"
+    assert endpoint.predict([1]).predictions == [6.0]
 
 
 def test_it_is_replaced_when_it_dies_and_ends_with_its_deployment(portico: Any, endpoint: Any) -> None:

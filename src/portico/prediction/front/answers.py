@@ -50,10 +50,13 @@ class Answers:
 
     def render(self, status: int, body: bytes, headers: bytes = b"", content_type: bytes = JSON) -> bytes:
         """A whole answer; `headers` are complete lines."""
+        head = self.head(status, headers, content_type)
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+    def head(self, status: int, headers: bytes, content_type: bytes) -> bytes:
+        """An answer's lines up to what says where its body ends."""
         line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
-        return b"%b%bcontent-type: %b\r\n%bcontent-length: %d\r\n\r\n%b" % (
-            line, self._date, content_type, headers, len(body), body,
-        )  # fmt: skip
+        return b"%b%bcontent-type: %b\r\n%b" % (line, self._date, content_type, headers)
 
     def error(self, error: PorticoError, headers: bytes = b"") -> bytes:
         if error.retry_after is not None:

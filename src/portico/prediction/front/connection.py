@@ -18,6 +18,7 @@ from portico.prediction.front.framing import (
 )
 from portico.prediction.front.peers import no_token, shows_token
 from portico.prediction.front.predicting import MAX_BODY, Request
+from portico.prediction.front.streaming import Sender
 
 if TYPE_CHECKING:
     from portico.prediction.front.handover import Take
@@ -284,6 +285,8 @@ class Connection(asyncio.Protocol):
             if answer is None:
                 self.busy = True
                 self.asked = request
+                if not known.head.http_1_0:  # which knows no chunks
+                    request.sender = Sender(self, known.connection)
                 request.task = front.spawn(self._answer_later(known, request))
                 return
             if known.connection:
@@ -332,6 +335,9 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self.busy = False
+        if request.sender is not None and request.sender.unfinished:
+            self.transport.abort()  # half an answer has left: its end that is missing tells the client
+            return
         self._write(known, answer)
         if not self.refused:
             self._go_on()

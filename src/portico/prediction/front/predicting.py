@@ -7,6 +7,7 @@ import base64
 import contextlib
 import random
 import time
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -17,6 +18,7 @@ from portico.prediction.front.router import EXPLAIN, PREDICT, RAW_PREDICT, Deplo
 
 if TYPE_CHECKING:
     from portico.prediction.front.process import Front
+    from portico.prediction.front.streaming import Sender
     from portico.prediction.replicas.client import ReplicaClient
 
 MAX_BODY: Final = 10 * 2**20  # bytes of a request
@@ -52,7 +54,7 @@ class Request:
 
     __slots__ = (
         "_asked_for", "_body", "_caller_id", "_content_type", "_deployed", "_front", "_instances", "_overrides",
-        "_parameters", "_path", "_route", "_started", "_wrapped", "gone", "task",
+        "_parameters", "_path", "_route", "_started", "_wrapped", "gone", "sender", "task",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +73,7 @@ class Request:
         self._wrapped = False  # a rawPredict whose body came inside a google.api.HttpBody
         self._started = time.perf_counter()
         self.gone = False  # the client, before its answer
+        self.sender: Sender | None = None  # of an answer in pieces, to a client that can read one
         self.task: asyncio.Task[None] | None = None  # that makes the answer later
 
     def answer_now(self) -> bytes | None:
@@ -91,8 +94,8 @@ class Request:
         return self._finish(deployed, b'{"predictions":%b%b' % (predictions, deployed.suffix), predictions)
 
     async def answer_later(self) -> bytes:
-        """The answer's bytes, from a replica, the model's own process, or once the front knows a new endpoint.
-        Cancelled, it leaves no work behind.
+        """The answer's bytes, from a replica, the model's own process, or once the front knows a new endpoint; of an
+        answer in pieces, what `sender` has not sent yet. Cancelled, it leaves no work behind.
 
         Raises:
             PorticoError: what the client is to be told.
@@ -224,20 +227,51 @@ class Request:
         deployed.slots.enter()
         try:
             asked = self._content_type.encode("latin-1", "replace") + b"\n" + self._body
+            if self._stream and self.sender is not None:
+                return await self._in_pieces(deployed, deployed.remote.stream(asked), self.sender)
             status, told = await deployed.remote.predict("raw", asked)
         finally:
             deployed.slots.leave()
         kind, _, body = told.partition(b"\n")
+        self._count_raw(deployed, status)
+        if self._wrapped and status < 400:
+            body = self._http_body(kind, body)
+            kind = JSON
+        return self._front.answers.render(status, body, deployed.raw_headers, kind)
+
+    async def _in_pieces(
+        self, deployed: Deployed, told: AsyncGenerator[tuple[int, bytes], None], sender: Sender
+    ) -> bytes:
+        """Sends an image's own server's answer as it comes. The generated clients want a list of HttpBody."""
+        async with contextlib.aclosing(told):
+            status, kind = await anext(told)
+            listed = self._wrapped and status < 400
+            await sender.begin(
+                self._front.answers.head(status, deployed.raw_headers, JSON if listed else kind)
+            )
+            before = b"["
+            async for _, piece in told:
+                await sender.send(before + _http_body(kind, piece) if listed else piece)
+                before = b","
+        self._count_raw(deployed, status)
+        if not listed:
+            return sender.end(b"")
+        return sender.end(b"[]" if before == b"[" else b"]")
+
+    @property
+    def _stream(self) -> bool:
+        return self._route is not None and self._route.stream
+
+    def _http_body(self, content_type: bytes, content: bytes) -> bytes:
+        """The whole answer as the generated clients read it: a google.api.HttpBody, or for a stream a list of one."""
+        body = _http_body(content_type, content)
+        return b"[%b]" % body if self._stream else body
+
+    def _count_raw(self, deployed: Deployed, status: int) -> None:
         if status >= 400:
             self.failed(status)
         else:
             deployed.metrics.count(1, time.perf_counter() - self._started)
-        if self._wrapped and status < 400:
-            body = orjson.dumps(
-                {"contentType": kind.decode("latin-1"), "data": base64.b64encode(body).decode()}
-            )
-            kind = JSON
-        return self._front.answers.render(status, body, deployed.raw_headers, kind)
 
     def _unwrapped_type(self, request: Any) -> str:
         """The type of the content that came inside a google.api.HttpBody, which is unwrapped; or what it was."""
@@ -284,7 +318,7 @@ class Request:
                 return b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (front.answers.ok, len(body), logged, body)
             return b"%b%d\r\n\r\n%b" % (front.answers.ok, len(body), body)
         if self._wrapped:
-            body = orjson.dumps({"contentType": "application/json", "data": base64.b64encode(body).decode()})
+            body = self._http_body(b"application/json", body)
         headers = deployed.raw_headers
         return front.answers.render(
             200, body, b"%bx-request-id: %b\r\n" % (headers, logged) if logged else headers
@@ -293,6 +327,12 @@ class Request:
 
 def _dumps(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _http_body(content_type: bytes, content: bytes) -> bytes:
+    """A google.api.HttpBody as JSON."""
+    told = {"contentType": content_type.decode("latin-1"), "data": base64.b64encode(content).decode()}
+    return orjson.dumps(told)
 
 
 def _canonical(request: dict[str, Any], method: int) -> dict[str, Any]:

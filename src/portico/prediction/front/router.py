@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 PREDICT: Final = 0
 RAW_PREDICT: Final = 1
 EXPLAIN: Final = 2
-_METHODS: Final = {"predict": PREDICT, "rawPredict": RAW_PREDICT, "explain": EXPLAIN}
+_METHODS: Final = {
+    "predict": (PREDICT, False),
+    "rawPredict": (RAW_PREDICT, False),
+    "streamRawPredict": (RAW_PREDICT, True),
+    "explain": (EXPLAIN, False),
+}
 
 
 class Deployed:
@@ -156,6 +161,7 @@ class Target:
 class Route:
     method: int
     target: Target
+    stream: bool = False  # the answer leaves in pieces, as the model makes them
 
 
 class Router:
@@ -164,11 +170,11 @@ class Router:
     def __init__(self, targets: Iterable[Target] = ()) -> None:
         self.targets = {target.name: target for target in targets}
         self._routes = {
-            f"/{version}/{name}:{method}".encode(): Route(number, target)
+            f"/{version}/{name}:{method}".encode(): Route(number, target, stream)
             for target in self.targets.values()
             for name in (target.name, _numbered(target.name))
             for version in ("v1", "v1beta1")
-            for method, number in _METHODS.items()
+            for method, (number, stream) in _METHODS.items()
         }
         self.exact: Callable[[bytes], Route | None] = self._routes.get
 

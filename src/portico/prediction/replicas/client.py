@@ -9,16 +9,18 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from portico.errors import DeadlineExceeded, Unavailable
 from portico.prediction.replicas import places, shapley
-from portico.prediction.replicas.frames import KINDS, PING, SCORE, Reader, pack
+from portico.prediction.replicas.frames import END, KINDS, PING, SCORE, STREAM, Reader, pack
 
 # A prediction that takes longer is given up; Google's limit for online predictions.
 TIMEOUT = 60.0
+# A stream has no more than that for a piece, and for all of them: within five minutes a replica must answer others.
+STREAM_TIMEOUT = 240.0
 # How long a request waits for the first connection, right after a deployment.
 _CONNECTING = 2.0
 _BACKOFF_FIRST, _BACKOFF_MOST = 0.05, 1.0
@@ -73,6 +75,45 @@ class ReplicaClient:
                 scored = await self._ask(SCORE, asked)
         return await self._ask(KINDS[kind], body)
 
+    async def stream(self, body: bytes) -> AsyncGenerator[tuple[int, bytes], None]:
+        """The answer of an image's own server to a "raw" `body`, as it makes it: first the HTTP status and the type of
+        the content, then its pieces, each with the status 100. Closed early, it ends the server's work at its next
+        piece.
+
+        Raises:
+            Unavailable: no replica is up, or it ended or failed before the answer's end.
+            DeadlineExceeded: no piece within a minute, or no end within `STREAM_TIMEOUT` seconds.
+        """
+        link = self._least() or await self._first()
+        link.streams += 1
+        writer: asyncio.StreamWriter | None = None
+        since, end = time.time(), time.monotonic() + STREAM_TIMEOUT
+        frames = Reader()
+        try:
+            reader, writer = await asyncio.open_unix_connection(link.path)
+            writer.write(pack(1, STREAM, body))
+            began = False
+            while received := await asyncio.wait_for(
+                reader.read(1 << 16), min(TIMEOUT, end - time.monotonic())
+            ):
+                for _, status, piece in frames.feed(received):
+                    if began and status == END:
+                        return
+                    began = True
+                    yield status, piece
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The model's stream has no next piece within {TIMEOUT:.0f} seconds, or no end within "
+                f"{STREAM_TIMEOUT:.0f}."
+            ) from None
+        except OSError:
+            pass
+        finally:
+            link.streams -= 1
+            if writer is not None:
+                writer.close()
+        raise away(self._why(since))
+
     async def ready(self, timeout: float) -> bool:
         """Waits until at least one replica is connected; False when that takes longer than `timeout` seconds."""
         deadline = time.monotonic() + timeout
@@ -118,7 +159,7 @@ class ReplicaClient:
     def _least(self) -> _Link | None:
         best: _Link | None = None
         for link in self._links:
-            if link.up and (best is None or len(link.waiting) < len(best.waiting)):
+            if link.up and (best is None or link.load < best.load):
                 best = link
         return best
 
@@ -170,12 +211,17 @@ class _Link(asyncio.Protocol):
         self.up = False
         self.untried = True
         self.waiting: dict[int, _Request] = {}
+        self.streams = 0  # under way, on connections of their own
         self._lost = lost
         self._numbers = itertools.count(1)
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def load(self) -> int:
+        return len(self.waiting) + self.streams
 
     def start(self) -> None:
         if self._task is None or self._task.done():

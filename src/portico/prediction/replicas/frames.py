@@ -6,9 +6,13 @@ import struct
 from collections.abc import Iterator
 
 HEADER = struct.Struct("<IIH")
-PING, PREDICT, SCORE, RAW = 0, 1, 2, 3
+PING, PREDICT, SCORE, RAW, STREAM = 0, 1, 2, 3, 4
 # What a caller asks for -> the frame's kind. The prebuilt containers answer both with `{"predictions": [...]}`. An
 # image's own server gets a "raw" request as it is: the type of its content, a new line, and the content; so it answers.
+# A STREAM is asked for like a RAW, on a connection of its own, and has several frames for its answer: the HTTP status
+# with the type of the content; each piece of the content with the status MORE; at last, empty, the status END, which
+# is missing where the server failed half-way.
+MORE, END = 100, 200
 KINDS = {"predict": PREDICT, "rawPredict": PREDICT, "score": SCORE, "raw": RAW}
 
 

@@ -4,6 +4,7 @@ beside it, it is run by the model's own Python: the standard library, 3.7 and la
 Frames, both ways: a header of three little-endian numbers, then the body (JSON).
     request   length of the body (uint32), id (uint32), kind (uint16)
     response  length of the body (uint32), id (uint32), HTTP status (uint16)
+A request for a stream is the only one of its connection, and has several responses (`frames.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEADER = struct.Struct("<IIH")
-PING = 0
+PING, STREAM = 0, 4
+_UNREAD = 30.0  # seconds that a piece of a stream may wait for its reader
 
 
 class Peer:
@@ -35,11 +37,16 @@ class Server:
     """Answers one request after the other; a client may send the next before it has the answer."""
 
     def __init__(
-        self, listening: socket.socket, answer: Callable[[int, bytes], tuple[int, bytes]], seconds: int = 0
+        self,
+        listening: socket.socket,
+        answer: Callable[[int, bytes], tuple[int, bytes]],
+        seconds: int = 0,
+        stream: Callable[[bytes, Callable[[int, bytes], None]], None] | None = None,
     ) -> None:
         self.listening = listening
         self.answer = answer
         self.seconds = seconds
+        self.stream = stream
         self.selector = selectors.DefaultSelector()
         self.draining = False
 
@@ -92,6 +99,9 @@ class Server:
             del peer.incoming[:end]
             if kind == PING:
                 status, told = 200, b"{}"
+            elif kind == STREAM and self.stream is not None:
+                self.say_stream(peer, number, body)
+                return
             else:
                 # The model holds the process's only thread: who waits gives up at the same time, and the kernel
                 # ends what goes on, so that the next request has a process again.
@@ -101,6 +111,24 @@ class Server:
             peer.outgoing += HEADER.pack(len(told), number, status) + told
             if not self.send(peer):
                 return
+
+    def say_stream(self, peer: Peer, number: int, body: bytes) -> None:
+        """Sends each part of an answer when it is there, and closes the connection. Where the client has gone, or does
+        not read, who says the parts gets an OSError."""
+        assert self.stream is not None
+        peer.connection.settimeout(_UNREAD)
+
+        def say(status: int, told: bytes) -> None:
+            signal.alarm(0)  # a slow reader takes none of the model's time
+            peer.connection.sendall(HEADER.pack(len(told), number, status) + told)
+            signal.alarm(self.seconds)
+
+        signal.alarm(self.seconds)
+        try:
+            self.stream(body, say)
+        finally:
+            signal.alarm(0)
+            self.close(peer)
 
     def send(self, peer: Peer) -> bool:
         """Sends what the connection takes now; False when it is closed."""

@@ -8,6 +8,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -17,9 +18,15 @@ import shutil
 import sys
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Hear = Callable[[int, dict[bytes, bytes], bytes], None]
 
 SCORE, RAW = 2, 3  # kinds of requests
+MORE, END = 100, 200  # of a stream, as `frames.py` has them
 _LONGEST = 2000  # characters of what the server says of an error
 _PAUSE = 0.2  # seconds between questions for its health
 _STATUS = {429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
@@ -41,8 +48,8 @@ def main(settings: dict[str, Any], server: Any, report: Any, listening: Any) -> 
         with application:
             application.wait_until_healthy(settings["health"])
             tell({"ready": True, "version": ""})
-            answering = server.Server(listening, Answering(application, settings).answer, settings["seconds"])
-            answering.run()
+            asked = Answering(application, settings)
+            server.Server(listening, asked.answer, settings["seconds"], asked.stream).run()
 
     os.chdir(settings["workdir"])
     try:
@@ -82,6 +89,37 @@ class Answering:
             return refused(status, told.decode(errors="replace")[:_LONGEST] or "it says nothing")
         return predictions(told, kind)
 
+    def stream(self, body: bytes, say: Callable[[int, bytes], None]) -> None:
+        """Says the answer to a RAW request in pieces, as the application makes them."""
+        content, _, body = body.partition(b"\n")
+        began = gone = False
+
+        def hear(status: int, headers: dict[bytes, bytes], piece: bytes) -> None:
+            nonlocal began, gone
+            try:
+                if not began:
+                    began = True
+                    say(status, headers.get(b"content-type", b"application/json"))
+                if piece:
+                    say(MORE, piece)
+            except OSError:
+                gone = True
+                raise
+
+        try:
+            self.application.ask("POST", self.route, content, body, hear)
+        except Exception as error:
+            if gone:
+                return
+            traceback.print_exc()
+            if began:
+                return  # the end that does not come tells it
+            status, told = refused(500, f"{type(error).__name__}: {error}")
+            say(status, b"application/json")
+            say(MORE, told)
+        with contextlib.suppress(OSError):
+            say(END, b"")
+
 
 def predictions(told: bytes, kind: int) -> tuple[int, bytes]:
     """Vertex AI's answer from a container's: `{"predictions": [...]}`."""
@@ -110,7 +148,8 @@ def refused(status: int, message: str) -> tuple[int, bytes]:
 
 
 class Application:
-    """An ASGI or WSGI application that is asked without a connection."""
+    """An ASGI or WSGI application that is asked without a connection. Who `hear`s gets status, headers and a piece of
+    the body when the application has it; then the body that is returned is empty."""
 
     def __enter__(self) -> Application:
         return self
@@ -119,7 +158,7 @@ class Application:
         pass
 
     def ask(
-        self, method: str, path: str, content: bytes, body: bytes
+        self, method: str, path: str, content: bytes, body: bytes, hear: Hear | None = None
     ) -> tuple[int, dict[bytes, bytes], bytes]:
         """Status, headers in small letters, and body."""
         raise NotImplementedError
@@ -196,15 +235,15 @@ class Asgi(Application):
                 self.failed = error
 
     def ask(
-        self, method: str, path: str, content: bytes, body: bytes
+        self, method: str, path: str, content: bytes, body: bytes, hear: Hear | None = None
     ) -> tuple[int, dict[bytes, bytes], bytes]:
-        return self.loop.run_until_complete(self._ask(method, path, content, body))
+        return self.loop.run_until_complete(self._ask(method, path, content, body, hear))
 
     def pause(self) -> None:
         self.loop.run_until_complete(asyncio.sleep(_PAUSE))
 
     async def _ask(
-        self, method: str, path: str, content: bytes, body: bytes
+        self, method: str, path: str, content: bytes, body: bytes, hear: Hear | None = None
     ) -> tuple[int, dict[bytes, bytes], bytes]:
         headers = [(b"host", b"localhost"), (b"accept", b"*/*")]
         if content:
@@ -231,13 +270,24 @@ class Asgi(Application):
             if message["type"] == "http.response.start":
                 began.update(message)
             elif message["type"] == "http.response.body":
-                pieces.append(bytes(message.get("body", b"")))
+                piece = bytes(message.get("body", b""))
+                if hear is None:
+                    pieces.append(piece)
+                else:
+                    hear(began["status"], headers_of(), piece)
                 if not message.get("more_body"):
                     done.set()
 
-        await self.app(scope, receive, send)
-        told = {bytes(name).lower(): bytes(value) for name, value in began.get("headers", [])}
-        return began["status"], told, b"".join(pieces)
+        def headers_of() -> dict[bytes, bytes]:
+            return {bytes(name).lower(): bytes(value) for name, value in began.get("headers", [])}
+
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            if hear is None or not done.is_set():
+                raise
+            traceback.print_exc()  # the client has been told, and wholly
+        return began["status"], headers_of(), b"".join(pieces)
 
 
 class Wsgi(Application):
@@ -245,7 +295,7 @@ class Wsgi(Application):
         self.app = app
 
     def ask(
-        self, method: str, path: str, content: bytes, body: bytes
+        self, method: str, path: str, content: bytes, body: bytes, hear: Hear | None = None
     ) -> tuple[int, dict[bytes, bytes], bytes]:
         route, _, query = path.partition("?")
         environ = {
@@ -258,18 +308,27 @@ class Wsgi(Application):
         began: list[Any] = []
 
         def start(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
-            began[:] = [int(status.split()[0]), headers]
-            return pieces.append
+            told = {name.lower().encode(): value.encode("latin-1") for name, value in headers}
+            began[:] = [int(status.split()[0]), told]
+            return take
+
+        def take(piece: bytes) -> None:
+            if hear is None:
+                pieces.append(piece)
+            else:
+                hear(began[0], began[1], piece)
 
         pieces: list[bytes] = []
         found = self.app(environ, start)
         try:
-            pieces += list(found)
+            for piece in found:
+                take(piece)
+            if hear is not None:
+                take(b"")  # there may have been none
         finally:
             if hasattr(found, "close"):
                 found.close()
-        told = {name.lower().encode(): value.encode("latin-1") for name, value in began[1]}
-        return began[0], told, b"".join(pieces)
+        return began[0], began[1], b"".join(pieces)
 
 
 def replace_servers(serve: Any) -> None:
