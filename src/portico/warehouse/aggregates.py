@@ -20,7 +20,7 @@ AGGREGATES = frozenset([
     "approx_count_distinct", "approx_quantiles", "approx_top_count", "approx_top_sum", "hll_count__init",
     "hll_count__merge", "hll_count__merge_partial", "countif", "array_agg", "string_agg", "array_concat_agg",
     "grouping", "max_by", "min_by", "$big_sum", "$big_avg", "$interval_sum",
-    "$interval_avg", "$float_min", *KLL_AGGREGATES, *geography.AGGREGATES,
+    "$interval_avg", "$float_min", "$float_max_by", "$float_min_by", *KLL_AGGREGATES, *geography.AGGREGATES,
 ])  # fmt: skip
 
 
@@ -225,6 +225,37 @@ def _percentile(native: str) -> Form:
     return made
 
 
+def of_floats(name: str, arguments: list[exp.Expr]) -> tuple[list[exp.Expr], Callable[..., exp.Expr]] | None:
+    """Aggregates of FLOAT64s where NaN may be among them, and what is made of their columns; None for all else.
+
+    NaN is less than all numbers: the least and what a percentile falls upon first. No value is equal to it, so that
+    nothing is chosen by it.
+    """
+    if name == "$float_min":  # NaN where any is, which DuckDB has for the greatest
+        return [call("min", *arguments), call("max", *arguments)], lambda low, high: call(
+            "gs_least_float", low, high
+        )
+    if name in ("$float_max_by", "$float_min_by"):
+        value, by = arguments
+        chosen = call(name.removeprefix("$float_"), value, by)
+        return [chosen, call("max", by.copy())], lambda found, greatest: exp.Case(
+            ifs=[exp.If(this=exp.Not(this=call("gs_is_nan", greatest)), true=found)]
+        )
+    if name in ("$float_cont", "$float_disc"):
+        value, share = (_bare(one) for one in arguments)
+        native = name.replace("$float", "quantile")
+        nan = call("isnan", value.copy())
+        found = call(native, exp.If(this=nan, true=_LEAST.copy(), false=value), share)
+        nans = call("count", exp.If(this=nan.copy(), true=exp.Literal.number(1)))
+        return [found, nans, call("count", value.copy())], lambda found, nans, count: call(
+            f"gs_float_{name[7:]}", found, nans, count, share.copy()
+        )
+    return None
+
+
+_LEAST = exp.Cast(this=exp.Literal.string("-inf"), to=exp.DataType.build("DOUBLE"))
+
+
 def _of_order(kind: type[exp.Expr]) -> Form:
     """FIRST_VALUE and its like; IGNORE NULLS may stand behind any argument. DuckDB's writer knows it of these alone."""
 
@@ -255,7 +286,6 @@ def _kll(name: str) -> Form:
 
 
 AGGREGATE_FORMS: dict[str, Form] = {
-    "$float_min": lambda arguments: (call("min", *arguments), None),  # `levels` looks at the greatest beside it
     "any_value": _any_value, "sum": _sum, "avg": _avg, "countif": _countif, "count_if": _countif,
     "array_agg": array_agg, "string_agg": _string_agg, "array_concat_agg": _array_concat_agg,
     "approx_quantiles": _quantiles, "approx_top_count": _top_count, "approx_top_sum": _top_sum,

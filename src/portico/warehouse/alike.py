@@ -6,9 +6,15 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from portico.warehouse.signatures import ANY, LITERAL
+from portico.warehouse.signatures import ANY, LITERAL, NUMBERS
 
 BIG = "BIGNUMERIC"
+_FAMILIES = {
+    **dict.fromkeys(NUMBERS, "number"), "DATE": "day", "DATETIME": "day", "STRING": "STRING", "BYTES": "BYTES",
+    "BOOL": "BOOL", "TIME": "TIME", "TIMESTAMP": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON",
+    "GEOGRAPHY": "GEOGRAPHY",
+}  # fmt: skip
+READ = frozenset(["DATE", "DATETIME", "TIME", "TIMESTAMP"])  # what a literal of STRING becomes
 
 
 def alike(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
@@ -22,6 +28,22 @@ def alike(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
             node.replace(as_type(node, "FLOAT64"))
         elif not floats and one not in (BIG, ANY):
             node.replace(as_type(node, "BIGNUMERIC"))
+
+
+def _family(kind: str) -> str:
+    return _FAMILIES.get(kind, "")
+
+
+def unlike(types: Sequence[str | None]) -> bool:
+    """Whether they have no type in common. NULL is of any, a literal of STRING also a date or a time."""
+    known = [one for one in types if one is not None and one != ANY]
+    typed = [one for one in known if one != LITERAL]
+    families = {_family(one) for one in typed}
+    if "" in families:
+        return False
+    if LITERAL in known:
+        return bool(typed) and not all(one == "STRING" or one in READ for one in typed)
+    return len(families) > 1
 
 
 def cast_column(query: exp.Expr, place: int, kind: str) -> None:
@@ -52,7 +74,7 @@ def as_texts(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> list[str
     """Makes what is put together STRINGs, but for BYTES; the types then."""
     made: list[str | None] = []
     for node, kind in zip(nodes, types, strict=True):
-        plain = kind in (None, ANY, LITERAL, "STRING", "BYTES")
+        plain = kind in (None, ANY, LITERAL, "STRING", "BYTES") or kind.endswith(">")
         made.append(kind if plain else "STRING")
         if not plain:
             node.replace(exp.Cast(this=node.copy(), to=exp.DataType.build("STRING", dialect="bigquery")))

@@ -381,3 +381,6 @@ CREATE MACRO gs_corr(c, n) AS CASE WHEN n < 2 THEN NULL ELSE coalesce(c, CAST('N
 CREATE MACRO gs_interval_sum(a) AS CASE WHEN len(list_filter(a, lambda e: e IS NOT NULL)) > 0 THEN list_reduce(list_filter(a, lambda e: e IS NOT NULL), lambda x, y: x + y) END;
 CREATE MACRO gs_interval_avg(a) AS CASE WHEN len(list_filter(a, lambda e: e IS NOT NULL)) > 0 THEN gs_interval_div(gs_interval_sum(a), len(list_filter(a, lambda e: e IS NOT NULL))) END;
 CREATE MACRO gs_bag_of_words(a VARCHAR[]) AS list_transform(list_sort(list_distinct(list_transform(a, lambda e: {'t': e})), 'ASC', 'NULLS FIRST'), lambda d: {'term': d.t, 'count': len(list_filter(a, lambda e: e IS NOT DISTINCT FROM d.t))});
+CREATE MACRO gs_numbers(a) AS list_filter(a, lambda e: e IS NULL OR NOT isnan(CAST(e AS DOUBLE)));
+CREATE MACRO gs_float_cont(x, nans, n, share) AS CASE WHEN share * (n - 1) < nans AND nans > 0 THEN CAST('nan' AS DOUBLE) ELSE x END;
+CREATE MACRO gs_float_disc(x, nans, n, share) AS CASE WHEN share * n <= nans AND nans > 0 THEN CAST('nan' AS DOUBLE) ELSE x END;

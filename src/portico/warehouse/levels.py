@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from sqlglot import exp
 
-from portico.warehouse.aggregates import AGGREGATES, clustered, of_extreme
+from portico.warehouse.aggregates import AGGREGATES, clustered, of_extreme, of_floats
 from portico.warehouse.functions import function
 from portico.warehouse.macros import call
 
@@ -103,15 +103,13 @@ def native(node: exp.Expr) -> tuple[list[exp.Expr], Around]:
         return clustered(arguments)
     if (extreme := of_extreme(name, arguments)) is not None:
         return extreme
+    if (made_of := of_floats(name.lower(), [one.copy() for one in arguments])) is not None:
+        return made_of
     made, around = function(name, [one.copy() for one in arguments])
     if name.lower() == "avg":
         counted = made.copy()
         counted.find(exp.Anonymous).set("this", "count")  # type: ignore[union-attr]
         return [made, counted], lambda total, count: call("gs_avg", total, count)
-    if name.lower() == "$float_min":  # NaN where any is, which DuckDB has for the greatest
-        greatest = made.copy()
-        greatest.find(exp.Anonymous).set("this", "max")  # type: ignore[union-attr]
-        return [made, greatest], lambda low, high: call("gs_least_float", low, high)
     if name.lower() == "corr":  # NULL of a single pair; NaN where one of the two never changes
         counted = made.copy()
         counted.find(exp.Anonymous).set("this", "regr_count")  # type: ignore[union-attr]
@@ -325,13 +323,13 @@ def _must_split(window: exp.Window) -> bool:
         else ""
     )
     called = _function_of(window)
-    if name.upper() == _CLUSTERS:
+    if name.upper() == _CLUSTERS or name.startswith("$float_"):
         return True
     wrapped = (
         isinstance(called, exp.Anonymous) and function(name, [one.copy() for one in called.expressions])[1]
     )
     return (
-        name in ("sum", "avg", "corr", "$float_min")
+        name in ("sum", "avg", "corr")
         or bool(wrapped)
         or not isinstance(window.parent, exp.Alias | exp.Select | exp.Ordered)
     )

@@ -17,7 +17,9 @@ from portico.warehouse.signatures import ANY, NUMBERS
 FLOATS = "floats"
 """What marks a comparison of FLOAT64s, and what is ordered by one: which of its parts may be NaN."""
 _COMPARED = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
-_RENAMED = {"MIN": "$FLOAT_MIN", "LEAST": "$FLOAT_LEAST"}
+_RENAMED = {
+    "MIN": "$FLOAT_MIN", "LEAST": "$FLOAT_LEAST", "PERCENTILE_CONT": "$FLOAT_CONT", "PERCENTILE_DISC": "$FLOAT_DISC",
+}  # fmt: skip
 
 
 def mark(one: exp.Expr, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
@@ -30,12 +32,41 @@ def mark(one: exp.Expr, nodes: Sequence[exp.Expr], types: Sequence[str | None]) 
             one.meta[FLOATS] = parts
 
 
+def mark_in(one: exp.Expr, kind: str | None) -> None:
+    """Notes of an IN what is among the values of a query or an array."""
+    if kind in ("FLOAT64", "ARRAY<FLOAT64>"):
+        one.meta[FLOATS] = True
+
+
+def mark_using(join: exp.Expr, kinds: Sequence[str | None]) -> None:
+    """Notes by which of USING's columns a JOIN must not find NaN."""
+    named = [
+        one.name for one, kind in zip(join.args.get("using") or (), kinds, strict=True) if kind == "FLOAT64"
+    ]
+    if named:
+        join.meta[FLOATS] = named
+
+
 def rename(called: exp.Anonymous, kind: str | None) -> None:
-    """Gives MIN and LEAST of FLOAT64 names of their own."""
+    """Gives MIN, LEAST and percentiles of FLOAT64 names of their own."""
     if kind == "FLOAT64" and (name := _RENAMED.get(called.name.upper())):
-        called.set("this", name)
+        if not any(isinstance(one, exp.RespectNulls) for one in called.expressions):
+            called.set("this", name)
     elif kind == "FLOAT64" and called.name.upper() == "NULLIF":
         called.meta[FLOATS] = [True]
+
+
+def rename_extreme(called: exp.Anonymous, kind: str | None) -> None:
+    """Gives what is chosen by the greatest or the least FLOAT64 a name of its own, `kind` being the type of that."""
+    name = called.name.upper()
+    having = called.expressions[0] if called.expressions else None
+    if kind != "FLOAT64":
+        return
+    if name == "ANY_VALUE" and isinstance(having, exp.HavingMax):
+        name = "MAX_BY" if having.args.get("max") else "MIN_BY"
+        called.set("expressions", [having.this, having.expression])
+    if name in ("MAX_BY", "MIN_BY"):
+        called.set("this", f"$FLOAT_{name}")
 
 
 def _finite(node: exp.Expr) -> bool:
@@ -47,8 +78,15 @@ def settle(tree: exp.Expr) -> None:
     """Rewrites what is marked."""
     several: list[exp.Expr] = list(tree.find_all(exp.In, exp.Between, exp.Case))
     for one in several:
-        if one.meta.get(FLOATS):
+        if one.meta.get(FLOATS) is True:
+            del one.meta[FLOATS]
+            _without_nans(one)
+        elif one.meta.get(FLOATS):
             one.replace(_as_comparisons(one))
+    joins: list[exp.Expr] = list(tree.find_all(exp.Join))
+    for join in joins:
+        if named := join.meta.pop(FLOATS, None):
+            _join_numbers(join, named)
     marked: list[exp.Expr] = list(tree.find_all(*_COMPARED, exp.Ordered, exp.Anonymous))
     for one in marked:
         if parts := one.meta.pop(FLOATS, None):
@@ -85,6 +123,57 @@ def _as_comparisons(one: exp.Expr) -> exp.Expr:
         branch.set("this", compared(exp.EQ, branch.this, kind))
     one.set("this", None)
     return one
+
+
+def _without_nans(one: exp.Expr) -> None:
+    """Takes the NaNs from what IN looks into: they are equal to nothing."""
+    unnest, query = one.args.get("unnest"), one.args.get("query")
+    if unnest is not None:
+        array = unnest.expressions[0] if isinstance(unnest, exp.Unnest) else unnest
+        array.replace(call("gs_numbers", array.copy()))
+    elif query is not None:
+        kept = _numbers(query.copy().unnest(), ["$v"])
+        kept.find(exp.Subquery).set(  # type: ignore[union-attr]
+            "alias",
+            exp.TableAlias(
+                this=exp.to_identifier("$in", quoted=True), columns=[exp.to_identifier("$v", quoted=True)]
+            ),
+        )
+        one.set("query", kept.subquery(copy=False))
+
+
+def _join_numbers(join: exp.Expr, named: Sequence[str]) -> None:
+    """Takes the rows with NaN from a side of a JOIN … USING that need not be there to be shown; a FULL JOIN, which
+    shows those of both, keeps them."""
+    side = str(join.args.get("side") or "").upper()
+    select = join.parent
+    if side == "FULL" or not isinstance(select, exp.Select):
+        return
+    holder: exp.Expr | None = join
+    if side == "RIGHT":
+        holder = select.args.get("from_")
+        if select.args["joins"][0] is not join:
+            return
+    assert holder is not None
+    source = holder.this
+    if not isinstance(source, exp.Table | exp.Subquery) or not source.alias_or_name:
+        return
+    kept = _numbers(source.copy(), named)
+    alias = exp.TableAlias(this=exp.to_identifier(source.alias_or_name, quoted=True))
+    source.replace(exp.Subquery(this=kept, alias=alias))
+
+
+def _numbers(source: exp.Expr, named: Sequence[str]) -> exp.Select:
+    """All rows of a source without those that have a NaN in one of these columns."""
+    if isinstance(source, exp.Query) and not isinstance(source, exp.Subquery):
+        source = exp.Subquery(this=source)
+    columns = [exp.column(one, quoted=True) for one in named]
+    absent = [
+        exp.or_(exp.Is(this=one.copy(), expression=exp.Null()), exp.Not(this=_is_nan(one)), copy=False)
+        for one in columns
+    ]
+    where = exp.and_(*map(exp.paren, absent), copy=False)
+    return exp.Select(expressions=[exp.Star()], from_=exp.From(this=source), where=exp.Where(this=where))
 
 
 def _is_nan(value: exp.Expr) -> exp.Expr:

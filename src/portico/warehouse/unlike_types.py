@@ -11,56 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
+from portico.warehouse import compound_types as compound
 from portico.warehouse import nans
-from portico.warehouse.alike import alike, as_latin, as_texts, as_type, cast_column, is_number
-from portico.warehouse.information_schema import sql_type
+from portico.warehouse.alike import (
+    READ,
+    alike,
+    as_latin,
+    as_texts,
+    as_type,
+    cast_column,
+    is_number,
+    unlike,
+)  # fmt: skip
+from portico.warehouse.result_types import AS_FIRST, GIVEN
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
 from portico.warehouse.types import Field, field_of_expression
 
 Fields = Callable[[list[str]], list[Field] | None]
 """The columns of the table that is named by these parts; None where they are not known."""
 _Columns = Mapping[str, str | None]  # types by lower-case names; None where one is not known
+_Known = Mapping[str, _Columns | None]  # the columns of WITH's names
 
-_FAMILIES = {
-    **dict.fromkeys(NUMBERS, "number"), "DATE": "day", "DATETIME": "day", "STRING": "STRING", "BYTES": "BYTES",
-    "BOOL": "BOOL", "TIME": "TIME", "TIMESTAMP": "TIMESTAMP", "INTERVAL": "INTERVAL", "JSON": "JSON",
-    "GEOGRAPHY": "GEOGRAPHY",
-}  # fmt: skip
-_READ = frozenset(["DATE", "DATETIME", "TIME", "TIMESTAMP"])  # what a literal of STRING becomes
 _BIG = "BIGNUMERIC"
 WIDE = "wide"
 """What marks a sum of which a part is a BIGNUMERIC."""
-_GIVES = {
-    "STRING": (
-        "FORMAT FORMAT_DATE FORMAT_DATETIME FORMAT_TIME FORMAT_TIMESTAMP TO_JSON_STRING JSON_VALUE "
-        "JSON_EXTRACT_SCALAR STRING CHR TO_HEX TO_BASE64 INITCAP STRING_AGG SOUNDEX GENERATE_UUID SESSION_USER"
-    ),
-    "INT64": (
-        "LENGTH CHAR_LENGTH CHARACTER_LENGTH BYTE_LENGTH OCTET_LENGTH STRPOS INSTR COUNT COUNTIF DATE_DIFF "
-        "DATETIME_DIFF TIMESTAMP_DIFF TIME_DIFF UNIX_DATE UNIX_SECONDS UNIX_MILLIS UNIX_MICROS FARM_FINGERPRINT ASCII "
-        "UNICODE ROW_NUMBER RANK DENSE_RANK NTILE ARRAY_LENGTH APPROX_COUNT_DISTINCT"
-    ),
-    "FLOAT64": "RAND EXP LN LOG LOG10 SQRT POW POWER SIN COS TAN STDDEV VARIANCE CORR PERCENT_RANK CUME_DIST",
-    "BOOL": (
-        "STARTS_WITH ENDS_WITH REGEXP_CONTAINS IS_NAN IS_INF LOGICAL_AND LOGICAL_OR CONTAINS_SUBSTR SEARCH "
-        "ARRAY_INCLUDES"
-    ),
-    "DATE": "CURRENT_DATE DATE PARSE_DATE DATE_FROM_UNIX_DATE LAST_DAY",
-    "DATETIME": "CURRENT_DATETIME DATETIME PARSE_DATETIME",
-    "TIME": "CURRENT_TIME TIME PARSE_TIME",
-    "TIMESTAMP": "CURRENT_TIMESTAMP TIMESTAMP PARSE_TIMESTAMP TIMESTAMP_MICROS TIMESTAMP_MILLIS TIMESTAMP_SECONDS",
-    "JSON": "PARSE_JSON TO_JSON",
-    "NUMERIC": "PARSE_NUMERIC",
-    "BIGNUMERIC": "PARSE_BIGNUMERIC",
-}  # fmt: skip
-_GIVEN = {name: kind for kind, names in _GIVES.items() for name in names.split()}
-_AS_FIRST = frozenset([
-    "MIN", "MAX", "SUM", "AVG", "ANY_VALUE", "ABS", "SIGN", "ROUND", "TRUNC", "CEIL", "FLOOR", "MOD", "LAG", "LEAD",
-    "FIRST_VALUE", "LAST_VALUE", "DATE_ADD", "DATE_SUB", "DATE_TRUNC", "DATETIME_ADD", "DATETIME_SUB", "DATETIME_TRUNC",
-    "TIMESTAMP_ADD", "TIMESTAMP_SUB", "TIMESTAMP_TRUNC", "TIME_ADD", "TIME_SUB", "TIME_TRUNC", "SUBSTR",
-    "SUBSTRING", "TRIM", "LTRIM", "RTRIM", "REPLACE", "REVERSE", "LPAD", "RPAD", "REPEAT", "LEFT", "RIGHT",
-    "REGEXP_EXTRACT", "REGEXP_REPLACE",
-])  # fmt: skip
 _SPREAD = frozenset(["STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP", "CORR"])
 _ROOTS = frozenset(["POW", "POWER", "SQRT", "EXP", "LN", "LOG", "LOG10"])
 _COMMON = frozenset(["COALESCE", "IFNULL", "GREATEST", "LEAST"])
@@ -126,18 +100,19 @@ class _Reader:
 
     # --- queries ---
 
-    def query(self, tree: exp.Expr, known: Mapping[str, _Columns | None]) -> _Columns | None:
-        """The columns that a query yields; `known` are those of WITH's names."""
+    def query(self, tree: exp.Expr, known: _Known, outer: _Scope | None = None) -> _Columns | None:
+        """The columns that a query yields; `known` are those of WITH's names, `outer` what it may read of the query
+        around it."""
         if isinstance(tree, exp.Subquery | exp.Paren):
-            held = self._with(tree, known)
-            return self.query(tree.this, held)
+            held = self._with(tree, known, outer)
+            return self.query(tree.this, held, outer)
         if isinstance(tree, exp.SetOperation):
-            return self._set(tree, self._with(tree, known))
+            return self._set(tree, self._with(tree, known, outer), outer)
         if isinstance(tree, exp.Select):
-            return self._select(tree, self._with(tree, known))
+            return self._select(tree, self._with(tree, known, outer), outer)
         return None
 
-    def _with(self, tree: exp.Expr, known: Mapping[str, _Columns | None]) -> Mapping[str, _Columns | None]:
+    def _with(self, tree: exp.Expr, known: _Known, outer: _Scope | None) -> _Known:
         holder = tree.args.get("with_")
         if holder is None:
             return known
@@ -146,44 +121,45 @@ class _Reader:
             name = one.alias.lower()
             if holder.args.get("recursive"):
                 found[name] = None
-            columns = self.query(one.this, found)
+            columns = self.query(one.this, found, outer)
             found[name] = None if one.args["alias"].columns else columns
         return found
 
-    def _set(self, tree: exp.SetOperation, known: Mapping[str, _Columns | None]) -> _Columns | None:
-        left, right = self.query(tree.this, known), self.query(tree.expression, known)
+    def _set(self, tree: exp.SetOperation, known: _Known, outer: _Scope | None) -> _Columns | None:
+        left, right = self.query(tree.this, known, outer), self.query(tree.expression, known, outer)
         if left is None or right is None or tree.args.get("by_name") or len(left) != len(right):
             return left
         named = {"Union": "UNION", "Except": "EXCEPT", "Intersect": "INTERSECT"}[type(tree).__name__]
         named += " DISTINCT" if tree.args.get("distinct") else " ALL"
         made: dict[str, str | None] = {}
         for place, ((name, one), other) in enumerate(zip(left.items(), right.values(), strict=True), 1):
-            if _unlike([one, other]):
+            if unlike([one, other]):
                 raise _refused(
                     f"Column {place} in {named} has incompatible types: {shown(one)}, {shown(other)}"
                 )
-            made[name] = _common([one, other])
+            made[name] = compound.common([one, other])
             if _BIG in (one, other) and one != other:
                 cast_column(tree.this if other == _BIG else tree.expression, place - 1, _BIG)
-            elif LITERAL in (one, other) and made[name] in _READ:
+            elif LITERAL in (one, other) and made[name] in READ:
                 cast_column(tree.this if one == LITERAL else tree.expression, place - 1, str(made[name]))
-        _Scope(self, {"": made}, known).order(tree, made)
+        _Scope(self, {"": made}, known, outer).order(tree, made)
         return made
 
-    def _select(self, tree: exp.Select, known: Mapping[str, _Columns | None]) -> _Columns | None:
+    def _select(self, tree: exp.Select, known: _Known, outer: _Scope | None) -> _Columns | None:
         sources: dict[str, _Columns | None] = {}
+        scope = _Scope(self, sources, known, outer)
         first = tree.args.get("from_")
         for one in [
             *([first.this] if first is not None else []),
             *(j.this for j in tree.args.get("joins") or ()),
         ]:
             name = one.alias_or_name.lower() or f"${len(sources)}"
-            sources[name] = (
-                self._unnested(one, sources) if isinstance(one, exp.Unnest) else self._source(one, known)
-            )
+            if isinstance(one, exp.Unnest):
+                sources |= dict([self._unnested(one, scope)])
+            else:
+                sources[name] = self._source(one, known, scope)
         if tree.args.get("laterals") or (first is not None and first.this.args.get("pivots")):
             sources[""] = None
-        scope = _Scope(self, sources, known)
         found: dict[str, str | None] = {}
         whole = True
         for one in tree.expressions:
@@ -209,27 +185,36 @@ class _Reader:
         for join in tree.args.get("joins") or ():
             if (one := join.args.get("on")) is not None:
                 scope.type_of(one)
+            nans.mark_using(
+                join, [scope.type_of(exp.column(each.name)) for each in join.args.get("using") or ()]
+            )
+        if tree.args.get("kind") == "STRUCT":
+            return {"$row": compound.struct_of(found.items())} if whole else None
         if tree.args.get("kind"):
-            return None
+            return {"$row": next(iter(found.values()))} if whole and len(found) == 1 else None
         return found if whole else None
 
-    def _unnested(self, one: exp.Unnest, sources: Mapping[str, _Columns | None]) -> _Columns | None:
-        """The element, and its place, of an array that is written out."""
+    def _unnested(self, one: exp.Unnest, scope: _Scope) -> tuple[str, _Columns | None]:
+        """The name of an array's elements, and their columns: the element or its fields, and its place."""
         array, alias = one.expressions[0] if one.expressions else None, one.args.get("alias")
         named = (alias.name or (alias.columns[0].name if alias.columns else "")) if alias is not None else ""
-        if not isinstance(array, exp.Array) or not array.expressions or not named:
-            return None
-        kinds = [_Scope(self, sources, {}).type_of(each) for each in array.expressions]
-        kind = _common(kinds)
-        if kind is None or kind == ANY:
-            return None
+        if alias is None and isinstance(array, exp.Column):
+            named = array.name
+        named = named.lower() or f"${scope.depth()}"
+        kind = compound.element(scope.type_of(array)) if array is not None else None
         offset = one.args.get("offset")
         place = "offset" if offset is True else offset.name.lower() if offset else ""
-        return {named.lower(): "STRING" if kind == LITERAL else kind, **({place: "INT64"} if place else {})}
+        if kind is None or kind == ANY or compound.is_array(kind):
+            return named, None
+        columns = {each.lower(): inner for each, inner in compound.fields(kind) or [(named, kind)]}
+        if compound.fields(kind) is not None:
+            scope.rows[named] = kind
+        return named, {**columns, **({place: "INT64"} if place else {})}
 
-    def _source(self, one: exp.Expr, known: Mapping[str, _Columns | None]) -> _Columns | None:
+    def _source(self, one: exp.Expr, known: _Known, scope: _Scope | None = None) -> _Columns | None:
         if isinstance(one, exp.Subquery):
-            columns = self.query(one.this, self._with(one, known))
+            outer = scope.outer if scope is not None else None
+            columns = self.query(one.this, self._with(one, known, outer), outer)
             return (
                 None
                 if one.args.get("pivots") or (one.args["alias"] and one.args["alias"].columns)
@@ -242,17 +227,37 @@ class _Reader:
         parts = [piece for each in one.parts for piece in each.name.split(".")]
         if len(parts) == 1 and parts[0].lower() in known:
             return known[parts[0].lower()]
-        fields = self._fields(parts)
-        return None if fields is None else {each["name"].lower(): _of_field(each) for each in fields}
+        if scope is not None and len(parts) > 1 and scope.sees(parts[0]):
+            kind = compound.element(scope.type_of(exp.column(*parts[::-1])))
+            inner = compound.fields(kind) or ([(one.alias_or_name.lower(), kind)] if kind else None)
+            return {each.lower(): each_kind for each, each_kind in inner} if inner else None
+        columns_of = self._fields(parts)
+        return (
+            None
+            if columns_of is None
+            else {each["name"].lower(): compound.of_field(each) for each in columns_of}
+        )
 
 
 class _Scope:
     """What the names of one SELECT stand for."""
 
     def __init__(
-        self, reader: _Reader, sources: Mapping[str, _Columns | None], known: Mapping[str, _Columns | None]
+        self,
+        reader: _Reader,
+        sources: Mapping[str, _Columns | None],
+        known: _Known,
+        outer: _Scope | None = None,
     ) -> None:
-        self._reader, self._sources, self._known = reader, sources, known
+        self._reader, self._sources, self._known, self.outer = reader, sources, known, outer
+        self.rows: dict[str, str] = {}  # of arrays of STRUCTs: the types of their elements
+
+    def depth(self) -> int:
+        return len(self._sources)
+
+    def sees(self, name: str) -> bool:
+        """Whether a table, or an array's element, has this name here or in a query around."""
+        return name.lower() in self._sources or (self.outer is not None and self.outer.sees(name))
 
     def look(self, tree: exp.Expr) -> None:
         """Looks at an expression, whatever its type."""
@@ -275,7 +280,7 @@ class _Scope:
 
     def type_of(self, one: exp.Expr) -> str | None:
         if isinstance(one, exp.Query):
-            columns = self._reader.query(one, self._known)
+            columns = self._reader.query(one, self._known, self)
             return next(iter(columns.values())) if columns and len(columns) == 1 else None
         if isinstance(one, exp.Column):
             return self._column(one)
@@ -301,37 +306,65 @@ class _Scope:
         if isinstance(one, exp.If):
             self.type_of(one.this)
             return self._results("function IF", [one.args.get("true"), one.args.get("false")])
+        if isinstance(one, exp.Unnest):
+            return compound.element(self.type_of(one.expressions[0]))
+        if isinstance(one, exp.Tuple) or (isinstance(one, exp.Anonymous) and one.name.upper() == "STRUCT"):
+            return compound.written(one, self.type_of)
         nodes = [each for each in one.iter_expressions() if not isinstance(each, exp.DataType)]
         return self._of(one, nodes, [self.type_of(each) for each in nodes])
 
     def _column(self, one: exp.Column) -> str | None:
-        if one.args.get("db") or isinstance(one.this, exp.Star):
+        if isinstance(one.this, exp.Star):
             return None
-        name = one.name.lower()
-        if one.table:
-            columns = self._sources.get(one.table.lower())
-            return None if columns is None else columns.get(name)
+        first, *path = [each.name.lower() for each in one.parts]
+        if path and self.sees(first):
+            kind = self._of_table(first, path.pop(0))
+        else:
+            kind = self._named(first)
+        for name in path:
+            kind = compound.field(kind, name)
+        return kind
+
+    def _of_table(self, table: str, name: str) -> str | None:
+        if table not in self._sources:
+            return self.outer._of_table(table, name) if self.outer is not None else None
+        if table in self.rows:
+            return compound.field(self.rows[table], name)
+        columns = self._sources[table]
+        if columns is not None and list(columns) == [table]:  # an element that is itself a value
+            return compound.field(columns[table], name)
+        return None if columns is None else columns.get(name)
+
+    def _named(self, name: str) -> str | None:
+        if name in self.rows:
+            return self.rows[name]
         if any(columns is None for columns in self._sources.values()):
             return None
         found = [columns[name] for columns in self._sources.values() if columns and name in columns]
-        return found[0] if len(found) == 1 else None
+        if not found and name not in self._sources:
+            return self.outer._named(name) if self.outer is not None else None
+        return compound.common(found) if found else None
 
     def _of(self, one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
         if isinstance(one, (*_COMPARED, exp.Between, exp.Ordered)) or (
             isinstance(one, exp.In) and one.expressions
         ):
             nans.mark(one, nodes, types)
+        elif isinstance(one, exp.In):
+            nans.mark_in(one, types[-1])
         if (sign := _COMPARED.get(type(one))) is not None:
             _signature(f"operator {sign}", nodes, types)
         elif isinstance(one, exp.Between):
             _signature("operator BETWEEN", nodes, types)
         elif isinstance(one, exp.In) and one.expressions:
-            if _unlike(types):
+            if unlike(types):
                 listed = ", ".join(dict.fromkeys(shown(each) for each in types[1:]))
                 raise _refused(
                     f"No matching signature for operator IN for argument types {shown(types[0])} and {{{listed}}}"
                 )
             alike(nodes, types)
+        if isinstance(one, exp.DPipe) and any(map(compound.is_array, types)):
+            return compound.common(types)
         if isinstance(one, exp.DPipe):
             types = as_texts(nodes, types)
         if (sign := _SIGNS.get(type(one))) is not None:
@@ -343,14 +376,19 @@ class _Scope:
                 "BYTES" if "BYTES" in types else "STRING" if set(types) <= {"STRING", LITERAL, ANY} else None
             )
         if isinstance(one, exp.Cast | exp.TryCast):
-            return _of_field(field_of_expression("", one.to))
+            return compound.of_field(field_of_expression("", one.to))
         if isinstance(one, _AROUND):
             return types[0] if types else None
+        if isinstance(one, exp.Bracket):
+            return compound.element(types[0])
+        if isinstance(one, exp.Dot) and isinstance(one.expression, exp.Identifier):
+            return compound.field(types[0], one.expression.name)
         if isinstance(one, exp.Array):
-            if _unlike(types):
+            if unlike(types):
                 listed = ", ".join(dict.fromkeys(shown(each) for each in types))
                 raise _refused(f"Array elements of types {{{listed}}} do not have a common supertype")
             alike(nodes, types)
+            return compound.array_of(compound.common_elements(types))
         if isinstance(one, exp.GroupConcat):
             if types[0] == "BYTES":
                 self._reader.bytes_put_together.append(one)
@@ -375,15 +413,21 @@ class _Scope:
         results = [*(each.args.get("true") for each in branches), one.args.get("default")]
         return self._results("operator CASE", results)
 
+    def _by(self, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> str | None:
+        """The type of what the greatest or the least is looked for by."""
+        if nodes and isinstance(nodes[0], exp.HavingMax):
+            return self.type_of(nodes[0].expression)
+        return types[1] if len(types) > 1 else None
+
     def _results(self, what: str, results: Sequence[exp.Expr | None]) -> str | None:
         nodes = [each for each in results if each is not None]
         types = [self.type_of(each) for each in nodes]
-        if _unlike(types):
+        if unlike(types):
             raise _refused(
                 f"No matching signature for {what} for argument types: BOOL, {', '.join(map(shown, types))}"
             )
         alike(nodes, types)
-        return _common(types)
+        return compound.common(types)
 
     def _called(self, one: exp.Anonymous, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
         name = one.name.upper()
@@ -394,10 +438,11 @@ class _Scope:
             _check(name, nodes, types)
         if name in _COMMON or name == "NULLIF":
             _signature(f"function {name}", nodes, types)
-            kind = first if name == "NULLIF" else _common(types)
+            kind = first if name == "NULLIF" else compound.common(types)
             nans.rename(one, kind)
             return kind
         nans.rename(one, first)
+        nans.rename_extreme(one, self._by(nodes, types))
         if first == _BIG and name in ("SUM", "AVG"):
             one.set("this", f"$BIG_{name}")
         elif first == "INTERVAL" and name in ("SUM", "AVG"):
@@ -408,9 +453,9 @@ class _Scope:
             return first
         if name in ("LOWER", "UPPER"):
             return "BYTES" if first == "BYTES" else "STRING"
-        if name in _AS_FIRST:
+        if name in AS_FIRST:
             return first if first != LITERAL else None
-        return _GIVEN.get(name)
+        return GIVEN.get(name) or compound.given(name, first)
 
 
 _AROUND = (
@@ -424,7 +469,7 @@ def _computed(one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> 
     if not all(each in NUMBERS for each in types):
         return None
     written = [each for each, node in zip(types, nodes, strict=True) if not is_number(node)] or types
-    found = _common(written)
+    found = compound.common(written)
     if _BIG in types:
         one.meta[WIDE] = True
     return "FLOAT64" if found == "INT64" and isinstance(one, exp.Div) else found
@@ -439,49 +484,13 @@ def _check(name: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) ->
         raise _refused(said)
 
 
-def _of_field(field: Field) -> str | None:
-    if str(field.get("mode", "")).upper() == "REPEATED" or field["type"] in ("RECORD", "RANGE"):
-        return None
-    return sql_type({"name": "", "type": field["type"], "mode": "NULLABLE"})
-
-
-def _family(kind: str) -> str:
-    return _FAMILIES.get(kind, "")
-
-
-def _unlike(types: Sequence[str | None]) -> bool:
-    """Whether they have no type in common. NULL is of any, a literal of STRING also a date or a time."""
-    known = [one for one in types if one is not None and one != ANY]
-    typed = [one for one in known if one != LITERAL]
-    families = {_family(one) for one in typed}
-    if "" in families:
-        return False
-    if LITERAL in known:
-        return bool(typed) and not all(one == "STRING" or one in _READ for one in typed)
-    return len(families) > 1
-
-
-def _common(types: Sequence[str | None]) -> str | None:
-    if any(one is None for one in types):
-        return None
-    known = {one for one in types if one not in (ANY, LITERAL)}
-    if len(known) == 1:
-        return known.pop()
-    if not known:
-        return LITERAL if LITERAL in types else ANY
-    order = ["INT64", "NUMERIC", "BIGNUMERIC", "FLOAT64"]
-    if known <= NUMBERS:
-        return max((str(one) for one in known), key=order.index)
-    return None
-
-
 def _signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
     """Makes arguments alike.
 
     Raises:
         InvalidArgument: they have no type in common.
     """
-    if _unlike(types):
+    if unlike(types):
         told = ", ".join(map(shown, types))
         raise _refused(f"No matching signature for {what} for argument types: {told}")
     alike(nodes, types)
