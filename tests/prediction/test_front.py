@@ -17,6 +17,7 @@ from typing import Any
 import lightgbm
 import pytest
 from fronts import MODEL, NAME, PREDICT, Processes, Raw, endpoint, lightgbm_model, training_data
+from google.api_core import exceptions
 
 from portico.errors import FailedPrecondition, Unavailable
 from portico.prediction.front.metrics import collect
@@ -99,6 +100,8 @@ def test_the_official_client(client: Raw, front: Processes, boosters: dict[str, 
     )
     raw = service.raw_predict(endpoint=NAME, http_body=body)
     assert json.loads(raw.data) == {"predictions": [expected]}
+    with pytest.raises(exceptions.MethodNotImplemented, match="Ask it by predict or rawPredict"):
+        service.direct_raw_predict(request={"endpoint": NAME, "method_name": "/x.Y/Z", "input": b"x"})
     [streamed] = service.stream_raw_predict(request={"endpoint": NAME, "http_body": body})
     assert json.loads(streamed.data) == {"predictions": [expected]}
 

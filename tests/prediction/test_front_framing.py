@@ -21,6 +21,8 @@ PATH = b"/v1/projects/p/locations/l/endpoints/1:"
         (b"POST " + PATH + b"explain HTTP/1.1\r\n", True),
         (b"POST " + PATH + b"predictions HTTP/1.1\r\n", False),
         (b"POST " + PATH + b"streamRawPredict HTTP/1.1\r\n", True),
+        (b"POST " + PATH + b"directRawPredict HTTP/1.1\r\n", True),
+        (b"POST " + PATH + b"directPredict HTTP/1.1\r\n", False),
         (b"GET " + PATH + b"predict HTTP/1.1\r\n", False),
         (b"POST /v1/projects/p/locations/l/publishers/g/models/1:predict HTTP/1.1\r\n", False),
         (b"POST /v1/projects/p/locations/l/endpoints HTTP/1.1\r\n", False),

@@ -77,6 +77,21 @@ def test_bodies_that_are_no_request(asked):
         assert status == 400 and json.loads(told)["error"]["message"]
 
 
+def test_a_message_of_tensorflow_servings_is_for_its_own_models(asked):
+    _, ask = asked
+    for body, words in (
+        (
+            b'{"methodName": "/tensorflow.serving.PredictionService/Predict", "input": "eA=="}',
+            "SavedModels alone",
+        ),
+        (b'{"methodName": 3}', "methodName must be a string"),
+        (b'{"methodName": "/x", "input": "?"}', "input must be base64"),
+        (b"[]", "methodName must be a string"),
+    ):
+        status, told = ask.client.predict("directRawPredict", body)
+        assert status == 400 and words in json.loads(told)["error"]["message"]
+
+
 def test_explanations_add_up(asked):
     name, ask = asked
     row = {"a": 0.9, "b": 0.8, "c": 0.7}

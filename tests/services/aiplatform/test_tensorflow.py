@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 from typing import Any
 
 import pytest
@@ -113,6 +114,11 @@ def trained(portico: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     assert bucket.blob("job/model-remote/saved_model.pb").exists()
     assert not bucket.blob("job/model-remote/notes/one.txt").exists()
     return f"gs://{bucket.name}/job/model"
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer, of less than 128 bytes."""
+    return bytes((number << 3 | 2, len(content))) + content
 
 
 def served(aiplatform: Any, uri: str, **explanation: Any) -> Any:
@@ -233,5 +239,16 @@ def test_several_inputs_outputs_and_bytes(portico: Any, aiplatform: Any, trained
         assert requests.post(url, json=asked, timeout=240).json() == {"predictions": [4.0, 1.0]}
         refused = requests.post(url, json=asked | {"signature_name": "thrice"}, timeout=240)
         assert refused.status_code == 400 and "it has serving_default, twice" in refused.text
+        # Signature "twice", input "x": a float tensor of the shape (2,), as TensorFlow Serving's client writes it.
+        tensor = b"\x08\x01" + field(2, field(2, b"\x08\x02")) + field(5, struct.pack("<2f", 2, 0.5))
+        message = field(1, field(3, b"twice")) + field(2, field(1, b"x") + field(2, tensor))
+        told = endpoint.direct_raw_predict(
+            "/tensorflow.serving.PredictionService/Predict", message
+        ).predictions
+        assert field(1, b"twice") in told and struct.pack("<2f", 4, 1) in told
+        with pytest.raises(exceptions.BadRequest, match="the model takes words_bytes, x"):
+            endpoint.direct_raw_predict("/tensorflow.serving.PredictionService/Predict/", b"")
+        with pytest.raises(exceptions.BadRequest, match="Classify' is not built"):
+            endpoint.direct_raw_predict("/tensorflow.serving.PredictionService/Classify", message)
     finally:
         endpoint.undeploy_all()

@@ -14,7 +14,15 @@ import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.prediction.front.answers import JSON
-from portico.prediction.front.router import EXPLAIN, PREDICT, RAW_PREDICT, Deployed, Route, endpoint_name
+from portico.prediction.front.router import (
+    DIRECT_RAW_PREDICT,
+    EXPLAIN,
+    PREDICT,
+    RAW_PREDICT,
+    Deployed,
+    Route,
+    endpoint_name,
+)
 
 if TYPE_CHECKING:
     from portico.prediction.front.process import Front
@@ -111,6 +119,8 @@ class Request:
             picked = self._deployed = target.pick()
             if picked.served.raw:
                 return await self._raw(picked)
+        if self._route.method == DIRECT_RAW_PREDICT:
+            return await self._direct(target.pick())
         if len(self._body) > _LARGE:
             await asyncio.get_running_loop().run_in_executor(front.threads, self._parse)
         instances = self._parse()
@@ -238,6 +248,23 @@ class Request:
             body = self._http_body(kind, body)
             kind = JSON
         return self._front.answers.render(status, body, deployed.raw_headers, kind)
+
+    async def _direct(self, picked: Deployed) -> bytes:
+        """The answer of a framework's own server to a message of its own."""
+        self._deployed = picked
+        picked.check_loaded()
+        if picked.remote is None or picked.slots is None or picked.served.raw:
+            raise Unimplemented(
+                f"directRawPredict is built in Portico for TensorFlow's prebuilt containers alone; the deployed model "
+                f"{picked.served.id} is of another kind. Ask it by predict or rawPredict."
+            )
+        picked.slots.enter()
+        try:
+            status, told = await picked.remote.predict("directRawPredict", self._body)
+        finally:
+            picked.slots.leave()
+        self._count_raw(picked, status)
+        return self._front.answers.render(status, told, picked.raw_headers)
 
     async def _in_pieces(
         self, deployed: Deployed, told: AsyncGenerator[tuple[int, bytes], None], sender: Sender

@@ -104,7 +104,9 @@ class Front:
         known = KnownHead(head, None)
         try:
             self._guard.check(head.headers)
-            if not head.path.endswith((b"rawPredict", b"RawPredict")):  # its body is the model's own affair
+            if not head.path.endswith(
+                (b"rawPredict", b"streamRawPredict")
+            ):  # its body is the model's own affair
                 require_json(head.headers)
             if len(known.request_id) > _LONG_ID:
                 raise InvalidArgument(f"X-Request-Id is longer than {_LONG_ID} characters.")
@@ -310,9 +312,9 @@ def run_front(
     """Runs a front on `listen_socket` (its own, bound with SO_REUSEPORT) until SIGTERM; then drains and returns.
 
     `verify(token, path, host)` raises what is wrong with a bearer token, or with what it is shown for. It is
-    asked for requests to `:predict`, `:rawPredict`, `:streamRawPredict` and `:explain` only; others go to control
-    unseen. Without a token only whom `auth` says is answered. `hosts`: the names beside loopback's for which it
-    answers.
+    asked for requests to `:predict`, `:rawPredict`, `:streamRawPredict`, `:directRawPredict` and `:explain` only;
+    others go to control unseen. Without a token only whom `auth` says is answered. `hosts`: the names beside
+    loopback's for which it answers.
     """
     import uvloop
 

@@ -55,7 +55,8 @@ class ReplicaClient:
         """HTTP status and JSON body of the model's answer to `body`, `{"instances": [...]}`.
 
         `kind` is "predict", "rawPredict" (both answer `{"predictions": [...]}`) or "explain" (`{"explanations":
-        [...], "predictions": [...]}`); or "raw", for an image's own server (`frames`). What the model refuses comes
+        [...], "predictions": [...]}`); or "raw", for an image's own server, or
+        "directRawPredict" (`frames`). What the model refuses comes
         back as 400 with Google's error body.
 
         Raises:

@@ -6,14 +6,15 @@ import struct
 from collections.abc import Iterator
 
 HEADER = struct.Struct("<IIH")
-PING, PREDICT, SCORE, RAW, STREAM = 0, 1, 2, 3, 4
+PING, PREDICT, SCORE, RAW, STREAM, DIRECT = 0, 1, 2, 3, 4, 5
 # What a caller asks for -> the frame's kind. The prebuilt containers answer both with `{"predictions": [...]}`. An
 # image's own server gets a "raw" request as it is: the type of its content, a new line, and the content; so it answers.
+# A DIRECT one is a DirectRawPredictRequest as JSON, and so answered.
 # A STREAM is asked for like a RAW, on a connection of its own, and has several frames for its answer: the HTTP status
 # with the type of the content; each piece of the content with the status MORE; at last, empty, the status END, which
 # is missing where the server failed half-way.
 MORE, END = 100, 200
-KINDS = {"predict": PREDICT, "rawPredict": PREDICT, "score": SCORE, "raw": RAW}
+KINDS = {"predict": PREDICT, "rawPredict": PREDICT, "score": SCORE, "raw": RAW, "directRawPredict": DIRECT}
 
 
 def pack(number: int, kind: int, body: bytes) -> bytes:

@@ -11,6 +11,7 @@ The frames of the socket are described in `worker_server`, which speaks there.
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import math
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     # What predict() gets: instances in the model's order of features, or what is no list as it was sent.
     Row = Any
 
-SCORE = 2  # the kind of a request that asks for scores too
+SCORE, DIRECT = 2, 5  # the kinds of a request that asks for scores too, and of one in a server's own messages
 # What the walls and limits refuse.
 BEYOND = {
     errno.EPERM: "it is one process and may start no other, and has no network",
@@ -134,6 +135,13 @@ class Model:
                     feature = f"feature {self.names[column]!r}" if self.names else f"value {column}"
                     return f"instances[{index}], {feature}: {json.dumps(value)[:100]}"
         return ""
+
+    def direct(self, method: str, content: bytes) -> bytes:
+        """What the framework's own server answers to `content`, its message for the gRPC method."""
+        raise Refused(
+            "directRawPredict asks a server of TensorFlow Serving's, which serves TensorFlow's SavedModels alone; ask "
+            "this model by predict or rawPredict"
+        )
 
     def blame(self, rows: list[Row], error: Exception) -> str:
         """The message for an exception of the model, with the row and the feature where they can be told."""
@@ -371,6 +379,8 @@ def answer(model: Model, kind: int, body: bytes, memory: int = 0) -> tuple[int, 
     """Status and body for one request."""
     try:
         request = json.loads(body)
+        if kind == DIRECT:
+            return 200, direct(model, request)
         rows = model.rows(request["instances"])
         try:
             if request.get("signature_name"):
@@ -398,6 +408,23 @@ def answer(model: Model, kind: int, body: bytes, memory: int = 0) -> tuple[int, 
         message = f"the request cannot be read: {type(error).__name__}: {error}"
     refused = {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}
     return 400, json.dumps({"error": refused}).encode()
+
+
+def direct(model: Model, request: Any) -> bytes:
+    """A DirectRawPredictResponse as JSON."""
+    if not isinstance(request, dict) or not isinstance(request.get("methodName"), str):
+        raise Refused('methodName must be a string such as "/tensorflow.serving.PredictionService/Predict"')
+    try:
+        content = base64.b64decode(request.get("input") or "", validate=True)
+    except (ValueError, TypeError):
+        raise Refused("input must be base64") from None
+    try:
+        told = model.direct(request["methodName"], content)
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:
+        raise Refused(model.blame([], error)) from None
+    return encode({"output": base64.b64encode(told).decode()})
 
 
 def encode(told: dict[str, Any]) -> bytes:

@@ -80,6 +80,16 @@ class SavedModel:
         except gradients.Unexplained as error:
             raise BadInstance(str(error)) from None
 
+    def direct(self, method: str, content: bytes) -> bytes:
+        messages = self.beside("worker_direct")
+        if method.strip("/") != messages.PREDICT:
+            raise BadInstance(f"methodName {method!r} is not built in Portico yet; /{messages.PREDICT} is")
+        try:
+            told: bytes = messages.predict(self, content)
+        except messages.Asked as error:
+            raise BadInstance(str(error)) from None
+        return told
+
     def blame(self, rows: list[Any], error: Exception) -> str:
         text = " ".join(str(error).split())[:500] or type(error).__name__
         wanted = ", ".join(f"{name}: {spec.dtype.name}{spec.shape}" for name, spec in self.inputs.items())
