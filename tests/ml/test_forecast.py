@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from portico.ml.errors import DataError
+from portico.ml.forecast.hierarchy import hierarchy_of
 from portico.ml.forecast.model import ForecastModel
 from portico.ml.forecast.panel import read_panel
 from portico.ml.forecast.spec import ForecastSpec
@@ -185,3 +186,42 @@ def test_metrics_are_googles():
     assert quantile["observedQuantile"] == pytest.approx(1 / 3)
     zero = evaluate_forecast(np.zeros(2), np.ones(2))
     assert "weightedAbsolutePercentageError" not in zero and "rootMeanSquaredPercentageError" not in zero
+
+
+def test_sums_over_series_and_steps_choose_the_model_too():
+    """Of two candidates the one whose errors are smaller has errors that do not cancel out in sums."""
+    table = pa.table(
+        {
+            "day": [f"2024-01-0{day}" for day in (1, 2, 3)] * 4,
+            "store": [name for name in "abcd" for _ in range(3)],
+            "kind": ["x"] * 6 + ["y"] * 6,
+            "sold": [10.0] * 12,
+        }
+    )
+    asked = ForecastSpec("sold", "day", "store", 2, "day", context=1, attributes=["kind"], group_columns=["kind"],
+                         objective="minimize-mae", group_weight=1.0, temporal_weight=2.0)  # fmt: skip
+    asked.check()
+    panel = read_panel(table, asked)
+    windows = windows_of(panel, np.flatnonzero(np.arange(12) % 3 > 0), asked)
+    windows = windows.take(windows.origin % 3 == 0)  # one origin, two steps, four series
+    true, rows = np.full(8, 10.0), np.arange(8)
+    found = hierarchy_of(table, panel, windows, asked, true, np.ones(8))
+    assert found is not None and set(found.sums) == {"group", "temporal"}
+    assert found.added("group", true, rows).tolist() == [20.0] * 4  # two kinds, two days
+    assert found.added("temporal", true, rows).tolist() == [20.0] * 4  # four stores
+    cancels = np.where(panel.series[windows.target] % 2 == 0, 2.0, -2.0) * np.where(windows.step == 1, 1, -1)
+    assert found.loss(true + cancels, rows, None) == 2.0
+    assert found.loss(true + 1.0, rows, None) == 1.0 + 1 * 2.0 + 2 * 2.0
+    assert hierarchy_of(table, panel, windows, spec(), true, np.ones(8)) is None
+
+
+def test_a_gap_has_the_time_of_its_step():
+    for unit, times, expected in (
+        ("day", ["2024-01-01", "2024-01-03"], "2024-01-02"),
+        ("month", ["2024-01-31", "2024-03-31"], "2024-02-28"),
+        ("week", ["2024-01-01", "2024-01-15"], "2024-01-08"),
+        ("year", ["2020-05-01", "2022-05-01"], "2021-05-01"),
+    ):
+        table = pa.table({"when": times, "who": ["a", "a"], "value": [1.0, 2.0]})
+        panel = read_panel(table, ForecastSpec("value", "when", "who", 1, unit))
+        assert datetime.fromtimestamp(panel.time[1], UTC).date().isoformat() == expected

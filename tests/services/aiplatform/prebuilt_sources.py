@@ -104,3 +104,46 @@ def data_of_table(table: str, project: str):
         project=project, bigquery_source_uri=sample.outputs["bigquery_output_table"], target_field_name="y",
     )
 """
+
+# A forecasting model from its data to the evaluation of what it forecasts, of points and of quantiles.
+FORECASTING = """
+from google_cloud_pipeline_components.preview.model_evaluation import ModelImportEvaluationOp
+from google_cloud_pipeline_components.v1.automl.training_job import AutoMLForecastingTrainingJobRunOp
+from google_cloud_pipeline_components.v1.batch_predict_job import ModelBatchPredictOp
+from google_cloud_pipeline_components.v1.dataset import TimeSeriesDatasetCreateOp
+from google_cloud_pipeline_components.v1.model_evaluation import ModelEvaluationForecastingOp
+
+
+@dsl.pipeline
+def forecasting(folder: str, project: str):
+    data = TimeSeriesDatasetCreateOp(project=project, display_name="sales", gcs_source=f"{folder}/past.csv")
+    trained = AutoMLForecastingTrainingJobRunOp(
+        project=project, display_name="sales", dataset=data.outputs["dataset"],
+        optimization_objective="minimize-quantile-loss", quantiles=[0.1, 0.5, 0.9], target_column="sales",
+        time_column="month", time_series_identifier_column="store", available_at_forecast_columns=["month", "promo"],
+        unavailable_at_forecast_columns=["sales", "visitors"], time_series_attribute_columns=["region"],
+        forecast_horizon=3, context_window=6, data_granularity_unit="month", data_granularity_count=1,
+        budget_milli_node_hours=1, column_specs={"sales": "numeric", "region": "categorical"})
+    told = ModelBatchPredictOp(
+        project=project, job_display_name="next", model=trained.outputs["model"], instances_format="csv",
+        gcs_source_uris=[f"{folder}/future.csv"], gcs_destination_output_uri_prefix=f"{folder}/out",
+        predictions_format="jsonl")
+    given = dict(
+        project=project, target_field_name="sales", ground_truth_format="csv", model=trained.outputs["model"],
+        ground_truth_gcs_source=[f"{folder}/truth.csv"],
+        predictions_gcs_source=told.outputs["gcs_output_directory"])
+    ModelEvaluationForecastingOp(**given)
+    spread = ModelEvaluationForecastingOp(
+        forecasting_type="quantile", forecasting_quantiles=[0.1, 0.5, 0.9], point_evaluation_quantile=0.5, **given)
+    ModelImportEvaluationOp(
+        model=trained.outputs["model"], display_name="by a pipeline",
+        forecasting_metrics=spread.outputs["evaluation_metrics"])
+
+
+@dsl.pipeline
+def forecasts(folder: str, project: str, quantiles: list, point: float):
+    values = dsl.importer(artifact_uri=folder, artifact_class=dsl.Artifact)
+    ModelEvaluationForecastingOp(
+        project=project, target_field_name="n", predictions_gcs_source=values.output,
+        forecasting_type="quantile", forecasting_quantiles=quantiles, point_evaluation_quantile=point)
+"""

@@ -355,12 +355,80 @@ def test_a_forecast_that_cannot_be_is_refused_at_once(aiplatform, dataset, asked
         job.run(dataset=dataset, **{**ROLES, **asked})
 
 
-def test_hierarchies_are_not_built(aiplatform, dataset):
+def test_sums_over_stores_and_months_count(aiplatform, dataset):
+    job = aiplatform.AutoMLForecastingTrainingJob(display_name="tree")
+    model = job.run(
+        dataset=dataset,
+        hierarchy_group_columns=["region"],
+        hierarchy_group_total_weight=10,
+        hierarchy_temporal_total_weight=1,
+        **ROLES,
+    )
+    assert "of their sums" in model.to_dict()["metadata"]["trained"]
+    [evaluation] = model.list_model_evaluations()
+    sums = evaluation.to_dict()["metadata"]["sums"]
+    assert set(sums) == {"group", "temporal"}
+    single = evaluation.metrics["weightedAbsolutePercentageError"]
+    assert sums["group"]["weightedAbsolutePercentageError"] <= single
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"hierarchy_group_columns": ["region"]}, "no sum has a weight: set groupTotalWeight"),
+        (
+            {"hierarchy_group_columns": ["promo"], "hierarchy_group_total_weight": 1},
+            "'promo', which is no attribute",
+        ),
+        ({"hierarchy_temporal_total_weight": -1}, "temporalTotalWeight is -1; it can't be negative"),
+    ],
+)
+def test_a_hierarchy_that_cannot_be_is_refused(aiplatform, dataset, asked, words):
     from google.api_core import exceptions
 
     job = aiplatform.AutoMLForecastingTrainingJob(display_name="tree")
-    with pytest.raises(exceptions.MethodNotImplemented, match="hierarchyConfig"):
-        job.run(dataset=dataset, hierarchy_group_columns=["region"], **ROLES)
+    with pytest.raises(exceptions.BadRequest, match=words):
+        job.run(dataset=dataset, **{**ROLES, **asked})
+
+
+def test_windows_that_begin_in_a_gap_are_exported(aiplatform, bigquery, dataset_of_tables):
+    """A shop that is closed on Sundays is forecast from Sundays, too."""
+    first = date(2024, 1, 1)
+    rows = [
+        {
+            "day": (first + timedelta(days=day)).isoformat(),
+            "shop": f"s{shop}",
+            "sold": (day % 7 + 1.0) * (shop + 1),
+        }
+        for shop in range(2)
+        for day in range(70)
+        if day % 7 < 6
+    ]
+    bigquery.load_table_from_json(rows, f"{dataset_of_tables}.closed").result()
+    data = aiplatform.TimeSeriesDataset.create(
+        display_name="closed", bq_source=f"bq://{dataset_of_tables}.closed"
+    )
+    job = aiplatform.AutoMLForecastingTrainingJob(display_name="closed")
+    job.run(
+        dataset=data,
+        target_column="sold",
+        time_column="day",
+        time_series_identifier_column="shop",
+        unavailable_at_forecast_columns=["sold"],
+        available_at_forecast_columns=["day"],
+        forecast_horizon=2,
+        context_window=7,
+        data_granularity_unit="day",
+        data_granularity_count=1,
+        budget_milli_node_hours=1,
+        export_evaluated_data_items=True,
+    )
+    table = job.evaluated_data_items_bigquery_uri.removeprefix("bq://").replace(":", ".")
+    [told] = bigquery.query(
+        "SELECT COUNTIF(EXTRACT(DAYOFWEEK FROM predicted_on_day) = 1) AS sundays, "
+        f"COUNTIF(DATE_DIFF(day, DATE(predicted_on_day), DAY) NOT IN (1, 2)) AS others FROM `{table}`"
+    ).result()
+    assert told.sundays > 0 and told.others == 0
 
 
 def test_rows_of_the_same_month_fail_the_training_or_are_told(aiplatform, module_bucket):

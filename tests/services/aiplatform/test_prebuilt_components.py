@@ -12,7 +12,14 @@ import pytest
 from tests.environments import ENVIRONMENTS
 from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.aiplatform.pipelines_run import failed, outputs, states
-from tests.services.aiplatform.prebuilt_sources import EVALUATION, EVALUATION_DATA, IMAGE, LAUNCHERS
+from tests.services.aiplatform.prebuilt_sources import (
+    EVALUATION,
+    EVALUATION_DATA,
+    FORECASTING,
+    IMAGE,
+    LAUNCHERS,
+)
+from tests.services.aiplatform.test_forecasting import as_csv, make_rows
 from tests.services.bigquery.test_bigquery import connected
 from tests.waiting import until
 
@@ -42,6 +49,7 @@ def submit(aiplatform: Any, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> Cal
         number = bucket.name.rpartition("-")[2]
         source = EVALUATION if name in ("evaluation", "regression") else LAUNCHERS
         source = EVALUATION_DATA if name.startswith("data_of") else source
+        source = FORECASTING if name.startswith("forecast") else source
         job = aiplatform.PipelineJob(
             display_name=name, template_path=compiled(source, interpreter=googles())[name], enable_caching=False,
             pipeline_root=f"gs://{bucket.name}/root", job_id=f"{job_id}-{name}-{number}".replace("_", "-"),
@@ -121,6 +129,57 @@ def test_an_evaluation_of_numbers(submit, bucket):
     blob.upload_from_string("\n".join(json.dumps({**row, "instance": {}}) for row in rows))
     job = submit("regression", folder=f"gs://{bucket.name}/r", project=bucket.client.project, job_id="again")
     assert "50 of 50 predictions have no truth at instance.n" in failed(job)
+
+
+@pytest.mark.slow
+def test_a_forecasting_model_is_trained_asked_and_evaluated(submit, aiplatform, bucket):
+    past, truth, future = make_rows(36), make_rows(39), make_rows(39, ahead=3)
+    for row in future[36::39] + future[37::39] + future[38::39]:
+        row["visitors"] = ""  # which are not known before either
+    for name, rows in (("past", past), ("truth", truth), ("future", future)):
+        bucket.blob(f"{name}.csv").upload_from_string(as_csv(rows))
+    job = submit("forecasting", folder=f"gs://{bucket.name}", project=bucket.client.project)
+    job.wait()
+    [of_points, of_quantiles] = [
+        task.outputs["evaluation_metrics"].artifacts[0]
+        for name in ("model-evaluation-forecasting", "model-evaluation-forecasting-2")
+        for task in job.task_details
+        if task.task_name == name
+    ]
+    assert of_points.schema_title == "google.ForecastingMetrics"
+    assert of_points.metadata["weightedAbsolutePercentageError"] < 30
+    [training] = [one for one in job.task_details if one.task_name == "automl-forecasting-training-job"]
+    model = aiplatform.Model(training.outputs["model"].artifacts[0].metadata["resourceName"])
+    found = {one.display_name: one for one in model.list_model_evaluations()}["by a pipeline"]
+    assert found.gca_resource.metrics_schema_uri.endswith("forecasting_metrics_1.0.0.yaml")
+    assert [one["quantile"] for one in found.metrics["quantileMetrics"]] == [0.1, 0.5, 0.9]
+    assert found.metrics["meanAbsoluteError"] == of_quantiles.metadata["meanAbsoluteError"]
+    assert found.metrics["meanAbsoluteError"] == pytest.approx(of_points.metadata["meanAbsoluteError"])
+
+
+@pytest.mark.slow
+def test_forecasts_of_quantiles_are_measured_by_the_one_that_is_named(submit, bucket):
+    rows = [
+        {"instance": {"n": n}, "prediction": {"value": 0.0, "quantile_predictions": [n - 2, n + 1]}}
+        for n in range(1, 51)
+    ]
+    blob = bucket.blob("q/prediction.results-00000-of-00001")
+    blob.upload_from_string("\n".join(map(json.dumps, rows)))
+    asked = {"folder": f"gs://{bucket.name}/q", "project": bucket.client.project, "quantiles": [0.2, 0.8]}
+    job = submit("forecasts", point=0.2, **asked)
+    job.wait()
+    [task] = [one for one in job.task_details if one.task_name == "model-evaluation-forecasting"]
+    [metrics] = task.outputs["evaluation_metrics"].artifacts
+    assert metrics.metadata["rootMeanSquaredError"] == 2.0
+    [whole] = json.loads(bucket.blob(metrics.uri.partition(f"{bucket.name}/")[2]).download_as_text())[
+        "slicedMetrics"
+    ]
+    [low, high] = whole["metrics"]["forecasting"]["quantileMetrics"]
+    assert (low["observedQuantile"], high["observedQuantile"]) == (0.0, 1.0)
+    assert low["scaledPinballLoss"] == pytest.approx(0.2 * 2) and high["scaledPinballLoss"] == pytest.approx(
+        0.2
+    )
+    assert "must be one of forecasting_quantiles" in failed(submit("forecasts", "wrong", point=0.5, **asked))
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])

@@ -24,9 +24,9 @@ class Panel:
     """Each series has a run of slots, one a step from its first row to its last.
 
     `row` (slots,) is the table's row that is there, -1 where there is none; `start` (slots,) the first slot of the
-    slot's series, `series` (slots,) its number among `names`; `time` (slots,) seconds since the epoch, NaN in gaps.
-    `slot` (rows,) is where each row of the table is, -1 for those in `bad` (why, by row) and those that a later row of
-    the same step stands for (`replaced`).
+    slot's series, `series` (slots,) its number among `names`; `time` (slots,) seconds since the epoch, in gaps counted
+    on from the row before. `slot` (rows,) is where each row of the table is, -1 for those in `bad` (why, by row) and
+    those that a later row of the same step stands for (`replaced`).
     """
 
     row: Ints
@@ -128,10 +128,25 @@ def _laid_out(
     row[slot] = rows
     back = np.full(total, -1, np.int64)
     back[rows] = slot
-    time = np.full(slots, np.nan)
+    time = np.zeros(slots)
     time[slot] = times[rows]
+    before = np.maximum.accumulate(np.where(row >= 0, np.arange(slots), 0))
+    gaps = np.flatnonzero(row < 0)
+    time[gaps] = _later(time[before[gaps]], gaps - before[gaps], spec)
     start, series = np.repeat(begins, lengths), np.repeat(owners[first], lengths)
     return Panel(row, start, series, time, names, back, bad, replaced)
+
+
+def _later(times: Floats, steps: Ints, spec: ForecastSpec) -> Floats:
+    """What is so many steps later; of months and years on the same day, or the 28th."""
+    if spec.unit in _SECONDS or spec.unit == "week":
+        return times + steps * (_SECONDS.get(spec.unit, 7 * 86_400) * spec.count)
+    months = np.floor(times / 86_400).astype(np.int64).astype("datetime64[D]").astype("datetime64[M]")
+    began, later = (
+        one.astype("datetime64[D]").astype(np.int64) * 86_400.0
+        for one in (months, months + steps * (12 if spec.unit == "year" else 1))
+    )
+    return np.asarray(later + np.minimum(times - began, 27 * 86_400))
 
 
 def _times(column: Column, spec: ForecastSpec, strict: bool) -> tuple[Floats, Mask]:

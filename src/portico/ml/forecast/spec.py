@@ -19,6 +19,7 @@ UNITS = ("minute", "hour", "day", "week", "month", "year")
 _MINUTES = (1, 5, 10, 15, 30)
 _EPOCH = date(1970, 1, 1)
 _MOST_QUANTILES = 5
+_MOST_GROUP_COLUMNS = 5
 _MOST_STEPS = 3_000  # horizon and context together
 # The cycles of a unit that a series may have, in units, the one that a naive forecast repeats first.
 _SEASONS = {
@@ -38,8 +39,10 @@ class ForecastSpec:
     `horizon` and `context` count steps of `count` `unit`s. `columns` are the wishes for each column; a covariate is one
     of `available` (known for the steps that are forecast), `unavailable` (known up to the origin) and `attributes` (the
     same at all times). Of the windows that train `stride` takes each so many-th origin of a series, `most_windows` so
-    many at most, and `window_column` those whose row says true. With `lenient` rows that stand for the same step of a
-    series are no reason to refuse: the last counts. `budget_seconds` are node seconds.
+    many at most, and `window_column` those whose row says true. `group_weight`, `temporal_weight` and
+    `group_temporal_weight` are those of sums of forecasts beside single ones: over the series with the same
+    `group_columns` (all series without any), over the horizon, and over both. With `lenient` rows that stand for the
+    same step of a series are no reason to refuse: the last counts. `budget_seconds` are node seconds.
     """
 
     target: str
@@ -62,6 +65,10 @@ class ForecastSpec:
     most_windows: int = 0
     window_column: str = ""
     holiday_regions: Sequence[str] = ()
+    group_columns: Sequence[str] = ()
+    group_weight: float = 0.0
+    temporal_weight: float = 0.0
+    group_temporal_weight: float = 0.0
     lenient: bool = False
     budget_seconds: float = 60.0
     seed: int = 0
@@ -114,6 +121,7 @@ class ForecastSpec:
                 f"holidayRegions are for daily data; dataGranularity.unit is {self.unit}",
                 field="holidayRegions",
             )
+        self._check_hierarchy()
         if self.budget_seconds <= 0:
             raise DataError("the training budget must be above 0", field="trainBudgetMilliNodeHours")
 
@@ -166,6 +174,39 @@ class ForecastSpec:
             )
         if self.weight_column and self.weight_column in {self.target, self.time, self.series}:
             raise DataError(f"{self.weight_column!r} can't be the weight column, too", field="weightColumn")
+
+    def _check_hierarchy(self) -> None:
+        where = "hierarchyConfig.groupColumns"
+        if len(self.group_columns) > _MOST_GROUP_COLUMNS:
+            raise DataError(f"groupColumns must be up to {_MOST_GROUP_COLUMNS} columns", field=where)
+        for name in self.group_columns:
+            if name not in self.attributes:
+                raise DataError(
+                    f"groupColumns names {name!r}, which is no attribute of a series: name it in "
+                    "timeSeriesAttributeColumns, too",
+                    field=where,
+                )
+        for name, weight in self._weights_of_sums().items():
+            if weight < 0:
+                raise DataError(
+                    f"{name}TotalWeight is {weight:g}; it can't be negative",
+                    field=f"hierarchyConfig.{name}TotalWeight",
+                )
+        if self.group_columns and not self.sum_weights:
+            raise DataError(
+                "groupColumns say of which series forecasts are added up, but no sum has a weight: set "
+                "groupTotalWeight, temporalTotalWeight or groupTemporalTotalWeight above 0",
+                field="hierarchyConfig.groupTotalWeight",
+            )
+
+    def _weights_of_sums(self) -> dict[str, float]:
+        weights = (self.group_weight, self.temporal_weight, self.group_temporal_weight)
+        return dict(zip(("group", "temporal", "groupTemporal"), weights, strict=True))
+
+    @property
+    def sum_weights(self) -> dict[str, float]:
+        """The weight of each kind of sum that has one: `group`, `temporal`, `groupTemporal`."""
+        return {name: weight for name, weight in self._weights_of_sums().items() if weight > 0}
 
     @property
     def seasons(self) -> list[int]:

@@ -17,6 +17,7 @@ from portico.ml import arrays, values
 from portico.ml.arrays import Floats
 from portico.ml.errors import DataError
 from portico.ml.forecast.features import Scale, Seen, importance, scale_of, see
+from portico.ml.forecast.hierarchy import Hierarchy, hierarchy_of
 from portico.ml.forecast.model import MEDIAN, ForecastModel, Member, Predicted
 from portico.ml.forecast.panel import Ints, Panel, read_panel
 from portico.ml.forecast.spec import QUANTILE_LOSS, ForecastSpec
@@ -49,6 +50,7 @@ class Tested:
     predicted: Predicted
     naive: Floats
     naive_name: str
+    hierarchy: Hierarchy | None
 
 
 @dataclass(slots=True)
@@ -84,6 +86,7 @@ class _Work:
     weights: Floats  # that make the loss of what is learned the objective
     even: Floats  # with which every series teaches as much as any other
     sets: pa.Array
+    hierarchy: Hierarchy | None
     should_stop: Callable[[], bool]
     learned: list[tables.TrainedModel] = field(default_factory=list)
 
@@ -116,7 +119,8 @@ def train(
     learns = parts["training"].joined(parts["validation"])
     seen = see(table, panel, learns, known, spec, scale)
     true = known[learns.target]
-    exact, even = _weights(spec, true, seen.size, panel.of_slots(target.weights)[learns.target])
+    given = np.nan_to_num(panel.of_slots(target.weights)[learns.target])
+    exact, even = _weights(spec, true, seen.size, given)
     work = _Work(
         spec,
         seen,
@@ -124,6 +128,7 @@ def train(
         exact,
         even,
         pa.array(["training"] * len(parts["training"]) + ["validation"] * len(parts["validation"])),
+        hierarchy_of(table, panel, learns, spec, true, given),
         should_stop,
     )
     names = {key: len(part) for key, part in parts.items()}
@@ -247,7 +252,6 @@ def _weights(spec: ForecastSpec, true: Floats, size: Floats, given: Floats) -> t
             )
     elif objective == "minimize-rmsle":
         factor = even
-    given = np.where(np.isfinite(given), given, 0.0)
     exact, even = factor * given, even * given
     return exact / exact.max() * 10_000, even / even.max() * 10_000
 
@@ -328,12 +332,16 @@ class _Training:
         )
 
     def loss(self, candidates: Sequence[_Candidate]) -> float:
-        """Of their mean, by the objective, in units of the series' size."""
+        """Of their mean, by the objective, in units of the series' size; where sums count, in the target's."""
         work, one = self.work, candidates[0]
+        mean = np.mean([each.output for each in candidates], axis=0)
+        if work.hierarchy:
+            said = mean * work.seen.size[one.rested]
+            said = np.expm1(said) if work.spec.objective == "minimize-rmsle" else said
+            return work.hierarchy.loss(said, one.rested, float(one.quantile) if one.quantile else None)
         objective = QUANTILE_LOSS if one.quantile else _LEARNED.get(work.spec.objective, "minimize-rmse")
         asked = TrainSpec("regression", _VALUE, quantile=float(one.quantile) if one.quantile else None)
         true = work.held[one.rested] / work.seen.size[one.rested]
-        mean = np.mean([each.output for each in candidates], axis=0)
         return loss_of(objective, asked)(true, mean, work.weights[one.rested])
 
 
@@ -442,6 +450,7 @@ def _test(
         model.predict(seen),
         np.where(np.isfinite(baseline), baseline, float(np.mean(known[np.isfinite(known)]))),
         name,
+        hierarchy_of(table, panel, windows, spec, known[windows.target], weights[rows]),
     )
 
 

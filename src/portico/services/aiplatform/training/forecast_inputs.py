@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument
 from portico.services.registry import training_inputs
 from portico.services.registry.training_inputs import EXPORT, number_of
 from portico.store.resources import Resource
@@ -65,7 +65,7 @@ def inputs_of(pipeline: dict[str, Any]) -> dict[str, Any]:
 def spec_of(pipeline: dict[str, Any], threads: int) -> ForecastSpec:
     """
     Raises:
-        InvalidArgument: naming the field. Unimplemented: an option that Portico does not have.
+        InvalidArgument: naming the field.
     """
     from portico.ml.errors import DataError
     from portico.ml.forecast.spec import ForecastSpec
@@ -85,6 +85,7 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> ForecastSpec:
             field="inputDataConfig.stratifiedSplit",
         )
     granularity, window = _message(inputs, "dataGranularity"), _message(inputs, "windowConfig")
+    hierarchy = _message(inputs, "hierarchyConfig")
     lists = {name: _strings(inputs, name) for name in _LISTS}
     transformations = inputs.get("transformations") or []
     if not isinstance(transformations, list) or not all(isinstance(t, dict) for t in transformations):
@@ -113,6 +114,10 @@ def spec_of(pipeline: dict[str, Any], threads: int) -> ForecastSpec:
             most_windows=_whole(window, "maxCount", 0),
             window_column=str(window.get("column") or ""),
             holiday_regions=lists["holidayRegions"],
+            group_columns=_strings(hierarchy, "groupColumns"),
+            group_weight=_weight(hierarchy, "groupTotalWeight"),
+            temporal_weight=_weight(hierarchy, "temporalTotalWeight"),
+            group_temporal_weight=_weight(hierarchy, "groupTemporalTotalWeight"),
             lenient=_lenient(inputs),
             budget_seconds=training_inputs.budget_of(inputs),
             threads=threads,
@@ -127,7 +132,7 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
     """What can be said before the data are read.
 
     Raises:
-        InvalidArgument: naming the field. Unimplemented: as `spec_of`.
+        InvalidArgument: naming the field.
     """
     spec = spec_of(pipeline, 1)
     training_inputs.require_columns(
@@ -148,11 +153,6 @@ def check(pipeline: dict[str, Any], dataset: Resource) -> None:
 
 
 def _refuse(inputs: dict[str, Any]) -> None:
-    if any((inputs.get("hierarchyConfig") or {}).values()):
-        raise Unimplemented(
-            "Hierarchical forecasting (hierarchyConfig) is not built in Portico yet; leave the hierarchy's columns and "
-            "weights out."
-        )
     if inputs.get("additionalExperiments"):
         raise InvalidArgument(
             f"Unknown experiments: {inputs['additionalExperiments']}.",
@@ -198,6 +198,10 @@ def _whole(inputs: dict[str, Any], name: str, default: int) -> int:
             f"{name} is {number:g}; it must be a whole number.", field=f"trainingTaskInputs.{name}"
         )
     return int(number)
+
+
+def _weight(hierarchy: dict[str, Any], name: str) -> float:
+    return number_of(hierarchy, name, 0.0) if hierarchy.get(name) is not None else 0.0
 
 
 def _flag(inputs: dict[str, Any], name: str) -> bool:

@@ -96,6 +96,8 @@ def _told(spec: ForecastSpec, trained: TrainedForecast, method: str) -> dict[str
     learned = f"{'The mean of these: ' if len(parts) > 1 else 'Of each series: '}{'; '.join(parts)}."
     if not spec.context:
         learned = "Trees of all series, which do not look at a series' past."
+    if spec.sum_weights:
+        learned += " It was chosen by the errors of single forecasts and of their sums (hierarchyConfig)."
     if method:
         learned += f" {method} is a neural network that Portico has not: this model was trained in its place."
     return {
@@ -162,6 +164,11 @@ def _evaluation(spec: ForecastSpec, trained: TrainedForecast) -> dict[str, Any]:
     weights = tested.weights[order] if spec.weight_column else None
     quantiles = found.quantiles[order]
     made["metrics"] = evaluate_forecast(true, values, weights, trained.model.quantiles, quantiles)
+    if sums := tested.hierarchy:
+        made["metadata"]["sums"] = {
+            name: evaluate_forecast(sums.added(name, true, order), sums.added(name, values, order))
+            for name in sums.sums
+        }
     absent = not_computed_of(made["metrics"], true, weights)
     try:
         verdict = _verdict(spec, tested, order, true, values, weights)

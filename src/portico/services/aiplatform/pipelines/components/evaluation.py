@@ -1,6 +1,6 @@
-"""A stand-in for Google's image of the model evaluation: what ModelEvaluationClassificationOp and
-ModelEvaluationRegressionOp ask of it, done on the predictions of a batch job; what it does with data before that is in
-`evaluation_data`.
+"""A stand-in for Google's image of the model evaluation: what ModelEvaluationClassificationOp,
+ModelEvaluationRegressionOp and ModelEvaluationForecastingOp ask of it, done on the predictions of a batch job; what it
+does with data before that is in `evaluation_data`.
 
 There, a Dataflow job runs TensorFlow Model Analysis; the file of metrics has the same form, which
 ModelImportEvaluationOp reads: `slicedMetrics`, of all rows first, each with the metrics of Vertex AI's schemas.
@@ -13,7 +13,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +21,8 @@ from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.jobs.worker import Context
 from portico.services.aiplatform.pipelines.components import evaluation_data
 from portico.services.aiplatform.pipelines.components.evaluation_attributions import attributions
+from portico.services.registry.model_store import version_row
+from portico.services.standard.names import location_of
 from portico.services.standard.sources import find, gcs_of, pin, read_table
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ _RESULTS = ("prediction.results-*", "predictions_*", "explanation.results-*")  #
 _LABELS = ("prediction.classes", "prediction.displayNames")
 _SCORES = ("prediction.scores", "prediction.confidences", "prediction")
 _VALUES = ("prediction.value", "prediction")
-_BUILT = ("classification", "regression")
+_QUANTILES = ("prediction.quantile_predictions",)
+_BUILT = ("classification", "regression", "forecasting")
 _EXPLAINED = "explanation"  # the task of the component of feature attributions
 
 
@@ -41,20 +44,27 @@ class _Options(argparse.ArgumentParser):
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What is compared: positions in `labels` and their scores (N, K), or values (N,) without labels."""
+    """What is compared: positions in `labels` and their scores (N, K), or values (N,) without labels; of forecasts also
+    what they say of each of `quantiles` (N, quantiles), which may be none."""
 
     truth: np.ndarray
     output: np.ndarray
-    labels: list[str] | None
+    labels: list[str] | None = None
+    quantiles: list[float] | None = None
+    of_quantiles: np.ndarray | None = None
 
     def metrics(self, rows: Any = slice(None)) -> dict[str, Any]:
         """By the name of their kind."""
         from portico.ml.measure.evaluate import evaluate_classification, evaluate_regression
+        from portico.ml.measure.evaluate_forecast import evaluate_forecast
 
         truth, output = self.truth[rows], self.output[rows]
-        if self.labels is None:
+        if self.labels is not None:
+            return {"classification": evaluate_classification(truth, output, self.labels)}
+        if self.quantiles is None:
             return {"regression": evaluate_regression(truth, output)}
-        return {"classification": evaluate_classification(truth, output, self.labels)}
+        spread = None if self.of_quantiles is None else self.of_quantiles[rows]
+        return {"forecasting": evaluate_forecast(truth, output, None, self.quantiles, spread)}
 
 
 def run(context: Context, arguments: Sequence[str], executor_input: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,11 +83,8 @@ def run(context: Context, arguments: Sequence[str], executor_input: Mapping[str,
         return _written(context, executor_input, "feature_attributions", told, shown)
     rows = [*_predictions(context, asked)]
     truth = [*_truth(context, asked, rows)]
-    measured = (
-        _classified(asked, rows, truth)
-        if asked.problem_type == "classification"
-        else _valued(asked, rows, truth)
-    )
+    of_kind = {"classification": _classified, "regression": _valued, "forecasting": _forecast}
+    measured = of_kind[asked.problem_type](asked, rows, truth)
     overall = measured.metrics()
     sliced = [
         {"singleOutputSlicingSpec": {}, "metrics": overall},
@@ -111,12 +118,14 @@ def _asked(arguments: Sequence[str]) -> argparse.Namespace:
     for name in ("problem_type", "target_field_name", "classification_type", "prediction_score_column",
                  "prediction_label_column", "batch_prediction_gcs_source", "batch_prediction_bigquery_source",
                  "ground_truth_bigquery_source", "ground_truth_format", "task", "bigquery_source_uri",
-                 "root_dir"):  # fmt: skip
+                 "root_dir", "model_name", "forecasting_type"):  # fmt: skip
         options.add_argument(f"--{name}", default="")
     options.add_argument("--sample_size", default="10000")
     options.add_argument("--instances_format", default="jsonl")
     options.add_argument("--batch_prediction_format", default="jsonl")
-    for name in ("ground_truth_gcs_source", "class_labels", "slicing_specs", "gcs_source_uris"):
+    options.add_argument("--point_evaluation_quantile", default=0.5, type=float)
+    for name in ("ground_truth_gcs_source", "class_labels", "slicing_specs", "gcs_source_uris",
+                 "forecasting_quantiles"):  # fmt: skip
         options.add_argument(f"--{name}", default="[]", type=lambda text: json.loads(text or "[]"))
     asked, _ = options.parse_known_args(list(arguments))
     if asked.task in (*evaluation_data.TASKS, _EXPLAINED):
@@ -197,7 +206,8 @@ def _table(context: Context, uris: Sequence[str], form: str) -> list[dict[str, A
 
 
 def _truth(context: Context, asked: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-    """What is true of each row: in its instance, or of the row with the same features in the ground truth."""
+    """What is true of each row: in its instance, or of the row with the same features in the ground truth. Those of a
+    forecast are its series and its time, where the model says which columns these are: others are known later."""
     sources = (
         [asked.ground_truth_bigquery_source]
         if asked.ground_truth_bigquery_source
@@ -209,18 +219,34 @@ def _truth(context: Context, asked: argparse.Namespace, rows: Sequence[Mapping[s
             yield _at(row, field)
         return
     name = field.removeprefix("instance.")
+    keys = _keys(context, asked)
     known = {}
     for one in _table(
         context, sources, "" if asked.ground_truth_bigquery_source else asked.ground_truth_format
     ):
-        known[_features(one, name)] = one.get(name)
+        known[_features(one, name, keys)] = one.get(name)
     for row in rows:
         instance = row.get("instance")
-        yield known.get(_features(instance if isinstance(instance, dict) else {}, name))
+        yield known.get(_features(instance if isinstance(instance, dict) else {}, name, keys))
 
 
-def _features(row: Mapping[str, Any], target: str) -> frozenset[tuple[str, str]]:
-    return frozenset((key, _word(value)) for key, value in row.items() if key != target and value is not None)
+def _keys(context: Context, asked: argparse.Namespace) -> set[str]:
+    """The columns that tell the rows of a forecasting model apart; none of another, or where none is named."""
+    if asked.problem_type != "forecasting":
+        return set()
+    if not asked.model_name.startswith(f"{location_of(context.job.resource)}/models/"):
+        return set()
+    with context.database.read() as connection:
+        told = version_row(connection, asked.model_name).body.get("metadata") or {}
+    return {told[key] for key in ("timeColumn", "timeSeriesIdentifierColumn") if key in told}
+
+
+def _features(row: Mapping[str, Any], target: str, keys: set[str]) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (key, _word(value))
+        for key, value in row.items()
+        if (key in keys if keys else key != target) and value is not None
+    )
 
 
 def _classified(
@@ -266,7 +292,35 @@ def _valued(asked: argparse.Namespace, rows: Sequence[Mapping[str, Any]], truth:
         )
     known = [_number(one) for one in truth]
     _require_truth(asked, [one is not None for one in known], truth)
-    return _Measured(np.array(known, float), np.array(output, float), None)
+    return _Measured(np.array(known, float), np.array(output, float))
+
+
+def _forecast(
+    asked: argparse.Namespace, rows: Sequence[Mapping[str, Any]], truth: Sequence[Any]
+) -> _Measured:
+    """Of points as numbers are; of quantiles the point is the one that is named."""
+    import numpy as np
+
+    if asked.forecasting_type != "quantile":
+        return replace(_valued(asked, rows, truth), quantiles=[])
+    quantiles, point = [float(one) for one in asked.forecasting_quantiles], asked.point_evaluation_quantile
+    if point not in quantiles:
+        raise InvalidArgument(
+            f"point_evaluation_quantile is {point:g}; it must be one of forecasting_quantiles, which are {quantiles}."
+        )
+    own = asked.prediction_score_column
+    paths = _QUANTILES if own in ("", "prediction.value") else (own,)
+    spread = [next((one for path in paths if isinstance(one := _at(row, path), list)), []) for row in rows]
+    numbers = [[_number(one) for one in row] for row in spread]
+    if any(len(row) != len(quantiles) or None in row for row in numbers):
+        raise FailedPrecondition(
+            f"A prediction has no {len(quantiles)} numbers at {' or '.join(paths)}, one for each of "
+            "forecasting_quantiles: name their column (prediction_score_column)."
+        )
+    known = [_number(one) for one in truth]
+    _require_truth(asked, [one is not None for one in known], truth)
+    made = np.array(numbers, float)
+    return _Measured(np.array(known, float), made[:, quantiles.index(point)], None, quantiles, made)
 
 
 def _require_truth(asked: argparse.Namespace, fits: Sequence[bool], truth: Sequence[Any]) -> None:

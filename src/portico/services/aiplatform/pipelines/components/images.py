@@ -25,18 +25,20 @@ _EVALUATION = re.compile(r"gcr\.io/ml-pipeline/model-evaluation(?::[\w.-]+)?(?:@
 _GOOGLES_OWN = (
     (
         re.compile(r"[a-z0-9-]+-docker\.pkg\.dev/vertex-ai(?:-restricted)?/automl-tabular/.*|gcr\.io/ml-pipeline/automl-.*"),
-        "of tabular workflows and forecasting; AutoMLTabularTrainingJobRunOp trains AutoML tables here",
+        "of tabular workflows and forecasting; AutoMLTabularTrainingJobRunOp and "
+        "AutoMLForecastingTrainingJobRunOp train here",
     ),
     (
         re.compile(
             r"gcr\.io/ml-pipeline/llm-model-evaluation(?:[:@].*)?|[a-z0-9-]+-docker\.pkg\.dev/vertex-evaluation/.*"
             r"|[a-z0-9-]+-docker\.pkg\.dev/vertex-ai-restricted/(?:llm-eval|vision-error-analysis)/.*"
         ),
-        "of the model evaluation; ModelEvaluationClassificationOp and ModelEvaluationRegressionOp run here",
+        "of the model evaluation; ModelEvaluationClassificationOp, ModelEvaluationRegressionOp and "
+        "ModelEvaluationForecastingOp run here",
     ),
     (
         re.compile(r"[a-z0-9-]+-docker\.pkg\.dev/vertex-ai(?:-restricted)?/(?:starryn|time-series-forecasting|[\w-]*vision[\w-]*)/.*"),
-        "of forecasting and vision",
+        "of forecasting and vision; AutoMLForecastingTrainingJobRunOp trains here",
     ),
 )  # fmt: skip
 
