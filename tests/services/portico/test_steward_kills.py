@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from tests.services.portico.conftest import World, turned
 from tests.waiting import until
 
@@ -56,7 +57,15 @@ def killed_in(world: World, wanted: str) -> bool:
         world.portico.kill()
         thread.join()
         world.portico.start()
-        assert world.endpoint.predict([world.row()[0]]).predictions, "it serves as before"
+        until(lambda: answers(world), "it serves as before")
+
+
+def answers(world: World) -> bool:
+    """False while the process of an own image's model, which may have a part of the traffic, is being started."""
+    try:
+        return bool(world.endpoint.predict([world.row()[0]]).predictions)
+    except ServiceUnavailable:
+        return False
 
 
 def test_killed_in_every_state(trained: World) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from google.api_core.exceptions import ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from tests.services.aiplatform.kfp_compiled import compiled
 from tests.services.portico.conftest import World, turned
-from tests.services.portico.test_steward_kills import killed_in
+from tests.services.portico.test_steward_kills import answers, killed_in
 from tests.waiting import until
 
 from portico.cli import stewards
@@ -199,10 +198,11 @@ def test_a_run_that_somebody_cancels_ends_the_episode(world: World, template: st
 
 @pytest.mark.slow
 def test_nothing_is_lost_by_kills(world: World, template: str) -> None:
-    """While the pipeline trains, while its model is asked, in the shadow and in the canary."""
+    """While the pipeline trains, while its model is asked, in the shadow and in the canary. Of two days with 20 rows
+    each that breach the limit it learns from the first: the second's are the gates'."""
     world.keep(
         training=by(template), gates={"labels": 20},
-        acceptable=[{"metric": "weightedAbsolutePercentageError", "limit": 12, "labels": 40}],
+        acceptable=[{"metric": "weightedAbsolutePercentageError", "limit": 25, "labels": 40}],
         rollout={"shadowLabels": 20, "canary": [{"percent": 30, "labels": 20}, {"percent": 60, "labels": 20}]},
     )  # fmt: skip
     world.days(2)
@@ -210,14 +210,7 @@ def test_nothing_is_lost_by_kills(world: World, template: str) -> None:
     for state in ("RETRAINING", "GATING", "SHADOW", "CANARY"):
         killed_in(world, state)
 
-    def all_answer() -> bool:
-        """The challenger's replica, which has a part of the traffic, too."""
-        try:
-            return all(world.endpoint.predict([world.row()[0]]).predictions for _ in range(20))
-        except ServiceUnavailable:
-            return False
-
-    until(all_answer, "it serves as before")
+    until(lambda: all(answers(world) for _ in range(20)), "it serves as before")
     episode = world.days_until({"PROMOTED"})
     assert states(episode).count("RETRAINING") == 1
     assert world.api("POST", f"{episode['name']}:replay", json={})["agrees"]
