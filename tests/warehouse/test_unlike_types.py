@@ -70,3 +70,24 @@ def test_what_googlesql_does_not_convert_is_refused(warehouse: Warehouse, text: 
 )
 def test_what_googlesql_converts_is_answered(warehouse: Warehouse, text: str) -> None:
     assert warehouse.run(text, Asked("p", "p.d"))[-1].rows is not None
+
+
+def test_sums_that_overflow_are_refused_though_a_part_of_them_is_finite(warehouse: Warehouse) -> None:
+    rows = "UNNEST([STRUCT('a' AS k, 1e308 AS x, 10 AS n), ('a', 1.5, 10), ('b', NULL, 10)])"
+    refused = [
+        "x * n",
+        "1 / (x * n)",
+        "ROUND(x * n) + 1",
+        "1 + SUM(x) OVER () * 10",
+        "x * n - x * n",
+        "1.5 * x * n",
+    ]
+    for text in refused:
+        with pytest.raises(InvalidArgument, match="double overflow"):
+            warehouse.run(f"SELECT {text} FROM {rows}", Asked("p"))
+    asked = f"SELECT k, x / n, SUM(x) FROM {rows} GROUP BY k, x / n ORDER BY k, 2"
+    done = warehouse.run(asked, Asked("p"))[-1]
+    assert done.rows is not None
+    assert [tuple(one.values()) for one in done.rows.to_pylist()] == [
+        ("a", 0.15, 1.5), ("a", 1e307, 1e308), ("b", None, None)
+    ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlglot import exp
 
@@ -23,7 +23,7 @@ class Compound(str):
 
 def array_of(element: Kind) -> Compound:
     element = "STRING" if element == LITERAL else element
-    made = Compound(f"ARRAY<{element or '?'}>")
+    made = Compound(f"ARRAY<{'INT64' if element == ANY else element or '?'}>")
     made.element = element
     return made
 
@@ -87,6 +87,37 @@ def common_elements(types: Sequence[str | None]) -> str | None:
         return common(types)
     columns = zip(*(one for one in listed if one is not None), strict=True)
     return struct_of((each[0][0], common([kind for _, kind in each])) for each in columns)
+
+
+_COMPARED: dict[object, str] = {
+    exp.EQ: "Equality", exp.NEQ: "Inequality", exp.LT: "Less than", exp.GT: "Greater than", exp.In: "IN",
+    exp.LTE: "Less than or equal", exp.GTE: "Greater than or equal", "NULLIF": "NULLIF", "MAX": "MAX", "MIN": "MIN",
+}  # fmt: skip
+_EQUAL = (exp.EQ, exp.NEQ, exp.In, "NULLIF")
+
+
+def refusal(what: object, types: Sequence[Kind]) -> str:
+    """GoogleSQL's words where an operator or a function compares what has no order, or no equality; "" else. ARRAYs
+    have neither, STRUCTs equality where their fields have."""
+    name = _COMPARED.get(what)
+    if name is None:
+        return ""
+    for kind in types[: 1 if what in ("MAX", "MIN") else 2]:
+        if isinstance(kind, Compound) and not (what in _EQUAL and _equatable(kind)):
+            return f"{name} is not defined for arguments of type {kind}"
+    return ""
+
+
+def unshared(columns: Mapping[str, Kind]) -> str:
+    """GoogleSQL's words where a column of USING can't be compared."""
+    for name, kind in columns.items():
+        if not _equatable(kind):
+            return f"Column '{name}' in USING has types that do not support equality comparison: {kind}"
+    return ""
+
+
+def _equatable(kind: Kind) -> bool:
+    return not is_array(kind) and all(_equatable(one) for _, one in fields(kind) or ())
 
 
 def written(one: exp.Expr, type_of: Callable[[exp.Expr], Kind]) -> Kind:

@@ -275,9 +275,15 @@ def _check(statement: exp.Expr, *, piped: bool) -> None:
     Raises:
         InvalidArgument: a query is put together as GoogleSQL allows none.
     """
-    for node in statement.find_all(exp.Select, exp.Window, exp.SetOperation):
+    for node in statement.find_all(exp.Select, exp.Window, exp.SetOperation, exp.Mod, exp.All, exp.Any):
         said = ""
-        if isinstance(node, exp.SetOperation):
+        if isinstance(node, exp.Mod):
+            said = 'Syntax error: Unexpected "%": GoogleSQL has MOD(a, b) for it'
+        elif isinstance(node, exp.All | exp.Any):
+            if not isinstance(node.parent, exp.Like):
+                word = type(node).__name__.upper()
+                said = f"Syntax error: Unexpected keyword {word}: it may stand behind LIKE alone"
+        elif isinstance(node, exp.SetOperation):
             if not piped and any(_other(node, node.args[side]) for side in ("this", "expression")):
                 said = (
                     "Syntax error: Different set operations cannot be used in the same query without using parentheses "

@@ -19,6 +19,7 @@ FLOATS = "floats"
 _COMPARED = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 _RENAMED = {
     "MIN": "$FLOAT_MIN", "LEAST": "$FLOAT_LEAST", "PERCENTILE_CONT": "$FLOAT_CONT", "PERCENTILE_DISC": "$FLOAT_DISC",
+    "SUM": "$FLOAT_SUM",
 }  # fmt: skip
 
 
@@ -48,9 +49,9 @@ def mark_using(join: exp.Expr, kinds: Sequence[str | None]) -> None:
 
 
 def rename(called: exp.Anonymous, kind: str | None) -> None:
-    """Gives MIN, LEAST and percentiles of FLOAT64 names of their own."""
+    """Gives MIN, LEAST, SUM and percentiles of FLOAT64 names of their own."""
     if kind == "FLOAT64" and (name := _RENAMED.get(called.name.upper())):
-        if not any(isinstance(one, exp.RespectNulls) for one in called.expressions):
+        if not any(isinstance(one, exp.RespectNulls | exp.HavingMax) for one in called.expressions):
             called.set("this", name)
     elif kind == "FLOAT64" and called.name.upper() == "NULLIF":
         called.meta[FLOATS] = [True]

@@ -1,6 +1,8 @@
-"""Which type a function of scalars gives, whatever its arguments or as its first."""
+"""Which type an operator, or a function of scalars, gives: one of its own, or that of its first argument."""
 
 from __future__ import annotations
+
+from sqlglot import exp
 
 _GIVES = {
     "STRING": (
@@ -33,3 +35,19 @@ AS_FIRST = frozenset([
     "SUBSTRING", "TRIM", "LTRIM", "RTRIM", "REPLACE", "REVERSE", "LPAD", "RPAD", "REPEAT", "LEFT", "RIGHT",
     "REGEXP_EXTRACT", "REGEXP_REPLACE",
 ])  # fmt: skip
+SPREAD = frozenset(["STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP", "CORR"])
+ROOTS = frozenset(["POW", "POWER", "SQRT", "EXP", "LN", "LOG", "LOG10"])
+COMMON = frozenset(["COALESCE", "IFNULL", "GREATEST", "LEAST"])
+COMPARED: dict[type[exp.Expr], str] = {
+    exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
+}  # fmt: skip
+SIGNS: dict[type[exp.Expr], str] = {
+    exp.DPipe: "||", exp.Like: "LIKE", exp.And: "AND", exp.Or: "OR", exp.Not: "NOT",
+}  # fmt: skip
+BOOLEANS = (
+    *COMPARED, exp.And, exp.Or, exp.Not, exp.Like, exp.In, exp.Between, exp.Is, exp.Exists, exp.Boolean,
+)  # fmt: skip
+NOW: dict[type[exp.Expr], str] = {
+    exp.CurrentDate: "DATE", exp.CurrentTime: "TIME", exp.CurrentDatetime: "DATETIME",
+    exp.CurrentTimestamp: "TIMESTAMP",
+}  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, PorticoError
-from portico.warehouse import nans, tried, unlike_types
+from portico.warehouse import nans, overflows, tried, unlike_types
 from portico.warehouse.casts import cast_of
 from portico.warehouse.column_names import as_tables, name_columns, whole_rows
 from portico.warehouse.dialect import PLACE
@@ -76,6 +76,7 @@ class Translator:
         match_names(tree)
         spread(tree)
         unlike_types.settle(tree, self._fields, self._parameters)
+        overflows.settle(tree)
         nans.settle(tree)
         split(tree)
         unfold(tree)

@@ -12,7 +12,8 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse import compound_types as compound
-from portico.warehouse import nans
+from portico.warehouse import nans, overflows
+from portico.warehouse import result_types as results
 from portico.warehouse.alike import (
     READ,
     alike,
@@ -23,7 +24,6 @@ from portico.warehouse.alike import (
     is_number,
     unlike,
 )  # fmt: skip
-from portico.warehouse.result_types import AS_FIRST, GIVEN
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
 from portico.warehouse.types import Field, field_of_expression
 
@@ -35,22 +35,6 @@ _Known = Mapping[str, _Columns | None]  # the columns of WITH's names
 _BIG = "BIGNUMERIC"
 WIDE = "wide"
 """What marks a sum of which a part is a BIGNUMERIC."""
-_SPREAD = frozenset(["STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP", "CORR"])
-_ROOTS = frozenset(["POW", "POWER", "SQRT", "EXP", "LN", "LOG", "LOG10"])
-_COMMON = frozenset(["COALESCE", "IFNULL", "GREATEST", "LEAST"])
-_COMPARED: dict[type[exp.Expr], str] = {
-    exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">=",
-}  # fmt: skip
-_SIGNS: dict[type[exp.Expr], str] = {
-    exp.DPipe: "||", exp.Like: "LIKE", exp.And: "AND", exp.Or: "OR", exp.Not: "NOT",
-}  # fmt: skip
-_BOOLEANS = (
-    *_COMPARED, exp.And, exp.Or, exp.Not, exp.Like, exp.In, exp.Between, exp.Is, exp.Exists, exp.Boolean,
-)  # fmt: skip
-_NOW: dict[type[exp.Expr], str] = {
-    exp.CurrentDate: "DATE", exp.CurrentTime: "TIME", exp.CurrentDatetime: "DATETIME",
-    exp.CurrentTimestamp: "TIMESTAMP",
-}  # fmt: skip
 
 
 def settle(tree: exp.Expr, fields: Fields, parameters: Mapping[str, exp.Expr]) -> None:
@@ -185,9 +169,11 @@ class _Reader:
         for join in tree.args.get("joins") or ():
             if (one := join.args.get("on")) is not None:
                 scope.type_of(one)
-            nans.mark_using(
-                join, [scope.type_of(exp.column(each.name)) for each in join.args.get("using") or ()]
-            )
+            shared = {
+                each.name: scope.type_of(exp.column(each.name)) for each in join.args.get("using") or ()
+            }
+            _refuse(compound.unshared(shared))
+            nans.mark_using(join, list(shared.values()))
         if tree.args.get("kind") == "STRUCT":
             return {"$row": compound.struct_of(found.items())} if whole else None
         if tree.args.get("kind"):
@@ -346,13 +332,14 @@ class _Scope:
         return compound.common(found) if found else None
 
     def _of(self, one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
-        if isinstance(one, (*_COMPARED, exp.Between, exp.Ordered)) or (
+        if isinstance(one, (*results.COMPARED, exp.Between, exp.Ordered)) or (
             isinstance(one, exp.In) and one.expressions
         ):
             nans.mark(one, nodes, types)
         elif isinstance(one, exp.In):
             nans.mark_in(one, types[-1])
-        if (sign := _COMPARED.get(type(one))) is not None:
+        _refuse(compound.refusal(type(one), types))
+        if (sign := results.COMPARED.get(type(one))) is not None:
             _signature(f"operator {sign}", nodes, types)
         elif isinstance(one, exp.Between):
             _signature("operator BETWEEN", nodes, types)
@@ -367,9 +354,9 @@ class _Scope:
             return compound.common(types)
         if isinstance(one, exp.DPipe):
             types = as_texts(nodes, types)
-        if (sign := _SIGNS.get(type(one))) is not None:
+        if (sign := results.SIGNS.get(type(one))) is not None:
             _check(sign, nodes, types)
-        if isinstance(one, _BOOLEANS):
+        if isinstance(one, results.BOOLEANS):
             return "BOOL"
         if isinstance(one, exp.DPipe):
             return (
@@ -393,7 +380,7 @@ class _Scope:
             if types[0] == "BYTES":
                 self._reader.bytes_put_together.append(one)
             return types[0] if types[0] != LITERAL else "STRING"
-        if (now := _NOW.get(type(one))) is not None:
+        if (now := results.NOW.get(type(one))) is not None:
             return now
         if isinstance(one, exp.Add | exp.Sub | exp.Mul | exp.Div):
             return _computed(one, nodes, types)
@@ -406,6 +393,7 @@ class _Scope:
             kinds = [self.type_of(each.this) for each in branches]
             nans.mark(one, [compared, *(each.this for each in branches)], [kind, *kinds])
             for each, other in zip(branches, kinds, strict=True):
+                _refuse(compound.refusal(exp.EQ, [kind, other]))
                 _signature("operator =", [compared, each.this], [kind, other])
         else:
             for each in branches:
@@ -432,30 +420,32 @@ class _Scope:
     def _called(self, one: exp.Anonymous, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
         name = one.name.upper()
         first = types[0] if types else None
+        _refuse(compound.refusal(name, types))
         if name == "CONCAT":
             types = as_texts(nodes, types)
         if not any(isinstance(each, exp.Kwarg | exp.Star) for each in nodes):
             _check(name, nodes, types)
-        if name in _COMMON or name == "NULLIF":
+        if name in results.COMMON or name == "NULLIF":
             _signature(f"function {name}", nodes, types)
             kind = first if name == "NULLIF" else compound.common(types)
             nans.rename(one, kind)
             return kind
         nans.rename(one, first)
+        overflows.mark_safe(one, compound.common(types))
         nans.rename_extreme(one, self._by(nodes, types))
         if first == _BIG and name in ("SUM", "AVG"):
             one.set("this", f"$BIG_{name}")
         elif first == "INTERVAL" and name in ("SUM", "AVG"):
             one.set("this", f"$INTERVAL_{name}")
-        elif first == _BIG and name in _SPREAD:
+        elif first == _BIG and name in results.SPREAD:
             nodes[0].replace(as_type(nodes[0], "FLOAT64"))
-        elif first == _BIG and name in _ROOTS:
+        elif first == _BIG and name in results.ROOTS:
             return first
         if name in ("LOWER", "UPPER"):
             return "BYTES" if first == "BYTES" else "STRING"
-        if name in AS_FIRST:
+        if name in results.AS_FIRST:
             return first if first != LITERAL else None
-        return GIVEN.get(name) or compound.given(name, first)
+        return results.GIVEN.get(name) or compound.given(name, first)
 
 
 _AROUND = (
@@ -472,7 +462,11 @@ def _computed(one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> 
     found = compound.common(written)
     if _BIG in types:
         one.meta[WIDE] = True
-    return "FLOAT64" if found == "INT64" and isinstance(one, exp.Div) else found
+    if found == "INT64" and (isinstance(one, exp.Div) or any(map(is_number, nodes))):
+        found = "FLOAT64"
+    if found == "FLOAT64":
+        overflows.mark(one, nodes, types)
+    return found
 
 
 def _check(name: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
@@ -494,6 +488,11 @@ def _signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]
         told = ", ".join(map(shown, types))
         raise _refused(f"No matching signature for {what} for argument types: {told}")
     alike(nodes, types)
+
+
+def _refuse(said: str) -> None:
+    if said:
+        raise _refused(said)
 
 
 def _refused(said: str) -> InvalidArgument:
