@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEADER = struct.Struct("<IIH")
 PING, STREAM = 0, 4
-_UNREAD = 30.0  # seconds that a piece of a stream may wait for its reader
+_UNREAD = 10.0  # seconds that a piece of a stream waits for its reader, while others wait for the replica
 
 
 class Peer:
