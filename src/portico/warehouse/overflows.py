@@ -1,7 +1,7 @@
 """FLOAT64 that overflows: GoogleSQL refuses what DuckDB makes infinite.
 
 A sum, product or quotient is looked at as a whole: where it is not finite though all of its parts are, one of its
-operations has overflowed. https://cloud.google.com/bigquery/docs/reference/standard-sql/operators#arithmetic_operators
+operations has overflowed; only what is made of columns is looked at. https://cloud.google.com/bigquery/docs/reference/standard-sql/operators#arithmetic_operators
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
+from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.alike import is_number
 from portico.warehouse.macros import call
 
 _PARTS = "float parts"
 """What marks an operation that gives FLOAT64: which of its sides may themselves be infinite."""
-_DEPTH = "float depth"
 _SIGNS: dict[type[exp.Expr], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
 _SAFE: dict[str, type[exp.Expr]] = {
     "SAFE_ADD": exp.Add, "SAFE_SUBTRACT": exp.Sub, "SAFE_MULTIPLY": exp.Mul, "SAFE_DIVIDE": exp.Div,
 }  # fmt: skip
-_DEEPEST = 3  # operations in arguments of functions in operations; each computes the one within twice
+_MOST = 16  # parts of what is looked at
 
 
 def mark(one: exp.Expr, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
@@ -62,27 +62,51 @@ def _within(one: exp.Expr) -> bool:
     return not isinstance(above, exp.Div) or below is above.this
 
 
-def _leaves(one: exp.Expr) -> Iterator[exp.Expr]:
-    """What an operation is made of that may itself be infinite."""
+def _parts(one: exp.Expr) -> Iterator[tuple[exp.Expr, bool]]:
+    """What an operation is made of, and whether it may itself be infinite."""
     for side, floats in zip((one.this, one.expression), one.meta[_PARTS], strict=True):
-        inner = side
-        while isinstance(inner, exp.Paren | exp.Neg):
-            inner = inner.this
+        inner = side.unnest()
+        while isinstance(inner, exp.Neg):
+            inner = inner.this.unnest()
         if _PARTS in inner.meta:
-            yield from _leaves(inner)
-        elif floats:
-            yield inner
+            yield from _parts(inner)
+        else:
+            yield inner, floats
+
+
+def _plain(part: exp.Expr) -> bool:
+    """Whether it is cheap to name it twice: DuckDB binds what a macro is given once for each of its overloads, so that
+    copies in what functions are given would multiply."""
+    inner = part.unnest()
+    if isinstance(inner, exp.Cast | exp.TryCast | exp.Neg):
+        return _plain(inner.this)
+    if isinstance(inner, exp.Anonymous | exp.Window):  # a column of the query beneath
+        return isinstance(inner, exp.Window) or inner.name.lower() in AGGREGATES
+    return isinstance(inner, exp.Column | exp.Literal | exp.Null | exp.Parameter)
+
+
+def _around(one: exp.Expr) -> Iterator[exp.Expr]:
+    """What it stands in, up to its query."""
+    above = one.parent
+    while above is not None and not isinstance(above, exp.Query):
+        yield above
+        above = above.parent
+
+
+def _multiplies(above: exp.Expr) -> bool:
+    if isinstance(above, exp.Anonymous):
+        return above.name.lower() not in AGGREGATES and above.name != "NULLIFERROR"
+    return isinstance(above, (*_SIGNS, exp.Cast, exp.Bracket))
 
 
 def _checked(one: exp.Expr) -> exp.Expr | None:
-    """None where looking would cost too much: the parts are queries, or looked at themselves too often."""
-    leaves = list({leaf.sql("bigquery"): leaf for leaf in _leaves(one)}.values())
-    inner = [leaf.find(exp.Query) for leaf in leaves]
-    depth = 1 + max(
-        (node.meta.get(_DEPTH, 0) for leaf in leaves for node in leaf.find_all(exp.Case)), default=0
-    )
-    if any(inner) or depth > _DEEPEST:
+    """None where looking would cost too much."""
+    if sum(map(_multiplies, _around(one))) > 1:
         return None
+    parts = list(_parts(one))
+    if len(parts) > _MOST or not all(_plain(part) for part, _ in parts):
+        return None
+    leaves = {part.sql("bigquery"): part for part, floats in parts if floats}.values()
     finite = [call("isfinite", leaf.copy()) for leaf in leaves]
     overflown = exp.and_(exp.Not(this=call("isfinite", one.copy())), *finite, copy=False)
     said: exp.Expr = exp.Literal.string("double overflow")
@@ -92,6 +116,4 @@ def _checked(one: exp.Expr) -> exp.Expr | None:
         for piece in (left, exp.Literal.string(f" {_SIGNS[type(one)]} "), right):
             said = exp.DPipe(this=said, expression=piece)
     branch = exp.If(this=overflown, true=call("gs_py_error", said))
-    made = exp.Case(ifs=[branch], default=one.copy())
-    made.meta[_DEPTH] = depth
-    return made
+    return exp.Case(ifs=[branch], default=one.copy())
