@@ -31,6 +31,11 @@ def mark(one: exp.Expr, nodes: Sequence[exp.Expr], types: Sequence[str | None]) 
         ]
 
 
+def is_marked(one: exp.Expr) -> bool:
+    """Whether it is known to give FLOAT64."""
+    return _PARTS in one.meta
+
+
 def mark_safe(called: exp.Anonymous, kind: str | None) -> None:
     """Makes SAFE_ADD and its like of FLOAT64 the operation that is tried."""
     operation = _SAFE.get(called.name.upper())

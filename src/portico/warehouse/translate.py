@@ -184,7 +184,9 @@ class Translator:
         if made:
             return made(self, node)
         if macro := _BINARY.get(type(node)):
-            left, right = _as_one_type(node.this, node.args["expression"])
+            left, right = node.this, node.args["expression"]
+            if not overflows.is_marked(node):
+                left, right = _as_one_type(left, right)
             native = isinstance(node, exp.Add | exp.Sub) and not node.meta.get(unlike_types.WIDE)
             if native and (_computed(left) or _computed(right)):
                 return type(node)(this=left, expression=right)
