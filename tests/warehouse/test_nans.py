@@ -56,6 +56,8 @@ def test_nan_comes_before_all_numbers(warehouse: Warehouse, order: str, found: l
     (f"SELECT COUNT(*) FROM {TWO} AS a JOIN {TWO} AS b ON a.x >= b.x", [(1,)]),
     (f"SELECT COUNT(DISTINCT x) FROM (SELECT x FROM {TWO} UNION ALL SELECT x FROM {TWO})", [(2,)]),
     (f"SELECT SUM(x), AVG(x) FROM {FOUR}", [("nan", "nan")]),
+    (f"SELECT CASE WHEN x * 2.0 > 1 THEN x * 3.0 ELSE 2.0 END AS z FROM {TWO} GROUP BY z ORDER BY z", [("2.0",), ("3.0",)]),
+    (f"SELECT CASE WHEN x > 1 THEN x ELSE 0.5 END > 0.7 FROM {TWO} ORDER BY x", [(False,), (False,)]),
     ("SELECT SUM(x), AVG(x) FROM UNNEST([1.5, CAST('inf' AS FLOAT64)]) AS x", [("inf", "inf")]),
     ("SELECT SUM(x) FROM UNNEST([CAST('inf' AS FLOAT64), CAST('-inf' AS FLOAT64)]) AS x", [("nan",)]),
 ])  # fmt: skip

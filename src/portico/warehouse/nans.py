@@ -88,7 +88,8 @@ def settle(tree: exp.Expr) -> None:
     for join in joins:
         if named := join.meta.pop(FLOATS, None):
             _join_numbers(join, named)
-    marked: list[exp.Expr] = list(tree.find_all(*_COMPARED, exp.Ordered, exp.Anonymous))
+    marked: list[exp.Expr] = list(tree.find_all(*_COMPARED, exp.Ordered, exp.Anonymous))[::-1]
+    marked.sort(key=lambda one: isinstance(one, exp.Ordered))  # what is copied is settled before
     for one in marked:
         if parts := one.meta.pop(FLOATS, None):
             if isinstance(one, exp.Ordered):
