@@ -20,7 +20,7 @@ AGGREGATES = frozenset([
     "approx_count_distinct", "approx_quantiles", "approx_top_count", "approx_top_sum", "hll_count__init",
     "hll_count__merge", "hll_count__merge_partial", "countif", "array_agg", "string_agg", "array_concat_agg",
     "grouping", "max_by", "min_by", "$big_sum", "$big_avg", "$interval_sum",
-    "$interval_avg", "$float_min", "$float_max_by", "$float_min_by", "$float_sum", *KLL_AGGREGATES,
+    "$interval_avg", "$float_min", "$float_max_by", "$float_min_by", *KLL_AGGREGATES,
     *geography.AGGREGATES,
 ])  # fmt: skip
 
@@ -236,9 +236,6 @@ def of_floats(name: str, arguments: list[exp.Expr]) -> tuple[list[exp.Expr], Cal
         return [call("min", *arguments), call("max", *arguments)], lambda low, high: call(
             "gs_least_float", low, high
         )
-    if name == "$float_sum":
-        wild = call("bool_or", exp.Not(this=call("isfinite", _bare(arguments[0]).copy())))
-        return [call("sum", *arguments), wild], lambda total, wild: call("gs_float_sum", total, wild)
     if name in ("$float_max_by", "$float_min_by"):
         value, by = arguments
         chosen = call(name.removeprefix("$float_"), value, by)

@@ -384,4 +384,3 @@ CREATE MACRO gs_bag_of_words(a VARCHAR[]) AS list_transform(list_sort(list_disti
 CREATE MACRO gs_numbers(a) AS list_filter(a, lambda e: e IS NULL OR NOT isnan(CAST(e AS DOUBLE)));
 CREATE MACRO gs_float_cont(x, nans, n, share) AS CASE WHEN share * (n - 1) < nans AND nans > 0 THEN CAST('nan' AS DOUBLE) ELSE x END;
 CREATE MACRO gs_float_disc(x, nans, n, share) AS CASE WHEN share * n <= nans AND nans > 0 THEN CAST('nan' AS DOUBLE) ELSE x END;
-CREATE MACRO gs_float_sum(total, wild) AS CASE WHEN NOT isfinite(total) AND NOT coalesce(wild, false) THEN gs_py_error('double overflow') ELSE total END;

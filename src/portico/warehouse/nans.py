@@ -19,7 +19,6 @@ FLOATS = "floats"
 _COMPARED = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE)
 _RENAMED = {
     "MIN": "$FLOAT_MIN", "LEAST": "$FLOAT_LEAST", "PERCENTILE_CONT": "$FLOAT_CONT", "PERCENTILE_DISC": "$FLOAT_DISC",
-    "SUM": "$FLOAT_SUM",
 }  # fmt: skip
 
 
@@ -49,7 +48,7 @@ def mark_using(join: exp.Expr, kinds: Sequence[str | None]) -> None:
 
 
 def rename(called: exp.Anonymous, kind: str | None) -> None:
-    """Gives MIN, LEAST, SUM and percentiles of FLOAT64 names of their own."""
+    """Gives MIN, LEAST and percentiles of FLOAT64 names of their own."""
     if kind == "FLOAT64" and (name := _RENAMED.get(called.name.upper())):
         if not any(isinstance(one, exp.RespectNulls | exp.HavingMax) for one in called.expressions):
             called.set("this", name)
