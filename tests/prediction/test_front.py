@@ -100,7 +100,7 @@ def test_the_official_client(client: Raw, front: Processes, boosters: dict[str, 
     )
     raw = service.raw_predict(endpoint=NAME, http_body=body)
     assert json.loads(raw.data) == {"predictions": [expected]}
-    with pytest.raises(exceptions.MethodNotImplemented, match="Ask it by predict or rawPredict"):
+    with pytest.raises(exceptions.BadRequest, match="Ask it by predict or rawPredict"):
         service.direct_raw_predict(request={"endpoint": NAME, "method_name": "/x.Y/Z", "input": b"x"})
     [streamed] = service.stream_raw_predict(request={"endpoint": NAME, "http_body": body})
     assert json.loads(streamed.data) == {"predictions": [expected]}

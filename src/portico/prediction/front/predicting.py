@@ -254,8 +254,8 @@ class Request:
         self._deployed = picked
         picked.check_loaded()
         if picked.remote is None or picked.slots is None or picked.served.raw:
-            raise Unimplemented(
-                f"directRawPredict is built in Portico for TensorFlow's prebuilt containers alone; the deployed model "
+            raise FailedPrecondition(
+                f"directRawPredict speaks with TensorFlow's prebuilt containers alone; the deployed model "
                 f"{picked.served.id} is of another kind. Ask it by predict or rawPredict."
             )
         picked.slots.enter()
