@@ -60,6 +60,8 @@ def test_what_a_keeper_that_died_has_left_noted_takes_nothing_from_the_owner(tmp
         assert not holds(tmp_path, inode)
         (walled.folder(tmp_path) / str(os.getpid())).write_text(walled.started(os.getpid()))
         assert holds(tmp_path, inode)
+        walled.clear(tmp_path)  # as the next server does: this one, who lives, stays noted
+        assert walled.notes(tmp_path) == [str(os.getpid())] and holds(tmp_path, inode)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="keepers are Linux's")

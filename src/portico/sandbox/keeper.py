@@ -69,7 +69,8 @@ def main() -> int:
     while _send(signal.SIGKILL):
         _until_none(time.monotonic() + _EVERY)
     if noted is not None:
-        os.unlink(str(os.getpid()), dir_fd=noted)
+        with contextlib.suppress(FileNotFoundError):  # the folder went with its home
+            os.unlink(str(os.getpid()), dir_fd=noted)
     if watching:
         watching.take()
     if status < 0:  # ends as the command did, so that whoever waits for this one sees it
