@@ -19,6 +19,7 @@ from typing import Final
 
 _VARIABLE: Final = "PORTICO_WALLED"
 _SUPERVISOR: Final = "PORTICO_SUPERVISOR"
+VARIABLES: Final = (_VARIABLE, _SUPERVISOR)  # of this server's own processes, on this machine
 _CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 _AGAIN: Final = 3  # looks at a process whose parents change meanwhile
 

@@ -92,6 +92,9 @@ class _Driver:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._signals: dict[str, int] = {}
         self._placed: dict[str, str] = {}
+        self._runners: dict[
+            str, Any
+        ] = {}  # the keeper of each job: of a node where Portico was another, an older one
 
     async def run(self) -> None:
         """Works until the engine closes the channel."""
@@ -142,7 +145,7 @@ class _Driver:
             self._keepers.pop(node, None)  # it is made anew, where the node is there
             self._greeted.pop(node, None)
             await asyncio.sleep(_LOOK)  # it may be run again at once: where its node is known to be gone
-        for known in (self._tasks, self._signals, self._placed):
+        for known in (self._tasks, self._signals, self._placed, self._runners):
             known.pop(job, None)
         self._say(ended=job, status=status)
 
@@ -161,6 +164,7 @@ class _Driver:
             environment = await _devices(group) if asked["accelerators"] else {"CUDA_VISIBLE_DEVICES": ""}
             self._placed[job] = node
             keeper = await self._keeper(node)
+            self._runners[job] = keeper
             self._say(placed=job, node=node)
             running = keeper.run.remote(self._began, job, name, environment)
             if job in self._signals:
@@ -198,7 +202,7 @@ class _Driver:
                 running = keeper.follow.remote(job)
 
     async def _stop(self, job: str) -> None:
-        if (node := self._placed.get(job)) and (keeper := self._keepers.get(node)):
+        if keeper := self._runners.get(job):
             keeper.stop.remote(job, self._signals[job])
 
     async def _follow(self, asked: set[str]) -> None:
@@ -223,7 +227,7 @@ class _Driver:
                     keeper.stop.remote(job, signal.SIGKILL)
                     continue
                 followed[job] = self._placed[job] = node
-                self._keepers.setdefault(node, keeper)
+                self._runners[job] = keeper
                 following = self._end_of(keeper, job, keeper.follow.remote(job))
                 self._tasks[job] = asyncio.create_task(self._told(job, following))
         for group in (await asyncio.to_thread(placement_group_table)).values():

@@ -21,6 +21,7 @@ from portico.errors import FailedPrecondition, Unavailable
 from portico.jobs.engines import machine
 from portico.jobs.engines.protocol import Ended, Machine, cause_of, heard
 from portico.ml import openmp
+from portico.sandbox import walled
 from portico.store import backend
 from portico.store.jobs import Resources
 
@@ -239,7 +240,10 @@ def _resources(node: Mapping[str, Any]) -> Resources:
 
 def _settings(home: Path, modules: list[str], address: str) -> dict[str, Any]:
     version = "{} {} {}".format(importlib.metadata.version("portico"), *sys.version_info[:2])
-    passed_on = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    passed_on = {
+        name: value for name, value in os.environ.items()
+        if name.startswith(_PASSED_ON) and name not in walled.VARIABLES
+    }  # fmt: skip
     this = "" if backend.url_of(home) else Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     recipe = {
         "python": sys.executable, "home": str(home), "modules": modules, "version": version, "environment": passed_on,
