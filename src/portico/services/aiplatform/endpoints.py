@@ -36,7 +36,9 @@ class _Endpoints(Collection):
         with call.rooms.database.read() as connection:
             before = self.require(connection, call.name).body
         endpoint_logging.check(call, call.name, self.patched(call, before), before)
-        return endpoint_addresses.located(call, super().patch(call))
+        answer = super().patch(call)
+        endpoint_addresses.located(call, answer.get("response", answer))
+        return answer
 
     def update(self, call: Call) -> dict[str, Any]:
         """As patch with all fields that are given; answered by an operation (UpdateEndpointLongRunning)."""

@@ -92,9 +92,8 @@ class _Driver:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._signals: dict[str, int] = {}
         self._placed: dict[str, str] = {}
-        self._runners: dict[
-            str, Any
-        ] = {}  # the keeper of each job: of a node where Portico was another, an older one
+        # The keeper of each job: not always its node's in `_keepers`, where Portico has changed since.
+        self._runners: dict[str, Any] = {}
 
     async def run(self) -> None:
         """Works until the engine closes the channel."""
