@@ -91,6 +91,8 @@ def test_ids_that_google_allows(aiplatform, client, upload):
 
 
 def test_a_private_endpoint_answers_at_its_own_addresses(aiplatform, upload, booster):
+    from google.cloud import aiplatform_v1
+
     network = "projects/1/global/networks/default"
     with pytest.raises(exceptions.BadRequest, match="network"):
         aiplatform.PrivateEndpoint.create(display_name="private", network="default")
@@ -100,6 +102,9 @@ def test_a_private_endpoint_answers_at_its_own_addresses(aiplatform, upload, boo
     assert private.health_check()
     [found] = aiplatform.PrivateEndpoint.list(filter=f'endpoint="{private.name}"')
     assert found.predict_http_uri.endswith(f"/v1/{private.resource_name}:predict")
+    asked = aiplatform_v1.Endpoint(name=private.resource_name, display_name="still private")
+    [told] = private.api_client.update_endpoint_long_running(endpoint=asked).result().deployed_models
+    assert told.private_endpoints.predict_http_uri == found.predict_http_uri
     with pytest.raises(exceptions.BadRequest, match="one deployed model"):
         aiplatform.PrivateEndpoint(private.resource_name).deploy(upload(train_booster(3.0)))
     private.undeploy_all()
