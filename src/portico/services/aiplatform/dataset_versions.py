@@ -7,18 +7,44 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import PorticoError
 from portico.services.call import Call, implements
 from portico.services.registry.datasets import DATASETS, DatasetPrivate, data_of, restored_pins
 from portico.services.standard import operations, sources
-from portico.services.standard.collection import After, Collection, register
+from portico.services.standard.collection import After, Collection, Made, register
 from portico.store import events, resources
 from portico.store.objects import generations as objects
 from portico.store.objects.files import remove
 from portico.store.resources import Private, Resource
 
 
+class VersionPrivate(Private):
+    """The generations that it pins."""
+
+    pins: list[sources.Source] = []
+
+
 class Versions(Collection):
+    def making(self, call: Call, name: str) -> Made:
+        parent = str(call.params["parent"])
+        with call.rooms.database.read() as connection:
+            dataset = DATASETS.require(connection, parent)
+        pinned = data_of(call.rooms, dataset, name, "parent")
+        generations = [{"uri": s.uri, "generation": str(s.generation)} for s in pinned]
+
+        def made(connection: Connection) -> tuple[Resource, None]:
+            dataset = DATASETS.require(connection, parent)
+            metadata = {**dataset.body["metadata"], "generations": generations}
+            body = {"displayName": dataset.body["displayName"], **call.body, "metadata": metadata}
+            version = self.insert(call, connection, name, parent, body, VersionPrivate(pins=pinned))
+            facts = {"datasetVersion": name, "dataset": parent, "displayName": body["displayName"]}
+            events.note(connection, events.DATASET_VERSION, parent, facts, call.rooms.clock.now())
+            return version, None
+
+        return made
+
+    def abandoned(self, call: Call, name: str) -> None:
+        sources.gcs_of(call.rooms).unpin(name)
+
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
         dropped = objects.unpin(connection, resource.name)
         return lambda: remove(call.rooms.home, dropped)
@@ -29,48 +55,7 @@ VERSIONS = Versions(
     "DatasetVersion",
     output_only=frozenset({"metadata", "modelReference", "bigQueryDatasetName"}),
 )
-register(VERSIONS, "get", "list", "patch", "delete")
-
-
-class VersionPrivate(Private):
-    """The generations that it pins."""
-
-    pins: list[sources.Source] = []
-
-
-@implements("aiplatform", VERSIONS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    parent = str(call.params["parent"])
-    with call.rooms.database.read() as connection:
-        dataset = DATASETS.require(connection, parent)
-    name = f"{parent}/datasetVersions/{call.rooms.ids.number()}"
-    pinned = data_of(call.rooms, dataset, name, "parent")
-    try:
-        return _insert(call, name, pinned)
-    except PorticoError:
-        sources.gcs_of(call.rooms).unpin(name)
-        raise
-
-
-def _insert(call: Call, name: str, pinned: list[sources.Source]) -> dict[str, Any]:
-    parent = str(call.params["parent"])
-    with call.rooms.database.write() as connection:
-        dataset = DATASETS.require(connection, parent)
-        body = {
-            "displayName": dataset.body["displayName"],
-            **call.body,
-            "metadata": {
-                **dataset.body["metadata"],
-                "generations": [{"uri": s.uri, "generation": str(s.generation)} for s in pinned],
-            },
-        }
-        made = VERSIONS.insert(call, connection, name, parent, body, VersionPrivate(pins=pinned))
-        facts = {"datasetVersion": name, "dataset": parent, "displayName": body["displayName"]}
-        events.note(connection, events.DATASET_VERSION, parent, facts, call.rooms.clock.now())
-        return operations.done(
-            call, connection, parent, "CreateDatasetVersionOperationMetadata", "DatasetVersion",
-            VERSIONS.render(made),
-        )  # fmt: skip
+register(VERSIONS, "create", "get", "list", "patch", "delete")
 
 
 @implements("aiplatform", VERSIONS.method("restore"))

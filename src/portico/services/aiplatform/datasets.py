@@ -13,13 +13,14 @@ from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
 from portico.services.aiplatform.data_items import formats
 from portico.services.call import Call, implements
-from portico.services.registry.datasets import DATASETS, DatasetPrivate
+from portico.services.registry.datasets import DATASETS, PROFILE, DatasetPrivate
 from portico.services.standard import bq, operations, sources
-from portico.services.standard.collection import POLICIES, register
+from portico.services.standard.collection import POLICIES, Made, register
 from portico.services.standard.names import canonical, message
 from portico.store import resources
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
+from portico.store.resources import Resource
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/dataset/metadata/"
 TABULAR = f"{_SCHEMAS}tabular_1.0.0.yaml"
@@ -70,43 +71,34 @@ def _check(call: Call, uris: list[str]) -> None:
     sources.format_of([row.name for row in rows], "", field)
 
 
-@implements("aiplatform", DATASETS.method("create"))
-def create(call: Call) -> dict[str, Any]:
+def _making(call: Call, name: str) -> Made:
+    """Of items: without any yet. Else of what its files or its table hold."""
     schema = call.body["metadataSchemaUri"]
+    metadata = canonical(message(call.body.get("metadata"), "dataset.metadata"))
     if kind := formats.KINDS.get(schema):
-        return _of_items(call, kind)
+        metadata["dataItemSchemaUri"] = formats.item_schema(kind)
+        body = {**call.body, "metadata": metadata, "dataItemCount": "0"}
+        return lambda connection: (_insert(call, connection, name, body, []), None)
     if schema not in (TABULAR, TIME_SERIES, _TABLES):
         raise Unimplemented(
             f"Datasets of the kind {schema} are not built in Portico yet; tabular, time series, image and text ones "
             "are."
         )
-    metadata = canonical(message(call.body.get("metadata"), "dataset.metadata"))
     uris = uris_of(metadata)
-    parent = str(call.params["parent"])
     _check(call, uris)
-    with call.rooms.database.write() as connection:
-        name = f"{parent}/datasets/{call.rooms.ids.number()}"
-        body = {**call.body, "metadata": metadata}
-        made = DATASETS.insert(call, connection, name, parent, body, DatasetPrivate(uris=uris))
-        job = call.rooms.queue.add(connection, "datasets.create", name, {})
-        operation = operations.start(call, connection, made.name, "CreateDatasetOperationMetadata", job=job)
-    call.rooms.queue.wake()
-    return operations.render(operation)
+    body = {**call.body, "metadata": metadata}
+    return lambda connection: (_insert(call, connection, name, body, uris), call.rooms.queue.wake)
 
 
-def _of_items(call: Call, kind: str) -> dict[str, Any]:
-    """A dataset without items, at once."""
-    parent, metadata = (
-        str(call.params["parent"]),
-        canonical(message(call.body.get("metadata"), "dataset.metadata")),
+def _insert(call: Call, connection: Connection, name: str, body: dict[str, Any], uris: list[str]) -> Resource:
+    return DATASETS.insert(
+        call, connection, name, str(call.params["parent"]), body, DatasetPrivate(uris=uris)
     )
-    body = {**call.body, "metadata": {**metadata, "dataItemSchemaUri": formats.item_schema(kind)}}
-    with call.rooms.database.write() as connection:
-        name = f"{parent}/datasets/{call.rooms.ids.number()}"
-        made = DATASETS.insert(
-            call, connection, name, parent, {**body, "dataItemCount": "0"}, DatasetPrivate()
-        )
-        return DATASETS.answer(call, connection, made, "Create")
+
+
+@implements("aiplatform", DATASETS.method("create"))
+def create(call: Call) -> dict[str, Any]:
+    return DATASETS.created(call, _making)
 
 
 def profile(context: Context) -> dict[str, Any]:
@@ -147,4 +139,4 @@ def _follow(connection: Connection, job: Job, now: float) -> None:
     operations.follow(connection, job, now, "Dataset", response)
 
 
-register_kind(JobKind("datasets.create", f"{__name__}:profile", _follow))
+register_kind(JobKind(PROFILE, f"{__name__}:profile", _follow))

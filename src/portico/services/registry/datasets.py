@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument
 from portico.jobs.worker import Context
 from portico.services.call import Call, Rooms
-from portico.services.standard import sources
+from portico.services.standard import operations, sources
 from portico.services.standard.collection import After, Collection
 from portico.store.objects import generations as objects
 from portico.store.objects.files import remove
 from portico.store.resources import Private, Resource
 
+PROFILE = "datasets.create"
+"""The kind of the job that reads and describes a new dataset's data."""
+
 
 class Datasets(Collection):
+    def answer(self, call: Call, connection: Connection, resource: Resource, did: str) -> dict[str, Any]:
+        """A new dataset with data is done when these are described."""
+        if did != "Create" or not DatasetPrivate.of(resource).uris:
+            return super().answer(call, connection, resource, did)
+        job = call.rooms.queue.add(connection, PROFILE, resource.name, {})
+        metadata = "CreateDatasetOperationMetadata"
+        return operations.render(operations.start(call, connection, resource.name, metadata, job=job))
+
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After:
         dropped = objects.unpin(connection, resource.name)
         dropped += objects.unpin(connection, restored_pins(resource))

@@ -11,7 +11,14 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339, rfc3339
-from portico.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from portico.errors import (
+    Aborted,
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PorticoError,
+)
 from portico.services.call import Call, implements
 from portico.services.standard import masks, operations, order, pages, policies
 from portico.services.standard.apis import declared
@@ -30,6 +37,10 @@ _TOP = frozenset({"projects", "projects.locations"})  # what is no resource of o
 POLICIES = tuple(policies.METHODS)
 After = Callable[[], None]
 """What a hook wants done when its transaction is committed."""
+Made = Callable[[Connection], "tuple[Resource, After | None]"]
+"""What makes a new resource in the transaction of its create."""
+Making = Callable[[Call, str], Made]
+"""What checks and reads, before that transaction, what a call asks for by that name."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class Collection:
     indexed: strings, enums and maps of the message by which the database finds what a filter asks for.
     filters: fields that a filter knows and the message lacks.
 
-    A subclass says by `check`, `written` and `deleting` what is special about writing.
+    A subclass says by `making`, `check`, `written` and `deleting` what is special about writing.
     """
 
     path: str
@@ -79,6 +90,9 @@ class Collection:
 
     def deleting(self, call: Call, connection: Connection, resource: Resource) -> After | None:
         """What else goes with a resource; raises where it must stay."""
+
+    def abandoned(self, call: Call, name: str) -> None:
+        """After the transaction of a create that failed: gives back what `making` took."""
 
     def check_usual(self, body: Mapping[str, Any]) -> None:
         """Checks what bodies have in common."""
@@ -176,14 +190,25 @@ class Collection:
     # --- writing ---
 
     def create(self, call: Call) -> dict[str, Any]:
-        parent = str(call.params["parent"])
-        name = self.new_name(call, parent, call.params.get(self.id_parameter))
-        with call.rooms.database.write() as connection:
-            made, after = self.add(call, connection, name, parent, call.body)
-            answer = self.answer(call, connection, made, "Create")
+        return self.created(call, self.making)
+
+    def created(self, call: Call, making: Making) -> dict[str, Any]:
+        """A create whose resource `making` makes: `create` where that stands in the collection itself."""
+        name = self.new_name(call, str(call.params["parent"]), call.params.get(self.id_parameter))
+        make = making(call, name)
+        try:
+            with call.rooms.database.write() as connection:
+                made, after = make(connection)
+                answer = self.answer(call, connection, made, "Create")
+        except PorticoError:
+            self.abandoned(call, name)
+            raise
         if after:
             after()
         return answer
+
+    def making(self, call: Call, name: str) -> Made:
+        return lambda connection: self.add(call, connection, name, str(call.params["parent"]), call.body)
 
     def add(
         self, call: Call, connection: Connection, name: str, parent: str, body: Mapping[str, Any]

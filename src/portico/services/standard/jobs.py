@@ -12,7 +12,7 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition
 from portico.services.call import Call
 from portico.services.standard import operations
-from portico.services.standard.collection import After, Collection
+from portico.services.standard.collection import After, Collection, Made
 from portico.store import jobs, resources
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
@@ -50,7 +50,7 @@ class JobCollection(Collection):
     # --- hooks ---
 
     def asked(self, call: Call, name: str) -> Queued:
-        """Checks what a create asks for, before its transaction. A collection without it has a create of its own."""
+        """Checks what a create asks for, before its transaction. A collection without it has a `making` of its own."""
         raise NotImplementedError
 
     def succeeded(self, connection: Connection, resource: Resource, job: Job, now: float) -> None:
@@ -79,16 +79,16 @@ class JobCollection(Collection):
 
     # --- methods ---
 
-    def create(self, call: Call) -> dict[str, Any]:
-        parent = str(call.params["parent"])
-        name = self.new_name(call, parent, call.params.get(self.id_parameter))
+    def making(self, call: Call, name: str) -> Made:
         queued, body = self.asked(call, name), dict(call.body)
-        with call.rooms.database.write() as connection:
+
+        def made(connection: Connection) -> tuple[Resource, After]:
             private = queued(connection, body)
             body["state"] = self.state(self.waiting)
-            answer = self.render(self.insert(call, connection, name, parent, body, private))
-        call.rooms.queue.wake()
-        return answer
+            new = self.insert(call, connection, name, str(call.params["parent"]), body, private)
+            return new, call.rooms.queue.wake
+
+        return made
 
     def cancel(self, call: Call) -> dict[str, Any]:
         with call.rooms.database.write() as connection:

@@ -14,10 +14,10 @@ from portico.jobs.kinds import register as register_kind
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import words
 from portico.services.aiplatform.monitoring.model_monitors import MONITORS
-from portico.services.call import Call, Rooms, implements
-from portico.services.standard.collection import After, check_common, register
+from portico.services.call import Call, Rooms
+from portico.services.standard.collection import After, Made, check_common, register
 from portico.services.standard.jobs import JobCollection, JobPrivate
-from portico.services.standard.names import LABEL_ID, own_id
+from portico.services.standard.names import LABEL_ID
 from portico.store import domain_clock, jobs, monitoring_points, resources
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
@@ -34,6 +34,14 @@ class ModelMonitoringJobPrivate(JobPrivate):
 
 
 class ModelMonitoringJobs(JobCollection):
+    def making(self, call: Call, name: str) -> Made:
+        def made(connection: Connection) -> tuple[Resource, After]:
+            monitor = MONITORS.require(connection, str(call.params["parent"]))
+            now = domain_clock.now(connection, call.rooms.clock)
+            return start(call.rooms, connection, monitor, name, call.body, now), call.rooms.queue.wake
+
+        return made
+
     def succeeded(self, connection: Connection, resource: Resource, job: Job, now: float) -> None:
         resource.body["state"] = job.result["state"]
         _mail(connection, resource, job.result["anomalies"], now, job.id)
@@ -56,43 +64,31 @@ JOBS = ModelMonitoringJobs(
     "projects.locations.modelMonitors.modelMonitoringJobs",
     "ModelMonitoringJob",
     has_etag=False,
+    ids=LABEL_ID,
     private=ModelMonitoringJobPrivate,
 )
-register(JOBS, "get", "list", "delete")
+register(JOBS, "create", "get", "list", "delete")
 JOB_KIND = "modelMonitoringJobs"
 register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.monitoring.monitor_run:run", JOBS.follow))
-
-
-@implements("aiplatform", JOBS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    job_id = own_id(
-        call.params.get("modelMonitoringJobId"), call.rooms.ids.number(), "modelMonitoringJobId", LABEL_ID
-    )
-    with call.rooms.database.write() as connection:
-        monitor = MONITORS.require(connection, str(call.params["parent"]))
-        now = domain_clock.now(connection, call.rooms.clock)
-        shown = JOBS.render(start(call.rooms, connection, monitor, job_id, call.body, now))
-    call.rooms.queue.wake()
-    return shown
 
 
 def start(
     rooms: Rooms,
     connection: Connection,
     monitor: Resource,
-    job_id: str,
+    name: str,
     told: Mapping[str, Any],
     cutoff: float,
     schedule: str = "",
 ) -> Resource:
-    """A new job of `monitor`, as `told` (a ModelMonitoringJob) or by default. Wake the queue when that is committed.
+    """A new job of `monitor` by that name, as `told` (a ModelMonitoringJob) or by default. Wake the queue when
+    that is committed.
 
     Raises:
         InvalidArgument: naming the field. AlreadyExists, NotFound, Unimplemented
     """
     check_common(told)
     cutoff = round(cutoff, 6)
-    name = f"{monitor.name}/modelMonitoringJobs/{job_id}"
     made = {
         **told,
         "modelMonitoringSpec": spec.spec_of(

@@ -49,8 +49,9 @@ class MonitoringRuns:
     ) -> str:
         request = schedule.body[self.request]
         monitor = MONITORS.require(connection, request["parent"])
-        told, job_id = request.get("modelMonitoringJob") or {}, rooms.ids.number()
-        return model_monitoring_jobs.start(rooms, connection, monitor, job_id, told, due, schedule.name).name
+        name = f"{monitor.name}/modelMonitoringJobs/{rooms.ids.number()}"
+        told = request.get("modelMonitoringJob") or {}
+        return model_monitoring_jobs.start(rooms, connection, monitor, name, told, due, schedule.name).name
 
     def origin(self, job: Job) -> str:
         return str(job.payload["schedule"])

@@ -55,6 +55,9 @@ class _PipelineJobs(JobCollection):
             found = self.require(connection, call.name)
             return self.whole(connection, found)
 
+    def answer(self, call: Call, connection: Connection, resource: Resource, did: str) -> dict[str, Any]:
+        return self.whole(connection, resource)
+
     def whole(self, connection: Connection, job: Resource) -> dict[str, Any]:
         """A job as it is got: with its spec and its tasks."""
         shown = self.render(job)

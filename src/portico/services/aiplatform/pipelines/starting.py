@@ -21,7 +21,7 @@ from portico.services.aiplatform.pipelines.pipeline_jobs import PIPELINE_JOBS, P
 from portico.services.call import Call, Rooms, implements
 from portico.services.registry import metadata, pipeline_runs, templates
 from portico.services.registry.pipeline_runs import Origin
-from portico.services.standard.collection import check_common
+from portico.services.standard.collection import After, Made, check_common
 from portico.services.standard.names import check_same_location, own_id
 from portico.store import pipelines
 from portico.store import resources as store
@@ -57,13 +57,18 @@ class Asked:
 
 @implements("aiplatform", PIPELINE_JOBS.method("create"))
 def create(call: Call) -> dict[str, Any]:
+    return PIPELINE_JOBS.created(call, _making)
+
+
+def _making(call: Call, name: str) -> Made:
     with call.rooms.database.read() as connection:
         asked = ask(call.rooms, connection, str(call.params["parent"]), call.body)
-    with call.rooms.database.write() as connection:
-        made = start(call.rooms, connection, asked, str(call.params.get("pipelineJobId") or ""))
-        answer = PIPELINE_JOBS.whole(connection, made)
-    call.rooms.queue.wake()
-    return answer
+    job_id = str(call.params.get("pipelineJobId") or "")  # without one its name begins with the pipeline's
+
+    def made(connection: Connection) -> tuple[Resource, After]:
+        return start(call.rooms, connection, asked, job_id), call.rooms.queue.wake
+
+    return made
 
 
 def ask(rooms: Rooms, connection: Connection, parent: str, given: Mapping[str, Any]) -> Asked:

@@ -17,7 +17,7 @@ from portico.services.aiplatform.vizier import measurements, space
 from portico.services.aiplatform.vizier.studies import STUDIES, StudyPrivate
 from portico.services.call import Call, implements
 from portico.services.standard import operations
-from portico.services.standard.collection import Collection, register
+from portico.services.standard.collection import Collection, Made, register
 from portico.store import operations as store_operations
 from portico.store import resources
 from portico.store.jobs import Job
@@ -31,6 +31,10 @@ _SUGGESTIONS = 1000  # of one request
 
 @dataclass(frozen=True)
 class Trials(Collection):
+    def making(self, call: Call, name: str) -> Made:
+        """The study numbers its trials: what the caller measured already may end one at once."""
+        return lambda connection: (_made(call, connection), None)
+
     def complete(self, connection: Connection, shown: Sequence[dict[str, Any]]) -> None:
         for one in shown:  # a Trial has other times
             one.pop("createTime", None)
@@ -38,7 +42,7 @@ class Trials(Collection):
 
 
 TRIALS = Trials("projects.locations.studies.trials", "Trial", has_etag=False)
-register(TRIALS, "get", "list", "delete")
+register(TRIALS, "create", "get", "list", "delete")
 
 
 def shown(connection: Connection, trial: Resource) -> dict[str, Any]:
@@ -69,6 +73,27 @@ def insert(
     return made
 
 
+def _made(call: Call, connection: Connection) -> Resource:
+    now, body = call.rooms.clock.now(), call.body
+    study = STUDIES.require(connection, str(call.params["parent"]))
+    spec = study.body["studySpec"]
+    parameters = space.read(spec["parameters"], body.get("parameters") or [], "trial.parameters")
+    made = insert(connection, study, parameters, now, state="REQUESTED")
+    for number, one in enumerate(body.get("measurements") or []):
+        measurements.check(one, spec, f"trial.measurements[{number}]", whole=False)
+        made.body["measurements"] = measurements.added(made.body.get("measurements") or [], one)
+    if body.get("finalMeasurement"):
+        measurements.check(body["finalMeasurement"], spec, "trial.finalMeasurement", whole=True)
+        made.body["finalMeasurement"] = body["finalMeasurement"]
+    if body.get("state") == "INFEASIBLE" or body.get("infeasibleReason"):
+        end(made.body, spec, now, body.get("infeasibleReason", ""))
+    elif body.get("state") == "SUCCEEDED" or body.get("finalMeasurement"):
+        end(made.body, spec, now)
+    resources.update(connection, made, now)
+    resources.note(connection, study)
+    return made
+
+
 def end(trial: dict[str, Any], spec: dict[str, Any], now: float, infeasible: str | None = None) -> None:
     """Ends a trial: INFEASIBLE for that reason, or with its final measurement, chosen where it has none.
 
@@ -86,29 +111,6 @@ def end(trial: dict[str, Any], spec: dict[str, Any], now: float, infeasible: str
     else:
         trial |= {"state": "INFEASIBLE", "infeasibleReason": infeasible}
     trial["endTime"] = rfc3339(now)
-
-
-@implements("aiplatform", TRIALS.method("create"))
-def create(call: Call) -> dict[str, Any]:
-    now, body = call.rooms.clock.now(), call.body
-    with call.rooms.database.write() as connection:
-        study = STUDIES.require(connection, str(call.params["parent"]))
-        spec = study.body["studySpec"]
-        parameters = space.read(spec["parameters"], body.get("parameters") or [], "trial.parameters")
-        made = insert(connection, study, parameters, now, state="REQUESTED")
-        for number, one in enumerate(body.get("measurements") or []):
-            measurements.check(one, spec, f"trial.measurements[{number}]", whole=False)
-            made.body["measurements"] = measurements.added(made.body.get("measurements") or [], one)
-        if body.get("finalMeasurement"):
-            measurements.check(body["finalMeasurement"], spec, "trial.finalMeasurement", whole=True)
-            made.body["finalMeasurement"] = body["finalMeasurement"]
-        if body.get("state") == "INFEASIBLE" or body.get("infeasibleReason"):
-            end(made.body, spec, now, body.get("infeasibleReason", ""))
-        elif body.get("state") == "SUCCEEDED" or body.get("finalMeasurement"):
-            end(made.body, spec, now)
-        resources.update(connection, made, now)
-        resources.note(connection, study)
-        return shown(connection, made)
 
 
 @implements("aiplatform", TRIALS.method("addTrialMeasurement"))
