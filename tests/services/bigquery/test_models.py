@@ -61,13 +61,48 @@ def test_weights_errors_and_p_values_are_statsmodels(client: bigquery.Client, ma
         for row in client.query(f"SELECT * FROM ML.ADVANCED_WEIGHTS(MODEL {mass})").result()
     }
     for name, key in (
-        ("length", ("length", None)), ("depth", ("depth", None)), ("const", ("__INTERCEPT__", None)),
-        *((one, ("species", one)) for one in order[1:]),
+        ("length", ("length", None)), ("depth", ("depth", None)), *((one, ("species", one)) for one in order[1:])
     ):  # fmt: skip
         row = found[key]
         assert row.weight == pytest.approx(reference.params[name], rel=1e-6)
         assert row.standard_error == pytest.approx(reference.bse[name], rel=1e-6)
         assert row.p_value == pytest.approx(reference.pvalues[name], rel=1e-6, abs=1e-12)
+    baseline, intercept = found["species", order[0]], found["__INTERCEPT__", None]
+    assert (baseline.weight, baseline.standard_error) == (0, 0) and np.isnan(baseline.p_value)
+    assert intercept.weight == pytest.approx(reference.params["const"], rel=1e-6)
+    assert (intercept.standard_error, intercept.p_value) == (None, None)  # of the standardized features only
+    for name in ("length", "depth"):
+        design[name] = (design[name] - design[name].mean()) / design[name].std(ddof=0)
+    scaled = sm.OLS(table.mass, design).fit()
+    [intercept] = client.query(
+        f"""SELECT * FROM ML.ADVANCED_WEIGHTS(MODEL {mass}, STRUCT(TRUE AS standardize))
+        WHERE processed_input = '__INTERCEPT__'"""
+    ).result()
+    assert intercept.standard_error == pytest.approx(scaled.bse["const"], rel=1e-6)
+    assert intercept.p_value == pytest.approx(scaled.pvalues["const"], abs=1e-12)
+    [(told,)] = answered(
+        client, f"SELECT category_weights FROM ML.WEIGHTS(MODEL {mass}) WHERE processed_input = 'species'"
+    )
+    assert [one["category"] for one in told] == order and told[0]["weight"] == 0
+
+
+def test_an_intercept_alone_with_numbers_has_a_p_value(client: bigquery.Client) -> None:
+    import statsmodels.api as sm
+
+    client.query(
+        """CREATE OR REPLACE MODEL birds.plain OPTIONS(model_type='LINEAR_REG', input_label_cols=['mass'],
+        category_encoding_method='DUMMY_ENCODING', calculate_p_values=TRUE, data_split_method='NO_SPLIT')
+        AS SELECT length, depth, mass FROM birds.penguins"""
+    ).result()
+    table = penguins()
+    reference = sm.OLS(table.mass, sm.add_constant(table[["length", "depth"]])).fit()
+    [(error, p_value)] = answered(
+        client,
+        "SELECT standard_error, p_value FROM ML.ADVANCED_WEIGHTS(MODEL birds.plain) WHERE weight IS NOT NULL "
+        "AND processed_input = '__INTERCEPT__'",
+    )
+    assert error == pytest.approx(reference.bse["const"], rel=1e-6)
+    assert p_value == pytest.approx(reference.pvalues["const"], rel=1e-6, abs=1e-15)
 
 
 def test_a_prediction_adds_up_and_keeps_the_columns(client: bigquery.Client, mass: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from scipy import special
 
 from portico.ml.bqml import exporting
-from portico.ml.bqml.columns import DUMMY, ONE_HOT, Matrix
+from portico.ml.bqml.columns import DUMMY, ONE_HOT, Column, Matrix
 from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.options import CLASSES, COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option
@@ -151,6 +152,11 @@ class _Linear(Supervised):
                 intercepts -= weights[:, place] * column.mean
         return weights, intercepts
 
+    def _baseline(self, column: Column) -> list[tuple[str | None, float]]:
+        """The category that DUMMY_ENCODING leaves out, the most frequent one: the others' weights are beside its 0."""
+        left_out = self.encoding == DUMMY and column.kind == "category" and column.categories
+        return [(column.categories[0], 0.0)] if left_out else []
+
     @function("ML.WEIGHTS", standardize=Option("bool", False))
     def weights(self, _tables: list[pa.Table], settings: Settings) -> pa.Table:
         """A row an input, with a weight or those of its categories, and the intercept's."""
@@ -161,7 +167,7 @@ class _Linear(Supervised):
         for output in range(len(values)):
             label = self.classes[output] if len(values) > 1 else None
             for column in self.encoder.columns:
-                mine = [
+                mine = self._baseline(column) + [
                     (name, float(values[output, at]))
                     for at, (one, name) in enumerate(places)
                     if one is column
@@ -199,23 +205,32 @@ class _Linear(Supervised):
             raise DataError(
                 "ML.ADVANCED_WEIGHTS needs a model that was trained with CALCULATE_P_VALUES = TRUE"
             )
+        standardize = bool(settings["standardize"])
         weights, intercepts = self._unstandardised()
-        errors, p_values = self.arrays["errors"].copy(), self.arrays["p_values"]
-        if settings["standardize"]:
+        if standardize:
             weights, intercepts = self.arrays["weights"], self.arrays["intercepts"]
-            errors = self.arrays["standardized_errors"]
+        errors = self.arrays["standardized_errors" if standardize else "errors"].tolist()
+        p_values = self.arrays["p_values"].tolist()
         places = self.encoder.places(self.encoding)
-        names = [column.name for column, _ in places]
-        first = 1 if self.options["fit_intercept"] else 0
-        values = [*weights[0], *([intercepts[0]] if first else [])]
+        rows: list[tuple[str, str | None, float, float | None, float | None]] = []
+        for column in self.encoder.columns:
+            rows += [(column.name, name, zero, 0.0, math.nan) for name, zero in self._baseline(column)]
+            rows += [
+                (column.name, name, float(weights[0, at]), errors[at], p_values[at])
+                for at, (one, name) in enumerate(places)
+                if one is column
+            ]
+        if self.options["fit_intercept"]:
+            tested: tuple[float | None, float | None] = (errors[-1], p_values[-1])
+            if standardize:
+                tested = (errors[-1], float(self.arrays["standardized_p_value"]))
+            elif any(one.kind == "category" for one in self.encoder.columns):
+                tested = (None, None)
+            rows.append(("__INTERCEPT__", None, float(intercepts[0]), *tested))
+        kinds = (pa.string(), pa.string(), pa.float64(), pa.float64(), pa.float64())
+        names = ("processed_input", "category", "weight", "standard_error", "p_value")
         return pa.table(
-            {
-                "processed_input": pa.array([*names, *(["__INTERCEPT__"] if first else [])], pa.string()),
-                "category": pa.array([*(one for _, one in places), *([None] if first else [])], pa.string()),
-                "weight": pa.array(values, pa.float64()),
-                "standard_error": pa.array(errors, pa.float64()),
-                "p_value": pa.array(p_values, pa.float64()),
-            }
+            {name: pa.array([row[at] for row in rows], kinds[at]) for at, name in enumerate(names)}
         )
 
     def _may_learn(self) -> None:
@@ -227,6 +242,11 @@ class _Linear(Supervised):
         if self.encoding != DUMMY or self.options["l1_reg"] or self.options["l2_reg"]:
             raise DataError(
                 "CALCULATE_P_VALUES needs CATEGORY_ENCODING_METHOD = 'DUMMY_ENCODING' and no regularisation"
+            )
+        if any(one.kind == "category" for one in self.encoder.columns):
+            self.run.warnings.append(
+                "Since the model has categorical values, regression statistics of the intercept are only those of "
+                "standardized features: ML.ADVANCED_WEIGHTS with STRUCT(TRUE AS standardize)."
             )
 
     def _tested(self, matrix: Matrix, information: Matrix, freedom: float | None) -> None:
@@ -255,6 +275,9 @@ class _Linear(Supervised):
 
         spread = stats.norm if freedom is None else stats.t(freedom)
         self.arrays["p_values"] = 2 * spread.sf(ratio)
+        if first:
+            ratio_there = abs(self.arrays["intercepts"][0] / self.arrays["standardized_errors"][-1])
+            self.arrays["standardized_p_value"] = np.asarray(2 * spread.sf(ratio_there))
 
 
 class LinearRegression(_Linear):
