@@ -93,8 +93,48 @@ def test_a_transform_keeps_what_it_saw_in_training(client: bigquery.Client) -> N
     assert row.x == pytest.approx(0.5 / 173.349, rel=1e-3) and row.late == 1
     [row] = client.query("SELECT r2_score FROM ML.EVALUATE(MODEL prep.m, TABLE prep.t)").result()
     assert row.r2_score == pytest.approx(1.0)
-    told = client.get_model("prep.m")._properties["transformColumns"]
+    shown = client.get_model("prep.m")
+    told = shown._properties["transformColumns"]
     assert [one["name"] for one in told] == ["x", "colour", "late", "y"]
+    assert told[0]["type"] == {"typeKind": "FLOAT64"}
+    assert told[1]["type"]["arrayElementType"]["structType"]["fields"][0] == {
+        "name": "index", "type": {"typeKind": "INT64"},
+    }  # fmt: skip
+    assert [(one.name, one.type.type_kind) for one in shown.feature_columns] == [
+        ("x", "INT64"), ("colour", "STRING"),
+    ]  # fmt: skip
+
+
+def test_feature_info_is_of_what_a_transform_reads(client: bigquery.Client) -> None:
+    for kind in ("model_type='linear_reg', input_label_cols=['y']", "model_type='transform_only'"):
+        client.query(
+            f"""CREATE OR REPLACE MODEL prep.info TRANSFORM(ML.MIN_MAX_SCALER(x) OVER () AS x,
+            ML.LABEL_ENCODER(colour) OVER () AS code, y) OPTIONS({kind})
+            AS SELECT IF(x > 590, NULL, x) AS x, colour, k, y FROM prep.t"""
+        ).result()
+        rows = answered(
+            client, "SELECT input, min, max, category_count, null_count FROM ML.FEATURE_INFO(MODEL prep.info)"
+        )
+        assert rows[0] == ("x", 1.0, 590.0, None, 10) and rows[1] == ("colour", None, None, 3, 0)
+        assert [one[0] for one in rows] == ["x", "colour", *(["y"] if "only" in kind else [])]
+
+
+def test_columns_that_a_transform_does_not_make_pass(client: bigquery.Client) -> None:
+    [row] = client.query(
+        "SELECT * FROM ML.TRANSFORM(MODEL prep.info, (SELECT 7 AS id, 590 AS x, 'red' AS colour, 1.5 AS y))"
+    ).result()
+    assert dict(row.items()) == {"x": 1.0, "code": 3, "y": 1.5, "id": 7, "colour": "red"}
+
+
+def test_an_array_of_numbers_is_one_feature(client: bigquery.Client) -> None:
+    client.query(
+        """CREATE OR REPLACE MODEL prep.vectors
+        OPTIONS(model_type='linear_reg', input_label_cols=['y'], data_split_method='NO_SPLIT')
+        AS SELECT [x, 2.0 * x] AS v, y FROM prep.t"""
+    ).result()
+    [row] = client.query("SELECT * FROM ML.FEATURE_INFO(MODEL prep.vectors)").result()
+    assert (row.input, row.min, row.max, row.dimension) == ("v", 1.0, 1200.0, 2)
+    assert row.mean == pytest.approx(450.75)
 
 
 def test_stars_are_written_out(client: bigquery.Client) -> None:
@@ -102,8 +142,9 @@ def test_stars_are_written_out(client: bigquery.Client) -> None:
         """CREATE OR REPLACE MODEL prep.s TRANSFORM(* EXCEPT (k), ML.BUCKETIZE(x, [100, 200]) AS bucket)
         OPTIONS(model_type='linear_reg', input_label_cols=['y']) AS SELECT * FROM prep.t"""
     ).result()
-    names = [one.name for one in client.get_model("prep.s").feature_columns]
-    assert names == ["x", "colour", "bucket"]
+    shown = client.get_model("prep.s")
+    assert [one.name for one in shown.feature_columns] == ["x", "colour"]
+    assert [one["name"] for one in shown._properties["transformColumns"]] == ["x", "colour", "y", "bucket"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from portico.ml.bqml.columns import Encoder
+from portico.ml.bqml.columns import Column
 
 
 def type_kind(shown: str) -> str:
@@ -21,26 +21,64 @@ def type_kind(shown: str) -> str:
     return "TIMESTAMP" if "tz=" in shown else "DATETIME"
 
 
-def feature_info(encoder: Encoder) -> pa.Table:
-    """ML.FEATURE_INFO: one row an input."""
-    found = encoder.columns
-    return pa.table(
-        {
-            "input": pa.array([one.name for one in found], pa.string()),
-            "min": pa.array([one.low for one in found], pa.float64()),
-            "max": pa.array([one.high for one in found], pa.float64()),
-            "mean": pa.array([one.mean if one.kind == "number" else None for one in found], pa.float64()),
-            "median": pa.array([one.median for one in found], pa.float64()),
-            "stddev": pa.array(
-                [one.deviation if one.kind == "number" else None for one in found], pa.float64()
-            ),
-            "category_count": pa.array(
-                [len(one.categories) if one.kind != "number" else None for one in found], pa.int64()
-            ),
-            "null_count": pa.array([one.nulls for one in found], pa.int64()),
-            "dimension": pa.array([one.dimension for one in found], pa.int64()),
-        }
-    )
+def standard_type(kind: pa.DataType) -> dict[str, Any]:
+    """An Arrow type as the API's StandardSqlDataType."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return {"typeKind": "ARRAY", "arrayElementType": standard_type(kind.value_type)}
+    if pa.types.is_struct(kind):
+        fields = [{"name": one.name, "type": standard_type(one.type)} for one in kind.fields]
+        return {"typeKind": "STRUCT", "structType": {"fields": fields}}
+    return {"typeKind": type_kind(str(kind))}
+
+
+_INFO = {
+    "input": pa.string(), "min": pa.float64(), "max": pa.float64(), "mean": pa.float64(), "median": pa.float64(),
+    "stddev": pa.float64(), "category_count": pa.int64(), "null_count": pa.int64(), "dimension": pa.int64(),
+}  # fmt: skip
+
+
+def told(columns: list[Column]) -> list[dict[str, Any]]:
+    """What ML.FEATURE_INFO says of inputs, an array of numbers as one."""
+    arrays: dict[str, list[Column]] = {}
+    for one in columns:
+        whole, _, place = one.name.rpartition("[")
+        vector = bool(whole) and place.endswith("]") and place[:-1].isdigit()
+        arrays.setdefault(whole if vector else one.name, []).append(one)
+    return [_told(each[0]) if each[0].name == name else _vector(name, each) for name, each in arrays.items()]
+
+
+def _told(column: Column) -> dict[str, Any]:
+    number = column.kind == "number"
+    return {
+        "input": column.name,
+        "min": column.low,
+        "max": column.high,
+        "mean": column.mean if number else None,
+        "median": column.median,
+        "stddev": column.deviation if number else None,
+        "category_count": None if number else len(column.categories),
+        "null_count": column.nulls,
+        "dimension": column.dimension,
+    }
+
+
+def _vector(name: str, places: list[Column]) -> dict[str, Any]:
+    mean = sum(one.mean for one in places) / len(places)
+    square = sum(one.deviation**2 + one.mean**2 for one in places) / len(places)
+    return {
+        "input": name,
+        "min": min((one.low for one in places if one.low is not None), default=None),
+        "max": max((one.high for one in places if one.high is not None), default=None),
+        "mean": mean,
+        "stddev": max(square - mean**2, 0.0) ** 0.5,
+        "null_count": max(one.nulls for one in places),
+        "dimension": len(places),
+    }
+
+
+def feature_info(rows: list[dict[str, Any]]) -> pa.Table:
+    """ML.FEATURE_INFO: one row an input, as `told` says them."""
+    return pa.Table.from_pylist(rows, pa.schema(list(_INFO.items())))
 
 
 def beside(made: dict[str, Any], table: pa.Table) -> pa.Table:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from portico.ml.bqml.answers import feature_info
+from portico.ml.bqml.answers import feature_info, told
 from portico.ml.bqml.columns import Encoder
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, Option
@@ -88,7 +88,7 @@ class _TimeSeries(Model):
     @function("ML.FEATURE_INFO")
     def feature_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
         """The data, and the features of ARIMA_PLUS_XREG."""
-        return feature_info(Encoder.of(self.state["encoder"]))
+        return feature_info(told(Encoder.of(self.state["encoder"]).columns))
 
     @function("ML.DETECT_ANOMALIES", (0, 1), anomaly_prob_threshold=_LEVEL)
     def detect_anomalies(self, tables: list[pa.Table], settings: Settings) -> pa.Table:

@@ -321,7 +321,19 @@ def _beside(parts: list[np.ndarray[Any, Any]], rows: int, floats: Any) -> Matrix
     return made
 
 
-def _learnt(name: str, kind: str, of: str, values: Any) -> Column:
+def inputs_of(table: pa.Table) -> list[Column]:
+    """The columns of a table as `Encoder.fit` sees them, however many categories they have; of those that are no
+    features their NULLs alone."""
+    found = []
+    for name in table.column_names:
+        try:
+            found += [_learnt(*one, bounded=False) for one in _flat(table.select([name]))]
+        except DataError:
+            found.append(Column(name, "", nulls=table.column(name).null_count, of=name))
+    return found
+
+
+def _learnt(name: str, kind: str, of: str, values: Any, *, bounded: bool = True) -> Column:
     column = Column(name, kind, of=of, nulls=values.null_count)
     if kind == "number":
         found = _numbers(values)
@@ -341,7 +353,7 @@ def _learnt(name: str, kind: str, of: str, values: Any) -> Column:
         ((str(one["values"]), int(one["counts"])) for one in pc.value_counts(pc.drop_null(flat)).to_pylist()),
         key=lambda pair: (-pair[1], pair[0]),
     )
-    if len(counts) > _MOST:
+    if bounded and len(counts) > _MOST:
         raise DataError(
             f"Column {name} has {len(counts):,} different values, more than {_MOST:,}: leave it out or bucket it"
         )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from portico.ml.bqml import als, measures, ranking, splits, tuning
 from portico.ml.bqml.als import Blocks, Factors, Numbers, Ratings
-from portico.ml.bqml.answers import beside, feature_info, type_kind
+from portico.ml.bqml.answers import beside, feature_info, told, type_kind
 from portico.ml.bqml.columns import Encoder
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option, Search
@@ -349,7 +349,7 @@ class Factorization(Model):
 
     @function("ML.FEATURE_INFO")
     def feature_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
-        return feature_info(Encoder.of(self.state["encoder"]))
+        return feature_info(told(Encoder.of(self.state["encoder"]).columns))
 
     def described(self) -> dict[str, Any]:
         shown = super().described()

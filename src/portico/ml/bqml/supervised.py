@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from portico.ml.bqml import columns, measures, splits, tuning
-from portico.ml.bqml.answers import beside, column_name, feature_info, type_kind
+from portico.ml.bqml.answers import beside, column_name, feature_info, told, type_kind
 from portico.ml.bqml.columns import Encoder, Matrix
 from portico.ml.bqml.labels import Labelled, Numbers
 from portico.ml.bqml.model import Given, Settings, function
@@ -289,7 +289,7 @@ class Supervised(Labelled):
 
     @function("ML.FEATURE_INFO")
     def feature_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
-        return feature_info(self.encoder)
+        return feature_info(told(self.encoder.columns))
 
     @function(
         "ML.EXPLAIN_PREDICT", (1, 1), top_k_features=_TOP, threshold=_THRESHOLD,

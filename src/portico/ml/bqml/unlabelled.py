@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from portico.ml.bqml import tuning
-from portico.ml.bqml.answers import beside, feature_info, type_kind
+from portico.ml.bqml.answers import beside, feature_info, told, type_kind
 from portico.ml.bqml.columns import Column, Encoder, Matrix, strange
 from portico.ml.bqml.model import Given, Model, Settings, function
 from portico.ml.bqml.options import Option
@@ -92,7 +92,7 @@ class Unlabelled(Model):
 
     @function("ML.FEATURE_INFO")
     def feature_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
-        return feature_info(self.encoder)
+        return feature_info(told(self.encoder.columns))
 
     @function("ML.DETECT_ANOMALIES", (1, 1), contamination=_CONTAMINATION)
     def detect_anomalies(self, tables: list[pa.Table], settings: Settings) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.ml.bqml import describing
+from portico.ml.bqml import answers, describing
 from portico.ml.bqml.remote import Ask, Remote
 from portico.warehouse import bignumeric, guard
 from portico.warehouse.catalog import Cursor
@@ -84,6 +84,8 @@ class Calls:
         loaded = self.models.load(models[0])
         if name == "ML.TRANSFORM":
             return self._transformed(loaded, tables)
+        if name == "ML.FEATURE_INFO" and loaded.transform is not None and not (tables or settings):
+            return answers.feature_info(loaded.transform.info)
         declared = loaded.model.functions().get(name)
         if declared is None or "keep_original_columns" not in declared[0].settings:
             settings.pop("keep_original_columns", None)  # but of PCA they always are
@@ -106,7 +108,8 @@ class Calls:
             )
         if len(tables) != 1:
             raise InvalidArgument("ML.TRANSFORM needs a table or a query", reason="invalidQuery")
-        return loaded.transformed(self.cursor, tables[0])
+        made = loaded.transformed(self.cursor, tables[0])
+        return answers.beside(dict(zip(made.column_names, made.columns, strict=True)), tables[0])
 
     def _value(self, expression: exp.Expr) -> Any:
         query = exp.Select(expressions=[exp.alias_(expression.copy(), "value", quoted=True)])

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound
 from portico.ml.bqml import kinds
+from portico.ml.bqml.answers import standard_type
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import COMMON, Search
 from portico.warehouse import bignumeric, catalog
@@ -91,6 +92,7 @@ class Creator:
             )
         if dry:
             return entry, "CREATE"
+        columns = given_to.rows.schema
         if creation.transform:
             transform, given_to.rows = transforms.fit(
                 self._cursor, creation.transform, given_to.rows, self._over, _labels_of(options)
@@ -102,8 +104,10 @@ class Creator:
             if transform is not None:
                 (self._models.path(folder) / transforms.FILE).write_text(json.dumps(transform.json()))
                 self._models.unload(folder)
+                entry.body["featureColumns"] = [_field(columns.field(one)) for one in transform.needed()]
                 entry.body["transformColumns"] = [
-                    {"name": one.name, "transformSql": one.text} for one in transform.items
+                    {**_field(given_to.rows.schema.field(one.name)), "transformSql": one.text}
+                    for one in transform.items
                 ]
             return self._kept(entry, creation)
 
@@ -255,6 +259,10 @@ def _registers(options: dict[str, Any], name: str) -> dict[str, Any]:
         "id": options.get("vertex_ai_model_id") or name.lower().replace(" ", "_"),
         "aliases": options.get("vertex_ai_model_version_aliases") or [],
     }
+
+
+def _field(column: pa.Field) -> dict[str, Any]:
+    return {"name": column.name, "type": standard_type(column.type)}
 
 
 def _labels_of(options: dict[str, Any]) -> list[str]:

@@ -25,8 +25,7 @@ def transform_of(folder: Path) -> tuple[list[dict[str, str]], Callable[[pa.Table
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     transform = Transform.of(json.loads((folder / transforms.FILE).read_text()))
-    needed = {name.lower() for one in transform.features() for name in one.reads}
-    inputs = [one for one in transform.inputs if one["name"].lower() in needed]
+    inputs = [one for one in transform.inputs if one["name"] in transform.needed()]
     optional = {name.lower() for name in transform.labels}
 
     def transformed(table: pa.Table) -> pa.Table:

@@ -15,7 +15,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import tokens
+from portico.ml.bqml import answers, columns
+from portico.warehouse import bignumeric, tokens
 from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.models import preprocessing
@@ -42,19 +43,32 @@ Over = Callable[[str, pa.Table, exp.Expr], exp.Expr]
 class Transform:
     """What TRANSFORM makes of rows with the columns `inputs` (name and Arrow type); `labels` may be missing."""
 
-    def __init__(self, items: list[Item], inputs: list[dict[str, str]], labels: list[str]) -> None:
+    def __init__(
+        self,
+        items: list[Item],
+        inputs: list[dict[str, str]],
+        labels: list[str],
+        info: list[dict[str, Any]] | None = None,
+    ) -> None:
         self.items, self.inputs, self.labels = items, inputs, labels
+        self.info = info or []  # what ML.FEATURE_INFO says of the columns that it reads
 
     def json(self) -> dict[str, Any]:
-        return {"items": [asdict(one) for one in self.items], "inputs": self.inputs, "labels": self.labels}
+        items = [asdict(one) for one in self.items]
+        return {"items": items, "inputs": self.inputs, "labels": self.labels, "info": self.info}
 
     @classmethod
     def of(cls, kept: dict[str, Any]) -> Transform:
-        return cls([Item(**one) for one in kept["items"]], kept["inputs"], kept["labels"])
+        return cls([Item(**one) for one in kept["items"]], kept["inputs"], kept["labels"], kept.get("info"))
 
     def features(self) -> list[Item]:
         labels = {name.lower() for name in self.labels}
         return [one for one in self.items if one.name.lower() not in labels]
+
+    def needed(self) -> list[str]:
+        """The columns that its features are made of."""
+        read = {name.lower() for one in self.features() for name in one.reads}
+        return [one["name"] for one in self.inputs if one["name"].lower() in read]
 
     def apply(self, cursor: Cursor, table: pa.Table, optional: Set[str] = frozenset()) -> pa.Table:
         """
@@ -119,6 +133,7 @@ def fit(
         reads = sorted({one.parts[0].name for one in fitted.find_all(exp.Column)})
         items.append(Item(name, shown, translated(fitted).sql("duckdb"), reads))
     made = Transform(items, [{"name": one.name, "type": str(one.type)} for one in rows.schema], labels)
+    made.info = answers.told(columns.inputs_of(bignumeric.plain(rows.select(made.needed()))))
     return made, made.apply(cursor, rows)
 
 
