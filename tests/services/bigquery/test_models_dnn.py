@@ -58,7 +58,7 @@ def test_a_circle_is_learnt(client: bigquery.Client, kind: str) -> None:
     client.query(
         f"""CREATE OR REPLACE MODEL nets.circle OPTIONS(model_type='{kind}', input_label_cols=['side'],
         hidden_units=[24], learn_rate=0.02, max_iterations=40, early_stop=FALSE, activation_fn='TANH', dropout=0.05,
-        auto_class_weights=TRUE) AS SELECT x, y, side FROM nets.t"""
+        tf_version='2.8.0', auto_class_weights=TRUE) AS SELECT x, y, side FROM nets.t"""
     ).result()
     [row] = client.query("SELECT * FROM ML.EVALUATE(MODEL nets.circle)").result()
     assert row.accuracy > 0.9 and row.roc_auc > 0.95
@@ -74,7 +74,7 @@ def test_a_circle_is_learnt(client: bigquery.Client, kind: str) -> None:
     [
         ("hidden_units=[0]", "HIDDEN_UNITS"),
         ("activation_fn='SWISH'", "ACTIVATION_FN"),
-        ("tf_version='2.8'", "TF_VERSION"),
+        ("tf_version='3'", "TF_VERSION is '3'; it must be one of 1.15, 2.8.0"),
         ("auto_class_weights=TRUE", "DNN_REGRESSOR"),
         (
             "learn_rate=1.0, optimizer='SGD', max_iterations=50, early_stop=FALSE, hidden_units=[512, 512]",

@@ -97,10 +97,12 @@ def test_a_regressor_is_xgboosts_on_the_same_matrix(client: bigquery.Client, pri
     found = predicted(client, price)
     assert found.predicted_price.to_numpy() == pytest.approx(reference.predict(data), rel=1e-6)
     losses = answered(
-        client, f"SELECT loss, learning_rate FROM ML.TRAINING_INFO(MODEL {price}) ORDER BY iteration"
+        client,
+        f"SELECT loss, learning_rate, iteration FROM ML.TRAINING_INFO(MODEL {price}) ORDER BY iteration",
     )
-    assert [one for one, _ in losses] == pytest.approx(told["train"]["rmse"])
-    assert {one for _, one in losses} == {0.3}
+    assert [one for one, *_ in losses] == pytest.approx(told["train"]["rmse"])
+    assert {one for _, one, _ in losses} == {0.3}
+    assert [one for *_, one in losses] == list(range(1, 13))  # rounds are numbered from 1, as BigQuery's are
     [row] = client.query(f"SELECT * FROM ML.EVALUATE(MODEL {price})").result()
     assert row.mean_squared_error == pytest.approx(told["train"]["rmse"][-1] ** 2, rel=1e-5)
     important = client.query(f"SELECT * FROM ML.FEATURE_IMPORTANCE(MODEL {price})").result()
@@ -267,3 +269,11 @@ def test_what_trees_have_not_is_said(client: bigquery.Client, price: str) -> Non
     ):
         with pytest.raises(exceptions.BadRequest, match=said):
             client.query(text).result()
+
+
+def test_a_forest_has_one_iteration_of_full_steps(client: bigquery.Client) -> None:
+    model = trained(
+        client, "wood", "RANDOM_FOREST_REGRESSOR", "price", ", num_parallel_tree=5, xgboost_version='2.1'"
+    )
+    [told] = answered(client, f"SELECT iteration, learning_rate FROM ML.TRAINING_INFO(MODEL {model})")
+    assert told == (1, 1.0)

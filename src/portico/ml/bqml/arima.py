@@ -90,6 +90,11 @@ class _TimeSeries(Model):
         """The data, and the features of ARIMA_PLUS_XREG."""
         return feature_info(told(Encoder.of(self.state["encoder"]).columns))
 
+    @function("ML.TRAINING_INFO")
+    def training_info(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        """How long it took, of all series together."""
+        return super().training_info(tables, settings).select(["training_run", "iteration", "duration_ms"])
+
     @function("ML.DETECT_ANOMALIES", (0, 1), anomaly_prob_threshold=_LEVEL)
     def detect_anomalies(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
         if tables:

@@ -14,7 +14,7 @@ from portico.ml.bqml.answers import beside
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.model import Settings, function
 from portico.ml.bqml.network import ACTIVATIONS, Network, Optimizer, batches, hidden
-from portico.ml.bqml.options import COMMON, PENALTY, STEPS, TUNING, Option, Search
+from portico.ml.bqml.options import COMMON, PENALTY, STEPS, TF_VERSION, TUNING, Option, Search
 from portico.ml.bqml.unlabelled import Numbers, Unlabelled, embedded
 from portico.ml.errors import DataError
 
@@ -50,7 +50,7 @@ class Autoencoder(Unlabelled):
             "l1_reg": replace(PENALTY, search=None),
             "l2_reg": replace(PENALTY, search=None),
             "l1_reg_activation": replace(PENALTY, search=None),
-            "tf_version": Option("str", refused="it trains without TensorFlow"),
+            "tf_version": TF_VERSION,
             "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
         }
         | TUNING

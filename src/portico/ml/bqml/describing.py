@@ -184,7 +184,7 @@ _DESCRIBED = {
     "total_array_length": pa.int64(), "array_length_quantiles": pa.list_(pa.int64()), "dimension": pa.int64(),
 }  # fmt: skip
 
-_FREE: dict[str, tuple[int, dict[str, Option], Callable[[list[pa.Table], Mapping[str, Any]], pa.Table]]] = {
+FREE: dict[str, tuple[int, dict[str, Option], Callable[[list[pa.Table], Mapping[str, Any]], pa.Table]]] = {
     "ML.DESCRIBE_DATA": (1, _DESCRIBING, _describe),
     "ML.VALIDATE_DATA_DRIFT": (2, VALIDATING, _drift),
     "ML.FEATURES_AT_TIME": (1, moments.OF_ALL, moments.features_at_time),
@@ -198,9 +198,9 @@ def answer(name: str, tables: list[pa.Table], settings: Mapping[str, Any]) -> pa
     Raises:
         DataError: there is no such function, or not with these arguments.
     """
-    if name not in _FREE:
-        raise DataError(f"{name} is no table function of BigQuery ML, or needs MODEL and a name first")
-    number, declared, method = _FREE[name]
+    if name not in FREE:
+        raise DataError(f"{name} needs a model: MODEL and its name come first")
+    number, declared, method = FREE[name]
     if len(tables) != number:
         raise DataError(f"{name} needs {'a table or a query' if number == 1 else 'two tables or queries'}")
     read = {key: one.default for key, one in declared.items()}

@@ -12,7 +12,17 @@ from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings
 from portico.ml.bqml.network import ACTIVATIONS, Network, Optimizer, batches, hidden
-from portico.ml.bqml.options import CLASSES, COMMON, PENALTY, STEPS, SUPERVISED, TUNING, Option, Search
+from portico.ml.bqml.options import (
+    CLASSES,
+    COMMON,
+    PENALTY,
+    STEPS,
+    SUPERVISED,
+    TF_VERSION,
+    TUNING,
+    Option,
+    Search,
+)
 from portico.ml.bqml.supervised import Rows, Supervised
 from portico.ml.errors import DataError
 
@@ -28,7 +38,7 @@ _OWN = {
     "l1_reg": PENALTY,
     "l2_reg": PENALTY,
     "integrated_gradients_num_steps": Option("int", 15, low=1, high=200),
-    "tf_version": Option("str", refused="it trains without TensorFlow"),
+    "tf_version": TF_VERSION,
     "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
 }
 

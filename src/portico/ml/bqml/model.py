@@ -91,6 +91,7 @@ class Model:
     TYPES: ClassVar[dict[str, str]] = {}  # MODEL_TYPE of SQL → modelType of the API
     OPTIONS: ClassVar[dict[str, Option]] = {}
     IMPORTS: ClassVar[bool] = False  # it is a stranger's file, which is opened in a process that may die
+    FIRST: ClassVar[int] = 0  # the number of the first iteration
     TRANSFORMS: ClassVar[bool] = True  # CREATE MODEL may have TRANSFORM (…)
     NAMED: ClassVar[
         tuple[str, ...]
@@ -113,6 +114,8 @@ class Model:
             DataError: the rows or the options allow no such model.
         """
         model = cls(given.model_type, given.options)
+        if given.options.get("tf_version"):
+            model.run.warnings.append("Trained without TensorFlow, whatever TF_VERSION says.")
         model.fit(given)
         if not cls.IMPORTS and given.rows.num_columns:
             model.state["seen"] = describing.seen(given.rows)
@@ -225,7 +228,7 @@ class Model:
     @function("ML.TRAINING_INFO")
     def training_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
         """One row an iteration, the last first."""
-        rows = list(enumerate(self.run.iterations))[::-1]
+        rows = list(enumerate(self.run.iterations, self.FIRST))[::-1]
         return pa.table(
             {
                 "training_run": pa.array([0] * len(rows), pa.int64()),
@@ -256,7 +259,7 @@ class Model:
                 **({"evalLoss": one["eval_loss"]} if one["eval_loss"] is not None else {}),
                 **({"learnRate": one["learning_rate"]} if one["learning_rate"] is not None else {}),
             }
-            for number, one in enumerate(self.run.iterations)
+            for number, one in enumerate(self.run.iterations, self.FIRST)
         ]
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.run.started))
         run = {"startTime": started, "results": results, "trainingOptions": self._training_options()}

@@ -122,6 +122,7 @@ STEPS = {
     "early_stop": Option("bool", True),
     "min_rel_progress": Option("float", 0.01, low=0),
 }
+TF_VERSION = Option("str", None, ("1.15", "2.8.0"))
 PENALTY = Option("float", 0.0, low=0, tuned=True, log=True, search=Search(0.0, 10.0))
 TUNING = {
     "num_trials": Option("int", 0, low=0, high=100),

@@ -35,7 +35,7 @@ _BOTH = {
     "colsample_bytree": _share(1.0),
     "colsample_bylevel": _share(1.0),
     "min_split_loss": Option("float", 0.0, low=0, tuned=True),
-    "xgboost_version": Option("str", "0.9", ("0.9", "1.1")),
+    "xgboost_version": Option("str", "0.9", ("0.9", "1.1", "2.1")),
 }
 _BOOSTED = {
     "booster_type": Option("str", "GBTREE", ("GBTREE", "DART"), tuned=True),
@@ -65,6 +65,7 @@ class _Trees(Supervised):
     STANDARDIZES: ClassVar[bool] = False
     FLOATS: ClassVar[type[np.floating[Any]]] = np.float32
     ROUNDS: ClassVar[bool] = True  # that trees are added round by round
+    FIRST: ClassVar[int] = 1
 
     def ready(self) -> None:
         import xgboost  # with scikit-learn and pandas, for which a process that serves another kind has no use
@@ -204,7 +205,7 @@ def _steps(model: _Trees) -> Any:
 
     said = model.options
     least = float(said["min_rel_progress"]) if said["early_stop"] and model.ROUNDS else -np.inf
-    rate = said.get("learn_rate")
+    rate = said["learn_rate"] if model.ROUNDS else 1.0
 
     class Steps(TrainingCallback):
         def after_iteration(self, _model: Any, _epoch: int, evals_log: dict[str, Any]) -> bool:

@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument
 from portico.ml.bqml import answers, describing
 from portico.ml.bqml.remote import Ask, Remote
 from portico.warehouse import bignumeric, guard
 from portico.warehouse.catalog import Cursor
-from portico.warehouse.models import kept, logical
+from portico.warehouse.models import kept, logical, names
 from portico.warehouse.models.syntax import PREFIXES, path_of
 
 _numbers = itertools.count()
@@ -54,6 +54,9 @@ class Calls:
     def _answer(self, node: exp.Table) -> pa.Table:
         called = node.this
         name = called.name.upper().replace("__", ".", 1)
+        names.check(name)
+        if name not in names.OF_TABLES:
+            raise names.unknown(name, "Table-valued function")
         models: list[kept.Entry] = []
         tables: list[pa.Table] = []
         settings: dict[str, Any] = {}
@@ -77,8 +80,6 @@ class Calls:
                         f"{name}: give settings as STRUCT(value AS name)", reason="invalidQuery"
                     )
         if not models:
-            if name.startswith("AI."):
-                raise Unimplemented(f"{name} needs a model that is not on this machine.")
             with kept.said():
                 return describing.answer(name, [bignumeric.plain(one) for one in tables], settings)
         loaded = self.models.load(models[0])

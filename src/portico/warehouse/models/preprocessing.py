@@ -16,8 +16,9 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument
 from portico.warehouse.macros import call
+from portico.warehouse.models import names
 from portico.warehouse.models.syntax import PREFIXES
 
 _SOURCE = files("portico.warehouse.models").joinpath("preprocessing.sql").read_text()
@@ -51,7 +52,7 @@ def expand(tree: exp.Expr) -> exp.Expr:
     """Puts expressions for all preprocessing functions of a query.
 
     Raises:
-        InvalidArgument: a function is not called as it must be. Unimplemented: there is no such function here.
+        InvalidArgument: a function is not called as it must be. Unimplemented: Portico has no such function.
     """
     holder = exp.Paren(this=tree)
     for node in list(holder.find_all(exp.Window, exp.Anonymous))[::-1]:
@@ -98,7 +99,10 @@ def _misused(name: str) -> InvalidArgument:
 
 def _unknown(called: exp.Expr) -> Exception:
     name = called.name.upper().replace("__", ".", 1)
-    return Unimplemented(f"{name} is not built in Portico, or is no function of BigQuery ML.")
+    names.check(name)
+    if name in names.OF_TABLES:
+        return InvalidArgument(f"{name} answers a table: it stands in FROM", reason="invalidQuery")
+    return names.unknown(name)
 
 
 def _window(statistic: exp.Expr) -> exp.Expr:

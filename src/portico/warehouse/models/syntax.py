@@ -151,7 +151,7 @@ def readable(text: str, tokenize: type) -> str:
             place += 4
             continue
         begins = bool(inside) and inside[-1] == depth and word(place - 1) in ("(", ",")
-        if begins and here in ("MODEL", "TABLE") and word(place + 1) not in (",", ")", "."):
+        if begins and here in ("MODEL", "TABLE") and word(place + 1) not in (",", ")", ".", "=>"):
             last = _path_end(tokens, place + 1)
             path = text[tokens[place + 1].start : tokens[last].end + 1]
             if here == "MODEL":
