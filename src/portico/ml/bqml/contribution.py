@@ -248,7 +248,10 @@ def _size(value: float | None) -> float | None:
 
 def _summable(one: Segment, whole: Segment) -> Told:
     test, control = one.test.top, one.control.top
-    ratio = _over(whole.test.top - test, whole.control.top - control)
+    rest_test, rest_control = whole.test.top - test, whole.control.top - control
+    ratio = (
+        1.0 if rest_test == rest_control == 0 else _over(rest_test, rest_control)
+    )  # of all rows, nothing else moved
     expected = None if ratio is None else control * ratio
     unexpected = _less(test, expected)
     return {

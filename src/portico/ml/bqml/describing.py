@@ -1,19 +1,17 @@
-"""What data are like, and how they moved: ML.DESCRIBE_DATA, ML.VALIDATE_DATA_DRIFT and ML.VALIDATE_DATA_SKEW; and what
-else needs no model.
+"""What data are like, and how they moved: ML.DESCRIBE_DATA, ML.VALIDATE_DATA_DRIFT and ML.VALIDATE_DATA_SKEW.
 
 Distances are those of monitoring: Jensen-Shannon for numbers, L-infinity for categories (`ml.watch.distances`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from portico.ml.bqml import moments
 from portico.ml.bqml.options import Option, pairs
 from portico.ml.errors import DataError
 from portico.ml.watch import bins, distances
@@ -30,7 +28,7 @@ VALIDATING = {
     "thresholds": Option("any", []),
     "enable_visualization_link": Option("bool", False, refused="there is no console to link to"),
 }
-_DESCRIBING = {
+DESCRIBING = {
     "num_quantiles": Option("int", 2, low=1, high=100_000),
     "num_array_length_quantiles": Option("int", 10, low=1, high=100_000),
     "top_k": Option("int", 1, low=1, high=10_000),
@@ -63,7 +61,7 @@ def skew(kept: Mapping[str, Any], table: pa.Table, settings: Mapping[str, Any]) 
     return _compared(known, before, bins.count(_plain(chosen), known), settings)
 
 
-def _drift(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
+def drift(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
     base, study = (_plain(one) for one in tables)
     both = [name for name in base.column_names if name in study.column_names]
     if not both:
@@ -113,7 +111,7 @@ def _kinds(table: pa.Table) -> dict[str, str]:
     return {one.name: "categorical" if pa.types.is_string(one.type) else "numeric" for one in table.schema}
 
 
-def _describe(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
+def describe(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
     """One row a column, in the columns' alphabetical order."""
     rows = [_column(tables[0], name, settings) for name in sorted(tables[0].column_names)]
     return pa.table(
@@ -183,29 +181,3 @@ _DESCRIBED = {
     "min_array_length": pa.int64(), "max_array_length": pa.int64(), "avg_array_length": pa.float64(),
     "total_array_length": pa.int64(), "array_length_quantiles": pa.list_(pa.int64()), "dimension": pa.int64(),
 }  # fmt: skip
-
-FREE: dict[str, tuple[int, dict[str, Option], Callable[[list[pa.Table], Mapping[str, Any]], pa.Table]]] = {
-    "ML.DESCRIBE_DATA": (1, _DESCRIBING, _describe),
-    "ML.VALIDATE_DATA_DRIFT": (2, VALIDATING, _drift),
-    "ML.FEATURES_AT_TIME": (1, moments.OF_ALL, moments.features_at_time),
-    "ML.ENTITY_FEATURES_AT_TIME": (2, moments.OF_ENTITIES, moments.entity_features_at_time),
-}
-
-
-def answer(name: str, tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
-    """An ML function that needs no model.
-
-    Raises:
-        DataError: there is no such function, or not with these arguments.
-    """
-    if name not in FREE:
-        raise DataError(f"{name} needs a model: MODEL and its name come first")
-    number, declared, method = FREE[name]
-    if len(tables) != number:
-        raise DataError(f"{name} needs {'a table or a query' if number == 1 else 'two tables or queries'}")
-    read = {key: one.default for key, one in declared.items()}
-    for key, value in settings.items():
-        if key not in declared:
-            raise DataError(f"{name} has no argument {key}")
-        read[key] = declared[key].read(key, value)
-    return method(tables, read)

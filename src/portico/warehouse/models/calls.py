@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.ml.bqml import answers, describing
+from portico.ml.bqml import answers, free
 from portico.ml.bqml.remote import Ask, Remote
 from portico.warehouse import bignumeric, guard
 from portico.warehouse.catalog import Cursor
@@ -81,7 +81,7 @@ class Calls:
                     )
         if not models:
             with kept.said():
-                return describing.answer(name, [bignumeric.plain(one) for one in tables], settings)
+                return free.answer(name, [bignumeric.plain(one) for one in tables], settings)
         loaded = self.models.load(models[0])
         if name == "ML.TRANSFORM":
             return self._transformed(loaded, tables)

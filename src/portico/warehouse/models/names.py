@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.ml.bqml import describing, kinds
+from portico.ml.bqml import free, kinds
 
 _GOOGLES = {
     "Gemini, or another generative model": (
@@ -29,7 +29,7 @@ _NOT_BUILT = (
 )  # fmt: skip
 OF_TABLES = {
     "ML.TRANSFORM",
-    *describing.FREE,
+    *free.FREE,
     *(name for one in kinds.KINDS.values() for name in one.functions()),
 }
 
