@@ -120,8 +120,13 @@ def test_feature_info_is_of_what_a_transform_reads(client: bigquery.Client) -> N
 
 
 def test_columns_that_a_transform_does_not_make_pass(client: bigquery.Client) -> None:
+    client.query(
+        """CREATE OR REPLACE MODEL prep.passing TRANSFORM(ML.MIN_MAX_SCALER(x) OVER () AS x,
+        ML.LABEL_ENCODER(colour) OVER () AS code, y) OPTIONS(model_type='transform_only')
+        AS SELECT IF(x > 590, NULL, x) AS x, colour, y FROM prep.t"""
+    ).result()
     [row] = client.query(
-        "SELECT * FROM ML.TRANSFORM(MODEL prep.info, (SELECT 7 AS id, 590 AS x, 'red' AS colour, 1.5 AS y))"
+        "SELECT * FROM ML.TRANSFORM(MODEL prep.passing, (SELECT 7 AS id, 590 AS x, 'red' AS colour, 1.5 AS y))"
     ).result()
     assert dict(row.items()) == {"x": 1.0, "code": 3, "y": 1.5, "id": 7, "colour": "red"}
 
@@ -166,3 +171,40 @@ def test_what_a_transform_can_not_do_is_said(client: bigquery.Client, clause: st
         (exceptions.BadRequest, exceptions.MethodNotImplemented, exceptions.GoogleAPICallError), match=said
     ):
         client.query(text).result()
+
+
+def test_tf_idf_of_googlesql_tells_terms(client: bigquery.Client) -> None:
+    documents = "SELECT 1 AS id, ['I', 'pie', 'pie'] AS f UNION ALL SELECT 2, ['yum', 'pie']"
+    [(one,), (two,)] = answered(client, f"SELECT TF_IDF(f, 2, 1) OVER () FROM ({documents}) ORDER BY id")
+    [(same,), _] = answered(client, f"SELECT ML.TF_IDF(f, 2, 1) OVER () FROM ({documents}) ORDER BY id")
+    assert [each["term"] for each in one] == ["I", "pie"] and [each["term"] for each in two] == [None, "pie"]
+    assert [each["tf_idf"] for each in one] == [each["value"] for each in same]
+
+
+# Google's reference has these results.
+def test_ranges_are_written_as_googles(client: bigquery.Client) -> None:
+    text = "ML.QUANTILE_BUCKETIZE(f, 3, '{}') OVER ()"
+    assert column(client, text.format("bucket_ranges"), "[1, 2, 3, 4, 5]") == [
+        "(-inf, 2)", "[2, 4)", "[2, 4)", "[4, +inf)", "[4, +inf)",
+    ]  # fmt: skip
+    told = column(client, text.format("bucket_ranges_json"), "[1, 2, 3, 4, 5]")
+    assert (told[0], told[4]) == ('{"start": "-Infinity", "end": "2"}', '{"start": "4", "end": "Infinity"}')
+    assert column(client, "ML.BUCKETIZE(f, [1, 2.5, 3], FALSE, 'bucket_ranges')", "[2.5, 0]") == [
+        "[2.5, 3)", "(-inf, 1)",
+    ]  # fmt: skip
+    assert column(client, "ML.BUCKETIZE(f, GENERATE_ARRAY(1, 3, 1), TRUE)", "[0, 2]") == ["bin_1", "bin_2"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("ML.DISTANCE([1.0], [1.0, 2.0])", "two arrays of one length, and they have 1 and 2"),
+        ("ML.NGRAMS(['a'], 2)", r"ML.NGRAMS takes \(an array of strings, an array \[low, high\]"),
+        ("ML.BUCKETIZE(1, [2, 1])", "points in order"),
+        ("ML.IMPUTER(1.0) OVER ()", "'mean', 'median' or 'most_frequent'"),
+        ("TF_IDF(['a']) OVER (ORDER BY 1)", r"TF_IDF takes nothing within OVER \(\)"),
+    ],
+)
+def test_what_a_function_takes_is_said(client: bigquery.Client, expression: str, said: str) -> None:
+    with pytest.raises(exceptions.BadRequest, match=said):
+        client.query(f"SELECT {expression}").result()

@@ -85,7 +85,8 @@ def clusters(encoder: Encoder, standardize: bool, centroids: Numbers, cosine: bo
     if cosine:
         rows = graph.node("LpNormalization", rows, axis=1, p=2)
         alike = graph.node("MatMul", rows, graph.constant(centroids.T))
-        distances = graph.node("Sub", graph.constant(1.0), alike)
+        apart = graph.node("Sub", graph.constant(1.0), alike)
+        distances = graph.node("Sqrt", graph.node("Max", apart, graph.constant(0.0)))
     else:
         wide = graph.node("Unsqueeze", rows, graph.constant(np.array([1])))
         apart = graph.node("Sub", wide, graph.constant(centroids[None]))

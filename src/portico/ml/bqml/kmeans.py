@@ -145,7 +145,7 @@ class KMeans(Unlabelled):
     def _distances(self, rows: Matrix, centroids: Matrix) -> Matrix:
         """(rows, clusters)."""
         if self.cosine:
-            far: Matrix = np.maximum(1 - np.einsum("ij,kj->ik", rows, centroids), 0)
+            far: Matrix = np.sqrt(np.maximum(1 - np.einsum("ij,kj->ik", rows, centroids), 0))
             return far
         found = np.empty((len(rows), len(centroids)))
         for place, one in enumerate(centroids):
@@ -206,6 +206,8 @@ class KMeans(Unlabelled):
         """A row a centroid and column; a category's value is its share of the cluster."""
         values = self.arrays["centroids"]
         rows = self.by_column(values if settings["standardize"] else self.unstandardized(values))
+        for *_, told in rows:  # shares are sums of fractions: what is below their last digits is nothing
+            told[:] = [one | {"value": round(one["value"], 12)} for one in told if one["value"] > 1e-12]
         return pa.table(
             {
                 "centroid_id": pa.array([one + 1 for one, *_ in rows], _ID),

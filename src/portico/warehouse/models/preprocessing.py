@@ -37,15 +37,21 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
 def analytic_of(window: exp.Expr) -> Analytic | None:
     """The function of `ML.NAME(…) OVER ()`; None for any other."""
     called = window.this if isinstance(window, exp.Window) else None
-    if not isinstance(called, exp.Anonymous) or not called.name.upper().startswith(PREFIXES):
+    if not isinstance(called, exp.Anonymous):
         return None
-    name = called.name.upper()[4:]
-    if name not in ANALYTIC:
+    name = called.name.upper().replace("__", ".", 1)
+    if name == "TF_IDF":  # GoogleSQL's own, which tells terms by themselves
+        found: Analytic = _terms_and_scores
+    elif not called.name.upper().startswith(PREFIXES):
+        return None
+    elif name.removeprefix("ML.") not in ANALYTIC:
         raise _unknown(called)
+    else:
+        found = ANALYTIC[name.removeprefix("ML.")]
     spec = ("partition_by", "order", "spec")
     if any(window.args.get(one) for one in spec):
-        raise InvalidArgument(f"ML.{name} takes nothing within OVER ()", reason="invalidQuery")
-    return ANALYTIC[name]
+        raise InvalidArgument(f"{name} takes nothing within OVER ()", reason="invalidQuery")
+    return found
 
 
 def expand(tree: exp.Expr) -> exp.Expr:
@@ -94,7 +100,7 @@ def scalar(called: exp.Anonymous) -> exp.Expr:
 
 
 def _misused(name: str) -> InvalidArgument:
-    return InvalidArgument(f"{name} is not called with the arguments that it takes", reason="invalidQuery")
+    return InvalidArgument(f"{name} takes ({_TAKES[name.removeprefix('ML.')]})", reason="invalidQuery")
 
 
 def _unknown(called: exp.Expr) -> Exception:
@@ -116,6 +122,23 @@ def _window(statistic: exp.Expr) -> exp.Expr:
     return statistic
 
 
+_TAKES = {
+    "STANDARD_SCALER": "a number", "MIN_MAX_SCALER": "a number", "MAX_ABS_SCALER": "a number",
+    "ROBUST_SCALER": "a number[, [low, high] in percent][, with_median][, with_quantile_range]",
+    "IMPUTER": "a value, 'mean', 'median' or 'most_frequent'",
+    "QUANTILE_BUCKETIZE": "a number, 2 to 10000 buckets[, output_format]",
+    "LABEL_ENCODER": "a string[, top_k][, frequency_threshold]",
+    "ONE_HOT_ENCODER": "a string[, 'none' or 'most_frequent'][, top_k][, frequency_threshold]",
+    "MULTI_HOT_ENCODER": "an array of strings[, top_k][, frequency_threshold]",
+    "BAG_OF_WORDS": "an array of strings[, top_k][, frequency_threshold]",
+    "TF_IDF": "an array of strings[, top_k][, frequency_threshold]",
+    "BUCKETIZE": "a number, an array of points in order, the lowest first[, exclude_boundaries][, output_format]",
+    "POLYNOMIAL_EXPAND": "a STRUCT of named numbers[, a degree from 1 to 4]",
+    "FEATURE_CROSS": "a STRUCT of named strings[, a degree from 1 to 4]",
+    "NGRAMS": "an array of strings, an array [low, high] of sizes from 1[, separator]",
+    "HASH_BUCKETIZE": "a string, a number of buckets from 0", "NORMALIZER": "an array of numbers[, p]",
+    "LP_NORM": "an array of numbers, p", "DISTANCE": "an array, an array[, 'EUCLIDEAN', 'MANHATTAN' or 'COSINE']",
+}  # fmt: skip
 _AGGREGATES = (
     "AVG",
     "STDDEV",
@@ -312,6 +335,10 @@ def _tf_idf(given: list[exp.Expr], keep: Keep) -> exp.Expr:
     return _of("ml_tf_idf", x, _terms(x, given[1:], keep), rarities)
 
 
+def _terms_and_scores(given: list[exp.Expr], keep: Keep) -> exp.Expr:
+    return _of("ml_terms", _tf_idf(given, keep), _terms(given[0].copy(), given[1:], keep))
+
+
 def _bounds(given: list[exp.Expr]) -> tuple[int, int]:
     """top_k and frequency_threshold."""
     return (int(_number(given[0])) if given else 32_000, int(_number(given[1])) if len(given) > 1 else 5)
@@ -337,12 +364,14 @@ def _binned(x: exp.Expr, points: exp.Expr, given: list[exp.Expr]) -> exp.Expr:
 
 
 def _bucketize(given: list[exp.Expr]) -> exp.Expr:
+    inner = _flag(given, 2, False)
+    if not isinstance(given[1], exp.Array):  # GENERATE_ARRAY(…)
+        made = _cast(given[1], "ARRAY<FLOAT64>")
+        return _binned(given[0], _of("ml_inner", made) if inner else made, given[3:])
     points = _numbers(given[1])
     if points != sorted(points):
         raise ValueError("no order")
-    if _flag(given, 2, False):
-        points = points[1:-1]
-    return _binned(given[0], literal([float(one) for one in points]), given[3:])
+    return _binned(given[0], literal(points[1:-1] if inner else points), given[3:])
 
 
 def _fields(one: exp.Expr) -> list[tuple[str, exp.Expr]]:
