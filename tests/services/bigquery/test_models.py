@@ -151,6 +151,41 @@ def test_log_odds_are_scikit_learns_at_the_same_penalty(client: bigquery.Client)
     assert sum(sum(one[1:]) for one in matrix) == ROWS
 
 
+def test_attributions_are_weights_times_values_and_of_the_class_that_is_predicted(
+    client: bigquery.Client,
+) -> None:
+    client.query(
+        """CREATE OR REPLACE MODEL birds.weighed OPTIONS(model_type='logistic_reg', input_label_cols=['kind'],
+        l2_reg=1.0, data_split_method='NO_SPLIT') AS SELECT species, length, depth, kind FROM birds.penguins"""
+    ).result()
+    weights = {
+        row.processed_input: row
+        for row in client.query(
+            "SELECT * FROM ML.WEIGHTS(MODEL birds.weighed, STRUCT(TRUE AS standardize))"
+        ).result()
+    }
+    table = penguins()
+    rows = client.query(
+        "SELECT * FROM ML.EXPLAIN_PREDICT(MODEL birds.weighed, (SELECT * FROM birds.penguins LIMIT 50))"
+    ).result()
+    seen = set()
+    for row in rows:
+        side = 1 if row.predicted_kind == "light" else -1  # the positive class is the last one
+        seen.add(side)
+        told = {one["feature"]: one["attribution"] for one in row.top_feature_attributions}
+        scaled = (row.length - table.length.mean()) / table.length.std(ddof=0)
+        assert told["length"] == pytest.approx(side * weights["length"].weight * scaled)
+        [own] = [
+            one["weight"] for one in weights["species"].category_weights if one["category"] == row.species
+        ]
+        assert told["species"] == pytest.approx(side * own)
+        assert row.baseline_prediction_value == pytest.approx(side * weights["__INTERCEPT__"].weight)
+        assert row.baseline_prediction_value + sum(told.values()) == pytest.approx(row.prediction_value)
+        assert 1 / (1 + np.exp(-row.prediction_value)) == pytest.approx(row.probability)
+        assert row.approximation_error == 0
+    assert seen == {1, -1}
+
+
 def test_the_api_shows_and_changes_what_sql_made(client: bigquery.Client, mass: str) -> None:
     model = client.get_model(mass)
     assert (
@@ -192,6 +227,16 @@ def test_the_api_shows_and_changes_what_sql_made(client: bigquery.Client, mass: 
         ("CREATE MODEL birds.x OPTIONS(model_type='linear_reg') AS SELECT 1 AS a, 'b' AS label", "label"),
         ("CREATE MODEL birds.x OPTIONS(model_type='linear_reg') AS SELECT 1 AS a", "INPUT_LABEL_COLS"),
         ("SELECT * FROM ML.PREDICT(MODEL birds.missing, (SELECT 1 AS a))", "birds.missing"),
+        (
+            "CREATE MODEL birds.x OPTIONS(model_type='linear_reg', l1_reg=1, optimize_strategy='NORMAL_EQUATION') "
+            "AS SELECT 1 AS a, 2 AS label",
+            "leave one of them out",
+        ),
+        (
+            "CREATE MODEL birds.x OPTIONS(model_type='logistic_reg', input_label_cols=['kind'], "
+            "class_weights=[('heavy', 1.0)]) AS SELECT length, kind FROM birds.penguins",
+            "none for 'light'",
+        ),
         ("SELECT * FROM ML.CENTROIDS(MODEL birds.mass)", "LINEAR_REG"),
         ("SELECT * FROM ML.PREDICT(MODEL birds.mass, (SELECT 1 AS a))", "species"),
     ],

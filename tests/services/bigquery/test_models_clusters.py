@@ -116,6 +116,22 @@ def test_far_rows_are_anomalies(client: bigquery.Client, clusters: str) -> None:
     ).result()
     assert row.is_anomaly and row.normalized_distance > 10
     assert tuple(row.keys())[:3] == ("is_anomaly", "normalized_distance", "CENTROID_ID")
+    found = answered(
+        client,
+        f"""SELECT p.CENTROID_ID, p.NEAREST_CENTROIDS_DISTANCE, a.CENTROID_ID, a.normalized_distance
+        FROM ML.PREDICT(MODEL {clusters}, TABLE sky.stars) AS p JOIN
+        ML.DETECT_ANOMALIES(MODEL {clusters}, STRUCT(0.02 AS contamination), TABLE sky.stars) AS a USING (id)""",
+    )
+    [(last,)] = answered(
+        client, f"SELECT cluster_info FROM ML.TRAINING_INFO(MODEL {clusters}) WHERE iteration = 7"
+    )
+    radii = {one["centroid_id"]: one["cluster_radius"] for one in last}
+    for one, radius in radii.items():
+        own = [near[0]["DISTANCE"] for nearest, near, _, _ in found if nearest == one]
+        assert radius == pytest.approx(np.sqrt(np.mean(np.square(own))))
+    for _, near, chosen, odd in found:
+        shares = {one["CENTROID_ID"]: one["DISTANCE"] / radii[one["CENTROID_ID"]] for one in near}
+        assert odd == pytest.approx(min(shares.values())) == shares[chosen]
 
 
 def test_clusters_by_default_and_by_angle(client: bigquery.Client) -> None:
@@ -130,7 +146,13 @@ def test_clusters_by_default_and_by_angle(client: bigquery.Client) -> None:
         ML.PREDICT(MODEL sky.angles, (SELECT 1.0 AS heat, 30.0 AS size UNION ALL SELECT 10.0, 300.0)),
         UNNEST(NEAREST_CENTROIDS_DISTANCE) AS near WITH OFFSET AS place WHERE place = 0""",
     )
-    assert told[0] == pytest.approx(told[1]) and 0 <= told[0][1] < 0.1
+    assert told[0] == pytest.approx(told[1]) and 0 <= told[0][1] < 0.3
+    centres = answered(
+        client, "SELECT numerical_value FROM ML.CENTROIDS(MODEL sky.angles) ORDER BY centroid_id, feature"
+    )
+    centre = np.array(centres).reshape(2, 2)[int(told[0][0]) - 1]
+    alike = centre @ [1.0, 30.0] / np.linalg.norm(centre) / np.linalg.norm([1.0, 30.0])
+    assert told[0][1] == pytest.approx(np.sqrt(1 - alike), abs=1e-6)
 
 
 @pytest.fixture(scope="module")

@@ -45,9 +45,8 @@ def test_a_network_learns_what_no_line_does(client: bigquery.Client, kind: str) 
     ).result()
     told = sum(one["attribution"] for one in row.top_feature_attributions)
     assert row.baseline_prediction_value + told == pytest.approx(row.predicted_z, abs=0.05)
-    assert row.approximation_error == pytest.approx(
-        row.prediction_value - row.baseline_prediction_value - told
-    )
+    whole = row.prediction_value - row.baseline_prediction_value
+    assert row.approximation_error == pytest.approx(abs(whole - told) / abs(whole)) and whole != told
     assert {one.feature for one in client.query("SELECT * FROM ML.GLOBAL_EXPLAIN(MODEL nets.deep)").result()} == {
         "x", "colour",
     }  # fmt: skip

@@ -174,12 +174,12 @@ class KMeans(Unlabelled):
         return {"davies_bouldin_index": index, "mean_squared_distance": squared}
 
     def oddness(self, matrix: Matrix) -> tuple[Numbers, dict[str, pa.Array]]:
-        """The distance from the nearest centroid, in radii of its cluster."""
-        nearest, distances = self._assigned(self._rows(matrix), self.arrays["centroids"])
-        radii = self.arrays["radii"][nearest]
+        """The distance from the centroid that is nearest in radii of its cluster."""
+        distances, radii = self._distances(self._rows(matrix), self.arrays["centroids"]), self.arrays["radii"]
         far = np.where(distances > 0, np.inf, 0.0)
         odd = np.divide(distances, radii, out=far, where=radii > 0)
-        return odd, {"CENTROID_ID": pa.array(nearest + 1, _ID)}
+        nearest = odd.argmin(axis=1)
+        return odd[np.arange(len(odd)), nearest], {"CENTROID_ID": pa.array(nearest + 1, _ID)}
 
     @function("ML.PREDICT", (1, 1))
     def predict(self, tables: list[pa.Table], _settings: Settings) -> pa.Table:
@@ -283,10 +283,10 @@ def _directions(rows: Matrix) -> Matrix:
 
 
 def _clusters(nearest: Numbers, distances: Numbers, clusters: int) -> list[dict[str, Any]]:
-    """cluster_info of an iteration; the radius is the mean distance from the centroid."""
+    """cluster_info of an iteration; the radius is the root of the mean squared distance from the centroid."""
     sizes = np.bincount(nearest, minlength=clusters)
-    sums = np.bincount(nearest, weights=distances, minlength=clusters)
-    radii = sums / np.maximum(sizes, 1)
+    sums = np.bincount(nearest, weights=distances**2, minlength=clusters)
+    radii = np.sqrt(sums / np.maximum(sizes, 1))
     return [
         {"centroid_id": place + 1, "cluster_radius": float(radii[place]), "cluster_size": int(size)}
         for place, size in enumerate(sizes)

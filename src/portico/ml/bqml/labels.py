@@ -124,7 +124,11 @@ class Labelled(Model):
         shown = [str(one) for one in self.classes]
         if unknown := sorted(set(told) - set(shown)):
             raise DataError(f"CLASS_WEIGHTS has no class {unknown[0]!r} in the data")
-        return np.array([told.get(one, 1.0) for one in shown])
+        if missing := [one for one in shown if one not in told]:
+            raise DataError(
+                f"CLASS_WEIGHTS must have a weight for every class, and has none for {missing[0]!r}"
+            )
+        return np.array([told[one] for one in shown])
 
 
 def texts_of(name: str, column: Any) -> Any:

@@ -41,6 +41,9 @@ _DESCENT = ("optimize_strategy", "learn_rate_strategy", "learn_rate", "ls_init_l
 class _Linear(Supervised):
     """What both share: weights (outputs, places) and intercepts (outputs,), over standardised columns."""
 
+    EXACT: ClassVar[bool] = True
+    ONE_SIDED: ClassVar[bool] = True
+
     def scores(self, matrix: Matrix) -> Numbers:
         raw = self._raw(matrix)
         if not self.classifies:
@@ -64,11 +67,10 @@ class _Linear(Supervised):
         return np.asarray(raw.argmax(axis=1)) if raw.shape[1] > 1 else np.zeros(len(matrix), np.int64)
 
     def attributions(self, matrix: Matrix, settings: Settings) -> tuple[Matrix, Numbers]:
-        """Shapley values of a linear model: weight × distance from the mean of the rows that it learnt from."""
-        weights = self.arrays["weights"][self._output(matrix)]
-        means = self.arrays["means"]
-        base = self.arrays["intercepts"][self._output(matrix)] + weights @ means
-        return weights * (matrix - means), np.asarray(base)
+        """Weight × value of the standardised columns, beside the intercept, as BigQuery's.
+        (https://cloud.google.com/bigquery/docs/xai-overview)"""
+        output = self._output(matrix)
+        return self.arrays["weights"][output] * matrix, np.asarray(self.arrays["intercepts"][output])
 
     def _solved(self, loss: Any, start: Numbers, penalised: Numbers, sizes: float) -> Numbers:
         """Minimises a smooth `loss` (value and gradient) with L1_REG and L2_REG on what is `penalised`, and notes each
@@ -234,6 +236,10 @@ class _Linear(Supervised):
         )
 
     def _may_learn(self) -> None:
+        if self.options["optimize_strategy"] == "NORMAL_EQUATION" and self.options["l1_reg"]:
+            raise DataError(
+                "OPTIMIZE_STRATEGY = 'NORMAL_EQUATION' can't be used with L1_REG; leave one of them out"
+            )
         said = [name.upper() for name in _DESCENT if self.options[name] is not None]
         if said:
             self.run.warnings.append(f"{', '.join(said)}: solved to its optimum, which no descent changes.")
@@ -289,7 +295,6 @@ class LinearRegression(_Linear):
 
     def learn(self, train: Rows, evaluate: Rows | None) -> None:
         self._may_learn()
-        self.arrays["means"] = np.average(train.matrix, axis=0, weights=train.weights)
         both = self._design(train.matrix)
         root = np.sqrt(train.weights)[:, None]
         flat, steep = float(self.options["l2_reg"]), float(self.options["l1_reg"])
@@ -348,7 +353,6 @@ class LogisticRegression(_Linear):
         self._may_learn()
         if self.options["calculate_p_values"] and len(self.classes) > 2:
             raise DataError("CALCULATE_P_VALUES is only for two classes")
-        self.arrays["means"] = np.average(train.matrix, axis=0, weights=train.weights)
         outputs = 1 if len(self.classes) == 2 else len(self.classes)
         intercept = bool(self.options["fit_intercept"])
         both = np.column_stack([train.matrix, np.ones(len(train.matrix))]) if intercept else train.matrix

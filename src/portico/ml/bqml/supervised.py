@@ -41,6 +41,10 @@ class Supervised(Labelled):
     ENCODING: ClassVar[str] = columns.ONE_HOT
     STANDARDIZES: ClassVar[bool] = True
     FLOATS: ClassVar[type[np.floating[Any]]] = np.float64
+    EXACT: ClassVar[bool] = False  # its attributions add up, but for the last digits
+    ONE_SIDED: ClassVar[bool] = (
+        False  # of two classes `raw` is the log-odds of the last, whichever is predicted
+    )
 
     def learn(self, train: Rows, evaluate: Rows | None) -> None:
         """Sets `state`, `arrays` and `files`, and notes its iterations in `run`."""
@@ -300,6 +304,11 @@ class Supervised(Labelled):
         matrix = self.matrix(tables[0])
         scores = self.scores(matrix)
         values, base = self.attributions(matrix, settings)
+        raw = self.raw(matrix)
+        chosen = self._chosen(scores, settings["threshold"]) if self.classifies else None
+        if chosen is not None and self.ONE_SIDED and len(self.classes) == 2:
+            sides = np.where(chosen == 1, 1.0, -1.0)  # of the class that is predicted
+            values, base, raw = values * sides[:, None], base * sides, raw * sides
         by_input = self.encoder.by_input(values, self.encoding)
         names = list(by_input)
         together = np.stack([by_input[name] for name in names], axis=1)
@@ -313,18 +322,22 @@ class Supervised(Labelled):
             ["feature", "attribution"],
         )
         offsets = pa.array(np.arange(len(together) + 1) * top, pa.int32())
-        raw = self.raw(matrix)
         made: dict[str, Any] = self._predicted(scores, settings["threshold"])
         made.pop(f"predicted_{self.label}_probs", None)
-        if self.classifies:
-            chosen = self._chosen(scores, settings["threshold"])
+        if chosen is not None:
             made["probability"] = pa.array(scores[np.arange(len(scores)), chosen], pa.float64())
         made["top_feature_attributions"] = pa.ListArray.from_arrays(offsets, shown)
         made["baseline_prediction_value"] = pa.array(base, pa.float64())
         made["prediction_value"] = pa.array(raw, pa.float64())
-        error = raw - base - together.sum(axis=1)
-        made["approximation_error"] = pa.array(np.where(np.abs(error) < 1e-9, 0.0, error), pa.float64())
+        made["approximation_error"] = pa.array(self._error(raw - base, together.sum(axis=1)), pa.float64())
         return beside(made, tables[0])
+
+    def _error(self, whole: Numbers, told: Numbers) -> Numbers:
+        """(rows,) what attributions are beside of what they explain, as its share."""
+        if self.EXACT:
+            return np.zeros(len(whole))
+        apart = np.abs(whole - told)
+        return np.where(apart < 1e-9, 0.0, apart / np.where(whole == 0, 1.0, np.abs(whole)))
 
     def raw(self, matrix: Matrix) -> Numbers:
         """(rows,) what `attributions` add up to."""

@@ -63,6 +63,8 @@ class _Trees(Supervised):
 
     ENCODING: ClassVar[str] = LABEL
     STANDARDIZES: ClassVar[bool] = False
+    EXACT: ClassVar[bool] = True
+    ONE_SIDED: ClassVar[bool] = True
     FLOATS: ClassVar[type[np.floating[Any]]] = np.float32
     ROUNDS: ClassVar[bool] = True  # that trees are added round by round
     FIRST: ClassVar[int] = 1

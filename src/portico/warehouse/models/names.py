@@ -29,6 +29,7 @@ _NOT_BUILT = (
 )  # fmt: skip
 OF_TABLES = {
     "ML.TRANSFORM",
+    "ML.TRIAL_INFO",
     *free.FREE,
     *(name for one in kinds.KINDS.values() for name in one.functions()),
 }
