@@ -245,6 +245,15 @@ def test_a_view_may_name_its_columns(warehouse: Warehouse) -> None:
         rows(warehouse, "CREATE VIEW d.other (one, two) AS SELECT 1 AS a")
 
 
+def test_a_view_may_aggregate_on_several_levels(warehouse: Warehouse) -> None:
+    query = (
+        "SELECT k, MAX(SUM(x) GROUP BY y) AS m, STRING_AGG(CAST(SUM(x) AS STRING), '-' GROUP BY y ORDER BY y) AS s "
+        "FROM UNNEST([STRUCT('a' AS k, 1 AS x, 1 AS y), ('a', 3, 1), ('a', 2, 2), ('b', 5, 3)]) GROUP BY k"
+    )
+    rows(warehouse, f"CREATE VIEW d.levels AS {query}")
+    assert rows(warehouse, "SELECT * FROM d.levels ORDER BY k") == [("a", 4, "4-2"), ("b", 5, "5")]
+
+
 @pytest.mark.parametrize(("query", "place"), [("1", 1), ("1 AS a, UPPER('x')", 2), ("1 AS a, 1 + 1", 2)])
 def test_a_table_of_a_query_needs_names(warehouse: Warehouse, query: str, place: int) -> None:
     with pytest.raises(PorticoError, match=f"must be named, but column {place} has no name"):

@@ -11,7 +11,8 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
 from portico.errors import InvalidArgument
-from portico.warehouse import pipes, recursion
+from portico.warehouse import multilevel, pipes, recursion
+from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.models.syntax import readable
 
 PLACE = "with_offset"
@@ -219,6 +220,25 @@ class GoogleSQL(BigQuery):
             found: exp.Expr | None = super()._parse_lambda(alias=alias)
             return found
 
+        def _parse_having_max(self, this: exp.Expr | None) -> exp.Expr | None:
+            """What may stand behind an aggregate's arguments: HAVING MAX or MIN, or GROUP BY."""
+            found: exp.Expr | None = super()._parse_having_max(this)
+            if self._match(TokenType.GROUP_BY):
+                found = multilevel.Grouped(this=found, expressions=self._parse_csv(self._parse_disjunction))
+            return found
+
+        def _parse_string_agg(self) -> exp.Expr:
+            """STRING_AGG; what groups and orders stands with its first argument."""
+            distinct = self._match(TokenType.DISTINCT)
+            value = self._parse_having_max(self._parse_disjunction())
+            separator = self._parse_disjunction() if self._match(TokenType.COMMA) else None
+            value = self._parse_having_max(value)
+            if distinct:
+                value = exp.Distinct(expressions=[value])
+            value = self._parse_limit(self._parse_order(value)) if value is not None else None
+            made: exp.Expr = self.expression(exp.GroupConcat(this=value, separator=separator))
+            return made
+
         def _parse_written_cast(self, made: type[exp.Expr]) -> Any:
             """CAST, whose FORMAT stays as it was written."""
             value = self._parse_disjunction()
@@ -254,6 +274,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
     for statement in statements:
         _check(statement, piped="|>" in text)
         recursion.check(statement)
+        multilevel.check(statement, AGGREGATES)
         _name_spaces(statement)
         _literals_first(statement)
         _unchained(statement)

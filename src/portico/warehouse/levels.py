@@ -14,6 +14,7 @@ from sqlglot import exp
 from portico.warehouse.aggregates import AGGREGATES, clustered, of_extreme, of_floats
 from portico.warehouse.functions import function
 from portico.warehouse.macros import call
+from portico.warehouse.multilevel import beneath, keys_of
 
 _CLUSTERS = "ST_CLUSTERDBSCAN"
 Around = Callable[..., exp.Expr]
@@ -21,7 +22,10 @@ Around = Callable[..., exp.Expr]
 
 def split(tree: exp.Expr) -> None:
     """Splits every SELECT of `tree` where it must be, innermost first."""
-    numbers = itertools.count()
+    _split(tree, itertools.count())
+
+
+def _split(tree: exp.Expr, numbers: Iterator[int]) -> None:
     for select in list(tree.find_all(exp.Select))[::-1]:
         _random_orders(select)
         _split_aggregates(select, numbers)
@@ -170,6 +174,12 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
     below = _Below(numbers)
     _name(select)
     for leaf in leaves:
+        if keys_of(leaf):
+            rows, within = beneath(leaf)
+            found = within(below.column(rows, "a"))
+            _split(found, numbers)
+            leaf.replace(found)
+            continue
         made, around = native(leaf)
         leaf.replace(around(*(below.column(one, "a") for one in made)))
     for leaf in _leaves(select, lambda node: any(_same(node, key) for key in keys)):

@@ -24,6 +24,7 @@ from portico.warehouse.alike import (
     is_number,
     unlike,
 )  # fmt: skip
+from portico.warehouse.multilevel import Grouped
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
 from portico.warehouse.types import Field, field_of_expression
 
@@ -450,7 +451,7 @@ class _Scope:
 
 _AROUND = (
     exp.Paren, exp.Neg, exp.Window, exp.Alias, exp.Filter, exp.Distinct, exp.IgnoreNulls, exp.RespectNulls, exp.Order,
-    exp.Limit, exp.HavingMax,
+    exp.Limit, exp.HavingMax, Grouped,
 )  # fmt: skip
 
 
