@@ -228,11 +228,12 @@ class GoogleSQL(BigQuery):
             return found
 
         def _parse_string_agg(self) -> exp.Expr:
-            """STRING_AGG; what groups and orders stands with its first argument."""
+            """STRING_AGG; what orders it stands with its first argument, what groups with the last."""
             distinct = self._match(TokenType.DISTINCT)
             value = self._parse_having_max(self._parse_disjunction())
-            separator = self._parse_disjunction() if self._match(TokenType.COMMA) else None
-            value = self._parse_having_max(value)
+            separator = None
+            if self._match(TokenType.COMMA):
+                separator = self._parse_having_max(self._parse_disjunction())
             if distinct:
                 value = exp.Distinct(expressions=[value])
             value = self._parse_limit(self._parse_order(value)) if value is not None else None
