@@ -149,5 +149,5 @@ def test_tf_idf_weighs_terms(client: bigquery.Client) -> None:
 def test_what_is_no_function_is_said(client: bigquery.Client) -> None:
     with pytest.raises(exceptions.GoogleAPICallError, match="needs OVER"):
         client.query("SELECT ML.TF_IDF(['a'], 1, 1)").result()
-    with pytest.raises(exceptions.GoogleAPICallError, match="ML.TF_IDF takes"):
+    with pytest.raises(exceptions.GoogleAPICallError, match="TF_IDF takes"):
         client.query("SELECT ML.TF_IDF(f, 'x') OVER () FROM (SELECT ['a'] AS f)").result()
