@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 from tests.services.bigquery.test_bigquery import connected
+
+from portico.ml.bqml.network import ACTIVATIONS, Network
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +76,9 @@ def test_a_circle_is_learnt(client: bigquery.Client, kind: str) -> None:
     [
         ("hidden_units=[0]", "HIDDEN_UNITS"),
         ("activation_fn='SWISH'", "ACTIVATION_FN"),
-        ("tf_version='3'", "TF_VERSION is '3'; it must be one of 1.15, 2.8.0"),
+        ("tf_version='3'", "TF_VERSION is '3'; it must be one of 1.15, 2.8.0, 2.17.0"),
         ("auto_class_weights=TRUE", "DNN_REGRESSOR"),
+        ("learn_rate=[STRUCT('dnn', 0.1), STRUCT('linear', 0.1)]", "LEARN_RATE must be a number"),
         (
             "learn_rate=1.0, optimizer='SGD', max_iterations=50, early_stop=FALSE, hidden_units=[512, 512]",
             "LEARN_RATE",
@@ -85,3 +89,49 @@ def test_what_is_wrong_is_said(client: bigquery.Client, options: str, said: str)
     text = f"CREATE MODEL nets.x OPTIONS(model_type='DNN_REGRESSOR', input_label_cols=['z'], {options})"
     with pytest.raises(exceptions.GoogleAPICallError, match=said):
         client.query(f"{text} AS SELECT x * 1000 AS x, z FROM nets.t").result()
+
+
+def test_each_part_may_learn_its_own_way(client: bigquery.Client) -> None:
+    text = """CREATE OR REPLACE MODEL nets.parts OPTIONS(model_type='DNN_LINEAR_COMBINED_REGRESSOR', {},
+    hidden_units=[8], input_label_cols=['z'], activation_fn='CRELU', max_iterations=2, early_stop=FALSE)
+    AS SELECT x, y, z FROM nets.t"""
+    losses = []
+    for said in (
+        "learn_rate=[STRUCT('dnn', 0.001), STRUCT('linear', 0.5)], optimizer=[STRUCT('dnn', 'ADAGRAD'), "
+        "STRUCT('linear', 'SGD')]",
+        "learn_rate=[STRUCT('linear', 0.001), STRUCT('dnn', 0.002)], optimizer='SGD'",
+        "learn_rate=0.001",
+    ):
+        client.query(text.format(said)).result()
+        rows = list(
+            client.query("SELECT * FROM ML.TRAINING_INFO(MODEL nets.parts) ORDER BY iteration").result()
+        )
+        losses.append((rows[-1].loss, rows[-1].learning_rate))
+    assert losses[0][0] < 0.9 * losses[2][0] and [rate for _, rate in losses] == [0.001, 0.002, 0.001]
+    for wrong, why in (
+        ("learn_rate=[STRUCT('dnn', 0.1)]", "one STRUCT for each of dnn and linear"),
+        (
+            "optimizer=[STRUCT('dnn', 'ADAM'), STRUCT('linear', 'NEWTON')]",
+            "OPTIMIZER is 'NEWTON'; it must be one of",
+        ),
+    ):
+        with pytest.raises(exceptions.BadRequest, match=why):
+            client.query(text.format(wrong)).result()
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_slopes_are_those_of_what_comes_out(activation: str) -> None:
+    draw = np.random.default_rng(1)
+    net = Network.drawn([3, 4, 3, 2], activation, draw)
+    rows = draw.normal(size=(5, 3))
+    [first, *_] = net.gradients(rows, lambda out: np.ones_like(out))
+    slopes = net.input_slopes(rows, np.zeros(5, dtype=int))
+    near = 1e-6
+    net.weights[0][1, 2] += near
+    more = net.output(rows).sum()
+    net.weights[0][1, 2] -= 2 * near
+    less = net.output(rows).sum()
+    net.weights[0][1, 2] += near
+    assert first[1, 2] == pytest.approx((more - less) / (2 * near), abs=1e-5)
+    moved = rows + near * np.eye(3)[1]
+    assert slopes[:, 1] == pytest.approx((net.output(moved) - net.output(rows))[:, 0] / near, abs=1e-4)

@@ -109,16 +109,15 @@ def test_models_without_a_label_say_the_same(client: bigquery.Client, bucket: st
         f"SELECT principal_components FROM ML.PREDICT(MODEL {again(client, bucket, 'parts')}, {GIVEN})",
     )
     assert found == pytest.approx(list(wanted))
-    for activation in ("RELU6", "SELU"):
+    for activation, width in (("RELU6", 2), ("SELU", 2), ("CRELU", 4)):
         trained(
             client,
             "net",
             f"model_type='AUTOENCODER', hidden_units=[2], activation_fn='{activation}'",
             "x, y, colour",
         )
-        [wanted] = answered(
-            client, f"SELECT latent_col_1, latent_col_2 FROM ML.PREDICT(MODEL exports.net, {ROW})"
-        )
+        columns = ", ".join(f"latent_col_{place + 1}" for place in range(width))
+        [wanted] = answered(client, f"SELECT {columns} FROM ML.PREDICT(MODEL exports.net, {ROW})")
         [(found,)] = answered(
             client, f"SELECT latent FROM ML.PREDICT(MODEL {again(client, bucket, 'net')}, {GIVEN})"
         )

@@ -155,11 +155,13 @@ def test_stars_are_written_out(client: bigquery.Client) -> None:
 @pytest.mark.parametrize(
     ("clause", "said"),
     [
-        ("SUM(x) AS x, y", "aggregate"),
+        ("SUM(x) AS x, y", "Aggregation functions are not supported in TRANSFORM clause"),
         ("ROW_NUMBER() OVER () AS r, y", "OVER"),
         ("ML.STANDARD_SCALER(x) AS x, y", "OVER"),
         ("nothing AS x, y", "nothing"),
-        ("x, x AS X, y", "twice"),
+        ("x, x AS X, y", "Duplicate column aliases are disallowed in TRANSFORM clause"),
+        ("x + 1, y", "Anonymous columns are disallowed in TRANSFORM clause. Please provide a column name"),
+        ("x - AVG(x) AS x, y", r"Aggregation functions are not supported in TRANSFORM clause: AVG\(x\)"),
         ("(SELECT 1) AS x, y", "subquer"),
         ("ML.DECODE_IMAGE(x) AS x, y", "DECODE_IMAGE"),
     ],

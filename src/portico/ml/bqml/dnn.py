@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import special
@@ -27,6 +28,7 @@ from portico.ml.bqml.supervised import Rows, Supervised
 from portico.ml.errors import DataError
 
 _SEED = 20_240_101
+_PARTS = ("dnn", "linear")
 _UNITS = [64]  # where HIDDEN_UNITS is not said
 _OWN = {
     "hidden_units": Option("any", tuned=True),
@@ -37,7 +39,7 @@ _OWN = {
     "dropout": Option("float", 0.0, low=0, high=0.999, tuned=True),
     "l1_reg": PENALTY,
     "l2_reg": PENALTY,
-    "integrated_gradients_num_steps": Option("int", 15, low=1, high=200),
+    "integrated_gradients_num_steps": Option("int", 50, low=1, high=200),
     "tf_version": TF_VERSION,
     "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
 }
@@ -73,16 +75,23 @@ class DeepNetwork(Supervised):
             self.state["center"] = float(train.labels.mean())
             self.state["spread"] = float(train.labels.std()) or 1.0
         draw = np.random.default_rng(_SEED)
-        rate, name = float(self.options["learn_rate"]), str(self.options["optimizer"])
         deep = Network.drawn([width, *units, outputs], str(self.options["activation_fn"]), draw)
-        self.parts, optimizers = [deep], [Optimizer(name, rate, deep.parameters())]
-        if self.WIDE:  # the linear part learns by FTRL, whatever the network does
-            wide = Network([np.zeros((width, outputs))], [np.zeros(outputs)], "RELU")
-            self.parts.append(wide)
-            optimizers.append(Optimizer("FTRL", rate, wide.parameters()))
+        self.parts = [deep]
+        if self.WIDE:
+            self.parts.append(Network([np.zeros((width, outputs))], [np.zeros(outputs)], "RELU"))
+        optimizers = [
+            Optimizer(
+                str(self._of("optimizer", name)), float(self._of("learn_rate", name)), part.parameters()
+            )
+            for name, part in zip(_PARTS, self.parts, strict=False)
+        ]
         self._iterate(train, evaluate, optimizers, draw)
         for prefix, one in zip(("deep_", "wide_"), self.parts, strict=False):
             self.arrays |= {prefix + key: value for key, value in one.arrays().items()}
+
+    def _of(self, option: str, part: str) -> Any:
+        said = self.options[option]
+        return said[part] if isinstance(said, dict) else said
 
     def _iterate(
         self, train: Rows, evaluate: Rows | None, optimizers: list[Optimizer], draw: np.random.Generator
@@ -98,7 +107,7 @@ class DeepNetwork(Supervised):
             if not math.isfinite(loss):
                 raise DataError("The training diverged; set a smaller LEARN_RATE")
             held = self._loss(evaluate) if evaluate is not None else None
-            self.run.step(loss, held, float(self.options["learn_rate"]))
+            self.run.step(loss, held, float(self._of("learn_rate", "dnn")))
             judged = loss if held is None else held
             if before - judged < least * before:
                 return
@@ -187,4 +196,8 @@ class WideAndDeep(DeepNetwork):
         "DNN_LINEAR_COMBINED_CLASSIFIER": "DNN_LINEAR_COMBINED_CLASSIFIER",
     }
     CLASSIFIES: ClassVar[tuple[str, ...]] = ("DNN_LINEAR_COMBINED_CLASSIFIER",)
+    OPTIONS: ClassVar[dict[str, Option]] = DeepNetwork.OPTIONS | {
+        "optimizer": replace(_OWN["optimizer"], default={"dnn": "ADAM", "linear": "FTRL"}, parts=_PARTS),
+        "learn_rate": replace(_OWN["learn_rate"], parts=_PARTS),
+    }
     WIDE: ClassVar[bool] = True

@@ -117,7 +117,7 @@ def network(encoder: Encoder, layers: Network, middle: int) -> bytes:
         if place < len(layers.weights) - 1:
             rows = _activated(graph, rows, layers.activation)
         if place == middle - 1:
-            graph.output("latent", rows, FLOAT, weights.shape[1])
+            graph.output("latent", rows, FLOAT, layers.weights[middle].shape[0])
     graph.output("reconstruction", rows, FLOAT, layers.weights[-1].shape[1])
     return graph.file()
 
@@ -130,5 +130,8 @@ def _activated(graph: Graph, rows: str, activation: str) -> str:
     if activation == "RELU6":
         bounds = (graph.constant(np.asarray(0, np.float32)), graph.constant(np.asarray(6, np.float32)))
         return graph.node("Clip", rows, *bounds)
+    if activation == "CRELU":
+        halves = (graph.node("Relu", rows), graph.node("Relu", graph.node("Neg", rows)))
+        return graph.node("Concat", *halves, axis=1)
     names = {"RELU": "Relu", "ELU": "Elu", "SELU": "Selu", "SIGMOID": "Sigmoid", "TANH": "Tanh"}
     return graph.node(names[activation], rows)

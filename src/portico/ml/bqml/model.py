@@ -271,6 +271,8 @@ class Model:
         for name, value in self.options.items():
             if name in COMMON or value is None or value == []:
                 continue
+            if name in ("learn_rate", "optimizer") and isinstance(value, dict):
+                continue  # the API has one for the whole model
             if name == "class_weights":
                 value = dict(pairs(name, value))
             head, *rest = _COLUMN.sub(r"_column\1", _RENAMED.get(name, name)).split("_")

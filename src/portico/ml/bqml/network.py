@@ -23,6 +23,10 @@ def _elu(x: Numbers, alpha: float = 1.0) -> Numbers:
 ACTIVATIONS: dict[str, tuple[Callable[[Numbers], Numbers], Callable[[Numbers, Numbers], Numbers]]] = {
     # what it is, and its slope for what went in and what came out
     "RELU": (lambda x: np.maximum(x, 0), lambda x, _: (x > 0).astype(float)),
+    "CRELU": (
+        lambda x: np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=1),  # both halves of each unit
+        lambda x, _: np.concatenate([(x > 0).astype(float), -(x < 0).astype(float)], axis=1),
+    ),
     "RELU6": (lambda x: np.clip(x, 0, 6), lambda x, _: ((x > 0) & (x < 6)).astype(float)),
     "ELU": (_elu, lambda x, y: np.where(x > 0, 1.0, y + 1.0)),
     "SELU": (
@@ -48,7 +52,9 @@ class Network:
     def drawn(cls, sizes: list[int], activation: str, draw: np.random.Generator) -> Network:
         """Weights by Glorot and Bengio (2010), biases of zero."""
         weights = []
-        for inner, outer in itertools.pairwise(sizes):
+        for place, (inner, outer) in enumerate(itertools.pairwise(sizes)):
+            if activation == "CRELU" and place:
+                inner *= 2
             bound = np.sqrt(6 / (inner + outer))
             weights.append(draw.uniform(-bound, bound, (inner, outer)))
         return cls(weights, [np.zeros(one) for one in sizes[1:]], activation)
@@ -95,7 +101,7 @@ class Network:
             dropout: the share of the hidden units that are left out, each time drawn anew.
             penalised: hidden layers (from 1) and the L1 penalty on the mean size of what they put out.
         """
-        function, backward = ACTIVATIONS[self.activation]
+        function, _ = ACTIVATIONS[self.activation]
         inputs, raws, outs, masks = [rows], [], [], []
         for place, (weights, biases) in enumerate(zip(self.weights, self.biases, strict=True)):
             raw = inputs[-1] @ weights + biases
@@ -123,12 +129,12 @@ class Network:
                     back = back * mask
                 if penalised and place in penalised:
                     back = back + penalised[place] * np.sign(outs[place - 1]) / len(rows)
-                back = back * backward(raws[place - 1], outs[place - 1])
+                back = self._through(back, raws[place - 1], outs[place - 1])
         return of_weights + of_biases
 
     def input_slopes(self, rows: Numbers, output: Numbers) -> Numbers:
         """(rows, inputs): how much output number `output` (rows,) grows with each input."""
-        function, backward = ACTIVATIONS[self.activation]
+        function, _ = ACTIVATIONS[self.activation]
         raws, outs, here = [], [], rows
         for weights, biases in zip(self.weights[:-1], self.biases[:-1], strict=True):
             raws.append(here @ weights + biases)
@@ -136,8 +142,15 @@ class Network:
             here = outs[-1]
         back = self.weights[-1].T[output]
         for place in range(len(self.weights) - 2, -1, -1):
-            back = (back * backward(raws[place], outs[place])) @ self.weights[place].T
+            back = self._through(back, raws[place], outs[place]) @ self.weights[place].T
         return back
+
+    def _through(self, back: Numbers, raw: Numbers, out: Numbers) -> Numbers:
+        """Slopes of what an activation put out, made those of what went in."""
+        moved = back * ACTIVATIONS[self.activation][1](raw, out)
+        if self.activation == "CRELU":
+            return np.asarray(moved[:, : raw.shape[1]] + moved[:, raw.shape[1] :])
+        return np.asarray(moved)
 
     def parameters(self) -> list[Numbers]:
         return self.weights + self.biases

@@ -7,7 +7,7 @@ import decimal
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from portico.ml.errors import DataError
@@ -42,6 +42,9 @@ class Option:
     log: bool = False
     search: Search | None = None
     refused: str = ""  # why Portico does not take it
+    parts: tuple[
+        str, ...
+    ] = ()  # of the model, each of which may be given a value of its own, by an array of STRUCTs
 
     def read(self, name: str, value: Any) -> Any:
         """
@@ -53,6 +56,8 @@ class Option:
             value = float(value)
         if value is None:
             return self.default
+        if self.parts and isinstance(value, list):
+            return self._by_part(shown, value)
         if self.kind == "bool" and isinstance(value, bool):
             return value
         if self.kind in ("int", "float") and isinstance(value, int | float) and not isinstance(value, bool):
@@ -74,6 +79,12 @@ class Option:
         wanted = {"list": "an array of strings", "str": "a string", "int": "an integer", "float": "a number"}
         wanted["timestamp"] = "a TIMESTAMP"
         raise DataError(f"Option {shown} must be {wanted.get(self.kind, 'TRUE or FALSE')}, and is {value!r}")
+
+    def _by_part(self, shown: str, given: list[Any]) -> dict[str, Any]:
+        told = pairs(f"Option {shown}", given)
+        if sorted(key for key, _ in told) != sorted(self.parts):
+            raise DataError(f"Option {shown} must have one STRUCT for each of {' and '.join(self.parts)}")
+        return {key: replace(self, parts=()).read(shown, value) for key, value in told}
 
     def _number(self, shown: str, value: float) -> float:
         if not math.isfinite(value):
@@ -122,7 +133,7 @@ STEPS = {
     "early_stop": Option("bool", True),
     "min_rel_progress": Option("float", 0.01, low=0),
 }
-TF_VERSION = Option("str", None, ("1.15", "2.8.0"))
+TF_VERSION = Option("str", None, ("1.15", "2.8.0", "2.17.0"))
 PENALTY = Option("float", 0.0, low=0, tuned=True, log=True, search=Search(0.0, 10.0))
 TUNING = {
     "num_trials": Option("int", 0, low=0, high=100),

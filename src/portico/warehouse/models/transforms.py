@@ -126,7 +126,9 @@ def fit(
     seen: set[str] = set()
     for name, expression in _listed(text, rows.column_names):
         if name.lower() in seen:
-            raise InvalidArgument(f"TRANSFORM makes the column {name} twice", reason="invalidQuery")
+            raise InvalidArgument(
+                f"Duplicate column aliases are disallowed in TRANSFORM clause: {name}", reason="invalidQuery"
+            )
         seen.add(name.lower())
         shown = written(expression.sql("bigquery"))
         fitted = _fitted(cursor, expression, rows, translated)
@@ -141,7 +143,7 @@ def _listed(text: str, columns: list[str]) -> list[tuple[str, exp.Expr]]:
     """The columns that TRANSFORM makes, by name, with stars written out."""
     query = tokens.query(f"SELECT {text} FROM {INPUT}")
     found: list[tuple[str, exp.Expr]] = []
-    for number, one in enumerate(query.expressions):
+    for one in query.expressions:
         if isinstance(one, exp.Star) or (isinstance(one, exp.Column) and isinstance(one.this, exp.Star)):
             star = one if isinstance(one, exp.Star) else one.this
             left_out = {
@@ -162,7 +164,11 @@ def _listed(text: str, columns: list[str]) -> list[tuple[str, exp.Expr]]:
         elif isinstance(one, exp.Column):
             found.append((one.name, one))
         else:
-            found.append((f"f{number}_", one))
+            raise InvalidArgument(
+                "Anonymous columns are disallowed in TRANSFORM clause. Please provide a column name: "
+                f"{one.sql('bigquery')}",
+                reason="invalidQuery",
+            )
     return found
 
 
@@ -190,15 +196,22 @@ def _fitted(
             f"TRANSFORM takes no function that gives something else each time: {volatile.sql('bigquery')}",
             reason="invalidQuery",
         )
+    if aggregate := holder.find(exp.AggFunc):
+        raise _aggregate(aggregate)
     for called in list(holder.find_all(exp.Anonymous))[::-1]:
         if preprocessing.is_scalar(called):
             called.replace(exp.Paren(this=preprocessing.scalar(called)))
         elif str(called.this).lower() in AGGREGATES:
-            raise InvalidArgument(
-                f"TRANSFORM takes no aggregate function: {called.sql('bigquery')}", reason="invalidQuery"
-            )
+            raise _aggregate(called)
     made: exp.Expr = holder.this
     return made.pop()
+
+
+def _aggregate(called: exp.Expr) -> InvalidArgument:
+    return InvalidArgument(
+        f"Aggregation functions are not supported in TRANSFORM clause: {called.sql('bigquery')}",
+        reason="invalidQuery",
+    )
 
 
 def _is_volatile(one: exp.Expr) -> bool:
