@@ -272,6 +272,16 @@ def test_table_functions_take_tables(run: Run, warehouse: Warehouse) -> None:
         "CREATE TABLE FUNCTION d.counted(t ANY TABLE) AS SELECT COUNT(*) AS n, MAX(o.sales) AS most FROM t AS o CROSS JOIN t"
     )
     assert values(run("SELECT * FROM d.counted(TABLE orders)")) == [4, 10]
+    piped = (
+        "FROM d.orders |> WHERE sales > 5 |> CALL d.compute_sales('bag') AS s |> CALL d.counted() |> SELECT n"
+    )
+    with pytest.raises(InvalidArgument, match="sales"):  # which the first function does not give
+        run(piped)
+    assert values(
+        run(piped.replace(" |> CALL d.counted()", "").replace("SELECT n", "SELECT s.total_sales"))
+    ) == [7]
+    with pytest.raises(InvalidArgument, match="Expected a table-valued function after CALL"):
+        run("FROM d.orders |> CALL d.orders")
     shown = "SELECT STRING_AGG(data_type, ' ' ORDER BY ordinal_position) FROM d.INFORMATION_SCHEMA.PARAMETERS WHERE specific_name = '{}'"
     assert values(run(shown.format("compute_sales"))) == ["TABLE<sales INT64, item STRING> STRING"]
     assert values(run(shown.format("counted"))) == ["ANY TABLE"]

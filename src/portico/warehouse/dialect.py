@@ -44,6 +44,7 @@ class GoogleSQL(BigQuery):
             "WHERE": lambda self, query: self._parse_pipe_where(query),
             "AGGREGATE": lambda self, query: self._parse_pipe_aggregate(query),
             "WITH": lambda self, query: self._parse_pipe_with(query),
+            "CALL": lambda self, query: self._parse_pipe_call(query),
         }
 
         def _parse_table(self, *given: Any, **named: Any) -> exp.Expr | None:
@@ -122,11 +123,45 @@ class GoogleSQL(BigQuery):
                     query = made
                 if word in pipes.PASSING:
                     pipes.named(query, name)
+                elif word in ("PIVOT", "UNPIVOT"):
+                    pipes.named(query, pipes.name_of_pivot(query))
             return query
 
         def _piped(self, query: exp.Select, *shown: exp.Expr) -> exp.Expr:
             query.select(*shown, append=False, copy=False)
             made: exp.Expr = self._build_pipe_cte(query=query, expressions=[exp.Star()])
+            return made
+
+        def _changed(self, query: exp.Select, star: exp.Star, known: dict[str, exp.Expr]) -> exp.Expr:
+            """The query with other columns. Where the table's name is used later on, by which its columns can still be
+            read as they were, what is `known` of the others is put in their places."""
+            name = pipes.name_of(query)
+            later = zip(self._tokens[self._index :], self._tokens[self._index + 1 :], strict=False)
+            if not name or not any(
+                one.text.lower() == name.lower() and dot.token_type == TokenType.DOT for one, dot in later
+            ):
+                return self._piped(query, star)
+            query.select(star, append=False, copy=False)
+            pipes.note(query, known)
+            return query
+
+        def _parse_pipe_syntax_set_operator(self, query: Any) -> Any:
+            made = super()._parse_pipe_syntax_set_operator(query)
+            if made is not None:
+                pipes.enclose_sides(made)
+            return made
+
+        def _parse_pipe_call(self, query: exp.Select) -> exp.Expr:
+            """`|> CALL f(…)`: what the table function f makes of what comes, which is its first argument."""
+            self._advance()
+            called: Any = self._parse_table()
+            if not isinstance(called, exp.Table) or not isinstance(called.this, exp.Func):
+                self.raise_error("Expected a table-valued function after CALL")
+            held = query.args.get("with_")
+            query.set("with_", None)
+            called.this.set("expressions", [exp.Subquery(this=query), *called.this.expressions])
+            made = exp.select("*").from_(called, copy=False)
+            made.set("with_", held)
             return made
 
         def _parse_pipe_extend(self, query: exp.Select) -> exp.Expr:
@@ -176,16 +211,19 @@ class GoogleSQL(BigQuery):
             self._advance()
             pairs = self._parse_csv(self._parse_disjunction)
             replaced = [exp.alias_(one.expression, one.this.name, quoted=True) for one in pairs]
-            return self._piped(query, exp.Star(replace=replaced))
+            return self._changed(
+                query, exp.Star(replace=replaced), {one.alias.lower(): one.this for one in replaced}
+            )
 
         def _parse_pipe_rename(self, query: exp.Select) -> exp.Expr:
             self._advance()
             renamed = self._parse_csv(self._parse_expression)
-            return self._piped(query, exp.Star(rename=renamed))
+            known = {one.alias.lower(): one.this for one in renamed}
+            return self._changed(query, exp.Star(rename=renamed), known)
 
         def _parse_pipe_drop(self, query: exp.Select) -> exp.Expr:
             self._advance()
-            return self._piped(query, exp.Star(except_=self._parse_csv(self._parse_id_var)))
+            return self._changed(query, exp.Star(except_=self._parse_csv(self._parse_id_var)), {})
 
         def _parse_pipe_window(self, query: exp.Select) -> exp.Expr:
             self._advance()
@@ -277,6 +315,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
         recursion.check(statement)
         multilevel.check(statement, AGGREGATES)
         _name_spaces(statement)
+        _named_windows(statement)
         _literals_first(statement)
         _unchained(statement)
         for called in list(statement.find_all(exp.Anonymous)):
@@ -370,6 +409,21 @@ def _name_spaces(statement: exp.Expr) -> None:
         space = "NET" if isinstance(spaced, exp.NetFunc) else spaced.this.name.upper()
         if isinstance(called, exp.Anonymous) and space in _SPACES and not isinstance(spaced.this, exp.Dot):
             spaced.replace(exp.Anonymous(this=f"{space}__{called.name}", expressions=called.expressions))
+
+
+def _named_windows(statement: exp.Expr) -> None:
+    """`WINDOW a AS (…), b AS (a)`: b is all that a is, its frame, too."""
+    for select in statement.find_all(exp.Select):
+        known: dict[str, exp.Expr] = {}
+        for window in select.args.get("windows") or ():
+            same = known.get(str(window.alias).lower())
+            if same is not None and not any(
+                window.args.get(key) for key in ("partition_by", "order", "spec")
+            ):
+                for key, value in same.copy().args.items():
+                    if key != "this":
+                        window.set(key, value)
+            known[window.name.lower()] = window
 
 
 def _literals_first(statement: exp.Expr) -> None:

@@ -18,6 +18,7 @@ what the columns were."""
 _SETS = frozenset(["UNION", "INTERSECT", "EXCEPT"])
 _MERGED = frozenset(["EXTEND", "WHERE", "SELECT", "AGGREGATE", "ORDER BY", "LIMIT"])
 _EXTENDED = "extended"  # columns that EXTEND has added to a query of several tables, by their names
+_CHANGED = "$changed"  # among these, where there may be none: the columns are not those of the table
 _TEMPORARY = "__tmp"  # how sqlglot's names of queries begin
 
 
@@ -57,6 +58,28 @@ def named(query: Any, name: str) -> None:
         source.this.set("alias", exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
 
 
+def name_of_pivot(query: Any) -> str:
+    """The name that PIVOT, which an operator has put beneath, has; "" where it has none."""
+    source = query.args["with_"].expressions[-1].this.args["from_"].this if query.args.get("with_") else None
+    pivots = source.args.get("pivots") if source is not None else None
+    return str(pivots[-1].alias) if pivots else ""
+
+
+def enclose_sides(made: Any) -> None:
+    """Puts what is united beneath into queries of its own where WITH stands before it."""
+    node = made.args["with_"].expressions[-1].this
+    while isinstance(node, exp.SetOperation):
+        if node.expression.args.get("with_"):
+            inner = node.expression.subquery(copy=False)
+            node.set("expression", exp.select("*").from_(inner, copy=False))
+        node = node.this
+
+
+def note(query: Any, known: dict[str, exp.Expr]) -> None:
+    """Keeps what the columns that a query shows, and its table has not, stand for."""
+    query.meta[_EXTENDED] = {_CHANGED: exp.Null(), **known}
+
+
 def extended(query: Any) -> dict[str, exp.Expr]:
     found: dict[str, exp.Expr] = query.meta.get(_EXTENDED) or {}
     return found
@@ -74,6 +97,8 @@ def extend(query: exp.Select, added: list[exp.Expr]) -> bool:
 def filled(tree: exp.Expr, query: exp.Expr) -> exp.Expr:
     """An expression with what EXTEND has added in place of the names."""
     known = extended(query)
+    if isinstance(tree, exp.Star) and _CHANGED in known and not any(tree.args.values()):
+        return query.expressions[0].copy()  # type: ignore[no-any-return]
     if isinstance(tree, exp.Column) and not tree.table and tree.name.lower() in known:
         return exp.alias_(known[tree.name.lower()].copy(), tree.name, quoted=True)
     return put_in(tree, known) if known else tree

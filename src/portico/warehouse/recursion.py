@@ -105,6 +105,10 @@ def _check_way(reference: exp.Table, body: exp.Expr) -> None:
             parent, exp.From | exp.Join | exp.SetOperation | exp.Subquery
         ):
             raise _refused("A recursive reference from inside an expression subquery is not allowed")
+        if isinstance(parent, exp.With):
+            raise _refused(
+                f"Table '{reference.name}' must not be recursively referenced from inside an inner WITH"
+            )
         if isinstance(parent, exp.From):
             _check_joined(parent)
         node = parent
