@@ -10,8 +10,8 @@ from portico.ml.learn import objectives
 from portico.ml.learn.blend import blend
 from portico.ml.learn.budget import Budget
 from portico.ml.learn.fastbooster import FastBooster
-from portico.ml.learn.forest import steps
-from portico.ml.learn.members import _LEARNERS
+from portico.ml.learn.forest import join, steps
+from portico.ml.learn.members import _LEARNERS, attempt, ran_away
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.task import Recipe, Rows, Task
 
@@ -76,3 +76,31 @@ def test_scores_that_are_too_sure_are_tempered() -> None:
     assert made.loss < task.loss(
         y, blend(task_of("maximize-au-roc", 2), rows, [1.25 * truth[:, None]], [""], 1).output(), rows.weights
     )
+
+
+def test_a_forest_that_ran_away_is_not_served() -> None:
+    task, rows = task_of("minimize-rmse"), some_rows(400, 0)
+    everything = np.arange(400)
+    fold = (everything[:300], everything[300:])
+    trial = attempt(task, rows, [fold], RECIPES["lightgbm"], lambda number: 2.0)
+    [fit] = trial.fits
+    assert not ran_away(task, rows, trial, fit.text())
+    assert ran_away(task, rows, trial, join([[(fit.text(), 20.0)]], 3))
+    assert ran_away(task, rows, trial, join([[(fit.text(), float("inf"))]], 3))
+
+
+def test_no_leaf_of_classes_steps_without_bound() -> None:
+    """Forty rows of each of thirty classes, soon all but certain: Newton's steps from there have no bound (11,735)."""
+    generator = np.random.default_rng(0)
+    target = np.repeat(np.arange(30.0), 40)
+    matrix = generator.normal(size=(30, 10))[target.astype(int)] + generator.normal(0, 0.3, (1200, 10))
+    task = task_of("minimize-log-loss", 30)
+    task.cardinalities = [0] * 10
+    sampled = {"feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1}
+    grown = {"learning_rate": 0.2, "num_leaves": 15, "min_data_in_leaf": 3}
+    recipe = Recipe("lightgbm", grown | sampled, "")
+    text = _LEARNERS["lightgbm"].refit(task, Rows(matrix, target, np.ones(1200)), recipe, 25, 60.0)
+    assert text is not None
+    leaves = [float(cell) for line in text.splitlines() if line.startswith("leaf_value=")
+              for cell in line.partition("=")[2].split()]  # fmt: skip
+    assert max(map(abs, leaves)) < 10

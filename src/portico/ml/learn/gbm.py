@@ -16,6 +16,9 @@ openmp.be_patient()  # before LightGBM is loaded
 _MAX_ROUNDS = 4000
 _MAX_TREES_OF_CLASSES = 2500  # of several classes each has a tree a round, and a row passes them all
 POOL = 512  # MiB for histograms: those of a wide table's leaves would take a GiB for each 10,000 columns
+# A leaf whose rows are all but certain has next to no curvature, and Newton's step from it no bound: with many classes
+# and few rows of each, boosting has run away so, to margins of 36,000.
+_LONGEST_STEP = 10.0
 _CLASS_METRICS = {"minimize-log-loss": "binary_logloss", "maximize-au-roc": "auc"}
 
 
@@ -108,6 +111,8 @@ def _params(task: Task, recipe: Recipe) -> dict[str, Any]:
         "histogram_pool_size": POOL,
         "verbosity": -1,
     }
+    if task.classes:
+        made["max_delta_step"] = _LONGEST_STEP
     if task.classes > 2:
         made["num_class"] = task.classes
     if objective == "quantile":

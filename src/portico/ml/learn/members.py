@@ -21,6 +21,7 @@ _LEARNERS: dict[str, Learner] = {"lightgbm": LightGBM(), "catboost": CatBoost(),
 
 # A row passes so many nodes in some fifth of a millisecond; all rows make the trees up to a quarter more.
 MOST_STEPS = 24_000
+_LOOKED_AT = 5_000  # rows
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -95,11 +96,8 @@ def attempt(
     margins = np.concatenate([fit.margins for fit in fits])
     if not np.isfinite(margins).all():
         raise ValueError("its answers are not finite numbers")
-    link = Link("mixture", [recipe.space], [1.0])
-    if task.classes:
-        link = Link("sigmoid" if task.classes == 2 else "softmax")
     validated = rows.take(np.concatenate([outside for _, outside in folds]))
-    loss = task.loss(validated.target, link.answer(margins), validated.weights)
+    loss = task.loss(validated.target, _link(task, recipe.space).answer(margins), validated.weights)
     return Trial(recipe, fits, ran, margins, loss, task.budget.spent() - started)
 
 
@@ -117,6 +115,18 @@ def refit(task: Task, rows: Rows, recipe: Recipe, rounds: int, seed: int, deadli
     return Refit(seed, rounds, task.budget.iterations - before, text) if text else None
 
 
+def ran_away(task: Task, rows: Rows, trial: Trial, text: str) -> bool:
+    """Whether a forest learned by the trial's recipe answers the `rows` that it learned from much worse than the trial
+    answered rows that it had not seen: boosting can diverge, and then stands for nothing."""
+    import lightgbm as lgb
+
+    seen = rows.take(np.random.default_rng(task.seed).permutation(len(rows))[:_LOOKED_AT])
+    margins = np.asarray(lgb.Booster(model_str=text).predict(seen.matrix, raw_score=True))
+    answer = _link(task, trial.recipe.space).answer(margins.reshape(len(seen), task.outputs))
+    loss = task.loss(seen.target, answer, seen.weights)
+    return not loss <= trial.loss + 0.5 * abs(trial.loss)  # also where it is no number
+
+
 def joined(
     link: Link, chosen: Sequence[tuple[Trial, float]], refits: Sequence[Sequence[Refit]], width: int
 ) -> str:
@@ -127,6 +137,13 @@ def joined(
         learned = [one.text for one in made] or [trial.own_forest(width, MOST_STEPS / len(chosen))]
         groups[trial.recipe.space] += [(text, weight / len(learned)) for text in learned]
     return join(list(groups.values()), width)
+
+
+def _link(task: Task, space: str) -> Link:
+    """What makes answers of the margins of one recipe alone."""
+    if task.classes:
+        return Link("sigmoid" if task.classes == 2 else "softmax")
+    return Link("mixture", [space], [1.0])
 
 
 def _in_space(rows: Rows, space: str) -> Rows:

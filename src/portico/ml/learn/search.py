@@ -11,7 +11,7 @@ from portico.ml.learn import objectives, recipes
 from portico.ml.learn.blend import Blend, blend
 from portico.ml.learn.budget import Budget
 from portico.ml.learn.links import spaces_for
-from portico.ml.learn.members import MOST_STEPS, Fold, Refit, Trial, attempt, refit
+from portico.ml.learn.members import MOST_STEPS, Fold, Refit, Trial, attempt, ran_away, refit
 from portico.ml.learn.plan import Chosen, Found, found_of, weights_of
 from portico.ml.learn.spec import QUANTILE_OBJECTIVE, TrainSpec
 from portico.ml.learn.task import Recipe, Rows, Task
@@ -46,8 +46,12 @@ def search(
     validated = np.concatenate([outside for _, outside in folds])
     trials, dropped = _try_recipes(task, rows, folds, spec, deadline, progress)
     made, chosen = _choose(task, rows.take(validated), trials)
-    progress(0.65, f"{len(chosen)} of {len(trials)} trials are kept; learning them on all rows")
-    refits = _learn_again(task, rows, chosen, len(training) if len(folds) == 1 else 0, deadline, progress)
+    if _are_bagged(task, [trial for trial, _ in chosen]):
+        progress(0.85, f"{len(chosen)} of {len(trials)} trials are kept, each as the mean of its folds")
+        refits: list[list[Refit]] = [[] for _ in chosen]
+    else:
+        progress(0.65, f"{len(chosen)} of {len(trials)} trials are kept; learning them on all rows")
+        refits = _learn_again(task, rows, chosen, len(training) if len(folds) == 1 else 0, deadline, progress)
     cut_short = _cut_short(task, chosen, weights_of(made.link, chosen))
     return found_of(made, chosen, refits, trials, validated, rows.matrix.shape[1], cut_short, dropped)
 
@@ -68,6 +72,14 @@ def _cut_short(task: Task, chosen: Chosen, weight_of: dict[int, float]) -> str:
             "node seconds."
         )
     return words
+
+
+def _are_bagged(task: Task, trials: Sequence[Trial]) -> bool:
+    """Whether the means of what members learned on the folds serve, in place of what they learn on all rows: of two
+    classes, where these forests are small enough. (Losses on test rows of credit, cells and telco, three splits of
+    each: 0.9% less so; of many classes, and of values, more.)"""
+    steps = sum(trial.steps * len(trial.fits) for trial in trials)
+    return task.classes == 2 and len(trials[0].fits) > 1 and steps <= MOST_STEPS
 
 
 def folds_of(task: Task, rows: Rows, train_size: int, spec: TrainSpec) -> list[Fold]:
@@ -132,7 +144,9 @@ def _try_recipes(
             rate *= 2  # shorter boosters, which end within their time
         shortest = min(shortest, trial.seconds) if trials else trial.seconds
         trials.append(trial)
-        until = max(until, deadline - _refits_take(trials, task.budget.spent() - started))
+        bagged = _are_bagged(task, _ranked(trials)[:1])
+        refits = 0.0 if bagged else _refits_take(trials, task.budget.spent() - started)
+        until = max(until, deadline - refits)
         best = min(trials, key=lambda trial: trial.loss)
         spent = (task.budget.spent() - started) / (until - started)
         progress(
@@ -174,7 +188,7 @@ def _shared(budget: Budget, share: float, folds: int) -> Callable[[int], float]:
 
 def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, list[tuple[Trial, float]]]:
     """A blend of the best trials whose forests together are small enough to serve fast; of those that validation hardly
-    tells apart, the one that answers soonest."""
+    tells apart, the one that answers soonest, but for bags of small forests, which are soon enough."""
     ranked = _ranked(trials)[:20]
     margins, spaces = [trial.margins for trial in ranked], [trial.recipe.space for trial in ranked]
     found: list[tuple[float, Blend, list[tuple[Trial, float]]]] = []
@@ -185,6 +199,11 @@ def _choose(task: Task, validated: Rows, trials: list[Trial]) -> tuple[Blend, li
         if most == 1 or steps <= MOST_STEPS:
             found.append((steps, made, chosen))
     best = min(made.loss for _, made, _ in found)
+    bags = [one for one in found if _are_bagged(task, [trial for trial, _ in one[2]])]
+    if bags:
+        _, made, chosen = min(bags, key=lambda one: one[1].loss)
+        if made.loss <= best + _ALIKE * abs(best):
+            return made, chosen
     alike = [one for one in found if one[1].loss <= best + _ALIKE * abs(best)]
     _, made, chosen = min(alike, key=lambda one: one[0])
     return made, chosen
@@ -232,9 +251,10 @@ def _learn_again(
 
 
 def _refit(task: Task, rows: Rows, trial: Trial, train_size: int, deadline: float, seed: int) -> Refit | None:
-    """The trial's recipe learned on all rows; None where time is too short for that."""
+    """The trial's recipe learned on all rows; None where time is too short for that, or the learning ran away."""
     grown = len(rows) / train_size if train_size else _FOLDS / (_FOLDS - 1)
     rounds = max(round(trial.iterations * min(grown, 1.25)), 1)
     if task.budget.remaining(deadline) < 1.3 * trial.seconds / len(trial.fits) * grown:
         return None
-    return refit(task, rows, trial.recipe, rounds, seed, deadline)
+    made = refit(task, rows, trial.recipe, rounds, seed, deadline)
+    return None if made is None or ran_away(task, rows, trial, made.text) else made
