@@ -106,3 +106,40 @@ def test_a_backup_has_the_models(own: Any, tmp_path: Path) -> None:
     own.home = tmp_path / "h"
     own.start()
     holds(own)
+
+
+def test_a_copy_job_copies_a_model(portico: Any) -> None:
+    client = connected(portico)
+    client.create_dataset("kept")
+    text = """CREATE OR REPLACE MODEL kept.copied TRANSFORM(ML.STANDARD_SCALER(x) OVER () AS x, y)
+    OPTIONS(model_type='linear_reg', input_label_cols=['y'], description='first')
+    AS SELECT x, {} * x AS y FROM UNNEST(GENERATE_ARRAY(1, 50)) AS x"""
+    client.query(text.format(2)).result()
+    place = f"{client.project}.kept"
+
+    def copied(config: bigquery.CopyJobConfig | None = None) -> bigquery.CopyJob:
+        return client.copy_table(f"{place}.copied", f"{place}.copy", job_config=config)
+
+    def told(name: str) -> float:
+        [row] = client.query(
+            f"SELECT predicted_y FROM ML.PREDICT(MODEL kept.{name}, (SELECT 10 AS x))"
+        ).result()
+        return float(row.predicted_y)
+
+    copied().result()
+    model = client.get_model("kept.copy")
+    assert model.description == "first" and model.model_id == "copy" and told("copy") == told("copied")
+    with pytest.raises(exceptions.Conflict, match="Already Exists: Model"):
+        copied().result()
+    client.query(text.format(3)).result()
+    assert told("copied") == pytest.approx(30, abs=0.5) and told("copy") == pytest.approx(20, abs=0.5)
+    copied(bigquery.CopyJobConfig(write_disposition="WRITE_TRUNCATE")).result()
+    client.delete_model("kept.copied")
+    assert told("copy") == pytest.approx(30, abs=0.5)
+    with pytest.raises(exceptions.NotFound, match="Not found: Table"):
+        copied().result()
+    never = bigquery.CopyJobConfig(create_disposition="CREATE_NEVER")
+    with pytest.raises(exceptions.NotFound, match=r"Not found: Model .*other"):
+        client.copy_table(f"{place}.copy", f"{place}.other", job_config=never).result()
+    with pytest.raises(exceptions.BadRequest, match="one model at a time"):
+        client.copy_table([f"{place}.copy"] * 2, f"{place}.other").result()

@@ -170,6 +170,12 @@ def test_a_models_answers_are_its_readers(portico, who, secret):
     assert row.predicted_y == pytest.approx(6)
     with pytest.raises(exceptions.Forbidden, match=r"bigquery\.models\."):
         asked.query(f"DROP MODEL {dataset}.m").result()
+    copied = f"{PROJECT}.{dataset}.m", f"{PROJECT}.{dataset}.n"
+    with pytest.raises(exceptions.Forbidden, match=r"bigquery\.(models|tables)\.create"):
+        asked.copy_table(*copied).result()
+    give(portico, who, "roles/bigquery.dataEditor")
+    asked.copy_table(*copied).result()
+    assert asked.get_model(copied[1]).model_id == "n"
 
 
 def test_files_are_read_as_the_caller(portico, who, secret):

@@ -92,6 +92,20 @@ def permitted(call: Call, text: str) -> Callable[..., None]:
     return look
 
 
+def of_model_copy(call: Call, source: Mapping[str, str], destination: Mapping[str, str]) -> None:
+    def named(one: Mapping[str, str]) -> str:
+        place = {"datasetId": one["dataset"], "modelId": one["table"]}
+        return _of(place, one["project"], "modelId", "models")
+
+    require(
+        call,
+        [
+            ("bigquery.models.getData", named(source)),
+            *((f"bigquery.models.{verb}", named(destination)) for verb in ("create", "updateData")),
+        ],
+    )
+
+
 def _table(reference: Mapping[str, Any], project: str) -> str:
     return _of(reference, project, "tableId", "tables")
 

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from portico.errors import BY_CODE, Cancelled, InvalidArgument, PorticoError, Unimplemented
-from portico.services.bigquery import external_databases, model_files, registering, settings, shapes
+from portico.services.bigquery import (
+    external_databases,
+    model_files,
+    permissions,
+    registering,
+    settings,
+    shapes,
+)
 from portico.services.bigquery.outside import outside
 from portico.services.call import Call
 from portico.services.standard.sources import gcs_of
@@ -396,16 +403,26 @@ def _copy(call: Call, job: Resource) -> Ran:
         return _clone(call, job, operation, sources)
     if asked.get("destinationExpirationTime"):
         raise InvalidArgument("destinationExpirationTime is only for snapshots", reason="invalid")
-    told = shapes.ask(
-        call,
-        "copy",
-        job=job.name,
-        sources=[_entry(one, reference["projectId"]) for one in sources],
-        destination=_entry(asked["destinationTable"], reference["projectId"]),
-        create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
-        write=asked.get("writeDisposition") or "WRITE_EMPTY",
-        caller=job.body["user_email"],
-    )
+    entries = [_entry(one, reference["projectId"]) for one in sources]
+    destination = _entry(asked["destinationTable"], reference["projectId"])
+    how = {
+        "job": job.name,
+        "destination": destination,
+        "create": asked.get("createDisposition") or "CREATE_IF_NEEDED",
+        "write": asked.get("writeDisposition") or "WRITE_EMPTY",
+    }
+    models = [
+        one
+        for one in entries
+        if shapes.ask(call, "is_model", project=one["project"], dataset=one["dataset"], name=one["table"])
+    ]
+    if models and len(entries) > 1:
+        raise InvalidArgument("A copy job copies one model at a time", reason="invalid")
+    if models:
+        permissions.of_model_copy(call, entries[0], destination)
+        shapes.ask(call, "copy_model", source=entries[0], **how)
+        return {"copy": {"copiedRows": "0"}}, {}, []
+    told = shapes.ask(call, "copy", sources=entries, caller=job.body["user_email"], **how)
     return {"copy": {"copiedRows": str(told["rows"])}}, {}, []
 
 
