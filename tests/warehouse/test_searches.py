@@ -148,6 +148,24 @@ def test_an_index_is_written_down_and_said_not_to_be_used(warehouse: Warehouse) 
     ):
         with pytest.raises(PorticoError, match=re.escape(said)):
             run(text)
+    shown = "SELECT table_name, index_name, index_status, ddl FROM d.INFORMATION_SCHEMA.{}_INDEXES"
+    assert rows(warehouse, shown.format("VECTOR")) == [
+        (
+            "base", "near", "TEMPORARILY DISABLED",
+            "CREATE VECTOR INDEX `near` ON `p.d.base`(e) STORING(id) "
+            "OPTIONS (index_type = 'IVF', distance_type = 'COSINE')",
+        )
+    ]  # fmt: skip
+    assert (
+        rows(warehouse, shown.format("SEARCH"))[0][3]
+        == "CREATE SEARCH INDEX `words` ON `p.d.base`(ALL COLUMNS)"
+    )
+    columns = "SELECT index_name, index_column_name FROM d.INFORMATION_SCHEMA.{}_INDEX_COLUMNS ORDER BY 2"
+    assert rows(warehouse, columns.format("VECTOR")) == [("near", "e")]
+    assert {name for name, _ in rows(warehouse, columns.format("SEARCH"))} <= {"words"}
+    told = "SELECT option_name, option_value FROM d.INFORMATION_SCHEMA.VECTOR_INDEX_OPTIONS ORDER BY 1"
+    assert rows(warehouse, told) == [("distance_type", "COSINE"), ("index_type", "IVF")]
     assert run("DROP VECTOR INDEX near ON d.base").operation == "DROP"
+    assert rows(warehouse, shown.format("VECTOR")) == []
     assert run("DROP VECTOR INDEX IF EXISTS near ON d.base").operation == "SKIP"
     run("DROP SEARCH INDEX words ON d.base")

@@ -275,3 +275,24 @@ def test_snapshots_and_options_of_routines_are_told(warehouse: Warehouse) -> Non
     assert told == [("kept", "t")]
     told = rows(warehouse, "SELECT option_name, option_value FROM d.INFORMATION_SCHEMA.ROUTINE_OPTIONS")
     assert told == [("description", '"same"')]
+
+
+def test_jobs_by_user_are_those_of_who_asks(warehouse: Warehouse) -> None:
+    def jobs(what: str, **asked: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "configuration": {"jobType": "QUERY", "query": {"query": "SELECT 1"}}, "status": {"state": "DONE"},
+                "jobReference": {"projectId": "p", "jobId": f"of-{name}"}, "user_email": name,
+            }
+            for name in ("ann", "bob")
+        ]  # fmt: skip
+
+    def seen(view: str) -> list[str]:
+        asked = Asked("p", caller="bob", outside=jobs)
+        text = f"SELECT job_id FROM `region-us`.INFORMATION_SCHEMA.{view} ORDER BY 1"
+        table = warehouse.run(text, asked)[-1].rows
+        assert table is not None
+        return [str(one["job_id"]) for one in table.to_pylist()]
+
+    assert seen("JOBS_BY_PROJECT") == ["of-ann", "of-bob"]
+    assert seen("JOBS_BY_USER") == ["of-bob"]

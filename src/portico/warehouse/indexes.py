@@ -46,7 +46,10 @@ class Indexes(Query):
                 raise AlreadyExists(f"Already Exists: Index {name} on {entry.shown}", reason="duplicate")
             done.operation = "SKIP"
         elif not self._asked.dry:
-            kept[name.lower()] = {"kind": kind, "columns": columns, "storing": stored}
+            kept[name.lower()] = {
+                "kind": kind, "name": name, "columns": columns, "storing": stored, "created": catalog.now(),
+                "options": {key.lower(): value.sql("bigquery") for key, value in given.items()},
+            }  # fmt: skip
             catalog.write(self._cursor, entry)
         done.warnings = [
             f"The index {name} is written down, and not used: {_FUNCTIONS[kind]} looks at every row in Portico."

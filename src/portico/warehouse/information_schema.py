@@ -38,6 +38,7 @@ class Scope:
     project: str
     entry: Entry | None
     outside: Callable[..., Any] | None
+    caller: str
 
     @property
     def datasets(self) -> list[Entry]:
@@ -61,7 +62,7 @@ class View:
 
 
 def view(
-    cursor: Cursor, project: str, parts: list[str], outside: Callable[..., Any] | None = None
+    cursor: Cursor, project: str, parts: list[str], outside: Callable[..., Any] | None, caller: str
 ) -> exp.Expr | None:
     """What `[PROJECT.]DATASET.INFORMATION_SCHEMA.VIEW` or `[PROJECT.]DATASET.__TABLES__` stands for; None where the
     parts name no such thing.
@@ -87,7 +88,7 @@ def view(
     guard.look(owner, "" if regional or name.startswith("SCHEMATA") else before[-1])
     entry = None if regional or name.startswith("SCHEMATA") else catalog.require(cursor, owner, before[-1])
     found = META_TABLES if meta else VIEWS[name]
-    rows = list(found.rows(Scope(cursor, owner, entry, outside)))
+    rows = list(found.rows(Scope(cursor, owner, entry, outside, caller)))
     columns = {key: pa.array([row.get(key) for row in rows], kind) for key, kind in found.columns.items()}
     registered = f"_schema_{name.lower()}_{owner}_{(before or [''])[-1]}"
     cursor.register(registered, pa.table(columns))

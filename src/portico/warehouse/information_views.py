@@ -9,7 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from portico.warehouse import catalog, definition_text, options, partitions, routines, sizes, standard_types
+from portico.warehouse import (
+    catalog,
+    definition_text,
+    information_indexes,
+    options,
+    partitions,
+    routines,
+    sizes,
+    standard_types,
+)
 from portico.warehouse.catalog import Entry
 from portico.warehouse.information_schema import Scope, View, sql_type
 from portico.warehouse.models import kept
@@ -349,6 +358,10 @@ def _jobs(scope: Scope) -> Rows:
         }  # fmt: skip
 
 
+def _jobs_of_caller(scope: Scope) -> Rows:
+    return (one for one in _jobs(scope) if one["user_email"] == scope.caller)
+
+
 def _reference(told: dict[str, Any] | None) -> dict[str, Any] | None:
     if not told:
         return None
@@ -456,7 +469,9 @@ VIEWS = {
         _parameters),
     "ROUTINE_OPTIONS": View(
         _columns(f"specific_catalog specific_schema specific_name {_OPTION}"), _routine_options),
-    **dict.fromkeys(("JOBS", "JOBS_BY_PROJECT", "JOBS_BY_USER"), _JOBS),
+    **dict.fromkeys(("JOBS", "JOBS_BY_PROJECT"), _JOBS),
+    "JOBS_BY_USER": View(_JOBS.columns, _jobs_of_caller),
+    **information_indexes.VIEWS,
 }  # fmt: skip
 """By name; TABLE_STORAGE tells no bytes on disk, which DuckDB does not keep by table."""
 

@@ -342,7 +342,7 @@ class Query:
             )
 
     def _schema_view(self, parts: list[str]) -> exp.Expr | None:
-        return view(self._cursor, self._asked.project, parts, self._asked.outside)
+        return view(self._cursor, self._asked.project, parts, self._asked.outside, self._asked.caller)
 
     def _external(self, entry: Entry) -> exp.Expr:
         """An external table: its files as they are now."""
