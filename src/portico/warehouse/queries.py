@@ -220,7 +220,19 @@ class Query:
 
     def rows(self, *, empty: bool = False) -> pa.Table:
         """A query's rows, or no more than its columns."""
+        return self._fetched(self.translated(self._tree), empty)
+
+    def counted(self, *, empty: bool) -> Done:
+        """`rows`, with what is read for them.
+
+        Raises:
+            InvalidArgument: more would be billed than may be.
+        """
         sql = self.translated(self._tree)
+        scanned = self.measured()
+        return Done("SELECT", rows=self._fetched(sql, empty), scanned=scanned, read=self._read)
+
+    def _fetched(self, sql: str, empty: bool) -> pa.Table:
         return logical.table_of(self._cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0" if empty else sql))
 
     def over(self, name: str, table: pa.Table, tree: exp.Expr) -> exp.Expr:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, NotFound
@@ -26,8 +27,17 @@ class ModelStatements(Transactions):
     def _create_model(self, node: blocks.CreateModel) -> Done:
         self._outside_of_transactions("CREATE MODEL")
         place = self._statement(exp.Null()).place(node.creation.path)
-        made, operation = self._creator().create(node.creation, place, dry=self._asked.dry)
-        return _of_model("CREATE", made, operation)
+        ran: list[Done] = []
+
+        def run(text: str, dry: bool) -> pa.Table:
+            ran.append(self._statement(tokens.query(text)).counted(empty=dry))
+            return ran[-1].rows
+
+        made, operation = self._creator(run).create(node.creation, place, dry=self._asked.dry)
+        done = _of_model("CREATE", made, operation)
+        done.scanned = [size for one in ran for size in one.scanned]
+        done.read = [entry for one in ran for entry in one.read]
+        return done
 
     def _change_model(self, node: blocks.ChangeModel) -> Done:
         self._outside_of_transactions(f"{node.kind} MODEL")
@@ -57,14 +67,14 @@ class ModelStatements(Transactions):
             exports.lay(warehouse.models, entry, uri, Path(self._asked.exports))
         return Done("EXPORT_MODEL")
 
-    def _creator(self) -> create.Creator:
+    def _creator(self, run: Callable[[str, bool], pa.Table]) -> create.Creator:
         warehouse = self._asked.warehouse
         assert warehouse is not None
         return create.Creator(
             self._cursor,
             warehouse.models,
             warehouse.trainer,
-            lambda text, dry: self._statement(tokens.query(text)).rows(empty=dry),
+            run,
             self._option,
             self._changing,
             self._statement(exp.Null()).over,

@@ -272,3 +272,16 @@ def test_a_table_function_is_a_routine_with_a_table_for_an_argument(
     [argument] = client.get_routine("query_jobs.top").arguments
     assert (argument.name, argument.kind) == ("t", "FIXED_TABLE")
     assert answered(client, "SELECT most FROM query_jobs.top((SELECT 'a' AS k, 1.5 AS x))") == [(1.5,)]
+
+
+def test_a_model_is_billed_for_what_it_learns_from(client: bigquery.Client) -> None:
+    client.query(
+        "CREATE TABLE query_jobs.learnt AS SELECT x, 2 * x AS y, 'a' AS z FROM UNNEST([1, 2, 3, 4]) x"
+    ).result()
+    text = """CREATE OR REPLACE MODEL query_jobs.m OPTIONS(model_type='linear_reg', input_label_cols=['y'])
+    AS SELECT x, y FROM query_jobs.learnt"""
+    for job in (ran(client, text, dry_run=True), ran(client, text)):
+        assert (job.statement_type, job.total_bytes_processed) == ("CREATE_MODEL", 4 * 16)
+        assert [one.table_id for one in job.referenced_tables] == ["learnt"]
+    with pytest.raises(exceptions.GoogleAPICallError, match="bytes billed"):
+        ran(client, text, maximum_bytes_billed=1)
