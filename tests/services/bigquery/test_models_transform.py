@@ -183,6 +183,18 @@ def test_tf_idf_of_googlesql_tells_terms(client: bigquery.Client) -> None:
     assert [each["tf_idf"] for each in one] == [each["value"] for each in same]
 
 
+def test_distances_of_sparse_vectors_match_what_is_named(client: bigquery.Client) -> None:
+    vectors = "[STRUCT('a' AS k, 1.0 AS v), ('b', 2.0)], [STRUCT('b' AS k, 2.0 AS v), ('c', 1.0)]"
+    numbered = "[(7, NUMERIC '1'), (8, 2)], [(8, NUMERIC '2'), (9, 1)]"
+    [row] = answered(
+        client,
+        f"SELECT ML.DISTANCE({vectors}), ML.DISTANCE({vectors}, 'MANHATTAN'), ML.DISTANCE({numbered}, 'COSINE'), "
+        "ML.DISTANCE([NUMERIC '1', 2], [NUMERIC '2.5', 2]), ML.DISTANCE([1, 2], [1.5, 2.0]), "
+        "ML.DISTANCE(CAST(NULL AS ARRAY<FLOAT64>), [1.0])",
+    )
+    assert row == (pytest.approx(2**0.5), 2.0, pytest.approx(0.2), 1.5, 0.5, None)
+
+
 # Google's reference has these results.
 def test_ranges_are_written_as_googles(client: bigquery.Client) -> None:
     text = "ML.QUANTILE_BUCKETIZE(f, 3, '{}') OVER ()"
@@ -201,6 +213,7 @@ def test_ranges_are_written_as_googles(client: bigquery.Client) -> None:
     ("expression", "said"),
     [
         ("ML.DISTANCE([1.0], [1.0, 2.0])", "two arrays of one length, and they have 1 and 2"),
+        ("ML.DISTANCE([('a', 1), ('a', 2)], [('b', 1)])", "Duplicate index found in the input array"),
         ("ML.NGRAMS(['a'], 2)", r"ML.NGRAMS takes \(an array of strings, an array \[low, high\]"),
         ("ML.BUCKETIZE(1, [2, 1])", "points in order"),
         ("ML.IMPUTER(1.0) OVER ()", "'mean', 'median' or 'most_frequent'"),
