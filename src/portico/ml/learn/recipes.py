@@ -1,6 +1,7 @@
 """What to try, in which order: a few recipes that are good on most tables, then variations of the best so far.
 
-The parameters' ranges are those that won on census, bike, flight, house, employment and digits data.
+The parameters' ranges are those that won on census, bike, flight, house, employment and digits data, and on Friedman's
+first function (1,030 rows: CatBoost's error at depth 4 is a tenth less than at 6, and the less the slower it learns).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def first(spaces: Sequence[str], learning_rate: float, fast: bool, means: bool =
     yield lightgbm("*", num_leaves=15, feature_fraction=0.5, min_data_in_leaf=10)
     if not fast:
         yield Recipe("catboost", {"depth": 6, "learning_rate": 0.08}, "*")
+        yield Recipe("catboost", {"depth": 4, "learning_rate": 0.05}, "*")
     if spaces and means:
         yield Recipe("forest", {"extra_trees": True, **_FOREST}, "*")
         yield Recipe("forest", {"feature_fraction_bynode": 0.4, **_FOREST}, "*")
@@ -44,7 +46,7 @@ def vary(best: Sequence[Recipe], learning_rate: float, generator: np.random.Gene
         depth = int(generator.integers(4, 9))
         params = {
             "depth": depth,
-            "learning_rate": float(generator.choice([0.05, 0.08, 0.12])),
+            "learning_rate": float(generator.choice([0.03, 0.05, 0.08, 0.12])),
             "l2_leaf_reg": float(np.round(10 ** generator.uniform(-0.3, 1.2), 2)),
             "random_strength": float(np.round(generator.uniform(0, 2), 2)),
         }
