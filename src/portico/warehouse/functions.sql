@@ -72,7 +72,7 @@ CREATE MACRO gs_sech(x) AS 1 / cosh(CAST(x AS DOUBLE));
 CREATE MACRO gs_csch(x) AS gs_div(CAST(1 AS DOUBLE), sinh(CAST(x AS DOUBLE)));
 CREATE MACRO gs_coth(x) AS gs_div(CAST(1 AS DOUBLE), tanh(CAST(x AS DOUBLE)));
 CREATE MACRO gs_atan2(y, x) AS atan2(CAST(y AS DOUBLE), CAST(x AS DOUBLE));
-CREATE MACRO gs_range_bucket(x, bounds) AS CASE WHEN x IS NULL OR bounds IS NULL THEN NULL WHEN list_position(bounds, NULL) > 0 THEN gs_py_error('Elements in input array to RANGE_BUCKET cannot be null. Null element found at position ' || list_position(bounds, NULL)) WHEN bounds <> list_sort(bounds) THEN gs_py_error('Elements in input array to RANGE_BUCKET must be in ascending order.') ELSE CAST(len(list_filter(bounds, lambda b: b <= x)) AS BIGINT) END;
+CREATE MACRO gs_range_bucket(x, bounds) AS CASE WHEN x IS NULL OR bounds IS NULL OR (typeof(x) = 'DOUBLE' AND CAST(x AS VARCHAR) = 'nan') THEN NULL WHEN list_position(bounds, NULL) > 0 THEN gs_py_error('Elements in input array to RANGE_BUCKET cannot be null. Null element found at position ' || list_position(bounds, NULL)) WHEN bounds <> list_sort(bounds) THEN gs_py_error('Elements in input array to RANGE_BUCKET must be in ascending order.') ELSE CAST(len(list_filter(bounds, lambda b: b <= x)) AS BIGINT) END;
 CREATE MACRO gs_zeroifnull(x) AS coalesce(x, 0);
 CREATE MACRO gs_nullifzero(x) AS nullif(x, 0);
 -- A sparse vector is an array of pairs; of one made without names, DuckDB's fields have none either.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from portico.warehouse.multilevel import Grouped
+
 _GIVES = {
     "STRING": (
         "FORMAT FORMAT_DATE FORMAT_DATETIME FORMAT_TIME FORMAT_TIMESTAMP TO_JSON_STRING JSON_VALUE "
@@ -46,6 +48,10 @@ SIGNS: dict[type[exp.Expr], str] = {
 }  # fmt: skip
 BOOLEANS = (
     *COMPARED, exp.And, exp.Or, exp.Not, exp.Like, exp.In, exp.Between, exp.Is, exp.Exists, exp.Boolean,
+)  # fmt: skip
+AROUND = (
+    exp.Paren, exp.Neg, exp.Window, exp.Alias, exp.Filter, exp.Distinct, exp.IgnoreNulls, exp.RespectNulls, exp.Order,
+    exp.Limit, exp.HavingMax, Grouped,
 )  # fmt: skip
 NOW: dict[type[exp.Expr], str] = {
     exp.CurrentDate: "DATE", exp.CurrentTime: "TIME", exp.CurrentDatetime: "DATETIME",

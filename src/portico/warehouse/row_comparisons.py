@@ -1,4 +1,4 @@
-"""STRUCTs that are written out and compared: field by field, in their order and whatever they are named, so that a NULL
+"""STRUCTs that are compared: field by field, in their order and whatever they are named, so that a NULL
 in one makes the comparison NULL unless another field decides. DuckDB compares fields by name, and NULL as a value.
 
 https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#limited_comparisons_for_struct
@@ -6,7 +6,12 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#limited
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlglot import exp
+
+from portico.errors import InvalidArgument
+from portico.warehouse import compound_types as compound
 
 _MOST = 200  # rows of an IN that are compared one by one; a longer list is left to DuckDB
 
@@ -42,6 +47,49 @@ def _equal(left: exp.Expr, right: exp.Expr) -> exp.Expr | None:
         plain = exp.EQ(this=exp.paren(one.copy(), copy=False), expression=exp.paren(other.copy(), copy=False))
         each.append(_equal(one, other) or plain)
     return exp.paren(exp.and_(*each, copy=False), copy=False)
+
+
+def by_fields(one: exp.Expr, types: Sequence[str | None]) -> exp.Expr | None:
+    """What is to stand for the comparison of columns that are STRUCTs of these types; None where it is none.
+
+    Raises:
+        InvalidArgument: they have not as many fields.
+    """
+    if isinstance(one, exp.EQ | exp.NEQ):
+        left, *rest = [_of_type(node, kind) for node, kind in zip(_sides(one), types, strict=True)]
+        if left is None or not rest or rest[0] is None:
+            return None
+        if len(left) != len(rest[0]):
+            sign = "=" if isinstance(one, exp.EQ) else "!="
+            raise InvalidArgument(
+                f"No matching signature for operator {sign} for argument types: {types[0]}, {types[1]}",
+                reason="invalidQuery",
+            )
+        each = [exp.EQ(this=a, expression=b) for a, b in zip(left, rest[0], strict=True)]
+        equal = exp.paren(exp.and_(*each, copy=False), copy=False)
+        return equal if isinstance(one, exp.EQ) else exp.paren(exp.Not(this=equal), copy=False)
+    listed = one.expressions if isinstance(one, exp.In) else []
+    if not 0 < len(listed) <= _MOST or _fields(one.this) is not None or _of_type(one.this, types[0]) is None:
+        return None
+    equals = [exp.EQ(this=one.this.copy(), expression=other.copy()) for other in listed]
+    return exp.paren(exp.or_(*equals, copy=False), copy=False)
+
+
+def _sides(one: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+    return one.this, one.args["expression"]
+
+
+def _of_type(node: exp.Expr, kind: str | None) -> list[exp.Expr] | None:
+    """The fields of a STRUCT that is written out, or of a column; None where they are not known."""
+    if (written := _fields(node)) is not None:
+        return [exp.paren(one.copy(), copy=False) for one in written]
+    names = [name for name, _ in compound.fields(kind) or []]
+    if not isinstance(node.unnest(), exp.Column | exp.Dot) or not all(names) or len({*names}) != len(names):
+        return None
+    return [
+        exp.Dot(this=exp.paren(node.unnest()), expression=exp.to_identifier(name, quoted=True))
+        for name in names
+    ] or None
 
 
 def _fields(node: exp.Expr) -> list[exp.Expr] | None:

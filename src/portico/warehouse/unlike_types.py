@@ -24,7 +24,7 @@ from portico.warehouse.alike import (
     is_number,
     unlike,
 )  # fmt: skip
-from portico.warehouse.multilevel import Grouped
+from portico.warehouse.row_comparisons import by_fields
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
 from portico.warehouse.types import Field, field_of_expression
 
@@ -333,6 +333,9 @@ class _Scope:
         return compound.common(found) if found else None
 
     def _of(self, one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
+        if (made := by_fields(one, types)) is not None:
+            one.replace(made)
+            return self.type_of(made)
         if isinstance(one, (*results.COMPARED, exp.Between, exp.Ordered)) or (
             isinstance(one, exp.In) and one.expressions
         ):
@@ -365,7 +368,7 @@ class _Scope:
             )
         if isinstance(one, exp.Cast | exp.TryCast):
             return compound.of_field(field_of_expression("", one.to))
-        if isinstance(one, _AROUND):
+        if isinstance(one, results.AROUND):
             return types[0] if types else None
         if isinstance(one, exp.Bracket):
             return compound.element(types[0])
@@ -447,12 +450,6 @@ class _Scope:
         if name in results.AS_FIRST:
             return first if first != LITERAL else None
         return results.GIVEN.get(name) or compound.given(name, first)
-
-
-_AROUND = (
-    exp.Paren, exp.Neg, exp.Window, exp.Alias, exp.Filter, exp.Distinct, exp.IgnoreNulls, exp.RespectNulls, exp.Order,
-    exp.Limit, exp.HavingMax, Grouped,
-)  # fmt: skip
 
 
 def _computed(one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
