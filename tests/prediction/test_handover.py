@@ -19,8 +19,8 @@ from portico.store.sockets import run_folder
 
 ROW = {"n0": 0.5}
 BODY = {"instances": [ROW]}
-# With a control that is away.
-PATIENT = "from portico.prediction.front import process; process._AWAY = 240.0\n"
+# With a control that is away; and what waits is looked at often.
+PATIENT = "from portico.prediction.front import process; process._AWAY, process._FLUSH = 240.0, 0.005\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,19 @@ def test_one_connection_for_everything(running: Processes) -> None:
         offer = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
         assert client.ask("/upload", b"x" * i, headers=offer) == (200, f"POST /upload {i}")
     client.close()
+
+
+def test_half_a_prediction_that_control_gives_back_is_waited_for(running: Processes) -> None:
+    client = Raw(running.port)
+    for _ in range(3):
+        assert client.ask("/listing", method="GET")[0] == 200
+        request = client.request(PREDICT, BODY)
+        half = request.index(b"\r\n\r\n")  # its head, all but the end
+        client.send(request[:half])
+        for _ in range(100):  # meanwhile a front looks at what waits
+            assert Raw(running.port).ask(PREDICT, BODY)[0] == 200
+        client.send(request[half:])
+        assert client.receive()[0] == 200
 
 
 @pytest.mark.parametrize("order", ["pcpc", "cpcp", "ccpp", "ppcc", "pppccc", "ppccpcpccp", "spsp"])

@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         self.held = b""  # bytes that are not dealt with yet
         self.known: KnownHead | None = None
         self.body: Body | None = None
-        self.begun = 0.0  # when the request began that is not all there (loop time)
+        self.begun = front.now  # when the request began that is not all there (loop time)
         self.counted = 0  # bytes of its body that are counted in `front.unfinished`
         self.busy = False
         self.asked: Request | None = None  # what is being answered while `busy`
