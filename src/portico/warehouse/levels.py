@@ -167,6 +167,9 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
     ):
         select.set("group", None)  # GROUP BY () is one group
         group, whole = None, True
+    elif group is not None and group.args.get("all") and not _keys(select, group):
+        select.set("group", None)  # GROUP BY ALL where all are aggregates
+        group, whole = None, True
     leaves = _leaves(select, _is_aggregate)
     if not leaves and group is None and not whole:
         return
@@ -235,6 +238,7 @@ def _keys(select: exp.Select, group: exp.Group | None) -> list[exp.Expr]:
             one.unalias().copy() for one in select.expressions
             if not any(_is_aggregate(node) for node in one.find_all(exp.Anonymous, exp.GroupConcat))
             and not one.find(exp.Window)
+            and not isinstance(one.unalias(), exp.Literal)
         ]  # fmt: skip
     found: list[exp.Expr] = []
     for one in [each for child in group.iter_expressions() for each in _elements(child)]:
