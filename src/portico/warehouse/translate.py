@@ -423,7 +423,9 @@ def _names(select: exp.Expr, name: str, before: exp.Expr | None = None) -> bool:
     if before is not None:
         place = next((i for i, one in enumerate(found) if one is before), 0)
         found = found[:place]
-    return any(one.alias_or_name.lower() == name.lower() for one in found)
+    known = {one.alias_or_name.lower() for one in found}
+    known |= {each.lower() for one in found if isinstance(one, exp.Unnest) for each in one.alias_column_names}
+    return name.lower() in known
 
 
 def _computed(side: exp.Expr) -> bool:
