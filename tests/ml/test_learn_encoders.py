@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from portico.ml import values
 from portico.ml.errors import DataError
-from portico.ml.learn.encoders import CategoricalEncoder, TimestampEncoder
+from portico.ml.learn.encoders import TimestampEncoder
 from portico.ml.learn.transform import ColumnSpec, Transform, fit_transform, parse_transformations
 from portico.ml.tables import rows_to_batch
 
@@ -238,18 +238,3 @@ def test_transformations_are_read_as_google_writes_them() -> None:
         parse_transformations([{"repeated_numeric": {"columnName": "a"}}])
     with pytest.raises(DataError, match="two transformations"):
         parse_transformations([{"auto": {"columnName": "a"}}, {"text": {"columnName": "a"}}])
-
-
-def test_only_what_is_more_than_chance_orders_the_categories() -> None:
-    """An order by means that differ by chance would tell rows of their own targets."""
-    generator = np.random.default_rng(0)
-    names = [f"c{number:02d}" for number in range(50)]
-    cells = [*names, *generator.choice(names, 1950), *["rich"] * 100, *["poor"] * 100]
-    goals = generator.normal(size=len(cells))
-    goals[-200:-100] += 2.0
-    goals[-100:] -= 2.0
-    codes = CategoricalEncoder.fit("city", pa.array(cells), goals[:, None]).codes
-    order = sorted(codes, key=codes.__getitem__)
-    assert (order[0], order[-1]) == ("poor", "rich")
-    means = [goals[[cell == name for cell in cells]].mean() for name in order[1:-1]]
-    assert abs(np.corrcoef(range(50), means)[0, 1]) < 0.5  # 0.98 in the order of the means

@@ -1,7 +1,7 @@
 """Boosted oblivious trees by CatBoost (Prokhorenkova et al. 2018), kept as a LightGBM forest.
 
-Categorical columns go in as their codes, which stand in the order of the target's mean (see `encoders`); CatBoost's own
-encodings of categories are not used, because they could not be kept in the forest.
+Categorical columns go in as their codes, which stand in the order of the target's mean; CatBoost's own encodings of
+categories are not used, because they could not be kept in the forest.
 """
 
 from __future__ import annotations

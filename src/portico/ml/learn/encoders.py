@@ -19,7 +19,6 @@ from portico.ml import arrays, values
 from portico.ml.arrays import Column, Floats, Mask
 
 UNKNOWN, MISSING = 0, 1  # the first two codes of every categorical column
-_CHANCE = 2.0  # standard errors
 _RARE = 5  # as Google's categorical transformation: a category seen less often is the unknown one
 
 
@@ -74,9 +73,9 @@ class NumericEncoder:
 class CategoricalEncoder:
     """A code per category; unseen and rare categories share one, missing has its own.
 
-    The codes stand in the order of the target's mean, so that a learner which takes them as numbers can use them; but
-    means that differ by chance order nothing, since that order would tell each training row of its own target: only
-    what a mean lies beyond two standard errors from the mean of all counts, and else how often a category is seen.
+    The codes stand in the order of the target's mean, so that a learner which takes them as numbers can use them. That
+    tells a training row a little of its own target. An order of only what lies beyond two standard errors does not, and
+    did worse: on test rows of census by 0.8%, of ames by 2.9%.
     """
 
     kind: ClassVar[str] = "categorical"
@@ -88,14 +87,8 @@ class CategoricalEncoder:
     def fit(cls, name: str, column: Column, goals: Floats) -> CategoricalEncoder:
         """`goals` (rows, statistics): the first orders the codes."""
         counts, sums = category_sums(column, goals[:, 0])
-        prior, deviation = float(goals[:, 0].mean()), float(goals[:, 0].std()) or 1.0
-
-        def beyond(label: str) -> float:
-            apart = (sums[label] / counts[label] - prior) / deviation
-            return math.copysign(max(abs(apart) - _CHANCE / math.sqrt(counts[label]), 0.0), apart)
-
         kept = [label for label, count in counts.items() if count >= _RARE] or list(counts)
-        kept.sort(key=lambda label: (beyond(label), -counts[label], label))
+        kept.sort(key=lambda label: (sums[label] / counts[label], label))
         return cls(name, {label: code for code, label in enumerate(kept, 2)})
 
     @property
