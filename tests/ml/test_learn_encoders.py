@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from portico.ml import values
 from portico.ml.errors import DataError
-from portico.ml.learn.encoders import TimestampEncoder
+from portico.ml.learn.encoders import CategoricalEncoder, TimestampEncoder
 from portico.ml.learn.transform import ColumnSpec, Transform, fit_transform, parse_transformations
 from portico.ml.tables import rows_to_batch
 
@@ -238,3 +238,16 @@ def test_transformations_are_read_as_google_writes_them() -> None:
         parse_transformations([{"repeated_numeric": {"columnName": "a"}}])
     with pytest.raises(DataError, match="two transformations"):
         parse_transformations([{"auto": {"columnName": "a"}}, {"text": {"columnName": "a"}}])
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_only_what_is_more_than_chance_orders_the_categories(apart: float) -> None:
+    """An order by means that differ by chance would tell rows of their own targets."""
+    generator = np.random.default_rng(0)
+    groups = np.concatenate([np.arange(50), generator.integers(0, 50, 1950)])
+    goals = generator.normal(size=2000) + apart * generator.normal(size=50)[groups]
+    codes = CategoricalEncoder.fit("city", pa.array([f"c{group}" for group in groups]), goals[:, None]).codes
+    means = [goals[groups == group].mean() for group in range(50)]
+    order = [codes[f"c{group}"] for group in range(50)]
+    likeness = np.corrcoef(order, means)[0, 1]
+    assert likeness > 0.9 if apart else abs(likeness) < 0.5

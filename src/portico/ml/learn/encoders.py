@@ -73,9 +73,9 @@ class NumericEncoder:
 class CategoricalEncoder:
     """A code per category; unseen and rare categories share one, missing has its own.
 
-    The codes stand in the order of the target's mean, so that a learner which takes them as numbers can use them. That
-    tells a training row a little of its own target. An order of only what lies beyond two standard errors does not, and
-    did worse: on test rows of census by 0.8%, of ames by 2.9%.
+    The codes stand in the order of the target's mean, so that a learner which takes them as numbers can use them. Means
+    that differ no more than by chance order nothing: that order would only tell each training row of its own target.
+    Then how often a category is seen orders them.
     """
 
     kind: ClassVar[str] = "categorical"
@@ -88,7 +88,11 @@ class CategoricalEncoder:
         """`goals` (rows, statistics): the first orders the codes."""
         counts, sums = category_sums(column, goals[:, 0])
         kept = [label for label, count in counts.items() if count >= _RARE] or list(counts)
-        kept.sort(key=lambda label: (sums[label] / counts[label], label))
+        means = {label: sums[label] / counts[label] for label in kept}
+        if _by_chance([counts[label] for label in kept], list(means.values()), goals[:, 0]):
+            kept.sort(key=lambda label: (-counts[label], label))
+        else:
+            kept.sort(key=lambda label: (means[label], label))
         return cls(name, {label: code for code, label in enumerate(kept, 2)})
 
     @property
@@ -98,6 +102,19 @@ class CategoricalEncoder:
     def encode(self, value: Any) -> float:
         label = values.category(value)
         return float(MISSING if label is None else self.codes.get(label, UNKNOWN))
+
+
+def _by_chance(counts: list[int], means: list[float], goal: Floats) -> bool:
+    """Whether the means of groups of `goal` differ no more than three standard deviations of what chance makes: by the
+    F of an analysis of variance, which then is about 1 with a variance of 2 / (groups - 1) (Fisher 1925)."""
+    groups, rows = len(counts), sum(counts)
+    if groups < 3 or rows <= groups:
+        return False
+    size, mean = np.array(counts), np.array(means)
+    between = float((size * (mean - goal.mean()) ** 2).sum())
+    within = max(float(len(goal) * goal.var()) - between, 0.0)
+    chance = 1 + 3 * math.sqrt(2 / (groups - 1))
+    return between / (groups - 1) <= chance * within / (rows - groups)
 
 
 @dataclass(slots=True)
