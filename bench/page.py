@@ -48,9 +48,14 @@ def sections(page: str) -> dict[str, str]:
     return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
 
 
+def _is_raw(value: Any) -> bool:
+    """Whether it is what was measured, each time, and not a fact about the run."""
+    return isinstance(value, list) or (isinstance(value, dict) and any(map(_is_raw, value.values())))
+
+
 def section(title: str, result: dict[str, Any]) -> str:
     skipped = {"lines", "results", "values", "medians", "table"}
-    kept = {k: v for k, v in result.items() if k not in skipped and not isinstance(v, list)}
+    kept = {k: v for k, v in result.items() if k not in skipped and not _is_raw(v)}
     facts = [f"- {key}: {shown(value)}" for key, value in kept.items()]
     blocks = [result["table"]] if "table" in result else []
     blocks.append("\n".join(result["lines"]))
