@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -49,10 +51,19 @@ def main() -> None:
         app()
     except PorticoError as error:
         print(f"portico: {error.message}", file=sys.stderr)
-        sys.exit(1)
+        _end(1)
     except BrokenPipeError:
         sys.stderr.close()  # `portico … | head`: nobody reads on, and Python would complain at exit
         sys.exit(1)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends now: where what went wrong cut the reading of a file short, a thread of Arrow's may still read ahead, and
+    aborts the process when Python takes itself to pieces around it."""
+    atexit._run_exitfuncs()  # temporary folders
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @app.command()
