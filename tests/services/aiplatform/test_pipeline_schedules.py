@@ -16,7 +16,7 @@ from tests.waiting import until
 
 from portico.clock import parse_rfc3339
 
-from .monitored import advance  # noqa: F401
+from .monitored import advance, early  # noqa: F401
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -57,7 +57,7 @@ def spoken(seconds: float) -> str:
 
 def test_a_schedule_runs_a_pipeline_when_it_is_due(aiplatform, job, advance, portico):  # noqa: F811
     """Caught up with, paused, changed, ended."""
-    now = advance(1)
+    now = early(advance)
     # 09:30 in Kolkata is 04:00 in UTC.
     first = (now // DAY + (1 if now % DAY >= 4 * HOUR else 0)) * DAY + 4 * HOUR
     schedule = job.create_schedule(display_name="daily", cron="TZ=Asia/Kolkata 30 9 * * *")
@@ -94,7 +94,7 @@ def test_a_schedule_runs_a_pipeline_when_it_is_due(aiplatform, job, advance, por
 
 
 def test_simulated_time_leaves_no_run_out_between_start_and_end(aiplatform, job, advance):  # noqa: F811
-    now = advance(1)
+    now = early(advance)
     first = (now // HOUR + 1) * HOUR
     schedule = aiplatform.PipelineJobSchedule(pipeline_job=job, display_name="bounded")
     schedule.create(

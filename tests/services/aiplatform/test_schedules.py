@@ -13,7 +13,7 @@ from vertexai.resources.preview.ml_monitoring import spec
 
 from portico.services.aiplatform import cron
 
-from .monitored import advance, alerts, csv_of, monitor, points, put, rows, schema  # noqa: F401
+from .monitored import advance, alerts, csv_of, early, monitor, points, put, rows, schema  # noqa: F401
 
 HOUR = 3600
 
@@ -113,7 +113,7 @@ def moments(schedule: Any, jobs: Any) -> list[float]:
 
 
 def test_a_schedule_makes_a_job_whenever_it_is_due(watched, bucket, advance):  # noqa: F811
-    now = advance(1)
+    now = early(advance)
     target = put(bucket, "target.csv", csv_of(rows(1, 1000, shift=2.0)))
     schedule = watched.create_schedule(display_name="hourly", cron="0 * * * *", target_dataset=target)
     first = (now // HOUR + 1) * HOUR
@@ -143,7 +143,7 @@ def test_a_schedule_makes_a_job_whenever_it_is_due(watched, bucket, advance):  #
 
 def test_pause_resume_catch_up_and_change(watched, bucket, advance):  # noqa: F811
     target = put(bucket, "target.csv", csv_of(rows(1, 500)))
-    now = advance(1)
+    now = early(advance)
     schedule = watched.create_schedule(display_name="daily", cron="0 * * * *", target_dataset=target)
     first = (now // HOUR + 1) * HOUR
     watched.pause_schedule(schedule.name)
@@ -177,7 +177,7 @@ def test_pause_resume_catch_up_and_change(watched, bucket, advance):  # noqa: F8
 
 def test_a_schedule_ends_after_its_last_run(watched, bucket, advance, portico):  # noqa: F811
     target = put(bucket, "target.csv", csv_of(rows(1, 500)))
-    now = advance(1)
+    now = early(advance)
     first = (now // HOUR + 1) * HOUR
     ended = watched.create_schedule(
         display_name="ending", cron="0 * * * *", target_dataset=target, end_time=spoken(first + 1.5 * HOUR)
@@ -224,7 +224,7 @@ def test_a_window_is_told_from_the_time_of_the_run(aiplatform, upload, bucket, a
     )
     model.deploy(endpoint=endpoint)
     watched = monitor(model, model_monitoring_schema=schema(fields={"a": "float", "b": "float"}))
-    now = advance(1)
+    now = early(advance)
     advance(int(HOUR - now % HOUR) + 1)
     schedule = watched.create_schedule(
         display_name="drift",
