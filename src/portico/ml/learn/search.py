@@ -76,8 +76,8 @@ def _cut_short(task: Task, chosen: Chosen, weight_of: dict[int, float]) -> str:
 
 def _are_bagged(task: Task, trials: Sequence[Trial]) -> bool:
     """Whether the means of what members learned on the folds serve, in place of what they learn on all rows: of two
-    classes, where these forests are small enough. (Losses on test rows of credit, cells and telco, three splits of
-    each: 0.9% less so; of many classes, and of values, more.)"""
+    classes, where these forests are small enough. (Losses on test rows of credit, cells and telco, seven splits
+    in all: 0.9% less so; of many classes, and of values, more.)"""
     steps = sum(trial.steps * len(trial.fits) for trial in trials)
     return task.classes == 2 and len(trials[0].fits) > 1 and steps <= MOST_STEPS
 
