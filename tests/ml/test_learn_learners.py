@@ -6,12 +6,13 @@ import lightgbm
 import numpy as np
 import pytest
 
-from portico.ml.learn import objectives
+from portico.ml.learn import members, objectives
 from portico.ml.learn.blend import blend
 from portico.ml.learn.budget import Budget
 from portico.ml.learn.fastbooster import FastBooster
 from portico.ml.learn.forest import join, steps
-from portico.ml.learn.members import _LEARNERS, attempt, ran_away
+from portico.ml.learn.links import Link
+from portico.ml.learn.members import _LEARNERS, attempt, joined, ran_away
 from portico.ml.learn.spec import TrainSpec
 from portico.ml.learn.task import Recipe, Rows, Task
 
@@ -104,3 +105,17 @@ def test_no_leaf_of_classes_steps_without_bound() -> None:
     leaves = [float(cell) for line in text.splitlines() if line.startswith("leaf_value=")
               for cell in line.partition("=")[2].split()]  # fmt: skip
     assert max(map(abs, leaves)) < 10
+
+
+def test_each_members_folds_serve_where_they_are_fast_enough_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, rows = task_of("minimize-rmse"), some_rows(400, 0)
+    halves = np.arange(200), np.arange(200, 400)
+    folds = [halves, halves[::-1]]
+    small = Recipe("lightgbm", {"learning_rate": 0.2, "num_leaves": 2}, "identity")
+    trials = [attempt(task, rows, folds, one, lambda number: 60.0) for one in (RECIPES["lightgbm"], small)]
+    monkeypatch.setattr(members, "MOST_STEPS", 2 * sum(trial.steps for trial in trials))
+    text = joined(Link("mixture", ["identity"], [1.0]), [(trial, 0.5) for trial in trials], [[], []], 3)
+    trees = [fit.text().count("Tree=") for trial in trials for fit in trial.fits]
+    assert text.count("Tree=") == sum(trees)

@@ -1,8 +1,14 @@
-"""The names that BigQuery gives to columns that a query leaves without one."""
+"""The names that BigQuery gives to columns that a query leaves without one, or gives one name."""
 
 from __future__ import annotations
 
+import collections
+from typing import Any
+
 from sqlglot import exp
+
+from portico.errors import InvalidArgument
+from portico.warehouse.types import Field, field_of
 
 
 def as_tables(tree: exp.Expr) -> None:
@@ -56,3 +62,27 @@ def name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None:
             continue
         one.replace(exp.alias_(one.copy(), pattern.format(number), quoted=True))
         number += 1
+
+
+def of_result(description: Any, *, numbered: bool = False) -> list[Field]:
+    """The columns of a result, as DuckDB describes them. Of two with one name the second gets a number, if
+    `numbered`.
+
+    Raises:
+        InvalidArgument: two have one name, which a table can't have.
+    """
+    found = [field_of(str(one[0]), str(one[1])) for one in description]
+    names = [one["name"].lower() for one in found]
+    seen: collections.Counter[str] = collections.Counter()
+    for one, name in zip(found, names, strict=True):
+        if numbered:
+            if seen[name]:
+                one["name"] += f"_{seen[name]}"
+            seen[name] += 1
+        elif names.count(name) > 1:
+            raise InvalidArgument(
+                f"Duplicate column names in the result are not supported when a destination table is present. Found "
+                f"duplicate(s): {name}",
+                reason="invalidQuery",
+            )
+    return found

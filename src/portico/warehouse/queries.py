@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import re
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from portico.warehouse import (
 )
 from portico.warehouse.asked import Asked, Done, bind
 from portico.warehouse.catalog import Cursor, Entry
+from portico.warehouse.column_names import of_result
 from portico.warehouse.dialect import parse
 from portico.warehouse.functions import is_function
 from portico.warehouse.information_schema import view
@@ -42,7 +42,7 @@ from portico.warehouse.pseudo_columns import check_filter, exclude, mentioned, p
 from portico.warehouse.public.tables import PROJECTS, hint
 from portico.warehouse.routines import Routine
 from portico.warehouse.translate import Translator
-from portico.warehouse.types import Field, field_of, quoted
+from portico.warehouse.types import Field, quoted
 
 _DEPTH = 16  # views of views
 _DATASET = re.compile(r"[\w-]{1,1024}", re.ASCII)
@@ -437,7 +437,7 @@ class Query:
         return self._query_sql(tree)
 
     def _described(self, sql: str) -> list[Field]:
-        return _fields(self._cursor.sql(sql).description)
+        return of_result(self._cursor.sql(sql).description)
 
     def measured(self) -> list[int]:
         """The bytes of each table that are read, where they are asked for.
@@ -465,7 +465,7 @@ class Query:
         return Done("SELECT", fields, rows, steady=self._steady, scanned=scanned, plan=plan)
 
     def _named_fields(self, ran: duckdb.DuckDBPyRelation) -> list[Field]:
-        return _fields(ran.description, numbered=not self._asked.kept)
+        return of_result(ran.description, numbered=not self._asked.kept)
 
 
 def _place(entry: Entry) -> exp.Table:
@@ -483,22 +483,3 @@ def _is_target(node: exp.Table | None) -> bool:
         return False
     parent = node.parent if not isinstance(node.parent, exp.Schema) else node.parent.parent
     return isinstance(parent, exp.Insert | exp.Update | exp.Delete | exp.Merge)
-
-
-def _fields(description: Any, *, numbered: bool = False) -> list[Field]:
-    """The columns of a result. Of two with one name the second gets a number; a table can't have them."""
-    found = [field_of(str(one[0]), str(one[1])) for one in description]
-    names = [one["name"].lower() for one in found]
-    seen: collections.Counter[str] = collections.Counter()
-    for one, name in zip(found, names, strict=True):
-        if numbered:
-            if seen[name]:
-                one["name"] += f"_{seen[name]}"
-            seen[name] += 1
-        elif names.count(name) > 1:
-            raise InvalidArgument(
-                f"Duplicate column names in the result are not supported when a destination table is present. Found "
-                f"duplicate(s): {name}",
-                reason="invalidQuery",
-            )
-    return found

@@ -205,6 +205,18 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
+def named(table: pa.Table, name: str, option: str) -> str:
+    """The column that an option names, in whatever case, as the table has it.
+
+    Raises:
+        DataError: there is none.
+    """
+    have = {one.lower(): one for one in table.column_names}
+    if name.lower() not in have:
+        raise DataError(f"{option}: {name} is no column of the input ({', '.join(table.column_names)})")
+    return str(have[name.lower()])
+
+
 def _flat(table: pa.Table) -> list[tuple[str, str, str, Any]]:
     """The columns as (name, kind, column of the table, values), with structs, arrays and timestamps taken apart."""
     found: list[tuple[str, str, str, Any]] = []

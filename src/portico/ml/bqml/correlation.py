@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from portico.ml.bqml.columns import is_number
+from portico.ml.bqml.columns import is_number, named
 from portico.ml.bqml.options import Option
 from portico.ml.errors import DataError
 
@@ -78,12 +78,9 @@ def correlation(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table
 
 
 def _column(table: pa.Table, name: Any, option: str) -> str:
-    have = {one.lower(): one for one in table.column_names}
     if not isinstance(name, str):
         raise DataError(f"ML.CORRELATION needs {option} => 'column'")
-    if name.lower() not in have:
-        raise DataError(f"{option}: {name} is no column of the input ({', '.join(table.column_names)})")
-    return str(have[name.lower()])
+    return named(table, name, option)
 
 
 def _numbers(table: pa.Table, name: str, option: str) -> Numbers:

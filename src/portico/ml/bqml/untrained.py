@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from portico.ml.bqml import measures
-from portico.ml.bqml.columns import is_number
+from portico.ml.bqml.columns import is_number, named
 from portico.ml.bqml.contribution import Contribution
 from portico.ml.bqml.model import Given
 from portico.ml.bqml.options import Option, read
@@ -49,7 +49,9 @@ def metrics(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
     """
     _need("ML.METRICS", METRICS, settings)
     table, task = tables[0], settings["task_type"]
-    found, truth = (table.column(_named(table, settings, name)) for name in ("predicted_col", "actual_col"))
+    found, truth = (
+        table.column(named(table, settings[name], name)) for name in ("predicted_col", "actual_col")
+    )
     if task == "REGRESSION":
         if not (is_number(found.type) and is_number(truth.type)):
             raise DataError(
@@ -100,13 +102,9 @@ def key_drivers(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table
     if not 1 <= len(settings["dimension_cols"]) <= 12:
         raise DataError("AI.KEY_DRIVERS takes 1 to 12 dimension_cols")
     summed = _SUM.fullmatch(settings["metric_col"])
-    metric = _named(
-        table, {"metric_col": summed[1].strip("`") if summed else settings["metric_col"]}, "metric_col"
-    )
-    interest = _named(table, settings, "interest_label_col")
-    dimensions = [
-        _named(table, {"dimension_cols": one}, "dimension_cols") for one in settings["dimension_cols"]
-    ]
+    metric = named(table, summed[1].strip("`") if summed else settings["metric_col"], "metric_col")
+    interest = named(table, settings["interest_label_col"], "interest_label_col")
+    dimensions = [named(table, one, "dimension_cols") for one in settings["dimension_cols"]]
     if len({metric, interest, *dimensions}) < len(dimensions) + 2:
         raise DataError(
             "AI.KEY_DRIVERS: metric_col, interest_label_col and dimension_cols must be different columns"
@@ -133,11 +131,3 @@ def key_drivers(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table
 def _need(name: str, declared: Mapping[str, Option], settings: Mapping[str, Any]) -> None:
     if missing := [one for one in declared if not settings[one]]:
         raise DataError(f"{name} needs {missing[0]} => …")
-
-
-def _named(table: pa.Table, settings: Mapping[str, Any], option: str) -> str:
-    name = str(settings[option])
-    have = {one.lower(): one for one in table.column_names}
-    if name.lower() not in have:
-        raise DataError(f"{option}: {name} is no column of the input ({', '.join(table.column_names)})")
-    return str(have[name.lower()])

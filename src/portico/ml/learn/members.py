@@ -45,9 +45,9 @@ class Trial:
             self._steps = self.fits[0].steps()
         return self._steps
 
-    def own_forest(self, width: int, most: float) -> str:
-        """The mean of the forests that it learned on the folds, or of some of them, with `most` steps together."""
-        fits = self.fits[: max(1, int(most / self.steps))]
+    def own_forest(self, width: int, most: int) -> str:
+        """The mean of the forests that it learned on the folds, of `most` of them at most."""
+        fits = self.fits[: max(1, most)]
         return join([[(fit.text(), 1.0 / len(fits)) for fit in fits]], width)
 
     @property
@@ -133,8 +133,11 @@ def joined(
     """The one forest of the `chosen` members (each with its weight, and what was learned of it on all rows)."""
     groups: dict[str, list[tuple[str, float]]] = {space: [] for space in link.spaces or [""]}
     pairs = sorted(zip(chosen, refits, strict=True), key=lambda pair: -pair[0][1])
+    folds = int(
+        MOST_STEPS / max(sum(trial.steps for trial, _ in chosen), 1.0)
+    )  # of each, that are together fast enough
     for (trial, weight), made in pairs:
-        learned = [one.text for one in made] or [trial.own_forest(width, MOST_STEPS / len(chosen))]
+        learned = [one.text for one in made] or [trial.own_forest(width, folds)]
         groups[trial.recipe.space] += [(text, weight / len(learned)) for text in learned]
     return join(list(groups.values()), width)
 
