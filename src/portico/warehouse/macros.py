@@ -19,6 +19,7 @@ from portico.warehouse.geography import functions as geography
 from portico.warehouse.geography.clusters import dbscan
 from portico.warehouse.hll import HLL_FUNCTIONS
 from portico.warehouse.intervals import INTERVAL_FUNCTIONS
+from portico.warehouse.iterations import Iterations
 from portico.warehouse.javascript import javascript
 from portico.warehouse.json_functions import JSON_FUNCTIONS
 from portico.warehouse.kll import KLL_FUNCTIONS
@@ -54,6 +55,14 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
         )
     connection.create_function(
         "gs_py_javascript", javascript, ["VARCHAR"] * 2, "VARCHAR", type=_ARROW, side_effects=True
+    )
+    connection.create_function(
+        "gs_py_iteration",
+        Iterations().count,
+        ["VARCHAR", "BIGINT"],
+        "BOOLEAN",
+        type=_ARROW,
+        side_effects=True,
     )
     _make_macros(connection)
 

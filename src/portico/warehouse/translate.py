@@ -13,7 +13,7 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, PorticoError
-from portico.warehouse import nans, overflows, tried, unlike_types
+from portico.warehouse import iterations, nans, overflows, tried, unlike_types
 from portico.warehouse.casts import cast_of
 from portico.warehouse.column_names import as_tables, name_columns, whole_rows
 from portico.warehouse.dialect import PLACE
@@ -80,6 +80,7 @@ class Translator:
         nans.settle(tree)
         split(tree)
         unfold(tree)
+        iterations.bound(tree)
         return self._rewritten(tree)
 
     def expression(self, tree: exp.Expr) -> exp.Expr:
