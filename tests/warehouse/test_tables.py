@@ -105,6 +105,8 @@ def test_options_keys_and_columns_are_kept_and_shown(warehouse: Warehouse) -> No
     assert rows(warehouse, "SELECT option_name FROM INFORMATION_SCHEMA.SCHEMATA_OPTIONS ORDER BY 1") == [
         ("description",), ("labels",), ("location",),
     ]  # fmt: skip
+    for project, datasets in (("p", [("d",)]), ("other", [])):
+        assert rows(warehouse, f"SELECT schema_name FROM {project}.INFORMATION_SCHEMA.SCHEMATA") == datasets
     assert rows(warehouse, "SELECT table_name, total_rows FROM d.INFORMATION_SCHEMA.TABLE_STORAGE ORDER BY 1") == [
         ("t", 4), ("u", 0),
     ]  # fmt: skip

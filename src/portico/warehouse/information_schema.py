@@ -83,10 +83,12 @@ def view(
             f"INFORMATION_SCHEMA.{name} is not built in Portico; it has {', '.join(sorted(VIEWS))}.",
             reason="invalidQuery",
         )
+    if before and name.startswith("SCHEMATA") and not before[-1].lower().startswith("region-"):
+        before = [*before, "region-us"]  # `PROJECT.INFORMATION_SCHEMA.SCHEMATA`
     regional = not before or before[-1].lower().startswith("region-")
     owner = ".".join(before[:-1]) or project
-    guard.look(owner, "" if regional or name.startswith("SCHEMATA") else before[-1])
-    entry = None if regional or name.startswith("SCHEMATA") else catalog.require(cursor, owner, before[-1])
+    guard.look(owner, "" if regional else before[-1])
+    entry = None if regional else catalog.require(cursor, owner, before[-1])
     found = META_TABLES if meta else VIEWS[name]
     rows = list(found.rows(Scope(cursor, owner, entry, outside, caller)))
     columns = {key: pa.array([row.get(key) for row in rows], kind) for key, kind in found.columns.items()}
