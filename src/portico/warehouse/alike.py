@@ -46,7 +46,7 @@ def unlike(types: Sequence[str | None]) -> bool:
     return len(families) > 1
 
 
-def cast_column(query: exp.Expr, place: int, kind: str) -> None:
+def cast_column(query: exp.Expr, place: int, kind: str | exp.DataType) -> None:
     """Makes a column of a set operation's side of this type, where the side lists its columns."""
     if isinstance(query, exp.Subquery | exp.Paren):
         cast_column(query.this, place, kind)
@@ -54,11 +54,15 @@ def cast_column(query: exp.Expr, place: int, kind: str) -> None:
         cast_column(query.this, place, kind)
         cast_column(query.expression, place, kind)
     elif isinstance(query, exp.Select) and not any(one.is_star for one in query.expressions):
+        if query.args.get("kind") == "STRUCT" and isinstance(kind, exp.DataType):
+            for number, each in enumerate(kind.expressions):
+                cast_column(query, number, each.args["kind"] if isinstance(each, exp.ColumnDef) else each)
+            return
         one = query.expressions[place]
         one.replace(exp.alias_(as_type(one.unalias(), kind), one.alias_or_name or f"f{place}_", quoted=True))
 
 
-def as_type(node: exp.Expr, kind: str) -> exp.Expr:
+def as_type(node: exp.Expr, kind: str | exp.DataType) -> exp.Expr:
     """A number that is written out keeps all its digits."""
     value = exp.Literal.string(node.sql("bigquery")) if is_number(node) else node.copy()
     return exp.Cast(this=value, to=exp.DataType.build(kind, dialect="bigquery"))

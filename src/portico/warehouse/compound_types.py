@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlglot import exp
 
+from portico.warehouse.alike import READ, cast_column
+from portico.warehouse.alike import unlike as plainly_unlike
 from portico.warehouse.information_schema import sql_type
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS
 from portico.warehouse.types import Field
@@ -66,27 +68,98 @@ def of_field(one: Field) -> Kind:
 
 
 def common(types: Sequence[str | None]) -> str | None:
-    """The type that values of these types have together."""
+    """The type that values of these types have together; of STRUCTs field by field, with the names of the first."""
     if any(one is None for one in types):
         return None
-    known = {one for one in types if one not in (ANY, LITERAL)}
-    if len(known) == 1:
-        return known.pop()
+    known = list(dict.fromkeys(one for one in types if one not in (ANY, LITERAL)))
     if not known:
         return LITERAL if LITERAL in types else ANY
+    if len(known) == 1 and not isinstance(known[0], Compound):
+        return known[0]
     order = ["INT64", "NUMERIC", "BIGNUMERIC", "FLOAT64"]
-    if known <= NUMBERS:
+    if NUMBERS.issuperset(known):
         return max((str(one) for one in known), key=order.index)
-    return None
-
-
-def common_elements(types: Sequence[str | None]) -> str | None:
-    """What the elements of an array have in common; STRUCTs, field by field, with the names of the first."""
-    listed = [fields(one) for one in types if one != ANY]
-    if not listed or any(one is None or len(one) != len(listed[0] or ()) for one in listed):
-        return common(types)
+    if all(map(is_array, known)):
+        return array_of(_part([element(one) for one in known]))
+    listed = [fields(one) for one in known]
+    if any(one is None or len(one) != len(listed[0] or ()) for one in listed):
+        return None
     columns = zip(*(one for one in listed if one is not None), strict=True)
-    return struct_of((each[0][0], common([kind for _, kind in each])) for each in columns)
+    return struct_of((each[0][0], _part([kind for _, kind in each])) for each in columns)
+
+
+def _part(types: Sequence[Kind]) -> Kind:
+    """A STRING in a STRUCT or an ARRAY may have been written out, and then is read as the date beside it."""
+    read = [one for one in types if one in READ]
+    return common([LITERAL if read and one == "STRING" else one for one in types])
+
+
+def data_type(kind: Kind) -> exp.DataType | None:
+    """What a CAST to a type says; None where not all of it is known."""
+    inner: list[exp.Expr | None]
+    if is_array(kind):
+        inner = [data_type(element(kind))]
+    elif (parts := fields(kind)) is not None:
+        inner = [data_type(each) for _, each in parts]
+    else:
+        told = {ANY: "INT64", LITERAL: "STRING"}.get(str(kind), kind)
+        return exp.DataType.build(told, dialect="bigquery") if told else None
+    if None in inner or not inner:
+        return None
+    if parts := fields(kind):
+        inner = [
+            exp.ColumnDef(this=exp.to_identifier(name, quoted=True), kind=one) if name else one
+            for (name, _), one in zip(parts, inner, strict=True)
+        ]
+    of = exp.DType.ARRAY if is_array(kind) else exp.DType.STRUCT
+    return exp.DataType(this=of, expressions=inner, nested=True)
+
+
+def unlike(types: Sequence[Kind]) -> bool:
+    """Whether values of these types have none in common."""
+    known = [one for one in types if one is not None and one != ANY]
+    if not any(isinstance(one, Compound) for one in known):
+        return plainly_unlike(types)
+    if not all(isinstance(one, Compound) for one in known) or len({is_array(one) for one in known}) > 1:
+        return True
+    if is_array(known[0]):
+        return _parts_unlike([element(one) for one in known])
+    listed = [fields(one) or [] for one in known]
+    return len({len(one) for one in listed}) > 1 or any(
+        _parts_unlike([kind for _, kind in each]) for each in zip(*listed, strict=True)
+    )
+
+
+def _parts_unlike(types: Sequence[Kind]) -> bool:
+    return unlike(
+        [LITERAL if one == "STRING" and READ.intersection(map(str, types)) else one for one in types]
+    )
+
+
+def as_common(nodes: Sequence[exp.Expr], types: Sequence[Kind]) -> None:
+    """Puts a CAST around STRUCTs and ARRAYs that are to be of one type and differ, in their fields' names or types."""
+    shared = common(types)
+    if not isinstance(shared, Compound) or (to := data_type(shared)) is None:
+        return
+    for node, kind in zip(nodes, types, strict=True):
+        if isinstance(kind, Compound) and kind != shared:
+            node.replace(exp.Cast(this=node.copy(), to=to.copy()))
+
+
+def as_common_of(wanted: Kind, node: exp.Expr, kind: Kind) -> None:
+    """The same of a value that is looked for among others of the type that is wanted."""
+    shared = common([wanted, kind])
+    if isinstance(shared, Compound) and kind != shared and (to := data_type(shared)) is not None:
+        node.replace(exp.Cast(this=node.copy(), to=to))
+
+
+def as_columns(queries: Sequence[exp.Expr], types: Sequence[Kind], place: int) -> None:
+    """The same of a column of a set operation's sides, where these list their columns."""
+    shared = common(types)
+    if isinstance(shared, Compound) and (to := data_type(shared)) is not None:
+        for query, kind in zip(queries, types, strict=True):
+            if kind != shared:
+                cast_column(query, place, to)
 
 
 _COMPARED: dict[object, str] = {

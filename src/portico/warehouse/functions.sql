@@ -33,37 +33,38 @@ CREATE MACRO gs_mod(a BIGINT, b BIGINT) AS CASE WHEN b = 0 THEN gs_py_error('div
   (a DECIMAL(38,9), b BIGINT) AS gs_mod(a, CAST(b AS DECIMAL(38,9))), (a BIGINT, b DECIMAL(38,9)) AS gs_mod(CAST(a AS DECIMAL(38,9)), b), (a DECIMAL(38,9), b DECIMAL(38,9)) AS CASE WHEN b = 0 THEN gs_py_error('division by zero: MOD(' || gs_to_string(a) || ', 0)') ELSE CAST(a % b AS DECIMAL(38,9)) END;
 CREATE MACRO gs_abs(x BIGINT) AS abs(x), (x DOUBLE) AS abs(x), (x DECIMAL(38,9)) AS abs(x);
 CREATE MACRO gs_sign(x BIGINT) AS CAST(sign(x) AS BIGINT), (x DOUBLE) AS CASE WHEN isnan(x) THEN x ELSE CAST(sign(x) AS DOUBLE) END, (x DECIMAL(38,9)) AS CAST(sign(x) AS DECIMAL(38,9));
+CREATE MACRO gs_rounded(y, x, n) AS CASE WHEN isfinite(y) THEN y ELSE gs_py_error('Floating point overflow in function: ROUND(' || gs_to_string(x) || ', ' || gs_to_string(n) || ')') END;
 CREATE MACRO gs_round(x DOUBLE) AS CASE WHEN abs(x) < 4503599627370496 THEN round(x) ELSE x END, (x DECIMAL(38,9)) AS CAST(round(x, 0) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE),
-  (x DOUBLE, n BIGINT) AS CASE WHEN isfinite(x) THEN round(x, CAST(n AS INTEGER)) ELSE x END, (x DECIMAL(38,9), n BIGINT) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, 'HALF_AWAY') AS DECIMAL(38,9)), (x BIGINT, n BIGINT) AS round(CAST(x AS DOUBLE), CAST(n AS INTEGER)),
+  (x DOUBLE, n BIGINT) AS CASE WHEN isfinite(x) THEN gs_rounded(round(x, CAST(n AS INTEGER)), x, n) ELSE x END, (x DECIMAL(38,9), n BIGINT) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, 'HALF_AWAY') AS DECIMAL(38,9)), (x BIGINT, n BIGINT) AS round(CAST(x AS DOUBLE), CAST(n AS INTEGER)),
   (x DECIMAL(38,9), n BIGINT, mode VARCHAR) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, mode) AS DECIMAL(38,9));
 CREATE MACRO gs_trunc(x DOUBLE) AS trunc(x), (x DECIMAL(38,9)) AS CAST(trunc(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE),
   (x DOUBLE, n BIGINT) AS trunc(x * pow(10, n)) / pow(10, n), (x DECIMAL(38,9), n BIGINT) AS CAST(gs_py_round(CAST(x AS VARCHAR), n, 'DOWN') AS DECIMAL(38,9));
 CREATE MACRO gs_ceil(x DOUBLE) AS ceil(x), (x DECIMAL(38,9)) AS CAST(ceil(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE);
 CREATE MACRO gs_floor(x DOUBLE) AS floor(x), (x DECIMAL(38,9)) AS CAST(floor(x) AS DECIMAL(38,9)), (x BIGINT) AS CAST(x AS DOUBLE);
 CREATE MACRO gs_sqrt(x DOUBLE) AS CASE WHEN x < 0 THEN gs_py_error('Argument to SQRT cannot be negative: ' || gs_to_string(x)) ELSE sqrt(x) END, (x DECIMAL(38,9)) AS CASE WHEN x < 0 THEN gs_py_error('Argument to SQRT cannot be negative: ' || gs_to_string(x)) ELSE CAST(gs_py_decimal('sqrt', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9)) END, (x BIGINT) AS gs_sqrt(CAST(x AS DOUBLE));
-CREATE MACRO gs_pow(x DOUBLE, y DOUBLE) AS gs_finite(pow(x, y), x, 'POW'), (x BIGINT, y BIGINT) AS gs_pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)), (x BIGINT, y DOUBLE) AS gs_pow(CAST(x AS DOUBLE), y), (x DOUBLE, y BIGINT) AS gs_pow(x, CAST(y AS DOUBLE)),
+CREATE MACRO gs_pow(x DOUBLE, y DOUBLE) AS CASE WHEN isfinite(x) AND NOT isfinite(pow(x, y)) THEN gs_py_error('Floating point error in function: POW(' || gs_to_string(x) || ', ' || gs_to_string(y) || ')') ELSE pow(x, y) END, (x BIGINT, y BIGINT) AS gs_pow(CAST(x AS DOUBLE), CAST(y AS DOUBLE)), (x BIGINT, y DOUBLE) AS gs_pow(CAST(x AS DOUBLE), y), (x DOUBLE, y BIGINT) AS gs_pow(x, CAST(y AS DOUBLE)),
   (x DECIMAL(38,9), y DECIMAL(38,9)) AS CAST(gs_py_decimal('pow', CAST(x AS VARCHAR), CAST(y AS VARCHAR)) AS DECIMAL(38,9)), (x DECIMAL(38,9), y BIGINT) AS gs_pow(x, CAST(y AS DECIMAL(38,9))), (x BIGINT, y DECIMAL(38,9)) AS gs_pow(CAST(x AS DECIMAL(38,9)), y), (x DECIMAL(38,9), y DOUBLE) AS gs_pow(CAST(x AS DOUBLE), y), (x DOUBLE, y DECIMAL(38,9)) AS gs_pow(x, CAST(y AS DOUBLE));
-CREATE MACRO gs_finite(y, x, name) AS CASE WHEN isfinite(CAST(x AS DOUBLE)) AND NOT isfinite(y) THEN gs_py_error('Floating point error in function: ' || name) ELSE y END;
-CREATE MACRO gs_exp(x DOUBLE) AS gs_finite(exp(CAST(x AS DOUBLE)), x, 'EXP'), (x BIGINT) AS gs_exp(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('exp', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
-CREATE MACRO gs_ln(x DOUBLE) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LN') ELSE ln(CAST(x AS DOUBLE)) END, (x BIGINT) AS gs_ln(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('ln', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
+CREATE MACRO gs_finite(y, x, name) AS CASE WHEN isfinite(CAST(x AS DOUBLE)) AND NOT isfinite(y) THEN gs_py_error('Floating point ' || name || '(' || gs_to_string(CAST(x AS DOUBLE)) || ')') ELSE y END;
+CREATE MACRO gs_exp(x DOUBLE) AS gs_finite(exp(CAST(x AS DOUBLE)), x, 'error in function: EXP'), (x BIGINT) AS gs_exp(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('exp', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
+CREATE MACRO gs_ln(x DOUBLE) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LN(' || gs_to_string(CAST(x AS DOUBLE)) || ')') ELSE ln(CAST(x AS DOUBLE)) END, (x BIGINT) AS gs_ln(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('ln', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
 CREATE MACRO gs_log(x DOUBLE) AS gs_ln(x), (x BIGINT) AS gs_ln(x), (x DECIMAL(38,9)) AS gs_ln(x),
-  (x DOUBLE, b DOUBLE) AS CASE WHEN b = 10 THEN gs_log10(x) WHEN b = 1 THEN gs_py_error('Floating point error in function: LOG(' || gs_to_string(x) || ', 1)') ELSE gs_ln(x) / gs_ln(b) END, (x BIGINT, b BIGINT) AS gs_log(CAST(x AS DOUBLE), CAST(b AS DOUBLE)), (x DOUBLE, b BIGINT) AS gs_log(x, CAST(b AS DOUBLE)), (x BIGINT, b DOUBLE) AS gs_log(CAST(x AS DOUBLE), b),
+  (x DOUBLE, b DOUBLE) AS CASE WHEN b = 10 THEN gs_log10(x) WHEN b = 1 THEN gs_py_error('Floating point error in function: LOG(' || gs_to_string(x) || ', 1)') WHEN x <= 0 OR b <= 0 THEN gs_py_error('Floating point error in function: LOG(' || gs_to_string(x) || ', ' || gs_to_string(b) || ')') ELSE ln(x) / ln(b) END, (x BIGINT, b BIGINT) AS gs_log(CAST(x AS DOUBLE), CAST(b AS DOUBLE)), (x DOUBLE, b BIGINT) AS gs_log(x, CAST(b AS DOUBLE)), (x BIGINT, b DOUBLE) AS gs_log(CAST(x AS DOUBLE), b),
   (x DECIMAL(38,9), b DECIMAL(38,9)) AS CAST(gs_py_decimal('log', CAST(x AS VARCHAR), CAST(b AS VARCHAR)) AS DECIMAL(38,9)), (x DECIMAL(38,9), b BIGINT) AS gs_log(x, CAST(b AS DECIMAL(38,9))), (x BIGINT, b DECIMAL(38,9)) AS gs_log(CAST(x AS DECIMAL(38,9)), b), (x DECIMAL(38,9), b DOUBLE) AS gs_log(CAST(x AS DOUBLE), b), (x DOUBLE, b DECIMAL(38,9)) AS gs_log(x, CAST(b AS DOUBLE));
-CREATE MACRO gs_log10(x DOUBLE) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LOG10') ELSE log10(CAST(x AS DOUBLE)) END, (x BIGINT) AS gs_log10(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('log10', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
+CREATE MACRO gs_log10(x DOUBLE) AS CASE WHEN CAST(x AS DOUBLE) <= 0 THEN gs_py_error('Floating point error in function: LOG10(' || gs_to_string(CAST(x AS DOUBLE)) || ')') ELSE log10(CAST(x AS DOUBLE)) END, (x BIGINT) AS gs_log10(CAST(x AS DOUBLE)), (x DECIMAL(38,9)) AS CAST(gs_py_decimal('log10', CAST(x AS VARCHAR), '10') AS DECIMAL(38,9));
 CREATE MACRO gs_cbrt(x) AS cbrt(CAST(x AS DOUBLE));
 CREATE MACRO gs_is_nan(x) AS isnan(CAST(x AS DOUBLE));
 CREATE MACRO gs_is_inf(x) AS isinf(CAST(x AS DOUBLE));
-CREATE MACRO gs_acosh(x) AS CASE WHEN CAST(x AS DOUBLE) < 1 THEN gs_py_error('Floating point error in function: ACOSH') ELSE acosh(CAST(x AS DOUBLE)) END;
-CREATE MACRO gs_acos(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) > 1 THEN gs_py_error('Floating point error in function: ACOS') ELSE acos(CAST(x AS DOUBLE)) END;
-CREATE MACRO gs_asin(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) > 1 THEN gs_py_error('Floating point error in function: ASIN') ELSE asin(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_acosh(x) AS CASE WHEN CAST(x AS DOUBLE) < 1 THEN gs_py_error('Floating point error in function: ACOSH(' || gs_to_string(CAST(x AS DOUBLE)) || ')') ELSE acosh(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_acos(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) > 1 THEN gs_py_error('Floating point error in function: ACOS(' || gs_to_string(CAST(x AS DOUBLE)) || ')') ELSE acos(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_asin(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) > 1 THEN gs_py_error('Floating point error in function: ASIN(' || gs_to_string(CAST(x AS DOUBLE)) || ')') ELSE asin(CAST(x AS DOUBLE)) END;
 CREATE MACRO gs_atan(x) AS atan(CAST(x AS DOUBLE));
 CREATE MACRO gs_asinh(x) AS asinh(CAST(x AS DOUBLE));
-CREATE MACRO gs_atanh(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) >= 1 THEN gs_py_error('Floating point error in function: ATANH') ELSE atanh(CAST(x AS DOUBLE)) END;
+CREATE MACRO gs_atanh(x) AS CASE WHEN abs(CAST(x AS DOUBLE)) >= 1 THEN gs_py_error('Floating point error in function: ATANH(' || gs_to_string(CAST(x AS DOUBLE)) || ')') ELSE atanh(CAST(x AS DOUBLE)) END;
 CREATE MACRO gs_sin(x) AS sin(CAST(x AS DOUBLE));
 CREATE MACRO gs_cos(x) AS cos(CAST(x AS DOUBLE));
 CREATE MACRO gs_tan(x) AS tan(CAST(x AS DOUBLE));
-CREATE MACRO gs_sinh(x) AS gs_finite(sinh(CAST(x AS DOUBLE)), x, 'SINH');
-CREATE MACRO gs_cosh(x) AS gs_finite(cosh(CAST(x AS DOUBLE)), x, 'COSH');
+CREATE MACRO gs_sinh(x) AS gs_finite(sinh(CAST(x AS DOUBLE)), x, 'overflow in function: SINH');
+CREATE MACRO gs_cosh(x) AS gs_finite(cosh(CAST(x AS DOUBLE)), x, 'overflow in function: COSH');
 CREATE MACRO gs_tanh(x) AS tanh(CAST(x AS DOUBLE));
 CREATE MACRO gs_sec(x) AS 1 / cos(CAST(x AS DOUBLE));
 CREATE MACRO gs_csc(x) AS gs_div(CAST(1 AS DOUBLE), sin(CAST(x AS DOUBLE)));

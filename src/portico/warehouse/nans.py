@@ -144,24 +144,43 @@ def _without_nans(one: exp.Expr) -> None:
 
 
 def _join_numbers(join: exp.Expr, named: Sequence[str]) -> None:
-    """Takes the rows with NaN from a side of a JOIN … USING that need not be there to be shown; a FULL JOIN, which
-    shows those of both, keeps them."""
+    """Takes the rows with NaN from a side of a JOIN … USING that need not be there to be shown; those of a FULL JOIN,
+    which shows both, are told apart by another column that is the same of numbers alone."""
     side = str(join.args.get("side") or "").upper()
     select = join.parent
-    if side == "FULL" or not isinstance(select, exp.Select):
+    if not isinstance(select, exp.Select):
         return
-    holder: exp.Expr | None = join
-    if side == "RIGHT":
-        holder = select.args.get("from_")
-        if select.args["joins"][0] is not join:
-            return
-    assert holder is not None
-    source = holder.this
-    if not isinstance(source, exp.Table | exp.Subquery) or not source.alias_or_name:
+    first = select.args["from_"]
+    if side in ("FULL", "RIGHT") and select.args["joins"][0] is not join:
         return
-    kept = _numbers(source.copy(), named)
-    alias = exp.TableAlias(this=exp.to_identifier(source.alias_or_name, quoted=True))
-    source.replace(exp.Subquery(this=kept, alias=alias))
+    holders: list[exp.Expr] = {"FULL": [first, join], "RIGHT": [first]}.get(side, [join])
+    if not all(isinstance(one.this, exp.Table | exp.Subquery) for one in holders):
+        return
+    for place, holder in enumerate(holders):
+        source = holder.this
+        alias = source.alias_or_name or f"$side{place}"
+        kept = _told_apart(source.copy(), named, place) if side == "FULL" else _numbers(source.copy(), named)
+        source.replace(
+            exp.Subquery(this=kept, alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
+        )
+    if side == "FULL":
+        join.append("using", exp.to_identifier(_APART, quoted=True))
+        for one in select.find_all(exp.Star):
+            if one.find_ancestor(exp.Select) is select and one.parent in (select, *select.expressions):
+                one.set("except_", [*(one.args.get("except_") or []), exp.to_identifier(_APART, quoted=True)])
+
+
+_APART = "$apart"
+
+
+def _told_apart(source: exp.Expr, named: Sequence[str], place: int) -> exp.Select:
+    nan = exp.or_(*(_is_nan(exp.column(one, quoted=True)) for one in named), copy=False)
+    apart = exp.Case(
+        ifs=[exp.If(this=nan, true=exp.Literal.number(place + 1))], default=exp.Literal.number(0)
+    )
+    return exp.Select(
+        expressions=[exp.Star(), exp.alias_(apart, _APART, quoted=True)], from_=exp.From(this=source)
+    )
 
 
 def _numbers(source: exp.Expr, named: Sequence[str]) -> exp.Select:

@@ -55,6 +55,8 @@ _WORDS = (
     (r"Overflow on abs\((.*)\)", r"int64 overflow: -\1"),
     (r"Type INT128 with value (-?\d+) can't be cast", r"int64 overflow: \1"),
     (r"Overflow in \w+ of DECIMAL", r"numeric overflow"),
+    (r"Overflow in HUGEINT addition", r"numeric overflow: SUM"),
+    (r'Casting value "(.*)" to type DECIMAL\(38,9\) failed', r"numeric overflow: \1"),
     (r"Could not convert string [\"'](.*)[\"'] to DECIMAL\(38,(?:9|18)\)", r"numeric out of range: \1"),
     (r"Could not convert string '(.*)' to (\w+)", r'Could not cast literal "\1" to type \2'),
     (r'Column "(.*?)" referenced that exists in the SELECT clause', r"Unrecognized name: \1"),

@@ -19,6 +19,7 @@ from decimal import (
     Context,
     Decimal,
     InvalidOperation,
+    Overflow,
     localcontext,
 )
 from functools import lru_cache
@@ -47,10 +48,14 @@ def round_decimal(x: str, n: int, mode: str) -> str:
     return str(Decimal(x).quantize(Decimal(1).scaleb(-min(n, 38)), _ROUNDING[mode]))
 
 
+_OF_TWO = ("log", "pow")
+
+
 def decimal_function(name: str, x: str, y: str) -> str:
     """EXP, LN, LOG (to base `y`), LOG10, SQRT and POW of NUMERICs, to their nine places."""
     with localcontext(Context(prec=60)):
         left, right = Decimal(x), Decimal(y)
+        told = f"{name.upper()}({', '.join(f'{one.normalize():f}' for one in (left, right)[: 1 + (name in _OF_TWO)])})"
         try:
             if name in ("ln", "log", "log10") and (left <= 0 or right <= 0 or (name == "log" and right == 1)):
                 raise InvalidOperation
@@ -58,9 +63,13 @@ def decimal_function(name: str, x: str, y: str) -> str:
                 "exp": left.exp, "ln": left.ln, "log": lambda: left.ln() / right.ln(), "log10": left.log10,
                 "sqrt": left.sqrt, "pow": lambda: left**right,
             }  # fmt: skip
-            return format(ways[name]().quantize(Decimal("1e-9"), ROUND_HALF_UP), "f")
-        except ArithmeticError:
-            raise ValueError(f"Floating point error in function: {name.upper()}") from None
+            found = ways[name]()
+            if abs(found) >= Decimal("1e29"):
+                raise ValueError(f"numeric overflow: {told}")
+            return format(found.quantize(Decimal("1e-9"), ROUND_HALF_UP), "f")
+        except ArithmeticError as error:
+            said = "numeric overflow" if isinstance(error, Overflow) else "Floating point error in function"
+            raise ValueError(f"{said}: {told}") from None
 
 
 def number_text(x: str, kind: str) -> str:

@@ -12,18 +12,10 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse import compound_types as compound
-from portico.warehouse import nans, overflows
+from portico.warehouse import nans, overflows, qualified
 from portico.warehouse import result_types as results
-from portico.warehouse.alike import (
-    READ,
-    alike,
-    as_latin,
-    as_texts,
-    as_type,
-    cast_column,
-    is_number,
-    unlike,
-)  # fmt: skip
+from portico.warehouse.alike import READ, alike, as_latin, as_texts, as_type, cast_column, is_number
+from portico.warehouse.compound_types import as_columns, as_common, unlike
 from portico.warehouse.row_comparisons import by_fields
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
 from portico.warehouse.types import Field, field_of_expression
@@ -123,7 +115,9 @@ class _Reader:
                     f"Column {place} in {named} has incompatible types: {shown(one)}, {shown(other)}"
                 )
             made[name] = compound.common([one, other])
-            if _BIG in (one, other) and one != other:
+            if isinstance(made[name], compound.Compound):
+                as_columns([tree.this, tree.expression], [one, other], place - 1)
+            elif _BIG in (one, other) and one != other:
                 cast_column(tree.this if other == _BIG else tree.expression, place - 1, _BIG)
             elif LITERAL in (one, other) and made[name] in READ:
                 cast_column(tree.this if one == LITERAL else tree.expression, place - 1, str(made[name]))
@@ -145,6 +139,7 @@ class _Reader:
                 sources[name] = self._source(one, known, scope)
         if tree.args.get("laterals") or (first is not None and first.this.args.get("pivots")):
             sources[""] = None
+        qualified.name_columns(tree, sources.values())
         found: dict[str, str | None] = {}
         whole = True
         for one in tree.expressions:
@@ -342,6 +337,7 @@ class _Scope:
             nans.mark(one, nodes, types)
         elif isinstance(one, exp.In):
             nans.mark_in(one, types[-1])
+            compound.as_common_of(types[-1], nodes[0], types[0])
         _refuse(compound.refusal(type(one), types))
         if (sign := results.COMPARED.get(type(one))) is not None:
             _signature(f"operator {sign}", nodes, types)
@@ -379,7 +375,8 @@ class _Scope:
                 listed = ", ".join(dict.fromkeys(shown(each) for each in types))
                 raise _refused(f"Array elements of types {{{listed}}} do not have a common supertype")
             alike(nodes, types)
-            return compound.array_of(compound.common_elements(types))
+            as_common(nodes, types)
+            return compound.array_of(compound.common(types))
         if isinstance(one, exp.GroupConcat):
             if types[0] == "BYTES":
                 self._reader.bytes_put_together.append(one)
@@ -419,6 +416,7 @@ class _Scope:
                 f"No matching signature for {what} for argument types: BOOL, {', '.join(map(shown, types))}"
             )
         alike(nodes, types)
+        as_common(nodes, types)
         return compound.common(types)
 
     def _called(self, one: exp.Anonymous, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
@@ -431,7 +429,9 @@ class _Scope:
             _check(name, nodes, types)
         if name in results.COMMON or name == "NULLIF":
             _signature(f"function {name}", nodes, types)
-            kind = first if name == "NULLIF" else compound.common(types)
+            kind = (
+                compound.common(types) if name != "NULLIF" or isinstance(first, compound.Compound) else first
+            )
             nans.rename(one, kind)
             return kind
         nans.rename(one, first)
@@ -486,6 +486,7 @@ def _signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]
         told = ", ".join(map(shown, types))
         raise _refused(f"No matching signature for {what} for argument types: {told}")
     alike(nodes, types)
+    as_common(nodes, types)
 
 
 def _refuse(said: str) -> None:
