@@ -6,7 +6,7 @@ Codes and HTTP statuses: google/rpc/code.proto.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ class PorticoError(Exception):
     `field` names the offending request field (a dotted path). `reason` is the machine-readable word that
     Cloud Storage puts into `errors[].reason`. `retry_after` (seconds) becomes a Retry-After header.
     `http_status` overrides the status that belongs to the code (Cloud Storage's 412, for example).
+    `metadata` is that of a google.rpc.ErrorInfo, which clients of gRPC read.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -39,6 +40,7 @@ class PorticoError(Exception):
         reason: str = "",
         retry_after: float | None = None,
         http_status: int | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -46,6 +48,7 @@ class PorticoError(Exception):
         self.reason = reason
         self.retry_after = retry_after
         self.http_status = http_status or self.status
+        self.metadata = metadata or {}
 
 
 class InvalidArgument(PorticoError):

@@ -28,7 +28,7 @@ from portico.store.beside import Beside, beside
 
 _THREADS = 40
 # Whose bodies are data, in which nothing names a project.
-_DATA = re.compile(r"insertAll$|AppendRows$|[pP]redict\w*$|explain$|[wW]rite\w*$|addLabels$")
+_DATA = re.compile(r"insertAll$|AppendRows$|[pP]redict\w*$|explain$|[wW]rite\w*$|addLabels$|publish$")
 
 
 async def no_body() -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Dispatch:
 
 # What reads by POST, and what makes room or keeps it: the rest of POST, PUT and PATCH grows.
 _NOT_GROWING = re.compile(
-    r"(cancel|delete|undeploy|remove|purge|pause|reject|silence|mutateDeployedModel|wait|search|query|read|fetch|test"
+    r"(acknowledge|modifyAckDeadline|pull|cancel|delete|undeploy|remove|purge|pause|reject|silence|mutateDeployedModel|wait|search|query|read|fetch|test"
     r"|replay|labelStats|serviceStats|predict|rawPredict|streamRawPredict|directRawPredict|explain|count|list)[A-Za-z]*"
 )
 

@@ -133,7 +133,7 @@ class Walk:
         assert match is not None and match.method.id == method.id, (method.id, path)
         given = dict(match.path_params)
         if any(one.name == "project" and one.required for one in method.parameters):
-            given["project"] = PROJECT
+            given.setdefault("project", PROJECT)
         return given
 
 

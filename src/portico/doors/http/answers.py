@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -38,7 +39,18 @@ def flat(error: PorticoError, codes: Mapping[str, tuple[str, int]]) -> tuple[int
 async def send_json(send: Send, body: Any, status: int = 200, pretty: bool = False) -> None:
     """`pretty` is with line breaks and indents, as Google's APIs answer (their parameter prettyPrint)."""
     option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if pretty else 0)
-    await send_bytes(send, orjson.dumps(body, option=option), status)
+    await send_bytes(send, orjson.dumps(body, as_text, option), status)
+
+
+def as_text(value: Any) -> str:
+    """Bytes as JSON has them.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError
 
 
 def is_pretty(headers: Mapping[str, str], params: Mapping[str, str]) -> bool:

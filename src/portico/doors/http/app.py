@@ -18,7 +18,7 @@ from portico.doors.contract.checks import Checker, query
 from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Arrival, Dispatch
 from portico.doors.http import batch, habits
-from portico.doors.http.answers import Send, flat, is_pretty, send_bytes, send_error, send_json
+from portico.doors.http.answers import Send, as_text, flat, is_pretty, send_bytes, send_error, send_json
 from portico.doors.http.incoming import Incoming
 from portico.doors.http.job_uploads import JobUploads
 from portico.doors.identity import PROJECT, Identity, NoToken
@@ -233,7 +233,7 @@ class Door:
         answer = await self.dispatch(arrival)
         if not fields or answer is None:
             return answer
-        answer = orjson.loads(orjson.dumps(answer))  # also what is JSON already
+        answer = orjson.loads(orjson.dumps(answer, as_text))  # also what is JSON already
         if isinstance(answer, list):  # of a method that streams
             return [apply_field_mask(one, fields, parameter="fields") for one in answer]
         return apply_field_mask(answer, fields, parameter="fields")

@@ -54,7 +54,7 @@ def service_agent(project: str) -> str:
 def shown(body: dict[str, Any]) -> dict[str, Any]:
     """A request as it is kept: without secrets, and only so much."""
     shown: dict[str, Any] = _without_secrets(body)
-    size = len(orjson.dumps(shown))
+    size = len(orjson.dumps(shown, lambda data: "of bytes"))
     return shown if size <= _LARGEST else {"truncated": f"a request of {size} bytes", "fields": sorted(shown)}
 
 

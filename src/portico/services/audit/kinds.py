@@ -34,6 +34,7 @@ _DATA: Final = {
     "iamcredentials": r".*",
     "logging": r"entries\..*",
     "mlflow": r"(runs|metrics|artifacts|mlflow-artifacts|logged-models)\..*|experiments\.search.*",
+    "pubsub": r"topics\.publish|subscriptions\.(pull|acknowledge|modifyAckDeadline)|Subscriber\.StreamingPull",
     "portico": r"endpoints\..*|jobs\..*|home\..*",
     "storage": r"objects\..*",
 }
@@ -73,6 +74,10 @@ _BIGQUERY = {
     "rowAccessPolicies": "RowAccessPolicyService", "tabledata": "TableDataService", "tables": "TableService",
 }  # fmt: skip
 
+_PUBSUB = {
+    "topics": "Publisher", "subscriptions": "Subscriber", "snapshots": "Subscriber", "schemas": "SchemaService",
+}  # fmt: skip
+
 
 def method_name(api: str, version: str, method: str) -> str:
     """`methodName` of an AuditLog: "google.cloud.aiplatform.v1.ModelService.DeleteModel"."""
@@ -82,6 +87,8 @@ def method_name(api: str, version: str, method: str) -> str:
         return f"google.cloud.aiplatform.{version}.{_VERTEX[collection]}.{_rpc(collection, verb)}"
     if api == "bigquery" and collection in _BIGQUERY:
         return f"google.cloud.bigquery.{version}.{_BIGQUERY[collection]}.{_rpc(collection, verb)}"
+    if api == "pubsub" and collection in _PUBSUB:
+        return f"google.pubsub.{version}.{_PUBSUB[collection]}.{_rpc(collection, verb)}"
     return f"{api}.{method}"
 
 

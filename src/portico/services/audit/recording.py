@@ -130,7 +130,7 @@ class Recording:
     def _resource(self) -> str:
         """What the call is about: the resource that it made, or that it names."""
         params = self._call.params
-        for name in ("name", "resource", "endpoint", "model", "index"):
+        for name in ("name", "resource", "endpoint", "model", "index", "topic", "subscription", "snapshot"):
             if params.get(name):
                 return str(params[name])
         if self._changed:
@@ -181,7 +181,7 @@ def _of_bigquery(call: Call) -> str:
 def _project_of(call: Call) -> str:
     for name, value in call.params.items():
         if name in ("projectId", "project"):
-            return str(value)
+            return str(value).removeprefix("projects/")
         if isinstance(value, str) and (found := _PROJECT.search(value)):
             return found[1]
     return ""

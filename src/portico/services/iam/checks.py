@@ -205,6 +205,8 @@ def of_body(
         parent = str(params.get("parent") or "")
         if parent:
             yield "iam.roles.list", targets.full("iam", parent)
+    elif api == "pubsub":
+        yield from _of_messages(method, body)
     elif api == "mlflow":  # where artifacts are, which are then read and listed
         for key in ("artifact_location", "artifact_uri", "source"):
             yield from _address(str(body.get(key) or ""), False, "")
@@ -214,6 +216,23 @@ def of_body(
             body = {**(before.body if before is not None else {}), **body}
         here = next((v.split("/")[1] for v in map(str, params.values()) if v.startswith("projects/")), "")
         yield from _named(reading, body, "", here)
+
+
+def _of_messages(method: str, body: Mapping[str, Any]) -> Iterator[Check]:
+    """Of Pub/Sub: who subscribes reads a topic, and what can't be delivered is published for them; a snapshot is of a
+    subscription's messages."""
+    told = body.get("subscription") or body
+    if method.endswith("subscriptions.create") and body.get("topic"):
+        yield "pubsub.topics.attachSubscription", targets.full("pubsub", str(body["topic"]))
+    if method.endswith("snapshots.create") and body.get("subscription"):
+        yield "pubsub.subscriptions.consume", targets.full("pubsub", str(body["subscription"]))
+    elif isinstance(told, Mapping):
+        if dead := (told.get("deadLetterPolicy") or {}).get("deadLetterTopic"):
+            yield "pubsub.topics.publish", targets.full("pubsub", str(dead))
+        if account := ((told.get("pushConfig") or {}).get("oidcToken") or {}).get("serviceAccountEmail"):
+            yield "iam.serviceAccounts.actAs", targets.full("iam", accounts.named(str(account)))
+    if method.endswith("seek") and body.get("snapshot"):
+        yield "pubsub.snapshots.seek", targets.full("pubsub", str(body["snapshot"]))
 
 
 def _logging(body: Mapping[str, Any], asked: tuple[str, ...]) -> Iterator[Check]:

@@ -115,6 +115,15 @@ _EXCEPTIONS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         (r"(experiments|runs|logged-models)\.delete(Experiment|Run|LoggedModel)", ("aiplatform.contexts.delete",)),
         (r".*", ("aiplatform.contexts.update",)),
     ),
+    "pubsub": (
+        (r".*\.topics\.(subscriptions|snapshots)\.list", ("pubsub.topics.get",)),
+        (r".*\.subscriptions\.(pull|acknowledge|modifyAckDeadline|seek)|Subscriber\.StreamingPull",
+         ("pubsub.subscriptions.consume",)),
+        (r".*\.subscriptions\.modifyPushConfig", ("pubsub.subscriptions.update",)),
+        (r".*\.subscriptions\.detach", ("pubsub.topics.detachSubscription",)),
+        (r".*\.patch", ("pubsub.{collection}.update",)),
+        (r".*\.schemas\.validateMessage", ("pubsub.schemas.validate",)),
+    ),
     "policytroubleshooter": ((r".*", ("resourcemanager.projects.getIamPolicy",)),),
     "portico": (
         (r".*\.operations\.(get|list|wait)", ("portico.{above}.get",)),
