@@ -306,7 +306,7 @@ def _parse(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise InvalidArgument(f"Invalid JSON payload received. {error}") from None
+        raise InvalidArgument(f"Invalid JSON payload received. {error}", reason="parseError") from None
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

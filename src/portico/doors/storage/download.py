@@ -18,7 +18,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from portico.doors.storage.requests import PIECE, Headers, Request, in_thread
 from portico.errors import OutOfRange
 from portico.services.storage.render import etag
-from portico.services.storage.requests import integer, preconditions, refuse_encryption
+from portico.services.storage.requests import integer, names_etag, preconditions, refuse_encryption
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -105,19 +105,14 @@ def xml_etag(row: ObjectRow) -> str:
 def _not_modified(request: Request, row: ObjectRow, tag: str) -> bool:
     """Raises FailedPrecondition (412): If-Match or If-Unmodified-Since does not hold."""
     headers = request.headers
-    if "if-match" in headers and not _names(headers["if-match"], tag):
+    if "if-match" in headers and not names_etag(headers["if-match"], tag):
         objects.Preconditions(generation_match=-1).check(row)
     if (since := _date(headers.get("if-unmodified-since"))) is not None and int(row.updated) > since:
         objects.Preconditions(generation_match=-1).check(row)
     if "if-none-match" in headers:
-        return _names(headers["if-none-match"], tag)
+        return names_etag(headers["if-none-match"], tag)
     since = _date(headers.get("if-modified-since"))
     return since is not None and int(row.updated) <= since
-
-
-def _names(header: str, tag: str) -> bool:
-    wanted = [item.strip().removeprefix("W/").strip('"') for item in header.split(",")]
-    return "*" in wanted or tag.strip('"') in wanted
 
 
 def _date(text: str | None) -> float | None:

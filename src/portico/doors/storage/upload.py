@@ -18,8 +18,7 @@ from portico.doors.storage.requests import Request, in_thread, pour
 from portico.errors import InvalidArgument
 from portico.services.standard.here import base_url
 from portico.services.storage import uploads
-from portico.services.storage.objects import with_lists
-from portico.services.storage.render import object_json
+from portico.services.storage.objects import answer
 from portico.store.objects.files import FileWriter
 from portico.store.objects.generations import ObjectRow
 
@@ -70,8 +69,7 @@ async def store(
 
 
 async def answer_object(request: Request, row: ObjectRow) -> None:
-    full = await in_thread(with_lists, request.allowed, request.params, row.bucket, row.name)
-    body = orjson.dumps(object_json(row, base_url(request.headers), full=full))
+    body = orjson.dumps(await in_thread(answer, request.allowed, row, request.params))
     await request.answer(200, body, [(b"x-goog-generation", str(row.generation).encode())])
 
 

@@ -36,6 +36,7 @@ from portico.store.objects.uploads import Part, Upload
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MOST_PARTS = 10_000
+_LEAST_PART = 5 * 2**20  # bytes
 MEDIA = b"application/xml; charset=UTF-8"
 # Request headers that set what the JSON API calls by these names.
 _SETTINGS = {
@@ -262,6 +263,12 @@ def _assemble(
     for number, tag in wanted:
         if number not in there or _part_etag(there[number]).strip(b'"').decode() != tag.strip('"'):
             raise InvalidArgument(f"Part {number} was not uploaded with ETag {tag}.", reason="InvalidPart")
+    for number, _ in wanted[:-1]:
+        if there[number].size < _LEAST_PART:
+            raise InvalidArgument(
+                f"Part {number} has {there[number].size} bytes: all but the last have at least {_LEAST_PART}.",
+                reason="EntityTooSmall",
+            )
     if not wanted:
         raise InvalidArgument("A multipart upload needs at least one part.", reason="InvalidPart")
     insertion = uploads.Insertion(

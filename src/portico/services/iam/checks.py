@@ -199,6 +199,10 @@ def of_body(
         yield from ((one, targets.project(project) if project else targets.SERVER) for one in asked)
     elif api == "storage" and method in _SETTINGS and not _OF_LISTS.isdisjoint(body):
         yield _on_lists(method, params)
+    elif api == "storage" and method == "objects.compose" and body.get("deleteSourceObjects"):
+        bucket = str(params["destinationBucket"])
+        for source in body.get("sourceObjects") or ():
+            yield "storage.objects.delete", targets.bucket(bucket, str(source.get("name") or ""))
     elif api == "cloudresourcemanager" and method.startswith("tag") and method.endswith(".create"):
         yield from _tags(reading, method, asked, body)
     elif api == "iam" and method == "roles.list":

@@ -16,13 +16,14 @@ from portico.services.standard.here import base_url
 from portico.services.storage import lists, own
 from portico.services.storage.render import bucket_json
 from portico.services.storage.requests import (
-    STORAGE_CLASSES,
+    check_etag,
     merge,
     page_size,
     page_token,
     parse_page_token,
     preconditions,
 )
+from portico.services.storage.settings import checked
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -69,9 +70,11 @@ def insert(call: Call) -> dict[str, Any]:
             field="location",
         )
     settings.setdefault("storageClass", "STANDARD")
-    _check(call, settings)
+    _refuse_unbuilt(call)
+    now = call.rooms.clock.now()
+    settings = checked(settings, {}, now)
     with call.rooms.database.write() as connection:
-        row = objects_buckets.insert(connection, name, project, settings, call.rooms.clock.now())
+        row = objects_buckets.insert(connection, name, project, settings, now)
         row = _with_lists(connection, call, row)
     return _answer(call, row)
 
@@ -81,7 +84,9 @@ def get(call: Call) -> dict[str, Any]:
     with call.rooms.database.read() as connection:
         row = objects_buckets.get(connection, call.params["bucket"])
     check_metageneration(call, row, reading=True)
-    return _answer(call, row)
+    answer = _answer(call, row)
+    check_etag(call.headers, answer["etag"])
+    return answer
 
 
 @implements("storage", "buckets.list")
@@ -166,6 +171,7 @@ def _project(call: Call) -> str:
 
 
 def _change(call: Call, make: Any) -> dict[str, Any]:
+    _refuse_unbuilt(call)
     with call.rooms.database.write() as connection:
         row = objects_buckets.get(connection, call.params["bucket"])
         check_metageneration(call, row)
@@ -173,8 +179,9 @@ def _change(call: Call, make: Any) -> dict[str, Any]:
         for key in _IMMUTABLE:
             if settings.get(key) != row.fields.get(key):
                 raise InvalidArgument(f"{key} of a bucket cannot be changed.", reason="invalid", field=key)
-        _check(call, settings)
-        row = objects_buckets.update(connection, row, settings, call.rooms.clock.now())
+        now = call.rooms.clock.now()
+        settings = checked(settings, row.fields, now)
+        row = objects_buckets.update(connection, row, settings, now)
         row = _with_lists(connection, call, row)
     return _answer(call, row)
 
@@ -204,11 +211,7 @@ def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
     return {key: body[key] for key in _SETTINGS if key in body}
 
 
-def _check(call: Call, settings: Mapping[str, Any]) -> None:
-    if settings.get("storageClass") not in STORAGE_CLASSES:
-        raise InvalidArgument(
-            f"Invalid storage class {settings.get('storageClass')!r}.", reason="invalid", field="storageClass"
-        )
+def _refuse_unbuilt(call: Call) -> None:
     body = call.body
     unbuilt = {
         "hierarchicalNamespace": (body.get("hierarchicalNamespace") or {}).get("enabled"),

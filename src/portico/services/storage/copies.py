@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy.engine import Connection
+
 from portico.errors import InvalidArgument, NotFound
 from portico.services.call import Call, implements
 from portico.services.storage import lists
@@ -19,6 +21,7 @@ from portico.services.storage.requests import (
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
+from portico.store.objects.buckets import BucketRow
 from portico.store.objects.files import FileCopy
 from portico.store.objects.generations import ObjectRow, StoredFile
 from portico.store.objects.names import check_object_name
@@ -93,7 +96,7 @@ def compose(call: Call) -> dict[str, Any]:
     entries = lists.written(
         bucket, call.caller, wanted.get("acl"), params.get("destinationPredefinedAcl", "")
     )
-    settings = object_settings({**wanted, "acl": entries}, bucket)
+    settings = object_settings({**wanted, "acl": entries}, bucket, rooms.clock.now())
     settings.setdefault("contentType", sources[0].fields.get("contentType"))
     settings["componentCount"] = sum(row.fields.get("componentCount", 1) for row in sources)
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -110,9 +113,23 @@ def compose(call: Call) -> dict[str, Any]:
                 rooms.clock.now(),
                 preconditions(params),
             )
+            if call.body.get("deleteSourceObjects"):
+                garbage += _delete_sources(connection, bucket, sources, name, rooms.clock.now())
         made.keep()
     objects_files.remove(rooms.home, garbage)
     return answer(call, row)
+
+
+def _delete_sources(
+    connection: Connection, bucket: BucketRow, sources: list[ObjectRow], made: str, now: float
+) -> list[str]:
+    """Once each, as far as they are still there, and not what was made in place of one."""
+    garbage: list[str] = []
+    for source in {(row.name, row.generation): row for row in sources if row.name != made}.values():
+        there = objects.find(connection, bucket.name, source.name, source.generation)
+        if there is not None and there.state == objects.LIVE:
+            garbage += objects.delete(connection, bucket, there, now)
+    return garbage
 
 
 def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bool = False) -> ObjectRow:
@@ -160,7 +177,11 @@ def _settings_of_copy(call: Call, source: ObjectRow, bucket: objects_buckets.Buc
     entries = lists.written(
         bucket, call.caller, call.body.get("acl"), call.params.get("destinationPredefinedAcl", "")
     )
-    return components | object_settings({**(given or kept), "acl": entries}, bucket)
+    now, told = (
+        call.rooms.clock.now(),
+        {**(given or kept), "acl": entries, "retention": call.body.get("retention")},
+    )
+    return components | object_settings(told, bucket, now, source.fields)
 
 
 def _file(row: ObjectRow) -> StoredFile:

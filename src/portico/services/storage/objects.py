@@ -12,9 +12,10 @@ from portico.services.call import Call, implements
 from portico.services.iam import targets
 from portico.services.standard.here import base_url
 from portico.services.storage import lists
-from portico.services.storage.render import object_json
+from portico.services.storage.render import etag, object_json
 from portico.services.storage.requests import (
     SETTINGS,
+    check_etag,
     integer,
     merge,
     object_settings,
@@ -41,6 +42,7 @@ def get(call: Call) -> dict[str, Any]:
         objects_buckets.get(connection, params["bucket"])
         row = objects.get(connection, params["bucket"], params["object"], integer(params, "generation"))
     preconditions(params).check(row, reading=True)
+    check_etag(call.headers, etag(row))
     return answer(call, row)
 
 
@@ -62,12 +64,12 @@ def list_(call: Call) -> dict[str, Any]:
     )
     token = parse_page_token(params, _Token)
     with call.rooms.database.read() as connection:
-        objects_buckets.get(connection, query.bucket)
+        bucket = objects_buckets.get(connection, query.bucket)
         page = list_page(connection, query, page_size(params), Position(*token) if token else None)
-    base, full = base_url(call.headers), with_lists(call, params, query.bucket)
+    base, full = base_url(call.headers), _shows_lists(call, params, query.bucket)
     listing: dict[str, Any] = {"kind": "storage#objects"}
     if page.items:
-        listing["items"] = [object_json(row, base, full=full) for row in page.items]
+        listing["items"] = [object_json(row, base, bucket, full=full) for row in page.items]
     if page.prefixes:
         listing["prefixes"] = page.prefixes
     if page.next:
@@ -98,21 +100,20 @@ def delete(call: Call) -> None:
     objects_files.remove(rooms.home, garbage)
 
 
-def answer(call: Call, row: ObjectRow) -> dict[str, Any]:
-    return object_json(row, base_url(call.headers), full=with_lists(call, call.params, row.bucket, row.name))
-
-
-def with_lists(
-    call: Call, params: Mapping[str, Any], bucket: str, name: str | None = None
-) -> objects_buckets.BucketRow | None:
-    """The bucket, where the projection with access control lists is asked for and the caller may see them."""
-    asked = ["storage.objects.getIamPolicy"]
-    if params.get("projection") != "full" or not call.rooms.permissions.held(
-        call.caller, asked, targets.bucket(bucket, name)
-    ):
-        return None
+def answer(call: Call, row: ObjectRow, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The Object resource, as the call's parameters, or these, want it."""
     with call.rooms.database.read() as connection:
-        return objects_buckets.get(connection, bucket)
+        bucket = objects_buckets.get(connection, row.bucket)
+    full = _shows_lists(call, call.params if params is None else params, row.bucket, row.name)
+    return object_json(row, base_url(call.headers), bucket, full=full)
+
+
+def _shows_lists(call: Call, params: Mapping[str, Any], bucket: str, name: str | None = None) -> bool:
+    """Whether the projection with access control lists is asked for and the caller may see them."""
+    asked = ["storage.objects.getIamPolicy"]
+    return params.get("projection") == "full" and bool(
+        call.rooms.permissions.held(call.caller, asked, targets.bucket(bucket, name))
+    )
 
 
 def _change(call: Call, make: Any) -> dict[str, Any]:
@@ -128,10 +129,19 @@ def _change(call: Call, make: Any) -> dict[str, Any]:
                 reason="invalid",
                 field="storageClass",
             )
-        wanted = {**wanted, "acl": _list(call, bucket, row)}
-        settings = object_settings(wanted | {"storageClass": row.fields.get("storageClass")}, bucket)
+        wanted = {
+            **wanted,
+            "acl": _list(call, bucket, row),
+            "retention": call.body.get("retention"),
+            "storageClass": row.fields.get("storageClass"),
+        }
+        now = call.rooms.clock.now()
+        settings = object_settings(wanted, bucket, now, row.fields)
+        _check_custom_time(row.fields.get("customTime"), settings, call.body)
         kept = {key: value for key, value in row.fields.items() if key not in SETTINGS}
-        row = objects.update(connection, row, kept | settings, call.rooms.clock.now())
+        if row.fields.get("eventBasedHold") and not settings.get("eventBasedHold"):
+            kept[objects.RELEASED] = now
+        row = objects.update(connection, row, kept | settings, now)
     return answer(call, row)
 
 
@@ -144,6 +154,25 @@ def _list(call: Call, bucket: objects_buckets.BucketRow, row: ObjectRow) -> Any:
     if named:
         return lists.predefined(named, bucket, call.caller)
     return call.body["acl"] and lists.checked(call.body["acl"], bucket, lists.OF_OBJECTS)
+
+
+def _check_custom_time(before: str | None, settings: dict[str, Any], body: Mapping[str, Any]) -> None:
+    """A custom time stays, or becomes a later one, until the object is rewritten.
+
+    Source: https://cloud.google.com/storage/docs/metadata#custom-time
+    Raises:
+        InvalidArgument
+    """
+    if before is None:
+        return
+    if "customTime" not in body:
+        settings["customTime"] = before
+    elif settings.get("customTime", "") < before:
+        raise InvalidArgument(
+            f"customTime is {before}; it can't be removed or set to an earlier time, but by rewriting the object.",
+            reason="invalid",
+            field="customTime",
+        )
 
 
 def _set_by_writer(row: ObjectRow) -> dict[str, Any]:

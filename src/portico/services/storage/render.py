@@ -12,7 +12,7 @@ from portico.services.iam import acl
 from portico.services.iam.bindings import of_bucket
 from portico.services.storage import lists
 from portico.store.objects.buckets import BucketRow
-from portico.store.objects.generations import NONCURRENT, ObjectRow
+from portico.store.objects.generations import NONCURRENT, RELEASED, ObjectRow, retained_until
 
 _MULTI_REGIONS = {"US", "EU", "ASIA"}
 _DUAL_REGIONS = {"NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"}
@@ -23,8 +23,8 @@ def milliseconds(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-def object_json(row: ObjectRow, base: str, *, full: BucketRow | None = None) -> dict[str, Any]:
-    """The Object resource; with its bucket in `full` the projection with `acl` and `owner`."""
+def object_json(row: ObjectRow, base: str, bucket: BucketRow, *, full: bool = False) -> dict[str, Any]:
+    """The Object resource; `full` is the projection with `acl` and `owner`."""
     path = f"b/{row.bucket}/o/{quote(row.name, safe='')}"
     created = milliseconds(row.created)
     resource: dict[str, Any] = {
@@ -48,26 +48,27 @@ def object_json(row: ObjectRow, base: str, *, full: BucketRow | None = None) -> 
         resource["md5Hash"] = row.md5
     if row.state == NONCURRENT and row.deleted is not None:
         resource["timeDeleted"] = milliseconds(row.deleted)
-    resource |= {key: value for key, value in row.fields.items() if key != "acl"}
-    if full is not None and not acl.is_uniform(full):
+    resource |= {key: value for key, value in row.fields.items() if key not in ("acl", RELEASED)}
+    # While an event-based hold is on, it is not known.
+    if bucket.retention_seconds and not row.fields.get("eventBasedHold"):
+        resource["retentionExpirationTime"] = milliseconds(retained_until(bucket, row))
+    if full and not acl.is_uniform(bucket):
         resource["acl"] = [
             {"kind": "storage#objectAccessControl", "bucket": row.bucket, "object": row.name} | entry
-            for entry in lists.of_object(full, row.fields)
+            for entry in lists.of_object(bucket, row.fields)
         ]
-        resource["owner"] = {"entity": f"project-owners-{project_number(full.project)}"}
+        resource["owner"] = {"entity": f"project-owners-{project_number(bucket.project)}"}
     return resource
 
 
 def bucket_json(row: BucketRow, base: str, *, full: bool = False) -> dict[str, Any]:
     """The Bucket resource; `full` is the projection with `acl`, `defaultObjectAcl` and `owner`."""
     location = row.fields["location"]
-    kind = (
-        "multi-region"
-        if location in _MULTI_REGIONS
-        else "dual-region"
-        if location in _DUAL_REGIONS
-        else "region"
-    )
+    kind = "region"
+    if location in _DUAL_REGIONS or (row.fields.get("customPlacementConfig") or {}).get("dataLocations"):
+        kind = "dual-region"
+    elif location in _MULTI_REGIONS:
+        kind = "multi-region"
     access = dict(row.fields.get("iamConfiguration") or {})
     uniform = access.get("uniformBucketLevelAccess") or access.get("bucketPolicyOnly") or {"enabled": False}
     resource: dict[str, Any] = {

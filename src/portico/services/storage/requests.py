@@ -13,21 +13,12 @@ import orjson
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.storage.render import milliseconds
+from portico.services.storage.settings import STORAGE_CLASSES
 from portico.store.objects.buckets import BucketRow
 from portico.store.objects.generations import Preconditions
 
 MAX_RESULTS = 1000
-STORAGE_CLASSES = frozenset(
-    [
-        "STANDARD",
-        "NEARLINE",
-        "COLDLINE",
-        "ARCHIVE",
-        "MULTI_REGIONAL",
-        "REGIONAL",
-        "DURABLE_REDUCED_AVAILABILITY",
-    ]
-)
+_MOST_METADATA = 8192  # bytes of keys and values
 
 
 class ObjectSettings(msgspec.Struct, omit_defaults=True):
@@ -50,12 +41,22 @@ class ObjectSettings(msgspec.Struct, omit_defaults=True):
 SETTINGS = tuple(ObjectSettings.__struct_fields__)
 
 
-def object_settings(resource: Mapping[str, Any], bucket: BucketRow) -> dict[str, Any]:
-    """What to store of an Object `resource` for a new generation in `bucket`.
+def object_settings(
+    resource: Mapping[str, Any], bucket: BucketRow, now: float, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What to store of an Object `resource` for a new generation in `bucket`; `before` is what is stored of the one
+    that it comes from.
 
     Raises:
         InvalidArgument: a field has the wrong type, or a value that Cloud Storage refuses.
     """
+    if resource.get("retention"):
+        raise InvalidArgument(
+            f"Object retention is not enabled for the bucket {bucket.name}: retention of objects is not built in "
+            "Portico; the bucket's retentionPolicy and holds are.",
+            reason="invalid",
+            field="retention",
+        )
     known = {key: resource[key] for key in SETTINGS if resource.get(key) is not None}
     try:
         settings: dict[str, Any] = msgspec.to_builtins(msgspec.convert(known, ObjectSettings))
@@ -63,6 +64,16 @@ def object_settings(resource: Mapping[str, Any], bucket: BucketRow) -> dict[str,
         raise InvalidArgument(f"Invalid value in the object's metadata: {error}", reason="invalid") from None
     if "metadata" in settings:
         settings["metadata"] = {k: v for k, v in settings["metadata"].items() if v is not None}
+        size = sum(len(k.encode()) + len(v.encode()) for k, v in settings["metadata"].items())
+        if size > _MOST_METADATA:
+            raise InvalidArgument(
+                f"The custom metadata has {size} bytes of keys and values, at most {_MOST_METADATA} are allowed.",
+                reason="invalid",
+                field="metadata",
+            )
+    if "contexts" in settings:
+        held = ((before or {}).get("contexts") or {}).get("custom") or {}
+        settings["contexts"] = {"custom": _contexts(settings["contexts"].get("custom") or {}, held, now)}
     if "customTime" in settings:
         settings["customTime"] = _time(settings["customTime"])
     settings.setdefault("storageClass", bucket.fields.get("storageClass", "STANDARD"))
@@ -71,6 +82,26 @@ def object_settings(resource: Mapping[str, Any], bucket: BucketRow) -> dict[str,
     if bucket.fields.get("defaultEventBasedHold"):
         settings.setdefault("eventBasedHold", True)
     return settings
+
+
+def _contexts(told: Mapping[str, Any], held: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Each with when it was made and last given another value, which the server determines."""
+    made = {}
+    for key, payload in told.items():
+        value, old = (payload or {}).get("value"), held.get(key) or {}
+        if not isinstance(value, str):
+            raise InvalidArgument(
+                f"contexts.custom.{key} needs a value, which is a string.",
+                reason="invalid",
+                field=f"contexts.custom.{key}.value",
+            )
+        same = old.get("value") == value and "updateTime" in old
+        made[key] = {
+            "value": value,
+            "createTime": old.get("createTime") or milliseconds(now),
+            "updateTime": old["updateTime"] if same else milliseconds(now),
+        }
+    return made
 
 
 def merge(current: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,6 +135,24 @@ def preconditions(params: Mapping[str, Any], kind: str = "") -> Preconditions:
         metageneration_match=integer(params, f"if{kind}MetagenerationMatch"),
         metageneration_not_match=integer(params, f"if{kind}MetagenerationNotMatch"),
     )
+
+
+def check_etag(headers: Mapping[str, str], etag: str) -> None:
+    """The two headers that a request for a resource may have, beside its parameters.
+
+    Raises:
+        FailedPrecondition: as `Preconditions.check` for a reading call.
+    """
+    if "if-match" in headers and not names_etag(headers["if-match"], etag):
+        Preconditions(generation_match=-1).check(None)
+    if "if-none-match" in headers and names_etag(headers["if-none-match"], etag):
+        Preconditions(generation_not_match=0).check(None, reading=True)
+
+
+def names_etag(header: str, etag: str) -> bool:
+    """Whether the value of an If-Match or If-None-Match means this one."""
+    wanted = [item.strip().removeprefix("W/").strip('"') for item in header.split(",")]
+    return "*" in wanted or etag.strip('"') in wanted
 
 
 def page_size(params: Mapping[str, Any]) -> int:

@@ -67,7 +67,7 @@ def begin(
     return Insertion(
         bucket,
         name,
-        object_settings({**resource, "acl": entries}, row),
+        object_settings({**resource, "acl": entries}, row, rooms.clock.now()),
         wanted,
         hashes.get("md5") or resource.get("md5Hash") or None,
         hashes.get("crc32c") or resource.get("crc32c") or None,

@@ -27,6 +27,8 @@ from portico.store.tables.storage import objects
 from portico.store.tables.storage import pins as _pins
 
 NONCURRENT, HIDDEN = 2, 3
+RELEASED = "eventBasedHoldReleased"
+"""Among an object's fields: when its event-based hold was released, in seconds since the epoch; it is not shown."""
 TABLES = "bq"  # in the place of a bucket: what was read from BigQuery's tables; no bucket may be called so
 
 
@@ -283,12 +285,18 @@ def _check_protection(bucket: BucketRow, row: ObjectRow, now: float) -> None:
                 "overwritten or archived until hold is removed.",
                 reason="forbidden",
             )
-    if bucket.retention_seconds and now < row.created + bucket.retention_seconds:
+    if bucket.retention_seconds and now < retained_until(bucket, row):
         raise PermissionDenied(
             f"Object '{row.bucket}/{row.name}' is subject to bucket's retention policy and cannot be "
             f"deleted, overwritten or archived until it is {bucket.retention_seconds} seconds old.",
             reason="retentionPolicyNotMet",
         )
+
+
+def retained_until(bucket: BucketRow, row: ObjectRow) -> float:
+    """When the bucket's retention policy lets the object go, in seconds since the epoch. Its time begins when the
+    object is made, and again when an event-based hold is released."""
+    return float(max(row.created, row.fields.get(RELEASED, 0.0)) + bucket.retention_seconds)
 
 
 def _next_generation(connection: Connection, now: float) -> int:
