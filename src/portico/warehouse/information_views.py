@@ -12,7 +12,9 @@ import pyarrow as pa
 from portico.warehouse import (
     catalog,
     definition_text,
+    information_access,
     information_indexes,
+    information_jobs,
     options,
     partitions,
     routines,
@@ -21,6 +23,8 @@ from portico.warehouse import (
 )
 from portico.warehouse.catalog import Entry
 from portico.warehouse.information_schema import Scope, View, sql_type
+from portico.warehouse.information_schema import columns as _columns
+from portico.warehouse.information_schema import time_of as _time
 from portico.warehouse.models import kept
 from portico.warehouse.storage import AT
 from portico.warehouse.types import Field
@@ -28,15 +32,6 @@ from portico.warehouse.types import Field
 Rows = Iterator[dict[str, Any]]
 
 _TEXT, _WHOLE, _TRUTH, _TIME = pa.string(), pa.int64(), pa.bool_(), pa.timestamp("us", "UTC")
-
-
-def _columns(texts: str, **others: pa.DataType) -> dict[str, pa.DataType]:
-    """Names of columns; those not among `others` are texts."""
-    return {name: others.get(name, _TEXT) for name in texts.split()}
-
-
-def _time(body: dict[str, Any], key: str) -> dt.datetime | None:
-    return dt.datetime.fromtimestamp(int(body[key]) / 1000, dt.UTC) if body.get(key) else None
 
 
 def _table(one: Entry) -> dict[str, Any]:
@@ -327,71 +322,10 @@ def _table_type(argument: dict[str, Any]) -> str:
     return f"TABLE<{', '.join(shown)}>" if columns else "ANY TABLE"
 
 
-def _jobs(scope: Scope) -> Rows:
-    for body in scope.outside("jobs", project=scope.project) if scope.outside is not None else ():
-        configuration, statistics = body["configuration"], body.get("statistics") or {}
-        asked = configuration.get(str(configuration["jobType"]).lower()) or {}
-        told, status = statistics.get("query") or {}, body["status"]
-        error, counts = status.get("errorResult"), told.get("dmlStats")
-        yield {
-            "creation_time": _time(statistics, "creationTime"), "start_time": _time(statistics, "startTime"),
-            "end_time": _time(statistics, "endTime"), "project_id": body["jobReference"]["projectId"],
-            "user_email": body.get("user_email"), "job_id": body["jobReference"]["jobId"],
-            "job_type": configuration["jobType"], "statement_type": told.get("statementType"),
-            "priority": asked.get("priority") or "INTERACTIVE", "query": asked.get("query"), "state": status["state"],
-            "total_bytes_processed": int(statistics.get("totalBytesProcessed") or 0),
-            "total_bytes_billed": int(told.get("totalBytesBilled") or 0), "total_slot_ms": 0,
-            "cache_hit": told.get("cacheHit"),
-            "error_result": {
-                "reason": error.get("reason"), "location": error.get("location"), "message": error.get("message"),
-            } if error else None,
-            "destination_table": _reference(asked.get("destinationTable")),
-            "referenced_tables": [_reference(one) for one in told.get("referencedTables") or ()],
-            "labels": [{"key": key, "value": value} for key, value in (configuration.get("labels") or {}).items()],
-            "parent_job_id": statistics.get("parentJobId"),
-            "query_dialect": "GOOGLE_SQL" if asked.get("query") else None,
-            "dml_statistics": {
-                "inserted_row_count": int(counts.get("insertedRowCount") or 0),
-                "deleted_row_count": int(counts.get("deletedRowCount") or 0),
-                "updated_row_count": int(counts.get("updatedRowCount") or 0),
-            } if counts else None,
-        }  # fmt: skip
-
-
-def _jobs_of_caller(scope: Scope) -> Rows:
-    return (one for one in _jobs(scope) if one["user_email"] == scope.caller)
-
-
-def _reference(told: dict[str, Any] | None) -> dict[str, Any] | None:
-    if not told:
-        return None
-    return {
-        "project_id": told.get("projectId"),
-        "dataset_id": told.get("datasetId"),
-        "table_id": told.get("tableId"),
-    }
-
-
 _TEXTS = pa.list_(_TEXT)
 _TABLE = "table_catalog table_schema table_name"
 _CONSTRAINT = "constraint_catalog constraint_schema constraint_name"
 _OPTION = "option_name option_type option_value"
-_REFERENCE = pa.struct({"project_id": _TEXT, "dataset_id": _TEXT, "table_id": _TEXT})
-_JOBS = View(
-    _columns(
-        "creation_time project_id user_email job_id job_type statement_type priority start_time end_time query state "
-        "total_bytes_processed total_bytes_billed total_slot_ms error_result cache_hit destination_table "
-        "referenced_tables labels parent_job_id reservation_id transaction_id query_dialect dml_statistics",
-        creation_time=_TIME, start_time=_TIME, end_time=_TIME, total_bytes_processed=_WHOLE, total_bytes_billed=_WHOLE,
-        total_slot_ms=_WHOLE, cache_hit=_TRUTH, destination_table=_REFERENCE, referenced_tables=pa.list_(_REFERENCE),
-        error_result=pa.struct({"reason": _TEXT, "location": _TEXT, "message": _TEXT}),
-        dml_statistics=pa.struct(
-            {"inserted_row_count": _WHOLE, "deleted_row_count": _WHOLE, "updated_row_count": _WHOLE}
-        ),
-        labels=pa.list_(pa.struct({"key": _TEXT, "value": _TEXT})),
-    ),
-    _jobs,
-)  # fmt: skip
 VIEWS = {
     "SCHEMATA": View(
         _columns(
@@ -469,10 +403,9 @@ VIEWS = {
         _parameters),
     "ROUTINE_OPTIONS": View(
         _columns(f"specific_catalog specific_schema specific_name {_OPTION}"), _routine_options),
-    **dict.fromkeys(("JOBS", "JOBS_BY_PROJECT"), _JOBS),
-    "JOBS_BY_USER": View(_JOBS.columns, _jobs_of_caller),
-    **information_indexes.VIEWS,
+    **information_access.VIEWS, **information_indexes.VIEWS, **information_jobs.VIEWS,
 }  # fmt: skip
+VIEWS["TABLE_STORAGE_BY_PROJECT"] = VIEWS["TABLE_STORAGE"]
 """By name; TABLE_STORAGE tells no bytes on disk, which DuckDB does not keep by table."""
 
 META_TABLES = View(

@@ -354,7 +354,9 @@ class Query:
             )
 
     def _schema_view(self, parts: list[str]) -> exp.Expr | None:
-        return view(self._cursor, self._asked.project, parts, self._asked.outside, self._asked.caller)
+        asked = self._asked
+        sessions = asked.warehouse.sessions.open if asked.warehouse is not None else tuple
+        return view(self._cursor, asked.project, parts, asked.outside, asked.caller, sessions)
 
     def _external(self, entry: Entry) -> exp.Expr:
         """An external table: its files as they are now."""

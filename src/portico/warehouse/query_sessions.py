@@ -20,7 +20,7 @@ from portico.warehouse.asked import Asked, Done
 if TYPE_CHECKING:
     from portico.warehouse.catalog import Cursor
 
-_IDLE, _LONGEST = 24 * 3600.0, 7 * 24 * 3600.0  # seconds after which one ends
+IDLE, LONGEST = 24 * 3600.0, 7 * 24 * 3600.0  # seconds after which one ends
 T = TypeVar("T")
 
 
@@ -61,6 +61,11 @@ class QuerySessions:
     def begin(self, identity: str, asked: Asked) -> None:
         self._sweep()
         self._open[identity] = _Session(identity, self._connect(), self._writing, asked)
+
+    def open(self) -> frozenset[str]:
+        """Those that have not ended."""
+        self._sweep()
+        return frozenset(self._open)
 
     def run(
         self, identity: str, text: str, asked: Asked, running: Callable[[scripts.Script], None]
@@ -107,5 +112,5 @@ class QuerySessions:
     def _sweep(self) -> None:
         now = time.monotonic()
         for identity, one in list(self._open.items()):
-            if now - one.used > _IDLE or now - one.began > _LONGEST:
+            if now - one.used > IDLE or now - one.began > LONGEST:
                 self._end(identity)
