@@ -45,6 +45,10 @@ def mass(client: bigquery.Client) -> str:
     job.result()
     assert job.statement_type == "CREATE_MODEL" and job.ddl_operation_performed == "CREATE"
     assert job.destination.table_id == "mass"
+    told = client.get_job(job.job_id)._properties["statistics"]["query"]["mlStatistics"]
+    assert (told["modelType"], told["trainingType"]) == ("LINEAR_REGRESSION", "SINGLE_TRAINING")
+    assert [one["index"] for one in told["iterationResults"]] == list(range(len(told["iterationResults"])))
+    assert told["iterationResults"][-1]["trainingLoss"] > 0 and "hparamTrials" not in told
     return "birds.mass"
 
 

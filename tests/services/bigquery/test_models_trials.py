@@ -33,10 +33,20 @@ def client(portico: Any) -> bigquery.Client:
 
 
 def trained(client: bigquery.Client, name: str, kind: str, label: str, options: str) -> str:
-    client.query(
+    job = client.query(
         f"""CREATE OR REPLACE MODEL fruit.{name} OPTIONS(model_type='{kind}', input_label_cols=['{label}'], {options})
         AS SELECT weight, sugar, {label} FROM fruit.fruits ORDER BY number"""
-    ).result()
+    )
+    job.result()
+    told = job._properties["statistics"]["query"]["mlStatistics"]
+    trials = client.get_model(f"fruit.{name}")._properties.get("hparamTrials", [])
+    for one in trials:
+        one.pop("evaluationMetrics", None)
+    tunes = "num_trials" in options
+    assert told["trainingType"] == ("HPARAM_TUNING" if tunes else "SINGLE_TRAINING")
+    assert (
+        told.get("hparamTrials", []) == trials and bool(trials) == (told["iterationResults"] == []) == tunes
+    )
     return f"fruit.{name}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, NotFound
 from portico.services.bigquery import shapes
 from portico.services.bigquery.pages import page
 from portico.services.call import Call, implements
@@ -43,6 +43,28 @@ def patch(call: Call) -> dict[str, Any]:
 @implements("bigquery", "models.delete")
 def delete(call: Call) -> None:
     shapes.ask(call, "drop_model", **_dataset(call), name=_name(call))
+
+
+def ml_statistics(call: Call, project: str, dataset: str, name: str) -> dict[str, Any]:
+    """What the statistics of the job that made a model tell of its training; of trials without their measures. Nothing
+    where the model is gone again."""
+    try:
+        body = shapes.ask(call, "model", project=project, dataset=dataset, name=name)
+    except NotFound:
+        return {}
+    runs, trials = body.get("trainingRuns") or [{}], body.get("hparamTrials")
+    shown: dict[str, Any] = {
+        "modelType": body["modelType"],
+        "trainingType": "HPARAM_TUNING" if trials else "SINGLE_TRAINING",
+        "iterationResults": [] if trials else runs[0].get("results") or [],
+    }
+    if most := (runs[0].get("trainingOptions") or {}).get("maxIterations"):
+        shown["maxIterations"] = str(most)
+    if trials:
+        shown["hparamTrials"] = [
+            {key: value for key, value in one.items() if key != "evaluationMetrics"} for one in trials
+        ]
+    return shown
 
 
 def _dataset(call: Call) -> dict[str, str]:

@@ -16,6 +16,7 @@ from portico.errors import BY_CODE, Cancelled, InvalidArgument, PorticoError, Un
 from portico.services.bigquery import (
     external_databases,
     model_files,
+    models,
     permissions,
     registering,
     settings,
@@ -269,6 +270,8 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     elif target and target[2] and told["operation"] != "DROP":
         asked["destinationTable"] = shapes.table_reference(*target)
     statistics = {"totalBytesProcessed": str(told["bytes"]), "query": _statistics(told, dry)}
+    if told["kind"] == "CREATE_MODEL" and told["operation"] != "SKIP" and not dry:
+        statistics["query"]["mlStatistics"] = models.ml_statistics(call, *target)
     if not dry:
         statistics["totalSlotMs"] = told["plan"].get("totalSlotMs", "0")
     return statistics, {
