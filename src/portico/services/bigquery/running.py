@@ -269,9 +269,10 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
         asked["destinationTable"] = place
     elif target and target[2] and told["operation"] != "DROP":
         asked["destinationTable"] = shapes.table_reference(*target)
-    statistics = {"totalBytesProcessed": str(told["bytes"]), "query": _statistics(told, dry)}
+    shown = _statistics(told, dry)
+    statistics = {"totalBytesProcessed": str(told["bytes"]), "query": shown}
     if told["kind"] == "CREATE_MODEL" and told["operation"] != "SKIP" and not dry:
-        statistics["query"]["mlStatistics"] = models.ml_statistics(call, *target)
+        shown["mlStatistics"] = models.ml_statistics(call, *target)
     if not dry:
         statistics["totalSlotMs"] = told["plan"].get("totalSlotMs", "0")
     return statistics, {
