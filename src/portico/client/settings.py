@@ -25,7 +25,9 @@ def settings(home: Path) -> dict[str, str]:
     if address is None:
         raise Unavailable(f"Portico does not run on {home}. Start it with: portico up --home {home}")
     loopback = _without_proxy(address.host)
-    return {
+    # Google's client shows it no token: where one is required it comes by gRPC's proxy (see `of_a_shell`).
+    messages = {} if address.auth == "required" else {"PUBSUB_EMULATOR_HOST": address.grpc_address}
+    return messages | {
         "PORTICO_URL": address.url,
         "STORAGE_EMULATOR_HOST": address.url,
         "BIGQUERY_EMULATOR_HOST": address.url,

@@ -28,7 +28,9 @@ from portico.store.beside import Beside, beside
 
 _THREADS = 40
 # Whose bodies are data, in which nothing names a project.
-_DATA = re.compile(r"insertAll$|AppendRows$|[pP]redict\w*$|explain$|[wW]rite\w*$|addLabels$|publish$")
+_DATA = re.compile(
+    r"insertAll$|AppendRows$|[pP]redict\w*$|explain$|[wW]rite\w*$|addLabels$|publish$|StreamingPull$"
+)
 
 
 async def no_body() -> dict[str, Any]:

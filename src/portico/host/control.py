@@ -41,7 +41,7 @@ def main(
         target=keep_warehouse, args=(home, warehouse_memory), name="warehouse", daemon=True
     ).start()
     door = make_door(home, contract, here.names)
-    listener = Listener(home, by_grpc, certificate_file(home), door.dispatch, here.auth)
+    listener = Listener(home, by_grpc, certificate_file(home), door.dispatch, contract, here.auth)
     serve_control(door, home, listener)
 
 

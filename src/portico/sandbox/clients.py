@@ -36,5 +36,6 @@ def in_container(home: Path) -> tuple[dict[str, str], list[Path]]:
     settings, injected = clients(home) if clients else ({}, Path("/"))
     environment = {**settings, "PYTHONPATH": str(injected)}
     environment.pop("GOOGLE_APPLICATION_CREDENTIALS", None)  # the server's own
+    environment.pop("PUBSUB_EMULATOR_HOST", None)  # with which a client would not say whose job it is
     certificate = settings.get("PORTICO_CERTIFICATE")
     return environment, [injected, *([Path(certificate)] if certificate else [])]

@@ -158,7 +158,8 @@ def methods() -> list[Method]:
     found = {
         m.key: m for m in routed() if m.api == "bigquerystorage" or implementation(Match(m, {})) is not None
     }
-    return [one for one in found.values() if one.id != "BigQueryWrite.AppendRows"]
+    streams = ("BigQueryWrite.AppendRows", "Subscriber.StreamingPull")
+    return [one for one in found.values() if one.id not in streams]
 
 
 def in_no_project(method: Method) -> bool:

@@ -7,21 +7,37 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.pubsub_v1 import PublisherClient, SubscriberClient
+
+from portico.host.address import running
 
 PROJECT = "projects/messages"
 _names = itertools.count()
 
 
-@pytest.fixture(scope="session", params=["rest"])
-def made(request: pytest.FixtureRequest, portico: Any) -> Iterator[Callable[[Any], Any]]:
+@pytest.fixture(scope="session")
+def address(portico: Any) -> str:
+    """Where the server speaks gRPC."""
+    found = running(portico.home)
+    assert found is not None
+    return found.grpc_address
+
+
+@pytest.fixture(scope="session", params=["rest", "grpc"])
+def made(request: pytest.FixtureRequest, portico: Any, address: str) -> Iterator[Callable[[Any], Any]]:
     """Makes a client of this class, of one transport."""
-    yield lambda cls: cls(
-        transport="rest", credentials=AnonymousCredentials(),
-        client_options={"api_endpoint": f"{portico.url}/apis/pubsub"},
-    )  # fmt: skip
+    with grpc.insecure_channel(address) as channel:
+
+        def make(cls: Any) -> Any:
+            if request.param == "grpc":
+                return cls(transport=cls.get_transport_class("grpc")(channel=channel))
+            options = {"api_endpoint": f"{portico.url}/apis/pubsub"}
+            return cls(transport="rest", credentials=AnonymousCredentials(), client_options=options)
+
+        yield make
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
+import grpc
 import pytest
 import requests
 from google.api_core import exceptions
 from google.oauth2 import credentials as oauth2
-from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1 import PublisherClient, SubscriberClient, types
 from tests.services.iam.test_permissions import Someone, client
 
 PROJECT = "guarded-messages"
@@ -73,3 +75,34 @@ def test_what_changes_topics_is_in_the_audit_log(portico, publisher):
     found = requests.post(f"{portico.url}/apis/logging/v2/entries:list", json=asked, timeout=60).json()
     told = [one["protoPayload"]["methodName"] for one in found["entries"]]
     assert told == ["google.pubsub.v1.Publisher.CreateTopic"]
+
+
+def test_a_stream_needs_its_permission_too(address, publisher, subscriber, who):
+    stamp = time.time_ns()
+    topic = publisher.create_topic(name=f"projects/{PROJECT}/topics/t{stamp}").name
+    mine = f"projects/{PROJECT}/subscriptions/s{stamp}"
+    subscription = subscriber.create_subscription(name=mine, topic=topic).name
+    publisher.publish(topic=topic, messages=[{"data": b"x"}])
+    with grpc.insecure_channel(address) as channel:
+        theirs = SubscriberClient(transport=SubscriberClient.get_transport_class("grpc")(channel=channel))
+        shown = [("authorization", f"Bearer {who.token}")]
+
+        def first() -> Any:
+            asked = [{"subscription": subscription, "stream_ack_deadline_seconds": 10}]
+            waits = threading.Event()
+
+            def requests() -> Any:
+                yield from map(types.StreamingPullRequest, asked)
+                waits.wait(60)
+
+            try:
+                for answer in theirs.streaming_pull(requests=requests(), metadata=shown):
+                    if answer.received_messages:
+                        return answer.received_messages[0].message.data
+            finally:
+                waits.set()
+
+        with pytest.raises(exceptions.PermissionDenied, match=r"pubsub\.subscriptions\.consume"):
+            first()
+        allow(subscriber, subscription, "roles/pubsub.subscriber", who)
+        assert first() == b"x"

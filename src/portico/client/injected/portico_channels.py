@@ -8,9 +8,15 @@ from typing import Any
 
 from portico_addresses import NETLOC, URL, is_google, is_vertex
 
-# Where this server speaks gRPC, and the APIs that it knows by that alone.
+# Where this server speaks gRPC, and the APIs whose clients are to speak it.
 _GRPC = os.environ.get("PORTICO_GRPC", "")
-BY_GRPC = ("bigquerystorage.googleapis.com",)
+_MESSAGES = "pubsub.googleapis.com"
+BY_GRPC = ("bigquerystorage.googleapis.com", _MESSAGES)
+
+
+def finds_its_way(default: str) -> bool:
+    """Whether the client of this API was told by a variable of its own where it is."""
+    return default == _MESSAGES and bool(os.environ.get("PUBSUB_EMULATOR_HOST"))
 
 
 def by_grpc(cls: Any, options: Any) -> None:
@@ -29,13 +35,13 @@ def patch_channels(module: Any) -> None:
     def moved(target: str, *args: Any, **kwargs: Any) -> Any:
         host = target.rpartition(":")[0] or target
         if host in BY_GRPC and _GRPC:
-            return _channel(module, *args, **kwargs)
+            return _channel(module, host, *args, **kwargs)
         return create(NETLOC if is_google(host) or is_vertex(host) else target, *args, **kwargs)
 
     module.create_channel = moved
 
 
-def _channel(module: Any, credentials: Any = None, *args: Any, **kwargs: Any) -> Any:
+def _channel(module: Any, host: str, credentials: Any = None, *args: Any, **kwargs: Any) -> Any:
     """A channel to this server, not encrypted; who opens an asynchronous one is known by its connection, a job by its
     token."""
     import grpc
@@ -51,7 +57,7 @@ def _channel(module: Any, credentials: Any = None, *args: Any, **kwargs: Any) ->
 
         default: Any = google.auth.default
         credentials, _ = default(scopes=kwargs.get("scopes") or kwargs.get("default_scopes"))
-    return grpc.intercept_channel(grpc.insecure_channel(_GRPC, options), _bearer(credentials))
+    return grpc.intercept_channel(grpc.insecure_channel(_GRPC, options), _bearer(credentials, host))
 
 
 _KINDS = {
@@ -76,7 +82,7 @@ def _own_bearers() -> list[Any]:
     return [type("Bearer", (base,), {name: intercept})() for base, name in zip(bases, names, strict=True)]
 
 
-def _bearer(credentials: Any) -> Any:
+def _bearer(credentials: Any, host: str) -> Any:
     """Shows `credentials` with every call, which gRPC itself only does where it is encrypted."""
     import grpc
     from google.auth.transport.requests import Request
@@ -85,7 +91,7 @@ def _bearer(credentials: Any) -> Any:
 
     def intercept(self: Any, continuation: Any, details: Any, given: Any) -> Any:
         headers: dict[str, str] = {}
-        credentials.before_request(request, "POST", "https://bigquerystorage.googleapis.com/", headers)
+        credentials.before_request(request, "POST", f"https://{host}/", headers)
         shown = [(name.lower(), value) for name, value in headers.items()]
         return continuation(_Details(details, [*(details.metadata or ()), *shown]), given)
 

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from portico_addresses import NETLOC, URL, is_vertex, local_endpoint, local_url
-from portico_channels import by_grpc
+from portico_channels import BY_GRPC, by_grpc, finds_its_way
 from portico_credentials import async_credentials
 from portico_written import tell_written
 
@@ -29,13 +29,19 @@ def _pointed_here(cls: Any, init: Any) -> Any:
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         transport = kwargs.get("transport")
+        spoken = getattr(cls, "DEFAULT_ENDPOINT", None) in BY_GRPC
+        if spoken and finds_its_way(cls.DEFAULT_ENDPOINT):
+            init(self, *args, **kwargs)
+            return
         if transport is None or isinstance(transport, (str, type)):
             default = getattr(cls, "DEFAULT_ENDPOINT", None) or "aiplatform.googleapis.com"
             kwargs["client_options"] = _options(kwargs.get("client_options"), default)
         if transport in (None, "grpc"):
             vertex = is_vertex(getattr(cls, "DEFAULT_ENDPOINT", None) or "aiplatform.googleapis.com")
-            if "rest" in getattr(type(cls), "_transport_registry", {"rest": None}) and (
-                not vertex or _operations_by_rest()
+            if (
+                not spoken
+                and "rest" in getattr(type(cls), "_transport_registry", {"rest": None})
+                and (not vertex or _operations_by_rest())
             ):
                 kwargs["transport"] = "rest"
             elif vertex:

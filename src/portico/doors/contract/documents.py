@@ -141,6 +141,9 @@ class Contract:
         """
         return self._by_id[api, version, method_id]
 
+    def has(self, api: str, version: str, method_id: str) -> bool:
+        return (api, version, method_id) in self._by_id
+
     @cached_property
     def _by_id(self) -> dict[tuple[str, str, str], Method]:
         return {(m.api, m.version, m.id): m for m in self.methods}

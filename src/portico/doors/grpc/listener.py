@@ -3,7 +3,7 @@ connection: on one of two private sockets, one for who needs no token and one fo
 whose a connection is.
 
 A client may speak HTTP/2 at once, or TLS, which it gets with the home's certificate; or it takes this for its proxy
-(`grpc_proxy`, see `client.settings`), and is answered here in the name of Google's APIs that are known by gRPC alone.
+(`grpc_proxy`, see `client.settings`), and is answered here in the name of Google's APIs that are spoken by gRPC.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import ssl
 from pathlib import Path
 from typing import Any, Final
 
+from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Dispatch
 from portico.prediction.front.peers import Auth, Peers
 from portico.services.standard.apis import declared
@@ -32,15 +33,23 @@ class Listener:
     """`listening`: the bound socket. `auth`: who needs no token."""
 
     def __init__(
-        self, home: Path, listening: socket.socket, certificate: Path, dispatch: Dispatch, auth: Auth
+        self,
+        home: Path,
+        listening: socket.socket,
+        certificate: Path,
+        dispatch: Dispatch,
+        contract: Contract,
+        auth: Auth,
     ) -> None:
         self._home = home
         self._listening = listening
         self._certificate = certificate
         self._dispatch = dispatch
+        self._contract = contract
         self.peers = Peers(auth, run_folder(home))
         self._servers: dict[bool, Any] = {}
         self._starting = asyncio.Lock()
+        self._ending = asyncio.Event()
         self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -51,6 +60,7 @@ class Listener:
         """Ends what has begun, within `grace` seconds."""
         if self._accepting is not None:
             self._accepting.cancel()
+        self._ending.set()
         await asyncio.gather(*(server.stop(grace) for server in self._servers.values()))
 
     async def _accept(self) -> None:
@@ -125,7 +135,9 @@ class Listener:
                     importlib.import_module, "portico.doors.grpc.wire"
                 )  # it is large
                 path.unlink(missing_ok=True)
-                self._servers[owner] = server = wire.server(self._dispatch, path, owner)
+                self._servers[owner] = server = wire.server(
+                    self._dispatch, self._contract, path, owner, self._ending
+                )
                 await server.start()
         return path
 

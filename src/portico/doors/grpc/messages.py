@@ -3,6 +3,7 @@ are, which JSON would write as base64."""
 
 from __future__ import annotations
 
+import base64
 import functools
 import importlib
 import sys
@@ -11,6 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 _TEXTS = frozenset({"google.protobuf.Timestamp", "google.protobuf.Duration"})
+_MASK = "google.protobuf.FieldMask"
+# Modules with messages that are named in full.
+_MODULES = {
+    "google.protobuf.Empty": "google.protobuf.empty_pb2",
+    "google.iam.v1.Policy": "google.iam.v1.policy_pb2",
+}
 _DESCRIPTION = "google.protobuf.DescriptorProto"  # stays in bytes: who needs it makes messages of it
 
 
@@ -27,6 +34,9 @@ def messages(client: str) -> types.ModuleType:
 
 
 def message_class(client: str, name: str) -> Any:
+    if "." in name:
+        module = importlib.import_module(_MODULES.get(name, "google.iam.v1.iam_policy_pb2"))
+        return getattr(module, name.rpartition(".")[2])
     return getattr(messages(client), name).pb()
 
 
@@ -51,6 +61,8 @@ def _one(field: Any, value: Any) -> Any:
     name = field.message_type.full_name
     if name in _TEXTS:
         return value.ToJsonString()
+    if name == _MASK:
+        return ",".join(value.paths)
     if name == _DESCRIPTION:
         return value.SerializeToString()
     return value.value if _is_wrapper(name) else plain(value)
@@ -67,17 +79,19 @@ def fill(message: Any, values: Mapping[str, Any]) -> Any:
         field = fields[key]
         if value is None:
             continue
-        if field.is_repeated:
+        if field.is_repeated and isinstance(value, Mapping):
+            getattr(message, field.name).update(value)
+        elif field.is_repeated:
             into = getattr(message, field.name)
             for each in value:
                 if field.message_type is None:
-                    into.append(_number(field, each))
+                    into.append(_scalar(field, each))
                 elif field.message_type.full_name == "google.protobuf.Any":
                     into.add().Pack(_packed(each))
                 else:
                     fill(into.add(), each)
         elif field.message_type is None:
-            setattr(message, field.name, _number(field, value))
+            setattr(message, field.name, _scalar(field, value))
         elif field.message_type.full_name in _TEXTS:
             getattr(message, field.name).FromJsonString(value)
         elif _is_wrapper(field.message_type.full_name):
@@ -94,11 +108,22 @@ def _by_name(descriptor: Any) -> dict[str, Any]:
     return {field.json_name: field for field in descriptor.fields}
 
 
-def _number(field: Any, value: Any) -> Any:
-    """An enum's value by its name, and what it says of anything else."""
-    if field.enum_type is None or not isinstance(value, str):
+def _scalar(field: Any, value: Any) -> Any:
+    """An enum's value by its name, bytes that JSON has as base64, and what it says of anything else."""
+    if not isinstance(value, str):
         return value
-    return field.enum_type.values_by_name[value].number
+    if field.enum_type is not None:
+        return field.enum_type.values_by_name[value].number
+    return base64.b64decode(value) if field.type == field.TYPE_BYTES else value
+
+
+def texts(value: Any) -> Any:
+    """The same with bytes as JSON has them."""
+    if isinstance(value, dict):
+        return {key: texts(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [texts(inner) for inner in value]
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _packed(values: Mapping[str, Any]) -> Any:

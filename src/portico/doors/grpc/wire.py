@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = (
 )
 import grpc
 
-from portico.doors.contract.documents import Method
+from portico.doors.contract.documents import Contract, Method
 from portico.doors.dispatch import Arrival, Dispatch
-from portico.doors.grpc.contract import methods
-from portico.doors.grpc.messages import fill, message_class, plain
-from portico.errors import Internal, PorticoError
+from portico.doors.grpc.contract import documented, own_method, path_of
+from portico.doors.grpc.messages import fill, message_class, plain, texts
+from portico.errors import Internal, PorticoError, Unavailable
 from portico.services.standard.apis import Api, Rpc, declared
 from portico.store import disk
 
@@ -32,42 +33,61 @@ _OPTIONS = [
 
 
 class GrpcWire:
-    """The services of every API that has some. `owner`: whether who calls needs no token."""
+    """The services of every API that has some. `owner`: whether who calls needs no token. Streams end when `ending` is
+    set."""
 
-    def __init__(self, dispatch: Dispatch, owner: bool) -> None:
+    def __init__(self, dispatch: Dispatch, contract: Contract, owner: bool, ending: asyncio.Event) -> None:
         self._dispatch = dispatch
+        self._ending = ending
+        self._contract = contract
         self._owner = owner
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
-        found = []
+        found: dict[str, dict[str, grpc.RpcMethodHandler]] = defaultdict(dict)
         for api in declared().values():
-            if api.grpc is None:
-                continue
-            for service, each in groupby(methods(api), lambda one: one.path.partition("/")[0]):
-                made = {one.path.partition("/")[2]: self._handler(api, one) for one in each}
-                found.append(grpc.method_handlers_generic_handler(service, made))
-        return found
+            for name, rpc in (api.grpc.rpcs if api.grpc else {}).items():
+                service, _, called = path_of(api, name).partition("/")
+                found[service][called] = self._handler(api, name, rpc)
+        return [grpc.method_handlers_generic_handler(service, made) for service, made in found.items()]
 
-    def _handler(self, api: Api, method: Method) -> grpc.RpcMethodHandler:
+    def _handler(self, api: Api, name: str, rpc: Rpc) -> grpc.RpcMethodHandler:
         assert api.grpc is not None
-        rpc = api.grpc.rpcs[method.id]
-        request = message_class(api.grpc.client, rpc.request)
         coded = {
-            "request_deserializer": request.FromString,
+            "request_deserializer": message_class(api.grpc.client, rpc.request).FromString,
             "response_serializer": _serializer(api.grpc.client, rpc),
         }
+        if rpc.method:
+            return grpc.unary_unary_rpc_method_handler(self._documented(api, rpc), **coded)
+        method = own_method(api, name, rpc)
         if rpc.streams == "both":
             return grpc.stream_stream_rpc_method_handler(self._both(method), **coded)
         if rpc.streams == "answers":
             return grpc.unary_stream_rpc_method_handler(self._answers(method), **coded)
         return grpc.unary_unary_rpc_method_handler(self._one(method), **coded)
 
+    def _documented(self, api: Api, rpc: Rpc) -> Callable[[Any, Any], Awaitable[Any]]:
+        """What a document describes, too, is called as by JSON over HTTP."""
+        foreign = "." in rpc.request
+
+        async def one(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            path = rpc.method
+            try:
+                told = texts(plain(request)) if foreign else plain(request)
+                method, params, body = documented(self._contract, api, rpc, told)
+                path = method.path
+                api.check_required(method.id, body)
+                return await self._called(method, context, body, params)
+            except Exception as error:
+                await self._abort(context, path, error)
+
+        return one
+
     def _one(self, method: Method) -> Callable[[Any, Any], Awaitable[Any]]:
         async def one(request: Any, context: grpc.aio.ServicerContext) -> Any:
             try:
                 return await self._called(method, context, plain(request))
             except Exception as error:
-                await self._abort(context, method, error)
+                await self._abort(context, method.path, error)
 
         return one
 
@@ -77,32 +97,54 @@ class GrpcWire:
                 async for each in await self._called(method, context, plain(request)):
                     yield each
             except Exception as error:
-                await self._abort(context, method, error)
+                await self._abort(context, method.path, error)
 
         return answers
 
     def _both(self, method: Method) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def both(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            async def read() -> AsyncIterator[dict[str, Any]]:
-                async for request in requests:
-                    yield plain(request)
-
             try:
-                async for each in await self._called(method, context, {"requests": read()}):
+                asked = {"requests": self._read(requests)}
+                async for each in await self._called(method, context, asked):
                     yield each
+                if self._ending.is_set():
+                    raise Unavailable("The server stops: connect again.")
             except Exception as error:
-                await self._abort(context, method, error)
+                await self._abort(context, method.path, error)
 
         return both
 
-    async def _called(self, method: Method, context: grpc.aio.ServicerContext, body: dict[str, Any]) -> Any:
+    async def _read(self, requests: AsyncIterator[Any]) -> AsyncIterator[dict[str, Any]]:
+        """What a client sends, until it or the server ends."""
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(requests, None))
+                await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    return
+                if (request := coming.result()) is None:
+                    return
+                yield plain(request)
+        finally:
+            ending.cancel()
+
+    async def _called(
+        self,
+        method: Method,
+        context: grpc.aio.ServicerContext,
+        body: dict[str, Any],
+        params: dict[str, Any] | None = None,
+    ) -> Any:
         async def given() -> dict[str, Any]:
             return body
 
         shown = dict(context.invocation_metadata() or ())
-        return await self._dispatch(Arrival(method, {}, shown.get("authorization"), self._owner, given))
+        authorization = shown.get("authorization")
+        return await self._dispatch(Arrival(method, params or {}, authorization, self._owner, given))
 
-    async def _abort(self, context: grpc.aio.ServicerContext, method: Method, error: Exception) -> None:
+    async def _abort(self, context: grpc.aio.ServicerContext, path: str, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
         known = error
@@ -110,9 +152,21 @@ class GrpcWire:
             if disk.is_full(error):
                 known = disk.exhausted(self._dispatch.home)
             else:
-                log.exception("%s failed", method.path, exc_info=error)
+                log.exception("%s failed", path, exc_info=error)
                 known = Internal("An internal error occurred; the server's log has the details.")
-        await context.abort(grpc.StatusCode[known.code], known.message)
+        await context.abort(grpc.StatusCode[known.code], known.message, _details(known))
+
+
+def _details(error: PorticoError) -> tuple[tuple[str, bytes], ...]:
+    """What clients read of an error beside its code and message."""
+    if not error.metadata:
+        return ()
+    from google.rpc import error_details_pb2, status_pb2
+
+    status = status_pb2.Status(code=grpc.StatusCode[error.code].value[0], message=error.message)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, metadata=error.metadata)
+    status.details.add().Pack(info)
+    return (("grpc-status-details-bin", status.SerializeToString()),)
 
 
 def _serializer(client: str, rpc: Rpc) -> Callable[[Any], bytes]:
@@ -124,9 +178,11 @@ def _serializer(client: str, rpc: Rpc) -> Callable[[Any], bytes]:
     return serialized
 
 
-def server(dispatch: Dispatch, path: Path, owner: bool) -> grpc.aio.Server:
+def server(
+    dispatch: Dispatch, contract: Contract, path: Path, owner: bool, ending: asyncio.Event
+) -> grpc.aio.Server:
     """A server on a socket's `path` for callers that need no token, or for all others. It is not started."""
     made = grpc.aio.server(options=_OPTIONS)
-    made.add_generic_rpc_handlers(GrpcWire(dispatch, owner).handlers())
+    made.add_generic_rpc_handlers(GrpcWire(dispatch, contract, owner, ending).handlers())
     made.add_insecure_port(f"unix:{path}")
     return made

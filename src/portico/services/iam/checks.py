@@ -20,7 +20,7 @@ NAMED_LATER: Final = "named later"
 """Among a call's parameters: who does it asks for what `written` says, once it is known which object is meant."""
 _BY_BODY: Final = {
     ("logging", "entries.list"), ("logging", "entries.tail"), ("logging", "entries.write"), ("iam", "roles.list"),
-    ("policytroubleshooter", "iam.troubleshoot"),
+    ("policytroubleshooter", "iam.troubleshoot"), ("pubsub", "Subscriber.StreamingPull"),
 }  # fmt: skip
 _SETTINGS: Final = frozenset({"buckets.patch", "buckets.update", "objects.patch", "objects.update"})
 _OF_LISTS: Final = frozenset({"acl", "defaultObjectAcl", "iamConfiguration"})

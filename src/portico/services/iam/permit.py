@@ -19,6 +19,8 @@ FOR_ANYBODY: Final = frozenset({"storage", "artifactregistry"})
 """The APIs that a caller who is not known may use where a policy lets allUsers: Google's others know everybody."""
 _ALL_IN_PATH: Final = frozenset({"aiplatform", "storage", "bigquery"})  # of calls without a body
 
+_STREAMED: Final = {"bigquerystorage": "writeStream", "pubsub": "subscription"}  # what a request names
+
 
 class Permit:
     """What `doors.dispatch` asks: before a call's body is read, and when it is there."""
@@ -72,7 +74,7 @@ class Permit:
             asked = list(checks.of_body(reading, api, method, params, body))
         self._require(caller, api, asked)
         if "requests" in body:
-            body["requests"] = self._each(caller, method, body["requests"])
+            body["requests"] = self._each(caller, api, method, body["requests"])
 
     def _delegated(self, caller: Caller, asked: list[checks.Check], delegates: list[str]) -> None:
         """Each of a chain acts as the next one; the last has what is asked for."""
@@ -96,15 +98,15 @@ class Permit:
             raise denied(caller, api, *lacked)
 
     async def _each(
-        self, caller: Caller, method: str, requests: AsyncIterator[dict[str, Any]]
+        self, caller: Caller, api: str, method: str, requests: AsyncIterator[dict[str, Any]]
     ) -> AsyncIterator[dict[str, Any]]:
-        """Requests that stream in, each for a stream of its own, or the one before."""
+        """Requests that stream in, each for a stream or a subscription of its own, or the one before."""
         seen: set[str] = set()
         async for request in requests:
-            name = str(request.get("writeStream") or "")
+            name = str(request.get(_STREAMED[api]) or "")
             if (name or not seen) and name not in seen:
-                asked = [(one, checks.of_stream(name)) for one in permissions_of("bigquerystorage", method)]
-                self._require(caller, "bigquerystorage", asked)
+                full = checks.of_stream(name) if api == "bigquerystorage" else targets.full(api, name)
+                self._require(caller, api, [(one, full) for one in permissions_of(api, method)])
                 seen.add(name)
             yield request
 

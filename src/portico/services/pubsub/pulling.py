@@ -13,6 +13,7 @@ from typing import Any
 from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.call import Call, Rooms, implements
+from portico.services.pubsub import streams
 from portico.services.pubsub.arrivals import arrivals
 from portico.services.pubsub.subscriptions import required
 from portico.store.pubsub import deliveries
@@ -41,17 +42,26 @@ async def pull(call: Call) -> dict[str, Any]:
 
 def taken(rooms: Rooms, name: str, most: int, deadline: float | None = None) -> list[dict[str, Any]]:
     """Messages that are due, as they are received; leased for `deadline` seconds (the subscription's own)."""
-    now = rooms.clock.now()
+    subscription_of(rooms, name)
     with rooms.database.read() as connection:
-        subscription = required(connection, name)
-        if subscription.settings.pushed:
-            raise FailedPrecondition(f"{name} pushes its messages: nobody can pull them.")
-        if not deliveries.waiting(connection, [name], now):
+        if not deliveries.waiting(connection, [name], rooms.clock.now()):
             return []
     with rooms.database.write() as connection:
         subscription = required(connection, name)
         found = deliveries.take(connection, subscription, most, rooms.clock.now(), deadline)
     return [_received(subscription, one) for one in found]
+
+
+def subscription_of(rooms: Rooms, name: str) -> Subscription:
+    """
+    Raises:
+        NotFound: there is no such subscription. FailedPrecondition: nobody can pull from it.
+    """
+    with rooms.database.read() as connection:
+        found = required(connection, name)
+    if found.settings.pushed:
+        raise FailedPrecondition(f"{name} pushes its messages: nobody can pull them.")
+    return found
 
 
 def _received(subscription: Subscription, one: Delivered) -> dict[str, Any]:
@@ -92,6 +102,7 @@ def acknowledged(rooms: Rooms, name: str, ack_ids: Iterable[str]) -> None:
         subscription = required(connection, name)
         leases = leases_of(subscription, given)
         bad = deliveries.acknowledge(connection, subscription, leases, rooms.clock.now())
+    streams.tell(rooms, name, [str(id) for id, _ in leases], None)
     _refuse(subscription, bad)
 
 
@@ -119,7 +130,9 @@ def extended(rooms: Rooms, name: str, ack_ids: Iterable[str], seconds: int) -> N
     with rooms.database.write() as connection:
         subscription = required(connection, name)
         leases = leases_of(subscription, given)
-        bad = deliveries.extend(connection, subscription, leases, float(seconds), rooms.clock.now())
+        now = rooms.clock.now()
+        bad = deliveries.extend(connection, subscription, leases, float(seconds), now)
+    streams.tell(rooms, name, [str(id) for id, _ in leases], now + seconds if seconds else None)
     _refuse(subscription, bad)
 
 

@@ -16,11 +16,16 @@ from portico.errors import InvalidArgument, Violation
 
 @dataclass(frozen=True)
 class Rpc:
-    """A method of a gRPC service: its messages' names, and which of them come as streams."""
+    """A method of a gRPC service: its messages' names, and which of them come as streams.
+
+    method: the id of the same method in the API's document, if it has one; "{collection}" in it is that of the
+        resource which the request names.
+    """
 
     request: str
     response: str
     streams: Literal["", "answers", "both"] = ""
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,11 @@ class Lacking:
 
 @dataclass(frozen=True)
 class Grpc:
-    """How an API is spoken that is known by gRPC alone.
+    """How an API is spoken by gRPC.
 
     package: of its proto files ("google.cloud.bigquery.storage.v1").
-    client: the package of Google's client whose `types` are its messages.
-    rpcs: by service and method ("BigQueryRead.ReadRows").
+    client: the package of Google's client whose `types` are its messages; those of others are named in full.
+    rpcs: by service and method ("BigQueryRead.ReadRows"), a service of another package in full.
     """
 
     package: str
@@ -73,7 +78,7 @@ class Api:
     written: fields that its documents call output only, and clients write ("TensorboardBlob.id").
     spoken: query parameters that its clients send, its documents lack and nothing depends on.
     lacking: methods that its clients call and its documents lack, by id.
-    grpc: for an API that is known by gRPC alone, and has no document.
+    grpc: for an API that its clients speak by gRPC; one without `method`s has no document.
     """
 
     name: str
@@ -105,6 +110,10 @@ class Api:
     def root(self) -> str:
         """What its paths begin with: "" or "apis/NAME/"."""
         return f"apis/{self.name}/" if self.mount is None else self.mount
+
+    @property
+    def by_grpc_alone(self) -> bool:
+        return self.grpc is not None and not any(rpc.method for rpc in self.grpc.rpcs.values())
 
     def message_name(self, version: str, message: str) -> str:
         """`Model` as the discovery document of `version` calls it."""
@@ -146,4 +155,4 @@ def declared() -> dict[str, Api]:
 
 def documented() -> list[Api]:
     """Those that documents describe, which HTTP serves."""
-    return [api for api in declared().values() if api.grpc is None]
+    return [api for api in declared().values() if not api.by_grpc_alone]

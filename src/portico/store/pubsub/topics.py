@@ -155,6 +155,7 @@ def publish(connection: Connection, topic: str, published: Sequence[Message], no
     to = connection.execute(_topic_named, {"of": topic}).first()
     if to is None:
         raise NotFound(f"Resource not found (resource={topic.rpartition('/')[2]}).")
+    now = round(now, 6)  # as it is shown: whoever seeks there finds it
     first = next_number(connection, len(published), now)
     subscribed = [(row.id, _DECODER.decode(row.settings)) for row in connection.execute(_to, {"of": to.id})]
     keep_until = now + to.retention if to.retention else 0.0
