@@ -379,6 +379,18 @@ BAD = [
             "executorImageUri": SKLEARN, "packageUris": ["/a"], "pythonModule": "a.b"}}]},
         "jobSpec.workerPoolSpecs[0].pythonPackageSpec.packageUris[0]",
     ),
+    (
+        {"workerPoolSpecs": [{"machineSpec": {"machineType": "banana-4"}}]},
+        "jobSpec.workerPoolSpecs[0].machineSpec.machineType",
+    ),
+    (
+        {"workerPoolSpecs": [{"machineSpec": {"machineType": "n1-standard-4", "acceleratorType": "NVIDIA_TESLA_T4"}}]},
+        "jobSpec.workerPoolSpecs[0].machineSpec.acceleratorCount",
+    ),
+    (
+        {"workerPoolSpecs": [{"diskSpec": {"bootDiskType": "floppy"}}]},
+        "jobSpec.workerPoolSpecs[0].diskSpec.bootDiskType",
+    ),
 ]  # fmt: skip
 
 

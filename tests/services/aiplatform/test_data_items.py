@@ -71,6 +71,9 @@ def test_texts_become_items_with_annotations(aiplatform, texts, bucket):
         one.payload["displayName"] for item in items for one in client.list_annotations(parent=item.name)
     ]
     assert sorted(labels) == ["calm", "happy", "sad", "sad", "sad"]
+    # The texts are kept in a bucket that the server made, which is as any other.
+    buckets = {one.name: one.location for one in bucket.client.list_buckets(project=texts.project)}
+    assert buckets[f"cloud-ai-platform-{texts.name}"] == "US"
     texts.delete()
     with pytest.raises(exceptions.NotFound):
         client.list_annotations(parent=items[0].name)

@@ -61,6 +61,37 @@ def test_a_deployed_model_has_its_models_explanation_spec(aiplatform, upload):
     endpoint.delete()
 
 
+CPU = "aiplatform.googleapis.com/prediction/online/cpu/utilization"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"machine_spec": {"machine_type": "banana-2"}}, "machineSpec.machineType"),
+        (
+            {"autoscaling_metric_specs": [{"metric_name": "bananas", "target": 60}]},
+            r"autoscalingMetricSpecs\[0\].metricName",
+        ),
+        (
+            {"autoscaling_metric_specs": [{"metric_name": CPU, "target": 160}]},
+            r"autoscalingMetricSpecs\[0\].target",
+        ),
+    ],
+)
+def test_resources_that_do_not_exist_are_refused(aiplatform, client, upload, asked, field):
+    endpoint = aiplatform.Endpoint.create(display_name="asking")
+    with pytest.raises(exceptions.BadRequest, match=f"dedicatedResources.{field}"):
+        client.deploy_model(
+            endpoint=endpoint.resource_name,
+            deployed_model={
+                "model": upload().resource_name,
+                "dedicated_resources": {"min_replica_count": 1, **asked},
+            },
+        )
+    assert not client.get_endpoint(name=endpoint.resource_name).deployed_models
+    endpoint.delete()
+
+
 @pytest.mark.parametrize("given", [".", "..", "Upper", "a_b", "-a", "a-", "12345678901", "1a", "a" * 64])
 def test_endpoint_ids_that_google_forbids(aiplatform, given):
     with pytest.raises(exceptions.BadRequest, match="endpointId"):

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from portico.services.aiplatform import machine_types
 from portico.services.call import Call, implements
 from portico.services.registry.deployed import scale
 from portico.services.standard import pages
@@ -22,6 +23,13 @@ from portico.services.standard.serving import ENDPOINTS, await_served
 from portico.store import resources
 from portico.store.resources import Resource
 
+_METRICS = (
+    "aiplatform.googleapis.com/prediction/online/",
+    "prometheus.googleapis.com/",
+    "pubsub.googleapis.com/",
+)
+_UTILIZATION = "aiplatform.googleapis.com/prediction/online/cpu/utilization"
+_TARGET = 60
 OWN = ("dedicatedResources", "automaticResources")
 
 
@@ -118,7 +126,7 @@ def check_asked(deployed: Mapping[str, Any]) -> None:
 def check_counts(asked: Mapping[str, Any], field: str) -> None:
     """
     Raises:
-        InvalidArgument: the numbers of replicas contradict each other.
+        InvalidArgument: the numbers of replicas contradict each other; no such machine or metric.
     """
     low = asked.get("minReplicaCount", 1)
     high = asked.get("maxReplicaCount") or low
@@ -128,6 +136,16 @@ def check_counts(asked: Mapping[str, Any], field: str) -> None:
             "no fewer at most than at least.",
             field=f"{field}.minReplicaCount",
         )
+    machine_types.check(asked, field)
+    for position, spec in enumerate(asked.get("autoscalingMetricSpecs") or []):
+        name, target = str(spec.get("metricName") or ""), spec.get("target", _TARGET)
+        where = f"{field}.autoscalingMetricSpecs[{position}]"
+        if not name.startswith(_METRICS):
+            raise InvalidArgument(
+                f"{name!r} is no metric to scale by; one is {_UTILIZATION}.", field=f"{where}.metricName"
+            )
+        if target < 1 or (target > 100 and name == _UTILIZATION):
+            raise InvalidArgument(f"The target is 1 to 100 percent, not {target}.", field=f"{where}.target")
 
 
 @implements("aiplatform", POOLS.method("queryDeployedModels"))

@@ -315,6 +315,7 @@ def mutate(call: Call) -> dict[str, Any]:
                 value = {**deployed.get(field, {}), **value}
             if value is not None:
                 deployed[field] = value
+        pools.check_asked(deployed)
         count = int(pools.resources_of(connection, deployed).get("minReplicaCount") or 0)
         version = scale(call.rooms, connection, endpoint, deployed["id"], count)
         answer = operations.done(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
+
+from portico.errors import InvalidArgument
 
 _GIB = 1 << 30
 _DEFAULT = "n1-standard-2"  # what Vertex AI takes where none is given
 _TYPE = re.compile(r"(?P<family>[a-z]+\d+[a-z]*)-(?P<kind>standard|highmem|highcpu)-(?P<cpus>\d+)")
+_NAMED = re.compile(r"cloud-tpu|[a-z]+\d+[a-z]*-[a-z0-9]+(-[a-z0-9]+)*")
 _PER_CPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}  # GiB
 _PER_CPU_OF = {
     ("n1", "standard"): 3.75,
@@ -18,6 +22,26 @@ _PER_CPU_OF = {
 }
 _SHARE = 0.75  # of this machine's memory that one replica may have at most
 _LEAST = _GIB  # the libraries alone take half of it
+
+
+def check(asked: Mapping[str, Any], field: str) -> None:
+    """That what `asked` has of a machine can be one of Google's; `field` names it.
+
+    Raises:
+        InvalidArgument
+    """
+    spec = asked.get("machineSpec") or {}
+    named = spec.get("machineType")
+    if spec.get("acceleratorType") and not accelerators(asked):
+        raise InvalidArgument(
+            "acceleratorType needs an acceleratorCount above 0.",
+            field=f"{field}.machineSpec.acceleratorCount",
+        )
+    if named and not _NAMED.fullmatch(named):
+        raise InvalidArgument(
+            f"There is no machine type {named!r}; one is called as n1-standard-4.",
+            field=f"{field}.machineSpec.machineType",
+        )
 
 
 def memory(asked: dict[str, Any], whole: int = 0) -> int:
@@ -39,7 +63,7 @@ def cores(asked: dict[str, Any]) -> int:
     return int(_type(asked)["cpus"])
 
 
-def accelerators(asked: dict[str, Any]) -> int:
+def accelerators(asked: Mapping[str, Any]) -> int:
     return int((asked.get("machineSpec") or {}).get("acceleratorCount") or 0)
 
 

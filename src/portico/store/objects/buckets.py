@@ -16,6 +16,9 @@ from portico.store.database import bump
 from portico.store.policies import TOPIC
 from portico.store.tables.storage import buckets as _buckets
 
+_MADE_BY_US = {"location": "US", "storageClass": "STANDARD"}
+"""What a bucket has that the server made, as far as it said nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class BucketRow:
@@ -160,6 +163,6 @@ def _bucket(row: Row[Any]) -> BucketRow:
         metageneration=row.metageneration,
         created=row.created,
         updated=row.updated,
-        fields=orjson.loads(row.fields),
+        fields=_MADE_BY_US | orjson.loads(row.fields),
         policy=None if row.policy is None else orjson.loads(row.policy),
     )

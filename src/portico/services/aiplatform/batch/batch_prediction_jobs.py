@@ -145,6 +145,7 @@ def _check_not_built(body: dict[str, Any]) -> None:
     if "modelMonitoringConfig" in body:
         monitored.check(body["modelMonitoringConfig"])
     resources_asked = body.get("dedicatedResources") or {}
+    machine_types.check(resources_asked, "dedicatedResources")
     for key in ("startingReplicaCount", "maxReplicaCount"):
         if resources_asked.get(key, 0) < 0:
             raise InvalidArgument(f"{key} is negative.", field=f"dedicatedResources.{key}")

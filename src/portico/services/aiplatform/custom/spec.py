@@ -16,6 +16,7 @@ from portico.store.jobs import Resources
 
 DISK = 16 << 30  # bytes that a job may write
 LONGEST = 7 * 24 * 3600.0  # seconds, Google's default
+_DISKS = ("pd-ssd", "pd-standard", "hyperdisk-balanced")
 _POOLS, _WORKERS = 4, 64
 _SHARE = 0.75  # of the machine's memory that all workers of a job may have
 _MOST = 100  # packages, environment variables
@@ -178,6 +179,12 @@ def _count(pool: Mapping[str, Any]) -> int:
 def _check_pool(pool: dict[str, Any], field: str, gcs: Gcs) -> training_images.TrainingImage:
     if _count(pool) < 1:
         raise InvalidArgument("replicaCount must be at least 1.", field=f"{field}.replicaCount")
+    machine_types.check(pool, field)
+    if (kind := (pool.get("diskSpec") or {}).get("bootDiskType")) and kind not in _DISKS:
+        raise InvalidArgument(
+            f"bootDiskType is one of {', '.join(_DISKS)}, not {kind!r}.",
+            field=f"{field}.diskSpec.bootDiskType",
+        )
     package, container = pool.get("pythonPackageSpec"), pool.get("containerSpec")
     if bool(package) == bool(container):
         raise InvalidArgument(f"{field} needs one of pythonPackageSpec and containerSpec.", field=field)
