@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument
 from portico.services.standard.fields import FieldTypes
-from portico.services.standard.masks import apply_field_mask, apply_update_mask
+from portico.services.standard.masks import apply_field_mask, apply_update_mask, check_field_mask
 
 Schema = Callable[[str], FieldTypes]
 Update = Callable[[dict, str | None], dict]
@@ -139,6 +139,20 @@ LISTING = {
 )
 def test_selections(mask: str | None, expected: dict) -> None:
     assert apply_field_mask(LISTING, mask) == expected
+
+
+def test_selections_of_no_field(schema: Schema) -> None:
+    listed = schema("ListModelsResponse")
+    for known in (
+        "models(name,deployedModels/endpoint),nextPageToken",
+        "models/labels/any",
+        "*/name",
+        "next_page_token",
+    ):
+        check_field_mask(known, listed)
+    for unknown in ("items", "models(name,nope)", "models/deployedModels/nope"):
+        with pytest.raises(InvalidArgument, match=r"Invalid field selection (items|nope)"):
+            check_field_mask(unknown, listed)
 
 
 @pytest.mark.parametrize("mask", ["a,", "a(b", "a)", "a(b))", "(a)", "a//b", "a b", "," * 5, "a(" * 2000])

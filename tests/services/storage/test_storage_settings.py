@@ -196,3 +196,29 @@ def test_all_parts_but_the_last_have_a_least_size(server, bucket):
     answer = requests.post(f"{url}?uploadId={upload}", whole)
     assert (answer.status_code, "<Code>EntityTooSmall</Code>" in answer.text) == (400, True)
     assert requests.delete(f"{url}?uploadId={upload}").status_code == 204
+
+
+def test_fields_that_there_are_not(server, bucket):
+    bucket.blob("o").upload_from_string("x")
+    url = f"{server.url}/storage/v1/b/{bucket.name}/o"
+    assert requests.get(f"{url}/o?fields=name,metadata/k").json() == {"name": "o"}
+    assert requests.get(f"{url}?fields=items(name),nextPageToken").json() == {"items": [{"name": "o"}]}
+    for wrong in ("nope", "name,nope"):
+        answer = requests.patch(f"{url}/o?fields={wrong}", json={"contentLanguage": "de"})
+        assert (answer.status_code, "Invalid field selection nope" in answer.text) == (400, True)
+    # It is refused before anything is done.
+    assert bucket.get_blob("o").content_language is None
+
+
+def test_a_range_of_what_has_changed_is_the_whole(server, bucket):
+    blob = bucket.blob("o")
+    blob.upload_from_string("hello")
+    blob.reload()
+    url = f"{server.url}/storage/v1/b/{bucket.name}/o/o?alt=media"
+
+    def read(condition):
+        return requests.get(url, headers={"Range": "bytes=1-2", "If-Range": condition}).content
+
+    assert (read(blob.etag), read('"other"')) == (b"el", b"hello")
+    assert read(requests.get(url).headers["last-modified"]) == b"el"
+    assert read("Mon, 01 Jan 2024 00:00:00 GMT") == b"hello"

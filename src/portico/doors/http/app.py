@@ -39,7 +39,7 @@ from portico.services.call import Rooms
 from portico.services.iam.permit import FOR_ANYBODY, Permit
 from portico.services.iam.table import permissions_of
 from portico.services.standard.apis import declared, documented
-from portico.services.standard.masks import apply_field_mask
+from portico.services.standard.masks import apply_field_mask, check_field_mask
 from portico.store import disk
 from portico.store.audit import Trail
 
@@ -215,6 +215,9 @@ class Door:
         pairs = parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
         params = query(method, pairs)
         fields = params.pop("fields", None)
+        if fields and fields.strip() and method.response:
+            shown = self.contract.fields(method.api, method.version, method.response)
+            check_field_mask(fields, shown, parameter="fields")
 
         async def body() -> dict[str, Any]:
             raw = await receive.whole(_MAX_BODY)

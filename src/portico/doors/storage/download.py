@@ -73,7 +73,8 @@ def _prepare(request: Request, bucket: str, name: str, xml: bool) -> _Download:
         # What only says that it is gzip is sent as it was stored.
         download.decompress = _decompresses(request, row) and os.pread(fd, 2, 0) == _GZIP
         if not download.not_modified and not download.decompress:
-            start, end, partial = _range(request.headers.get("range"), row.size)
+            wanted = request.headers.get("range") if _is_still(request, row, tag) else None
+            start, end, partial = _range(wanted, row.size)
             download.start, download.end, download.partial = start, end, partial
             if request.method != "HEAD":
                 download.first = os.pread(fd, min(PIECE, end - start), start)
@@ -113,6 +114,17 @@ def _not_modified(request: Request, row: ObjectRow, tag: str) -> bool:
         return names_etag(headers["if-none-match"], tag)
     since = _date(headers.get("if-modified-since"))
     return since is not None and int(row.updated) <= since
+
+
+def _is_still(request: Request, row: ObjectRow, tag: str) -> bool:
+    """Whether the object is what If-Range says; else a range of it would not fit what the sender holds.
+
+    Source: RFC 9110, 13.1.5
+    """
+    told = request.headers.get("if-range")
+    if told is None or names_etag(told, tag):
+        return True
+    return (since := _date(told)) is not None and int(row.updated) == since
 
 
 def _date(text: str | None) -> float | None:

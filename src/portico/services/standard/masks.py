@@ -66,6 +66,26 @@ def apply_field_mask(resource: Resource, mask: str | None, *, parameter: str = "
     return kept
 
 
+def check_field_mask(mask: str, fields: FieldTypes, *, parameter: str = "readMask") -> None:
+    """That `mask`, which `apply_field_mask` takes, selects only fields that there are.
+
+    Raises:
+        InvalidArgument: on `parameter`.
+    """
+    _check_selection(_Selector(mask, parameter).parse(), fields, parameter)
+
+
+def _check_selection(selection: Selection, fields: FieldTypes, parameter: str) -> None:
+    for key, inner in selection.items():
+        field = fields.get(key)
+        if field is None and key != "*":
+            raise InvalidArgument(
+                f"Invalid field selection {key}", reason="invalidParameter", field=parameter
+            )
+        if field is not None and field.message is not None:
+            _check_selection(inner, field.message, parameter)
+
+
 def _update_paths(
     current: Resource,
     patch: Resource,
