@@ -144,8 +144,8 @@ def find_python(versions: Sequence[str], what: str = "This") -> str:
     for version in versions:
         if version == f"{sys.version_info.major}.{sys.version_info.minor}":
             return os.path.realpath(sys.executable)
-        for candidate in _candidates(version):
-            if _is(candidate, version):
+        for candidate in sorted(_candidates(version), key=_is_script):
+            if not _is_script(candidate) or _is(candidate, version):
                 return os.path.realpath(candidate)
     raise FailedPrecondition(
         f"{what} needs Python {' or '.join(versions)}, and none of these is installed on this machine. "
@@ -391,12 +391,15 @@ def _candidates(version: str) -> Iterator[str]:
             yield str(root / executable)
 
 
-def _is(interpreter: str, version: str) -> bool:
-    """Whether `interpreter` really runs as `version` (a pyenv shim is there for versions that are not): a program of
-    that name does, and a script is asked."""
+def _is_script(interpreter: str) -> bool:
+    """Whether it is no program, but runs one, such as a pyenv shim; a program of that name is what it says."""
     with open(interpreter, "rb") as file:
-        if file.read(4) == b"\x7fELF":
-            return True
+        return file.read(4) != b"\x7fELF"
+
+
+def _is(interpreter: str, version: str) -> bool:
+    """Whether the script `interpreter` really runs as `version`: a shim is there for versions that are not. Asking
+    takes up to half a second, so a program goes before it."""
     asked = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         told = subprocess.run([interpreter, "-I", "-c", asked], capture_output=True, text=True, timeout=20)

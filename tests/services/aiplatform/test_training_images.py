@@ -65,6 +65,12 @@ def test_the_images_of_others_are_a_library_of_their_version(
     assert found.accelerated is accelerated
 
 
+def test_scikit_learns_images_have_an_old_and_a_new_name() -> None:
+    old, new = image("scikit-learn-cpu.0-23"), image("sklearn-cpu.1-6")
+    assert (old.library, old.version) == ("scikit-learn", "0.23")
+    assert (new.library, new.version) == ("scikit-learn", "1.6")
+
+
 def test_googles_images_have_what_samples_import_unasked() -> None:
     for found in (
         image("scikit-learn-cpu.0-23"),

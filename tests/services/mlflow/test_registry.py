@@ -170,6 +170,27 @@ def test_registered_models_are_renamed_tagged_and_found(mlflow, aiplatform):
     )
 
 
+def test_mlflows_client_asks_for_models_that_are_no_prompts(mlflow):
+    """`MlflowClient.search_registered_models` adds this clause to every filter; models lack the tag that it names."""
+    word = uuid.uuid4().hex[:8]
+    prompt = {"key": "mlflow.prompt.is_prompt", "value": "true"}
+    mlflow("registered-models/create", name=f"model-{word}")
+    mlflow("registered-models/create", name=f"prompt-{word}", tags=[prompt])
+    registered(mlflow, f"model-{word}", "s3://x/y")
+    mlflow("model-versions/create", name=f"prompt-{word}", source="prompt-template", tags=[prompt])
+
+    def found(text):
+        of = {"filter": f"name LIKE '%{word}' {text}"}
+        models = mlflow.get("registered-models/search", **of)["registered_models"]
+        versions = mlflow.get("model-versions/search", **of)["model_versions"]
+        return [one["name"] for one in models], [one["name"] for one in versions]
+
+    models, prompts = ([f"{kind}-{word}"] for kind in ("model", "prompt"))
+    assert found("") == found("AND tag.`mlflow.prompt.is_prompt` != 'true'") == (models, models)
+    assert found("AND tags.`mlflow.prompt.is_prompt` = 'false'") == (models, models)
+    assert found("AND tag.`mlflow.prompt.is_prompt` = 'true'") == (prompts, prompts)
+
+
 def test_a_model_file_may_be_anything():
     image = "us-docker.pkg.dev/vertex-ai/prediction"
     assert parse(b"flavors: {sklearn: {pickled_model: model.pkl, sklearn_version: 1.6.1}}") == Flavour(

@@ -23,7 +23,7 @@ from portico.services.mlflow import (
 )
 from portico.services.mlflow.experiments import milliseconds, place_of
 from portico.services.mlflow.flavours import Flavour
-from portico.services.mlflow.registered_models import is_prompt, no_prompts
+from portico.services.mlflow.registered_models import PROMPT, is_prompt, no_prompts, tag_of
 from portico.services.mlflow.search import Language, page
 from portico.services.mlflow.version_rows import KIND, VERSION_KIND, require, require_version, versions
 from portico.services.registry import model_store
@@ -295,7 +295,8 @@ def _tagged(call: Call, tags: Mapping[str, str]) -> dict[str, Any]:
 def _value(pair: tuple[Resource, Resource], kind: str, key: str) -> Any:
     model, version = pair
     if kind == "tag":
-        return version.body["tags"].get(key)
+        # A prompt's versions are prompts, whether they say so or not.
+        return tag_of((version if key != PROMPT else model).body["tags"], key)
     own = {
         "name": model.body["name"],
         "version_number": int(version.body["version"]),

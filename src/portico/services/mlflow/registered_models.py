@@ -18,7 +18,7 @@ from portico.store import resource_index, resources
 from portico.store.resources import Resource
 
 _LONGEST_NAME = 256
-_PROMPT = "mlflow.prompt.is_prompt"
+PROMPT = "mlflow.prompt.is_prompt"
 
 resource_index.declare(KIND, frozenset({"name"}))
 
@@ -188,7 +188,7 @@ def get_by_alias(call: Call) -> dict[str, Any]:
 
 def _value(model: Resource, kind: str, key: str) -> Any:
     if kind == "tag":
-        return model.body["tags"].get(key)
+        return tag_of(model.body["tags"], key)
     times = {"creation_timestamp": model.create_time, "last_updated_timestamp": model.update_time}
     return milliseconds(times[key]) if key in times else model.body[key]
 
@@ -218,8 +218,13 @@ def search(call: Call) -> dict[str, Any]:
 
 def no_prompts(found: Iterable[Resource], text: str) -> list[Resource]:
     """Without the prompts that MLflow keeps among its models, unless the filter asks for them."""
-    return [one for one in found if _PROMPT in text or not is_prompt(one.body["tags"])]
+    return [one for one in found if PROMPT in text or not is_prompt(one.body["tags"])]
+
+
+def tag_of(tags: Mapping[str, str], key: str) -> str | None:
+    """A tag as filters see it. MLflow's client asks for the models that are no prompts by a tag that these lack."""
+    return tags.get(key, "false" if key == PROMPT else None)
 
 
 def is_prompt(tags: Mapping[str, str]) -> bool:
-    return tags.get(_PROMPT, "").lower() == "true"
+    return tags.get(PROMPT, "").lower() == "true"

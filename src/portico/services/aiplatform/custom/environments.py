@@ -45,7 +45,7 @@ def python_of(
     if own not in interpreter:
         lacks = f"the libraries of its version have no wheels for Python {own}"
         teller.say(
-            f"{image.short}: {lacks if _here(own) else f'this machine has no Python {own}'}; {interpreter} is used."
+            f"{image.short}: {lacks if _found(own) else f'this machine has no Python {own}'}; {interpreter} is used."
         )
     library: list[str] = []
     if image.library:
@@ -112,19 +112,19 @@ def interpreter_of(image: TrainingImage, cache: Path, teller: Teller) -> tuple[s
     wheels of the version that it names and of what that stands on, else the lowest version above it."""
     if not image.library:
         return environments.find_python(image.pythons, image.short), ""
-    for python in filter(_here, image.pythons):
-        interpreter = environments.find_python([python])
+    for interpreter in filter(None, map(_found, image.pythons)):
         if exact := _version(image, interpreter, cache, teller, above=False):
             return interpreter, exact
     interpreter = environments.find_python(image.pythons, image.short)
     return interpreter, _version(image, interpreter, cache, teller, above=True)
 
 
-def _here(python: str) -> bool:
+def _found(python: str) -> str:
+    """The path of a Python of this version; "" where this machine has none."""
     try:
-        return bool(environments.find_python([python]))
+        return environments.find_python([python])
     except FailedPrecondition:
-        return False
+        return ""
 
 
 def _version(image: TrainingImage, interpreter: str, cache: Path, teller: Teller, *, above: bool) -> str:

@@ -36,7 +36,13 @@ _PYTHON = re.compile(
     r"|registry\.(?:access\.)?redhat\.(?:com|io)/ubi\d+/python-3(?P<minor>\d+)(?:-minimal)?(?::[\w.-]+)?"
 )
 # Framework of an image -> the package whose version it names.
-_LIBRARIES = {"scikit-learn": "scikit-learn", "xgboost": "xgboost", "tf": "tensorflow", "pytorch": "torch"}
+_LIBRARIES = {
+    "scikit-learn": "scikit-learn",  # 0.23 alone; later ones are sklearn-cpu.1-0 and so on
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost",
+    "tf": "tensorflow",
+    "pytorch": "torch",
+}
 _DEEP_LIBRARIES = {"tf2": "tensorflow", "tf": "tensorflow", "pytorch": "torch", "xgboost": "xgboost"}
 # What all of these images hold beside it, as far as code counts on it.
 _COMMON = (
@@ -103,7 +109,7 @@ def resolve(uri: str, field: str) -> TrainingImage:
         return TrainingImage(uri, "", "", (), (), False, engine)
     raise FailedPrecondition(
         f"{uri} is a container image of its own: {containers.NEEDED}, and none answers on this machine. Google's "
-        "prebuilt training images (us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6, xgboost-cpu, tf-cpu, "
+        "prebuilt training images (us-docker.pkg.dev/vertex-ai/training/sklearn-cpu.1-6, xgboost-cpu, tf-cpu, "
         "pytorch-cpu, …), Deep Learning Containers, python:3.X, and what `portico exec -- docker build` has built of "
         "these run without one, as Python environments.",
         field=field,
