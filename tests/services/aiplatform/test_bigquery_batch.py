@@ -84,6 +84,20 @@ def test_rows_that_cannot_be_predicted_are_in_the_errors(client: bigquery.Client
     assert (a, code) == ("x", 3) and "'a'" in message
 
 
+def test_a_table_that_the_job_names_takes_the_predictions(client: bigquery.Client, upload: Any):
+    client.create_dataset("out", exists_ok=True)
+    client.delete_table("out.named", not_found_ok=True)
+    job = upload().batch_predict(
+        job_display_name="named",
+        bigquery_source=f"bq://{P}.shop.mixed",
+        bigquery_destination_prefix=f"bq://{P}.out.named",
+    )
+    told = job.output_info
+    assert (told.bigquery_output_dataset, told.bigquery_output_table) == (f"bq://{P}.out", "named")
+    assert answered(client, "SELECT a FROM out.named") == [("1",)]
+    assert answered(client, "SELECT errors.code FROM out.named_errors") == [(3,)]
+
+
 def test_files_go_to_tables_and_tables_to_files(client: bigquery.Client, upload: Any, bucket: Any):
     model = upload()
     rows = [{"a": 1, "b": 2, "c": 3}, {"a": 0.5, "b": 2, "c": 1, "what ever.": "x"}, [1]]
@@ -144,7 +158,8 @@ def test_a_models_own_table_has_structs_and_explanations(
         ({"bigquery_source": f"bq://{P}.shop.nothing"}, "Not found: Table test-project:shop.nothing"),
         ({"bigquery_source": "bq://goods"}, "bq://PROJECT.DATASET.TABLE"),
         ({"bigquery_destination_prefix": f"bq://{P}.nowhere"}, "Not found: Dataset test-project:nowhere"),
-        ({"bigquery_destination_prefix": f"bq://{P}.shop.goods"}, "bq://PROJECT or bq://PROJECT.DATASET"),
+        ({"bigquery_destination_prefix": f"bq://{P}.shop.goods"}, "shop.goods is there already"),
+        ({"bigquery_destination_prefix": f"bq://{P}.nowhere.new"}, "Not found: Dataset test-project:nowhere"),
     ],
 )
 def test_what_is_not_there_is_refused(upload: Any, change: dict[str, str], said: str):

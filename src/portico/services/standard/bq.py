@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import InvalidArgument, PorticoError
+from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.store import log_tables
 from portico.store.gcs import Gcs
 from portico.store.objects import generations as objects
@@ -80,6 +80,15 @@ def require(home: Path, uri: str, field: str, parts: tuple[int, ...] = (3,)) -> 
     except PorticoError as error:
         raise _of(error, field) from None
     return found
+
+
+def exists(home: Path, name: Name) -> bool:
+    """Whether there is such a table or view."""
+    try:
+        warehouse(home).ask("get", **_arguments(name))
+    except NotFound:
+        return False
+    return True
 
 
 def pin(gcs: Gcs, uri: str, holder: str, field: str) -> ObjectRow:

@@ -205,7 +205,7 @@ def _destination(config: dict[str, Any]) -> str:
     if config.get("bigqueryDestination"):
         _check_table_format(config, "predictionsFormat", "outputConfig", "gcsDestination")
         uri = str(config["bigqueryDestination"].get("outputUri", ""))
-        bq.parse(uri, _OUTPUT_URI, (1, 2))
+        bq.parse(uri, _OUTPUT_URI, tables.PARTS)
         return uri
     _check_format(config.get("predictionsFormat", ""), "outputConfig.predictionsFormat")
     prefix = str((config.get("gcsDestination") or {}).get("outputUriPrefix", ""))
@@ -235,8 +235,16 @@ def _fields(home: Path, uris: list[str]) -> list[dict[str, Any]]:
 
 
 def _check_dataset(home: Path, prefix: str) -> None:
-    if prefix.startswith(bq.SCHEME) and bq.parse(prefix, _OUTPUT_URI, (1, 2)).dataset:
-        bq.require(home, prefix, _OUTPUT_URI, (2,))
+    if not prefix.startswith(bq.SCHEME):
+        return
+    name = bq.parse(prefix, _OUTPUT_URI, tables.PARTS)
+    if name.dataset:
+        bq.require(home, f"{bq.SCHEME}{name.project}.{name.dataset}", _OUTPUT_URI, (2,))
+    if name.table and bq.exists(home, name):
+        raise InvalidArgument(
+            f"The table {name.path} is there already: give one that is not, or only its dataset.",
+            field=_OUTPUT_URI,
+        )
 
 
 def _check_bucket(connection: Connection, prefix: str) -> None:

@@ -2,7 +2,8 @@
 
 `predictions` holds the input's columns and then `predicted_TARGET` (of a model that Portico's training made: a struct)
 or `prediction` (of a user's own: JSON text), and `explanation` in a job that explains; `errors` the rows that were not
-predicted, with a struct `errors` of `code` and `message`. Rows that come from files are there in one column `instance`.
+predicted, with a struct `errors` of `code` and `message`; beside a table that the job names it is NAME_errors. Rows
+that come from files are there in one column `instance`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+PARTS = (1, 2, 3)
+"""What the name of a destination may have: a project, a dataset in it, a table in that, which must not be there yet."""
 Field = dict[str, Any]
 _INSTANCE: Field = {"name": "instance", "type": "STRING", "mode": "NULLABLE"}
 _ERRORS: Field = {
@@ -36,13 +39,16 @@ _STRANGE = re.compile(r"""[!"$()*,./;?@\[\\\]^`{}~]""")
 
 
 def place(uri: str, field: str, display_name: str, now: float) -> Name:
-    """The table that takes the predictions: in the dataset, or in one of the job's own in the project.
+    """The table that takes the predictions: the one that is named, or one of the job's own in the dataset, or in a
+    dataset of its own in the project.
 
     Raises:
-        InvalidArgument: it names neither a project nor a dataset.
+        InvalidArgument: it names none of them.
     """
     stamp = bq.stamp(now)
-    name = bq.parse(uri, field, (1, 2))
+    name = bq.parse(uri, field, PARTS)
+    if name.table:
+        return name
     if name.dataset:
         return Name(name.project, name.dataset, f"predictions_{stamp}")
     model = re.sub(r"[^A-Za-z0-9_]", "_", display_name)
@@ -88,10 +94,16 @@ def put(context: Context, uri: str, known: Sequence[Field], files: Iterable[tupl
         with lines.open("wb") as out:
             for line in failed.read_bytes().splitlines() if failed else ():
                 out.write(_error(orjson.loads(line), bool(known)) + b"\n")
-        table = Name(target.project, target.dataset, target.table.replace("predictions", "errors", 1))
+        table = Name(target.project, target.dataset, _errors_beside(target.table))
         bq.load_lines(context.home, table, lines, columns)
     finally:
         lines.unlink(missing_ok=True)
+
+
+def _errors_beside(predictions: str) -> str:
+    if re.fullmatch(r"predictions(_\d.*)?", predictions):
+        return predictions.replace("predictions", "errors", 1)
+    return f"{predictions}_errors"
 
 
 def _error(told: dict[str, Any], in_columns: bool) -> bytes:
