@@ -73,6 +73,14 @@ _WORDS = (
     (r"More than one row returned by a subquery", r"Scalar subquery produced more than one element"),
     (r"Set operations can only apply to expressions with the same number", r"Queries in a set operation have "
      r"mismatched column count"),
+    (r'Ambiguous reference to table "(.*?)" \(duplicate', r"Duplicate table alias \1 in the same FROM clause"),
+    (r'Duplicate CTE name "(.*?)"', r"Duplicate alias \1 for WITH subquery"),
+    (r"Second argument in REPEAT\(\) cannot be negative", r"Second argument (repeat count) for REPEAT cannot be "
+     r"negative"),
+    (r"Second argument in [LR]PAD\(\) cannot be negative", r"Second argument (output size) for LPAD/RPAD cannot be "
+     r"negative"),
+    (r"aggregate function calls cannot be nested", r"Aggregations of aggregations are not allowed"),
+    (r"SELECT clause without selection list", r"Syntax error: SELECT list must not be empty"),
     (r"LIMIT/OFFSET cannot be negative", r"Limit requires non-negative count and offset"),
     (r'Could not find key "(.*?)" in struct', r"Field name \1 does not exist in STRUCT"),
     (r"\* expression without FROM clause", r"SELECT * must have a FROM clause"),

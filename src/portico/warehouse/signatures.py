@@ -58,6 +58,7 @@ CORR COVAR_POP COVAR_SAMP: FLOAT64, FLOAT64 | NUMERIC, NUMERIC | BIGNUMERIC, BIG
 BIT_AND BIT_OR BIT_XOR: INT64
 JSON_VALUE JSON_QUERY JSON_EXTRACT JSON_EXTRACT_SCALAR JSON_QUERY_ARRAY JSON_VALUE_ARRAY JSON_EXTRACT_ARRAY
   JSON_EXTRACT_STRING_ARRAY: STRING, [STRING] | JSON, [STRING]
+ARRAY_TO_STRING: ARRAY<STRING>, STRING, [STRING] | ARRAY<BYTES>, BYTES, [BYTES]
 || LIKE: STRING, STRING | BYTES, BYTES
 AND OR: BOOL, BOOL...
 NOT: BOOL
@@ -122,7 +123,7 @@ def _wanted(way: list[str], place: int) -> str:
 
 def _takes(way: list[str], place: int, kind: str | None, numbers: Sequence[bool]) -> bool:
     wanted = _wanted(way, place)
-    if kind in (None, ANY, wanted):
+    if kind in (None, ANY, wanted) or "?" in str(kind) or getattr(kind, "element", None) == ANY:
         return True
     if place < len(numbers) and numbers[place] and wanted in NUMBERS - {"INT64"}:
         return True

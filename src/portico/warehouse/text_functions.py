@@ -332,7 +332,12 @@ def formatted(pattern: str, arguments: list[str | None]) -> str | None:
             precision = (next(left) or "i0")[1:] if found["precision"] == "*" else found["precision"]
             argument = next(left)
         except StopIteration:
-            raise ValueError("Too few arguments to FORMAT") from None
+            wanted = 1 + sum(
+                (one["kind"] != "%") + (one["width"] == "*") + (one["precision"] == "*")
+                for one in _SPECIFIER.finditer(pattern)
+            )
+            said = f'Too few arguments to FORMAT for pattern "{pattern}"; Expected {wanted}; Got {1 + len(arguments)}'
+            raise ValueError(said) from None
         if argument is None:
             if kind in "tT":
                 return "NULL"

@@ -26,6 +26,7 @@ from portico.warehouse.range_variables import name_elements
 from portico.warehouse.ranges import TABLE_FUNCTIONS
 from portico.warehouse.row_comparisons import spread
 from portico.warehouse.set_operations import match_names
+from portico.warehouse.type_checks import WIDE
 from portico.warehouse.value_forms import collated
 
 Table = Callable[..., exp.Expr]
@@ -188,7 +189,7 @@ class Translator:
             left, right = node.this, node.args["expression"]
             if not overflows.is_marked(node):
                 left, right = _as_one_type(left, right)
-            native = isinstance(node, exp.Add | exp.Sub) and not node.meta.get(unlike_types.WIDE)
+            native = isinstance(node, exp.Add | exp.Sub) and not node.meta.get(WIDE)
             if native and (_computed(left) or _computed(right)):
                 return type(node)(this=left, expression=right)
             return call(macro, left, right)

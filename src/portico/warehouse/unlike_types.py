@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
-from portico.errors import InvalidArgument
+from portico.warehouse import clauses, nans, overflows
 from portico.warehouse import compound_types as compound
-from portico.warehouse import nans, overflows, qualified
 from portico.warehouse import result_types as results
-from portico.warehouse.alike import READ, alike, as_latin, as_texts, as_type, cast_column, is_number
+from portico.warehouse import type_checks as checks
+from portico.warehouse.alike import READ, alike, as_latin, as_texts, as_type, cast_column
 from portico.warehouse.compound_types import as_columns, as_common, unlike
 from portico.warehouse.row_comparisons import by_fields
-from portico.warehouse.signatures import ANY, LITERAL, NUMBERS, refusal, shown
+from portico.warehouse.signatures import ANY, LITERAL, shown
 from portico.warehouse.types import Field, field_of_expression
 
 Fields = Callable[[list[str]], list[Field] | None]
@@ -26,8 +26,6 @@ _Columns = Mapping[str, str | None]  # types by lower-case names; None where one
 _Known = Mapping[str, _Columns | None]  # the columns of WITH's names
 
 _BIG = "BIGNUMERIC"
-WIDE = "wide"
-"""What marks a sum of which a part is a BIGNUMERIC."""
 
 
 def settle(tree: exp.Expr, fields: Fields, parameters: Mapping[str, exp.Expr]) -> None:
@@ -111,7 +109,7 @@ class _Reader:
         made: dict[str, str | None] = {}
         for place, ((name, one), other) in enumerate(zip(left.items(), right.values(), strict=True), 1):
             if unlike([one, other]):
-                raise _refused(
+                raise checks.refused(
                     f"Column {place} in {named} has incompatible types: {shown(one)}, {shown(other)}"
                 )
             made[name] = compound.common([one, other])
@@ -139,7 +137,7 @@ class _Reader:
                 sources[name] = self._source(one, known, scope)
         if tree.args.get("laterals") or (first is not None and first.this.args.get("pivots")):
             sources[""] = None
-        qualified.name_columns(tree, sources.values())
+        clauses.settle(tree, sources)
         found: dict[str, str | None] = {}
         whole = True
         for one in tree.expressions:
@@ -158,17 +156,19 @@ class _Reader:
             name = one.alias_or_name.lower() or f"${len(found)}"
             whole = whole and name not in found
             found[name] = kind
-        for clause in ("where", "having", "qualify", "group"):
+        for clause in ("where", "having", "qualify"):
             if (one := tree.args.get(clause)) is not None:
-                scope.look(one)
+                checks.condition(f"{clause.upper()} clause", scope.type_of(one.this))
+        if (one := tree.args.get("group")) is not None:
+            scope.look(one)
         scope.order(tree, found if whole else {})
         for join in tree.args.get("joins") or ():
             if (one := join.args.get("on")) is not None:
-                scope.type_of(one)
+                checks.condition("JOIN ON clause", scope.type_of(one))
             shared = {
                 each.name: scope.type_of(exp.column(each.name)) for each in join.args.get("using") or ()
             }
-            _refuse(compound.unshared(shared))
+            checks.refuse(compound.unshared(shared))
             nans.mark_using(join, list(shared.values()))
         if tree.args.get("kind") == "STRUCT":
             return {"$row": compound.struct_of(found.items())} if whole else None
@@ -183,7 +183,7 @@ class _Reader:
         if alias is None and isinstance(array, exp.Column):
             named = array.name
         named = named.lower() or f"${scope.depth()}"
-        kind = compound.element(scope.type_of(array)) if array is not None else None
+        kind = compound.element(checks.array(scope.type_of(array))) if array is not None else None
         offset = one.args.get("offset")
         place = "offset" if offset is True else offset.name.lower() if offset else ""
         if kind is None or kind == ANY or compound.is_array(kind):
@@ -286,10 +286,13 @@ class _Scope:
         if isinstance(one, exp.Case):
             return self._case(one)
         if isinstance(one, exp.If):
-            self.type_of(one.this)
+            branches = [
+                self.type_of(each) for each in (one.this, one.args.get("true"), one.args.get("false")) if each
+            ]
+            checks.refuse(checks.no_condition("function IF", branches))
             return self._results("function IF", [one.args.get("true"), one.args.get("false")])
         if isinstance(one, exp.Unnest):
-            return compound.element(self.type_of(one.expressions[0]))
+            return compound.element(checks.array(self.type_of(one.expressions[0])))
         if isinstance(one, exp.Tuple) or (isinstance(one, exp.Anonymous) and one.name.upper() == "STRUCT"):
             return compound.written(one, self.type_of)
         nodes = [each for each in one.iter_expressions() if not isinstance(each, exp.DataType)]
@@ -304,7 +307,7 @@ class _Scope:
         else:
             kind = self._named(first)
         for name in path:
-            kind = compound.field(kind, name)
+            kind = checks.field(kind, name)
         return kind
 
     def _of_table(self, table: str, name: str) -> str | None:
@@ -338,15 +341,15 @@ class _Scope:
         elif isinstance(one, exp.In):
             nans.mark_in(one, types[-1])
             compound.as_common_of(types[-1], nodes[0], types[0])
-        _refuse(compound.refusal(type(one), types))
+        checks.refuse(compound.refusal(type(one), types))
         if (sign := results.COMPARED.get(type(one))) is not None:
-            _signature(f"operator {sign}", nodes, types)
+            checks.signature(f"operator {sign}", nodes, types)
         elif isinstance(one, exp.Between):
-            _signature("operator BETWEEN", nodes, types)
+            checks.signature("operator BETWEEN", nodes, types)
         elif isinstance(one, exp.In) and one.expressions:
             if unlike(types):
                 listed = ", ".join(dict.fromkeys(shown(each) for each in types[1:]))
-                raise _refused(
+                raise checks.refused(
                     f"No matching signature for operator IN for argument types {shown(types[0])} and {{{listed}}}"
                 )
             alike(nodes, types)
@@ -355,7 +358,7 @@ class _Scope:
         if isinstance(one, exp.DPipe):
             types = as_texts(nodes, types)
         if (sign := results.SIGNS.get(type(one))) is not None:
-            _check(sign, nodes, types)
+            checks.check(sign, nodes, types)
         if isinstance(one, results.BOOLEANS):
             return "BOOL"
         if isinstance(one, exp.DPipe):
@@ -363,28 +366,29 @@ class _Scope:
                 "BYTES" if "BYTES" in types else "STRING" if set(types) <= {"STRING", LITERAL, ANY} else None
             )
         if isinstance(one, exp.Cast | exp.TryCast):
-            return compound.of_field(field_of_expression("", one.to))
+            return checks.cast(types[0], compound.of_field(field_of_expression("", one.to)))
         if isinstance(one, results.AROUND):
             return types[0] if types else None
         if isinstance(one, exp.Bracket):
             return compound.element(types[0])
         if isinstance(one, exp.Dot) and isinstance(one.expression, exp.Identifier):
-            return compound.field(types[0], one.expression.name)
+            return checks.field(types[0], one.expression.name)
         if isinstance(one, exp.Array):
             if unlike(types):
                 listed = ", ".join(dict.fromkeys(shown(each) for each in types))
-                raise _refused(f"Array elements of types {{{listed}}} do not have a common supertype")
+                raise checks.refused(f"Array elements of types {{{listed}}} do not have a common supertype")
             alike(nodes, types)
             as_common(nodes, types)
             return compound.array_of(compound.common(types))
         if isinstance(one, exp.GroupConcat):
+            checks.text(types[0])
             if types[0] == "BYTES":
                 self._reader.bytes_put_together.append(one)
             return types[0] if types[0] != LITERAL else "STRING"
         if (now := results.NOW.get(type(one))) is not None:
             return now
         if isinstance(one, exp.Add | exp.Sub | exp.Mul | exp.Div):
-            return _computed(one, nodes, types)
+            return checks.computed(one, nodes, types)
         return self._called(one, nodes, types) if isinstance(one, exp.Anonymous) else None
 
     def _case(self, one: exp.Case) -> str | None:
@@ -394,11 +398,11 @@ class _Scope:
             kinds = [self.type_of(each.this) for each in branches]
             nans.mark(one, [compared, *(each.this for each in branches)], [kind, *kinds])
             for each, other in zip(branches, kinds, strict=True):
-                _refuse(compound.refusal(exp.EQ, [kind, other]))
-                _signature("operator =", [compared, each.this], [kind, other])
+                checks.refuse(compound.refusal(exp.EQ, [kind, other]))
+                checks.signature("operator =", [compared, each.this], [kind, other])
         else:
             for each in branches:
-                self.type_of(each.this)
+                checks.refuse(checks.no_condition("operator CASE", [self.type_of(each.this)]))
         results = [*(each.args.get("true") for each in branches), one.args.get("default")]
         return self._results("operator CASE", results)
 
@@ -412,7 +416,7 @@ class _Scope:
         nodes = [each for each in results if each is not None]
         types = [self.type_of(each) for each in nodes]
         if unlike(types):
-            raise _refused(
+            raise checks.refused(
                 f"No matching signature for {what} for argument types: BOOL, {', '.join(map(shown, types))}"
             )
         alike(nodes, types)
@@ -422,13 +426,13 @@ class _Scope:
     def _called(self, one: exp.Anonymous, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
         name = one.name.upper()
         first = types[0] if types else None
-        _refuse(compound.refusal(name, types))
+        checks.refuse(compound.refusal(name, types))
         if name == "CONCAT":
             types = as_texts(nodes, types)
         if not any(isinstance(each, exp.Kwarg | exp.Star) for each in nodes):
-            _check(name, nodes, types)
+            checks.check(name, nodes, types)
         if name in results.COMMON or name == "NULLIF":
-            _signature(f"function {name}", nodes, types)
+            checks.signature(f"function {name}", nodes, types)
             kind = (
                 compound.common(types) if name != "NULLIF" or isinstance(first, compound.Compound) else first
             )
@@ -450,49 +454,3 @@ class _Scope:
         if name in results.AS_FIRST:
             return first if first != LITERAL else None
         return results.GIVEN.get(name) or compound.given(name, first)
-
-
-def _computed(one: exp.Expr, nodes: list[exp.Expr], types: list[str | None]) -> str | None:
-    """The type of a sum, product or quotient of numbers."""
-    if not all(each in NUMBERS for each in types):
-        return None
-    written = [each for each, node in zip(types, nodes, strict=True) if not is_number(node)] or types
-    found = compound.common(written)
-    if _BIG in types:
-        one.meta[WIDE] = True
-    if found == "INT64" and (isinstance(one, exp.Div) or any(map(is_number, nodes))):
-        found = "FLOAT64"
-    if found == "FLOAT64":
-        overflows.mark(one, nodes, types)
-    return found
-
-
-def _check(name: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
-    """
-    Raises:
-        InvalidArgument: the function or operator takes no such arguments.
-    """
-    if said := refusal(name, types, [is_number(one) for one in nodes]):
-        raise _refused(said)
-
-
-def _signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
-    """Makes arguments alike.
-
-    Raises:
-        InvalidArgument: they have no type in common.
-    """
-    if unlike(types):
-        told = ", ".join(map(shown, types))
-        raise _refused(f"No matching signature for {what} for argument types: {told}")
-    alike(nodes, types)
-    as_common(nodes, types)
-
-
-def _refuse(said: str) -> None:
-    if said:
-        raise _refused(said)
-
-
-def _refused(said: str) -> InvalidArgument:
-    return InvalidArgument(said, reason="invalidQuery")
