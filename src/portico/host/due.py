@@ -19,6 +19,7 @@ from portico.services.portico.trigger_runs import TriggersDue
 from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
 from portico.services.standard.standing import Standing, State
+from portico.services.storage.notifying import Notifying
 from portico.store import domain_clock
 
 _LOOK = 0.5  # seconds between two looks
@@ -34,6 +35,7 @@ class Due:
         self._schedules = Schedules(rooms)
         self._triggers = TriggersDue(rooms)
         self._deliveries = Deliveries(rooms)
+        self._notifying = Notifying(rooms)
         self._standing: list[Standing] = [WindowsDue(), StewardsDue(rooms.clock)]
         self._looked = -_LOOK
         self.poke = self._asked.poke
@@ -52,6 +54,7 @@ class Due:
             return False
         self._looked = time.monotonic()
         self._deliveries.run_due()
+        self._notifying.run_due()
         idle = self._schedules.run_due()
         idle = self._triggers.run_due() and idle  # what ended just now may have been waited for
         # One takes its turn at a time: who is next is seen after it.

@@ -24,7 +24,7 @@ _watching = sa.select(_w.trigger, _w.prefix, _w.suffix).where(
     _w.kind == sa.bindparam("of"), _w.subject == sa.bindparam("at")
 )
 _pending = sa.select(_e.trigger).distinct()
-_first = sa.select(events).where(_e.trigger == sa.bindparam("of")).order_by(_e.noted, _e.id).limit(1)
+_first = sa.select(events).where(_e.trigger == sa.bindparam("of")).order_by(_e.noted, _e.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,13 @@ def waiting(connection: Connection) -> list[str]:
 
 def first(connection: Connection, trigger: str) -> Event | None:
     """The oldest event that waits for `trigger`."""
-    row = connection.execute(_first, {"of": trigger}).first()
-    return None if row is None else Event(row.id, row.trigger, row.time, orjson.loads(row.facts))
+    return next(iter(oldest(connection, trigger, 1)), None)
+
+
+def oldest(connection: Connection, trigger: str, most: int) -> list[Event]:
+    """At most so many of the events that wait for `trigger`, the oldest first."""
+    rows = connection.execute(_first.limit(most), {"of": trigger}).all()
+    return [Event(row.id, row.trigger, row.time, orjson.loads(row.facts)) for row in rows]
 
 
 def take(connection: Connection, event: Event) -> bool:

@@ -197,6 +197,8 @@ def of_body(
         if found.bucket:
             project = buckets.get(reading.connection, found.bucket).project
         yield from ((one, targets.project(project) if project else targets.SERVER) for one in asked)
+    elif api == "storage" and method == "notifications.insert" and body.get("topic"):
+        yield "pubsub.topics.publish", str(body["topic"])
     elif api == "storage" and method in _SETTINGS and not _OF_LISTS.isdisjoint(body):
         yield _on_lists(method, params)
     elif api == "storage" and method == "objects.compose" and body.get("deleteSourceObjects"):

@@ -17,6 +17,7 @@ from portico.services.registry.pipeline_runs import Origin
 from portico.services.standard.names import location_of
 from portico.store import events, resources
 from portico.store.events import Event
+from portico.store.objects import notices
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class TriggersDue:
     def run_due(self) -> bool:
         """Answers all events that wait; whether there were none."""
         with self._database.read() as connection:
-            found = events.waiting(connection)
+            found = [one for one in events.waiting(connection) if not one.startswith(notices.WATCHERS)]
         for trigger in found:
             try:
                 while self._answer(trigger):

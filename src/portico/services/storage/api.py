@@ -12,7 +12,16 @@ API = Api(
         "objects (GET, HEAD, PUT, DELETE), multipart uploads and forms with a policy; signed URLs (V4, V2), and what "
         "boto3 signs; CORS of buckets."
     ),
-    collections=("access_controls", "buckets", "copies", "hmac_keys", "objects", "policies", "uploads"),
+    collections=(
+        "access_controls",
+        "buckets",
+        "copies",
+        "hmac_keys",
+        "notifications",
+        "objects",
+        "policies",
+        "uploads",
+    ),
     mount="",
     errors="legacy",
     keep_nulls=True,

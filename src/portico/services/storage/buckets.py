@@ -13,7 +13,7 @@ from portico.services.call import Call, implements
 from portico.services.iam import acl, tags, targets
 from portico.services.iam.bindings import of_bucket
 from portico.services.standard.here import base_url
-from portico.services.storage import lists, own
+from portico.services.storage import lists, notifications, own
 from portico.services.storage.render import bucket_json
 from portico.services.storage.requests import (
     check_etag,
@@ -132,6 +132,7 @@ def delete(call: Call) -> None:
             raise AlreadyExists("The bucket you tried to delete is not empty.", reason="conflict")
         for upload in objects_uploads.of_bucket(connection, name):
             garbage += objects_uploads.cancel(connection, upload)
+        notifications.drop(connection, name)
         objects_buckets.delete(connection, name)
         tags.drop(connection, targets.bucket(name))
     objects_files.remove(rooms.home, garbage)

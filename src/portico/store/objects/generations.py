@@ -11,7 +11,7 @@ seen only by those who ask for exactly this generation as `pinned`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Row
 
 from portico.errors import FailedPrecondition, NotFound, PermissionDenied
 from portico.store import events
+from portico.store.objects import notices
 from portico.store.objects.buckets import BucketRow
 from portico.store.tables.storage import LIVE as LIVE
 from portico.store.tables.storage import generations as _generations
@@ -153,11 +154,12 @@ def put(
     """
     current = find(connection, bucket.name, name)
     preconditions.check(current)
-    garbage = _retire(connection, bucket, current, now) if current else []
+    generation = _next_generation(connection, now)
+    garbage = _retire(connection, bucket, current, now, by=generation) if current else []
     row = ObjectRow(
         bucket=bucket.name,
         name=name,
-        generation=_next_generation(connection, now),
+        generation=generation,
         state=LIVE,
         metageneration=1,
         file=file.id,
@@ -179,6 +181,8 @@ def put(
         "contentType": row.fields.get("contentType", ""),
     }
     events.note(connection, events.OBJECT, row.bucket, facts, now, name)
+    overwrote = current.generation if current else None
+    notices.note(connection, notices.FINALIZE, row, now, overwroteGeneration=overwrote)
     return row, garbage
 
 
@@ -189,7 +193,9 @@ def update(connection: Connection, row: ObjectRow, fields: Mapping[str, Any], no
         .where(*_is(row))
         .values(fields=orjson.dumps(fields), metageneration=row.metageneration + 1, updated=now)
     )
-    return get(connection, row.bucket, row.name, row.generation)
+    updated = get(connection, row.bucket, row.name, row.generation)
+    notices.note(connection, notices.METADATA_UPDATE, updated, now)
+    return updated
 
 
 def delete(
@@ -202,6 +208,7 @@ def delete(
     """
     if for_good:
         _check_protection(bucket, row, now)
+        notices.note(connection, notices.DELETE, row, now)
         return _drop(connection, row)
     return _retire(connection, bucket, row, now)
 
@@ -260,12 +267,18 @@ def row_of(found: Row[Any]) -> ObjectRow:
     return ObjectRow(**(values | {"fields": orjson.loads(values["fields"])}))
 
 
-def _retire(connection: Connection, bucket: BucketRow, row: ObjectRow, now: float) -> list[str]:
+def _retire(
+    connection: Connection, bucket: BucketRow, row: ObjectRow, now: float, by: int | None = None
+) -> list[str]:
+    """`by`: the generation that takes its place."""
     if bucket.versioning:
         values = {"state": NONCURRENT, "deleted": now}
         connection.execute(sa.update(objects).where(*_is(row)).values(values))
+        archived = replace(row, state=NONCURRENT, deleted=now)
+        notices.note(connection, notices.ARCHIVE, archived, now, overwrittenByGeneration=by)
         return []
     _check_protection(bucket, row, now)
+    notices.note(connection, notices.DELETE, row, now, overwrittenByGeneration=by)
     return _drop(connection, row)
 
 
