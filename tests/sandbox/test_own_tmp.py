@@ -18,6 +18,7 @@ SCRIPT = """
 import os, sys
 scratch, read, other = sys.argv[1:]
 open("/tmp/param.txt", "w").write("of this job")
+open("/dev/shm/" + os.path.basename(os.path.dirname(scratch)), "w").write("of this job")
 os.makedirs("/tmp/a/b")
 open(scratch + "/here", "w").write(open(read).read())
 print(os.getcwd() == scratch, os.path.exists(other), sorted(os.listdir("/tmp/a")))
@@ -72,7 +73,7 @@ def test_it_writes_there_and_nowhere_else(place: Path) -> None:
     assert [line for line in told.splitlines() if line.startswith("wrote")] == own, told
     assert (scratch / "here").read_text() == "given"
     assert (scratch / isolation.TMP / "param.txt").read_text() == "of this job"
-    assert not os.path.exists("/tmp/param.txt")
+    assert not os.path.exists("/tmp/param.txt") and not os.path.exists(f"/dev/shm/{place.name}")
     assert (place / "read" / "file").read_text() == "given" and (place / "secret").read_text() == "of another"
 
 

@@ -136,8 +136,8 @@ def _become(command: list[str], tmp: str | None) -> None:
 
 
 def _with_own_tmp(settings: dict[str, Any], tmp: str) -> dict[str, Any]:
-    """The settings of `confine` for a process that has a /tmp of its own and may write there; as they were where it
-    has none."""
+    """The settings of `confine` for a process that has a /tmp of its own and may write there, and a /dev/shm of its
+    own; as they were where it has none."""
     import mounts
 
     walls = settings["landlock"]
@@ -145,8 +145,10 @@ def _with_own_tmp(settings: dict[str, Any], tmp: str) -> dict[str, Any]:
         if walls:
             mounts.own_tmp(tmp, walls["read"], walls["write"])
             walls["write"].append(mounts.TMP)
+            if mounts.SHARED in walls["write"]:
+                mounts.own_shared_memory(settings["limits"]["memory"])
     except OSError as error:
-        print(f"There is no /tmp of this job's own: {error.strerror}", file=sys.stderr, flush=True)
+        print(f"There is no /tmp or /dev/shm of this job's own: {error.strerror}", file=sys.stderr, flush=True)
     return settings
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEWNS, _NEWUSER = 0x20000, 0x10000000  # linux/sched.h
-_RDONLY, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 32, 4096, 16384, 1 << 18  # linux/mount.h
+_RDONLY, _NOSUID, _NODEV, _REMOUNT = 1, 2, 4, 32  # linux/mount.h
+_BIND, _REC, _PRIVATE = 4096, 16384, 1 << 18
 _LOCKED = os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC  # what a mount in a user namespace may not lose
-TMP = "/tmp"
+TMP, SHARED = "/tmp", "/dev/shm"
 
 
 def show_layered(lower: str, upper: str, work: str, merged: str) -> None:
@@ -86,6 +87,16 @@ def own_tmp(folder: str, read: Sequence[str], written: Sequence[str]) -> None:
     for descriptor in (own, *seen.values()):
         os.close(descriptor)
     os.chdir(here)
+
+
+def own_shared_memory(most: int) -> None:
+    """Gives this process, which has mounts of its own, and what it starts a /dev/shm of its own, of at most `most`
+    bytes. It goes with the last of them: what is left in the machine's takes its memory until somebody looks.
+
+    Raises:
+        OSError: this machine does not let us.
+    """
+    _mount("portico", SHARED, "tmpfs", _NOSUID | _NODEV, f"mode=1777,size={most}")
 
 
 def join(process: int, root: str | None) -> None:
