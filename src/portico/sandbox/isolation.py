@@ -189,6 +189,7 @@ def in_words(limits: Limits) -> str:
     how = "UNCONFINED" if in_force.name == "unconfined" else f"confined by {in_force.name}"
     whose, each = ("model", "each replica ") if limits.processes == 1 or limits.server else ("job", "")
     more = " As an image's own server it has the network and may start processes." if limits.server else ""
+    more = more or (" As a job it has the network and may start processes." if whose == "job" else "")
     return f"The {whose}'s code runs {how} ({in_force.detail}), {each}with {limits}.{more}"
 
 

@@ -148,7 +148,9 @@ def _with_own_tmp(settings: dict[str, Any], tmp: str) -> dict[str, Any]:
             if mounts.SHARED in walls["write"]:
                 mounts.own_shared_memory(settings["limits"]["memory"])
     except OSError as error:
-        print(f"There is no /tmp or /dev/shm of this job's own: {error.strerror}", file=sys.stderr, flush=True)
+        print(
+            f"There is no /tmp or /dev/shm of this job's own: {error.strerror}", file=sys.stderr, flush=True
+        )
     return settings
 
 

@@ -93,13 +93,16 @@ def test_a_package_runs_with_the_contract_and_what_it_needs(portico, aiplatform,
     )  # fmt: skip
     job.run(
         args=["--word", "hello"],
-        environment_variables={"MINE": "m y"},
+        # Those two lists are more than the user's: the package itself is found by one.
+        environment_variables={"MINE": "m y", "PYTHONPATH": "/opt/own", "PATH": "/opt/bin"},
         base_output_dir=f"gs://{bucket.name}/o",
+        enable_web_access=True,
     )
     assert job.state.name == "PIPELINE_STATE_SUCCEEDED"
     log = told(portico, job)
     assert "the word is hello" in log and "from a child" in log and "3.5.0" in log
     assert f"task workerpool0 0 m y gs://{bucket.name}/o/model/" in log
+    assert "Without effect on this machine: jobSpec.enableWebAccess." in log
     behind = aiplatform.CustomJob.get(job.gca_resource.training_task_metadata["backingCustomJob"])
     assert behind.state.name == "JOB_STATE_SUCCEEDED" and behind.display_name == "mine-custom-job"
     assert behind.job_spec.worker_pool_specs[0].python_package_spec.python_module == "trainer.task"
@@ -363,6 +366,7 @@ shutil.rmtree(here / "in/e")
     assert bucket.get_blob("in/a.txt").generation > first
 
 
+WELL: dict[str, Any] = {"workerPoolSpecs": [{"containerSpec": {"imageUri": PLAIN, "command": ["true"]}}]}
 BAD = [
     ({"enableWebAccess": True}, "jobSpec.workerPoolSpecs"),
     ({"workerPoolSpecs": [{"replicaCount": "1"}]}, "jobSpec.workerPoolSpecs[0]"),
@@ -391,6 +395,26 @@ BAD = [
         {"workerPoolSpecs": [{"diskSpec": {"bootDiskType": "floppy"}}]},
         "jobSpec.workerPoolSpecs[0].diskSpec.bootDiskType",
     ),
+    (
+        {"workerPoolSpecs": [{"machineSpec": {"acceleratorCount": -1}}]},
+        "jobSpec.workerPoolSpecs[0].machineSpec.acceleratorCount",
+    ),
+    (
+        {"workerPoolSpecs": [{"diskSpec": {"bootDiskSizeGb": -1}}]},
+        "jobSpec.workerPoolSpecs[0].diskSpec.bootDiskSizeGb",
+    ),
+    (
+        {"workerPoolSpecs": [{"nfsMounts": [{"server": "10.0.0.1", "path": "/a", "mountPoint": "b"}]}]},
+        "jobSpec.workerPoolSpecs[0].nfsMounts",
+    ),
+    ({"workerPoolSpecs": [{"containerSpec": {"imageUri": PLAIN, "command": ["python"], "args": ["a", "b\0"]}}]},
+     "jobSpec.workerPoolSpecs[0].containerSpec.args[1]"),
+    ({"workerPoolSpecs": [{"containerSpec": {"imageUri": PLAIN, "command": ["python"],
+                                             "env": [{"name": "A", "value": "\0"}]}}]},
+     "jobSpec.workerPoolSpecs[0].containerSpec.env[0].value"),
+    (WELL | {"scheduling": {"maxWaitDuration": "-5s"}}, "jobSpec.scheduling.maxWaitDuration"),
+    (WELL | {"experiment": "mine"}, "jobSpec.experiment"),
+    (WELL | {"experimentRun": "projects/p/locations/l/contexts/mine"}, "jobSpec.experimentRun"),
 ]  # fmt: skip
 
 

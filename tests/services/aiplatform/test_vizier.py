@@ -350,6 +350,8 @@ FAR = [
     ({"discreteValueSpec": {"values": [1, "Infinity"]}}, "values[1]"),
     ({"discreteValueSpec": {"values": ["NaN", 1]}}, "values[0]"),
     ({"discreteValueSpec": {"values": ["10", "9"]}}, "values"),
+    ({"categoricalValueSpec": {"values": ["a", "b\0"]}}, "values"),  # no argument of a trial
+    ({"parameterId": "x\0", "doubleValueSpec": {"minValue": 0, "maxValue": 1}}, "parameterId"),
 ]
 
 

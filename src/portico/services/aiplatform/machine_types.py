@@ -11,9 +11,24 @@ from portico.errors import InvalidArgument
 
 _GIB = 1 << 30
 _DEFAULT = "n1-standard-2"  # what Vertex AI takes where none is given
-_TYPE = re.compile(r"(?P<family>[a-z]+\d+[a-z]*)-(?P<kind>standard|highmem|highcpu)-(?P<cpus>\d+)")
+_TYPE = re.compile(
+    r"(?P<family>[a-z]+\d+[a-z]*)-(?P<kind>standard|highmem|highcpu|megamem|ultramem)-(?P<cpus>\d+)"
+)
 _NAMED = re.compile(r"cloud-tpu|[a-z]+\d+[a-z]*-[a-z0-9]+(-[a-z0-9]+)*")
-_PER_CPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0}  # GiB
+_CHIPS = re.compile(r"(?P<kind>[a-z]+\d+[a-z]*-[a-z]+)-(?P<chips>\d+)[gt]")
+_PER_CHIP = {  # virtual CPUs and GiB that come with each accelerator
+    "a2-highgpu": (12, 85.0),
+    "a2-megagpu": (6, 85.0),
+    "a2-ultragpu": (12, 170.0),
+    "a3-edgegpu": (26, 234.0),
+    "a3-highgpu": (26, 234.0),
+    "a3-megagpu": (26, 234.0),
+    "a3-ultragpu": (28, 369.0),
+    "a4-highgpu": (28, 496.0),
+    "ct4p-hightpu": (60, 101.75),
+    "ct5lp-hightpu": (28, 48.0),
+}
+_PER_CPU = {"standard": 4.0, "highmem": 8.0, "highcpu": 1.0, "megamem": 14.9, "ultramem": 24.0}  # GiB
 _PER_CPU_OF = {
     ("n1", "standard"): 3.75,
     ("n1", "highmem"): 6.5,
@@ -32,9 +47,9 @@ def check(asked: Mapping[str, Any], field: str) -> None:
     """
     spec = asked.get("machineSpec") or {}
     named = spec.get("machineType")
-    if spec.get("acceleratorType") and not accelerators(asked):
+    if accelerators(asked) < 0 or (spec.get("acceleratorType") and not accelerators(asked)):
         raise InvalidArgument(
-            "acceleratorType needs an acceleratorCount above 0.",
+            "acceleratorCount can't be negative, and with an acceleratorType it is above 0.",
             field=f"{field}.machineSpec.acceleratorCount",
         )
     if named and not _NAMED.fullmatch(named):
@@ -53,22 +68,24 @@ def memory(asked: dict[str, Any], whole: int = 0) -> int:
 
 def whole_memory(asked: dict[str, Any]) -> int:
     """Bytes of memory that the machine type has."""
-    match = _type(asked)
-    per_cpu = _PER_CPU_OF.get((match["family"], match["kind"]), _PER_CPU[match["kind"]])
-    return int(per_cpu * int(match["cpus"]) * _GIB)
+    return int(_size(asked)[1] * _GIB)
 
 
 def cores(asked: dict[str, Any]) -> int:
     """The machine type's virtual CPUs."""
-    return int(_type(asked)["cpus"])
+    return _size(asked)[0]
 
 
 def accelerators(asked: Mapping[str, Any]) -> int:
     return int((asked.get("machineSpec") or {}).get("acceleratorCount") or 0)
 
 
-def _type(asked: dict[str, Any]) -> re.Match[str]:
+def _size(asked: dict[str, Any]) -> tuple[int, float]:
+    """Virtual CPUs and GiB of memory of the machine type; of one that is not known here, those of the default."""
     named = (asked.get("machineSpec") or {}).get("machineType") or _DEFAULT
+    if (chips := _CHIPS.fullmatch(named)) and (each := _PER_CHIP.get(chips["kind"])):
+        return each[0] * int(chips["chips"]), each[1] * int(chips["chips"])
     match = _TYPE.fullmatch(named) or _TYPE.fullmatch(_DEFAULT)
     assert match is not None
-    return match
+    per_cpu = _PER_CPU_OF.get((match["family"], match["kind"]), _PER_CPU[match["kind"]])
+    return int(match["cpus"]), per_cpu * int(match["cpus"])

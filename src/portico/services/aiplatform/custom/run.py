@@ -104,6 +104,8 @@ def run_spec(
         record.seen = gcs_view.fill(context, view, acting, record.past())
         for line in workers.in_words(made):
             output.service(line)
+        if unused := spec.without_effect(job_spec):
+            output.service(f"Without effect on this machine: {', '.join(unused)}.")
         folder = made[0].environment.get("AIP_TENSORBOARD_LOG_DIR", "")
         logs = event_logs.follow(context, job_spec, name, folder, view, output.service)
         ready(made[0].folder)
@@ -182,8 +184,9 @@ def _workers(
             limits = dataclasses.replace(limits, memory=limits.memory * context.job.memory // whole)
         for index in range(count):
             task = f"workerpool{number}-{index}"
-            environment = place.environment | acts_as
-            environment |= contract.variables(job_spec, name, data, cluster, number, index)
+            environment = _over(
+                place.environment | acts_as, contract.variables(job_spec, name, data, cluster, number, index)
+            )
             scratch = kept.folder / "work" if kept else contract.folder(context.folder, number, index)
             command = place.command
             if place.image:
@@ -214,9 +217,16 @@ class _Place:
     image: OwnImage | None = None  # of which each has a copy
 
 
+def _over(ours: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """`given` over `ours`. But of the lists by which the job's own packages, Google's clients and commands are found
+    what the user gives comes after ours, and not in its place."""
+    lists = {name: _joined(given, ours, name) for name in ("PATH", "PYTHONPATH") if name in given}
+    return {**ours, **given, **lists}
+
+
 def _joined(image: Mapping[str, str], ours: Mapping[str, str], name: str) -> str:
     """A list of paths: ours, and then what the image adds."""
-    return ":".join(filter(None, (ours[name], image.get(name))))
+    return ":".join(filter(None, (ours.get(name), image.get(name))))
 
 
 def _place(
@@ -258,7 +268,7 @@ def _place(
     environment, readable = identity.pointed(context, python, [])
     if kept:
         given = ((package or pool["containerSpec"]).get("env")) or []
-        started = environment | {one["name"]: one.get("value", "") for one in given}
+        started = _over(environment, {one["name"]: one.get("value", "") for one in given})
         kept.prepare(
             {
                 "python": str(python),

@@ -22,6 +22,12 @@ _SHARE = 0.75  # of the machine's memory that all workers of a job may have
 _MOST = 100  # packages, environment variables
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+")
+_EXPERIMENT = re.compile(r"projects/[^/]+/locations/[^/]+/metadataStores/[^/]+/contexts/[^/]+")
+# Fields of a job's and of its pools' that say how Google's network and its people reach it, and have no effect here.
+_WITHOUT_EFFECT = (
+    "network", "reservedIpRanges", "pscInterfaceConfig", "enableWebAccess", "enableDashboardAccess",
+    "protectedArtifactLocationId", "models",
+)  # fmt: skip
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -56,6 +62,17 @@ def check(spec: dict[str, Any], field: str, gcs: Gcs) -> None:
             f"At most {_WORKERS} workers run on one machine.", field=f"{field}.workerPoolSpecs"
         )
     timeout_of(spec, field)
+    if seconds_of((spec.get("scheduling") or {}).get("maxWaitDuration")) < 0:
+        raise InvalidArgument(
+            "A maxWaitDuration can't be negative.", field=f"{field}.scheduling.maxWaitDuration"
+        )
+    for key in ("experiment", "experimentRun"):
+        if (named := spec.get(key)) and not _EXPERIMENT.fullmatch(named):
+            raise InvalidArgument(
+                f"{named[:80]!r} is no {key}; one looks like "
+                "projects/P/locations/L/metadataStores/default/contexts/NAME.",
+                field=f"{field}.{key}",
+            )
     if (account := spec.get("serviceAccount")) and not _ACCOUNT.fullmatch(account):
         raise InvalidArgument(
             f"{account!r} is no service account; one looks like NAME@PROJECT.iam.gserviceaccount.com.",
@@ -67,13 +84,24 @@ def check(spec: dict[str, Any], field: str, gcs: Gcs) -> None:
 
 def timeout_of(spec: Mapping[str, Any], field: str = "jobSpec") -> float:
     """Seconds that the job may run."""
-    given = (spec.get("scheduling") or {}).get("timeout")
-    if not given:
-        return LONGEST
-    seconds = float(str(given).removesuffix("s"))
+    seconds = seconds_of((spec.get("scheduling") or {}).get("timeout"))
     if seconds < 0:
         raise InvalidArgument("A timeout can't be negative.", field=f"{field}.scheduling.timeout")
     return seconds or LONGEST
+
+
+def seconds_of(duration: str | None) -> float:
+    """Of a duration such as "3.5s"; 0 for none."""
+    return float(duration.removesuffix("s")) if duration else 0.0
+
+
+def without_effect(spec: Mapping[str, Any]) -> list[str]:
+    """Which fields of the spec were given and have no effect here."""
+    found = [f"jobSpec.{key}" for key in _WITHOUT_EFFECT if spec.get(key)]
+    scheduling = spec.get("scheduling") or {}
+    return found + [
+        f"jobSpec.scheduling.{key}" for key in ("strategy", "maxWaitDuration") if scheduling.get(key)
+    ]
 
 
 def shown(spec: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +213,13 @@ def _check_pool(pool: dict[str, Any], field: str, gcs: Gcs) -> training_images.T
             f"bootDiskType is one of {', '.join(_DISKS)}, not {kind!r}.",
             field=f"{field}.diskSpec.bootDiskType",
         )
+    if int((pool.get("diskSpec") or {}).get("bootDiskSizeGb") or 0) < 0:
+        raise InvalidArgument("A disk can't be negative.", field=f"{field}.diskSpec.bootDiskSizeGb")
+    if pool.get("nfsMounts"):
+        raise Unimplemented(
+            "Mounts of NFS are not built in Portico yet: put the files into a bucket, and read them below /gcs/.",
+            field=f"{field}.nfsMounts",
+        )
     package, container = pool.get("pythonPackageSpec"), pool.get("containerSpec")
     if bool(package) == bool(container):
         raise InvalidArgument(f"{field} needs one of pythonPackageSpec and containerSpec.", field=field)
@@ -205,13 +240,24 @@ def _check_pool(pool: dict[str, Any], field: str, gcs: Gcs) -> training_images.T
             "A prebuilt training image has no command of its own: give command or args.",
             field=f"{field}.containerSpec.command",
         )
-    for number, variable in enumerate((package or container or {}).get("env") or []):
+    runs, field = package or container or {}, f"{field}.{'pythonPackageSpec' if package else 'containerSpec'}"
+    for key in ("command", "args"):
+        for number, word in enumerate(runs.get(key) or []):
+            _check_word(word, f"{field}.{key}[{number}]")
+    for number, variable in enumerate(runs.get("env") or []):
         if not _NAME.fullmatch(variable.get("name", "")):
             raise InvalidArgument(
                 f"{variable.get('name')!r} is no name of an environment variable.",
-                field=f"{field}.{'pythonPackageSpec' if package else 'containerSpec'}.env[{number}].name",
+                field=f"{field}.env[{number}].name",
             )
+        _check_word(variable.get("value", ""), f"{field}.env[{number}].value")
     return image
+
+
+def _check_word(word: str, field: str) -> None:
+    """That an argument or a variable's value is one that a system can start a program with."""
+    if "\0" in word:
+        raise InvalidArgument("No program can be started with a NUL character: leave it out.", field=field)
 
 
 def _check_package(package: dict[str, Any], field: str) -> None:

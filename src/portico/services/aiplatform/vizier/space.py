@@ -6,7 +6,6 @@ A `ParameterSpec` is as its message has it; a parameter's value is a float, an i
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -230,8 +229,11 @@ def _check_level(specs: Sequence[Spec], field: str, grid: bool, depth: int) -> N
 
 def _check_one(spec: Spec, field: str, grid: bool) -> None:
     name = spec.get("parameterId", "")
-    if not name or re.search(r"\s", name):
-        raise InvalidArgument(f"{name!r} is no parameterId: it has no spaces.", field=f"{field}.parameterId")
+    if not name or not name.isprintable() or " " in name:
+        raise InvalidArgument(
+            f"{name!r} is no parameterId: it has no spaces and no control characters.",
+            field=f"{field}.parameterId",
+        )
     kinds = [kind for kind in _KINDS if f"{kind}ValueSpec" in spec]
     if len(kinds) != 1:
         raise InvalidArgument(
@@ -249,6 +251,8 @@ def _check_one(spec: Spec, field: str, grid: bool) -> None:
         if not values or len(values) > _MOST or len(set(values)) < len(values):
             raise InvalidArgument(f"{name!r} needs 1 to {_MOST} different values.", field=f"{where}.values")
         least = 1.0
+        if kind == "categorical" and any("\0" in str(value) for value in values):
+            raise InvalidArgument(f"A value of {name!r} has a NUL character.", field=f"{where}.values")
         if kind == "discrete":
             numbers = [float(value) for value in values]
             for number, value in enumerate(numbers):
