@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import signal
 import socket
@@ -104,6 +105,22 @@ def test_the_official_client(client: Raw, front: Processes, boosters: dict[str, 
         service.direct_raw_predict(request={"endpoint": NAME, "method_name": "/x.Y/Z", "input": b"x"})
     [streamed] = service.stream_raw_predict(request={"endpoint": NAME, "http_body": body})
     assert json.loads(streamed.data) == {"predictions": [expected]}
+
+
+def test_bodies_that_are_packed_on_the_way(client: Raw) -> None:
+    """As clients of Google's in Java send every JSON body."""
+    packed, body = "content-encoding: gzip\r\n", json.dumps({"instances": [ROW]}).encode()
+    plain = client.ask(PREDICT, body)
+    for sent in (gzip.compress(body), gzip.compress(body[:9]) + gzip.compress(body[9:])):
+        assert client.ask(PREDICT, sent, headers=packed) == plain
+    assert client.ask(f"/v1/{NAME}:rawPredict", gzip.compress(body), headers=packed)[0] == 200
+    for broken, words in (
+        (body, "not gzip"),
+        (gzip.compress(body)[:-9], "does not end"),
+        (gzip.compress(bytes(11_000_000)), "exceeds the limit"),
+    ):
+        assert words in client.ask(PREDICT, broken, headers=packed)[1]["error"]["message"]
+    assert client.ask(PREDICT, body) == plain
 
 
 def test_raw_predict(client: Raw, boosters: dict[str, Path]) -> None:

@@ -233,7 +233,9 @@ def test_masks_choose_what_is_shown(wire, members):
     answer = listed(wire, members, readMask="displayName")
     if answer.status == 200:  # most lists declare it
         assert all(set(item) == {"displayName"} for item in answer.json[members.kind.key])
-    refused(wire("GET", f"/v1/{members.names[0]}?fields=a("), 400)
+        refused(listed(wire, members, readMask="nope"), 400, "nope")
+    for wrong in ("a(", "nope"):
+        refused(wire("GET", f"/v1/{members.names[0]}?fields={wrong}"), 400)
 
 
 def test_both_versions_show_the_same(wire, members):

@@ -15,6 +15,7 @@ from portico.prediction.front.framing import (
     is_absolute,
     is_prediction,
     path_form,
+    unpacked,
 )
 from portico.prediction.front.peers import no_token, shows_token
 from portico.prediction.front.predicting import MAX_BODY, Request
@@ -45,6 +46,7 @@ class KnownHead:
         "error",
         "head",
         "length",
+        "packed",
         "plain",
         "request_id",
         "verified_until",
@@ -54,6 +56,7 @@ class KnownHead:
         self.head = head
         self.request_id = head.headers.get("x-request-id", "")
         self.content_type = head.headers.get("content-type", "application/json")
+        self.packed = head.headers.get("content-encoding", "").lower() == "gzip"
         self.error = error
         self.length = head.length
         self.authorization = head.headers.get("authorization")
@@ -271,6 +274,8 @@ class Connection(asyncio.Protocol):
                     raise no_token()
             elif known.verified_until < front.now:
                 front.verify_again(known)
+            if known.packed:
+                content = unpacked(content, MAX_BODY)
             request = Request(front, known.head.path, content, known.request_id, known.content_type)
             answer = request.answer_now()
         except PorticoError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from typing import Final
 
 import httptools
@@ -50,6 +51,28 @@ def path_form(head: bytes) -> bytes:
         path = b"/" + path
     rest = _HOST.sub(b"", head[line.end() - 2 :])
     return b"%b%b%bhost: %b%b" % (method, path, version, authority, rest)
+
+
+def unpacked(body: bytes, limit: int) -> bytes:
+    """What a body holds that was packed with gzip on the way, one member after another.
+
+    Raises:
+        InvalidArgument: it is no gzip, is cut, or holds more than `limit` bytes (413).
+    """
+    out = b""
+    while True:
+        decoder = zlib.decompressobj(wbits=31)
+        try:
+            out += decoder.decompress(body, limit + 1 - len(out))
+        except zlib.error as error:
+            raise InvalidArgument(f"The body is not gzip, as its Content-Encoding says: {error}.") from None
+        if len(out) > limit:
+            raise InvalidArgument(f"Request payload size exceeds the limit: {limit} bytes.", http_status=413)
+        if not decoder.eof:
+            raise InvalidArgument("The body is cut: its gzip stream does not end.")
+        body = decoder.unused_data
+        if not body:
+            return out
 
 
 def check_protocol(data: bytes) -> None:

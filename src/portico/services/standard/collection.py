@@ -173,7 +173,10 @@ class Collection:
             shown = self.render(self.require(connection, call.name))
             self.complete(connection, [shown])
         mask = call.params.get("readMask")
-        return masks.apply_field_mask(shown, mask) if mask else shown
+        if not mask:
+            return shown
+        masks.check_field_mask(mask, self.fields(call))
+        return masks.apply_field_mask(shown, mask)
 
     def list(self, call: Call) -> dict[str, Any]:
         parent = str(call.params["parent"])
@@ -421,6 +424,7 @@ def page(
     complete(found)
     mask = params.get("readMask")
     if mask:
+        masks.check_field_mask(mask, collection.fields(call))
         found = [masks.apply_field_mask(shown, mask) for shown in found]
     answer: dict[str, Any] = {_list_key(call): found} if found else {}
     if token:
