@@ -22,4 +22,4 @@ def test_the_page_tells_built_from_not_built():
     assert found["aiplatform", "projects.locations.endpoints.predict"].built  # by the fronts
     assert not found["aiplatform", "projects.locations.featurestores.create"].built
     assert found["aiplatform", "projects.locations.models.list"].versions == ("v1", "v1beta1")
-    assert found["storage", "objects.insert"].built and not found["storage", "channels.stop"].built
+    assert found["storage", "objects.insert"].built and not found["storage", "folders.insert"].built

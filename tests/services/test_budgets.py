@@ -26,6 +26,7 @@ from portico.services.alerts import budgets
 from portico.services.standard.prices import Prices
 from portico.store import resources, usage
 from portico.store.database import Database
+from portico.store.pubsub import deliveries, topics
 
 ACCOUNT = "billingAccounts/012345-567890-ABCDEF"
 PROJECT = "budgeted"
@@ -149,8 +150,8 @@ def test_a_threshold_is_told_once(portico: Any, client: Any, used: None, sink: S
         ({"budget_filter": {"subaccounts": [ACCOUNT]}}, exceptions.MethodNotImplemented, "subaccounts"),
         (
             {"notifications_rule": {"pubsub_topic": "projects/p/topics/t"}},
-            exceptions.MethodNotImplemented,
-            "pubsub",
+            exceptions.NotFound,
+            "The topic 'projects/p/topics/t' does not exist",
         ),
         (
             {
@@ -266,3 +267,35 @@ def test_the_last_period_may_be_the_budget(ledger: Ledger) -> None:
     ledger.used("2027-01-05", 2)
     stands = ledger.stands("2027-01-10")
     assert (stands.amount, stands.spent) == (pytest.approx(50), pytest.approx(12.5))
+
+
+def test_a_budgets_topic_is_told_how_it_stands_and_of_each_threshold(ledger: Ledger, tmp_path: Path) -> None:
+    topic, name = "projects/p/topics/spent", "projects/p/subscriptions/spent"
+    with ledger.database.write() as connection:
+        topics.write_topic(connection, topic, 0.0, at("2026-03-01"))
+        subscription = topics.write_subscription(connection, name, topic, topics.Settings(), at("2026-03-01"))
+
+    def told(day: str, later: float = 0.0) -> list[Any]:
+        now = at(day) + later
+        with ledger.database.write() as connection:
+            budgets.look(tmp_path, connection, RandomIds(), now)
+            found = deliveries.take(connection, subscription, 9, now)
+            deliveries.acknowledge(connection, subscription, [(one.id, one.attempt) for one in found], now)
+        return [(orjson.loads(one.data), dict(one.attributes)) for one in found]
+
+    rule = {"pubsubTopic": topic, "schemaVersion": "1.0"}
+    rules = [{"thresholdPercent": one} for one in (0.5, 0.9)]
+    ledger.put(amount={"specifiedAmount": {"units": "10"}}, thresholdRules=rules, notificationsRule=rule)
+    [(first, attributes)] = told("2026-03-02")
+    assert (
+        attributes["billingAccountId"] == ACCOUNT.partition("/")[2] and attributes["schemaVersion"] == "1.0"
+    )
+    assert first == {
+        "budgetDisplayName": "", "costAmount": 0.0, "costIntervalStart": "2026-03-01T00:00:00Z",
+        "budgetAmount": 10.0, "budgetAmountType": "SPECIFIED_AMOUNT", "currencyCode": "USD",
+    }  # fmt: skip
+    assert told("2026-03-02", 60) == []
+    ledger.used("2026-03-02", 1.0)
+    [(passed, _)] = told("2026-03-02", 120)
+    assert passed["alertThresholdExceeded"] == 0.5 and passed["costAmount"] == pytest.approx(6.25)
+    assert told("2026-03-02", 180) == [] and len(told("2026-03-02", 7200)) == 1

@@ -16,6 +16,7 @@ from portico.services.alerts.delivery import Deliveries
 from portico.services.call import Rooms
 from portico.services.portico.steward.due import StewardsDue
 from portico.services.portico.trigger_runs import TriggersDue
+from portico.services.pubsub.pushing import Pushing
 from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
 from portico.services.standard.standing import Standing, State
@@ -36,6 +37,7 @@ class Due:
         self._triggers = TriggersDue(rooms)
         self._deliveries = Deliveries(rooms)
         self._notifying = Notifying(rooms)
+        self._pushing = Pushing(rooms)
         self._standing: list[Standing] = [WindowsDue(), StewardsDue(rooms.clock)]
         self._looked = -_LOOK
         self.poke = self._asked.poke
@@ -55,6 +57,7 @@ class Due:
         self._looked = time.monotonic()
         self._deliveries.run_due()
         self._notifying.run_due()
+        self._pushing.run_due()
         idle = self._schedules.run_due()
         idle = self._triggers.run_due() and idle  # what ended just now may have been waited for
         # One takes its turn at a time: who is next is seen after it.

@@ -18,6 +18,7 @@ from portico.prediction.replicas import artifacts
 from portico.sandbox import environments
 from portico.services.aiplatform import model_files
 from portico.services.portico.stewards import EPISODES
+from portico.services.pubsub import keeping
 from portico.services.registry import model_store
 from portico.store import replicas, resources
 from portico.store.audit import Trail
@@ -44,6 +45,7 @@ def sweep_forever(home: Path, database: Database, clock: Clock, stopping: thread
             if not steady.now():
                 continue
             gone = sweep(home, database, clock)
+            keeping.sweep(database, clock)
             with database.write() as connection:
                 Trail(home).forget(connection, clock.now())
         except Exception:

@@ -14,14 +14,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import orjson
 from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
+from portico.errors import PorticoError
 from portico.ids import Ids, project_number
 from portico.services.alerts.delivery import DELIVERIES, note
 from portico.services.standard.prices import Prices
 from portico.store import resources, usage
-from portico.store.resources import Resource
+from portico.store.pubsub import topics
+from portico.store.pubsub.topics import Message
+from portico.store.resources import Private, Resource
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +48,17 @@ SINKS: Final[dict[str, tuple[Literal["emails", "webhooks"], str]]] = {
     "email": ("emails", "email_address"),
     "webhook_tokenauth": ("webhooks", "url"),
 }
+_TOLD_AGAIN: Final = (
+    1800.0  # seconds after which a topic is told how a budget stands though nothing was passed
+)
 _LEAST = 86400.0  # seconds of a period, before which nothing is forecast from less
+
+
+class BudgetPrivate(Private):
+    """When its topic was told last, and which thresholds were passed then."""
+
+    told: float = 0.0
+    passed: dict[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +104,7 @@ def look(home: Path, connection: Connection, ids: Ids, now: float) -> None:
     if not any(True for _ in resources.listed(connection, KIND, limit=1)):
         return
     for one in standings(connection, Prices.of(home), now):
+        _publish(connection, one, now)
         told = {
             (a.body["startDate"], a.body["spendBasis"], a.body["thresholdPercent"]): a for a in one.alerts
         }
@@ -137,6 +152,45 @@ def _tell(
     for kind, sink in _sinks(connection, budget.body):
         delivery = f"{name}/deliveries/{ids.number()}"
         note(connection, delivery, kind, sink, "budget", subject, text, now, {"name": name, **body})
+
+
+def _publish(connection: Connection, one: Standing, now: float) -> None:
+    """Tells the budget's topic how it stands, now and then and whenever it passes a threshold.
+
+    https://cloud.google.com/billing/docs/how-to/budgets-programmatic-notifications
+    """
+    topic = (one.budget.body.get("notificationsRule") or {}).get("pubsubTopic")
+    if not topic:
+        return
+    passed: dict[str, float] = {}
+    for rule in one.budget.body.get("thresholdRules") or []:
+        basis, percent = rule.get("spendBasis", "CURRENT_SPEND"), float(rule.get("thresholdPercent", 0))
+        reached = one.forecast if basis == "FORECASTED_SPEND" else one.spent
+        if reached and reached >= percent * one.amount:
+            key = "forecastThresholdExceeded" if basis == "FORECASTED_SPEND" else "alertThresholdExceeded"
+            passed[key] = max(percent, passed.get(key, 0.0))
+    private = BudgetPrivate.of(one.budget)
+    if passed == private.passed and now - private.told < _TOLD_AGAIN:
+        return
+    account, id = one.budget.name.split("/")[1::2]
+    told = {
+        "budgetDisplayName": one.budget.body.get("displayName", ""),
+        **passed,
+        "costAmount": round(one.spent, 6),
+        "costIntervalStart": f"{one.start.isoformat()}T00:00:00Z",
+        "budgetAmount": round(one.amount, 6),
+        "budgetAmountType": "SPECIFIED_AMOUNT"
+        if "specifiedAmount" in one.budget.body["amount"]
+        else "LAST_PERIODS_COST",
+        "currencyCode": one.currency,
+    }
+    attributes = {"billingAccountId": account, "budgetId": id, "schemaVersion": "1.0"}
+    try:
+        topics.publish(connection, topic, [Message(orjson.dumps(told), attributes)], now)
+    except PorticoError as error:
+        log.warning("%s tells nobody: %s", one.budget.name, error.message)
+    private.told, private.passed = now, passed
+    resources.note(connection, one.budget)
 
 
 def _sinks(

@@ -127,10 +127,12 @@ def _check_rules(body: dict[str, Any]) -> None:
 
 
 def _check_notifications(connection: Connection, rule: Mapping[str, Any]) -> None:
-    if rule.get("pubsubTopic"):
-        raise Unimplemented(
-            "pubsubTopic is not built: name a notification channel of Cloud Monitoring, an e-mail address or a webhook."
-        )
+    if topic := rule.get("pubsubTopic"):
+        found = resources.get(connection, topic)
+        if found is None or found.kind != "pubsub:projects.topics":
+            raise NotFound(f"The topic {topic!r} does not exist: one is projects/PROJECT/topics/TOPIC.")
+        if rule.get("schemaVersion", "1.0") != "1.0":
+            raise InvalidArgument("schemaVersion must be 1.0.", field="notificationsRule.schemaVersion")
     for name in rule.get("monitoringNotificationChannels") or []:
         found = resources.get(connection, name)
         if found is None or found.kind != budgets.CHANNELS:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from portico.clock import parse_rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.services.call import Call, implements
+from portico.services.iam import accounts
 from portico.services.pubsub.named import DELETED, Named, seconds
 from portico.services.standard.collection import POLICIES, register
 from portico.store import resources
@@ -54,9 +55,10 @@ class Subscriptions(Named):
                 _check_topic(
                     connection, policy.get("deadLetterTopic", ""), "deadLetterPolicy.deadLetterTopic"
                 )
-        if not body.get("pushConfig"):
-            body["pushConfig"] = {}
-        _check_push(body["pushConfig"])
+        body["pushConfig"] = {
+            key: value for key, value in (body.get("pushConfig") or {}).items() if value != {}
+        }
+        _check_push(connection, body["pushConfig"])
         settings_of(body)
 
     def written(
@@ -213,12 +215,33 @@ def _check_topic(connection: Connection, name: str, field: str) -> None:
         raise NotFound(f"Resource not found (resource={name.rpartition('/')[2]}).")
 
 
-def _check_push(config: Mapping[str, Any]) -> None:
-    endpoint = config.get("pushEndpoint", "")
-    if endpoint:
-        raise Unimplemented("pushConfig.pushEndpoint is not built in Portico yet.")
-    if config and urlsplit(endpoint).scheme not in ("http", "https"):
+def _check_push(connection: Connection, config: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        InvalidArgument, NotFound: naming the field. Unimplemented: what is asked for is not built.
+    """
+    if not config.get("pushEndpoint"):
+        if config:
+            raise InvalidArgument("pushConfig has no pushEndpoint.", field="pushConfig.pushEndpoint")
+        return
+    try:
+        address = urlsplit(config["pushEndpoint"])
+        sound = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
         raise InvalidArgument(
-            f"pushConfig.pushEndpoint is {endpoint!r}; it must be an http or https address.",
+            f"pushConfig.pushEndpoint is {config['pushEndpoint']!r}; it must be an http or https address.",
             field="pushConfig.pushEndpoint",
         )
+    if config.get("noWrapper") is not None:
+        raise Unimplemented("pushConfig.noWrapper is not built in Portico yet.")
+    if config.get("attributes") not in (None, {}, {"x-goog-version": "v1"}):
+        raise Unimplemented("pushConfig.attributes is not built, but for x-goog-version v1.")
+    if oidc := config.get("oidcToken"):
+        email = oidc.get("serviceAccountEmail", "")
+        if not email:
+            raise InvalidArgument(
+                "pushConfig.oidcToken names no account.", field="pushConfig.oidcToken.serviceAccountEmail"
+            )
+        accounts.require(connection, accounts.named(email))

@@ -61,9 +61,9 @@ class Deadline:
             self._held.append(connection.dup())
         return connection
 
-    def opener(self) -> urllib.request.OpenerDirector:
-        """For urllib, redirects and proxies included."""
-        return urllib.request.build_opener(_Http(self), _Https(self))
+    def opener(self, *handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+        """For urllib, redirects and proxies included, where `handlers` say nothing else."""
+        return urllib.request.build_opener(_Http(self), _Https(self), *handlers)
 
     def _shut(self) -> None:
         with self._lock:
