@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument, PorticoError, Unimplemented
 from portico.warehouse import catalog, iam_policies
 from portico.warehouse.asked import Asked
 from portico.warehouse.engine import Warehouse
@@ -102,3 +102,54 @@ def test_a_view_that_nobody_knows_names_those_there_are(warehouse: Warehouse) ->
         InvalidArgument, match=r"it has COLUMNS, .*OBJECT_PRIVILEGES.*TABLE_STORAGE_BY_PROJECT"
     ):
         rows(warehouse, "SELECT * FROM `region-us`.INFORMATION_SCHEMA.NOTHING")
+
+
+def test_grant_and_revoke_are_told_of_in_lists_and_policies(warehouse: Warehouse) -> None:
+    def run(text: str) -> str:
+        return warehouse.run(text, Asked("p", "p.d"))[-1].kind
+
+    run("CREATE TABLE d.shared (a INT64)")
+    run("CREATE VIEW d.looked AS SELECT 1 AS a")
+    text = "GRANT `roles/bigquery.dataViewer`, `roles/bigquery.metadataViewer` ON TABLE d.shared TO 'user:ann@x.org', \"group:all@x.org\""
+    assert run(text) == "GRANT_ON_TABLE" == run(text)
+    assert (
+        run("GRANT `roles/bigquery.dataOwner` ON VIEW looked TO 'serviceAccount:s@p.iam.gserviceaccount.com'")
+        == "GRANT_ON_VIEW"
+    )
+    assert (
+        run("REVOKE `roles/bigquery.dataViewer` ON TABLE d.shared FROM 'user:ann@x.org'") == "REVOKE_ON_TABLE"
+    )
+    assert run("GRANT `roles/bigquery.dataEditor` ON SCHEMA d TO 'domain:x.org'") == "GRANT_ON_SCHEMA"
+    shown = "SELECT object_name, privilege_type, grantee FROM d.INFORMATION_SCHEMA.OBJECT_PRIVILEGES WHERE object_name IN ('shared', 'looked') OR grantee = 'domain:x.org' ORDER BY 1, 2, 3"
+    assert rows(warehouse, shown) == [
+        ("d", "roles/bigquery.dataEditor", "domain:x.org"),
+        ("looked", "roles/bigquery.dataOwner", "serviceAccount:s@p.iam.gserviceaccount.com"),
+        ("shared", "roles/bigquery.dataViewer", "group:all@x.org"),
+        ("shared", "roles/bigquery.metadataViewer", "group:all@x.org"),
+        ("shared", "roles/bigquery.metadataViewer", "user:ann@x.org"),
+    ]
+    assert run("REVOKE `roles/bigquery.dataEditor` ON SCHEMA d FROM 'domain:x.org'") == "REVOKE_ON_SCHEMA"
+    assert len(rows(warehouse, shown)) == 4
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("GRANT `roles/x` ON TABLE d.seen TO 'ann'", "Invalid user 'ann'"),
+    ("GRANT `roles/x` ON PROJECT p TO 'user:a@x.org'", "PROJECT is not built"),
+    ("GRANT `roles/x` ON VIEW d.seen TO 'user:a@x.org'", "is no VIEW"),
+    ("GRANT `roles/x` ON TABLE d.nothing TO 'user:a@x.org'", "Not found: Table"),
+    ("GRANT `roles/x` ON TABLE d.seen FROM 'user:a@x.org'", "Expected TO"),
+])  # fmt: skip
+def test_what_can_not_be_granted_is_said(warehouse: Warehouse, text: str, said: str) -> None:
+    warehouse.run("CREATE TABLE IF NOT EXISTS d.seen (a INT64)", Asked("p"))
+    with pytest.raises(PorticoError, match=said):
+        warehouse.run(text, Asked("p", "p.d"))
+
+
+@pytest.mark.parametrize("text", [
+    "SELECT * FROM UNNEST([1]) AS x MATCH_RECOGNIZE (ORDER BY x MEASURES 1 AS m PATTERN (a) DEFINE a AS TRUE)",
+    "SELECT WITH DIFFERENTIAL_PRIVACY OPTIONS (epsilon = 1, privacy_unit_column = x) COUNT(*) FROM UNNEST([1]) AS x",
+    "SELECT WITH AGGREGATION_THRESHOLD OPTIONS (threshold = 2, privacy_unit_column = x) COUNT(*) FROM UNNEST([1]) AS x",
+])  # fmt: skip
+def test_a_clause_that_is_not_here_is_refused_by_its_name(warehouse: Warehouse, text: str) -> None:
+    with pytest.raises(Unimplemented, match=r"^(MATCH_RECOGNIZE|WITH [A-Z_]+) is not built in Portico"):
+        rows(warehouse, text)

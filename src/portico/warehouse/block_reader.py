@@ -345,7 +345,7 @@ def _is_own(tokens: Tokens) -> bool | None:
     ahead = 3 if tokens.sees(first, "OR", "REPLACE") else 2 if tokens.sees("DROP", "ALL") else 1
     if first in ("CREATE", "DROP"):
         return tokens.word(ahead) in _OWN or (None if first == "CREATE" else False)
-    return first in ("ALTER", "UNDROP", "LOAD")
+    return first in ("ALTER", "UNDROP", "LOAD", "GRANT", "REVOKE")
 
 
 _STATEMENTS = {

@@ -10,7 +10,7 @@ from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import multilevel, pipes, recursion
 from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.models.syntax import readable
@@ -292,11 +292,17 @@ class GoogleSQL(BigQuery):
             return self.expression(made(this=value, to=kind, format=pattern))
 
 
+_UNBUILT = re.compile(
+    r"\bMATCH_RECOGNIZE\b|\bWITH\s+(?:DIFFERENTIAL_PRIVACY|AGGREGATION_THRESHOLD|ANONYMIZATION)\b",
+    re.IGNORECASE,
+)
+
+
 def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
     """The statements of a text, which begins at line and column `after` of what was sent.
 
     Raises:
-        InvalidArgument: it is no GoogleSQL, with line and column.
+        InvalidArgument: it is no GoogleSQL, with line and column. Unimplemented: Portico has not all of it.
     """
     try:
         found = GoogleSQL().parse(readable(text, BigQuery.Tokenizer))
@@ -307,6 +313,8 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
         place = f" at [{line + after[0] - 1}:{shifted}]" if line else ""
         if isinstance(error, TokenError):
             raise unclosed(text) from None
+        if clause := _UNBUILT.search(text):
+            raise Unimplemented(f"{' '.join(clause[0].upper().split())} is not built in Portico.") from None
         said = _in_words(where.get("description") or str(error).splitlines()[0])
         raise InvalidArgument(f"Syntax error: {said.rstrip('.')}{place}", reason="invalidQuery") from None
     statements = [one for one in found if one is not None and not isinstance(one, exp.Semicolon)]

@@ -10,7 +10,7 @@ import functools
 
 from sqlglot import exp
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse.aggregates import AGGREGATE_FORMS, array_agg
 from portico.warehouse.geography import functions as geography
 from portico.warehouse.json_forms import JSON_FORMS
@@ -109,6 +109,10 @@ def _function(name: str, arguments: list[exp.Expr]) -> Made:
         return call(_DIRECT[lower], *arguments), None
     if lower in MACROS and lower not in _INNER:
         return call(f"gs_{lower}", *_nulls_as_texts(lower, arguments)), None
+    if lower in ("net__reg_domain", "net__public_suffix"):
+        raise Unimplemented(
+            f"{name.upper().replace('__', '.')} is not built in Portico: it has no list of public suffixes."
+        )
     raise InvalidArgument(f"Function not found: {name.replace('__', '.')}", reason="invalidQuery")
 
 

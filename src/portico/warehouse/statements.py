@@ -11,12 +11,12 @@ from portico.warehouse import commands
 from portico.warehouse.alterations import Alteration
 from portico.warehouse.asked import Done, bind
 from portico.warehouse.changes import Change
-from portico.warehouse.policies import Policies
+from portico.warehouse.grants import Grants
 from portico.warehouse.tokens import Tokens
 from portico.warehouse.transfers import Transfer
 
 
-class Statement(Alteration, Change, Policies, Transfer):
+class Statement(Alteration, Change, Grants, Transfer):
     """One statement, in the caller's transaction."""
 
     def run(self) -> Done:
@@ -58,4 +58,5 @@ _METHODS: tuple[tuple[tuple[type[exp.Expr], ...], Callable[[Statement], Done]], 
 _COMMANDS: dict[str, Callable[[Statement, Tokens], Done]] = {
     "ALTER": Statement.alter, "UNDROP": Statement.undrop, "LOAD": Statement.load,
     "CREATE": Statement.create_policy, "DROP": Statement.drop_policy,
+    "GRANT": Statement.grant, "REVOKE": Statement.grant,
 }  # fmt: skip

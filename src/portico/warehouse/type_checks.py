@@ -27,6 +27,11 @@ _CASTS = {
 }  # fmt: skip
 
 
+_OF_ARRAYS = frozenset(
+    ["ARRAY_LENGTH", "ARRAY_REVERSE", "ARRAY_FIRST", "ARRAY_LAST", "ARRAY_SLICE", "ARRAY_CONCAT"]
+)
+
+
 def cast(kind: str | None, to: str | None) -> str | None:
     """The type of a CAST.
 
@@ -75,6 +80,18 @@ def text(kind: str | None) -> None:
     if kind not in (None, ANY, LITERAL, "STRING", "BYTES"):
         raise refused(
             f"No matching signature for aggregate function STRING_AGG for argument types: {shown(kind)}"
+        )
+
+
+def of_array(name: str, types: Sequence[str | None]) -> None:
+    """
+    Raises:
+        InvalidArgument: a function of an array is given something else.
+    """
+    kind = types[0] if types else None
+    if name in _OF_ARRAYS and kind not in (None, ANY, "JSON") and not compound.is_array(kind):
+        raise refused(
+            f"No matching signature for function {name} for argument types: {', '.join(map(shown, types))}"
         )
 
 

@@ -427,6 +427,7 @@ class _Scope:
         name = one.name.upper()
         first = types[0] if types else None
         checks.refuse(compound.refusal(name, types))
+        checks.of_array(name, types)
         if name == "CONCAT":
             types = as_texts(nodes, types)
         if not any(isinstance(each, exp.Kwarg | exp.Star) for each in nodes):
