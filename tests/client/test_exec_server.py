@@ -12,7 +12,8 @@ _SCRIPT = """
 import json
 import lightgbm
 import numpy as np
-from google.cloud import aiplatform, storage
+from google.api_core import exceptions
+from google.cloud import aiplatform, aiplatform_v1, storage
 from google.cloud.aiplatform.utils import gcs_utils
 
 rng = np.random.default_rng(0)
@@ -35,6 +36,26 @@ assert endpoint.predict([dict(zip("ab", row)) for row in rows]).predictions == e
 body = json.dumps({"instances": [dict(zip("ab", row)) for row in rows]}).encode()
 raw = endpoint.raw_predict(body, {"Content-Type": "application/json"})
 assert raw.json()["predictions"] == expected, raw.text
+
+# What these clients raise is named as by gRPC, in which they speak to Google; storage's have but REST's names.
+place = "projects/my-project/locations/europe-west4"
+vizier = aiplatform_v1.VizierServiceClient(
+    client_options={"api_endpoint": "europe-west4-aiplatform.googleapis.com"}
+)
+x = {"parameter_id": "x", "double_value_spec": {"min_value": 0, "max_value": 1}}
+study = {"display_name": "once", "study_spec": {"metrics": [{"metric_id": "y", "goal": 1}], "parameters": [x]}}
+vizier.create_study(parent=place, study=study)
+for call, error in (
+    (lambda: vizier.create_study(parent=place, study=study), exceptions.AlreadyExists),
+    (lambda: vizier.create_study(parent=place, study={"display_name": "empty"}), exceptions.InvalidArgument),
+    (lambda: storage.Client(project="my-project").create_bucket("exec-models"), exceptions.Conflict),
+):
+    try:
+        call()
+    except Exception as raised:
+        assert type(raised) is error, repr(raised)
+    else:
+        raise AssertionError("it was done")
 
 # It asks the Resource Manager whose the bucket is, and refuses another project's.
 gcs_utils.create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist("gs://exec-models", project="my-project")

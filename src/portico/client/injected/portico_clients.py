@@ -91,6 +91,30 @@ def _use_async_rest(kwargs: dict[str, Any]) -> None:
     kwargs["credentials"] = async_credentials()
 
 
+def patch_exceptions(module: Any) -> None:
+    """The generated clients speak gRPC to Google, and code catches what that raises: AlreadyExists, not the Conflict
+    that is above it and all that REST's code tells."""
+    every = [cls for cls in vars(module).values() if isinstance(cls, type)]
+    by_status = {
+        cls.grpc_status_code.name: cls for cls in every if vars(cls).get("grpc_status_code")
+    }  # none where gRPC is not installed
+    usual = module.from_http_response
+
+    @functools.wraps(usual)
+    def from_http_response(response: Any) -> Any:
+        error = usual(response)
+        if "enum-encoding" in str(response.url):  # which they alone ask for
+            try:
+                named = by_status.get(response.json()["error"]["status"], Exception)
+            except (ValueError, KeyError, TypeError):
+                return error
+            if issubclass(named, type(error)):
+                error.__class__ = named
+        return error
+
+    module.from_http_response = from_http_response
+
+
 def patch_requests(module: Any) -> None:
     """Addresses that clients write out by themselves (`Endpoint.raw_predict`, dedicated endpoints)."""
     request = module.AuthorizedSession.request

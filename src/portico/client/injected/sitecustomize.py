@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Module -> the function that patches it once it is loaded.
 _PATCHES = {
+    "google.api_core.exceptions": "portico_clients.patch_exceptions",
     "google.api_core.grpc_helpers": "portico_channels.patch_channels",
     "google.api_core.grpc_helpers_async": "portico_channels.patch_channels",
     "google.auth._default": "portico_credentials.patch_default",
