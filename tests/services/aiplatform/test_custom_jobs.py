@@ -384,6 +384,10 @@ BAD = [
         "jobSpec.workerPoolSpecs[0].pythonPackageSpec.packageUris[0]",
     ),
     (
+        {"workerPoolSpecs": [{"machineSpec": {"acceleratorType": 0}, "containerSpec": {"imageUri": PLAIN}}]},
+        "jobSpec.workerPoolSpecs[0].containerSpec.command",  # 0 is no accelerator
+    ),
+    (
         {"workerPoolSpecs": [{"machineSpec": {"machineType": "banana-4"}}]},
         "jobSpec.workerPoolSpecs[0].machineSpec.machineType",
     ),

@@ -47,7 +47,8 @@ def check(asked: Mapping[str, Any], field: str) -> None:
     """
     spec = asked.get("machineSpec") or {}
     named = spec.get("machineType")
-    if accelerators(asked) < 0 or (spec.get("acceleratorType") and not accelerators(asked)):
+    accelerated = spec.get("acceleratorType") not in (None, "", "ACCELERATOR_TYPE_UNSPECIFIED")
+    if accelerators(asked) < 0 or (accelerated and not accelerators(asked)):
         raise InvalidArgument(
             "acceleratorCount can't be negative, and with an acceleratorType it is above 0.",
             field=f"{field}.machineSpec.acceleratorCount",
