@@ -208,3 +208,10 @@ def test_a_refusal(warehouse: Warehouse, text: str, said: str) -> None:
 def test_two_fields_of_one_name_are_said_not_to_be_built(warehouse: Warehouse, text: str) -> None:
     with pytest.raises(Unimplemented, match="two fields named a"):
         answer(warehouse, text)
+
+
+def test_a_merge_inserts_rows_of_an_array(warehouse: Warehouse) -> None:
+    warehouse.run("CREATE TABLE d.merged (id INT64, name STRING)", Asked("p"))
+    merged = "MERGE d.merged AS m USING UNNEST([STRUCT(9 AS id, 'q' AS name), (10, 'r')]) AS s ON m.id = s.id WHEN NOT MATCHED THEN INSERT ROW"
+    assert [warehouse.run(merged, Asked("p"))[-1].affected for _ in range(2)] == [2, 0]
+    assert answer(warehouse, "SELECT * FROM d.merged ORDER BY id") == (["id", "name"], [(9, "q"), (10, "r")])

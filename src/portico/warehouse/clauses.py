@@ -31,13 +31,21 @@ def settle(select: exp.Select, sources: _Sources) -> None:
 
 
 def _place(select: exp.Select) -> None:
-    clauses = [(select.args.get("where"), "WHERE clause"), (select.args.get("group"), "GROUP BY")]
+    group = select.args.get("group")
+    named = [one for one in group.expressions if isinstance(one, exp.Column)] if group is not None else []
+    own = {one.alias.lower(): one.this for one in select.expressions if isinstance(one, exp.Alias)}
+    clauses = [(select.args.get("where"), "WHERE clause"), (group, "GROUP BY")]
     clauses += [(one.args.get("on"), "JOIN ON clause") for one in select.args.get("joins") or ()]
     for clause, name in clauses:
         for node in _walk(clause, lambda one: isinstance(one, exp.Window) or _is_aggregate(one)):
             if isinstance(node, exp.Window):
                 raise _refused(f"Analytic function not allowed in {name}")
             raise _refused(f"Aggregate function {_name(node)} not allowed in {name}")
+    for one in named:
+        if not one.table and any(True for _ in _walk(own.get(one.name.lower()), _is_aggregate)):
+            raise _refused(
+                f"Column {one.name} contains an aggregation function, which is not allowed in GROUP BY"
+            )
     number = len(select.expressions)
     if not any(one.is_star for one in select.expressions):
         for key, shown in (("order", "ORDER BY"), ("group", "GROUP BY")):

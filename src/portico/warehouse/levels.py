@@ -193,6 +193,7 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
         if ordering and isinstance(leaf, exp.Column) and _is_alias(select, leaf):
             continue
         leaf.replace(below.column(key, "g"))
+    _read_keys_within(select, keys, below)
     for key in keys:
         below.column(key, "g")
     if whole and not leaves:
@@ -220,6 +221,20 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
         select.set("where", exp.Where(this=having.this))
         select.set("having", None)
     _read_from(select, query)
+
+
+def _read_keys_within(select: exp.Select, keys: Sequence[exp.Expr], below: _Below) -> None:
+    """Has queries within the expressions read what is grouped by, where they name this query's table, from beneath."""
+    joins = [join.this for join in select.args.get("joins") or ()]
+    sources = [select.args["from_"].this] if select.args.get("from_") is not None else []
+    named = {one.alias_or_name.lower() for one in [*sources, *joins]}
+    for query in _leaves(select, lambda node: isinstance(node, exp.Query)):
+        own = {one.alias_or_name.lower() for one in query.find_all(exp.Table, exp.Subquery, exp.Unnest)}
+        for column in list(query.find_all(exp.Column)):
+            if column.table.lower() in named - own and not column.args.get("db"):
+                key = next((one for one in keys if isinstance(one, exp.Column) and _same(column, one)), None)
+                if key is not None:
+                    column.replace(below.column(key, "g"))
 
 
 _SETS = (exp.GroupingSets, exp.Cube, exp.Rollup)

@@ -325,7 +325,7 @@ class Translator:
         return call("gs_in_list", array, node.this)
 
     def _unnest(self, node: exp.Expr) -> exp.Expr:
-        if not isinstance(node.parent, exp.From | exp.Join):
+        if not isinstance(node.parent, exp.From | exp.Join | exp.Merge):
             return node
         alias = node.args.get("alias")
         name = ""
