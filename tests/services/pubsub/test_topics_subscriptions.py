@@ -302,6 +302,7 @@ def test_a_wrong_request_is_refused(publisher, subscriber, topic, subscribed):
         subscriber.create_subscription(name=subscription + "x", topic=topic + "-none")
 
 
+@pytest.mark.slow
 def test_what_was_published_survives_a_kill(new_portico):
     import requests
 

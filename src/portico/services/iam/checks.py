@@ -29,6 +29,7 @@ _DESTINATION: Final = re.compile(r"output|destination|staging|export", re.IGNORE
 _ITS_OWN: Final = frozenset({"args", "command", "env", "labels"})
 _GOOGLES: Final = "gs://google-cloud-aiplatform/schema/"  # names, of what is not read
 _TABLE: Final = re.compile(r"bq://([^.\s]+)\.([^.\s]+)(?:\.([^.\s]+))?")
+_DOTTED: Final = re.compile(r"([^.:]+)[.:]([^.]+)\.([^.]+)")  # of Pub/Sub
 _RESOURCE: Final = re.compile(r"projects/([^/]+)/locations/[^/]+/([A-Za-z]+)/[^\s]+")
 
 
@@ -235,6 +236,9 @@ def _of_messages(method: str, body: Mapping[str, Any]) -> Iterator[Check]:
     elif isinstance(told, Mapping):
         if dead := (told.get("deadLetterPolicy") or {}).get("deadLetterTopic"):
             yield "pubsub.topics.publish", targets.full("pubsub", str(dead))
+        if found := _DOTTED.fullmatch(str((told.get("bigqueryConfig") or {}).get("table") or "")):
+            name = f"projects/{found[1]}/datasets/{found[2]}/tables/{found[3]}"
+            yield "bigquery.tables.updateData", targets.full("bigquery", name)
         if account := ((told.get("pushConfig") or {}).get("oidcToken") or {}).get("serviceAccountEmail"):
             yield "iam.serviceAccounts.actAs", targets.full("iam", accounts.named(str(account)))
     if method.endswith("seek") and body.get("snapshot"):

@@ -1,5 +1,5 @@
-"""Pushes messages to the addresses of subscriptions: what an address answers with success is acknowledged, all else
-comes again, after a pause that doubles as long as nothing succeeds.
+"""Pushes messages to the addresses and tables of subscriptions: what one takes is acknowledged, all else comes again,
+after a pause that doubles as long as nothing succeeds.
 
 https://cloud.google.com/pubsub/docs/push
 """
@@ -20,6 +20,7 @@ import orjson
 from portico.errors import PorticoError
 from portico.services.call import Rooms
 from portico.services.iam import accounts, tokens
+from portico.services.pubsub import to_tables
 from portico.services.pubsub.pulling import message_json
 from portico.services.standard.deadline import Deadline
 from portico.store import resources
@@ -29,6 +30,7 @@ from portico.store.pubsub.topics import Subscription
 
 log = logging.getLogger(__name__)
 _AT_ONCE: Final = 8  # requests that an address gets side by side
+_ROWS: Final = 500  # messages that a table gets at once
 _SUCCESS: Final = (102, 200, 201, 202, 204)
 _LEAST, _MOST = 0.1, 60.0  # seconds between tries
 
@@ -81,16 +83,20 @@ class Pushing:
             )
             if resource is None or subscription is None or not subscription.settings.pushed:
                 return False
-            most = 1 if subscription.settings.ordered else _AT_ONCE
+            table = resource.body.get("bigqueryConfig")
+            most = 1 if subscription.settings.ordered else _ROWS if table else _AT_ONCE
             taken = deliveries.take(connection, subscription, most, rooms.clock.now())
-            headers = self._headers(connection, resource.body["pushConfig"])
+            headers = {} if table else self._headers(connection, resource.body["pushConfig"])
         if not taken:
             return False
-        address = resource.body["pushConfig"]["pushEndpoint"]
-        seconds = subscription.settings.ack_deadline
-        errors = list(
-            pool.map(lambda one: _sent(address, headers, _wrapped(subscription, one), seconds), taken)
-        )
+        if table:
+            address, errors = table["table"], to_tables.write(rooms, table, name, taken)
+        else:
+            address = resource.body["pushConfig"]["pushEndpoint"]
+            seconds = subscription.settings.ack_deadline
+            errors = list(
+                pool.map(lambda one: _sent(address, headers, _wrapped(subscription, one), seconds), taken)
+            )
         good = [(one.id, one.attempt) for one, error in zip(taken, errors, strict=True) if not error]
         bad = [(one.id, one.attempt) for one, error in zip(taken, errors, strict=True) if error]
         with rooms.database.write() as connection:

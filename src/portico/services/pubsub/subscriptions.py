@@ -12,8 +12,9 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import parse_rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
-from portico.services.call import Call, implements
+from portico.services.call import Call, Rooms, implements
 from portico.services.iam import accounts
+from portico.services.pubsub import to_tables
 from portico.services.pubsub.named import DELETED, Named, seconds
 from portico.services.standard.collection import POLICIES, register
 from portico.store import resources
@@ -35,10 +36,24 @@ _RETRIED: Final = {"minimumBackoff": "10s", "maximumBackoff": "600s"}
 
 
 class Subscriptions(Named):
+    def create(self, call: Call) -> dict[str, Any]:
+        _check_table(call.rooms, call.body)
+        return super().create(call)
+
+    def patch(self, call: Call) -> dict[str, Any]:
+        _check_table(call.rooms, call.body["subscription"])
+        return super().patch(call)
+
     def check(
         self, call: Call, connection: Connection, resource: Resource, before: dict[str, Any] | None
     ) -> None:
         body = resource.body
+        if config := body.get("bigqueryConfig"):
+            config["state"] = "ACTIVE"
+            if (body.get("pushConfig") or {}).get("pushEndpoint"):
+                raise InvalidArgument(
+                    "A subscription pushes to an address or writes to a table.", field="bigqueryConfig"
+                )
         for told in ("state", "detached", "topicMessageRetentionDuration", "analyticsHubSubscriptionInfo"):
             if before is None or told not in before:
                 body.pop(told, None)
@@ -91,7 +106,7 @@ SUBSCRIPTIONS = Subscriptions(
     ),
     immutable=frozenset({"topic", "filter", "enableMessageOrdering"}),
     indexed=frozenset({"labels", "topic"}),
-    unbuilt=("bigqueryConfig", "bigtableConfig", "cloudStorageConfig", "messageTransforms", "tags"),
+    unbuilt=("bigtableConfig", "cloudStorageConfig", "messageTransforms", "tags"),
 )
 register(SUBSCRIPTIONS, "create", "get", "list", "patch", "delete", *POLICIES)
 
@@ -141,7 +156,7 @@ def settings_of(body: Mapping[str, Any]) -> Settings:
         least_backoff=least,
         most_backoff=most,
         ttl=ttl,
-        pushed=bool((body.get("pushConfig") or {}).get("pushEndpoint")),
+        pushed=bool((body.get("pushConfig") or {}).get("pushEndpoint") or body.get("bigqueryConfig")),
         detached=bool(body.get("detached")),
     )
 
@@ -213,6 +228,12 @@ def _check_topic(connection: Connection, name: str, field: str) -> None:
     found = resources.get(connection, name)
     if found is None or found.kind != TOPIC_KIND:
         raise NotFound(f"Resource not found (resource={name.rpartition('/')[2]}).")
+
+
+def _check_table(rooms: Rooms, body: Mapping[str, Any]) -> None:
+    """What the warehouse is asked before the write transaction."""
+    if config := body.get("bigqueryConfig"):
+        to_tables.check(rooms, config)
 
 
 def _check_push(connection: Connection, config: Mapping[str, Any]) -> None:
