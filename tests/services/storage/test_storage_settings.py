@@ -222,3 +222,27 @@ def test_a_range_of_what_has_changed_is_the_whole(server, bucket):
     assert (read(blob.etag), read('"other"')) == (b"el", b"hello")
     assert read(requests.get(url).headers["last-modified"]) == b"el"
     assert read("Mon, 01 Jan 2024 00:00:00 GMT") == b"hello"
+
+
+def test_contexts_are_kept_by_copies_unless_they_are_dropped(server, bucket):
+    base = f"{server.url}/storage/v1/b/{bucket.name}/o"
+    for name in ("a", "b"):
+        bucket.blob(name).upload_from_string(name)
+        made = requests.patch(f"{base}/{name}", json={"contexts": {"custom": {name: {"value": "1"}}}})
+        assert made.status_code == 200
+    rewrite, compose = f"{base}/a/rewriteTo/b/{bucket.name}/o/c", f"{base}/c/compose"
+    parts = [{"name": "a"}, {"name": "b"}]
+
+    def keys(url, **body):
+        told = requests.post(url, json=body).json()
+        shown = told.get("resource", told)
+        return set((shown.get("contexts") or {}).get("custom") or ())
+
+    other = {"custom": {"x": {"value": "2"}}}
+    assert keys(rewrite) == keys(rewrite, contentType="text/csv") == {"a"}
+    assert keys(rewrite, contexts=other) == {"x"}
+    assert keys(f"{rewrite}?dropContextGroups=custom") == set()
+    assert keys(compose, sourceObjects=parts) == {"a", "b"}
+    assert keys(compose, sourceObjects=parts, destination={"contexts": other}) == {"x"}
+    assert keys(f"{compose}?dropContextGroups=custom", sourceObjects=parts) == set()
+    assert requests.post(f"{rewrite}?dropContextGroups=nope", json={}).status_code == 400

@@ -96,7 +96,9 @@ def compose(call: Call) -> dict[str, Any]:
     entries = lists.written(
         bucket, call.caller, wanted.get("acl"), params.get("destinationPredefinedAcl", "")
     )
-    settings = object_settings({**wanted, "acl": entries}, bucket, rooms.clock.now())
+    contexts = _contexts(call, wanted, sources)
+    told = {**wanted, **contexts, "acl": entries}
+    settings = object_settings(told, bucket, rooms.clock.now(), contexts)
     settings.setdefault("contentType", sources[0].fields.get("contentType"))
     settings["componentCount"] = sum(row.fields.get("componentCount", 1) for row in sources)
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -177,11 +179,31 @@ def _settings_of_copy(call: Call, source: ObjectRow, bucket: objects_buckets.Buc
     entries = lists.written(
         bucket, call.caller, call.body.get("acl"), call.params.get("destinationPredefinedAcl", "")
     )
-    now, told = (
-        call.rooms.clock.now(),
-        {**(given or kept), "acl": entries, "retention": call.body.get("retention")},
-    )
-    return components | object_settings(told, bucket, now, source.fields)
+    told = {**(given or kept), **_contexts(call, given, [source])}
+    told |= {"acl": entries, "retention": call.body.get("retention")}
+    return components | object_settings(told, bucket, call.rooms.clock.now(), source.fields)
+
+
+def _contexts(call: Call, told: Mapping[str, Any], sources: list[ObjectRow]) -> dict[str, Any]:
+    """Those that the body has, else all that the sources have, unless the call drops them.
+
+    Source: https://cloud.google.com/storage/docs/json_api/v1/objects/rewrite, .../compose: dropContextGroups
+    Raises:
+        InvalidArgument: there is no such group.
+    """
+    dropped = call.params.get("dropContextGroups") or []
+    if unknown := [one for one in dropped if one != "custom"]:
+        raise InvalidArgument(
+            f"dropContextGroups takes custom, not {unknown[0]!r}.",
+            reason="invalid",
+            field="dropContextGroups",
+        )
+    if told.get("contexts"):
+        return {"contexts": told["contexts"]}
+    kept: dict[str, Any] = {}
+    for source in () if dropped else sources:
+        kept |= (source.fields.get("contexts") or {}).get("custom") or {}
+    return {"contexts": {"custom": kept} if kept else None}
 
 
 def _file(row: ObjectRow) -> StoredFile:
