@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 from google.api_core import exceptions
 from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
-from google.pubsub_v1 import types
+from google.pubsub_v1 import PublisherClient, SubscriberClient, types
 from tests.services.pubsub.conftest import PROJECT
 
 
@@ -332,3 +333,46 @@ def test_what_was_published_survives_a_kill(new_portico):
         assert asked.json() == {}
     finally:
         own.stop()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "x", "projects/p/topics", "projects/p/topics/a/b", "projects//topics/é"]
+)
+def test_a_name_of_another_form_is_refused_by_grpc(address, wrong):
+    with grpc.insecure_channel(address) as channel:
+        publisher, subscriber = (
+            cls(transport=cls.get_transport_class("grpc")(channel=channel))
+            for cls in (PublisherClient, SubscriberClient)
+        )
+        for ask in (
+            lambda: publisher.create_topic(name=wrong),
+            lambda: publisher.publish(topic=wrong, messages=[{"data": b"x"}]),
+            lambda: publisher.update_topic(
+                request={"topic": {"name": wrong}, "update_mask": {"paths": ["labels"]}}
+            ),
+            lambda: publisher.list_topics(project=wrong),
+            lambda: publisher.get_iam_policy(request={"resource": wrong}),
+            lambda: subscriber.create_snapshot(name=wrong, subscription=wrong),
+            lambda: subscriber.acknowledge(subscription=wrong, ack_ids=["1-1-1"]),
+        ):
+            with pytest.raises((exceptions.InvalidArgument, exceptions.NotFound)) as refused:
+                ask()
+            assert refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        ({}, None, "names its subscription"),
+        ({"stream_ack_deadline_seconds": 1}, None, "stream_ack_deadline_seconds is 1"),
+        ({"stream_ack_deadline_seconds": 10}, {"ack_ids": ["nonsense"]}, "invalid ack ID"),
+        ({"stream_ack_deadline_seconds": 10}, {"modify_deadline_ack_ids": ["1-1-1"]}, "one number for each"),
+    ],
+)  # fmt: skip
+def test_a_wrong_stream_is_refused_with_its_reason(address, publisher, subscribed, first, then, words):
+    subscription = subscribed() if first else ""
+    requests = [{"subscription": subscription, **first}, *([then] if then else [])]
+    with grpc.insecure_channel(address) as channel:
+        subscriber = SubscriberClient(transport=SubscriberClient.get_transport_class("grpc")(channel=channel))
+        with pytest.raises(exceptions.InvalidArgument, match=words):
+            list(subscriber.streaming_pull(requests=map(types.StreamingPullRequest, requests)))
