@@ -31,6 +31,12 @@ class GoogleSQL(BigQuery):
             "SAFE_CAST": lambda self: self._parse_written_cast(exp.TryCast),
         }  # fmt: skip
 
+        # without `::`, which is a cast elsewhere
+        COLUMN_OPERATORS: ClassVar[dict[Any, Any]] = {
+            kind: made
+            for kind, made in BigQuery.Parser.COLUMN_OPERATORS.items()
+            if kind is not TokenType.DCOLON
+        }
         PIPE_SYNTAX_TRANSFORM_PARSERS: ClassVar[dict[str, Any]] = {
             **BigQuery.Parser.PIPE_SYNTAX_TRANSFORM_PARSERS,
             "AS": lambda self, query: self._parse_pipe_as(query),
@@ -46,6 +52,12 @@ class GoogleSQL(BigQuery):
             "WITH": lambda self, query: self._parse_pipe_with(query),
             "CALL": lambda self, query: self._parse_pipe_call(query),
         }
+
+        def _parse_limit(self, *given: Any, **named: Any) -> exp.Expr | None:
+            found: exp.Expr | None = super()._parse_limit(*given, **named)
+            if isinstance(found, exp.Limit) and found.args.get("offset") is not None:
+                self.raise_error('Expected end of input but got ","')
+            return found
 
         def _parse_table(self, *given: Any, **named: Any) -> exp.Expr | None:
             """`t.items AS item WITH OFFSET AS place` is an array, as in UNNEST."""

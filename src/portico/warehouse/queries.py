@@ -25,6 +25,7 @@ from portico.warehouse import (
     routines,
     scans,
     storage,
+    sums,
     timetravel,
     tokens,
 )
@@ -463,6 +464,7 @@ class Query:
         ran = self._cursor.sql(sql)
         fields = self._named_fields(ran)
         rows = ran.to_arrow_table().rename_columns([one["name"] for one in fields])
+        sums.check(self._tree, rows, lambda tree: self._fetched(self._query_sql(tree), empty=False))
         plan = plans.seen(self._cursor, began) if began else {}
         return Done("SELECT", fields, rows, steady=self._steady, scanned=scanned, plan=plan)
 
