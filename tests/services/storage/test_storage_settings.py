@@ -160,7 +160,7 @@ def test_settings_of_an_object_that_are_refused(server, bucket):
         assert (answer.status_code, "not enabled" in answer.text) == (400, True)
 
 
-def test_reading_metadata_by_etag(bucket):
+def test_reading_metadata_by_etag(server, bucket):
     blob = bucket.blob("o")
     blob.upload_from_string("x")
     for thing in (blob, bucket):
@@ -168,6 +168,7 @@ def test_reading_metadata_by_etag(bucket):
         tag = thing.etag
         thing.reload(if_etag_match=tag)
         thing.reload(if_etag_not_match="other")
+        assert requests.get(f"{server.url}/storage/v1{thing.path}").headers["etag"] == tag
         with pytest.raises(exceptions.NotModified):
             thing.reload(if_etag_not_match=tag)
         with pytest.raises(exceptions.PreconditionFailed):

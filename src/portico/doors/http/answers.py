@@ -36,10 +36,16 @@ def flat(error: PorticoError, codes: Mapping[str, tuple[str, int]]) -> tuple[int
     return status, orjson.dumps({"error_code": name, "message": error.message})
 
 
-async def send_json(send: Send, body: Any, status: int = 200, pretty: bool = False) -> None:
+async def send_json(
+    send: Send,
+    body: Any,
+    status: int = 200,
+    pretty: bool = False,
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> None:
     """`pretty` is with line breaks and indents, as Google's APIs answer (their parameter prettyPrint)."""
     option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if pretty else 0)
-    await send_bytes(send, orjson.dumps(body, as_text, option), status)
+    await send_bytes(send, orjson.dumps(body, as_text, option), status, headers)
 
 
 def as_text(value: Any) -> str:

@@ -165,7 +165,10 @@ class Door:
                     await send_bytes(tracked, b"", 204, [(b"content-type", b"application/json")])
                 else:
                     params = dict(parse_qsl(scope["query_string"].decode("ascii", "replace")))
-                    await send_json(tracked, answer, pretty=is_pretty(headers, params))
+                    # Of a resource of Cloud Storage's, also for `If-None-Match`.
+                    tag = answer.get("etag") if api.name == "storage" and isinstance(answer, dict) else None
+                    told = [(b"etag", str(tag).encode())] if tag else None
+                    await send_json(tracked, answer, pretty=is_pretty(headers, params), headers=told)
         except Exception as error:
             if started:
                 raise  # too late for another answer: the server closes the connection
