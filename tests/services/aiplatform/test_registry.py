@@ -57,6 +57,18 @@ def test_a_chosen_id_is_taken_once(upload):
     model.delete()
 
 
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"serving_container_ports": [99999]}, r"ports\[0\]"),
+        ({"serving_container_environment_variables": {"a b": "c"}}, r"env\[0\]"),
+    ],
+)
+def test_what_no_container_can_have_is_refused(upload, given, field):
+    with pytest.raises(exceptions.BadRequest, match=field):
+        upload(**given)
+
+
 def test_a_copy_predicts_as_its_source_and_outlives_it(aiplatform, upload, booster):
     model = upload()
     copied = model.copy(destination_location="us-central1")

@@ -117,6 +117,7 @@ _TENSORFLOW = (
 _XRAI = "saliency==0.2.1"  # by the authors of XRAI
 # Versions after the tables: what is current then fits.
 _LATER = "3.11 3.12 3.13 3.14 3.10"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NATIVE = {"lightgbm": ("model.txt",), "onnx": ("model.onnx",)}
 _TENSORFLOW_FILES = ("saved_model.pb",)
 _PYTORCH_FILES = ("model.mar",)
@@ -213,6 +214,28 @@ def explaining(serving: Serving, spec: Mapping[str, Any]) -> Serving:
     if "xraiAttribution" in gradients:
         return replace(serving, requirements=(*serving.requirements, _XRAI))
     return serving
+
+
+def check_container(spec: Mapping[str, Any]) -> None:
+    """That a Model's `containerSpec` can be a container's, whatever image it has.
+
+    Raises:
+        InvalidArgument: a port or a variable is none.
+    """
+    field = "model.containerSpec"
+    for kind in ("ports", "grpcPorts"):
+        for position, port in enumerate(spec.get(kind) or []):
+            if not 1 <= int(port.get("containerPort") or 0) <= 65535:
+                raise InvalidArgument(
+                    f"A port is from 1 to 65535, not {port.get('containerPort')}.",
+                    field=f"{field}.{kind}[{position}].containerPort",
+                )
+    for position, variable in enumerate(spec.get("env") or []):
+        if not _VARIABLE.fullmatch(str(variable.get("name") or "")):
+            raise InvalidArgument(
+                f"{variable.get('name')!r} is no name of a variable: letters, digits and _, and no digit first.",
+                field=f"{field}.env[{position}].name",
+            )
 
 
 def require_served(name: str, version: Resource) -> None:

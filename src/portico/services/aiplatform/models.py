@@ -10,6 +10,7 @@ from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, U
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
 from portico.jobs.worker import Context
+from portico.services.aiplatform import images
 from portico.services.aiplatform.model_files import (
     custom_body,
     drop,
@@ -147,6 +148,7 @@ def upload(call: Call) -> dict[str, Any]:
     parent = str(call.params["parent"])
     model = dict(call.body["model"])
     check_common(model)
+    images.check_container(model.get("containerSpec") or {})
     aliases = list(model.pop("versionAliases", []))
     check_aliases(aliases)
     target = target_of(call, parent, call.body.get("modelId", ""), call.body.get("parentModel", ""))
