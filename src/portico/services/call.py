@@ -75,10 +75,13 @@ class Rooms:
     fields: Callable[[str, str, str], FieldTypes]
     """The field types of an API version's message: fields("aiplatform", "v1", "GoogleCloudAiplatformV1Model")."""
     permissions: Permits = field(default_factory=_All)
-    waiting: Waiting = field(init=False)
+    _waiting: dict[Callable[..., set[str]], Waiting] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.waiting = Waiting(self.database)
+    def waiting(self, met: Callable[[Rooms, set[str]], set[str]]) -> Waiting:
+        """For what `met` tells, a function of a module."""
+        if met not in self._waiting:
+            self._waiting[met] = Waiting(self.database, lambda names: met(self, names))
+        return self._waiting[met]
 
 
 def rooms_of(context: Context) -> Rooms:

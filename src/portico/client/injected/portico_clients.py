@@ -96,7 +96,7 @@ def patch_exceptions(module: Any) -> None:
     that is above it and all that REST's code tells."""
     every = [cls for cls in vars(module).values() if isinstance(cls, type)]
     by_status = {
-        cls.grpc_status_code.name: cls for cls in every if vars(cls).get("grpc_status_code")
+        code.name: cls for cls in every if (code := vars(cls).get("grpc_status_code"))
     }  # none where gRPC is not installed
     usual = module.from_http_response
 

@@ -14,7 +14,6 @@ from portico.clock import rfc3339
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.call import Call, Rooms, implements
 from portico.services.pubsub import streams
-from portico.services.pubsub.arrivals import arrivals
 from portico.services.pubsub.subscriptions import required
 from portico.store.pubsub import deliveries
 from portico.store.pubsub.deliveries import Delivered, Lease
@@ -37,7 +36,13 @@ async def pull(call: Call) -> dict[str, Any]:
         found = await asyncio.to_thread(taken, call.rooms, name, min(most, _MOST))
         if found or loop.time() >= end:
             return {"receivedMessages": found} if found else {}
-        await arrivals(call.rooms).some(name, end - loop.time())
+        await call.rooms.waiting(due).wait(name, end - loop.time())
+
+
+def due(rooms: Rooms, names: set[str]) -> set[str]:
+    """Those of the subscriptions that have something that is due, or are gone."""
+    with rooms.database.read() as connection:
+        return deliveries.waiting(connection, names, rooms.clock.now())
 
 
 def taken(rooms: Rooms, name: str, most: int, deadline: float | None = None) -> list[dict[str, Any]]:

@@ -11,8 +11,7 @@ from typing import Any
 
 from portico.errors import InvalidArgument
 from portico.services.call import Call, implements
-from portico.services.pubsub.arrivals import arrivals
-from portico.services.pubsub.pulling import acknowledged, extended, subscription_of, taken
+from portico.services.pubsub.pulling import acknowledged, due, extended, subscription_of, taken
 from portico.services.pubsub.streams import Stream
 
 _LOOK = 1.0  # seconds between two looks whether leases have ended
@@ -56,7 +55,7 @@ async def _pulled(call: Call) -> AsyncIterator[dict[str, Any]]:
 async def _wait(call: Call, stream: Stream, reading: asyncio.Task[None], *, full: bool) -> None:
     """For messages, or where the stream is `full` for room."""
     stream.freed.clear()
-    waits = stream.freed.wait() if full else arrivals(call.rooms).some(stream.name, 60.0)
+    waits = stream.freed.wait() if full else call.rooms.waiting(due).wait(stream.name, 60.0)
     waiting = asyncio.ensure_future(waits)
     try:
         await asyncio.wait(

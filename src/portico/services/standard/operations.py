@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import duration_seconds, rfc3339
 from portico.errors import FailedPrecondition, NotFound
-from portico.services.call import Call, implements
+from portico.services.call import Call, Rooms, implements
 from portico.services.standard import pages
 from portico.services.standard.apis import declared
 from portico.services.standard.filters import compile_filter
@@ -132,9 +132,15 @@ async def wait(call: Call) -> dict[str, Any]:
     limit = min(duration_seconds(asked) if asked else _MAX_WAIT, _MAX_WAIT)
     operation = await asyncio.to_thread(_read, call)
     if not operation.done:
-        await call.rooms.waiting.done(operation.id, limit)
+        await call.rooms.waiting(ended).wait(operation.id, limit)
         operation = await asyncio.to_thread(_read, call)
     return render(operation)
+
+
+def ended(rooms: Rooms, ids: set[str]) -> set[str]:
+    """Those of the operations that are done or gone."""
+    with rooms.database.read() as connection:
+        return ids - operations.running(connection, list(ids))
 
 
 def _read(call: Call) -> Operation:

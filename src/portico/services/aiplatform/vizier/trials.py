@@ -219,7 +219,7 @@ async def check_early_stopping(call: Call) -> dict[str, Any]:
 async def _soon(call: Call, operation: Operation) -> dict[str, Any]:
     """The operation, done where its work takes no longer than usual."""
     call.rooms.queue.wake()
-    await call.rooms.waiting.done(operation.id, _PATIENCE)
+    await call.rooms.waiting(operations.ended).wait(operation.id, _PATIENCE)
 
     def read() -> dict[str, Any]:
         with call.rooms.database.read() as connection:
