@@ -212,7 +212,13 @@ TWENTY = range(20)
         ({"x": TWENTY, "y": TWENTY}, wish(columns=[ColumnSpec("q")]), "'q' is not in the data", "q"),
         (
             {"x": TWENTY, "y": TWENTY},
-            wish(columns=[ColumnSpec("y")]),
+            wish(columns=[ColumnSpec("x"), ColumnSpec("y")]),
+            "target column 'y' cannot be specified in transformations",
+            "transformations",
+        ),
+        (
+            {"x": TWENTY, "y": TWENTY},
+            wish(columns=[ColumnSpec("y", "numeric")]),
             "no column can be used",
             "transformations",
         ),

@@ -82,14 +82,21 @@ class TrainSpec:
             raise DataError(
                 f"the weight column {name!r} cannot be specified in transformations", field="transformations"
             )
+        # Of a target Google's examples say what it is: categorical of a classification, numeric of a regression.
+        label = "categorical" if self.prediction_type == "classification" else "numeric"
+        if any(one.name == self.target and one.transformation != label for one in self.columns):
+            raise DataError(
+                f"the target column {self.target!r} cannot be specified in transformations, other than as {label} for "
+                f"a {self.prediction_type}",
+                field="transformations",
+            )
         if self.weight_column == self.target:
             raise DataError("the target can't be the weight column, too", field="weightColumnName")
         if self.budget_seconds <= 0:
             raise DataError("the training budget must be above 0", field="trainBudgetMilliNodeHours")
 
     def columns_of(self, names: Sequence[str]) -> list[ColumnSpec]:
-        """The input columns among the data's `names`. A transformation of the target, as Google's examples have one, is
-        none of an input."""
+        """The input columns among the data's `names`; a transformation of the target is none of an input."""
         reserved = {self.target, self.weight_column}
         if self.split.kind == "predefined":
             reserved.add(self.split.column)
