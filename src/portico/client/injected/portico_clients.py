@@ -94,10 +94,11 @@ def _use_async_rest(kwargs: dict[str, Any]) -> None:
 def patch_exceptions(module: Any) -> None:
     """The generated clients speak gRPC to Google, and code catches what that raises: AlreadyExists, not the Conflict
     that is above it and all that REST's code tells."""
-    every = [cls for cls in vars(module).values() if isinstance(cls, type)]
-    by_status = {
-        code.name: cls for cls in every if (code := vars(cls).get("grpc_status_code"))
-    }  # none where gRPC is not installed
+    by_status: dict[str, Any] = {}
+    for cls in vars(module).values():
+        code = vars(cls).get("grpc_status_code") if isinstance(cls, type) else None
+        if code:  # none where gRPC is not installed
+            by_status[code.name] = cls
     usual = module.from_http_response
 
     @functools.wraps(usual)
