@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from portico.clock import rfc3339
 from portico.store.audit import KEPT, Entry, Trail
 from portico.store.database import Database
 from portico.store.tables.audit import entries as table
@@ -29,7 +30,12 @@ def database(tmp_path: Path) -> Any:
 
 def write(database: Database, trail: Trail, count: int, time: float = 0.0) -> None:
     for number in range(count):
-        entry = Entry("projects/p", "projects/p/logs/l", time + number, str(number), "r", {"n": number})
+        log = "projects/p/logs/l"
+        body = {
+            "logName": log, "insertId": str(number), "timestamp": rfc3339(time + number),
+            "protoPayload": {"resourceName": "r"},
+        }  # fmt: skip
+        entry = Entry("projects/p", log, time + number, str(number), "r", body)
         with database.write() as connection:
             told = trail.insert(connection, entry)
         trail.kept(*told)
@@ -51,6 +57,16 @@ def test_a_log_as_it_was_written_is_whole(database, trail):
     ("attack", "broken", "why"),
     [
         (sa.update(table).where(table.c.number == 4).values(body=b'{"n":7}'), 4, "not what was written"),
+        *(
+            (sa.update(table).where(table.c.number == 4).values({column: to}), 4, "is filed as another one")
+            for column, to in (
+                ("time", 9.0),
+                ("owner", "projects/q"),
+                ("log", "projects/p/logs/m"),
+                ("insert_id", "x"),
+                ("resource", "s"),
+            )
+        ),
         (sa.delete(table).where(table.c.number == 4), 4, "entry 4 is missing"),
         (sa.delete(table).where(table.c.number > 7), 8, "from 8 to 10 are missing"),
         (sa.delete(table), 1, "from 1 to 10 are missing"),

@@ -22,6 +22,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from portico.clock import rfc3339
 from portico.store.tables.audit import entries as _table
 from portico.store.tables.audit import forgotten as _forgotten
 
@@ -100,15 +101,17 @@ class Trail:
         first, known = number + 1, self._known()
         if number and not hmac.compare_digest(seal, self._digest(number, before, _SEAL)):
             return Verdict(0, 1, 0, "", 1, f"the entries up to {number} are missing")
-        columns = sa.select(_table.c.number, _table.c.digest, _table.c.body)
         while True:
-            page = columns.where(_table.c.number > number).order_by(_table.c.number).limit(_PAGE)
+            page = sa.select(_table).where(_table.c.number > number).order_by(_table.c.number).limit(_PAGE)
             rows = connection.execute(page).all()
             for row in rows:
                 if row.number != number + 1:
                     return self._told(first, number, before, f"entry {number + 1} is missing")
                 if not hmac.compare_digest(row.digest, self._digest(row.number, before, row.body)):
                     why = f"entry {row.number}, or the one before it, is not what was written"
+                    return self._told(first, number, before, why)
+                if not _is_found_by_its_own(row):
+                    why = f"entry {row.number} is filed as another one than it is, and is not shown where it belongs"
                     return self._told(first, number, before, why)
                 number, before = row.number, row.digest
                 if known and known[0] == number and known[1] != before:
@@ -149,6 +152,14 @@ class Trail:
     def _told(self, first: int, last: int, digest: bytes, why: str) -> Verdict:
         count = last - first + 1
         return Verdict(count, first, last, digest.hex() if last else "", last + 1 if why else 0, why)
+
+
+def _is_found_by_its_own(row: Any) -> bool:
+    """Whether the columns by which an entry is looked up say what it says itself; the digest is of that alone."""
+    body = orjson.loads(row.body)
+    told = body["logName"], body["insertId"], body["timestamp"], body["protoPayload"]["resourceName"]
+    columns = row.log, row.insert_id, rfc3339(row.time), row.resource
+    return columns == told and row.owner == row.log.partition("/logs/")[0]
 
 
 def _key(path: Path) -> bytes:

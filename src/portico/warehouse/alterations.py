@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import catalog, commands, constraints, options, storage, timetravel
+from portico.warehouse import catalog, commands, constraints, guard, options, storage, timetravel
 from portico.warehouse.asked import Done
 from portico.warehouse.catalog import Entry
 from portico.warehouse.coercion import assignable
@@ -29,6 +29,7 @@ class Alteration(Definition):
         name = f"ALTER_{asked.kind.replace(' ', '_')}"
         if asked.kind == "SCHEMA":
             place = Entry(".".join(asked.path[:-1]) or self._asked.project, asked.path[-1], "")
+            guard.need(place.project, place.dataset, "", "bigquery.datasets.update")
         elif asked.kind in _KINDS:
             place = self._named(asked.path)
         else:
@@ -171,6 +172,7 @@ class Alteration(Definition):
         path = tokens.path()
         if kind == "SCHEMA":
             named = Entry(".".join(path[:-1]) or self._asked.project, path[-1], "")
+            guard.need(named.project, "", "", "bigquery.datasets.create")
             bring = timetravel.undrop_dataset
         elif kind == "TABLE":
             named, bring = self._named(path), timetravel.undrop

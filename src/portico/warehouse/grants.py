@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import catalog, iam_policies
+from portico.warehouse import catalog, guard, iam_policies
 from portico.warehouse.asked import Done
 from portico.warehouse.catalog import Entry
 from portico.warehouse.policies import Policies
@@ -56,7 +56,9 @@ class Grants(Policies):
     def _granted_on(self, kind: str, path: list[str]) -> Entry:
         if kind == "SCHEMA":
             project = ".".join(path[:-1]) or self._asked.project
+            guard.need(project, path[-1], "", "bigquery.datasets.update")
             return catalog.require(self._cursor, project, path[-1])
+        guard.need(*catalog.key_of(self._named(path)), "bigquery.tables.setIamPolicy")
         entry = catalog.require(self._cursor, *catalog.key_of(self._named(path)))
         if (kind == "VIEW") != entry.is_view:
             raise InvalidArgument(f"{entry.shown} is no {kind}", reason="invalidQuery")
@@ -89,5 +91,5 @@ def _in_list(entry: Entry, role: str, member: str, gives: bool) -> None:
     kind, _, name = member.partition(":")
     who: dict[str, Any] = {_KEYS[kind]: name} if name else {"specialGroup": member}
     wanted = {"role": _BASIC.get(role, role), **who}
-    kept = [one for one in entry.body.get("access") or [] if one not in (wanted, {"role": role, **who})]
+    kept = [one for one in iam_policies.access(entry.body) if one not in (wanted, {"role": role, **who})]
     entry.body["access"] = [*kept, *([wanted] * gives)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -24,6 +24,9 @@ class _Guard:
                 "permitted", project=project, dataset=dataset, table=table, model=model, reads=reads
             )
             self._passed.add((*name, reads))
+
+    def need(self, project: str, dataset: str, table: str, permissions: Sequence[str]) -> None:
+        self._outside("needed", project=project, dataset=dataset, table=table, permissions=list(permissions))
 
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
@@ -48,6 +51,18 @@ def reading(only: bool = True) -> Iterator[None]:
         yield
     finally:
         _reading.reset(token)
+
+
+def need(project: str, dataset: str, table: str, *permissions: str) -> None:
+    """Asks for what a statement needs beside what `look` asks: where it is carried out, since what a script or a
+    routine makes of texts is not to be seen before.
+
+    Raises:
+        PermissionDenied: its caller lacks one of the permissions on what is named so.
+    """
+    guard = _guard.get()
+    if guard is not None:
+        guard.need(project, dataset, table, permissions)
 
 
 def look(project: str, dataset: str, table: str = "", model: str = "") -> None:

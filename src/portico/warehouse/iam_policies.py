@@ -1,13 +1,25 @@
-"""IAM policies of tables and routines, as they are kept with them: `_iam` of the resource, with a count of changes."""
+"""IAM policies of tables and routines, as they are kept with them: `_iam` of the resource, with a count of changes.
+And the access lists of datasets."""
 
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from portico.errors import Aborted
 
 _KEY = "_iam"
+_BY_DEFAULT: Final = [
+    {"role": "WRITER", "specialGroup": "projectWriters"},
+    {"role": "OWNER", "specialGroup": "projectOwners"},
+    {"role": "READER", "specialGroup": "projectReaders"},
+]
+
+
+def access(dataset: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Who may do what in a dataset; what Google gives to one that was made without a list."""
+    return [dict(one) for one in dataset.get("access") or _BY_DEFAULT]
 
 
 def get(body: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from portico.warehouse import (
     commands,
     constraints,
     external,
+    guard,
     options,
     partitions,
     storage,
@@ -252,6 +253,7 @@ class Definition(Defaults):
 
     def _create_schema(self) -> Done:
         entry = self._dataset(self._tree.this)
+        guard.need(entry.project, "", "", "bigquery.datasets.create")
         before = catalog.find(self._cursor, entry.project, entry.dataset)
         if before is not None and self._tree.args.get("exists"):
             return Done("CREATE_SCHEMA", target=before, operation="SKIP")
@@ -271,6 +273,7 @@ class Definition(Defaults):
         [dropped] = self._tree.args.get("tables") or [self._tree.this]
         if kind == "SCHEMA":
             entry = self._dataset(dropped)
+            guard.need(entry.project, entry.dataset, "", "bigquery.datasets.delete")
             found = catalog.find(self._cursor, entry.project, entry.dataset)
         elif kind in ("TABLE", "VIEW"):
             entry = self.entry(dropped)

@@ -12,6 +12,8 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery, storage
 from googleapiclient import discovery, errors
+from tests.services.iam.test_permissions import Someone
+from tests.services.iam.test_permissions import client as client_of
 from tests.waiting import until
 
 from portico.ids import project_number
@@ -111,6 +113,7 @@ def test_access_to_data_is_told_where_the_projects_policy_asks_for_it(portico, l
     [entry, *_] = found(logs, 'logName:"data_access"', project)
     assert entry["severity"] == "INFO"
     assert entry["protoPayload"]["authorizationInfo"][0]["permission"] == "storage.objects.get"
+    who_reads_entries(portico, manager, project)
     client = bigquery.Client(project=project, client_options={"api_endpoint": portico.url})
     client.query("SELECT 1").result()
     assert not found(
@@ -120,6 +123,18 @@ def test_access_to_data_is_told_where_the_projects_policy_asks_for_it(portico, l
     policy["auditConfigs"] = [{"service": "storage", "auditLogConfigs": [{"logType": "DATA_READ"}]}]
     with pytest.raises(errors.HttpError, match="allServices"):
         manager.projects().setIamPolicy(resource=f"projects/{project}", body={"policy": policy}).execute()
+
+
+def who_reads_entries(portico: Any, manager: Any, project: str) -> None:
+    """A viewer sees what was changed; who read what is for who may see private entries."""
+    who = Someone(portico, client_of(portico, "iam", "v1"), project, "reader")
+    asked = {"resourceNames": [f"projects/{project}"], "filter": 'logName:"cloudaudit"'}
+    for role, sees in (("viewer", {"activity"}), ("logging.privateLogViewer", {"activity", "data_access"})):
+        policy = manager.projects().getIamPolicy(resource=f"projects/{project}", body={}).execute()
+        policy["bindings"].append({"role": f"roles/{role}", "members": [who.member]})
+        manager.projects().setIamPolicy(resource=f"projects/{project}", body={"policy": policy}).execute()
+        entries = who.ask("POST", "/apis/logging/v2/entries:list", asked).json()["entries"]
+        assert {one["logName"].rpartition("%2F")[2] for one in entries} == sees
 
 
 def test_secrets_are_not_kept_and_what_is_large_is_cut():

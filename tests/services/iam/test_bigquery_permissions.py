@@ -117,6 +117,35 @@ def test_a_viewer_reads_and_an_editor_writes(portico, who, secret):
         ).result()
 
 
+def test_an_editor_of_tables_gives_nobody_access_and_takes_no_dataset_away(portico, who, secret):
+    """Asked where a statement is carried out: what a script puts together, a routine has or a comment splits is one,
+    too."""
+    give(portico, who, "roles/bigquery.jobUser", "roles/bigquery.dataEditor")
+    asked, dataset = sql(portico, who), secret.partition(".")[0]
+    grants = (
+        f"GRANT `roles/bigquery.dataOwner` ON SCHEMA {dataset} TO '{who.member}'",
+        f"GRANT `roles/bigquery.dataOwner` ON TABLE {secret} TO '{who.member}'",
+        f"REVOKE `roles/bigquery.dataOwner` ON VIEW {dataset}.shown FROM 'user:a@example.com'",
+        f"CREATE ROW ACCESS/**/POLICY p ON {secret} GRANT TO ('allUsers') FILTER USING (TRUE)",
+        f"DROP ALL ROW ACCESS/**/POLICIES ON {secret}", f"DROP SCHEMA {dataset} CASCADE",
+        f"ALTER SCHEMA {dataset} SET OPTIONS (description = 'x')",
+    )  # fmt: skip
+    for text in grants:
+        split = f'EXECUTE IMMEDIATE CONCAT("{text[:2]}", "{text[2:]}")'
+        asked.query(f"CREATE OR REPLACE PROCEDURE {dataset}.p() BEGIN {text}; END").result()
+        for one in (text, split, f"CALL {dataset}.p()"):
+            with pytest.raises(exceptions.Forbidden, match=r"Access Denied: .*bigquery\."):
+                asked.query(one).result()
+    asked.query(f"CREATE SCHEMA {dataset}_own").result()
+    before = sql(portico).get_dataset(dataset).access_entries
+    assert {one.entity_id for one in before} == {"projectOwners", "projectWriters", "projectReaders"}
+    give(portico, who, "roles/bigquery.dataOwner")
+    for text in (*grants[:2], *grants[3:5], grants[6], f"DROP SCHEMA {dataset}_own"):
+        asked.query(text).result()
+    entries = sql(portico).get_dataset(dataset).access_entries
+    assert [one for one in entries if one in before] == before and len(entries) == len(before) + 1
+
+
 def test_what_a_statement_only_reads_need_not_be_its_callers_to_change(portico, who, secret):
     give(portico, who, "roles/bigquery.jobUser", "roles/bigquery.dataViewer")
     owner, own = sql(portico), f"own_{time.time_ns()}"

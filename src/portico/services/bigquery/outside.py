@@ -22,9 +22,9 @@ JOBS = "bigquery:jobs"  # as which jobs are written down
 
 
 @contextlib.contextmanager
-def outside(call: Call, holder: str, text: str = "") -> Iterator[Callable[[str, dict[str, Any]], Any]]:
+def outside(call: Call, holder: str) -> Iterator[Callable[[str, dict[str, Any]], Any]]:
     """Answers what is asked for, where the caller may have it; objects that were asked for stay as they are until the
-    end. `text` are the statements that ask."""
+    end."""
     gcs = gcs_of(call.rooms)
     pinned_any = False
 
@@ -69,7 +69,7 @@ def outside(call: Call, holder: str, text: str = "") -> Iterator[Callable[[str, 
         "files": files, "exists": exists, "put": put, "jobs": jobs,
         "endpoint": asked, "predict": asker.predict,
         "external_query": external,
-        "permitted": permissions.permitted(call, text),
+        "permitted": permissions.permitted(call), "needed": permissions.needed(call),
     }  # fmt: skip
     try:
         with external_databases.reading(holder) as read:

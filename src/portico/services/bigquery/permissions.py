@@ -20,7 +20,6 @@ _CHANGING: Final = tuple(
     )
 )  # fmt: skip
 _CHANGING_MODELS: Final = tuple(f"bigquery.models.{one}" for one in ("create", "updateData", "delete"))
-_GRANTING: Final = re.compile(r"\b(GRANT|REVOKE|ROW\s+ACCESS\s+POLIC)", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"gs://[^\s'\"`\\]+")
 
 
@@ -68,8 +67,8 @@ def of_job(call: Call, kind: str, configuration: Mapping[str, Any]) -> None:
             of_objects(call, one.get("sourceUris") or (), "get")
 
 
-def permitted(call: Call, text: str) -> Callable[..., None]:
-    """Asked by the warehouse of every name that the statements of `text` touch."""
+def permitted(call: Call) -> Callable[..., None]:
+    """Asked by the warehouse of every name that the statements touch."""
 
     def look(project: str, dataset: str, table: str, model: str, reads: bool) -> None:
         if model:
@@ -77,19 +76,27 @@ def permitted(call: Call, text: str) -> Callable[..., None]:
             named = _of({"datasetId": dataset, "modelId": model}, project, "modelId", "models")
             require(call, ((one, named) for one in asked))
             return
-        parts = [f"projects/{project}", *([f"datasets/{dataset}"] if dataset else [])]
-        resource = targets.full("bigquery", "/".join([*parts, *([f"tables/{table}"] if table else [])]))
+        resource = _place(project, dataset, table)
         if reads:
             require(call, [("bigquery.tables.getData" if table else "bigquery.datasets.get", resource)])
             return
         require(call, ((one, resource) for one in _CHANGING))
-        if _GRANTING.search(text):
-            require(
-                call,
-                (("bigquery.tables.setIamPolicy", resource), ("bigquery.rowAccessPolicies.create", resource)),
-            )
 
     return look
+
+
+def needed(call: Call) -> Callable[..., None]:
+    """Asked by the warehouse before a statement changes a dataset, or who may do what with something."""
+
+    def look(project: str, dataset: str, table: str, permissions: list[str]) -> None:
+        require(call, ((one, _place(project, dataset, table)) for one in permissions))
+
+    return look
+
+
+def _place(project: str, dataset: str, table: str) -> str:
+    parts = [f"projects/{project}", *([f"datasets/{dataset}"] if dataset else [])]
+    return targets.full("bigquery", "/".join([*parts, *([f"tables/{table}"] if table else [])]))
 
 
 def of_model_copy(call: Call, source: Mapping[str, str], destination: Mapping[str, str]) -> None:

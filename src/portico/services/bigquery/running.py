@@ -231,7 +231,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     with (
         model_files.imported(call, job.name, text) as files,
         model_files.exported(call, text) as exports,
-        outside(call, f"{job.name}{_OUTSIDE}", text) as reach,
+        outside(call, f"{job.name}{_OUTSIDE}") as reach,
     ):
         told = shapes.ask(
             call,

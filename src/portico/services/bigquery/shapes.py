@@ -11,6 +11,7 @@ import orjson
 
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.call import Call
+from portico.warehouse import iam_policies
 from portico.warehouse.client import ANONYMOUS, OWNER, warehouse
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
@@ -122,9 +123,9 @@ def dataset_json(project_id: str, dataset: str, body: Mapping[str, Any]) -> dict
         "id": f"{project_id}:{dataset}",
         "selfLink": f"https://www.googleapis.com/bigquery/v2/projects/{project_id}/datasets/{dataset}",
         "datasetReference": dataset_reference(project_id, dataset),
-        "access": [{"role": "OWNER", "specialGroup": "projectOwners"}],
         "type": "DEFAULT",
         **body,
+        "access": iam_policies.access(body),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from portico.errors import NotFound
 from portico.services.iam import accounts
 from portico.services.iam.targets import Target
+from portico.warehouse import iam_policies
 from portico.warehouse.client import warehouse
 
 _ROLES: Final = {
@@ -22,14 +23,6 @@ _GROUPS: Final = {
     "projectWriters": "projectEditor",
     "projectReaders": "projectViewer",
 }
-_BY_DEFAULT: Final = [
-    {"role": role, "specialGroup": group}
-    for role, group in (
-        ("WRITER", "projectWriters"),
-        ("OWNER", "projectOwners"),
-        ("READER", "projectReaders"),
-    )
-]
 
 
 def counting(home: Path, target: Target) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -50,8 +43,7 @@ def counting(home: Path, target: Target) -> Iterator[tuple[str, dict[str, Any]]]
         body = ask("get", project=project, dataset=dataset)
     except NotFound:
         return
-    entries = body.get("access") or _BY_DEFAULT
-    found = [one for entry in entries if (one := _binding(entry, project)) is not None]
+    found = [one for entry in iam_policies.access(body) if (one := _binding(entry, project)) is not None]
     yield f"//bigquery.googleapis.com/{'/'.join(parts[:4])}", {"bindings": found}
 
 

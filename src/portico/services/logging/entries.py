@@ -20,6 +20,7 @@ from portico.errors import InvalidArgument, Violation
 from portico.jobs import lines
 from portico.jobs.worker import job_folder
 from portico.services.call import Call, implements
+from portico.services.iam import targets
 from portico.services.logging import serving
 from portico.services.logging.query import Query, compile_query
 from portico.services.logging.serving import Placed
@@ -59,7 +60,7 @@ def entries_list(call: Call) -> dict[str, Any]:
             for owner in owners
             for found in (
                 _written(connection, owner, query, newest_first),
-                _audited(connection, owner, query, newest_first),
+                _audited(call, connection, owner, query, newest_first),
                 *_printed(call, connection, owner, query, newest_first),
                 *serving.read(call.rooms, connection, owner, query, newest_first),
             )
@@ -182,10 +183,16 @@ def _written(connection: Connection, owner: str, query: Query, newest_first: boo
         yield entry.time, f"{entry.insert_id} {entry.log}", entry.body
 
 
-def _audited(connection: Connection, owner: str, query: Query, newest_first: bool) -> Iterator[Placed]:
+def _audited(
+    call: Call, connection: Connection, owner: str, query: Query, newest_first: bool
+) -> Iterator[Placed]:
+    """Who read what is for those alone who may see private entries."""
+    place = targets.project(owner.partition("/")[2])
+    private = call.rooms.permissions.held(call.caller, ["logging.privateLogEntries.list"], place)
     resource = query.equal.get("protoPayload.resourceName")
     for entry in audit.read(connection, owner, query.since, query.until, resource, newest_first=newest_first):
-        yield entry.time, f"{entry.insert_id} {entry.log}", entry.body
+        if private or not entry.log.endswith("data_access"):
+            yield entry.time, f"{entry.insert_id} {entry.log}", entry.body
 
 
 def _printed(
