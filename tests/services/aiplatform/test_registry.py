@@ -101,9 +101,14 @@ def test_evaluations_are_imported_and_listed(portico, upload):
             "display_name": "by hand",
             "metrics_schema_uri": "gs://google-cloud-aiplatform/schema/modelevaluation/regression_metrics_1.0.0.yaml",
             "metrics": {"rootMeanSquaredError": 1.5},
+            "model_explanation": {
+                "mean_attributions": [{"feature_attributions": {"a": 0.5, "b": [1.0, 2.0]}}]
+            },
         },
     )
     [found] = model.list_model_evaluations()
+    [mean] = found.gca_resource.model_explanation.mean_attributions
+    assert mean.feature_attributions["a"] == 0.5 and list(mean.feature_attributions["b"]) == [1.0, 2.0]
     assert found.resource_name == made.name
     assert found.metrics["rootMeanSquaredError"] == 1.5
     slices = [
@@ -111,6 +116,7 @@ def test_evaluations_are_imported_and_listed(portico, upload):
             "slice_": {"dimension": "slice", "value": value},
             "metrics_schema_uri": found.gca_resource.metrics_schema_uri,
             "metrics": {"rootMeanSquaredError": error},
+            "model_explanation": {"mean_attributions": [{"feature_attributions": {"a": error}}]},
         }
         for value, error in (("x", 1.0), ("y", 2.0))
     ]
@@ -121,6 +127,9 @@ def test_evaluations_are_imported_and_listed(portico, upload):
         "x": 1.0,
         "y": 2.0,
     }
+    for one in listed.values():
+        [mean] = one.model_explanation.mean_attributions
+        assert mean.feature_attributions["a"] == one.metrics["rootMeanSquaredError"]
     with pytest.raises(exceptions.BadRequest, match=r"\[0\].metrics is missing"):
         client.batch_import_model_evaluation_slices(
             parent=made.name, model_evaluation_slices=[{"slice_": {"dimension": "slice", "value": "z"}}]

@@ -80,6 +80,19 @@ API = Api(
             for name in ("slice", "metrics", "metricsSchemaUri", "modelExplanation")
         ),
         *(f"ModelEvaluationSliceSlice.{name}" for name in ("dimension", "value", "sliceSpec")),
+        "ModelExplanation.meanAttributions",
+        *(
+            f"Attribution.{name}"
+            for name in (
+                "featureAttributions",
+                "baselineOutputValue",
+                "instanceOutputValue",
+                "approximationError",
+                "outputIndex",
+                "outputName",
+                "outputDisplayName",
+            )
+        ),
         *(
             f"Trial.{name}"
             for name in ("parameters", "state", "measurements", "finalMeasurement", "infeasibleReason")
