@@ -3,6 +3,7 @@ it can do nothing that its visitor can't."""
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from tests.waiting import until
 from portico.client.api import is_over
 from portico.console.api import Api, Server, Visitor
 from portico.console.sessions import Sessions
+from portico.console.words import in_script
 from portico.errors import Unauthenticated
 
 L = "projects/console/locations/us-central1"
@@ -124,11 +126,21 @@ def test_what_is_not_there_is_said_with_what_to_try(browser: Browser) -> None:
         "/nothing",
         f"/{L}/endpoints/77/try",
         f"/{L}/sql/nothing",
+        f"/{L}/models/%ff%fe",
+        f"/{L}/models/%00",
+        f"/{L}/models/caf%C3%A9%20x",
+        f"/{L}/stewards/%00",
     ):
         answer = browser.get(path)
         assert answer.status_code == 404 and "What to try." in answer.text
     odd = browser.get(f"/{L}/models?page=made-up")
     assert odd.status_code == 400 and "pageToken" in odd.text
+
+
+def test_names_in_charts_are_no_markup() -> None:
+    figure = {"data": [{"y": ["<i>a</i>", "b & c"], "x": [1, 2.5], "marker": {"color": "--one"}}]}
+    [drawn] = json.loads(in_script(figure))["data"]
+    assert drawn["y"] == ["&lt;i&gt;a&lt;/i&gt;", "b &amp; c"] and drawn["x"] == [1, 2.5]
 
 
 def test_the_library_of_charts_comes_from_its_wheel(browser: Browser) -> None:
@@ -434,6 +446,30 @@ def test_who_may_do_what_is_listed(browser: Browser, viewer: str) -> None:
     said = text_of(browser.get(f"/{L}/people"))
     assert re.search(r"viewer-\d+@example\.com user roles/viewer", said)
     assert "viewer-" not in text_of(browser.get(f"/{L}/people?q=roles/editor"))
+
+
+def test_what_may_not_be_seen_is_not_said_to_be_absent(browser: Browser, portico: Any) -> None:
+    email = f"nobody-{time.time_ns()}@example.com"
+    run(portico, "users", "add", email)
+    browser.get("/sign-in")
+    browser.post("/sign-in", {"token": run(portico, "users", "token", email), "to": "/-/console/places"})
+    try:
+        for path in ("", "/people", "/alerts", "/sql", "/system"):
+            said = text_of(browser.get(f"/{L}{path}"))
+            assert email in said and "You may not see all of this page" in said
+            assert "Nothing that you may see." in said
+            for untrue in (
+                "There is no",
+                "Nobody but the owner",
+                "None was made",
+                "Nothing watches",
+                "No job runs",
+            ):
+                assert untrue not in said, path
+        assert "How much would it read" not in browser.get(f"/{L}/sql").text
+    finally:
+        browser.get("/places")
+        browser.post("/sign-out")
 
 
 @pytest.fixture(scope="module")

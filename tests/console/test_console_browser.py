@@ -221,6 +221,8 @@ def test_the_other_pages_say_what_is_there(
 
 
 def test_a_phone_and_a_keyboard_are_enough(person: Person, waiting: tuple[World, dict[str, Any]]) -> None:
+    made = waiting[0].api("POST", f"{L}/endpoints", {"displayName": "without-log"})
+    unlogged = str(made["name"]).partition("/operations/")[0]
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     person.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
@@ -232,6 +234,8 @@ def test_a_phone_and_a_keyboard_are_enough(person: Person, waiting: tuple[World,
             f"{L}/stewards/keeper",
             f"{waiting[0].endpoint.resource_name}?span=90d",
             f"{L}/sql",
+            f"{unlogged}/log",
+            f"{L}/audit",
         ):
             person.opens(path)
         person.opens(L)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import http.client
 import queue
 import socket
+import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from portico.client.api import Client, is_over
 from portico.errors import NotFound, PermissionDenied, PorticoError, Unavailable, Unimplemented
@@ -34,6 +36,11 @@ class Visitor:
 
     owner: bool
     authorization: str = ""
+
+
+def _sendable(target: str) -> str:
+    """A target with what no request's line can have, as a page's address may bring it, in per cents."""
+    return quote(target, safe=string.punctuation)
 
 
 class _Handed(http.client.HTTPConnection):
@@ -115,7 +122,7 @@ class Api(Client):
             try:
                 with self._server.connection(self._visitor.owner) as connection:
                     stood = connection.sock is not None
-                    connection.request(verb, target, data, given)
+                    connection.request(verb, _sendable(target), data, given)
                     answer = connection.getresponse()
                     return answer.status, dict(answer.getheaders()), answer.read()
             except (OSError, http.client.HTTPException) as error:
@@ -129,7 +136,7 @@ class Api(Client):
         """The answer to a GET, to be read piece by piece."""
         headers = {"authorization": self._visitor.authorization} if self._visitor.authorization else {}
         with self._server.connection(self._visitor.owner) as connection:
-            connection.request("GET", target, headers=headers)
+            connection.request("GET", _sendable(target), headers=headers)
             answer = connection.getresponse()
             try:
                 yield answer

@@ -75,7 +75,7 @@ class Looking:
         self.server: Server = request.app.state.server
         owner = request.headers.get(OWNER) == "1"
         token = request.app.state.sessions.opened(request.cookies.get(sessions.COOKIE, ""))
-        self.session, self.signed_in = token, bool(token)
+        self.session, self.signed_in, self.person = token, bool(token), sessions.person(token)
         shown = request.headers.get("authorization", "") or (f"Bearer {token}" if token else "")
         visitor = Visitor(owner, shown)
         self.project = request.path_params.get("project", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -140,10 +141,19 @@ def pretty(value: Any) -> str:
     return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
-def in_script(value: Any) -> Markup:
-    """JSON as the content of a script element that is data."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False)
+def in_script(figure: Any) -> Markup:
+    """A figure as JSON, the content of a script element that is data."""
+    text = json.dumps(_as_written(figure), ensure_ascii=True, allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _as_written(part: Any) -> Any:
+    """Plotly takes what looks like a tag in a name for one: with their signs as entities names show as they are."""
+    if isinstance(part, dict):
+        return {key: _as_written(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_as_written(one) for one in part]
+    return html.escape(part, quote=False) if isinstance(part, str) else part
 
 
 def plural(count: int, one: str, many: str = "") -> str:
