@@ -221,7 +221,8 @@ def test_the_other_pages_say_what_is_there(
 
 
 def test_a_phone_and_a_keyboard_are_enough(person: Person, waiting: tuple[World, dict[str, Any]]) -> None:
-    made = waiting[0].api("POST", f"{L}/endpoints", {"displayName": "without-log"})
+    endpoints = f"{waiting[0].portico.url}/v1/{L}/endpoints"
+    made = requests.post(endpoints, json={"displayName": "without-log"}, timeout=240).json()
     unlogged = str(made["name"]).partition("/operations/")[0]
     metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     person.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -90,8 +90,9 @@ def test_a_projects_owner_owns_no_other_and_not_the_server(portico, iam, elsewhe
     assert who.ask("POST", "/apis/portico/v1/clock:advance", {"duration": "1s"}).status_code == 403
     stale = {"policy": held}  # its etag is of before
     assert who.ask("POST", policy.replace("get", "set"), stale).status_code == 409
-    everyone = {"policy": {"bindings": [{"role": "roles/owner", "members": ["allUsers"]}]}}
-    assert who.ask("POST", policy.replace("get", "set"), everyone).status_code == 400
+    for role, member in (("owner", "allUsers"), ("viewer", "allAuthenticatedUsers")):
+        everyone = {"policy": {"bindings": [{"role": f"roles/{role}", "members": [member]}]}}
+        assert who.ask("POST", policy.replace("get", "set"), everyone).status_code == 400
 
 
 def test_impersonation_needs_get_access_token_on_the_account(portico, iam, user):

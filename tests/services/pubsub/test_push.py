@@ -121,6 +121,8 @@ def test_an_address_is_told_who_calls(portico, publisher, topic, subscribed, rec
         ({"push_endpoint": "http://[x"}, "http or https"),
         ({"attributes": {"x-goog-version": "v1"}}, "no pushEndpoint"),
         ({"push_endpoint": "http://x", "no_wrapper": {"write_metadata": True}}, "not built"),
+        ({"push_endpoint": "http://x", "no_wrapper": {}}, "not built"),
+        ({"push_endpoint": "http://x", "oidc_token": {}}, "names no account"),
         ({"push_endpoint": "http://x", "oidc_token": {"audience": "a"}}, "names no account"),
     ],
 )  # fmt: skip

@@ -283,6 +283,8 @@ def test_a_wrong_subscription_is_refused_by_name(subscribed, settings, words):
 def test_what_is_not_built_says_so(publisher, subscribed, name):
     with pytest.raises(exceptions.MethodNotImplemented, match="cloudStorageConfig is not built"):
         subscribed(cloud_storage_config={"bucket": "b"})
+    with pytest.raises(exceptions.MethodNotImplemented, match="cloudStorageConfig is not built"):
+        subscribed(cloud_storage_config={})
     with pytest.raises(exceptions.MethodNotImplemented, match="kmsKeyName is not built"):
         publisher.create_topic(request={"name": name("topics"), "kms_key_name": "k"})
 

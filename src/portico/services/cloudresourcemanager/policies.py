@@ -26,11 +26,10 @@ def set_(call: Call) -> dict[str, Any]:
     check(given)
     configured.check(given)
     for number, binding in enumerate(given.get("bindings") or ()):
-        if binding["role"] == "roles/owner" and {"allUsers", "allAuthenticatedUsers"} & set(
-            binding.get("members") or ()
-        ):
+        if {"allUsers", "allAuthenticatedUsers"} & set(binding.get("members") or ()):
             raise InvalidArgument(
-                "roles/owner is for those who are named: not for allUsers or allAuthenticatedUsers.",
+                "A project's roles are for those who are named: not for allUsers or allAuthenticatedUsers. A bucket's "
+                "policy may name them.",
                 field=f"policy.bindings[{number}].members",
             )
     project = _project(call)

@@ -84,7 +84,7 @@ class Named(Collection):
     def check_usual(self, body: Mapping[str, Any]) -> None:
         super().check_usual(body)
         for name in self.unbuilt:
-            if body.get(name):
+            if body.get(name) or body.get(name) == {}:
                 raise Unimplemented(f"{name} is not built in Portico yet.")
 
     def complete(self, connection: Connection, shown: Sequence[dict[str, Any]]) -> None:

@@ -32,6 +32,7 @@ _USUAL: Final = {
     "messageRetentionDuration": "604800s",
     "expirationPolicy": {"ttl": "2678400s"},
 }
+_EMPTY_IS_NONE: Final = ("attributes", "pubsubWrapper")
 _RETRIED: Final = {"minimumBackoff": "10s", "maximumBackoff": "600s"}
 
 
@@ -71,7 +72,9 @@ class Subscriptions(Named):
                     connection, policy.get("deadLetterTopic", ""), "deadLetterPolicy.deadLetterTopic"
                 )
         body["pushConfig"] = {
-            key: value for key, value in (body.get("pushConfig") or {}).items() if value != {}
+            key: value
+            for key, value in (body.get("pushConfig") or {}).items()
+            if value != {} or key not in _EMPTY_IS_NONE
         }
         _check_push(connection, body["pushConfig"])
         settings_of(body)
@@ -259,7 +262,7 @@ def _check_push(connection: Connection, config: Mapping[str, Any]) -> None:
         raise Unimplemented("pushConfig.noWrapper is not built in Portico yet.")
     if config.get("attributes") not in (None, {}, {"x-goog-version": "v1"}):
         raise Unimplemented("pushConfig.attributes is not built, but for x-goog-version v1.")
-    if oidc := config.get("oidcToken"):
+    if (oidc := config.get("oidcToken")) is not None:
         email = oidc.get("serviceAccountEmail", "")
         if not email:
             raise InvalidArgument(
