@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,3 +161,20 @@ def test_the_command_listens_beyond_this_machine(new_portico: Any, monkeypatch: 
         assert Path(trusted).is_relative_to(server.home)
     finally:
         assert server.stop() == 0
+
+
+def test_the_certificate_names_the_addresses_of_the_machines_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the machine's own name leads to loopback, as on Debian; not those that mean nothing elsewhere."""
+    cards = {
+        "lo": [SimpleNamespace(family=socket.AF_INET, address="127.0.0.1")],
+        "eth0": [
+            SimpleNamespace(family=socket.AF_PACKET, address="00:00:00:00:00:01"),
+            SimpleNamespace(family=socket.AF_INET, address="192.0.2.7"),
+            SimpleNamespace(family=socket.AF_INET6, address="2001:db8::7"),
+            SimpleNamespace(family=socket.AF_INET6, address="fe80::1%eth0"),
+        ],
+    }
+    monkeypatch.setattr("psutil.net_if_addrs", lambda: cards)
+    names = tls.own_names()
+    assert {"127.0.0.1", "192.0.2.7", "2001:db8::7"} <= set(names) and "localhost" in names
+    assert not [one for one in names if one.startswith(("fe80", "00:"))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import ipaddress
 import itertools
 import os
 import signal
@@ -18,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from portico.host import self_signed
 from portico.prediction.front.handover import front_connections, give
@@ -78,8 +81,10 @@ def certificate_file(home: Path) -> Path:
 def own_names() -> list[str]:
     """By which names and addresses other machines may know this one."""
     names = [socket.gethostname().lower(), socket.getfqdn().lower(), "localhost", "127.0.0.1"]
-    with contextlib.suppress(OSError):
-        names += [str(one[4][0]).partition("%")[0] for one in socket.getaddrinfo(socket.gethostname(), None)]
+    # Those of its network cards: of its own name a machine often knows no other address than loopback's.
+    for addresses in psutil.net_if_addrs().values():
+        own = (one.address for one in addresses if one.family in (socket.AF_INET, socket.AF_INET6))
+        names += [one for one in own if not ipaddress.ip_address(one).is_link_local]
     return list(dict.fromkeys(one for one in names if one))
 
 
