@@ -21,7 +21,7 @@ from portico.services.standard import standing
 from portico.services.standard.settling import await_logged, due_path
 from portico.services.standard.standing import Standing, State
 from portico.services.storage.notifying import Notifying
-from portico.store import domain_clock
+from portico.store import domain_clock, events
 
 _LOOK = 0.5  # seconds between two looks
 _LOGGED = 60.0  # seconds that the watcher may take to read what was predicted
@@ -51,22 +51,29 @@ class Due:
         with self._rooms.database.read() as connection:
             wall = self._rooms.clock.now()
             stand = {one.kind: standing.states(connection, one.kind, wall) for one in self._standing}
+            simulated = domain_clock.simulated(connection)
         states = {state for of in stand.values() for state in of.values()}
         if "turn" in states and time.monotonic() - self._looked < _LOOK:
             return False
         self._looked = time.monotonic()
         self._deliveries.run_due()
-        self._notifying.run_due()
-        self._pushing.run_due()
-        idle = self._schedules.run_due()
-        idle = self._triggers.run_due() and idle  # what ended just now may have been waited for
-        # One takes its turn at a time: who is next is seen after it.
-        return "turn" not in states and not self._turns(stand) and "waits" not in states and idle
-
-    def _turns(self, stand: dict[str, dict[str, State]]) -> bool:
-        """Wakes the jobs that have something to do; whether one has."""
+        idle = self._schedules.run_due(simulated)
         with self._rooms.database.read() as connection:
-            now = domain_clock.now(connection, self._rooms.clock)
+            waiting = events.waiting(connection)
+        self._notifying.run_due(waiting)
+        self._pushing.run_due()
+        idle = self._triggers.run_due(waiting) and idle  # what ended just now may have been waited for
+        # One takes its turn at a time: who is next is seen after it.
+        return (
+            "turn" not in states
+            and not self._turns(stand, wall if simulated is None else simulated)
+            and "waits" not in states
+            and idle
+        )
+
+    def _turns(self, stand: dict[str, dict[str, State]], now: float) -> bool:
+        """Wakes the jobs that have something to do at `now`, in domain time; whether one has."""
+        with self._rooms.database.read() as connection:
             found = {one.kind: list(one.due(connection, now, stand[one.kind])) for one in self._standing}
         if not any(found.values()):
             return False

@@ -187,11 +187,11 @@ class Schedules:
         self._rooms = rooms
         self._database = rooms.database
 
-    def run_due(self) -> bool:
-        """Starts every run that was due up to now, in domain time; whether no job of a schedule is under way."""
+    def run_due(self, simulated: float | None = None) -> bool:
+        """Starts every run that was due up to now, the `simulated` time where there is one; whether no job of a
+        schedule is under way."""
+        now = self._rooms.clock.now() if simulated is None else simulated
         with self._database.read() as connection:
-            simulated = domain_clock.simulated(connection)
-            now = self._rooms.clock.now() if simulated is None else simulated
             found = [
                 s
                 for s in resources.listed(connection, SCHEDULES.kind)

@@ -6,6 +6,7 @@ An event goes in the transaction that starts its pipeline, so each starts one, w
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from portico.clock import rfc3339
@@ -36,10 +37,9 @@ class TriggersDue:
         self._rooms = rooms
         self._database = rooms.database
 
-    def run_due(self) -> bool:
-        """Answers all events that wait; whether there were none."""
-        with self._database.read() as connection:
-            found = [one for one in events.waiting(connection) if not one.startswith(notices.WATCHERS)]
+    def run_due(self, waiting: Sequence[str]) -> bool:
+        """Answers all events that wait, of those for which some do (`events.waiting`); whether there were none."""
+        found = [one for one in waiting if not one.startswith(notices.WATCHERS)]
         for trigger in found:
             try:
                 while self._answer(trigger):

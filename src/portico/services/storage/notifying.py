@@ -4,6 +4,7 @@ is published once, whatever is killed when."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import orjson
 
@@ -33,11 +34,9 @@ class Notifying:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
-    def run_due(self) -> None:
-        """Publishes all events that wait."""
-        with self._rooms.database.read() as connection:
-            found = [one for one in events.waiting(connection) if one.startswith(notices.WATCHERS)]
-        for watcher in found:
+    def run_due(self, waiting: Sequence[str]) -> None:
+        """Publishes all events that wait, of those for which some do (`events.waiting`)."""
+        for watcher in (one for one in waiting if one.startswith(notices.WATCHERS)):
             try:
                 while self._publish(watcher):
                     pass
