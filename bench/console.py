@@ -1,5 +1,5 @@
 """How soon the console's pages are there: server time at p95, with 1,000 models, 10,000 jobs, an experiment of 10,000
-runs and a log of 10 million predictions; MLflow's UI with as many runs beside."""
+runs and a log of 10 million predictions; MLflow's UI with as many runs beside. And what permissions and audit cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from statistics import quantiles
 
-from bench import console_mlflow
+from bench import console_mlflow, permissions
 from bench.common import Report, versions
 from bench.console_filled import JOBS, LOGGED, MODELS, PLACE, RUNS, fill
 
@@ -53,6 +53,7 @@ def main() -> None:
     report.limit("the very first, with the start of the process", started, FIRST, at_least=False, unit=" ms")
     for name, milliseconds in beside.items():
         report.beside(name, milliseconds, " ms")
+    permissions.tell(report)
     report.end(pages=found, started=started, beside=beside, packages=packages)
 
 

@@ -109,7 +109,15 @@ class DataLoss(PorticoError):
 
 
 class Unimplemented(PorticoError):
+    """What Google has and Portico has not. Every message has the words "not built", by which a reader, or a search of a
+    log, tells it from a mistake of theirs; one that says it otherwise gets them."""
+
     code, status = "UNIMPLEMENTED", 501
+
+    def __init__(self, message: str, **more: Any) -> None:
+        if "not built" not in message:
+            message = f"{message.rstrip().rstrip('.')}. This is not built in Portico."
+        super().__init__(message, **more)
 
 
 class Unavailable(PorticoError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import requests
 
 
 def run(portico: Any, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -91,3 +93,19 @@ def test_what_is_not_there_is_said(portico):
             and "Nothing is recorded of" in done.stderr
             and "Traceback" not in done.stderr
         )
+
+
+def test_what_another_project_has_is_found_where_none_is_named(portico: Any) -> None:
+    artifacts = "/v1/projects/lineage-elsewhere/locations/us-central1/metadataStores/default/artifacts"
+    body = {"displayName": "elsewhere", "schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}
+    assert requests.post(f"{portico.url}{artifacts}", json=body, timeout=240).status_code == 200
+    command = [sys.executable, "-m", "portico.cli.main", "lineage", "--home", str(portico.home)]
+    env = {name: value for name, value in os.environ.items() if name != "GOOGLE_CLOUD_PROJECT"}
+
+    def told(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *more], env=env, capture_output=True, text=True, timeout=240)
+
+    assert told("elsewhere").stdout.startswith("elsewhere  system.Dataset")
+    assert told("elsewhere", "--project", "portico").returncode == 1
+    missing = told("no-such-thing")
+    assert missing.returncode == 1 and "in any of" in missing.stderr

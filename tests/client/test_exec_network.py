@@ -137,6 +137,8 @@ assert client.project == "portico"
 assert list(client.list_buckets()) == []
 assert storage.Client(project="p").bucket("b").exists()
 assert gcsfs.GCSFileSystem(project="p").ls("") == []
+old = gcsfs.GCSFileSystem(endpoint_url="https://storage.googleapis.com")  # as built into old ones
+assert old.ls("") == []
 """
 
 

@@ -102,11 +102,12 @@ print("done")
 """
 
 
-def test_apis_that_are_not_built_are_answered_here(portico: Any, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
-    guard = {"PYTHONPATH": str(Path(__file__).with_name("guard")), "ATTEMPTS": str(tmp_path / "attempts")}
+def attempts(home: Path, folder: Path, program: str) -> str:
+    """Where `program`, run under `portico exec` to its end, tried to go beside this server."""
+    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(home), "--"]
+    guard = {"PYTHONPATH": str(Path(__file__).with_name("guard")), "ATTEMPTS": str(folder / "attempts")}
     done = subprocess.run(
-        [*command, sys.executable, "-c", _NOT_BUILT],
+        [*command, sys.executable, "-c", program],
         capture_output=True,
         text=True,
         timeout=240,
@@ -114,7 +115,11 @@ def test_apis_that_are_not_built_are_answered_here(portico: Any, tmp_path: Path)
         env=os.environ | guard,
     )
     assert done.stdout.endswith("done\n"), done.stderr
-    assert (tmp_path / "attempts").read_text() == ""
+    return (folder / "attempts").read_text()
+
+
+def test_apis_that_are_not_built_are_answered_here(portico: Any, tmp_path: Path) -> None:
+    assert attempts(portico.home, tmp_path, _NOT_BUILT) == ""
 
 
 _SUBMITTED = """
@@ -143,3 +148,50 @@ def test_pipelines_that_are_submitted_in_one_second_have_ids_of_their_own(
         capture_output=True, text=True, timeout=240, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.endswith("done\n"), done.stderr
+
+
+_DOWNLOADED = """
+import urllib.error
+import urllib.request
+import pandas
+import requests
+from google.cloud import storage
+
+bucket = storage.Client(project="my-project").create_bucket("exec-public")
+bucket.blob("a/rows.csv").upload_from_string("x,y\\n1,2\\n")
+bucket.blob("file").upload_from_string("whole")
+for url in ("https://storage.googleapis.com/exec-public/a/rows.csv",
+            "https://exec-public.storage.googleapis.com/a/rows.csv"):
+    assert pandas.read_csv(url).y.tolist() == [2]
+    assert requests.get(url, timeout=240).text.startswith("x,y")
+    name, _ = urllib.request.urlretrieve(url)
+    assert open(name).read().startswith("x,y")
+request = urllib.request.Request(
+    "https://www.googleapis.com/storage/v1/b/exec-public/o", headers={"Authorization": "Bearer x"})
+try:
+    urllib.request.urlopen(request)
+except urllib.error.HTTPError as error:
+    assert error.code == 401, error.code
+else:
+    raise AssertionError("a token that nobody gave was taken")
+try:
+    urllib.request.urlopen("https://storage.googleapis.com/exec-public/none")
+except urllib.error.HTTPError as error:
+    assert error.code == 404, error.code
+else:
+    raise AssertionError("it was found")
+for ask in (urllib.request.urlopen, requests.get):  # a public file, in no bucket of this server, is where it was
+    try:
+        ask("https://storage.googleapis.com/exec-elsewhere/file", timeout=5)
+    except OSError as error:
+        assert not isinstance(error, urllib.error.HTTPError), error
+    else:
+        raise AssertionError("it was asked for here")
+print("done")
+"""
+
+
+def test_what_is_downloaded_without_a_token_comes_from_here_where_its_bucket_is(
+    portico: Any, tmp_path: Path
+) -> None:
+    assert "storage.googleapis.com" in attempts(portico.home, tmp_path, _DOWNLOADED)

@@ -19,6 +19,12 @@ def quick(context: Any) -> str:
     return "done"
 
 
+def light(context: Any) -> int:
+    """Leaves its process as it was, and says which that is."""
+    context.unspent = True
+    return os.getpid()
+
+
 def patient(context: Any) -> None:
     """Says that it is there, and works until it shall stop."""
     context.folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +70,6 @@ def patient_again(context: Any) -> Any:
     return Wait(context.clock.now() + 60, why="waits for a friend")
 
 
-for work in (quick, patient, deaf, parent, later, crowded, patient_again):
+for work in (quick, light, patient, deaf, parent, later, crowded, patient_again):
     name = f"here.{work.__name__}"
     KINDS.setdefault(name, JobKind(name, f"{__name__}:{work.__name__}", nothing_follows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import SystemClock
 from portico.ids import RandomIds
-from portico.jobs import worker
+from portico.jobs import held, worker
 from portico.jobs.engines.protocol import Ended, Machine
 from portico.jobs.kinds import KINDS, JobKind
 from portico.jobs.queue import Queue
@@ -40,7 +41,7 @@ class Pretended:
             free[number] = free[number].without(self.asks[job])
         return list(map(Machine, self.whole, free))
 
-    def start(self, job: str, asks: Resources) -> None:
+    def start(self, job: str, asks: Resources, kind: str = "") -> None:
         self.started.append(job)
         self.asks[job] = asks
 
@@ -93,6 +94,25 @@ def test_a_job_whose_lease_ran_out_is_taken_again(database, scheduler, engine, a
     assert (read("gone").state, read("gone").lost, read("held").state) == ("QUEUED", 1, "RUNNING")
     scheduler._start_queued()
     assert engine.started == ["gone"]
+
+
+def test_who_waits_for_a_lock_is_woken_whatever_a_crash_left_of_it(tmp_path, database, scheduler, add, read):
+    for id in ("whole", "empty", "half"):
+        add(id, "here.quick")
+        job = read(id)
+        with database.write() as connection:
+            jobs.wait(connection, job, SystemClock().now() + 3600)
+        held.note(tmp_path, id, tmp_path / "lock")
+    folder = tmp_path / "run" / "held"
+    (folder / "empty").write_text("")
+    (folder / "half").rename(folder / ".half")  # it is being written
+    (tmp_path / "lock").touch()
+    with (tmp_path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        held.wake(tmp_path, database)
+        assert [read(id).state for id in ("whole", "empty", "half")] == ["WAITING", "QUEUED", "WAITING"]
+    held.wake(tmp_path, database)
+    assert [read(id).state for id in ("whole", "empty", "half")] == ["QUEUED", "QUEUED", "WAITING"]
 
 
 def test_leases_of_what_runs_are_renewed(database, scheduler, engine, add, read):

@@ -40,7 +40,7 @@ class OneCore:
         free = Resources(cores=1.0 - len(self._told), memory=1 << 30)
         return [Machine(Resources(cores=1.0, memory=1 << 30), free)]
 
-    def start(self, job: str, asks: Resources) -> None:
+    def start(self, job: str, asks: Resources, kind: str = "") -> None:
         with self._database.read() as connection:
             leased = jobs.get(connection, job)
         assert leased is not None

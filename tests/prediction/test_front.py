@@ -103,6 +103,8 @@ def test_the_official_client(client: Raw, front: Processes, boosters: dict[str, 
     assert json.loads(raw.data) == {"predictions": [expected]}
     with pytest.raises(exceptions.BadRequest, match="Ask it by predict or rawPredict"):
         service.direct_raw_predict(request={"endpoint": NAME, "method_name": "/x.Y/Z", "input": b"x"})
+    with pytest.raises(exceptions.BadRequest, match="directPredict speaks with TensorFlow's prebuilt"):
+        service.direct_predict(request={"endpoint": NAME, "inputs": [{"dtype": "FLOAT", "float_val": [1]}]})
     [streamed] = service.stream_raw_predict(request={"endpoint": NAME, "http_body": body})
     assert json.loads(streamed.data) == {"predictions": [expected]}
 

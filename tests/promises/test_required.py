@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import requests
 
 from portico.doors.contract.documents import Contract
 from portico.services.aiplatform.required import REQUIRED
@@ -16,6 +17,7 @@ from portico.services.standard.fields import camel
 NOT_ASKED = {
     ("SuggestTrialsRequest", "clientId"): "Google's own notebook leaves it out",
     ("Dataset", "metadata"): "the service says what in it is missing",
+    ("TrainingPipeline", "trainingTaskInputs"): "the service asks for them, where what is trained is built",
     ("MutateDeployedModelRequest", "updateMask"): "the fields that are given are taken",
     ("Schedule", "displayName"): "the client's ModelMonitor.create_schedule may leave it out",
 }
@@ -103,6 +105,14 @@ def test_the_table_asks_for_what_the_client_documents(method):
     asked = {path for path in REQUIRED[f"projects.locations.{method}"] if "." not in path} - IN_THE_PATH
     excused = {field for name, field in NOT_ASKED if name == message}
     assert documented(message) - IN_THE_PATH - excused == asked
+
+
+def test_an_empty_message_is_there_and_asked_for_what_is_in_it(portico):
+    url = f"{portico.url}/v1/projects/portico/locations/us-central1/customJobs"
+    for told, field in (({}, "jobSpec.workerPoolSpecs"), (None, "jobSpec"), ("", "jobSpec")):
+        answer = requests.post(url, json={"displayName": "empty", "jobSpec": told}, timeout=240)
+        [violation] = answer.json()["error"]["details"][0]["fieldViolations"]
+        assert (answer.status_code, violation["field"]) == (400, field)
 
 
 def test_every_row_is_compared():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.sandbox import bytecode
+from portico.sandbox import bytecode, installer
 from portico.sandbox.installer import Teller
 
 SOURCE = "import inspect\ndef where():\n    return inspect.currentframe().f_code.co_filename\n"
@@ -50,6 +50,18 @@ def test_environments_with_the_same_file_share_its_bytecode(cache: Path) -> None
         told = subprocess.run(command, capture_output=True, text=True, check=True)
         assert told.stdout.split() == [str(place / "same.py"), x], "it is told where its own source lies"
         assert f"code object from '{compiled(place, 'same')}'" in told.stderr, "and nothing is compiled again"
+
+
+def test_it_tells_how_many_modules_are_compiled(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installer, "_EVERY", 0.0)
+    made(cache, "one", same=SOURCE)
+    venv.create(cache / "two")
+    place = next((cache / "two").glob("lib/python3*/site-packages"))
+    for module, text in {"same": SOURCE, "a": "x = 1\n", "b": "x = 2\n"}.items():
+        (place / f"{module}.py").write_text(text)
+    told: list[str] = []
+    bytecode.make(cache / "two", cache, Teller(told.append))
+    assert any(line.startswith("compiling the bytecode of 2 modules (") for line in told), told
 
 
 def test_bytecode_that_a_package_brings_is_not_taken(cache: Path) -> None:

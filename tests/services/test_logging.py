@@ -6,6 +6,7 @@ import functools
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from portico.errors import InvalidArgument
 from portico.jobs import lines
 from portico.services.logging.entries import _page
 from portico.services.logging.query import Query, compile_query
-from portico.services.logging.serving import in_order
+from portico.services.logging.streams import Stream, in_order
 from portico.services.standard.fields import FieldTypes
-from portico.store.segments import Segment
 
 OWNER = "projects/logging-project"
 
@@ -195,27 +195,46 @@ def test_an_entrys_own_values_say_whether_it_may_be_wanted():
     assert query.may_want({"resource.labels.job_id": "7"}, "projects/p/logs/a%2Fb")
     assert not query.may_want({}, "projects/p/logs/a")
     assert not query.may_want({"resource.labels.job_id": "8"})
-    assert compile_query('log_id("a") OR log_id("b")', fields()).may_want({}, "projects/p/logs/c")
+    assert not compile_query('log_id("a") OR log_id("b")', fields()).may_want({}, "projects/p/logs/c")
+    assert compile_query('log_id("a") OR NaN', fields()).may_want({}, "projects/p/logs/c")
+
+
+@pytest.mark.parametrize(
+    ("filter", "may"),
+    [
+        ('logName:"cloudaudit.googleapis.com"', False),
+        ('logName:"access"', True),
+        ('logName=("projects/p/logs/a" OR "projects/p/logs/b")', False),
+        ('NOT logName:"access"', False),
+        ('logName!~"access$" severity=INFO', False),
+        ('(logName:"access" OR severity=ERROR) AND resource.type=global', False),
+        ('logName:"audit" OR severity=ERROR', True),
+        ('SEARCH("audit")', True),
+    ],
+)
+def test_any_part_of_a_query_that_a_log_alone_answers_spares_its_reading(filter, may):
+    query = compile_query(filter, fields())
+    assert query.may_want({"resource.type": "endpoint"}, "projects/p/logs/access") is may
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-def test_rows_of_segments_come_in_order_and_no_segment_is_opened_before_its_turn(newest_first):
+def test_entries_of_many_writers_come_in_order_and_none_is_opened_before_its_turn(newest_first):
     """Segments overlap: what arrives late is in a later one."""
     times = {1: [1, 5, 9], 2: [4, 6], 3: [20, 30], 4: [2, 25]}
-    found = [Segment(id, "s", "f", len(some), some[0] / 1e6, some[-1] / 1e6) for id, some in times.items()]
     opened = []
 
-    def rows(segment):
-        opened.append(segment.id)
-        return iter(
-            [{"at": at, "request_id": segment.id} for at in sorted(times[segment.id], reverse=newest_first)]
-        )
+    def entries(name):
+        opened.append(name)
+        return iter([(float(at), str(name), {}) for at in sorted(times[name], reverse=newest_first)])
 
-    merged = in_order(found, rows, newest_first)
-    first = next(merged)["at"]
+    ends = max if newest_first else min
+    merged = in_order(
+        [Stream(ends(some), partial(entries, name)) for name, some in times.items()], newest_first
+    )
+    first = next(merged)[0]
     assert len(opened) == 1
     every = sorted((at for some in times.values() for at in some), reverse=newest_first)
-    assert [first, *(row["at"] for row in merged)] == every
+    assert [first, *(entry[0] for entry in merged)] == every
 
 
 def test_a_request_looks_at_so_many_entries_and_says_where_the_next_one_goes_on(monkeypatch):

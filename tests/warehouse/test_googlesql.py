@@ -183,6 +183,10 @@ def test_statements_that_change_tell_how_many(warehouse: Warehouse) -> None:
     with pytest.raises(PorticoError, match="it is a SNAPSHOT"):
         run(warehouse, "DELETE FROM m_then WHERE TRUE")
     run(warehouse, "DROP SNAPSHOT TABLE m_then")
+    run(warehouse, "CALL BQ.REFRESH_MATERIALIZED_VIEW('p.d.mv')")
+    for name in ("p.d.m", "mv"):
+        with pytest.raises(PorticoError, match="materialized view"):
+            run(warehouse, f"CALL BQ.REFRESH_MATERIALIZED_VIEW('{name}')")
     run(warehouse, "DROP MATERIALIZED VIEW mv")
     run(warehouse, "DROP TABLE m_copy")
     run(warehouse, "DROP TABLE m")
@@ -192,6 +196,10 @@ def test_statements_that_change_tell_how_many(warehouse: Warehouse) -> None:
     ("SELECT 1 / 0", "division by zero"),
     ("SELECT CAST('x' AS INT64)", "Bad int64 value: x"),
     ("SELECT DATE '2024-02-30'", "Invalid date"),
+    ("SELECT AEAD.ENCRYPT(KEYS.KEYSET_CHAIN('gcp-kms://x', b''), 'a', '')", "KEYS.KEYSET_CHAIN is not built"),
+    ("SELECT KEYS.ADD_KEY_FROM_RAW_BYTES(b'', 'AES_CBC_PKCS', b'0123456789012345')", "AES_CBC_PKCS is not built"),
+    ("SELECT S2_COVERINGCELLIDS(NULL)", "S2_COVERINGCELLIDS is not built in Portico"),
+    ("SELECT * FROM VECTOR_INDEX.STATISTICS(TABLE t)", "VECTOR_INDEX.STATISTICS is not built in Portico"),
     ("SELECT 9223372036854775807 + 1", "[Oo]verflow"),
     ("SELECT * FROM none_such", "was not found"),
     ("SELECT read_blob('/etc/passwd')", "Function not found: READ_BLOB"),

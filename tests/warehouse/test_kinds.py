@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portico.errors import PorticoError, Unimplemented
+from portico.errors import PorticoError
 from portico.warehouse.asked import Asked
 from portico.warehouse.engine import Warehouse
 
@@ -198,15 +198,6 @@ def test_a_query_by_its_clause(
 ])  # fmt: skip
 def test_a_refusal(warehouse: Warehouse, text: str, said: str) -> None:
     with pytest.raises(PorticoError, match=re.escape(said)):
-        answer(warehouse, text)
-
-
-@pytest.mark.parametrize("text", [
-    "SELECT STRUCT(1 AS a, 2 AS A)", "SELECT AS STRUCT 1 AS a, 2 AS a", "SELECT STRUCT<a INT64, a STRING>(1, 'x')",
-    "SELECT CAST((1, 'x') AS STRUCT<a INT64, a STRING>)",
-])  # fmt: skip
-def test_two_fields_of_one_name_are_said_not_to_be_built(warehouse: Warehouse, text: str) -> None:
-    with pytest.raises(Unimplemented, match="two fields named a"):
         answer(warehouse, text)
 
 

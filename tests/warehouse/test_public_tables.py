@@ -69,6 +69,19 @@ def test_the_same_rows_come_out_each_time():
     assert first.equals(second)
 
 
+def test_tutorials_of_the_air_and_of_central_park_find_their_rows():
+    dust, wind = (
+        TABLES[f"epa_historical_air_quality.{kind}_daily_summary"].rows().to_pandas()
+        for kind in ("pm25_nonfrm", "wind")
+    )
+    seattle = dust.city_name == "Seattle"
+    assert set(dust.parameter_name) == {"Acceptable PM2.5 AQI & Speciation Mass"}
+    assert str(dust.date_local[seattle].min())[:10] == "2009-08-11" and seattle.sum() == 5_000
+    assert dust.arithmetic_mean[seattle].corr(wind.arithmetic_mean[seattle]) < -0.3
+    stations = set(TABLES["new_york.citibike_trips"].rows()["start_station_name"].to_pylist())
+    assert sum("Central Park" in one for one in stations) > 10
+
+
 def test_nobody_writes_to_public_data(requests):
     requests.answer("make_public_table", {"name": "samples.shakespeare"})
     table = f"`{PROJECT}.samples.shakespeare`"

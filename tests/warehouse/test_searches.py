@@ -56,8 +56,11 @@ def test_search_queries_are_put_together(warehouse: Warehouse, query: str, found
 @pytest.mark.parametrize(("arguments", "terms"), [
     ("'Ab CD', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"NONE\"}}]}'", ["Ab", "CD"]),
     ("'Straße Ⅳ', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"ICU_NORMALIZE\", \"icu_normalize_mode\": \"NFKC\"}}]}'", ["strasse", "iv"]),
-    ("'The the end', analyzer_options => '{\"token_filters\": [{\"stop_words\": [\"the\"]}, {\"normalizer\": {\"mode\": \"LOWERCASE\"}}]}'", ["the", "end"]),
-    ("'The the end', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"LOWERCASE\"}}, {\"stop_words\": [\"the\"]}]}'", ["end"]),
+    ("'The the end', analyzer_options => '{\"token_filters\": [{\"stop_words\": [\"the\"]}, {\"normalizer\": {\"mode\": \"LOWER\"}}]}'", ["the", "end"]),
+    ("'The the end', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"LOWER\"}}, {\"stop_words\": [\"the\"]}]}'", ["end"]),
+    ("'Ab Ño'", ["ab", "Ño"]),
+    ("'Ab Ño', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"UNICODE_LOWER\"}}]}'", ["ab", "ño"]),
+    ("'❶ ②', analyzer_options => '{\"token_filters\": [{\"normalizer\": {\"mode\": \"ICU_NORMALIZE\"}}]}'", ["❶", "2"]),
     ("'Ab AB', analyzer => 'PATTERN_ANALYZER', analyzer_options => '{\"patterns\": [\"[A-Z]+\"]}'", ["a", "ab"]),
     ("'a1 b2 c', analyzer_options => '{\"delimiters\": [\"1\", \" \"], \"token_filters\": []}'", ["a", "b2", "c"]),
 ])  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from portico.client.api import Client
+from portico.errors import NotFound
 
 Neighbours = dict[str, list[str]]
 _SHOWN = 200  # characters of a parameter
@@ -47,10 +50,26 @@ class Graph:
         return {"start": self.start, "nodes": [self.nodes[name] for name in near], "edges": edges}
 
 
+def anywhere(home: Path | str | None, location: str, name: str) -> Graph:
+    """`around` in the first project that has something of `name`: "portico", and then by the order of their names.
+
+    Raises:
+        NotFound: none has.
+    """
+    first = Client(home=home, location=location)
+    own = first.parent.split("/")[1]
+    pages = first.pages("/apis/cloudresourcemanager/v3/projects:search", "projects")
+    others = sorted({one["projectId"] for one in pages} - {own})
+    for project in (own, *others):
+        with contextlib.suppress(NotFound):
+            return around(Client(home=home, project=project, location=location), name)
+    raise NotFound(f"Nothing is recorded of {name!r} in {location}, in any of {len(others) + 1} projects.")
+
+
 def around(client: Client, name: str) -> Graph:
     """
     Raises:
-        NotFound: nothing is recorded of `name`.
+        NotFound: nothing is recorded of `name` in the client's project.
     """
     if run := client.run_lineage(name):
         return _of_run(*run)

@@ -171,7 +171,7 @@ class Dispatch:
 # What reads by POST, and what makes room or keeps it: the rest of POST, PUT and PATCH grows.
 _NOT_GROWING = re.compile(
     r"(acknowledge|modifyAckDeadline|pull|cancel|delete|undeploy|remove|purge|pause|reject|silence|mutateDeployedModel|wait|search|query|read|fetch|test"
-    r"|replay|labelStats|serviceStats|predict|rawPredict|streamRawPredict|directRawPredict|explain|count|list)[A-Za-z]*"
+    r"|replay|labelStats|serviceStats|predict|rawPredict|streamRawPredict|directRawPredict|directPredict|explain|count|list)[A-Za-z]*"
 )
 
 

@@ -20,6 +20,7 @@ from portico.services.aiplatform import model_files
 from portico.services.portico.stewards import EPISODES
 from portico.services.pubsub import keeping
 from portico.services.registry import model_store
+from portico.services.storage import lifecycle
 from portico.store import replicas, resources
 from portico.store.audit import Trail
 from portico.store.database import Database
@@ -45,6 +46,7 @@ def sweep_forever(home: Path, database: Database, clock: Clock, stopping: thread
             if not steady.now():
                 continue
             gone = sweep(home, database, clock)
+            lifecycle.carry_out(home, database, clock.now())
             keeping.sweep(database, clock)
             with database.write() as connection:
                 Trail(home).forget(connection, clock.now())

@@ -20,16 +20,19 @@ def note(home: Path, job_id: str, lock: Path) -> None:
     """That a job is going to wait for the lock of a file."""
     folder = _folder(home)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / job_id).write_text(str(lock))
+    made = folder / f".{job_id}"
+    made.write_text(str(lock))
+    made.replace(folder / job_id)  # the scheduler may read at any moment
 
 
 def wake(home: Path, database: Database) -> None:
     """Queues the jobs that wait for a lock that is free."""
     try:
-        found = {path: path.read_text() for path in _folder(home).iterdir()}
+        found = {path: path.read_text() for path in _folder(home).iterdir() if not path.name.startswith(".")}
     except FileNotFoundError:
         return
-    free = {lock for lock in set(found.values()) if not environments.is_locked(Path(lock))}
+    # One that says nothing is what a crash of the machine left: the job looks for itself.
+    free = {lock for lock in set(found.values()) if not lock or not environments.is_locked(Path(lock))}
     for path, lock in found.items():
         if lock not in free:
             continue

@@ -228,7 +228,7 @@ class Scheduler:
             for job in found.start:
                 if self._lease(job):
                     self._placed[job.id] = job
-                    engine.start(job.id, job.asks)
+                    engine.start(job.id, job.asks, job.kind)
             waits |= found.waits
         self._tell(waits)
 

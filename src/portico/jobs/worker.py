@@ -46,6 +46,8 @@ class Context:
     """True once the job's cancellation was asked for, or its host is going down."""
     say: Callable[[str], None] = field(default=lambda text: None)
     """Writes a line into the job's log."""
+    unspent: bool = False
+    """Set by what neither computed in this process nor changed it for good: another job of the kind may run in it."""
     _noted: float = field(default=-1e9)
 
     @property

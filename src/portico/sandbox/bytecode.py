@@ -51,7 +51,8 @@ def make(environment: Path, cache: Path, teller: Teller) -> None:
         "-i",
         str(listed),
     ]
-    installer.run([*command, "-j", str(os.cpu_count() or 1)], teller, "compiling", quiet=True)
+    doing = f"compiling the bytecode of {len(lacking)} modules"
+    installer.run([*command, "-j", str(os.cpu_count() or 1)], teller, doing, quiet=True)
     listed.unlink()
     for source, place in lacking:
         _linked(source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc", place)

@@ -50,7 +50,8 @@ def environment(
 
     `python` is a version ("3.10") or the path of an interpreter. `teller` gets uv's lines as they come, what is done
     meanwhile, or that another builds it. Those of the requirements that are in `over` are installed over the others
-    where all can't be had together, whatever these ask for: as pip does in an image. `alone`: what the requirements
+    where all can't be had together, whatever these ask for: as pip does in an image, together or one after the other.
+    `alone`: what the requirements
     need in turn is not installed, for they are all. Nor is what those `apart` need, which come last and beside them.
     `options` are uv's, about indexes.
     May take minutes; safe for concurrent builders, in one process and in several.
@@ -74,7 +75,7 @@ def environment(
             beside = cache / f".{key}-{os.getpid()}"
             how = [*([_ALONE] if alone else []), *options]
             _build(
-                wanted, interpreter, beside, home, teller, {normalise(line) for line in over}, how,
+                wanted, interpreter, beside, home, teller, [*dict.fromkeys(map(normalise, over))], how,
                 [normalise(line) for line in apart],
             )  # fmt: skip
         _touch(home)
@@ -277,7 +278,7 @@ def _build(
     beside: Path,
     home: Path,
     teller: Teller,
-    over: set[str],
+    over: Sequence[str],
     options: Sequence[str],
     apart: Sequence[str],
 ) -> None:
@@ -295,7 +296,7 @@ def _build(
                 raise
             teller.say(f"All can't be had together: {', '.join(sorted(over))} are installed over the others.")
             _install(below, interpreter, beside, teller)
-            _install(sorted(over), interpreter, beside, teller)
+            _install_over(over, below, interpreter, beside, teller)
         if apart:
             _install(apart, interpreter, beside, teller, [*options, _ALONE])
         bytecode.make(beside, home.parent, teller)
@@ -310,6 +311,20 @@ def _build(
         beside.rename(home)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _install_over(
+    over: Sequence[str], below: Sequence[str], interpreter: str, beside: Path, teller: Teller
+) -> None:
+    """Installs those that go over what is there, which keeps the versions that those `below` say if that can be: else
+    one after the other, as an image's RUN lines do, where the one that breaks another leaves it as it is."""
+    pinned = beside / ".below.txt"
+    pinned.write_text("".join(f"{line}\n" for line in below if "[" not in line))
+    try:
+        _install(over, interpreter, beside, teller, ["--constraint", str(pinned)])
+    except FailedPrecondition:
+        for line in over:
+            _install([line], interpreter, beside, teller)
 
 
 def _install(

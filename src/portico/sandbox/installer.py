@@ -138,8 +138,8 @@ class _Stage:
     )  # what it says that it downloads -> whether it is there
 
     def hear(self, line: str) -> None:
-        if found := re.match(r"(Resolved|Prepared|Installed) (\d+) package", line):
-            after = {"Resolved": "downloading", "Prepared": "installing", "Installed": "compiling"}
+        if found := re.match(r"(Resolved|Prepared) (\d+) package", line):
+            after = {"Resolved": "downloading", "Prepared": "installing"}
             self.doing, self.packages = after[found[1]], int(found[2])
         elif found := re.match(r"Downloading (.+)", line):
             self.large[found[1]] = False
@@ -158,6 +158,5 @@ class _Stage:
         named = {
             "downloading": f"downloading what is not here yet of {self.packages} packages",
             "installing": f"installing {self.packages} packages",
-            "compiling": f"compiling the bytecode of {self.packages} packages",
         }
         return named.get(self.doing, self.doing)

@@ -226,7 +226,11 @@ def start(
     in_force.require()
     scratch.mkdir(parents=True, exist_ok=True)
     if view:
-        (scratch / TMP).mkdir(exist_ok=True)
+        own = scratch / TMP
+        # What code that ran here before left in its place, bubblewrap would follow.
+        if own.is_symlink() or not own.is_dir():
+            own.unlink(missing_ok=True)
+        own.mkdir(exist_ok=True)
     return subprocess.Popen(
         [
             *(_kept(in_force.name, view, beside, scratch, network) if processes else []),
@@ -248,6 +252,7 @@ def start(
 def _kept(name: str, view: View | None, beside: int | None, scratch: Path, network: bool) -> list[str]:
     """The keeper, before what confines."""
     settings: dict[str, object] = {"layers": None, "root": None, "beside": beside, "tmp": None}
+    settings["bubblewrap"] = name == "bubblewrap"
     if network and name != "unconfined":
         settings |= walled.noting()
     if view:

@@ -15,6 +15,7 @@ beside it. SETTINGS is JSON:
     tmp     null, or a folder that what is confined is to see as its own /tmp, where there are layers
     opened  where there are layers: a folder in which a file tells what was opened in `merged` (see `opened.Opened`)
     walled  null, or a folder in which a file tells that what is below this process is behind walls (see `walled`)
+    bubblewrap whether that is the command, which adds 128 to the signal that ends what it runs
     taker   where there is such a folder: the pid of what takes in what this process leaves, 0 without one
 """
 
@@ -31,6 +32,7 @@ import time
 from typing import Any
 
 _PDEATHSIG, _CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_BY_SIGNAL = 128
 _EVERY = 0.02  # seconds
 
 
@@ -61,6 +63,8 @@ def main() -> int:
         if child == 0:
             _become(command, settings.get("tmp") if watching else None)
         status = os.waitstatus_to_exitcode(_wait_for(child, watching))
+        if settings.get("bubblewrap") and status - _BY_SIGNAL in signal.valid_signals():
+            status = _BY_SIGNAL - status
     except _Asked:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _send(signal.SIGTERM)

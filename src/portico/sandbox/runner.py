@@ -26,6 +26,8 @@ import types
 from typing import Any, NoReturn
 
 _MOST = 400  # modules
+# What starts threads when it is imported: each child imports it itself.
+NEVER_FORKED = frozenset({"tensorflow", "jax", "ray", "pyspark"})
 
 
 def main() -> None:
@@ -84,6 +86,8 @@ def _child_of(number: int) -> Any:
     control = socket.socket(fileno=number)
     _put([os.open(os.devnull, os.O_WRONLY)] * 2)  # what an import prints
     _import(sys.argv[1])
+    if sys.argv[1] and (threading.active_count() > 1 or not NEVER_FORKED.isdisjoint(sys.modules)):
+        os.execv(sys.executable, [sys.executable, "-u", sys.argv[0], "", *sys.argv[2:]])  # without them
     gc.freeze()  # of what all children share nothing is garbage
     heard = b""
     files: list[int] = []

@@ -17,17 +17,42 @@ _FAMILIES = {
 READ = frozenset(["DATE", "DATETIME", "TIME", "TIMESTAMP"])  # what a literal of STRING becomes
 
 
-def alike(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
+def alike(nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> list[str | None]:
     """Puts a CAST around numbers beside a BIGNUMERIC, which DuckDB can't compare with others; where a FLOAT64 is among
-    them, around the BIGNUMERIC."""
-    if BIG not in types:
-        return
-    floats = any(one == "FLOAT64" and not is_number(node) for node, one in zip(nodes, types, strict=True))
-    for node, one in zip(nodes, types, strict=True):
-        if floats and one == BIG:
-            node.replace(as_type(node, "FLOAT64"))
-        elif not floats and one not in (BIG, ANY):
-            node.replace(as_type(node, "BIGNUMERIC"))
+    them, around the BIGNUMERIC. A number with a point that is written out beside a NUMERIC is one, where no FLOAT64 is.
+
+    Returns:
+        The types then.
+    """
+    exact = BIG if BIG in types else "NUMERIC"
+    if exact not in types or (exact != BIG and None in types):
+        return list(types)
+    pairs = list(zip(nodes, types, strict=True))
+    floats = any(one == "FLOAT64" and not is_number(node) for node, one in pairs)
+    made: list[str | None] = []
+    for node, one in pairs:
+        if floats:
+            wanted = "FLOAT64" if one == BIG else one
+        elif exact == BIG:
+            wanted = one if one == ANY else BIG
+        else:
+            wanted = exact if one == "FLOAT64" else one
+        made.append(wanted)
+        if wanted != one and wanted is not None:
+            node.replace(as_type(node, wanted))
+    return made
+
+
+def written_out(query: exp.Expr, place: int) -> bool:
+    """Whether a column of a set operation's side is nothing but numbers that are written out."""
+    if isinstance(query, exp.Subquery | exp.Paren):
+        return written_out(query.this, place)
+    if isinstance(query, exp.SetOperation):
+        return written_out(query.this, place) and written_out(query.expression, place)
+    if not isinstance(query, exp.Select) or any(one.is_star for one in query.expressions):
+        return False
+    one = query.expressions[place].unalias()
+    return is_number(one) or (isinstance(one, exp.Literal) and not one.is_string)
 
 
 def _family(kind: str) -> str:

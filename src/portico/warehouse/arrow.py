@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from portico.warehouse import bignumeric
-from portico.warehouse.types import Field, canonical
+from portico.warehouse.types import Field, canonical, plain_name
 
 _KINDS: dict[str, pa.DataType] = {
     "INTEGER": pa.int64(), "FLOAT": pa.float64(), "NUMERIC": pa.decimal128(38, 9),
@@ -52,8 +52,26 @@ def converted(table: pa.Table, fields: list[Field]) -> pa.Table:
     for column, one in zip(table.columns, wanted, strict=True):
         if isinstance(column.type, pa.BaseExtensionType):
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-        columns.append(column if column.type == one.type else column.cast(one.type))
+        if column.type != one.type:
+            column = _shown(column).cast(one.type)
+        columns.append(column)
     return pa.Table.from_arrays(columns, schema=wanted)
+
+
+def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column whose structs have the names that they show, of which two may be one."""
+    kind = _shown_type(column.type)
+    return (
+        column
+        if kind == column.type
+        else pa.chunked_array([chunk.view(kind) for chunk in column.chunks], kind)
+    )
+
+
+def _shown_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(plain_name(one.name), _shown_type(one.type)) for one in kind])
+    return pa.list_(_shown_type(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 def write(path: Path, table: pa.Table, fields: list[Field]) -> None:
@@ -157,7 +175,8 @@ def _avro(one: Field, value: Any) -> Any:
         return None
     kind = canonical(one["type"])
     if kind == "RECORD":
-        return {each["name"]: _avro(each, value[each["name"]]) for each in one.get("fields") or ()}
+        cells = zip(one.get("fields") or (), value.values(), strict=True)
+        return {each["name"]: _avro(each, cell) for each, cell in cells}
     if kind in _AVRO:
         return value
     return value.isoformat() if kind == "DATETIME" else str(value)

@@ -59,6 +59,7 @@ class Asked:
     )  # a job's own external tables, by lower-case name
     measured: bool = False  # whether the bytes that are read and the plan are to be told
     most_billed: int | None = None  # bytes
+    location: str = "US"  # where its job runs
 
 
 @dataclass(slots=True)

@@ -143,7 +143,7 @@ def parse_time(pattern: str, text: str, kind: str, zone: str) -> datetime:
         else:
             said[element] = int(found[0])
     if text[place:].strip():
-        raise ValueError(f"Failed to parse input timestamp string: trailing data at {place}")
+        raise ValueError(f"Illegal non-space trailing data '{text[place:].strip()}' in timestamp string")
     return _moment(said, half, minutes, kind, zone)
 
 

@@ -8,7 +8,7 @@ from portico.errors import InvalidArgument
 from portico.warehouse.literals import LITERALS, cast, range_of
 from portico.warehouse.macros import call
 from portico.warehouse.types import Field, duckdb_type, field_of_expression
-from portico.warehouse.value_forms import distinct_fields
+from portico.warehouse.value_forms import struct_of
 
 _FEW = 100  # elements that are cast one by one, so that they may be of several types
 _TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
@@ -65,8 +65,6 @@ def _digits(value: exp.Expr) -> str:
 
 def _of_parts(value: exp.Expr, field: Field, kind: exp.DataType, depth: int) -> exp.Expr:
     """An array or a struct, of which every part is cast: of a struct by its place, whatever it is named."""
-    if field["type"] == "RECORD":
-        distinct_fields([one["name"] for one in field["fields"]])
     whole = duckdb_type(field)
     if isinstance(value, exp.Null) or (isinstance(value, exp.Array) and not value.expressions):
         return cast(value, whole)
@@ -79,18 +77,13 @@ def _of_parts(value: exp.Expr, field: Field, kind: exp.DataType, depth: int) -> 
         return cast(call("list_transform", value, exp.Lambda(this=inner, expressions=[each])), whole)
     if isinstance(value, exp.Anonymous) and str(value.this) == "row":
         return cast(value, whole)
-    pairs = []
+    pairs: list[tuple[str, exp.Expr]] = []
     for place, (one, told) in enumerate(zip(kind.expressions, field["fields"], strict=True), 1):
         part = call("struct_extract_at", each.copy(), exp.Literal.number(place))
         to = one.args["kind"] if isinstance(one, exp.ColumnDef) else one
-        pairs.append(
-            exp.PropertyEQ(
-                this=exp.to_identifier(told["name"], quoted=True),
-                expression=_cast(part, to, None, False, depth + 1),
-            )
-        )
+        pairs.append((told["name"], _cast(part, to, None, False, depth + 1)))
     absent = exp.Is(this=each.copy(), expression=exp.Null())
-    made = exp.Case(ifs=[exp.If(this=absent, true=exp.Null())], default=exp.Struct(expressions=pairs))
+    made = exp.Case(ifs=[exp.If(this=absent, true=exp.Null())], default=struct_of(pairs))
     listed = call("list_transform", exp.Array(expressions=[value]), exp.Lambda(this=made, expressions=[each]))
     return cast(call("list_extract", listed, exp.Literal.number(1)), whole)
 

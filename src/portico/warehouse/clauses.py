@@ -12,8 +12,14 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.warehouse.aggregates import AGGREGATES
+from portico.warehouse.multilevel import Grouped
 
 _Sources = Mapping[str, Mapping[str, str | None] | None]
+_CHANGED = {
+    "except_": "Column {name} in SELECT * EXCEPT list does not exist",
+    "replace": "Column {name} in SELECT * REPLACE list does not exist",
+    "rename": "Column name in pipe RENAME not found in input table: {name}",
+}
 _NEITHER = "which is neither grouped nor aggregated"
 
 
@@ -25,6 +31,11 @@ def settle(select: exp.Select, sources: _Sources) -> None:
         InvalidArgument: something stands where GoogleSQL has it not.
     """
     _place(select)
+    count = len(select.args.get("joins") or ()) + (select.args.get("from_") is not None)
+    if len(sources) == count and all(columns is not None for columns in sources.values()):
+        known = {name for columns in sources.values() for name in columns or ()}
+        _check_names(select, {*known, *sources})
+        _check_stars(select, known)
     _name_columns(select, sources)
     if _aggregates(select) or select.args.get("group"):
         _check_grouped(select, sources)
@@ -41,11 +52,19 @@ def _place(select: exp.Select) -> None:
             if isinstance(node, exp.Window):
                 raise _refused(f"Analytic function not allowed in {name}")
             raise _refused(f"Aggregate function {_name(node)} not allowed in {name}")
+    for clause in (*select.expressions, select.args.get("having"), select.args.get("order")):
+        for node in _walk(clause, _is_aggregate):
+            inner = [one for child in node.iter_expressions() for one in _walk(child, _is_aggregate)]
+            if inner and node.find(Grouped) is None:
+                raise _refused("Aggregations of aggregations are not allowed")
     for one in named:
         if not one.table and any(True for _ in _walk(own.get(one.name.lower()), _is_aggregate)):
             raise _refused(
                 f"Column {one.name} contains an aggregation function, which is not allowed in GROUP BY"
             )
+    for key in ("limit", "offset"):
+        if (bound := select.args.get(key)) is not None and isinstance(bound.expression, exp.Null):
+            raise _refused("Limit requires non-null count and offset")
     number = len(select.expressions)
     if not any(one.is_star for one in select.expressions):
         for key, shown in (("order", "ORDER BY"), ("group", "GROUP BY")):
@@ -58,6 +77,33 @@ def _place(select: exp.Select) -> None:
                     and not 0 < int(place.name) <= number
                 ):
                     raise _refused(f"{shown} is out of SELECT column number range: {place.name}")
+
+
+def _check_names(select: exp.Select, known: set[str]) -> None:
+    """What a query names its columns is not seen by WHERE, by ON and by the columns themselves."""
+    named = [one for one in select.expressions if isinstance(one, exp.Alias)]
+    own = {
+        one.alias.lower()
+        for one in named
+        if not isinstance(one.this, exp.Column) or one.this.name.lower() != one.alias.lower()
+    } - known
+    if not own or select.parent_select is not None:  # within another, it may be a name of that one's
+        return
+    clauses = [*select.expressions, select.args.get("where")]
+    for clause in (*clauses, *(one.args.get("on") for one in select.args.get("joins") or ())):
+        for one in _walk(clause, lambda node: isinstance(node, exp.Column | exp.Lambda | exp.Kwarg)):
+            name = one.parts[0].name if isinstance(one, exp.Column) else ""
+            if name.lower() in own and not name.startswith("_"):  # pseudo-columns are no columns of a table
+                raise _refused(f"Unrecognized name: {name}")
+
+
+def _check_stars(select: exp.Select, known: set[str]) -> None:
+    for star in select.expressions if known else ():
+        for key, said in _CHANGED.items() if isinstance(star, exp.Star) else ():
+            for one in star.args.get(key) or ():
+                name = one.this.name if key == "rename" else one.alias_or_name
+                if name.lower() not in known:
+                    raise _refused(said.format(name=name))
 
 
 def _name(node: exp.Expr) -> str:

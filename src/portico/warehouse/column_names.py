@@ -8,7 +8,7 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse.types import Field, field_of
+from portico.warehouse.types import Field, field_of, plain_name
 
 
 def as_tables(tree: exp.Expr) -> None:
@@ -21,8 +21,8 @@ def as_tables(tree: exp.Expr) -> None:
             _spread(select)
 
 
-def whole_rows(tree: exp.Expr) -> None:
-    """SELECT AS STRUCT with a star in it is the row of a query beneath."""
+def whole_rows(tree: exp.Expr) -> exp.Expr:
+    """The tree in which SELECT AS STRUCT with a star in it is the row of a query beneath."""
     for select in list(tree.find_all(exp.Select))[::-1]:
         if select.args.get("kind") != "STRUCT" or not any(one.is_star for one in select.expressions):
             continue
@@ -30,7 +30,11 @@ def whole_rows(tree: exp.Expr) -> None:
         below.set("kind", None)
         name_columns(below, "_field_{}", 1)
         source = exp.Subquery(this=below, alias=exp.TableAlias(this=exp.to_identifier("_row")))
-        select.replace(exp.Select(expressions=[exp.column("_row")], from_=exp.From(this=source)))
+        made = exp.Select(expressions=[exp.alias_(exp.column("_row"), "f0_")], from_=exp.From(this=source))
+        if select is tree:
+            return made
+        select.replace(made)
+    return tree
 
 
 def _spread(select: exp.Select) -> None:
@@ -53,15 +57,22 @@ def name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None:
         return
     number = first
     for one in list(select.expressions):
-        shown = one.unnest()
         if isinstance(one, exp.Alias | exp.Star) or one.is_star:
             continue
-        of_dataset = isinstance(shown.args.get("expression"), exp.Func)  # a function: DATASET.f(x)
-        if isinstance(shown, exp.Column | exp.Dot) and shown.name and not of_dataset:
-            one.replace(exp.alias_(shown.copy(), shown.name, quoted=True))
+        if name := name_of(one):
+            one.replace(exp.alias_(one.unnest().copy(), name, quoted=True))
             continue
         one.replace(exp.alias_(one.copy(), pattern.format(number), quoted=True))
         number += 1
+
+
+def name_of(one: exp.Expr) -> str:
+    """The name that an item of a SELECT list gives its column; "" where it gives none."""
+    if isinstance(one, exp.Alias):
+        return one.alias
+    shown = one.unnest()
+    of_dataset = isinstance(shown.args.get("expression"), exp.Func)  # a function: DATASET.f(x)
+    return shown.name if isinstance(shown, exp.Column | exp.Dot) and not of_dataset else ""
 
 
 def of_result(description: Any, *, numbered: bool = False) -> list[Field]:
@@ -71,7 +82,9 @@ def of_result(description: Any, *, numbered: bool = False) -> list[Field]:
     Raises:
         InvalidArgument: two have one name, which a table can't have.
     """
-    found = [field_of(str(one[0]), str(one[1])) for one in description]
+    found = [field_of(plain_name(str(one[0])), str(one[1])) for one in description]
+    for number, one in enumerate([one for one in found if not one["name"]]):
+        one["name"] = f"f{number}_"
     names = [one["name"].lower() for one in found]
     seen: collections.Counter[str] = collections.Counter()
     for one, name in zip(found, names, strict=True):

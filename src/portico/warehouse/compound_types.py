@@ -181,6 +181,13 @@ def refusal(what: object, types: Sequence[Kind]) -> str:
     return ""
 
 
+def nested(kind: Kind) -> str:
+    """GoogleSQL's words where an array's elements are to be of this type, and may not; "" else."""
+    if not is_array(kind):
+        return ""
+    return f"Cannot construct array with element type {kind} because nested arrays are not supported"
+
+
 def unshared(columns: Mapping[str, Kind]) -> str:
     """GoogleSQL's words where a column of USING can't be compared."""
     for name, kind in columns.items():

@@ -116,3 +116,15 @@ def visible(warehouse: Warehouse, cursor: Cursor, entry: Entry, caller: str) -> 
 def _split(table: str, mark: str) -> tuple[str, str | None]:
     name, found, said = table.partition(mark)
     return name, said if found else None
+
+
+def newest(cursor: Cursor, asked: Entry) -> Entry | None:
+    """Of the tables that a name with a wildcard means the one made last, whose columns the wildcard's are."""
+    if not asked.table.endswith("*"):
+        return None
+    meant = [
+        one
+        for one in catalog.listed(cursor, asked.project, asked.dataset)
+        if one.table.startswith(asked.table[:-1])
+    ]
+    return max(meant, key=lambda one: (int(one.body.get("creationTime") or 0), one.table), default=None)

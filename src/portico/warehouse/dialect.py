@@ -14,10 +14,10 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import multilevel, pipes, recursion
 from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.models.syntax import readable
+from portico.warehouse.name_spaces import SPACES, name_spaces
 
 PLACE = "with_offset"
 """Of a table that is an array, the name of its elements' places."""
-_SPACES = ("HLL_COUNT", "KLL_QUANTILES", "NET", "KEYS", "AEAD", "DETERMINISTIC_ENCRYPT")
 
 
 class GoogleSQL(BigQuery):
@@ -37,6 +37,18 @@ class GoogleSQL(BigQuery):
             for kind, made in BigQuery.Parser.COLUMN_OPERATORS.items()
             if kind is not TokenType.DCOLON
         }
+
+        def _parse_column_ops(self, this: Any) -> Any:
+            spaced = str(getattr(self._next, "text", "")).upper() in SPACES
+            if (
+                isinstance(this, exp.Column)
+                and this.sql().upper() == "SAFE"
+                and spaced
+                and self._match(TokenType.DOT)
+            ):
+                return exp.SafeFunc(this=self._parse_column())
+            return super()._parse_column_ops(this)
+
         PIPE_SYNTAX_TRANSFORM_PARSERS: ClassVar[dict[str, Any]] = {
             **BigQuery.Parser.PIPE_SYNTAX_TRANSFORM_PARSERS,
             "AS": lambda self, query: self._parse_pipe_as(query),
@@ -334,7 +346,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
         _check(statement, piped="|>" in text)
         recursion.check(statement)
         multilevel.check(statement, AGGREGATES)
-        _name_spaces(statement)
+        name_spaces(statement)
         _named_windows(statement)
         _literals_first(statement)
         _unchained(statement)
@@ -420,15 +432,6 @@ def unclosed(text: str) -> InvalidArgument:
                 f"Syntax error: Unclosed {kind} literal at [{line}:{column}]", reason="invalidQuery"
             )
     return InvalidArgument("Syntax error: Unclosed comment", reason="invalidQuery")
-
-
-def _name_spaces(statement: exp.Expr) -> None:
-    """`HLL_COUNT.INIT` and its like are functions of one name, which has `__` for the dot."""
-    for spaced in list(statement.find_all(exp.Dot, exp.NetFunc)):
-        called = spaced.this if isinstance(spaced, exp.NetFunc) else spaced.expression
-        space = "NET" if isinstance(spaced, exp.NetFunc) else spaced.this.name.upper()
-        if isinstance(called, exp.Anonymous) and space in _SPACES and not isinstance(spaced.this, exp.Dot):
-            spaced.replace(exp.Anonymous(this=f"{space}__{called.name}", expressions=called.expressions))
 
 
 def _named_windows(statement: exp.Expr) -> None:

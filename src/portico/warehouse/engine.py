@@ -33,6 +33,7 @@ from portico.warehouse import (
 from portico.warehouse.asked import Asked, Done
 from portico.warehouse.catalog import Cursor
 from portico.warehouse.client import FILE, MODELS
+from portico.warehouse.insert_ids import InsertIds
 from portico.warehouse.models import kept, preprocessing
 from portico.warehouse.models.kept import Models
 from portico.warehouse.models.trainer import Asking, Trainer
@@ -91,8 +92,8 @@ class Warehouse:
         self._running: dict[str, Cursor | scripts.Script | Running] = {}
         self._writing = threading.RLock()
         self.sessions = QuerySessions(self._root.cursor, self._writing)
+        self.insert_ids = InsertIds(self._root, self._writing)
         self._swept = time.monotonic()
-        self.ids_swept = 0.0  # seconds since the epoch at which `insertions` last forgot ids
 
     def close(self) -> None:
         self.trainer.close()

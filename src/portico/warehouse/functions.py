@@ -113,7 +113,39 @@ def _function(name: str, arguments: list[exp.Expr]) -> Made:
         raise Unimplemented(
             f"{name.upper().replace('__', '.')} is not built in Portico: it has no list of public suffixes."
         )
+    check_built(name.upper().replace("__", "."))
     raise InvalidArgument(f"Function not found: {name.replace('__', '.')}", reason="invalidQuery")
+
+
+_NOT_BUILT = {
+    "keys of Cloud KMS": (
+        "KEYS.KEYSET_CHAIN", "KEYS.NEW_WRAPPED_KEYSET", "KEYS.REWRAP_KEYSET", "KEYS.ROTATE_WRAPPED_KEYSET",
+    ),
+    "Sensitive Data Protection": (
+        "DLP_DETERMINISTIC_DECRYPT", "DLP_DETERMINISTIC_ENCRYPT", "DLP_KEY_CHAIN",
+    ),
+    "references to objects": (
+        "OBJ.FETCH_METADATA", "OBJ.GET_ACCESS_URL", "OBJ.GET_READ_URL", "OBJ.MAKE_REF", "EXTERNAL_OBJECT_TRANSFORM",
+    ),
+    "property graphs": (
+        "DESTINATION_NODE_ID", "EDGES", "ELEMENT_ID", "GRAPH_EXPAND", "LABELS", "NODES", "PATH_FIRST", "PATH_LAST",
+        "PATH_LENGTH", "SOURCE_NODE_ID",
+    ),
+    "measures": ("AGG",),
+    "Google Earth Engine": ("ST_REGIONSTATS",),
+    "cells of S2": ("S2_COVERINGCELLIDS",),
+    "vector indexes' statistics": ("VECTOR_INDEX.STATISTICS",),
+}  # fmt: skip
+
+
+def check_built(name: str) -> None:
+    """
+    Raises:
+        Unimplemented: GoogleSQL has this function, by its name in upper case, and Portico has not.
+    """
+    for what, known in _NOT_BUILT.items():
+        if name in known:
+            raise Unimplemented(f"{name} is not built in Portico: it has no {what}.")
 
 
 @functools.cache
@@ -189,8 +221,17 @@ def _dated(called: exp.Anonymous) -> None:
                 f"{called.this} does not support the {unit.name.upper()} date part when the argument is {kind} type",
                 reason="invalidQuery",
             )
+    last = called.expressions[-1] if called.expressions else None
+    step = last.args.get("unit") if name == "generate_date_array" and isinstance(last, exp.Interval) else None
+    if isinstance(step, exp.Var) and step.name.upper() not in _UNITS_OF["date"]:
+        raise InvalidArgument(
+            f"GENERATE_DATE_ARRAY does not support the {step.name.upper()} date part", reason="invalidQuery"
+        )
+    if name in _TOLD and isinstance(unit, exp.Var):
+        called.append("expressions", exp.Literal.string(unit.name.upper()))
 
 
+_TOLD = frozenset(["date_add", "date_sub", "datetime_add", "datetime_sub"])  # which say how much is too much
 _BY_PLACE = frozenset(["edit_distance", "parse_json"])  # their last argument may have a name
 
 

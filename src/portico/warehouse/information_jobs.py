@@ -37,8 +37,8 @@ def _jobs(scope: Scope) -> Rows:
             "job_type": configuration["jobType"], "statement_type": told.get("statementType"),
             "priority": asked.get("priority") or "INTERACTIVE", "query": asked.get("query"), "state": status["state"],
             "total_bytes_processed": int(statistics.get("totalBytesProcessed") or 0),
-            "total_bytes_billed": int(told.get("totalBytesBilled") or 0), "total_slot_ms": 0,
-            "cache_hit": told.get("cacheHit"),
+            "total_bytes_billed": int(told.get("totalBytesBilled") or 0),
+            "total_slot_ms": int(statistics.get("totalSlotMs") or 0), "cache_hit": told.get("cacheHit"),
             "error_result": {
                 "reason": error.get("reason"), "location": error.get("location"), "message": error.get("message"),
             } if error else None,
@@ -56,7 +56,7 @@ def _jobs(scope: Scope) -> Rows:
 
 
 def _timeline(scope: Scope) -> Rows:
-    """A row for each second of a job: what was done in it is not measured."""
+    """A row for each second of a job. What was done in each is not measured: all have the same share of the whole."""
     for one in _jobs(scope):
         start, end = one["start_time"] or one["creation_time"], one["end_time"] or dt.datetime.now(dt.UTC)
         if start is None:
@@ -64,9 +64,10 @@ def _timeline(scope: Scope) -> Rows:
         period, last = start.replace(microsecond=0), end.replace(microsecond=0)
         kept = {name: one.get(name) for name in _TIMED.split()}
         times = {f"job_{name}": one[name] for name in ("creation_time", "start_time", "end_time")}
+        share, over = divmod(one["total_slot_ms"], int((last - period).total_seconds()) + 1)
         while period <= last:
             yield {
-                **kept, **times, "period_start": period, "period_slot_ms": 0,
+                **kept, **times, "period_start": period, "period_slot_ms": share + (over if period == last else 0),
                 "state": one["state"] if period == last else "RUNNING",
             }  # fmt: skip
             period += dt.timedelta(seconds=1)

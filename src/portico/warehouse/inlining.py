@@ -12,6 +12,7 @@ from sqlglot import exp
 from portico.errors import InvalidArgument
 from portico.warehouse import tokens
 from portico.warehouse.aggregates import AGGREGATES
+from portico.warehouse.functions import check_built
 from portico.warehouse.macros import call
 from portico.warehouse.models.syntax import PREFIXES
 from portico.warehouse.names import Columns, Scopes, substitute
@@ -65,6 +66,7 @@ class Inliner:
         found = self._find(path)
         if found is None:
             if len(path) > 1:
+                check_built(".".join(path).upper())
                 raise InvalidArgument(f"Function not found: {_shown(path)}", reason="invalidQuery")
             return False
         if found.kind == AGGREGATE:
@@ -91,6 +93,7 @@ class Inliner:
             return False
         found = self._find(path)
         if found is None or found.kind != "TABLE_VALUED_FUNCTION":
+            check_built(".".join(path).upper())
             raise InvalidArgument(f"Table-valued function not found: {_shown(path)}", reason="invalidQuery")
         body = tokens.query(found.body["definitionBody"])
         given = _given(found, list(called.expressions))
@@ -315,6 +318,8 @@ def _javascript(found: Routine, given: dict[str, exp.Expr]) -> exp.Expr:
         "returns": result,
         "code": found.body["definitionBody"],
     }
+    if found.kind == AGGREGATE:
+        definition |= {"aggregates": True, "arguments": _collected(found, given)}
     pairs = [
         exp.PropertyEQ(this=exp.to_identifier(f"a{number}"), expression=value)
         for number, value in enumerate(given.values())
@@ -323,6 +328,31 @@ def _javascript(found: Routine, given: dict[str, exp.Expr]) -> exp.Expr:
     raw = call("gs_py_javascript", exp.Literal.string(json.dumps(definition)), packed)
     shape = exp.Literal.string(json.dumps([_structure(result)]))
     return call("list_extract", call("from_json", raw, shape), exp.Literal.number(1))
+
+
+def _collected(found: Routine, given: dict[str, exp.Expr]) -> list[list[Any]]:
+    """Puts into `given` an array of a group's rows for the arguments that are aggregated.
+
+    Returns:
+        The names and types of what is there now.
+    """
+    fields: list[dict[str, Any]] = []
+    pairs: list[exp.Expr] = []
+    kept: list[list[Any]] = []
+    for one in found.arguments:
+        if not one.get("isAggregate", True):
+            kept.append([one["name"], one["dataType"]])
+            continue
+        name = f"a{len(fields)}"
+        value = given.pop(one["name"].lower())
+        fields.append({"name": name, "type": one["dataType"]})
+        pairs.append(exp.alias_(value, name, quoted=True))
+    rows = exp.Anonymous(this="ARRAY_AGG", expressions=[exp.Anonymous(this="STRUCT", expressions=pairs)])
+    fixed = dict(given)
+    given.clear()
+    given |= {"": rows, **fixed}
+    kind = {"typeKind": "STRUCT", "structType": {"fields": fields}}
+    return [["$rows", {"typeKind": "ARRAY", "arrayElementType": kind}], *kept]
 
 
 def _structure(standard: dict[str, Any]) -> Any:

@@ -1,12 +1,7 @@
-"""Rows of JSON that are appended to tables; a row whose insertId came within the last minute is not taken again.
-
-https://cloud.google.com/bigquery/docs/streaming-data-into-bigquery#dataconsistency: the ids are kept with the rows, in
-one transaction, so that a row is there once also where the process was killed between the two.
-"""
+"""Rows of JSON that are appended to tables; a row whose insertId came within the last minute is not taken again."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import duckdb
@@ -20,9 +15,6 @@ from portico.warehouse.engine import Warehouse
 from portico.warehouse.refusals import refused
 from portico.warehouse.typed_rows import is_typed
 from portico.warehouse.types import Field, canonical, quoted
-
-_REMEMBERED = 60.0  # seconds for which a row's insertId is known
-_IDS = f"{catalog.FILE}.portico.insert_ids"
 
 
 def insert_all(
@@ -38,52 +30,31 @@ def insert_all(
 ) -> list[dict[str, Any]]:
     """Appends rows of JSON, each with its insertId or ""; returns what is wrong with which. Without `skip` one bad row
     keeps all out."""
-    with warehouse.transaction() as cursor:
-        asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
-        found = catalog.require(cursor, project, dataset, asked.table)
-        found.partition = asked.partition
-        seen = _seen(cursor, found, ids)
-        new = [place for place, one in enumerate(ids) if one not in seen]
-        good, errors = _checked_all(warehouse, found, [rows[place] for place in new], ignore, caller)
-        bad = {one["index"] for one in errors}
-        if errors and not skip:
-            errors += [
-                {"index": place, "errors": [{"reason": "stopped", "location": "", "debugInfo": "", "message": ""}]}
-                for place in range(len(new)) if place not in bad
-            ]  # fmt: skip
-        elif good.num_rows:
-            _append(cursor, found, good)
-            _note(
-                warehouse,
-                cursor,
-                found,
-                [ids[place] for number, place in enumerate(new) if number not in bad],
-            )
+    known, kept = warehouse.insert_ids, list[str]()
+    with known.alone():
+        with warehouse.transaction() as cursor:
+            asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
+            found = catalog.require(cursor, project, dataset, asked.table)
+            found.partition = asked.partition
+            new = known.unseen(found.storage, ids)
+            good, errors = _checked_all(warehouse, found, [rows[place] for place in new], ignore, caller)
+            bad = {one["index"] for one in errors}
+            if errors and not skip:
+                errors += [
+                    {
+                        "index": place,
+                        "errors": [{"reason": "stopped", "location": "", "debugInfo": "", "message": ""}],
+                    }
+                    for place in range(len(new))
+                    if place not in bad
+                ]
+            elif good.num_rows:
+                _append(cursor, found, good)
+                kept = [ids[place] for number, place in enumerate(new) if number not in bad]
+                known.write(cursor, found.storage, kept)
+        known.written(found.storage, kept)
     shown = [{**one, "index": new[one["index"]]} for one in errors]
     return sorted(shown, key=lambda one: one["index"])
-
-
-def _seen(cursor: Cursor, entry: Entry, ids: list[str]) -> set[str]:
-    """Those of the ids that came lately."""
-    if not any(ids):
-        return set()
-    cursor.register("_ids", pa.table({"id": pa.array(ids, pa.string())}))
-    found = catalog.do(
-        cursor,
-        f"SELECT id FROM {_IDS} WHERE place = ? AND came > ? AND id IN (SELECT id FROM _ids WHERE id <> '')",
-        [entry.shown, time.time() - _REMEMBERED],
-    )
-    return {str(one) for (one,) in found}
-
-
-def _note(warehouse: Warehouse, cursor: Cursor, entry: Entry, ids: list[str]) -> None:
-    now = time.time()
-    if not warehouse.ids_swept <= now < warehouse.ids_swept + _REMEMBERED:
-        catalog.do(cursor, f"DELETE FROM {_IDS} WHERE came < {now - _REMEMBERED}")
-        warehouse.ids_swept = now
-    if given := [one for one in ids if one]:
-        cursor.register("_ids", pa.table({"id": pa.array(given, pa.string())}))
-        catalog.do(cursor, f"INSERT INTO {_IDS} SELECT ?, id, ? FROM _ids", [entry.shown, now])
 
 
 def _checked_all(

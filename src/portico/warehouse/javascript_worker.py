@@ -19,12 +19,14 @@ from portico.sandbox import isolation
 
 _ISOLATES = 4
 _BEFORE = 3  # lines that V8 counts before a function's own
+_EXPORTED = ("initialState", "aggregate", "merge", "finalize", "serialize", "deserialize")
 _ROWS = Path(__file__).with_suffix(".js").read_text()
 
 
 class _Functions:
     def __init__(self, memory: int, seconds: float) -> None:
         self._memory, self._seconds = memory, seconds
+        self._before = _used()
         self._made: OrderedDict[str, MiniRacer] = OrderedDict()
 
     def answer(self, definition: dict[str, Any], rows: list[list[Any]]) -> dict[str, Any]:
@@ -37,13 +39,18 @@ class _Functions:
             return {"values": json.loads(str(told))}
         except JSTimeoutException:
             said = f"UDF timed out: {definition['name']} took more than {self._seconds:g} s"
+            if _used() > self._before + self._memory:  # V8 counts its heap alone, and only where it collects
+                said = self._too_much(definition)
         except JSOOMException:
-            said = f"UDF out of memory: {definition['name']} took more than {self._memory >> 20} MiB"
+            said = self._too_much(definition)
         except JSEvalException as error:
             said = _told(str(error), definition)
             if not said.startswith("RangeError"):
                 return {"error": said}
         return {"error": said, "spent": True}  # what it took may not come back: the process is to end
+
+    def _too_much(self, definition: dict[str, Any]) -> str:
+        return f"UDF out of memory: {definition['name']} took more than {self._memory >> 20} MiB"
 
     def _isolate(self, key: str, definition: dict[str, Any]) -> MiniRacer:
         if key in self._made:
@@ -52,12 +59,15 @@ class _Functions:
         made = MiniRacer()
         names = ", ".join(name for name, _ in definition["arguments"])
         kinds = json.dumps([kind for _, kind in definition["arguments"]])
+        aggregates = bool(definition.get("aggregates"))
         source = json.dumps(
-            f"return function {_safe(definition['name'])}({names}) {{\n{definition['code']}\n}}"
+            _module(definition["code"])
+            if aggregates
+            else f"return function {_safe(definition['name'])}({names}) {{\n{definition['code']}\n}}"
         )
         returns = json.dumps(definition["returns"])
         made.eval(
-            f"const __run = {_ROWS.strip()}(new Function({source})(), {kinds}, {returns});",
+            f"const __run = {_ROWS.strip()}({json.dumps(aggregates)})(new Function({source})(), {kinds}, {returns});",
             timeout_sec=self._seconds,
             max_memory=self._memory,
         )
@@ -65,6 +75,21 @@ class _Functions:
         if len(self._made) > _ISOLATES:
             self._made.popitem(last=False)[1].close()
         return made
+
+
+def _module(code: str) -> str:
+    """The body of a function that runs a module and returns what an aggregate function exports."""
+    plain = re.sub(
+        r"^(\s*)export\s+(?=(?:async\s+)?function|class|const|let|var)", r"\1", code, flags=re.MULTILINE
+    )
+    shown = ", ".join(f"{name}: typeof {name} === 'undefined' ? undefined : {name}" for name in _EXPORTED)
+    return f"{plain}\nreturn {{ {shown} }}"
+
+
+def _used() -> int:
+    """Bytes that this process may write to."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[5]) * resource.getpagesize()
 
 
 def _safe(name: str) -> str:
@@ -83,11 +108,9 @@ def _told(text: str, definition: dict[str, Any]) -> str:
 
 def main(memory: int, seconds: float) -> None:
     isolation.wall_in([])
-    functions = _Functions(memory, seconds)
     MiniRacer().eval("1")  # V8 reserves far more than it uses, once: the bound is on what comes on top
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[5]) * resource.getpagesize()
-    bound = used + _ISOLATES * memory
+    functions = _Functions(memory, seconds)
+    bound = _used() + _ISOLATES * memory
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:

@@ -41,7 +41,7 @@ def _random_orders(select: exp.Select) -> None:
         for called in [one for one in order.find_all(exp.Anonymous) if str(one.this) == "RAND"]:
             row = order.find(exp.Column) or _row(select.args.get("from_"))
             if row is not None:
-                called.replace(call("gs_py_random", call("concat", row.copy())))
+                called.replace(call("gs_py_random", call("concat", call("hash", row.copy()))))
 
 
 def _row(source: exp.Expr | None) -> exp.Expr | None:
@@ -51,6 +51,9 @@ def _row(source: exp.Expr | None) -> exp.Expr | None:
     alias = source.this.args.get("alias")
     columns = alias.args.get("columns") if alias is not None else None
     name = columns[0].name if columns else source.this.alias_or_name
+    if not name and isinstance(source.this, exp.Subquery):
+        name = "_rows"
+        source.this.set("alias", exp.TableAlias(this=exp.to_identifier(name)))
     return exp.column(name) if name else None
 
 

@@ -22,6 +22,7 @@ from portico.warehouse.intervals import INTERVAL_FUNCTIONS
 from portico.warehouse.iterations import Iterations
 from portico.warehouse.javascript import javascript
 from portico.warehouse.json_functions import JSON_FUNCTIONS
+from portico.warehouse.keysets import KEYSET_FUNCTIONS, RANDOM
 from portico.warehouse.kll import KLL_FUNCTIONS
 from portico.warehouse.net_functions import NET_FUNCTIONS
 from portico.warehouse.searching import SEARCH_FUNCTIONS
@@ -44,14 +45,14 @@ def install(connection: duckdb.DuckDBPyConnection) -> None:
     made: dict[str, tuple[Callable[..., Any], list[str], str]] = {
         **TEXT_FUNCTIONS, **TIME_FUNCTIONS, **PARSING_FUNCTIONS, **HLL_FUNCTIONS, **JSON_FUNCTIONS, **SHOWN_FUNCTIONS,
         **CAST_FUNCTIONS, **NET_FUNCTIONS, **INTERVAL_FUNCTIONS, **bignumeric.BIG_FUNCTIONS, **KLL_FUNCTIONS,
-        **SEARCH_FUNCTIONS,
+        **SEARCH_FUNCTIONS, **KEYSET_FUNCTIONS,
         **{name: one[:3] for name, one in geography.FUNCTIONS.items()},
         "st_clusterdbscan": (dbscan, ["GEOMETRY[]", "DOUBLE", "BIGINT"], "BIGINT[]"),
     }  # fmt: skip
     for name, (function, takes, gives) in made.items():
         wrapped = function if name in NULLS_GO_IN else _null_of_null(function)
         connection.create_function(  # type: ignore[call-overload]
-            f"gs_py_{name}", wrapped, takes, gives, null_handling="special"
+            f"gs_py_{name}", wrapped, takes, gives, null_handling="special", side_effects=name in RANDOM
         )
     connection.create_function(
         "gs_py_javascript", javascript, ["VARCHAR"] * 2, "VARCHAR", type=_ARROW, side_effects=True

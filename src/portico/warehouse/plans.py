@@ -7,6 +7,7 @@ an aggregation, a sort, a window); what lies between is its steps.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from typing import Any
@@ -50,7 +51,7 @@ def seen(cursor: Cursor, began: float) -> dict[str, Any]:
     spent = sum(one.pop("_seconds") for one in stages)
     for one in stages:
         one |= span
-    slot = str(round(spent * 1000))
+    slot = str(math.ceil(spent * 1000))
     sample = {
         "elapsedMs": str(int((ended - began) * 1000)), "totalSlotMs": slot, "completedUnits": str(len(stages)),
         "pendingUnits": "0", "activeUnits": "0",

@@ -98,12 +98,34 @@ def select(cursor: Cursor, entry: Entry, home: Path) -> str:
     name = f"_log_{entry.dataset}_{entry.table}"
     rows = dataset.dataset(paths, schema=_SCHEMA, format="parquet") if paths else _SCHEMA.empty_table()
     cursor.register(name, rows)
-    return f"SELECT * REPLACE (TRY_CAST(request_id AS DECIMAL(38, 9)) AS request_id) FROM {quoted(name)}"
+    where = {None: "", True: " WHERE api_method = 'explain'", False: " WHERE api_method <> 'explain'"}
+    return (
+        f"SELECT * REPLACE (TRY_CAST(request_id AS DECIMAL(38, 9)) AS request_id) FROM {quoted(name)}"
+        f"{where[_is_of_explanations(entry)]}"
+    )
 
 
 def count(entry: Entry, home: Path) -> int:
     """How many rows a log's table has now."""
-    return sum(one.rows for one in _segments(entry, home))
+    found, explained = _segments(entry, home), _is_of_explanations(entry)
+    if explained is None:
+        return sum(one.rows for one in found)
+    from pyarrow import compute, dataset
+
+    paths = [str(segments.folder(home) / one.file) for one in found]
+    if not paths:
+        return 0
+    method = compute.field("api_method")
+    asked = method == "explain" if explained else method != "explain"
+    return int(dataset.dataset(paths, schema=_SCHEMA, format="parquet").count_rows(filter=asked))
+
+
+def _is_of_explanations(entry: Entry) -> bool | None:
+    """Whether a table is of requests to explain, or of the others; None: of all. Vertex AI names those of a monitoring
+    job by that (ModelDeploymentMonitoringBigQueryTable)."""
+    if not entry.dataset.startswith("model_deployment_monitoring_"):
+        return None
+    return {"serving_explain": True, "serving_predict": False}.get(entry.table)
 
 
 def _segments(entry: Entry, home: Path) -> list[segments.Segment]:

@@ -18,13 +18,15 @@ import orjson
 
 from portico.errors import BY_CODE, Internal, PorticoError
 from portico.sandbox.parent import die_with_parent
-from portico.warehouse.client import socket_path
+from portico.warehouse import result_tables
+from portico.warehouse.client import ANONYMOUS, socket_path
 from portico.warehouse.public.tables import PROJECTS
 from portico.warehouse.refusals import refused
 from portico.warehouse.requests import Requests
 
 log = logging.getLogger(__name__)
 
+_RESULT = ANONYMOUS.encode()
 _PUBLIC = re.compile("|".join(map(re.escape, sorted(PROJECTS))).encode())
 
 
@@ -56,6 +58,8 @@ def answer(requests: Requests, line: bytes, outside: Callable[..., Any]) -> byte
         asked = orjson.loads(line)
         if _PUBLIC.search(line):
             requests.public.look(line.replace(b"\\n", b" ").decode())
+        if _RESULT in line and asked["method"] in result_tables.READERS:
+            result_tables.look(requests.warehouse, asked["arguments"], line.decode())
         found = requests.answer(asked["method"], asked["arguments"], outside)
         if isinstance(found, dict) and isinstance(rows := found.get("rows"), bytes):
             return orjson.dumps({"ok": found | {"rows": None}, "more": len(rows) + 1}) + b"\n" + rows

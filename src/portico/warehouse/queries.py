@@ -59,6 +59,7 @@ class Query:
         self._read: list[Entry] = []
         self._scans: scans.Scans = {}
         self._steady = True
+        self._translated: exp.Expr | None = None  # of DuckDB's, the query that was translated last
         self._computed: dict[
             str, pa.Table
         ] = {}  # what ML functions answered, by the name it is registered as
@@ -431,7 +432,8 @@ class Query:
     # --- queries ---
 
     def _query_sql(self, tree: exp.Expr) -> str:
-        return self._translator().query(tree).sql("duckdb", identify=False)
+        self._translated = self._translator().query(tree)
+        return self._translated.sql("duckdb", identify=False)
 
     def translated(self, tree: exp.Expr) -> str:
         """A query as DuckDB's SQL."""

@@ -1,37 +1,76 @@
-"""An array's element under the name of its column: in `FROM t, UNNEST(items) AS items` that name is the element's.
+"""An array's element under the name of a column: in `FROM t, UNNEST(items) AS items` that name is the element's, in
+`FROM t, UNNEST(ids) AS id` it is so where t has a column `id`, and in `UNNEST(comments) AS comment` where the elements
+have a field `comment`.
 
 DuckDB would take the column, so the element gets a name of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
+from portico.warehouse.types import Field
+
+Fields = Callable[[list[str]], list[Field] | None]
+"""The columns of the table that is named by these parts; None where they are not known."""
 _OWN = "$element "  # how these names begin
 
 
-def name_elements(tree: exp.Expr) -> None:
-    """Renames, in place, what hides the column that it was read from. With `SELECT *` the element keeps its name, and
-    where a query within reads a table that may have such a column itself."""
+def name_elements(tree: exp.Expr, fields: Fields) -> None:
+    """Renames, in place, what hides the column that it was read from, or one of a table beside it. With
+    `SELECT *` the element keeps its name, and where a query within reads a table that may have such a column itself."""
     for unnest in list(tree.find_all(exp.Unnest)):
         alias, holder = unnest.args.get("alias"), unnest.parent
         select = holder.parent if isinstance(holder, exp.From | exp.Join) else None
         array = unnest.expressions[0] if unnest.expressions else None
         if holder is None or alias is None:
             continue
-        if not isinstance(select, exp.Select) or not isinstance(array, exp.Column):
+        if not isinstance(select, exp.Select) or array is None:
             continue
         name = (alias.name or (alias.columns[0].name if alias.columns else "")).lower()
-        if array.name.lower() != name or any(isinstance(one, exp.Star) for one in select.expressions):
+        if any(isinstance(one, exp.Star) for one in select.expressions):
+            continue
+        of_column = isinstance(array, exp.Column) and array.name.lower() == name
+        beside = (select.args.get("from_"), *(select.args.get("joins") or ()))
+        hides = of_column or any(one is not None and _has(one.this, name, fields) for one in beside)
+        if not hides and not _may_have(array, select, name):
             continue
         found = [node for part in _seeing(select, holder) for node in _uses(part, name)]
-        if None in found:
+        if None in found or not (hides or any(node and len(node.parts) == 1 for node in found)):
             continue
         for node in filter(None, found):
             _rename(node)
         unnest.set("alias", exp.TableAlias(this=exp.to_identifier(_OWN + name, quoted=True)))
+
+
+def _may_have(array: exp.Expr, select: exp.Select, name: str) -> bool:
+    """Whether the elements may have a field of this name, which the query itself gives to nothing else."""
+    if any(
+        one.alias_or_name.lower() == name and one.unalias().name.lower() != name for one in select.expressions
+    ):
+        return False
+    if isinstance(array, exp.Array):
+        return bool(array.expressions) and not isinstance(array.expressions[0], exp.Literal)
+    return isinstance(array, exp.Column | exp.Dot)
+
+
+def _has(source: exp.Expr, name: str, fields: Fields) -> bool:
+    """Whether a table or a query in FROM is known to have a column of this name."""
+    query = source.this if isinstance(source, exp.Subquery) else None
+    if isinstance(source, exp.Table) and not isinstance(source.this, exp.Func):
+        parts = [piece for one in source.parts for piece in one.name.split(".")]
+        holder = source.parent if len(parts) == 1 else None
+        while holder is not None and query is None:
+            scope = holder.args.get("with_")
+            named = (
+                [one for one in scope.expressions if one.alias.lower() == parts[0].lower()] if scope else []
+            )
+            query, holder = named[0].this if named else None, holder.parent
+        if query is None:
+            return any(one["name"].lower() == name for one in fields(parts) or ())
+    return isinstance(query, exp.Query) and name in (one.lower() for one in query.named_selects)
 
 
 def _seeing(select: exp.Select, holder: exp.Expr) -> Iterator[exp.Expr]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import duckdb
+from sqlglot import exp
 
 from portico.errors import InvalidArgument, PorticoError
 
@@ -18,7 +19,8 @@ def refused(error: duckdb.Error) -> PorticoError:
             reason="resourcesExceeded",
         )
     text = str(error).split("\n\nLINE ")[0]
-    text = text.split("UDF: ValueError: ")[-1] if "UDF: ValueError" in text else text.split(" Error: ", 1)[-1]
+    *_, told = re.split("UDF: (?:ValueError|DataError): ", text)
+    text = told if told != text else text.split(" Error: ", 1)[-1]
     first = text.split("\n")[0].replace("GS_", "").replace("gs_", "").replace("$with ", "")
     if isinstance(error, duckdb.TransactionException) and "onflict" in first:
         first = (
@@ -33,7 +35,14 @@ def refused(error: duckdb.Error) -> PorticoError:
         if found := re.search(pattern, first):
             first = found.expand(said)
             break
+    first = re.sub(r"(?<=-)(\d)(?=-|$)", r"0\1", first) if "invalid date: " in first else first
     return InvalidArgument(first, reason="invalidQuery")
+
+
+def place_of(name: exp.Expr) -> str:
+    """Where a name begins, as BigQuery ends its sentences; "" where the parser has not noted its end."""
+    meta = name.meta
+    return f" at [{meta['line']}:{meta['col'] - meta['end'] + meta['start']}]" if "col" in meta else ""
 
 
 def _unmatched(name: str) -> str:
@@ -60,7 +69,7 @@ _WORDS = (
     (r"Could not convert string [\"'](.*)[\"'] to DECIMAL\(38,(?:9|18)\)", r"numeric out of range: \1"),
     (r"Could not convert string '(.*)' to (\w+)", r'Could not cast literal "\1" to type \2'),
     (r'Column "(.*?)" referenced that exists in the SELECT clause', r"Unrecognized name: \1"),
-    (r'Referenced (?:table|column) "(.*?)" not found', r"Unrecognized name: \1"),
+    (r'Referenced (?:table|column) "(.*?)" (?:was )?not found', r"Unrecognized name: \1"),
     (r'(?:Table|Values list|Subquery) "(.*?)" does not have a column named "(.*?)"', r"Name \2 not found inside \1"),
     (r'Ambiguous reference to column name "(.*?)"', r"Column name \1 is ambiguous"),
     (r'Column "(.*?)" does not exist on (left|right) side', r"Column \1 in USING clause not found on \2 side of join"),
@@ -68,6 +77,10 @@ _WORDS = (
      r"aggregated"),
     (r"(WHERE|HAVING|GROUP BY|JOIN) clause cannot contain (aggregate|window)", r"A \2 function is not "
      r"allowed in the \1 clause"),
+    (r"Frame starting from current row cannot have preceding rows", r"Starting window framing expression cannot be "
+     r"CURRENT ROW when the ending window framing expression is OFFSET PRECEDING"),
+    (r"RANGE frames must have only one ORDER BY", r"A RANGE-based window including an OFFSET PRECEDING or OFFSET "
+     r"FOLLOWING window frame boundary requires an ORDER BY"),
     (r"Subquery returns \d+ columns - expected 1", r"Scalar subquery cannot have more than one column unless "
      r"using SELECT AS STRUCT to build STRUCT values"),
     (r"More than one row returned by a subquery", r"Scalar subquery produced more than one element"),
@@ -83,6 +96,9 @@ _WORDS = (
     (r"SELECT clause without selection list", r"Syntax error: SELECT list must not be empty"),
     (r"LIMIT/OFFSET cannot be negative", r"Limit requires non-negative count and offset"),
     (r'Could not find key "(.*?)" in struct', r"Field name \1 does not exist in STRUCT"),
+    (r'Column "(.*?)" in (?:EXCLUDE|EXCEPT) list not found', r"Column \1 in SELECT * EXCEPT list does not exist"),
+    (r'Column "(.*?)" in REPLACE list not found', r"Column \1 in SELECT * REPLACE list does not exist"),
+    (r"missing \), unterminated subpattern.*", r"Cannot parse regular expression: missing )"),
     (r"\* expression without FROM clause", r"SELECT * must have a FROM clause"),
     (r"Date out of range: (.*)", r"Input calculates to invalid date: \1"),
     (r"Time out of range: (.*)", r"Input calculates to invalid time: \1"),

@@ -130,8 +130,6 @@ def _function(tokens: Tokens, body: dict[str, Any]) -> None:
             raise Unimplemented(
                 f"Functions of the language {language.lower()} are not built in Portico; it has SQL and js."
             )
-    if body["routineType"] == AGGREGATE and body["language"] != "SQL":
-        raise Unimplemented("Aggregate functions are built in Portico in SQL, not in js.")
     if tokens.sees("REMOTE"):
         raise Unimplemented("Remote functions are not built in Portico.")
     _options(tokens, body)

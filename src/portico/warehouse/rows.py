@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from portico.errors import InvalidArgument
 from portico.warehouse import catalog, decorators, json_rows
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.types import Field, quoted
@@ -40,11 +41,19 @@ def rows(
         named = {"project": project, "dataset": dataset, "table": table}
         found = decorators.source(warehouse, cursor, named, caller)
         wanted = {name.lower() for name in columns or ()}
+        if unknown := sorted(wanted - {one["name"].lower() for one in found.fields}):
+            raise InvalidArgument(
+                f"selectedFields names what is no column of the table: {', '.join(unknown)}",
+                reason="invalid",
+                field="selectedFields",
+            )
         fields = [one for one in found.fields if not wanted or one["name"].lower() in wanted]
         names = ", ".join(quoted(one["name"]) for one in fields) or "1"
         total = catalog.first(cursor, f"SELECT count(*) FROM ({found.select})")
         chosen = cursor.sql(
             f"SELECT {names} FROM ({found.select}) LIMIT {int(most)} OFFSET {int(start)}"
         ).to_arrow_table()
+        if not fields:
+            return {"rows": [], "total": 0, "taken": 0}
         shown = page(chosen, fields, 0, most, micros)
         return {**shown, "total": total[0] if total else 0}

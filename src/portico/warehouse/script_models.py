@@ -42,16 +42,19 @@ class ModelStatements(Transactions):
     def _change_model(self, node: blocks.ChangeModel) -> Done:
         self._outside_of_transactions(f"{node.kind} MODEL")
         place, warehouse = self._statement(exp.Null()).place(node.path), self._asked.warehouse
+        assert warehouse is not None
         settings = {name: self._value(tokens.expression(text)) for name, text in node.options}
-        folder = ""
+        folder, found = "", kept.Entry(*place)
         with self._change():
             if node.kind == "DROP":
                 operation, folder = create.drop(self._cursor, place, node.exists_ok)
             else:
-                operation = create.alter(self._cursor, place, node.exists_ok, settings)
-        if folder and warehouse is not None:
+                found, operation = create.alter(
+                    self._cursor, warehouse.models, place, node.exists_ok, settings
+                )
+        if folder:
             warehouse.models.forget(folder)
-        return _of_model(node.kind, kept.Entry(*place), operation)
+        return _of_model(node.kind, found, operation)
 
     def _outside_of_transactions(self, what: str) -> None:
         if self._transaction:
@@ -60,11 +63,13 @@ class ModelStatements(Transactions):
     def _export_model(self, node: blocks.ExportModel) -> Done:
         warehouse = self._asked.warehouse
         assert warehouse is not None
-        uri = exports.target({name: self._value(tokens.expression(text)) for name, text in node.options})
+        uri, trial = exports.target(
+            {name: self._value(tokens.expression(text)) for name, text in node.options}
+        )
         with guard.reading():
             entry = kept.require(self._cursor, *self._statement(exp.Null()).place(node.path))
         if not self._asked.dry and self._asked.exports:
-            exports.lay(warehouse.models, entry, uri, Path(self._asked.exports))
+            exports.lay(warehouse.models, entry, uri, Path(self._asked.exports), trial)
         return Done("EXPORT_MODEL")
 
     def _creator(self, run: Callable[[str, bool], pa.Table]) -> create.Creator:

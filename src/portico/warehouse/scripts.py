@@ -161,8 +161,14 @@ class Script(ModelStatements, Calls):
         if self._failed is not None and self._failed[0] is error:
             return error
         self._noticed()
-        if self._whole and not isinstance(error, _Raised | _Stopped) and not _PLACE.search(error.message):
-            error = type(error)(f"Query error: {error.message} at [{node.place}]", reason=error.reason)
+        said = error.message
+        if (
+            self._whole
+            and not isinstance(error, _Raised | _Stopped)
+            and not said.startswith("Syntax error: ")
+        ):
+            said = said if _PLACE.search(said) else f"{said} at [{node.place}]"
+            error = type(error)(f"Query error: {said.removeprefix('Query error: ')}", reason=error.reason)
         self._failed = (error, node)
         return error
 
@@ -346,7 +352,9 @@ class Script(ModelStatements, Calls):
         place = Entry(self._asked.project, self._asked.temporary, "")
         if not self._asked.dry and catalog.find(self._cursor, place.project, place.dataset) is None:
             with self._change():
-                catalog.create_dataset(self._cursor, place)
+                catalog.create_dataset(
+                    self._cursor, dataclasses.replace(place, body={"location": self._asked.location})
+                )
         table.set("catalog", exp.to_identifier(place.project, quoted=True))
         table.set("db", exp.to_identifier(place.dataset, quoted=True))
 
@@ -377,6 +385,8 @@ class Script(ModelStatements, Calls):
     def _call(self, node: blocks.Call) -> None:
         if [one.upper() for one in node.path] == ["BQ", "ABORT_SESSION"]:
             return self._abort([self._value(one) for one in node.arguments])
+        if [one.upper() for one in node.path] == ["BQ", "REFRESH_MATERIALIZED_VIEW"]:
+            return self._refresh([self._value(one) for one in node.arguments])
         with self._within(*self._procedure(node)) as body:
             return self._guarded(lambda: self._block(body))
 
@@ -392,6 +402,18 @@ class Script(ModelStatements, Calls):
         if identity == self._session:
             raise _Aborted
         self._asked.warehouse.sessions.abort(identity, self._asked.caller)
+
+    def _refresh(self, named: list[Any]) -> None:
+        """CALL BQ.REFRESH_MATERIALIZED_VIEW(name): nothing to do, since it is computed when it is read."""
+        parts = str(named[0]).split(".") if len(named) == 1 else []
+        if not 2 <= len(parts) <= 3:
+            raise InvalidArgument(
+                "BQ.REFRESH_MATERIALIZED_VIEW takes the name of one materialized view, 'project.dataset.view'",
+                reason="invalidQuery",
+            )
+        found = catalog.require(self._cursor, *self._statement(exp.Null()).place(parts))
+        if found.body.get("type") != "MATERIALIZED_VIEW":
+            raise InvalidArgument(f"{found.shown} is not a materialized view", reason="invalidQuery")
 
 
 class SessionScript(Script):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import string
 import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,7 @@ _BREAKERS = (
 )  # fmt: skip
 _SCOPES = {"JSON_VALUES": (False, True), "JSON_KEYS": (True, False), "JSON_KEYS_AND_VALUES": (True, True)}
 _LOG, _WHOLE, _PATTERN = "LOG_ANALYZER", "NO_OP_ANALYZER", "PATTERN_ANALYZER"
+_ASCII = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _WORDS = r"\b\w{2,}\b"
 
 
@@ -42,7 +44,7 @@ class _Analyzer:
             self._pattern = re.compile(pattern)
         except (re.error, ValueError) as error:
             raise ValueError(f"SEARCH: the pattern of analyzer_options is wrong: {error}") from None
-        self._filters = _filters(told.get("token_filters", [{"normalizer": {"mode": "LOWERCASE"}}]))
+        self._filters = _filters(told.get("token_filters", [{"normalizer": {"mode": "LOWER"}}]))
 
     def plain(self, text: str) -> str:
         """A text as it is compared."""
@@ -100,18 +102,22 @@ def _filters(told: Any) -> list[tuple[Callable[[str], str], frozenset[str]]]:
     return found
 
 
+def _ascii_lower(text: str) -> str:
+    return text.translate(_ASCII)
+
+
 def _normalizer(told: Any) -> Callable[[str], str]:
     known = ("mode", "icu_normalize_mode", "icu_case_folding")
     if not isinstance(told, dict) or set(told) - set(known):
         raise ValueError(f"SEARCH: a normalizer has {', '.join(known)}")
     mode = str(told.get("mode", "")).upper()
-    if mode not in ("NONE", "LOWERCASE", "ICU_NORMALIZE"):
+    if mode not in ("NONE", "LOWER", "UNICODE_LOWER", "ICU_NORMALIZE"):
         raise ValueError(
-            f"SEARCH: the mode of a normalizer is NONE, LOWERCASE or ICU_NORMALIZE, not {mode!r}"
+            f"SEARCH: the mode of a normalizer is NONE, LOWER, UNICODE_LOWER or ICU_NORMALIZE, not {mode!r}"
         )
     if mode != "ICU_NORMALIZE":
-        return str.lower if mode == "LOWERCASE" else str
-    form = str(told.get("icu_normalize_mode", "NFC")).upper()
+        return {"LOWER": _ascii_lower, "UNICODE_LOWER": str.lower}.get(mode, str)
+    form = str(told.get("icu_normalize_mode", "NFKC")).upper()
     if form not in ("NFC", "NFKC", "NFD", "NFKD"):
         raise ValueError(f"SEARCH: icu_normalize_mode is NFC, NFKC, NFD or NFKD, not {form!r}")
     folds = bool(told.get("icu_case_folding", True))

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from portico.warehouse import bignumeric
-from portico.warehouse.types import BIG_PLACE, Field, field_of
+from portico.warehouse.types import BIG_PLACE, Field, field_of, plain_name, told_apart
 
 _WIDE = 1 << 53
 
@@ -26,9 +26,12 @@ def _field(kind: str) -> Field:
 
 
 def float_text(x: float) -> str:
-    """As BigQuery writes a FLOAT64: 15 digits where they say it exactly, else 17; `1` and not `1.0`; `1e+20`."""
+    """As BigQuery writes a FLOAT64: 15 digits where they say it exactly, else 17; `1` and not `1.0`; `1e+20`; NaN and 0
+    have no sign."""
     if x != x:
         return "nan"
+    if x == 0:
+        return "0"
     shown = f"{x:.15g}"
     return shown if float(shown) == x else f"{x:.17g}"
 
@@ -164,9 +167,10 @@ def _jsonable(value: Any, field: Field, numbers: bool, wide_as_text: bool) -> An
         return [_jsonable(one, inner, numbers, wide_as_text) for one in value]
     if kind == "RECORD":
         cells = value.values() if isinstance(value, dict) else value
+        names = told_apart([inner["name"] for inner in field["fields"]])
         return {
-            inner["name"]: _jsonable(one, inner, numbers, wide_as_text)
-            for one, inner in zip(cells, field["fields"], strict=True)
+            name: _jsonable(one, inner, numbers, wide_as_text)
+            for name, one, inner in zip(names, cells, field["fields"], strict=True)
         }
     if kind == "INTEGER":
         return str(value) if abs(value) > _WIDE and (wide_as_text or not numbers) else int(value)
@@ -217,8 +221,9 @@ def _dumped(value: object, pretty: bool = False, depth: int = 0) -> str:
     """JSON without needless space, numbers as they stand; `pretty` indents by two."""
     start, end = ("\n" + "  " * (depth + 1), "\n" + "  " * depth) if pretty else ("", "")
     if isinstance(value, dict) and value:
+        colon = ": " if pretty else ":"
         inner = (
-            f"{json.dumps(key, ensure_ascii=False)}:{' ' if pretty else ''}{_dumped(one, pretty, depth + 1)}"
+            json.dumps(plain_name(key), ensure_ascii=False) + colon + _dumped(one, pretty, depth + 1)
             for key, one in value.items()
         )
         return "{" + start + ("," + start).join(inner) + end + "}"
@@ -247,9 +252,12 @@ def json_string(text: str | None, kind: str, pretty: bool | None) -> str:
 
 
 def _sorted(value: Any) -> Any:
-    """JSON's objects have their names in order."""
+    """JSON's objects have their names in order, and none twice: the first counts."""
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
+        firsts: dict[str, Any] = {}
+        for key, one in value.items():
+            firsts.setdefault(plain_name(key), one)
+        return {key: _sorted(firsts[key]) for key in sorted(firsts)}
     return [_sorted(one) for one in value] if isinstance(value, list) else value
 
 
@@ -287,7 +295,10 @@ def type_name(kind: str) -> str:
             {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(field["type"], field["type"])
         )
         if name == "RECORD":
-            inner = (f"{one['name']} {shown(one)}" for one in field["fields"])
+            named = (
+                (one["name"], shown(one), f"_field_{place}") for place, one in enumerate(field["fields"], 1)
+            )
+            inner = (of if name == unnamed else f"{name} {of}" for name, of, unnamed in named)
             name = f"STRUCT<{', '.join(inner)}>"
         elif name == "RANGE":
             name = f"RANGE<{field['rangeElementType']['type']}>"

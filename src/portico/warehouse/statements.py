@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import duckdb
 from sqlglot import exp
 
 from portico.errors import Unimplemented
-from portico.warehouse import commands
+from portico.warehouse import commands, missing_names
 from portico.warehouse.alterations import Alteration
 from portico.warehouse.asked import Done, bind
 from portico.warehouse.changes import Change
@@ -26,7 +27,10 @@ class Statement(Alteration, Change, Grants, Transfer):
         """
         if isinstance(self._tree, exp.Command):
             self._tree = commands.plain(self._tree)
-        done = self._ran(self._tree)
+        try:
+            done = self._ran(self._tree)
+        except duckdb.BinderException as error:
+            raise missing_names.told(self._cursor, self._tree, self._translated, error) from None
         done.read = self._read
         return done
 

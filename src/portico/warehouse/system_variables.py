@@ -25,7 +25,8 @@ def of_statement(asked: Asked) -> dict[str, exp.Expr]:
     *project, dataset = asked.dataset.split(".") if asked.dataset else [""]
     texts = {
         "project_id": asked.project, "dataset_project_id": project[0] if project else asked.project,
-        "dataset_id": dataset or None, "time_zone": "UTC", "location": "US", "session_id": None, "query_label": None,
+        "dataset_id": dataset or None, "time_zone": "UTC", "location": asked.location,
+        "session_id": None, "query_label": None,
     }  # fmt: skip
     return {name: _text(value) for name, value in texts.items()} | _NO_ERROR
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 from decimal import (
@@ -125,7 +126,7 @@ def bytes_pad(x: bytes, length: int, pattern: bytes, side: str) -> bytes:
     if length < 0:
         raise ValueError(f"Second argument in {side[0]}PAD() cannot be negative")
     if not pattern:
-        raise ValueError(f"Third argument in {side[0]}PAD() cannot be empty")
+        raise ValueError("Third argument (pad pattern) for LPAD/RPAD cannot be empty")
     if length <= len(x):
         return x[:length]
     missing = length - len(x)
@@ -188,8 +189,10 @@ def bytes_reverse(x: bytes) -> bytes:
 
 def instr(x: str, y: str, position: int, occurrence: int) -> int:
     """Where `y` stands in `x` for the n-th time, from 1; from the right where `position` is negative; else 0."""
-    if position == 0 or occurrence < 1:
-        raise ValueError("INSTR's position must not be 0, and its occurrence must be positive")
+    if position == 0:
+        raise ValueError("Position must be non-zero")
+    if occurrence < 1:
+        raise ValueError("Occurrence must be positive")
     found = position - 2 if position > 0 else len(x) + position + 1
     for _ in range(occurrence):
         found = (
@@ -211,14 +214,15 @@ def initcap(x: str, delimiters: str | None) -> str:
 
 def translate(x: str, source: str, target: str) -> str:
     if len(set(source)) < len(source):
-        raise ValueError("Duplicate character in TRANSLATE's source characters")
+        twice = next(one for place, one in enumerate(source) if one in source[:place])
+        raise ValueError(f'Duplicate character "{twice}" in TRANSLATE source characters')
     return x.translate({ord(c): target[i] if i < len(target) else None for i, c in enumerate(source)})
 
 
 def normalize(x: str, form: str) -> str:
     name, _, fold = form.partition("_")
     if name not in ("NFC", "NFD", "NFKC", "NFKD"):
-        raise ValueError(f"{name} is not a valid normalization mode")
+        raise ValueError(f"Argument is not a valid NORMALIZE mode: {name}")
     text = unicodedata.normalize(name, x)  # type: ignore[arg-type]
     return unicodedata.normalize(name, text.casefold()) if fold else text  # type: ignore[arg-type]
 
@@ -247,10 +251,14 @@ def byte_points(x: bytes) -> list[int]:
 
 
 def points_string(points: list[int | None]) -> str | None:
+    if wrong := [one for one in points if one is not None and not 0 <= one <= sys.maxunicode]:
+        raise ValueError(f"Invalid codepoint {wrong[0]}")
     return None if None in points else "".join(chr(p) for p in points if p is not None)
 
 
 def points_bytes(points: list[int | None]) -> bytes | None:
+    if wrong := [one for one in points if one is not None and not 0 <= one < 256]:
+        raise ValueError(f"Invalid ASCII value {wrong[0]}")
     return None if None in points else bytes(p for p in points if p is not None)
 
 
@@ -289,8 +297,9 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def regexp_extract(x: str, pattern: str, position: int, occurrence: int) -> str | None:
     compiled = _pattern(pattern)
-    if position < 1 or occurrence < 1:
-        raise ValueError("Position and occurrence must be positive")
+    for value, what in ((position, "Position"), (occurrence, "Occurrence")):
+        if value < 1:
+            raise ValueError(f"{what} must be positive")
     for number, found in enumerate(compiled.finditer(x, position - 1), 1):
         if number == occurrence:
             return found.group(compiled.groups)
@@ -304,8 +313,9 @@ def regexp_all(x: str, pattern: str) -> list[str]:
 
 def regexp_instr(x: str, pattern: str, position: int, occurrence: int, end: int) -> int:
     compiled = _pattern(pattern)
-    if position < 1 or occurrence < 1:
-        raise ValueError("Position and occurrence must be positive")
+    for value, what in ((position, "Position"), (occurrence, "Occurrence")):
+        if value < 1:
+            raise ValueError(f"{what} must be positive")
     for number, found in enumerate(compiled.finditer(x, position - 1), 1):
         if number == occurrence:
             return (found.end(compiled.groups) if end else found.start(compiled.groups)) + 1

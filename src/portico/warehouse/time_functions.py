@@ -177,7 +177,7 @@ def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> st
     """`x` is local; `offset` its zone's minutes to UTC. Elements that a DATE or a TIME lacks stay as they are."""
 
     def shown(found: re.Match[str]) -> str:
-        extended, element = found[1], found[2]
+        flag, extended, element = found[1], found[2], found[3]
         if (kind == "DATE" and element in OF_TIME) or (
             kind == "TIME" and element in OF_DATE and element != "s"
         ):
@@ -200,9 +200,20 @@ def strftime(pattern: str, x: datetime, offset: int, zone: str, kind: str) -> st
         if element == "Z":
             return "UTC" if offset == 0 and zone == "UTC" else _zone_text(offset)
         made = _ELEMENTS.get(element)
-        return made(x) if made else found[0]
+        return _padded(flag, element, made(x)) if made else found[0]
 
-    return re.sub(r"%(E\*|E\d|E)?([A-Za-z%])", shown, pattern)
+    return re.sub(r"%([-_0]?)(E\*|E\d|E)?([A-Za-z%])", shown, pattern)
+
+
+def _padded(flag: str, element: str, text: str) -> str:
+    """A number as a flag wants it: `-` without what fills it up, `_` filled up by blanks, `0` by zeros."""
+    if not flag or element not in _NUMBERS:
+        return text
+    bare = text.lstrip("0 ") or "0"
+    return bare if flag == "-" else bare.rjust(len(text), " " if flag == "_" else "0")
+
+
+_NUMBERS = frozenset("CdegGHIjklmMSUVWyY")
 
 
 def _offset(minutes: int, colon: str) -> str:

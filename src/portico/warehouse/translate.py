@@ -13,7 +13,7 @@ from typing import Any
 from sqlglot import exp
 
 from portico.errors import InvalidArgument, PorticoError
-from portico.warehouse import iterations, nans, overflows, tried, unlike_types
+from portico.warehouse import iterations, nans, overflows, repeated_names, tried, unlike_types
 from portico.warehouse.casts import cast_of
 from portico.warehouse.column_names import as_tables, name_columns, whole_rows
 from portico.warehouse.dialect import PLACE
@@ -27,7 +27,7 @@ from portico.warehouse.ranges import TABLE_FUNCTIONS
 from portico.warehouse.row_comparisons import spread
 from portico.warehouse.set_operations import match_names
 from portico.warehouse.type_checks import WIDE
-from portico.warehouse.value_forms import collated
+from portico.warehouse.value_forms import collated, named
 
 Table = Callable[..., exp.Expr]
 """What stands for a table that is named by these parts, and at a place of the tree; raises where there is none."""
@@ -69,14 +69,15 @@ class Translator:
         if outermost:
             name_columns(tree)
         tree = self._prepare(tree)
-        name_elements(tree)
+        name_elements(tree, self._fields)
         for called in tree.find_all(exp.Anonymous):
             name_parts(called)
         as_tables(tree)
-        whole_rows(tree)
+        tree = whole_rows(tree)
         match_names(tree)
         spread(tree)
         unlike_types.settle(tree, self._fields, self._parameters)
+        repeated_names.settle(tree, self._fields)
         overflows.settle(tree)
         nans.settle(tree)
         split(tree)
@@ -86,7 +87,7 @@ class Translator:
 
     def expression(self, tree: exp.Expr) -> exp.Expr:
         tree = exp.Paren(this=self._prepare(tree.copy()))
-        name_elements(tree)
+        name_elements(tree, self._fields)
         return self._rewritten(tree.this)
 
     def _rewritten(self, tree: exp.Expr) -> exp.Expr:
@@ -303,7 +304,7 @@ class Translator:
             if node.this.args.get("except_") or node.this.args.get("replace") or len(above) > 1:
                 return node
             return call("unnest", exp.Column(this=last, table=above[0]))
-        return call("unnest", node.this) if isinstance(node.args["expression"], exp.Star) else node
+        return call("unnest", named(node.this)) if isinstance(node.args["expression"], exp.Star) else node
 
     def _like(self, node: exp.Expr) -> exp.Expr:
         if isinstance(pattern := node.args["expression"], exp.Anonymous) and pattern.this == "unhex":
@@ -379,10 +380,8 @@ class Translator:
         node.set("kind", None)
         if kind == "STRUCT":
             name_columns(node, "_field_{}", 1)
-            made, _ = function("struct", [
-                *node.expressions
-            ])  # fmt: skip
-            node.set("expressions", [made])
+            made, _ = function("struct", [*node.expressions])
+            node.set("expressions", [exp.alias_(made, "f0_", quoted=True)])
         return node
 
     def _current(self, node: exp.Expr) -> exp.Expr:

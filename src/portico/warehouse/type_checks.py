@@ -57,7 +57,17 @@ def field(kind: str | None, name: str) -> str | None:
         raise refused(f"Cannot access field {name} on a value with type {shown(kind)}")
     if fields is not None and "?" not in str(kind) and name.lower() not in (one.lower() for one, _ in fields):
         raise refused(f"Field name {name} does not exist in {kind}")
+    unique(kind, name, f"Struct field name {name} is ambiguous")
     return compound.field(kind, name)
+
+
+def unique(kind: str | None, name: str, said: str) -> None:
+    """
+    Raises:
+        InvalidArgument: two fields of a STRUCT have this name.
+    """
+    if sum(one.lower() == name.lower() for one, _ in compound.fields(kind) or ()) > 1:
+        raise refused(said)
 
 
 def array(kind: str | None) -> str | None:
@@ -137,8 +147,8 @@ def check(name: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> 
         raise refused(said)
 
 
-def signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> None:
-    """Makes arguments alike.
+def signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None]) -> list[str | None]:
+    """Makes arguments alike; returns their types then.
 
     Raises:
         InvalidArgument: they have no type in common.
@@ -146,8 +156,9 @@ def signature(what: str, nodes: Sequence[exp.Expr], types: Sequence[str | None])
     if unlike(types):
         told = ", ".join(map(shown, types))
         raise refused(f"No matching signature for {what} for argument types: {told}")
-    alike(nodes, types)
-    as_common(nodes, types)
+    made = alike(nodes, types)
+    as_common(nodes, made)
+    return made
 
 
 def refuse(said: str) -> None:

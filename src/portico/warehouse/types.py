@@ -80,7 +80,11 @@ def duckdb_type(field: Field) -> str:
     """The column type that holds a field."""
     kind = canonical(str(field.get("type", "")))
     if kind == "RECORD":
-        inner = ", ".join(f"{quoted(one['name'])} {duckdb_type(one)}" for one in field.get("fields") or ())
+        parts = field.get("fields") or []
+        names = told_apart([one["name"] for one in parts])
+        inner = ", ".join(
+            f"{quoted(name)} {duckdb_type(one)}" for name, one in zip(names, parts, strict=True)
+        )
         shown = f"STRUCT({inner})"
     elif kind == "RANGE":
         element = DUCKDB[range_element(field)]
@@ -121,7 +125,8 @@ def field_of(name: str, shown: str) -> Field:
         fields = [field_of(f"_field_{place}", kind) for place, (_, kind) in enumerate(members(shown), 1)]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     if shown.startswith("STRUCT("):
-        fields = [field_of(inner, kind) for inner, kind in members(shown)]
+        named = enumerate(members(shown), 1)
+        fields = [field_of(plain_name(inner) or f"_field_{place}", kind) for place, (inner, kind) in named]
         return {"name": name, "type": "RECORD", "mode": "NULLABLE", "fields": fields}
     if shown.startswith("DECIMAL("):
         kind = "NUMERIC"
@@ -207,6 +212,25 @@ def field_of_expression(name: str, kind: exp.DataType) -> Field:
     elif sizes and field["type"] in ("NUMERIC", "BIGNUMERIC"):
         field |= dict(zip(("precision", "scale"), sizes, strict=False))
     return field
+
+
+_AGAIN = "\x1e again "  # stands before the number of a name's second, third, … bearer; nobody writes it
+
+
+def told_apart(names: list[str]) -> list[str]:
+    """The names of columns or fields for DuckDB, which has none twice and none that is empty: the second of a name, and
+    all without one, get one that `plain_name` takes back."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        times = seen[name.lower()] = seen.get(name.lower(), -1 if name else 0) + 1
+        found.append(f"{name}{_AGAIN}{times}" if times else name)
+    return found
+
+
+def plain_name(name: str) -> str:
+    """What `told_apart` has made a name of; "" of a column that has none."""
+    return name.split(_AGAIN)[0]
 
 
 def quoted(name: str) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
-from portico.warehouse import clauses, nans, overflows
+from portico.warehouse import clauses, nans, overflows, window_arguments
 from portico.warehouse import compound_types as compound
 from portico.warehouse import result_types as results
 from portico.warehouse import type_checks as checks
-from portico.warehouse.alike import READ, alike, as_latin, as_texts, as_type, cast_column
+from portico.warehouse.alike import READ, alike, as_latin, as_texts, as_type, cast_column, written_out
 from portico.warehouse.compound_types import as_columns, as_common, unlike
 from portico.warehouse.row_comparisons import by_fields
 from portico.warehouse.signatures import ANY, LITERAL, shown
@@ -34,6 +34,7 @@ def settle(tree: exp.Expr, fields: Fields, parameters: Mapping[str, exp.Expr]) -
     Raises:
         InvalidArgument: two types are compared, or meet in one column, that GoogleSQL does not convert to one another.
     """
+    window_arguments.check(tree, parameters)
     reader = _Reader(fields, parameters)
     reader.statement(tree)
     for one in reader.bytes_put_together:
@@ -102,10 +103,12 @@ class _Reader:
 
     def _set(self, tree: exp.SetOperation, known: _Known, outer: _Scope | None) -> _Columns | None:
         left, right = self.query(tree.this, known, outer), self.query(tree.expression, known, outer)
-        if left is None or right is None or tree.args.get("by_name") or len(left) != len(right):
+        if left is None or right is None or tree.args.get("by_name"):
             return left
         named = {"Union": "UNION", "Except": "EXCEPT", "Intersect": "INTERSECT"}[type(tree).__name__]
         named += " DISTINCT" if tree.args.get("distinct") else " ALL"
+        if len(left) != len(right):
+            raise checks.refused(f"Queries in {named} have mismatched column count")
         made: dict[str, str | None] = {}
         for place, ((name, one), other) in enumerate(zip(left.items(), right.values(), strict=True), 1):
             if unlike([one, other]):
@@ -115,6 +118,11 @@ class _Reader:
             made[name] = compound.common([one, other])
             if isinstance(made[name], compound.Compound):
                 as_columns([tree.this, tree.expression], [one, other], place - 1)
+            elif {one, other} == {"NUMERIC", "FLOAT64"} and written_out(
+                side := tree.this if one == "FLOAT64" else tree.expression, place - 1
+            ):
+                cast_column(side, place - 1, "NUMERIC")
+                made[name] = "NUMERIC"
             elif _BIG in (one, other) and one != other:
                 cast_column(tree.this if other == _BIG else tree.expression, place - 1, _BIG)
             elif LITERAL in (one, other) and made[name] in READ:
@@ -139,6 +147,7 @@ class _Reader:
             sources[""] = None
         clauses.settle(tree, sources)
         found: dict[str, str | None] = {}
+        listed: list[tuple[str, str | None]] = []
         whole = True
         for one in tree.expressions:
             if one.is_star or isinstance(one, exp.Star):
@@ -154,6 +163,7 @@ class _Reader:
                 continue
             kind = scope.type_of(one.unalias())
             name = one.alias_or_name.lower() or f"${len(found)}"
+            listed.append((name, kind))
             whole = whole and name not in found
             found[name] = kind
         for clause in ("where", "having", "qualify"):
@@ -171,6 +181,8 @@ class _Reader:
             checks.refuse(compound.unshared(shared))
             nans.mark_using(join, list(shared.values()))
         if tree.args.get("kind") == "STRUCT":
+            if len(listed) == len(tree.expressions):
+                return {"$row": compound.struct_of(listed)}
             return {"$row": compound.struct_of(found.items())} if whole else None
         if tree.args.get("kind"):
             return {"$row": next(iter(found.values()))} if whole and len(found) == 1 else None
@@ -289,6 +301,10 @@ class _Scope:
             branches = [
                 self.type_of(each) for each in (one.this, one.args.get("true"), one.args.get("false")) if each
             ]
+            if one.args.get("false") is None:
+                raise checks.refused(
+                    f"No matching signature for function IF for argument types: {', '.join(map(shown, branches))}"
+                )
             checks.refuse(checks.no_condition("function IF", branches))
             return self._results("function IF", [one.args.get("true"), one.args.get("false")])
         if isinstance(one, exp.Unnest):
@@ -314,6 +330,7 @@ class _Scope:
         if table not in self._sources:
             return self.outer._of_table(table, name) if self.outer is not None else None
         if table in self.rows:
+            checks.unique(self.rows[table], name, f"Name {name} is ambiguous inside {table}")
             return compound.field(self.rows[table], name)
         columns = self._sources[table]
         if columns is not None and list(columns) == [table]:  # an element that is itself a value
@@ -323,6 +340,8 @@ class _Scope:
     def _named(self, name: str) -> str | None:
         if name in self.rows:
             return self.rows[name]
+        for kind in self.rows.values():
+            checks.unique(kind, name, f"Column name {name} is ambiguous")
         if any(columns is None for columns in self._sources.values()):
             return None
         found = [columns[name] for columns in self._sources.values() if columns and name in columns]
@@ -377,9 +396,10 @@ class _Scope:
             if unlike(types):
                 listed = ", ".join(dict.fromkeys(shown(each) for each in types))
                 raise checks.refused(f"Array elements of types {{{listed}}} do not have a common supertype")
-            alike(nodes, types)
+            types = alike(nodes, types)
             as_common(nodes, types)
-            return compound.array_of(compound.common(types))
+            checks.refuse(compound.nested(kind := compound.common(types)))
+            return compound.array_of(kind)
         if isinstance(one, exp.GroupConcat):
             checks.text(types[0])
             if types[0] == "BYTES":
@@ -419,7 +439,7 @@ class _Scope:
             raise checks.refused(
                 f"No matching signature for {what} for argument types: BOOL, {', '.join(map(shown, types))}"
             )
-        alike(nodes, types)
+        types = alike(nodes, types)
         as_common(nodes, types)
         return compound.common(types)
 
@@ -433,7 +453,7 @@ class _Scope:
         if not any(isinstance(each, exp.Kwarg | exp.Star) for each in nodes):
             checks.check(name, nodes, types)
         if name in results.COMMON or name == "NULLIF":
-            checks.signature(f"function {name}", nodes, types)
+            types = checks.signature(f"function {name}", nodes, types)
             kind = (
                 compound.common(types) if name != "NULLIF" or isinstance(first, compound.Compound) else first
             )

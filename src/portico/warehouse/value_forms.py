@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse.macros import Form, Made, call
+from portico.warehouse.types import told_apart
 
 _INTERVAL_PARTS = ("year", "month", "day", "hour", "minute", "second")
 
@@ -142,7 +143,7 @@ def _struct(arguments: list[exp.Expr]) -> Made:
     """Without any name, DuckDB's tuple, which becomes whatever struct it meets by its fields' places."""
     if arguments and not any(isinstance(one, exp.Alias | exp.Column | exp.Dot) for one in arguments):
         return call("row", *arguments), None
-    pairs = []
+    pairs: list[tuple[str, exp.Expr]] = []
     for number, argument in enumerate(arguments, 1):
         if isinstance(argument, exp.Alias):
             name, value = argument.alias, argument.this
@@ -150,21 +151,27 @@ def _struct(arguments: list[exp.Expr]) -> Made:
             name, value = argument.name, argument
         else:
             name, value = f"_field_{number}", argument
-        pairs.append(exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value))
-    distinct_fields([one.this.name for one in pairs])
-    return exp.Struct(expressions=pairs), None
+        pairs.append((name, value))
+    return struct_of(pairs), None
 
 
-def distinct_fields(names: list[str]) -> None:
-    """
-    Raises:
-        Unimplemented: two fields of a struct have one name.
-    """
-    twice = {one.lower() for one in names if one and [each.lower() for each in names].count(one.lower()) > 1}
-    if twice:
-        raise Unimplemented(
-            f"A STRUCT with two fields named {min(twice)} is not built in Portico yet: give each a name of its own."
-        )
+def struct_of(pairs: list[tuple[str, exp.Expr]]) -> exp.Struct:
+    """DuckDB's struct of values with the names of their fields, of which two may be one."""
+    names = told_apart([name for name, _ in pairs])
+    return exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value)
+            for name, (_, value) in zip(names, pairs, strict=True)
+        ]
+    )
+
+
+def named(value: exp.Expr) -> exp.Expr:
+    """A STRUCT whose fields have names for DuckDB, though none is written."""
+    row = value.unnest()
+    if isinstance(row, exp.Anonymous) and str(row.this) == "row":
+        return struct_of([("", one) for one in row.expressions])
+    return value
 
 
 def _search(arguments: list[exp.Expr]) -> Made:
@@ -209,6 +216,14 @@ def _contains_substr(arguments: list[exp.Expr]) -> Made:
     return call("gs_contains_substr", data, *more, *given.values(), *scope), None
 
 
+def _raw_key(arguments: list[exp.Expr]) -> Made:
+    if arguments[1].name == "AES_CBC_PKCS":
+        raise Unimplemented(
+            "KEYS.ADD_KEY_FROM_RAW_BYTES of AES_CBC_PKCS is not built in Portico: it has AES_GCM."
+        )
+    return call("gs_keys__add_key_from_raw_bytes", *arguments), None
+
+
 VALUE_FORMS: dict[str, Form] = {
     "make_interval": _make_interval, "collate": _collate, "concat": _concat, "array_concat": _array_concat,
     "div": _div, "format": _format, "struct": _struct, "safe_divide": _safe("gs_div"), "safe_add": _safe("gs_add"),
@@ -216,6 +231,7 @@ VALUE_FORMS: dict[str, Form] = {
     "ieee_divide": _ieee_divide, "greatest": _if_null_is_null("greatest"), "least": _if_null_is_null("least"),
     "$float_least": _least_float,
     "iserror": _is_error, "iferror": _if_error, "nulliferror": _null_if_error,
+    "keys__add_key_from_raw_bytes": _raw_key,
     "text_analyze": _text_analyze, "contains_substr": _contains_substr, "search": _search,
     "array_transform": _with_lambda("list_transform"), "array_filter": _with_lambda("list_filter"),
 }  # fmt: skip

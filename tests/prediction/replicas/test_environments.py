@@ -169,6 +169,12 @@ def test_what_cannot_be_had_with_the_others_is_installed_over_them(tmp_path, mon
     done = subprocess.run([python, "-I", "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "2.0\n"
     assert any("madeown==1.0 are installed over the others" in line for line in told)
+    # What another of them needs of the image stays as it is, also where the two can't be had together.
+    wheel(tmp_path, "madeimage", "2.0", "madebelow>=2")
+    wheel(tmp_path, "madeextra", "1.0", "madeimage")
+    over = ["madeextra", "madebelow==2.0"]
+    python = environment(["madeimage==1.0", *over], HERE, tmp_path / "envs", over=over)
+    assert {"madeimage==1.0", "madebelow==2.0", "madeextra==1.0"} <= set(installed(python))
 
 
 def test_a_python_that_is_not_here_is_named():

@@ -307,7 +307,8 @@ def test_a_replica_that_hangs_is_started_again(manager, database, replica_set, m
             lambda: manager._groups["1"].replicas[0]._ping is None or manager.step(), "the ping is answered"
         )
     assert pids(database) == [pid]
-    os.kill(pid, signal.SIGSTOP)
+    for part in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        part.suspend()
     for _ in range(20):
         ahead += 20.0
         manager.step()

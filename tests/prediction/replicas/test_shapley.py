@@ -91,6 +91,14 @@ def test_names_of_the_features():
     }
     whole = Sampling(whole="x")
     assert attributions(model, [[1, 2]], whole)[0]["featureAttributions"] == {"x": [1, 2]}
+    # As Google's sample of scikit-learn declares it: one input, of which nothing is said, and instances that are lists.
+    for baselines, start in (([[1, 0]], 1), ([1], 2), ([], 0)):
+        spec = {"parameters": {"sampledShapleyAttribution": {}}}
+        lone = Sampling.from_spec({**spec, "metadata": {"inputs": {"x": {"inputBaselines": baselines}}}})
+        (told,) = attributions(model, [[1, 2]], lone, names=["p", "q"])
+        assert told["baselineOutputValue"] == start and sum(told["featureAttributions"]["x"]) == 3 - start
+    assert attributions(lambda row: row, [3], lone)[0]["featureAttributions"] == {"x": 3}
+    assert attributions(lambda row: row["x"], [{"x": 3}], lone)[0]["featureAttributions"] == {"x": 3}
     told = attributions(lambda row: row["p"], [{"p": 2, "other": "text"}], Sampling(), names=["p"])
     assert told[0]["featureAttributions"] == {"p": 2}
 
@@ -107,6 +115,25 @@ def test_the_likeliest_class_is_explained_or_those_asked_for():
     assert [one["outputIndex"] for one in ask(top_k=2)] == [[1], [2]]
     assert [one["outputIndex"] for one in ask(top_k=-1)] == [[1], [2], [0]]
     assert [one["outputIndex"] for one in ask(output_indices=[0])] == [[0]]
+
+
+def test_of_several_outputs_the_one_that_the_metadata_names_is_explained():
+    def model(row):
+        return {"probs": [1 - 0.2 * row["x"], 0.2 * row["x"]], "labels": ["no", "yes"], "best": "no"}
+
+    def ask(output, **more):
+        spec = {"parameters": {"sampledShapleyAttribution": {}, **more}, "metadata": {"outputs": output}}
+        return attributions(model, [{"x": 1}], Sampling.from_spec(spec))
+
+    (told,) = ask({"likely": {"outputTensorName": "probs", "displayNameMappingKey": "labels"}})
+    assert (told["outputName"], told["outputIndex"], told["outputDisplayName"]) == ("likely", [0], "no")
+    assert told["featureAttributions"] == {"x": pytest.approx(-0.2)}
+    told = ask({"probs": {"indexDisplayNameMapping": ["stays", "goes"]}}, topK=2)
+    assert [one["outputDisplayName"] for one in told] == ["stays", "goes"]
+    assert "outputDisplayName" not in ask({"probs": {}})[0]
+    for outputs in ({}, {"other": {}}):
+        with pytest.raises(FailedPrecondition, match="answers with probs, labels, best: name one of them"):
+            ask(outputs)
 
 
 def test_a_request_can_say_it_otherwise():

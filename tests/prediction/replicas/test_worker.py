@@ -90,6 +90,8 @@ def test_a_message_of_tensorflow_servings_is_for_its_own_models(asked):
     ):
         status, told = ask.client.predict("directRawPredict", body)
         assert status == 400 and words in json.loads(told)["error"]["message"]
+    status, told = ask.client.predict("directPredict", b'{"inputs": [{"dtype": "FLOAT", "floatVal": [1]}]}')
+    assert status == 400 and "TensorFlow's SavedModels have alone" in json.loads(told)["error"]["message"]
 
 
 def test_explanations_add_up(asked):

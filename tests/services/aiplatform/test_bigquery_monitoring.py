@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from google.cloud import bigquery
 from tests.services.bigquery.test_bigquery import answered, connected
+from tests.waiting import until
 from vertexai.resources.preview.ml_monitoring import spec
 
 from . import test_monitoring as first
+from . import test_monitoring_found as explaining
 from .monitored import advance, alerts, monitor, rows, schema
 
 __all__ = ["advance"]
@@ -75,5 +77,27 @@ def test_the_first_monitoring_compares_requests_with_a_table(
     assert (table.log_source.name, table.log_type.name) == ("SERVING", "PREDICT")
     assert table.bigquery_table_path == f"bq://{name}" and client.list_rows(name).total_rows == 12
     assert answered(client, f"SELECT SUM(ARRAY_LENGTH(request_payload)) FROM `{name}`") == [(1200,)]
+    job.delete()
+    endpoint.delete(force=True)
+
+
+def test_what_is_explained_has_a_table_of_its_own(aiplatform: Any, upload: Any, client: bigquery.Client):
+    endpoint = upload().deploy(
+        explanation_parameters={"sampled_shapley_attribution": {"path_count": 5}},
+        explanation_metadata={"inputs": {name: {} for name in "abc"}, "outputs": {"value": {}}},
+    )
+    job = explaining.monitor(aiplatform, endpoint, "", explain=True)
+    endpoint.predict(explaining.rows(1, 3))
+    endpoint.explain(explaining.rows(2, 2))
+    tables = {one.log_type.name: one.bigquery_table_path for one in job.gca_resource.bigquery_tables}
+    place = f"bq://test-project.model_deployment_monitoring_{endpoint.name}"
+    assert tables == {"PREDICT": f"{place}.serving_predict", "EXPLAIN": f"{place}.serving_explain"}
+    for kind, rows_in in (("PREDICT", 3), ("EXPLAIN", 2)):
+        name = tables[kind].removeprefix("bq://")
+        until(lambda name=name: client.list_rows(name).total_rows == 1, f"a row of {kind}")
+        [(method, count)] = answered(
+            client, f"SELECT api_method, ARRAY_LENGTH(request_payload) FROM `{name}`"
+        )
+        assert (method, count) == (kind.lower(), rows_in)
     job.delete()
     endpoint.delete(force=True)

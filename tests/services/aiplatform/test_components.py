@@ -17,6 +17,7 @@ from tests.services.aiplatform import kfp_compiled
 from tests.services.aiplatform.kfp_compiled import NEWEST, OLDEST, VERSIONS, compiled
 from tests.waiting import until
 
+from portico.cli.jobs import in_lines, unended
 from portico.clock import SystemClock
 from portico.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted
 from portico.ids import RandomIds
@@ -413,7 +414,7 @@ def write(bucket: str) -> str:
 """
 
 
-def test_googles_clients_in_a_component_reach_this_server(aiplatform, bucket):
+def test_googles_clients_in_a_component_reach_this_server(portico, aiplatform, bucket):
     source = (
         CLIENT + "\n@dsl.pipeline\ndef clients(bucket: str) -> str:\n    return write(bucket=bucket).output\n"
     )
@@ -426,6 +427,8 @@ def test_googles_clients_in_a_component_reach_this_server(aiplatform, bucket):
     [task] = [one for one in job.task_details if one.task_name == "write"]
     assert dict(task.execution.metadata)["output:Output"] == "test-project test-project"
     assert bucket.blob("by/client").download_as_text() == "by the client"
+    shown = [one for one in unended(portico.home) if one["kind"] == "pipelineJobs.processes"]
+    assert shown and all("keeps processes for pipelines' tasks" in line for line in in_lines(shown))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from tests.conftest import Portico
+from tests.services.aiplatform.kfp_compiled import compiled
+from tests.services.aiplatform.pipelines_run import outputs
 from tests.services.aiplatform.test_custom_jobs import ended, told
 from tests.waiting import until
 
@@ -30,7 +33,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 """
-_PROGRAMS = ("sh", "cat", "env", "sleep", "mkdir", "rm")
+_PROGRAMS = ("sh", "bash", "cat", "env", "sleep", "mkdir", "rm")
 
 
 def job_spec(image: str, **container: Any) -> dict[str, Any]:
@@ -168,6 +171,19 @@ cat {portico.home}/credentials.json || echo "no" "credentials"
 
 
 @pytest.mark.slow
+def test_who_asks_from_a_container_without_a_token_is_nobody(portico, submit):
+    script = f"""
+exec 3<>/dev/tcp/127.0.0.1/{portico.port}
+printf 'GET /storage/v1/b?project=test-project HTTP/1.0\\r\\nHost: 127.0.0.1\\r\\n\\r\\n' >&3
+cat <&3
+"""
+    job = submit(script, command=["/bin/bash", "-c"])
+    until(lambda: job.state.name == "JOB_STATE_SUCCEEDED", "it has ended")
+    log = told(portico, job)
+    assert " 401 " in log and "storage#buckets" not in log, log
+
+
+@pytest.mark.slow
 def test_its_end_is_told_and_cancelling_ends_all_of_it(portico, submit):
     failed = submit("/bin/sh -c 'echo its last words; exit 7'", command=["/bin/sh", "-c"])
     assert "non-zero status of 7" in ended(failed).error.message
@@ -194,7 +210,10 @@ def test_a_crash_leaves_no_container(portico, submit):
         ]
 
     (first,) = until(sleepers, "it runs")
-    portico.kill()
+    os.kill(
+        portico.pid, signal.SIGKILL
+    )  # all of its own end with it; a container of Docker's is no child of any
+    portico.process.wait(240)
     until(lambda: not psutil.pid_exists(first), "its container goes with the server")
     portico.start()
     until(lambda: sleepers(), "it runs again")
@@ -209,3 +228,28 @@ def test_an_image_that_is_nowhere_fails_with_the_engines_words(portico, aiplatfo
     job = aiplatform.CustomJob("nowhere", [pool], staging_bucket=f"gs://{bucket.name}")
     job.submit()
     assert "localhost:1/nothing:1" in ended(job).error.message
+
+
+@pytest.mark.slow
+def test_components_of_a_pipeline_run_in_their_image(portico, aiplatform, bucket, image):
+    source = """
+@dsl.container_component
+def first(word: str, told: dsl.OutputPath(str), data: Output[Dataset]):
+    script = 'mkdir -p "${0%/*}" "${2%/*}"; echo "$1" > "$2"; echo "$1 in a container" > "$0"'
+    return dsl.ContainerSpec("IMAGE", ["/bin/sh", "-c", script], [told, word, data.path])
+
+@dsl.container_component
+def second(told: str, data: Input[Dataset], out: dsl.OutputPath(str)):
+    script = 'mkdir -p "${0%/*}"; echo "$1" > "$0"; cat "$2" >> "$0"'
+    return dsl.ContainerSpec("IMAGE", ["/bin/sh", "-c", script], [out, told, data.path])
+
+@dsl.pipeline(name="contained")
+def contained(word: str = "a word"):
+    one = first(word=word)
+    second(told=one.outputs["told"], data=one.outputs["data"])
+"""
+    template = compiled(source.replace("IMAGE", image))["contained"]
+    job = aiplatform.PipelineJob("contained", template, pipeline_root=f"gs://{bucket.name}/root")
+    job.run()
+    assert outputs(job)["second"]["out"].split("\n") == ["a word in a container", "", "a word", ""]
+    assert not left()

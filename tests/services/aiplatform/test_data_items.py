@@ -188,6 +188,18 @@ def test_what_cannot_be_imported(aiplatform, bucket, kind, schema, message):
         )
 
 
+def test_training_on_them_is_not_built(aiplatform):
+    dataset = aiplatform.TextDataset.create(display_name="to be learnt")
+    for job in (
+        aiplatform.AutoMLTextTrainingJob(display_name="texts", prediction_type="classification"),
+        aiplatform.AutoMLTextTrainingJob(
+            display_name="entities", prediction_type="extraction"
+        ),  # says nothing else
+    ):
+        with pytest.raises(exceptions.MethodNotImplemented, match=r"automl_text_.* is not built"):
+            job.run(dataset=dataset)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [

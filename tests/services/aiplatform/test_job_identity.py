@@ -16,6 +16,7 @@ CLIENTS = """
 import google.auth, os, sys
 from google.cloud import aiplatform, bigquery, storage
 print("found", *google.auth.default()[0].service_account_email.split(), google.auth.default()[1])
+assert not google.auth.default()[0].valid  # until they are refreshed, as Google's: old gcsfs takes that for its cue
 client = bigquery.Client()
 client.query("SELECT 1 AS x", job_id=os.environ["MINE"]).result()
 blob = storage.Client().bucket(sys.argv[1]).blob("made")

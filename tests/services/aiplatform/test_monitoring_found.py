@@ -272,7 +272,7 @@ def test_what_attributions_cannot_do_is_said(aiplatform, bucket, endpoint):
 @pytest.mark.parametrize(
     ("format", "message"),
     [
-        ("replica", "Python environment of its own"),
+        ("replica", "explanation spec"),
         ("onnx", "explanation spec"),
     ],
 )

@@ -10,6 +10,8 @@ import signal
 import time
 
 import joblib
+import numpy as np
+import pandas
 import psutil
 import pytest
 import requests
@@ -23,6 +25,8 @@ from tests.waiting import until
 
 from portico.cli import logs, status
 from portico.services.aiplatform import machine_types
+
+from .monitored import alerts, monitor, put, schema
 
 MINOR = "-".join(sklearn.__version__.split(".")[:2])
 IMAGE = f"us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.{MINOR}:latest"
@@ -49,7 +53,7 @@ def endpoint(portico):
         artifact_uri=f"gs://{bucket.name}/m",
         serving_container_image_uri=IMAGE,
         explanation_parameters={"sampled_shapley_attribution": {"path_count": 10}},
-        explanation_metadata={"inputs": {"x": {}}, "outputs": {"y": {}}},
+        explanation_metadata={"inputs": {"x": {"index_feature_mapping": ["a", "b"]}}, "outputs": {"y": {}}},
     )
     endpoint = model.deploy(machine_type="n1-standard-2", min_replica_count=2, max_replica_count=2)
     yield endpoint
@@ -114,6 +118,78 @@ def test_explanations_add_up(endpoint):
     assert attribution.instance_output_value == pytest.approx(8.0)
 
 
+def moved(count: int, scale: float) -> list[list[float]]:
+    """Rows of which the model, 1 + 2 a + b, hears the less of `a`, the smaller `scale` is."""
+    cells = np.random.default_rng(count).normal(size=(count, 2)) * [scale, 1.0]
+    return [[float(a), float(b)] for a, b in cells]
+
+
+def csv_of_rows(rows: list[list[float]]) -> str:
+    return "\n".join(["a,b,y", *(f"{a},{b},{1 + 2 * a + b}" for a, b in rows)])
+
+
+def test_a_monitoring_job_compares_attributions_of_a_model_in_replicas(portico, endpoint):
+    from google.cloud import aiplatform, storage
+    from google.cloud.aiplatform import model_monitoring as mm
+
+    bucket = storage.Client(project="test-project").create_bucket(f"attributed-{time.time_ns()}")
+    bucket.blob("train.csv").upload_from_string(csv_of_rows(moved(300, 1.0)))
+    job = aiplatform.ModelDeploymentMonitoringJob.create(
+        endpoint=endpoint,
+        display_name="attributions",
+        schedule_config=mm.ScheduleConfig(monitor_interval=1),
+        logging_sampling_strategy=mm.RandomSampleConfig(sample_rate=1.0),
+        alert_config=mm.EmailAlertConfig(user_emails=["a@example.com"]),
+        objective_configs=mm.ObjectiveConfig(
+            mm.SkewDetectionConfig(
+                data_source=f"gs://{bucket.name}/train.csv", data_format="csv", target_field="y",
+                skew_thresholds={"a": 0.9}, attribute_skew_thresholds={"a": 0.2},
+            ),
+            None,
+            mm.ExplanationConfig(),
+        ),
+    )  # fmt: skip
+    endpoint.predict(instances=moved(120, 0.05))
+    clock = f"{portico.url}/apis/portico/v1/clock:advance"
+    assert requests.post(clock, json={"duration": "3600s"}, timeout=240).status_code == 200
+    [found] = job.api_client.search_model_deployment_monitoring_stats_anomalies(
+        request={
+            "model_deployment_monitoring_job": job.resource_name,
+            "deployed_model_id": endpoint.list_models()[0].id,
+            "objectives": [{"type_": "FEATURE_ATTRIBUTION_SKEW"}],
+        }
+    )
+    stats = {one.feature_display_name: one for one in found.feature_stats}
+    assert stats["a"].training_stats.score == pytest.approx(2 / 3, abs=0.05)
+    assert stats["a"].prediction_stats[0].score < 0.2 and found.anomaly_count == 1
+    job.delete()
+
+
+@pytest.mark.slow
+def test_a_model_monitor_compares_attributions_of_a_model_in_replicas(endpoint):
+    from google.cloud import aiplatform, storage
+    from google.cloud.aiplatform_v1beta1 import ExplanationSpec
+    from vertexai.resources.preview.ml_monitoring import model_monitors, spec
+
+    model_monitors._JOB_WAIT_TIME = 0.05
+    bucket = storage.Client(project="test-project").create_bucket(f"watched-{time.time_ns()}")
+    objective = spec.TabularObjective(
+        feature_attribution_spec=spec.FeatureAttributionSpec(default_alert_threshold=0.2)
+    )
+    before = put(bucket, "before.csv", csv_of_rows(moved(300, 1.0)))
+    after = put(bucket, "after.csv", csv_of_rows(moved(301, 0.05)))
+    model = aiplatform.Model(endpoint.list_models()[0].model)
+    watched = monitor(
+        model, before, objective, model_monitoring_schema=schema(fields={"a": "float", "b": "float"})
+    )
+    watched.run(target_dataset=after, sync=True)
+    assert sorted(alerts(watched, objective_type="feature-attribution")) == ["a", "b"]
+    with pytest.raises(exceptions.BadRequest, match="pathCount is 99"):
+        other = {"parameters": {"sampled_shapley_attribution": {"path_count": 99}}}
+        watched.run(target_dataset=after, explanation_spec=ExplanationSpec(other), sync=True)
+    watched.delete(force=True)
+
+
 def test_a_replica_that_dies_is_replaced_and_no_request_is_lost(portico, endpoint):
     url = f"{portico.url}/v1/{endpoint.resource_name}:predict"
     replicas = [p for p in portico.pids() if "worker.py" in " ".join(_command(p))]
@@ -131,10 +207,12 @@ def test_a_replica_that_dies_is_replaced_and_no_request_is_lost(portico, endpoin
 
 
 class Warns:
-    """Loads as a fitted model, with a warning as libraries give for what another version made."""
+    """Loads as a fitted model of another version: with a warning, as libraries give, and a parameter fewer."""
 
     def __reduce__(self):
-        model = pickle.dumps(LinearRegression().fit([[0], [1]], [0, 1]))
+        fitted = LinearRegression().fit(pandas.DataFrame({"x": [0, 1]}), [0, 1])
+        del fitted.copy_X
+        model = pickle.dumps(fitted)
         code = "__import__('warnings').warn('made by another version') or __import__('pickle').loads(model)"
         return eval, (code, {"model": model})
 

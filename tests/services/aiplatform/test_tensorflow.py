@@ -35,9 +35,13 @@ class Several(tf.Module):
     def twice(self, x):
         return {"twice": 2 * x}
 
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int64, "n")])
+    def count(self, n):
+        return {"count": tf.reduce_sum(n, 1)}
+
 several = Several()
 tf.saved_model.save(several, base.rstrip("/") + "-several", signatures={
-    "serving_default": several.serve, "twice": several.twice})
+    "serving_default": several.serve, "twice": several.twice, "count": several.count})
 
 class Pictures(tf.Module):
     # Likes what is bright on the left, and says so of bytes: as Vertex AI explains it.
@@ -238,7 +242,13 @@ def test_several_inputs_outputs_and_bytes(portico: Any, aiplatform: Any, trained
         url = f"{portico.url}/v1/{endpoint.resource_name}:rawPredict"
         assert requests.post(url, json=asked, timeout=240).json() == {"predictions": [4.0, 1.0]}
         refused = requests.post(url, json=asked | {"signature_name": "thrice"}, timeout=240)
-        assert refused.status_code == 400 and "it has serving_default, twice" in refused.text
+        assert refused.status_code == 400 and "it has count, serving_default, twice" in refused.text
+        # Google's clients write every number of an instance as a double.
+        asked = {"signature_name": "count", "instances": [{"n": [4.0, 2]}]}
+        assert requests.post(url, json=asked, timeout=240).json() == {"predictions": [6]}
+        asked["instances"] = [{"n": [4.5, 2]}]
+        refused = requests.post(url, json=asked, timeout=240)
+        assert refused.status_code == 400 and "make no int64 tensor" in refused.text
         # Signature "twice", input "x": a float tensor of the shape (2,), as TensorFlow Serving's client writes it.
         tensor = b"\x08\x01" + field(2, field(2, b"\x08\x02")) + field(5, struct.pack("<2f", 2, 0.5))
         message = field(1, field(3, b"twice")) + field(2, field(1, b"x") + field(2, tensor))
@@ -250,5 +260,22 @@ def test_several_inputs_outputs_and_bytes(portico: Any, aiplatform: Any, trained
             endpoint.direct_raw_predict("/tensorflow.serving.PredictionService/Predict/", b"")
         with pytest.raises(exceptions.BadRequest, match="Classify' is not built"):
             endpoint.direct_raw_predict("/tensorflow.serving.PredictionService/Classify", message)
+        words = {"dtype": "STRING", "shape": [2], "string_val": ["hello", "hi"]}
+        numbers = {"dtype": "FLOAT", "shape": [2, 2], "float_val": [1, 2, 0, 0.5]}
+        length, total, word = endpoint.direct_predict([words, numbers]).predictions
+        assert length == {"dtype": "INT32", "shape": ["2"], "intVal": [5, 2]}
+        assert total == {"dtype": "FLOAT", "shape": ["2"], "floatVal": [3, 0.5]}
+        assert [base64.b64decode(one) for one in word["bytesVal"]] == [b"hello", b"hi"]
+        named = {"words_bytes": words | {"string_val": [], "bytes_val": [b"a", b"b"]}, "x": numbers}
+        [told] = endpoint.direct_predict([{"struct_val": named}]).predictions
+        assert told["structVal"]["length"]["intVal"] == [1, 1]
+        for inputs, said in (
+            ([words], "inputs has 1 tensors; the model takes words_bytes, x, in this order"),
+            ([words, numbers | {"shape": [4]}], r"float32\(4,\); the model takes float32\(None, 2\)"),
+            ([words, numbers | {"shape": [3]}], "the tensor of the input 'x' is none"),
+            ([words, {"shape": [3]}], "has the dtype None"),
+        ):
+            with pytest.raises(exceptions.BadRequest, match=said):
+                endpoint.direct_predict(inputs)
     finally:
         endpoint.undeploy_all()

@@ -78,6 +78,8 @@ def test_googles_images_have_what_samples_import_unasked() -> None:
         resolve(f"{DEEP}/xgboost-cpu", "image"),
     ):
         assert {"google-cloud-aiplatform", "pandas", "db-dtypes", "tqdm"} <= set(found.common)
+    assert "tensorflow-datasets" in resolve(f"{DEEP}/tf2-gpu.2-8", "image").common
+    assert "gcsfs" in image("pytorch-gpu.1-13").common
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,15 @@ TRAINED = "OPTIONS(model_type='ARIMA_PLUS', time_series_timestamp_col='day', tim
             "SELECT * FROM ML.FORECAST(MODEL bikes.hill, STRUCT(3 AS horizon), (SELECT 1 AS a))",
             "takes no input",
         ),
+        (
+            "SELECT * FROM ML.EVALUATE(MODEL bikes.hill, STRUCT(7 AS horizon))",
+            "horizon of ML.EVALUATE needs a table",
+        ),
+        (
+            "SELECT * FROM ML.EVALUATE(MODEL bikes.hill, (SELECT day, trips FROM bikes.trips WHERE station = 'Hill'), "
+            "STRUCT(0.8 AS confidence_level))",
+            "needs FALSE AS perform_aggregation",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(client: bigquery.Client, hill: str, text: str, said: str) -> None:

@@ -234,5 +234,10 @@ def test_a_row_is_inserted_once_though_the_server_was_killed(new_portico: Any) -
         assert [one["index"] for one in errors] == [1]
         assert client.insert_rows_json(table, [{"n": 4}], row_ids=["d"]) == []
         assert sorted(row.n for row in client.query("SELECT n FROM once.t").result()) == [1, 2, 3, 4]
+        client.query(
+            "CREATE OR REPLACE TABLE once.t (n INT64)"
+        ).result()  # the ids were those of another table
+        assert client.insert_rows_json("once.t", [{"n": 4}], row_ids=["d"]) == []
+        assert [row.n for row in client.query("SELECT n FROM once.t").result()] == [4]
     finally:
         portico.stop()

@@ -264,6 +264,18 @@ def test_a_view_of_a_model_is_written_as_sql(client: bigquery.Client, mass: str)
     assert shown.model_type == "LINEAR_REGRESSION"
 
 
+def test_a_model_of_a_client_among_results_is_copied(client: bigquery.Client, mass: str) -> None:
+    """As BigQuery DataFrames keeps a model until `to_gbq`."""
+    job = client.query("SELECT 1")
+    job.result()
+    temporary = f"{client.project}.{job.destination.dataset_id}.bqml_1"
+    client.query(f"CREATE MODEL `{temporary}` OPTIONS(model_type='linear_reg', input_label_cols=['mass']) AS "
+                 "SELECT length, mass FROM birds.penguins").result()  # fmt: skip
+    client.copy_table(temporary, f"{client.project}.birds.copied").result()
+    assert client.get_model("birds.copied").model_type == "LINEAR_REGRESSION"
+    client.delete_model("birds.copied")
+
+
 def test_a_model_expires(client: bigquery.Client) -> None:
     text = """CREATE OR REPLACE MODEL birds.brief OPTIONS(model_type='linear_reg', expiration_timestamp=TIMESTAMP '{}')
     AS SELECT 1 AS x, 2 AS label"""

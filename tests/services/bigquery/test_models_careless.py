@@ -152,6 +152,28 @@ def test_a_numeric_class_is_what_it_is_cast_to(client: bigquery.Client) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("function", "setting", "said"),
+    [
+        ("PREDICT", "0.4 AS threshold", "only for models of two classes"),
+        ("EVALUATE", "0.4 AS threshold", "only for models of two classes"),
+        ("EXPLAIN_PREDICT", "0.4 AS threshold", "only for models of two classes"),
+        ("EXPLAIN_PREDICT", "TRUE AS approx_feature_contrib", "no argument approx_feature_contrib"),
+        (
+            "EXPLAIN_PREDICT",
+            "9 AS integrated_gradients_num_steps",
+            "no argument integrated_gradients_num_steps",
+        ),
+        ("EXPLAIN_PREDICT", "9 AS max_output_tokens", "no argument max_output_tokens"),
+    ],
+)
+def test_a_setting_that_a_model_has_no_use_for_is_refused(
+    client: bigquery.Client, function: str, setting: str, said: str
+) -> None:
+    query = f"SELECT * FROM ML.{function}(MODEL rough.known, TABLE rough.rows, STRUCT({setting}))"
+    assert said in refused(client, query)
+
+
 def test_a_whole_label_beyond_doubles_is_evaluated(client: bigquery.Client) -> None:
     query = "SELECT 1 AS x, '1' AS s, 9007199254740993 AS y"
     [(error,)] = answered(

@@ -273,10 +273,6 @@ def test_every_optimizer_descends(client: bigquery.Client, optimizer: str) -> No
             "KMEANS_INIT_COL",
         ),
         (
-            "CREATE MODEL sky.x OPTIONS(model_type='kmeans', warm_start=TRUE) AS SELECT 1 AS a",
-            "WARM_START",
-        ),
-        (
             "SELECT * FROM ML.DETECT_ANOMALIES(MODEL sky.clusters, TABLE sky.stars)",
             "contamination",
         ),

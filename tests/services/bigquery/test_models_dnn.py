@@ -93,7 +93,7 @@ def test_what_is_wrong_is_said(client: bigquery.Client, options: str, said: str)
 
 def test_each_part_may_learn_its_own_way(client: bigquery.Client) -> None:
     text = """CREATE OR REPLACE MODEL nets.parts OPTIONS(model_type='DNN_LINEAR_COMBINED_REGRESSOR', {},
-    hidden_units=[8], input_label_cols=['z'], activation_fn='CRELU', max_iterations=2, early_stop=FALSE)
+    hidden_units=[8], input_label_cols=['z'], activation_fn='CRELU', max_iterations=2, early_stop=FALSE, batch_size=75)
     AS SELECT x, y, z FROM nets.t"""
     losses = []
     for said in (

@@ -36,7 +36,23 @@ def client(portico: Any) -> bigquery.Client:
             "SELECT * FROM AI.FORECAST(TABLE named.t, data_col => 'x', timestamp_col => 'day', model => 'TimesFM 2.0')",
             "TimesFM, which is not on this machine; an ARIMA_PLUS model forecasts by ML.FORECAST",
         ),
-        ("SELECT * FROM ML.TFDV_DESCRIBE(TABLE named.t)", "ML.TFDV_DESCRIBE is not built in Portico"),
+        (
+            "UPDATE named.t SET x = AI.GENERATE_DOUBLE('x').result WHERE AI.IF(('is ', x))",
+            "AI.IF|AI.GENERATE_DOUBLE",
+        ),
+        (
+            "FROM named.t |> WHERE AI.IF(('good? ', CAST(x AS STRING)), connection_id => 'us.c')",
+            "AI.IF needs Gemini",
+        ),
+        (
+            "SELECT day FROM named.t ORDER BY AI.SCORE(('rate ', CAST(x AS STRING))) LIMIT 3",
+            "AI.SCORE needs Gemini",
+        ),
+        (
+            "SELECT * FROM named.t JOIN AI.DETECT_ANOMALIES(TABLE named.t, TABLE named.t, data_col => 'x', "
+            "timestamp_col => 'day') USING (day)",
+            "AI.DETECT_ANOMALIES needs TimesFM",
+        ),
         ("SELECT ML.DECODE_IMAGE(b'x')", "ML.DECODE_IMAGE is not built in Portico"),
     ],
 )
@@ -52,6 +68,18 @@ def test_what_is_not_built_is_unimplemented(client: bigquery.Client, text: str, 
         ("SELECT * FROM ML.NONSENSE(MODEL named.m)", "Table-valued function not found: ML.NONSENSE"),
         ("SELECT ML.PREDICT(MODEL named.m, TABLE named.t)", "stands in FROM"),
         ("SELECT * FROM ML.PREDICT(TABLE named.t)", "ML.PREDICT needs a model"),
+        (
+            "SELECT * FROM ML.WEIGHTS(MODEL named.m, STRUCT(TRUE AS keep_original_columns))",
+            "ML.WEIGHTS has no argument keep_original_columns",
+        ),
+        (
+            "SELECT * FROM ML.PREDICT(MODEL named.m, TABLE named.t, STRUCT('x' AS keep_original_columns))",
+            "KEEP_ORIGINAL_COLUMNS must be TRUE or FALSE",
+        ),
+        (
+            "SELECT * FROM ML.TRANSFORM(MODEL named.m, TABLE named.t, STRUCT(1 AS a))",
+            "ML.TRANSFORM has no argument a",
+        ),
     ],
 )
 def test_what_nobody_has_is_not_found(client: bigquery.Client, text: str, said: str) -> None:

@@ -120,7 +120,8 @@ def test_warnings_tell_of_infinite_values_and_of_unused_options(client: bigquery
 
 
 WORDS = """(SELECT 1 AS id, ['I', 'like', 'pie', 'pie', 'pie', NULL] AS f UNION ALL
-    SELECT 2, ['yum', 'yum', 'pie', NULL])"""
+    SELECT 2, ['yum', 'yum', 'pie', NULL] UNION ALL SELECT 3, ['I', 'yum', 'pie', NULL] UNION ALL
+    SELECT 4, ['you', 'like', 'pie', NULL])"""
 
 
 def test_tf_idf_weighs_terms(client: bigquery.Client) -> None:
@@ -129,13 +130,14 @@ def test_tf_idf_weighs_terms(client: bigquery.Client) -> None:
         {one["index"]: one["value"] for one in row[0]}
         for row in answered(client, text.format("BAG_OF_WORDS"))
     ]
-    assert bag == [{0: 1, 1: 1, 2: 1, 3: 3}, {0: 3, 3: 1}]  # by the documents with a term: I, like, pie
+    assert bag[:2] == [{0: 1, 1: 1, 2: 1, 3: 3}, {0: 3, 3: 1}]  # by the documents with a term: I, like, pie
     found = [
         {one["index"]: one["value"] for one in row[0]} for row in answered(client, text.format("TF_IDF"))
     ]
     assert found[0] == pytest.approx({0: 0.12679902142647365, 1: 0.1412163100645339, 2: 0.1412163100645339,
                                       3: 0.29389333245105953})  # fmt: skip
     assert found[1] == pytest.approx({0: 0.5705955964191315, 3: 0.14694666622552977})
+    assert found[2] == pytest.approx({0: 0.380397064279421, 1: 0.21182446509680086, 3: 0.14694666622552977})
     client.query(
         f"""CREATE OR REPLACE MODEL passing.words TRANSFORM(ML.TF_IDF(f, 3, 1) OVER () AS f, id)
         OPTIONS(model_type='linear_reg', input_label_cols=['id'], l2_reg=1) AS SELECT * FROM {WORDS}"""

@@ -21,6 +21,20 @@ def client(portico: Any) -> bigquery.Client:
     return made
 
 
+def test_alter_registers_a_model_that_is_there(client: bigquery.Client, aiplatform: Any) -> None:
+    client.query("""CREATE MODEL reg.later OPTIONS(model_type='linear_reg', input_label_cols=['y']) AS
+        SELECT x, y FROM reg.t""").result()  # fmt: skip
+    alter = "ALTER MODEL IF EXISTS reg.later SET OPTIONS (vertex_ai_model_id = '{}', description = 'late')"
+    client.query(alter.format("bq_later")).result()
+    model = client.get_model("reg.later")
+    assert (model.training_runs[0]["vertexAiModelId"], model.description) == ("bq_later", "late")
+    assert aiplatform.Model("bq_later").version_id == "1"
+    with pytest.raises(Exception, match="registered in Vertex AI already, as bq_later"):
+        client.query(alter.format("other")).result()
+    client.query(alter.format("other").replace("reg.later", "reg.nothing")).result()
+    client.delete_model("reg.later")
+
+
 def test_a_registered_model_serves(client: bigquery.Client, aiplatform: Any) -> None:
     for version in ("first", "second"):
         client.query(

@@ -136,6 +136,7 @@ def made(rest: str, columns: str = "INPUT(a FLOAT64) OUTPUT(y FLOAT64)") -> str:
         (made("OPTIONS(ENDPOINT='projects/p/locations/l/endpoints/../1')"), "no endpoint's address"),
         (made("OPTIONS(ENDPOINT='projects/p/locations/us-central1/endpoints/1')"), "Not found: ENDPOINT"),
         (made("OPTIONS(REMOTE_SERVICE_TYPE='CLOUD_AI_VISION_V1')"), "REMOTE_SERVICE_TYPE is not built"),
+        (made("OPTIONS(ACCELERATOR_TYPE='GPU')"), "ACCELERATOR_TYPE is not built"),
         (made("OPTIONS(ENDPOINT='{here}')", ""), "needs INPUT"),
         (made("OPTIONS(ENDPOINT='{here}')", "INPUT(a FLOAT64) OUTPUT(y DATE)"), "not DATE"),
         (made("OPTIONS(ENDPOINT='{here}')", "INPUT(a FLOAT64, A INT64) OUTPUT(y INT64)"), "there already"),

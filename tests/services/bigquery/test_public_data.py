@@ -49,7 +49,13 @@ def test_a_query_makes_the_table_that_it_reads(client):
 def test_so_do_get_table_and_list_rows(client):
     table = client.get_table(f"{PUBLIC}.samples.gsod")
     assert table.num_rows == 30_000 and table.schema[0].name == "station_number"
-    assert len(list(client.list_rows(f"{PUBLIC}.london_bicycles.cycle_stations", max_results=3))) == 3
+    stations = client.get_table(f"{PUBLIC}.london_bicycles.cycle_stations")
+    assert len(list(client.list_rows(stations, max_results=3))) == 3
+    assert (stations.location, table.location) == ("EU", "US")
+    [kennington] = client.query_and_wait(
+        f"SELECT COUNT(*) AS n FROM {PUBLIC}.london_bicycles.cycle_stations WHERE name LIKE 'Kennington%'"
+    )
+    assert kennington.n > 10
 
 
 def test_data_sets_are_listed_and_their_tables(client):

@@ -153,7 +153,20 @@ def test_a_job_tells_how_it_was_done(client: bigquery.Client, dataset: Any) -> N
         "SELECT a.g, COUNT(*) AS n FROM query_jobs.planned AS a JOIN query_jobs.planned AS b ON a.id = b.id "
         "WHERE a.g > 1 GROUP BY 1 ORDER BY n DESC",
     )
-    assert job.slot_millis is not None and job.slot_millis >= 0
+    assert job.slot_millis is not None and job.slot_millis > 0
+    changed = ran(client, "UPDATE query_jobs.planned SET g = 8 WHERE g = 7")
+    for one in (job, changed):
+        [row] = ran(
+            client,
+            f"SELECT total_slot_ms FROM `region-us`.INFORMATION_SCHEMA.JOBS WHERE job_id = '{one.job_id}'",
+        )
+        assert row.total_slot_ms == one.slot_millis > 0
+    timed = ran(
+        client,
+        "SELECT SUM(period_slot_ms) AS ms FROM `region-us`.INFORMATION_SCHEMA.JOBS_TIMELINE "
+        f"WHERE job_id = '{job.job_id}'",
+    )
+    assert [row.ms for row in timed] == [job.slot_millis]
     kinds = {step.kind for stage in job.query_plan for step in stage.steps}
     assert {"READ", "JOIN", "AGGREGATE", "SORT"} <= kinds
     stages = {stage.entry_id: stage for stage in job.query_plan}

@@ -116,6 +116,15 @@ def test_a_session_ends_when_it_is_aborted(client: bigquery.Client, dataset: Any
         answered(client, "CALL BQ.ABORT_SESSION()")
 
 
+def test_temporary_tables_are_where_their_job_is(client: bigquery.Client, dataset: Any) -> None:
+    config = bigquery.QueryJobConfig(create_session=True)
+    made = client.query("CREATE TEMP TABLE here AS SELECT 1 AS id", config, location="EU")
+    rows = made.result()
+    assert made.location == rows.location == client.get_table(made.destination).location == "EU"
+    [where] = client.query("SELECT @@location AS it", location="EU").result()
+    assert where.it == "EU" and answered(client, "SELECT @@location AS it") == [("US",)]
+
+
 def test_connection_properties_are_honoured_or_refused(client: bigquery.Client, dataset: Any) -> None:
     def run(key: str, value: str, **options: Any) -> bigquery.QueryJob:
         config = bigquery.QueryJobConfig(

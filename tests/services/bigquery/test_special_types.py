@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
+import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dateutil.relativedelta import relativedelta
 from google.api_core import exceptions
 from google.cloud import bigquery
@@ -108,8 +111,86 @@ def test_intervals_are_results(client: bigquery.Client) -> None:
     )
 
 
+def test_keysets_are_tinks_and_so_is_what_they_encrypt(client: bigquery.Client) -> None:
+    # A keyset that BigQuery has made, and the vector A.1 of RFC 5297 as a key without a prefix.
+    made = (
+        "COOZoMwJEmQKWAowdHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUuY3J5cHRvLnRpbmsuQWVzR2NtS2V5EiIaIKcbZc5XhDGriBl8pzeDpYd+"
+        "yYXcS1HWwq6D5XQf4TkIGAEQARjjmaDMCSAB"
+    )
+    number, key = 2575830243, AESGCM(base64.b64decode("pxtlzleEMauIGXynN4Olh37JhdxLUdbCroPldB/hOQg="))
+    [text, back] = one(
+        client, f"SELECT KEYS.KEYSET_TO_JSON(k), TO_BASE64(KEYS.KEYSET_FROM_JSON(KEYS.KEYSET_TO_JSON(k))) "
+        f"FROM (SELECT FROM_BASE64('{made}') AS k)"
+    )  # fmt: skip
+    assert (json.loads(text)["primaryKeyId"], back) == (number, made)
+    sealed = b"\x01" + number.to_bytes(4, "big") + bytes(12) + key.encrypt(bytes(12), b"hello", b"for")
+    parameters = bigquery.QueryJobConfig(query_parameters=[
+        bigquery.ScalarQueryParameter("k", "BYTES", base64.b64decode(made)),
+        bigquery.ScalarQueryParameter("c", "BYTES", sealed),
+    ])  # fmt: skip
+    found = one(
+        client,
+        "SELECT AEAD.DECRYPT_STRING(@k, @c, 'for'), AEAD.DECRYPT_BYTES(KEYS.ROTATE_KEYSET(@k, 'AEAD_AES_GCM_256'), @c, "
+        "b'for'), AEAD.ENCRYPT(@k, 'bye', 'for'), AEAD.ENCRYPT(@k, NULL, 'for')",
+        job_config=parameters,
+    )
+    assert (found[:2], found[3]) == (("hello", b"hello"), None)
+    assert found[2][:5] == sealed[:5]
+    assert key.decrypt(found[2][5:17], found[2][17:], b"for") == b"bye"
+    siv = base64.b64encode(b"\x12\x20" + bytes.fromhex(
+        "fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
+    )).decode()  # fmt: skip
+    url = "type.googleapis.com/google.crypto.tink.AesSivKey"
+    keyset = {"primaryKeyId": 7, "key": [{
+        "keyData": {"typeUrl": url, "value": siv, "keyMaterialType": "SYMMETRIC"},
+        "status": "ENABLED", "keyId": 7, "outputPrefixType": "RAW",
+    }]}  # fmt: skip
+    found = one(
+        client,
+        f"""WITH k AS (SELECT KEYS.KEYSET_FROM_JSON('{json.dumps(keyset)}') AS k, FROM_HEX(
+            '101112131415161718191a1b1c1d1e1f2021222324252627') AS a), c AS (SELECT k, a,
+            DETERMINISTIC_ENCRYPT(k, FROM_HEX('112233445566778899aabbccddee'), a) AS c FROM k)
+        SELECT TO_HEX(c), TO_HEX(DETERMINISTIC_DECRYPT_BYTES(k, c, a)), KEYS.KEYSET_LENGTH(
+            KEYS.ADD_KEY_FROM_RAW_BYTES(k, 'AES_GCM', b'0123456789012345')), DETERMINISTIC_DECRYPT_STRING(
+            k, DETERMINISTIC_ENCRYPT(k, '', ''), '') FROM c""",
+    )
+    sealed_text = "85632d07c6e8f37f950acd320a2ecc9340c02b9690c4dc04daef7f6afe5c"
+    assert found == (sealed_text, "112233445566778899aabbccddee", 2, "")
+    several = (
+        "SELECT COUNT(DISTINCT KEYS.NEW_KEYSET('DETERMINISTIC_AEAD_AES_SIV_CMAC_256')) FROM UNNEST([1, 2, 3])"
+    )
+    assert one(client, several) == (3,)
+    for text, said in [
+        ("AEAD.DECRYPT_STRING(@k, @c, 'another')", "AEAD.DECRYPT_STRING failed: decryption failed"),
+        ("AEAD.DECRYPT_STRING(@k, b'', '')", "AEAD.DECRYPT_STRING failed: decryption failed"),
+        ("AEAD.DECRYPT_STRING(b'abc', @c, '')", "Keyset deserialization failed"),
+        (
+            "DETERMINISTIC_ENCRYPT(@k, 'a', '')",
+            "is of type type.googleapis.com/google.crypto.tink.AesGcmKey, not",
+        ),
+        ("KEYS.NEW_KEYSET('AES')", "Unsupported key type AES"),
+        ("KEYS.ADD_KEY_FROM_RAW_BYTES(@k, 'AES_GCM', b'a')", "An AES_GCM key has 16 or 32 bytes, not 1"),
+        ("KEYS.KEYSET_FROM_JSON('[')", "KEYS.KEYSET_FROM_JSON failed"),
+        ("AEAD.ENCRYPT(@k, 'a', b'')", "No matching signature for function AEAD.ENCRYPT"),
+    ]:
+        with pytest.raises(exceptions.BadRequest, match=said):
+            one(client, f"SELECT {text}", job_config=parameters)
+
+
 def test_columns_of_one_name_are_numbered_unless_they_are_kept(client: bigquery.Client) -> None:
     assert [field.name for field in client.query("SELECT 1 AS a, 2 AS a").result().schema] == ["a", "a_1"]
     kept = bigquery.QueryJobConfig(destination="test-project.special.twice")
     with pytest.raises(exceptions.BadRequest, match="Duplicate column names"):
         client.query("SELECT 1 AS a, 2 AS a", job_config=kept).result()
+    twice = "(SELECT * FROM (SELECT 1 AS id, 'b' AS b) x JOIN (SELECT 1 AS id) y ON x.id = y.id)"
+    for kind in (f"SELECT * FROM {twice}", f"CREATE TABLE special.twice AS SELECT * FROM {twice}"):
+        with pytest.raises(
+            exceptions.BadRequest, match=r"destination table is present. Found duplicate\(s\): id"
+        ):
+            client.query(kind, job_config=kept if kind.startswith("SELECT") else None).result()
+    with pytest.raises(exceptions.BadRequest, match=r"Column name id is ambiguous at \[1:8\]"):
+        client.query(f"SELECT id FROM {twice}").result()
+    assert one(client, f"SELECT * EXCEPT (id) FROM {twice}") == ("b",)
+    [field] = (told := client.query(f"SELECT t FROM {twice} AS t").result()).schema
+    assert [each.name for each in field.fields] == ["id", "b", "id"]
+    assert next(iter(told))["t"] == {"id": 1, "b": "b"}

@@ -88,6 +88,49 @@ def test_row_access_policies_are_kept_and_hold(client: bigquery.Client, dataset:
     assert answered(client, f"SELECT COUNT(*) FROM {name}") == [(2,)]
 
 
+def test_settings_that_do_not_exist_are_refused(client: bigquery.Client, dataset: Any) -> None:
+    place = f"{dataset.dataset_id}.settings"
+    client.query(f"CREATE TABLE {place} AS SELECT 1 AS id").result()
+    path = f"/projects/{dataset.project}/datasets/{dataset.dataset_id}/tables"
+
+    def ask(method: str, path: str, data: Any = None, **query: str) -> Any:
+        return client._connection.api_request(method=method, path=path, data=data, query_params=query)
+
+    assert len(ask("GET", f"{path}/settings/data", selectedFields="ID,,id")["rows"]) == 1
+    with pytest.raises(exceptions.BadRequest, match="no column of the table: nope"):
+        ask("GET", f"{path}/settings/data", selectedFields="nope")
+    with pytest.raises(exceptions.GoogleAPICallError, match="templateSuffix is not built"):
+        ask("POST", f"{path}/settings/insertAll", {"rows": [{"json": {"id": 2}}], "templateSuffix": "_x"})
+    reference = {"projectId": dataset.project, "datasetId": dataset.dataset_id}
+    ask("POST", path, {"tableReference": reference | {"tableId": "bare"}})
+    assert not ask("GET", f"{path}/bare/data").get("rows")
+    fields = [{"name": "a", "type": "STRING", "mode": "SOMETIMES"}]
+    with pytest.raises(exceptions.BadRequest, match="Invalid value for mode: SOMETIMES"):
+        ask("POST", path, {"tableReference": reference | {"tableId": "odd"}, "schema": {"fields": fields}})
+    for setting in ({"write_disposition": "WRITE_NEVER"}, {"create_disposition": "CREATE_SOON"}):
+        job_config = bigquery.QueryJobConfig(destination=f"{dataset.project}.{place}", **setting)
+        with pytest.raises(exceptions.BadRequest, match="is not a valid value; it is"):
+            client.query("SELECT 2 AS id", job_config=job_config).result()
+    odd = {
+        "priority": "URGENT",
+        "parameterMode": "SIDEWAYS",
+        "schemaUpdateOptions": ["ALLOW_FIELD_ADDITION", "X"],
+    }
+    for key, value in odd.items():
+        query = {"query": "SELECT 1", "useLegacySql": False, key: value}
+        with pytest.raises(exceptions.BadRequest, match=f"Invalid value for {key}"):
+            ask("POST", f"/projects/{dataset.project}/jobs", {"configuration": {"query": query}})
+    times = {
+        "defaultTableExpirationMs": "1",
+        "defaultPartitionExpirationMs": "-5",
+        "maxTimeTravelHours": "9999",
+    }
+    for key, value in times.items():
+        with pytest.raises(exceptions.BadRequest, match=f"Invalid value for {key}"):
+            ask("PATCH", f"/projects/{dataset.project}/datasets/{dataset.dataset_id}", {key: value})
+    assert answered(client, f"SELECT id FROM {place}") == [(1,)]
+
+
 def test_row_access_policies_hold_on_every_way_out(
     client: bigquery.Client, dataset: Any, bucket: Any
 ) -> None:

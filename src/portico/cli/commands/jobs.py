@@ -160,8 +160,13 @@ def lineage(
         Path | None, typer.Option(help="Draw it into this file instead.", show_default=False)
     ] = None,
     project: Annotated[
-        str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="Where to look for what NAME does not place.")
-    ] = "portico",
+        str | None,
+        typer.Option(
+            envvar="GOOGLE_CLOUD_PROJECT",
+            help="Where to look for what NAME does not place; in all projects where none is named.",
+            show_default=False,
+        ),
+    ] = None,
     location: Annotated[str, typer.Option(help="Likewise.")] = "us-central1",
     home: Home = None,
     json: Json = False,
@@ -170,9 +175,12 @@ def lineage(
     from portico.cli.lineage import tree
     from portico.cli.lineage_svg import drawing
     from portico.client.api import Client
-    from portico.client.lineage import around
+    from portico.client.lineage import anywhere, around
 
-    graph = around(Client(home=home_of(home), project=project, location=location), name)
+    if project is None:
+        graph = anywhere(home_of(home), location, name)
+    else:
+        graph = around(Client(home=home_of(home), project=project, location=location), name)
     if svg is not None:
         svg.expanduser().write_text(drawing(graph))
     if json:

@@ -74,9 +74,12 @@ def public(
     made = []
     with telling() as tell:
         for name in tables or list(TABLES):
-            tell(f"Making {PROJECT}.{name}")
+            shown = (
+                name if name.count(".") > 1 else f"{PROJECT}.{name}"
+            )  # those of other projects have theirs
+            tell(f"Making {shown}")
             rows = warehouse(home_of(home)).ask("make_public_table", name=name)
-            made.append({"table": f"{PROJECT}.{name}", "rows": rows})
+            made.append({"table": shown, "rows": rows})
     if json:
         print_json(made)
         return

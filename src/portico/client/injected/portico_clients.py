@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any
 
-from portico_addresses import NETLOC, URL, is_vertex, local_endpoint, local_url
+from portico_addresses import NETLOC, URL, is_vertex, local_endpoint, local_url, public_url
 from portico_channels import BY_GRPC, by_grpc, finds_its_way
 from portico_credentials import async_credentials
 from portico_written import tell_written
@@ -135,7 +135,7 @@ def patch_requests(module: Any) -> None:
 
 def patch_sessions(module: Any) -> None:
     """`requests` itself, where code shows Google a token by its own hand (Google's pipeline components). What it asks
-    without one, say a public file, it gets from where it is."""
+    without one, say a public file, it gets from where it is: from here, where its bucket is here."""
     session = module.Session
     request = session.request
 
@@ -151,12 +151,46 @@ def patch_sessions(module: Any) -> None:
         **kwargs: Any,
     ) -> Any:
         shown = any(name.lower() == "authorization" for name in (*self.headers, *(headers or ())))
-        here = local_url(str(url)) if shown else url
+        here = local_url(str(url)) if shown else public_url(str(url))
         if here != url:
             tell_written(here, data)
         return request(self, method, here, params, data, headers, *args, **kwargs)
 
     session.request = moved
+
+
+def patch_aiohttp(module: Any) -> None:
+    """aiohttp, where a client has Google's address built in: gcsfs before 2021, which `gcsfs==0.7.1` asks for."""
+    session = module.ClientSession
+    request = session._request
+
+    @functools.wraps(request)
+    async def moved(self: Any, method: str, url: Any, **kwargs: Any) -> Any:
+        shown = any(
+            name.lower() == "authorization" for name in (*self.headers, *(kwargs.get("headers") or ()))
+        )
+        here = local_url(str(url)) if shown else str(url)
+        moved_url = url if here == str(url) else module.URL(here, encoded=True)
+        return await request(self, method, moved_url, **kwargs)
+
+    session._request = moved
+
+
+def patch_urllib(module: Any) -> None:
+    """`urlopen`, by which pandas, Keras and torchvision download: with a token it comes here, without one where the
+    bucket is here."""
+    usual = module.urlopen
+
+    @functools.wraps(usual)
+    def urlopen(url: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(url, module.Request):
+            move = local_url if url.has_header("Authorization") else public_url
+            url.full_url = move(url.full_url)
+        else:
+            url = public_url(url)
+        return usual(url, *args, **kwargs)
+
+    module.urlopen = urlopen
 
 
 def patch_polling(module: Any) -> None:

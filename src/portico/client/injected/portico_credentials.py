@@ -62,18 +62,16 @@ def _of_job(given: str) -> Any:
     base: Any = credentials.Credentials
 
     class JobCredentials(base):  # type: ignore[misc]
-        """The job's own token, which ends with the job."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.token = given
+        """The job's own token, which ends with the job. They begin without it, as Google's do: gcsfs before 2021 shows
+        what it got by refreshing them."""
 
         @property
         def service_account_email(self) -> str:
             return os.environ.get("PORTICO_JOB_ACCOUNT", "")
 
         def refresh(self, request: Any) -> None:
-            """There is no other; the server says why it does not take this one."""
+            """There is but one; the server says why it does not take it."""
+            self.token = given
 
     return JobCredentials()
 

@@ -46,7 +46,7 @@ _SERVED = re.compile(
 def main(arguments: list[str]) -> int:
     words = list(arguments)
     if words[:1] in (["image"], ["buildx"]):
-        words = words[1:]
+        words = ["rmi", *words[2:]] if words[1:2] == ["rm"] else words[1:]
     if words[:1] == ["ls"]:
         words[0] = "images"
     work = {"build": _build, "push": _known, "pull": _known, "tag": _tag, "images": _images, "rmi": _remove}
@@ -170,15 +170,26 @@ def _tag(names: list[str]) -> int:
 
 
 def _images(words: list[str]) -> int:
+    for one in kept():
+        print("{package}:{tags}  {updateTime}  {sizeBytes} bytes".format(**one))
+    return 0
+
+
+def kept() -> list[dict[str, str]]:
+    """The images that are here, as Artifact Registry's DockerImages are shown."""
     try:
         found = json.loads(_ask("GET", f"/storage/v1/b/{BUCKET}/o"))
     except urllib.error.HTTPError as error:
         if error.code != 404:
             raise
         found = {}
+    images = []
     for one in found.get("items", []):
-        print("{}  {}  {} bytes".format(one["name"], one["updated"], one["size"]))
-    return 0
+        package, _, tag = one["name"].rpartition(":")
+        images.append(
+            {"package": package, "tags": tag, "updateTime": one["updated"], "sizeBytes": one["size"]}
+        )
+    return images
 
 
 def _remove(names: list[str]) -> int:

@@ -5,11 +5,12 @@ It runs in the caller's own Python, as `portico_gcloud_command` does, which hand
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+import portico_gcloud_asking as asking
+import portico_gcloud_shown as shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _API = "apis/artifactregistry/v1"
 _KNOWN = {
     "create": ("--repository-format", "--location", "--description", "--labels", "--project", "--mode", "--async"),
-    "list": ("--location", "--project", "--format", "--limit"),
+    "list": ("--location", "--project", "--filter", "--format", "--limit"),
     "describe": ("--location", "--project", "--format"),
     "delete": ("--location", "--project", "--async"),
 }  # fmt: skip
@@ -50,7 +51,8 @@ def run(words: list[str], options: dict[str, str], ask: Callable[..., Any], proj
         raise ValueError(f"gcloud artifacts repositories {verb} needs --location=LOCATION.")
     name = names[0] if "/" in names[0] else f"projects/{project}/locations/{location}/repositories/{names[0]}"
     if verb == "describe":
-        return _show(ask("GET", name, None, _API), options.get("--format", ""))
+        shown.resource(ask("GET", name, None, _API), options.get("--format", ""))
+        return 0
     if verb == "delete":
         return _await(ask("DELETE", name, None, _API), ask, options, f"Deleted repository [{name}].")
     kind, mode = options.get("--repository-format", ""), options.get("--mode", "")
@@ -69,57 +71,20 @@ def run(words: list[str], options: dict[str, str], ask: Callable[..., Any], proj
 
 
 def _await(operation: dict[str, Any], ask: Callable[..., Any], options: dict[str, str], told: str) -> int:
-    while not operation.get("done") and "--async" not in options:
-        time.sleep(0.2)
-        operation = ask("GET", operation["name"], None, _API)
-    if "error" in operation:
-        raise ValueError(operation["error"]["message"])
+    operation = asking.ended(ask, operation, _API, "--async" not in options)
     print(told if operation.get("done") else operation["name"], file=sys.stderr)
     return 0
 
 
 def _list(parent: str, options: dict[str, str], ask: Callable[..., Any]) -> int:
-    found: list[dict[str, Any]] = []
-    token = ""
-    while True:
-        page = ask("GET", f"{parent}/repositories?pageToken={quote(token)}", None, _API)
-        found += page.get("repositories", [])
-        token = page.get("nextPageToken", "")
-        if not token:
-            break
-    if options.get("--limit"):
-        found = found[: int(options["--limit"])]
-    form = options.get("--format", "")
-    if form == "json":
-        print(json.dumps(found, indent=2))
-        return 0
-    if form:
-        return max([_show(one, form) for one in found], default=0)
-    columns = ("REPOSITORY", "FORMAT", "MODE", "DESCRIPTION", "LOCATION", "CREATE_TIME")
-    rows = [
-        (
-            one["name"].rpartition("/")[2], one["format"], one["mode"], one.get("description", ""),
-            one["name"].split("/")[3], one["createTime"],
-        )
-        for one in found
-    ]  # fmt: skip
-    widths = [max(len(row[at]) for row in [columns, *rows]) for at in range(len(columns))]
-    for row in [columns, *rows] if rows else []:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())  # noqa: B905  3.7's zip
-    if not rows:
-        print("Listed 0 items.", file=sys.stderr)
-    return 0
-
-
-def _show(told: dict[str, Any], form: str) -> int:
-    if form == "json":
-        print(json.dumps(told, indent=2))
-    elif form.startswith("value("):
-        print("\t".join(str(told.get(key.strip(), "")) for key in form[6:].rstrip(")").split(",")))
-    elif form and form != "yaml":
-        raise ValueError(f"--format {form} is not built in Portico; json, yaml and value(FIELD) are.")
-    else:
-        for key in sorted(told):  # a line of JSON is YAML, too
-            plain = isinstance(told[key], str) and told[key] and not told[key].isdigit()
-            print(f"{key}: {told[key] if plain else json.dumps(told[key])}")
+    found = asking.listed(ask, f"{parent}/repositories", "repositories", _API)
+    columns: dict[str, Any] = {
+        "REPOSITORY": lambda one: one["name"].rpartition("/")[2],
+        "FORMAT": lambda one: one["format"],
+        "MODE": lambda one: one["mode"],
+        "DESCRIPTION": lambda one: one.get("description", ""),
+        "LOCATION": lambda one: one["name"].split("/")[3],
+        "CREATE_TIME": lambda one: one["createTime"],
+    }
+    shown.resources(found, options, columns)
     return 0

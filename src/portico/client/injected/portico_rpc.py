@@ -101,7 +101,7 @@ class _Call(grpc.UnaryUnaryMultiCallable):  # type: ignore[misc]
     def __call__(self, request: Any, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
         rule = _rules().get(self._version, {}).get(self._name)
         if rule is None:
-            raise Failed("UNIMPLEMENTED", self._method + " is not known in Portico.")
+            raise Failed("UNIMPLEMENTED", self._method + " is not built in Portico: it is not known here.")
         message = request if hasattr(request, "DESCRIPTOR") else type(request).pb(request)
         verb, path, query, body = asked(rule, json_format.MessageToDict(message))
         answer = _session().request(

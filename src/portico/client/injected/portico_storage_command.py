@@ -13,7 +13,7 @@ from typing import Any
 _VALUED = (
     "-l", "-p", "-c", "--location", "--project", "--member", "--role", "--default-storage-class", "--format",
     "--filter", "--condition", "--description", "--repository-format", "--tag", "--region", "--timeout",
-    "--machine-type", "--json-request", "--labels", "--limit", "--mode",
+    "--machine-type", "--json-request", "--labels", "--limit", "--mode", "--config", "--display-name",
 )  # fmt: skip
 # Those that are done, or of which there is nothing to do; any other is refused.
 _KNOWN = {
@@ -22,6 +22,7 @@ _KNOWN = {
     "--default-storage-class", "--uniform-bucket-level-access", "-b", "--no-user-output-enabled",
     "--continue-on-error", "-L", "-Lb", "-lR", "-lr", "-Rl",
 }  # fmt: skip
+_STAT = ("--stat", "--fetch-encrypted-object-hashes")
 _NAMES = {"copy": "cp", "list": "ls", "remove": "rm", "move": "mv", "du": "ls"}
 
 
@@ -34,6 +35,9 @@ def gcloud_storage(arguments: list[str]) -> int:
         words = ["rb", *words[2:]]
     elif words[:2] == ["buckets", "add-iam-policy-binding"]:
         words = ["iam", *words[1:]]
+    elif words[:2] == ["objects", "describe"] or (words[:2] == ["objects", "list"] and "--stat" in words):
+        # The second is what gcloud calls `gsutil stat`.
+        words = ["stat", *(one for one in words[2:] if one not in _STAT)]
     return run("gcloud storage", words)
 
 
@@ -64,20 +68,25 @@ def run(name: str, words: list[str]) -> int:
         return fail(str(error))
 
 
-def kept_project() -> str:
-    """The file in which `gcloud config set project` keeps the project; "" in a job, which has one."""
-    key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
-    return os.path.join(os.path.dirname(key), "gcloud-project") if key else ""
+def kept(key: str) -> str:
+    """The file in which `gcloud config set` keeps a property; "" for one that is not kept, and in a job."""
+    file = {"core/project": "gcloud-project", "ai/region": "gcloud-region"}.get(key, "")
+    home = os.path.dirname(os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", ""))
+    return os.path.join(home, file) if home and file else ""
+
+
+def kept_value(key: str) -> str:
+    """What `gcloud config set` was told; "" where it was not."""
+    try:
+        with open(kept(key)) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def project() -> str | None:
     """The project of a command that names none."""
-    try:
-        with open(kept_project()) as file:
-            kept = file.read().strip()
-    except OSError:
-        kept = ""
-    return os.environ.get("GOOGLE_CLOUD_PROJECT") or kept or None
+    return os.environ.get("GOOGLE_CLOUD_PROJECT") or kept_value("core/project") or None
 
 
 def parsed(words: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -234,10 +243,24 @@ def _bind(client: Any, names: list[str], options: dict[str, str]) -> int:
 def _stat(client: Any, names: list[str], options: dict[str, str]) -> int:
     for name in names:
         bucket, key = _split(name)
-        blob = client.bucket(bucket).get_blob(key)
-        if blob is None:
+        found = _matching(client, bucket, key)
+        if not found:
             return fail(f"No URLs matched: {name}")
-        print(f"{name}:\n    Content-Length: {blob.size}\n    Generation: {blob.generation}")
+        for blob in found:
+            told = {
+                "Creation Time": f"{blob.time_created:%Y-%m-%dT%H:%M:%SZ}",
+                "Update Time": f"{blob.updated:%Y-%m-%dT%H:%M:%SZ}",
+                "Storage Class": blob.storage_class,
+                "Content-Length": blob.size,
+                "Content-Type": blob.content_type,
+                "Hash (CRC32C)": blob.crc32c,
+                "Hash (MD5)": blob.md5_hash,
+                "ETag": blob.etag,
+                "Generation": blob.generation,
+                "Metageneration": blob.metageneration,
+            }
+            lines = [f"    {key + ':':<26} {value}" for key, value in told.items() if value is not None]
+            print("\n".join([f"gs://{bucket}/{blob.name}:", *lines]))
     return 0
 
 

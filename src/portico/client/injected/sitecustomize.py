@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Module -> the function that patches it once it is loaded.
 _PATCHES = {
+    "aiohttp.client": "portico_clients.patch_aiohttp",
     "google.api_core.exceptions": "portico_clients.patch_exceptions",
     "google.api_core.grpc_helpers": "portico_channels.patch_channels",
     "google.api_core.grpc_helpers_async": "portico_channels.patch_channels",
@@ -31,6 +32,7 @@ _PATCHES = {
     "google.cloud.aiplatform.pipeline_jobs": "portico_clients.patch_pipeline_jobs",
     "google.cloud.aiplatform.utils.yaml_utils": "portico_clients.patch_templates",
     "kfp.registry.registry_client": "portico_clients.patch_kfp_registry",
+    "urllib.request": "portico_clients.patch_urllib",
 }
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 

@@ -470,7 +470,10 @@ def _explanation(explained: Mapping[str, Any]) -> Chart | None:
         return None
     one = some[0]
     parts = [
-        (k, float(v)) for k, v in (one.get("featureAttributions") or {}).items() if isinstance(v, int | float)
+        (f"{name}[{at}]" if isinstance(value, list) else name, float(part))
+        for name, value in (one.get("featureAttributions") or {}).items()
+        for at, part in enumerate(value if isinstance(value, list) else [value])
+        if isinstance(part, int | float)
     ]
     of = one.get("outputDisplayName") or "the answer"
     return charts.waterfall(

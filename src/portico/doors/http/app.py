@@ -28,7 +28,7 @@ from portico.doors.signing_in import COMPANY, PASSWORD, SigningIn
 from portico.doors.storage import cors as storage_cors
 from portico.doors.storage import errors as storage_errors
 from portico.doors.storage import signed as storage_signed
-from portico.doors.storage import xml as storage_xml
+from portico.doors.storage import xml_documents
 from portico.doors.storage.requests import Request
 from portico.doors.storage.wire import StorageWire
 from portico.errors import Internal, InvalidArgument, NotFound, PermissionDenied, PorticoError, Unimplemented
@@ -89,7 +89,8 @@ class Door:
             await _lifespan(receive, send)
         elif scope["type"] == "http":
             scope["app"] = self  # a batch sends its parts through here
-            await self._http(scope, Incoming(receive), send)
+            incoming = Incoming(receive)
+            await self._http(scope, incoming, incoming.ending(scope["headers"], send))
 
     async def _http(self, scope: dict[str, Any], receive: Incoming, send: Send) -> None:
         scope = habits.addressed(_seen(scope))
@@ -175,7 +176,7 @@ class Door:
             known = error if isinstance(error, PorticoError) else self._unexpected(error, scope)
             if xml:
                 known.http_status, shown = storage_errors.render_xml(known)
-                await send_error(send, known, shown, storage_xml.MEDIA)
+                await send_error(send, known, shown, xml_documents.MEDIA)
             elif shape == "flat":
                 known.http_status, shown = flat(known, api.error_codes)
                 await send_error(send, known, shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from portico.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted
@@ -12,6 +12,7 @@ _STALLED: Final = 60.0  # seconds without a byte
 _DRIPPED: Final = 300.0  # seconds that a body which is held in memory may take
 _MOST: Final = 128 * 2**20  # bytes of bodies in memory, of all requests
 
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 _held = 0  # bytes; the loop alone counts
 
 
@@ -22,12 +23,30 @@ class Incoming:
         self._receive = receive
         self._size = 0  # bytes that are held
         self._ended = False
+        self._begun = False  # whether anybody asked for it
+
+    def ending(self, headers: Iterable[tuple[bytes, bytes]], send: Send) -> Send:
+        """`send` that ends the connection with the answer, where its client waits to be asked for the body and nobody
+        did: whether the body comes then is not known, and it must not be taken for the next request.
+
+        Source: RFC 9110, 10.1.1
+        """
+        if not any(name == b"expect" for name, _ in headers):
+            return send
+
+        async def sent(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start" and not self._begun:
+                message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
+            await send(message)
+
+        return sent
 
     async def __call__(self) -> dict[str, Any]:
         """
         Raises:
             DeadlineExceeded: the body stopped coming in.
         """
+        self._begun = True
         if self._ended:
             return await self._receive()
         try:

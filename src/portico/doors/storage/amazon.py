@@ -6,12 +6,11 @@ https://cloud.google.com/storage/docs/aws-simple-migration, .../interoperability
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any, Final
 
 from portico.doors.storage.requests import Request
-from portico.errors import InvalidArgument, Unimplemented
+from portico.doors.storage.sums import Sum
+from portico.errors import Unimplemented
 
 _THEIRS, _OURS = "x-amz-", "x-goog-"
 _SAME: Final = ("acl", "copy-source", "metadata-directive", "storage-class", "project-id")
@@ -21,6 +20,7 @@ _ELSEWHERE: Final = (
     "checksum-mode",
     "content-sha256",
     "date",
+    "decoded-content-length",
     "sdk-checksum-algorithm",
     "user-agent",
 )
@@ -36,41 +36,32 @@ def translate(request: Request) -> None:
         if not name.startswith(_THEIRS):
             continue
         rest = name.removeprefix(_THEIRS)
-        if rest in _SAME or rest.startswith("meta-"):
+        if rest in _SAME or rest.startswith(("meta-", "copy-source-if-")):
             request.headers[_OURS + rest] = value
         elif rest.startswith("checksum-") and rest not in _ELSEWHERE:
-            _check_sum(request, rest.removeprefix("checksum-"), value)
+            told = Sum(rest.removeprefix("checksum-"))
+            told.must_be(value)
+            request.sums.append(told)
+        elif rest == "trailer":
+            request.sums += [
+                Sum(one.strip().lower().removeprefix("x-amz-checksum-")) for one in value.split(",")
+            ]
         elif rest not in _ELSEWHERE:
             raise Unimplemented(f"The header {name} is not built in Portico's XML API: send none.")
+    if request.chunks is not None:  # how the body came is nothing that the object has
+        codings = [one.strip() for one in request.headers.pop("content-encoding", "").split(",")]
+        if left := ",".join(one for one in codings if one and one != "aws-chunked"):
+            request.headers["content-encoding"] = left
     send = request.send
 
     async def sent(message: dict[str, Any]) -> None:
         if headers := message.get("headers"):
-            ours, theirs = _OURS.encode(), _THEIRS.encode()
             named = [
                 (theirs + one.removeprefix(ours) if one.startswith(ours) else one, to) for one, to in headers
             ]
+            named += [(theirs + b"version-id", to) for one, to in headers if one == ours + b"generation"]
             message = {**message, "headers": named}
         await send(message)
 
+    ours, theirs = _OURS.encode(), _THEIRS.encode()
     request.send = sent
-
-
-def _check_sum(request: Request, kind: str, value: str) -> None:
-    """Has the body checked, which is not here yet."""
-    if kind == "crc32c":
-        request.headers["x-goog-hash"] = f"crc32c={value}"
-        return
-    if kind not in ("crc32", "sha256"):
-        raise Unimplemented(
-            f"Checksums by {kind} are not built in Portico: with boto3 let the client take CRC32, or send none by "
-            "Config(request_checksum_calculation='when_required')."
-        )
-    try:
-        digest = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidArgument(f"x-amz-checksum-{kind} must be base64.", reason="InvalidDigest") from None
-    if kind == "crc32":
-        request.must_sum_to(digest)
-    else:
-        request.must_hash_to(digest.hex())

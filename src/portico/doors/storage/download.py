@@ -103,17 +103,31 @@ def xml_etag(row: ObjectRow) -> str:
     return f'"{base64.b64decode(row.md5).hex()}"' if row.md5 else f'"{etag(row)}"'
 
 
-def _not_modified(request: Request, row: ObjectRow, tag: str) -> bool:
-    """Raises FailedPrecondition (412): If-Match or If-Unmodified-Since does not hold."""
-    headers = request.headers
-    if "if-match" in headers and not names_etag(headers["if-match"], tag):
-        objects.Preconditions(generation_match=-1).check(row)
-    if (since := _date(headers.get("if-unmodified-since"))) is not None and int(row.updated) > since:
-        objects.Preconditions(generation_match=-1).check(row)
+def fits(row: ObjectRow, headers: Mapping[str, str], tag: str) -> bool:
+    """Whether the object is as the headers If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since of a copy
+    want its source."""
+    return _is_as_held(row, headers, tag) and not _is_unchanged(row, headers, tag)
+
+
+def _is_as_held(row: ObjectRow, headers: Mapping[str, str], tag: str) -> bool:
+    if "if-match" in headers:
+        return names_etag(headers["if-match"], tag)
+    since = _date(headers.get("if-unmodified-since"))
+    return since is None or int(row.updated) <= since
+
+
+def _is_unchanged(row: ObjectRow, headers: Mapping[str, str], tag: str) -> bool:
     if "if-none-match" in headers:
         return names_etag(headers["if-none-match"], tag)
     since = _date(headers.get("if-modified-since"))
     return since is not None and int(row.updated) <= since
+
+
+def _not_modified(request: Request, row: ObjectRow, tag: str) -> bool:
+    """Raises FailedPrecondition (412): If-Match or If-Unmodified-Since does not hold."""
+    if not _is_as_held(row, request.headers, tag):
+        objects.Preconditions(generation_match=-1).check(row)
+    return _is_unchanged(row, request.headers, tag)
 
 
 def _is_still(request: Request, row: ObjectRow, tag: str) -> bool:

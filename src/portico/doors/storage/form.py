@@ -23,6 +23,7 @@ from portico.doors.storage import xml as storage_xml
 from portico.doors.storage.download import xml_etag
 from portico.doors.storage.requests import Meaning, Request, decode_name
 from portico.doors.storage.signed import Signed
+from portico.doors.storage.xml_documents import MEDIA
 from portico.errors import InvalidArgument
 from portico.services.standard.here import base_url
 from portico.store.objects.generations import ObjectRow
@@ -187,7 +188,7 @@ class Form:
         )
         headers = [(b"etag", tag.encode())]
         if status == 201:
-            await request.answer(status, body.encode(), headers, media=storage_xml.MEDIA)
+            await request.answer(status, body.encode(), headers, media=MEDIA)
         else:
             await request.answer(status, headers=headers)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from portico.doors.http.incoming import Incoming
+from portico.doors.storage.chunks import Chunks
+from portico.doors.storage.sums import Sum
 from portico.errors import InvalidArgument
 from portico.services.call import Call, Rooms
 
@@ -53,8 +54,10 @@ class Request:
     method: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
+    amazons: bool = False  # whether it is signed, and answered, in Amazon's words
+    sums: list[Sum] = field(default_factory=list)  # that the body must have
+    chunks: Chunks | None = None  # what its body is taken from, where that comes in chunks of its own
     _hash: str = ""  # of the body, in hexadecimal, where its signature says it
-    _sum: bytes = b""  # its CRC-32, where that is told
 
     def __post_init__(self) -> None:
         self.method = self.scope["method"]
@@ -80,15 +83,6 @@ class Request:
             )
         self._hash = sha256.lower()
 
-    def must_sum_to(self, crc32: bytes) -> None:
-        """
-        Raises:
-            InvalidArgument: it is no CRC-32, big-endian.
-        """
-        if len(crc32) != 4:
-            raise InvalidArgument("A CRC-32 has four bytes.", reason="InvalidDigest")
-        self._sum = crc32
-
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body, in pieces of at least PIECE bytes but for the last.
 
@@ -99,33 +93,43 @@ class Request:
         held: list[bytes] = []
         size = 0
         hasher = hashlib.sha256() if self._hash else None
-        summed = 0
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 if held:
                     yield b"".join(held)
                 raise ClientGone
-            if body := message.get("body"):
+            body = message.get("body", b"")
+            if hasher is not None:
+                hasher.update(body)
+            if self.chunks is not None:
+                body = self.chunks.feed(body)
+            if body:
                 held.append(body)
                 size += len(body)
-                if hasher is not None:
-                    hasher.update(body)
-                if self._sum:
-                    summed = zlib.crc32(body, summed)
+                for one in self.sums:
+                    one.update(body)
             more = message.get("more_body", False)
-            if not more and hasher is not None and hasher.hexdigest() != self._hash:
-                raise InvalidArgument(
-                    f"The body's SHA-256 is {hasher.hexdigest()}; X-Goog-Content-SHA256 says {self._hash}.",
-                    reason="XGoogContentSHA256Mismatch",
-                )
-            if not more and self._sum and summed.to_bytes(4) != self._sum:
-                raise InvalidArgument("The body's CRC-32 is not that of the request.", reason="BadDigest")
+            if not more:
+                self._check_whole(hasher.hexdigest() if hasher is not None else None)
             if held and (size >= PIECE or not more):
                 yield b"".join(held)
                 held, size = [], 0
             if not more:
                 return
+
+    def _check_whole(self, digest: str | None) -> None:
+        if digest is not None and digest != self._hash:
+            raise InvalidArgument(
+                f"The body's SHA-256 is {digest}; X-Goog-Content-SHA256 says {self._hash}.",
+                reason="XGoogContentSHA256Mismatch",
+            )
+        if self.chunks is not None:
+            self.chunks.end()
+        for one in self.sums:
+            if self.chunks is not None and (told := self.chunks.trailers.get(f"x-amz-checksum-{one.kind}")):
+                one.must_be(told)
+            one.check()
 
     async def body(self, limit: int) -> bytes:
         """All of the body.

@@ -1,23 +1,23 @@
-"""Signed requests, V4 and V2: who signed one asks, whoever sends it. By an account's RSA key, or one of its HMAC keys.
+"""Signed requests, V4: who signed one asks, whoever sends it. By an account's RSA key, or one of its HMAC keys. V2 is
+in `signed_v2`.
 
 https://cloud.google.com/storage/docs/authentication/canonical-requests,
-https://cloud.google.com/storage/docs/authentication/signatures,
-https://cloud.google.com/storage/docs/access-control/signed-urls-v2
+https://cloud.google.com/storage/docs/authentication/signatures
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
+from portico.doors.storage.chunks import KINDS, Chain, Chunks
 from portico.doors.storage.errors import WrongSignature
 from portico.doors.storage.requests import Request
 from portico.errors import InvalidArgument, PermissionDenied, Unimplemented
@@ -27,17 +27,12 @@ ALGORITHM: Final = "GOOG4-RSA-SHA256"
 HMAC: Final = "GOOG4-HMAC-SHA256"
 AMAZONS: Final = "AWS4-HMAC-SHA256"
 _V4: Final = ("algorithm", "credential", "date", "expires", "signedheaders", "signature")
-_V2: Final = ("GoogleAccessId", "Expires", "Signature")
 _UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 _GOOGLES: Final = "storage.googleapis.com"
 _LONGEST: Final = 7 * 24 * 3600  # seconds that a V4 URL may be good
 SKEW: Final = 900.0  # seconds that the clock of who signs may be ahead
 # What clients send by themselves, which changes nothing.
-_OF_CLIENTS: Final = frozenset({"x-goog-api-client", "x-goog-gcs-idempotency-token", "x-goog-user-project"})
-# In V2 the answer's form, and which generation it is of, are not signed.
-_BESIDE: Final = frozenset(
-    {"response-content-type", "response-content-disposition", "generation", "userproject"}
-)
+OF_CLIENTS: Final = frozenset({"x-goog-api-client", "x-goog-gcs-idempotency-token", "x-goog-user-project"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ _AMAZON: Final = Dialect("x-amz-", "AWS4", "s3/aws4_request")
 class Signed:
     """What a request says of its signer: an account's address, or an HMAC key's id. `texts`: of one of these the
     signature must be; `shown`: the first of them. `fits`: whether a key makes a signature of a text. `amazons`: it is
-    in Amazon's words, as the rest of the request is then."""
+    in Amazon's words, as the rest of the request is then. `goes_on`: takes the key, where more than this is signed."""
 
     signer: str
     signature: bytes
@@ -67,6 +62,7 @@ class Signed:
     by_hmac: bool = False
     fits: Callable[[Any, bytes, bytes], bool] = rsa_keys.verifies
     amazons: bool = False
+    goes_on: Callable[[Any], None] | None = None
 
     def check(self, keys: Iterable[Any]) -> None:
         """
@@ -75,6 +71,8 @@ class Signed:
         """
         for key in keys:
             if any(self.fits(key, text.encode(), self.signature) for text in self.texts):
+                if self.goes_on is not None:
+                    self.goes_on(key)
                 return
         raise WrongSignature(self.shown)
 
@@ -83,16 +81,22 @@ def by_secret(scope: str, beginning: str = _GOOGLE.key) -> Callable[[str, bytes,
     """What tells whether an HMAC key's secret makes a V4 signature; `scope` is its credential's."""
 
     def fits(secret: str, text: bytes, signature: bytes) -> bool:
-        key = f"{beginning}{secret}".encode()
-        for part in scope.split("/"):
-            key = hmac.digest(key, part.encode(), "sha256")
+        key = _signing_key(secret, scope, beginning)
         return hmac.compare_digest(hmac.digest(key, text, "sha256"), signature)
 
     return fits
 
 
-def _by_secret_v2(secret: str, text: bytes, signature: bytes) -> bool:
-    return hmac.compare_digest(hmac.digest(secret.encode(), text, "sha1"), signature)
+def _signing_key(secret: str, scope: str, beginning: str) -> bytes:
+    key = f"{beginning}{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def pairs_of(request: Request) -> list[tuple[str, str]]:
+    """The query's parameters, in their order."""
+    return parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
 
 
 def is_signed_header(authorization: str | None) -> bool:
@@ -113,7 +117,7 @@ def read(request: Request, path: bytes, now: float) -> Signed | None:
         InvalidArgument: it is incomplete, malformed, or has run out. PermissionDenied: it is not good yet.
         Unimplemented: it is of another kind than Google's own.
     """
-    pairs = parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+    pairs = pairs_of(request)
     by_name = {name.lower(): value for name, value in pairs}
     authorization = request.headers.get("authorization", "")
     if is_signed_header(authorization):
@@ -122,8 +126,6 @@ def read(request: Request, path: bytes, now: float) -> Signed | None:
     for dialect in (_GOOGLE, _AMAZON):
         if any(dialect.prefix + name in by_name for name in _V4):
             return _v4(request, path, pairs, by_name, now, dialect)
-    if any(name in request.params for name in ("GoogleAccessId", "Signature")):
-        return _v2(request, path, pairs, now)
     return None
 
 
@@ -136,7 +138,7 @@ def _v4(
     dialect: Dialect,
 ) -> Signed:
     prefix = dialect.prefix
-    _require([prefix + name for name in _V4], by_name)
+    require([prefix + name for name in _V4], by_name)
     date, scope, algorithm = (by_name[prefix + one] for one in ("date", "credential", "algorithm"))
     signer, _, scope = scope.partition("/")
     by_hmac = check_algorithm(algorithm, signer, dialect)
@@ -149,11 +151,12 @@ def _v4(
     headers = _headers(request, names)
     payload = headers.get(f"{prefix}content-sha256", _UNSIGNED)
     if payload.startswith("STREAMING-"):
-        raise Unimplemented(
-            f"Bodies in signed chunks ({payload}) are not built in Portico: with boto3 send none by "
-            "Config(request_checksum_calculation='when_required')."
-        )
-    if payload != _UNSIGNED:
+        if dialect is not _AMAZON or payload not in KINDS:
+            raise Unimplemented(
+                f"Bodies in chunks as {payload} are not built in Portico: one of {', '.join(KINDS)} is, signed by "
+                f"{AMAZONS}."
+            )
+    elif payload != _UNSIGNED:
         request.must_hash_to(payload)
     rest = [pair for pair in pairs if pair[0].lower() != f"{prefix}signature"]
     queries = dict.fromkeys((_query(rest, whole=False), _query(rest, whole=True)))
@@ -172,8 +175,27 @@ def _v4(
     shown = {"StringToSign": texts[0], "CanonicalRequest": requests[0]}
     if dialect is _AMAZON:
         fits = by_secret(scope, dialect.key)
-        return Signed(signer, signature, texts, shown, by_hmac=True, fits=fits, amazons=True)
+        goes_on = partial(_take_chunks, request, payload, date, scope, signature.hex())
+        return Signed(
+            signer, signature, texts, shown, by_hmac=True, fits=fits, amazons=True,
+            goes_on=goes_on if payload in KINDS else None,
+        )  # fmt: skip
     return Signed(signer, signature, texts, shown, **by_key(by_hmac, scope))
+
+
+def _take_chunks(request: Request, payload: str, date: str, scope: str, signature: str, secret: str) -> None:
+    """Has the body taken from its chunks; the request's `signature` is the one before the first's.
+
+    Raises:
+        InvalidArgument: the length of what is in them is no number.
+    """
+    told = request.headers.get("x-amz-decoded-content-length")
+    if told is not None and not re.fullmatch(r"\d{1,15}", told, re.ASCII):
+        raise InvalidArgument(f"x-amz-decoded-content-length is a number of bytes, not {told[:80]!r}.")
+    chain = (
+        Chain(_signing_key(secret, scope, _AMAZON.key), date, scope, signature) if KINDS[payload] else None
+    )
+    request.chunks = Chunks(chain, None if told is None else int(told))
 
 
 def by_key(by_hmac: bool, scope: str) -> dict[str, Any]:
@@ -288,7 +310,7 @@ def _headers(request: Request, names: list[str]) -> dict[str, str]:
                 reason="MalformedSecurityHeader",
             )
     for name in found:
-        if name.startswith(("x-goog-", "x-amz-")) and name not in names and name not in _OF_CLIENTS:
+        if name.startswith(("x-goog-", "x-amz-")) and name not in names and name not in OF_CLIENTS:
             raise InvalidArgument(
                 "Your request has a malformed header. Header was included in the request, but not in signedheaders: "
                 f"{name}.",
@@ -301,14 +323,14 @@ def _places(path: bytes, host: str) -> Iterator[tuple[str, str]]:
     """The hosts and paths that a URL may have been signed for which came here: this server's own, or Google's, whose
     clients are led here."""
     _, bucket, name = (path + b"/").split(b"/", 2)
-    for own in _paths(path):
+    for own in paths(path):
         yield host, own
         yield _GOOGLES, own
-    for inside in _paths(b"/" + name.removesuffix(b"/")):
+    for inside in paths(b"/" + name.removesuffix(b"/")):
         yield f"{bucket.decode('latin-1')}.{_GOOGLES}", inside
 
 
-def _paths(path: bytes) -> Iterator[str]:
+def paths(path: bytes) -> Iterator[str]:
     """As it came, and as a client that escapes what needs it alone signs it, whatever sends it."""
     yield path.decode("latin-1")
     yield quote(unquote_to_bytes(path), safe="/~")
@@ -321,37 +343,11 @@ def _query(pairs: list[tuple[str, str]], *, whole: bool) -> str:
     return "&".join(sorted(joined) if whole else joined)
 
 
-def _v2(request: Request, path: bytes, pairs: list[tuple[str, str]], now: float) -> Signed:
-    params = request.params
-    _require(_V2, params)
-    by_hmac = "@" not in params["GoogleAccessId"]
-    if not re.fullmatch(r"-?\d{1,12}", params["Expires"]):
-        raise InvalidArgument(f"Expires is a number of seconds, not {params['Expires']!r}.")
-    check_time(now, float(params["Expires"]), now)
-    try:
-        signature = base64.b64decode(params["Signature"], validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidArgument("Signature must be base64.") from None
-    extensions: dict[str, list[str]] = {}
-    for name, value in request.scope["headers"]:
-        key = name.decode("latin-1").lower()
-        if key.startswith("x-goog-") and key not in _OF_CLIENTS and "encryption-key" not in key:
-            extensions.setdefault(key, []).append(" ".join(value.decode("latin-1").split()))
-    head = [request.method, request.headers.get("content-md5", ""), request.headers.get("content-type", ""),
-            params["Expires"], *(f"{name}:{','.join(extensions[name])}" for name in sorted(extensions))]  # fmt: skip
-    more = sorted(
-        (name.lower(), value) for name, value in pairs if name not in _V2 and name.lower() not in _BESIDE
-    )
-    tails = [f"?{urlencode(more)}" if more else ""]
-    if more and not any(value for _, value in more):  # ?uploads
-        tails.append("?" + "&".join(name for name, _ in more))
-    resources = dict.fromkeys(own + tail for own in _paths(path) for tail in tails)
-    texts = tuple("\n".join((*head, one)) for one in resources)
-    how: dict[str, Any] = {"by_hmac": True, "fits": _by_secret_v2} if by_hmac else {}
-    return Signed(params["GoogleAccessId"], signature, texts, {"StringToSign": texts[0]}, **how)
-
-
-def _require(names: Iterable[str], given: dict[str, str]) -> None:
+def require(names: Iterable[str], given: dict[str, str]) -> None:
+    """
+    Raises:
+        InvalidArgument: one of them is not given.
+    """
     for name in names:
         if not given.get(name):
             raise InvalidArgument(
@@ -362,6 +358,5 @@ def _require(names: Iterable[str], given: dict[str, str]) -> None:
 def others() -> Unimplemented:
     """What a signature of another kind is answered with."""
     return Unimplemented(
-        f"Signatures are read by {ALGORITHM}, {HMAC} or {AMAZONS}: others are not built in Portico. Of boto3 that is "
-        "Config(signature_version='s3v4')."
+        f"Signatures are read by {ALGORITHM}, {HMAC}, {AMAZONS}, and of version 2: others are not built in Portico."
     )

@@ -11,7 +11,7 @@ from portico.doors.contract.documents import Contract
 from portico.doors.dispatch import Arrival, Dispatch, no_body
 from portico.doors.http.incoming import Incoming
 from portico.doors.identity import Identity
-from portico.doors.storage import amazon, xml_copies, xml_deletes
+from portico.doors.storage import amazon, signed_v2, xml_copies, xml_deletes
 from portico.doors.storage import download as storage_download
 from portico.doors.storage import sessions as storage_sessions
 from portico.doors.storage import signed as storage_signed
@@ -119,13 +119,13 @@ class StorageWire:
 
     def _delete(
         self, request: Request, path: bytes, authorization: str | None, caller: Caller | None
-    ) -> Callable[[str], Awaitable[Any]]:
+    ) -> Callable[[str, str], Awaitable[Any]]:
         """What deletes an object of the bucket at `path` for who sent the request."""
         method, bucket = self._contract.method("storage", "v1", "objects.delete"), decode_name(path[1:])
         owner = request.scope["state"]["owner"]
 
-        async def delete(name: str) -> None:
-            params = {"bucket": bucket, "object": name}
+        async def delete(name: str, generation: str) -> None:
+            params = {"bucket": bucket, "object": name} | ({"generation": generation} if generation else {})
             await self._dispatch(
                 Arrival(method, params, authorization, owner, headers=request.headers, caller=caller)
             )
@@ -153,7 +153,7 @@ class StorageWire:
         if form is not None:
             signed = form.signed(now)
         elif xml:
-            signed = storage_signed.read(request, path, now)
+            signed = signed_v2.read(request, path, now) or storage_signed.read(request, path, now)
         if signed is not None:
             found = self._identity.signer(signed.signer, by_hmac=signed.by_hmac)
             if found is None and storage_signed.is_signed_header(request.headers.get("authorization")):
@@ -165,6 +165,7 @@ class StorageWire:
             email, keys = found
             signed.check(keys)
             if signed.amazons:
+                request.amazons = True
                 amazon.translate(request)
             return Caller(email)
         upload = request.params.get("upload_id")
@@ -179,6 +180,8 @@ def _xml_meaning(request: Request, path: bytes, caller: Caller | None) -> Meanin
     if rest and rest[0]:
         if request.method == "PUT" and xml_copies.SOURCE in request.headers:
             return xml_copies.meaning(request, decode_name(bucket), decode_name(rest[0]))
+        if request.method == "PUT" and "compose" in request.params:
+            return xml_copies.composition(request, decode_name(bucket), decode_name(rest[0]))
         return storage_xml.meaning(request, decode_name(bucket), decode_name(rest[0]))
     return storage_xml_buckets.meaning(request, decode_name(bucket), caller)
 

@@ -10,7 +10,6 @@ import base64
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from urllib.parse import quote
-from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from sqlalchemy.engine import Connection
@@ -18,8 +17,11 @@ from sqlalchemy.engine import Connection
 from portico.doors.storage import download as storage_download
 from portico.doors.storage import sessions as storage_sessions
 from portico.doors.storage import upload as storage_upload
+from portico.doors.storage import xml_lists
 from portico.doors.storage.errors import render_xml
 from portico.doors.storage.requests import Meaning, Request, in_thread, pour
+from portico.doors.storage.xml_documents import MEDIA, answer, children, malformed, parse, text
+from portico.doors.storage.xml_lists import as_acl
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.services.call import Rooms
 from portico.services.standard.here import base_url
@@ -34,10 +36,8 @@ from portico.store.objects.files import FileCopy, FileWriter
 from portico.store.objects.generations import ObjectRow, Preconditions, StoredFile
 from portico.store.objects.uploads import Part, Upload
 
-_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _MOST_PARTS = 10_000
 _LEAST_PART = 5 * 2**20  # bytes
-MEDIA = b"application/xml; charset=UTF-8"
 # Request headers that set what the JSON API calls by these names.
 _SETTINGS = {
     "cache-control": "cacheControl",
@@ -48,7 +48,8 @@ _SETTINGS = {
     "x-goog-custom-time": "customTime",
     "x-goog-storage-class": "storageClass",
 }
-_UNBUILT = frozenset({"acl", "compose", "encryption", "legal-hold", "retention", "tagging"})
+_UNBUILT = frozenset({"compose", "encryption", "legal-hold", "retention", "tagging"})
+_OF_READS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
 _PRECONDITIONS = {
     "x-goog-if-generation-match": "ifGenerationMatch",
     "x-goog-if-metageneration-match": "ifMetagenerationMatch",
@@ -61,7 +62,12 @@ def meaning(request: Request, bucket: str, name: str) -> Meaning:
     Raises:
         Unimplemented, InvalidArgument: there is no such method.
     """
-    request.params |= preconditions_in(request)
+    if request.amazons and "versionId" in request.params:  # what Amazon calls a generation
+        request.params["generation"] = request.params["versionId"]
+    more = {**preconditions_in(request), **generation_in(request)}
+    if "acl" in request.params and (found := xml_lists.of_object(request, bucket, name, more)):
+        return found
+    request.params |= more
     work = _method(request)
     method = "objects.get" if work is _get else "objects.delete" if work is _delete else "objects.insert"
     params = {"bucket": bucket, "object": name, **generation_in(request)}
@@ -69,8 +75,21 @@ def meaning(request: Request, bucket: str, name: str) -> Meaning:
 
 
 def preconditions_in(request: Request) -> dict[str, str]:
-    """The JSON API's parameters for the preconditions among the headers."""
-    return {_PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS}
+    """The JSON API's parameters for the preconditions among the headers.
+
+    Raises:
+        Unimplemented: what is written has one that is asked of what is read alone.
+    """
+    told = {_PRECONDITIONS[key]: value for key, value in request.headers.items() if key in _PRECONDITIONS}
+    if request.method not in ("PUT", "POST"):
+        return told
+    if request.headers.get("if-none-match", "").strip() == "*":
+        return told | {"ifGenerationMatch": "0"}
+    if asked := _OF_READS & request.headers.keys():
+        raise Unimplemented(
+            f"The header {min(asked)} is not built for what is written: use x-goog-if-generation-match."
+        )
+    return told
 
 
 def generation_in(request: Request) -> dict[str, str]:
@@ -89,7 +108,10 @@ Method = Callable[[Request, str, str], Awaitable[None]]
 def _method(request: Request) -> Method:
     params, method = request.params, request.method
     if unbuilt := _UNBUILT & params.keys():
-        raise Unimplemented(f"?{min(unbuilt)} is not built in Portico's XML API: use the JSON API.")
+        raise Unimplemented(
+            f"?{min(unbuilt)} implies functionality that is not implemented: of objects it is not built in Portico's "
+            "XML API."
+        )
     if method == "POST" and "uploads" in params:
         return _initiate
     if method == "POST" and request.headers.get("x-goog-resumable", "").lower() == "start":
@@ -322,33 +344,20 @@ def settings_in(headers: Mapping[str, str]) -> dict[str, object]:
     return resource
 
 
-def as_acl(told: str) -> str:
-    """What the JSON API calls a predefined access control list: publicRead for public-read."""
-    first, *more = told.split("-")
-    return first + "".join(word.capitalize() for word in more)
-
-
 def _parse_parts(body: bytes) -> list[tuple[int, str]]:
     """The numbers and ETags in a CompleteMultipartUpload document.
 
     Raises:
         InvalidArgument: it is not one.
     """
-    try:
-        if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-            raise ValueError("declarations are not allowed")
-        parts = []
-        for part in ElementTree.fromstring(body):
-            values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in part}
+    parts = []
+    for part in parse(body, "a list of parts"):
+        values = {name: told for name, told, _ in children(part)}
+        try:
             parts.append((int(values["PartNumber"]), values["ETag"]))
-        return parts
-    except (ElementTree.ParseError, ValueError, KeyError) as error:
-        raise InvalidArgument(f"Not a list of parts: {error}", reason="MalformedXML") from None
-
-
-def text(name: str) -> str:
-    """`name` for an XML text; characters that XML can't hold are replaced."""
-    return escape("".join(c if c >= " " or c == "\t" else "\ufffd" for c in name))
+        except (ValueError, KeyError) as error:
+            raise malformed("a list of parts", str(error)) from None
+    return parts
 
 
 def _part_etag(stored: StoredFile) -> bytes:
@@ -368,11 +377,3 @@ def _object_headers(row: ObjectRow) -> list[tuple[bytes, bytes]]:
         (b"x-goog-hash", hashes.encode()),
         (b"x-goog-stored-content-length", str(row.size).encode()),
     ]
-
-
-async def answer(
-    request: Request, root: str, inner: str, headers: list[tuple[bytes, bytes]] | None = None
-) -> None:
-    """Answers with a document whose root element has `inner`, which is XML."""
-    body = f"<?xml version='1.0' encoding='UTF-8'?><{root} xmlns='{_NAMESPACE}'>{inner}</{root}>"
-    await request.answer(200, body.encode(), headers, media=MEDIA)

@@ -1,29 +1,25 @@
-"""The XML API's buckets: which there are, making and deleting one, and the objects in one.
+"""The XML API's buckets: which there are, making and deleting one.
 
-https://cloud.google.com/storage/docs/xml-api/get-service, .../get-bucket-list, .../put-bucket
+https://cloud.google.com/storage/docs/xml-api/get-service, .../put-bucket
 """
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Annotated, Any, Final
-from urllib.parse import quote
-from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import msgspec
 
-from portico.doors.storage import download as storage_download
+from portico.doors.storage import xml_listings, xml_lists, xml_settings
 from portico.doors.storage.requests import Meaning, Request, in_thread
-from portico.doors.storage.xml import answer, as_acl, text
+from portico.doors.storage.xml_documents import answer, children, parse, text
+from portico.doors.storage.xml_lists import as_acl
 from portico.errors import AlreadyExists, InvalidArgument, Unimplemented
 from portico.services.call import Caller
 from portico.services.storage import buckets
 from portico.services.storage.render import milliseconds
-from portico.services.storage.requests import integer, page_token, parse_page_token
 from portico.store.objects import buckets as objects_buckets
-from portico.store.objects.generations import ObjectRow
-from portico.store.objects.listing import Page, Position, Query, list_page, successor
 
 _ACCOUNTS: Final = ".iam.gserviceaccount.com"
 _SIGNATURES: Final = ("x-goog-", "x-amz-")
@@ -60,10 +56,16 @@ def meaning(request: Request, bucket: str, caller: Caller | None) -> Meaning:
         return Meaning("buckets.get", named, partial(_head, request, bucket))
     if method == "GET" and told == {"location"}:
         return Meaning("buckets.get", named, partial(_location, request, bucket))
-    if method == "GET" and told <= _LISTING:
-        return Meaning("objects.list", named, partial(_objects, request, bucket))
-    asked = "".join(f"?{one}" for one in sorted(told - _LISTING)[:1])
-    raise Unimplemented(f"{method} of a bucket{asked} is not built in Portico's XML API: use the JSON API.")
+    if lists := xml_lists.of_bucket(request, bucket, told):
+        return lists
+    if found := xml_settings.meaning(request, bucket, told) or xml_listings.meaning(request, bucket, told):
+        return found
+    asked = "".join(f"?{one}" for one in sorted(told - xml_listings.KNOWN)[:1])
+    better = {"?website": "?websiteConfig"}.get(asked)
+    raise Unimplemented(
+        f"{method} of a bucket{asked} is not built in Portico's XML API: use "
+        + (f"{better}, as Cloud Storage calls it." if better else "the JSON API.")
+    )
 
 
 def _project(request: Request, caller: Caller | None) -> str:
@@ -111,17 +113,10 @@ async def _wanted(request: Request, bucket: str) -> dict[str, Any]:
     fields = {"LocationConstraint": "location", "StorageClass": "storageClass"}
     if not body.strip():
         return wanted
-    try:
-        if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-            raise ValueError("declarations are not allowed")
-        told = ElementTree.fromstring(body)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise InvalidArgument(f"Not a bucket's configuration: {error}", reason="MalformedXML") from None
-    for one in told:
-        name = one.tag.rpartition("}")[2]
+    for name, value, _ in children(parse(body, "a bucket's configuration")):
         if name not in fields:
             raise Unimplemented(f"{name} of a bucket is not built in Portico's XML API: use the JSON API.")
-        if value := (one.text or "").strip():
+        if value:
             wanted[fields[name]] = value
     return wanted
 
@@ -162,72 +157,3 @@ async def _location(request: Request, bucket: str) -> None:
 def _bucket(request: Request, bucket: str) -> objects_buckets.BucketRow:
     with request.rooms.database.read() as connection:
         return objects_buckets.get(connection, bucket)
-
-
-async def _objects(request: Request, bucket: str) -> None:
-    params = request.params
-    second = params.get("list-type") == "2"
-    if params.get("encoding-type", "url") != "url":
-        raise InvalidArgument("encoding-type is url, or left out.")
-    told = integer(params, "max-keys") if params.get("max-keys") else None
-    most = _MOST if told is None else min(_MOST, told)
-    if most < 0:
-        raise InvalidArgument("max-keys is not negative.")
-    prefix, delimiter = params.get("prefix", ""), params.get("delimiter", "")
-    after = params.get("start-after" if second else "marker", "")
-    token = parse_page_token({"pageToken": params.get("continuation-token") if second else ""}, _Token)
-
-    def read() -> Page:
-        start = _following(after, prefix, delimiter)
-        if start is None or not most:
-            _bucket(request, bucket)
-            return Page([], [])
-        query = Query(bucket=bucket, prefix=prefix, delimiter=delimiter, start=start)
-        with request.rooms.database.read() as connection:
-            objects_buckets.get(connection, bucket)
-            return list_page(connection, query, most, Position(*token) if token else None)
-
-    page = await in_thread(read)
-    shown = partial(quote, safe="/") if "encoding-type" in params else text
-    more = page.next is not None
-    said = {"Name": bucket, "Prefix": shown(prefix), "MaxKeys": str(most), "IsTruncated": str(more).lower()}
-    if delimiter:
-        said["Delimiter"] = shown(delimiter)
-    if "encoding-type" in params:
-        said["EncodingType"] = "url"
-    if second:
-        said["KeyCount"] = str(len(page.items) + len(page.prefixes))
-        said |= {"StartAfter": shown(after)} if after else {}
-        said |= {"ContinuationToken": escape(params["continuation-token"])} if token else {}
-        if page.next is not None:
-            next_one = [page.next.name, page.next.generation, page.next.inside]
-            said["NextContinuationToken"] = page_token(next_one)
-    else:
-        said["Marker"] = shown(after)
-        if more:
-            said["NextMarker"] = shown(max([*(row.name for row in page.items[-1:]), *page.prefixes[-1:]]))
-    head = "".join(f"<{name}>{value}</{name}>" for name, value in said.items())
-    items = "".join(_item(row, shown(row.name)) for row in page.items)
-    below = "".join(
-        f"<CommonPrefixes><Prefix>{shown(one)}</Prefix></CommonPrefixes>" for one in page.prefixes
-    )
-    await answer(request, "ListBucketResult", head + items + below)
-
-
-def _following(after: str, prefix: str, delimiter: str) -> str | None:
-    """Where what follows `after` begins, which may be a common prefix; None where nothing can."""
-    if not after:
-        return ""
-    if delimiter and after.startswith(prefix) and after.endswith(delimiter) and after != prefix:
-        return successor(after)
-    return after + "\x01"  # no name has a character before that
-
-
-def _item(row: ObjectRow, name: str) -> str:
-    return (
-        f"<Contents><Key>{name}</Key><Generation>{row.generation}</Generation>"
-        f"<MetaGeneration>{row.metageneration}</MetaGeneration>"
-        f"<LastModified>{milliseconds(row.updated)}</LastModified>"
-        f"<ETag>{escape(storage_download.xml_etag(row))}</ETag><Size>{row.size}</Size>"
-        f"<StorageClass>{row.fields.get('storageClass') or 'STANDARD'}</StorageClass></Contents>"
-    )

@@ -46,11 +46,11 @@ class LocalProcesses:
     def waitables(self) -> list[socket.socket]:
         return [self._channel] if self._channel else []
 
-    def start(self, job_id: str, asks: Resources) -> None:
+    def start(self, job_id: str, asks: Resources, kind: str = "") -> None:
         self._asks[job_id] = asks
         self._pids[job_id] = 0  # its pid comes with the server's word that it started
         try:
-            self._connected().sendall(json.dumps({"run": job_id}).encode() + b"\n")
+            self._connected().sendall(json.dumps({"run": job_id, "kind": kind}).encode() + b"\n")
         except OSError:
             self._server_lost()
 

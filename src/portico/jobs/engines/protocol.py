@@ -67,9 +67,10 @@ class Engine(Protocol):
         """Where jobs run. Empty while that is not known."""
         ...
 
-    def start(self, job: str, asks: Resources) -> None:
+    def start(self, job: str, asks: Resources, kind: str = "") -> None:
         """Runs the leased job with this id, which needs `asks`: the scheduler sees to it that a machine has that left.
-        What can't be started is told by `poll` as ended."""
+        Where its `kind` is said it may run in a process that has run one of it. What can't be started is told by `poll`
+        as ended."""
         ...
 
     def running(self) -> Sequence[str]:

@@ -62,11 +62,17 @@ class _TimeSeries(Model):
         return forecasting.explain(self.series, **settings, future=_one(tables))
 
     @function(
-        "ML.EVALUATE", (0, 1), perform_aggregation=Option("bool", True), horizon=Option("int"), confidence_level=_LEVEL
+        "ML.EVALUATE", (0, 1), perform_aggregation=Option("bool"), horizon=Option("int"),
+        confidence_level=Option("float"),
     )  # fmt: skip
     def evaluate(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
+        said = {name: one for name, one in settings.items() if one is not None}
         if tables:
-            return measures.evaluate(self.series, tables[0], **settings)
+            if "confidence_level" in said and said.get("perform_aggregation", True):
+                raise DataError("confidence_level of ML.EVALUATE needs FALSE AS perform_aggregation")
+            return measures.evaluate(self.series, tables[0], **said)
+        if said:
+            raise DataError(f"{next(iter(said))} of ML.EVALUATE needs a table or a query")
         if self.series.regressors:
             raise DataError(
                 "ML.EVALUATE of an ARIMA_PLUS_XREG model needs a table or a query; see ML.ARIMA_EVALUATE."

@@ -51,7 +51,7 @@ class Autoencoder(Unlabelled):
             "l2_reg": replace(PENALTY, search=None),
             "l1_reg_activation": replace(PENALTY, search=None),
             "tf_version": TF_VERSION,
-            "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
+            "warm_start": Option("bool", False),
         }
         | TUNING
     )
@@ -72,7 +72,10 @@ class Autoencoder(Unlabelled):
         if len(units) % 2 == 0:
             raise DataError("HIDDEN_UNITS of an autoencoder must have an odd number of layers")
         draw = np.random.default_rng(_SEED)
-        network = Network.drawn([width, *units, width], str(self.options["activation_fn"]), draw)
+        if self.before is None:
+            network = Network.drawn([width, *units, width], str(self.options["activation_fn"]), draw)
+        else:
+            network = self.before.network
         optimizer = Optimizer(
             str(self.options["optimizer"]), float(self.options["learn_rate"]), network.parameters()
         )

@@ -75,6 +75,23 @@ class Encoder:
         columns = [_learnt(name, kind, of, values) for name, kind, of, values in flat]
         return cls(columns, [{"name": one.name, "type": str(one.type)} for one in table.schema])
 
+    def same(self, table: pa.Table) -> Encoder:
+        """This very one, for a training that goes on with a model's.
+
+        Raises:
+            DataError: the table has other columns than the one that it was fitted to.
+        """
+        before = {one["name"].lower(): one["type"] for one in self.inputs}
+        now = {one.name.lower(): str(one.type) for one in table.schema}
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                told = [one or "no column" for one in (before.get(name), now.get(name))]
+                raise DataError(
+                    f"WARM_START: the training data must have the schema of the training before: column {name} was "
+                    f"{told[0]}, and is {told[1]}"
+                )
+        return self
+
     def aim(self, table: pa.Table, truth: Matrix) -> None:
         """Learns for TARGET what the mean of each output (rows, outputs) is where a category is: of a rare one it is
         drawn to the mean of all (Micci-Barreca 2001, with a weight of ten rows)."""

@@ -1,10 +1,12 @@
-"""What data are like, and how they moved: ML.DESCRIBE_DATA, ML.VALIDATE_DATA_DRIFT and ML.VALIDATE_DATA_SKEW.
+"""What data are like, and how they moved: ML.DESCRIBE_DATA, ML.TFDV_DESCRIBE and what compares two tables.
 
-Distances are those of monitoring: Jensen-Shannon for numbers, L-infinity for categories (`ml.watch.distances`).
+Distances are those between the statistics that ML.TFDV_DESCRIBE tells: Jensen-Shannon for numbers, L-infinity for
+categories.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,103 +14,119 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from portico.ml.bqml import tfdv
 from portico.ml.bqml.options import Option, pairs
 from portico.ml.errors import DataError
-from portico.ml.watch import bins, distances
-from portico.ml.watch.bins import Counts, FeatureBins
 
-_SEEN = 100_000  # rows of training whose distribution is kept, evenly spread
-_JENSEN, _LARGEST = "JENSEN_SHANNON_DIVERGENCE", "L_INFTY"
+_METRICS = (tfdv.LARGEST, tfdv.JENSEN)
+_JSON = {"ARROW:extension:name": "arrow.json", "ARROW:extension:metadata": ""}
 
 VALIDATING = {
-    "categorical_default_threshold": Option("float", 0.3, low=0),
-    "categorical_metric_type": Option("str", _LARGEST, (_LARGEST, _JENSEN)),
-    "numerical_default_threshold": Option("float", 0.3, low=0),
-    "numerical_metric_type": Option("str", _JENSEN, (_JENSEN,)),
+    "categorical_default_threshold": Option("float", 0.3, low=0, high=1),
+    "categorical_metric_type": Option("str", tfdv.LARGEST, _METRICS),
+    "numerical_default_threshold": Option("float", 0.3, low=0, high=1),
+    "numerical_metric_type": Option("str", tfdv.JENSEN, (tfdv.JENSEN,)),
     "thresholds": Option("any", []),
     "enable_visualization_link": Option("bool", False, refused="there is no console to link to"),
 }
+_HISTOGRAMS = {
+    name: Option("int", number, low=1, high=10_000 if "rank" in name else 1000)
+    for name, number in tfdv.HISTOGRAMS.items()
+}
+COMPARING = {**_HISTOGRAMS, **VALIDATING}
 DESCRIBING = {
     "num_quantiles": Option("int", 2, low=1, high=100_000),
     "num_array_length_quantiles": Option("int", 10, low=1, high=100_000),
     "top_k": Option("int", 1, low=1, high=10_000),
 }
+STATISTICS = _HISTOGRAMS
+_DETECTIONS = Option("str", "SKEW", ("SKEW", "DRIFT"))
 
 
 def seen(rows: pa.Table) -> dict[str, Any]:
     """The distribution of the rows of a training, as JSON."""
-    step = max(1, -(-rows.num_rows // _SEEN))
-    few = _plain(rows if step == 1 else rows.take(pa.array(np.arange(0, rows.num_rows, step))))
-    found = bins.fit_bins(few, _kinds(few))
-    counts = bins.count(few, found)
-    return {
-        "bins": [one.to_json() for one in found],
-        "counts": {name: one.to_json() for name, one in counts.items()},
-    }
+    return tfdv.statistics(rows, tfdv.HISTOGRAMS)
 
 
 def skew(kept: Mapping[str, Any], table: pa.Table, settings: Mapping[str, Any]) -> pa.Table:
     """How far a table is from what `seen` kept; columns that it has not are left out."""
-    have = {name.lower(): name for name in table.column_names}
-    known = [FeatureBins.from_json(one) for one in kept["bins"]]
-    known = [one for one in known if one.name.lower() in have]
-    if not known:
+    if "datasets" not in kept:
+        raise DataError("ML.VALIDATE_DATA_SKEW: the model was made by an older Portico; train it again")
+    known = {one["name"].partition(".")[0].lower(): one["name"].partition(".")[0] for one in _features(kept)}
+    names = {one: known[one.lower()] for one in table.column_names if one.lower() in known}
+    if not names:
         raise DataError("None of the columns of the training is among the columns of the input")
-    chosen = table.select([have[one.name.lower()] for one in known]).rename_columns(
-        [one.name for one in known]
-    )
-    before = {one.name: Counts.from_json(kept["counts"][one.name]) for one in known}
-    return _compared(known, before, bins.count(_plain(chosen), known), settings)
+    chosen = table.select(list(names)).rename_columns(list(names.values()))
+    return _compared(kept, tfdv.statistics(chosen, tfdv.HISTOGRAMS), settings)
 
 
 def drift(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
-    base, study = (_plain(one) for one in tables)
-    both = [name for name in base.column_names if name in study.column_names]
-    if not both:
+    base, study = (tfdv.statistics(one, settings) for one in tables)
+    if not {one["name"] for one in _features(base)} & {one["name"] for one in _features(study)}:
         raise DataError("ML.VALIDATE_DATA_DRIFT: the two tables have no column of the same name")
-    known = bins.fit_bins(base.select(both), _kinds(base))
-    return _compared(known, bins.count(base, known), bins.count(study, known), settings)
+    return _compared(base, study, settings)
 
 
-def _compared(
-    known: list[FeatureBins],
-    before: Mapping[str, Counts],
-    now: Mapping[str, Counts],
-    settings: Mapping[str, Any],
-) -> pa.Table:
-    own = {name: float(value) for name, value in pairs("thresholds", settings["thresholds"] or [])}
-    if strange := set(own) - {one.name for one in known}:
-        raise DataError(f"thresholds: there is no column {sorted(strange)[0]}")
-    rows = []
-    for one in known:
-        kind = "numerical" if one.kind == "numeric" else "categorical"
-        metric = settings[f"{kind}_metric_type"]
-        measure = distances.JENSEN_SHANNON if metric == _JENSEN else distances.L_INFINITY
-        value = distances.score_column(one, now[one.name], before[one.name], measure).distance
-        threshold = own.get(one.name, settings[f"{kind}_default_threshold"])
-        rows.append((one.name, metric, threshold, value, value > threshold))
+def _features(statistics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = statistics["datasets"][0].get("features", [])
+    return found
+
+
+def _compared(base: Mapping[str, Any], study: Mapping[str, Any], settings: Mapping[str, Any]) -> pa.Table:
+    rows = [
+        (one.name, one.metric, one.threshold, one.value, one.anomalous)
+        for one in tfdv.measured(base, study, settings, _thresholds(settings["thresholds"]))
+    ]
     kinds = (pa.string(), pa.string(), pa.float64(), pa.float64(), pa.bool_())
     names = ("input", "metric", "threshold", "value", "is_anomaly")
     return pa.table({name: pa.array([row[at] for row in rows], kinds[at]) for at, name in enumerate(names)})
 
 
-def _plain(table: pa.Table) -> pa.Table:
-    """Columns as the bins know them: numbers and texts; arrays and structs are left out."""
-    found = {}
-    for name in table.column_names:
-        column, kind = table.column(name), table.schema.field(name).type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind):
-            continue
-        if pa.types.is_decimal(kind):
-            column = column.cast(pa.float64())
-        elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            column = column.cast(pa.string())
-        found[name] = column
-    return pa.table(found)
+def _thresholds(given: Any) -> dict[str, float]:
+    wanted = Option("float", 0.3, low=0, high=1)
+    return {
+        name: wanted.read(f"thresholds of {name}", value) for name, value in pairs("thresholds", given or [])
+    }
 
 
-def _kinds(table: pa.Table) -> dict[str, str]:
-    return {one.name: "categorical" if pa.types.is_string(one.type) else "numeric" for one in table.schema}
+def statistics(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:
+    """ML.TFDV_DESCRIBE: one row and column, of JSON."""
+    [table] = tables
+    for field in table.schema:
+        inner = list(field.type) if pa.types.is_struct(field.type) else [field]
+        if not all(tfdv.supported(one.type) for one in inner):
+            raise DataError(f"ML.TFDV_DESCRIBE: the type of column {field.name} is not supported")
+    told = json.dumps(tfdv.statistics(table, settings))
+    schema = pa.schema([pa.field("dataset_feature_statistics_list", pa.string(), metadata=_JSON)])
+    return pa.Table.from_arrays([pa.array([told])], schema=schema)
+
+
+def validate(
+    base: str,
+    study: str,
+    detection: str,
+    categorical_threshold: float,
+    categorical_metric: str,
+    numerical_threshold: float,
+    numerical_metric: str,
+    thresholds: str,
+) -> str:
+    """ML.TFDV_VALIDATE: an Anomalies in JSON, of two statistics in JSON; `thresholds` are an array of pairs in JSON.
+
+    Raises:
+        DataError: an argument is none that may stand there.
+    """
+    given = {
+        "categorical_default_threshold": categorical_threshold,
+        "categorical_metric_type": categorical_metric,
+        "numerical_default_threshold": numerical_threshold,
+        "numerical_metric_type": numerical_metric,
+    }
+    settings = {name: VALIDATING[name].read(name, value) for name, value in given.items()}
+    kind = _DETECTIONS.read("detection_type", detection)
+    own = _thresholds(json.loads(thresholds))
+    found = tfdv.measured(json.loads(base), json.loads(study), settings, own)
+    return json.dumps(tfdv.anomalies(found, kind))
 
 
 def describe(tables: list[pa.Table], settings: Mapping[str, Any]) -> pa.Table:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import special
 
+from portico.ml.bqml import exporting
 from portico.ml.bqml.columns import Matrix
 from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings
@@ -29,7 +30,8 @@ from portico.ml.errors import DataError
 
 _SEED = 20_240_101
 _PARTS = ("dnn", "linear")
-_UNITS = [64]  # where HIDDEN_UNITS is not said
+_STEPS, _GLOBAL_STEPS = 15, 50  # of ML.EXPLAIN_PREDICT and of a whole model, where none are said
+_MOST_UNITS, _BATCH = 128, 32  # at most, where HIDDEN_UNITS and BATCH_SIZE are not said
 _OWN = {
     "hidden_units": Option("any", tuned=True),
     "activation_fn": Option("str", "RELU", tuple(ACTIVATIONS), tuned=True),
@@ -39,19 +41,20 @@ _OWN = {
     "dropout": Option("float", 0.0, low=0, high=0.999, tuned=True),
     "l1_reg": PENALTY,
     "l2_reg": PENALTY,
-    "integrated_gradients_num_steps": Option("int", 50, low=1, high=200),
+    "integrated_gradients_num_steps": Option("int", low=1, high=200),
     "tf_version": TF_VERSION,
-    "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
+    "warm_start": Option("bool", False),
 }
 
 
 class DeepNetwork(Supervised):
     """Mini-batches of the squared error of the standardised label, or of the log loss (softmax), with L1_REG and L2_REG
-    on the weights. Without HIDDEN_UNITS it has one layer of 64."""
+    on the weights. Without HIDDEN_UNITS it has one layer, the wider the more rows there are."""
 
     TYPES: ClassVar[dict[str, str]] = {"DNN_REGRESSOR": "DNN_REGRESSOR", "DNN_CLASSIFIER": "DNN_CLASSIFIER"}
     CLASSIFIES: ClassVar[tuple[str, ...]] = ("DNN_CLASSIFIER",)
     OPTIONS: ClassVar[dict[str, Option]] = COMMON | SUPERVISED | STEPS | TUNING | CLASSES | _OWN
+    EXPLAINS: ClassVar[str] = "integrated_gradients_num_steps"
     WIDE: ClassVar[bool] = False  # a linear part beside the network
 
     def ready(self) -> None:
@@ -66,19 +69,29 @@ class DeepNetwork(Supervised):
             self.parts.append(Network.of(wide, "RELU"))
 
     def learn(self, train: Rows, evaluate: Rows | None) -> None:
-        if not self.classifies and (self.options["auto_class_weights"] or self.options["class_weights"]):
-            raise DataError(f"Class weights are not of model type {self.model_type}")
-        self.options["hidden_units"] = units = hidden(self.options["hidden_units"] or _UNITS)
         width, outputs = train.matrix.shape[1], len(self.classes) if self.classifies else 1
+        if self.options["hidden_units"] is None:  # by BigQuery's documentation
+            fewest = len(train.matrix) // (10 * (width + outputs))
+            self.options["hidden_units"] = [max(1, min(_MOST_UNITS, fewest))]
+        self.options["hidden_units"] = units = hidden(self.options["hidden_units"])
+        explained = self.before is not None or self.options["enable_global_explain"]
+        if self.options["integrated_gradients_num_steps"] is not None and not explained:
+            raise DataError("INTEGRATED_GRADIENTS_NUM_STEPS needs ENABLE_GLOBAL_EXPLAIN = TRUE")
         self.arrays["means"] = train.matrix.mean(axis=0)
         if not self.classifies:
             self.state["center"] = float(train.labels.mean())
             self.state["spread"] = float(train.labels.std()) or 1.0
         draw = np.random.default_rng(_SEED)
-        deep = Network.drawn([width, *units, outputs], str(self.options["activation_fn"]), draw)
-        self.parts = [deep]
-        if self.WIDE:
-            self.parts.append(Network([np.zeros((width, outputs))], [np.zeros(outputs)], "RELU"))
+        if self.before is None:
+            deep = Network.drawn([width, *units, outputs], str(self.options["activation_fn"]), draw)
+            self.parts = [deep]
+            if self.WIDE:
+                self.parts.append(Network([np.zeros((width, outputs))], [np.zeros(outputs)], "RELU"))
+        else:
+            self.parts = self.before.parts
+            self.state |= {
+                name: self.before.state[name] for name in ("center", "spread") if not self.classifies
+            }
         optimizers = [
             Optimizer(
                 str(self._of("optimizer", name)), float(self._of("learn_rate", name)), part.parameters()
@@ -96,7 +109,7 @@ class DeepNetwork(Supervised):
     def _iterate(
         self, train: Rows, evaluate: Rows | None, optimizers: list[Optimizer], draw: np.random.Generator
     ) -> None:
-        size = int(self.options["batch_size"] or min(1024, max(1, len(train.matrix) // 16)))
+        size = int(self.options["batch_size"] or min(_BATCH, len(train.matrix)))
         least = float(self.options["min_rel_progress"]) if self.options["early_stop"] else -math.inf
         before = math.inf
         for _ in range(int(self.options["max_iterations"])):
@@ -161,6 +174,12 @@ class DeepNetwork(Supervised):
             return np.asarray(special.softmax(raw, axis=1))
         return np.asarray(raw[:, 0] * self.state["spread"] + self.state["center"])
 
+    def exported(self) -> dict[str, bytes]:
+        scale = (0.0, 1.0) if self.classifies else (self.state["center"], self.state["spread"])
+        classes = self.classes if self.classifies else []
+        given = (self.encoder, self.encoding, self.parts, self.label, classes, scale)
+        return {"model.onnx": exporting.networks(*given)}
+
     # --- explanations ---
 
     def raw(self, matrix: Matrix) -> Numbers:
@@ -172,9 +191,8 @@ class DeepNetwork(Supervised):
 
     def attributions(self, matrix: Matrix, settings: Settings) -> tuple[Matrix, Numbers]:
         """Integrated gradients from the mean of the rows that it learnt from (Sundararajan et al. 2017)."""
-        steps = int(
-            settings.get("integrated_gradients_num_steps") or self.options["integrated_gradients_num_steps"]
-        )
+        name = "integrated_gradients_num_steps"
+        steps = int((settings[name] or _STEPS) if name in settings else self.options[name] or _GLOBAL_STEPS)
         means, raw = self.arrays["means"], self._raw(matrix)
         output = raw.argmax(axis=1)
         total = np.zeros(matrix.shape)

@@ -7,6 +7,7 @@ ML.FEATURE_INFO names them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,16 +66,32 @@ def logistic(
         probs = graph.node("Concat", graph.node("Sub", graph.constant(1.0), positive), positive, axis=1)
     else:
         probs = graph.node("Softmax", raw, axis=1)
-    chosen = graph.node("ArgMax", probs, axis=1, keepdims=0)
-    whole = all(isinstance(one, int) and not isinstance(one, bool) for one in classes)
-    known = (
-        np.array(classes, np.int64)
-        if whole
-        else [str(one).lower() if isinstance(one, bool) else str(one) for one in classes]
-    )
-    found = graph.node("Gather", graph.constant(known), chosen)
-    graph.output(f"predicted_{label}", found, INT64 if whole else STRING)
-    graph.output(f"predicted_{label}_probs", probs, width=len(classes))
+    _classified(graph, probs, label, classes)
+    return graph.file()
+
+
+def networks(
+    encoder: Encoder,
+    encoding: str,
+    parts: Sequence[Network],
+    label: str,
+    classes: list[Any],
+    scale: tuple[float, float],
+) -> bytes:
+    """Of networks whose outputs are added, in FLOAT: the likeliest class and the probabilities of all, or where there
+    are no `classes` the prediction, with `scale`, the mean and the deviation of the label."""
+    graph = Graph()
+    rows = graph.node("Cast", matrix(graph, encoder, encoding), to=FLOAT)
+    raw = _layers(graph, rows, parts[0])[-1]
+    for part in parts[1:]:
+        raw = graph.node("Add", raw, _layers(graph, rows, part)[-1])
+    raw = graph.node("Cast", raw, to=DOUBLE)
+    if classes:
+        _classified(graph, graph.node("Softmax", raw, axis=1), label, classes)
+    else:
+        center, spread = scale
+        told = graph.node("Add", graph.node("Mul", raw, graph.constant(spread)), graph.constant(center))
+        graph.output(f"predicted_{label}", told, width=1)
     return graph.file()
 
 
@@ -111,15 +128,35 @@ def components(encoder: Encoder, standardize: bool, directions: Numbers, mean: N
 def network(encoder: Encoder, layers: Network, middle: int) -> bytes:
     """An autoencoder's latent space, and what it makes of its input; in FLOAT."""
     graph = Graph()
-    rows = graph.node("Cast", matrix(graph, encoder), to=FLOAT)
+    made = _layers(graph, graph.node("Cast", matrix(graph, encoder), to=FLOAT), layers)
+    graph.output("latent", made[middle - 1], FLOAT, layers.weights[middle].shape[0])
+    graph.output("reconstruction", made[-1], FLOAT, layers.weights[-1].shape[1])
+    return graph.file()
+
+
+def _layers(graph: Graph, rows: str, layers: Network) -> list[str]:
+    """What each layer puts out, for `rows` in FLOAT."""
+    made = []
     for place, (weights, biases) in enumerate(zip(layers.weights, layers.biases, strict=True)):
         rows = _affine(graph, rows, weights.astype(np.float32), biases.astype(np.float32))
         if place < len(layers.weights) - 1:
             rows = _activated(graph, rows, layers.activation)
-        if place == middle - 1:
-            graph.output("latent", rows, FLOAT, layers.weights[middle].shape[0])
-    graph.output("reconstruction", rows, FLOAT, layers.weights[-1].shape[1])
-    return graph.file()
+        made.append(rows)
+    return made
+
+
+def _classified(graph: Graph, probs: str, label: str, classes: list[Any]) -> None:
+    """The outputs of a classification, from the probabilities of `classes`, (rows, classes)."""
+    chosen = graph.node("ArgMax", probs, axis=1, keepdims=0)
+    whole = all(isinstance(one, int) and not isinstance(one, bool) for one in classes)
+    known = (
+        np.array(classes, np.int64)
+        if whole
+        else [str(one).lower() if isinstance(one, bool) else str(one) for one in classes]
+    )
+    found = graph.node("Gather", graph.constant(known), chosen)
+    graph.output(f"predicted_{label}", found, INT64 if whole else STRING)
+    graph.output(f"predicted_{label}_probs", probs, width=len(classes))
 
 
 def _affine(graph: Graph, rows: str, weights: Numbers, biases: Numbers) -> str:

@@ -81,6 +81,31 @@ def read_options(given: Mapping[str, Any], *, remote: bool = False) -> options.O
     return read
 
 
+def read_warm_options(given: Mapping[str, Any], before: Model) -> options.Options:
+    """OPTIONS(…) of a CREATE MODEL with WARM_START: what is not said is as it was for the model `before`.
+
+    Raises:
+        DataError: an option is wrong, or is another than that of `before` and may not be.
+    """
+    read = read_options({"model_type": before.model_type, **given})
+    if read["model_type"] != before.model_type:
+        raise DataError(f"WARM_START: MODEL_TYPE must remain {before.model_type}")
+    if "trials" in before.state or read.get("num_trials"):
+        raise DataError("WARM_START can't be used with NUM_TRIALS")
+    said = {"input_label_cols" if name == "labels" and not read["labels"] else name for name in given}
+    for name in sorted(said.intersection(_LASTING)):
+        if read[name] != before.options[name]:
+            raise DataError(f"WARM_START: {name.upper()} must remain {before.options[name]!r}")
+    kept = before.options.keys() & read.keys() - said - options.COMMON.keys()
+    return read | {name: before.options[name] for name in kept}
+
+
+_LASTING = (
+    "input_label_cols", "hidden_units", "activation_fn", "category_encoding_method", "fit_intercept", "num_clusters",
+    "distance_type", "standardize_features",
+)  # fmt: skip
+
+
 def train(given: Given) -> Model:
     return kind(given.model_type).train(given)
 

@@ -42,7 +42,7 @@ class KMeans(Unlabelled):
             "kmeans_init_col": Option("str"),
             "distance_type": Option("str", "EUCLIDEAN", ("EUCLIDEAN", "COSINE")),
             "standardize_features": Option("bool", True),
-            "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
+            "warm_start": Option("bool", False),
         }
         | TUNING
     )
@@ -68,7 +68,7 @@ class KMeans(Unlabelled):
         from threadpoolctl import threadpool_limits
 
         rows = self._rows(matrix)
-        centroids = rows[self._first(rows, table)]
+        centroids = rows[self._first(rows, table)] if self.before is None else self.before.arrays["centroids"]
         before = math.inf
         least = float(self.options["min_rel_progress"]) if self.options["early_stop"] else -math.inf
         with threadpool_limits(1, "openmp"):  # sums of several threads differ in their last digits
@@ -231,7 +231,7 @@ class KMeans(Unlabelled):
     def training_info(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
         """With the clusters of each iteration; nothing is held out."""
         shown = super().training_info(tables, settings).drop_columns(["eval_loss"])
-        info = [one["cluster_info"] for one in self.run.iterations[::-1]]
+        info = [one["cluster_info"] for _, _, one in self.iterations()]
         return shown.append_column("cluster_info", pa.array(info, _INFO))
 
     def described(self) -> dict[str, Any]:

@@ -64,6 +64,11 @@ class Labelled(Model):
         if kept not in ("string", "int64", "bool"):
             column, self.state["label_type"] = texts_of(name, column), "string"
         values = sorted(pa.compute.unique(column).to_pylist())
+        if self.before is not None:
+            before = self.before.classes
+            if strange := [one for one in values if one not in before]:
+                raise DataError(f"WARM_START: label {strange[0]!r} is no class of the training before")
+            values = before
         self.state["classes"] = values
         return table, self._places(column)
 
@@ -103,6 +108,11 @@ class Labelled(Model):
             if not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
                 raise DataError(f"INSTANCE_WEIGHT_COL {name} must be numbers from 0, and not all of them 0")
         if not self.classifies:
+            for option in ("auto_class_weights", "class_weights"):
+                if self.options.get(option):
+                    raise DataError(
+                        f"Option {option.upper()} is not supported for model type {self.model_type}"
+                    )
             return weights
         counts = np.bincount(labels, minlength=len(self.classes))
         if self.options.get("auto_class_weights"):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import special
 
-from portico.ml.bqml import exporting
+from portico.ml.bqml import descent, exporting
 from portico.ml.bqml.columns import DUMMY, ONE_HOT, Column, Matrix
 from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings, function
@@ -25,7 +25,7 @@ _OWN = {
     "learn_rate_strategy": Option("str", None, ("LINE_SEARCH", "CONSTANT")),
     "learn_rate": Option("float", low=0),
     "ls_init_learn_rate": Option("float", low=0),
-    "warm_start": Option("bool", False, refused="a model is trained from its beginning"),
+    "warm_start": Option("bool", False),
     "category_encoding_method": Option("str", ONE_HOT, (ONE_HOT, DUMMY)),
     "fit_intercept": Option("bool", True),
     "calculate_p_values": Option("bool", False),
@@ -35,7 +35,7 @@ _SOLVER = STEPS | {  # it goes on until it has converged, where nothing else is 
     "max_iterations": Option("int", low=1),
     "min_rel_progress": Option("float", low=0),
 }
-_DESCENT = ("optimize_strategy", "learn_rate_strategy", "learn_rate", "ls_init_learn_rate")
+_ITERATES = ("max_iterations", "min_rel_progress")
 
 
 class _Linear(Supervised):
@@ -43,6 +43,7 @@ class _Linear(Supervised):
 
     EXACT: ClassVar[bool] = True
     ONE_SIDED: ClassVar[bool] = True
+    slope: descent.Descent | None = None  # that its options ask for
 
     def scores(self, matrix: Matrix) -> Numbers:
         raw = self._raw(matrix)
@@ -84,6 +85,15 @@ class _Linear(Supervised):
             held = point * penalised
             return value + flat / 2 * float(held @ held), slope + flat * held
 
+        if self.slope is not None:
+
+            def mean(point: Numbers) -> tuple[float, Numbers]:
+                value, slope = smooth(point)
+                return value / sizes, slope / sizes
+
+            return self.slope.run(
+                mean, start, penalised, steep / sizes, lambda now, rate: self.run.step(now, None, rate)
+            )
         most = int(self.options["max_iterations"] or _STEPS)
         least = float(self.options["min_rel_progress"] or 0) if self.options["early_stop"] else 0.0
         before = np.inf
@@ -105,6 +115,8 @@ class _Linear(Supervised):
                 self.run.warnings.append(
                     f"Stopped after MAX_ITERATIONS = {most} steps, before it had converged."
                 )
+            if not self.run.iterations:  # where it began there was nothing to gain
+                self.run.step(float(found.fun) / sizes)
             return np.asarray(found.x)
         return self._proximal(smooth, start, penalised, most, max(least, 1e-12), sizes)
 
@@ -136,6 +148,13 @@ class _Linear(Supervised):
                 break
             before = now
         return point
+
+    def _start(self, outputs: int, width: int) -> Numbers:
+        """(outputs × width,) where the solver begins: at the model before, or at 0."""
+        if self.before is None:
+            return np.zeros(outputs * width)
+        weights, intercepts = self.before.arrays["weights"], self.before.arrays["intercepts"]
+        return np.ravel(np.column_stack([weights, intercepts]) if self.options["fit_intercept"] else weights)
 
     def exported(self) -> dict[str, bytes]:
         given = (self.encoder, self.encoding, self.arrays["weights"], self.arrays["intercepts"], self.label)
@@ -236,13 +255,13 @@ class _Linear(Supervised):
         )
 
     def _may_learn(self) -> None:
+        if self.options["optimize_strategy"] == "NORMAL_EQUATION" and self.before is not None:
+            raise DataError("OPTIMIZE_STRATEGY = 'NORMAL_EQUATION' can't be used with WARM_START")
         if self.options["optimize_strategy"] == "NORMAL_EQUATION" and self.options["l1_reg"]:
             raise DataError(
                 "OPTIMIZE_STRATEGY = 'NORMAL_EQUATION' can't be used with L1_REG; leave one of them out"
             )
-        said = [name.upper() for name in _DESCENT if self.options[name] is not None]
-        if said:
-            self.run.warnings.append(f"{', '.join(said)}: solved to its optimum, which no descent changes.")
+        self.slope = descent.asked(self.options, self.model_type)
         if not self.options["calculate_p_values"]:
             return
         if self.encoding != DUMMY or self.options["l1_reg"] or self.options["l2_reg"]:
@@ -302,7 +321,7 @@ class LinearRegression(_Linear):
         if self.options["fit_intercept"]:
             penalised[-1] = 0
         weighed = both * root
-        if steep:
+        if steep or self.before is not None or self.slope is not None:
             gram, moment = weighed.T @ weighed, weighed.T @ (train.labels * root[:, 0])
             square = float(train.weights @ train.labels**2)
 
@@ -310,12 +329,18 @@ class LinearRegression(_Linear):
                 slope = gram @ point
                 return float(point @ slope / 2 - moment @ point + square / 2), slope - moment
 
-            found = self._solved(loss, np.zeros(both.shape[1]), penalised, len(train.labels))
+            found = self._solved(loss, self._start(1, both.shape[1]), penalised, len(train.labels) / 2)
         elif flat:
             left = weighed.T @ weighed + flat * np.diag(penalised)
             found = np.linalg.lstsq(left, weighed.T @ (train.labels * root[:, 0]), rcond=None)[0]
         else:
             found = np.linalg.lstsq(weighed, train.labels * root[:, 0], rcond=None)[0]
+        closed = not self.run.iterations
+        unused = [name.upper() for name in _ITERATES if closed and self.options[name] is not None]
+        if unused:
+            self.run.warnings.append(
+                f"{', '.join(unused)}: not used, for the normal equation was solved, which takes no iterations."
+            )
         self._keep(found[None, :])
         residual = train.labels - both @ found
         loss_now = float(np.average(residual**2, weights=train.weights))
@@ -375,7 +400,7 @@ class LogisticRegression(_Linear):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             found = self._solved(
-                loss, np.zeros(both.shape[1] * outputs), penalised.ravel(), len(train.labels)
+                loss, self._start(outputs, both.shape[1]), penalised.ravel(), len(train.labels)
             )
         found = found.reshape(outputs, -1)
         if intercept:

@@ -37,6 +37,7 @@ class Given:
     imported: bytes = b""  # of MODEL_PATH, where the model is not trained
     inputs: str = ""  # INPUT (…)
     outputs: str = ""  # OUTPUT (…)
+    before: str = ""  # the folder of the model that WARM_START goes on with
 
 
 @dataclass(slots=True)
@@ -106,6 +107,7 @@ class Model:
         self.files: dict[str, bytes] = {}
         self.trials: dict[int, Self] = {}  # the trials that are not the best, by their numbers
         self.folder: Path | None = None  # that it was read from
+        self.before: Self | None = None  # the model that its training goes on with
 
     @classmethod
     def train(cls, given: Given) -> Self:
@@ -116,8 +118,11 @@ class Model:
         model = cls(given.model_type, given.options)
         if given.options.get("tf_version"):
             model.run.warnings.append("Trained without TensorFlow, whatever TF_VERSION says.")
+        if given.before:
+            model.before = before = cls.load(Path(given.before))
+            model.state["earlier"] = [*before.state.get("earlier", []), before.run.iterations]
         model.fit(given)
-        if not cls.IMPORTS and given.rows.num_columns:
+        if not cls.IMPORTS and given.rows.num_columns and not given.before:
             model.state["seen"] = describing.seen(given.rows)
         return model
 
@@ -228,21 +233,37 @@ class Model:
     @function("ML.TRAINING_INFO")
     def training_info(self, _tables: list[pa.Table], _settings: Settings) -> pa.Table:
         """One row an iteration, the last first."""
-        rows = list(enumerate(self.run.iterations, self.FIRST))[::-1]
+        rows = self.iterations()
+        numbers = {"loss": pa.float64(), "eval_loss": pa.float64(), "learning_rate": pa.float64()}
         return pa.table(
             {
-                "training_run": pa.array([0] * len(rows), pa.int64()),
-                "iteration": pa.array([number for number, _ in rows], pa.int64()),
-                "loss": pa.array([one["loss"] for _, one in rows], pa.float64()),
-                "eval_loss": pa.array([one["eval_loss"] for _, one in rows], pa.float64()),
-                "learning_rate": pa.array([one["learning_rate"] for _, one in rows], pa.float64()),
-                "duration_ms": pa.array([one["duration_ms"] for _, one in rows], pa.int64()),
+                "training_run": pa.array([run for run, _, _ in rows], pa.int64()),
+                "iteration": pa.array([number for _, number, _ in rows], pa.int64()),
+            }
+            | {
+                name: pa.array([one[name] for _, _, one in rows], kind)
+                for name, kind in {**numbers, "duration_ms": pa.int64()}.items()
             }
         )
+
+    def iterations(self) -> list[tuple[int, int, dict[str, Any]]]:
+        """The training run, the number in it and what was noted of each iteration, also of the runs that WARM_START
+        went on with; the last first."""
+        runs = [*self.state.get("earlier", []), self.run.iterations]
+        rows = [
+            (run, number, one)
+            for run, noted in enumerate(runs)
+            for number, one in enumerate(noted, self.FIRST)
+        ]
+        return rows[::-1]
 
     @function("ML.VALIDATE_DATA_SKEW", (1, 1), **describing.VALIDATING)
     def validate_data_skew(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
         """How far rows to predict are from those of training, an input a row."""
+        if "earlier" in self.state:
+            raise DataError(
+                "ML.VALIDATE_DATA_SKEW is not supported for models that were trained with WARM_START"
+            )
         if "seen" not in self.state:
             raise DataError(f"ML.VALIDATE_DATA_SKEW is not supported for model type {self.model_type}")
         return describing.skew(self.state["seen"], tables[0], settings)

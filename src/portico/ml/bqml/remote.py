@@ -38,6 +38,8 @@ class Remote(Model):
                 "remote_service_type", "document_processor", "speech_recognizer", "hugging_face_model_id",
                 "model_garden_model_name", "hugging_face_token", "machine_type", "min_replica_count",
                 "max_replica_count", "endpoint_idle_ttl", "prompt_col", "evaluation_task",
+                "learning_rate_multiplier", "accelerator_type", "reservation_affinity_key",
+                "reservation_affinity_values",
             )
         },
     }  # fmt: skip

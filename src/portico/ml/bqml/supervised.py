@@ -21,10 +21,11 @@ from portico.ml.bqml.options import COMMON, SUPERVISED, Option
 from portico.ml.errors import DataError
 
 _EVALUATED = 200_000  # rows whose scores are kept with the model
-_THRESHOLD = Option("float", 0.5, low=0, high=1)
+_THRESHOLD, _HALF = Option("float", low=0, high=1), 0.5  # of two classes
 _BYTES, _FEWEST = 1 << 29, 1024  # of a matrix that is predicted at once; rows that it has at least
 _OF_A_CLASS = 4  # numbers that a class' probability is, from its score to the answer
 _TOP = Option("int", 5, low=1)
+_OF_EACH_CLASS = 10  # features that ML.GLOBAL_EXPLAIN tells of a class
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Supervised(Labelled):
     STANDARDIZES: ClassVar[bool] = True
     FLOATS: ClassVar[type[np.floating[Any]]] = np.float64
     EXACT: ClassVar[bool] = False  # its attributions add up, but for the last digits
+    EXPLAINS: ClassVar[str] = ""  # which setting its explanations have
     ONE_SIDED: ClassVar[bool] = (
         False  # of two classes `raw` is the log-odds of the last, whichever is predicted
     )
@@ -93,7 +95,7 @@ class Supervised(Labelled):
             raise DataError("The query has no column beside the label to learn from")
         self.run.warnings += columns.strange(inputs)
         learnt = _taken(inputs, split.train)
-        self.encoder = Encoder.fit(learnt)
+        self.encoder = Encoder.fit(learnt) if self.before is None else self.before.encoder.same(learnt)
         if self.encoding == columns.TARGET:
             self.encoder.aim(learnt, self._targets(labels[split.train]))
         self.state["encoder"] = self.encoder.json()
@@ -178,9 +180,10 @@ class Supervised(Labelled):
         made = self._predicted(scores, settings["threshold"])
         return beside(made, tables[0])
 
-    def _predicted(self, scores: Numbers, threshold: float) -> dict[str, pa.Array]:
+    def _predicted(self, scores: Numbers, threshold: float | None) -> dict[str, pa.Array]:
         name = f"predicted_{self.label}"
         if not self.classifies:
+            self._cut(threshold)
             return {name: pa.array(scores, pa.float64())}
         classes = pa.array(self.classes, self._label_type())
         chosen = self._chosen(scores, threshold)
@@ -198,12 +201,22 @@ class Supervised(Labelled):
             f"{name}_probs": pa.ListArray.from_arrays(offsets, probs),
         }
 
-    def _chosen(self, scores: Numbers, threshold: float) -> Numbers:
+    def _chosen(self, scores: Numbers, threshold: float | None) -> Numbers:
+        cut = self._cut(threshold)
         if scores.shape[1] == 2:
-            return np.asarray(scores[:, 1] >= threshold, np.int64)
-        if threshold != _THRESHOLD.default:
-            raise DataError("A threshold is only for models of two classes")
+            return np.asarray(scores[:, 1] >= cut, np.int64)
         return np.asarray(scores.argmax(axis=1), np.int64)
+
+    def _cut(self, threshold: float | None) -> float:
+        """The threshold of two classes.
+
+        Raises:
+            DataError: one is given for other models.
+        """
+        two = self.classifies and len(self.classes) == 2
+        if threshold is not None and not two and (threshold != _HALF or not self.classifies):
+            raise DataError("A threshold is only for models of two classes")
+        return _HALF if threshold is None else threshold
 
     def _evaluated(self, tables: list[pa.Table]) -> tuple[Numbers, Numbers]:
         """Labels and scores, of the table or of the rows that were held out."""
@@ -244,8 +257,9 @@ class Supervised(Labelled):
     def evaluate(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
         labels, scores = self._evaluated(tables)
         if self.classifies:
-            found = measures.classification(labels, scores, settings["threshold"])
+            found = measures.classification(labels, scores, self._cut(settings["threshold"]))
         else:
+            self._cut(settings["threshold"])
             found = measures.regression(labels, scores)
         return pa.table({name: pa.array([value], pa.float64()) for name, value in found.items()})
 
@@ -297,10 +311,13 @@ class Supervised(Labelled):
 
     @function(
         "ML.EXPLAIN_PREDICT", (1, 1), top_k_features=_TOP, threshold=_THRESHOLD,
-        integrated_gradients_num_steps=Option("int", 15, low=1), approx_feature_contrib=Option("bool", False),
+        integrated_gradients_num_steps=Option("int", low=1), approx_feature_contrib=Option("bool"),
     )  # fmt: skip
     def explain_predict(self, tables: list[pa.Table], settings: Settings) -> pa.Table:
         """Predictions with the features that moved them most; attributions, baseline and the error add up."""
+        for name in ("integrated_gradients_num_steps", "approx_feature_contrib"):
+            if settings[name] is not None and name != self.EXPLAINS:
+                raise DataError(f"ML.EXPLAIN_PREDICT has no argument {name} for model type {self.model_type}")
         matrix = self.matrix(tables[0])
         scores = self.scores(matrix)
         values, base = self.attributions(matrix, settings)
@@ -355,7 +372,7 @@ class Supervised(Labelled):
             rows = [
                 (self.classes[int(place)], name, value)
                 for place, said in self.state["explained_by_class"].items()
-                for name, value in sorted(said.items(), key=lambda pair: -pair[1])
+                for name, value in sorted(said.items(), key=lambda pair: -pair[1])[:_OF_EACH_CLASS]
             ]
             return pa.table(
                 {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from portico.ml.bqml import booster_file
 from portico.ml.bqml.columns import DUMMY, LABEL, ONE_HOT, TARGET, Matrix
 from portico.ml.bqml.labels import Numbers
 from portico.ml.bqml.model import Settings, function
@@ -66,6 +66,7 @@ class _Trees(Supervised):
     EXACT: ClassVar[bool] = True
     ONE_SIDED: ClassVar[bool] = True
     FLOATS: ClassVar[type[np.floating[Any]]] = np.float32
+    EXPLAINS: ClassVar[str] = "approx_feature_contrib"
     ROUNDS: ClassVar[bool] = True  # that trees are added round by round
     FIRST: ClassVar[int] = 1
 
@@ -77,19 +78,10 @@ class _Trees(Supervised):
         self.booster.load_model(bytearray(self.files[_FILE]))
 
     def exported(self) -> dict[str, bytes]:
-        """XGBoost's own file, and of each of its features the column, and the category that it is or the categories
-        that it numbers."""
-        told = [
-            {"column": one.name, "category": category}
-            if category is not None or one.kind == "number"
-            else {"column": one.name, "categories": one.categories}
-            for one, category in self.encoder.places(self.encoding)
-        ]
-        classes = {"classes": self.classes} if self.classifies else {}
-        return {
-            "model.ubj": self.files[_FILE],
-            "features.json": json.dumps({"features": told, **classes}).encode(),
-        }
+        """BigQuery's own files, for XGBoost and for Google's reader of them."""
+        booster = bytes(self.booster.save_raw("json"))
+        classes = self.classes if self.classifies else []
+        return booster_file.files(booster, self.encoder, self.encoding, self.model_type, self.label, classes)
 
     def learn(self, train: Rows, evaluate: Rows | None) -> None:
         import xgboost

@@ -162,9 +162,22 @@ def answer(model: Model, name: str, tables: list[pa.Table], settings: dict[str, 
         numbers = [one["trial_id"] for one in model.state["trials"] if one["status"] == "SUCCEEDED"]
     found = []
     for number in numbers:
-        table = (model if number == best else _trial(model, number)).answered(name, tables, settings)
+        table = chosen(model, number).answered(name, tables, settings)
         found.append(table.add_column(0, "trial_id", pa.array([number] * len(table), pa.int64())))
     return pa.concat_tables(found)
+
+
+def chosen(model: Model, number: int | None) -> Model:
+    """The trial of that number; the best of None, as it is of a model that was trained once.
+
+    Raises:
+        DataError: there is no such trial.
+    """
+    if number is None or number == model.state.get("best"):
+        return model
+    if "trials" not in model.state:
+        raise DataError("trial_id is only for a model that was trained with NUM_TRIALS")
+    return _trial(model, number)
 
 
 def _trial(model: Model, number: Any) -> Model:

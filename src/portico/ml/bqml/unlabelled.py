@@ -63,7 +63,7 @@ class Unlabelled(Model):
         away = {name.lower() for name in self.no_features()}
         inputs = given.rows.drop_columns([one for one in given.rows.column_names if one.lower() in away])
         self.run.warnings += strange(inputs)
-        self.encoder = Encoder.fit(inputs)
+        self.encoder = Encoder.fit(inputs) if self.before is None else self.before.encoder.same(inputs)
         self.state["encoder"] = self.encoder.json()
         for one in self.encoder.columns:
             if not np.isfinite([one.mean, one.deviation]).all():

@@ -14,7 +14,7 @@ MAX_HEAD: Final = 64 * 1024
 
 _PREDICTION: Final = re.compile(
     rb"POST /v1(?:beta1)?/projects/[^/ ?]+/locations/[^/ ?]+/endpoints/[^/ ?:]+(?::|%3[Aa])"
-    rb"(?:predict|rawPredict|streamRawPredict|directRawPredict|explain)[? ]"
+    rb"(?:predict|rawPredict|streamRawPredict|directRawPredict|directPredict|explain)[? ]"
 )
 _ABSOLUTE: Final = re.compile(rb"[A-Z]+ https?://", re.IGNORECASE)
 _REQUEST_LINE: Final = re.compile(

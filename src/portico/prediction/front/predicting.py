@@ -15,6 +15,7 @@ import orjson
 from portico.errors import FailedPrecondition, InvalidArgument, NotFound, Unimplemented
 from portico.prediction.front.answers import JSON
 from portico.prediction.front.router import (
+    DIRECT_PREDICT,
     DIRECT_RAW_PREDICT,
     EXPLAIN,
     PREDICT,
@@ -120,7 +121,9 @@ class Request:
             if picked.served.raw:
                 return await self._raw(picked)
         if self._route.method == DIRECT_RAW_PREDICT:
-            return await self._direct(target.pick())
+            return await self._direct(target.pick(), "directRawPredict")
+        if self._route.method == DIRECT_PREDICT:
+            return await self._direct(target.pick(), "directPredict")
         if len(self._body) > _LARGE:
             await asyncio.get_running_loop().run_in_executor(front.threads, self._parse)
         instances = self._parse()
@@ -249,18 +252,18 @@ class Request:
             kind = JSON
         return self._front.answers.render(status, body, deployed.raw_headers, kind)
 
-    async def _direct(self, picked: Deployed) -> bytes:
-        """The answer of a framework's own server to a message of its own."""
+    async def _direct(self, picked: Deployed, method: str) -> bytes:
+        """The answer of a framework's own server to a message of its own, or in tensors."""
         self._deployed = picked
         picked.check_loaded()
         if picked.remote is None or picked.slots is None or picked.served.raw:
             raise FailedPrecondition(
-                f"directRawPredict speaks with TensorFlow's prebuilt containers alone; the deployed model "
+                f"{method} speaks with TensorFlow's prebuilt containers alone; the deployed model "
                 f"{picked.served.id} is of another kind. Ask it by predict or rawPredict."
             )
         picked.slots.enter()
         try:
-            status, told = await picked.remote.predict("directRawPredict", self._body)
+            status, told = await picked.remote.predict(method, self._body)
         finally:
             picked.slots.leave()
         self._count_raw(picked, status)

@@ -312,9 +312,9 @@ def run_front(
     """Runs a front on `listen_socket` (its own, bound with SO_REUSEPORT) until SIGTERM; then drains and returns.
 
     `verify(token, path, host)` raises what is wrong with a bearer token, or with what it is shown for. It is
-    asked for requests to `:predict`, `:rawPredict`, `:streamRawPredict`, `:directRawPredict` and `:explain` only;
-    others go to control unseen. Without a token only whom `auth` says is answered. `hosts`: the names beside
-    loopback's for which it answers.
+    asked for requests to `:predict`, `:rawPredict`, `:streamRawPredict`, `:directRawPredict`, `:directPredict` and
+    `:explain` only; others go to control unseen. Without a token only whom `auth` says is answered. `hosts`: the names
+    beside loopback's for which it answers.
     """
     import uvloop
 

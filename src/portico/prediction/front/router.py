@@ -27,12 +27,14 @@ PREDICT: Final = 0
 RAW_PREDICT: Final = 1
 EXPLAIN: Final = 2
 DIRECT_RAW_PREDICT: Final = 3
+DIRECT_PREDICT: Final = 4
 _METHODS: Final = {
     "predict": (PREDICT, False),
     "rawPredict": (RAW_PREDICT, False),
     "streamRawPredict": (RAW_PREDICT, True),
     "explain": (EXPLAIN, False),
     "directRawPredict": (DIRECT_RAW_PREDICT, False),
+    "directPredict": (DIRECT_PREDICT, False),
 }
 
 

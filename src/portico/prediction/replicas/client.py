@@ -56,7 +56,7 @@ class ReplicaClient:
 
         `kind` is "predict", "rawPredict" (both answer `{"predictions": [...]}`) or "explain" (`{"explanations":
         [...], "predictions": [...]}`); or "raw", for an image's own server, or
-        "directRawPredict" (`frames`). What the model refuses comes
+        "directRawPredict" or "directPredict" (`frames`). What the model refuses comes
         back as 400 with Google's error body.
 
         Raises:

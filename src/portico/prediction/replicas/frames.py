@@ -6,15 +6,18 @@ import struct
 from collections.abc import Iterator
 
 HEADER = struct.Struct("<IIH")
-PING, PREDICT, SCORE, RAW, STREAM, DIRECT = 0, 1, 2, 3, 4, 5
+PING, PREDICT, SCORE, RAW, STREAM, DIRECT, TENSORS = 0, 1, 2, 3, 4, 5, 6
 # What a caller asks for -> the frame's kind. The prebuilt containers answer both with `{"predictions": [...]}`. An
 # image's own server gets a "raw" request as it is: the type of its content, a new line, and the content; so it answers.
-# A DIRECT one is a DirectRawPredictRequest as JSON, and so answered.
+# A DIRECT one is a DirectRawPredictRequest as JSON, a TENSORS one a DirectPredictRequest, and so they are answered.
 # A STREAM is asked for like a RAW, on a connection of its own, and has several frames for its answer: the HTTP status
 # with the type of the content; each piece of the content with the status MORE; at last, empty, the status END, which
 # is missing where the server failed half-way.
 MORE, END = 100, 200
-KINDS = {"predict": PREDICT, "rawPredict": PREDICT, "score": SCORE, "raw": RAW, "directRawPredict": DIRECT}
+KINDS = {
+    "predict": PREDICT, "rawPredict": PREDICT, "score": SCORE, "raw": RAW, "directRawPredict": DIRECT,
+    "directPredict": TENSORS,
+}  # fmt: skip
 
 
 def pack(number: int, kind: int, body: bytes) -> bytes:

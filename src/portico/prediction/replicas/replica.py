@@ -26,7 +26,7 @@ from portico.store import sizes
 _WORKER = Path(__file__).with_name("worker.py")
 _BESIDE = [
     _WORKER.with_name(f"worker_{name}.py")
-    for name in ("server", "tensorflow", "gradients", "pictures", "torch", "web", "direct")
+    for name in ("server", "tensorflow", "gradients", "pictures", "torch", "web", "direct", "tensors")
 ]
 _PING_EVERY, _HUNG = 10.0, 300.0  # seconds; an answer before the ping's turn may take a minute
 _ENDING = 5.0  # seconds that a container's processes have to end

@@ -33,7 +33,8 @@ class Sampling:
     """How a model is explained, from its ExplanationSpec.
 
     `baselines` has, by name of the input, the values to start from (several: the attributions are averaged).
-    For the one input that holds the whole instance, `features` names its values. With `steps` it is explained by
+    For the one input that holds the whole instance, `features` names its values; without names its attributions are a
+    list, as the instance is. With `steps` it is explained by
     integrated gradients of so many steps, or by the regions of an image that `xrai` finds by them, for which `tensors`
     has the model's own name of each input and output. `pictures` says of inputs that are images how they are shown.
     """
@@ -47,6 +48,7 @@ class Sampling:
     whole: str = ""  # the name of the input that holds the whole instance
     features: Sequence[str] = ()
     output_name: str = ""
+    output: Mapping[str, Any] = field(default_factory=dict)  # what the metadata says of it
     top_k: int = 1
     output_indices: Sequence[int] = ()
 
@@ -107,6 +109,7 @@ class Sampling:
             whole=whole,
             features=features,
             output_name=next(iter(outputs), ""),
+            output=next(iter(outputs.values()), {}),
             top_k=int(parameters.get("topK") or 1),
             output_indices=[int(index) for index in parameters.get("outputIndices") or []],
         )
@@ -138,6 +141,33 @@ class Sampling:
             top_k=said.top_k,
             output_indices=said.output_indices,
         )
+
+    def explained(self, score: Any) -> Any:
+        """Of an answer with several outputs by name the one that is explained.
+
+        Raises:
+            FailedPrecondition: the metadata names none of them.
+        """
+        if not isinstance(score, dict):
+            return score
+        name = self.tensors.get(self.output_name, "").partition(":")[0]
+        if name not in score:
+            raise FailedPrecondition(
+                f"The model answers with {', '.join(score)}: name one of them in the outputs of the explanation "
+                "metadata (its key, or its outputTensorName)."
+            )
+        return score[name]
+
+    def name_outputs(self, attributions: Sequence[dict[str, Any]], prediction: Any) -> None:
+        """Gives the `attributions` of one instance the display names that the output's metadata has."""
+        names = self.output.get("indexDisplayNameMapping")
+        key = self.output.get("displayNameMappingKey")
+        if key and isinstance(prediction, dict):
+            names = prediction.get(key)
+        for one in attributions:
+            at = (one.get("outputIndex") or [-1])[0]
+            if isinstance(names, list) and 0 <= at < len(names):
+                one["outputDisplayName"] = str(names[at])
 
     def by_gradients(self) -> dict[str, Any]:
         """What a model that knows its gradients is asked, beside the instances (`worker_gradients`)."""
@@ -185,6 +215,8 @@ def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer |
                 "Attributions by gradients need a model that knows its gradients, which TensorFlow's do; explain "
                 "this one by sampledShapleyAttribution."
             )
+        for explained, prediction in zip(told["explanations"], told["predictions"], strict=True):
+            sampling.name_outputs(explained["attributions"], prediction)
         return 200, orjson.dumps({"explanations": told["explanations"], "predictions": told["predictions"]})
     explanations = []
     for index, instance in enumerate(instances):
@@ -196,10 +228,11 @@ def explain(body: bytes, sampling: Sampling | None) -> Generator[bytes, Answer |
             assert answer is not None
             if answer[0] != 200:
                 return answer[0], _on_the_way(answer[1], index)
-            outputs += orjson.loads(answer[1])["scores"]
-        explanations.append(
-            {"attributions": walk.attributions(outputs, told["scores"][index], told["classes"])}
-        )
+            outputs += map(sampling.explained, orjson.loads(answer[1])["scores"])
+        score = sampling.explained(told["scores"][index])
+        attributions = walk.attributions(outputs, score, told["classes"])
+        sampling.name_outputs(attributions, told["predictions"][index])
+        explanations.append({"attributions": attributions})
     return 200, orjson.dumps({"explanations": explanations, "predictions": told["predictions"]})
 
 
@@ -224,6 +257,7 @@ class _Walk:
         self._sampling = sampling
         self._keys: list[Any]
         self._rest: dict[str, Any] = {}
+        self._whole = sampling.whole
         self._single = not isinstance(instance, (dict, list))  # a text of its own, or a number
         if isinstance(instance, dict):
             self._keys = [key for key in instance if names is None or key in names]
@@ -234,9 +268,12 @@ class _Walk:
                 self._keys = [key for key in self._keys if key in declared]
             self._names = [declared.get(key, str(key)) for key in self._keys]
         else:
-            instance = instance if isinstance(instance, list) else [instance]
+            [lone] = sampling.baselines if len(sampling.baselines) == 1 else [""]
+            if lone and not self._single:  # a list that no name tells apart is the only input there is
+                self._whole = lone
+            instance = [instance] if self._single else instance
             self._keys = list(range(len(instance)))
-            known = sampling.features or names or []
+            known = [lone] if lone and self._single else sampling.features or names or []
             self._names = [known[at] if at < len(known) else str(at) for at in self._keys]
         self._instance = instance
         self._index = index
@@ -315,8 +352,13 @@ class _Walk:
         }
 
     def _features(self, means: Sequence[float]) -> dict[str, Any]:
-        if self._sampling.whole and not self._sampling.features and not isinstance(self._instance, dict):
-            return {self._sampling.whole: list(means)}
+        if (
+            self._whole
+            and not self._sampling.features
+            and not self._single
+            and not isinstance(self._instance, dict)
+        ):
+            return {self._whole: list(means)}
         return dict(zip(self._names, means, strict=True))
 
     def _row(self, point: Sequence[Any]) -> Any:
@@ -328,11 +370,12 @@ class _Walk:
 
     def _baselines(self) -> list[list[Any]]:
         sampling = self._sampling
-        if sampling.whole and (given := sampling.baselines.get(sampling.whole)):
+        if self._whole and not self._single and (given := sampling.baselines.get(self._whole)):
+            given = [_spread(one, self._instance) for one in given]
             for baseline in given:
                 if not isinstance(baseline, list) or len(baseline) != len(self._keys):
                     raise FailedPrecondition(
-                        f"Each of inputBaselines of {sampling.whole!r} must be a list of "
+                        f"Each of inputBaselines of {self._whole!r} must be a number, or a list of "
                         f"{len(self._keys)} values, as the instance is."
                     )
             return [list(baseline) for baseline in given]

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     # What predict() gets: instances in the model's order of features, or what is no list as it was sent.
     Row = Any
 
-SCORE, DIRECT = 2, 5  # the kinds of a request that asks for scores too, and of one in a server's own messages
+# The kinds of a request that asks for scores too, of one in a server's own messages, and of one in Vertex AI's tensors.
+SCORE, DIRECT, TENSORS = 2, 5, 6
 # What the walls and limits refuse.
 BEYOND = {
     errno.EPERM: "it is one process and may start no other, and has no network",
@@ -143,6 +144,13 @@ class Model:
             "this model by predict or rawPredict"
         )
 
+    def direct_tensors(self, request: Any) -> dict[str, Any]:
+        """A DirectPredictResponse to a DirectPredictRequest, both as JSON."""
+        raise Refused(
+            "directPredict takes tensors, which TensorFlow's SavedModels have alone; ask this model by predict or "
+            "rawPredict"
+        )
+
     def blame(self, rows: list[Row], error: Exception) -> str:
         """The message for an exception of the model, with the row and the feature where they can be told."""
         text = str(error) or type(error).__name__
@@ -254,7 +262,10 @@ def takes_numbers(estimator: Any) -> bool:
 
     Not when a part of it may pick columns by their name or type.
     """
-    parts = [estimator, *estimator.get_params(deep=True).values()]
+    try:
+        parts = [estimator, *estimator.get_params(deep=True).values()]
+    except AttributeError:  # pickled by another version, of other parameters; it may predict all the same
+        return False
     return all(type(part).__module__.startswith(NUMERIC) for part in parts if hasattr(part, "get_params"))
 
 
@@ -381,6 +392,8 @@ def answer(model: Model, kind: int, body: bytes, memory: int = 0) -> tuple[int, 
         request = json.loads(body)
         if kind == DIRECT:
             return 200, direct(model, request)
+        if kind == TENSORS:
+            return 200, blamed(model, lambda: encode(model.direct_tensors(request)))
         rows = model.rows(request["instances"])
         try:
             if request.get("signature_name"):
@@ -418,13 +431,18 @@ def direct(model: Model, request: Any) -> bytes:
         content = base64.b64decode(request.get("input") or "", validate=True)
     except (ValueError, TypeError):
         raise Refused("input must be base64") from None
+    told = blamed(model, lambda: model.direct(request["methodName"], content))
+    return encode({"output": base64.b64encode(told).decode()})
+
+
+def blamed(model: Model, run: Callable[[], bytes]) -> bytes:
+    """What `run` returns; what a model raises on the way is told as the model's."""
     try:
-        told = model.direct(request["methodName"], content)
+        return run()
     except (Refused, MemoryError):
         raise
     except Exception as error:
         raise Refused(model.blame([], error)) from None
-    return encode({"output": base64.b64encode(told).decode()})
 
 
 def encode(told: dict[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
         "parallelTrialCount",
         "trialJobSpec",
     ),
-    f"{_L}trainingPipelines.create": ("displayName", "trainingTaskDefinition", "trainingTaskInputs"),
+    f"{_L}trainingPipelines.create": ("displayName", "trainingTaskDefinition"),
     f"{_L}models.upload": ("model", "model.displayName"),
     f"{_L}models.copy": ("sourceModel",),
     f"{_L}models.export": ("outputConfig",),

@@ -14,7 +14,7 @@ Kind = Literal["ADMIN_READ", "ADMIN_WRITE", "DATA_READ", "DATA_WRITE"]
 # Methods by POST that change nothing, by their last name.
 _READS = re.compile(
     r"(batchRead|check|count|download|explain|export|fetch|get|list|lookup|predict|query|rawPredict|read|replay|search"
-    r"|streamRawPredict|directRawPredict|test|validate|wait)([A-Z].*)?"
+    r"|streamRawPredict|directRawPredict|directPredict|test|validate|wait)([A-Z].*)?"
 )
 _READS_BY_POST = (
     "entries.list",
@@ -27,7 +27,7 @@ _READS_BY_POST = (
 # What is data, not configuration: whole methods of an API.
 _DATA: Final = {
     "aiplatform": r"tensorboards\.experiments\..*|tensorboards\.batchRead|endpoints\.(predict|explain).*"
-    r"|endpoints\.(rawPredict|streamRawPredict|directRawPredict)|studies\.trials\..*|metadataStores\.(artifacts|executions|contexts)\..*",
+    r"|endpoints\.(rawPredict|streamRawPredict|directRawPredict|directPredict)|studies\.trials\..*|metadataStores\.(artifacts|executions|contexts)\..*",
     "artifactregistry": r"repositories\.kfpArtifacts\..*|repositories\.packages\..*",
     "bigquery": r"jobs\..*|tabledata\..*|projects\.getServiceAccount",
     "bigquerystorage": r".*",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from portico.errors import InvalidArgument
-from portico.services.bigquery import shapes
+from portico.services.bigquery import settings, shapes
 from portico.services.bigquery.pages import page
 from portico.services.call import Call, implements
 
@@ -143,4 +143,5 @@ def _check_access(call: Call, entries: list[dict[str, Any]]) -> None:
 def _settings(call: Call) -> dict[str, Any]:
     body = call.body
     _check_access(call, body.get("access") or [])
+    settings.check_times(body)
     return {key: value for key, value in body.items() if key in _SETTINGS}

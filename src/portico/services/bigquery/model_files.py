@@ -109,33 +109,49 @@ def exported(call: Call, text: str) -> Iterator[str]:
                 _upload(call, below)
 
 
-def _upload(call: Call, folder: Path) -> None:
+def _upload(call: Call, folder: Path) -> int:
+    """How many objects it made."""
+    count = 0
     if not (folder / _URI).exists():
-        return
+        return count
     uri = (folder / _URI).read_text().rstrip("/*")
-    for path in sorted(folder.iterdir()):
-        if path.name != _URI:
-            gcs_of(call.rooms).write(f"{uri}/{path.name}", path)
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != _URI:
+            gcs_of(call.rooms).write(f"{uri}/{name}", path)
+            count += 1
+    return count
 
 
 def check(asked: dict[str, Any]) -> None:
     """
     Raises:
-        Unimplemented: an extract job of a model asks for a format, or a trial, that Portico does not write.
+        InvalidArgument: an extract job of a model names a trial by no number. Unimplemented: it asks for a format that
+            Portico does not write.
     """
     form = str(asked.get("destinationFormat") or "")
     if form and form != "ML_XGBOOST_BOOSTER":
         raise Unimplemented(
             f"Models are not exported as {form}; leave destinationFormat away, and the file is ONNX, XGBoost's or JSON."
         )
-    if (asked.get("modelExtractOptions") or {}).get("trialId"):
-        raise Unimplemented(
-            "modelExtractOptions.trialId is not built in Portico: the best trial is exported."
-        )
+    _trial(asked)
 
 
-def extract(call: Call, model: dict[str, Any], project: str, uri: str) -> None:
-    """Makes a model's files objects below `uri`."""
+def _trial(asked: dict[str, Any]) -> int | None:
+    said = (asked.get("modelExtractOptions") or {}).get("trialId")
+    if said is None:
+        return None
+    try:
+        return int(said) or None
+    except (TypeError, ValueError):
+        raise InvalidArgument(
+            f"modelExtractOptions.trialId must be a number, and is {said!r}", reason="invalid"
+        ) from None
+
+
+def extract(call: Call, asked: dict[str, Any], project: str, uri: str) -> int:
+    """Makes a model's files objects below `uri`; returns how many there are."""
+    model = asked["sourceModel"]
     with tempfile.TemporaryDirectory(dir=call.rooms.home / FOLDER) as folder:
         shapes.ask(
             call,
@@ -145,6 +161,7 @@ def extract(call: Call, model: dict[str, Any], project: str, uri: str) -> None:
             name=str(model.get("modelId", "")),
             uri=uri,
             folder=folder,
+            trial=_trial(asked),
+            form=str(asked.get("destinationFormat") or ""),
         )
-        for below in Path(folder).iterdir():
-            _upload(call, below)
+        return sum(_upload(call, below) for below in Path(folder).iterdir())

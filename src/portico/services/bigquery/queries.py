@@ -136,7 +136,7 @@ def _result(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:
         "totalBytesProcessed": statistics.get("totalBytesProcessed", "0"),
         "cacheHit": bool(told.get("cacheHit")),
         "schema": {"fields": [shapes.plain(one) for one in fields]},
-        "location": "US",
+        "location": found.body["jobReference"]["location"],
     }
     if wanted.kind == "bigquery#queryResponse":
         shown |= {key: statistics[key] for key in _TOLD if key in statistics}
@@ -146,7 +146,9 @@ def _result(call: Call, found: Resource, wanted: _Wanted) -> dict[str, Any]:
     if "numDmlAffectedRows" in told:
         shown["numDmlAffectedRows"] = told["numDmlAffectedRows"]
         shown["dmlStats"] = told["dmlStats"]
-    if not fields or str(found.private.get("kind", "")).startswith("CREATE_"):
+    if not fields:
+        return shown  # no totalRows: by that Google's client knows a statement that returns no rows
+    if str(found.private.get("kind", "")).startswith("CREATE_"):
         return {**shown, "totalRows": "0"}
     return shown | (_arrow(call, found, wanted) if wanted.codec else _json(call, found, fields, wanted))
 

@@ -42,6 +42,7 @@ def check(call: Call, kind: str, configuration: dict[str, Any]) -> None:
     """
     asked = configuration[kind]
     settings.count(configuration, "jobTimeoutMs")
+    settings.check_words(asked)
     if kind == "query":
         settings.count(asked, "maximumBytesBilled")
         if not str(asked.get("query") or "").strip():
@@ -206,10 +207,12 @@ def raised(error: dict[str, Any]) -> PorticoError:
 Ran = tuple[dict[str, Any], dict[str, Any], list[str]]
 
 
-def _entry(reference: dict[str, Any], project: str) -> dict[str, str]:
+def _entry(reference: dict[str, Any], project: str, *, read: bool = False) -> dict[str, str]:
+    """A table of a configuration; one that is `read` may be a query's result, or a model of a client's."""
+    dataset = str(reference.get("datasetId", ""))
     return {
         "project": reference.get("projectId") or project,
-        "dataset": shapes.check_dataset_id(str(reference.get("datasetId", ""))),
+        "dataset": dataset if read and dataset == ANONYMOUS else shapes.check_dataset_id(dataset),
         "table": shapes.check_decorated(str(reference.get("tableId", ""))),
     }
 
@@ -246,8 +249,8 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
             destination=_entry(destination, reference["projectId"])
             if destination and not anonymous
             else None,
-            create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
-            write=asked.get("writeDisposition") or "WRITE_EMPTY",
+            create=settings.create(asked),
+            write=settings.write(asked),
             settings=made,
             caller=job.body["user_email"],
             most_billed=settings.count(asked, "maximumBytesBilled"),
@@ -258,6 +261,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
             files=files,
             exports=exports,
             guarded=not call.caller.owner,
+            location=reference["location"],
             first={"most": first.most, "micros": first.micros} if first else None,
         )
     if first and "rows" in told:
@@ -274,7 +278,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     if told["kind"] == "CREATE_MODEL" and told["operation"] != "SKIP" and not dry:
         shown["mlStatistics"] = models.ml_statistics(call, *target)
     if not dry:
-        statistics["totalSlotMs"] = told["plan"].get("totalSlotMs", "0")
+        statistics["totalSlotMs"] = shown["totalSlotMs"] = told["slot_ms"]
     return statistics, {
         "fields": told["fields"] if told["kind"] in ("SELECT", *_SHOWING) else [],
         "kind": told["kind"],
@@ -348,8 +352,8 @@ def _loaded(call: Call, job: Resource, asked: dict[str, Any], files: list[dict[s
             if key not in ("schema", "sourceUris", "destinationTable")
         },
         schema=(asked.get("schema") or {}).get("fields"),
-        create=asked.get("createDisposition") or "CREATE_IF_NEEDED",
-        write=asked.get("writeDisposition") or "WRITE_APPEND",
+        create=settings.create(asked),
+        write=settings.write(asked, "WRITE_APPEND"),
         caller=job.body["user_email"],
     )
     return told
@@ -374,9 +378,9 @@ def _extract(call: Call, job: Resource) -> Ran:
     uris = asked.get("destinationUris") or ([asked["destinationUri"]] if asked.get("destinationUri") else [])
     if len(uris) != 1:
         raise InvalidArgument("Extract configuration must specify one destination URI", reason="required")
-    if model := asked.get("sourceModel"):
-        model_files.extract(call, model, reference["projectId"], uris[0])
-        return {"extract": {"destinationUriFileCounts": ["1"], "inputBytes": "0"}}, {}, []
+    if asked.get("sourceModel"):
+        count = model_files.extract(call, asked, reference["projectId"], uris[0])
+        return {"extract": {"destinationUriFileCounts": [str(count)], "inputBytes": "0"}}, {}, []
     form = str(asked.get("destinationFormat") or "CSV").upper()
     if uris[0].count("*") > 1:
         raise InvalidArgument(f"Invalid destination {uris[0]}: it has more than one *", reason="invalid")
@@ -384,7 +388,7 @@ def _extract(call: Call, job: Resource) -> Ran:
         told = shapes.ask(
             call,
             "extract",
-            source=_entry(asked["sourceTable"], reference["projectId"]),
+            source=_entry(asked["sourceTable"], reference["projectId"], read=True),
             folder=folder,
             form=form,
             several="*" in uris[0],
@@ -407,13 +411,13 @@ def _copy(call: Call, job: Resource) -> Ran:
         return _clone(call, job, operation, sources)
     if asked.get("destinationExpirationTime"):
         raise InvalidArgument("destinationExpirationTime is only for snapshots", reason="invalid")
-    entries = [_entry(one, reference["projectId"]) for one in sources]
+    entries = [_entry(one, reference["projectId"], read=True) for one in sources]
     destination = _entry(asked["destinationTable"], reference["projectId"])
     how = {
         "job": job.name,
         "destination": destination,
-        "create": asked.get("createDisposition") or "CREATE_IF_NEEDED",
-        "write": asked.get("writeDisposition") or "WRITE_EMPTY",
+        "create": settings.create(asked),
+        "write": settings.write(asked),
     }
     models = [
         one
@@ -442,7 +446,7 @@ def _clone(call: Call, job: Resource, operation: str, sources: list[dict[str, An
         source=_entry(sources[0], project),
         destination=_entry(asked["destinationTable"], project),
         operation=operation,
-        write=asked.get("writeDisposition") or "WRITE_EMPTY",
+        write=settings.write(asked),
         expires=asked.get("destinationExpirationTime") or "",
         caller=job.body["user_email"],
     )

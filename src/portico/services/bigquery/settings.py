@@ -11,6 +11,15 @@ from typing import Any
 
 from portico.errors import InvalidArgument, Unimplemented
 
+_CREATES = ("CREATE_IF_NEEDED", "CREATE_NEVER")
+_WRITES = ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA", "WRITE_APPEND", "WRITE_EMPTY")
+_WORDS = {
+    "priority": ("INTERACTIVE", "BATCH"),
+    "parameterMode": ("NAMED", "POSITIONAL"),
+    "schemaUpdateOptions": ("ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"),
+}
+_HOUR = 3_600_000  # milliseconds: the least that a data set gives its tables
+_HOURS = range(48, 169, 24)
 _LABELS, _LONGEST = 64, 63
 _LABEL = re.compile(r"[\w-]{0,63}")
 _PROPERTIES = ("dataset_project_id", "query_label", "session_id", "time_zone")
@@ -51,6 +60,60 @@ def count(asked: dict[str, Any], key: str) -> int | None:
             f"Invalid value for {key}: {value!r} is no positive number", reason="invalid", field=key
         )
     return int(value) or None
+
+
+def create(asked: dict[str, Any]) -> str:
+    """A configuration's createDisposition.
+
+    Raises:
+        InvalidArgument: there is none of this name.
+    """
+    return _word(asked, "createDisposition", "CREATE_IF_NEEDED", _CREATES)
+
+
+def write(asked: dict[str, Any], default: str = "WRITE_EMPTY") -> str:
+    """A configuration's writeDisposition.
+
+    Raises:
+        InvalidArgument: there is none of this name.
+    """
+    return _word(asked, "writeDisposition", default, _WRITES)
+
+
+def _word(asked: dict[str, Any], key: str, default: str, words: tuple[str, ...]) -> str:
+    given = str(asked.get(key) or default)
+    if given not in words:
+        raise _no_value(key, given, f"it is {', '.join(words)}")
+    return given
+
+
+def _no_value(key: str, given: Any, allowed: str) -> InvalidArgument:
+    said = f"Invalid value for {key}: {str(given)[:80]} is not a valid value; {allowed}"
+    return InvalidArgument(said, reason="invalid", field=key)
+
+
+def check_words(asked: dict[str, Any]) -> None:
+    """Looks at those settings of a query or a load that are one of a few words, or a list of such.
+
+    Raises:
+        InvalidArgument: there is none of this name.
+    """
+    for key, words in _WORDS.items():
+        given = asked.get(key)
+        for one in given if isinstance(given, list) else [given]:
+            _word({key: one}, key, words[0], words)
+
+
+def check_times(dataset: dict[str, Any]) -> None:
+    """
+    Raises:
+        InvalidArgument: a data set's time travel, or the age that its tables or partitions reach, is out of bounds.
+    """
+    if (most := count(dataset, "defaultTableExpirationMs")) and most < _HOUR:
+        raise _no_value("defaultTableExpirationMs", most, f"it is at least {_HOUR}")
+    count(dataset, "defaultPartitionExpirationMs")
+    if (hours := count(dataset, "maxTimeTravelHours")) and hours not in _HOURS:
+        raise _no_value("maxTimeTravelHours", hours, "it is 48 to 168, in whole days")
 
 
 def connection(asked: dict[str, Any]) -> dict[str, str]:

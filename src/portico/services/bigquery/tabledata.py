@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.errors import InvalidArgument, NotFound
+from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.services.bigquery import shapes
 from portico.services.bigquery.jobs import record
 from portico.services.bigquery.pages import token
@@ -47,6 +47,8 @@ def insert_all(call: Call) -> dict[str, Any]:
     given = call.body.get("rows") or []
     if not given:
         raise InvalidArgument("No rows present in the request.", reason="invalid", field="rows")
+    if call.body.get("templateSuffix"):
+        raise Unimplemented("insertAll with a templateSuffix is not built in Portico; name the table itself.")
     errors = shapes.ask(
         call,
         "insert_all",

@@ -80,7 +80,7 @@ def change(call: Call) -> dict[str, Any]:
     replace = call.method.endswith(".update")
     where = _table(call)
     counted = shapes.ask(call, "get", **where)
-    before = {key: value for key, value in counted.items() if key not in ("numRows", "numBytes")}
+    before = {key: value for key, value in counted.items() if key not in ("numRows", "numBytes", "location")}
     shapes.check_etag(call, before)
     change = _settings(call.body)
     fixed = {"schema", "timePartitioning", "rangePartitioning", "view"}

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,7 +26,7 @@ from portico.services.call import Call, implements
 from portico.services.iam import targets
 from portico.services.logging import serving
 from portico.services.logging.query import Query, compile_query
-from portico.services.logging.serving import Placed
+from portico.services.logging.streams import Placed, Stream, in_order
 from portico.services.standard import pages
 from portico.store import audit, jobs, log_entries
 from portico.store.jobs import Job
@@ -61,7 +64,7 @@ def entries_list(call: Call) -> dict[str, Any]:
             for found in (
                 _written(connection, owner, query, newest_first),
                 _audited(call, connection, owner, query, newest_first),
-                *_printed(call, connection, owner, query, newest_first),
+                _printed(call, connection, owner, query, newest_first),
                 *serving.read(call.rooms, connection, owner, query, newest_first),
             )
         ]
@@ -197,26 +200,47 @@ def _audited(
 
 def _printed(
     call: Call, connection: Connection, owner: str, query: Query, newest_first: bool
-) -> Iterable[Iterator[Placed]]:
-    """What the code of each job printed."""
-    if query.equal.get("resource.type", "ml_job").casefold() != "ml_job":
-        return
-    for job in _jobs(call, connection, owner, query.equal.get("resource.labels.job_id")):
-        found = lines.read(job_folder(call.rooms.home, job.id), query.since)
-        within = itertools.takewhile(lambda line: line.time <= query.until, found)
-        ordered = iter(list(within)[::-1]) if newest_first else within
-        yield ((line.time, _id(job, line), _entry(job, line)) for line in ordered)
-
-
-def _jobs(call: Call, connection: Connection, owner: str, job_id: str | None) -> list[Job]:
-    """The jobs of `owner` whose code has printed something."""
+) -> Iterator[Placed]:
+    """What the code of the jobs of `owner` printed."""
+    if not query.may_want({"resource.type": "ml_job"}):
+        return iter(())
+    job_id = query.equal.get("resource.labels.job_id")
     if job_id is not None:
         name = jobs.newest_resource(connection, job_id)
-        found: Iterable[Job | None] = jobs.of_resource(connection, name) if name else []
+        ids = [one.id for one in jobs.of_resource(connection, name)] if name else []
     else:
-        folders = (call.rooms.home / "jobs").glob("*/lines.jsonl")
-        found = (jobs.get(connection, path.parent.name) for path in folders)
-    return [job for job in found if job is not None and job.resource.startswith(f"{owner}/")]
+        ids = [path.parent.name for path in (call.rooms.home / "jobs").glob("*/lines.jsonl")]
+    bound = _newest if newest_first else _oldest
+    of_job = partial(_of_job, call, connection, owner, query, newest_first)
+    folders = ((one, job_folder(call.rooms.home, one)) for one in ids)
+    return in_order(
+        (Stream(bound(folder, query), partial(of_job, job_id)) for job_id, folder in folders), newest_first
+    )
+
+
+def _oldest(folder: Path, query: Query) -> float:
+    return next((line.time for line in lines.read(folder, query.since)), math.inf)
+
+
+def _newest(folder: Path, query: Query) -> float:
+    """A time after a job's last line, without a look into its file: a line is written when it is that late, but for
+    lines of one moment and the coarseness of a file's time."""
+    try:
+        return lines.path_of(folder).stat().st_mtime + 1
+    except FileNotFoundError:
+        return -math.inf
+
+
+def _of_job(
+    call: Call, connection: Connection, owner: str, query: Query, newest_first: bool, job_id: str
+) -> Iterator[Placed]:
+    job = jobs.get(connection, job_id)
+    if job is None or not job.resource.startswith(f"{owner}/"):
+        return
+    found = lines.read(job_folder(call.rooms.home, job.id), query.since)
+    within = itertools.takewhile(lambda line: line.time <= query.until, found)
+    for line in list(within)[::-1] if newest_first else within:
+        yield line.time, _id(job, line), _entry(job, line)
 
 
 def _id(job: Job, line: lines.Line) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument
@@ -43,20 +43,27 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 @dataclass(slots=True)
 class Query:
     """`passes` says whether an entry is wanted. `since` and `until` (seconds since the epoch) and `equal` (a dotted
-    field -> its one value) hold for all that pass: whoever reads may look at these entries alone."""
+    field -> its one value) hold for all that pass: whoever reads may look at these entries alone. So does each of
+    `parts`: what a predicate reads (dotted fields), and itself."""
 
     passes: Predicate = lambda entry: True
     since: float = 0.0
     until: float = float("inf")
     equal: dict[str, str] = field(default_factory=dict)
+    parts: list[tuple[frozenset[str], Predicate]] = field(default_factory=list)
 
     def may_want(self, known: Mapping[str, str], log: str = "") -> bool:
         """Whether entries may pass that have these values at these dotted fields, and, where one is given, are all of
         one log ("projects/P/logs/L")."""
-        told = {**known, **({"logName": log, "log_id": unquote(log.partition("/logs/")[2])} if log else {})}
-        return all(
-            told[path].casefold() == value.casefold() for path, value in self.equal.items() if path in told
-        )
+        told = {**known, **({"logName": log} if log else {})}
+        entry: dict[str, Any] = {}
+        for path, value in told.items():
+            *folders, last = path.split(".")
+            inner = entry
+            for name in folders:
+                inner = inner.setdefault(name, {})
+            inner[last] = value
+        return all(passes(entry) for paths, passes in self.parts if paths <= told.keys())
 
 
 def compile_query(text: str, fields: FieldTypes) -> Query:
@@ -77,6 +84,7 @@ class _Parser:
     depth: int = 0
     query: Query = field(default_factory=Query)
     alone: tuple[str, str, str] | None = None  # what was compared last: field, operator, value
+    read: set[str] = field(default_factory=set)  # the fields that a factor looks at; "" is any
 
     def parse(self) -> Query:
         self.space()
@@ -97,14 +105,17 @@ class _Parser:
     def factor(self) -> Predicate:
         """Terms joined by OR."""
         self.alone = None
+        if not self.depth:
+            self.read = set()
         parts = [self.term()]
         while self.keyword("OR"):
             parts.append(self.term())
-        if len(parts) == 1:
-            if self.alone and not self.depth:
-                self.narrow(*self.alone)
-            return parts[0]
-        return lambda entry: any(part(entry) for part in parts)
+        if self.alone and len(parts) == 1 and not self.depth:
+            self.narrow(*self.alone)
+        passes = parts[0] if len(parts) == 1 else lambda entry: any(part(entry) for part in parts)
+        if not self.depth:
+            self.query.parts.append((frozenset(self.read), passes))
+        return passes
 
     def term(self) -> Predicate:
         negated = self.keyword("NOT") or self.take("-")
@@ -137,10 +148,12 @@ class _Parser:
         found = _COMPARATOR.match(self.text, self.at)
         if not path or not found:
             self.at = start
+            self.read.add("")
             return _anywhere(self.value()[0])
         self.at = found.end()
         self.space()
         kind = self.kind_of(path, start)
+        self.read.add(".".join(path))
         if self.take("("):
             several = self.nested(lambda: self.values(path, found[0], kind))
             self.alone = None
@@ -185,13 +198,14 @@ class _Parser:
                 self.fail("a parenthesis is not closed")
         if name == "log_id" and len(arguments) == 1:
             ending = "/logs/" + quote(arguments[0], safe="")
-            self.alone = ("log_id", "=", arguments[0])
+            self.read.add("logName")
             return lambda entry: str(entry.get("logName", "")).endswith(ending)
         if name.upper() != "SEARCH" or len(arguments) != 1:
             self.at = start
             self.fail(
                 f"{name}({', '.join(arguments)}) is not known here; there are log_id(ID) and SEARCH(TEXT)"
             )
+        self.read.add("")
         words = [_anywhere(word) for word in arguments[0].split()]
         return lambda entry: all(word(entry) for word in words)
 

@@ -6,9 +6,9 @@ https://cloud.google.com/vertex-ai/docs/predictions/online-prediction-logging
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.engine import Connection
@@ -18,13 +18,11 @@ from portico.prediction.prediction_log import id_words, stream_of
 from portico.prediction.replicas import output, places
 from portico.services.call import Rooms
 from portico.services.logging.query import Query
+from portico.services.logging.streams import Placed, Stream, in_order
 from portico.services.standard.serving import ENDPOINTS
 from portico.store import resources, segments, service
 from portico.store.segments import Segment, Segments
 from portico.store.service import Failed
-
-Placed = tuple[float, str, dict[str, Any]]
-"""Time, what orders entries of one time, and the entry."""
 
 CONTAINER: Final = "aiplatform.googleapis.com%2Fprediction_container"
 ACCESS: Final = "aiplatform.googleapis.com%2Fprediction_access"
@@ -133,37 +131,19 @@ def _answered(
     """The requests that are in the prediction log, segment by segment as their times come."""
     until = query.until + 1e-6  # `listed` leaves out its end
     found = segments.listed(connection, stream_of(endpoint), start=query.since, end=until)
-    rows = in_order(found, lambda one: _rows(kept, one, query, newest_first), newest_first)
-    return (_answer(endpoint, row) for row in rows)
+    streams = (
+        Stream(
+            one.last if newest_first else one.first, partial(_rows, kept, endpoint, one, query, newest_first)
+        )
+        for one in found
+    )
+    return in_order(streams, newest_first)
 
 
-def in_order(
-    found: Iterable[Segment], rows: Callable[[Segment], Iterator[dict[str, Any]]], newest_first: bool
-) -> Iterator[dict[str, Any]]:
-    """The rows of segments, merged; one is opened when it may have the next row."""
-    sign = -1 if newest_first else 1
-    waiting = sorted(found, key=lambda one: sign * (one.last if newest_first else one.first), reverse=True)
-    heap: list[tuple[tuple[int, int], int, dict[str, Any], Iterator[dict[str, Any]]]] = []
-
-    def push(number: int, iterator: Iterator[dict[str, Any]]) -> None:
-        if (row := next(iterator, None)) is not None:
-            heapq.heappush(heap, ((sign * row["at"], sign * int(row["request_id"])), number, row, iterator))
-
-    while waiting or heap:
-        while waiting:
-            bound = round(1e6 * (waiting[-1].last if newest_first else waiting[-1].first))
-            if heap and sign * bound > heap[0][0][0]:
-                break
-            opened = waiting.pop()
-            push(opened.id, rows(opened))
-        if heap:
-            _, number, row, iterator = heapq.heappop(heap)
-            yield row
-            push(number, iterator)
-
-
-def _rows(kept: Segments, segment: Segment, query: Query, newest_first: bool) -> Iterator[dict[str, Any]]:
-    """The rows of a segment by time, few at once; `at` is theirs in microseconds."""
+def _rows(
+    kept: Segments, endpoint: str, segment: Segment, query: Query, newest_first: bool
+) -> Iterator[Placed]:
+    """Those of a segment by time, few at once."""
     import numpy as np
     import pyarrow as pa
 
@@ -178,11 +158,11 @@ def _rows(kept: Segments, segment: Segment, query: Query, newest_first: bool) ->
         some = chosen[begin : begin + count]
         begin, count = begin + count, _ROWS
         for row in kept.take(segment, some, _COLUMNS).to_pylist():
-            yield row | {"at": round(row["logging_time"].timestamp() * 1e6)}
+            yield _answer(endpoint, row)
 
 
 def _answer(endpoint: str, row: dict[str, Any]) -> Placed:
-    time, number = row["at"] / 1e6, f"{int(row['request_id']):038d}"
+    time, number = row["logging_time"].timestamp(), f"{int(row['request_id']):038d}"
     version = f"@{row['model_version']}" if row["model_version"] else ""
     payload = {
         "@type": _ENTRY, "endpoint": endpoint, "deployedModelId": row["deployed_model_id"],

@@ -8,9 +8,10 @@ API = Api(
     title="Cloud Storage (`storage` v1)",
     note=(
         "Besides the methods: media, multipart and resumable uploads (`/upload/storage/v1`), ranged downloads "
-        "(`alt=media`, `/download/storage/v1`), batches (`/batch/storage/v1`), and of the XML API buckets and "
-        "objects (GET, HEAD, PUT, DELETE), multipart uploads and forms with a policy; signed URLs (V4, V2), and what "
-        "boto3 signs; CORS of buckets."
+        "(`alt=media`, `/download/storage/v1`), batches (`/batch/storage/v1`), and of the XML API buckets, the "
+        "parts of their metadata and objects (GET, HEAD, PUT, DELETE), generations, lists of who may, multipart "
+        "uploads and forms with a policy; signed URLs and requests (V4, V2), and what boto3 signs and "
+        "sends; CORS of buckets."
     ),
     collections=(
         "access_controls",

@@ -213,6 +213,15 @@ def delete(
     return _retire(connection, bucket, row, now)
 
 
+def newer(connection: Connection, row: ObjectRow) -> int:
+    """How many generations of its name came after it."""
+    later = (objects.c.generation > row.generation, objects.c.state != HIDDEN)
+    query = sa.select(sa.func.count()).where(
+        objects.c.bucket == row.bucket, objects.c.name == row.name, *later
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def is_empty(connection: Connection, bucket: str) -> bool:
     """Whether the bucket has neither live nor noncurrent generations."""
     query = sa.select(objects.c.name).where(objects.c.bucket == bucket, objects.c.state != HIDDEN).limit(1)

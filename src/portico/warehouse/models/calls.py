@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from portico.errors import InvalidArgument
 from portico.ml.bqml import answers, free
+from portico.ml.bqml.options import Option
 from portico.ml.bqml.remote import Ask, Remote
 from portico.warehouse import bignumeric, guard
 from portico.warehouse.catalog import Cursor
@@ -20,6 +21,7 @@ from portico.warehouse.models import kept, logical, names
 from portico.warehouse.models.syntax import PREFIXES, path_of
 
 _numbers = itertools.count()
+_KEEP = Option("bool")
 _ARRAYS = {"ML.ROC_CURVE": "thresholds"}  # an array in place of a STRUCT is this
 
 
@@ -84,12 +86,13 @@ class Calls:
                 return free.answer(name, [bignumeric.plain(one) for one in tables], settings)
         loaded = self.models.load(models[0])
         if name == "ML.TRANSFORM":
-            return self._transformed(loaded, tables)
+            return self._transformed(loaded, tables, settings)
         if name == "ML.FEATURE_INFO" and loaded.transform is not None and not (tables or settings):
             return answers.feature_info(loaded.transform.info)
         declared = loaded.model.functions().get(name)
-        if declared is None or "keep_original_columns" not in declared[0].settings:
-            settings.pop("keep_original_columns", None)  # but of PCA they always are
+        if name == "ML.PREDICT" and declared and "keep_original_columns" not in declared[0].settings:
+            with kept.said():  # but of PCA they always are
+                _KEEP.read("keep_original_columns", settings.pop("keep_original_columns", None))
         known = [bignumeric.plain(loaded.transformed(self.cursor, one)) for one in tables]
         with kept.said():
             if loaded.model.IMPORTS:
@@ -102,7 +105,11 @@ class Calls:
         same = all(one is other for one, other in zip(known, tables, strict=True))
         return logical.kept(found if same else _as_given(found, known, tables), tables)
 
-    def _transformed(self, loaded: kept.Loaded, tables: list[pa.Table]) -> pa.Table:
+    def _transformed(self, loaded: kept.Loaded, tables: list[pa.Table], settings: dict[str, Any]) -> pa.Table:
+        if settings:
+            raise InvalidArgument(
+                f"ML.TRANSFORM has no argument {next(iter(settings))}", reason="invalidQuery"
+            )
         if loaded.transform is None:
             raise InvalidArgument(
                 "ML.TRANSFORM needs a model that was made with TRANSFORM", reason="invalidQuery"

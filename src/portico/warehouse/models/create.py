@@ -74,8 +74,13 @@ class Creator:
             with self._change() as cursor:
                 kept.write(cursor, entry, replace=False)  # refuses
         given = {name: self._option(text) for name, text in creation.options}
+        warm = self._warm(given, before, entry)
         with kept.said():
-            options = kinds.read_options(given, remote=bool(creation.remote))
+            options = (
+                kinds.read_warm_options(given, self._models.load(warm).model)
+                if warm is not None
+                else kinds.read_options(given, remote=bool(creation.remote))
+            )
         if creation.remote:
             return self._remote(entry, creation, options, dry)
         given_to = self._imported(creation, options) or self._queried(creation, options, dry)
@@ -93,7 +98,17 @@ class Creator:
         if dry:
             return entry, "CREATE"
         columns = given_to.rows.schema
-        if creation.transform:
+        if warm is not None:
+            given_to.before = str(self._models.path(warm.folder))
+            transform = self._models.load(warm).transform
+        if transform is not None:
+            given_to.rows = transforms.again(self._cursor, transform, creation.transform, given_to.rows)
+        elif warm is not None and creation.transform:
+            raise InvalidArgument(
+                f"WARM_START: the training of {entry.shown} before had no TRANSFORM; leave it out",
+                reason="invalidQuery",
+            )
+        elif creation.transform:
             transform, given_to.rows = transforms.fit(
                 self._cursor, creation.transform, given_to.rows, self._over, _labels_of(options)
             )
@@ -101,6 +116,8 @@ class Creator:
             entry.folder = folder
             entry.body, entry.registers = body(model, options), _registers(options, entry.name)
             entry.warnings = model.run.warnings
+            if warm is not None:
+                entry.body["trainingRuns"][:0] = warm.body["trainingRuns"]
             if transform is not None:
                 (self._models.path(folder) / transforms.FILE).write_text(json.dumps(transform.json()))
                 self._models.unload(folder)
@@ -110,6 +127,20 @@ class Creator:
                     for one in transform.items
                 ]
             return self._kept(entry, creation)
+
+    def _warm(self, given: dict[str, Any], before: Entry | None, entry: Entry) -> Entry | None:
+        """The model that WARM_START goes on with; None without it.
+
+        Raises:
+            InvalidArgument: there is none.
+        """
+        if given.get("warm_start") is not True:
+            return None
+        if before is None:
+            raise InvalidArgument(
+                f"WARM_START goes on with a model, and there is none: {entry.shown}", reason="invalidQuery"
+            )
+        return before
 
     def _kept(self, entry: Entry, creation: Creation) -> tuple[Entry, str]:
         """Writes down a model whose files are there. Others may have made one of its name since it was begun."""
@@ -286,13 +317,33 @@ def body(model: Model, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def alter(
-    cursor: catalog.Cursor, place: tuple[str, str, str], exists_ok: bool, settings: dict[str, Any]
-) -> str:
-    """ALTER MODEL … SET OPTIONS; returns ALTER or SKIP."""
+    cursor: catalog.Cursor,
+    models: Models,
+    place: tuple[str, str, str],
+    exists_ok: bool,
+    settings: dict[str, Any],
+) -> tuple[Entry, str]:
+    """ALTER MODEL … SET OPTIONS; returns the model, and ALTER or SKIP. With VERTEX_AI_MODEL_ID it is registered.
+
+    Raises:
+        InvalidArgument: an option can't be set, or the model is registered already.
+    """
     found = kept.find(cursor, *place)
     if found is None and exists_ok:
-        return "SKIP"
+        return Entry(*place), "SKIP"
     found = found or kept.require(cursor, *place)
+    settings, registry = dict(settings), "vertex_ai_model_id"
+    option = models.load(found).model.OPTIONS.get(registry) if registry in settings else None
+    if option is not None:
+        if before := (found.body.get("trainingRuns") or [{}])[0].get("vertexAiModelId"):
+            raise InvalidArgument(
+                f"The model {found.shown} is registered in Vertex AI already, as {before}; make it anew to register it "
+                "under another id",
+                reason="invalidQuery",
+            )
+        with kept.said():
+            wanted = option.read(registry, settings.pop(registry))
+        found.registers = _registers({registry: wanted}, found.name)
     names = {
         "description": "description", "friendly_name": "friendlyName", "labels": "labels",
         "expiration_timestamp": "expirationTime",
@@ -305,7 +356,7 @@ def alter(
         found.body[names[name]] = str(read) if isinstance(read, int) else read
     found.body = {key: value for key, value in found.body.items() if value is not None}
     kept.write(cursor, found, replace=True)
-    return "ALTER"
+    return found, "ALTER"
 
 
 def drop(cursor: catalog.Cursor, place: tuple[str, str, str], exists_ok: bool) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import duckdb
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
+from portico.ml.bqml import describing
 from portico.warehouse.macros import call
 from portico.warehouse.models import names
 from portico.warehouse.models.syntax import PREFIXES
@@ -31,6 +32,12 @@ Scalar = Callable[[list[exp.Expr]], exp.Expr]
 
 
 def install(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.create_function(
+        "gs_py_tfdv_validate",
+        describing.validate,
+        ["VARCHAR", "VARCHAR", "VARCHAR", "DOUBLE", "VARCHAR", "DOUBLE", "VARCHAR", "VARCHAR"],
+        "VARCHAR",
+    )
     connection.execute(_SOURCE)
 
 
@@ -137,6 +144,8 @@ _TAKES = {
     "FEATURE_CROSS": "a STRUCT of named strings[, a degree from 1 to 4]",
     "NGRAMS": "an array of strings, an array [low, high] of sizes from 1[, separator]",
     "HASH_BUCKETIZE": "a string, a number of buckets from 0", "NORMALIZER": "an array of numbers[, p]",
+    "TFDV_VALIDATE": "statistics in JSON, statistics in JSON[, 'SKEW' or 'DRIFT'][, categorical threshold]"
+    "[, categorical metric][, numerical threshold][, numerical metric][, thresholds]: none of them by name",
     "LP_NORM": "an array of numbers, p", "DISTANCE": "an array, an array[, 'EUCLIDEAN', 'MANHATTAN' or 'COSINE']",
 }  # fmt: skip
 _AGGREGATES = (
@@ -459,8 +468,17 @@ def _distance(given: list[exp.Expr]) -> exp.Expr:
     return _of(f"ml_distance_{kind}", given[0], given[1])
 
 
+def _tfdv_validate(given: list[exp.Expr]) -> exp.Expr:
+    defaults = [literal(one) for one in ("SKEW", 0.3, "L_INFTY", 0.3, "JENSEN_SHANNON_DIVERGENCE")]
+    defaults.append(exp.Array(expressions=[]))
+    if not 2 <= len(given) <= 8 or any(isinstance(one, exp.Kwarg) for one in given):
+        raise ValueError("not these")
+    return _of("ml_tfdv_validate", *given, *defaults[len(given) - 2 :])
+
+
 SCALAR: dict[str, Scalar] = {
     "BUCKETIZE": _bucketize, "POLYNOMIAL_EXPAND": _polynomial, "FEATURE_CROSS": _cross, "NGRAMS": _ngrams,
     "HASH_BUCKETIZE": _hash, "NORMALIZER": lambda given: _of("ml_normalized", given[0], _power(given)),
     "LP_NORM": lambda given: _of("ml_norm", given[0], _power(given)), "DISTANCE": _distance,
+    "TFDV_VALIDATE": _tfdv_validate,
 }  # fmt: skip

@@ -219,6 +219,7 @@ def give(folder: Path, given: Given) -> None:
                 "names": names,
                 "inputs": given.inputs,
                 "outputs": given.outputs,
+                "before": given.before,
             },
             default=str,  # dates as classes of CLASS_WEIGHTS
         )
@@ -235,7 +236,14 @@ def _train(folder: Path) -> None:
     rows = tables.pop("")
     imported = (folder / _IMPORTED).read_bytes()
     given = Given(
-        rows, unpacked(told["options"]), tables, told["model_type"], imported, told["inputs"], told["outputs"]
+        rows,
+        unpacked(told["options"]),
+        tables,
+        told["model_type"],
+        imported,
+        told["inputs"],
+        told["outputs"],
+        told["before"],
     )
     kinds.train(given).save(folder)
     for path in (folder / "given.json", folder / _IMPORTED, *folder.glob("rows*.arrow")):

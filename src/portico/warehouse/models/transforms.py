@@ -139,6 +139,32 @@ def fit(
     return made, made.apply(cursor, rows)
 
 
+def again(cursor: Cursor, before: Transform, text: str, rows: pa.Table) -> pa.Table:
+    """
+    Args:
+        before: that of the model that WARM_START goes on with, with the statistics of its training.
+        text: what stands within TRANSFORM(…); without it, it is `before`'s.
+
+    Returns:
+        What it makes of the rows of a training that goes on.
+
+    Raises:
+        InvalidArgument: it says another thing than `before`, or reads columns that are not there.
+    """
+    if text:
+        now = [(name, written(one.sql("bigquery"))) for name, one in _listed(text, rows.column_names)]
+        if now != [(one.name, one.text) for one in before.items]:
+            raise InvalidArgument(
+                f"WARM_START: TRANSFORM must remain ({', '.join(_shown(one) for one in before.items)})",
+                reason="invalidQuery",
+            )
+    return before.apply(cursor, rows)
+
+
+def _shown(item: Item) -> str:
+    return item.text if item.text.strip("`") == item.name else f"{item.text} AS {item.name}"
+
+
 def _listed(text: str, columns: list[str]) -> list[tuple[str, exp.Expr]]:
     """The columns that TRANSFORM makes, by name, with stars written out."""
     query = tokens.query(f"SELECT {text} FROM {INPUT}")

@@ -22,6 +22,7 @@ from portico.warehouse.public.tables import PROJECT, TABLES, PublicTable, datase
 from portico.warehouse.typed_rows import typed
 from portico.warehouse.types import Field, field_of_expression
 
+_IN_EUROPE = frozenset({"london_bicycles"})  # as Google has it; the others are in the US
 _ACCESS = [{"role": "READER", "specialGroup": "allAuthenticatedUsers"}]
 
 
@@ -67,7 +68,9 @@ class PublicTables:
             if lacking:
                 with making(), self._warehouse.transaction() as cursor:
                     for project, dataset in lacking:
-                        catalog.create_dataset(cursor, Entry(project, dataset, "", {"access": _ACCESS}))
+                        location = "EU" if dataset in _IN_EUROPE else "US"
+                        body = {"access": _ACCESS, "location": location}
+                        catalog.create_dataset(cursor, Entry(project, dataset, "", body))
             for table in missing:
                 self._write(table)
 

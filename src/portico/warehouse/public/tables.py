@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 
-from portico.warehouse.public import beans, commerce, games, science, trips, web
+from portico.warehouse.public import air, beans, commerce, games, science, trips, web
 from portico.warehouse.public.declared import PROJECT, PublicTable
 
-_MODULES = (science, commerce, trips, web, games, beans)
+_MODULES = (science, commerce, trips, air, web, games, beans)
 TABLES = {one.path: one for module in _MODULES for one in module.TABLES}
 """By DATASET.TABLE, of another project by PROJECT.DATASET.TABLE; of tables a day, TABLE ends with *."""
 

@@ -143,7 +143,8 @@ def _between(random: np.random.Generator, places: Array, count: int) -> tuple[Ar
 
 
 _STREETS = ("Broadway", "Lafayette St", "8 Ave", "W 31 St", "E 17 St", "West St", "Cleveland Pl", "W 20 St", "9 Ave",
-            "Greenwich Ave", "E 47 St", "Allen St", "Pershing Square", "W 41 St", "Carmine St", "University Pl"
+            "Greenwich Ave", "E 47 St", "Allen St", "Pershing Square", "W 41 St", "Carmine St", "University Pl",
+            "Central Park S", "Central Park West"
 )  # fmt: skip
 _CROSSING = (
     "Spring St",
@@ -189,9 +190,9 @@ _LONDON = ("River Street , Clerkenwell", "Phillimore Gardens, Kensington", "Chri
            "St. Chad's Street, King's Cross", "Sedding Street, Sloane Square", "Broadcasting House, Marylebone",
            "Charlbert Street, St. John's Wood", "Maida Vale, Maida Vale", "New Globe Walk, Bankside",
            "Park Street, Bankside", "Brunswick Square, Bloomsbury", "Malet Street, Bloomsbury",
-           "Scala Street, Fitzrovia", "Belgrove Street , King's Cross", "Great Russell Street, Bloomsbury",
+           "Kennington Road, Vauxhall", "Belgrove Street , King's Cross", "Great Russell Street, Bloomsbury",
            "Cartwright Gardens , Bloomsbury", "Hatton Wall, Holborn", "Hyde Park Corner, Hyde Park",
-           "Taviton Street, Bloomsbury", "Drummond Street , Euston", "Aquatic Centre, Queen Elizabeth Olympic Park",
+           "Kennington Oval, Oval", "Drummond Street , Euston", "Aquatic Centre, Queen Elizabeth Olympic Park",
            "Albert Gate, Hyde Park", "Black Lion Gate, Kensington Gardens", "Waterloo Station 3, Waterloo",
            "Duke Street Hill, London Bridge", "Wormwood Street, Liverpool Street")  # fmt: skip
 
@@ -280,6 +281,12 @@ TABLES = (
     PublicTable("new_york_taxi_trips.tlc_green_trips_2017", f"40,000 rides {_SIMULATED}", _TLC, _green),
     PublicTable(
         "new_york_citibike.citibike_trips", f"40,000 rides {_SIMULATED}, 2013 to 2018", _CITIBIKE, _citibike
+    ),
+    PublicTable(
+        "new_york.citibike_trips",
+        f"40,000 rides {_SIMULATED}, 2013 to 2018",
+        _CITIBIKE.removesuffix(", customer_plan STRING"),
+        _citibike,
     ),
     PublicTable("london_bicycles.cycle_hire", f"50,000 rides {_SIMULATED}, 2015 to 2022", _HIRE, _hires),
     PublicTable("london_bicycles.cycle_stations", f"780 stations {_SIMULATED}", _STATION, _stations),

@@ -82,7 +82,7 @@ class RayCluster:
     def waitables(self) -> list[socket.socket]:
         return [self._channel] if self._channel else []
 
-    def start(self, job_id: str, asks: Resources) -> None:
+    def start(self, job_id: str, asks: Resources, kind: str = "") -> None:
         self._jobs[job_id] = _Run(asks)
         self._say(run=job_id, cores=asks.cores, memory=asks.memory, accelerators=asks.accelerators)
 

@@ -230,6 +230,30 @@ class ReplicaModel:
             answers.explanations = [explanations.get(row, b"null") for row in range(len(instances))]
         return answers
 
+    def explain(self, rows: list[Any], _parameters: Any) -> list[dict[str, Any]]:
+        """As predictors explain rows.
+
+        Raises:
+            InvalidArgument: the model refuses a row.
+        """
+        body = orjson.dumps({"instances": [self._instance(row) for row in rows]}, default=str)
+        status, answered = self._client().predict("explain", body)
+        told = orjson.loads(answered)
+        if status != 200:
+            raise InvalidArgument(str(told["error"]["message"]))
+        explanations: list[dict[str, Any]] = told["explanations"]
+        return explanations
+
+    def _instance(self, row: Any) -> Any:
+        """A row by columns, as a list where the inputs of the explanation metadata are no columns."""
+        sampling = self._sampling
+        if sampling is None or not sampling.baselines or not isinstance(row, dict):
+            return row
+        inputs = {*sampling.baselines, *sampling.tensors.values()}
+        if not sampling.whole and not inputs.isdisjoint(row):
+            return row
+        return [row.get(name) for name in sampling.features or row]
+
     def _client(self) -> Any:
         from portico.prediction.replicas.client import BlockingReplicaClient
 

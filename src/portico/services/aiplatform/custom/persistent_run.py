@@ -39,6 +39,7 @@ from portico.jobs.engines import machine
 from portico.jobs.worker import Context
 from portico.sandbox import isolation, use
 from portico.sandbox.isolation import Limits
+from portico.sandbox.runner import NEVER_FORKED
 from portico.services.aiplatform.custom.kept import TELLS, say, socket_of, view_in
 from portico.services.aiplatform.custom.persistent_resources import replicas
 from portico.store import resources
@@ -47,8 +48,6 @@ _RUNNER = Path(isolation.__file__).with_name("runner.py")
 _LOOK = 0.5  # seconds between two looks whether it shall stop
 _MODULES = re.compile(r"[A-Za-z_]\w*(\.\w+)*(,[A-Za-z_]\w*(\.\w+)*)*", re.ASCII)
 _LIMIT = 16_384  # characters of their names
-# What starts threads when it is imported: each child imports it itself.
-_NEVER_FORKED = frozenset({"tensorflow", "jax", "ray", "pyspark"})
 _SHARE = 0.125  # of this machine's memory that those may take which end when they are idle
 _MOUNTED = 10.0  # seconds that a view may take to be there
 
@@ -228,7 +227,7 @@ class Keeper:
         }
         assert given.running.stdin is not None and given.running.stdout is not None
         if given.control:
-            answer |= {"warm": bool(given.modules), "part": given.give_part()}
+            answer |= {"warm": bool(there and there.modules), "part": given.give_part()}
             files = [given.control.fileno()]
         else:
             files = [given.running.stdin.fileno(), given.running.stdout.fileno(), given.stderr]
@@ -273,7 +272,8 @@ class Keeper:
 
     def _imports(self, recipe: dict[str, Any]) -> str:
         """The modules with which a process of that recipe begins."""
-        return self._modules.get(json.dumps(recipe)) or str(recipe.get("modules", ""))
+        learned, said = self._modules.get(json.dumps(recipe)), str(recipe.get("modules", ""))
+        return learned if learned is not None else said if _may_fork(said) else ""
 
     def _mind_threads(self, process: _Process) -> None:
         """One that has ended by itself came to import what starts threads: none of its recipe does so again."""
@@ -333,4 +333,4 @@ def _told(folder: Path) -> str:
 
 
 def _may_fork(modules: str) -> bool:
-    return _NEVER_FORKED.isdisjoint(name.partition(".")[0] for name in modules.split(","))
+    return NEVER_FORKED.isdisjoint(name.partition(".")[0] for name in modules.split(","))

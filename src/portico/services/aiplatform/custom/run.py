@@ -30,6 +30,7 @@ from portico.services.aiplatform.custom import (
 )
 from portico.services.aiplatform.custom.acting import Acting
 from portico.services.aiplatform.custom.environments import held, python_again, python_of
+from portico.services.aiplatform.custom.imported import modules_of
 from portico.services.aiplatform.custom.kept import Kept, take
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.own_images import OwnImage
@@ -269,6 +270,7 @@ def _place(
     if kept:
         given = ((package or pool["containerSpec"]).get("env")) or []
         started = _over(environment, {one["name"]: one.get("value", "") for one in given})
+        begun = [str(python), "-m", package["pythonModule"]] if package else program.command
         kept.prepare(
             {
                 "python": str(python),
@@ -276,6 +278,9 @@ def _place(
                 # What decides what an import does must be there before it.
                 "environment": SEEDS | started | {"CLOUD_ML_JOB_ID": "0", "PYTHONUNBUFFERED": "1"},
                 "limits": dataclasses.asdict(limits),
+                "modules": ",".join(modules_of(begun, unpacked.paths if unpacked else ()))
+                if kept.forks
+                else "",
             }
         )
         if kept.warm:

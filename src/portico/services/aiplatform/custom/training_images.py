@@ -104,7 +104,10 @@ def resolve(uri: str, field: str) -> TrainingImage:
     if found := known(uri, field):
         return found
     if uri.startswith("-") or len(uri.split()) > 1:  # an option of the engine's
-        raise InvalidArgument(f"{uri!r} is no name of an image.", field=field)
+        raise InvalidArgument(
+            f"{field}: {uri!r} is no name of an image; give one without spaces, such as python:3.11.",
+            field=field,
+        )
     if engine := containers.engine():
         return TrainingImage(uri, "", "", (), (), False, engine)
     raise FailedPrecondition(
@@ -127,7 +130,8 @@ def known(uri: str, field: str = "") -> TrainingImage | None:
         return TrainingImage(uri.rpartition("/")[2], "", "", pythons(wanted), (), False)
     if deep := _DEEP.fullmatch(uri):
         library = _DEEP_LIBRARIES.get(deep["framework"], "scikit-learn")
-        return _of_library(deep, library, (*_COMMON, "scikit-learn"))
+        data = ("tensorflow-datasets",) if library == "tensorflow" else ()
+        return _of_library(deep, library, (*_COMMON, "scikit-learn", *data))
     if makers := _MAKERS.fullmatch(uri):
         return _of_library(makers, makers["library"] or "torch", ())
     match = _PREBUILT.fullmatch(uri)
@@ -139,7 +143,9 @@ def known(uri: str, field: str = "") -> TrainingImage | None:
             f"There is no image {match['short']}; there are {', '.join(sorted(_LIBRARIES))}, for cpu and gpu.",
             field=field,
         )
-    return _of_library(match, named, _COMMON)
+    # By which pandas reads gs://; TensorFlow does by itself.
+    reading = ("gcsfs",) if named == "torch" else ()
+    return _of_library(match, named, (*_COMMON, *reading))
 
 
 def _of_library(match: re.Match[str], library: str, common: tuple[str, ...]) -> TrainingImage:

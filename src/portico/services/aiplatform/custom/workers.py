@@ -33,6 +33,7 @@ _WEIGH = 1.0  # seconds between two looks at which memory is shared
 _AFTER = 10.0  # seconds that the others have when the chief is done
 _RESTARTS = 3  # of workers that were killed from outside
 _PORTS = range(20_000, 32_000)  # below those that the kernel gives to outgoing connections
+_BY_SIGNAL = 128  # what Docker and Podman add to the signal that ended what they run
 
 
 @dataclass(slots=True)
@@ -53,8 +54,11 @@ class Worker:
 
     @property
     def code(self) -> int | None:
-        """How it ended; None while it runs."""
-        return self.process.poll() if self.process else None
+        """How it ended, with a minus the signal that killed it; None while it runs."""
+        code = self.process.poll() if self.process else None
+        if code and self.container and code - _BY_SIGNAL in signal.valid_signals():
+            return _BY_SIGNAL - code
+        return code
 
 
 @dataclass(frozen=True, slots=True)

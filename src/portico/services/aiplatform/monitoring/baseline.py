@@ -89,10 +89,13 @@ def make(rooms: Rooms, watched: WatchedModels, job: Resource, config: Mapping[st
     if model is not None:
         newest = features.slice(max(features.num_rows - _PREDICTED, 0)).to_pylist()
         made.outputs = Part.of(*outputs_table(models.predictions(model, newest)), True)
-        if (objective.get("explanationConfig") or {}).get("enableFeatureAttributes"):
-            step = max(features.num_rows / _EXPLAINED, 1)
-            chosen = [int(place * step) for place in range(min(_EXPLAINED, features.num_rows))]
-            made.attributions = measure(models.attributions(model, features.take(chosen).to_pylist()))
+    if (objective.get("explanationConfig") or {}).get("enableFeatureAttributes"):
+        explaining = watched.explaining(job.body["endpoint"], deployed_id)
+        step = max(features.num_rows / _EXPLAINED, 1)
+        chosen = [int(place * step) for place in range(min(_EXPLAINED, features.num_rows))]
+        if explaining is not None:
+            rows = models.explained_rows(explaining, features.take(chosen).to_pylist())
+            made.attributions = measure(models.attributions(explaining, rows))
     return made
 
 

@@ -205,7 +205,7 @@ class Windows:
             return None, None, []
         reasons, why = None, ""
         try:
-            model = self._models.load(job.body["endpoint"], deployed_id) if explain else None
+            model = self._models.explaining(job.body["endpoint"], deployed_id) if explain else None
             reasons = counted.attributions(model)
         except PorticoError as error:
             why = error.message

@@ -49,7 +49,8 @@ class Jobs(Collection):
         with call.rooms.database.read() as connection:
             _endpoint(connection, str(call.params["parent"]), call.body, None)
         name = str(call.body["endpoint"])
-        bq.check_log(call.rooms.home, _table(name), stream_of(name))
+        for kind in _log_types(call.body):
+            bq.check_log(call.rooms.home, _table(name, kind), stream_of(name))
         return super().create(call)
 
     def check(
@@ -59,10 +60,16 @@ class Jobs(Collection):
         endpoint = _endpoint(connection, resource.parent, body, before)
         if before is None:
             body["state"] = "JOB_STATE_PENDING"
-            path = bq.SCHEME + _table(endpoint.name).path
-            body["bigqueryTables"] = [
-                {"logSource": "SERVING", "logType": "PREDICT", "bigqueryTablePath": path}
-            ]
+        held = (before or {}).get("bigqueryTables") or []
+        more = _log_types(body)[len(held) :]  # a table that was made stays the job's
+        body["bigqueryTables"] = held + [
+            {
+                "logSource": "SERVING",
+                "logType": kind,
+                "bigqueryTablePath": bq.SCHEME + _table(endpoint.name, kind).path,
+            }
+            for kind in more
+        ]
         if before is None or schedule_of(before) != schedule_of(body):
             _schedule(call, connection, body)
         if before is not None and before[OBJECTIVES] != body[OBJECTIVES]:
@@ -74,8 +81,9 @@ class Jobs(Collection):
         endpoint = ENDPOINTS.require(connection, resource.body["endpoint"])
         endpoint.body["modelDeploymentMonitoringJob"] = resource.name
         version = sample(call, connection, endpoint, "monitoring", _sampling_rate(resource.body))
-        if before is None:
-            bq.want_log(connection, _table(endpoint.name), stream_of(endpoint.name))
+        held = (before or {}).get("bigqueryTables") or []
+        for one in resource.body["bigqueryTables"][len(held) :]:
+            bq.want_log(connection, _table(endpoint.name, one["logType"]), stream_of(endpoint.name))
 
         def after() -> None:
             await_served(call, version)
@@ -191,10 +199,21 @@ def _endpoint(
     return endpoint
 
 
-def _table(endpoint: str) -> bq.Name:
+def _log_types(body: dict[str, Any]) -> list[str]:
+    """Of what the job has tables: of explanations where it watches attributions. Trainings send no requests here, so
+    that there is none of theirs."""
+    explained = any(
+        ((config.get("objectiveConfig") or {}).get("explanationConfig") or {}).get("enableFeatureAttributes")
+        for config in body.get(OBJECTIVES) or []
+    )
+    return ["PREDICT", "EXPLAIN"] if explained else ["PREDICT"]
+
+
+def _table(endpoint: str, log_type: str) -> bq.Name:
     """Where the sampled requests to an endpoint of this name are."""
     _, project, _, _, _, number = endpoint.split("/")
-    return bq.Name(project, re.sub(r"\W", "_", f"model_deployment_monitoring_{number}"), "serving_predict")
+    dataset = re.sub(r"\W", "_", f"model_deployment_monitoring_{number}")
+    return bq.Name(project, dataset, f"serving_{log_type.lower()}")
 
 
 def _check(body: dict[str, Any], endpoint: Resource) -> None:
@@ -257,13 +276,9 @@ def check_attributions(config: dict[str, Any], model: ServedModel | None, field:
                         field=f"{field}.{part}.{key}",
                     )
         return
-    if model is None or model.format not in NATIVE:
-        raise Unimplemented(
-            "Attributions of a model that runs in a Python environment of its own are not monitored in Portico yet; "
-            "leave explanationConfig out. Those of LightGBM, ONNX and AutoML models are."
-        )
-    if model.format == "onnx" and not model.explanation:
+    by_spec = model is not None and (model.format == "onnx" or model.format not in NATIVE)
+    if model is None or (by_spec and not model.explanation):
         raise FailedPrecondition(
-            "The ONNX model was deployed without an explanation spec, which its attributions need; deploy it with "
+            "The model was deployed without an explanation spec, which its attributions need; deploy it with "
             "explanationMetadata and explanationParameters."
         )

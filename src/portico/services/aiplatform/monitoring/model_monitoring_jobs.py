@@ -11,14 +11,16 @@ from portico.clock import rfc3339
 from portico.errors import AlreadyExists
 from portico.jobs.kinds import JobKind
 from portico.jobs.kinds import register as register_kind
+from portico.services.aiplatform.batch.opening import replica_set_id
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import words
 from portico.services.aiplatform.monitoring.model_monitors import MONITORS
 from portico.services.call import Call, Rooms
+from portico.services.registry import model_store
 from portico.services.standard.collection import After, Made, check_common, register
 from portico.services.standard.jobs import JobCollection, JobPrivate
 from portico.services.standard.names import LABEL_ID
-from portico.store import domain_clock, jobs, monitoring_points, resources
+from portico.store import domain_clock, jobs, monitoring_points, replicas, resources
 from portico.store.jobs import Job
 from portico.store.objects import generations as objects
 from portico.store.resources import Resource
@@ -48,6 +50,7 @@ class ModelMonitoringJobs(JobCollection):
 
     def release(self, connection: Connection, job: Job) -> None:
         objects.unpin(connection, holder_of(job))
+        replicas.remove(connection, replica_set_id(job.id))
 
     def stamp(self, body: dict[str, Any], job: Job, now: float) -> None:
         if job.error:
@@ -69,7 +72,14 @@ JOBS = ModelMonitoringJobs(
 )
 register(JOBS, "create", "get", "list", "delete")
 JOB_KIND = "modelMonitoringJobs"
-register_kind(JobKind(JOB_KIND, "portico.services.aiplatform.monitoring.monitor_run:run", JOBS.follow))
+register_kind(
+    JobKind(
+        JOB_KIND,
+        "portico.services.aiplatform.monitoring.monitor_run:run",
+        JOBS.follow,
+        stays=lambda job: job.payload.get("format") == "replica",
+    )
+)
 
 
 def start(
@@ -96,16 +106,16 @@ def start(
         ),
         "state": JOBS.state("PENDING"),
     }
+    version = spec.target_version(connection, monitor.body)
     private = ModelMonitoringJobPrivate(
-        cutoff=cutoff,
-        schema=monitor.body["modelMonitoringSchema"],
-        version=spec.target_version(connection, monitor.body).name,
+        cutoff=cutoff, schema=monitor.body["modelMonitoringSchema"], version=version.name
     )
     if schedule:
         made |= {"schedule": schedule, "scheduleTime": rfc3339(cutoff)}
     if resources.get(connection, name) is not None:
         raise AlreadyExists(f"The ModelMonitoringJob {name!r} already exists; choose another id.")
-    private.job = rooms.queue.add(connection, JOB_KIND, name, {"schedule": schedule})
+    format = model_store.VersionPrivate.of(version).format
+    private.job = rooms.queue.add(connection, JOB_KIND, name, {"schedule": schedule, "format": format})
     job = resources.insert(
         connection, name=name, kind=JOBS.kind, parent=monitor.name, body=made, now=rooms.clock.now(),
         private=private,

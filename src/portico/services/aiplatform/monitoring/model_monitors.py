@@ -81,7 +81,12 @@ def _check(connection: Connection, parent: str, body: dict[str, Any]) -> None:
     }
     body["modelMonitoringSchema"] = body.get("modelMonitoringSchema") or spec.schema_of(version)
     spec.check_schema(body["modelMonitoringSchema"])
-    spec.check_objectives(body.get("tabularObjective") or {}, body["modelMonitoringSchema"], version)
+    spec.check_objectives(
+        body.get("tabularObjective") or {},
+        body["modelMonitoringSchema"],
+        version,
+        spec.explanation_of(body, version),
+    )
     if body.get("trainingDataset"):
         check_input(connection, body["trainingDataset"], parent, "trainingDataset")
     spec.check_output(body.get("outputSpec") or {})

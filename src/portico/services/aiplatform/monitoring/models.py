@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from types import NoneType
+from typing import Any, Final, Protocol, TypeVar
 
 import orjson
 import pyarrow as pa
 
-from portico.errors import FailedPrecondition, PorticoError
+from portico.errors import DeadlineExceeded, FailedPrecondition, PorticoError, Unavailable
 from portico.ml.errors import DataError
 from portico.ml.tables import rows_to_batch
 from portico.prediction.models import predictors
@@ -31,6 +33,7 @@ from portico.store.served import ServedModel
 
 _HELD: Final = 4  # models in memory
 _ROWS: Final = 4_096  # asked at once
+_AWAY: Final = 3  # rows for which nobody answered, before the others are given up
 _EXPLAINED: Final = 32  # explained at once: a row takes some milliseconds
 _BY_TABLE: Final[
     Mapping[str, Callable[[Path], BatchModel]]
@@ -40,6 +43,12 @@ _BY_TABLE: Final[
 }
 
 _T = TypeVar("_T")
+
+
+class Explaining(Protocol):
+    """What explains rows: a predictor, or the replicas of a model."""
+
+    def explain(self, instances: list[Any], parameters: Any, /) -> list[dict[str, Any]]: ...
 
 
 class WatchedModels:
@@ -62,6 +71,14 @@ class WatchedModels:
             self._loaded.popitem(last=False)
         return found
 
+    def explaining(self, endpoint: str, deployed_id: str) -> Explaining | None:
+        """What explains the deployed model's rows: itself, or the replicas that serve it. None where it is gone."""
+        with self._rooms.database.read() as connection:
+            model = served(resources.get(connection, endpoint), deployed_id)
+        if model is None or model.format in NATIVE:
+            return self.load(endpoint, deployed_id)
+        return batch_models.ReplicaModel(model.replicas, model.explanation)
+
 
 def _opened(model: ServedModel) -> Predictor:
     if model.format == "onnx":  # it may take for ever, or more memory than the watcher has
@@ -81,7 +98,7 @@ def predictions(model: Predictor, rows: Sequence[Any]) -> list[Any]:
 
 
 def attributions(
-    model: Predictor,
+    model: Explaining,
     rows: Sequence[Any],
     refused: str = "Not one row can be explained",
     check: Callable[[], None] = lambda: None,
@@ -91,6 +108,7 @@ def attributions(
 
     Raises:
         FailedPrecondition: not one row can be explained. The message begins with `refused` and says why.
+        Unavailable, DeadlineExceeded: nobody answers.
     """
     explained, why = _answers(lambda chosen: model.explain(chosen, None), rows, _EXPLAINED, check)
     if why and not any(explained):
@@ -107,7 +125,7 @@ def _answers(
 ) -> tuple[list[_T | None], str]:
     """An answer a row, None for those that were refused; and why the first was."""
     made: list[_T | None] = []
-    why = ""
+    why, away = "", 0
     for start in range(0, len(rows), at_once):
         check()
         chosen = list(rows[start : start + at_once])
@@ -120,7 +138,34 @@ def _answers(
                 except (PorticoError, DataError) as error:
                     made.append(None)
                     why = why or error.message
+                    away += isinstance(error, (Unavailable, DeadlineExceeded))
+                    if away > _AWAY:  # it is no row that ends the model
+                        raise
     return made, why
+
+
+def explained_rows(
+    model: Explaining, rows: list[dict[str, Any]], left_out: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Rows of a data set as `model` takes them: a model of one's own without the columns `left_out`, and from a file of
+    texts alone, as CSV is, with numbers where a column has nothing else."""
+    if not isinstance(model, batch_models.ReplicaModel):
+        return rows
+    kept = [{name: value for name, value in row.items() if name not in left_out} for row in rows]
+    if not all(isinstance(value, (str, NoneType)) for row in kept for value in row.values()):
+        return kept
+    numeric = {name for name in (kept or [{}])[0] if all(_is_number(row.get(name)) for row in kept)}
+    return [
+        {name: float(value) if name in numeric and value else value for name, value in row.items()}
+        for row in kept
+    ]
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        return not text or math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _size(value: Any) -> float:

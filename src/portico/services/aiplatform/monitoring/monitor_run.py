@@ -7,7 +7,7 @@ with the data.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +23,8 @@ from portico.ml.tables import concat
 from portico.ml.watch.attributions import measure
 from portico.ml.watch.bins import Window, count, fit_bins, merge
 from portico.prediction.models import predictors
+from portico.services.aiplatform.batch.models import ReplicaModel
+from portico.services.aiplatform.batch.opening import Asked, opened
 from portico.services.aiplatform.monitoring import models
 from portico.services.aiplatform.monitoring import monitor_spec as spec
 from portico.services.aiplatform.monitoring import output_files as output
@@ -31,6 +33,7 @@ from portico.services.aiplatform.monitoring.engine import Part, Rule, Sample, co
 from portico.services.aiplatform.monitoring.model_monitoring_jobs import ModelMonitoringJobPrivate, holder_of
 from portico.services.aiplatform.monitoring.monitor_spec import Field
 from portico.services.aiplatform.monitoring.reader import Data, Reader
+from portico.services.registry.model_store import VersionPrivate
 from portico.services.standard import sources
 from portico.services.standard.settling import await_logged
 from portico.store import monitoring_points, resources
@@ -109,18 +112,32 @@ class _Run:
             cutoff += _MOMENT
         reader = Reader(self._context, self._version, self._schema, cutoff)
         sides = []
-        for at, (key, what) in enumerate(_DATASETS.items()):
-            self._context.progress(at / 2, f"reading the {what}")
-            sides.append(self._read(reader.open(self._told[key], what)))
+        with self._explaining() as explaining:
+            for at, (key, what) in enumerate(_DATASETS.items()):
+                self._context.progress(at / 2, f"reading the {what}")
+                sides.append(self._read(reader.open(self._told[key], what), explaining))
         self._context.progress(0.95, "comparing")
         return self._judge(*sides)
 
     # --- reading ---
 
-    def _read(self, data: Data) -> _Side:
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[models.Explaining | None]:
+        """What explains rows: the model in this process, or replicas of its own; None where nobody asks."""
+        if spec.ATTRIBUTIONS not in self._objectives:
+            yield None
+        elif VersionPrivate.of(self._version).format == "replica":
+            asked = Asked(explanation=spec.explanation_of(self._told, self._version))
+            with opened(self._context, self._version, asked) as (model, _, _):
+                assert isinstance(model, ReplicaModel)
+                yield model
+        else:
+            yield predictors.load("portico", models.artifact(self._context.home, self._version))
+
+    def _read(self, data: Data, explaining: models.Explaining | None) -> _Side:
         """Counts all rows of a side; the first one to be read makes the bins."""
         side, held = _Side(data), list[dict[str, pa.Table]]()
-        sample = Sample(_EXPLAINED) if spec.ATTRIBUTIONS in self._objectives else None
+        sample = None if explaining is None else Sample(_EXPLAINED)
         for table in data.read():
             side.rows += table.num_rows
             if sample is not None:
@@ -132,8 +149,8 @@ class _Run:
         self._count(side, held)
         if not side.rows:
             raise FailedPrecondition(f"There is not one row in {data.place}.")
-        if sample is not None:
-            side.shares = self._shares(sample, data.place)
+        if sample is not None and explaining is not None:
+            side.shares = self._shares(explaining, sample, data.place)
         return side
 
     def _columns(self, table: pa.Table | pa.RecordBatch) -> dict[str, pa.Table]:
@@ -157,12 +174,17 @@ class _Run:
             counted = {bins.name: count(part[bins.name], [bins])[bins.name] for bins in self._part.bins}
             side.counts = merge(side.counts, counted)
 
-    def _shares(self, sample: Sample, place: str) -> dict[str, float]:
+    def _shares(self, explaining: models.Explaining, sample: Sample, place: str) -> dict[str, float]:
         """Each feature's share of all attribution, over the sampled rows."""
-        model = predictors.load("portico", models.artifact(self._context.home, self._version))
+        answers = [
+            one.name
+            for part in ("predictionFields", "groundTruthFields")
+            for one in spec.fields_of(self._schema, part)
+        ]
+        explained = models.explained_rows(explaining, sample.rows(), answers)
         refused = f"The model can read no row of {place}"
         rows = models.attributions(
-            model, sample.rows(), refused, lambda: self._context.progress(0.9, "explaining rows")
+            explaining, explained, refused, lambda: self._context.progress(0.9, "explaining rows")
         )
         found = measure(rows)
         return dict.fromkeys(rows[0], 0.0) if found is None else found.scores

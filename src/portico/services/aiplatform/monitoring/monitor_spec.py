@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from portico.services.aiplatform.monitoring.inputs import check_input
 from portico.services.aiplatform.thresholds import check_threshold
 from portico.services.registry import model_store
@@ -106,12 +106,24 @@ def check_schema(schema: Mapping[str, Any], field: str = "modelMonitoringSchema"
 # --- objectives ---
 
 
+def explanation_of(told: Mapping[str, Any], version: Resource) -> Mapping[str, Any]:
+    """How rows are explained: by the `explanationSpec` of a monitor or an objective, else by the model's own."""
+    found: Mapping[str, Any] = told.get("explanationSpec") or version.body.get("explanationSpec") or {}
+    return found
+
+
 def check_objectives(
-    told: Mapping[str, Any], schema: Mapping[str, Any], version: Resource, field: str = "tabularObjective"
+    told: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    version: Resource,
+    explanation: Mapping[str, Any],
+    field: str = "tabularObjective",
 ) -> None:
-    """
+    """`explanation` is an ExplanationSpec.
+
     Raises:
-        InvalidArgument: naming the field. Unimplemented: attributions of a model that Portico did not train.
+        InvalidArgument: naming the field. FailedPrecondition: attributions without an explanation spec.
+        Unimplemented: attributions of a model that is served in the front.
     """
     features = [one.name for one in fields_of(schema, "featureFields")]
     outputs = [one.name for one in fields_of(schema, "predictionFields")]
@@ -131,17 +143,31 @@ def check_objectives(
             spec.get("featureAlertConditions") or {}, features + outputs, f"{where}.featureAlertConditions"
         )
         _check_thresholds(spec, where)
-        if objective == ATTRIBUTIONS and model_store.VersionPrivate.of(version).format != "portico":
+        format = model_store.VersionPrivate.of(version).format
+        if objective == ATTRIBUTIONS and format not in ("portico", "replica"):
             raise Unimplemented(
-                f"Attributions of {version.name} can't be monitored in Portico yet: it explains rows in such numbers "
-                f"only for models that it trained. Leave {where} out."
+                f"Monitoring attributions of {version.name} is not built in Portico for models of the format "
+                f"{format or 'unknown'}. Leave {where} out."
             )
+        if objective == ATTRIBUTIONS and format == "replica":
+            _check_explanation(explanation, version)
         for metric, allowed in (("categoricalMetricType", (L_INFINITY, JENSEN_SHANNON)),
                                 ("numericMetricType", (JENSEN_SHANNON,))):  # fmt: skip
             if spec.get(metric) and spec[metric] not in allowed:
                 raise InvalidArgument(
                     f"{metric} is {spec[metric]!r}; it is {' or '.join(allowed)}.", field=f"{where}.{metric}"
                 )
+
+
+def _check_explanation(explanation: Mapping[str, Any], version: Resource) -> None:
+    from portico.prediction.replicas.shapley import Sampling
+
+    if not explanation:
+        raise FailedPrecondition(
+            f"The attributions of {version.name} need an explanation spec: give an explanationSpec with metadata and "
+            "parameters."
+        )
+    Sampling.from_spec(explanation)
 
 
 def _check_names(given: Any, known: list[str], field: str) -> None:
@@ -241,8 +267,13 @@ def spec_of(connection: Connection, monitor: Resource, told: Mapping[str, Any], 
             field=f"{where}.tabularObjective",
         )
     version = target_version(connection, monitor.body)
-    check_objectives(objective["tabularObjective"], default["modelMonitoringSchema"], version,
-                     f"{where}.tabularObjective")  # fmt: skip
+    check_objectives(
+        objective["tabularObjective"],
+        default["modelMonitoringSchema"],
+        version,
+        explanation_of(objective, version),
+        f"{where}.tabularObjective",
+    )
     for key in ("baselineDataset", "targetDataset"):
         check_input(connection, objective[key], parent, f"{where}.{key}")
     made = {

@@ -15,7 +15,6 @@ from portico.ml.watch.calibrate import RATE, Reference
 from portico.ml.watch.outputs import outputs_table
 from portico.ml.watch.shares import Shares, share_threshold
 from portico.ml.watch.sketches import Sketches, merge_sketches, sketch
-from portico.prediction.models.predictors import Predictor
 from portico.services.aiplatform.monitoring import models
 from portico.services.aiplatform.monitoring.baseline import Baseline
 from portico.services.aiplatform.monitoring.engine import SHARE_RATE, Rule, Sample, compared
@@ -66,7 +65,7 @@ class Counted:
                 self.unknown[name] = self.unknown.get(name, 0) + known
         self.rows += batch.num_rows
 
-    def attributions(self, model: Predictor | None) -> Attributions | None:
+    def attributions(self, model: models.Explaining | None) -> Attributions | None:
         """Of the sampled rows; None where none are asked for, or the model gives none."""
         if self._sample is None or model is None:
             return None

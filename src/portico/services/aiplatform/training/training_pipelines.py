@@ -50,6 +50,10 @@ class TrainingPipelines(JobCollection):
                 f"Training of the kind {definition} is not built in Portico yet; "
                 f"{', '.join(definition for definition in _KINDS if definition != _AUTOML_TABLES)} are."
             )
+        if not body.get("trainingTaskInputs"):  # of other kinds an empty one is whole
+            raise InvalidArgument(
+                "Required fields are missing: trainingTaskInputs.", field="trainingTaskInputs"
+            )
         own_code = definition == custom.DEFINITION
         model = dict(body.get("modelToUpload") or {})
         check_common(model)

@@ -98,7 +98,7 @@ def _start(context: Context, new: list[dict[str, Any]]) -> None:
                 private=JobPrivate(job=job),
             )  # fmt: skip
             trial["customJob"] = name
-            told = " ".join(f"{one['parameterId']}={one['value']}" for one in trial["parameters"])
+            told = " ".join(f"{name}={value}" for name, value in trials.shown(trial))
             context.say(f"trial {trial['id']}: {told}")
         tuning.body["trials"] = [*(tuning.body.get("trials") or []), *new]
         resources.update(connection, tuning, now)
@@ -135,7 +135,9 @@ def run_trial(context: Context) -> dict[str, Any]:
     asked = payload["spec"], payload["job"], {"CLOUD_ML_TRIAL_ID": payload["trial"]}
     try:
         try:
-            return run_spec(inner, *asked, kept, measuring.start)
+            done = run_spec(inner, *asked, kept, measuring.start)
+            context.unspent = kept is not None
+            return done
         except FailedPrecondition:
             if kept is None or not kept.lost:
                 raise

@@ -22,10 +22,19 @@ def find(tuning: Mapping[str, Any], number: str) -> dict[str, Any]:
     return found
 
 
+def shown(trial: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """A trial's parameters as its code is told them: a DISCRETE one's 64.0 as 64, which code reads as an int."""
+    return [(one["parameterId"], _whole(one["value"])) for one in trial["parameters"]]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def job_spec(tuning: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Any]:
     """The CustomJobSpec of a trial: with its parameters as arguments, and a place of its own for what it writes."""
     made: dict[str, Any] = copy.deepcopy(tuning["trialJobSpec"])
-    arguments = [f"--{one['parameterId']}={one['value']}" for one in trial["parameters"]]
+    arguments = [f"--{name}={value}" for name, value in shown(trial)]
     for pool in filter(None, made["workerPoolSpecs"]):
         program = pool.get("pythonPackageSpec") or pool["containerSpec"]
         program["args"] = [*(program.get("args") or []), *arguments]

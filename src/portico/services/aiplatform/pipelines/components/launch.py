@@ -116,7 +116,9 @@ def _run(context: Context, launch: Launch, output: Output) -> dict[str, Any]:
         if kept:
             worker = _of_source(context, program, python, given, limits, kept)
             try:
-                return _to_its_end(context, launch, program, worker, kept.view, kept, output) | told
+                done = _to_its_end(context, launch, program, worker, kept.view, kept, output) | told
+                context.unspent = True
+                return done
             except FailedPrecondition:
                 if not kept.lost:
                     raise

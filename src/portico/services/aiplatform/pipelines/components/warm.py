@@ -35,6 +35,7 @@ _END = 10.0  # seconds that what a task left behind has to end
 
 def run(context: Context) -> dict[str, Any]:
     """Job: keeps them while they are used."""
+    context.progress(0, f"keeps processes for pipelines' tasks until none was used for {_IDLE:.0f} s")
     count = max(2, 2 * (os.cpu_count() or 1))
     Keeper(context, _path(context.home), lambda: count, _IDLE).run()
     return {}
