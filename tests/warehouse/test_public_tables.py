@@ -122,7 +122,7 @@ def test_each_table_is_made_as_it_is_declared(requests):
     for one in TABLES.values():
         rows = requests.answer("make_public_table", {"name": one.path})
         assert 2_000 <= rows <= 60_000 or one.name in SMALL, one.name
-        listed = requests.listed(one.project, one.dataset)
+        listed = requests.answer("listed", {"project": one.project, "dataset": one.dataset})
         found = next(each for each in listed if each["table"].startswith(one.prefix or one.table))
         assert "stand-in" in found["description"]
         assert found["schema"]["fields"]
@@ -159,7 +159,7 @@ def test_what_is_simulated_can_be_learned(requests, name):
     for one in TABLES.values():
         if one.dataset in query:
             requests.answer("make_public_table", {"name": one.name})
-    requests.create_dataset("mine", "learned", {})
+    requests.answer("create_dataset", {"project": "mine", "dataset": "learned", "body": {}})
     options = f"model_type = '{kind}', input_label_cols = ['{label}']"
     requests.query("job", "mine", f"CREATE MODEL learned.{name} OPTIONS ({options}) AS {query}")
     assert float(only(requests, f"SELECT {measure} FROM ML.EVALUATE(MODEL learned.{name})")) > least

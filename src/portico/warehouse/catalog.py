@@ -167,6 +167,13 @@ class Entries:
         return found
 
 
+def projects(cursor: Cursor) -> list[str]:
+    """Those that have a dataset."""
+    return [
+        str(name) for (name,) in do(cursor, f"SELECT DISTINCT project FROM {_KEPT}.entries WHERE name = ''")
+    ]
+
+
 def listed(cursor: Cursor, project: str, dataset: str | None = None) -> list[Entry]:
     """The datasets of a project, or the tables of a dataset, by name."""
     if dataset is not None:

@@ -13,9 +13,8 @@ import duckdb
 import orjson
 from sqlglot import exp
 
-from portico.errors import Cancelled, InvalidArgument, NotFound, Unimplemented
+from portico.errors import Cancelled, InvalidArgument, NotFound
 from portico.warehouse import (
-    access,
     arrow,
     block_reader,
     blocks,
@@ -23,15 +22,12 @@ from portico.warehouse import (
     decorators,
     external,
     guard,
-    iam_policies,
     insertions,
     partitions,
     prediction_logs,
-    routines,
     rows,
     scans,
     sessions,
-    sizes,
     storage,
     table_jobs,
     wire,
@@ -41,14 +37,12 @@ from portico.warehouse.asked import Asked, Done
 from portico.warehouse.cached_results import CachedResults
 from portico.warehouse.catalog import Entry
 from portico.warehouse.client import result_file
-from portico.warehouse.defaults import Defaults
 from portico.warehouse.dispositions import store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.models import exports as model_exports
 from portico.warehouse.models import shown
 from portico.warehouse.public.making import PublicTables
-from portico.warehouse.queries import Query
-from portico.warehouse.routines import Routine
+from portico.warehouse.resource_requests import OF_RESOURCES
 from portico.warehouse.rows import page
 from portico.warehouse.types import Field
 
@@ -73,9 +67,9 @@ class Requests:
         """
         if method in _REACHING:
             arguments["outside"] = outside
-        if method in OF_TABLES:
-            return OF_TABLES[method](self._warehouse, **arguments)
-        return METHODS[method](self, **arguments)
+        if own := METHODS.get(method):
+            return own(self, **arguments)
+        return (OF_RESOURCES.get(method) or OF_TABLES[method])(self._warehouse, **arguments)
 
     # --- queries ---
 
@@ -271,180 +265,6 @@ class Requests:
     def snapshot(self, target: str) -> None:
         self._warehouse.snapshot(target)
 
-    # --- resources ---
-
-    def get(self, project: str, dataset: str, table: str = "") -> dict[str, Any]:
-        with self._warehouse.reading() as cursor:
-            asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
-            found = decorators.newest(cursor, asked) or catalog.require(cursor, project, dataset, asked.table)
-            body = _public(found.body)
-            if table:
-                body["location"] = catalog.require(cursor, project, dataset).body.get("location", "US")
-            if found.storage:
-                where = f" WHERE {partitions.chosen(found, asked.partition)}" if asked.partition else ""
-                [(rows, size)] = catalog.do(
-                    cursor, f"SELECT count(*), {sizes.total(found.fields)} FROM {found.place}{where}"
-                )
-                body |= {"numRows": str(rows), "numBytes": str(size)}
-            elif prediction_logs.STREAMS in found.body:
-                body["numRows"] = str(prediction_logs.count(found, self._warehouse.folder.parent))
-        return body
-
-    def listed(self, project: str, dataset: str | None = None) -> list[dict[str, Any]]:
-        with self._warehouse.reading() as cursor:
-            if dataset is not None:
-                catalog.require(cursor, project, dataset)
-            return [
-                {"dataset": one.dataset, "table": one.table, **_public(one.body)}
-                for one in catalog.listed(cursor, project, dataset)
-            ]
-
-    def create_dataset(self, project: str, dataset: str, body: dict[str, Any]) -> dict[str, Any]:
-        entry = Entry(project, dataset, "", body)
-        with self._warehouse.transaction() as cursor:
-            catalog.create_dataset(cursor, entry)
-        return _public(entry.body)
-
-    def create_table(
-        self,
-        project: str,
-        dataset: str,
-        table: str,
-        body: dict[str, Any],
-        outside: Callable[..., Any] | None = None,
-    ) -> dict[str, Any]:
-        entry = Entry(project, dataset, table, body)
-        if any(one.get("generatedColumn") for one in (body.get("schema") or {}).get("fields") or ()):
-            raise Unimplemented(
-                "Generated columns are declared by CREATE TABLE in Portico, not by tables.insert."
-            )
-        if told := body.get("externalDataConfiguration"):
-            if fields := (body.get("schema") or {}).get("fields"):
-                told = {**told, "schema": {"fields": fields}}
-            entry.body |= {"type": "EXTERNAL", "schema": {"fields": external.schema(told, outside)}}
-        if view := body.get("view"):
-            if view.get("useLegacySql"):
-                raise InvalidArgument(
-                    "Views of legacy SQL are not built in Portico; set useLegacySql to false",
-                    reason="invalid",
-                )
-            made = self._warehouse.run(view["query"], Asked(project, f"{project}.{dataset}", dry=True))
-            entry.body |= {"type": "VIEW", "schema": {"fields": made[-1].fields}}
-        partitions.check(entry)
-        with self._warehouse.transaction() as cursor:
-            Defaults(cursor, Asked(project, f"{project}.{dataset}"), exp.Null()).settle_defaults(entry.fields)
-            catalog.create_table(cursor, entry)
-        return _public(entry.body)
-
-    def update(self, project: str, dataset: str, table: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Writes a resource's settings; a table's schema may grow."""
-        with self._warehouse.transaction() as cursor:
-            found = catalog.require(cursor, project, dataset, table)
-            schema = (body.get("schema") or {}).get("fields")
-            if schema is not None and not found.is_view:
-                Defaults(cursor, Asked(project, f"{project}.{dataset}"), exp.Null()).settle_defaults(schema)
-                catalog.add_fields(cursor, found, schema)
-            if body.get("view") and found.body.get("type") == "VIEW":
-                made = self._warehouse.run(
-                    body["view"]["query"], Asked(project, f"{project}.{dataset}", dry=True)
-                )
-                body["schema"] = {"fields": made[-1].fields}
-            kept = {key: value for key, value in found.body.items() if key.startswith("_")}
-            found.body = {
-                **kept,
-                **body,
-                "type": found.body.get("type"),
-                "creationTime": found.body["creationTime"],
-            }
-            if found.body["type"] is None:
-                del found.body["type"]
-            catalog.write(cursor, found)
-            return _public(found.body)
-
-    def delete(self, project: str, dataset: str, table: str = "", contents: bool = False) -> None:
-        with self._warehouse.transaction() as cursor:
-            asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
-            found = catalog.require(cursor, project, dataset, asked.table)
-            if asked.partition:
-                storage.delete(cursor, found, partitions.chosen(found, asked.partition))
-                catalog.write(cursor, found)
-            elif table:
-                catalog.drop_table(cursor, found)
-            else:
-                catalog.drop_dataset(cursor, found, contents=contents)
-
-    def policies(self, project: str, dataset: str, table: str) -> list[dict[str, Any]]:
-        with self._warehouse.reading() as cursor:
-            return access.policies(catalog.require(cursor, project, dataset, table))
-
-    def write_policy(
-        self, project: str, dataset: str, table: str, policy: dict[str, Any], replace: bool
-    ) -> dict[str, Any]:
-        with self._warehouse.transaction() as cursor:
-            found = catalog.require(cursor, project, dataset, table)
-            if found.storage:
-                asked = Asked(project, f"{project}.{dataset}", warehouse=self._warehouse)
-                Query(cursor, asked, exp.Null()).check_policy(found, policy["filterPredicate"])
-            return access.write(cursor, found, policy, replace=replace)
-
-    def drop_policies(self, project: str, dataset: str, table: str, names: list[str]) -> None:
-        with self._warehouse.transaction() as cursor:
-            found = catalog.require(cursor, project, dataset, table)
-            for name in names:
-                access.drop(cursor, found, name)
-
-    # --- routines ---
-
-    def routine(self, project: str, dataset: str, name: str) -> dict[str, Any]:
-        with self._warehouse.reading() as cursor:
-            return _public(routines.require(cursor, project, dataset, name).body)
-
-    def routines(self, project: str, dataset: str) -> list[dict[str, Any]]:
-        with self._warehouse.reading() as cursor:
-            catalog.require(cursor, project, dataset)
-            return [
-                {"name": one.name, **_public(one.body)} for one in routines.listed(cursor, project, dataset)
-            ]
-
-    def write_routine(
-        self, project: str, dataset: str, name: str, body: dict[str, Any], replace: bool
-    ) -> dict[str, Any]:
-        routine = Routine(project, dataset, name, body)
-        with self._warehouse.transaction() as cursor:
-            routines.write(cursor, routine, replace=replace)
-        return _public(routine.body)
-
-    def drop_routine(self, project: str, dataset: str, name: str) -> None:
-        with self._warehouse.transaction() as cursor:
-            routines.drop(cursor, routines.require(cursor, project, dataset, name))
-
-    # --- IAM policies ---
-
-    def iam_policy(self, project: str, dataset: str, table: str, routine: str) -> dict[str, Any]:
-        with self._warehouse.reading() as cursor:
-            if routine:
-                return iam_policies.get(routines.require(cursor, project, dataset, routine).body)
-            return iam_policies.get(catalog.require(cursor, project, dataset, table).body)
-
-    def set_iam_policy(
-        self, project: str, dataset: str, table: str, routine: str, policy: dict[str, Any], etag: str
-    ) -> dict[str, Any]:
-        with self._warehouse.transaction() as cursor:
-            if routine:
-                found = routines.require(cursor, project, dataset, routine)
-                made = iam_policies.put(found.body, policy, etag)
-                routines.write(cursor, found)
-                return made
-            entry = catalog.require(cursor, project, dataset, table)
-            made = iam_policies.put(entry.body, policy, etag)
-            catalog.write(cursor, entry)
-            return made
-
-
-def _public(body: dict[str, Any]) -> dict[str, Any]:
-    """A resource without what only the warehouse knows of it."""
-    return {key: value for key, value in body.items() if not key.startswith("_")}
-
 
 def _told(done: Done) -> dict[str, Any]:
     target, routine = done.target, done.routine
@@ -474,14 +294,8 @@ def _referenced(done: list[Done]) -> list[list[str]]:
 
 
 METHODS: dict[str, Callable[..., Any]] = {
-    "policies": Requests.policies, "write_policy": Requests.write_policy, "drop_policies": Requests.drop_policies,
     "query": Requests.query, "result": Requests.result, "forget": Requests.forget, "cancel": Requests.cancel,
-    "finished": Requests.finished, "get": Requests.get, "listed": Requests.listed,
-    "create_dataset": Requests.create_dataset, "create_table": Requests.create_table, "update": Requests.update,
-    "delete": Requests.delete,
-    "routine": Requests.routine, "routines": Requests.routines, "write_routine": Requests.write_routine,
-    "drop_routine": Requests.drop_routine, "iam_policy": Requests.iam_policy, "set_iam_policy": Requests.set_iam_policy,
-    "snapshot": Requests.snapshot, "make_public_table": Requests.make_public_table,
+    "finished": Requests.finished, "snapshot": Requests.snapshot, "make_public_table": Requests.make_public_table,
 }  # fmt: skip
 OF_TABLES: dict[str, Callable[..., Any]] = {
     "rows": rows.rows, "insert_all": insertions.insert_all, "load": table_jobs.load, "extract": table_jobs.extract,

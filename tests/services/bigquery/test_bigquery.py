@@ -224,6 +224,31 @@ def test_what_is_refused_says_what_to_change(client: bigquery.Client, text: str,
     assert refused.value.code in (400, 404, 501)
 
 
+def test_projects_with_datasets_are_listed(client: bigquery.Client, portico: Any) -> None:
+    names = ["listed-project-1", "listed-project-2"]
+    for name in names:
+        client.create_dataset(f"{name}.only", exists_ok=True)
+    pages = client.list_projects(page_size=1)
+    found = {one.project_id: one for page in pages.pages for one in page}
+    assert set(names) <= set(found) and list(found) == sorted(found)
+    assert found[names[0]].friendly_name == names[0] and found[names[0]].numeric_id.isdigit()
+
+
+def test_a_dropped_dataset_comes_back(client: bigquery.Client, dataset: Any) -> None:
+    client.query("CREATE TABLE sales_data.kept AS SELECT 7 AS n").result()
+    client.delete_dataset(dataset, delete_contents=True)
+    path = f"{dataset.path}:undelete"
+    with pytest.raises(exceptions.BadRequest, match="deletion time is not supported"):
+        client._connection.api_request("POST", path, data={"deletionTime": "2024-01-01T00:00:00Z"})
+    back = client._connection.api_request("POST", path, data={})
+    assert back["datasetReference"]["datasetId"] == "sales_data"
+    assert answered(client, "SELECT n FROM sales_data.kept") == [(7,)]
+    with pytest.raises(exceptions.Conflict, match="Already Exists: Dataset"):
+        client._connection.api_request("POST", path, data={})
+    with pytest.raises(exceptions.NotFound, match="was not dropped lately"):
+        client._connection.api_request("POST", path.replace("sales_data", "never_there"), data={})
+
+
 def test_a_job_is_its_projects_own_and_its_id_no_path(client: bigquery.Client, portico: Any) -> None:
     for bad in ("../../../portico", "a/b", "a.b", "x" * 1025):
         with pytest.raises(exceptions.BadRequest, match="Invalid job ID"):

@@ -1,4 +1,4 @@
-"""bigquery.datasets: insert, get, list, patch, update, delete."""
+"""bigquery.datasets: insert, get, list, patch, update, delete, undelete."""
 
 from __future__ import annotations
 
@@ -103,6 +103,20 @@ def delete(call: Call) -> None:
         dataset=str(call.params["datasetId"]),
         contents=bool(call.params.get("deleteContents", False)),
     )
+
+
+@implements("bigquery", "datasets.undelete")
+def undelete(call: Call) -> dict[str, Any]:
+    """Its time of deletion can't be chosen: the document says that Google does not support it either."""
+    if call.body.get("deletionTime"):
+        raise InvalidArgument(
+            "Undeleting a dataset using deletion time is not supported",
+            reason="invalid",
+            field="deletionTime",
+        )
+    name = str(call.params["datasetId"])
+    body = shapes.ask(call, "undelete_dataset", project=shapes.project(call), dataset=name)
+    return shapes.dataset_json(shapes.project(call), name, body)
 
 
 _ENTITIES = (

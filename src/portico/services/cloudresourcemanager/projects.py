@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,20 +12,16 @@ from typing import Any
 from portico.errors import InvalidArgument, NotFound
 from portico.ids import project_number
 from portico.services.call import Call, implements
-from portico.services.iam import targets
+from portico.services.iam.seen_projects import ID, seen
 from portico.services.standard import pages
-from portico.store import resources
-from portico.store.objects import buckets
 
-# https://cloud.google.com/resource-manager/docs/creating-managing-projects; older ones have a domain before a colon.
-_ID = re.compile(r"([a-z][a-z0-9.-]*:)?[a-z][a-z0-9-]*|\d+")
 _TERM = re.compile(r"([A-Za-z][\w.-]*)[:=](\S+)")
 
 
 @implements("cloudresourcemanager", "projects.get")
 def get(call: Call) -> dict[str, Any]:
     project = str(call.params.get("projectId") or call.params.get("name")).removeprefix("projects/")
-    if not _ID.fullmatch(project):
+    if not ID.fullmatch(project):
         raise InvalidArgument(
             f"{project!r} is no project id: lower-case letters, digits and hyphens, a letter first.",
             field="name",
@@ -41,20 +38,10 @@ def listed(call: Call) -> dict[str, Any]:
             raise InvalidArgument("parent is required; projects.search finds all projects.", field="parent")
         raise NotFound(f"There is no {parent}: projects here are below none. projects.search finds them all.")
     query = str(call.params.get("filter") or call.params.get("query") or "")
-    wanted = _wanted(query)
     size = pages.page_size(call.params.get("pageSize"), default=100, maximum=1000)
     place = pages.read_token(str(call.params.get("pageToken", "")), call.method, query)
     after = str(place[0]) if place else ""
-    with call.rooms.database.read() as connection:
-        names = {
-            one for one in resources.projects(connection) | buckets.projects(connection) if _ID.fullmatch(one)
-        }
-    found = []
-    for one in sorted(name for name in names if name > after and wanted(name)):
-        if call.rooms.permissions.held(call.caller, ["resourcemanager.projects.get"], targets.project(one)):
-            found.append(one)
-        if len(found) > size:
-            break
+    found = list(itertools.islice(seen(call, after=after, wanted=_wanted(query)), size + 1))
     answer: dict[str, Any] = (
         {"projects": [_shown(call.version, one) for one in found[:size]]} if found else {}
     )

@@ -68,6 +68,7 @@ _EXCEPTIONS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     ),
     "bigquery": (
         (r"datasets\.list", ("bigquery.datasets.get",)),
+        (r"datasets\.undelete", ("bigquery.datasets.create",)),
         (r"jobs\.(query|insert)", ("bigquery.jobs.create",)),  # what a job reads and writes is checked by itself
         (r"jobs\.(get|getQueryResults)", ("bigquery.jobs.get",)),
         (r"jobs\.list", ("bigquery.jobs.list",)),
