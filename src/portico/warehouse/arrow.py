@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from portico.warehouse import bignumeric
-from portico.warehouse.types import Field, canonical, plain_name
+from portico.warehouse.types import RANGE_ENDS, Field, canonical, plain_name, range_element
 
 _KINDS: dict[str, pa.DataType] = {
     "INTEGER": pa.int64(), "FLOAT": pa.float64(), "NUMERIC": pa.decimal128(38, 9),
@@ -21,6 +21,7 @@ _KINDS: dict[str, pa.DataType] = {
 # As Google's answers name what Arrow has no type for: ARROW:extension:name.
 _NAMES = {"DATETIME": "google:sqlType:datetime", "GEOGRAPHY": "google:sqlType:geography",
           "JSON": "google:sqlType:json", "INTERVAL": "google:sqlType:interval"}  # fmt: skip
+_ENDS = dict(zip(RANGE_ENDS, ("start", "end"), strict=True))
 _FIELDS = b"portico:fields"
 CODECS = {"COMPRESSION_UNSPECIFIED": None, "LZ4_FRAME": "lz4", "ZSTD": "zstd"}
 """By Google's names."""
@@ -31,6 +32,8 @@ def field(one: Field) -> pa.Field:
     kind = canonical(one["type"])
     if kind == "RECORD":
         inner: pa.DataType = pa.struct([field(each) for each in one.get("fields") or ()])
+    elif kind == "RANGE":
+        inner = pa.struct([(end, _KINDS[range_element(one)]) for end in ("start", "end")])
     else:
         inner = _KINDS.get(kind, pa.string())
     mode = str(one.get("mode", "")).upper()
@@ -70,7 +73,9 @@ def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _shown_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(kind):
-        return pa.struct([pa.field(plain_name(one.name), _shown_type(one.type)) for one in kind])
+        return pa.struct([
+            pa.field(_ENDS.get(one.name, plain_name(one.name)), _shown_type(one.type)) for one in kind
+        ])  # fmt: skip
     return pa.list_(_shown_type(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
@@ -135,11 +140,17 @@ def _avro_field(one: Field, within: str) -> dict[str, Any]:
     kind, mode = canonical(one["type"]), str(one.get("mode", "")).upper()
     if kind == "RECORD":
         shown: Any = avro_schema(one.get("fields") or [], f"{within.strip('_')}__{one['name']}")
+    elif kind == "RANGE":
+        shown = avro_schema(_range_ends(one), f"{within.strip('_')}__{one['name']}")
     else:
         shown = _AVRO.get(kind, {"type": "string", "sqlType": kind})
     if mode == "REPEATED":
         return {"name": one["name"], "type": {"type": "array", "items": shown}}
     return {"name": one["name"], "type": shown if mode == "REQUIRED" else ["null", shown]}
+
+
+def _range_ends(one: Field) -> list[Field]:
+    return [{"name": end, "type": range_element(one)} for end in ("start", "end")]
 
 
 def avro_bytes(table: pa.Table, fields: list[Field]) -> bytes:
@@ -174,8 +185,9 @@ def _avro(one: Field, value: Any) -> Any:
     if value is None:
         return None
     kind = canonical(one["type"])
-    if kind == "RECORD":
-        cells = zip(one.get("fields") or (), value.values(), strict=True)
+    if kind in ("RECORD", "RANGE"):
+        parts = one.get("fields") or () if kind == "RECORD" else _range_ends(one)
+        cells = zip(parts, value.values(), strict=True)
         return {each["name"]: _avro(each, cell) for each, cell in cells}
     if kind in _AVRO:
         return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from portico.errors import InvalidArgument
 from portico.warehouse import arrow
+from portico.warehouse.decimal_targets import target
 from portico.warehouse.types import Field, canonical
 
 _KINDS = {"int": "INTEGER", "long": "INTEGER", "float": "FLOAT", "double": "FLOAT", "boolean": "BOOLEAN",
@@ -23,8 +25,8 @@ _CODECS = {"NONE": "null", "DEFLATE": "deflate", "SNAPPY": "snappy"}
 _ROWS = 20_000  # of a batch
 
 
-def fields(path: Path, *, logical: bool) -> list[Field]:
-    """The schema of a file; `logical`: dates and times are such, else the numbers that they are stored as.
+def fields(path: Path, options: Mapping[str, Any]) -> list[Field]:
+    """The schema of a file; with useAvroLogicalTypes dates and times are such, else the numbers they are stored as.
 
     Raises:
         InvalidArgument: it is no Avro file, or has a type that BigQuery has not.
@@ -32,7 +34,7 @@ def fields(path: Path, *, logical: bool) -> list[Field]:
     with path.open("rb") as stream:
         schema = _reader(stream).writer_schema
     named = {**schema, "type": schema["type"]}
-    return [_field(str(one["name"]), one["type"], logical) for one in named["fields"]]
+    return [_field(str(one["name"]), one["type"], options) for one in named["fields"]]
 
 
 def _reader(stream: Any) -> Any:
@@ -44,29 +46,29 @@ def _reader(stream: Any) -> Any:
         raise InvalidArgument(f"The file is no Avro file: {error}", reason="invalid") from None
 
 
-def _field(name: str, kind: Any, logical: bool) -> Field:
+def _field(name: str, kind: Any, options: Mapping[str, Any]) -> Field:
     if isinstance(kind, list):
         inner = [one for one in kind if one != "null"]
         if len(inner) != 1:
             raise InvalidArgument(f"The union of the Avro field {name} has several types", reason="invalid")
-        return _field(name, inner[0], logical)
+        return _field(name, inner[0], options)
     told = kind if isinstance(kind, dict) else {"type": kind}
     shown = told["type"]
     found: Field = {"name": name, "mode": "NULLABLE"}
     if isinstance(shown, dict | list):
-        return _field(name, shown, logical)
+        return _field(name, shown, options)
     if shown == "array":
-        return {**_field(name, told["items"], logical), "mode": "REPEATED"}
+        return {**_field(name, told["items"], options), "mode": "REPEATED"}
     if shown == "record":
-        inner = [_field(str(one["name"]), one["type"], logical) for one in told["fields"]]
+        inner = [_field(str(one["name"]), one["type"], options) for one in told["fields"]]
         return {**found, "type": "RECORD", "fields": inner}
     if shown == "map":
-        pair = [_field("key", "string", logical), _field("value", told["values"], logical)]
+        pair = [_field("key", "string", options), _field("value", told["values"], options)]
         return {**found, "type": "RECORD", "mode": "REPEATED", "fields": pair}
     said = str(told.get("logicalType") or "")
     if said == "decimal":
-        return {**found, "type": "NUMERIC" if int(told.get("scale") or 0) <= 9 else "BIGNUMERIC"}
-    if logical and said in _LOGICAL:
+        return {**found, "type": target(int(told["precision"]), int(told.get("scale") or 0), options)}
+    if options.get("useAvroLogicalTypes") and said in _LOGICAL:
         return {**found, "type": _LOGICAL[said]}
     if told.get("sqlType") in ("DATETIME", "JSON", "GEOGRAPHY", "INTERVAL"):
         return {**found, "type": told["sqlType"]}
@@ -94,7 +96,8 @@ def batches(path: Path, wanted: list[Field]) -> Iterator[pa.Table]:
 
 
 def _column(one: Field, cells: list[Any], kind: pa.DataType) -> pa.Array:
-    if canonical(one["type"]) == "BIGNUMERIC":
+    is_text = canonical(one["type"]) == "STRING" and any(isinstance(cell, Decimal) for cell in cells)
+    if canonical(one["type"]) == "BIGNUMERIC" or is_text:
         return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
     return pa.array(cells, kind)
 

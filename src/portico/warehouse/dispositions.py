@@ -51,8 +51,12 @@ def store(
         raise NotFound(f"Not found: Table {entry.shown}", reason="notFound")
     if entry.partition:
         return _into_partition(cursor, entry, found, fields, select, write, settings)
-    if found is None or write in ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA"):
-        kept = found.body if found is not None and write == "WRITE_TRUNCATE_DATA" else {}
+    shapeless = (
+        found is not None and found.is_stored and not found.fields
+    )  # it takes the columns of its first rows
+    if found is None or shapeless or write in ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA"):
+        keeps = found is not None and (shapeless or write == "WRITE_TRUNCATE_DATA")
+        kept = found.body if found is not None and keeps else {}
         entry.body = {
             **kept,
             **{key: value for key, value in settings.items() if key in TABLE_SETTINGS and value},

@@ -64,12 +64,19 @@ def schema(told: dict[str, Any], outside: Callable[..., Any] | None) -> list[Fie
     found = files(told, outside)
     said = (told.get("schema") or {}).get("fields")
     options = {"autodetect": True, **settings(told)}
-    fields = list(said) if said else loading.table_fields(Path(found[0]["path"]), form(told), options)
+    fields = list(said) if said else loading.table_fields(_shows(told, found, outside), form(told), options)
     have = {one["name"] for one in fields}
     keys = [name for name in _keys(told, found[0]["uri"]) if name not in have]
     return fields + [
         {"name": name, "type": _key_type(told, name, found), "mode": "NULLABLE"} for name in keys
     ]
+
+
+def _shows(told: dict[str, Any], found: list[dict[str, str]], outside: Callable[..., Any] | None) -> Path:
+    """The file that shows the columns of all."""
+    if outside is not None and (uri := told.get("referenceFileSchemaUri")):
+        return Path(outside("files", uris=[uri])[0]["path"])
+    return loading.schema_file(found, form(told))
 
 
 def _keys(told: dict[str, Any], uri: str) -> dict[str, str]:

@@ -20,9 +20,9 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import avro, bignumeric
+from portico.warehouse import avro, bignumeric, decimal_targets
 from portico.warehouse.assignments import bounded
-from portico.warehouse.types import BIG, Field, canonical, duckdb_type, field_of, quoted, range_element
+from portico.warehouse.types import DUCKDB, Field, canonical, duckdb_type, field_of, quoted, range_element
 
 _BATCH_ROWS, _BATCH_BYTES = 1 << 20, 64 << 20  # of a Parquet file that are in memory together
 _PIECE = 122_880  # rows of a row group of DuckDB's
@@ -33,14 +33,24 @@ class Bad(Exception):
     """Too many rows can't be read."""
 
 
+def schema_file(files: Sequence[Mapping[str, str]], form: str) -> Path:
+    """The file whose columns are those of all, unless a reference file is named: of those that know their own the last
+    by name (https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-avro#detect-schema)."""
+    return Path(
+        files[0]["path"]
+        if form in ("CSV", "NEWLINE_DELIMITED_JSON")
+        else max(files, key=lambda one: one["uri"])["path"]
+    )
+
+
 def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Field]:
     """The schema that a file shows: a Parquet or ORC file's own, else detected from its first rows."""
     if form == "PARQUET":
-        return _arrow_fields(pq.read_schema(path))
+        return _arrow_fields(pq.read_schema(path), options)
     if form == "ORC":
-        return _arrow_fields(pyarrow.orc.ORCFile(path).schema)
+        return _arrow_fields(pyarrow.orc.ORCFile(path).schema, options)
     if form == "AVRO":
-        return avro.fields(path, logical=bool(options.get("useAvroLogicalTypes")))
+        return avro.fields(path, options)
     with opened(path) as stream:
         if form == "NEWLINE_DELIMITED_JSON":
             rows = [json.loads(line) for line in itertools.islice(stream, _SAMPLE) if line.strip()]
@@ -146,21 +156,21 @@ def _detected_json(name: str, values: list[Any]) -> Field:
     return {"name": _clean(name, 0), "type": kind, "mode": "NULLABLE"}
 
 
-def _arrow_fields(schema: pa.Schema) -> list[Field]:
-    return [field_of(one.name, _arrow_type(one.type, one.name)) for one in schema]
+def _arrow_fields(schema: pa.Schema, options: Mapping[str, Any]) -> list[Field]:
+    return [field_of(one.name, _arrow_type(one.type, one.name, options)) for one in schema]
 
 
-def _arrow_type(kind: pa.DataType, name: str) -> str:
+def _arrow_type(kind: pa.DataType, name: str, options: Mapping[str, Any]) -> str:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _arrow_type(kind.value_type, name) + "[]"
+        return _arrow_type(kind.value_type, name, options) + "[]"
     if pa.types.is_struct(kind):
         return (
             "STRUCT("
-            + ", ".join(f"{quoted(one.name)} {_arrow_type(one.type, one.name)}" for one in kind)
+            + ", ".join(f"{quoted(one.name)} {_arrow_type(one.type, one.name, options)}" for one in kind)
             + ")"
         )
     if pa.types.is_dictionary(kind):
-        return _arrow_type(kind.value_type, name)
+        return _arrow_type(kind.value_type, name, options)
     for known, shown in (
         (pa.types.is_boolean, "BOOLEAN"), (pa.types.is_integer, "BIGINT"), (pa.types.is_floating, "DOUBLE"),
         (pa.types.is_date, "DATE"), (pa.types.is_time, "TIME"), (pa.types.is_binary, "BLOB"),
@@ -172,7 +182,7 @@ def _arrow_type(kind: pa.DataType, name: str) -> str:
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
     if pa.types.is_decimal(kind):
-        return "DECIMAL(38,9)" if kind.scale <= 9 and kind.precision - kind.scale <= 29 else BIG
+        return DUCKDB[decimal_targets.target(kind.precision, kind.scale, options)]
     raise InvalidArgument(f"The column {name} has the type {kind}, which BigQuery has not", reason="invalid")
 
 
@@ -208,9 +218,9 @@ def batches(
         Bad: more rows than `limit` can't be read; `bad` names them.
     """
     if form == "PARQUET":
-        yield from _parquet_batches(path)
+        yield from _parquet_batches(path, fields)
     elif form == "ORC":
-        yield pyarrow.orc.ORCFile(path).read()
+        yield decimal_targets.fitted(pyarrow.orc.ORCFile(path).read(), fields)
     elif form == "AVRO":
         yield from avro.batches(path, fields)
     elif form == "CSV":
@@ -223,14 +233,15 @@ def batches(
         )
 
 
-def _parquet_batches(path: Path) -> Iterator[pa.Table]:
+def _parquet_batches(path: Path, fields: list[Field]) -> Iterator[pa.Table]:
     """Large ones, since each is an insert; in pieces that DuckDB reads side by side."""
     with pq.ParquetFile(path) as file:
         groups = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
         wide = max(1, sum(groups) // max(1, file.metadata.num_rows))
         for batch in file.iter_batches(min(_BATCH_ROWS, max(_PIECE, _BATCH_BYTES // wide))):
             pieces = [batch.slice(at, _PIECE) for at in range(0, batch.num_rows, _PIECE)]
-            yield bignumeric.narrowed(pa.Table.from_batches(pieces or [batch]))
+            rows = decimal_targets.fitted(pa.Table.from_batches(pieces or [batch]), fields)
+            yield bignumeric.narrowed(rows)
 
 
 def _noted(bad: list[str], limit: int, message: str) -> None:
@@ -247,7 +258,10 @@ def _csv_batches(
     skip = skipped(path, "CSV", options, fields)
     with opened(path) as stream:
         rows = _csv(stream, options)
-        numbered = ((number, row) for number, row in enumerate(rows, 1) if number > skip and row)
+        blank = [""] if len(fields) == 1 else []  # a line that is empty: a row of the only column, else none
+        numbered = (
+            (number, row or blank) for number, row in enumerate(rows, 1) if number > skip and (row or blank)
+        )
         while chunk := list(itertools.islice(numbered, 20_000)):
             kept: list[list[str | None]] = []
             for number, row in chunk:
@@ -390,10 +404,10 @@ def _cast_sql(one: Field, shown: str, source: pa.DataType) -> str:
             return f"gs_read_range_{range_element(one).lower()}({shown})"
         macro = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}.get(kind, kind.lower())
         if kind == "BYTES":
-            return f"from_base64({shown})"
+            return f"from_base64(regexp_replace({shown}, '\\s', '', 'g'))"
         if kind == "TIMESTAMP":
             return f"gs_py_timestamp_or_number({shown})"
-        if kind in ("JSON", "INTERVAL"):
+        if kind == "JSON":
             return f"CAST({shown} AS {wanted})"
         return f"gs_cast_{macro}({shown})"
     return f"CAST({shown} AS {wanted})"

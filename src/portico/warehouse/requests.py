@@ -310,4 +310,4 @@ OF_TABLES: dict[str, Callable[..., Any]] = {
     "commit_streams": write_streams.commit, "create_log": prediction_logs.create,
     "make_logs": prediction_logs.make_wanted,
 }  # fmt: skip
-_REACHING = frozenset(["query", "create_table"])  # methods that may need what is outside
+_REACHING = frozenset(["query", "create_table", "update"])  # methods that may need what is outside

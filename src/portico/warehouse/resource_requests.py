@@ -99,15 +99,27 @@ def create_table(
 
 
 def update(
-    warehouse: Warehouse, project: str, dataset: str, table: str, body: dict[str, Any]
+    warehouse: Warehouse,
+    project: str,
+    dataset: str,
+    table: str,
+    body: dict[str, Any],
+    detects: bool = False,
+    outside: Callable[..., Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes a resource's settings; a table's schema may grow."""
+    """Writes a resource's settings; a table's schema may grow. `detects`: an external table's is what its files
+    show."""
+    if detects and (told := body.get("externalDataConfiguration")):
+        own = {key: value for key, value in told.items() if key != "schema"}
+        body["schema"] = {"fields": external.schema(own, outside)}
     with warehouse.transaction() as cursor:
         found = catalog.require(cursor, project, dataset, table)
         schema = (body.get("schema") or {}).get("fields")
-        if schema is not None and not found.is_view:
+        if schema is not None and found.is_stored:
             Defaults(cursor, Asked(project, f"{project}.{dataset}"), exp.Null()).settle_defaults(schema)
             catalog.add_fields(cursor, found, schema)
+        elif schema is not None and not found.is_view:
+            catalog.check_fields(schema)
         if body.get("view") and found.body.get("type") == "VIEW":
             made = warehouse.run(body["view"]["query"], Asked(project, f"{project}.{dataset}", dry=True))
             body["schema"] = {"fields": made[-1].fields}

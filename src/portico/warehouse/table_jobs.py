@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import access, catalog, decorators, loading, storage
+from portico.warehouse import access, catalog, decimal_targets, decorators, loading, storage
 from portico.warehouse.asked import Asked
 from portico.warehouse.catalog import Entry
 from portico.warehouse.dispositions import TABLE_SETTINGS, store
@@ -31,9 +31,12 @@ _CLONES = {
 def load(
     warehouse: Warehouse, job: str, destination: dict[str, str], files: list[dict[str, str]], form: str,
     options: dict[str, Any], schema: list[Field] | None, create: str, write: str, caller: str = "",
+    reference: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """Loads files (`path`, `uri`) into a table, all or nothing; tells the rows and what could not be read."""
+    """Loads files (`path`, `uri`) into a table, all or nothing; tells the rows and what could not be read. `reference`:
+    the path of a file that shows the columns of all."""
     entry = decorators.entry_of(destination)
+    decimal_targets.check(options)
     limit = int(options.get("maxBadRecords") or 0)
     bad: list[str] = []
     written, begun = 0, False
@@ -41,16 +44,14 @@ def load(
         storage.written_by(cursor, caller)
         found = catalog.find(cursor, entry.project, entry.dataset, entry.table)
         truncates = write.startswith("WRITE_TRUNCATE") and not entry.partition
-        if (
-            schema is None
-            and found is not None
-            and not truncates
-            and form in ("CSV", "NEWLINE_DELIMITED_JSON")
-        ):
-            schema = found.fields
+        detects = truncates and options.get("autodetect")
+        if schema is None and found and not detects and form in ("CSV", "NEWLINE_DELIMITED_JSON"):
+            schema = found.fields or None
         if schema is None and form in ("CSV", "NEWLINE_DELIMITED_JSON") and not options.get("autodetect"):
             raise InvalidArgument("No schema specified on job or table.", reason="invalid")
-        fields = schema or loading.table_fields(Path(files[0]["path"]), form, options)
+        fields = schema or loading.table_fields(
+            Path(reference) if reference else loading.schema_file(files, form), form, options
+        )
 
         def put(select: str) -> int:
             disposition = "WRITE_APPEND" if begun else write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -51,6 +52,21 @@ def client(portico: Any) -> Iterator[bigquery.Client]:
     ).result()
     yield found
     found.delete_dataset("storage_reads", delete_contents=True)
+
+
+def test_ranges_come_as_structs(client: Any, reader: Any) -> None:
+    client.query(
+        "CREATE TABLE storage_reads.stays AS SELECT RANGE<DATE> '[2020-01-01, UNBOUNDED)' AS r, "
+        "[RANGE<TIMESTAMP> '[UNBOUNDED, 2020-01-01 00:00:00+00)'] AS many UNION ALL SELECT NULL, []"
+    ).result()
+    place = TABLE.replace("orders", "stays")
+    table = reader.read_rows(session_of(reader, table=place).streams[0].name).to_arrow()
+    assert table.column("r").to_pylist() == [{"start": datetime.date(2020, 1, 1), "end": None}, None]
+    end = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    assert table.column("many").to_pylist() == [[{"start": None, "end": end}], []]
+    rows = list(reader.read_rows(session_of(reader, table=place, form="AVRO").streams[0].name).rows())
+    assert rows[0]["r"] == {"start": datetime.date(2020, 1, 1), "end": None} and rows[1]["r"] is None
+    assert rows[0]["many"] == [{"start": None, "end": end}]
 
 
 def session_of(reader: Any, most: int = 0, table: str = TABLE, form: str = "ARROW", **options: Any) -> Any:

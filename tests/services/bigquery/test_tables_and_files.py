@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
@@ -168,3 +172,107 @@ def test_what_is_longer_than_its_column_allows_is_refused(client: bigquery.Clien
         client.load_table_from_file(io.BytesIO(b"longer,3\n"), name, job_config=config).result()
     rows = answered(client, f"SELECT word, CAST(n AS FLOAT64) FROM `{name}` ORDER BY word")
     assert rows == [("abc", 1.3), ("xyz", 2.0)]
+
+
+def test_what_is_taken_from_a_table_is_gone_from_the_answer_too(
+    client: bigquery.Client, dataset: Any
+) -> None:
+    tags = bigquery.PolicyTagList(names=["projects/p/locations/us/taxonomies/1/policyTags/2"])
+    schema = [bigquery.SchemaField("id", "INTEGER"), bigquery.SchemaField("s", "STRING", policy_tags=tags)]
+    table = bigquery.Table(f"{dataset.project}.{dataset.dataset_id}.settled", schema=schema)
+    table.description, table.labels, table.clustering_fields = "words", {"a": "b", "c": "d"}, ["id"]
+    made = client.create_table(table)
+    made.description, made.labels, made.clustering_fields = None, {"a": None, "e": "f"}, None
+    made.schema = [schema[0], bigquery.SchemaField("s", "STRING", policy_tags=bigquery.PolicyTagList())]
+    changed = client.update_table(made, ["description", "labels", "clustering_fields", "schema"])
+    assert (changed.description, changed.clustering_fields) == (None, None)
+    assert changed.labels == {"c": "d", "e": "f"} and changed.schema[1].policy_tags is None
+    assert changed.num_rows == 0 and client.get_table(made).to_api_repr() == changed.to_api_repr()
+
+
+def test_a_table_without_columns_takes_those_of_its_first_rows(client: bigquery.Client, dataset: Any) -> None:
+    name = f"{dataset.project}.{dataset.dataset_id}.bare"
+    table = bigquery.Table(name)
+    table.description = "kept"
+    client.create_table(table)
+    client.query("SELECT 1 AS id, 'a' AS s", job_config=bigquery.QueryJobConfig(destination=name)).result()
+    found = client.get_table(name)
+    assert ([one.name for one in found.schema], found.description, found.num_rows) == (["id", "s"], "kept", 1)
+    # Whoever loads over a table without a word on its columns means those that it has.
+    config = bigquery.LoadJobConfig(skip_leading_rows=1, write_disposition="WRITE_TRUNCATE")
+    client.load_table_from_file(io.BytesIO(b"id,s\n2,b\n3,c\n"), name, job_config=config).result()
+    assert answered(client, f"SELECT id, s FROM `{name}` ORDER BY id") == [(2, "b"), (3, "c")]
+    config = bigquery.LoadJobConfig(source_format="CSV")
+    with pytest.raises(exceptions.BadRequest, match="No schema specified on job or table"):
+        client.load_table_from_file(io.BytesIO(b"1\n"), f"{name}_not", job_config=config).result()
+
+
+def test_the_columns_of_files_are_those_of_one_of_them(
+    client: bigquery.Client, dataset: Any, bucket: Any
+) -> None:
+    uris = []
+    for letter, names in (("a", ["x", "y", "z"]), ("b", ["x", "y"]), ("c", ["x"])):
+        sink = io.BytesIO()
+        pq.write_table(pa.table({name: [1] for name in names}), sink)
+        bucket.blob(f"columns/day={letter}/{letter}.parquet").upload_from_string(sink.getvalue())
+        uris.append(f"gs://{bucket.name}/columns/day={letter}/{letter}.parquet")
+    name = f"{dataset.project}.{dataset.dataset_id}.columns"
+    config = bigquery.LoadJobConfig(source_format="PARQUET")
+    client.load_table_from_uri(uris, name, job_config=config).result()
+    assert [one.name for one in client.get_table(name).schema] == ["x"]  # of the last by name
+    config.reference_file_schema_uri, config.write_disposition = uris[1], "WRITE_TRUNCATE"
+    client.load_table_from_uri(f"gs://{bucket.name}/columns/*", name, job_config=config).result()
+    assert [one.name for one in client.get_table(name).schema] == ["x", "y"]
+    assert answered(client, f"SELECT COUNT(x), COUNT(y) FROM `{name}`") == [(3, 2)]
+    lying = bigquery.ExternalConfig("PARQUET")
+    lying.source_uris, lying.reference_file_schema_uri = [f"gs://{bucket.name}/columns/*"], uris[0]
+    lying.schema = [bigquery.SchemaField("x", "INTEGER")]
+    table = bigquery.Table(f"{name}_lying")
+    table.external_data_configuration = lying
+    made = client.create_table(table)
+    assert [one.name for one in made.schema] == ["x"]
+    lying.schema = None
+    made.external_data_configuration = lying
+    shown = client.update_table(made, ["external_data_configuration"], autodetect_schema=True)
+    assert [one.name for one in shown.schema] == ["x", "y", "z"]
+    assert answered(client, f"SELECT COUNT(z) FROM `{name}_lying`") == [(1,)]
+
+
+def test_decimals_of_a_file_get_the_type_that_is_asked_for(client: bigquery.Client, dataset: Any) -> None:
+    name = f"{dataset.project}.{dataset.dataset_id}.decimals"
+    cells = pa.array([Decimal("99.999999999999"), None], pa.decimal128(38, 12))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"d": cells, "n": cells.cast(pa.decimal128(38, 12))}), sink)
+
+    def load(*targets: str) -> bigquery.SchemaField:
+        config = bigquery.LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_TRUNCATE")
+        config.decimal_target_types = targets
+        client.load_table_from_file(io.BytesIO(sink.getvalue()), name, job_config=config).result()
+        return client.get_table(name).schema[0]
+
+    assert load("NUMERIC", "BIGNUMERIC", "STRING").field_type == "BIGNUMERIC"
+    assert load("NUMERIC", "STRING").field_type == "STRING"
+    assert answered(client, f"SELECT d FROM `{name}` WHERE d IS NOT NULL") == [("99.999999999999",)]
+    with pytest.raises(exceptions.BadRequest, match="out of valid NUMERIC range"):
+        load("NUMERIC")
+    with pytest.raises(exceptions.BadRequest, match="decimalTargetTypes"):
+        load("NUMERIC", "NUMERIC")
+
+
+def test_cells_of_files_are_read_as_google_reads_them(client: bigquery.Client, dataset: Any) -> None:
+    name = f"{dataset.project}.{dataset.dataset_id}.cells"
+    schema = [bigquery.SchemaField("b", "BYTES"), bigquery.SchemaField("i", "INTERVAL")]
+    config = bigquery.LoadJobConfig(schema=schema)
+    rows = [{"b": "DQo=\n", "i": "P7Y11M9DT4H15M37.123456S"}, {"b": "AA==", "i": "1-2 3 4:5:6"}]
+    client.load_table_from_json(rows, name, job_config=config).result()
+    assert answered(client, f"SELECT b, CAST(i AS STRING) FROM `{name}` ORDER BY b DESC") == [
+        (b"\r\n", "7-11 9 4:15:37.123456"), (b"\0", "1-2 3 4:5:6"),
+    ]  # fmt: skip
+    # An empty line is a row where there is but one column.
+    config = bigquery.LoadJobConfig(schema=[bigquery.SchemaField("r", "RANGE", range_element_type="DATE")])
+    data = io.BytesIO(b'"[2020-01-01, 2020-02-01)"\n\n')
+    client.load_table_from_file(data, f"{name}_r", job_config=config).result()
+    shown = client.list_rows(f"{name}_r").to_arrow(create_bqstorage_client=False)
+    assert shown.schema.field("r").type == pa.struct([("start", pa.date32()), ("end", pa.date32())])
+    assert shown.column("r").to_pylist() == [{"start": date(2020, 1, 1), "end": date(2020, 2, 1)}, None]
+    assert client.insert_rows_json(name, [{"b": "AQ=="}], row_ids=[1]) == []

@@ -22,6 +22,10 @@ API = Api(
     mount="",
     errors="both",
     keep_nulls=True,
-    numbers_as_texts=("parameterValue.value", "].value"),  # an int for a NUMERIC, as DB-API gives it
+    numbers_as_texts=(
+        "parameterValue.value",
+        "].value",
+        ".insertId",
+    ),  # an int for a NUMERIC, as DB-API gives it
     spoken=("projection",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from portico.store import resources
 from portico.warehouse.client import FOLDER
 
 JOBS = "bigquery:jobs"  # as which jobs are written down
+_ANY = re.compile(
+    r"\*+"
+)  # of a URI: BigQuery's goes over /, https://cloud.google.com/bigquery/docs/wildcards
 
 
 @contextlib.contextmanager
@@ -33,7 +37,7 @@ def outside(call: Call, holder: str) -> Iterator[Callable[[str, dict[str, Any]],
         permissions.of_objects(call, uris, "get")
         pinned_any = True
         with named():
-            pinned = pin(gcs, uris, holder, "uris")
+            pinned = pin(gcs, [_ANY.sub("**", one) for one in uris], holder, "uris")
         return [{"path": str(one.path(call.rooms.home)), "uri": one.uri} for one in pinned]
 
     def exists(uri: str) -> bool:

@@ -325,8 +325,10 @@ def _load(call: Call, job: Resource) -> Ran:
     uris = asked.get("sourceUris") or []
     if not uris and call.upload is None:
         raise InvalidArgument("Load configuration must specify at least one source URI", reason="required")
-    with _files(call, job.name, uris) as files:
-        told = _loaded(call, job, asked, files)
+    shows = asked.get("referenceFileSchemaUri")
+    with _files(call, job.name, uris) as files, outside(call, f"{job.name}{_OUTSIDE}") as reach:
+        reference = reach("files", {"uris": [shows]})[0]["path"] if shows else ""
+        told = _loaded(call, job, asked, files, reference)
     statistics = {
         "inputFiles": str(len(files)),
         "inputFileBytes": str(told["bytes"]),
@@ -337,14 +339,17 @@ def _load(call: Call, job: Resource) -> Ran:
     return {"load": statistics}, {}, told["bad"]
 
 
-def _loaded(call: Call, job: Resource, asked: dict[str, Any], files: list[dict[str, str]]) -> dict[str, Any]:
-    reference = job.body["jobReference"]
+def _loaded(
+    call: Call, job: Resource, asked: dict[str, Any], files: list[dict[str, str]], reference: str
+) -> dict[str, Any]:
+    project = job.body["jobReference"]["projectId"]
     told: dict[str, Any] = shapes.ask(
         call,
         "load",
         job=job.name,
-        destination=_entry(asked["destinationTable"], reference["projectId"]),
+        destination=_entry(asked["destinationTable"], project),
         files=files,
+        reference=reference,
         form=str(asked.get("sourceFormat") or "CSV").upper(),
         options={
             key: value

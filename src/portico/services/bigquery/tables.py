@@ -79,8 +79,8 @@ def list_(call: Call) -> dict[str, Any]:
 def change(call: Call) -> dict[str, Any]:
     replace = call.method.endswith(".update")
     where = _table(call)
-    counted = shapes.ask(call, "get", **where)
-    before = {key: value for key, value in counted.items() if key not in ("numRows", "numBytes", "location")}
+    before = shapes.ask(call, "get", **where)
+    counted = {key: before.pop(key) for key in ("numRows", "numBytes", "location") if key in before}
     shapes.check_etag(call, before)
     change = _settings(call.body)
     fixed = {"schema", "timePartitioning", "rangePartitioning", "view"}
@@ -90,7 +90,9 @@ def change(call: Call) -> dict[str, Any]:
     )
     if "schema" in change:
         body["schema"] = change["schema"] or before.get("schema")
-    body = shapes.ask(call, "update", **where, body=body)
+    with outside(call, f"projects/{where['project']}/bigquery/tables/{where['table']}") as reach:
+        detects = bool(call.params.get("autodetect_schema"))
+        body = shapes.ask(call, "update", reach, **where, body=body, detects=detects)
     return shapes.table_json(**_named(where), body={**counted, **body})
 
 
@@ -115,4 +117,18 @@ def _settings(body: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in body.items() if key in _SETTINGS}
     if (kept.get("schema") or {}).get("fields") is None and kept.get("schema") is not None:
         raise InvalidArgument("schema has no fields", reason="invalid", field="schema.fields")
+    if kept.get("schema"):
+        kept["schema"] = {**kept["schema"], "fields": _untagged(kept["schema"]["fields"])}
     return kept
+
+
+def _untagged(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fields without an empty list of policy tags: that is how a client takes them away."""
+    return [
+        {
+            key: _untagged(value) if key == "fields" and value else value
+            for key, value in one.items()
+            if key != "policyTags" or (value or {}).get("names")
+        }
+        for one in fields
+    ]
