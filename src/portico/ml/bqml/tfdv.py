@@ -122,7 +122,7 @@ def _common(column: pa.ChunkedArray, buckets: int) -> dict[str, Any]:
             "min_num_values": str(int(lengths.min())),
             "max_num_values": str(int(lengths.max())),
             "avg_num_values": float(lengths.mean()),
-            "num_values_histogram": _quantiles(lengths, buckets),
+            "num_values_histogram": _quantiles(np.sort(lengths), buckets),
             "tot_num_values": str(int(lengths.sum())),
         }
     )
@@ -134,9 +134,9 @@ def _numeric(values: pa.ChunkedArray, common: dict[str, Any], buckets: Mapping[s
     known = numbers[~np.isnan(numbers)]
     if not len(known):
         return _told({"common_stats": common})
-    finite = known[np.isfinite(known)]
-    standard = _equal_widths(known, finite, buckets["num_histogram_buckets"])
-    quantiles = _quantiles(known, buckets["num_quantiles_histogram_buckets"])
+    ordered = np.sort(known)  # once, for all that goes by order
+    standard = _equal_widths(ordered, buckets["num_histogram_buckets"])
+    quantiles = _quantiles(ordered, buckets["num_quantiles_histogram_buckets"])
     if strange:
         standard["num_nan"] = quantiles["num_nan"] = str(strange)
     with np.errstate(invalid="ignore"):
@@ -147,35 +147,43 @@ def _numeric(values: pa.ChunkedArray, common: dict[str, Any], buckets: Mapping[s
             "mean": _wired(mean),
             "std_dev": _wired(deviation),
             "num_zeros": str(int((known == 0).sum())),
-            "min": _wired(float(known.min())),
-            "median": _wired(float(np.median(known))),
-            "max": _wired(float(known.max())),
+            "min": _wired(float(ordered[0])),
+            "median": _wired(_median(ordered)),
+            "max": _wired(float(ordered[-1])),
             "histograms": [standard, quantiles],
         }
     )
 
 
-def _equal_widths(known: Floats, finite: Floats, number: int) -> dict[str, Any]:
+def _median(ordered: Floats) -> float:
+    half = len(ordered) // 2
+    with np.errstate(invalid="ignore"):  # of infinities of both signs
+        return float(ordered[half] if len(ordered) % 2 else ordered[half - 1 : half + 1].mean())
+
+
+def _equal_widths(ordered: Floats, number: int) -> dict[str, Any]:
     """Buckets of one width from the least to the greatest number; infinities have buckets of their own."""
-    made = [(-math.inf, -math.inf, float((known == -math.inf).sum()))]
-    if len(finite) and finite.min() == finite.max():
+    low, high = np.searchsorted(ordered, -math.inf, "right"), np.searchsorted(ordered, math.inf)
+    finite = ordered[low:high]
+    made = [(-math.inf, -math.inf, float(low))]
+    if len(finite) and finite[0] == finite[-1]:
         made.append((float(finite[0]), float(finite[0]), float(len(finite))))
     elif len(finite):
-        edges = np.linspace(finite.min(), finite.max(), number + 1)
+        edges = np.linspace(finite[0], finite[-1], number + 1)
         if np.isfinite(edges).all():
-            counts, _ = np.histogram(finite, edges)
-            made += list(
-                zip(edges[:-1].tolist(), edges[1:].tolist(), counts.astype(float).tolist(), strict=True)
-            )
-    made.append((math.inf, math.inf, float((known == math.inf).sum())))
+            ends = np.append(np.searchsorted(finite, edges[:-1]), len(finite))
+            counts = np.diff(ends).astype(float).tolist()
+            made += list(zip(edges[:-1].tolist(), edges[1:].tolist(), counts, strict=True))
+    made.append((math.inf, math.inf, float(len(ordered) - high)))
     return {"buckets": [_bucket(*one) for one in made if one[2] or math.isfinite(one[0])]}
 
 
-def _quantiles(numbers: Floats, number: int) -> dict[str, Any]:
-    """As many buckets, with as many numbers in each."""
-    edges = np.quantile(numbers, np.linspace(0, 1, number + 1), method="inverted_cdf").tolist()
-    share = len(numbers) / number
-    buckets = [_bucket(low, high, share) for low, high in pairwise(edges)]
+def _quantiles(ordered: Floats, number: int) -> dict[str, Any]:
+    """As many buckets, with as many numbers in each: their edges are numbers that occur (inverted distribution
+    function; Hyndman and Fan 1996, definition 1)."""
+    places = np.ceil(len(ordered) * np.linspace(0, 1, number + 1) - 1).astype(int).clip(0)
+    share = len(ordered) / number
+    buckets = [_bucket(low, high, share) for low, high in pairwise(ordered[places].tolist())]
     return {"buckets": buckets, "type": "QUANTILES"}
 
 
