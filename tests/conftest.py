@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -126,6 +127,15 @@ class Portico:
             if self._log:
                 self._log.close()
         return code
+
+
+def pytest_configure() -> None:
+    # What is collected and imported stays: to look at it again and again is in vain.
+    gc.set_threshold(100_000, 20, 20)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
