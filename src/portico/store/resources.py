@@ -80,7 +80,7 @@ def insert(
     parent: str,
     body: dict[str, Any],
     now: float,
-    private: Private | None = None,
+    private: Private | dict[str, Any] | None = None,
 ) -> Resource | None:
     """The new resource, or None where the name is taken."""
     now = round(now, 6)  # as a Timestamp shows it: page tokens find their place again by it

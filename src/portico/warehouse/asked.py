@@ -78,6 +78,7 @@ class Done:
     text: str = ""  # of a statement of a script
     registers: dict[str, Any] = field(default_factory=dict)  # a model that goes to Vertex AI's registry
     children: int = 0  # how many statements a SCRIPT ran
+    transaction: str = ""  # the id of that in which it ran
     warnings: list[str] = field(default_factory=list)  # of a training
     steady: bool = False  # whether the rows stay what they are until a table that is read changes
     scanned: list[int] = field(default_factory=list)  # bytes of each table that is read

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from portico.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Unimplemented
-from portico.warehouse import guard, storage
+from portico.warehouse import guard, locations, storage
 from portico.warehouse.client import ANONYMOUS
 from portico.warehouse.public.declared import check_writable
 from portico.warehouse.public.tables import hint
@@ -110,6 +110,7 @@ def now() -> str:
 
 def find(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entry | None:
     guard.look(project, dataset, table)
+    locations.look(project, dataset, lambda: _location(cursor, project, dataset))
     row = first(
         cursor,
         f"SELECT body FROM {_KEPT}.entries WHERE project = ? AND dataset = ? AND name = ?",
@@ -117,6 +118,16 @@ def find(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entry |
     )
     found = None if row is None else Entry(project, dataset, table, json.loads(row[0]))
     return None if found is None or _expired(found) else found
+
+
+def _location(cursor: Cursor, project: str, dataset: str) -> str | None:
+    row = first(
+        cursor,
+        f"SELECT coalesce(json_extract_string(body, '$.location'), 'US') FROM {_KEPT}.entries "
+        "WHERE project = ? AND dataset = ? AND name = ''",
+        [project, dataset],
+    )
+    return None if row is None else str(row[0])
 
 
 def _expired(entry: Entry) -> bool:
@@ -157,6 +168,7 @@ class Entries:
             NotFound: there is no such table.
         """
         guard.look(project, dataset, table)
+        locations.look(project, dataset, lambda: _location(cursor, project, dataset))
         bodies, key = self._bodies, (project, dataset, table)
         if body := bodies.get(key):
             found = Entry(project, dataset, table, json.loads(body))

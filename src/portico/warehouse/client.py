@@ -32,6 +32,12 @@ def job_name(project: str, job: str) -> str:
     return f"projects/{project}/bigquery/jobs/{job}"
 
 
+def child_name(script: str, number: int) -> str:
+    """Under which the job of a script's statement is written down, of the one with this `number`, from 0."""
+    key = hashlib.sha256(script.encode()).hexdigest()[:32]
+    return job_name(script.split("/")[1], f"script_job_{key}_{number}")
+
+
 def result_file(folder: Path, job: str) -> Path:
     """Where the result of the job of this name is kept: by its digest, since it may be longer than a file's name."""
     return folder / "results" / f"{hashlib.sha256(job.encode()).hexdigest()}.arrow"

@@ -61,6 +61,8 @@ def store(
             **kept,
             **{key: value for key, value in settings.items() if key in TABLE_SETTINGS and value},
         }
+        if encryption := settings.get("destinationEncryptionConfiguration"):
+            entry.body["encryptionConfiguration"] = encryption
         entry.body["schema"] = {"fields": fields}
         partitions.check(entry)
         partitioned &= bool(storage.ingested_by(entry))

@@ -23,6 +23,7 @@ from portico.warehouse import (
     external,
     guard,
     insertions,
+    locations,
     partitions,
     prediction_logs,
     rows,
@@ -36,7 +37,7 @@ from portico.warehouse import (
 from portico.warehouse.asked import Asked, Done
 from portico.warehouse.cached_results import CachedResults
 from portico.warehouse.catalog import Entry
-from portico.warehouse.client import result_file
+from portico.warehouse.client import child_name, result_file
 from portico.warehouse.dispositions import store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.models import exports as model_exports
@@ -60,16 +61,18 @@ class Requests:
     def answer(
         self, method: str, arguments: dict[str, Any], outside: Callable[..., Any] | None = None
     ) -> Any:
-        """`outside` asks who asked for what is not in the warehouse.
+        """`outside` asks who asked for what is not in the warehouse; with `told` among the arguments data sets have to
+        be in that location.
 
         Raises:
             PorticoError: what is asked is refused.
         """
         if method in _REACHING:
             arguments["outside"] = outside
-        if own := METHODS.get(method):
-            return own(self, **arguments)
-        return (OF_RESOURCES.get(method) or OF_TABLES[method])(self._warehouse, **arguments)
+        with locations.within(arguments.pop("told", "")):
+            if own := METHODS.get(method):
+                return own(self, **arguments)
+            return (OF_RESOURCES.get(method) or OF_TABLES[method])(self._warehouse, **arguments)
 
     # --- queries ---
 
@@ -103,7 +106,7 @@ class Requests:
         the result may be one that was given before; `guarded`: `outside` says which names it may touch."""
         key = ""
         if not (guarded or dry or destination or session or tables):
-            asks = [project, text, dataset, parameters, caller, location]
+            asks = [project, text, dataset, parameters, caller, location, locations.told()]
             key = hashlib.sha256(orjson.dumps(asks, option=orjson.OPT_SORT_KEYS)).hexdigest()
         if key and cached and (found := self._given(key, job)) is not None:
             return found | self.result(job, found["fields"], 0, **first) if first else found
@@ -159,6 +162,8 @@ class Requests:
         answer["slot_ms"] = last.plan.get("totalSlotMs") or str(
             math.ceil((time.thread_time() - spent) * 1000)
         )
+        children = done[:-1] if last.kind == "SCRIPT" and not dry else []
+        answer |= {"children": [self._child(job, number, one) for number, one in enumerate(children)]}
         answer["registers"] = [one.registers for one in done if one.registers and not dry]
         if last.kind == "SCRIPT":
             answer["statements"] = last.children + 1
@@ -175,6 +180,14 @@ class Requests:
             if first:
                 return answer | page(last.rows, last.fields, 0, **first)
         return answer
+
+    def _child(self, job: str, number: int, done: Done) -> dict[str, Any]:
+        """What a statement of a script did, as a job of its own; rows of a query are kept as that job's."""
+        if done.rows is not None:
+            arrow.write(self._file(child_name(job, number)), done.rows, done.fields)
+        counted = {"bytes": sum(done.scanned), "billed": scans.billed(done.scanned), "plan": done.plan}
+        told = {"statements": 1, "read": _referenced([done]), "cached": False, "text": done.text}
+        return {**_told(done), **counted, **told}
 
     def _given(self, key: str, job: str) -> dict[str, Any] | None:
         """What a query was answered before, where nothing has changed since; its rows are the job's too."""
@@ -277,6 +290,7 @@ def _told(done: Done) -> dict[str, Any]:
         "counts": done.counts,
         "target": [target.project, target.dataset, target.table] if target else None,
         "operation": done.operation if target or routine else "",
+        "transaction": done.transaction,
         "routine": dict(zip(place, (routine.project, routine.dataset, routine.name), strict=True))
         if routine
         else None,

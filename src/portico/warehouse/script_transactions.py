@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Iterator
 
 import duckdb
@@ -23,6 +24,7 @@ class Transactions(Variables):
         self._writing = writing
         self._session = session
         self._transaction = ""  # "", "open", or "aborted" by an error
+        self._transaction_id = ""  # of the one that is open, or was last
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[None]:
@@ -58,7 +60,7 @@ class Transactions(Variables):
             if not self._session:
                 self._writing.acquire()
             self._do("BEGIN TRANSACTION")
-            self._transaction = "open"
+            self._transaction, self._transaction_id = "open", uuid.uuid4().hex
         elif not self._transaction:
             raise InvalidArgument("There is no active transaction", reason="invalidQuery")
         elif node.kind == "COMMIT" and self._transaction == "aborted":

@@ -33,6 +33,7 @@ _CHILDREN = 1_000  # statements whose results are kept
 _BYTES = 256 << 20  # of these results, in all
 _PLACE = re.compile(r" at \[\d+:\d+\]$")
 _HIDDEN = re.compile(r"_script[0-9a-f]{32}")
+_TRANSACTIONS = ("BEGIN_TRANSACTION", "COMMIT_TRANSACTION", "ROLLBACK_TRANSACTION")
 
 
 class _Leave(Exception):
@@ -322,7 +323,9 @@ class Script(ModelStatements, Calls):
     def _did(self, done: Done, node: Node) -> None:
         self._count += 1
         done.text = node.text
-        if done.kind != "ASSERT":
+        if self._transaction == "open" or done.kind in _TRANSACTIONS:
+            done.transaction = self._transaction_id
+        if done.kind not in ("ASSERT", *_TRANSACTIONS):
             self._last = done
         kept = done
         self._kept += done.rows.nbytes if done.rows is not None else 0
@@ -371,7 +374,7 @@ class Script(ModelStatements, Calls):
 
     def _transaction_statement(self, node: blocks.Transaction) -> None:
         self._transact(node)
-        self._count += 1
+        self._did(Done(f"{node.kind}_TRANSACTION"), node)
 
     def _execute(self, node: blocks.Execute) -> None:
         asked = self._immediate(node.sql)

@@ -161,6 +161,7 @@ def copy(
     create: str,
     write: str,
     caller: str = "",
+    encryption: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Copies tables, or partitions of them, or what they were, into one.
 
@@ -178,6 +179,7 @@ def copy(
         names = storage.names(first.fields) + (f", {storage.PARTITION}" if keeps else "")
         select = " UNION ALL ".join(f"SELECT {names} FROM ({one.select})" for one in found)
         settings = {key: first.entry.body[key] for key in TABLE_SETTINGS if key in first.entry.body}
+        settings["destinationEncryptionConfiguration"] = encryption
         catalog.do(cursor, f"CREATE TEMP TABLE _copied AS {select}")
         rows = store(
             cursor, target, first.fields, "SELECT * FROM _copied", create, write, settings, partitioned=keeps

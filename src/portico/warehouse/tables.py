@@ -260,6 +260,7 @@ class Definition(Defaults):
         properties = self._tree.args.get("properties")
         if properties is not None:
             entry.body = options.body("SCHEMA", self._values(options.of_properties(properties.expressions)))
+        entry.body.setdefault("location", self._asked.location)
         if not self._asked.dry:
             catalog.create_dataset(self._cursor, entry)
         return Done("CREATE_SCHEMA", target=entry, operation="CREATE")

@@ -298,3 +298,78 @@ def test_a_model_is_billed_for_what_it_learns_from(client: bigquery.Client) -> N
         assert [one.table_id for one in job.referenced_tables] == ["learnt"]
     with pytest.raises(exceptions.GoogleAPICallError, match="bytes billed"):
         ran(client, text, maximum_bytes_billed=1)
+
+
+def test_a_scripts_statements_are_jobs_of_their_own(client: bigquery.Client) -> None:
+    script = client.query(
+        "DECLARE x INT64 DEFAULT 3; CREATE TEMP TABLE t AS SELECT x AS id; BEGIN TRANSACTION; "
+        "INSERT INTO t VALUES (4), (5); COMMIT TRANSACTION; SELECT id FROM t ORDER BY id; SELECT 'last' AS word"
+    )
+    assert [tuple(row) for row in script.result()] == [("last",)] and script.num_child_jobs == 6
+    children = {one.job_id: one for one in client.list_jobs(parent_job=script)}
+    ordered = [children[key] for key in sorted(children)]
+    assert [one.statement_type for one in ordered] == [
+        "CREATE_TABLE_AS_SELECT", "BEGIN_TRANSACTION", "INSERT", "COMMIT_TRANSACTION", "SELECT", "SELECT",
+    ]  # fmt: skip
+    assert [tuple(row) for row in ordered[4].result()] == [(3,), (4,), (5,)]
+    assert ordered[2].num_dml_affected_rows == 2 and {one.parent_job_id for one in ordered} == {script.job_id}
+    [identity] = {one.transaction_info.transaction_id for one in ordered[1:4]}
+    assert identity and ordered[4].transaction_info is None
+    assert not children.keys() & {one.job_id for one in client.list_jobs(max_results=100)}
+    client.delete_job_metadata(script)
+    with pytest.raises(exceptions.NotFound):
+        client.get_job(ordered[0].job_id)
+
+
+def test_a_job_is_in_the_location_that_it_was_told(client: bigquery.Client) -> None:
+    job = client.query("SELECT 1", location="EU")
+    assert (job.location, job.priority) == ("EU", "INTERACTIVE") and list(job.result())
+    assert client.get_job(job.job_id, location="eu").job_id == client.get_job(job.job_id).job_id
+    for ask in (client.get_job, client.cancel_job, client.delete_job_metadata):
+        with pytest.raises(exceptions.NotFound, match=f"Not found: Job test-project:US.{job.job_id}"):
+            ask(job.job_id, location="US")
+    assert client.query("SELECT 2").location == "US"
+
+
+def test_a_job_finds_no_datasets_of_other_locations_than_its_own(client: bigquery.Client) -> None:
+    place = bigquery.Dataset("test-project.in_europe")
+    place.location = "EU"
+    client.create_dataset(place)
+    config = bigquery.LoadJobConfig(schema=[bigquery.SchemaField("id", "INTEGER")])
+    client.load_table_from_file(
+        io.BytesIO(b"1\n2\n"), "in_europe.t", location="EU", job_config=config
+    ).result()
+    text = "SELECT id FROM in_europe.t ORDER BY id"
+    assert [row["id"] for row in client.query(text, location="EU").result()] == [1, 2]
+    assert len(answered(client, text)) == 2  # who says no location means that of the data
+    outside: list[Any] = [
+        lambda: client.query(text, location="US"),
+        lambda: client.query(text, location="US", job_config=bigquery.QueryJobConfig(dry_run=True)),
+        lambda: client.query("DELETE FROM in_europe.t WHERE TRUE", location="US"),
+        lambda: client.query("CREATE TABLE in_europe.u AS SELECT 1 AS a", location="US"),
+        lambda: client.copy_table("in_europe.t", "in_europe.u", location="US"),
+        lambda: client.extract_table("in_europe.t", "gs://nowhere/t.csv", location="US"),
+        lambda: client.load_table_from_file(io.BytesIO(b"3\n"), "in_europe.t", location="us", job_config=config),
+    ]  # fmt: skip
+    for ask in outside:
+        with pytest.raises(exceptions.NotFound, match=r"in_europe was not found in location (?i:US)"):
+            ask().result()
+    assert [one.table_id for one in client.list_tables("in_europe")] == ["t"] and len(
+        answered(client, text)
+    ) == 2
+    client.query(
+        "CREATE SCHEMA in_tokyo; CREATE TABLE in_tokyo.t AS SELECT 1 AS a", location="asia-northeast1"
+    ).result()
+    assert client.get_dataset("in_tokyo").location == "asia-northeast1"
+
+
+def test_what_a_job_says_of_encryption_is_told_of_its_table(client: bigquery.Client, dataset: Any) -> None:
+    key = bigquery.EncryptionConfiguration("projects/p/locations/us/keyRings/r/cryptoKeys/k")
+    name = f"{dataset.project}.{dataset.dataset_id}.locked"
+    config = bigquery.QueryJobConfig(destination=f"{name}_q", destination_encryption_configuration=key)
+    client.query("SELECT 1 AS id", job_config=config).result()
+    load = bigquery.LoadJobConfig(autodetect=True, destination_encryption_configuration=key)
+    client.load_table_from_json([{"id": 1}], f"{name}_l", job_config=load).result()
+    copied = bigquery.CopyJobConfig(destination_encryption_configuration=key)
+    client.copy_table(f"{name}_q", f"{name}_c", job_config=copied).result()
+    assert [client.get_table(f"{name}_{one}").encryption_configuration for one in "qlc"] == [key] * 3

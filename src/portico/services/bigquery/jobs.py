@@ -13,7 +13,7 @@ from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
 from portico.store.resources import Resource
-from portico.warehouse.client import job_name
+from portico.warehouse.client import child_name, job_name
 
 KIND = "bigquery:jobs"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
@@ -63,6 +63,8 @@ def begin(call: Call, body: dict[str, Any], first: running.First | None = None) 
     running.check(call, kinds[0], configuration)
     permissions.of_job(call, kinds[0], configuration)
     configuration["jobType"] = kinds[0].upper()
+    if kinds[0] == "query":
+        configuration["query"].setdefault("priority", "INTERACTIVE")
     if labels := settings.labels(configuration):
         configuration["labels"] = labels
     statistics: dict[str, Any] = {"creationTime": _now(call), "startTime": _now(call)}
@@ -80,6 +82,8 @@ def begin(call: Call, body: dict[str, Any], first: running.First | None = None) 
         "statistics": statistics,
         "user_email": shapes.caller(call),
     }
+    if reference.get("location"):
+        kept[running.TOLD] = str(reference["location"])
     name = job_name(shapes.project(call), job)
     with call.rooms.database.write() as connection:
         made = resources.insert(
@@ -103,14 +107,25 @@ def _now(call: Call) -> str:
 def shown(call: Call, name: str) -> dict[str, Any]:
     """
     Raises:
-        NotFound: there is no such job.
+        NotFound: there is no such job, or none in the location that is asked for.
+    """
+    return render(running.settled(call, require(call, name)))
+
+
+def require(call: Call, name: str) -> Resource:
+    """A job's row; of one that was told where to run only for who looks for it there.
+
+    Raises:
+        NotFound: there is no such job, or none in the location that is asked for.
     """
     with call.rooms.database.read() as connection:
         found = resources.get(connection, name)
-    if found is None:
-        job = name.rpartition("/")[2]
-        raise NotFound(f"Not found: Job {name.split('/')[1]}:US.{job}", reason="notFound")
-    return render(running.settled(call, found))
+    asked = str(call.params.get("location") or "")
+    told = str(found.body.get(running.TOLD) or "") if found is not None else ""
+    if found is None or (asked and told and asked.lower() != told.lower()):
+        job = f"{name.split('/')[1]}:{asked or 'US'}.{name.rpartition('/')[2]}"
+        raise NotFound(f"Not found: Job {job}", reason="notFound")
+    return found
 
 
 def render(found: Resource) -> dict[str, Any]:
@@ -121,7 +136,7 @@ def render(found: Resource) -> dict[str, Any]:
         "etag": shapes.etag(found.body),
         "id": f"{project}:{reference['location']}.{job}",
         "selfLink": f"https://www.googleapis.com/bigquery/v2/projects/{project}/jobs/{job}?location={reference['location']}",
-        **found.body,
+        **{key: value for key, value in found.body.items() if key != running.TOLD},
     }
 
 
@@ -138,10 +153,13 @@ def list_(call: Call) -> dict[str, Any]:
     size = int(call.params.get("maxResults") or 50)
     wanted = {str(one).upper() for one in call.params.get("stateFilter") or ()}
     earliest, latest = (int(call.params.get(key) or 0) for key in ("minCreationTime", "maxCreationTime"))
+    parent = str(call.params.get("parentJobId") or "")
     start = token(call)
     found: list[dict[str, Any]] = []
     with call.rooms.database.read() as connection:
         for one in resources.listed(connection, KIND, f"projects/{shapes.project(call)}"):
+            if one.body["statistics"].get("parentJobId", "") != parent:
+                continue  # who names no script gets none of the jobs of a script's statements
             created = int(one.body["statistics"]["creationTime"])
             if (wanted and one.body["status"]["state"] not in wanted) or created < earliest:
                 continue
@@ -168,12 +186,16 @@ def cancel(call: Call) -> dict[str, Any]:
 @implements("bigquery", "jobs.delete")
 def delete(call: Call) -> None:
     name = job_name(shapes.project(call), str(call.params["jobId"]))
-    shown(call, name)
+    require(call, name)
     forget(call, name)
 
 
 def forget(call: Call, name: str) -> None:
-    """Forgets a job and what it answered."""
-    shapes.ask(call, "forget", job=name)
-    with call.rooms.database.write() as connection:
-        resources.delete(connection, name)
+    """Forgets a job and what it answered; of a script the jobs of its statements too."""
+    with call.rooms.database.read() as connection:
+        found = resources.get(connection, name)
+    children = int(found.body["statistics"].get("numChildJobs") or 0) if found else 0
+    for one in [name, *(child_name(name, number) for number in range(children))]:
+        shapes.ask(call, "forget", job=one)
+        with call.rooms.database.write() as connection:
+            resources.delete(connection, one)

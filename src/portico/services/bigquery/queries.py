@@ -12,7 +12,6 @@ from portico.errors import InvalidArgument, NotFound, PorticoError
 from portico.services.bigquery import jobs, running, shapes
 from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
-from portico.store import resources
 from portico.store.resources import Resource
 from portico.warehouse.client import ANONYMOUS, FOLDER, job_name, result_file
 
@@ -47,7 +46,7 @@ async def query(call: Call) -> dict[str, Any]:
     # https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query: here alone legacy SQL is the default.
     if "useLegacySql" not in asked:
         configuration["query"]["useLegacySql"] = True
-    reference = {"jobId": f"job_{uuid.uuid4().hex}", "location": asked.get("location") or "US"}
+    reference = {"jobId": f"job_{uuid.uuid4().hex}", "location": asked.get("location") or ""}
     options = asked.get("formatOptions") or {}
     wanted = _Wanted(
         "bigquery#queryResponse", asked.get("maxResults"), 0, bool(options.get("useInt64Timestamp"))
@@ -111,10 +110,7 @@ async def _answer(call: Call, name: str, timeout: Any, wanted: _Wanted) -> dict[
 
 
 def _rows(call: Call, name: str, wanted: _Wanted) -> dict[str, Any]:
-    with call.rooms.database.read() as connection:
-        found = resources.get(connection, name)
-    if found is None:
-        raise NotFound(f"Not found: Job {name.split('/')[1]}:US.{name.rpartition('/')[2]}", reason="notFound")
+    found = jobs.require(call, name)
     if found.body["configuration"]["jobType"] != "QUERY":
         raise InvalidArgument("Cannot retrieve query results for a job that is no query", reason="invalid")
     found = running.settled(call, found)

@@ -19,6 +19,7 @@ from portico.services.bigquery import (
     models,
     permissions,
     registering,
+    script_jobs,
     settings,
     shapes,
 )
@@ -29,6 +30,7 @@ from portico.store import resources, usage
 from portico.store.resources import Resource
 from portico.warehouse.client import ANONYMOUS, FOLDER
 
+TOLD = "_told"  # of a job's row: the location that it was told
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix="bigquery")
 _running: dict[str, Future[None]] = {}
 _OUTSIDE = "/outside"  # behind a job's name: what it holds of what is not in the warehouse
@@ -225,11 +227,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     destination = asked.get("destinationTable")
     dry = bool(job.body["configuration"].get("dryRun"))
     anonymous = bool(destination and destination.get("datasetId") == ANONYMOUS)
-    made = {
-        key: asked[key]
-        for key in ("timePartitioning", "rangePartitioning", "clustering", "schemaUpdateOptions")
-        if asked.get(key)
-    }
+    made = {key: asked[key] for key in _MADE if asked.get(key)}
     text = str(asked["query"])
     with (
         model_files.imported(call, job.name, text) as files,
@@ -262,6 +260,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
             exports=exports,
             guarded=not call.caller.owner,
             location=reference["location"],
+            told=job.body.get(TOLD, ""),
             first={"most": first.most, "micros": first.micros} if first else None,
         )
     if first and "rows" in told:
@@ -273,12 +272,17 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
         asked["destinationTable"] = place
     elif target and target[2] and told["operation"] != "DROP":
         asked["destinationTable"] = shapes.table_reference(*target)
-    shown = _statistics(told, dry)
+    shown = script_jobs.statistics(told, dry)
     statistics = {"totalBytesProcessed": str(told["bytes"]), "query": shown}
     if told["kind"] == "CREATE_MODEL" and told["operation"] != "SKIP" and not dry:
         shown["mlStatistics"] = models.ml_statistics(call, *target)
     if not dry:
         statistics["totalSlotMs"] = shown["totalSlotMs"] = told["slot_ms"]
+    if children := told.get("children"):
+        statistics["numChildJobs"] = str(len(children))
+        script_jobs.write(call, job, children)
+    if told.get("transaction"):
+        statistics["transactionInfo"] = {"transactionId": told["transaction"]}
     return statistics, {
         "fields": told["fields"] if told["kind"] in ("SELECT", *_SHOWING) else [],
         "kind": told["kind"],
@@ -287,37 +291,16 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     }, told["warnings"]  # fmt: skip
 
 
+# What a query says of the table that it makes.
+_MADE = (
+    "timePartitioning",
+    "rangePartitioning",
+    "clustering",
+    "schemaUpdateOptions",
+    "destinationEncryptionConfiguration",
+)
 # Statements whose result has columns, and no rows: those of what they make.
 _SHOWING = ("CREATE_TABLE", "CREATE_TABLE_AS_SELECT", "CREATE_VIEW", "CREATE_MATERIALIZED_VIEW")
-
-
-def _statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "statementType": told["kind"] if told["statements"] == 1 else "SCRIPT",
-        "totalBytesProcessed": str(told["bytes"]),
-        "totalBytesBilled": str(told["billed"]),
-        "cacheHit": told["cached"],
-        **told["plan"],
-    }
-    if dry:
-        shown["schema"] = {"fields": [shapes.plain(one) for one in told["fields"]]}
-        shown["totalBytesProcessedAccuracy"] = "UPPER_BOUND"
-    if told["read"]:
-        shown["referencedTables"] = [shapes.table_reference(*one) for one in told["read"]]
-    if told["affected"] is not None:
-        shown["numDmlAffectedRows"] = str(told["affected"])
-        shown["dmlStats"] = {key: str(value) for key, value in told["counts"].items()}
-    if told["routine"]:
-        shown["ddlOperationPerformed"] = told["operation"]
-        shown["ddlTargetRoutine"] = told["routine"]
-    elif told["operation"]:
-        shown["ddlOperationPerformed"] = told["operation"]
-        project, dataset, table = told["target"]
-        if table:
-            shown["ddlTargetTable"] = shapes.table_reference(project, dataset, table)  # a model's too
-        else:
-            shown["ddlTargetDataset"] = shapes.dataset_reference(project, dataset)
-    return shown
 
 
 def _load(call: Call, job: Resource) -> Ran:
@@ -350,6 +333,7 @@ def _loaded(
         destination=_entry(asked["destinationTable"], project),
         files=files,
         reference=reference,
+        told=job.body.get(TOLD, ""),
         form=str(asked.get("sourceFormat") or "CSV").upper(),
         options={
             key: value
@@ -394,6 +378,7 @@ def _extract(call: Call, job: Resource) -> Ran:
             call,
             "extract",
             source=_entry(asked["sourceTable"], reference["projectId"], read=True),
+            told=job.body.get(TOLD, ""),
             folder=folder,
             form=form,
             several="*" in uris[0],
@@ -420,10 +405,12 @@ def _copy(call: Call, job: Resource) -> Ran:
     destination = _entry(asked["destinationTable"], reference["projectId"])
     how = {
         "job": job.name,
+        "told": job.body.get(TOLD, ""),
         "destination": destination,
         "create": settings.create(asked),
         "write": settings.write(asked),
     }
+    encryption = asked.get("destinationEncryptionConfiguration")
     models = [
         one
         for one in entries
@@ -435,7 +422,9 @@ def _copy(call: Call, job: Resource) -> Ran:
         permissions.of_model_copy(call, entries[0], destination)
         shapes.ask(call, "copy_model", source=entries[0], **how)
         return {"copy": {"copiedRows": "0"}}, {}, []
-    told = shapes.ask(call, "copy", sources=entries, caller=job.body["user_email"], **how)
+    told = shapes.ask(
+        call, "copy", sources=entries, caller=job.body["user_email"], encryption=encryption, **how
+    )
     return {"copy": {"copiedRows": str(told["rows"])}}, {}, []
 
 
@@ -453,6 +442,7 @@ def _clone(call: Call, job: Resource, operation: str, sources: list[dict[str, An
         operation=operation,
         write=settings.write(asked),
         expires=asked.get("destinationExpirationTime") or "",
+        told=job.body.get(TOLD, ""),
         caller=job.body["user_email"],
     )
     return {"copy": {"copiedRows": str(told["rows"])}}, {}, []
