@@ -195,10 +195,18 @@ def test_storage_asks_for_its_own_permissions(portico, someone, grant):
     paths = [
         f"/storage/v1/b/{bucket.name}", f"/storage/v1/b/{bucket.name}/o", f"/storage/v1/b/{bucket.name}/o/a",
         f"/storage/v1/b/{bucket.name}/o/a?alt=media", f"/download/storage/v1/b/{bucket.name}/o/a?alt=media",
-        f"/{bucket.name}/a", f"/storage/v1/b/{bucket.name}-1",
+        f"/{bucket.name}/a",
     ]  # fmt: skip
     for path in paths:
         assert someone.ask("GET", path).status_code == 403, path
+    for path in (
+        f"/storage/v1/b/{bucket.name}-1", f"/storage/v1/b/{bucket.name}-1/o/a", f"/{bucket.name}-1/a",
+        f"/storage/v1/b/{bucket.name}-1/iam",
+    ):  # fmt: skip
+        missing = someone.ask("GET", path)
+        assert missing.status_code == 404 and "bucket does not exist" in missing.text, path
+    missing = someone.ask("POST", f"/upload/storage/v1/b/{bucket.name}-1/o?uploadType=media&name=b", b"x")
+    assert missing.status_code == 404
     refused = someone.ask("GET", paths[2]).json()["error"]
     assert refused["errors"][0]["reason"] == "forbidden"
     assert refused["message"] == (

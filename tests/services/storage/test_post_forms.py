@@ -84,6 +84,8 @@ def test_a_form_that_its_policy_does_not_allow(portico, bucket, signer):
         {"x-goog-algorithm": ""}, {"policy": "x"},
     ):  # fmt: skip
         assert code(post(portico, bucket, signer, "e", more=more)) == not_allowed, more
+    unknown = post(portico, bucket, signer, "e", fields={"x-goog-random": "x"})
+    assert code(unknown) == (400, "InvalidArgument") and "x-goog-random" in unknown.text
     unmet = [["starts-with", "$x-goog-meta-of", "me"]]
     assert code(post(portico, bucket, signer, "e", conditions=unmet)) == not_allowed
     assert code(post(portico, bucket, signer, "e", seconds=-10)) == (400, "ExpiredToken")

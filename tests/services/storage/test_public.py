@@ -147,6 +147,25 @@ def test_new_objects_have_the_list_that_the_bucket_has_for_them(portico, someone
     assert {"entity": "allUsers", "role": "READER"}.items() <= next(listed)._properties["acl"][-1].items()
 
 
+def test_who_wrote_an_object_owns_it(portico, someone):
+    bucket = made()
+    theirs = someone.storage.bucket(bucket.name)
+    grant(bucket, "roles/storage.objectAdmin", someone.member)
+
+    def owner(name: str) -> str:
+        blob = bucket.blob(name)
+        blob.reload(projection="full")
+        return str(blob.owner["entity"])
+
+    bucket.blob("ours").upload_from_string("x")
+    theirs.blob("a").upload_from_string("x")
+    theirs.copy_blob(bucket.blob("ours"), theirs, "copied")
+    theirs.blob("whole").compose([bucket.blob("ours"), bucket.blob("a")])
+    bucket.blob("a").update_storage_class("NEARLINE")
+    assert owner("ours") == owner("a") and owner("a").startswith("project-owners-")
+    assert owner("copied") == owner("whole") == f"user-{someone.email}"
+
+
 def test_uniform_access_and_prevention_refuse_lists(portico):
     bucket = made(uniform_bucket_level_access_enabled=True)
     bucket.blob("a").upload_from_string("x")

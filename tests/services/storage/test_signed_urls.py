@@ -95,6 +95,15 @@ def test_what_a_signed_url_lets(portico, signed_bucket, sign):
     assert code(requests.get(sign("GET", "no/such"))) == (404, "NoSuchKey")
 
 
+def test_a_signed_url_lists_a_bucket(portico, signed_bucket, signer):
+    for version in ("v4", "v2"):
+        url = signed_bucket.generate_signed_url(
+            datetime.timedelta(minutes=5), api_access_endpoint=portico.url, credentials=credentials(signer.key),
+            version=version,
+        )  # fmt: skip
+        assert NAME.replace("&", "&amp;") in requests.get(url).text
+
+
 def test_a_signature_is_of_what_is_asked_for(portico, sign):
     url, put = sign(), sign("PUT", "new", content_type="text/plain")
     wrong = (403, "SignatureDoesNotMatch")

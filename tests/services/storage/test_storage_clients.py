@@ -34,6 +34,12 @@ def test_the_transfer_manager_up_in_parts_and_down_in_chunks(bucket, tmp_path):
     )
     assert target.read_bytes() == data
     assert made.download_as_bytes(checksum="crc32c") == data
+    other = bucket.blob(
+        "announced", chunk_size=1 << 18
+    )  # what its start announces counts beside the end's header
+    with pytest.raises(exceptions.BadRequest, match="doesn't match calculated CRC32C"):
+        other.upload_from_file(io.BytesIO(data), size=len(data), crc32c_checksum_value="A0tD7w==")
+    assert not other.exists()
 
 
 def test_many_files_by_the_transfer_manager(bucket, tmp_path):
@@ -109,6 +115,9 @@ def test_compose(bucket):
     whole.reload()
     assert whole.component_count == 3 and whole.md5_hash is None
     assert whole.download_as_bytes(checksum="crc32c") == b"".join(parts)
+    untyped = bucket.blob("untyped")
+    untyped.compose(blobs)
+    assert untyped.content_type is None
     whole.compose([whole, blobs[2]], if_generation_match=whole.generation)
     whole.reload()
     assert whole.component_count == 4 and whole.size == 70_006
@@ -192,6 +201,19 @@ def test_policies_and_the_service_account(client, bucket):
     assert bucket.get_iam_policy().bindings[-1]["role"] == "roles/storage.objectViewer"
     with pytest.raises(exceptions.PreconditionFailed):
         bucket.set_iam_policy(policy)
+    policy = bucket.get_iam_policy(requested_policy_version=3)
+    condition = {"title": "always", "expression": "true"}
+    some = {"role": "roles/storage.objectViewer", "members": {"user:b@example.com"}, "condition": condition}
+    policy.bindings.append(some)
+    with pytest.raises(exceptions.PreconditionFailed, match="enable uniform bucket-level access"):
+        bucket.set_iam_policy(policy)
+    bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+    bucket.patch()
+    policy.version = 1
+    with pytest.raises(exceptions.BadRequest, match="at least 3"):
+        bucket.set_iam_policy(policy)
+    policy.version = 3
+    assert bucket.set_iam_policy(policy).bindings == bucket.get_iam_policy().bindings == policy.bindings
     assert bucket.test_iam_permissions(["storage.objects.get"]) == ["storage.objects.get"]
     assert client.get_service_account_email().endswith("gs-project-accounts.iam.gserviceaccount.com")
 

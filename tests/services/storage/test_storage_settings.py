@@ -49,6 +49,7 @@ DELETE = {"type": "Delete"}
         ({"labels": {"team": "A B"}}, "labels.team"),
         ({"labels": {f"k{n}": "v" for n in range(65)}}, "labels"),
         ({"rpo": "SOMETIMES"}, "rpo"),
+        ({"autoclass": {"enabled": True, "terminalStorageClass": "COLDLINE"}}, "terminalStorageClass"),
     ],
 )
 def test_settings_of_a_bucket_that_are_refused(server, bucket, settings, field):
@@ -124,6 +125,38 @@ def test_a_custom_time_only_grows(bucket):
     blob.custom_time = datetime(2020, 1, 1, tzinfo=UTC)
     blob.rewrite(blob)
     assert blob.custom_time == datetime(2020, 1, 1, tzinfo=UTC)
+    exact = datetime(2020, 1, 1, 12, 30, 45, 123456, tzinfo=UTC)
+    blob.custom_time = exact
+    blob.patch()
+    assert bucket.get_blob("timed").custom_time == exact
+    blob.custom_time = exact.replace(microsecond=123000)
+    with pytest.raises(exceptions.BadRequest, match="customTime"):
+        blob.patch()
+
+
+def test_autoclass_says_when_it_changed(make_bucket):
+    bucket = make_bucket()
+    assert (bucket.autoclass_enabled, bucket.autoclass_toggle_time) == (False, None)
+    bucket.autoclass_enabled = True
+    bucket.patch()
+    on = bucket.autoclass_toggle_time
+    assert on and bucket.autoclass_terminal_storage_class == "NEARLINE"
+    since = bucket.autoclass_terminal_storage_class_update_time
+    bucket.autoclass_terminal_storage_class = "ARCHIVE"
+    bucket.patch()
+    assert bucket.autoclass_terminal_storage_class_update_time > since
+    assert bucket.autoclass_toggle_time == on
+    bucket.autoclass_enabled = False
+    bucket.patch()
+    assert bucket.autoclass_toggle_time > on and bucket.autoclass_terminal_storage_class is None
+
+
+def test_a_flat_namespace_is_said_where_it_was_asked_for(make_bucket):
+    assert make_bucket().hierarchical_namespace_enabled is None
+    bucket = make_bucket(hierarchical_namespace_enabled=False)
+    assert bucket.hierarchical_namespace_enabled is False
+    with pytest.raises(exceptions.MethodNotImplemented, match="hierarchicalNamespace"):
+        make_bucket(hierarchical_namespace_enabled=True)
 
 
 def test_contexts_have_their_times(server, bucket):

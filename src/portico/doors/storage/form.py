@@ -30,6 +30,9 @@ from portico.store.objects.generations import ObjectRow
 
 _MOST: Final = 1 << 16  # bytes of all that stands before the file
 _UNSIGNED: Final = frozenset({"policy", "x-goog-signature", "file"})
+_GOOGLES: Final = frozenset({
+    "x-goog-acl", "x-goog-algorithm", "x-goog-credential", "x-goog-custom-time", "x-goog-date", "x-goog-signature",
+})  # fmt: skip
 _DONE: Final = {"200": 200, "201": 201, "204": 204}
 
 
@@ -155,8 +158,13 @@ class Form:
     def meaning(self) -> Meaning:
         """
         Raises:
-            InvalidArgument: it names no object.
+            InvalidArgument: it names no object, or has a field in Google's words that there is not.
         """
+        for name in self._fields:
+            if name.startswith("x-goog-") and name not in _GOOGLES and not name.startswith("x-goog-meta-"):
+                raise InvalidArgument(
+                    f"The form's field {name} is none of Cloud Storage's.", reason="InvalidArgument"
+                )
         if not self._fields.get("key"):
             raise InvalidArgument("The form has no field key: the object's name.")
         return Meaning("objects.insert", {"bucket": self._bucket, "object": self._fields["key"]}, self._work)

@@ -221,11 +221,12 @@ class _Received:
             session.name,
             wanted["settings"],
             Preconditions(**wanted["preconditions"]),
-            announced.get("md5") or wanted["md5"],
-            announced.get("crc32c") or wanted["crc32c"],
+            wanted["md5"],
+            wanted["crc32c"],
         )
         stored = StoredFile(session.file, hasher.size, hasher.crc32c, hasher.md5)
         try:
+            uploads.check_hashes(announced, stored)
             return uploads.commit(
                 rooms,
                 insertion,

@@ -21,6 +21,8 @@ from portico.errors import InvalidArgument, PermissionDenied
 
 _IN_URL: Final = ("GoogleAccessId", "Expires", "Signature")
 _AMAZONS_IN_URL: Final = ("AWSAccessKeyId", "Expires", "Signature")
+IN_URL: Final = frozenset((*_IN_URL, *_AMAZONS_IN_URL))
+"""The parameters by which a URL is signed, which say nothing of what it asks for."""
 # In Google's URLs the answer's form, and which generation it is of, are not signed.
 _BESIDE: Final = frozenset(
     {"response-content-type", "response-content-disposition", "generation", "userproject"}

@@ -19,11 +19,10 @@ from portico.doors.storage import upload as storage_upload
 from portico.doors.storage import xml as storage_xml
 from portico.doors.storage import xml_buckets as storage_xml_buckets
 from portico.doors.storage.form import Form, is_form
-from portico.doors.storage.requests import ClientGone, Meaning, Request, Send, decode_name, in_thread
-from portico.errors import InvalidArgument, NotFound, PermissionDenied, PorticoError
+from portico.doors.storage.requests import ClientGone, Meaning, Request, Send, decode_name
+from portico.errors import InvalidArgument, PermissionDenied, PorticoError
 from portico.services.call import Call, Caller, Rooms
 from portico.services.iam.checks import NAMED_LATER
-from portico.store.objects import buckets as objects_buckets
 from portico.store.objects.names import is_bucket_name
 
 # First segments of paths that clients of Google's use and no served document has.
@@ -111,10 +110,6 @@ class StorageWire:
         except PorticoError as error:
             if not xml:
                 raise
-            if caller is not None and isinstance(error, PermissionDenied) and path.count(b"/") == 1:
-                missing = await in_thread(self._missing, decode_name(path[1:]))
-                await storage_xml.answer_error(request, missing or error)
-                return
             await storage_xml.answer_error(request, error)
 
     def _delete(
@@ -131,15 +126,6 @@ class StorageWire:
             )
 
         return delete
-
-    def _missing(self, bucket: str) -> NotFound | None:
-        """That there is no such bucket, which is no secret: their names are everybody's."""
-        with self._rooms.database.read() as connection:
-            try:
-                objects_buckets.get(connection, bucket)
-            except NotFound as missing:
-                return missing
-        return None
 
     def _caller(self, request: Request, path: bytes, xml: bool, form: Form | None) -> Caller | None:
         """Whose a request without a token is: who signed its URL, or its form's policy, or began the upload that it

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
-from portico.doors.storage import xml_listings, xml_lists, xml_settings
+from portico.doors.storage import signed_v2, xml_listings, xml_lists, xml_settings
 from portico.doors.storage.requests import Meaning, Request, in_thread
 from portico.doors.storage.xml_documents import answer, children, parse, text
 from portico.doors.storage.xml_lists import as_acl
@@ -38,7 +38,7 @@ def meaning(request: Request, bucket: str, caller: Caller | None) -> Meaning:
     Raises:
         Unimplemented, InvalidArgument: there is no such method, or a project is missing.
     """
-    told = {one for one in request.params if not one.lower().startswith(_SIGNATURES)}
+    told = {one for one in request.params if not one.lower().startswith(_SIGNATURES)} - signed_v2.IN_URL
     method = request.method
     if not bucket:
         if method != "GET" or told:

@@ -14,6 +14,7 @@ from portico.services.iam.decide import Permissions
 from portico.services.iam.reading import Reading
 from portico.services.iam.table import permissions_of
 from portico.store.database import Database
+from portico.store.objects import buckets
 
 FOR_ANYBODY: Final = frozenset({"storage", "artifactregistry"})
 """The APIs that a caller who is not known may use where a policy lets allUsers: Google's others know everybody."""
@@ -95,6 +96,8 @@ class Permit:
     def _require(self, caller: Caller, api: str, asked: list[checks.Check]) -> None:
         lacked = self._permissions.missing(caller, asked)
         if lacked is not None:
+            with Reading(self._database) as reading:
+                require_bucket(reading, lacked[1])
             raise denied(caller, api, *lacked)
 
     async def _each(
@@ -109,6 +112,16 @@ class Permit:
                 self._require(caller, api, [(one, full) for one in permissions_of(api, method)])
                 seen.add(name)
             yield request
+
+
+def require_bucket(reading: Reading, resource: str) -> None:
+    """That there is no such bucket is told before who may do what with it: their names are everybody's.
+
+    Raises:
+        NotFound
+    """
+    if name := targets.target(resource).bucket:
+        buckets.get(reading.connection, name)
 
 
 def denied(caller: Caller, api: str, permission: str, resource: str) -> PorticoError:

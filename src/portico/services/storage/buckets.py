@@ -38,6 +38,7 @@ _SETTINGS = (
     "customPlacementConfig",
     "defaultEventBasedHold",
     "defaultObjectAcl",
+    "hierarchicalNamespace",
     "iamConfiguration",
     "ipFilter",
     "labels",
@@ -50,7 +51,7 @@ _SETTINGS = (
     "versioning",
     "website",
 )
-_IMMUTABLE = ("location", "customPlacementConfig")
+_IMMUTABLE = ("location", "customPlacementConfig", "hierarchicalNamespace")
 _LOCATION = re.compile(r"[A-Z][A-Z0-9-]{1,40}")
 
 

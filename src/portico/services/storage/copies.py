@@ -99,7 +99,7 @@ def compose(call: Call) -> dict[str, Any]:
     contexts = _contexts(call, wanted, sources)
     told = {**wanted, **contexts, "acl": entries}
     settings = object_settings(told, bucket, rooms.clock.now(), contexts)
-    settings.setdefault("contentType", sources[0].fields.get("contentType"))
+    settings |= lists.writer(bucket, call.caller)
     settings["componentCount"] = sum(row.fields.get("componentCount", 1) for row in sources)
     settings = {key: value for key, value in settings.items() if value is not None}
     files = [_file(row) for row in sources]
@@ -181,7 +181,8 @@ def _settings_of_copy(call: Call, source: ObjectRow, bucket: objects_buckets.Buc
     )
     told = {**(given or kept), **_contexts(call, given, [source])}
     told |= {"acl": entries, "retention": call.body.get("retention")}
-    return components | object_settings(told, bucket, call.rooms.clock.now(), source.fields)
+    made = object_settings(told, bucket, call.rooms.clock.now(), source.fields)
+    return components | lists.writer(bucket, call.caller) | made
 
 
 def _contexts(call: Call, told: Mapping[str, Any], sources: list[ObjectRow]) -> dict[str, Any]:

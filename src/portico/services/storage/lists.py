@@ -12,6 +12,7 @@ from portico.services.call import OWNER, Caller
 from portico.services.iam import acl
 from portico.services.iam.acl import Entries
 from portico.store.objects.buckets import BucketRow
+from portico.store.objects.generations import WRITER
 
 OF_BUCKETS: Final = ("READER", "WRITER", "OWNER")
 OF_OBJECTS: Final = ("READER", "OWNER")
@@ -146,6 +147,12 @@ def written(bucket: BucketRow, caller: Caller, told: Any, named: str) -> Entries
         return None
     own = [] if caller.owner or caller.anonymous else [acl.of_user(caller.email)]
     return of_new_objects(bucket) + own
+
+
+def writer(bucket: BucketRow, caller: Caller) -> dict[str, Any]:
+    """What is kept of who writes an object."""
+    known = not (caller.owner or caller.anonymous or acl.is_uniform(bucket))
+    return {WRITER: f"user-{caller.email}"} if known else {}
 
 
 def _public(name: str) -> Entries:

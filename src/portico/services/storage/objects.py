@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
 from portico.services.iam import targets
@@ -167,7 +168,7 @@ def _check_custom_time(before: str | None, settings: dict[str, Any], body: Mappi
         return
     if "customTime" not in body:
         settings["customTime"] = before
-    elif settings.get("customTime", "") < before:
+    elif "customTime" not in settings or parse_rfc3339(settings["customTime"]) < parse_rfc3339(before):
         raise InvalidArgument(
             f"customTime is {before}; it can't be removed or set to an earlier time, but by rewriting the object.",
             reason="invalid",

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
-from portico.errors import FailedPrecondition
+from portico.errors import FailedPrecondition, InvalidArgument
 from portico.ids import project_number
 from portico.services.call import Call, implements
-from portico.services.iam import targets
+from portico.services.iam import acl, targets
 from portico.services.iam.bindings import of_bucket
 from portico.services.standard.policies import check, held
 from portico.services.storage import lists
@@ -41,6 +41,7 @@ def set_iam_policy(call: Call) -> dict[str, Any]:
             "bindings": call.body.get("bindings") or [],
         }
         check(policy)
+        _check_conditions(row, policy)
         lists.refuse_everybody(row, (who for one in policy["bindings"] for who in one.get("members") or ()))
         objects_buckets.set_policy(connection, row.name, policy, call.rooms.clock.now())
         row = objects_buckets.get(connection, row.name)
@@ -64,6 +65,30 @@ def get_service_account(call: Call) -> dict[str, Any]:
         "kind": "storage#serviceAccount",
         "email_address": f"service-{project_number(project)}@gs-project-accounts.iam.gserviceaccount.com",
     }
+
+
+def _check_conditions(row: objects_buckets.BucketRow, policy: dict[str, Any]) -> None:
+    """
+    Raises:
+        FailedPrecondition: the bucket's objects have lists of their own (412). InvalidArgument: the version does not
+            say that the caller knows conditions.
+    """
+    if not any(one.get("condition") for one in policy["bindings"]):
+        return
+    if not acl.is_uniform(row):
+        raise FailedPrecondition(
+            f"To set a conditional role binding (IAM Conditions) on the bucket {row.name}, enable uniform bucket-level "
+            "access first.",
+            reason="conditionNotMet",
+            http_status=412,
+        )
+    if policy["version"] < 3:
+        raise InvalidArgument(
+            "Policies with conditional role bindings need a version of at least 3: get the policy with "
+            "optionsRequestedPolicyVersion=3, and set its version to 3.",
+            reason="invalid",
+            field="version",
+        )
 
 
 def _policy(row: objects_buckets.BucketRow) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from portico.services.iam import acl
 from portico.services.iam.bindings import of_bucket
 from portico.services.storage import lists
 from portico.store.objects.buckets import BucketRow
-from portico.store.objects.generations import NONCURRENT, RELEASED, ObjectRow, retained_until
+from portico.store.objects.generations import NONCURRENT, RELEASED, WRITER, ObjectRow, retained_until
 
 _MULTI_REGIONS = {"US", "EU", "ASIA"}
 _DUAL_REGIONS = {"NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"}
@@ -21,6 +21,12 @@ _DUAL_REGIONS = {"NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"}
 def milliseconds(seconds: float) -> str:
     """`seconds` since the epoch as Cloud Storage writes times."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def exact(seconds: float) -> str:
+    """The same to the microsecond, where that is told: what a caller sets comes back as it was."""
+    shown = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return shown.removesuffix("000") + "Z"
 
 
 def object_json(row: ObjectRow, base: str, bucket: BucketRow, *, full: bool = False) -> dict[str, Any]:
@@ -48,7 +54,7 @@ def object_json(row: ObjectRow, base: str, bucket: BucketRow, *, full: bool = Fa
         resource["md5Hash"] = row.md5
     if row.state == NONCURRENT and row.deleted is not None:
         resource["timeDeleted"] = milliseconds(row.deleted)
-    resource |= {key: value for key, value in row.fields.items() if key not in ("acl", RELEASED)}
+    resource |= {key: value for key, value in row.fields.items() if key not in ("acl", RELEASED, WRITER)}
     # While an event-based hold is on, it is not known.
     if bucket.retention_seconds and not row.fields.get("eventBasedHold"):
         resource["retentionExpirationTime"] = milliseconds(retained_until(bucket, row))
@@ -57,7 +63,8 @@ def object_json(row: ObjectRow, base: str, bucket: BucketRow, *, full: bool = Fa
             {"kind": "storage#objectAccessControl", "bucket": row.bucket, "object": row.name} | entry
             for entry in lists.of_object(bucket, row.fields)
         ]
-        resource["owner"] = {"entity": f"project-owners-{project_number(bucket.project)}"}
+        owner = row.fields.get(WRITER) or f"project-owners-{project_number(bucket.project)}"
+        resource["owner"] = {"entity": owner}
     return resource
 
 

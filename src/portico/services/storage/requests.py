@@ -12,7 +12,7 @@ import orjson
 
 from portico.clock import parse_rfc3339
 from portico.errors import InvalidArgument, Unimplemented
-from portico.services.storage.render import milliseconds
+from portico.services.storage.render import exact, milliseconds
 from portico.services.storage.settings import STORAGE_CLASSES
 from portico.store.objects.buckets import BucketRow
 from portico.store.objects.generations import Preconditions
@@ -195,6 +195,6 @@ def refuse_encryption(params: Mapping[str, Any], headers: Mapping[str, str]) -> 
 
 def _time(text: str) -> str:
     try:
-        return milliseconds(parse_rfc3339(text))
+        return exact(parse_rfc3339(text))
     except (ValueError, OverflowError):
         raise InvalidArgument(f"customTime is not an RFC 3339 time: {text!r}", reason="invalid") from None

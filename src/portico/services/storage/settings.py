@@ -51,6 +51,8 @@ def checked(settings: Mapping[str, Any], before: Mapping[str, Any], now: float) 
     _check_lifecycle(made.get("lifecycle") or {})
     if "iamConfiguration" in made:
         made["iamConfiguration"] = _access(made["iamConfiguration"] or {}, before, now)
+    if "autoclass" in made:
+        made["autoclass"] = _autoclass(made["autoclass"] or {}, before.get("autoclass") or {}, now)
     policy = _retention(made.pop("retentionPolicy", None) or {}, before.get("retentionPolicy") or {}, now)
     return made | ({"retentionPolicy": policy} if policy else {})
 
@@ -73,6 +75,31 @@ def _access(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -> d
         locked = held.get("lockedTime") or milliseconds(now + 90 * _DAY)
         made["uniformBucketLevelAccess"]["lockedTime"] = locked
     return made
+
+
+def _autoclass(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """What a bucket says of Autoclass, with the times of its changes. Objects stay in the class that they have: what is
+    read how often is not counted.
+
+    Source: https://cloud.google.com/storage/docs/json_api/v1/buckets: autoclass
+    """
+    enabled = bool(told.get("enabled"))
+    made: dict[str, Any] = {"enabled": enabled}
+    if enabled != bool(before.get("enabled")):
+        made["toggleTime"] = milliseconds(now)
+    elif "toggleTime" in before:
+        made["toggleTime"] = before["toggleTime"]
+    if not enabled:
+        return made
+    terminal = told.get("terminalStorageClass") or "NEARLINE"
+    if terminal not in ("NEARLINE", "ARCHIVE"):
+        raise _wrong(
+            "autoclass.terminalStorageClass",
+            f"terminalStorageClass is NEARLINE or ARCHIVE, not {terminal!r}.",
+        )
+    same = before.get("terminalStorageClass") == terminal
+    since = before["terminalStorageClassUpdateTime"] if same else milliseconds(now)
+    return made | {"terminalStorageClass": terminal, "terminalStorageClassUpdateTime": since}
 
 
 def _retention(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from portico.errors import InvalidArgument
 from portico.services.call import Call, Rooms, implements
 from portico.services.iam.checks import written
-from portico.services.iam.permit import denied
+from portico.services.iam.permit import denied, require_bucket
 from portico.services.iam.reading import Reading
 from portico.services.storage import lists
 from portico.services.storage.objects import answer
@@ -67,7 +67,8 @@ def begin(
     return Insertion(
         bucket,
         name,
-        object_settings({**resource, "acl": entries}, row, rooms.clock.now()),
+        object_settings({**resource, "acl": entries}, row, rooms.clock.now())
+        | lists.writer(row, call.caller),
         wanted,
         hashes.get("md5") or resource.get("md5Hash") or None,
         hashes.get("crc32c") or resource.get("crc32c") or None,
@@ -80,9 +81,10 @@ def _require_permission(call: Call, bucket: str, name: str) -> None:
         return
     with Reading(call.rooms.database) as reading:
         checks = list(written(reading, bucket, name))
-    for permission, resource in checks:
-        if not call.rooms.permissions.held(call.caller, [permission], resource):
-            raise denied(call.caller, "storage", permission, resource)
+        for permission, resource in checks:
+            if not call.rooms.permissions.held(call.caller, [permission], resource):
+                require_bucket(reading, resource)
+                raise denied(call.caller, "storage", permission, resource)
 
 
 def commit(rooms: Rooms, insertion: Insertion, stored: StoredFile, in_transaction: Any = None) -> ObjectRow:

@@ -30,6 +30,8 @@ from portico.store.tables.storage import pins as _pins
 NONCURRENT, HIDDEN = 2, 3
 RELEASED = "eventBasedHoldReleased"
 """Among an object's fields: when its event-based hold was released, in seconds since the epoch; it is not shown."""
+WRITER = "writer"
+"""Among an object's fields: who wrote it, as lists call them, where that is not the home's owner; shown as `owner`."""
 TABLES = "bq"  # in the place of a bucket: what was read from BigQuery's tables; no bucket may be called so
 
 

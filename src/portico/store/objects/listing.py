@@ -145,7 +145,8 @@ def _literal_start(glob: str) -> str:
 
 
 def glob_pattern(glob: str) -> str:
-    """The glob as a pattern for `matching`: `*` and `?` stop at `/`, `**` does not; `[a-z]`, `[!a]`, `{x,y}`.
+    """The glob as a pattern for `matching`: `*` and `?` stop at `/`, `**` does not, and
+    `**/` may be none; `[a-z]`, `[!a]`, `{x,y}`.
 
     Source: cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob.
     Raises:
@@ -156,7 +157,10 @@ def glob_pattern(glob: str) -> str:
     while i < len(glob):
         c = glob[i]
         i += 1
-        if glob.startswith("**", i - 1):
+        if glob.startswith("**/", i - 1) and (i == 1 or glob[i - 2] in "/{,"):
+            out.append("(?:.*/)?")  # folders, also none
+            i += 2
+        elif glob.startswith("**", i - 1):
             out.append(".*")
             i += 1
         elif c == "*":
