@@ -57,6 +57,12 @@ for call, error in (
     else:
         raise AssertionError("it was done")
 
+# From the message the client reads that it may get a context again and repeat the change.
+experiment = aiplatform.Experiment.create("exec-experiment")
+again = aiplatform.Experiment("exec-experiment")
+again._metadata_context.update(metadata={"one": 1})
+experiment._metadata_context.update(metadata={"two": 2})
+
 # It asks the Resource Manager whose the bucket is, and refuses another project's.
 gcs_utils.create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist("gs://exec-models", project="my-project")
 
@@ -70,6 +76,47 @@ def test_a_script_that_knows_nothing_of_portico_runs_unchanged(portico: Any) -> 
     command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
     done = subprocess.run(
         [*command, sys.executable, "-c", _SCRIPT], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.stdout.endswith("done\n"), done.stderr
+
+
+_WITHOUT_AIOHTTP = """
+import asyncio
+import sys
+sys.modules["aiohttp"] = None  # as where nobody has installed it: the asynchronous clients speak gRPC alone
+from google.api_core import exceptions
+from google.cloud import aiplatform, aiplatform_v1
+
+aiplatform.init(project="my-project", location="europe-west4")
+parent = "projects/my-project/locations/europe-west4"
+
+async def asked():
+    client = aiplatform_v1.EndpointServiceAsyncClient(
+        client_options={"api_endpoint": "europe-west4-aiplatform.googleapis.com"}
+    )
+    assert "grpc" in type(client.transport).__name__.lower(), type(client.transport)
+    operation = await client.create_endpoint(parent=parent, endpoint={"display_name": "without"})
+    made = await operation.result()
+    assert made.name in [one.name async for one in await client.list_endpoints(parent=parent)]
+    try:
+        await aiplatform.Endpoint(made.name).predict_async([{"x": 1}])
+    except exceptions.FailedPrecondition as error:
+        assert "no deployed model" in error.message, error
+    await (await client.delete_endpoint(name=made.name)).result()
+
+asyncio.run(asked())
+print("done")
+"""
+
+
+def test_asynchronous_clients_need_no_aiohttp(portico: Any) -> None:
+    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", _WITHOUT_AIOHTTP],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert done.stdout.endswith("done\n"), done.stderr
 

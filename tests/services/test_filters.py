@@ -17,7 +17,7 @@ Schema = Callable[[str], FieldTypes]
 MODEL = {
     "name": "projects/p/locations/l/models/1234@2",
     "displayName": "bikes_hourly",
-    "labels": {"env": "prod", "a key": "x y", "my_key": "1", "empty": ""},
+    "labels": {"env": "prod", "a key": "x y", "my_key": "1", "empty": "", "a.example/use": "test"},
     "createTime": "2021-05-18T13:30:00.250000Z",
     "versionAliases": ["default", "champion"],
     "deployedModels": [{"deployedModelId": "7"}, {"deployedModelId": "8"}],
@@ -53,6 +53,8 @@ MODEL = {
         ("NOT labels.missing=prod", True),
         ('labels."a key"="x y"', True),
         ("labels.my_key=1", True),
+        ("labels.a.example/use=test", True),
+        ("labels.a.example/use=training", False),
         ("labels:env", True),
         ("labels:nothing", False),
         ("labels.env:*", True),

@@ -41,7 +41,9 @@ def collect(client: Client, model: str) -> dict[str, Any]:
     """All that the report says: model, versions (newest first) with their evaluations, stewards and episodes."""
     found = _model(client, model)
     name = found["name"].partition("@")[0]
-    versions = client.call("GET", f"/v1/{name}:listVersions").get("models", [])
+    versions = client.call("GET", f"/v1/{name}:listVersions", orderBy="version_create_time desc").get(
+        "models", []
+    )
     for version in versions:
         answer = client.call("GET", f"/v1/{name}@{version['versionId']}/evaluations")
         version["evaluations"] = answer.get("modelEvaluations", [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 from google.api_core import exceptions
@@ -96,6 +98,7 @@ def test_what_a_job_shows(submit_pipeline, aiplatform, bucket):
     )
     resource = got.gca_resource
     assert resource.labels["team"] == "a" and resource.start_time <= resource.end_time
+    assert re.fullmatch(r"\d{12}-compute@developer\.gserviceaccount\.com", resource.service_account)
     tasks = {task.task_unique_name: task for task in got.task_details}
     assert set(tasks) == {"", "add", "add-2"}
     assert tasks["add"].parent_task_id == tasks[""].task_id and tasks[""].task_name == job.job_id

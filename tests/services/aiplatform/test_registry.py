@@ -25,6 +25,7 @@ def test_versions_aliases_and_the_default(aiplatform, upload, registry):
     assert aiplatform.Model(f"{model.resource_name}@silver").version_id == "2"
     third = upload(train_booster(4.0), parent_model=model.resource_name, version_aliases=["golden"])
     assert third.version_id == "3"
+    assert [v.version_id for v in entry.list_versions()] == ["1", "2", "3"]
     assert set(third.version_aliases) == {"golden", "default"}
     versions = {v.version_id: set(v.version_aliases) for v in entry.list_versions()}
     assert versions == {"1": set(), "2": {"silver"}, "3": {"golden", "default"}}

@@ -47,7 +47,7 @@ def test_a_registered_model_serves(client: bigquery.Client, aiplatform: Any) -> 
     run = client.get_model("reg.m").training_runs[0]
     assert (run["vertexAiModelId"], run["vertexAiModelVersion"]) == ("bq_kind", "2")
     model = aiplatform.Model("bq_kind")
-    assert [one.version_id for one in model.versioning_registry.list_versions()] == ["2", "1"]
+    assert [one.version_id for one in model.versioning_registry.list_versions()] == ["1", "2"]
     endpoint = model.deploy(machine_type="n1-standard-2")
     [told, other] = endpoint.predict([{"x": 4, "colour": "green"}, {"x": "5", "colour": None}]).predictions
     assert told["predicted_kind"] == ["yes"] and told["kind_values"] == ["yes", "no"]

@@ -139,9 +139,9 @@ def test_versions_have_aliases_stages_and_tags(mlflow, aiplatform):
     assert aiplatform.Model(name).version_id == "2"
     registered(mlflow, name, "s3://x/y")
     assert [one.version_id for one in aiplatform.Model(name).versioning_registry.list_versions()] == [
-        "4",
-        "2",
         "1",
+        "2",
+        "4",
     ]
 
 

@@ -45,16 +45,14 @@ def _pointed_here(cls: Any, init: Any) -> Any:
             ):
                 kwargs["transport"] = "rest"
             elif vertex:
-                import portico_rpc
-
-                kwargs.pop("credentials", None)  # the channel shows them
-                own: Any = cls.get_transport_class("grpc")
-                kwargs["transport"] = own(host=NETLOC, channel=portico_rpc.Channel())
+                _use_rpc(cls, kwargs, "grpc")
             else:
                 by_grpc(cls, kwargs["client_options"])
         elif transport == "grpc_asyncio":
             if "rest_asyncio" in getattr(type(cls), "_transport_registry", {}):
                 _use_async_rest(kwargs)
+            elif is_vertex(getattr(cls, "DEFAULT_ENDPOINT", None) or ""):
+                _use_rpc(cls, kwargs, "grpc_asyncio")
             else:
                 by_grpc(cls, kwargs["client_options"])
         init(self, *args, **kwargs)
@@ -85,6 +83,15 @@ def _options(options: Any, default: str) -> Any:
     return made
 
 
+def _use_rpc(cls: Any, kwargs: dict[str, Any], transport: str) -> None:
+    """The client's own gRPC transport, over a channel whose calls are requests of this server's."""
+    import portico_rpc
+
+    kwargs.pop("credentials", None)  # the channel shows them
+    channel = portico_rpc.Channel if transport == "grpc" else portico_rpc.AsyncChannel
+    kwargs["transport"] = cls.get_transport_class(transport)(host=NETLOC, channel=channel())
+
+
 def _use_async_rest(kwargs: dict[str, Any]) -> None:
     """The async clients know REST only with aiohttp, and with credentials of another kind."""
     kwargs["transport"] = "rest_asyncio"
@@ -93,7 +100,7 @@ def _use_async_rest(kwargs: dict[str, Any]) -> None:
 
 def patch_exceptions(module: Any) -> None:
     """The generated clients speak gRPC to Google, and code catches what that raises: AlreadyExists, not the Conflict
-    that is above it and all that REST's code tells."""
+    that is above it and all that REST's code tells; and reads its message, before which REST puts the request."""
     by_status: dict[str, Any] = {}
     for cls in vars(module).values():
         code = vars(cls).get("grpc_status_code") if isinstance(cls, type) else None
@@ -106,9 +113,12 @@ def patch_exceptions(module: Any) -> None:
         error = usual(response)
         if "enum-encoding" in str(response.url):  # which they alone ask for
             try:
-                named = by_status.get(response.json()["error"]["status"], Exception)
+                told = response.json()["error"]
+                named, message = by_status.get(told["status"], Exception), told["message"]
             except (ValueError, KeyError, TypeError):
                 return error
+            error.message = message
+            error.args = (message,)
             if issubclass(named, type(error)):
                 error.__class__ = named
         return error

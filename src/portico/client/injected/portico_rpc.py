@@ -3,6 +3,7 @@ as requests of this server's, which says which request a call is (`/-/rpcs`)."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from urllib.parse import quote
@@ -12,6 +13,7 @@ import grpc
 from google.auth.transport import requests as authorized
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format
+from grpc import aio
 from portico_addresses import URL
 
 TYPE_CHECKING = False
@@ -52,6 +54,47 @@ class Channel(grpc.Channel):  # type: ignore[misc]
 
     def __exit__(self, *args: Any) -> None:
         self.close()
+
+
+class AsyncChannel(aio.Channel):  # type: ignore[misc]
+    """What a client's asynchronous gRPC transport takes for its channel."""
+
+    def __init__(self) -> None:
+        self._unary_unary_interceptors: list[Any] = []  # where the transport puts what logs its calls
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return _AsyncCall(Channel().unary_unary(method, *args, **kwargs))
+
+    unary_stream = stream_unary = stream_stream = Channel._streams
+
+    async def close(self, grace: Any = None) -> None:
+        """Nothing is open."""
+
+    async def __aenter__(self) -> AsyncChannel:
+        return self
+
+    async def __aexit__(self, *args: Any) -> None:
+        await self.close()
+
+    def get_state(self, try_to_connect: bool = False) -> Any:
+        return grpc.ChannelConnectivity.READY
+
+    async def wait_for_state_change(self, last_observed_state: Any) -> None:
+        await asyncio.get_running_loop().create_future()  # it stays
+
+    async def channel_ready(self) -> None:
+        """There is no connection that could be waited for."""
+
+
+class _AsyncCall(aio.UnaryUnaryMultiCallable):  # type: ignore[misc]
+    """`call`, made in a thread."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+
+    async def __call__(self, request: Any, *, timeout: Any = None, **kwargs: Any) -> Any:
+        asked = functools.partial(self._call, request, timeout)
+        return await asyncio.get_running_loop().run_in_executor(None, asked)
 
 
 class Failed(grpc.RpcError):  # type: ignore[misc]

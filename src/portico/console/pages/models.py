@@ -50,7 +50,9 @@ def model(looking: Looking) -> Response:
     version = looking.query.get("version") or looking.part("id").partition("@")[2]
     shown, versions = api.each(
         lambda: api.call("GET", f"/v1/{name}{'@' + version if version else ''}"),
-        lambda: api.listed(f"/v1/{name}:listVersions", "models", pageSize=100),
+        lambda: api.listed(
+            f"/v1/{name}:listVersions", "models", pageSize=100, orderBy="version_create_time desc"
+        ),
     )
 
     at = f"{name}@{shown['versionId']}"

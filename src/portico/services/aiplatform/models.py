@@ -44,8 +44,8 @@ def list_versions(call: Call) -> dict[str, Any]:
         MODELS.require(connection, name)
         return page(call, MODELS, lambda after, limit: (
             model_store.render_version(v)
-            for v in resources.listed(connection, VERSION_KIND, name, after=after, limit=limit)
-        ), cursor=lambda shown: (shown["versionCreateTime"], f"{name}@{shown['versionId']}"))  # fmt: skip
+            for v in reversed(list(resources.listed(connection, VERSION_KIND, name)))
+        ), ordered="version_create_time")  # fmt: skip
 
 
 @implements("aiplatform", MODELS.method("patch"))

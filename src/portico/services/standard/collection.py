@@ -377,15 +377,15 @@ def page(
     call: Call,
     collection: Collection,
     read: Callable[[tuple[float, str] | None, int | None], Iterable[dict[str, Any]]],
-    cursor: Callable[[dict[str, Any]], tuple[str, str]] = lambda shown: (shown["createTime"], shown["name"]),
     complete: Callable[[Sequence[dict[str, Any]]], None] = lambda shown: None,
     functions: Mapping[str, Function] | None = None,
     virtual: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None,
+    ordered: str = "",
 ) -> dict[str, Any]:
     """One page of what `read(after, limit)` yields, newest first, filtered and ordered as `call` asks.
 
-    `cursor` tells where in that order a shown resource is: its creation time and row name. `complete` is as the
-    collection's. `functions` are what the filter may call, `virtual` fields that it knows beside the collection's.
+    `complete` is as the collection's. `functions` are what the filter may call, `virtual` fields that it knows beside
+    the collection's. `ordered`: by which fields, where the call asks for no order and newest first is not it.
     """
     params = call.params
     size = pages.page_size(params.get("pageSize"), default=PAGE_SIZE, maximum=MAX_PAGE_SIZE)
@@ -398,7 +398,7 @@ def page(
         virtual={**collection.filters, **(virtual or {})},
         functions=functions,
     )
-    ordered = params.get("orderBy", "")
+    ordered = params.get("orderBy", "") or ordered
     sort = order.compile_order(ordered, fields)
     found: list[dict[str, Any]]
     token = ""
@@ -418,8 +418,9 @@ def page(
                 if len(found) > size:
                     break
         if len(found) > size:
-            time, name = cursor(found[size - 1])
-            token = pages.write_token([parse_rfc3339(time), name], collection.kind, *query)
+            last = found[size - 1]
+            after = parse_rfc3339(last["createTime"]), last["name"]
+            token = pages.write_token(list(after), collection.kind, *query)
             found = found[:size]
     complete(found)
     mask = params.get("readMask")

@@ -331,6 +331,9 @@ def _values(value: Any, path: list[str]) -> list[Any] | None:
             return [found for each in value for found in _values(each, path[position:]) or []]
         if not isinstance(value, Mapping):
             return None
+        whole = ".".join(path[position:])
+        if whole in value:  # a key with dots: labels.aiplatform.googleapis.com/ml_use
+            return _listed(value[whole])
         value = value.get(key_of(value, segment))
     return _listed(value)
 

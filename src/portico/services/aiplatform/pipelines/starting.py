@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from portico.clock import rfc3339
 from portico.errors import AlreadyExists, InvalidArgument, NotFound, PorticoError, Unimplemented
+from portico.ids import project_number
 from portico.services.aiplatform.custom import persistent_resources
 from portico.services.aiplatform.metadata.nodes import ARTIFACTS
 from portico.services.aiplatform.pipelines import ir, older, recorded, rerunning, values
@@ -107,7 +108,8 @@ def start(
     number = rooms.ids.number()
     made = own_id(job_id, f"{_slug(spec)}-{number}", "pipelineJobId", PIPELINE_JOBS.ids)
     name, root = f"{asked.parent}/pipelineJobs/{made}", int(rooms.ids.number())
-    facts = _facts(rooms, asked, name)
+    body = {**body, "serviceAccount": body.get("serviceAccount") or _default_account(asked.parent)}
+    facts = _facts(rooms, asked, body, name)
     labels = {**(body.get("labels") or {}), _BILLING: str(root)}
     shown = {**body, "state": PIPELINE_JOBS.state("PENDING")}
     if origin is not None:
@@ -209,15 +211,20 @@ def _slug(spec: dict[str, Any]) -> str:
     return re.sub("[^a-z0-9]+", "-", spec["pipelineInfo"]["name"].lower()).strip("-")[:100] or "pipeline"
 
 
-def _facts(rooms: Rooms, asked: Asked, name: str) -> dict[str, Any]:
-    body, spec = asked.body, asked.spec
+def _default_account(parent: str) -> str:
+    """As whom a run works that names no account: as on Vertex AI, Compute Engine's default account of the project."""
+    return f"{project_number(parent.split('/')[1])}-compute@developer.gserviceaccount.com"
+
+
+def _facts(rooms: Rooms, asked: Asked, body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    spec = asked.spec
     config = body.get("runtimeConfig") or {}
     return {
         "job": name.rpartition("/")[2],
         "pipeline": spec["pipelineInfo"]["name"],
         "pipelineRoot": asked.root,
         "failurePolicy": config.get("failurePolicy") or "",
-        "serviceAccount": body.get("serviceAccount") or "",
+        "serviceAccount": body["serviceAccount"],
         "labels": body.get("labels") or {},
         "createTime": rooms.clock.now(),
         "timeout": asked.components[ir.ROOT].get("timeout"),
