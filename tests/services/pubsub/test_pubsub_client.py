@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.exceptions import AcknowledgeError
+from tests.services.iam.test_permissions import Someone
+from tests.services.iam.test_service_accounts import client
 from tests.waiting import until
 
 from portico.client.settings import of_a_shell, settings
@@ -243,6 +246,35 @@ def test_a_script_runs_unchanged_in_a_shell_and_under_exec(portico):
             [*command, *script], env=environment, capture_output=True, text=True, timeout=120
         )
         assert ran.stdout == "hello\n", ran.stderr
+
+
+BY_REST = """
+from google.api_core.exceptions import PermissionDenied
+from google.cloud import pubsub_v1
+publisher, subscriber = pubsub_v1.PublisherClient(transport="rest"), pubsub_v1.SubscriberClient(transport="rest")
+topic, subscription = publisher.topic_path("shell", "t{0}"), subscriber.subscription_path("shell", "s{0}")
+publisher.create_topic(name=topic)
+subscriber.create_subscription(name=subscription, topic=topic)
+publisher.publish(topic, b"hello").result()
+[received] = subscriber.pull(subscription=subscription, max_messages=1).received_messages
+print(received.message.data.decode())
+for transport in ("grpc", "rest"):
+    theirs = pubsub_v1.PublisherClient.from_service_account_json({1!r}, transport=transport)
+    try:
+        theirs.get_topic(topic=topic)
+    except PermissionDenied:
+        print("denied")
+"""
+
+
+def test_under_exec_a_client_speaks_rest_and_shows_its_own_key(portico, tmp_path):
+    someone = Someone(portico, client(portico, "iam", "v1"), "shell")
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps(someone.key))
+    exec = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
+    script = BY_REST.format(f"{time.time_ns()}-rest", str(key))
+    ran = subprocess.run([*exec, sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "hello\ndenied\ndenied\n", ran.stderr
 
 
 def test_where_a_token_is_required_the_client_is_not_told_to_show_none(tmp_path, monkeypatch):

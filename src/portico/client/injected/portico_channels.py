@@ -10,13 +10,32 @@ from portico_addresses import NETLOC, URL, is_google, is_vertex
 
 # Where this server speaks gRPC, and the APIs whose clients are to speak it.
 _GRPC = os.environ.get("PORTICO_GRPC", "")
+_EMULATOR = "PUBSUB_EMULATOR_HOST"
 _MESSAGES = "pubsub.googleapis.com"
 BY_GRPC = ("bigquerystorage.googleapis.com", _MESSAGES)
 
 
 def finds_its_way(default: str) -> bool:
-    """Whether the client of this API was told by a variable of its own where it is."""
-    return default == _MESSAGES and bool(os.environ.get("PUBSUB_EMULATOR_HOST"))
+    """Whether the client of this API was told by a variable of its own where it is, elsewhere than here."""
+    return default == _MESSAGES and os.environ.get(_EMULATOR, _GRPC) != _GRPC
+
+
+def patch_pubsub(module: Any) -> None:
+    """The variable that names this server to other languages' clients would have Python's show no credentials, and
+    speak nothing but gRPC: they come here as the other clients do."""
+    if getattr(module, "os", None) is os:
+        module.os = _WithoutEmulator()
+
+
+class _WithoutEmulator:
+    """The module `os`, in whose environment no emulator is named that is this server."""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {name: told for name, told in os.environ.items() if (name, told) != (_EMULATOR, _GRPC)}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
 
 
 def by_grpc(cls: Any, options: Any) -> None:

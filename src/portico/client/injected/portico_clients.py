@@ -13,13 +13,15 @@ import time
 from typing import Any
 
 from portico_addresses import NETLOC, URL, is_vertex, local_endpoint, local_url, public_url
-from portico_channels import BY_GRPC, by_grpc, finds_its_way
+from portico_channels import BY_GRPC, by_grpc, finds_its_way, patch_pubsub
 from portico_credentials import async_credentials
 from portico_written import tell_written
 
 
 def patch_service(module: Any) -> None:
     """The generated clients of Google's APIs: endpoint, and the transport that this server speaks."""
+    if module.__name__.startswith("google.pubsub_v1."):
+        patch_pubsub(module)
     for name, cls in list(vars(module).items()):
         if name.endswith("Client") and getattr(cls, "__module__", None) == module.__name__:
             cls.__init__ = _pointed_here(cls, cls.__init__)

@@ -22,6 +22,8 @@ _PATCHES = {
     "google.auth._default": "portico_credentials.patch_default",
     "google.auth.credentials": "portico_credentials.patch_credentials",
     "google.auth.transport.requests": "portico_clients.patch_requests",
+    "google.cloud.pubsub_v1.publisher.client": "portico_channels.patch_pubsub",
+    "google.cloud.pubsub_v1.subscriber.client": "portico_channels.patch_pubsub",
     "google.cloud.storage.client": "portico_clients.patch_storage",
     "google.protobuf.json_format": "portico_clients.patch_json_format",
     "httplib2": "portico_clients.patch_httplib2",
