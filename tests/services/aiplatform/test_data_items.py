@@ -49,6 +49,8 @@ def items_of(aiplatform, dataset, **asked):
 def test_texts_become_items_with_annotations(aiplatform, texts, bucket):
     assert aiplatform.TextDataset(texts.resource_name).to_dict()["dataItemCount"] == "5"
     client, items = items_of(aiplatform, texts, filter='labels."aiplatform.googleapis.com/ml_use"="training"')
+    _, same = items_of(aiplatform, texts, filter="labels.aiplatform.googleapis.com/ml_use=training")
+    assert [item.name for item in same] == [item.name for item in items]
     assert len(items) == 2
     [annotation] = client.list_annotations(parent=items[0].name)
     assert annotation.payload["displayName"] == "happy"
@@ -147,6 +149,59 @@ def test_images_have_as_many_boxes_as_are_said(aiplatform, bucket):
         "cat",
         "dog",
     ]
+
+
+def test_boxes_come_from_csv_with_a_row_each(aiplatform, bucket):
+    for name in ("a.jpg", "b.jpg"):
+        bucket.blob(name).upload_from_string(b"picture")
+    a, b = f"gs://{bucket.name}/a.jpg", f"gs://{bucket.name}/b.jpg"
+    rows = [
+        f"TRAIN,{a},cat,0.1,0.2,,,0.5,0.6,,",
+        f"TRAIN,{a},dog,.7,.6,.8,.6,.8,.9,.7,.9",
+        f"TEST,{b},,,,,,,,,",
+        f"{b},cat,0.1,0.2",
+    ]
+    bucket.blob("boxes.csv").upload_from_string("\n".join(rows))
+    dataset = aiplatform.ImageDataset.create(
+        display_name="rows",
+        gcs_source=f"gs://{bucket.name}/boxes.csv",
+        import_schema_uri=aiplatform.schema.dataset.ioformat.image.bounding_box,
+    )
+    client, items = items_of(aiplatform, dataset)
+    found = {
+        item.payload["gcsUri"]: sorted(
+            tuple(one.payload[key] for key in ("displayName", "xMin", "xMax", "yMin", "yMax"))
+            for one in client.list_annotations(parent=item.name)
+        )
+        for item in items
+    }
+    assert found == {a: [("cat", 0.1, 0.5, 0.2, 0.6), ("dog", 0.7, 0.8, 0.6, 0.9)], b: []}
+    uses = {item.payload["gcsUri"]: item.labels["aiplatform.googleapis.com/ml_use"] for item in items}
+    assert uses == {a: "training", b: "test"}
+    dataset.delete()
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind", "row", "told"),
+    [
+        ("text_sentiment", "text", "TEST,good day,2,3", {"sentiment": 2, "sentimentMax": 3}),
+        ("text_sentiment", "text", "good day,4,3", "highest one"),
+        ("text_sentiment", "text", "good day,fine,3", "highest one"),
+        ("image_bounding_box", "image", "gs://b/a.jpg,cat,0,0,,,2,1,,", "from 0 to 1"),
+        ("image_bounding_box", "image", "gs://b/a.jpg,,0,0,,,1,1,,", "has a label"),
+        ("text_extraction", "text", "good day,x", "JSON lines alone"),
+    ],
+)
+def test_cells_say_annotations_or_what_they_should(tmp_path, schema, kind, row, told):
+    format = format_of(
+        f"gs://google-cloud-aiplatform/schema/dataset/ioformat/{schema}_io_format_1.0.0.yaml", kind, "uri"
+    )
+    (tmp_path / "a.csv").write_text(row)
+    [(_, one)] = read(tmp_path / "a.csv", "a.csv", format)
+    if isinstance(told, str):
+        assert isinstance(one, Bad) and told in str(one)
+    else:
+        assert [payload for payload, _ in one.annotations] == [told]
 
 
 def test_code_reads_them_in_their_splits(portico, aiplatform, texts, bucket):

@@ -1,17 +1,19 @@
 """Index files of image and text datasets, CSV or JSON lines, as Vertex AI reads them.
 
-CSV: `[ml_use,]item,label…`; the item is a gs:// name, or a text as it stands. JSON lines:
-https://cloud.google.com/vertex-ai/docs/image-data/classification/prepare-data
+CSV: `[ml_use,]item,label…`, for bounding boxes `[ml_use,]item,label,x,y,x,y,x,y,x,y` with a row each, for sentiments
+`[ml_use,]item,sentiment,sentimentMax`; the item is a gs:// name, or a text as it stands. JSON lines:
+https://cloud.google.com/vertex-ai/docs/image-data/classification/prepare-data,
+https://cloud.google.com/vertex-ai/docs/image-data/object-detection/prepare-data
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from portico.services.aiplatform.data_items.formats import ML_USE, Format
 
@@ -57,16 +59,63 @@ def read(path: Path, name: str, format: Format) -> Iterator[tuple[int, Item | Ba
 
 
 def _of_cells(row: Sequence[str], format: Format) -> Item:
-    if not format.labels:
+    told = _TOLD_IN_CELLS.get(format.key)
+    if told is None:
         raise Bad(f"annotations of {format.annotation} are read from JSON lines alone; name the file .jsonl")
     cells = [cell.strip() for cell in row]
     use = _USES.get(cells[0].lower()) if len(cells) > 1 else None
-    content, *labels = cells if use is None else cells[1:]
+    content, *others = cells if use is None else cells[1:]
     item = _item(content, format)
     if use:
         item.labels[ML_USE] = use
-    item.annotations = [({"displayName": label}, {}) for label in labels if label]
+    item.annotations = [(payload, {}) for payload in told(others)]
     return _checked(item, format)
+
+
+def _labels(cells: list[str]) -> list[dict[str, Any]]:
+    return [{"displayName": label} for label in cells if label]
+
+
+def _box(cells: list[str]) -> list[dict[str, Any]]:
+    """A label and a box by its vertices, two opposite ones (the other cells are empty) or all four: shares of the
+    image's width and height. No label and no vertices: an image in which nothing is."""
+    label, *vertices = cells or [""]
+    if not any(cells):
+        return []
+    try:
+        if not label or len(vertices) > 8:
+            raise ValueError
+        xs, ys = ([float(cell) for cell in vertices[first::2] if cell] for first in (0, 1))
+        if not 2 <= len(xs) == len(ys) or not all(0 <= one <= 1 for one in (*xs, *ys)):
+            raise ValueError
+    except ValueError:
+        raise Bad(
+            "a row of bounding boxes has a label and x_min,y_min,,,x_max,y_max,, as numbers from 0 to 1 "
+            f"after the item; not {','.join(cells)[:100]}"
+        ) from None
+    return [{"displayName": label, "xMin": min(xs), "xMax": max(xs), "yMin": min(ys), "yMax": max(ys)}]
+
+
+def _sentiment(cells: list[str]) -> list[dict[str, Any]]:
+    if not any(cells):
+        return []
+    try:
+        sentiment, most = map(int, cells)
+        if not 0 <= sentiment <= most:
+            raise ValueError
+    except ValueError:
+        raise Bad(
+            "a row of sentiments has the sentiment, a whole number from 0, and the highest one after the item; not "
+            f"{','.join(cells)[:100]}"
+        ) from None
+    return [{"sentiment": sentiment, "sentimentMax": most}]
+
+
+_TOLD_IN_CELLS: Final[Mapping[str, Callable[[list[str]], list[dict[str, Any]]]]] = {
+    "classificationAnnotation": _labels,
+    "boundingBoxAnnotation": _box,
+    "sentimentAnnotation": _sentiment,
+}
 
 
 def _of_json(line: str, format: Format) -> Item:
