@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 from google.api_core import exceptions
+from google.cloud.storage.bucket import EncryptionEnforcementConfig
 
 DELETE = {"type": "Delete"}
 
@@ -49,6 +50,10 @@ DELETE = {"type": "Delete"}
         ({"labels": {"team": "A B"}}, "labels.team"),
         ({"labels": {f"k{n}": "v" for n in range(65)}}, "labels"),
         ({"rpo": "SOMETIMES"}, "rpo"),
+        (
+            {"encryption": {"googleManagedEncryptionEnforcementConfig": {"restrictionMode": "Half"}}},
+            "restrictionMode",
+        ),
         ({"autoclass": {"enabled": True, "terminalStorageClass": "COLDLINE"}}, "terminalStorageClass"),
     ],
 )
@@ -149,6 +154,71 @@ def test_autoclass_says_when_it_changed(make_bucket):
     bucket.autoclass_enabled = False
     bucket.patch()
     assert bucket.autoclass_toggle_time > on and bucket.autoclass_terminal_storage_class is None
+
+
+def test_a_locked_retention_policy_only_grows(server, make_bucket):
+    bucket = make_bucket()
+    url = f"{server.url}/storage/v1/b/{bucket.name}"
+    unlockable = requests.post(f"{url}/lockRetentionPolicy?ifMetagenerationMatch=1")
+    assert (unlockable.status_code, "no retention policy" in unlockable.text) == (400, True)
+    bucket.retention_period = 100
+    bucket.patch()
+    requests.patch(url, json={"retentionPolicy": {"retentionPeriod": "100", "isLocked": True}})
+    bucket.reload()
+    assert not bucket.retention_policy_locked  # only its own method locks
+    assert requests.post(f"{url}/lockRetentionPolicy").status_code == 400
+    assert requests.post(f"{url}/lockRetentionPolicy?ifMetagenerationMatch=99").status_code == 412
+    bucket.lock_retention_policy()
+    assert bucket.retention_policy_locked
+    for shorter in (None, 99):
+        bucket.retention_period = shorter
+        with pytest.raises(exceptions.Forbidden, match="locked"):
+            bucket.patch()
+    assert requests.put(url, json={"storageClass": "STANDARD"}).status_code == 403
+    bucket.reload()
+    bucket.retention_period = 101
+    bucket.patch()
+    assert (bucket.retention_policy_locked, bucket.retention_period) == (True, 101)
+
+
+def test_a_bucket_that_takes_no_standard_encryption(make_bucket):
+    open_one = make_bucket()
+    open_one.blob("a").upload_from_string("x")
+    bucket = make_bucket()
+    full, none = (
+        EncryptionEnforcementConfig(restriction_mode=mode) for mode in ("FullyRestricted", "NotRestricted")
+    )
+    bucket.encryption.google_managed_encryption_enforcement_config = full
+    bucket.encryption.customer_managed_encryption_enforcement_config = none
+    bucket.patch()
+    bucket.reload()
+    since = bucket.encryption.google_managed_encryption_enforcement_config.effective_time
+    assert since is not None
+    assert bucket.encryption.customer_managed_encryption_enforcement_config.effective_time is None
+    for write in (
+        lambda: bucket.blob("a").upload_from_string("x"),
+        lambda: bucket.blob("a", chunk_size=1 << 18).upload_from_string("x" * (1 << 19)),
+        lambda: open_one.copy_blob(open_one.blob("a"), bucket),
+    ):
+        with pytest.raises(exceptions.PreconditionFailed, match="standard encryption"):
+            write()
+    bucket.labels = {"a": "b"}
+    bucket.patch()
+    assert bucket.encryption.google_managed_encryption_enforcement_config.effective_time == since
+    bucket.encryption.google_managed_encryption_enforcement_config = None
+    bucket.patch()
+    bucket.blob("a").upload_from_string("x")
+    bucket.reload()
+    assert bucket.encryption.google_managed_encryption_enforcement_config is None
+
+
+def test_what_is_not_built_of_buckets_is_refused(client, bucket):
+    with pytest.raises(exceptions.MethodNotImplemented, match="objectRetention"):
+        client.create_bucket(f"{bucket.name}-retained", enable_object_retention=True)
+    with pytest.raises(exceptions.MethodNotImplemented, match="Soft delete"):
+        list(client.list_buckets(soft_deleted=True))
+    with pytest.raises(exceptions.MethodNotImplemented, match="Soft delete"):
+        client.get_bucket(bucket.name, soft_deleted=True, generation=1)
 
 
 def test_a_flat_namespace_is_said_where_it_was_asked_for(make_bucket):

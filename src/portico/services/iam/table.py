@@ -132,7 +132,7 @@ _EXCEPTIONS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     ),
     "storage": (
         (r"buckets\.(get|list)", ("storage.buckets.{verb}",)),
-        (r"buckets\.(patch|update)", ("storage.buckets.update",)),
+        (r"buckets\.(patch|update|lockRetentionPolicy)", ("storage.buckets.update",)),
         (r"buckets\.getStorageLayout", ("storage.objects.list",)),
         (r"objects\.(get|list)", ("storage.objects.{verb}",)),
         (r"objects\.insert", ("storage.objects.create",)),  # and delete, where there is one: see `checks`

@@ -23,7 +23,7 @@ from portico.services.storage.requests import (
     parse_page_token,
     preconditions,
 )
-from portico.services.storage.settings import checked
+from portico.services.storage.settings import LOCKED, checked
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -38,6 +38,7 @@ _SETTINGS = (
     "customPlacementConfig",
     "defaultEventBasedHold",
     "defaultObjectAcl",
+    "encryption",
     "hierarchicalNamespace",
     "iamConfiguration",
     "ipFilter",
@@ -82,6 +83,7 @@ def insert(call: Call) -> dict[str, Any]:
 
 @implements("storage", "buckets.get")
 def get(call: Call) -> dict[str, Any]:
+    _refuse_soft_deleted(call)
     with call.rooms.database.read() as connection:
         row = objects_buckets.get(connection, call.params["bucket"])
     check_metageneration(call, row, reading=True)
@@ -92,6 +94,7 @@ def get(call: Call) -> dict[str, Any]:
 
 @implements("storage", "buckets.list")
 def list_(call: Call) -> dict[str, Any]:
+    _refuse_soft_deleted(call)
     limit = page_size(call.params)
     after = parse_page_token(call.params, list[str])
     with call.rooms.database.read() as connection:
@@ -120,6 +123,26 @@ def update(call: Call) -> dict[str, Any]:
         return kept | merge({}, _settings(call.body))
 
     return _change(call, replace)
+
+
+@implements("storage", "buckets.lockRetentionPolicy")
+def lock_retention_policy(call: Call) -> dict[str, Any]:
+    """From now on nobody removes the policy or shortens it."""
+    if call.params.get("ifMetagenerationMatch") in (None, ""):
+        raise InvalidArgument(
+            "Required parameter: ifMetagenerationMatch", reason="required", field="ifMetagenerationMatch"
+        )
+
+    def lock(row: BucketRow) -> dict[str, Any]:
+        if not row.retention_seconds:
+            raise InvalidArgument(
+                f"The bucket {row.name} has no retention policy to lock: set its retentionPolicy first.",
+                reason="invalid",
+                field="retentionPolicy",
+            )
+        return {**row.fields, "retentionPolicy": {**row.fields["retentionPolicy"], LOCKED: True}}
+
+    return _change(call, lock)
 
 
 @implements("storage", "buckets.delete")
@@ -210,7 +233,11 @@ def _with_lists(connection: Connection, call: Call, row: BucketRow) -> BucketRow
 
 
 def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: body[key] for key in _SETTINGS if key in body}
+    """Those in a body, which locks nothing."""
+    told = {key: body[key] for key in _SETTINGS if key in body}
+    if isinstance(policy := told.get("retentionPolicy"), dict):
+        told["retentionPolicy"] = {key: value for key, value in policy.items() if key != LOCKED}
+    return told
 
 
 def _refuse_unbuilt(call: Call) -> None:
@@ -219,11 +246,17 @@ def _refuse_unbuilt(call: Call) -> None:
         "hierarchicalNamespace": (body.get("hierarchicalNamespace") or {}).get("enabled"),
         "encryption": (body.get("encryption") or {}).get("defaultKmsKeyName"),
         "softDeletePolicy": int((body.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0),
-        "objectRetention": (body.get("objectRetention") or {}).get("mode") == "Enabled",
+        "objectRetention": (body.get("objectRetention") or {}).get("mode") == "Enabled"
+        or str(call.params.get("enableObjectRetention", "")).lower() == "true",
     }
     for field, asked in unbuilt.items():
         if asked:
             raise Unimplemented(f"{field} of buckets is not built in Portico yet.")
+
+
+def _refuse_soft_deleted(call: Call) -> None:
+    if str(call.params.get("softDeleted", "")).lower() == "true":
+        raise Unimplemented("Soft delete is not built in Portico yet: a deleted bucket is gone.")
 
 
 def _answer(call: Call, row: BucketRow) -> dict[str, Any]:

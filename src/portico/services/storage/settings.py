@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, PermissionDenied
 from portico.services.standard.collection import check_common
 from portico.services.storage.render import milliseconds
 
@@ -25,6 +25,8 @@ STORAGE_CLASSES: Final = frozenset(
         "DURABLE_REDUCED_AVAILABILITY",
     ]
 )
+LOCKED: Final = "isLocked"
+_ENCRYPTIONS: Final = ("googleManaged", "customerManaged", "customerSupplied")
 _DAY: Final = 86400
 _LONGEST_RETENTION: Final = 3_155_760_000  # seconds: a hundred years
 _MOST_RULES: Final = 100
@@ -53,6 +55,8 @@ def checked(settings: Mapping[str, Any], before: Mapping[str, Any], now: float) 
         made["iamConfiguration"] = _access(made["iamConfiguration"] or {}, before, now)
     if "autoclass" in made:
         made["autoclass"] = _autoclass(made["autoclass"] or {}, before.get("autoclass") or {}, now)
+    if "encryption" in made:
+        made["encryption"] = _encryption(made["encryption"] or {}, before.get("encryption") or {}, now)
     policy = _retention(made.pop("retentionPolicy", None) or {}, before.get("retentionPolicy") or {}, now)
     return made | ({"retentionPolicy": policy} if policy else {})
 
@@ -102,7 +106,38 @@ def _autoclass(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -
     return made | {"terminalStorageClass": terminal, "terminalStorageClassUpdateTime": since}
 
 
+def _encryption(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Which kinds of encryption new objects may have; since when, where one is restricted. See `generations.put`.
+
+    Source: https://cloud.google.com/storage/docs/encryption/enforce-encryption-types
+    """
+    made = {}
+    for name in (f"{kind}EncryptionEnforcementConfig" for kind in _ENCRYPTIONS):
+        mode = (told.get(name) or {}).get("restrictionMode")
+        if mode is None:
+            continue
+        if mode not in ("NotRestricted", "FullyRestricted"):
+            raise _wrong(
+                f"encryption.{name}", f"restrictionMode is NotRestricted or FullyRestricted, not {mode!r}."
+            )
+        made[name] = {"restrictionMode": mode}
+        if mode == "FullyRestricted":
+            since = (before.get(name) or {}).get("effectiveTime")
+            made[name]["effectiveTime"] = since or milliseconds(now)
+    return made
+
+
 def _retention(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """A locked one stays, or becomes longer.
+
+    Source: https://cloud.google.com/storage/docs/bucket-lock
+    """
+    held = int(before.get("retentionPeriod") or 0) if before.get(LOCKED) else 0
+    if held and int(told.get("retentionPeriod") or 0) < held:
+        raise PermissionDenied(
+            f"The bucket's retention policy is locked: its period of {held} seconds can't be removed or shortened.",
+            reason="forbidden",
+        )
     if told.get("retentionPeriod") is None:
         return {}
     period = int(told["retentionPeriod"])
@@ -115,6 +150,7 @@ def _retention(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -
     return {
         "retentionPeriod": str(period),
         "effectiveTime": before["effectiveTime"] if same else milliseconds(now),
+        **({LOCKED: True} if told.get(LOCKED) or held else {}),
     }
 
 

@@ -40,6 +40,12 @@ class BucketRow:
         return bool((self.fields.get("versioning") or {}).get("enabled"))
 
     @property
+    def wants_keys(self) -> bool:
+        """Whether new objects must be encrypted under a key that is not the server's."""
+        told = (self.fields.get("encryption") or {}).get("googleManagedEncryptionEnforcementConfig") or {}
+        return bool(told.get("restrictionMode") == "FullyRestricted")
+
+    @property
     def retention_seconds(self) -> int:
         return int((self.fields.get("retentionPolicy") or {}).get("retentionPeriod") or 0)
 

@@ -151,9 +151,17 @@ def put(
     """Makes `file` the live generation of `name`; the generation before becomes noncurrent or goes.
 
     Raises:
-        FailedPrecondition: `preconditions` do not hold of the live generation (412).
+        FailedPrecondition: `preconditions` do not hold of the live generation (412), or the bucket takes no objects
+            without a key.
         PermissionDenied: a hold or the bucket's retention policy protects it.
     """
+    if bucket.wants_keys:
+        raise FailedPrecondition(
+            f"The bucket {bucket.name} restricts objects with standard encryption, and no other is built in Portico: "
+            "set its encryption.googleManagedEncryptionEnforcementConfig to NotRestricted to write objects.",
+            reason="conditionNotMet",
+            http_status=412,
+        )
     current = find(connection, bucket.name, name)
     preconditions.check(current)
     generation = _next_generation(connection, now)
