@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from portico.errors import PorticoError
+from portico.warehouse import catalog
 from portico.warehouse.asked import Asked
 from portico.warehouse.engine import Warehouse
 
@@ -298,3 +299,22 @@ def test_jobs_by_user_are_those_of_who_asks(warehouse: Warehouse) -> None:
 
     assert seen("JOBS_BY_PROJECT") == ["of-ann", "of-bob"]
     assert seen("JOBS_BY_USER") == ["of-bob"]
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [
+        ("day", {"type": "DAY", "field": "day"}),
+        ("DATE_TRUNC(month, MONTH)", {"type": "MONTH", "field": "month"}),
+        ("TIMESTAMP_TRUNC(hour, HOUR)", {"type": "HOUR", "field": "hour"}),
+        ("DATE(hour)", {"type": "DAY", "field": "hour"}),
+        ("_PARTITIONDATE", {"type": "DAY"}),
+        ("TIMESTAMP_TRUNC(_PARTITIONTIME, HOUR)", {"type": "HOUR"}),
+        ("DATE(_PARTITIONTIME)", {"type": "DAY"}),
+    ],
+)
+def test_a_column_named_like_a_unit_of_time_partitions(warehouse: Warehouse, by: str, told: Any) -> None:
+    text = f"CREATE TABLE d.units (day DATE, month DATE, hour TIMESTAMP) PARTITION BY {by}"
+    warehouse.run(text, Asked("p"))
+    with warehouse.reading() as cursor:
+        assert catalog.require(cursor, "p", "d", "units").body["timePartitioning"] == told

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog, partitions, prediction_logs, storage, timetravel
+from portico.warehouse import catalog, partition_summary, partitions, prediction_logs, storage, timetravel
 from portico.warehouse.asked import Asked
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.engine import Warehouse
@@ -56,6 +56,11 @@ def source(warehouse: Warehouse, cursor: Cursor, named: dict[str, str], caller: 
     table, moment = _split(named["table"], "@")
     if moment is not None:
         return _as_of(warehouse, cursor, {**named, "table": table}, moment, caller)
+    if table.endswith(partition_summary.MARK):
+        of = table.removesuffix(partition_summary.MARK)
+        found = catalog.require(cursor, named["project"], named["dataset"], of)
+        select = partition_summary.select(found, visible(warehouse, cursor, found, caller))
+        return Source(found, partition_summary.FIELDS, select)
     asked = entry_of(named)
     found = catalog.require(cursor, asked.project, asked.dataset, asked.table)
     if prediction_logs.STREAMS in found.body:

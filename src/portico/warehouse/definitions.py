@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from sqlglot import exp
 
-from portico.errors import InvalidArgument, NotFound
+from portico.errors import InvalidArgument, NotFound, Unimplemented
 from portico.warehouse import block_reader, catalog, routine_syntax, routines, tokens
 from portico.warehouse.asked import Asked, Done
 from portico.warehouse.blocks import CreateRoutine, DropRoutine
@@ -40,6 +41,7 @@ def create(cursor: Cursor, asked: Asked, node: CreateRoutine) -> Done:
         NotFound: there is no such dataset.
     """
     made = _read(node)
+    _import(asked, made.body)
     kind = next(name for name, said in KINDS.items() if said == made.body["routineType"])
     name = f"CREATE_{kind.removeprefix('AGGREGATE ').replace(' ', '_')}"
     if made.temporary:
@@ -63,6 +65,20 @@ def create(cursor: Cursor, asked: Asked, node: CreateRoutine) -> Done:
     if not asked.dry:
         routines.write(cursor, routine, replace=made.replace)
     return Done(name, routine=routine, operation="REPLACE" if before else "CREATE")
+
+
+def _import(asked: Asked, body: dict[str, Any]) -> None:
+    """Keeps the code of libraries with the function that imports them, as it is at this moment."""
+    uris = body.get("importedLibraries") or []
+    if not uris:
+        return
+    if body.get("language") != "JAVASCRIPT":
+        raise InvalidArgument("The option library is for functions in JavaScript", reason="invalidQuery")
+    if asked.outside is None:
+        raise Unimplemented("Files can't be read here.")
+    body["_libraries"] = [
+        Path(one["path"]).read_text() for uri in uris for one in asked.outside("files", uris=[uri])
+    ]
 
 
 def drop(cursor: Cursor, asked: Asked, node: DropRoutine) -> Done:

@@ -316,7 +316,7 @@ def _javascript(found: Routine, given: dict[str, exp.Expr]) -> exp.Expr:
         "name": found.name,
         "arguments": [[one["name"], one["dataType"]] for one in found.arguments],
         "returns": result,
-        "code": found.body["definitionBody"],
+        "code": "\n".join([*(found.body.get("_libraries") or ()), found.body["definitionBody"]]),
     }
     if found.kind == AGGREGATE:
         definition |= {"aggregates": True, "arguments": _collected(found, given)}

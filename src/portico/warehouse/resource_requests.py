@@ -14,6 +14,7 @@ from portico.warehouse import (
     decorators,
     external,
     iam_policies,
+    partition_summary,
     partitions,
     prediction_logs,
     routines,
@@ -33,6 +34,11 @@ from portico.warehouse.routines import Routine
 
 def get(warehouse: Warehouse, project: str, dataset: str, table: str = "") -> dict[str, Any]:
     with warehouse.reading() as cursor:
+        if table.endswith(partition_summary.MARK):
+            found = catalog.require(cursor, project, dataset, table.removesuffix(partition_summary.MARK))
+            partition_summary.select(found, "true")
+            times = {key: found.body[key] for key in ("creationTime", "lastModifiedTime")}
+            return dict(times, type="TABLE", schema={"fields": partition_summary.FIELDS})
         asked = decorators.entry_of({"project": project, "dataset": dataset, "table": table})
         found = decorators.newest(cursor, asked) or catalog.require(cursor, project, dataset, asked.table)
         body = _public(found.body)
@@ -91,6 +97,9 @@ def create_table(
             )
         made = warehouse.run(view["query"], Asked(project, f"{project}.{dataset}", dry=True))
         entry.body |= {"type": "VIEW", "schema": {"fields": made[-1].fields}}
+    if view := body.get("materializedView"):  # computed when it is read: never stale
+        made = warehouse.run(str(view.get("query")), Asked(project, f"{project}.{dataset}", dry=True))
+        entry.body |= {"type": "MATERIALIZED_VIEW", "schema": {"fields": made[-1].fields}}
     partitions.check(entry)
     with warehouse.transaction() as cursor:
         Defaults(cursor, Asked(project, f"{project}.{dataset}"), exp.Null()).settle_defaults(entry.fields)
@@ -123,6 +132,13 @@ def update(
         if body.get("view") and found.body.get("type") == "VIEW":
             made = warehouse.run(body["view"]["query"], Asked(project, f"{project}.{dataset}", dry=True))
             body["schema"] = {"fields": made[-1].fields}
+        if (view := found.body.get("materializedView")) and (body.get("materializedView") or {}).get(
+            "query"
+        ) != view["query"]:
+            raise InvalidArgument(
+                f"The query of a materialized view can't be changed: {found.shown}; drop it and make it anew",
+                reason="invalid",
+            )
         kept = {key: value for key, value in found.body.items() if key.startswith("_")}
         found.body = {
             **kept,

@@ -188,7 +188,8 @@ def _options(tokens: Tokens, body: dict[str, Any]) -> None:
         elif name == "strict_mode":
             body["strictMode"] = isinstance(value, exp.Boolean) and bool(value.this)
         elif name == "library":
-            raise Unimplemented("The option library of JavaScript functions is not built in Portico yet.")
+            named = value.expressions if isinstance(value, exp.Array) else [value]
+            body["importedLibraries"] = [one.name for one in named]
         else:
             raise InvalidArgument(f"Unknown option: {name}", reason="invalidQuery")
         if not tokens.take(",") and not tokens.sees(")"):

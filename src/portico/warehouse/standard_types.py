@@ -25,7 +25,10 @@ def standard_type(kind: exp.DataType) -> dict[str, Any]:
             else {"type": standard_type(one)} for one in kind.expressions
         ]  # fmt: skip
         return {"typeKind": "STRUCT", "structType": {"fields": fields}}
-    name = str(field_of_expression("", kind)["type"])
+    field = field_of_expression("", kind)
+    name = str(field["type"])
+    if name == "RANGE":
+        return {"typeKind": "RANGE", "rangeElementType": {"typeKind": field["rangeElementType"]["type"]}}
     return {"typeKind": {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}.get(name, name)}
 
 
@@ -44,4 +47,6 @@ def type_text(standard: dict[str, Any]) -> str:
             for one in standard["structType"]["fields"]
         )
         return f"STRUCT<{inner}>"
+    if kind == "RANGE":
+        return f"RANGE<{type_text(standard.get('rangeElementType') or {})}>"
     return kind

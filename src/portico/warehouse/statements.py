@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import duckdb
 from sqlglot import exp
 
-from portico.errors import Unimplemented
+from portico.errors import InvalidArgument, Unimplemented
 from portico.warehouse import commands, missing_names
 from portico.warehouse.alterations import Alteration
 from portico.warehouse.asked import Done, bind
@@ -45,7 +46,11 @@ class Statement(Alteration, Change, Grants, Transfer):
             for kinds, method in _METHODS:
                 if isinstance(tree, kinds):
                     return method(self)
-            text = tree.sql("bigquery")
+            first = (tree.sql("bigquery").split() or [""])[0]
+            raise InvalidArgument(
+                f"Syntax error: Unexpected {'identifier ' if first.isidentifier() else ''}{json.dumps(first)}",
+                reason="invalidQuery",
+            )
         raise Unimplemented(
             f"The statement {' '.join(text.split(None, 2)[:2]).upper()} is not built in Portico yet."
         )

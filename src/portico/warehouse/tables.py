@@ -304,7 +304,7 @@ _KEPT = (
     "schema", "timePartitioning", "rangePartitioning", "clustering", "description", "labels", "requirePartitionFilter",
     "friendlyName",
 )  # fmt: skip
-_NO_COLUMNS = ("HOUR", "DAY", "MONTH", "YEAR", "_PARTITIONDATE", "_PARTITIONTIME")  # in PARTITION BY
+_NO_COLUMNS = ("_PARTITIONDATE", "_PARTITIONTIME")  # in PARTITION BY
 _MARKS = (exp.LikeProperty, exp.MaterializedProperty, exp.ExternalProperty, exp.FileFormatProperty)
 _NAMES = {"SNAPSHOT": "CREATE_SNAPSHOT_TABLE", "MATERIALIZED_VIEW": "CREATE_MATERIALIZED_VIEW"}
 
@@ -319,7 +319,7 @@ def _described_by(properties: exp.Expr) -> dict[str, str]:
 
 
 def _partitioning(written: exp.Expr) -> dict[str, Any]:
-    columns = [one.name for one in written.find_all(exp.Identifier)]
+    columns = [one.name for one in written.dfs() if isinstance(one, exp.Identifier)]
     text = written.sql("bigquery").upper()
     if "RANGE_BUCKET" in text:
         bounds = [one.name for one in written.find_all(exp.Literal)]
@@ -331,7 +331,9 @@ def _partitioning(written: exp.Expr) -> dict[str, Any]:
             }
         }
     kind = next((unit for unit in ("HOUR", "MONTH", "YEAR") if f", {unit})" in text), "DAY")
-    column = next((one for one in columns if one.upper() not in _NO_COLUMNS), "")
+    column = (
+        columns[0] if columns and columns[0].upper() not in _NO_COLUMNS else ""
+    )  # behind it stands the unit
     return {"timePartitioning": {"type": kind, **({"field": column} if column else {})}}
 
 

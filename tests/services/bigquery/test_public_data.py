@@ -44,6 +44,10 @@ def test_a_query_makes_the_table_that_it_reads(client):
     assert "stand-in" in client.get_table(f"{PUBLIC}.ml_datasets.iris").description
     [first] = client.query_and_wait(f"SELECT COUNT(*) AS n FROM {PUBLIC}.usa_names.usa_1910_current")
     assert first.n > 2_000
+    [older] = client.query_and_wait(
+        f"SELECT MAX(year) AS last, COUNT(*) AS n FROM {PUBLIC}.usa_names.usa_1910_2013"
+    )
+    assert older.last == 2013 and 2_000 < older.n < first.n
 
 
 def test_so_do_get_table_and_list_rows(client):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
+from google.cloud.bigquery import StandardSqlTypeNames
 from tests.services.bigquery.test_bigquery import answered, connected
 
 
@@ -276,3 +277,83 @@ def test_cells_of_files_are_read_as_google_reads_them(client: bigquery.Client, d
     assert shown.schema.field("r").type == pa.struct([("start", pa.date32()), ("end", pa.date32())])
     assert shown.column("r").to_pylist() == [{"start": date(2020, 1, 1), "end": date(2020, 2, 1)}, None]
     assert client.insert_rows_json(name, [{"b": "AQ=="}], row_ids=[1]) == []
+
+
+def test_a_partitioned_table_has_a_table_of_its_partitions(client: bigquery.Client, dataset: Any) -> None:
+    name = f"{dataset.project}.{dataset.dataset_id}.parts"
+    client.query(
+        f"CREATE TABLE `{name}` PARTITION BY day AS SELECT DATE '2024-01-01' AS day, 1 AS x UNION ALL "
+        "SELECT DATE '2024-01-03', 2 UNION ALL SELECT DATE '2024-01-03', 3 UNION ALL SELECT NULL, 4"
+    ).result()
+    assert sorted(client.list_partitions(name)) == ["20240101", "20240103", "__NULL__"]
+    shown = client.get_table(f"{name}$__PARTITIONS_SUMMARY__")
+    [row] = [one for one in client.list_rows(shown) if one["partition_id"] == "20240103"]
+    assert (row["dataset_id"], row["table_id"]) == (dataset.dataset_id, "parts")
+    assert abs(row["last_modified_time"] / 1000 - client.get_table(name).modified.timestamp()) < 60
+    client.query(f"CREATE TABLE `{name}_whole` AS SELECT 1 AS x").result()
+    with pytest.raises(exceptions.BadRequest, match="a table that is not partitioned"):
+        client.list_partitions(f"{name}_whole")
+
+
+def test_a_materialized_view_is_made_and_changed_as_a_resource(client: bigquery.Client, dataset: Any) -> None:
+    base = f"{dataset.project}.{dataset.dataset_id}"
+    client.query(f"CREATE TABLE `{base}.sales` AS SELECT 'a' AS sku, 2 AS n").result()
+    view = bigquery.Table(f"{base}.totals")
+    view.mview_query = f"SELECT sku, SUM(n) AS n FROM `{base}.sales` GROUP BY sku"
+    view.mview_enable_refresh = True
+    made = client.create_table(view)
+    assert made.table_type == "MATERIALIZED_VIEW" and [one.name for one in made.schema] == ["sku", "n"]
+    client.query(f"INSERT INTO `{base}.sales` VALUES ('a', 3)").result()
+    assert answered(client, f"SELECT n FROM `{base}.totals`") == [(5,)]
+    made.mview_refresh_interval = timedelta(hours=2)
+    assert client.update_table(made, ["mview_refresh_interval"]).mview_refresh_interval == timedelta(hours=2)
+    made = client.get_table(made)
+    made.mview_query = "SELECT 1 AS n"
+    with pytest.raises(exceptions.BadRequest, match="query of a materialized view can't be changed"):
+        client.update_table(made, ["mview_query"])
+    with pytest.raises(exceptions.BadRequest, match="Syntax error"):
+        view = bigquery.Table(f"{base}.wrong")
+        view.mview_query = "no query"
+        client.create_table(view)
+
+
+def test_routines_import_libraries_and_take_ranges(
+    client: bigquery.Client, dataset: Any, bucket: Any
+) -> None:
+    base = f"{dataset.project}.{dataset.dataset_id}"
+    library = f"gs://{bucket.name}/most.js"
+    bucket.blob("most.js").upload_from_string("function most(many) { return Math.max(...many); }")
+    number = bigquery.StandardSqlDataType(type_kind=StandardSqlTypeNames.FLOAT64)
+    many = bigquery.StandardSqlDataType(type_kind=StandardSqlTypeNames.ARRAY, array_element_type=number)
+    routine = bigquery.Routine(
+        f"{base}.most", language="JAVASCRIPT", type_="SCALAR_FUNCTION", return_type=number,
+        imported_libraries=[library], arguments=[bigquery.RoutineArgument(name="many", data_type=many)],
+        body="return most(many)", data_governance_type="DATA_MASKING",
+    )  # fmt: skip
+    made = client.create_routine(routine)
+    assert (made.imported_libraries, made.data_governance_type) == ([library], "DATA_MASKING")
+    bucket.blob("most.js").delete()
+    assert answered(client, f"SELECT `{base}`.most([1.5, 2.5])") == [(2.5,)]
+    with pytest.raises(exceptions.NotFound):
+        client.create_routine(routine, exists_ok=False) if client.delete_routine(made) is None else None
+    bucket.blob("half.js").upload_from_string("const half = x => x / 2;")
+    text = f"CREATE TEMP FUNCTION f(x FLOAT64) RETURNS FLOAT64 LANGUAGE js OPTIONS (library=['gs://{bucket.name}/half.js'])"
+    assert answered(client, f"{text} AS 'return half(x)'; SELECT f(3)") == [(1.5,)]
+    day = bigquery.StandardSqlDataType(type_kind=StandardSqlTypeNames.DATE)
+    stay = bigquery.StandardSqlDataType(type_kind=StandardSqlTypeNames.RANGE, range_element_type=day)
+    routine = bigquery.Routine(
+        f"{base}.begins", type_="SCALAR_FUNCTION", body="RANGE_START(x)", return_type=day,
+        arguments=[bigquery.RoutineArgument(name="x", data_type=stay)],
+    )  # fmt: skip
+    client.create_routine(routine)
+    assert answered(client, f"SELECT `{base}`.begins(RANGE<DATE> '[2020-01-01, UNBOUNDED)')") == [
+        (date(2020, 1, 1),)
+    ]
+    client.query(f"CREATE FUNCTION `{base}`.ends(x RANGE<DATE>) AS (RANGE_END(x))").result()
+    assert client.get_routine(f"{base}.ends").arguments[0].data_type == stay
+
+
+def test_what_is_no_statement_is_a_syntax_error(client: bigquery.Client) -> None:
+    for text in ("invalid syntax", "1 + 2", "foo;"):
+        with pytest.raises(exceptions.BadRequest, match="Syntax error"):
+            client.query(text).result()

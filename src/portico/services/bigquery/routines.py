@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from portico.errors import InvalidArgument
 from portico.services.bigquery import shapes
+from portico.services.bigquery.outside import outside
 from portico.services.bigquery.pages import page
 from portico.services.call import Call, implements
 
 _SETTINGS = frozenset(
     (
-        *("arguments", "definitionBody", "description", "determinismLevel", "importedLibraries", "language"),
-        *("returnTableType", "returnType", "routineType", "strictMode"),
+        *("arguments", "dataGovernanceType", "definitionBody", "description", "determinismLevel"),
+        *("importedLibraries", "language", "returnTableType", "returnType", "routineType", "strictMode"),
     )
 )
 
@@ -20,10 +22,7 @@ _SETTINGS = frozenset(
 @implements("bigquery", "routines.insert")
 def insert(call: Call) -> dict[str, Any]:
     name = shapes.check_dataset_id(str((call.body.get("routineReference") or {}).get("routineId", "")))
-    body = shapes.ask(
-        call, "write_routine", **_dataset(call), name=name, body=_settings(call.body), replace=False
-    )
-    return _json(call, name, body)
+    return _json(call, name, _written(call, name, replace=False))
 
 
 @implements("bigquery", "routines.get")
@@ -47,10 +46,22 @@ def list_(call: Call) -> dict[str, Any]:
 def update(call: Call) -> dict[str, Any]:
     name = str(call.params["routineId"])
     shapes.ask(call, "routine", **_dataset(call), name=name)
-    body = shapes.ask(
-        call, "write_routine", **_dataset(call), name=name, body=_settings(call.body), replace=True
+    return _json(call, name, _written(call, name, replace=True))
+
+
+def _written(call: Call, name: str, *, replace: bool) -> dict[str, Any]:
+    """The code of libraries is kept with the function that imports them, as it is at this moment."""
+    body = _settings(call.body)
+    with outside(call, f"projects/{shapes.project(call)}/bigquery/routines/{name}") as reach:
+        body["_libraries"] = [
+            Path(file["path"]).read_text()
+            for uri in body.get("importedLibraries") or ()
+            for file in reach("files", {"uris": [uri]})
+        ]
+    made: dict[str, Any] = shapes.ask(
+        call, "write_routine", **_dataset(call), name=name, body=body, replace=replace
     )
-    return _json(call, name, body)
+    return made
 
 
 @implements("bigquery", "routines.delete")
@@ -73,4 +84,10 @@ def _json(call: Call, name: str, body: dict[str, Any]) -> dict[str, Any]:
 def _settings(body: dict[str, Any]) -> dict[str, Any]:
     if not body.get("definitionBody") or not body.get("routineType"):
         raise InvalidArgument("A routine needs a routineType and a definitionBody", reason="required")
+    if body.get("importedLibraries") and body.get("language") != "JAVASCRIPT":
+        raise InvalidArgument(
+            "importedLibraries are for routines whose language is JAVASCRIPT",
+            reason="invalid",
+            field="importedLibraries",
+        )
     return {"language": "SQL", **{key: value for key, value in body.items() if key in _SETTINGS}}

@@ -20,6 +20,7 @@ _SETTINGS = frozenset(
         "externalDataConfiguration",
         "friendlyName",
         "labels",
+        "materializedView",
         "rangePartitioning",
         "requirePartitionFilter",
         "resourceTags",
@@ -33,7 +34,7 @@ _SETTINGS = frozenset(
 
 @implements("bigquery", "tables.insert")
 def insert(call: Call) -> dict[str, Any]:
-    for other in ("materializedView", "cloneDefinition", "snapshotDefinition"):
+    for other in ("cloneDefinition", "snapshotDefinition"):
         if call.body.get(other):
             raise Unimplemented(f"Tables with {other} are not built in Portico yet.")
     name = shapes.check_table_id(str((call.body.get("tableReference") or {}).get("tableId", "")))
@@ -83,7 +84,7 @@ def change(call: Call) -> dict[str, Any]:
     counted = {key: before.pop(key) for key in ("numRows", "numBytes", "location") if key in before}
     shapes.check_etag(call, before)
     change = _settings(call.body)
-    fixed = {"schema", "timePartitioning", "rangePartitioning", "view"}
+    fixed = {"schema", "timePartitioning", "rangePartitioning", "view", "materializedView"}
     kept = {key: value for key, value in before.items() if key in fixed} if replace else before
     body = shapes.patched(
         {key: value for key, value in kept.items() if key not in change or replace is False}, change

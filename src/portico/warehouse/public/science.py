@@ -214,6 +214,11 @@ def _names() -> pa.Table:
     return pa.Table.from_pylist(parts)
 
 
+def _older_names() -> pa.Table:
+    table = _names()
+    return table.filter(pc.less_equal(table.column("year"), 2013))
+
+
 _ML = (
     "age INT64, workclass STRING, functional_weight INT64, education STRING, education_num INT64, "
     "marital_status STRING, occupation STRING, relationship STRING, race STRING, sex STRING, "
@@ -269,5 +274,9 @@ TABLES = (
     PublicTable(
         "usa_names.usa_1910_current", f"how often 20 names were given in 16 states, {_SIMULATED}",
         "state STRING, gender STRING, year INT64, name STRING, number INT64", _names,
+    ),
+    PublicTable(
+        "usa_names.usa_1910_2013", "the rows of usa_1910_current until 2013",
+        "state STRING, gender STRING, year INT64, name STRING, number INT64", _older_names,
     ),
 )  # fmt: skip
