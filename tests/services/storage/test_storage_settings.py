@@ -170,7 +170,7 @@ def test_a_locked_retention_policy_only_grows(server, make_bucket):
     assert requests.post(f"{url}/lockRetentionPolicy?ifMetagenerationMatch=99").status_code == 412
     bucket.lock_retention_policy()
     assert bucket.retention_policy_locked
-    for shorter in (None, 99):
+    for shorter in (99, None):
         bucket.retention_period = shorter
         with pytest.raises(exceptions.Forbidden, match="locked"):
             bucket.patch()
