@@ -181,6 +181,8 @@ def test_exactly_once_says_what_became_of_an_acknowledgement(publisher, subscrib
 
 def test_a_stream_of_nothing_is_refused_with_its_reason(subscriber, topic, subscribed):
     future = subscriber.subscribe(subscriber.subscription_path(PROJECT, "none"), lambda message: None)
+    with pytest.raises(exceptions.InvalidArgument, match="'123' in the name is not allowed"):
+        subscriber.subscribe(subscriber.subscription_path(PROJECT, "123"), print).result(timeout=60)
     with pytest.raises(exceptions.NotFound, match="Resource not found"):
         future.result(timeout=60)
 

@@ -43,15 +43,22 @@ class Named(Collection):
 
     def made(self, call: Call, body: Mapping[str, Any]) -> dict[str, Any]:
         project, collection, id = call.name.rsplit("/", 2)
-        if not re.fullmatch(self.ids.pattern, id, re.ASCII):
-            raise InvalidArgument(
-                f"The id {id!r} in the name is not allowed: {self.ids.words}.", field="name"
-            )
+        self.check_id(id)
         if body.get("name") not in (None, "", call.name):
             raise InvalidArgument(f"name is {body['name']!r}; the address says {call.name!r}.", field="name")
         with call.rooms.database.write() as connection:
             made, _ = self.add(call, connection, f"{project}/{collection}/{id}", project, body)
             return self.answer(call, connection, made, "Create")
+
+    def check_id(self, id: str) -> None:
+        """
+        Raises:
+            InvalidArgument: none can be called so.
+        """
+        if not re.fullmatch(self.ids.pattern, id, re.ASCII):
+            raise InvalidArgument(
+                f"The id {id!r} in the name is not allowed: {self.ids.words}.", field="name"
+            )
 
     def insert(self, call: Call, connection: Connection, name: str, *args: Any, **more: Any) -> Resource:
         if resources.get(connection, name) is not None:

@@ -167,8 +167,10 @@ def settings_of(body: Mapping[str, Any]) -> Settings:
 def required(connection: Connection, name: str) -> Subscription:
     """
     Raises:
-        NotFound: there is no such subscription. FailedPrecondition: it was detached.
+        NotFound: there is no such subscription. InvalidArgument: there can be none. FailedPrecondition: it was
+            detached.
     """
+    SUBSCRIPTIONS.check_id(name.rpartition("/")[2])
     SUBSCRIPTIONS.require(connection, name)
     found = topics.find_subscription(connection, name)
     if found is None:
