@@ -13,6 +13,7 @@ from google.api_core import exceptions
 from tests.waiting import until
 
 from portico.services.aiplatform.custom import packages
+from portico.services.aiplatform.custom.recognised import packaged
 
 PLAIN = "python:3.11"
 SKLEARN = "us-docker.pkg.dev/vertex-ai/training/scikit-learn-cpu.1-6:latest"
@@ -519,3 +520,28 @@ def test_inputs_of_a_training_are_checked_as_a_message(aiplatform, inputs, said)
                 "training_task_inputs": json_format.ParseDict(inputs, struct_pb2.Value()),
             },
         )
+
+
+def test_a_local_script_runs_in_an_image_that_is_none_of_googles(portico, aiplatform, bucket, tmp_path):
+    job = job_of(
+        aiplatform, bucket, tmp_path, "import sys\nprint('run with', sys.argv[1:])\n", container_uri=PLAIN,
+        args=["--word", "a,b"],
+    )  # fmt: skip
+    job.run()
+    assert "run with ['--word', 'a,b']" in told(portico, job)
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("python3 -m a.task --x 'a b'", ("gs://b/f/a-0.1.tar.gz", "a.task", ["--x", "a b"])),
+        ("python3 -m a.task", ("gs://b/f/a-0.1.tar.gz", "a.task", [])),
+        ("python3 -m a.task $HOME", None),
+        ("python3 -m a.task; reboot", None),
+        ("python3 -m a.task --x 'a", None),
+    ],
+)
+def test_what_installs_a_package_and_runs_it_is_one(script, found):
+    start = "pip install --upgrade pip && pip3 install -q --user /gcs/b/f/a-0.1.tar.gz && "
+    read = packaged({"imageUri": PLAIN, "command": ["sh", "-c", start + script]})
+    assert (read and (*read["packageUris"], read["pythonModule"], read["args"])) == found

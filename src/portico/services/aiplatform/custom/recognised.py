@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 GOOGLES = "google_cloud_pipeline_components"  # the package of Google's own components
 _SHELLS = ("sh", "bash", "/bin/sh", "/bin/bash")
@@ -24,6 +25,11 @@ _PROGRAM = re.compile(
     r"(?P<variables>(?:[A-Z_a-z]\w*=\w+ )*)python3 -m (?P<module>kfp(?:\.\w+)*\.executor_main)\s+"
     r"--component_module_path\s+\"\$program_path/ephemeral_component\.py\"\s+\"\$@\"\s*"
 )
+_PACKAGED = re.compile(
+    r"pip install --upgrade pip && pip3 install -q --user /gcs/(?P<package>[\w./:-]+\.tar\.gz) && "
+    r"python3 -m (?P<module>\w+(?:\.\w+)*)(?: (?P<arguments>.*))?"
+)
+_OF_A_SHELL = frozenset("$`;&|<>()*?[\n")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=\S*")
 _INDEXES = {
     "-i": "--index-url",
@@ -79,6 +85,29 @@ def recognise(command: Sequence[str]) -> Recognised:
         arguments = rest[rest.index(plain[2]) + 1 :]
         return Recognised(requirements, apart, options, rest, None, plain[2], arguments)
     return Recognised(requirements, apart, options, rest)
+
+
+def packaged(container: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The PythonPackageSpec that a ContainerSpec is whose one command installs a package and runs a module of it: so
+    `CustomJob.from_local_script` writes it for an image that is none of Google's."""
+    command = [*(container.get("command") or []), *(container.get("args") or [])]
+    if len(command) != 3 or command[0] not in _SHELLS or command[1] != "-c":
+        return None
+    found = _PACKAGED.fullmatch(command[2])
+    if found is None:
+        return None
+    try:
+        arguments = _words(found["arguments"] or "")
+    except ValueError:
+        return None
+    if any(set(word) & _OF_A_SHELL for word in arguments):  # it would mean more to a shell
+        return None
+    return {
+        "packageUris": [f"gs://{found['package']}"],
+        "pythonModule": found["module"],
+        "args": arguments,
+        "env": container.get("env") or [],
+    }
 
 
 _Installs = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]

@@ -35,7 +35,7 @@ from portico.services.aiplatform.custom.kept import Kept, take
 from portico.services.aiplatform.custom.output import Output
 from portico.services.aiplatform.custom.own_images import OwnImage
 from portico.services.aiplatform.custom.persistent_resources import PERSISTENT
-from portico.services.aiplatform.custom.recognised import recognise
+from portico.services.aiplatform.custom.recognised import packaged, recognise
 from portico.services.aiplatform.custom.record import SEEDS, Record
 from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.custom.workers import Group, Terms, Worker
@@ -173,7 +173,7 @@ def _workers(
     for number, count in enumerate(counts):
         if not count:
             continue
-        place = _place(context, job_spec, number, record, output, kept)
+        place = _place(context, job_spec, name, number, record, output, kept)
         limits, data = place.limits, record.data
         if machine.elsewhere(context.home):  # where it asked for no more than there is
             whole = spec.memory_of_all(context.home, job_spec)
@@ -231,7 +231,13 @@ def _joined(image: Mapping[str, str], ours: Mapping[str, str], name: str) -> str
 
 
 def _place(
-    context: Context, job_spec: dict[str, Any], number: int, record: Record, output: Output, kept: Kept | None
+    context: Context,
+    job_spec: dict[str, Any],
+    name: str,
+    number: int,
+    record: Record,
+    output: Output,
+    kept: Kept | None,
 ) -> _Place:
     pool = job_spec["workerPoolSpecs"][number]
     image = spec.image_of(pool, gcs_of(context))
@@ -246,11 +252,10 @@ def _place(
     if image.built:
         return _built_here(context, number, record, output, image, limits)
     needed: list[str] = []
-    package, gcs, folder = (
-        pool.get("pythonPackageSpec"),
-        gcs_of(context),
-        context.folder / "packages" / str(number),
-    )
+    package, gcs = pool.get("pythonPackageSpec"), gcs_of(context)
+    folder = context.folder / "packages" / str(number)
+    if not package and (package := packaged(pool["containerSpec"])):
+        Acting(context, contract.account_of(job_spec, name), name).require(package["packageUris"])
     field = f"jobSpec.workerPoolSpecs[{number}].pythonPackageSpec.packageUris"
     unpacked = (
         packages.unpack(gcs, package["packageUris"], folder, field, record.package) if package else None
