@@ -80,6 +80,34 @@ def test_a_script_that_knows_nothing_of_portico_runs_unchanged(portico: Any) -> 
     assert done.stdout.endswith("done\n"), done.stderr
 
 
+_BY_GRPC_ALONE = """
+import grpc
+from google.api_core import grpc_helpers
+
+channel = grpc_helpers.create_channel("datacatalog.googleapis.com:443")  # as a client opens it that has no other wire
+call = channel.unary_unary("/google.cloud.datacatalog.v1.PolicyTagManager/ListTaxonomies")
+try:
+    call(b"", timeout=30)
+except grpc.RpcError as error:
+    assert error.code() == grpc.StatusCode.UNIMPLEMENTED, error
+    said = "google.cloud.datacatalog.v1.PolicyTagManager.ListTaxonomies is not built in Portico."
+    assert error.details() == said, error
+    print("done")
+"""
+
+
+def test_an_api_that_is_spoken_by_grpc_alone_and_not_here_is_told_so(portico: Any) -> None:
+    command = [sys.executable, "-m", "portico.cli.main", "exec", "--home", str(portico.home), "--"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", _BY_GRPC_ALONE],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.stdout.endswith("done\n"), done.stderr
+
+
 _WITHOUT_AIOHTTP = """
 import asyncio
 import sys

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from portico.warehouse import bignumeric
+from portico.warehouse.geography.text import read_wkb, wkt
 from portico.warehouse.types import RANGE_ENDS, Field, canonical, plain_name, range_element
 
 _KINDS: dict[str, pa.DataType] = {
@@ -52,13 +53,36 @@ def converted(table: pa.Table, fields: list[Field]) -> pa.Table:
     wanted = schema(fields)
     table = bignumeric.widened(table, fields)
     columns = []
-    for column, one in zip(table.columns, wanted, strict=True):
+    for column, one, told in zip(table.columns, wanted, fields, strict=True):
+        if _has_geography(told):
+            cells = [_with_texts(told, value) for value in column.to_pylist()]
+            columns.append(pa.chunked_array([pa.array(cells, one.type)]))
+            continue
         if isinstance(column.type, pa.BaseExtensionType):
             column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
         if column.type != one.type:
             column = _shown(column).cast(one.type)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=wanted)
+
+
+def _has_geography(one: Field) -> bool:
+    return canonical(one["type"]) == "GEOGRAPHY" or any(map(_has_geography, one.get("fields") or ()))
+
+
+def _with_texts(one: Field, value: Any) -> Any:
+    """A value whose geographies are WKT, as Google's answers have them."""
+    if str(one.get("mode", "")).upper() == "REPEATED":
+        return [_with_texts({**one, "mode": "NULLABLE"}, each) for each in value or ()]
+    kind = canonical(one["type"])
+    if value is None or kind not in ("GEOGRAPHY", "RECORD", "RANGE"):
+        return value
+    if kind == "GEOGRAPHY":
+        return wkt(read_wkb(value))
+    if kind == "RANGE":
+        return dict(zip(_ENDS.values(), value.values(), strict=True))
+    cells = zip(one.get("fields") or (), value.values(), strict=True)
+    return {each["name"]: _with_texts(each, cell) for each, cell in cells}
 
 
 def _shown(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -191,4 +215,6 @@ def _avro(one: Field, value: Any) -> Any:
         return {each["name"]: _avro(each, cell) for each, cell in cells}
     if kind in _AVRO:
         return value
+    if kind == "GEOGRAPHY" and isinstance(value, bytes):  # not `converted`, on its way into a file
+        return wkt(read_wkb(value))
     return value.isoformat() if kind == "DATETIME" else str(value)

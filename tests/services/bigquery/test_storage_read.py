@@ -69,6 +69,25 @@ def test_ranges_come_as_structs(client: Any, reader: Any) -> None:
     assert rows[0]["many"] == [{"start": None, "end": end}]
 
 
+def test_geographies_come_as_texts(client: Any, reader: Any) -> None:
+    client.query(
+        "CREATE TABLE storage_reads.places AS SELECT ST_GEOGPOINT(1, 2) AS at, [ST_GEOGPOINT(3, 4)] AS many, "
+        "STRUCT(ST_GEOGPOINT(5, 6) AS g, RANGE<DATE> '[2020-01-01, UNBOUNDED)' AS r) AS deep UNION ALL "
+        "SELECT NULL, [], NULL"
+    ).result()
+    place = TABLE.replace("orders", "places")
+    table = reader.read_rows(session_of(reader, table=place).streams[0].name).to_arrow()
+    stay = {"start": datetime.date(2020, 1, 1), "end": None}
+    expected = [
+        {"at": "POINT(1 2)", "many": ["POINT(3 4)"], "deep": {"g": "POINT(5 6)", "r": stay}},
+        {"at": None, "many": [], "deep": None},
+    ]
+    assert table.to_pylist() == expected
+    assert table.schema.field("at").metadata == {b"ARROW:extension:name": b"google:sqlType:geography"}
+    rows = reader.read_rows(session_of(reader, table=place, form="AVRO").streams[0].name).rows()
+    assert list(rows) == expected
+
+
 def session_of(reader: Any, most: int = 0, table: str = TABLE, form: str = "ARROW", **options: Any) -> Any:
     wanted = types.ReadSession(table=table, data_format=form, read_options=options)
     return reader.create_read_session(parent=PARENT, read_session=wanted, max_stream_count=most)

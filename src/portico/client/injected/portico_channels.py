@@ -39,8 +39,7 @@ class _WithoutEmulator:
 
 
 def by_grpc(cls: Any, options: Any) -> None:
-    """gRPC takes no scheme. Its channel is opened where this server speaks it (`patch_channels`), or fails here, where
-    nothing answers it, and not elsewhere."""
+    """gRPC takes no scheme. Its channel is opened where this server speaks it (`patch_channels`)."""
     if options.api_endpoint.startswith(URL):
         default = getattr(cls, "DEFAULT_ENDPOINT", "")
         options.api_endpoint = default if default in BY_GRPC else NETLOC
@@ -53,11 +52,16 @@ def patch_channels(module: Any) -> None:
     @functools.wraps(create)
     def moved(target: str, *args: Any, **kwargs: Any) -> Any:
         host = target.rpartition(":")[0] or target
-        if host in BY_GRPC and _GRPC:
+        if _GRPC and (host in BY_GRPC or _is_unknown(target, host)):
             return _channel(module, host, *args, **kwargs)
         return create(NETLOC if is_google(host) or is_vertex(host) else target, *args, **kwargs)
 
     module.create_channel = moved
+
+
+def _is_unknown(target: str, host: str) -> bool:
+    """Whether it is an API that is spoken by gRPC alone, and not here: that is what its calls are answered."""
+    return (target == NETLOC or is_google(host)) and not is_vertex(host)
 
 
 def _channel(module: Any, host: str, credentials: Any = None, *args: Any, **kwargs: Any) -> Any:

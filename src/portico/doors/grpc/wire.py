@@ -48,7 +48,8 @@ class GrpcWire:
             for name, rpc in (api.grpc.rpcs if api.grpc else {}).items():
                 service, _, called = path_of(api, name).partition("/")
                 found[service][called] = self._handler(api, name, rpc)
-        return [grpc.method_handlers_generic_handler(service, made) for service, made in found.items()]
+        known = [grpc.method_handlers_generic_handler(service, made) for service, made in found.items()]
+        return [*known, _Others()]
 
     def _handler(self, api: Api, name: str, rpc: Rpc) -> grpc.RpcMethodHandler:
         assert api.grpc is not None
@@ -167,6 +168,18 @@ def _details(error: PorticoError) -> tuple[tuple[str, bytes], ...]:
     info = error_details_pb2.ErrorInfo(reason=error.reason, metadata=error.metadata)
     status.details.add().Pack(info)
     return (("grpc-status-details-bin", status.SerializeToString()),)
+
+
+class _Others(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers the methods that nobody else has."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        called = handler_call_details.method.strip("/").replace("/", ".")
+
+        async def refuse(_: bytes, context: Any) -> None:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{called} is not built in Portico.")
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def _serializer(client: str, rpc: Rpc) -> Callable[[Any], bytes]:
