@@ -68,7 +68,13 @@ def array_agg(arguments: list[exp.Expr]) -> Made:
         made = exp.Filter(this=made, expression=exp.Where(this=filtered))
     if bound is None:
         return made, None
-    return made, lambda whole: call("list_slice", whole, exp.Literal.number(1), bound)
+    return made, lambda whole: _first(whole, bound)
+
+
+def _first(whole: exp.Expr, bound: exp.Expr) -> exp.Expr:
+    """An array's first elements; of none NULL, as of no rows."""
+    found = call("list_slice", whole, exp.Literal.number(1), bound)
+    return call("if", exp.GT(this=bound.copy(), expression=exp.Literal.number(0)), found, exp.Null())
 
 
 def _string_agg(arguments: list[exp.Expr]) -> Made:
@@ -85,9 +91,7 @@ def _string_agg(arguments: list[exp.Expr]) -> Made:
     if bound is not None:
         inner = exp.Order(this=argument, expressions=order) if order else argument
         listed, _ = array_agg([exp.Limit(this=exp.IgnoreNulls(this=inner), expression=bound)])
-        return listed, lambda whole: call(
-            "array_to_string", call("list_slice", whole, exp.Literal.number(1), bound), separator
-        )
+        return listed, lambda whole: call("array_to_string", _first(whole, bound), separator)
     last = exp.Order(this=separator, expressions=order) if order else separator
     return call("string_agg", argument, last), None
 
@@ -245,6 +249,8 @@ def of_floats(name: str, arguments: list[exp.Expr]) -> tuple[list[exp.Expr], Cal
     if name in ("$float_cont", "$float_disc"):
         value, share = (_bare(one) for one in arguments)
         native = name.replace("$float", "quantile")
+        if any(isinstance(one, exp.RespectNulls) for one in arguments):
+            return [call("array_agg", value)], lambda whole: call(f"gs_float_{native}", whole, share)
         nan = call("isnan", value.copy())
         found = call(native, exp.If(this=nan, true=_LEAST.copy(), false=value), share)
         nans = call("count", exp.If(this=nan.copy(), true=exp.Literal.number(1)))

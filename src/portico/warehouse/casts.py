@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
@@ -11,6 +13,7 @@ from portico.warehouse.types import Field, duckdb_type, field_of_expression
 from portico.warehouse.value_forms import struct_of
 
 _FEW = 100  # elements that are cast one by one, so that they may be of several types
+_DIGITS = re.compile(r"-?\d*\.?\d*")
 _TYPED = {"INTEGER": "int64", "FLOAT": "float64", "BOOLEAN": "bool"}
 
 
@@ -58,7 +61,7 @@ def _digits(value: exp.Expr) -> str:
     if isinstance(value, exp.Anonymous) and str(value.this) == "gs_neg":
         sign, value = "-", value.expressions[0]
     inner = value.this if isinstance(value, exp.Cast) and value.to.is_type("double") else None
-    if not isinstance(inner, exp.Literal) or inner.is_string or "e" in inner.name.lower():
+    if not isinstance(inner, exp.Literal) or not _DIGITS.fullmatch(inner.name):
         return ""
     return f"{sign}{inner.name}"
 
@@ -76,16 +79,24 @@ def _of_parts(value: exp.Expr, field: Field, kind: exp.DataType, depth: int) -> 
         inner = _cast(each.copy(), kind.expressions[0], None, False, depth + 1)
         return cast(call("list_transform", value, exp.Lambda(this=inner, expressions=[each])), whole)
     if isinstance(value, exp.Anonymous) and str(value.this) == "row":
-        return cast(value, whole)
+        parts = [
+            _cast(one, to, None, False, depth)
+            for one, to in zip(value.expressions, _kinds(kind), strict=False)
+        ]
+        return cast(call("row", *parts, *value.expressions[len(parts) :]), whole)
     pairs: list[tuple[str, exp.Expr]] = []
-    for place, (one, told) in enumerate(zip(kind.expressions, field["fields"], strict=True), 1):
+    for place, (to, told) in enumerate(zip(_kinds(kind), field["fields"], strict=True), 1):
         part = call("struct_extract_at", each.copy(), exp.Literal.number(place))
-        to = one.args["kind"] if isinstance(one, exp.ColumnDef) else one
         pairs.append((told["name"], _cast(part, to, None, False, depth + 1)))
     absent = exp.Is(this=each.copy(), expression=exp.Null())
     made = exp.Case(ifs=[exp.If(this=absent, true=exp.Null())], default=struct_of(pairs))
     listed = call("list_transform", exp.Array(expressions=[value]), exp.Lambda(this=made, expressions=[each]))
     return cast(call("list_extract", listed, exp.Literal.number(1)), whole)
+
+
+def _kinds(kind: exp.DataType) -> list[exp.DataType]:
+    """The types of a STRUCT's fields."""
+    return [one.args["kind"] if isinstance(one, exp.ColumnDef) else one for one in kind.expressions]
 
 
 def _formatted(value: exp.Expr, name: str, pattern: exp.Expr) -> exp.Expr:

@@ -273,12 +273,19 @@ CREATE MACRO gs_starts_with(x VARCHAR, y VARCHAR) AS starts_with(x, y), (x BLOB,
 CREATE MACRO gs_ends_with(x VARCHAR, y VARCHAR) AS ends_with(x, y), (x BLOB, y BLOB) AS ends_with(hex(x), hex(y));
 CREATE MACRO gs_strpos(x VARCHAR, y VARCHAR) AS strpos(x, y), (x BLOB, y BLOB) AS gs_py_bytes_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT));
 CREATE MACRO gs_instr(x VARCHAR, y VARCHAR) AS gs_py_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT) AS gs_py_instr(x, y, p, CAST(1 AS BIGINT)), (x VARCHAR, y VARCHAR, p BIGINT, n BIGINT) AS gs_py_instr(x, y, p, n), (x BLOB, y BLOB) AS gs_py_bytes_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT)), (x BLOB, y BLOB, p BIGINT) AS gs_py_bytes_instr(x, y, p, CAST(1 AS BIGINT)), (x BLOB, y BLOB, p BIGINT, n BIGINT) AS gs_py_bytes_instr(x, y, p, n);
--- NULLs are the least values. A quantile between a NULL and a value is the value.
+-- NULLs are the least values, then NaNs. A quantile between a NULL and a value is the value.
 CREATE MACRO gs_nulls_sorted(a) AS list_sort(a, 'ASC', 'NULLS FIRST');
-CREATE MACRO gs_quantile_disc(a, p) AS gs_nulls_sorted(a)[greatest(1, CAST(ceil(p * len(a)) AS BIGINT))];
+CREATE MACRO gs_floats_sorted(a) AS list_concat(list_filter(a, lambda e: e IS NULL), list_filter(a, lambda e: isnan(CAST(e AS DOUBLE))), list_sort(list_filter(a, lambda e: NOT isnan(CAST(e AS DOUBLE)))));
+CREATE MACRO gs_quantile_disc(a, p) AS gs_place_disc(gs_nulls_sorted(a), p);
 CREATE MACRO gs_quantiles_disc(a, n) AS list_transform(range(0, n + 1), lambda i: gs_nulls_sorted(a)[greatest(1, CAST(ceil(CAST(i AS DOUBLE) / n * len(a)) AS BIGINT))]);
-CREATE MACRO gs_between_places(low, high, share) AS CASE WHEN low IS NULL OR high IS NULL THEN coalesce(low, high) ELSE low + (high - low) * share END;
-CREATE MACRO gs_quantile_cont(a, p) AS gs_between_places(CAST(gs_nulls_sorted(a)[1 + CAST(floor(p * (len(a) - 1)) AS BIGINT)] AS DOUBLE), CAST(gs_nulls_sorted(a)[1 + CAST(ceil(p * (len(a) - 1)) AS BIGINT)] AS DOUBLE), p * (len(a) - 1) - floor(p * (len(a) - 1)));
+CREATE MACRO gs_between_places(low, high, share) AS CASE WHEN low IS NULL OR high IS NULL THEN coalesce(low, high) WHEN share = 0 THEN low ELSE low * (1 - share) + high * share END;
+CREATE MACRO gs_place_cont(a, p) AS gs_between_places(CAST(a[1 + CAST(floor(p * (len(a) - 1)) AS BIGINT)] AS DOUBLE), CAST(a[1 + CAST(ceil(p * (len(a) - 1)) AS BIGINT)] AS DOUBLE), p * (len(a) - 1) - floor(p * (len(a) - 1)));
+-- the first place whose share of all is not below p, whose binary digits all count: 0.4 is more than two fifths
+CREATE MACRO gs_place_of(p, n) AS greatest(1, CAST((CAST(p * 1152921504606846976.0 AS HUGEINT) * n + 1152921504606846975) // 1152921504606846976 AS BIGINT));
+CREATE MACRO gs_place_disc(a, p) AS a[gs_place_of(p, len(a))];
+CREATE MACRO gs_quantile_cont(a, p) AS gs_place_cont(gs_nulls_sorted(a), p);
+CREATE MACRO gs_float_quantile_cont(a, p) AS gs_place_cont(gs_floats_sorted(a), p);
+CREATE MACRO gs_float_quantile_disc(a, p) AS gs_place_disc(gs_floats_sorted(a), p);
 CREATE MACRO gs_contains_substr(x VARCHAR, y VARCHAR) AS contains(gs_py_normalize(x, 'NFKC_CASEFOLD'), gs_py_normalize(y, 'NFKC_CASEFOLD')), (x JSON, y VARCHAR) AS gs_contains_substr(x, y, 'JSON_VALUES'), (x, y VARCHAR) AS gs_contains_substr(x, y, 'JSON_VALUES'), (x, y VARCHAR, scope VARCHAR) AS gs_py_contains_value(CAST(to_json(x) AS VARCHAR), typeof(x), y, scope);
 CREATE MACRO gs_split(x VARCHAR) AS gs_split(x, ','), (x VARCHAR, d VARCHAR) AS CASE WHEN d IS NULL THEN NULL WHEN x = '' THEN [''] ELSE string_split(x, d) END, (x BLOB, d BLOB) AS gs_py_bytes_split(x, d);
 CREATE MACRO gs_initcap(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_initcap(x, NULL) END, (x VARCHAR, d VARCHAR) AS CASE WHEN d IS NOT NULL THEN gs_py_initcap(x, d) END;

@@ -235,18 +235,20 @@ def lax(text: str, where: str) -> str:
 
 
 def contains(text: str, part: str) -> bool:
-    """JSON_CONTAINS: whether a document holds another: objects some of the names, arrays some of the elements."""
+    """JSON_CONTAINS: whether a document holds another: objects some of the names, arrays some of the elements. An array
+    holds a value that is no array or object only where it is the document itself."""
 
     def has(whole: Any, sought: Any) -> bool:
         if isinstance(whole, dict) and isinstance(sought, dict):
             return all(key in whole and has(whole[key], one) for key, one in sought.items())
-        if isinstance(whole, list):
-            if isinstance(sought, list):
-                return all(any(has(one, each) for one in whole) for each in sought)
-            return any(not isinstance(one, list | dict) and one == sought for one in whole)
-        return type(whole) is type(sought) and bool(whole == sought)
+        if isinstance(whole, list) and isinstance(sought, list):
+            return all(any(has(one, each) for one in whole) for each in sought)
+        return isinstance(whole, bool) == isinstance(sought, bool) and bool(whole == sought)
 
-    return has(json.loads(text), json.loads(part))
+    document, within = json.loads(text), json.loads(part)
+    if isinstance(document, list) and not isinstance(within, dict | list):
+        return any(has(one, within) for one in document if not isinstance(one, list))
+    return has(document, within)
 
 
 def _holds(holder: Any, key: str | int) -> bool:

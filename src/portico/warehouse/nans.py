@@ -50,7 +50,7 @@ def mark_using(join: exp.Expr, kinds: Sequence[str | None]) -> None:
 def rename(called: exp.Anonymous, kind: str | None) -> None:
     """Gives MIN, LEAST and percentiles of FLOAT64 names of their own."""
     if kind == "FLOAT64" and (name := _RENAMED.get(called.name.upper())):
-        if not any(isinstance(one, exp.RespectNulls | exp.HavingMax) for one in called.expressions):
+        if not any(isinstance(one, exp.HavingMax) for one in called.expressions):
             called.set("this", name)
     elif kind == "FLOAT64" and called.name.upper() == "NULLIF":
         called.meta[FLOATS] = [True]

@@ -118,11 +118,11 @@ class _Reader:
             made[name] = compound.common([one, other])
             if isinstance(made[name], compound.Compound):
                 as_columns([tree.this, tree.expression], [one, other], place - 1)
-            elif {one, other} == {"NUMERIC", "FLOAT64"} and written_out(
+            elif {one, other} in ({"NUMERIC", "FLOAT64"}, {_BIG, "FLOAT64"}) and written_out(
                 side := tree.this if one == "FLOAT64" else tree.expression, place - 1
             ):
-                cast_column(side, place - 1, "NUMERIC")
-                made[name] = "NUMERIC"
+                made[name] = str(one if other == "FLOAT64" else other)
+                cast_column(side, place - 1, made[name])
             elif _BIG in (one, other) and one != other:
                 cast_column(tree.this if other == _BIG else tree.expression, place - 1, _BIG)
             elif LITERAL in (one, other) and made[name] in READ:

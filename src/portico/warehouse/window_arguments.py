@@ -22,7 +22,7 @@ _ARGUMENTS: dict[str, tuple[int, Decimal, Decimal | None, str]] = {
 }  # fmt: skip
 _WITH_OVER = frozenset([
     "ROW_NUMBER", "RANK", "DENSE_RANK", "PERCENT_RANK", "CUME_DIST", "NTILE", "LAG", "LEAD", "FIRST_VALUE",
-    "LAST_VALUE", "NTH_VALUE",
+    "LAST_VALUE", "NTH_VALUE", "PERCENTILE_CONT", "PERCENTILE_DISC",
 ])  # fmt: skip
 
 
