@@ -68,7 +68,7 @@ def test_queries_of_nan(warehouse: Warehouse, text: str, found: list[Any]) -> No
 def test_nothing_is_chosen_by_nan(warehouse: Warehouse) -> None:
     pairs = "UNNEST([STRUCT(1 AS i, 1.0 AS x), (2, CAST('nan' AS FLOAT64)), (3, 0.5), (4, NULL)])"
     asked = "SELECT MAX_BY(i, x), MIN_BY(i, x), ANY_VALUE(i HAVING MAX x), MAX_BY(x, i) FROM"
-    assert shown(warehouse, f"{asked} {pairs}") == [(None, None, None, "0.5")]
+    assert shown(warehouse, f"{asked} {pairs}") == [(None, None, None, None)]
     assert shown(warehouse, f"{asked} {pairs} WHERE i != 2 AND i < 4") == [(1, 3, 1, "0.5")]
 
 

@@ -99,7 +99,8 @@ def _string_agg(arguments: list[exp.Expr]) -> Made:
 def _any_value(arguments: list[exp.Expr]) -> Made:
     having = arguments[0]
     if isinstance(having, exp.HavingMax):
-        return call("max_by" if having.args.get("max") else "min_by", having.this, having.expression), None
+        name = "arg_max_null" if having.args.get("max") else "arg_min_null"
+        return call(name, having.this, having.expression), None
     return call("any_value", *arguments), None
 
 
@@ -242,7 +243,7 @@ def of_floats(name: str, arguments: list[exp.Expr]) -> tuple[list[exp.Expr], Cal
         )
     if name in ("$float_max_by", "$float_min_by"):
         value, by = arguments
-        chosen = call(name.removeprefix("$float_"), value, by)
+        chosen = call("arg_max_null" if "max" in name else "arg_min_null", value, by)
         return [chosen, call("max", by.copy())], lambda found, greatest: exp.Case(
             ifs=[exp.If(this=exp.Not(this=call("gs_is_nan", greatest)), true=found)]
         )

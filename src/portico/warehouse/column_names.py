@@ -27,8 +27,8 @@ def whole_rows(tree: exp.Expr) -> exp.Expr:
         if select.args.get("kind") != "STRUCT" or not any(one.is_star for one in select.expressions):
             continue
         below = select.copy()
+        name_columns(below)
         below.set("kind", None)
-        name_columns(below, "_field_{}", 1)
         source = exp.Subquery(this=below, alias=exp.TableAlias(this=exp.to_identifier("_row")))
         made = exp.Select(expressions=[exp.alias_(exp.column("_row"), "f0_")], from_=exp.From(this=source))
         if select is tree:
@@ -44,18 +44,19 @@ def _spread(select: exp.Select) -> None:
         if not isinstance(value, exp.Anonymous) or value.name.upper() != "STRUCT":
             return
         select.set("expressions", [one.copy() for one in value.expressions])
+    select.set("kind", "STRUCT")
+    name_columns(select)
     select.set("kind", None)
-    name_columns(select, "_field_{}", 1)
 
 
-def name_columns(tree: exp.Expr, pattern: str = "f{}_", first: int = 0) -> None:
-    """Gives the columns without a name the names that BigQuery shows."""
+def name_columns(tree: exp.Expr) -> None:
+    """Gives the columns without a name the names that BigQuery shows, or those of a STRUCT's fields."""
     select = tree
     while isinstance(select, exp.SetOperation | exp.Subquery | exp.Paren):
         select = select.this
     if not isinstance(select, exp.Select):
         return
-    number = first
+    pattern, number = ("_field_{}", 1) if select.args.get("kind") == "STRUCT" else ("f{}_", 0)
     for one in list(select.expressions):
         if isinstance(one, exp.Alias | exp.Star) or one.is_star:
             continue

@@ -259,7 +259,8 @@ class GoogleSQL(BigQuery):
             condition, *told = self._parse_csv(self._parse_disjunction)
             said: exp.Expr = exp.Literal.string(f"Assert failed: {condition.sql('bigquery')}")
             for one in told:
-                text = exp.cast(one, "STRING", dialect="bigquery")
+                text: exp.Expr = exp.cast(one, "STRING", dialect="bigquery")
+                text = exp.Anonymous(this="IFNULL", expressions=[text, exp.Literal.string("NULL")])
                 said = exp.DPipe(
                     this=exp.DPipe(this=said, expression=exp.Literal.string("; ")), expression=text
                 )

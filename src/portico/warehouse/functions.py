@@ -48,7 +48,7 @@ _DIRECT = {
     "dense_rank": "dense_rank", "percent_rank": "percent_rank", "cume_dist": "cume_dist", "ntile": "ntile",
     "lag": "lag", "lead": "lead",
     "coalesce": "coalesce", "ifnull": "coalesce", "nullif": "nullif",
-    "grouping": "grouping", "max_by": "max_by", "min_by": "min_by",
+    "grouping": "grouping", "max_by": "arg_max_null", "min_by": "arg_min_null",
 }  # fmt: skip
 _PARTS_AT = {  # which argument is a part of a date
     "date_trunc": 1, "datetime_trunc": 1, "timestamp_trunc": 1, "time_trunc": 1, "date_diff": 2, "datetime_diff": 2,

@@ -266,9 +266,9 @@ CREATE MACRO gs_ltrim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, N
 CREATE MACRO gs_rtrim(x VARCHAR) AS CASE WHEN x IS NOT NULL THEN gs_py_trim(x, NULL, 'RIGHT') END, (x VARCHAR, c VARCHAR) AS rtrim(x, c), (x BLOB, c BLOB) AS gs_py_bytes_trim(x, c, 'RIGHT');
 CREATE MACRO gs_replace(x VARCHAR, a VARCHAR, b VARCHAR) AS CASE WHEN a = '' THEN x ELSE replace(x, a, b) END, (x BLOB, a BLOB, b BLOB) AS gs_py_bytes_replace(x, a, b);
 CREATE MACRO gs_reverse(x VARCHAR) AS array_to_string(list_reverse(string_split(x, '')), ''), (x BLOB) AS gs_py_bytes_reverse(x);
-CREATE MACRO gs_repeat(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in REPEAT() cannot be negative') ELSE repeat(x, n) END, (x BLOB, n BIGINT) AS repeat(x, n);
-CREATE MACRO gs_lpad(x VARCHAR, n BIGINT) AS gs_lpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN p = '' THEN gs_py_error('Third argument (pad pattern) for LPAD/RPAD cannot be empty') WHEN n < 0 THEN gs_py_error('Second argument in LPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE lpad(x, CAST(n AS INTEGER), p) END, (x BLOB, n BIGINT) AS gs_py_bytes_pad(x, n, encode(' '), 'LEFT'), (x BLOB, n BIGINT, p BLOB) AS gs_py_bytes_pad(x, n, p, 'LEFT');
-CREATE MACRO gs_rpad(x VARCHAR, n BIGINT) AS gs_rpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN p = '' THEN gs_py_error('Third argument (pad pattern) for LPAD/RPAD cannot be empty') WHEN n < 0 THEN gs_py_error('Second argument in RPAD() cannot be negative') WHEN n <= length(x) THEN substring(x, 1, n) ELSE rpad(x, CAST(n AS INTEGER), p) END, (x BLOB, n BIGINT) AS gs_py_bytes_pad(x, n, encode(' '), 'RIGHT'), (x BLOB, n BIGINT, p BLOB) AS gs_py_bytes_pad(x, n, p, 'RIGHT');
+CREATE MACRO gs_repeat(x VARCHAR, n BIGINT) AS CASE WHEN n < 0 THEN gs_py_error('Second argument in REPEAT() cannot be negative') WHEN octet_length(encode(x)) * n > 1048576 THEN gs_py_error('Output of REPEAT exceeds max allowed output size of 1MB') ELSE repeat(x, n) END, (x BLOB, n BIGINT) AS CASE WHEN n < 0 THEN CAST(gs_py_error('Second argument in REPEAT() cannot be negative') AS BLOB) WHEN octet_length(x) * n > 1048576 THEN CAST(gs_py_error('Output of REPEAT exceeds max allowed output size of 1MB') AS BLOB) ELSE repeat(x, n) END;
+CREATE MACRO gs_lpad(x VARCHAR, n BIGINT) AS gs_lpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN p = '' THEN gs_py_error('Third argument (pad pattern) for LPAD/RPAD cannot be empty') WHEN n < 0 THEN gs_py_error('Second argument in LPAD() cannot be negative') WHEN n > 1048576 THEN gs_py_error('Output of LPAD/RPAD exceeds max allowed output size of 1MB') WHEN n <= length(x) THEN substring(x, 1, n) ELSE lpad(x, CAST(n AS INTEGER), p) END, (x BLOB, n BIGINT) AS gs_py_bytes_pad(x, n, encode(' '), 'LEFT'), (x BLOB, n BIGINT, p BLOB) AS gs_py_bytes_pad(x, n, p, 'LEFT');
+CREATE MACRO gs_rpad(x VARCHAR, n BIGINT) AS gs_rpad(x, n, ' '), (x VARCHAR, n BIGINT, p VARCHAR) AS CASE WHEN p = '' THEN gs_py_error('Third argument (pad pattern) for LPAD/RPAD cannot be empty') WHEN n < 0 THEN gs_py_error('Second argument in RPAD() cannot be negative') WHEN n > 1048576 THEN gs_py_error('Output of LPAD/RPAD exceeds max allowed output size of 1MB') WHEN n <= length(x) THEN substring(x, 1, n) ELSE rpad(x, CAST(n AS INTEGER), p) END, (x BLOB, n BIGINT) AS gs_py_bytes_pad(x, n, encode(' '), 'RIGHT'), (x BLOB, n BIGINT, p BLOB) AS gs_py_bytes_pad(x, n, p, 'RIGHT');
 CREATE MACRO gs_starts_with(x VARCHAR, y VARCHAR) AS starts_with(x, y), (x BLOB, y BLOB) AS starts_with(hex(x), hex(y));
 CREATE MACRO gs_ends_with(x VARCHAR, y VARCHAR) AS ends_with(x, y), (x BLOB, y BLOB) AS ends_with(hex(x), hex(y));
 CREATE MACRO gs_strpos(x VARCHAR, y VARCHAR) AS strpos(x, y), (x BLOB, y BLOB) AS gs_py_bytes_instr(x, y, CAST(1 AS BIGINT), CAST(1 AS BIGINT));
@@ -333,7 +333,7 @@ CREATE MACRO gs_array_max(a) AS list_max(a);
 CREATE MACRO gs_array_sum(a BIGINT[]) AS CAST(list_sum(a) AS BIGINT), (a DOUBLE[]) AS list_sum(a), (a DECIMAL(38,9)[]) AS CAST(list_sum(a) AS DECIMAL(38,9));
 CREATE MACRO gs_array_avg(a) AS list_avg(a);
 CREATE MACRO gs_array_includes_any(a, b) AS list_has_any(a, b);
-CREATE MACRO gs_array_includes_all(a, b) AS list_has_all(a, b);
+CREATE MACRO gs_array_includes_all(a, b) AS CASE WHEN len(list_filter(b, lambda e: e IS NULL)) > 0 AND a IS NOT NULL THEN false ELSE list_has_all(a, b) END;
 CREATE MACRO gs_at(a, i, first) AS CASE WHEN i IS NULL OR a IS NULL THEN NULL WHEN i - first < 0 OR i - first >= len(a) THEN gs_py_error('Array index ' || i || ' is out of bounds') ELSE a[i - first + 1] END;
 CREATE MACRO gs_at_safe(a, i, first) AS CASE WHEN i IS NULL OR i - first < 0 OR i - first >= len(a) THEN NULL ELSE a[i - first + 1] END;
 -- `s` is a[1:1], whose type tells JSON (a text to DuckDB) from an array; an array would be cast to JSON otherwise.
@@ -365,13 +365,13 @@ CREATE MACRO gs_json_keys(j JSON, depth BIGINT, mode VARCHAR) AS gs_py_json_keys
 CREATE MACRO gs_json_flatten(j JSON) AS list_transform(gs_py_json_flatten(CAST(j AS VARCHAR)), lambda e: CAST(e AS JSON));
 CREATE MACRO gs_json_contains(j JSON, k JSON) AS gs_py_json_contains(CAST(j AS VARCHAR), CAST(k AS VARCHAR));
 CREATE MACRO gs_json_elements(j JSON, t VARCHAR) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) = 'ARRAY' THEN CAST(j AS JSON[]) ELSE gs_py_error('The provided JSON input is not an array') END;
-CREATE MACRO gs_int64_array(j JSON) AS list_transform(gs_json_elements(j, 'int64'), lambda e: gs_int64(e));
+CREATE MACRO gs_int64_array(j JSON) AS list_transform(gs_json_elements(j, 'int64'), lambda e: CASE WHEN e IS NULL OR json_type(e) = 'NULL' THEN gs_py_error('The provided JSON input is not an integer') ELSE gs_int64(e) END);
 CREATE MACRO gs_lax_int64_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_int64(e)) END;
-CREATE MACRO gs_float64_array(j JSON) AS list_transform(gs_json_elements(j, 'float64'), lambda e: gs_float64(e));
+CREATE MACRO gs_float64_array(j JSON) AS list_transform(gs_json_elements(j, 'float64'), lambda e: CASE WHEN e IS NULL OR json_type(e) = 'NULL' THEN gs_py_error('The provided JSON input is not a number') ELSE gs_float64(e) END);
 CREATE MACRO gs_lax_float64_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_float64(e)) END;
-CREATE MACRO gs_bool_array(j JSON) AS list_transform(gs_json_elements(j, 'bool'), lambda e: gs_bool(e));
+CREATE MACRO gs_bool_array(j JSON) AS list_transform(gs_json_elements(j, 'bool'), lambda e: CASE WHEN e IS NULL OR json_type(e) = 'NULL' THEN gs_py_error('The provided JSON input is not a boolean') ELSE gs_bool(e) END);
 CREATE MACRO gs_lax_bool_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_bool(e)) END;
-CREATE MACRO gs_string_array(j JSON) AS list_transform(gs_json_elements(j, 'string'), lambda e: gs_string(e));
+CREATE MACRO gs_string_array(j JSON) AS list_transform(gs_json_elements(j, 'string'), lambda e: CASE WHEN e IS NULL OR json_type(e) = 'NULL' THEN gs_py_error('The provided JSON input is not a string') ELSE gs_string(e) END);
 CREATE MACRO gs_lax_string_array(j JSON) AS CASE WHEN json_type(j) = 'ARRAY' THEN list_transform(CAST(j AS JSON[]), lambda e: gs_lax_string(e)) END;
 
 -- what FORMAT is given: a letter for the type, and the text; `o` has DuckDB's type and its JSON

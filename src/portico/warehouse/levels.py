@@ -195,7 +195,10 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
         )
         if ordering and isinstance(leaf, exp.Column) and _is_alias(select, leaf):
             continue
-        leaf.replace(below.column(key, "g"))
+        grouped = below.column(key, "g")
+        if isinstance(leaf, exp.Subquery) and leaf.alias:
+            grouped = exp.alias_(grouped, leaf.alias, quoted=True)
+        leaf.replace(grouped)
     _read_keys_within(select, keys, below)
     for key in keys:
         below.column(key, "g")
@@ -216,14 +219,30 @@ def _split_aggregates(select: exp.Select, numbers: Iterator[int]) -> None:
                 if key is not one:
                     one.replace(key.copy())
         else:
-            group.set("expressions", [key.copy() for key in keys])
+            group.set("expressions", [_unnamed(key) for key in keys])
             group.set("all", None)
         query.set("group", group)
     select.set("group", None)
     if having := select.args.get("having"):
+        _read_aliases(select, having)
         select.set("where", exp.Where(this=having.this))
         select.set("having", None)
     _read_from(select, query)
+
+
+def _unnamed(key: exp.Expr) -> exp.Expr:
+    made = key.copy()
+    if isinstance(made, exp.Subquery):
+        made.set("alias", None)
+    return made
+
+
+def _read_aliases(select: exp.Select, having: exp.Expr) -> None:
+    """Has HAVING read what the query's own names stand for: of a name, DuckDB does not know the type in time to choose
+    a macro by it."""
+    for column in list(having.find_all(exp.Column)):
+        if column.find_ancestor(exp.Select) is select and (named := _resolved(select, column)) is not None:
+            column.replace(exp.paren(named.copy(), copy=False))
 
 
 def _read_keys_within(select: exp.Select, keys: Sequence[exp.Expr], below: _Below) -> None:

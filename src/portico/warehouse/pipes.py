@@ -66,10 +66,10 @@ def name_of_pivot(query: Any) -> str:
 
 
 def enclose_sides(made: Any) -> None:
-    """Puts what is united beneath into queries of its own where WITH stands before it."""
+    """Puts what is united beneath into queries of its own where WITH stands before it, or it is united itself."""
     node = made.args["with_"].expressions[-1].this
     while isinstance(node, exp.SetOperation):
-        if node.expression.args.get("with_"):
+        if node.expression.args.get("with_") or isinstance(node.expression, exp.SetOperation):
             inner = node.expression.subquery(copy=False)
             node.set("expression", exp.select("*").from_(inner, copy=False))
         node = node.this

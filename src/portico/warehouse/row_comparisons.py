@@ -16,7 +16,7 @@ from portico.warehouse import compound_types as compound
 _EQUALITIES: dict[type[exp.Expr], type[exp.Binary]] = {
     exp.EQ: exp.EQ, exp.NEQ: exp.EQ, exp.NullSafeEQ: exp.NullSafeEQ, exp.NullSafeNEQ: exp.NullSafeEQ,
 }  # fmt: skip
-_SIGNS = {
+_SIGNS: dict[type[exp.Expr], str] = {
     exp.EQ: "=", exp.NEQ: "!=", exp.NullSafeEQ: "IS NOT DISTINCT FROM", exp.NullSafeNEQ: "IS DISTINCT FROM",
 }  # fmt: skip
 _MOST = 200  # rows of an IN that are compared one by one; a longer list is left to DuckDB

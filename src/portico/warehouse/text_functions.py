@@ -84,7 +84,10 @@ def number_text(x: str, kind: str) -> str:
 
 
 def hexadecimal(x: str) -> int:
-    return int(x, 16)
+    found = int(x, 16)
+    if not -(1 << 63) <= found < 1 << 63:
+        raise ValueError(f"Bad int64 value: {x}")
+    return found
 
 
 def random_number(_of: str | None) -> float:
@@ -307,8 +310,14 @@ def regexp_extract(x: str, pattern: str, position: int, occurrence: int) -> str 
 
 
 def regexp_all(x: str, pattern: str) -> list[str]:
+    """After a match that reaches the end there is no other, an empty one neither."""
     compiled = _pattern(pattern)
-    return [found.group(compiled.groups) or "" for found in compiled.finditer(x)]
+    made: list[str] = []
+    for found in compiled.finditer(x):
+        made.append(found.group(compiled.groups) or "")
+        if found.end() + (not found.group()) >= len(x):
+            break
+    return made
 
 
 def regexp_instr(x: str, pattern: str, position: int, occurrence: int, end: int) -> int:
@@ -316,7 +325,8 @@ def regexp_instr(x: str, pattern: str, position: int, occurrence: int, end: int)
     for value, what in ((position, "Position"), (occurrence, "Occurrence")):
         if value < 1:
             raise ValueError(f"{what} must be positive")
-    for number, found in enumerate(compiled.finditer(x, position - 1), 1):
+    matches = compiled.finditer(x, position - 1) if pattern else iter(())
+    for number, found in enumerate(matches, 1):
         if number == occurrence:
             return (found.end(compiled.groups) if end else found.start(compiled.groups)) + 1
     return 0
@@ -329,8 +339,10 @@ _SPECIFIER = re.compile(
 )
 
 
-def formatted(pattern: str, arguments: list[str | None]) -> str | None:
+def formatted(pattern: str | None, arguments: list[str | None]) -> str | None:
     """FORMAT: `arguments` are texts behind a letter for their type (`i`, `f`, `s`, `o`), NULL where they are."""
+    if pattern is None:
+        return None
     left = iter(arguments)
 
     def shown(found: re.Match[str]) -> str:

@@ -321,7 +321,7 @@ class Translator:
         if unnest is None:
             return node
         array = unnest.expressions[0] if isinstance(unnest, exp.Unnest) else unnest
-        if isinstance(array, exp.Array) and not any(isinstance(one, exp.Null) for one in array.expressions):
+        if isinstance(array, exp.Array) and all(_never_null(one) for one in array.expressions):
             return call("list_contains", array, node.this)
         return call("gs_in_list", array, node.this)
 
@@ -377,11 +377,11 @@ class Translator:
         kind = node.args.get("kind")
         if not kind:
             return node
-        node.set("kind", None)
         if kind == "STRUCT":
-            name_columns(node, "_field_{}", 1)
+            name_columns(node)
             made, _ = function("struct", [*node.expressions])
             node.set("expressions", [exp.alias_(made, "f0_", quoted=True)])
+        node.set("kind", None)
         return node
 
     def _current(self, node: exp.Expr) -> exp.Expr:
@@ -450,6 +450,10 @@ def _as_one_type(left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
     if (text := literal(left)) and not literal(right):
         return call("gs_lit", right.copy(), exp.Literal.string(text)), right
     return left, right
+
+
+def _never_null(one: exp.Expr) -> bool:
+    return isinstance(one.this if isinstance(one, exp.Cast) else one, exp.Literal)
 
 
 def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:

@@ -121,8 +121,8 @@ class _Reader:
             elif {one, other} in ({"NUMERIC", "FLOAT64"}, {_BIG, "FLOAT64"}) and written_out(
                 side := tree.this if one == "FLOAT64" else tree.expression, place - 1
             ):
-                made[name] = str(one if other == "FLOAT64" else other)
-                cast_column(side, place - 1, made[name])
+                made[name] = wanted = str(one if other == "FLOAT64" else other)
+                cast_column(side, place - 1, wanted)
             elif _BIG in (one, other) and one != other:
                 cast_column(tree.this if other == _BIG else tree.expression, place - 1, _BIG)
             elif LITERAL in (one, other) and made[name] in READ:
@@ -389,7 +389,7 @@ class _Scope:
         if isinstance(one, results.AROUND):
             return types[0] if types else None
         if isinstance(one, exp.Bracket):
-            return compound.element(types[0])
+            return compound.element(types[0]) or self._field_at(one, nodes[0], types[0])
         if isinstance(one, exp.Dot) and isinstance(one.expression, exp.Identifier):
             return checks.field(types[0], one.expression.name)
         if isinstance(one, exp.Array):
@@ -411,8 +411,25 @@ class _Scope:
             return checks.computed(one, nodes, types)
         return self._called(one, nodes, types) if isinstance(one, exp.Anonymous) else None
 
+    def _field_at(self, one: exp.Bracket, struct: exp.Expr, kind: str | None) -> str | None:
+        """STRUCT[OFFSET(n)]: puts the field's name there, and gives its type; None of all else."""
+        named, place = compound.fields(kind) or [], one.expressions[0]
+        if not isinstance(struct, exp.Column | exp.Dot) or not isinstance(place, exp.Literal) or not named:
+            return None
+        number = int(place.name) - int(one.args.get("offset") or 0)
+        if not 0 <= number < len(named):
+            raise checks.refused(f"Field ordinal {number} is out of bounds in {kind}")
+        name, found = named[number]
+        if [each for each, _ in named].count(name) == 1 and name:
+            one.replace(exp.Dot(this=struct.copy(), expression=exp.to_identifier(name, quoted=True)))
+        return found
+
     def _case(self, one: exp.Case) -> str | None:
         branches = one.args.get("ifs") or []
+        if one.this is not None and compound.fields(self.type_of(one.this)):  # are equal field by field
+            for each in branches:
+                each.set("this", exp.EQ(this=one.this.copy(), expression=each.this))
+            one.set("this", None)
         if (compared := one.this) is not None:
             kind = self.type_of(compared)
             kinds = [self.type_of(each.this) for each in branches]
