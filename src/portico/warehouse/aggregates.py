@@ -20,7 +20,7 @@ AGGREGATES = frozenset([
     "approx_count_distinct", "approx_quantiles", "approx_top_count", "approx_top_sum", "hll_count__init",
     "hll_count__merge", "hll_count__merge_partial", "countif", "array_agg", "string_agg", "array_concat_agg",
     "grouping", "max_by", "min_by", "$big_sum", "$big_avg", "$interval_sum",
-    "$interval_avg", "$float_min", "$float_max_by", "$float_min_by", *KLL_AGGREGATES,
+    "$interval_avg", "$float_min", "$range_min", "$range_max", "$float_max_by", "$float_min_by", *KLL_AGGREGATES,
     *geography.AGGREGATES,
 ])  # fmt: skip
 
@@ -264,6 +264,11 @@ def of_floats(name: str, arguments: list[exp.Expr]) -> tuple[list[exp.Expr], Cal
 _LEAST = exp.Cast(this=exp.Literal.string("-inf"), to=exp.DataType.build("DOUBLE"))
 
 
+def _of_ranges(native: str) -> Form:
+    """The least or the greatest RANGE."""
+    return lambda arguments: (call(native, arguments[0], call("gs_range_key", arguments[0].copy())), None)
+
+
 def _of_order(kind: type[exp.Expr]) -> Form:
     """FIRST_VALUE and its like; IGNORE NULLS may stand behind any argument. DuckDB's writer knows it of these alone."""
 
@@ -302,6 +307,7 @@ AGGREGATE_FORMS: dict[str, Form] = {
     "$interval_sum": _of_list("gs_interval_sum"), "$interval_avg": _of_list("gs_interval_avg"),
     "$big_sum": _of_list("gs_py_big_total"), "$big_avg": _of_list("gs_py_big_mean"),
     **{name: _kll(name) for name in KLL_AGGREGATES},
+    "$range_min": _of_ranges("arg_min"), "$range_max": _of_ranges("arg_max"),
     "first_value": _of_order(exp.FirstValue), "last_value": _of_order(exp.LastValue),
     "nth_value": _of_order(exp.NthValue), "percentile_cont": _percentile("quantile_cont"),
     "percentile_disc": _percentile("quantile_disc"),

@@ -35,7 +35,8 @@ def job_name(project: str, job: str) -> str:
 def child_name(script: str, number: int) -> str:
     """Under which the job of a script's statement is written down, of the one with this `number`, from 0."""
     key = hashlib.sha256(script.encode()).hexdigest()[:32]
-    return job_name(script.split("/")[1], f"script_job_{key}_{number}")
+    beside, _, _ = script.rpartition("/")
+    return f"{beside}/script_job_{key}_{number}"
 
 
 def result_file(folder: Path, job: str) -> Path:

@@ -10,7 +10,7 @@ from portico.warehouse.alike import READ, cast_column
 from portico.warehouse.alike import unlike as plainly_unlike
 from portico.warehouse.information_schema import sql_type
 from portico.warehouse.signatures import ANY, LITERAL, NUMBERS
-from portico.warehouse.types import Field
+from portico.warehouse.types import Field, range_element
 
 Kind = str | None
 """A type's name; None of one that is not known."""
@@ -63,7 +63,7 @@ def of_field(one: Field) -> Kind:
     if one["type"] in ("RECORD", "STRUCT"):
         return struct_of((each["name"], of_field(each)) for each in one["fields"])
     if one["type"] == "RANGE":
-        return None
+        return f"RANGE<{range_element(one)}>"
     return sql_type({"name": "", "type": one["type"], "mode": "NULLABLE"})
 
 
@@ -228,6 +228,8 @@ def given(name: str, first: Kind) -> Kind:
         return first
     if name in _ARRAYS:
         return array_of(first)
+    if name == "RANGE" and first in ("DATE", "DATETIME", "TIMESTAMP"):
+        return f"RANGE<{first}>"
     if name == "PERCENTILE_CONT" and first in NUMBERS:
         return "FLOAT64" if first == "INT64" else first
     return array_of(LITERAL) if name == "SPLIT" and first in ("STRING", LITERAL) else None

@@ -27,7 +27,7 @@ _INNER = frozenset([
     "json_elements", "fraction", "zone_text", "interval_div", "numeric_steps", "in_range", "in_list",
     "bit_and", "bit_or", "bit_xor", "bit_not", "shift_left", "shift_right", "add", "sub", "mul", "neg", "to_string",
     "integer_div", "avg", "top", "range_of", "range_checked", "range_text", "range_low", "range_high", "range_meet",
-    "range_has", "range_holds", "range_steps", "range_half", "top_sum", "months", "micros", "interval_of",
+    "range_key", "range_has", "range_holds", "range_steps", "range_half", "top_sum", "months", "micros", "interval_of",
     "justified", "hll_init", "hll_merge", "dense", "vectors_checked", "sparse_checked", "nulls_sorted",
     "quantile_disc", "quantiles_disc", "quantile_cont", "between_places", "corr", "json_object", "interval_sum",
     "interval_avg", "least_float", "bucket_of", "of_extreme",

@@ -142,6 +142,7 @@ CREATE MACRO gs_range_checked(a, b) AS CASE WHEN a >= b THEN gs_py_error('Range 
 CREATE MACRO gs_range_text(r) AS CASE WHEN r IS NOT NULL THEN '[' || coalesce(CAST(gs_range_start(r) AS VARCHAR), 'UNBOUNDED') || ', ' || coalesce(CAST(gs_range_end(r) AS VARCHAR), 'UNBOUNDED') || ')' END;
 CREATE MACRO gs_range_low(r) AS coalesce(gs_range_start(r), '-infinity');
 CREATE MACRO gs_range_high(r) AS coalesce(gs_range_end(r), 'infinity');
+CREATE MACRO gs_range_key(r) AS CASE WHEN r IS NOT NULL THEN {'low': gs_range_low(r), 'high': gs_range_high(r)} END;
 CREATE MACRO gs_range_meet(r, s) AS CASE WHEN r IS NOT NULL AND s IS NOT NULL THEN gs_range_low(r) < gs_range_high(s) AND gs_range_low(s) < gs_range_high(r) END;
 CREATE MACRO gs_range_has(r, x) AS CASE WHEN r IS NOT NULL AND x IS NOT NULL THEN gs_range_low(r) <= x AND x < gs_range_high(r) END;
 CREATE MACRO gs_range_holds(r, s) AS CASE WHEN r IS NOT NULL AND s IS NOT NULL THEN gs_range_low(r) <= gs_range_low(s) AND gs_range_high(s) <= gs_range_high(r) END;

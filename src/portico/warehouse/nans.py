@@ -7,11 +7,12 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#nan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
 from portico.warehouse.macros import call
+from portico.warehouse.range_order import is_range
 from portico.warehouse.signatures import ANY, NUMBERS
 
 FLOATS = "floats"
@@ -26,7 +27,9 @@ def mark(one: exp.Expr, nodes: Sequence[exp.Expr], types: Sequence[str | None]) 
     """Notes which of the parts of a comparison or an order may be NaN, by their types."""
     if any(isinstance(node, exp.All | exp.Any) for node in nodes):
         return
-    if all(each is None or each == ANY or each in NUMBERS for each in types):
+    if isinstance(one, exp.Ordered) and is_range(types[0]):
+        one.meta[FLOATS] = [True, "range"]
+    elif all(each is None or each == ANY or each in NUMBERS for each in types):
         parts = [kind == "FLOAT64" and not _finite(node) for node, kind in zip(nodes, types, strict=True)]
         if any(parts):
             one.meta[FLOATS] = parts
@@ -92,7 +95,7 @@ def settle(tree: exp.Expr) -> None:
     for one in marked:
         if parts := one.meta.pop(FLOATS, None):
             if isinstance(one, exp.Ordered):
-                _order(one)
+                _order(one, _is_bounded if "range" in parts else _is_number)
             elif isinstance(one, exp.Anonymous):
                 same = exp.Case(
                     ifs=[exp.If(this=_is_nan(one.expressions[0]), true=one.expressions[0].copy())]
@@ -231,8 +234,17 @@ def _joins(one: exp.Expr) -> bool:
     return isinstance(above, exp.Join) and above.args.get("on") is below
 
 
-def _order(one: exp.Ordered) -> None:
-    """Puts another order before this one: whether it is NaN."""
+def _is_number(value: exp.Expr) -> exp.Expr:
+    return exp.Not(this=_is_nan(value))
+
+
+def _is_bounded(value: exp.Expr) -> exp.Expr:
+    """Whether a RANGE has a start: those without are the least."""
+    return exp.Not(this=exp.Is(this=call("gs_range_start", value.copy()), expression=exp.Null()))
+
+
+def _order(one: exp.Ordered, first: Callable[[exp.Expr], exp.Expr]) -> None:
+    """Puts another order before this one: what `first` makes of the value, such as whether it is no NaN."""
     window = one.find_ancestor(exp.Window, exp.Select)
     spec = window.args.get("spec") if isinstance(window, exp.Window) else None
     if spec is not None and spec.args.get("kind") == "RANGE" and _has_offset(spec):
@@ -244,7 +256,7 @@ def _order(one: exp.Ordered) -> None:
     if (select := one.find_ancestor(exp.Select)) is not None and orders is select.args.get("order"):
         value = _shown(select, value)
     number = one.copy()
-    number.set("this", exp.Not(this=_is_nan(value)))
+    number.set("this", first(value))
     assert orders is not None
     place = orders.expressions.index(one)
     orders.set("expressions", [*orders.expressions[:place], number, *orders.expressions[place:]])

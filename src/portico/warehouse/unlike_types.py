@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlglot import exp
 
-from portico.warehouse import clauses, nans, overflows, window_arguments
+from portico.warehouse import clauses, nans, overflows, range_order, window_arguments
 from portico.warehouse import compound_types as compound
 from portico.warehouse import result_types as results
 from portico.warehouse import type_checks as checks
@@ -357,6 +357,7 @@ class _Scope:
             isinstance(one, exp.In) and one.expressions
         ):
             nans.mark(one, nodes, types)
+            range_order.compare(one, nodes, types)
         elif isinstance(one, exp.In):
             nans.mark_in(one, types[-1])
             compound.as_common_of(types[-1], nodes[0], types[0])
@@ -477,6 +478,7 @@ class _Scope:
             nans.rename(one, kind)
             return kind
         nans.rename(one, first)
+        range_order.rename(one, first)
         overflows.mark_safe(one, compound.common(types))
         nans.rename_extreme(one, self._by(nodes, types))
         if first == _BIG and name in ("SUM", "AVG"):

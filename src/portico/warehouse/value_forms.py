@@ -226,6 +226,7 @@ def _raw_key(arguments: list[exp.Expr]) -> Made:
 
 VALUE_FORMS: dict[str, Form] = {
     "make_interval": _make_interval, "collate": _collate, "concat": _concat, "array_concat": _array_concat,
+    "$range_key": lambda arguments: (call("gs_range_key", *arguments), None),
     "div": _div, "format": _format, "struct": _struct, "safe_divide": _safe("gs_div"), "safe_add": _safe("gs_add"),
     "safe_subtract": _safe("gs_sub"), "safe_multiply": _safe("gs_mul"), "safe_negate": _safe("gs_neg"),
     "ieee_divide": _ieee_divide, "greatest": _if_null_is_null("greatest"), "least": _if_null_is_null("least"),
