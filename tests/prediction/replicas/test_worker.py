@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from portico.prediction.replicas import worker
 from portico.prediction.replicas.client import BlockingReplicaClient
 from portico.prediction.replicas.shapley import Sampling
 
@@ -176,3 +177,28 @@ def test_a_matrix_model_says_that_it_takes_lists(replica, sklearn_python, models
         assert "the model takes a list an instance" in ask([1.0, 2.0, 3.0])
         assert "instances[1] is no list, and others are" in ask([[1.0, 2.0, 3.0], 2.0])
         ask.client.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"learner": 1}', "Invalid cast, from Integer to Object"),
+        ("nothing of the kind", "Check failed: str[0] == '{' (n vs. {) : Invalid model format in: `PATH`."),
+    ],
+)
+def test_xgboost_says_why_without_its_stack(tmp_path, text, why):
+    file = tmp_path / "model.json"
+    file.write_text(text)
+    with pytest.raises(worker.Refused) as refused:
+        worker.load("xgboost", str(file))
+    said = str(refused.value).replace(str(file), "PATH")
+    assert said == f"xgboost {worker.version('xgboost')} cannot load it: XGBoostError: {why}"
+
+
+def test_a_refusal_of_several_lines_that_is_no_stack_is_said_whole(tmp_path, monkeypatch):
+    def fails(path):
+        raise ValueError("[1:2] of this\nand that")
+
+    monkeypatch.setattr(worker, "booster", fails)
+    with pytest.raises(worker.Refused, match=r"ValueError: \[1:2\] of this\nand that$"):
+        worker.load("xgboost", str(tmp_path / "model.bst"))

@@ -322,10 +322,10 @@ def load(framework: str, path: str) -> Model:
     ):
         print(line, file=sys.stderr, flush=True)
     if failure is not None:
-        raise Refused(
-            f"{framework} {version(framework)} cannot load it: "
-            f"{type(failure).__name__}: {str(failure) or 'no reason given'}"
-        )
+        # Without XGBoost's time, line of C++ and stack.
+        why = re.sub(r"\A\[[\d:]+\] \S+: |\s*^Stack trace:\s.*", "", str(failure), flags=re.M | re.S)
+        name = type(failure).__name__
+        raise Refused(f"{framework} {version(framework)} cannot load it: {name}: {why or 'no reason given'}")
     if framework in ("tensorflow", "pytorch"):
         return loaded  # type: ignore[no-any-return]
     if framework == "xgboost" and type(loaded).__name__ == "Booster":
