@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.cloud.aiplatform.version import __version__ as aiplatform_version
 
 from portico.sandbox import environments
 from portico.sandbox.installer import Teller
@@ -66,3 +67,17 @@ def test_the_profiler_fits_the_protobuf_of_its_tensorflow(
     assert bound in wanted_for(monkeypatch, tmp_path, [needed], "tf-cpu.2-9")
     assert bound not in wanted_for(monkeypatch, tmp_path, ["google-cloud-aiplatform"], "tf-cpu.2-9")
     assert not profiler_of("tensorflow", "2.18.0") and not profiler_of("torch", "2.1.0")
+
+
+@pytest.mark.parametrize("extra", ["autologging", "tensorboard, autologging"])
+def test_autologging_gets_an_mlflow_that_bounds_its_protobuf(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, extra: str
+) -> None:
+    # MLflow 1.27, the oldest that the extra takes, would be chosen for the newest protobuf, with which it can't run.
+    needed = [f"google-cloud-aiplatform[{extra}]=={aiplatform_version}", "pandas"]
+    wanted = wanted_for(monkeypatch, tmp_path, needed, "sklearn-cpu.1-6")
+    assert "mlflow>=2" in wanted and wanted[-2:] == needed
+    plain = wanted_for(monkeypatch, tmp_path, ["google-cloud-aiplatform[tensorboard]"], "sklearn-cpu.1-6")
+    assert not any(line.startswith("mlflow") for line in plain)
+    own = wanted_for(monkeypatch, tmp_path, [*needed, "mlflow==1.30.0"], "sklearn-cpu.1-6")
+    assert "mlflow>=2" not in own and "mlflow==1.30.0" in own

@@ -18,6 +18,10 @@ from portico.services.aiplatform.custom.training_images import TrainingImage
 from portico.services.aiplatform.images import bounds_of, profiler_of
 
 _PROFILES = re.compile(r"cloud_profiler|tensorboard[-_]plugin[-_]profile")
+_AUTOLOGS = re.compile(r"google-cloud-aiplatform\[[^\]]*\b(autologging|full|testing)\b")
+# The extra takes MLflow 1.27, too, which bounds no protobuf and can't be imported beside a current one: it would be
+# chosen for the newest protobuf.
+_MLFLOW = "mlflow>=2"
 _TORCH = (
     " Its wheels for processors are on PyTorch's own index: let this machine reach that, or put such a wheel "
     "into a folder, name that in UV_FIND_LINKS and start Portico again."
@@ -57,6 +61,9 @@ def python_of(
         library = [f"{_package(image.library, exact)}=={exact}", *bounds_of(image.library, exact)]
         if any(_PROFILES.search(line) for line in needed):
             library += profiler_of(image.library, exact)
+    named = [environments.normalise(line) for line in needed]
+    if any(map(_AUTOLOGS.match, named)) and not any(re.match(r"mlflow(?!-)", line) for line in named):
+        library.append(_MLFLOW)
     wanted = [*library, *image.common, *needed]
     if not environments.place(wanted, interpreter, cache, apart, options).is_dir():
         teller.say(f"{image.short}: making its environment, {', '.join([*wanted, *apart])}")
