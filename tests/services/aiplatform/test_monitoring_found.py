@@ -10,7 +10,6 @@ import lightgbm
 import numpy as np
 import pytest
 import requests
-from google.api_core import exceptions
 from google.cloud.aiplatform import model_monitoring
 
 from portico.errors import PorticoError
@@ -264,9 +263,21 @@ def test_the_scores_of_classes_are_watched(aiplatform, upload, advance):
     endpoint.undeploy_all()
 
 
-def test_what_attributions_cannot_do_is_said(aiplatform, bucket, endpoint):
-    with pytest.raises(exceptions.BadRequest, match="enableFeatureAttributes"):
-        monitor(aiplatform, endpoint, training(bucket), attribute_skew_thresholds={"a": 0.1})
+def test_thresholds_of_attributions_that_nobody_computes_are_kept_and_it_is_said(
+    portico, aiplatform, bucket, endpoint, advance
+):
+    # Google's client sends them without an explanationConfig, and its service keeps them.
+    job = monitor(aiplatform, endpoint, training(bucket), attribute_skew_thresholds={"a": 0.1})
+    [config] = job._gca_resource.model_deployment_monitoring_objective_configs
+    skew = config.objective_config.training_prediction_skew_detection_config
+    assert {name: kept.value for name, kept in skew.attribution_score_skew_thresholds.items()} == {"a": 0.1}
+    [said] = [one for one in portico.log().splitlines() if job.resource_name in one and "not watched" in one]
+    assert "attributionScoreSkewThresholds" in said and "enableFeatureAttributes" in said
+    asked(endpoint, rows(1, 300))
+    advance()
+    assert search(job, endpoint, "RAW_FEATURE_SKEW") and not search(job, endpoint, "FEATURE_ATTRIBUTION_SKEW")
+    assert not told(portico, job)
+    job.delete()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ The work is in `deployment_run`; what it found is told by `search_anomalies`.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from typing import Any, Final
@@ -32,6 +33,7 @@ NATIVE: Final = frozenset(
 OBJECTIVES: Final = "modelDeploymentMonitoringObjectiveConfigs"
 _HOUR = 3600.0
 _PARTS = (SKEW, DRIFT)
+log = logging.getLogger(__name__)
 _SCHEDULE = "modelDeploymentMonitoringScheduleConfig"
 
 
@@ -88,6 +90,8 @@ class Jobs(Collection):
         def after() -> None:
             await_served(call, version)
             bq.make_logs(call.rooms.home)
+            for line in _unwatched(resource.body):
+                log.warning("%s: %s", resource.name, line)
 
         return after
 
@@ -254,12 +258,28 @@ def _check_objective(config: dict[str, Any], model: ServedModel | None, field: s
         check_thresholds(config.get(part) or {}, f"{field}.{part}")
 
 
+def _unwatched(body: dict[str, Any]) -> list[str]:
+    """What is said of thresholds of attributions that nobody computes: Google takes and keeps these, too."""
+    lines = []
+    for position, one in enumerate(body[OBJECTIVES]):
+        config = one.get("objectiveConfig") or {}
+        if (config.get("explanationConfig") or {}).get("enableFeatureAttributes"):
+            continue
+        lines += [
+            f"{OBJECTIVES}[{position}].objectiveConfig.{part}.{key} is not watched; set "
+            "explanationConfig.enableFeatureAttributes to true."
+            for part in _PARTS
+            for key, value in (config.get(part) or {}).items()
+            if key.startswith("attributionScore") and value
+        ]
+    return lines
+
+
 def check_attributions(config: dict[str, Any], model: ServedModel | None, field: str) -> None:
     """`model` is what the fronts serve (see `served`).
 
     Raises:
-        InvalidArgument: thresholds of attributions that nobody computes. FailedPrecondition: the model's need an
-            explanation spec, which it lacks. Unimplemented: what is not built.
+        FailedPrecondition: the model's need an explanation spec, which it lacks. Unimplemented: what is not built.
     """
     explanation = config.get("explanationConfig") or {}
     if explanation.get("explanationBaseline"):
@@ -268,13 +288,6 @@ def check_attributions(config: dict[str, Any], model: ServedModel | None, field:
             "of a sample of the training data."
         )
     if not explanation.get("enableFeatureAttributes"):
-        for part in _PARTS:
-            for key, value in (config.get(part) or {}).items():
-                if key.startswith("attributionScore") and value:
-                    raise InvalidArgument(
-                        f"{key} needs explanationConfig.enableFeatureAttributes; set that to true.",
-                        field=f"{field}.{part}.{key}",
-                    )
         return
     by_spec = model is not None and (model.format == "onnx" or model.format not in NATIVE)
     if model is None or (by_spec and not model.explanation):
