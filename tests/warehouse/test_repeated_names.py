@@ -89,3 +89,28 @@ def test_columns_of_one_name_are_there(
     assert [one.name for one in arrow.converted(done.rows, done.fields).schema] == names
     found = [column.to_pylist()[0] for column in done.rows.columns]
     assert [list(one.values()) if isinstance(one, dict) else one for one in found] == row
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("SELECT `d.paths`.`a` FROM `d.paths`", [[1]]),
+        ("SELECT `p.d.paths`.a FROM `p.d.paths` WHERE `p.d.paths`.`a` = 1", [[1]]),
+        ("SELECT `d.paths`.s.b, `d.paths`.`s`.`b` FROM `d.paths`", [[2, 2]]),
+        ("SELECT `d.paths`.a FROM `d.paths` JOIN `d.paths` AS o ON o.a = `d.paths`.a", [[1]]),
+        ("SELECT (SELECT `d.paths`.a + x) FROM `d.paths`, (SELECT 1 AS x) GROUP BY `d.paths`.a, x", [[2]]),
+    ],
+)
+def test_a_table_is_named_by_its_whole_path(warehouse: Warehouse, text: str, rows: list[Any]) -> None:
+    warehouse.run("CREATE OR REPLACE TABLE d.paths AS SELECT 1 AS a, STRUCT(2 AS b) AS s", Asked("p"))
+    done = warehouse.run(text, Asked("p"))[-1]
+    assert done.rows is not None
+    assert list(zip(*(one.to_pylist() for one in done.rows.columns), strict=True)) == [
+        tuple(one) for one in rows
+    ]
+
+
+def test_an_alias_takes_a_tables_path_away(warehouse: Warehouse) -> None:
+    warehouse.run("CREATE OR REPLACE TABLE d.paths AS SELECT 1 AS a", Asked("p"))
+    with pytest.raises(InvalidArgument, match="Unrecognized name"):
+        warehouse.run("SELECT `d.paths`.a FROM `d.paths` AS o", Asked("p"))

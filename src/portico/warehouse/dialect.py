@@ -15,6 +15,7 @@ from portico.warehouse import multilevel, pipes, recursion
 from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.models.syntax import readable
 from portico.warehouse.name_spaces import SPACES, name_spaces
+from portico.warehouse.names import whole_paths
 
 PLACE = "with_offset"
 """Of a table that is an array, the name of its elements' places."""
@@ -348,6 +349,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
         recursion.check(statement)
         multilevel.check(statement, AGGREGATES)
         name_spaces(statement)
+        whole_paths(statement)
         _named_windows(statement)
         _literals_first(statement)
         _unchained(statement)

@@ -19,6 +19,32 @@ def parts(table: exp.Table) -> list[str]:
     return [piece for one in table.parts for piece in one.name.split(".")]
 
 
+def whole_paths(tree: exp.Expr) -> None:
+    """Names a table by its last part where a column names it by its whole path in one pair of backticks, as FROM does:
+    `d.t`.x FROM `d.t`. An alias takes that name away. sqlglot takes such a path apart, each part quoted."""
+    for column in list(tree.find_all(exp.Column)):
+        pieces = column.parts
+        if len(pieces) < 3 or pieces[-1].name == "*" or not all(one.args.get("quoted") for one in pieces):
+            continue  # of `d.t`.* EXCEPT … sqlglot loses what is left out: such a star stays refused
+        said = [one.name.lower() for one in pieces]
+        above = column.parent
+        while above is not None:
+            paths = [parts(one) for one in _sources(above) if isinstance(one, exp.Table) and not one.alias]
+            long = [
+                len(one)
+                for one in paths
+                if 1 < len(one) < len(said) and [p.lower() for p in one] == said[: len(one)]
+            ]
+            if long:
+                kept = pieces[long[0] - 1 :]
+                for key, one in zip(("this", "table", "db", "catalog"), kept[::-1], strict=False):
+                    column.set(key, one)
+                for key in ("this", "table", "db", "catalog")[len(kept) :]:
+                    column.set(key, None)
+                break
+            above = above.parent
+
+
 def substitute(tree: exp.Expr, values: Mapping[str, exp.Expr], columns: Columns) -> exp.Expr:
     """Puts `values` (by lower-case name) for the names in `tree` that are no column; returns the tree."""
     if not values:
