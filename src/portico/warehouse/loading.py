@@ -312,7 +312,7 @@ def _json_batches(
                     _noted(bad, limit, f"row {number}: {error}")
                     continue
                 rows.append(row)
-            yield as_texts(rows, fields)
+            yield as_texts(rows, fields, told=False)
 
 
 def lowered_names(fields: list[Field]) -> set[str]:
@@ -350,18 +350,23 @@ def _check_records(row: Mapping[str, Any], fields: list[Field], path: str, ignor
             _check_records(record, one["fields"], within, ignore)
 
 
-def as_texts(rows: Sequence[Mapping[str, Any]], fields: list[Field]) -> pa.Table:
-    """Rows of JSON as columns of texts, nested values as JSON; numbers stay such where their column has no others."""
+def as_texts(rows: Sequence[Mapping[str, Any]], fields: list[Field], *, told: bool = True) -> pa.Table:
+    """Rows of JSON as columns of texts, nested values as JSON; numbers stay such where their column has no others.
+    `told`: a text in a JSON column is that of a document, as inserts tell it; in a file it is a string of JSON."""
     names = {one["name"].lower(): one["name"] for one in fields}
     exact = set(names.values())
     named = [
         row if row.keys() <= exact else {names.get(name.lower(), name): value for name, value in row.items()}
         for row in rows
     ]
-    return pa.table({one["name"]: _column([row.get(one["name"]) for row in named], one) for one in fields})
+    return pa.table(
+        {one["name"]: _column([row.get(one["name"]) for row in named], one, told) for one in fields}
+    )
 
 
-def _column(cells: list[Any], one: Field) -> pa.Array:
+def _column(cells: list[Any], one: Field, told: bool) -> pa.Array:
+    if canonical(one["type"]) == "JSON" and not told:
+        return pa.array([None if cell is None else json.dumps(cell) for cell in cells], pa.string())
     kinds = set(map(type, cells)) - {type(None)}
     plain, number = _NUMBERS.get(canonical(one["type"]), (frozenset[type](), pa.null()))
     if kinds and kinds <= plain and str(one.get("mode", "")).upper() != "REPEATED":

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, Unimplemented
 
 BIG_PLACE = "$big"
 """The field of the struct that holds a BIGNUMERIC (`bignumeric`): a name that no field of a caller's has."""
@@ -211,6 +211,13 @@ def field_of_expression(name: str, kind: exp.DataType) -> Field:
         field["maxLength"] = sizes[0]
     elif sizes and field["type"] in ("NUMERIC", "BIGNUMERIC"):
         field |= dict(zip(("precision", "scale"), sizes, strict=False))
+    elif sizes and field["type"] != "TIMESTAMP":
+        named = kind.sql("bigquery").partition("(")[0]
+        raise InvalidArgument(f"{named} does not support type parameters", reason="invalidQuery")
+    elif sizes and sizes != ["6"]:
+        raise Unimplemented(
+            f"TIMESTAMP({', '.join(sizes)}): timestamps of picoseconds are not built in Portico; it has TIMESTAMP."
+        )
     return field
 
 

@@ -174,6 +174,19 @@ def test_files_are_loaded_and_written(client: bigquery.Client, dataset: Any, buc
     assert bucket.blob("out/000000000000.csv").download_as_text().splitlines()[0] == "name,day,n"
 
 
+def test_a_text_in_a_file_is_a_string_of_json(client: bigquery.Client, dataset: Any) -> None:
+    table, schema = (
+        "sales_data.documents",
+        [bigquery.SchemaField("n", "INT64"), bigquery.SchemaField("j", "JSON")],
+    )
+    values: list[Any] = [None, True, 0.5, "a string", "100", [1, "x"], {"a": None}]
+    rows = [{"n": place, "j": value} for place, value in enumerate(values)]
+    client.load_table_from_json(rows, table, job_config=bigquery.LoadJobConfig(schema=schema)).result()
+    found = answered(client, f"SELECT j, JSON_TYPE(j) FROM {table} ORDER BY n")
+    assert [one for one, _ in found] == values
+    assert [kind for _, kind in found] == [None, "boolean", "number", "string", "string", "array", "object"]
+
+
 @pytest.mark.parametrize(
     ("skip", "names", "rows"),
     [(None, ["word", "n"], 2), (0, ["string_field_0", "string_field_1"], 3), (2, ["a", "n2"], 1)],
@@ -232,6 +245,20 @@ def test_projects_with_datasets_are_listed(client: bigquery.Client, portico: Any
     found = {one.project_id: one for page in pages.pages for one in page}
     assert set(names) <= set(found) and list(found) == sorted(found)
     assert found[names[0]].friendly_name == names[0] and found[names[0]].numeric_id.isdigit()
+
+
+def test_what_would_do_nothing_is_refused_by_name(client: bigquery.Client, dataset: Any) -> None:
+    wide = bigquery.SchemaField.from_api_repr({"name": "at", "type": "TIMESTAMP", "timestampPrecision": "12"})
+    with pytest.raises(exceptions.GoogleAPICallError, match=r"timestamps of picoseconds .* are not built"):
+        client.create_table(bigquery.Table("test-project.sales_data.wide", [wide]), retry=None)
+    with pytest.raises(exceptions.GoogleAPICallError, match="timestamps of picoseconds are not built"):
+        client.query("CREATE TABLE sales_data.wide (at TIMESTAMP(12))", retry=None, job_retry=None).result(
+            retry=None, job_retry=None
+        )
+    careless = bigquery.Dataset("test-project.careless")
+    careless.is_case_insensitive = True
+    with pytest.raises(exceptions.GoogleAPICallError, match="Case-insensitive data sets are not built"):
+        client.create_dataset(careless, retry=None)
 
 
 def test_a_dropped_dataset_comes_back(client: bigquery.Client, dataset: Any) -> None:
