@@ -58,7 +58,7 @@ def test_two_columns_of_one_name_are_neither_trained_on_nor_predicted(
         ("expiration_timestamp = 'tomorrow'", "EXPIRATION_TIMESTAMP must be a TIMESTAMP"),
         ("labels = [('A b', 'x')]", "lower-case"),
         ("labels = [('a', 'x'), ('a', 'y')]", "twice"),
-        ("description = REPEAT('x', 20000000)", "bytes"),
+        ("description = REPLACE(REPEAT('x', 1000000), 'x', 'xxxxxxxxxxxxxxxxxxxx')", "bytes"),
         ("instance_weight_col = 's'", "must be numbers"),
         ("instance_weight_col = 'y'", "is the label"),
         ("instance_weight_col = 'none'", "not all of them 0"),

@@ -334,12 +334,12 @@ def test_forged_tokens_are_refused(portico, iam, made):
         assert get(portico, token).status_code == 401, token
 
 
-def test_what_an_account_signs_counts_for_the_api_that_it_names(portico, iam, made):
+def test_what_an_account_signs_counts_for_the_api_that_it_names(portico, iam, made, bucket):
     key = key_of(iam, made())
     place = f"/v1/projects/{PROJECT}/locations/us-central1"
     asked = {
         "aiplatform": ("GET", f"{place}/models"), "prediction": ("POST", f"{place}/endpoints/1:predict"),
-        "storage": ("GET", "/storage/v1/b?project=x"), "media": ("GET", "/storage/v1/b/no-such/o/a?alt=media"),
+        "storage": ("GET", "/storage/v1/b?project=x"), "media": ("GET", f"/storage/v1/b/{bucket.name}/o/a?alt=media"),
         "portico": ("GET", "/apis/portico/v1/clock"),
     }  # fmt: skip
 

@@ -96,8 +96,9 @@ class Permit:
     def _require(self, caller: Caller, api: str, asked: list[checks.Check]) -> None:
         lacked = self._permissions.missing(caller, asked)
         if lacked is not None:
-            with Reading(self._database) as reading:
-                require_bucket(reading, lacked[1])
+            if api == "storage":
+                with Reading(self._database) as reading:
+                    require_bucket(reading, lacked[1])
             raise denied(caller, api, *lacked)
 
     async def _each(
