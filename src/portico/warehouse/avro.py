@@ -12,8 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from portico.errors import InvalidArgument
-from portico.warehouse import arrow
-from portico.warehouse.decimal_targets import target
+from portico.warehouse import arrow, decimal_targets
 from portico.warehouse.types import Field, canonical
 
 _KINDS = {"int": "INTEGER", "long": "INTEGER", "float": "FLOAT", "double": "FLOAT", "boolean": "BOOLEAN",
@@ -33,8 +32,8 @@ def fields(path: Path, options: Mapping[str, Any]) -> list[Field]:
     """
     with path.open("rb") as stream:
         schema = _reader(stream).writer_schema
-    named = {**schema, "type": schema["type"]}
-    return [_field(str(one["name"]), one["type"], options) for one in named["fields"]]
+    how = {**options, "decimalTargetTypes": decimal_targets.wanted("AVRO", options)}
+    return [_field(str(one["name"]), one["type"], how) for one in schema["fields"]]
 
 
 def _reader(stream: Any) -> Any:
@@ -67,7 +66,8 @@ def _field(name: str, kind: Any, options: Mapping[str, Any]) -> Field:
         return {**found, "type": "RECORD", "mode": "REPEATED", "fields": pair}
     said = str(told.get("logicalType") or "")
     if said == "decimal":
-        return {**found, "type": target(int(told["precision"]), int(told.get("scale") or 0), options)}
+        digits = int(told["precision"]), int(told.get("scale") or 0)
+        return {**found, "type": decimal_targets.target(*digits, options["decimalTargetTypes"])}
     if options.get("useAvroLogicalTypes") and said in _LOGICAL:
         return {**found, "type": _LOGICAL[said]}
     if told.get("sqlType") in ("DATETIME", "JSON", "GEOGRAPHY", "INTERVAL"):
@@ -99,7 +99,18 @@ def _column(one: Field, cells: list[Any], kind: pa.DataType) -> pa.Array:
     is_text = canonical(one["type"]) == "STRING" and any(isinstance(cell, Decimal) for cell in cells)
     if canonical(one["type"]) == "BIGNUMERIC" or is_text:
         return pa.array([None if cell is None else str(cell) for cell in cells], pa.string())
-    return pa.array(cells, kind)
+    try:
+        return pa.array(cells, kind)
+    except pa.ArrowInvalid:
+        if not _has_decimals(cells):
+            raise
+        raise decimal_targets.unfit(str(one["name"])) from None
+
+
+def _has_decimals(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_decimals, value.values()))
+    return any(map(_has_decimals, value)) if isinstance(value, list) else isinstance(value, Decimal)
 
 
 def _unit(kind: Any) -> str:

@@ -293,9 +293,18 @@ def _decimals(column: pa.Array, one: dict[str, Any]) -> pa.Array:
 def narrowed(table: pa.Table) -> pa.Table:
     """Decimals of 256 bits, which DuckDB has not, as texts."""
     for place, one in enumerate(table.schema):
-        if pa.types.is_decimal256(one.type):
-            table = table.set_column(place, one.name, table.column(place).cast(pa.string()))
+        kind = _narrow_type(one.type)
+        if kind != one.type:
+            table = table.set_column(place, one.name, table.column(place).cast(kind))
     return table
+
+
+def _narrow_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_decimal256(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([one.with_type(_narrow_type(one.type)) for one in kind])
+    return pa.list_(_narrow_type(kind.value_type)) if pa.types.is_list(kind) else kind
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -5,10 +5,11 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from portico.errors import InvalidArgument
 from portico.warehouse.types import Field, canonical
@@ -17,10 +18,12 @@ _DIGITS = {
     "NUMERIC": (29, 9),
     "BIGNUMERIC": (38, 38),
 }  # before the point and behind it that every such value may have
+_NUMERIC: Final = pa.decimal128(38, 9)
 
 
-def check(options: Mapping[str, Any]) -> None:
-    """
+def wanted(form: str, options: Mapping[str, Any]) -> list[str]:
+    """The types that the decimals of files of `form` may get: those asked for, else what Google's document says.
+
     Raises:
         InvalidArgument: decimalTargetTypes names a type twice, or one that is none.
     """
@@ -33,34 +36,49 @@ def check(options: Mapping[str, Any]) -> None:
                 reason="invalid",
                 field="decimalTargetTypes",
             )
+    return list(given) or (["NUMERIC", "STRING"] if form == "ORC" else ["NUMERIC"])
 
 
-def target(precision: int, scale: int, options: Mapping[str, Any]) -> str:
-    """NUMERIC, BIGNUMERIC or STRING, for decimals of a file: the first of those asked for that holds every such value,
-    else the widest of them. Nothing asked for: the smaller number that holds them."""
-    wanted = options.get("decimalTargetTypes") or list(_DIGITS)
+def target(precision: int, scale: int, wanted: Sequence[str]) -> str:
+    """NUMERIC, BIGNUMERIC or STRING, for decimals of a file: the first of those wanted that holds every such value,
+    else the widest of them."""
     for kind, (before, behind) in _DIGITS.items():
         if kind in wanted and precision - scale <= before and scale <= behind:
             return kind
     return next(kind for kind in ("STRING", "BIGNUMERIC", "NUMERIC") if kind in wanted)
 
 
-def fitted(table: pa.Table, fields: list[Field]) -> pa.Table:
-    """A file's rows, whose decimals have no more digits than NUMERIC where their column is one.
+def check_values(table: pa.Table, fields: Sequence[Field]) -> None:
+    """Looks whether NUMERIC holds the decimals that a file has for such columns, or for such fields of its records.
 
     Raises:
-        InvalidArgument: a value has more.
+        InvalidArgument: a value has more digits.
     """
-    numeric = {one["name"].lower() for one in fields if canonical(one["type"]) == "NUMERIC"}
-    for place, one in enumerate(table.schema):
-        if one.name.lower() in numeric and pa.types.is_decimal(one.type) and one.type.scale > 9:
-            try:
-                column = table.column(place).cast(pa.decimal128(38, 9))
-            except pa.ArrowInvalid:
-                raise InvalidArgument(
-                    f"Error while reading data, error message: a value of the column {one.name} is out of valid "
-                    "NUMERIC range; let decimalTargetTypes name BIGNUMERIC or STRING too",
-                    reason="invalid",
-                ) from None
-            table = table.set_column(place, one.name, column)
-    return table
+    by_name = {one["name"].lower(): one for one in fields}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if (one := by_name.get(name.lower())) is not None:
+            _check(column, one, name)
+
+
+def _check(column: pa.ChunkedArray, one: Field, path: str) -> None:
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        _check(pc.list_flatten(column), one, path)
+    elif pa.types.is_struct(column.type):
+        inner = {each["name"].lower(): each for each in one.get("fields") or ()}
+        for place, each in enumerate(column.type):
+            if (found := inner.get(each.name.lower())) is not None:
+                _check(pc.struct_field(column, [place]), found, f"{path}.{each.name}")
+    elif pa.types.is_decimal(column.type) and canonical(one["type"]) == "NUMERIC":
+        try:
+            column.cast(_NUMERIC)
+        except pa.ArrowInvalid:
+            raise unfit(path) from None
+
+
+def unfit(column: str) -> InvalidArgument:
+    """That a decimal has more digits than its column."""
+    return InvalidArgument(
+        f"Error while reading data, error message: a value of the column {column} is out of valid NUMERIC range; let "
+        "decimalTargetTypes name BIGNUMERIC or STRING too",
+        reason="invalid",
+    )

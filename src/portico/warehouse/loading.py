@@ -20,9 +20,9 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import avro, bignumeric, decimal_targets
+from portico.warehouse import arrow_schemas, avro, bignumeric, decimal_targets
 from portico.warehouse.assignments import bounded
-from portico.warehouse.types import DUCKDB, Field, canonical, duckdb_type, field_of, quoted, range_element
+from portico.warehouse.types import Field, canonical, duckdb_type, quoted, range_element
 
 _BATCH_ROWS, _BATCH_BYTES = 1 << 20, 64 << 20  # of a Parquet file that are in memory together
 _PIECE = 122_880  # rows of a row group of DuckDB's
@@ -46,9 +46,9 @@ def schema_file(files: Sequence[Mapping[str, str]], form: str) -> Path:
 def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Field]:
     """The schema that a file shows: a Parquet or ORC file's own, else detected from its first rows."""
     if form == "PARQUET":
-        return _arrow_fields(pq.read_schema(path), options)
+        return arrow_schemas.fields(pq.read_schema(path), decimal_targets.wanted(form, options))
     if form == "ORC":
-        return _arrow_fields(pyarrow.orc.ORCFile(path).schema, options)
+        return arrow_schemas.fields(pyarrow.orc.ORCFile(path).schema, decimal_targets.wanted(form, options))
     if form == "AVRO":
         return avro.fields(path, options)
     with opened(path) as stream:
@@ -156,36 +156,6 @@ def _detected_json(name: str, values: list[Any]) -> Field:
     return {"name": _clean(name, 0), "type": kind, "mode": "NULLABLE"}
 
 
-def _arrow_fields(schema: pa.Schema, options: Mapping[str, Any]) -> list[Field]:
-    return [field_of(one.name, _arrow_type(one.type, one.name, options)) for one in schema]
-
-
-def _arrow_type(kind: pa.DataType, name: str, options: Mapping[str, Any]) -> str:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _arrow_type(kind.value_type, name, options) + "[]"
-    if pa.types.is_struct(kind):
-        return (
-            "STRUCT("
-            + ", ".join(f"{quoted(one.name)} {_arrow_type(one.type, one.name, options)}" for one in kind)
-            + ")"
-        )
-    if pa.types.is_dictionary(kind):
-        return _arrow_type(kind.value_type, name, options)
-    for known, shown in (
-        (pa.types.is_boolean, "BOOLEAN"), (pa.types.is_integer, "BIGINT"), (pa.types.is_floating, "DOUBLE"),
-        (pa.types.is_date, "DATE"), (pa.types.is_time, "TIME"), (pa.types.is_binary, "BLOB"),
-        (pa.types.is_large_binary, "BLOB"), (pa.types.is_string, "VARCHAR"), (pa.types.is_large_string, "VARCHAR"),
-        (pa.types.is_null, "VARCHAR"),
-    ):  # fmt: skip
-        if known(kind):
-            return shown
-    if pa.types.is_timestamp(kind):
-        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
-    if pa.types.is_decimal(kind):
-        return DUCKDB[decimal_targets.target(kind.precision, kind.scale, options)]
-    raise InvalidArgument(f"The column {name} has the type {kind}, which BigQuery has not", reason="invalid")
-
-
 def opened(path: Path) -> IO[str]:
     """A text file, unpacked where it is gzip."""
     with path.open("rb") as probe:
@@ -220,7 +190,9 @@ def batches(
     if form == "PARQUET":
         yield from _parquet_batches(path, fields)
     elif form == "ORC":
-        yield decimal_targets.fitted(pyarrow.orc.ORCFile(path).read(), fields)
+        rows = pyarrow.orc.ORCFile(path).read()
+        decimal_targets.check_values(rows, fields)
+        yield rows
     elif form == "AVRO":
         yield from avro.batches(path, fields)
     elif form == "CSV":
@@ -240,7 +212,8 @@ def _parquet_batches(path: Path, fields: list[Field]) -> Iterator[pa.Table]:
         wide = max(1, sum(groups) // max(1, file.metadata.num_rows))
         for batch in file.iter_batches(min(_BATCH_ROWS, max(_PIECE, _BATCH_BYTES // wide))):
             pieces = [batch.slice(at, _PIECE) for at in range(0, batch.num_rows, _PIECE)]
-            rows = decimal_targets.fitted(pa.Table.from_batches(pieces or [batch]), fields)
+            rows = pa.Table.from_batches(pieces or [batch])
+            decimal_targets.check_values(rows, fields)
             yield bignumeric.narrowed(rows)
 
 

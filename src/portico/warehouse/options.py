@@ -129,7 +129,8 @@ def external(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if prefix := options.pop("hive_partition_uri_prefix", None):
         told["hivePartitioningOptions"] = {"mode": "AUTO", "sourceUriPrefix": prefix}
     plain = {"max_bad_records": "maxBadRecords", "ignore_unknown_values": "ignoreUnknownValues",
-             "enable_logical_types": "useAvroLogicalTypes", "compression": "compression"}  # fmt: skip
+             "enable_logical_types": "useAvroLogicalTypes", "compression": "compression",
+             "decimal_target_types": "decimalTargetTypes"}  # fmt: skip
     for name in list(options):
         if name in _CSV:
             told.setdefault("csvOptions", {})[_CSV[name]] = options.pop(name)

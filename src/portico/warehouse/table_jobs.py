@@ -36,7 +36,7 @@ def load(
     """Loads files (`path`, `uri`) into a table, all or nothing; tells the rows and what could not be read. `reference`:
     the path of a file that shows the columns of all."""
     entry = decorators.entry_of(destination)
-    decimal_targets.check(options)
+    decimal_targets.wanted(form, options)
     limit = int(options.get("maxBadRecords") or 0)
     bad: list[str] = []
     written, begun = 0, False

@@ -24,6 +24,7 @@ _LOAD = {
     "allow_jagged_rows": "allowJaggedRows", "null_marker": "nullMarker", "max_bad_records": "maxBadRecords",
     "ignore_unknown_values": "ignoreUnknownValues", "enable_logical_types": "useAvroLogicalTypes",
     "allow_quoted_newlines": "allowQuotedNewlines", "encoding": "encoding",
+    "decimal_target_types": "decimalTargetTypes",
 }  # fmt: skip
 ROWS = 1_000_000  # of a file of an export with a wildcard
 

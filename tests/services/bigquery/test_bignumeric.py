@@ -94,8 +94,12 @@ def test_files_and_arrow_have_them_whole(client: bigquery.Client, bucket: Any) -
     )
     sink = io.BytesIO()
     pq.write_table(made, sink)
-    sink.seek(0)
     config = bigquery.LoadJobConfig(source_format="PARQUET")
+    with pytest.raises(exceptions.BadRequest, match="column b is out of valid NUMERIC range"):
+        sink.seek(0)  # who names no types gets NUMERIC
+        client.load_table_from_file(sink, "test-project.bignumerics.file", job_config=config).result()
+    sink.seek(0)
+    config.decimal_target_types = ["BIGNUMERIC"]
     client.load_table_from_file(sink, "test-project.bignumerics.file", job_config=config).result()
     assert client.get_table("test-project.bignumerics.file").schema[0].field_type == "BIGNUMERIC"
     uri = f"gs://{bucket.name}/bignumerics.parquet"

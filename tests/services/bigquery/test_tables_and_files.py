@@ -7,12 +7,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery import StandardSqlTypeNames
+from pyarrow import orc
 from tests.services.bigquery.test_bigquery import answered, connected
 
 
@@ -258,6 +260,51 @@ def test_decimals_of_a_file_get_the_type_that_is_asked_for(client: bigquery.Clie
         load("NUMERIC")
     with pytest.raises(exceptions.BadRequest, match="decimalTargetTypes"):
         load("NUMERIC", "NUMERIC")
+
+
+@pytest.mark.parametrize("form", ["PARQUET", "ORC", "AVRO"])
+def test_decimals_of_a_file_are_numeric_unless_it_is_orc(
+    client: bigquery.Client, dataset: Any, bucket: Any, form: str
+) -> None:
+    """The document of decimalTargetTypes: ["NUMERIC", "STRING"] for ORC and ["NUMERIC"] for the other formats."""
+    uris = {}
+    for number in ("0.5", "0.123456789012"):
+        uris[number] = f"gs://{bucket.name}/decimals_{number}.{form.lower()}"
+        bucket.blob(f"decimals_{number}.{form.lower()}").upload_from_string(_decimals(form, Decimal(number)))
+    name = f"{dataset.project}.{dataset.dataset_id}.decimals_{form}"
+    config = bigquery.LoadJobConfig(source_format=form)
+    client.load_table_from_uri(uris["0.5"], name, job_config=config).result()
+    shown = client.get_table(name).schema[0].fields[0].field_type
+    assert shown == ("STRING" if form == "ORC" else "NUMERIC")
+    lying = (
+        f"CREATE OR REPLACE EXTERNAL TABLE `{name}_lying` OPTIONS (format = '{form}', uris = ['{{}}']{{}})"
+    )
+    if form == "PARQUET":
+        client.query(lying.format(uris["0.123456789012"], ", decimal_target_types = ['STRING']")).result()
+        assert answered(client, f"SELECT s.d FROM `{name}_lying`") == [("0.123456789012",)]
+    client.query(lying.format(uris["0.123456789012"], "")).result()
+    loading = client.load_table_from_uri(uris["0.123456789012"], name, job_config=config)
+    if form == "ORC":
+        loading.result()
+        assert answered(client, f"SELECT s.d FROM `{name}_lying`") == [("0.123456789012",)]
+        return
+    for ask in (loading.result, lambda: answered(client, f"SELECT s.d FROM `{name}_lying`")):
+        with pytest.raises(exceptions.BadRequest, match=r"column s(\.d)? is out of valid NUMERIC range"):
+            ask()
+
+
+def _decimals(form: str, number: Decimal) -> bytes:
+    """A file whose one row has a record `s` with the decimal `d`, of 38 digits and 12 behind the point."""
+    sink = io.BytesIO()
+    if form == "AVRO":
+        kind = {"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 12}
+        inner = {"type": "record", "name": "inner", "fields": [{"name": "d", "type": kind}]}
+        schema = {"type": "record", "name": "row", "fields": [{"name": "s", "type": inner}]}
+        fastavro.writer(sink, schema, [{"s": {"d": number}}])
+    else:
+        cells = pa.array([{"d": number}], pa.struct([("d", pa.decimal128(38, 12))]))
+        (pq.write_table if form == "PARQUET" else orc.write_table)(pa.table({"s": cells}), sink)
+    return sink.getvalue()
 
 
 def test_cells_of_files_are_read_as_google_reads_them(client: bigquery.Client, dataset: Any) -> None:

@@ -184,7 +184,7 @@ def load_parquet(home: Path, table: Name, files: Sequence[Path], known: Sequence
     fields = {one["name"].lower(): one for one in known}
     found: dict[str, Field] = {}
     for path in files:
-        for one in table_fields(path, "PARQUET", {}):
+        for one in table_fields(path, "PARQUET", {"decimalTargetTypes": ["NUMERIC", "BIGNUMERIC"]}):
             name = one["name"].lower()
             found[name] = fields.get(name) or _joined(found.get(name, one), one)
     _load(home, table, files, "PARQUET", list(found.values()))
