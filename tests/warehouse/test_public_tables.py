@@ -102,7 +102,7 @@ def test_nobody_writes_to_public_data(requests):
 
 def only(requests: Requests, text: str) -> str:
     """The one cell of a query's result."""
-    told = requests.query("job", "mine", text, first={"most": 1, "micros": False})
+    told = requests.query("job", "mine", text, first={"most": 1, "times": "FLOAT64"})
     [row] = orjson.loads(told["rows"])
     return str(row["f"][0]["v"])
 

@@ -211,7 +211,7 @@ class Target:
                 "fields": told["ok"]["fields"],
                 "start": 0,
                 "most": 100,
-                "micros": True,
+                "times": "INT64",
             }
             line = orjson.dumps({"method": "result", "arguments": page})
             told["rows"] = answer(self._requests, line, self._nothing).decode("utf-8", "replace")

@@ -17,13 +17,12 @@ from portico.warehouse.types import Field, canonical
 _ESCAPED = '[\\x00-\\x1f"\\\\]'
 
 
-def encoded(table: pa.Table, fields: list[Field], *, micros: bool) -> bytes:
-    """`micros`: TIMESTAMPs are written as microseconds, else as seconds with a fraction."""
+def encoded(table: pa.Table, fields: list[Field], *, times: str) -> bytes:
+    """`times`: how TIMESTAMPs are written, a key of `wire.TIMES`."""
     if not table.num_rows:
         return b"[]"
     cells = [
-        _cells(column.combine_chunks(), one, micros)
-        for one, column in zip(fields, table.columns, strict=True)
+        _cells(column.combine_chunks(), one, times) for one, column in zip(fields, table.columns, strict=True)
     ]
     rows = pc.binary_join_element_wise(*cells, '},{"v":', null_handling="replace", null_replacement="null")
     whole = pa.ListArray.from_arrays(pa.array([0, table.num_rows], pa.int32()), rows)
@@ -31,7 +30,7 @@ def encoded(table: pa.Table, fields: list[Field], *, micros: bool) -> bytes:
     return bytes(b'[{"f":[{"v":' + text.to_pybytes() + b"}]}]")
 
 
-def _cells(column: pa.Array, one: Field, micros: bool) -> pa.Array:
+def _cells(column: pa.Array, one: Field, times: str) -> pa.Array:
     """Each cell as JSON; null where there is nothing."""
     kind = canonical(one["type"])
     if isinstance(column, pa.ChunkedArray):
@@ -43,13 +42,13 @@ def _cells(column: pa.Array, one: Field, micros: bool) -> pa.Array:
             return _quoted(_floats(column))
         if kind == "BOOLEAN" and pa.types.is_boolean(column.type):
             return _quoted(pc.cast(column, pa.string()))
-        if kind == "TIMESTAMP" and micros and column.type == pa.timestamp("us", "UTC"):
+        if kind == "TIMESTAMP" and times == "INT64" and column.type == pa.timestamp("us", "UTC"):
             return _quoted(pc.cast(pc.cast(column, pa.int64()), pa.string()))
         if kind == "DATE" and pa.types.is_date32(column.type):
             return _quoted(pc.strftime(column, "%Y-%m-%d"))
         if column.type == pa.string() and not pc.any(pc.match_substring_regex(column, _ESCAPED)).as_py():
             return _quoted(column)
-    shown = wire.cell(one, micros)
+    shown = wire.cell(one, times)
     return pa.array([_json(shown(value)) for value in column.to_pylist()], pa.string())
 
 

@@ -434,7 +434,7 @@ def write_file(table: pa.Table, fields: list[Field], form: str, options: Mapping
     text = io.StringIO()
     plain = [
         [_exported(cell["v"], one) for cell, one in zip(row["f"], fields, strict=True)]
-        for row in wire.rows(table, fields, micros=False)
+        for row in wire.rows(table, fields, times="FLOAT64")
     ]
     for place, one in enumerate(fields):
         if canonical(one["type"]) == "TIMESTAMP" and one.get("mode") != "REPEATED":

@@ -102,8 +102,8 @@ class Requests:
         location: str = "US",
     ) -> dict[str, Any]:
         """Runs a text; its result is that of the last query in it, and kept as a file until the job is deleted.
-        `first`: `most` rows of it come along, with `micros` or without; `begins`: the session is made first; `cached`:
-        the result may be one that was given before; `guarded`: `outside` says which names it may touch."""
+        `first`: `most` rows of it come along, timestamps as `times` says; `begins`: the session is made first;
+        `cached`: the result may be one that was given before; `guarded`: `outside` says which names it may touch."""
         key = ""
         if not (guarded or dry or destination or session or tables):
             asks = [project, text, dataset, parameters, caller, location, locations.told()]
@@ -228,7 +228,7 @@ class Requests:
         fields: list[Field],
         start: int,
         most: int,
-        micros: bool,
+        times: str,
         whole: bool = False,
         appended: dict[str, str] | None = None,
     ) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class Requests:
             ) from None
         if whole and table.num_rows - start > most:
             most = 0
-        return page(table, fields, start, most, micros)
+        return page(table, fields, start, most, times)
 
     def _write_table(self, job: str, place: Entry) -> None:
         with self._warehouse.reading() as cursor:

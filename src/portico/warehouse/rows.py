@@ -14,12 +14,12 @@ from portico.warehouse.types import Field, quoted
 _PAGE_BYTES = 10_000_000
 
 
-def page(table: pa.Table, fields: list[Field], start: int, most: int, micros: bool) -> dict[str, Any]:
+def page(table: pa.Table, fields: list[Field], start: int, most: int, times: str) -> dict[str, Any]:
     chosen = table.slice(start, most)
     wide = chosen.nbytes / max(1, chosen.num_rows) * 4 + 1
     chosen = chosen.slice(0, max(1, int(_PAGE_BYTES / wide)))
     return {
-        "rows": json_rows.encoded(chosen, fields, micros=micros),
+        "rows": json_rows.encoded(chosen, fields, times=times),
         "total": table.num_rows,
         "taken": chosen.num_rows,
     }
@@ -32,7 +32,7 @@ def rows(
     table: str,
     start: int,
     most: int,
-    micros: bool,
+    times: str,
     columns: list[str] | None = None,
     caller: str = "",
 ) -> dict[str, Any]:
@@ -55,5 +55,5 @@ def rows(
         ).to_arrow_table()
         if not fields:
             return {"rows": [], "total": 0, "taken": 0}
-        shown = page(chosen, fields, 0, most, micros)
+        shown = page(chosen, fields, 0, most, times)
         return {**shown, "total": total[0] if total else 0}

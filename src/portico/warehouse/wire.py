@@ -24,25 +24,25 @@ from portico.warehouse.types import Field, canonical, range_element
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def rows(table: pa.Table, fields: list[Field], *, micros: bool) -> list[dict[str, Any]]:
-    """`micros`: TIMESTAMPs are written as microseconds, else as seconds with a fraction."""
+def rows(table: pa.Table, fields: list[Field], *, times: str) -> list[dict[str, Any]]:
+    """`times`: how TIMESTAMPs are written, a key of `TIMES`."""
     if not table.num_rows:
         return []
     columns = []
     for one, column in zip(fields, table.columns, strict=True):
-        shown = cell(one, micros)
+        shown = cell(one, times)
         columns.append([{"v": shown(value)} for value in column.to_pylist()])
     return [{"f": list(row)} for row in zip(*columns, strict=True)]
 
 
-def cell(one: Field, micros: bool) -> Callable[[Any], Any]:
+def cell(one: Field, times: str) -> Callable[[Any], Any]:
     """What writes a column's values."""
     if str(one.get("mode", "")).upper() == "REPEATED":
-        inner = cell({**one, "mode": "NULLABLE"}, micros)
+        inner = cell({**one, "mode": "NULLABLE"}, times)
         return lambda value: [{"v": inner(each)} for each in value or ()]
     kind = canonical(one["type"])
     if kind == "RECORD":
-        members = [(each["name"], cell(each, micros)) for each in one.get("fields") or ()]
+        members = [(each["name"], cell(each, times)) for each in one.get("fields") or ()]
 
         def struct(value: Any) -> Any:
             if value is None:
@@ -52,19 +52,19 @@ def cell(one: Field, micros: bool) -> Callable[[Any], Any]:
 
         return struct
     if kind == "RANGE":
-        return lambda value: None if value is None else _range(value, range_element(one), micros)
-    shown = _shower(kind, micros)
+        return lambda value: None if value is None else _range(value, range_element(one), times)
+    shown = _shower(kind, times)
     return lambda value: None if value is None else shown(value)
 
 
-def _shower(kind: str, micros: bool) -> Callable[[Any], str]:
+def _shower(kind: str, times: str) -> Callable[[Any], str]:
     if kind == "TIMESTAMP":
-        return _micros if micros else _seconds
+        return TIMES[times]
     return _SHOWN.get(kind, str)
 
 
-def _range(value: dict[str, Any], element: str, micros: bool) -> str:
-    shown = _shower(element, micros)
+def _range(value: dict[str, Any], element: str, times: str) -> str:
+    shown = _shower(element, times)
     start, end = ("UNBOUNDED" if one is None else shown(one) for one in value.values())
     return f"[{start}, {end})"
 
@@ -75,6 +75,18 @@ def _micros(value: dt.datetime) -> str:
 
 def _seconds(value: dt.datetime) -> str:
     return repr((value - _EPOCH) / dt.timedelta(seconds=1))
+
+
+def _iso(value: dt.datetime) -> str:
+    return f"{value.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}000000Z"
+
+
+TIMES: dict[str, Callable[[dt.datetime], str]] = {
+    "FLOAT64": _seconds,
+    "INT64": _micros,
+    "ISO8601_STRING": _iso,
+}
+"""What writes a TIMESTAMP, by the names of DataFormatOptions.timestampOutputFormat: seconds, microseconds, a text."""
 
 
 def _float(value: float) -> str:

@@ -373,3 +373,49 @@ def test_what_a_job_says_of_encryption_is_told_of_its_table(client: bigquery.Cli
     copied = bigquery.CopyJobConfig(destination_encryption_configuration=key)
     client.copy_table(f"{name}_q", f"{name}_c", job_config=copied).result()
     assert [client.get_table(f"{name}_{one}").encryption_configuration for one in "qlc"] == [key] * 3
+
+
+def test_timestamps_are_written_as_they_are_asked_for(client: bigquery.Client, dataset: Any) -> None:
+    """DataFormatOptions; of the official client, whose own calls know but two of them, its connection."""
+    inner = "TIMESTAMP '1969-12-31 23:59:58.5+00' AS t"
+    text = (
+        f"SELECT {inner}, [STRUCT({inner})] AS s, RANGE(TIMESTAMP '2024-05-06 07:08:09.123456+00', NULL) AS r"
+    )
+    ran(client, f"CREATE OR REPLACE TABLE query_jobs.moments AS {text}")
+    result = ran(client, "SELECT * FROM query_jobs.moments")
+    project = f"/projects/{client.project}"
+    asks: list[Any] = [
+        lambda options: client._connection.api_request(
+            method="POST", path=f"{project}/queries",
+            data={"query": text, "useLegacySql": False, "formatOptions": options},
+        ),
+        lambda options: client._connection.api_request(
+            method="GET", path=f"{project}/queries/{result.job_id}", query_params=_parameters(options)
+        ),
+        lambda options: client._connection.api_request(
+            method="GET", path=f"{project}/datasets/query_jobs/tables/moments/data",
+            query_params=_parameters(options),
+        ),
+    ]  # fmt: skip
+    said = {
+        "INT64": ("-1500000", "[1714979289123456, UNBOUNDED)"),
+        "FLOAT64": ("-1.5", "[1714979289.123456, UNBOUNDED)"),
+        "ISO8601_STRING": (
+            "1969-12-31T23:59:58.500000000000Z", "[2024-05-06T07:08:09.123456000000Z, UNBOUNDED)",
+        ),
+    }  # fmt: skip
+    alike = [({"timestampOutputFormat": kind}, told) for kind, told in said.items()]
+    alike += [({"useInt64Timestamp": True}, said["INT64"]), ({}, said["FLOAT64"])]
+    for ask in asks:
+        for options, (time, span) in alike:
+            [row] = ask(options)["rows"]
+            v = {"v": time}
+            assert row["f"] == [v, {"v": [{"v": {"f": [v]}}]}, {"v": span}], options
+        with pytest.raises(exceptions.BadRequest, match="Cannot specify both use_int64_timestamp and"):
+            ask({"useInt64Timestamp": True, "timestampOutputFormat": "INT64"})
+        with pytest.raises(exceptions.BadRequest):
+            ask({"timestampOutputFormat": "RFC822"})
+
+
+def _parameters(options: dict[str, Any]) -> dict[str, Any]:
+    return {f"formatOptions.{name}": value for name, value in options.items()}

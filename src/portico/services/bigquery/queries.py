@@ -47,15 +47,13 @@ async def query(call: Call) -> dict[str, Any]:
     if "useLegacySql" not in asked:
         configuration["query"]["useLegacySql"] = True
     reference = {"jobId": f"job_{uuid.uuid4().hex}", "location": asked.get("location") or ""}
-    options = asked.get("formatOptions") or {}
-    wanted = _Wanted(
-        "bigquery#queryResponse", asked.get("maxResults"), 0, bool(options.get("useInt64Timestamp"))
-    )
+    times = shapes.timestamps(asked.get("formatOptions") or {})
+    wanted = _Wanted("bigquery#queryResponse", asked.get("maxResults"), 0, times)
     if asked.get("queryResultsFormat") == "ARROW":
         codec = (asked.get("arrowSerializationOptions") or {}).get("bufferCompression")
         wanted.codec = codec or "COMPRESSION_UNSPECIFIED"
     elif wanted.most not in (0, "0"):
-        wanted.first = running.First(wanted.limit, wanted.micros)
+        wanted.first = running.First(wanted.limit, wanted.times or "FLOAT64")
     body = {"configuration": configuration, "jobReference": reference}
     name = await asyncio.to_thread(jobs.begin, call, body, wanted.first)
     if asked.get("jobCreationMode") != "JOB_CREATION_OPTIONAL":
@@ -86,7 +84,7 @@ class _Wanted:
     kind: str
     most: Any
     start: int
-    micros: bool
+    times: str  # how timestamps are written; "" where nothing was said
     codec: str = ""  # of a record batch in Arrow; "" for JSON
     first: running.First | None = None  # where they were asked for with the query
 
@@ -99,8 +97,8 @@ class _Wanted:
 async def get_query_results(call: Call) -> dict[str, Any]:
     name = job_name(shapes.project(call), str(call.params["jobId"]))
     start = int(call.params.get("startIndex") or 0) + token(call)
-    micros = bool(call.params.get("formatOptions.useInt64Timestamp", False))
-    wanted = _Wanted("bigquery#getQueryResultsResponse", call.params.get("maxResults"), start, micros)
+    times = shapes.timestamps_asked(call)
+    wanted = _Wanted("bigquery#getQueryResultsResponse", call.params.get("maxResults"), start, times)
     return await _answer(call, name, call.params.get("timeoutMs"), wanted)
 
 
@@ -157,9 +155,8 @@ def _json(call: Call, found: Resource, fields: list[dict[str, Any]], wanted: _Wa
     place = found.body["configuration"]["query"].get("destinationTable") or {}
     few = 0 if place.get("datasetId", ANONYMOUS) != ANONYMOUS else _FEW // max(1, len(fields))
     limit = few if counts else wanted.limit
-    micros = (
-        wanted.micros or counts
-    )  # who reads what it did not ask for is Google's client for Python, and wants these
+    # Who reads what it did not ask for is Google's client for Python, and wants microseconds.
+    times = wanted.times or ("INT64" if counts else "FLOAT64")
     page = wanted.first.page if wanted.first else None
     page = page or shapes.ask(
         call,
@@ -168,7 +165,7 @@ def _json(call: Call, found: Resource, fields: list[dict[str, Any]], wanted: _Wa
         fields=fields,
         start=wanted.start,
         most=limit,
-        micros=micros,
+        times=times,
         whole=counts,
         appended=_entry(found.private.get("appended")),
     )

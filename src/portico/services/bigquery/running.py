@@ -64,7 +64,7 @@ class First:
     """A query's first rows, which come along with its end: how many are asked for, and what came of them."""
 
     most: int
-    micros: bool
+    times: str
     page: dict[str, Any] | None = None
 
 
@@ -261,7 +261,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
             guarded=not call.caller.owner,
             location=reference["location"],
             told=job.body.get(TOLD, ""),
-            first={"most": first.most, "micros": first.micros} if first else None,
+            first={"most": first.most, "times": first.times} if first else None,
         )
     if first and "rows" in told:
         first.page = told

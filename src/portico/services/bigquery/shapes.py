@@ -113,6 +113,28 @@ def patched(body: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
+def timestamps(options: Mapping[str, Any]) -> str:
+    """FLOAT64, INT64 or ISO8601_STRING, as DataFormatOptions say; "" where they say nothing.
+
+    Raises:
+        InvalidArgument: they say it twice.
+    """
+    said = str(options.get("timestampOutputFormat") or "").replace("TIMESTAMP_OUTPUT_FORMAT_UNSPECIFIED", "")
+    if said and options.get("useInt64Timestamp"):
+        raise InvalidArgument(
+            "Cannot specify both use_int64_timestamp and timestamp_output_format.",
+            reason="invalid",
+            field="formatOptions",
+        )
+    return "INT64" if options.get("useInt64Timestamp") else said
+
+
+def timestamps_asked(call: Call) -> str:
+    """The same, by a request's parameters."""
+    names = ("useInt64Timestamp", "timestampOutputFormat")
+    return timestamps({name: call.params.get(f"formatOptions.{name}") for name in names})
+
+
 def dataset_reference(project_id: str, dataset: str) -> dict[str, str]:
     return {"projectId": project_id, "datasetId": dataset}
 

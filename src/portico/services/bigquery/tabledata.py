@@ -19,17 +19,17 @@ def list_(call: Call) -> dict[str, Any]:
     start = int(call.params.get("startIndex") or 0) + token(call)
     given = call.params.get("maxResults")
     most = min(int(given) if given is not None else _MOST, _MOST)
-    micros = bool(call.params.get("formatOptions.useInt64Timestamp", False))
+    times = shapes.timestamps_asked(call) or "FLOAT64"
     where = _table(call)
     if where["dataset"] == ANONYMOUS:
         job = record(call, where["project"], where["table"])
         if job is None:
             raise NotFound(f"Not found: Table {ANONYMOUS}.{where['table']}", reason="notFound")
         fields = job.private.get("fields") or []
-        found = shapes.ask(call, "result", job=job.name, fields=fields, start=start, most=most, micros=micros)
+        found = shapes.ask(call, "result", job=job.name, fields=fields, start=start, most=most, times=times)
     else:
         columns = [name for name in str(call.params.get("selectedFields") or "").split(",") if name]
-        page = {"start": start, "most": most, "micros": micros, "columns": columns}
+        page = {"start": start, "most": most, "times": times, "columns": columns}
         found = shapes.ask(call, "rows", **where, **page, caller=shapes.caller(call))
     answer: dict[str, Any] = {
         "kind": "bigquery#tableDataList",
