@@ -45,7 +45,9 @@ def parts(home: Path, connection: Connection) -> Iterator[Part]:
     for row in found.mappings():
         path = objects_files.path_of(home, row["file"])
         what = f"gs://{row['bucket']}/{row['name']}#{row['generation']}"
-        yield Part(_relative(home, path), what, row["size"], row["crc32c"])
+        # What is under a writer's key has its size and sums inside, where only that key reads them.
+        size, crc32c = (row["size"], row["crc32c"]) if row["crc32c"] else (None, None)
+        yield Part(_relative(home, path), what, size, crc32c)
     for segment in segments.every(connection):
         path = segments.folder(home) / segment.file
         yield Part(_relative(home, path), f"the log of {segment.stream}", rows=segment.rows)

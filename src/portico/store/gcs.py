@@ -124,14 +124,19 @@ class Gcs:
         return list(self._walk(Query(bucket, prefix=name)))
 
     def path(self, row: ObjectRow) -> Path:
-        """The generation's file, for reading only. It is there while the generation or a pin is."""
+        """The generation's file, for reading only. It is there while the generation or a pin is.
+
+        Raises:
+            InvalidArgument: it is under a key that its writer supplied.
+        """
+        objects.require_open(row)
         return objects_files.path_of(self.home, row.file)
 
     def open(self, row: ObjectRow) -> BinaryIO:
         """The generation's bytes; what happens to the object later does not matter to an open file.
 
         Raises:
-            NotFound: it is gone.
+            NotFound: it is gone. InvalidArgument: as `path`.
         """
         try:
             return self.path(row).open("rb")
@@ -142,11 +147,13 @@ class Gcs:
         """Keeps the bytes of all `rows` for `holder` (a resource name) until `unpin`.
 
         Raises:
-            NotFound: one of them is gone already; none is pinned then.
+            NotFound: one of them is gone already; none is pinned then. InvalidArgument: one is under a key that its
+            writer supplied.
         """
         with self.database.write() as connection:
             for row in rows:
                 there = objects.get(connection, row.bucket, row.name, row.generation, pinned=True)
+                objects.require_open(there)
                 objects.pin(connection, there, holder)
 
     def unpin(self, holder: str) -> None:
@@ -229,11 +236,13 @@ class Gcs:
         where it is missing. Their bytes are not copied. Their rows.
 
         Raises:
-            InvalidArgument, NotFound: not such a URI; no such bucket, or an object went meanwhile. FailedPrecondition:
-            the target's bucket is of another project.
+            InvalidArgument, NotFound: not such a URI; no such bucket, or an object went meanwhile, or is under a key
+            that its writer supplied. FailedPrecondition: the target's bucket is of another project.
         """
         bucket, prefix = parse_uri(target.rstrip("/") + "/")
         rows, made = self.under(uri), []
+        for row in rows:
+            objects.require_open(row)
         start = len(parse_uri(uri.rstrip("/") + "/")[1])
         with self.database.write() as connection:
             objects_buckets.ensure(connection, bucket, project, {}, self.clock.now())

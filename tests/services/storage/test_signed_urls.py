@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -93,6 +94,24 @@ def test_what_a_signed_url_lets(portico, signed_bucket, sign):
     assert requests.put(start.headers["location"], b"x" * 1000).status_code == 200
     assert signed_bucket.get_blob("big").size == 1000
     assert code(requests.get(sign("GET", "no/such"))) == (404, "NoSuchKey")
+
+
+def test_a_signed_url_with_a_key_of_the_customer(portico, signed_bucket, sign):
+    key = bytes(range(32))
+    name = f"secret/{sign.version}"
+    signed_bucket.blob(name, encryption_key=key).upload_from_string("a secret")
+    told = {
+        "x-goog-encryption-algorithm": "AES256",
+        "x-goog-encryption-key": base64.b64encode(key).decode(),
+        "x-goog-encryption-key-sha256": base64.b64encode(hashlib.sha256(key).digest()).decode(),
+    }
+    # V2 signs the algorithm alone.
+    signed = told if sign.version == "v4" else {"x-goog-encryption-algorithm": "AES256"}
+    url = sign(name=name, headers=signed)
+    assert requests.get(url, headers=told).text == "a secret"
+    if sign.version == "v4":
+        assert code(requests.get(url)) == (400, "MalformedSecurityHeader")  # it lacks what was signed
+    assert code(requests.get(sign(name=name))) == (400, "ResourceIsEncryptedWithCustomerEncryptionKey")
 
 
 def test_a_signed_url_lists_a_bucket(portico, signed_bucket, signer):

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from portico.errors import InvalidArgument, NotFound
+from portico.host import contents
 from portico.ids import RandomIds
 from portico.store import home
 from portico.store.database import Database
@@ -335,3 +336,32 @@ def test_files_are_copied_where_links_do_not_work(gcs, monkeypatch):
         assert objects_files.path_of(gcs.home, made.stored.id).read_bytes() == b"payload"
         assert (made.stored.crc32c, made.stored.md5) == (row.crc32c, row.md5)
     assert not objects_files.path_of(gcs.home, made.stored.id).exists()
+
+
+def test_what_is_under_a_customers_key_is_read_by_no_job(gcs, tmp_path):
+    key = bytes(32)
+    with objects_files.FileWriter(gcs.home, gcs.ids, key) as writer:
+        writer.write(b"secret")
+        stored = writer.finish()
+        with gcs.database.write() as connection:
+            bucket = objects_buckets.get(connection, "bucket")
+            fields = {objects.SEALED: {"encryptionAlgorithm": "AES256", "keySha256": "x"}}
+            row, _ = objects.put(connection, bucket, "a/o", stored, fields, 2.0)
+        writer.keep()
+    assert (row.size, row.crc32c, row.md5) == (6, "", None)
+    for read in (
+        lambda: gcs.path(row),
+        lambda: gcs.open(row),
+        lambda: gcs.pin([row], "somebody"),
+        lambda: gcs.download("gs://bucket/a", tmp_path / "down"),
+        lambda: gcs.copy("gs://bucket/a", "gs://copies/a", "p"),
+    ):
+        with pytest.raises(InvalidArgument, match=r"gs://bucket/a/o.*rewrite the object without one"):
+            read()
+    with gcs.database.read() as connection:
+        assert objects_buckets.find(connection, "copies") is None
+    sweep(gcs.database, gcs.home, 3.0)
+    assert objects_files.path_of(gcs.home, row.file).exists()
+    with gcs.database.read() as connection:  # which a check of the home can't open
+        [part] = contents.parts(gcs.home, connection)
+    assert contents.fault(gcs.home, part) == ""

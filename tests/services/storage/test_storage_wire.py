@@ -326,10 +326,12 @@ def test_malformed_requests_get_400_and_not_500(wire, bucket):
         assert 400 <= status < 500, (method, path, body, status, answer)
 
 
-def test_encryption_under_a_key_is_refused(wire, bucket):
+def test_encryption_under_a_managed_key_is_refused(wire, bucket):
     path = f"/upload/storage/v1/b/{bucket.name}/o?uploadType=media&name=secret"
-    headers = {"x-goog-encryption-algorithm": "AES256", "content-type": "x/y"}
-    assert wire("POST", path, b"x", headers)[0] == 501
+    assert wire("POST", f"{path}&kmsKeyName=k", b"x", {"content-type": "x/y"})[0] == 501
+    header = {"x-goog-encryption-kms-key-name": "k"}
+    assert wire("POST", path, b"x", header)[0] == 501
+    assert wire("PUT", f"/{bucket.name}/secret", b"x", header)[0] == 501
 
 
 def test_of_two_first_writers_one_wins(wire, bucket):

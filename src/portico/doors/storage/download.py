@@ -11,18 +11,21 @@ import base64
 import os
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
 from email.utils import formatdate, parsedate_to_datetime
+from functools import partial
 
 from portico.doors.storage.requests import PIECE, Headers, Request, in_thread
 from portico.errors import OutOfRange
+from portico.services.storage import customer_keys
 from portico.services.storage.render import etag
-from portico.services.storage.requests import integer, names_etag, preconditions, refuse_encryption
+from portico.services.storage.requests import integer, names_etag, preconditions
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
 from portico.store.objects.generations import ObjectRow, no_such_object
+from portico.store.objects.sealing import Sealed
 
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 _ATTEMPTS = 5
@@ -32,12 +35,17 @@ _GZIP = b"\x1f\x8b"
 _STRANGE = {"content-security-policy": "sandbox allow-scripts", "x-content-type-options": "nosniff"}
 
 
+Read = Callable[[int, int], bytes]
+
+
 @dataclass(slots=True)
 class _Download:
-    """A generation, open, and what of it to send. `first` is the first piece, or all of it."""
+    """A generation, open, and what of it to send. `read` gives so many bytes of it from a place on. `first` is
+    the first piece, or all of it."""
 
     row: ObjectRow
     fd: int
+    read: Read
     tag: str
     headers: Headers
     start: int = 0
@@ -49,7 +57,6 @@ class _Download:
 
 
 async def handle(request: Request, bucket: str, name: str, *, xml: bool = False) -> None:
-    refuse_encryption(request.params, request.headers)
     download = await in_thread(_prepare, request, bucket, name, xml)
     try:
         if download.not_modified:
@@ -65,19 +72,28 @@ async def handle(request: Request, bucket: str, name: str, *, xml: bool = False)
 
 
 def _prepare(request: Request, bucket: str, name: str, xml: bool) -> _Download:
+    key = customer_keys.read(request.headers)
     row, fd = _open(request, bucket, name)
     try:
+        customer_keys.check(row.fields, key, needed=request.method != "HEAD")
+        read: Read = partial(os.pread, fd)
+        if key is not None:
+            sealed = Sealed(fd, key.key)
+            row, read = replace(row, crc32c=sealed.crc32c, md5=sealed.md5), sealed.read
         tag = xml_etag(row) if xml else etag(row)
-        download = _Download(row, fd, tag, _headers(row, tag, request.params if xml else {}))
+        headers = _headers(row, tag, request.params if xml else {}) + (key.headers if key else [])
+        download = _Download(row, fd, read, tag, headers)
         download.not_modified = _not_modified(request, row, download.tag)
         # What only says that it is gzip is sent as it was stored.
-        download.decompress = _decompresses(request, row) and os.pread(fd, 2, 0) == _GZIP
+        download.decompress = (
+            _decompresses(request, row) and not (row.sealed and key is None) and read(2, 0) == _GZIP
+        )
         if not download.not_modified and not download.decompress:
             wanted = request.headers.get("range") if _is_still(request, row, tag) else None
-            start, end, partial = _range(wanted, row.size)
-            download.start, download.end, download.partial = start, end, partial
+            start, end, download.partial = _range(wanted, row.size)
+            download.start, download.end = start, end
             if request.method != "HEAD":
-                download.first = os.pread(fd, min(PIECE, end - start), start)
+                download.first = read(min(PIECE, end - start), start)
         return download
     except BaseException:
         os.close(fd)
@@ -99,8 +115,9 @@ def _open(request: Request, bucket: str, name: str) -> tuple[ObjectRow, int]:
 
 
 def xml_etag(row: ObjectRow) -> str:
-    """The quoted md5, as the XML API has it; composed objects have none, and get the other kind."""
-    return f'"{base64.b64decode(row.md5).hex()}"' if row.md5 else f'"{etag(row)}"'
+    """The quoted md5, as the XML API has it; composed objects have none, and get the other kind, as do those under a
+    customer's key, whether that is at hand or not."""
+    return f'"{base64.b64decode(row.md5).hex()}"' if row.md5 and not row.sealed else f'"{etag(row)}"'
 
 
 def fits(row: ObjectRow, headers: Mapping[str, str], tag: str) -> bool:
@@ -154,7 +171,6 @@ def _headers(row: ObjectRow, tag: str, params: Mapping[str, str]) -> Headers:
     """`params` may say how the answer calls itself, whatever the object says (signed URLs do)."""
     fields = row.fields
     encoding = fields.get("contentEncoding") or "identity"
-    hashes = f"crc32c={row.crc32c}" + (f",md5={row.md5}" if row.md5 else "")
     values = {
         "etag": tag,
         "last-modified": formatdate(row.updated, usegmt=True),
@@ -163,7 +179,7 @@ def _headers(row: ObjectRow, tag: str, params: Mapping[str, str]) -> Headers:
         "x-goog-metageneration": str(row.metageneration),
         "x-goog-stored-content-encoding": encoding,
         "x-goog-stored-content-length": str(row.size),
-        "x-goog-hash": hashes,
+        "x-goog-hash": hashes(row),
         "x-goog-storage-class": fields.get("storageClass", "STANDARD"),
         "cache-control": fields.get("cacheControl"),
         "content-disposition": params.get("response-content-disposition") or fields.get("contentDisposition"),
@@ -177,6 +193,12 @@ def _headers(row: ObjectRow, tag: str, params: Mapping[str, str]) -> Headers:
     lines |= _STRANGE
     lines |= {f"x-goog-meta-{key.lower()}": value for key, value in fields.get("metadata", {}).items()}
     return [(name.encode(), _line(str(value))) for name, value in lines.items() if _is_token(name)]
+
+
+def hashes(row: ObjectRow) -> str | None:
+    """The checksums as the header x-goog-hash has them, where they are known."""
+    sums = [f"crc32c={row.crc32c}"] if row.crc32c else []
+    return ",".join([*sums, f"md5={row.md5}"] if row.md5 else sums) or None
 
 
 def _line(text: str) -> bytes:
@@ -204,7 +226,7 @@ async def _send(request: Request, download: _Download) -> None:
         return
     await request.send({"type": "http.response.body", "body": download.first, "more_body": True})
     download.first = b""
-    await _stream(request, _read(download.fd, begun, end))
+    await _stream(request, _read(download.read, begun, end))
 
 
 async def _send_decompressed(request: Request, download: _Download) -> None:
@@ -215,7 +237,7 @@ async def _send_decompressed(request: Request, download: _Download) -> None:
     if request.method == "HEAD":
         await request.send({"type": "http.response.body", "body": b""})
         return
-    await _stream(request, _gunzip(_read(download.fd, 0, row.size)))
+    await _stream(request, _gunzip(_read(download.read, 0, row.size)))
 
 
 def _decompresses(request: Request, row: ObjectRow) -> bool:
@@ -252,11 +274,11 @@ def _range(header: str | None, size: int) -> tuple[int, int, bool]:
     return start, end, True
 
 
-async def _read(fd: int, start: int, end: int) -> AsyncIterator[bytes]:
+async def _read(read: Read, start: int, end: int) -> AsyncIterator[bytes]:
     """The file's bytes in pieces, the next one being read while one is sent."""
     if start >= end:
         return
-    ahead = asyncio.ensure_future(in_thread(os.pread, fd, min(PIECE, end - start), start))
+    ahead = asyncio.ensure_future(in_thread(read, min(PIECE, end - start), start))
     try:
         while start < end:
             piece = await ahead
@@ -264,7 +286,7 @@ async def _read(fd: int, start: int, end: int) -> AsyncIterator[bytes]:
                 raise EOFError("the object's file is shorter than its row says")
             start += len(piece)
             if start < end:
-                ahead = asyncio.ensure_future(in_thread(os.pread, fd, min(PIECE, end - start), start))
+                ahead = asyncio.ensure_future(in_thread(read, min(PIECE, end - start), start))
             yield piece
     finally:
         await asyncio.wait([ahead])  # the caller closes the file next

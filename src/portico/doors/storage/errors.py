@@ -94,6 +94,8 @@ def code_of(error: PorticoError) -> tuple[int, str]:
     code = _XML_CODES.get(status, "InternalError")
     if "doesn't match calculated" in error.message:
         code = "BadDigest"
+    elif "CustomerEncryption" in error.reason or error.reason.startswith("customerEncryption"):
+        code = error.reason[0].upper() + error.reason[1:]
     elif error.reason[:1].isupper():  # already one of the XML API's codes
         code = error.reason
     elif status == 404 and error.message.startswith("The specified bucket"):

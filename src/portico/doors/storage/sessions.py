@@ -3,6 +3,9 @@
 What was received is what is in the session's file; one connection at a time may add to it (flock). The
 md5 is carried along in memory while the chunks come to the same process, and caught up from the file
 where it was not.
+
+Under a customer's key the file grows by whole blocks, and what was received is what they hold. The key comes with each
+request, or with the first alone: then it is held in memory, and a restart ends the session.
 """
 
 from __future__ import annotations
@@ -14,34 +17,43 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
+
+import orjson
 
 from portico.doors.storage.requests import PIECE, ClientGone, Request, in_thread, pour
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unavailable
 from portico.services.call import Caller, Rooms
-from portico.services.storage import uploads
+from portico.services.storage import customer_keys, uploads
+from portico.services.storage.customer_keys import CustomerKey
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
+from portico.store.objects import sealing
 from portico.store.objects import uploads as objects_uploads
-from portico.store.objects.generations import ObjectRow, Preconditions, StoredFile
+from portico.store.objects.generations import SEALED, ObjectRow, Preconditions, StoredFile
 from portico.store.objects.hashes import Hasher
 from portico.store.objects.uploads import Upload
 
 _RANGE = re.compile(r"bytes (?:(\d+)-(\d+|\*)|\*)/(\d+|\*)", re.ASCII)
 _LOCK_WAIT = 20.0  # seconds
 _MOST_HASHERS = 256
+_MOST_KEYS = 10_000
 
 _hashers: OrderedDict[str, Hasher] = OrderedDict()
+_keys: OrderedDict[str, CustomerKey] = OrderedDict()
 
 
 def start(rooms: Rooms, insertion: uploads.Insertion, caller: Caller) -> str:
     """A new session's id: a secret, with which whoever has it goes on with what `caller` began."""
     upload = rooms.ids.token()
+    sums: Any = [insertion.md5, insertion.crc32c]
+    if insertion.key is not None:  # they, too, are seen only with the key
+        sums = sealing.wrap(insertion.key.key, orjson.dumps(sums))
     request = {
         "settings": insertion.settings,
         "preconditions": asdict(insertion.preconditions),
-        "md5": insertion.md5,
-        "crc32c": insertion.crc32c,
+        "sums": sums,
         "caller": [caller.email, caller.agent],
     }
     file, fd = objects_files.create(rooms.home, rooms.ids)
@@ -56,6 +68,10 @@ def start(rooms: Rooms, insertion: uploads.Insertion, caller: Caller) -> str:
         raise
     finally:
         os.close(fd)
+    if insertion.key is not None:
+        _keys[upload] = insertion.key
+        while len(_keys) > _MOST_KEYS:
+            _keys.popitem(last=False)
     return upload
 
 
@@ -82,10 +98,12 @@ async def handle(request: Request, answer: Callable[[Request, ObjectRow], Awaita
         raise InvalidArgument(f"{request.method} is not allowed on an upload session.", http_status=405)
     first, last, total = _content_range(request.headers)
     session = await in_thread(_read, request.rooms, upload)
+    key = customer_keys.read(request.headers) or _keys.get(upload)
+    customer_keys.check(session.request["settings"], key, needed=False)
     if session.generation is not None:
-        await answer(request, await in_thread(_result, request.rooms, session))
+        await answer(request, await in_thread(_result, request.rooms, session, key))
         return
-    received = await _Received.open(request.rooms, session)
+    received = await _Received.open(request.rooms, session, key)
     try:
         row = await _add(request, received, first, last, total)
     finally:
@@ -105,6 +123,8 @@ async def _add(
 ) -> ObjectRow | None:
     if received.done is not None:
         return received.done
+    if first is not None or total == received.size:
+        received.require_key()
     if first is not None:
         if first > received.size:
             raise InvalidArgument(
@@ -139,12 +159,15 @@ async def _add(
 class _Received:
     """A session's file, locked, open at its end."""
 
-    def __init__(self, rooms: Rooms, session: Upload, fd: int) -> None:
+    def __init__(self, rooms: Rooms, session: Upload, fd: int, key: CustomerKey | None) -> None:
         self._rooms = rooms
         self._session = session
         self._fd = fd
+        self._key = key
+        self._sealer = sealing.Sealer(fd, key.key) if key is not None else None
         self.done: ObjectRow | None = None
-        self.size = self._begun = os.fstat(fd).st_size
+        there = os.fstat(fd).st_size
+        self.size = self._begun = sealing.received(there) if SEALED in session.request["settings"] else there
         os.lseek(fd, 0, os.SEEK_END)
         hasher = _hashers.pop(session.id, None)
         if hasher is None and self.size == 0:
@@ -152,11 +175,11 @@ class _Received:
         self._hasher = hasher if hasher is not None and hasher.size == self.size else None
 
     @staticmethod
-    async def open(rooms: Rooms, session: Upload) -> _Received:
+    async def open(rooms: Rooms, session: Upload, key: CustomerKey | None) -> _Received:
         """Raises Unavailable: another connection has been writing the session for too long."""
         deadline = rooms.clock.monotonic() + _LOCK_WAIT
         while True:
-            opened = await in_thread(_Received._try_open, rooms, session)
+            opened = await in_thread(_Received._try_open, rooms, session, key)
             if opened is not None:
                 return opened
             if rooms.clock.monotonic() > deadline:
@@ -164,7 +187,7 @@ class _Received:
             await asyncio.sleep(0.02)
 
     @staticmethod
-    def _try_open(rooms: Rooms, session: Upload) -> _Received | None:
+    def _try_open(rooms: Rooms, session: Upload, key: CustomerKey | None) -> _Received | None:
         assert session.file is not None
         try:
             fd = os.open(objects_files.path_of(rooms.home, session.file), os.O_RDWR | os.O_CLOEXEC)
@@ -173,11 +196,12 @@ class _Received:
             raise objects.no_such_object(session.bucket, session.name) from None  # deleted since
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            received = _Received(rooms, session, fd)
             # Whoever held the lock before may have finished the session.
             now = _read(rooms, session.id)
-            if now.generation is not None:
-                received.done = _result(rooms, now)
+            finished = now.generation is not None
+            received = _Received(rooms, session, fd, None if finished else key)
+            if finished:
+                received.done = _result(rooms, now, key)
             return received
         except BlockingIOError:
             os.close(fd)
@@ -186,9 +210,19 @@ class _Received:
             os.close(fd)
             raise
 
+    def require_key(self) -> None:
+        """
+        Raises:
+            InvalidArgument: the session is under one, and it is not at hand.
+        """
+        customer_keys.check(self._session.request["settings"], self._key)
+
     def append(self, piece: bytes) -> None:
         try:
-            objects_files.write_all(self._fd, piece)
+            if self._sealer is not None:
+                self._sealer.write(piece)
+            else:
+                objects_files.write_all(self._fd, piece)
         except OSError:  # a full disk: it must not stay full for this
             self.forget()
             raise
@@ -198,10 +232,16 @@ class _Received:
 
     def forget(self) -> None:
         """What came of this request."""
-        os.ftruncate(self._fd, self._begun)
+        if self._sealer is not None:
+            self._sealer.cut(self._begun)
+        else:
+            os.ftruncate(self._fd, self._begun)
 
     def remember(self) -> None:
-        """Keeps the checksum's state for the next chunk."""
+        """Keeps the checksum's state for the next chunk. What fills no block under a key is not kept."""
+        if self._sealer is not None:
+            self._sealer.settle()
+            self.size = self._sealer.size
         if self._hasher is not None and self._hasher.size == self.size:
             _hashers[self._session.id] = self._hasher
             while len(_hashers) > _MOST_HASHERS:
@@ -212,27 +252,35 @@ class _Received:
         session, rooms = self._session, self._rooms
         assert session.file is not None
         hasher = self._hasher or Hasher()
-        while piece := os.pread(self._fd, PIECE, hasher.size):
+        read = self._sealer.read if self._sealer is not None else partial(os.pread, self._fd)
+        while piece := read(PIECE, hasher.size):
             hasher.update(piece)
+        if self._sealer is not None:
+            self._sealer.finish(hasher.crc32c, hasher.md5)
         objects_files.flush(rooms.home, session.file, self._fd)
         wanted: dict[str, Any] = session.request
+        # A session that an older Portico began has them by name.
+        sums = wanted.get("sums", [wanted.get("md5"), wanted.get("crc32c")])
+        if self._key is not None:
+            sums = orjson.loads(sealing.unwrap(self._key.key, sums))
         insertion = uploads.Insertion(
             session.bucket,
             session.name,
             wanted["settings"],
             Preconditions(**wanted["preconditions"]),
-            wanted["md5"],
-            wanted["crc32c"],
+            *sums,
         )
         stored = StoredFile(session.file, hasher.size, hasher.crc32c, hasher.md5)
         try:
             uploads.check_hashes(announced, stored)
-            return uploads.commit(
+            row = uploads.commit(
                 rooms,
                 insertion,
                 stored,
                 lambda connection, row: objects_uploads.finish(connection, session.id, row.generation),
             )
+            _keys.pop(session.id, None)
+            return row
         except PorticoError:
             _cancel(rooms, session.id)
             raise
@@ -249,15 +297,17 @@ def _read(rooms: Rooms, upload: str) -> Upload:
     return session
 
 
-def _result(rooms: Rooms, session: Upload) -> ObjectRow:
+def _result(rooms: Rooms, session: Upload, key: CustomerKey | None) -> ObjectRow:
     with rooms.database.read() as connection:
-        return objects.get(connection, session.bucket, session.name, session.generation)
+        row = objects.get(connection, session.bucket, session.name, session.generation)
+    return customer_keys.with_sums(rooms.home, row, key)
 
 
 def _cancel(rooms: Rooms, upload: str) -> None:
     with rooms.database.write() as connection:
         garbage = objects_uploads.cancel(connection, objects_uploads.get(connection, upload))
     _hashers.pop(upload, None)
+    _keys.pop(upload, None)
     objects_files.remove(rooms.home, garbage)
 
 

@@ -53,7 +53,8 @@ async def store(
     rooms = request.rooms
 
     def open_writer() -> tuple[uploads.Insertion, FileWriter]:
-        return begin(), FileWriter(rooms.home, rooms.ids)
+        insertion = begin()
+        return insertion, FileWriter(rooms.home, rooms.ids, insertion.key.key if insertion.key else None)
 
     insertion, writer = await in_thread(open_writer)
     with writer:

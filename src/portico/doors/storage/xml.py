@@ -7,7 +7,9 @@ https://cloud.google.com/storage/docs/xml-api/reference-methods, .../multipart-u
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -25,7 +27,7 @@ from portico.doors.storage.xml_lists import as_acl
 from portico.errors import InvalidArgument, NotFound, PorticoError, Unimplemented
 from portico.services.call import Rooms
 from portico.services.standard.here import base_url
-from portico.services.storage import uploads
+from portico.services.storage import customer_keys, uploads
 from portico.services.storage.render import milliseconds
 from portico.services.storage.requests import integer, preconditions
 from portico.store.objects import buckets as objects_buckets
@@ -148,7 +150,7 @@ async def _start(request: Request, bucket: str, name: str) -> None:
 
 async def _session(request: Request, bucket: str, name: str) -> None:
     async def answer(request: Request, row: ObjectRow) -> None:
-        await request.answer(200, headers=_object_headers(row))
+        await request.answer(200, headers=_object_headers(request, row))
 
     await storage_sessions.handle(request, answer)
 
@@ -156,7 +158,7 @@ async def _session(request: Request, bucket: str, name: str) -> None:
 async def _put(request: Request, bucket: str, name: str) -> None:
     begin = partial(_insertion, request, bucket, name)
     row = await storage_upload.store(request, begin, request.pieces())
-    await request.answer(200, headers=_object_headers(row))
+    await request.answer(200, headers=_object_headers(request, row))
 
 
 async def _delete(request: Request, bucket: str, name: str) -> None:
@@ -202,7 +204,9 @@ async def _put_part(request: Request, bucket: str, name: str) -> None:
     number = request.params.get("partNumber", "")
     if not number.isdecimal() or not 1 <= int(number) <= _MOST_PARTS:
         raise InvalidArgument(f"partNumber must be from 1 to {_MOST_PARTS}, not {number!r}.")
-    writer = await in_thread(FileWriter, rooms.home, rooms.ids)
+    key = customer_keys.read(request.headers)
+    customer_keys.check(upload.request["settings"], key)
+    writer = await in_thread(FileWriter, rooms.home, rooms.ids, key.key if key else None)
     with writer:
         last = await pour(request.pieces(), writer.write)
 
@@ -210,16 +214,19 @@ async def _put_part(request: Request, bucket: str, name: str) -> None:
             writer.write(last)
             stored = writer.finish()
             uploads.check_hashes(uploads.expected_hashes(request.headers), stored)
+            # Of a sealed part no checksum is kept: its ETag says which upload of the part it is, and no more.
+            kept = replace(stored, crc32c="", md5=_any_etag()) if key else stored
             with rooms.database.write() as connection:
                 objects_uploads.get(connection, upload.id)  # it may have been aborted meanwhile
-                part = Part(int(number), stored, rooms.clock.now())
+                part = Part(int(number), kept, rooms.clock.now())
                 garbage = objects_uploads.put_part(connection, upload.id, part)
             writer.keep()
             objects_files.remove(rooms.home, garbage)
-            return stored
+            return kept
 
-        stored = await in_thread(finish)
-    await request.answer(200, headers=[(b"etag", _part_etag(stored)), (b"x-goog-hash", _hashes(stored))])
+        kept = await in_thread(finish)
+    lines = [(b"etag", _part_etag(kept)), (b"x-goog-hash", _hashes(writer.stored))]
+    await request.answer(200, headers=lines + (key.headers if key else []))
 
 
 async def _complete(request: Request, bucket: str, name: str) -> None:
@@ -231,7 +238,7 @@ async def _complete(request: Request, bucket: str, name: str) -> None:
         f"<Location>{escape(base_url(request.headers))}/{bucket}/{quote(name)}</Location>"
         f"<Bucket>{bucket}</Bucket><Key>{text(name)}</Key>"
         f"<ETag>{escape(storage_download.xml_etag(row))}</ETag>",
-        _object_headers(row),
+        _object_headers(request, row),
     )
 
 
@@ -360,6 +367,10 @@ def _parse_parts(body: bytes) -> list[tuple[int, str]]:
     return parts
 
 
+def _any_etag() -> str:
+    return base64.b64encode(os.urandom(16)).decode()
+
+
 def _part_etag(stored: StoredFile) -> bytes:
     return b'"' + base64.b64decode(stored.md5 or "").hex().encode() + b'"'
 
@@ -368,12 +379,13 @@ def _hashes(stored: StoredFile) -> bytes:
     return f"crc32c={stored.crc32c},md5={stored.md5}".encode()
 
 
-def _object_headers(row: ObjectRow) -> list[tuple[bytes, bytes]]:
-    hashes = f"crc32c={row.crc32c}" + (f",md5={row.md5}" if row.md5 else "")
+def _object_headers(request: Request, row: ObjectRow) -> list[tuple[bytes, bytes]]:
+    key, hashes = customer_keys.read(request.headers), storage_download.hashes(row)
     return [
+        *(key.headers if key and row.sealed else []),
+        *([(b"x-goog-hash", hashes.encode())] if hashes else []),
         (b"etag", storage_download.xml_etag(row).encode()),
         (b"x-goog-generation", str(row.generation).encode()),
         (b"x-goog-metageneration", str(row.metageneration).encode()),
-        (b"x-goog-hash", hashes.encode()),
         (b"x-goog-stored-content-length", str(row.size).encode()),
     ]

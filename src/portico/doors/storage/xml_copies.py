@@ -19,10 +19,11 @@ from portico.doors.storage.xml_documents import answer, children, malformed, par
 from portico.doors.storage.xml_lists import as_acl
 from portico.errors import InvalidArgument, Unimplemented
 from portico.services.call import Call
-from portico.services.storage import copies
+from portico.services.storage import copies, customer_keys
 from portico.services.storage.requests import integer
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import generations as objects
+from portico.store.objects.generations import SEALED
 
 SOURCE: Final = "x-goog-copy-source"
 _DIRECTIVE: Final = "x-goog-metadata-directive"
@@ -45,7 +46,10 @@ def meaning(request: Request, bucket: str, name: str) -> Meaning:
     """
     headers = request.headers
     known = {*_NUMBERS, *(f"{SOURCE}-{one}" for one in _OTHERS)}
-    more = [one for one in headers if one.startswith(f"{SOURCE}-") and one not in known]
+    more = [
+        one for one in headers
+        if one.startswith(f"{SOURCE}-") and one not in known and not one.startswith(customer_keys.SOURCE)
+    ]  # fmt: skip
     if more or "uploadId" in request.params:
         asked = more[0] if more else "a part as a copy"
         raise Unimplemented(f"{asked} is not built in Portico's XML API: copy the whole object.")
@@ -114,7 +118,9 @@ async def _compose(request: Request) -> None:
 
 
 def _tag(made: Mapping[str, Any]) -> str:
-    return f'"{base64.b64decode(made["md5Hash"]).hex()}"' if made.get("md5Hash") else f'"{made["etag"]}"'
+    if made.get("md5Hash") and SEALED not in made:
+        return f'"{base64.b64decode(made["md5Hash"]).hex()}"'
+    return f'"{made["etag"]}"'
 
 
 def _generation(made: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:

@@ -139,6 +139,7 @@ def fetch(rooms: Rooms, connection: Connection, uri: str) -> tuple[dict[str, Any
         row = objects.get(connection, bucket, name)
         if row.size > MOST_BYTES:
             raise InvalidArgument(f"{uri} is larger than {MOST_BYTES:,} bytes.", field="templateUri")
+        objects.require_open(row)
         return parse(path_of(rooms.home, row.file).read_bytes()), ""
     if (place := _place(uri)) and (content := published(rooms.home, *place)) is not None:
         return parse(content), ""

@@ -1,32 +1,37 @@
-"""storage.objects: copy, rewrite, move and compose. Files never change, so a copy is a link to one."""
+"""storage.objects: copy, rewrite, move and compose. Files never change, so a copy is a link to one, unless it is to be
+under another key."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument, NotFound
 from portico.services.call import Call, implements
-from portico.services.storage import lists
+from portico.services.storage import customer_keys, lists
+from portico.services.storage.customer_keys import CustomerKey
 from portico.services.storage.objects import answer
 from portico.services.storage.requests import (
     SETTINGS,
     integer,
     object_settings,
     preconditions,
-    refuse_encryption,
 )
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
 from portico.store.objects.buckets import BucketRow
-from portico.store.objects.files import FileCopy
+from portico.store.objects.files import FileCopy, FileWriter
 from portico.store.objects.generations import ObjectRow, StoredFile
 from portico.store.objects.names import check_object_name
+from portico.store.objects.sealing import Sealed
 
 _MOST_SOURCES = 32
+_PIECE = 1 << 20
 
 
 @implements("storage", "objects.copy")
@@ -70,7 +75,8 @@ def move(call: Call) -> dict[str, Any]:
 @implements("storage", "objects.compose")
 def compose(call: Call) -> dict[str, Any]:
     rooms, params = call.rooms, call.params
-    refuse_encryption(params, call.headers)
+    customer_keys.refuse_managed(params)
+    key = customer_keys.read(call.headers)
     bucket_name, name = params["destinationBucket"], params["destinationObject"]
     check_object_name(name)
     wanted = call.body.get("sourceObjects") or []
@@ -91,6 +97,7 @@ def compose(call: Call) -> dict[str, Any]:
                 )
             row = objects.get(connection, bucket_name, source_name, integer(item, "generation"))
             preconditions(item.get("objectPreconditions") or {}).check(row)
+            customer_keys.check(row.fields, key)
             sources.append(row)
     wanted = call.body.get("destination") or {}
     entries = lists.written(
@@ -99,11 +106,10 @@ def compose(call: Call) -> dict[str, Any]:
     contexts = _contexts(call, wanted, sources)
     told = {**wanted, **contexts, "acl": entries}
     settings = object_settings(told, bucket, rooms.clock.now(), contexts)
-    settings |= lists.writer(bucket, call.caller)
+    settings |= lists.writer(bucket, call.caller) | (key.fields if key else {})
     settings["componentCount"] = sum(row.fields.get("componentCount", 1) for row in sources)
     settings = {key: value for key, value in settings.items() if value is not None}
-    files = [_file(row) for row in sources]
-    with _copy_files(call, files) as made:
+    with _copy_files(call, sources) as made:
         stored = StoredFile(made.stored.id, made.stored.size, made.stored.crc32c, None)
         with rooms.database.write() as connection:
             row, garbage = objects.put(
@@ -118,6 +124,7 @@ def compose(call: Call) -> dict[str, Any]:
             if call.body.get("deleteSourceObjects"):
                 garbage += _delete_sources(connection, bucket, sources, name, rooms.clock.now())
         made.keep()
+        row = customer_keys.with_sums(rooms.home, row, key)
     objects_files.remove(rooms.home, garbage)
     return answer(call, row)
 
@@ -136,7 +143,9 @@ def _delete_sources(
 
 def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bool = False) -> ObjectRow:
     rooms, params = call.rooms, {**call.params, **(places or {})}
-    refuse_encryption(params, call.headers)
+    customer_keys.refuse_managed(params)
+    key = customer_keys.read(call.headers)
+    source_key = key if and_delete else customer_keys.read(call.headers, customer_keys.SOURCE)
     check_object_name(params["destinationObject"])
     with rooms.database.read() as connection:
         objects_buckets.get(connection, params["sourceBucket"])
@@ -145,8 +154,9 @@ def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bo
             connection, params["sourceBucket"], params["sourceObject"], integer(params, "sourceGeneration")
         )
     preconditions(params, "Source").check(source)
+    customer_keys.check(source.fields, source_key)
     garbage: list[str] = []
-    with _copy_files(call, [_file(source)]) as made:
+    with _under(call, source, source_key, key) as made:
         with rooms.database.write() as connection:
             now = rooms.clock.now()
             bucket = objects_buckets.get(connection, bucket.name)
@@ -155,7 +165,7 @@ def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bo
                 bucket,
                 params["destinationObject"],
                 made.stored,
-                _settings_of_copy(call, source, bucket),
+                _settings_of_copy(call, source, bucket) | (key.fields if key else {}),
                 now,
                 preconditions(params),
             )
@@ -163,6 +173,7 @@ def _copy(call: Call, places: Mapping[str, str] | None = None, *, and_delete: bo
                 there = objects.get(connection, source.bucket, source.name, source.generation)
                 garbage += objects.delete(connection, bucket, there, now)
         made.keep()
+        row = customer_keys.with_sums(rooms.home, row, key)
     objects_files.remove(rooms.home, garbage)
     return row
 
@@ -207,13 +218,40 @@ def _contexts(call: Call, told: Mapping[str, Any], sources: list[ObjectRow]) -> 
     return {"contexts": {"custom": kept} if kept else None}
 
 
-def _file(row: ObjectRow) -> StoredFile:
-    return StoredFile(row.file, row.size, row.crc32c, row.md5)
+def _under(
+    call: Call, source: ObjectRow, source_key: CustomerKey | None, key: CustomerKey | None
+) -> FileCopy | FileWriter:
+    """The source's bytes, which are under `source_key`, under `key`."""
+    if source_key == key:
+        return _copy_files(call, [source])
+    rooms = call.rooms
+    try:
+        fd = os.open(objects_files.path_of(rooms.home, source.file), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _gone() from None
+    try:
+        read = Sealed(fd, source_key.key).read if source_key else partial(os.pread, fd)
+        made = FileWriter(rooms.home, rooms.ids, key.key if key else None)
+        try:
+            for start in range(0, source.size, _PIECE):
+                made.write(read(_PIECE, start))
+            made.finish()
+        except BaseException:
+            made.__exit__(None, None, None)
+            raise
+        return made
+    finally:
+        os.close(fd)
 
 
-def _copy_files(call: Call, files: list[StoredFile]) -> FileCopy:
+def _copy_files(call: Call, sources: list[ObjectRow]) -> FileCopy:
+    files = [StoredFile(row.file, row.size, row.crc32c, row.md5) for row in sources]
     try:
         return FileCopy(call.rooms.home, call.rooms.ids, files)
     except FileNotFoundError:
-        # Deleted or overwritten since its row was read: for the caller it was gone from the start.
-        raise NotFound("No such object: the source was deleted meanwhile.", reason="notFound") from None
+        raise _gone() from None
+
+
+def _gone() -> NotFound:
+    # Deleted or overwritten since its row was read: for the caller it was gone from the start.
+    return NotFound("No such object: the source was deleted meanwhile.", reason="notFound")

@@ -12,7 +12,7 @@ from portico.errors import InvalidArgument, Unimplemented
 from portico.services.call import Call, implements
 from portico.services.iam import targets
 from portico.services.standard.here import base_url
-from portico.services.storage import lists
+from portico.services.storage import customer_keys, lists
 from portico.services.storage.render import etag, object_json
 from portico.services.storage.requests import (
     SETTINGS,
@@ -44,6 +44,7 @@ def get(call: Call) -> dict[str, Any]:
         row = objects.get(connection, params["bucket"], params["object"], integer(params, "generation"))
     preconditions(params).check(row, reading=True)
     check_etag(call.headers, etag(row))
+    row = customer_keys.with_sums(call.rooms.home, row, customer_keys.read(call.headers))
     return answer(call, row)
 
 

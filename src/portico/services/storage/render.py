@@ -43,13 +43,14 @@ def object_json(row: ObjectRow, base: str, bucket: BucketRow, *, full: bool = Fa
         "generation": str(row.generation),
         "metageneration": str(row.metageneration),
         "size": str(row.size),
-        "crc32c": row.crc32c,
         "etag": etag(row),
         "timeCreated": created,
         "updated": milliseconds(row.updated),
         "timeStorageClassUpdated": created,
         "timeFinalized": created,
     }
+    if row.crc32c:
+        resource["crc32c"] = row.crc32c
     if row.md5:
         resource["md5Hash"] = row.md5
     if row.state == NONCURRENT and row.deleted is not None:

@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from portico.clock import parse_rfc3339
-from portico.errors import InvalidArgument, Unimplemented
+from portico.errors import InvalidArgument
 from portico.services.storage.render import exact, milliseconds
 from portico.services.storage.settings import STORAGE_CLASSES
 from portico.store.objects.buckets import BucketRow
@@ -179,18 +179,6 @@ def parse_page_token(params: Mapping[str, Any], shape: Any) -> Any:
         return msgspec.json.decode(base64.b64decode(token, altchars=b"-_", validate=True), type=shape)
     except (ValueError, msgspec.MsgspecError):
         raise InvalidArgument("Invalid pageToken.", reason="invalid", field="pageToken") from None
-
-
-def refuse_encryption(params: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-    """Data would be stored in the clear, so a caller who asks for it under a key is told so.
-
-    Raises:
-        Unimplemented
-    """
-    asked = [name for name in headers if name.startswith("x-goog-") and "encryption-" in name]
-    asked += [name for name in ("kmsKeyName", "destinationKmsKeyName") if params.get(name)]
-    if asked:
-        raise Unimplemented(f"Encryption under a key of yours is not built in Portico ({asked[0]}).")
 
 
 def _time(text: str) -> str:

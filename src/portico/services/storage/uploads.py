@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from portico.errors import InvalidArgument
@@ -13,9 +13,10 @@ from portico.services.call import Call, Rooms, implements
 from portico.services.iam.checks import written
 from portico.services.iam.permit import denied, require_bucket
 from portico.services.iam.reading import Reading
-from portico.services.storage import lists
+from portico.services.storage import customer_keys, lists
+from portico.services.storage.customer_keys import CustomerKey
 from portico.services.storage.objects import answer
-from portico.services.storage.requests import object_settings, preconditions, refuse_encryption
+from portico.services.storage.requests import object_settings, preconditions
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
@@ -26,7 +27,8 @@ from portico.store.objects.names import check_object_name
 
 @dataclass(frozen=True, slots=True)
 class Insertion:
-    """An object to come: checked, its data not there yet. `md5` and `crc32c` are what the data must have."""
+    """An object to come: checked, its data not there yet. `md5` and `crc32c` are what the data must have; `key`: under
+    which it is encrypted."""
 
     bucket: str
     name: str
@@ -34,6 +36,7 @@ class Insertion:
     preconditions: Preconditions
     md5: str | None = None
     crc32c: str | None = None
+    key: CustomerKey | None = None
 
 
 def begin(
@@ -50,7 +53,8 @@ def begin(
     Raises:
         InvalidArgument, NotFound, FailedPrecondition, Unimplemented
     """
-    refuse_encryption(params, headers)
+    customer_keys.refuse_managed(params)
+    key = customer_keys.read(headers)
     name = params.get("name") or resource.get("name") or ""
     if not isinstance(name, str):
         raise InvalidArgument("The object's name must be a string.", reason="invalid", field="name")
@@ -68,10 +72,12 @@ def begin(
         bucket,
         name,
         object_settings({**resource, "acl": entries}, row, rooms.clock.now())
-        | lists.writer(row, call.caller),
+        | lists.writer(row, call.caller)
+        | (key.fields if key else {}),
         wanted,
         hashes.get("md5") or resource.get("md5Hash") or None,
         hashes.get("crc32c") or resource.get("crc32c") or None,
+        key,
     )
 
 
@@ -88,7 +94,8 @@ def _require_permission(call: Call, bucket: str, name: str) -> None:
 
 
 def commit(rooms: Rooms, insertion: Insertion, stored: StoredFile, in_transaction: Any = None) -> ObjectRow:
-    """Makes the finished file the object. `in_transaction(connection, row)` shares the transaction.
+    """Makes the finished file the object. `in_transaction(connection, row)` shares the transaction. The row has the
+    checksums that `stored` has, also where they are not kept.
 
     Raises:
         InvalidArgument: the data does not have the checksums that the sender said.
@@ -108,7 +115,7 @@ def commit(rooms: Rooms, insertion: Insertion, stored: StoredFile, in_transactio
         if in_transaction:
             in_transaction(connection, row)
     objects_files.remove(rooms.home, garbage)
-    return row
+    return replace(row, crc32c=stored.crc32c, md5=stored.md5)
 
 
 def expected_hashes(headers: Mapping[str, str]) -> dict[str, str]:
@@ -146,7 +153,7 @@ def insert(call: Call) -> dict[str, Any]:
     """An insert without media, as `POST /storage/v1/b/B/o` sends it: an empty object."""
     rooms = call.rooms
     insertion = begin(rooms, call.params["bucket"], call.body, call.params, call.headers, call)
-    with FileWriter(rooms.home, rooms.ids) as writer:
+    with FileWriter(rooms.home, rooms.ids, insertion.key.key if insertion.key else None) as writer:
         row = commit(rooms, insertion, writer.finish())
         writer.keep()
     return answer(call, row)

@@ -39,10 +39,9 @@ class BucketRow:
     def versioning(self) -> bool:
         return bool((self.fields.get("versioning") or {}).get("enabled"))
 
-    @property
-    def wants_keys(self) -> bool:
-        """Whether new objects must be encrypted under a key that is not the server's."""
-        told = (self.fields.get("encryption") or {}).get("googleManagedEncryptionEnforcementConfig") or {}
+    def restricts(self, kind: str) -> bool:
+        """Whether new objects may not be encrypted as `kind` says: googleManaged, or customerSupplied."""
+        told = (self.fields.get("encryption") or {}).get(f"{kind}EncryptionEnforcementConfig") or {}
         return bool(told.get("restrictionMode") == "FullyRestricted")
 
     @property

@@ -12,12 +12,15 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from portico.ids import Ids
 from portico.store import disk, mark
 from portico.store.objects.generations import StoredFile
 from portico.store.objects.hashes import Hasher, combine_crc32c
+
+if TYPE_CHECKING:
+    from portico.store.objects.sealing import Sealer
 
 _PIECE = 1 << 20
 
@@ -68,6 +71,7 @@ class _NewFile:
     with it does after the commit."""
 
     file: str
+    stored: StoredFile  # once it is finished
     _fd: int
 
     def __init__(self, home: Path) -> None:
@@ -89,12 +93,18 @@ class _NewFile:
 
 
 class FileWriter(_NewFile):
-    """Writes one new file and its checksums. Not for two threads at once."""
+    """Writes one new file and its checksums; under a `key` it is sealed, the checksums are of what is in it. Not for
+    two threads at once."""
 
-    def __init__(self, home: Path, ids: Ids) -> None:
+    def __init__(self, home: Path, ids: Ids, key: bytes | None = None) -> None:
         super().__init__(home)
         self._hasher = Hasher()
+        self._sealer: Sealer | None = None
         self.file, self._fd = create(home, ids)
+        if key is not None:
+            from portico.store.objects.sealing import Sealer  # few need it, and it takes its time
+
+            self._sealer = Sealer(self._fd, key)
 
     @property
     def size(self) -> int:
@@ -102,18 +112,25 @@ class FileWriter(_NewFile):
 
     def write(self, data: bytes) -> None:
         self._hasher.update(data)
-        write_all(self._fd, data)
+        if self._sealer is not None:
+            self._sealer.write(data)
+        else:
+            write_all(self._fd, data)
 
     def finish(self) -> StoredFile:
         """Brings the file to the disk. Nothing may be written afterwards."""
+        if self._sealer is not None:
+            self._sealer.finish(self._hasher.crc32c, self._hasher.md5)
         flush(self._home, self.file, self._fd)
-        return StoredFile(self.file, self._hasher.size, self._hasher.crc32c, self._hasher.md5)
+        self.stored = StoredFile(self.file, self._hasher.size, self._hasher.crc32c, self._hasher.md5)
+        return self.stored
 
 
 class FileCopy(_NewFile):
     """A new file with the bytes of finished ones, end to end. Used as FileWriter is, `stored` is its result.
 
-    A single source is linked, not copied: files never change, so two names may share one.
+    A single source is linked, not copied: files never change, so two names may share one. Sealed ones, all under one
+    key, are laid end to end as they are.
     """
 
     def __init__(self, home: Path, ids: Ids, sources: Sequence[StoredFile]) -> None:
@@ -123,17 +140,18 @@ class FileCopy(_NewFile):
         self.file, self._fd = create(home, ids)
         try:
             for source in sources:
-                _append(path_of(home, source.id), source.size, self._fd)
+                _append(path_of(home, source.id), None if source.sealed else source.size, self._fd)
             flush(home, self.file, self._fd)
         except BaseException:
             remove(home, [self.file])
             os.close(self._fd)
             raise
+        size = sum(source.size for source in sources)
         crc32c = sources[0].crc32c
         for source in sources[1:]:
-            crc32c = combine_crc32c(crc32c, source.crc32c, source.size)
+            crc32c = crc32c and combine_crc32c(crc32c, source.crc32c, source.size)
         md5 = sources[0].md5 if len(sources) == 1 else None
-        self.stored = StoredFile(self.file, sum(source.size for source in sources), crc32c, md5)
+        self.stored = StoredFile(self.file, size, crc32c, md5 if crc32c else None)
 
     def _link(self, ids: Ids, source: StoredFile) -> bool:
         self.file = mark.new_file(self._home, ids)
@@ -150,15 +168,15 @@ class FileCopy(_NewFile):
             os.close(self._fd)
             return False
         flush(self._home, self.file, self._fd)
-        self.stored = StoredFile(self.file, source.size, source.crc32c, source.md5)
+        self.stored = StoredFile(self.file, source.size, source.crc32c, source.md5 if source.crc32c else None)
         return True
 
 
-def _append(source: Path, size: int, target: int) -> None:
-    """Appends `size` bytes of `source`, inside the kernel where it can."""
+def _append(source: Path, size: int | None, target: int) -> None:
+    """Appends `size` bytes of `source`, or all of it, inside the kernel where it can."""
     fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        left = size
+        left = os.fstat(fd).st_size if size is None else size
         in_kernel = hasattr(os, "copy_file_range")
         while left:
             if in_kernel:

@@ -18,7 +18,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from portico.errors import FailedPrecondition, NotFound, PermissionDenied
+from portico.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from portico.store import events
 from portico.store.objects import notices
 from portico.store.objects.buckets import BucketRow
@@ -32,23 +32,30 @@ RELEASED = "eventBasedHoldReleased"
 """Among an object's fields: when its event-based hold was released, in seconds since the epoch; it is not shown."""
 WRITER = "writer"
 """Among an object's fields: who wrote it, as lists call them, where that is not the home's owner; shown as `owner`."""
+SEALED = "customerEncryption"
+"""Among an object's fields: under which key it is, by that key's SHA-256."""
 TABLES = "bq"  # in the place of a bucket: what was read from BigQuery's tables; no bucket may be called so
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A finished file under `objects/`. `crc32c` and `md5` are base64, as Cloud Storage writes them;
-    composed objects have no md5."""
+    composed objects have no md5. A sealed one has no crc32c ("") where its key is not at hand."""
 
     id: str
     size: int
     crc32c: str
     md5: str | None
 
+    @property
+    def sealed(self) -> bool:
+        return not self.crc32c
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
-    """One generation. `fields` is what the writer may set (contentType, metadata, ...) and componentCount.
+    """One generation. `fields` is what the writer may set (contentType, metadata, ...), componentCount and
+    customerEncryption: of an object under a key that its writer supplies no checksum is kept in the clear.
 
     `updated` and `deleted` are seconds since the epoch; `created` follows from the generation, which is
     the creation time in microseconds.
@@ -70,6 +77,10 @@ class ObjectRow:
     @property
     def created(self) -> float:
         return self.generation / 1e6
+
+    @property
+    def sealed(self) -> bool:
+        return SEALED in self.fields
 
     @property
     def uri(self) -> str:
@@ -114,6 +125,20 @@ def no_such_object(bucket: str, name: str) -> NotFound:
     return NotFound(f"No such object: {bucket}/{name}", reason="notFound")
 
 
+def require_open(row: ObjectRow) -> None:
+    """For what reads objects without anybody's key.
+
+    Raises:
+        InvalidArgument: the object is under one.
+    """
+    if row.sealed:
+        raise InvalidArgument(
+            f"The target object is encrypted by a customer-supplied encryption key: {row.uri}. Jobs, models and "
+            "queries have no such key: rewrite the object without one for them.",
+            reason="invalid",
+        )
+
+
 def find(
     connection: Connection, bucket: str, name: str, generation: int | None = None, *, pinned: bool = False
 ) -> ObjectRow | None:
@@ -152,16 +177,11 @@ def put(
 
     Raises:
         FailedPrecondition: `preconditions` do not hold of the live generation (412), or the bucket takes no objects
-            without a key.
+            that are encrypted so.
         PermissionDenied: a hold or the bucket's retention policy protects it.
     """
-    if bucket.wants_keys:
-        raise FailedPrecondition(
-            f"The bucket {bucket.name} restricts objects with standard encryption, and no other is built in Portico: "
-            "set its encryption.googleManagedEncryptionEnforcementConfig to NotRestricted to write objects.",
-            reason="conditionNotMet",
-            http_status=412,
-        )
+    _check_encryption(bucket, SEALED in fields)
+    file = replace(file, crc32c="", md5=None) if SEALED in fields else file
     current = find(connection, bucket.name, name)
     preconditions.check(current)
     generation = _next_generation(connection, now)
@@ -194,6 +214,19 @@ def put(
     overwrote = current.generation if current else None
     notices.note(connection, notices.FINALIZE, row, now, overwroteGeneration=overwrote)
     return row, garbage
+
+
+def _check_encryption(bucket: BucketRow, sealed: bool) -> None:
+    config = "customerSupplied" if sealed else "googleManaged"
+    if not bucket.restricts(config):
+        return
+    what, or_send = ("customer-supplied", "") if sealed else ("standard", "send a key of yours, or ")
+    raise FailedPrecondition(
+        f"The bucket {bucket.name} restricts objects with {what} encryption: {or_send}set its "
+        f"encryption.{config}EncryptionEnforcementConfig to NotRestricted to write this one.",
+        reason="conditionNotMet",
+        http_status=412,
+    )
 
 
 def update(connection: Connection, row: ObjectRow, fields: Mapping[str, Any], now: float) -> ObjectRow:

@@ -60,14 +60,15 @@ def fill(
         (lower / bucket).mkdir()
         rows = _rows(gcs, bucket, named) if bucket in buckets else []
         for row in past.of(bucket, rows) if past else rows:
-            if linked >= _MOST or not _link(gcs.path(row), lower / bucket, row.name):
+            if row.sealed or linked >= _MOST or not _link(gcs.path(row), lower / bucket, row.name):
                 left_out += 1
             else:
                 linked += 1
                 seen[f"{bucket}/{row.name}"] = row
     if left_out:
         context.say(
-            f"/gcs lacks {left_out:,} objects: their names are no paths, or they are beyond {_MOST:,}."
+            f"/gcs lacks {left_out:,} objects: their names are no paths, they are encrypted by customer-supplied "
+            f"keys, or they are beyond {_MOST:,}."
         )
     return seen
 
