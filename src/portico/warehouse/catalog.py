@@ -130,6 +130,16 @@ def _location(cursor: Cursor, project: str, dataset: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def dataset_locations(cursor: Cursor) -> dict[tuple[str, str], str]:
+    """By project and data set."""
+    rows = do(
+        cursor,
+        "SELECT project, dataset, coalesce(json_extract_string(body, '$.location'), 'US') "
+        f"FROM {_KEPT}.entries WHERE name = ''",
+    )
+    return {(project, dataset): location for project, dataset, location in rows}
+
+
 def _expired(entry: Entry) -> bool:
     return bool(entry.table and 0 < int(entry.body.get("expirationTime") or 0) <= time.time() * 1000)
 
@@ -145,8 +155,9 @@ def require(cursor: Cursor, project: str, dataset: str, table: str = "") -> Entr
         kind, shown = (
             ("Table", f"{project}:{dataset}.{table}") if missing else ("Dataset", f"{project}:{dataset}")
         )
+        where = locations.told() or locations.DEFAULT
         raise NotFound(
-            f"Not found: {kind} {shown} was not found in location US{hint(project, dataset, table)}",
+            f"Not found: {kind} {shown} was not found in location {where}{hint(project, dataset, table)}",
             reason="notFound",
         )
     return found

@@ -27,6 +27,7 @@ T = TypeVar("T")
 class _Session:
     def __init__(self, identity: str, cursor: Cursor, writing: threading.RLock, asked: Asked) -> None:
         self.caller = asked.caller
+        self.location = asked.location
         self.used = self.began = time.monotonic()
         self.script = scripts.SessionScript(cursor, writing, asked, identity)
         self._cursor = cursor
@@ -66,6 +67,11 @@ class QuerySessions:
         """Those that have not ended."""
         self._sweep()
         return frozenset(self._open)
+
+    def location_of(self, identity: str) -> str:
+        """Where a session's jobs run; "" where there is none."""
+        found = self._open.get(identity)
+        return found.location if found is not None else ""
 
     def run(
         self, identity: str, text: str, asked: Asked, running: Callable[[scripts.Script], None]

@@ -17,6 +17,7 @@ from portico.warehouse import (
     constraints,
     external,
     guard,
+    locations,
     options,
     partitions,
     storage,
@@ -260,10 +261,24 @@ class Definition(Defaults):
         properties = self._tree.args.get("properties")
         if properties is not None:
             entry.body = options.body("SCHEMA", self._values(options.of_properties(properties.expressions)))
-        entry.body.setdefault("location", self._asked.location)
+        entry.body["location"] = self._location(entry, entry.body.get("location"))
         if not self._asked.dry:
             catalog.create_dataset(self._cursor, entry)
         return Done("CREATE_SCHEMA", target=entry, operation="CREATE")
+
+    def _location(self, entry: Entry, said: Any) -> str:
+        """Of a new data set: where its job runs, where nothing else is `said`.
+
+        Raises:
+            InvalidArgument: there is no such location, or the job runs elsewhere.
+        """
+        location = locations.canonical(str(said or self._asked.location))
+        if (told := locations.told()) and location != told:
+            raise InvalidArgument(
+                f"Cannot create dataset {entry.shown} in location {location}: the job runs in location {told}",
+                reason="invalidQuery",
+            )
+        return location
 
     def _dataset(self, table: exp.Table) -> Entry:
         parts = [piece for one in table.parts for piece in one.name.split(".")]

@@ -363,6 +363,87 @@ def test_a_job_finds_no_datasets_of_other_locations_than_its_own(client: bigquer
     assert client.get_dataset("in_tokyo").location == "asia-northeast1"
 
 
+@pytest.fixture
+def places(client: bigquery.Client) -> Any:
+    for name, location in (("of_us", None), ("of_eu", "eu")):
+        made = bigquery.Dataset(f"{client.project}.{name}")
+        made.location = location
+        client.create_dataset(made)
+        client.query(f"CREATE TABLE {name}.t AS SELECT 1 AS of_eu").result()
+    yield
+    for name in ("of_us", "of_eu", "made_there"):
+        client.delete_dataset(name, delete_contents=True, not_found_ok=True)
+
+
+def test_a_job_that_is_told_no_location_is_where_its_data_are(
+    client: bigquery.Client, places: None, bucket: Any
+) -> None:
+    """https://cloud.google.com/bigquery/docs/locations#specify_locations"""
+    assert client.get_dataset("of_eu").location == "EU"  # however it was written
+    there = bigquery.DatasetReference(client.project, "of_eu")
+    uri = f"gs://{bucket.name}/of_eu.csv"
+    job = bigquery.QueryJobConfig
+    dry = client.query("SELECT * FROM of_eu.t", job_config=job(dry_run=True))
+    jobs: list[Any] = [
+        dry,
+        client.query("SELECT * FROM of_eu.t"),
+        client.query(f"SELECT * FROM `{client.project}.of_eu.t`"),
+        client.query(f"SELECT * FROM {client.project}.of_eu.t"),
+        client.query("SELECT * FROM t", job_config=job(default_dataset=there)),
+        client.query("SELECT 1 AS a", job_config=job(destination=there.table("u"))),
+        client.query("CREATE SCHEMA made_there OPTIONS (location = 'EU')"),
+        client.query("DECLARE x INT64; SET x = (SELECT COUNT(*) FROM of_eu.t); SELECT x, @@location"),
+        client.query("SELECT * FROM `region-eu`.INFORMATION_SCHEMA.JOBS LIMIT 1"),
+        client.extract_table("of_eu.t", uri),
+        client.load_table_from_uri(uri, "of_eu.v", job_config=bigquery.LoadJobConfig(autodetect=True)),
+        client.copy_table("of_eu.t", "of_eu.w"),
+    ]
+    for one in jobs:
+        assert one is dry or one.result()
+        assert one.location == "EU", one
+    assert [tuple(row) for row in jobs[7].result()] == [(1, "EU")]
+    assert client.query_and_wait("SELECT * FROM of_eu.t").location == "EU"
+    for text in ("SELECT 1", "SELECT of_eu.of_eu FROM of_us.t AS of_eu", "SELECT * FROM of_us.t"):
+        assert client.query(text).location == "US"
+    with pytest.raises(exceptions.NotFound, match=f"Not found: Job {client.project}:US.{jobs[1].job_id}"):
+        client.get_job(jobs[1].job_id, location="US")
+
+
+def test_data_of_two_locations_do_not_meet(client: bigquery.Client, places: None) -> None:
+    for text, other, place in (
+        ("SELECT * FROM of_us.t JOIN of_eu.t USING (of_eu)", "of_eu", "US"),
+        ("SELECT * FROM of_eu.t WHERE of_eu IN (SELECT of_eu FROM of_us.t)", "of_us", "EU"),
+        ("INSERT INTO of_eu.t SELECT * FROM of_us.t", "of_us", "EU"),
+    ):
+        said = f"Not found: Dataset {client.project}:{other} was not found in location {place}"
+        with pytest.raises(exceptions.NotFound, match=said):
+            client.query(text).result()
+    client.copy_table("of_us.t", "of_eu.copied").result()  # which alone may go from one to the other
+    assert answered(client, "SELECT * FROM of_eu.copied") == [(1,)]
+
+
+def test_a_location_that_does_not_exist_is_refused(client: bigquery.Client, dataset: Any) -> None:
+    nowhere = bigquery.Dataset(f"{client.project}.nowhere")
+    nowhere.location = "us-middle9"
+    said = "Invalid value for location: us-middle9 is not a valid value"
+    for ask in (
+        lambda: client.create_dataset(nowhere),
+        lambda: client.query("SELECT 1", location="us-middle9"),
+        lambda: client.query_and_wait("SELECT 1", location="us-middle9"),
+        lambda: client.query("CREATE SCHEMA nowhere OPTIONS (location = 'us-middle9')").result(),
+        lambda: client.copy_table("query_jobs.a", "query_jobs.b", location="us-middle9"),
+    ):
+        with pytest.raises(exceptions.BadRequest, match=said):
+            ask()
+    with pytest.raises(exceptions.BadRequest, match="in location EU: the job runs in location US"):
+        client.query("CREATE SCHEMA nowhere OPTIONS (location = 'EU')", location="US").result()
+    here = client.get_dataset(dataset.reference)
+    here._properties["location"] = "EU"
+    with pytest.raises(exceptions.BadRequest, match="Cannot change the location of a dataset from US to EU"):
+        client.update_dataset(here, ["location"])
+    assert client.get_dataset(dataset.reference).location == "US"
+
+
 def test_what_a_job_says_of_encryption_is_told_of_its_table(client: bigquery.Client, dataset: Any) -> None:
     key = bigquery.EncryptionConfiguration("projects/p/locations/us/keyRings/r/cryptoKeys/k")
     name = f"{dataset.project}.{dataset.dataset_id}.locked"

@@ -8,6 +8,7 @@ from portico.errors import InvalidArgument
 from portico.services.bigquery import settings, shapes
 from portico.services.bigquery.pages import page
 from portico.services.call import Call, implements
+from portico.warehouse.locations import canonical
 
 _SETTINGS = frozenset(
     [
@@ -88,8 +89,15 @@ def change(call: Call) -> dict[str, Any]:
     where = {"project": shapes.project(call), "dataset": str(call.params["datasetId"])}
     before = shapes.ask(call, "get", **where)
     shapes.check_etag(call, before)
-    kept = {"location": before.get("location", "US")} if replace else before
-    body = shapes.patched(kept, _settings(call))
+    kept = {"location": before.get("location", "US")} if replace else {"location": "US", **before}
+    asked = _settings(call)
+    if (location := asked.get("location", kept["location"])).lower() != kept["location"].lower():
+        raise InvalidArgument(
+            f"Cannot change the location of a dataset from {kept['location']} to {location}; make another there",
+            reason="invalid",
+            field="location",
+        )
+    body = shapes.patched(kept, asked)
     body = shapes.ask(call, "update", **where, table="", body=body)
     return shapes.dataset_json(where["project"], where["dataset"], body)
 
@@ -158,4 +166,7 @@ def _settings(call: Call) -> dict[str, Any]:
     body = call.body
     _check_access(call, body.get("access") or [])
     settings.check_times(body)
-    return {key: value for key, value in body.items() if key in _SETTINGS}
+    found = {key: value for key, value in body.items() if key in _SETTINGS}
+    if location := found.pop("location", None):
+        found["location"] = canonical(str(location))
+    return found

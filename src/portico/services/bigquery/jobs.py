@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from portico.errors import AlreadyExists, InvalidArgument, NotFound
-from portico.services.bigquery import permissions, running, settings, shapes
+from portico.services.bigquery import job_places, permissions, running, settings, shapes
 from portico.services.bigquery.pages import token
 from portico.services.call import Call, implements
 from portico.store import resources
@@ -62,6 +62,7 @@ def begin(call: Call, body: dict[str, Any], first: running.First | None = None) 
         )
     running.check(call, kinds[0], configuration)
     permissions.of_job(call, kinds[0], configuration)
+    location, within = job_places.place(call, kinds[0], configuration, str(reference.get("location") or ""))
     configuration["jobType"] = kinds[0].upper()
     if kinds[0] == "query":
         configuration["query"].setdefault("priority", "INTERACTIVE")
@@ -75,15 +76,15 @@ def begin(call: Call, body: dict[str, Any], first: running.First | None = None) 
         "jobReference": {
             "projectId": shapes.project(call),
             "jobId": job,
-            "location": reference.get("location") or "US",
+            "location": location,
         },
         "configuration": configuration,
         "status": {"state": "RUNNING"},
         "statistics": statistics,
         "user_email": shapes.caller(call),
     }
-    if reference.get("location"):
-        kept[running.TOLD] = str(reference["location"])
+    if within:
+        kept[running.TOLD] = within
     name = job_name(shapes.project(call), job)
     with call.rooms.database.write() as connection:
         made = resources.insert(
@@ -95,7 +96,9 @@ def begin(call: Call, body: dict[str, Any], first: running.First | None = None) 
             now=call.rooms.clock.now(),
         )
         if made is None:
-            raise AlreadyExists(f"Already Exists: Job {shapes.project(call)}:US.{job}", reason="duplicate")
+            raise AlreadyExists(
+                f"Already Exists: Job {shapes.project(call)}:{location}.{job}", reason="duplicate"
+            )
     running.start(call, name, first)
     return name
 
@@ -113,7 +116,7 @@ def shown(call: Call, name: str) -> dict[str, Any]:
 
 
 def require(call: Call, name: str) -> Resource:
-    """A job's row; of one that was told where to run only for who looks for it there.
+    """A job's row; only for who looks for it where it runs, or says no location.
 
     Raises:
         NotFound: there is no such job, or none in the location that is asked for.
@@ -121,8 +124,7 @@ def require(call: Call, name: str) -> Resource:
     with call.rooms.database.read() as connection:
         found = resources.get(connection, name)
     asked = str(call.params.get("location") or "")
-    told = str(found.body.get(running.TOLD) or "") if found is not None else ""
-    if found is None or (asked and told and asked.lower() != told.lower()):
+    if found is None or (asked and asked.lower() != found.body["jobReference"]["location"].lower()):
         job = f"{name.split('/')[1]}:{asked or 'US'}.{name.rpartition('/')[2]}"
         raise NotFound(f"Not found: Job {job}", reason="notFound")
     return found

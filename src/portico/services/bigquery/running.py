@@ -30,7 +30,7 @@ from portico.store import resources, usage
 from portico.store.resources import Resource
 from portico.warehouse.client import ANONYMOUS, FOLDER
 
-TOLD = "_told"  # of a job's row: the location that it was told
+TOLD = "_told"  # of a job's row: the location whose data sets it finds
 _THREADS = ThreadPoolExecutor(16, thread_name_prefix="bigquery")
 _running: dict[str, Future[None]] = {}
 _OUTSIDE = "/outside"  # behind a job's name: what it holds of what is not in the warehouse
