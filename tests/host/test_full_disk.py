@@ -142,6 +142,22 @@ def test_a_full_disk_refuses_what_grows_and_deletes(small: Portico) -> None:
     assert upload(small, "three", 1 << 20).ok
     assert ask("GET", "/-/healthz").json()["status"] == "ok"
     assert disk.room(small.home).reserve == disk.RESERVE
+    # What is kept though it is deleted is freed by its bucket's settings.
+    kept = {"name": "kept", "softDeletePolicy": {"retentionDurationSeconds": "604800"}}
+    assert ask("POST", "/storage/v1/b?project=p", kept).ok
+    url = f"{small.url}/upload/storage/v1/b/kept/o?uploadType=media&name=o"
+    assert requests.post(url, data=bytes(2 << 20), timeout=240).ok
+    fill(small)
+    before = set((small.home / "objects").glob("*/*"))
+    assert ask("DELETE", "/storage/v1/b/kept/o/o").status_code == 204
+    refused = requests.post(url, data=b"x", timeout=240)
+    assert refused.status_code == 429 and "softDeletePolicy.retentionDurationSeconds" in refused.text
+    assert set((small.home / "objects").glob("*/*")) == before
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "Soft-deleted objects: 2.0 MiB" in told
+    none = {"softDeletePolicy": {"retentionDurationSeconds": "0"}}
+    assert ask("PATCH", "/storage/v1/b/kept", none).ok
+    assert len(before - set((small.home / "objects").glob("*/*"))) == 1
 
 
 def test_jobs_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

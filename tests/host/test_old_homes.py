@@ -19,10 +19,12 @@ from portico.services.portico.key_index import columns_of_labels
 from portico.services.portico.stewards import StewardPrivate
 from portico.services.registry.model_store import ModelPrivate, VersionPrivate
 from portico.services.standard.serving import EndpointPrivate
-from portico.store import labels, resources
+from portico.store import home, labels, resources
 from portico.store.database import Database
+from portico.store.gcs import Gcs
 from portico.store.labels import Label
 from portico.store.migrations import _KINDS
+from portico.store.objects import buckets, generations, soft_deleted
 
 L = "v1/projects/p/locations/us-central1"
 IMAGE = "us-docker.pkg.dev/portico/prediction/lightgbm-cpu.4-7:latest"
@@ -148,6 +150,27 @@ def test_labels_of_an_older_home_say_their_keys(tmp_path: Path) -> None:
         found = labels.of_keys(connection, "e", {'key:[["a"],["1"]]', 'key:[["a"],["2"]]', "key:[1]"})
         assert sorted(found) == sorted(names[1:])
         assert columns_of_labels(connection, "e") == {("a",)}
+    database.close()
+
+
+def test_objects_of_a_home_that_knew_no_soft_deletion(tmp_path: Path) -> None:
+    home.begin(tmp_path, 1.0)
+    database = Database(tmp_path)
+    gcs = Gcs(tmp_path, database)
+    with database.write() as connection:
+        bucket = buckets.insert(connection, "first", "p", {"location": "US"}, 1.0)
+    row = gcs.write("gs://first/o", b"x")
+    with database.write() as connection:
+        connection.exec_driver_sql("DROP INDEX storage_objects_soft_deleted")
+        connection.exec_driver_sql("ALTER TABLE storage_objects DROP COLUMN hard_deleted")
+        connection.exec_driver_sql("DROP TABLE storage_soft_deleted_buckets")
+    database.create_tables()
+    assert gcs.find("gs://first/o") == row
+    with database.write() as connection:
+        kept = {"softDeletePolicy": {"retentionDurationSeconds": "604800"}}
+        bucket = buckets.update(connection, bucket, {**bucket.fields, **kept}, 2.0)
+        assert generations.delete(connection, bucket, row, 3.0) == []
+        assert soft_deleted.get(connection, "first", "o", row.generation, 4.0).hard_deleted == 604803.0
     database.close()
 
 

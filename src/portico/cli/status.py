@@ -16,7 +16,7 @@ from portico.store import sizes
 # What only the server knows.
 _UNKNOWN: dict[str, Any] = {
     "jobs": None, "waiting": [], "resources": None, "service": None, "not_served": [], "predictions_lost": None,
-    "problem": "",
+    "soft_deleted_bytes": None, "problem": "",
 }  # fmt: skip
 _SIZE_SECONDS = 1.0  # how long measuring the home's size may take
 
@@ -81,6 +81,11 @@ def as_text(found: dict[str, Any]) -> str:
             lines.append(f"  and {more} more: portico jobs")
         lines.append(f"Resources: {_counts(found['resources'])}")
     lines.append(f"Home: {found['home']}, {at_least}{_megabytes(found['home_bytes'])}")
+    if kept := found["soft_deleted_bytes"]:
+        lines.append(
+            f"Soft-deleted objects: {_megabytes(kept)}; a bucket's go at once when its "
+            "softDeletePolicy.retentionDurationSeconds is set to 0"
+        )
     if found["disk"].get("full"):
         lines.append(found["disk"]["message"])
     return "\n".join(lines)
@@ -182,6 +187,7 @@ def _held(home: Path) -> dict[str, Any]:
         "service": [absent | one for one in found["served"]],
         "not_served": found["notServed"],
         "predictions_lost": found["lostPredictions"],
+        "soft_deleted_bytes": int(found["softDeletedBytes"]),
         "problem": "",
     }
 

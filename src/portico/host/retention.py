@@ -24,6 +24,7 @@ from portico.services.storage import lifecycle
 from portico.store import replicas, resources
 from portico.store.audit import Trail
 from portico.store.database import Database
+from portico.store.objects import soft_deleted
 from portico.store.objects.sweep import forget_uploads
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def sweep_forever(home: Path, database: Database, clock: Clock, stopping: thread
                 continue
             gone = sweep(home, database, clock)
             lifecycle.carry_out(home, database, clock.now())
+            soft_deleted.expire(database, home, clock.now())
             keeping.sweep(database, clock)
             with database.write() as connection:
                 Trail(home).forget(connection, clock.now())

@@ -130,7 +130,8 @@ def words(home: Path) -> str:
     """What is full, and what to free."""
     return (
         f"The disk that holds {home} is full: {_free(home) / 2**20:,.0f} MiB are free. Delete what is not needed "
-        "(objects and buckets, models, batch outputs; deleting works while the disk is full), or free room on this "
+        "(objects and buckets, models, batch outputs; deleting works while the disk is full; what a bucket has "
+        "soft-deleted goes when its softDeletePolicy.retentionDurationSeconds is set to 0), or free room on this "
         f"disk: with {(RESERVE + 2 * LOW) >> 20} MiB what grows is taken again."
     )
 

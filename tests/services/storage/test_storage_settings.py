@@ -214,10 +214,9 @@ def test_a_bucket_that_takes_no_standard_encryption(make_bucket):
 def test_what_is_not_built_of_buckets_is_refused(client, bucket):
     with pytest.raises(exceptions.MethodNotImplemented, match="objectRetention"):
         client.create_bucket(f"{bucket.name}-retained", enable_object_retention=True)
-    with pytest.raises(exceptions.MethodNotImplemented, match="Soft delete"):
-        list(client.list_buckets(soft_deleted=True))
-    with pytest.raises(exceptions.MethodNotImplemented, match="Soft delete"):
-        client.get_bucket(bucket.name, soft_deleted=True, generation=1)
+    bucket._patch_property("softDeletePolicy", {"hardDeletePause": {"enabled": True}})
+    with pytest.raises(exceptions.MethodNotImplemented, match="hardDeletePause"):
+        bucket.patch()
 
 
 def test_a_flat_namespace_is_said_where_it_was_asked_for(make_bucket):

@@ -23,6 +23,7 @@ from portico.store.gcs import Gcs
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
+from portico.store.objects import soft_deleted
 from portico.store.objects.hashes import combine_crc32c, encode_crc32c
 from portico.store.objects.listing import Query, glob_pattern, list_page, matching, successor
 from portico.store.objects.sweep import sweep
@@ -365,3 +366,79 @@ def test_what_is_under_a_customers_key_is_read_by_no_job(gcs, tmp_path):
     with gcs.database.read() as connection:  # which a check of the home can't open
         [part] = contents.parts(gcs.home, connection)
     assert contents.fault(gcs.home, part) == ""
+
+
+def keeping(gcs, name="kept"):
+    """A bucket that keeps what is deleted for a week."""
+    fields = {"location": "US", "softDeletePolicy": {"retentionDurationSeconds": str(7 * 86400)}}
+    with gcs.database.write() as connection:
+        return objects_buckets.insert(connection, name, "p", fields, 1.0)
+
+
+def delete(gcs, row, now):
+    with gcs.database.write() as connection:
+        bucket = objects_buckets.get(connection, row.bucket)
+        assert objects.delete(connection, bucket, row, now) == []
+
+
+def test_what_is_soft_deleted_goes_at_its_time(gcs):
+    bucket = keeping(gcs)
+    early, late, other = (gcs.write(f"gs://kept/{name}", b"x" * 10) for name in ("early", "late", "other"))
+    delete(gcs, early, 1000.0)
+    delete(gcs, late, 2000.0)
+    assert sweep(gcs.database, gcs.home, 3000.0) == 0
+    with gcs.database.read() as connection:
+        assert soft_deleted.size(connection) == 20
+    end = 1000.0 + 7 * 86400
+    assert soft_deleted.expire(gcs.database, gcs.home, end - 1) == 0
+    assert gcs.path(early).exists()
+    with gcs.database.read() as connection:
+        assert soft_deleted.get(connection, "kept", "early", early.generation, end - 1).deleted == 1000.0
+        with pytest.raises(NotFound):  # also where nobody has taken it away yet
+            soft_deleted.get(connection, "kept", "early", early.generation, end)
+        assert list_page(connection, Query("kept", soft_deleted_at=end), 10).items[0].name == "late"
+    assert soft_deleted.expire(gcs.database, gcs.home, end) == 1
+    assert [gcs.path(one).exists() for one in (early, late, other)] == [False, True, True]
+    # The bucket is kept as long as what it has kept; then both go.
+    delete(gcs, other, 4000.0)
+    with gcs.database.write() as connection:
+        soft_deleted.delete_bucket(connection, bucket, 3000.0)
+        kept = soft_deleted.get_bucket(connection, "kept", bucket.generation, 5000.0)
+    assert kept.hard_deleted == 4000.0 + 7 * 86400
+    assert soft_deleted.expire(gcs.database, gcs.home, kept.hard_deleted - 1) == 1
+    assert soft_deleted.expire(gcs.database, gcs.home, kept.hard_deleted) == 1
+    assert not list((gcs.home / "objects").glob("*/*"))
+    with gcs.database.write() as connection, pytest.raises(NotFound):
+        soft_deleted.restore_bucket(connection, "kept", bucket.generation, 5000.0)
+
+
+def test_pins_outlive_a_soft_deletion(gcs):
+    bucket = keeping(gcs)
+    row = gcs.write("gs://kept/o", b"pinned")
+    gone = gcs.write("gs://kept/gone", b"x")
+    gcs.pin([row], "holder")
+    delete(gcs, row, 1000.0)
+    delete(gcs, gone, 1000.0)
+    assert gcs.find("gs://kept/o", row.generation).file == row.file
+    with pytest.raises(NotFound):
+        gcs.find("gs://kept/gone", gone.generation)  # nobody has pinned it
+    with gcs.database.write() as connection:
+        soft_deleted.delete_bucket(connection, bucket, 1000.0)
+    assert gcs.open(gcs.find("gs://kept/o", row.generation)).read() == b"pinned"
+    assert soft_deleted.expire(gcs.database, gcs.home, 1e9) == 1
+    assert gcs.open(gcs.find("gs://kept/o", row.generation)).read() == b"pinned"
+    gcs.unpin("holder")
+    assert not list((gcs.home / "objects").glob("*/*"))
+
+
+def test_what_is_pinned_goes_when_its_pin_and_its_time_have(gcs):
+    keeping(gcs)
+    row = gcs.write("gs://kept/o", b"pinned")
+    gcs.pin([row], "holder")
+    delete(gcs, row, 1000.0)
+    gcs.unpin("holder")
+    assert gcs.path(row).exists()  # it can be restored
+    gcs.pin([gcs.write("gs://kept/p", b"x")], "holder")
+    with gcs.database.write() as connection:
+        garbage = soft_deleted.free(connection, "kept")
+    assert garbage == [row.file]

@@ -12,7 +12,7 @@ from portico.services.iam import accounts, acl, tags, targets
 from portico.services.iam.reading import Reading
 from portico.services.iam.table import permissions_of
 from portico.store import resources
-from portico.store.objects import buckets, generations
+from portico.store.objects import buckets, generations, soft_deleted
 from portico.warehouse.client import job_name
 
 Check = tuple[str, str]
@@ -125,6 +125,18 @@ def _storage(
         yield from written(reading, str(params["destinationBucket"]), str(params["destinationObject"]))
         return
     bucket = params.get("bucket") or params.get("destinationBucket")
+    if method == "objects.restore":
+        restored = targets.bucket(str(bucket), str(params["object"]))
+        yield "storage.objects.restore", restored
+        yield from written(reading, str(bucket), str(params["object"]))
+        if params.get("copySourceAcl"):
+            yield "storage.objects.setIamPolicy", restored
+        return
+    if method == "buckets.restore" or (method == "buckets.get" and params.get("softDeleted")):
+        project = soft_deleted.project_of(reading.connection, str(bucket), str(params.get("generation")))
+        place = targets.project(project) if project else targets.bucket(str(bucket))
+        yield from ((one, place) for one in asked)
+        return
     if bucket is None:
         project = str(params.get("project") or params.get("projectId") or "")
         yield from ((one, targets.project(project)) for one in asked)

@@ -137,7 +137,8 @@ _EXCEPTIONS: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         (r"objects\.(get|list)", ("storage.objects.{verb}",)),
         (r"objects\.insert", ("storage.objects.create",)),  # and delete, where there is one: see `checks`
         (r"objects\.(patch|update)", ("storage.objects.update",)),
-        (r"objects\.(compose|copy|rewrite|move|restore)", ("storage.objects.create",)),  # and get of the source
+        (r"objects\.(compose|copy|rewrite|move)", ("storage.objects.create",)),  # and get of the source
+        (r"objects\.restore", ("storage.objects.restore", "storage.objects.create")),
         (r"projects\.serviceAccount\.get", ("resourcemanager.projects.get",)),
     ),
 }  # fmt: skip

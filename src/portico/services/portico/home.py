@@ -16,6 +16,7 @@ from portico.services.call import Call, implements
 from portico.services.portico.jobs import shown
 from portico.store import domain_clock, replicas, resources, service
 from portico.store import jobs as jobs_store
+from portico.store.objects import soft_deleted
 from portico.store.tables.jobs import jobs
 from portico.store.tables.resources import resources as resources_table
 from portico.store.tables.storage import buckets, objects
@@ -45,6 +46,7 @@ def get(call: Call) -> dict[str, Any]:
             "served": [_served(connection, *key, counts) for key, counts in counts_of.items()],
             "notServed": [_named(connection, one) for one in unloaded.values()],
             "lostPredictions": lost(connection),
+            "softDeletedBytes": str(soft_deleted.size(connection)),
             "locations": _locations(connection),
         }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from portico.errors import AlreadyExists, InvalidArgument, Unimplemented
+from portico.errors import AlreadyExists, InvalidArgument, NotFound, Unimplemented
 from portico.services.call import Call, implements
 from portico.services.iam import acl, tags, targets
 from portico.services.iam.bindings import of_bucket
@@ -17,16 +17,20 @@ from portico.services.storage import lists, notifications, own
 from portico.services.storage.render import bucket_json
 from portico.services.storage.requests import (
     check_etag,
+    integer,
     merge,
     page_size,
     page_token,
     parse_page_token,
     preconditions,
+    required_generation,
+    soft_deleted_generation,
 )
 from portico.services.storage.settings import LOCKED, checked
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
+from portico.store.objects import soft_deleted
 from portico.store.objects import uploads as objects_uploads
 from portico.store.objects.buckets import BucketRow
 from portico.store.objects.names import check_bucket_name
@@ -48,11 +52,13 @@ _SETTINGS = (
     "logging",
     "retentionPolicy",
     "rpo",
+    "softDeletePolicy",
     "storageClass",
     "versioning",
     "website",
 )
 _IMMUTABLE = ("location", "customPlacementConfig", "hierarchicalNamespace")
+_KEPT = (*_IMMUTABLE, "softDeletePolicy", "storageClass")  # by an update that does not say them
 _LOCATION = re.compile(r"[A-Z][A-Z0-9-]{1,40}")
 
 
@@ -83,9 +89,18 @@ def insert(call: Call) -> dict[str, Any]:
 
 @implements("storage", "buckets.get")
 def get(call: Call) -> dict[str, Any]:
-    _refuse_soft_deleted(call)
+    params = call.params
+    kept = soft_deleted_generation(params)
     with call.rooms.database.read() as connection:
-        row = objects_buckets.get(connection, call.params["bucket"])
+        if kept is not None:
+            now = call.rooms.clock.now()
+            row = soft_deleted.get_bucket(connection, params["bucket"], kept, now)
+        else:
+            row = objects_buckets.get(connection, params["bucket"])
+            if (generation := integer(params, "generation")) not in (None, row.generation):
+                raise NotFound(
+                    f"The specified bucket does not exist: {row.name}#{generation}.", reason="notFound"
+                )
     check_metageneration(call, row, reading=True)
     answer = _answer(call, row)
     check_etag(call.headers, answer["etag"])
@@ -94,7 +109,8 @@ def get(call: Call) -> dict[str, Any]:
 
 @implements("storage", "buckets.list")
 def list_(call: Call) -> dict[str, Any]:
-    _refuse_soft_deleted(call)
+    if call.params.get("softDeleted"):
+        return _list_soft_deleted(call)
     limit = page_size(call.params)
     after = parse_page_token(call.params, list[str])
     with call.rooms.database.read() as connection:
@@ -111,6 +127,34 @@ def list_(call: Call) -> dict[str, Any]:
     return page
 
 
+def _list_soft_deleted(call: Call) -> dict[str, Any]:
+    limit, params = page_size(call.params), call.params
+    name, generation = parse_page_token(params, tuple[str, int]) or ("", 0)
+    with call.rooms.database.read() as connection:
+        rows = soft_deleted.list_buckets(
+            connection,
+            _project(call),
+            params.get("prefix", ""),
+            (name, generation),
+            limit + 1,
+            call.rooms.clock.now(),
+        )
+    page = {"kind": "storage#buckets", "items": [_answer(call, row) for row in rows[:limit]]}
+    if len(rows) > limit:
+        page["nextPageToken"] = page_token([rows[limit - 1].name, rows[limit - 1].generation])
+    return page
+
+
+@implements("storage", "buckets.restore")
+def restore(call: Call) -> dict[str, Any]:
+    """Its settings and policy come back; not its notifications and tags, which went with it, nor its objects: these are
+    restored one by one."""
+    name, generation = call.params["bucket"], required_generation(call.params)
+    with call.rooms.database.write() as connection:
+        row = soft_deleted.restore_bucket(connection, name, generation, call.rooms.clock.now())
+    return _answer(call, row)
+
+
 @implements("storage", "buckets.patch")
 def patch(call: Call) -> dict[str, Any]:
     return _change(call, lambda row: merge(row.fields, _settings(call.body)))
@@ -119,7 +163,7 @@ def patch(call: Call) -> dict[str, Any]:
 @implements("storage", "buckets.update")
 def update(call: Call) -> dict[str, Any]:
     def replace(row: BucketRow) -> dict[str, Any]:
-        kept = {key: row.fields[key] for key in (*_IMMUTABLE, "storageClass") if key in row.fields}
+        kept = {key: row.fields[key] for key in _KEPT if key in row.fields}
         return kept | merge({}, _settings(call.body))
 
     return _change(call, replace)
@@ -157,7 +201,10 @@ def delete(call: Call) -> None:
         for upload in objects_uploads.of_bucket(connection, name):
             garbage += objects_uploads.cancel(connection, upload)
         notifications.drop(connection, name)
-        objects_buckets.delete(connection, name)
+        if row.soft_delete_seconds:
+            soft_deleted.delete_bucket(connection, row, rooms.clock.now())
+        else:
+            objects_buckets.delete(connection, name)
         tags.drop(connection, targets.bucket(name))
     objects_files.remove(rooms.home, garbage)
 
@@ -197,6 +244,7 @@ def _project(call: Call) -> str:
 
 def _change(call: Call, make: Any) -> dict[str, Any]:
     _refuse_unbuilt(call)
+    garbage: list[str] = []
     with call.rooms.database.write() as connection:
         row = objects_buckets.get(connection, call.params["bucket"])
         check_metageneration(call, row)
@@ -206,8 +254,12 @@ def _change(call: Call, make: Any) -> dict[str, Any]:
                 raise InvalidArgument(f"{key} of a bucket cannot be changed.", reason="invalid", field=key)
         now = call.rooms.clock.now()
         settings = checked(settings, row.fields, now)
+        kept = row.soft_delete_seconds
         row = objects_buckets.update(connection, row, settings, now)
         row = _with_lists(connection, call, row)
+        if kept and not row.soft_delete_seconds:
+            garbage = soft_deleted.free(connection, row.name)
+    objects_files.remove(call.rooms.home, garbage)
     return _answer(call, row)
 
 
@@ -245,18 +297,15 @@ def _refuse_unbuilt(call: Call) -> None:
     unbuilt = {
         "hierarchicalNamespace": (body.get("hierarchicalNamespace") or {}).get("enabled"),
         "encryption": (body.get("encryption") or {}).get("defaultKmsKeyName"),
-        "softDeletePolicy": int((body.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0),
+        "softDeletePolicy.hardDeletePause": (
+            (body.get("softDeletePolicy") or {}).get("hardDeletePause") or {}
+        ).get("enabled"),
         "objectRetention": (body.get("objectRetention") or {}).get("mode") == "Enabled"
         or str(call.params.get("enableObjectRetention", "")).lower() == "true",
     }
     for field, asked in unbuilt.items():
         if asked:
             raise Unimplemented(f"{field} of buckets is not built in Portico yet.")
-
-
-def _refuse_soft_deleted(call: Call) -> None:
-    if str(call.params.get("softDeleted", "")).lower() == "true":
-        raise Unimplemented("Soft delete is not built in Portico yet: a deleted bucket is gone.")
 
 
 def _answer(call: Call, row: BucketRow) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""storage.objects: copy, rewrite, move and compose. Files never change, so a copy is a link to one, unless it is to be
-under another key."""
+"""storage.objects: copy, rewrite, move, compose and restore. Files never change, so a copy is a link to one, unless it
+is to be under another key."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from portico.services.storage.requests import (
     integer,
     object_settings,
     preconditions,
+    required_generation,
 )
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
+from portico.store.objects import soft_deleted
 from portico.store.objects.buckets import BucketRow
 from portico.store.objects.files import FileCopy, FileWriter
-from portico.store.objects.generations import ObjectRow, StoredFile
+from portico.store.objects.generations import WRITER, ObjectRow, StoredFile
 from portico.store.objects.names import check_object_name
 from portico.store.objects.sealing import Sealed
 
 _MOST_SOURCES = 32
 _PIECE = 1 << 20
+_NOT_RESTORED = ("acl", "timeStorageClassUpdated", WRITER)
 
 
 @implements("storage", "objects.copy")
@@ -125,6 +128,35 @@ def compose(call: Call) -> dict[str, Any]:
                 garbage += _delete_sources(connection, bucket, sources, name, rooms.clock.now())
         made.keep()
         row = customer_keys.with_sums(rooms.home, row, key)
+    objects_files.remove(rooms.home, garbage)
+    return answer(call, row)
+
+
+@implements("storage", "objects.restore")
+def restore(call: Call) -> dict[str, Any]:
+    """A new generation of the object, as it was when it was deleted; the deleted one is kept as long as before."""
+    rooms, params = call.rooms, call.params
+    bucket_name, name, generation = params["bucket"], params["object"], required_generation(params)
+    with rooms.database.read() as connection:
+        bucket = objects_buckets.get(connection, bucket_name)
+        kept = soft_deleted.get(connection, bucket_name, name, generation, rooms.clock.now())
+    fields = {key: value for key, value in kept.fields.items() if key not in _NOT_RESTORED}
+    entries = kept.fields.get("acl") if params.get("copySourceAcl") else None
+    if entries is None:
+        entries = lists.written(bucket, call.caller, None, "")
+    fields |= lists.writer(bucket, call.caller) | ({} if entries is None else {"acl": entries})
+    with _copy_files(call, [kept]) as made:
+        with rooms.database.write() as connection:
+            row, garbage = objects.put(
+                connection,
+                objects_buckets.get(connection, bucket_name),
+                name,
+                made.stored,
+                fields,
+                rooms.clock.now(),
+                preconditions(params),
+            )
+        made.keep()
     objects_files.remove(rooms.home, garbage)
     return answer(call, row)
 

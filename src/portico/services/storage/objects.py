@@ -24,10 +24,12 @@ from portico.services.storage.requests import (
     page_token,
     parse_page_token,
     preconditions,
+    soft_deleted_generation,
 )
 from portico.store.objects import buckets as objects_buckets
 from portico.store.objects import files as objects_files
 from portico.store.objects import generations as objects
+from portico.store.objects import soft_deleted
 from portico.store.objects.generations import ObjectRow
 from portico.store.objects.listing import Position, Query, list_page
 
@@ -37,11 +39,14 @@ _Token = tuple[str, Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)], bool]
 @implements("storage", "objects.get")
 def get(call: Call) -> dict[str, Any]:
     params = call.params
-    if params.get("softDeleted"):
-        raise Unimplemented("Soft delete is not built in Portico yet.")
+    bucket, name = params["bucket"], params["object"]
+    kept = soft_deleted_generation(params)
     with call.rooms.database.read() as connection:
-        objects_buckets.get(connection, params["bucket"])
-        row = objects.get(connection, params["bucket"], params["object"], integer(params, "generation"))
+        objects_buckets.get(connection, bucket)
+        if kept is not None:
+            row = soft_deleted.get(connection, bucket, name, kept, call.rooms.clock.now())
+        else:
+            row = objects.get(connection, bucket, name, integer(params, "generation"))
     preconditions(params).check(row, reading=True)
     check_etag(call.headers, etag(row))
     row = customer_keys.with_sums(call.rooms.home, row, customer_keys.read(call.headers))
@@ -51,9 +56,13 @@ def get(call: Call) -> dict[str, Any]:
 @implements("storage", "objects.list")
 def list_(call: Call) -> dict[str, Any]:
     params = call.params
-    for unbuilt in ("softDeleted", "filter"):
-        if params.get(unbuilt):
-            raise Unimplemented(f"{unbuilt} of objects.list is not built in Portico yet.")
+    if params.get("filter"):
+        raise Unimplemented("filter of objects.list is not built in Portico yet.")
+    kept = params.get("softDeleted")
+    if kept and params.get("versions"):
+        raise InvalidArgument(
+            "softDeleted and versions can't both be true.", reason="invalid", field="softDeleted"
+        )
     query = Query(
         bucket=params["bucket"],
         prefix=params.get("prefix", ""),
@@ -62,6 +71,7 @@ def list_(call: Call) -> dict[str, Any]:
         end=params.get("endOffset", ""),
         glob=params.get("matchGlob", ""),
         versions=bool(params.get("versions")),
+        soft_deleted_at=call.rooms.clock.now() if kept else None,
         trailing_delimiter=bool(params.get("includeTrailingDelimiter")),
     )
     token = parse_page_token(params, _Token)

@@ -12,7 +12,14 @@ from portico.services.iam import acl
 from portico.services.iam.bindings import of_bucket
 from portico.services.storage import lists
 from portico.store.objects.buckets import BucketRow
-from portico.store.objects.generations import NONCURRENT, RELEASED, WRITER, ObjectRow, retained_until
+from portico.store.objects.generations import (
+    NONCURRENT,
+    RELEASED,
+    SOFT_DELETED,
+    WRITER,
+    ObjectRow,
+    retained_until,
+)
 
 _MULTI_REGIONS = {"US", "EU", "ASIA"}
 _DUAL_REGIONS = {"NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"}
@@ -53,8 +60,9 @@ def object_json(row: ObjectRow, base: str, bucket: BucketRow, *, full: bool = Fa
         resource["crc32c"] = row.crc32c
     if row.md5:
         resource["md5Hash"] = row.md5
-    if row.state == NONCURRENT and row.deleted is not None:
+    if row.state in (NONCURRENT, SOFT_DELETED) and row.deleted is not None:
         resource["timeDeleted"] = milliseconds(row.deleted)
+    resource |= _kept(row)
     resource |= {key: value for key, value in row.fields.items() if key not in ("acl", RELEASED, WRITER)}
     # While an event-based hold is on, it is not known.
     if bucket.retention_seconds and not row.fields.get("eventBasedHold"):
@@ -85,14 +93,15 @@ def bucket_json(row: BucketRow, base: str, *, full: bool = False) -> dict[str, A
         "name": row.name,
         "selfLink": f"{base}/storage/v1/b/{row.name}",
         "projectNumber": project_number(row.project),
-        "generation": str(int(row.created * 1e6)),
+        "generation": str(row.generation),
         "metageneration": str(row.metageneration),
         "locationType": kind,
         "etag": _etag((1, row.metageneration)),
         "timeCreated": milliseconds(row.created),
         "updated": milliseconds(row.updated),
-        # Deleted objects are gone (or noncurrent, where versioning is on): no soft delete.
+        # What is deleted is gone (or noncurrent, where versioning is on) unless the bucket says otherwise.
         "softDeletePolicy": {"retentionDurationSeconds": "0"},
+        **_kept(row),
     }
     resource |= {k: v for k, v in row.fields.items() if k not in ("acl", "defaultObjectAcl")}
     resource["iamConfiguration"] = {
@@ -112,6 +121,13 @@ def bucket_json(row: BucketRow, base: str, *, full: bool = False) -> dict[str, A
             resource["defaultObjectAcl"] = [{"kind": "storage#objectAccessControl"} | one for one in default]
         resource["owner"] = {"entity": f"project-owners-{project_number(row.project)}"}
     return resource
+
+
+def _kept(row: ObjectRow | BucketRow) -> dict[str, Any]:
+    """Of what is soft-deleted: since when, and until when it is kept."""
+    if row.hard_deleted is None or row.deleted is None:
+        return {}
+    return {"softDeleteTime": milliseconds(row.deleted), "hardDeleteTime": milliseconds(row.hard_deleted)}
 
 
 def etag(row: ObjectRow) -> str:

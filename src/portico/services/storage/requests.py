@@ -127,6 +127,23 @@ def integer(params: Mapping[str, Any], name: str) -> int | None:
     return int(value)
 
 
+def soft_deleted_generation(params: Mapping[str, Any]) -> int | None:
+    """The generation that a read of what is soft-deleted names; None where it is of what is not.
+
+    Raises:
+        InvalidArgument: it names none.
+    """
+    return required_generation(params) if params.get("softDeleted") else None
+
+
+def required_generation(params: Mapping[str, Any]) -> int:
+    """Raises InvalidArgument: it is not there."""
+    generation = integer(params, "generation")
+    if generation is None:
+        raise InvalidArgument("Required parameter: generation", reason="required", field="generation")
+    return generation
+
+
 def preconditions(params: Mapping[str, Any], kind: str = "") -> Preconditions:
     """The `if*` parameters; with `kind` "Source" those of a copy's source."""
     return Preconditions(

@@ -29,6 +29,8 @@ LOCKED: Final = "isLocked"
 _ENCRYPTIONS: Final = ("googleManaged", "customerManaged", "customerSupplied")
 _DAY: Final = 86400
 _LONGEST_RETENTION: Final = 3_155_760_000  # seconds: a hundred years
+_SHORTEST_KEPT: Final = 7 * _DAY
+_LONGEST_KEPT: Final = 90 * _DAY
 _MOST_RULES: Final = 100
 _ACTIONS: Final = ("Delete", "SetStorageClass", "AbortIncompleteMultipartUpload")
 _OF_ABORTING: Final = {"age", "matchesPrefix", "matchesSuffix"}
@@ -57,6 +59,10 @@ def checked(settings: Mapping[str, Any], before: Mapping[str, Any], now: float) 
         made["autoclass"] = _autoclass(made["autoclass"] or {}, before.get("autoclass") or {}, now)
     if "encryption" in made:
         made["encryption"] = _encryption(made["encryption"] or {}, before.get("encryption") or {}, now)
+    if "softDeletePolicy" in made:
+        made["softDeletePolicy"] = _soft_delete(
+            made["softDeletePolicy"] or {}, before.get("softDeletePolicy") or {}, now
+        )
     policy = _retention(made.pop("retentionPolicy", None) or {}, before.get("retentionPolicy") or {}, now)
     return made | ({"retentionPolicy": policy} if policy else {})
 
@@ -152,6 +158,27 @@ def _retention(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -
         "effectiveTime": before["effectiveTime"] if same else milliseconds(now),
         **({LOCKED: True} if told.get(LOCKED) or held else {}),
     }
+
+
+def _soft_delete(told: Mapping[str, Any], before: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """How long what is deleted is kept, and since when it is so long, or longer.
+
+    Source: https://cloud.google.com/storage/docs/soft-delete: 0, or from 7 to 90 days.
+    """
+    seconds, held = (
+        int(told.get("retentionDurationSeconds") or 0),
+        int(before.get("retentionDurationSeconds") or 0),
+    )
+    if seconds and not _SHORTEST_KEPT <= seconds <= _LONGEST_KEPT:
+        raise _wrong(
+            "softDeletePolicy.retentionDurationSeconds",
+            f"A soft delete retention duration is 0, or from {_SHORTEST_KEPT} to {_LONGEST_KEPT} seconds (7 to 90 "
+            f"days), not {seconds}.",
+        )
+    if not seconds:
+        return {"retentionDurationSeconds": "0"}
+    since = before.get("effectiveTime") if 0 < seconds <= held else None
+    return {"retentionDurationSeconds": str(seconds), "effectiveTime": since or milliseconds(now)}
 
 
 def _check_lifecycle(lifecycle: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from portico.ids import project_number
 from portico.store.database import bump
 from portico.store.policies import TOPIC
 from portico.store.tables.storage import buckets as _buckets
+from portico.store.tables.storage import soft_deleted_buckets as _soft_deleted
 
 _MADE_BY_US = {"location": "US", "storageClass": "STANDARD"}
 """What a bucket has that the server made, as far as it said nothing else."""
@@ -24,7 +25,7 @@ _MADE_BY_US = {"location": "US", "storageClass": "STANDARD"}
 class BucketRow:
     """`fields` are the settings of the bucket's resource; `policy` its IAM policy, if one was set.
 
-    `created` and `updated` are seconds since the epoch.
+    `created`, `updated`, and of a soft-deleted one `deleted` and `hard_deleted`, are seconds since the epoch.
     """
 
     name: str
@@ -34,6 +35,8 @@ class BucketRow:
     updated: float
     fields: dict[str, Any]
     policy: dict[str, Any] | None = None
+    deleted: float | None = None
+    hard_deleted: float | None = None
 
     @property
     def versioning(self) -> bool:
@@ -45,13 +48,22 @@ class BucketRow:
         return bool(told.get("restrictionMode") == "FullyRestricted")
 
     @property
+    def generation(self) -> int:
+        return int(self.created * 1e6)
+
+    @property
+    def soft_delete_seconds(self) -> int:
+        """How long what is deleted is kept; 0 where it goes at once."""
+        return int((self.fields.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
+
+    @property
     def retention_seconds(self) -> int:
         return int((self.fields.get("retentionPolicy") or {}).get("retentionPeriod") or 0)
 
 
 def find(connection: Connection, name: str) -> BucketRow | None:
     row = connection.execute(sa.select(_buckets).where(_buckets.c.name == name)).first()
-    return None if row is None else _bucket(row)
+    return None if row is None else row_of(row)
 
 
 def get(connection: Connection, name: str) -> BucketRow:
@@ -72,6 +84,9 @@ def insert(
             f"Your previous request to create the named bucket succeeded and you already own it: {name}.",
             reason="conflict",
         )
+    # Its generation is its time: another than those of the deleted buckets of this name that are kept.
+    last = sa.select(sa.func.max(_soft_deleted.c.generation)).where(_soft_deleted.c.name == name)
+    now = max(now, ((connection.execute(last).scalar() or 0) + 2) / 1e6)
     connection.execute(
         sa.insert(_buckets).values(
             name=name,
@@ -158,10 +173,11 @@ def list_page(connection: Connection, project: str, prefix: str, after: str, lim
     query = sa.select(_buckets).where(_buckets.c.project == project, _buckets.c.name > after)
     if prefix:
         query = query.where(_buckets.c.name.startswith(prefix, autoescape=True))
-    return [_bucket(row) for row in connection.execute(query.order_by(_buckets.c.name).limit(limit))]
+    return [row_of(row) for row in connection.execute(query.order_by(_buckets.c.name).limit(limit))]
 
 
-def _bucket(row: Row[Any]) -> BucketRow:
+def row_of(row: Row[Any]) -> BucketRow:
+    """The typed form of a row selected from `buckets`, or from those that are soft-deleted."""
     return BucketRow(
         name=row.name,
         project=row.project,
@@ -170,4 +186,6 @@ def _bucket(row: Row[Any]) -> BucketRow:
         updated=row.updated,
         fields=_MADE_BY_US | orjson.loads(row.fields),
         policy=None if row.policy is None else orjson.loads(row.policy),
+        deleted=row._mapping.get("deleted"),
+        hard_deleted=row._mapping.get("hard_deleted"),
     )

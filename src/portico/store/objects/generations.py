@@ -5,7 +5,8 @@ ids of the files that no row needs any more; the caller hands them to `objects_f
 transaction has ended. A crash in between leaves files that `objects_files.sweep` finds.
 
 A pinned generation (`pin`) keeps its row and file when it is overwritten or deleted: it is then HIDDEN,
-seen only by those who ask for exactly this generation as `pinned`.
+seen only by those who ask for exactly this generation as `pinned`. Where the bucket has a soft delete policy, what
+would go is SOFT_DELETED instead: see `soft_deleted`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from portico.store import events
 from portico.store.objects import notices
 from portico.store.objects.buckets import BucketRow
 from portico.store.tables.storage import LIVE as LIVE
+from portico.store.tables.storage import SOFT_DELETED as SOFT_DELETED
 from portico.store.tables.storage import generations as _generations
 from portico.store.tables.storage import objects
 from portico.store.tables.storage import pins as _pins
 
 NONCURRENT, HIDDEN = 2, 3
+SEEN = objects.c.state.in_((LIVE, NONCURRENT))
 RELEASED = "eventBasedHoldReleased"
 """Among an object's fields: when its event-based hold was released, in seconds since the epoch; it is not shown."""
 WRITER = "writer"
@@ -57,8 +60,8 @@ class ObjectRow:
     """One generation. `fields` is what the writer may set (contentType, metadata, ...), componentCount and
     customerEncryption: of an object under a key that its writer supplies no checksum is kept in the clear.
 
-    `updated` and `deleted` are seconds since the epoch; `created` follows from the generation, which is
-    the creation time in microseconds.
+    `updated`, `deleted` and `hard_deleted` (when a soft-deleted one goes) are seconds since the epoch; `created`
+    follows from the generation, which is the creation time in microseconds.
     """
 
     bucket: str
@@ -73,6 +76,7 @@ class ObjectRow:
     updated: float
     deleted: float | None
     fields: dict[str, Any]
+    hard_deleted: float | None = None
 
     @property
     def created(self) -> float:
@@ -148,8 +152,8 @@ def find(
         query = query.where(objects.c.state == LIVE)
     else:
         query = query.where(objects.c.generation == generation)
-        if not pinned:
-            query = query.where(objects.c.state != HIDDEN)
+        held = sa.select(_pins.c.file).where(_pins.c.file == objects.c.file).exists()
+        query = query.where(sa.or_(SEEN, held) if pinned else SEEN)
     found = connection.execute(query).first()
     return None if found is None else row_of(found)
 
@@ -252,13 +256,13 @@ def delete(
     if for_good:
         _check_protection(bucket, row, now)
         notices.note(connection, notices.DELETE, row, now)
-        return _drop(connection, row)
+        return _remove(connection, bucket, row, now)
     return _retire(connection, bucket, row, now)
 
 
 def newer(connection: Connection, row: ObjectRow) -> int:
     """How many generations of its name came after it."""
-    later = (objects.c.generation > row.generation, objects.c.state != HIDDEN)
+    later = (objects.c.generation > row.generation, SEEN)
     query = sa.select(sa.func.count()).where(
         objects.c.bucket == row.bucket, objects.c.name == row.name, *later
     )
@@ -267,7 +271,7 @@ def newer(connection: Connection, row: ObjectRow) -> int:
 
 def is_empty(connection: Connection, bucket: str) -> bool:
     """Whether the bucket has neither live nor noncurrent generations."""
-    query = sa.select(objects.c.name).where(objects.c.bucket == bucket, objects.c.state != HIDDEN).limit(1)
+    query = sa.select(objects.c.name).where(objects.c.bucket == bucket, SEEN).limit(1)
     return connection.execute(query).first() is None
 
 
@@ -303,7 +307,7 @@ def unpin(connection: Connection, holder: str) -> list[str]:
     hidden = sa.select(objects).where(objects.c.file.in_(files), objects.c.state == HIDDEN)
     garbage: list[str] = []
     for found in connection.execute(hidden).all():
-        garbage += _drop(connection, row_of(found))
+        garbage += drop(connection, row_of(found))
     return garbage
 
 
@@ -331,12 +335,21 @@ def _retire(
         return []
     _check_protection(bucket, row, now)
     notices.note(connection, notices.DELETE, row, now, overwrittenByGeneration=by)
-    return _drop(connection, row)
+    return _remove(connection, bucket, row, now)
 
 
-def _drop(connection: Connection, row: ObjectRow) -> list[str]:
+def _remove(connection: Connection, bucket: BucketRow, row: ObjectRow, now: float) -> list[str]:
+    if not bucket.soft_delete_seconds:
+        return drop(connection, row)
+    values = {"state": SOFT_DELETED, "deleted": now, "hard_deleted": now + bucket.soft_delete_seconds}
+    connection.execute(sa.update(objects).where(*_is(row)).values(values))
+    return []
+
+
+def drop(connection: Connection, row: ObjectRow) -> list[str]:
+    """Takes a generation away for good; one that somebody has pinned is hidden."""
     if connection.execute(sa.select(_pins.c.file).where(_pins.c.file == row.file).limit(1)).first():
-        connection.execute(sa.update(objects).where(*_is(row)).values(state=HIDDEN))
+        connection.execute(sa.update(objects).where(*_is(row)).values(state=HIDDEN, hard_deleted=None))
         return []
     connection.execute(sa.delete(objects).where(*_is(row)))
     return [row.file]

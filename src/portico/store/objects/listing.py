@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from portico.errors import InvalidArgument
-from portico.store.objects.generations import HIDDEN, LIVE, ObjectRow, row_of
+from portico.store.objects.generations import LIVE, SEEN, SOFT_DELETED, ObjectRow, row_of
 from portico.store.tables.storage import objects
 
 _BATCH = 1000
@@ -21,7 +21,8 @@ _BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to list. `start` is inclusive, `end` exclusive; `glob` is a Cloud Storage glob of whole names."""
+    """What to list. `start` is inclusive, `end` exclusive; `glob` is a Cloud Storage glob of whole names;
+    `soft_deleted_at` (seconds since the epoch) has alone those listed that are kept then, though they are deleted."""
 
     bucket: str
     prefix: str = ""
@@ -30,6 +31,7 @@ class Query:
     end: str = ""
     glob: str = ""
     versions: bool = False
+    soft_deleted_at: float | None = None
     trailing_delimiter: bool = False
 
 
@@ -91,8 +93,11 @@ def list_page(connection: Connection, query: Query, limit: int, position: Positi
 def _fetch(connection: Connection, query: Query, at: Position, limit: int) -> list[ObjectRow]:
     name, generation = objects.c.name, objects.c.generation
     select = sa.select(objects).where(objects.c.bucket == query.bucket, name >= at.name)
-    if query.versions:
-        select = select.where(objects.c.state != HIDDEN).order_by(name, generation)
+    if query.soft_deleted_at is not None:
+        kept = (objects.c.state == SOFT_DELETED, objects.c.hard_deleted > query.soft_deleted_at)
+        select = select.where(*kept).order_by(name, generation)
+    elif query.versions:
+        select = select.where(SEEN).order_by(name, generation)
     else:
         # Written out as a constant, so that the partial index of live objects serves.
         select = select.where(sa.text(f"state = {LIVE}")).order_by(name)

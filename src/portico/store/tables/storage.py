@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from portico.store.tables.columns import TEXT, metadata
 
 LIVE: Final = 1  # the state of the one generation of a name that is seen
+SOFT_DELETED: Final = 4  # that of one which is kept until its hard deletion
 
 buckets = sa.Table(
     "storage_buckets",
@@ -37,6 +38,7 @@ objects = sa.Table(
     sa.Column("updated", sa.Double, nullable=False),
     sa.Column("deleted", sa.Double, nullable=True),
     sa.Column("fields", sa.LargeBinary, nullable=False),
+    sa.Column("hard_deleted", sa.Double, nullable=True),
 )
 # At most one live generation a name; and what a listing walks along.
 sa.Index(
@@ -46,6 +48,27 @@ sa.Index(
     unique=True,
     sqlite_where=objects.c.state == LIVE,
     postgresql_where=objects.c.state == LIVE,
+)
+sa.Index(
+    "storage_objects_soft_deleted",
+    objects.c.hard_deleted,
+    sqlite_where=objects.c.state == SOFT_DELETED,
+    postgresql_where=objects.c.state == SOFT_DELETED,
+)
+# Buckets that are kept until their hard deletion; in the place of a name their objects have `soft_deleted.place`.
+soft_deleted_buckets = sa.Table(
+    "storage_soft_deleted_buckets",
+    metadata,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("project", TEXT, nullable=False, index=True),
+    sa.Column("metageneration", sa.BigInteger, nullable=False),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("updated", sa.Double, nullable=False),
+    sa.Column("fields", sa.LargeBinary, nullable=False),
+    sa.Column("policy", sa.LargeBinary, nullable=True),
+    sa.Column("deleted", sa.Double, nullable=False),
+    sa.Column("hard_deleted", sa.Double, nullable=False),
 )
 pins = sa.Table(
     "storage_pins",
