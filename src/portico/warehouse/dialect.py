@@ -11,7 +11,7 @@ from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import TokenType
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import multilevel, pipes, recursion
+from portico.warehouse import multilevel, pipes, quantified_like, recursion
 from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.models.syntax import readable
 from portico.warehouse.name_spaces import SPACES, name_spaces
@@ -32,12 +32,13 @@ class GoogleSQL(BigQuery):
             "SAFE_CAST": lambda self: self._parse_written_cast(exp.TryCast),
         }  # fmt: skip
 
+        RANGE_PARSERS: ClassVar[dict[Any, Any]] = BigQuery.Parser.RANGE_PARSERS | {
+            TokenType.LIKE: quantified_like.parse
+        }
         # without `::`, which is a cast elsewhere
         COLUMN_OPERATORS: ClassVar[dict[Any, Any]] = {
-            kind: made
-            for kind, made in BigQuery.Parser.COLUMN_OPERATORS.items()
-            if kind is not TokenType.DCOLON
-        }
+            kind: made for kind, made in BigQuery.Parser.COLUMN_OPERATORS.items() if kind != TokenType.DCOLON
+        }  # fmt: skip
 
         def _parse_column_ops(self, this: Any) -> Any:
             spaced = str(getattr(self._next, "text", "")).upper() in SPACES
@@ -359,6 +360,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
             called.set("this", name.upper())
             if path:
                 _of_dataset(called, path)
+        quantified_like.rewrite(statement)
     return statements
 
 

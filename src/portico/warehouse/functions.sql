@@ -319,6 +319,11 @@ CREATE MACRO gs_regexp_instr(x VARCHAR, r VARCHAR) AS gs_py_regexp_instr(x, r, C
 -- arrays
 
 CREATE MACRO gs_in_list(a, x) AS CASE WHEN list_contains(a, x) THEN true WHEN len(list_filter(a, lambda e: e IS NULL)) > 0 THEN NULL WHEN x IS NULL AND len(a) > 0 THEN NULL ELSE coalesce(list_contains(a, x), false) END;
+CREATE MACRO gs_one_is(m, wanted) AS CASE WHEN coalesce(len(m), 0) = 0 THEN false WHEN list_contains(m, wanted) THEN true WHEN len(list_filter(m, lambda e: e IS NULL)) > 0 THEN NULL ELSE false END;
+CREATE MACRO gs_like_any(x VARCHAR, l VARCHAR[]) AS gs_one_is(list_transform(l, lambda p: x LIKE p ESCAPE '\'), true), (x BLOB, l BLOB[]) AS gs_one_is(list_transform(l, lambda p: gs_py_latin(x) LIKE gs_py_latin(p) ESCAPE '\'), true);
+CREATE MACRO gs_like_all(x VARCHAR, l VARCHAR[]) AS NOT gs_one_is(list_transform(l, lambda p: x LIKE p ESCAPE '\'), false), (x BLOB, l BLOB[]) AS NOT gs_one_is(list_transform(l, lambda p: gs_py_latin(x) LIKE gs_py_latin(p) ESCAPE '\'), false);
+CREATE MACRO gs_not_like_any(x VARCHAR, l VARCHAR[]) AS gs_one_is(list_transform(l, lambda p: x LIKE p ESCAPE '\'), false), (x BLOB, l BLOB[]) AS gs_one_is(list_transform(l, lambda p: gs_py_latin(x) LIKE gs_py_latin(p) ESCAPE '\'), false);
+CREATE MACRO gs_not_like_all(x VARCHAR, l VARCHAR[]) AS NOT gs_one_is(list_transform(l, lambda p: x LIKE p ESCAPE '\'), true), (x BLOB, l BLOB[]) AS NOT gs_one_is(list_transform(l, lambda p: gs_py_latin(x) LIKE gs_py_latin(p) ESCAPE '\'), true);
 CREATE MACRO gs_array_length(a) AS CAST(len(a) AS BIGINT);
 CREATE MACRO gs_array_concat(a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE list_concat(a, b) END;
 CREATE MACRO gs_array_reverse(a) AS list_reverse(a);
