@@ -19,6 +19,7 @@ from google.cloud.storage import transfer_manager
 from google.cloud.storage.bucket import EncryptionEnforcementConfig
 from tests.conftest import Portico
 
+from portico.errors import DataLoss
 from portico.store.objects import sealing
 from portico.store.objects.hashes import Hasher
 
@@ -352,6 +353,20 @@ def test_metadata_in_a_batch(server: Portico, bucket: Any) -> None:
     assert answer.text.count(md5(b"x")) == 1
 
 
+def test_no_data_set_is_made_of_what_nobody_can_read(server: Portico, bucket: Any) -> None:
+    bucket.blob("x.csv", encryption_key=KEY).upload_from_string("a,b\n1,2\n")
+    schema = "gs://google-cloud-aiplatform/schema/dataset/metadata/tabular_1.0.0.yaml"
+    uris = [f"gs://{bucket.name}/x.csv"]
+    body = {
+        "displayName": "d",
+        "metadataSchemaUri": schema,
+        "metadata": {"inputConfig": {"gcsSource": {"uri": uris}}},
+    }
+    answer = requests.post(f"{server.url}/v1/projects/p/locations/us-central1/datasets", json=body)
+    assert answer.status_code == 400
+    assert "rewrite the object without one" in answer.json()["error"]["message"]
+
+
 def test_a_bucket_that_takes_no_keys_of_customers(make_bucket: Any) -> None:
     bucket = make_bucket()
     bucket.blob("plain").upload_from_string("x")
@@ -399,6 +414,20 @@ def test_a_session_outlives_a_kill(own_server: Portico) -> None:
     assert len(list((own_server.home / "objects").glob("*/*"))) == 2
 
 
+def test_a_damaged_file_is_told(own_server: Portico) -> None:
+    url = f"{own_server.url}/storage/v1/b/first/o"
+    assert requests.post(f"{own_server.url}/storage/v1/b?project=p", json={"name": "first"}).ok
+    upload = f"{own_server.url}/upload/storage/v1/b/first/o?uploadType=media&name=o"
+    assert requests.post(upload, data=b"x" * 100, headers=headers(KEY)).ok
+    [file] = (own_server.home / "objects").glob("*/*")
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    for path in ("o?alt=media", "o/rewriteTo/b/first/o/copy"):
+        told = headers(KEY) | source(KEY) | headers(OTHER) if "rewrite" in path else headers(KEY)
+        answer = requests.request("POST" if "rewrite" in path else "GET", f"{url}/{path}", headers=told)
+        assert answer.status_code == 500
+        assert "is damaged" in answer.json()["error"]["message"]
+
+
 def sealed(path: Path, *pieces: bytes) -> int:
     """An open file with these pieces, each written in uneven steps."""
     whole = b""
@@ -429,22 +458,41 @@ def test_sealed_pieces_against_their_bytes(tmp_path: Path) -> None:
     os.close(fd)
 
 
+def test_a_piece_goes_on_where_a_kill_has_cut_it(tmp_path: Path) -> None:
+    data = random.Random(4).randbytes(4 * sealing.BLOCK + 99)
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    sealing.Sealer(fd, KEY).write(data[: 3 * sealing.BLOCK])
+    whole = os.fstat(fd).st_size
+    for size in (whole - 1, whole // 2, 100, 87, 0):
+        os.ftruncate(fd, size)
+        there = sealing.received(size)
+        sealer, hasher = sealing.Sealer(fd, KEY), Hasher()
+        assert (sealer.size, sealer.read(len(data), 0)) == (there, data[:there])
+        sealer.write(data[there : 2 * sealing.BLOCK + 5])
+        sealer.settle()  # what a request brought that fills no block
+        sealer.write(data[sealer.size :])
+        hasher.update(data)
+        sealer.finish(hasher.crc32c, hasher.md5)
+        assert sealing.Sealed(fd, KEY).read(len(data), 0) == data
+    os.close(fd)
+
+
 def test_a_sealed_file_that_was_changed_is_not_read(tmp_path: Path) -> None:
     fd = sealed(tmp_path / "file", BIG)
     whole = (tmp_path / "file").read_bytes()
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(DataLoss, match="damaged"):
         sealing.Sealed(fd, OTHER)
     middle = len(whole) // 2
     os.pwrite(fd, bytes([whole[middle] ^ 1]), middle)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(DataLoss, match="damaged"):
         sealing.Sealed(fd, KEY).read(len(BIG), 0)
     block = sealing.BLOCK + 28
     os.pwrite(fd, whole, 0)
     start = len(whole) - len(whole[88:]) % block - 2 * block
     os.pwrite(fd, whole[start + block : start + 2 * block] + whole[start : start + block], start)  # exchanged
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(DataLoss, match="damaged"):
         sealing.Sealed(fd, KEY).read(len(BIG), 0)
     os.ftruncate(fd, len(whole) - block)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(DataLoss, match="damaged"):
         sealing.Sealed(fd, KEY).read(len(BIG), 0)
     os.close(fd)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from portico.errors import DataLoss
 from portico.store.objects.hashes import combine_crc32c
 
 BLOCK: Final = 1 << 16  # bytes of the object in a block
@@ -121,7 +122,7 @@ class Sealed:
     in base64; one of several pieces has no md5. It may be read from several threads.
 
     Raises:
-        ValueError: it is damaged, or was written under another key.
+        DataLoss: it is damaged, or was written under another key.
     """
 
     def __init__(self, fd: int, key: bytes) -> None:
@@ -148,7 +149,7 @@ class Sealed:
         """The `count` bytes from `offset`, or as many as there are.
 
         Raises:
-            ValueError: they are damaged.
+            DataLoss: they are damaged.
         """
         found: list[bytes] = []
         end = min(self.size, offset + count)
@@ -197,4 +198,6 @@ def _open(cipher: AESGCM, sealed: bytes, name: bytes) -> bytes:
     try:
         return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name)
     except (InvalidTag, ValueError):
-        raise ValueError("a sealed file is damaged, or was written under another key") from None
+        raise DataLoss(
+            "The object's file is damaged: its bytes are not those that were encrypted. Put it back from a backup."
+        ) from None
