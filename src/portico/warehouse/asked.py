@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 from sqlglot import exp
 
-from portico.errors import InvalidArgument
+from portico.errors import InvalidArgument, PorticoError
 from portico.warehouse import catalog
 from portico.warehouse.catalog import Entry
 from portico.warehouse.models.kept import Models
@@ -57,6 +57,9 @@ class Asked:
     tables: dict[str, dict[str, Any]] = field(
         default_factory=dict
     )  # a job's own external tables, by lower-case name
+    children: list[Done] = field(
+        default_factory=list
+    )  # what the statements of its script did, or failed to do
     measured: bool = False  # whether the bytes that are read and the plan are to be told
     most_billed: int | None = None  # bytes
     location: str = "US"  # where its job runs
@@ -79,6 +82,7 @@ class Done:
     registers: dict[str, Any] = field(default_factory=dict)  # a model that goes to Vertex AI's registry
     children: int = 0  # how many statements a SCRIPT ran
     transaction: str = ""  # the id of that in which it ran
+    error: PorticoError | None = None  # with which a script's statement failed
     warnings: list[str] = field(default_factory=list)  # of a training
     steady: bool = False  # whether the rows stay what they are until a table that is read changes
     scanned: list[int] = field(default_factory=list)  # bytes of each table that is read

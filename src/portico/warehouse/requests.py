@@ -13,7 +13,7 @@ import duckdb
 import orjson
 from sqlglot import exp
 
-from portico.errors import Cancelled, InvalidArgument, NotFound
+from portico.errors import Cancelled, InvalidArgument, NotFound, PorticoError
 from portico.warehouse import (
     arrow,
     block_reader,
@@ -29,6 +29,7 @@ from portico.warehouse import (
     prediction_logs,
     rows,
     scans,
+    scripts,
     sessions,
     storage,
     table_jobs,
@@ -147,6 +148,10 @@ class Requests:
                 done = self._warehouse.run(text, asked, job, session)
         except duckdb.InterruptException:
             raise Cancelled("The query was cancelled.", reason="stopped") from None
+        except PorticoError as error:
+            if not asked.children or not scripts.is_script(block_reader.read(text)):
+                raise
+            return self._failed(job, asked.children, error)
         if not done:
             raise InvalidArgument("Syntax error: Unexpected end of script", reason="invalidQuery")
         last = done[-1]
@@ -182,13 +187,22 @@ class Requests:
                 return answer | page(last.rows, last.fields, 0, **first)
         return answer
 
+    def _failed(self, job: str, children: list[Done], error: PorticoError) -> dict[str, Any]:
+        """What a script is answered that failed after it had begun."""
+        return {
+            "error": _error(error),
+            "children": [self._child(job, number, one) for number, one in enumerate(children)],
+            "registers": [one.registers for one in children if one.registers],
+        }
+
     def _child(self, job: str, number: int, done: Done) -> dict[str, Any]:
         """What a statement of a script did, as a job of its own; rows of a query are kept as that job's."""
         if done.rows is not None:
             arrow.write(self._file(child_name(job, number)), done.rows, done.fields)
         counted = {"bytes": sum(done.scanned), "billed": scans.billed(done.scanned), "plan": done.plan}
         told = {"statements": 1, "read": _referenced([done]), "cached": False, "text": done.text}
-        return {**_told(done), **counted, **told}
+        failed = {"error": _error(done.error)} if done.error else {}
+        return {**_told(done), **counted, **told, **failed}
 
     def _given(self, key: str, job: str) -> dict[str, Any] | None:
         """What a query was answered before, where nothing has changed since; its rows are the job's too."""
@@ -296,6 +310,10 @@ def _told(done: Done) -> dict[str, Any]:
         if routine
         else None,
     }
+
+
+def _error(error: PorticoError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "reason": error.reason}
 
 
 def _is_query(text: str) -> bool:

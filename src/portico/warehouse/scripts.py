@@ -102,7 +102,7 @@ class Script(ModelStatements, Calls):
         self._cancelled = False
         self._training = None
         self._kept = 0
-        self._children: list[Done] = []
+        self._children = self._asked.children
         self._last: Done | None = None
         self._count = 0
         self._whole = True
@@ -162,6 +162,8 @@ class Script(ModelStatements, Calls):
         if self._failed is not None and self._failed[0] is error:
             return error
         self._noticed()
+        if self._whole and isinstance(node, _JOBS):
+            self._listed(Done(_kind(node), error=error), node)
         said = error.message
         if (
             self._whole
@@ -321,19 +323,23 @@ class Script(ModelStatements, Calls):
         self._did(done, node)
 
     def _did(self, done: Done, node: Node) -> None:
+        if done.kind not in ("ASSERT", *_TRANSACTIONS):
+            self._last = done
+        self._listed(done, node)
+        self._system()
+
+    def _listed(self, done: Done, node: Node) -> None:
+        """Tells of a statement, as of the job that it is, what it did or with which error it failed."""
         self._count += 1
         done.text = node.text
         if self._transaction == "open" or done.kind in _TRANSACTIONS:
             done.transaction = self._transaction_id
-        if done.kind not in ("ASSERT", *_TRANSACTIONS):
-            self._last = done
         kept = done
         self._kept += done.rows.nbytes if done.rows is not None else 0
         if self._kept > _BYTES:
             kept = dataclasses.replace(done, rows=None)
         if len(self._children) < _CHILDREN:
             self._children.append(kept)
-        self._system()
 
     def _temporarily(self, tree: exp.Create) -> None:
         """Makes CREATE TEMP TABLE one of a table in the script's hidden dataset."""
@@ -451,6 +457,23 @@ class SessionScript(Script):
     def close(self) -> None:
         """Undoes what was not committed, and drops temporary tables."""
         self._end()
+
+
+def _kind(node: Node) -> str:
+    """Of a statement that failed; "" where it is not plain."""
+    if not isinstance(node, blocks.Run):
+        return ""
+    key = node.tree.key
+    return (
+        "SELECT" if key in QUERIES else key.upper() if key in ("insert", "update", "delete", "merge") else ""
+    )
+
+
+# Statements that are jobs of their own.
+_JOBS = (
+    blocks.Run, blocks.CreateRoutine, blocks.DropRoutine, blocks.Execute, blocks.Transaction, blocks.Assert,
+    *MODEL_STATEMENTS,
+)  # fmt: skip
 
 
 class _Aborted(Exception):

@@ -321,6 +321,27 @@ def test_a_scripts_statements_are_jobs_of_their_own(client: bigquery.Client) -> 
         client.get_job(ordered[0].job_id)
 
 
+def test_the_statements_of_a_script_that_failed_are_jobs_too(client: bigquery.Client) -> None:
+    script = client.query(
+        "CREATE TEMP TABLE t AS SELECT 1 AS id; INSERT INTO t VALUES (2); SELECT 1 / 0; SELECT 3"
+    )
+    with pytest.raises(exceptions.BadRequest, match=r"Query error: division by zero: 1 / 0 at \[1:"):
+        script.result()
+    script.reload()
+    assert (script.state, script.num_child_jobs) == ("DONE", 3)
+    made, inserted, failed = sorted(client.list_jobs(parent_job=script), key=lambda one: one.job_id)
+    assert (made.error_result, inserted.error_result) == (None, None) and inserted.num_dml_affected_rows == 1
+    assert failed.statement_type == "SELECT" and failed.error_result == {
+        "reason": "invalidQuery", "location": "query", "message": "division by zero: 1 / 0",
+    }  # fmt: skip
+    with pytest.raises(exceptions.BadRequest, match="division by zero"):
+        failed.result()
+    handled = client.query("BEGIN SELECT ERROR('no'); EXCEPTION WHEN ERROR THEN SELECT 'caught' AS word; END")
+    assert [tuple(row) for row in handled.result()] == [("caught",)]
+    errors = [one.error_result for one in client.list_jobs(parent_job=handled)]
+    assert len(errors) == 2 and sorted(one["message"] for one in errors if one) == ["no"]
+
+
 def test_a_job_is_in_the_location_that_it_was_told(client: bigquery.Client) -> None:
     job = client.query("SELECT 1", location="EU")
     assert (job.location, job.priority) == ("EU", "INTERACTIVE") and list(job.result())

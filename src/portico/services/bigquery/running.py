@@ -124,9 +124,7 @@ def _run(call: Call, name: str, first: First | None) -> None:
             status["errors"] = [{"reason": "invalid", "message": one} for one in warnings]
     except PorticoError as error:
         error = stop.instead_of(error)
-        shown = {"reason": error.reason or _REASONS.get(error.code, "invalid"), "message": error.message}
-        if kind == "query" and shown["reason"] == "invalidQuery":
-            shown["location"] = "query"
+        shown = shapes.error_result(error.code, error.message, error.reason, query=kind == "query")
         status |= {"errorResult": shown, "errors": [shown]}
     except Exception as error:
         status["errorResult"] = {
@@ -186,15 +184,6 @@ class _Stop:
             reason="stopped",
         )
 
-
-_REASONS = {
-    "NOT_FOUND": "notFound",
-    "ALREADY_EXISTS": "duplicate",
-    "UNIMPLEMENTED": "notImplemented",
-    "CANCELLED": "stopped",
-    "RESOURCE_EXHAUSTED": "resourcesExceeded",
-    "UNAVAILABLE": "backendError",
-}
 
 _CODES = {"notFound": "NOT_FOUND", "duplicate": "ALREADY_EXISTS", "notImplemented": "UNIMPLEMENTED",
           "accessDenied": "PERMISSION_DENIED", "internalError": "INTERNAL", "stopped": "CANCELLED"}  # fmt: skip
@@ -266,6 +255,9 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     if first and "rows" in told:
         first.page = told
     registering.register(call, told["registers"])
+    script_jobs.write(call, job, told["children"])
+    if error := told.get("error"):
+        raise BY_CODE.get(error["code"], InvalidArgument)(error["message"], reason=error["reason"])
     target = told["target"]
     if not destination and told["kind"] == "SELECT":
         place = shapes.table_reference(reference["projectId"], ANONYMOUS, reference["jobId"])
@@ -278,9 +270,6 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
         shown["mlStatistics"] = models.ml_statistics(call, *target)
     if not dry:
         statistics["totalSlotMs"] = shown["totalSlotMs"] = told["slot_ms"]
-    if children := told.get("children"):
-        statistics["numChildJobs"] = str(len(children))
-        script_jobs.write(call, job, children)
     if told.get("transaction"):
         statistics["transactionInfo"] = {"transactionId": told["transaction"]}
     return statistics, {

@@ -16,7 +16,9 @@ from portico.warehouse.client import ANONYMOUS, child_name
 
 
 def write(call: Call, script: Resource, told: list[dict[str, Any]]) -> None:
-    """Writes down, as jobs that are done, what the statements of a script did."""
+    """Writes down, as jobs that are done, what the statements of a script did, and how many it has with the script."""
+    if not told:
+        return
     parent = script.body["jobReference"]
     now = call.rooms.clock.now()
     at = str(int(now * 1000))
@@ -26,7 +28,11 @@ def write(call: Call, script: Resource, told: list[dict[str, Any]]) -> None:
             reference = {**parent, "jobId": name.rpartition("/")[2]}
             query = {"query": one["text"], "useLegacySql": False, "priority": "INTERACTIVE"}
             target = one["target"]
-            if one["kind"] == "SELECT":
+            status: dict[str, Any] = {"state": "DONE"}
+            if error := one.get("error"):
+                shown = shapes.error_result(**error, query=True)
+                status |= {"errorResult": shown, "errors": [shown]}
+            elif one["kind"] == "SELECT":
                 query["destinationTable"] = shapes.table_reference(
                     parent["projectId"], ANONYMOUS, reference["jobId"]
                 )
@@ -41,7 +47,7 @@ def write(call: Call, script: Resource, told: list[dict[str, Any]]) -> None:
                 counted["transactionInfo"] = {"transactionId": one["transaction"]}
             body = {
                 "jobReference": reference, "configuration": {"jobType": "QUERY", "query": query},
-                "status": {"state": "DONE"}, "statistics": counted, "user_email": script.body["user_email"],
+                "status": status, "statistics": counted, "user_email": script.body["user_email"],
             }  # fmt: skip
             private = {
                 "fields": one["fields"] if one["kind"] == "SELECT" else [],
@@ -52,17 +58,22 @@ def write(call: Call, script: Resource, told: list[dict[str, Any]]) -> None:
             resources.insert(
                 connection, name=name, kind=JOBS, parent=script.parent, body=body, now=now, private=private
             )
+        current = resources.get(connection, script.name)
+        if current is not None:
+            current.body["statistics"]["numChildJobs"] = str(len(told))
+            resources.update(connection, current, now)
 
 
 def statistics(told: dict[str, Any], dry: bool) -> dict[str, Any]:
     """The `query` of a job's statistics."""
     shown: dict[str, Any] = {
-        "statementType": told["kind"] if told["statements"] == 1 else "SCRIPT",
         "totalBytesProcessed": str(told["bytes"]),
         "totalBytesBilled": str(told["billed"]),
         "cacheHit": told["cached"],
         **told["plan"],
     }
+    if kind := told["kind"] if told["statements"] == 1 else "SCRIPT":
+        shown["statementType"] = kind
     if dry:
         shown["schema"] = {"fields": [shapes.plain(one) for one in told["fields"]]}
         shown["totalBytesProcessedAccuracy"] = "UPPER_BOUND"

@@ -135,6 +135,22 @@ def timestamps_asked(call: Call) -> str:
     return timestamps({name: call.params.get(f"formatOptions.{name}") for name in names})
 
 
+_REASONS = {
+    "NOT_FOUND": "notFound",
+    "ALREADY_EXISTS": "duplicate",
+    "UNIMPLEMENTED": "notImplemented",
+    "CANCELLED": "stopped",
+    "RESOURCE_EXHAUSTED": "resourcesExceeded",
+    "UNAVAILABLE": "backendError",
+}
+
+
+def error_result(code: str, message: str, reason: str, *, query: bool) -> dict[str, str]:
+    """An error as a job's status has it."""
+    shown = {"reason": reason or _REASONS.get(code, "invalid"), "message": message}
+    return {**shown, "location": "query"} if query and shown["reason"] == "invalidQuery" else shown
+
+
 def dataset_reference(project_id: str, dataset: str) -> dict[str, str]:
     return {"projectId": project_id, "datasetId": dataset}
 
