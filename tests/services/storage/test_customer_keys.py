@@ -18,6 +18,7 @@ from google.cloud import storage
 from google.cloud.storage import transfer_manager
 from google.cloud.storage.bucket import EncryptionEnforcementConfig
 from tests.conftest import Portico
+from tests.waiting import until
 
 from portico.errors import DataLoss
 from portico.store.objects import sealing
@@ -362,9 +363,11 @@ def test_no_data_set_is_made_of_what_nobody_can_read(server: Portico, bucket: An
         "metadataSchemaUri": schema,
         "metadata": {"inputConfig": {"gcsSource": {"uri": uris}}},
     }
-    answer = requests.post(f"{server.url}/v1/projects/p/locations/us-central1/datasets", json=body)
-    assert answer.status_code == 400
-    assert "rewrite the object without one" in answer.json()["error"]["message"]
+    begun = requests.post(f"{server.url}/v1/projects/p/locations/us-central1/datasets", json=body).json()
+    operation = f"{server.url}/v1/{begun['name']}"
+    done = until(lambda: (one := requests.get(operation).json()).get("done") and one, "it is refused")
+    assert done["error"]["code"] == 3
+    assert "rewrite the object without one" in done["error"]["message"]
 
 
 def test_a_bucket_that_takes_no_keys_of_customers(make_bucket: Any) -> None:
