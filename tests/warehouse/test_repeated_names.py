@@ -98,11 +98,17 @@ def test_columns_of_one_name_are_there(
         ("SELECT `p.d.paths`.a FROM `p.d.paths` WHERE `p.d.paths`.`a` = 1", [[1]]),
         ("SELECT `d.paths`.s.b, `d.paths`.`s`.`b` FROM `d.paths`", [[2, 2]]),
         ("SELECT `d.paths`.a FROM `d.paths` JOIN `d.paths` AS o ON o.a = `d.paths`.a", [[1]]),
+        ("SELECT `d.paths`.`s`.`t`.`c` FROM `d.paths`", [[3]]),
+        ("SELECT `d.paths`.* EXCEPT (s) FROM `d.paths`", [[1]]),
+        ("SELECT `d.paths_1`.a FROM `d.paths` AS `d.paths_1`", [[1]]),
+        ("SELECT `one`.b FROM `d.paths` `d.paths_1`, UNNEST([`d.paths_1`.`s`]) AS `one`", [[2]]),
+        ("SELECT `x.y`.a FROM (SELECT 1 AS a) AS `x.y`", [[1]]),
         ("SELECT (SELECT `d.paths`.a + x) FROM `d.paths`, (SELECT 1 AS x) GROUP BY `d.paths`.a, x", [[2]]),
     ],
 )
 def test_a_table_is_named_by_its_whole_path(warehouse: Warehouse, text: str, rows: list[Any]) -> None:
-    warehouse.run("CREATE OR REPLACE TABLE d.paths AS SELECT 1 AS a, STRUCT(2 AS b) AS s", Asked("p"))
+    made = "CREATE OR REPLACE TABLE d.paths AS SELECT 1 AS a, STRUCT(2 AS b, STRUCT(3 AS c) AS t) AS s"
+    warehouse.run(made, Asked("p"))
     done = warehouse.run(text, Asked("p"))[-1]
     assert done.rows is not None
     assert list(zip(*(one.to_pylist() for one in done.rows.columns), strict=True)) == [

@@ -40,6 +40,11 @@ class GoogleSQL(BigQuery):
             kind: made for kind, made in BigQuery.Parser.COLUMN_OPERATORS.items() if kind != TokenType.DCOLON
         }  # fmt: skip
 
+        def _parse_column(self) -> exp.Expr | None:
+            """A column; what stands in one pair of backticks is one name, with its dots (`whole_paths` reads it)."""
+            found: exp.Expr | None = super(BigQuery.Parser, self)._parse_column()
+            return found
+
         def _parse_column_ops(self, this: Any) -> Any:
             spaced = str(getattr(self._next, "text", "")).upper() in SPACES
             if (

@@ -21,26 +21,18 @@ def parts(table: exp.Table) -> list[str]:
 
 def whole_paths(tree: exp.Expr) -> None:
     """Names a table by its last part where a column names it by its whole path in one pair of backticks, as FROM does:
-    `d.t`.x FROM `d.t`. An alias takes that name away. sqlglot takes such a path apart, each part quoted."""
+    `d.t`.x FROM `d.t`. An alias takes that name away, and may have dots of its own."""
     for column in list(tree.find_all(exp.Column)):
-        pieces = column.parts
-        if len(pieces) < 3 or pieces[-1].name == "*" or not all(one.args.get("quoted") for one in pieces):
-            continue  # of `d.t`.* EXCEPT … sqlglot loses what is left out: such a star stays refused
-        said = [one.name.lower() for one in pieces]
-        above = column.parent
+        first = column.parts[0]
+        said = first.name.lower()
+        above = column.parent if "." in said else None
         while above is not None:
-            paths = [parts(one) for one in _sources(above) if isinstance(one, exp.Table) and not one.alias]
-            long = [
-                len(one)
-                for one in paths
-                if 1 < len(one) < len(said) and [p.lower() for p in one] == said[: len(one)]
-            ]
-            if long:
-                kept = pieces[long[0] - 1 :]
-                for key, one in zip(("this", "table", "db", "catalog"), kept[::-1], strict=False):
-                    column.set(key, one)
-                for key in ("this", "table", "db", "catalog")[len(kept) :]:
-                    column.set(key, None)
+            sources = _sources(above)
+            if any(one.alias.lower() == said for one in sources):
+                break
+            paths = [parts(one) for one in sources if isinstance(one, exp.Table) and not one.alias]
+            if last := [path[-1] for path in paths if ".".join(path).lower() == said]:
+                first.replace(exp.to_identifier(last[0], quoted=True))
                 break
             above = above.parent
 
