@@ -153,3 +153,11 @@ def test_what_can_not_be_granted_is_said(warehouse: Warehouse, text: str, said: 
 def test_a_clause_that_is_not_here_is_refused_by_its_name(warehouse: Warehouse, text: str) -> None:
     with pytest.raises(Unimplemented, match=r"^(MATCH_RECOGNIZE|WITH [A-Z_]+) is not built in Portico"):
         rows(warehouse, text)
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["`p.region-US.INFORMATION_SCHEMA.SCHEMATA`", "`p`.`region-US`.`INFORMATION_SCHEMA.SCHEMATA` AS v"],
+)
+def test_a_view_may_stand_in_one_pair_of_backticks(warehouse: Warehouse, view: str) -> None:
+    assert ("d",) in rows(warehouse, f"SELECT schema_name FROM {view}")

@@ -28,7 +28,7 @@ class Alteration(Definition):
         asked = commands.alter(tokens)
         name = f"ALTER_{asked.kind.replace(' ', '_')}"
         if asked.kind == "SCHEMA":
-            place = Entry(".".join(asked.path[:-1]) or self._asked.project, asked.path[-1], "")
+            place = Entry(".".join(asked.path[:-1]) or self._asked.of_datasets, asked.path[-1], "")
             guard.need(place.project, place.dataset, "", "bigquery.datasets.update")
         elif asked.kind in _KINDS:
             place = self._named(asked.path)
@@ -171,7 +171,7 @@ class Alteration(Definition):
         exists_ok = tokens.take("IF", "NOT", "EXISTS")
         path = tokens.path()
         if kind == "SCHEMA":
-            named = Entry(".".join(path[:-1]) or self._asked.project, path[-1], "")
+            named = Entry(".".join(path[:-1]) or self._asked.of_datasets, path[-1], "")
             guard.need(named.project, "", "", "bigquery.datasets.create")
             bring = timetravel.undrop_dataset
         elif kind == "TABLE":

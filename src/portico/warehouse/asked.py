@@ -63,6 +63,12 @@ class Asked:
     measured: bool = False  # whether the bytes that are read and the plan are to be told
     most_billed: int | None = None  # bytes
     location: str = "US"  # where its job runs
+    dataset_project: str = ""  # @@dataset_project_id, where it is another than `project`
+
+    @property
+    def of_datasets(self) -> str:
+        """The project of data sets whose project is not told."""
+        return self.dataset_project or self.project
 
 
 @dataclass(slots=True)

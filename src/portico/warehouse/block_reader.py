@@ -334,7 +334,7 @@ class _Reader:
         if len(found) != 1:
             raise InvalidArgument(f"Syntax error: Unexpected statement at [{place}]", reason="invalidQuery")
         for one in found[0].find_all(exp.Identifier):
-            if "line" in one.meta:  # where it stands in the script
+            if one.meta.get("line") and one.meta.get("col"):  # where it stands in the script
                 one.meta["col"] += int(column) - 1 if one.meta["line"] == 1 else 0
                 one.meta["line"] += int(line) - 1
         return Run(place, "", found[0])

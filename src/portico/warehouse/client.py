@@ -24,7 +24,7 @@ PUBLIC_DATA = "PORTICO_PUBLIC_DATA"  # in the environment of a server that was s
 OWNER = "owner@portico.local"  # the e-mail address of a caller that has none
 _START = 20.0  # seconds that a start may take
 _POLL = 0.1
-ANONYMOUS = "_portico_results"  # where queries' own results seem to be; a client's model makes it a dataset
+ANONYMOUS = "_portico_results"  # a data set of each project, where queries' own results are
 
 
 def job_name(project: str, job: str) -> str:

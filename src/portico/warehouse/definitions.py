@@ -123,7 +123,7 @@ def _place(asked: Asked, path: list[str]) -> tuple[str, str, str]:
                 reason="invalid",
             )
         path = [*asked.dataset.split("."), *path]
-    return ".".join(path[:-2]) or asked.project, path[-2], path[-1]
+    return ".".join(path[:-2]) or asked.of_datasets, path[-2], path[-1]
 
 
 def _check(cursor: Cursor, asked: Asked, routine: Routine) -> None:

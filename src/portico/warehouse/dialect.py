@@ -40,10 +40,8 @@ class GoogleSQL(BigQuery):
             kind: made for kind, made in BigQuery.Parser.COLUMN_OPERATORS.items() if kind != TokenType.DCOLON
         }  # fmt: skip
 
-        def _parse_column(self) -> exp.Expr | None:
-            """A column; what stands in one pair of backticks is one name, with its dots (`whole_paths` reads it)."""
-            found: exp.Expr | None = super(BigQuery.Parser, self)._parse_column()
-            return found
+        def _parse_column(self) -> Any:  # in one pair of backticks is one name, with its dots: `whole_paths`
+            return super(BigQuery.Parser, self)._parse_column()  # type: ignore[misc]
 
         def _parse_column_ops(self, this: Any) -> Any:
             spaced = str(getattr(self._next, "text", "")).upper() in SPACES
@@ -249,8 +247,9 @@ class GoogleSQL(BigQuery):
         def _parse_pipe_rename(self, query: exp.Select) -> exp.Expr:
             self._advance()
             renamed = self._parse_csv(self._parse_expression)
-            known = {one.alias.lower(): one.this for one in renamed}
-            return self._changed(query, exp.Star(rename=renamed), known)
+            return self._changed(
+                query, exp.Star(rename=renamed), {one.alias.lower(): one.this for one in renamed}
+            )
 
         def _parse_pipe_drop(self, query: exp.Select) -> exp.Expr:
             self._advance()

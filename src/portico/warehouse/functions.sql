@@ -367,7 +367,7 @@ CREATE MACRO gs_lax_float64(j JSON) AS CASE json_type(j) WHEN 'VARCHAR' THEN TRY
 CREATE MACRO gs_lax_bool(j JSON) AS CASE json_type(j) WHEN 'BOOLEAN' THEN CAST(j AS BOOLEAN) WHEN 'VARCHAR' THEN TRY(gs_cast_bool(json_extract_string(j, '$'))) WHEN 'BIGINT' THEN CAST(j AS BIGINT) <> 0 WHEN 'UBIGINT' THEN CAST(j AS DOUBLE) <> 0 WHEN 'DOUBLE' THEN CAST(j AS DOUBLE) <> 0 END;
 CREATE MACRO gs_lax_string(j JSON) AS CASE WHEN json_type(j) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL WHEN json_type(j) = 'DOUBLE' THEN gs_float_text(CAST(j AS DOUBLE)) ELSE json_extract_string(j, '$') END;
 CREATE MACRO gs_json_strip_nulls(j JSON, p VARCHAR, a BOOLEAN, e BOOLEAN) AS CAST(gs_py_strip(CAST(j AS VARCHAR), p, a, e) AS JSON);
-CREATE MACRO gs_json_keys(j JSON, depth BIGINT, mode VARCHAR) AS gs_py_json_keys(CAST(j AS VARCHAR), depth, mode);
+CREATE MACRO gs_json_keys(j JSON, depth BIGINT, mode VARCHAR) AS gs_py_json_keys(CAST(j AS VARCHAR), coalesce(depth, 1073741824), mode);
 CREATE MACRO gs_json_flatten(j JSON) AS list_transform(gs_py_json_flatten(CAST(j AS VARCHAR)), lambda e: CAST(e AS JSON));
 CREATE MACRO gs_json_contains(j JSON, k JSON) AS gs_py_json_contains(CAST(j AS VARCHAR), CAST(k AS VARCHAR));
 CREATE MACRO gs_json_elements(j JSON, t VARCHAR) AS CASE WHEN j IS NULL THEN NULL WHEN json_type(j) = 'ARRAY' THEN CAST(j AS JSON[]) ELSE gs_py_error('The provided JSON input is not an array') END;

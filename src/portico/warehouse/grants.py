@@ -55,7 +55,7 @@ class Grants(Policies):
 
     def _granted_on(self, kind: str, path: list[str]) -> Entry:
         if kind == "SCHEMA":
-            project = ".".join(path[:-1]) or self._asked.project
+            project = ".".join(path[:-1]) or self._asked.of_datasets
             guard.need(project, path[-1], "", "bigquery.datasets.update")
             return catalog.require(self._cursor, project, path[-1])
         guard.need(*catalog.key_of(self._named(path)), "bigquery.tables.setIamPolicy")

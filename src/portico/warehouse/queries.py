@@ -81,7 +81,7 @@ class Query:
         if len(parts) == 1:
             parts = [*default, *parts]
         if len(parts) == 2:
-            parts = [self._asked.project, *parts]
+            parts = [self._asked.of_datasets, *parts]
         if len(parts) > 3:
             parts = [".".join(parts[:-2]), *parts[-2:]]
         if not _DATASET.fullmatch(parts[1]):
@@ -94,7 +94,9 @@ class Query:
 
     def _unseen(self, named: Entry, missing: NotFound) -> PorticoError:
         """Of a project that has nothing here nothing is told, not even that."""
-        if named.project in (self._asked.project, *PROJECTS) or catalog.listed(self._cursor, named.project):
+        if named.project in (self._asked.of_datasets, *PROJECTS) or catalog.listed(
+            self._cursor, named.project
+        ):
             return missing
         return PermissionDenied(
             f"Access Denied: Table {named.shown}: User does not have permission to query table {named.shown}, or "
@@ -148,7 +150,7 @@ class Query:
             path = [*(self._asked.dataset.split(".") if self._asked.dataset else []), *path]
         if len(path) == 1:
             return None
-        project = ".".join(path[:-2]) or self._asked.project
+        project = ".".join(path[:-2]) or self._asked.of_datasets
         with guard.reading():
             found = routines.find(self._cursor, project, path[-2], path[-1])
         self._steady &= found is None

@@ -102,13 +102,14 @@ class Requests:
         cached: bool = True,
         guarded: bool = False,
         location: str = "US",
+        dataset_project: str = "",
     ) -> dict[str, Any]:
         """Runs a text; its result is that of the last query in it, and kept as a file until the job is deleted.
         `first`: `most` rows of it come along, timestamps as `times` says; `begins`: the session is made first;
         `cached`: the result may be one that was given before; `guarded`: `outside` says which names it may touch."""
         key = ""
         if not (guarded or dry or destination or session or tables):
-            asks = [project, text, dataset, parameters, caller, location, locations.told()]
+            asks = [project, text, dataset, dataset_project, parameters, caller, location, locations.told()]
             key = hashlib.sha256(orjson.dumps(asks, option=orjson.OPT_SORT_KEYS)).hexdigest()
         if key and cached and (found := self._given(key, job)) is not None:
             return found | self.result(job, found["fields"], 0, **first) if first else found
@@ -136,6 +137,7 @@ class Requests:
             measured=True,
             most_billed=most_billed,
             location=location,
+            dataset_project=dataset_project,
         )
         for name, told in (tables or {}).items():
             body = {"type": "EXTERNAL", "externalDataConfiguration": told}

@@ -40,8 +40,6 @@ def _make(warehouse: Warehouse, project: str, name: str) -> None:
             return
     rows, fields = arrow.read(path)
     with warehouse.transaction() as cursor:
-        if catalog.find(cursor, project, ANONYMOUS) is None:
-            catalog.create_dataset(cursor, Entry(project, ANONYMOUS, ""))
         expires = str(int(time.time() * 1000) + _KEPT)
         body = {"schema": {"fields": fields}, "expirationTime": expires}
         cursor.register("_made", typed(cursor, rows, fields, [], 0))

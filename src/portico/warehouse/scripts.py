@@ -442,6 +442,7 @@ class SessionScript(Script):
         self._asked = dataclasses.replace(
             asked,
             dataset=asked.dataset or before.dataset,
+            dataset_project=asked.dataset_project or before.dataset_project,
             functions=before.functions,
             variables=before.variables,
             temporary=before.temporary,

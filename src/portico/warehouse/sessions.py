@@ -58,8 +58,9 @@ def make(warehouse: Warehouse, **asked: Any) -> dict[str, Any]:
     _sweep(kept)
     made = uuid.uuid4().hex
     path = kept / f"{made}.arrow"
-    if wanted.dataset == ANONYMOUS:
-        _result(warehouse.folder, wanted, path)
+    result = result_file(warehouse.folder, job_name(wanted.project, wanted.table))
+    if wanted.dataset == ANONYMOUS and result.exists():
+        _result(result, wanted, path)
     else:
         done = _selected(warehouse, wanted)
         arrow.write(path, done.rows, done.fields)
@@ -67,13 +68,10 @@ def make(warehouse: Warehouse, **asked: Any) -> dict[str, Any]:
     return {"id": made, "rows": table.num_rows, "bytes": table.nbytes}
 
 
-def _result(folder: Path, wanted: Wanted, path: Path) -> None:
+def _result(found: Path, wanted: Wanted, path: Path) -> None:
     """A query's result, which is a file already."""
     from portico.warehouse import arrow
 
-    found = result_file(folder, job_name(wanted.project, wanted.table))
-    if not found.exists():
-        raise NotFound(f"Not found: Table {wanted.project}:{ANONYMOUS}.{wanted.table}", reason="notFound")
     if wanted.restriction or wanted.snapshot or wanted.sample is not None:
         raise Unimplemented(
             "A row restriction, a snapshot time or a sample of a query's own result is not built in Portico: say it "

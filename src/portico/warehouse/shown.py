@@ -178,7 +178,7 @@ def _jsonable(value: Any, field: Field, numbers: bool, wide_as_text: bool) -> An
         shown = float_text(float(value))
         if "n" in shown:
             return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[shown]
-        return _Written(shown)
+        return _Written(f"{shown}.0" if numbers and re.fullmatch(r"-?\d+", shown) else shown)
     if kind in ("NUMERIC", "BIGNUMERIC"):
         shown = _plain(value, field)
         if numbers:

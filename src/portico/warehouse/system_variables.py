@@ -23,8 +23,9 @@ def _integer(value: int | None) -> exp.Expr:
 def of_statement(asked: Asked) -> dict[str, exp.Expr]:
     """What @@variables stand for outside of a script's own matters."""
     *project, dataset = asked.dataset.split(".") if asked.dataset else [""]
+    named = asked.dataset_project or (project or [asked.project])[0]
     texts = {
-        "project_id": asked.project, "dataset_project_id": project[0] if project else asked.project,
+        "project_id": asked.project, "dataset_project_id": named,
         "dataset_id": dataset or None, "time_zone": "UTC", "location": asked.location,
         "session_id": None, "query_label": None,
     }  # fmt: skip
@@ -69,10 +70,12 @@ def change(asked: Asked, name: str, given: Any) -> None:
         InvalidArgument: it can't be set. Unimplemented: not to that.
     """
     if name == "dataset_id":
-        project = asked.dataset.split(".")[0] if "." in asked.dataset else asked.project
-        asked.dataset = f"{project}.{given}"
+        *project, _ = asked.dataset.split(".")
+        asked.dataset = f"{(project or [asked.of_datasets])[0]}.{given}"
     elif name == "dataset_project_id":
-        asked.dataset = f"{given}.{asked.dataset.split('.')[-1]}"
+        asked.dataset_project = str(given or "")
+        if asked.dataset:
+            asked.dataset = f"{asked.of_datasets}.{asked.dataset.split('.')[-1]}"
     elif name == "time_zone" and str(given).upper() != "UTC":
         raise Unimplemented("SET @@time_zone takes only UTC in Portico; give functions a zone instead.")
     elif name not in ("time_zone", "query_label"):

@@ -282,7 +282,7 @@ class Definition(Defaults):
 
     def _dataset(self, table: exp.Table) -> Entry:
         parts = [piece for one in table.parts for piece in one.name.split(".")]
-        return Entry(parts[0] if len(parts) > 1 else self._asked.project, parts[-1], "")
+        return Entry(parts[0] if len(parts) > 1 else self._asked.of_datasets, parts[-1], "")
 
     def drop(self) -> Done:
         kind = str(self._tree.args["kind"]).upper()

@@ -48,6 +48,21 @@ def test_a_query_makes_the_table_that_it_reads(client):
         f"SELECT MAX(year) AS last, COUNT(*) AS n FROM {PUBLIC}.usa_names.usa_1910_2013"
     )
     assert older.last == 2013 and 2_000 < older.n < first.n
+    [whole] = client.query_and_wait(
+        f"SELECT COUNT(DISTINCT state) AS states, COUNT(DISTINCT name) AS names FROM {PUBLIC}.usa_names.usa_1910_2013"
+    )
+    assert whole.states == 51 and whole.names > 100
+
+
+def test_a_job_may_name_the_project_of_data_sets_that_tell_none(client):
+    of_public = bigquery.ConnectionProperty("dataset_project_id", PUBLIC)
+    for default in (None, f"{PUBLIC}.ml_datasets"):
+        config = bigquery.QueryJobConfig(connection_properties=[of_public], default_dataset=default)
+        text = "SELECT COUNT(*) AS n, @@dataset_project_id AS project, @@project_id AS own FROM `ml_datasets.iris`"
+        [row] = client.query_and_wait(text, job_config=config)
+        assert (row.n, row.project, row.own) == (150, PUBLIC, client.project)
+    with pytest.raises(exceptions.NotFound, match=f"{client.project}:ml_datasets"):
+        client.query_and_wait("SELECT COUNT(*) AS n FROM `ml_datasets.iris`")
 
 
 def test_so_do_get_table_and_list_rows(client):

@@ -521,3 +521,24 @@ def test_timestamps_are_written_as_they_are_asked_for(client: bigquery.Client, d
 
 def _parameters(options: dict[str, Any]) -> dict[str, Any]:
     return {f"formatOptions.{name}": value for name, value in options.items()}
+
+
+def test_the_data_set_of_results_is_one_of_each_project_and_takes_tables(client: bigquery.Client) -> None:
+    destination = ran(client, "SELECT 1 AS x").destination
+    holder = f"{destination.project}.{destination.dataset_id}"
+    assert client.create_dataset(holder, exists_ok=True).dataset_id == destination.dataset_id
+    with pytest.raises(exceptions.Conflict, match="Already Exists"):
+        client.create_dataset(holder)
+    assert destination.dataset_id not in [one.dataset_id for one in client.list_datasets()]
+    assert list(client.list_routines(holder)) == []
+    made = client.create_table(bigquery.Table(f"{holder}.bqdf", [bigquery.SchemaField("a", "INT64")]))
+    assert client.insert_rows_json(made, [{"a": 3}]) == []
+    assert answered(client, f"SELECT a FROM `{holder}.bqdf`") == [(3,)]
+    job = ran(client, "SELECT 7 AS b", destination=f"{holder}.bqdf_2")
+    assert job.destination.table_id == "bqdf_2" and answered(client, f"SELECT b FROM `{holder}.bqdf_2`") == [
+        (7,)
+    ]
+    assert [tuple(one) for one in client.list_rows(client.get_table(f"{holder}.bqdf_2"))] == [(7,)]
+    assert [tuple(one) for one in client.list_rows(destination)] == [(1,)]
+    for name in ("bqdf", "bqdf_2"):
+        client.delete_table(f"{holder}.{name}")

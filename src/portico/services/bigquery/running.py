@@ -198,12 +198,11 @@ def raised(error: dict[str, Any]) -> PorticoError:
 Ran = tuple[dict[str, Any], dict[str, Any], list[str]]
 
 
-def _entry(reference: dict[str, Any], project: str, *, read: bool = False) -> dict[str, str]:
-    """A table of a configuration; one that is `read` may be a query's result, or a model of a client's."""
-    dataset = str(reference.get("datasetId", ""))
+def _entry(reference: dict[str, Any], project: str) -> dict[str, str]:
+    """A table of a configuration."""
     return {
         "project": reference.get("projectId") or project,
-        "dataset": dataset if read and dataset == ANONYMOUS else shapes.check_dataset_id(dataset),
+        "dataset": shapes.check_dataset_id(str(reference.get("datasetId", ""))),
         "table": shapes.check_decorated(str(reference.get("tableId", ""))),
     }
 
@@ -212,10 +211,8 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     reference = job.body["jobReference"]
     asked = job.body["configuration"]["query"]
     default = asked.get("defaultDataset") or {}
-    of_project = default.get("projectId") or settings.connection(asked).get("dataset_project_id")
     destination = asked.get("destinationTable")
     dry = bool(job.body["configuration"].get("dryRun"))
-    anonymous = bool(destination and destination.get("datasetId") == ANONYMOUS)
     made = {key: asked[key] for key in _MADE if asked.get(key)}
     text = str(asked["query"])
     with (
@@ -230,12 +227,11 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
             job=job.name,
             project=reference["projectId"],
             text=asked["query"],
-            dataset=".".join(filter(None, (of_project, default.get("datasetId")))),
+            dataset=".".join(filter(None, (default.get("projectId"), default.get("datasetId")))),
+            dataset_project=settings.connection(asked).get("dataset_project_id", ""),
             parameters=asked.get("queryParameters") or [],
             dry=dry,
-            destination=_entry(destination, reference["projectId"])
-            if destination and not anonymous
-            else None,
+            destination=_entry(destination, reference["projectId"]) if destination else None,
             create=settings.create(asked),
             write=settings.write(asked),
             settings=made,
@@ -366,7 +362,7 @@ def _extract(call: Call, job: Resource) -> Ran:
         told = shapes.ask(
             call,
             "extract",
-            source=_entry(asked["sourceTable"], reference["projectId"], read=True),
+            source=_entry(asked["sourceTable"], reference["projectId"]),
             told=job.body.get(TOLD, ""),
             folder=folder,
             form=form,
@@ -390,7 +386,7 @@ def _copy(call: Call, job: Resource) -> Ran:
         return _clone(call, job, operation, sources)
     if asked.get("destinationExpirationTime"):
         raise InvalidArgument("destinationExpirationTime is only for snapshots", reason="invalid")
-    entries = [_entry(one, reference["projectId"], read=True) for one in sources]
+    entries = [_entry(one, reference["projectId"]) for one in sources]
     destination = _entry(asked["destinationTable"], reference["projectId"])
     how = {
         "job": job.name,

@@ -12,7 +12,7 @@ import orjson
 from portico.errors import FailedPrecondition, InvalidArgument
 from portico.services.call import Call
 from portico.warehouse import iam_policies
-from portico.warehouse.client import ANONYMOUS, OWNER, warehouse
+from portico.warehouse.client import OWNER, warehouse
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w\-  ]{1,1024}")
@@ -39,7 +39,7 @@ def check_dataset_id(name: str) -> str:
     Raises:
         InvalidArgument: BigQuery allows no such id.
     """
-    if not _DATASET.fullmatch(name or "") or name == ANONYMOUS:
+    if not _DATASET.fullmatch(name or ""):
         raise InvalidArgument(
             f'Invalid dataset ID "{name}". Dataset IDs must be alphanumeric (plus underscores) and must be at most '
             "1024 characters long.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portico.errors import InvalidArgument, NotFound, Unimplemented
+from portico.errors import InvalidArgument, Unimplemented
 from portico.services.bigquery import shapes
 from portico.services.bigquery.jobs import record
 from portico.services.bigquery.pages import token
@@ -21,10 +21,8 @@ def list_(call: Call) -> dict[str, Any]:
     most = min(int(given) if given is not None else _MOST, _MOST)
     times = shapes.timestamps_asked(call) or "FLOAT64"
     where = _table(call)
-    if where["dataset"] == ANONYMOUS:
-        job = record(call, where["project"], where["table"])
-        if job is None:
-            raise NotFound(f"Not found: Table {ANONYMOUS}.{where['table']}", reason="notFound")
+    job = record(call, where["project"], where["table"]) if where["dataset"] == ANONYMOUS else None
+    if job is not None:
         fields = job.private.get("fields") or []
         found = shapes.ask(call, "result", job=job.name, fields=fields, start=start, most=most, times=times)
     else:

@@ -17,7 +17,6 @@ from portico.ml.bqml.answers import standard_type
 from portico.ml.bqml.model import Given, Model
 from portico.ml.bqml.options import COMMON, Search
 from portico.warehouse import bignumeric, catalog
-from portico.warehouse.client import ANONYMOUS
 from portico.warehouse.models import kept, transforms
 from portico.warehouse.models.kept import Entry, Models
 from portico.warehouse.models.syntax import Creation
@@ -64,9 +63,6 @@ class Creator:
         """
         entry = Entry(*place)
         before = kept.find(self._cursor, *place)
-        if place[1] == ANONYMOUS and catalog.find(self._cursor, *place[:2]) is None:
-            with self._change() as cursor:
-                catalog.create_dataset(cursor, catalog.Entry(*place[:2], ""))
         catalog.require(self._cursor, *place[:2])
         if before is not None and creation.exists_ok:
             return before, "SKIP"

@@ -194,24 +194,45 @@ def _shakespeare() -> pa.Table:
     })  # fmt: skip
 
 
-_NAMES = {"M": ("James", "John", "Robert", "Michael", "William", "David", "Mason", "Liam", "Noah", "Jacob"),
-          "F": ("Mary", "Linda", "Barbara", "Patricia", "Jennifer", "Lisa", "Emma", "Olivia", "Ava", "Sophia")
-}  # fmt: skip
+_NAMES = {
+    "M": (
+        "James John Robert Michael William David Mason Liam Noah Jacob Richard Joseph Charles Thomas Daniel "
+        "Matthew Anthony Mark Donald Steven Paul Andrew Joshua Kenneth Kevin Brian George Timothy Ronald "
+        "Edward Jason Jeffrey Ryan Gary Nicholas Eric Jonathan Stephen Larry Justin Scott Brandon Benjamin "
+        "Samuel Gregory Frank Raymond Jack Dennis Jerry Tyler Aaron Jose Henry Adam Nathan Peter Walter Kyle "
+        "Harold Ethan Logan"
+    ),
+    "F": (
+        "Mary Linda Barbara Patricia Jennifer Lisa Emma Olivia Ava Sophia Elizabeth Susan Jessica Sarah Karen "
+        "Nancy Betty Margaret Sandra Ashley Dorothy Kimberly Emily Donna Michelle Carol Amanda Melissa "
+        "Deborah Stephanie Rebecca Sharon Laura Cynthia Kathleen Amy Angela Shirley Anna Brenda Pamela Nicole "
+        "Helen Samantha Katherine Christine Debra Rachel Carolyn Janet Catherine Maria Heather Diane Ruth "
+        "Julie Joyce Virginia Isabella Mia"
+    ),
+}
+_OTHER_STATES = (
+    "AK AL AR CO CT DC DE HI IA ID KS KY LA MD ME MN MO MS MT ND NE NH NM NV OK OR RI SC SD TN UT VT WI WV WY"
+)
 
 
 def _names() -> pa.Table:
-    """Each name has a year in which it is most given."""
+    """Each name has a year in which it is most given; a state has some of them."""
     random, year = generator("usa_names"), np.arange(1910, 2022)
     parts = []
-    for state in _STATES:
-        for gender, names in _NAMES.items():
-            for name, peak in zip(names, np.linspace(1925, 2015, len(names)), strict=True):
-                number = random.poisson(1500 * np.exp(-(((year - peak) / 24) ** 2)) * random.gamma(3, 0.3))
-                parts += [
-                    {"state": state, "gender": gender, "year": int(one), "name": name, "number": int(many)}
-                    for one, many in zip(year, number, strict=True) if many >= 5
-                ]  # fmt: skip
-    return pa.Table.from_pylist(parts)
+    for state in (*_STATES, *_OTHER_STATES.split()):
+        for gender, listed in _NAMES.items():
+            names = listed.split()
+            peaks = np.linspace(1914, 2018, len(names))
+            for place in np.sort(random.choice(len(names), 24, replace=False)):
+                name, peak = names[place], peaks[place]
+                number = random.poisson(900 * np.exp(-(((year - peak) / 5) ** 2)) * random.gamma(3, 0.3))
+                given = number >= 5
+                same = [np.full(given.sum(), one) for one in (state, gender, name)]
+                columns = (same[0], same[1], year[given], same[2], number[given])
+                parts.append(
+                    pa.table(dict(zip(("state", "gender", "year", "name", "number"), columns, strict=True)))
+                )
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _older_names() -> pa.Table:
@@ -272,7 +293,7 @@ TABLES = (
         "word STRING, word_count INT64, corpus STRING, corpus_date INT64", _shakespeare,
     ),
     PublicTable(
-        "usa_names.usa_1910_current", f"how often 20 names were given in 16 states, {_SIMULATED}",
+        "usa_names.usa_1910_current", f"how often 122 names were given in the states, {_SIMULATED}",
         "state STRING, gender STRING, year INT64, name STRING, number INT64", _names,
     ),
     PublicTable(
