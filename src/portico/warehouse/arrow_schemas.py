@@ -35,7 +35,7 @@ def _type(kind: pa.DataType, name: str, decimals: Sequence[str]) -> str:
         (pa.types.is_boolean, "BOOLEAN"), (pa.types.is_integer, "BIGINT"), (pa.types.is_floating, "DOUBLE"),
         (pa.types.is_date, "DATE"), (pa.types.is_time, "TIME"), (pa.types.is_binary, "BLOB"),
         (pa.types.is_large_binary, "BLOB"), (pa.types.is_string, "VARCHAR"), (pa.types.is_large_string, "VARCHAR"),
-        (pa.types.is_null, "VARCHAR"),
+        (pa.types.is_null, "VARCHAR"), (pa.types.is_duration, "BIGINT"),
     ):  # fmt: skip
         if known(kind):
             return shown

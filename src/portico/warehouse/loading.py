@@ -212,9 +212,17 @@ def _parquet_batches(path: Path, fields: list[Field]) -> Iterator[pa.Table]:
         wide = max(1, sum(groups) // max(1, file.metadata.num_rows))
         for batch in file.iter_batches(min(_BATCH_ROWS, max(_PIECE, _BATCH_BYTES // wide))):
             pieces = [batch.slice(at, _PIECE) for at in range(0, batch.num_rows, _PIECE)]
-            rows = pa.Table.from_batches(pieces or [batch])
+            rows = _without_durations(pa.Table.from_batches(pieces or [batch]))
             decimal_targets.check_values(rows, fields)
             yield bignumeric.narrowed(rows)
+
+
+def _without_durations(rows: pa.Table) -> pa.Table:
+    """Arrow's durations are INT64 in Parquet, and so for BigQuery."""
+    for place, one in enumerate(rows.schema):
+        if pa.types.is_duration(one.type):
+            rows = rows.set_column(place, one.name, rows.column(place).cast(pa.int64()))
+    return rows
 
 
 def _noted(bad: list[str], limit: int, message: str) -> None:
@@ -386,7 +394,7 @@ def _cast_sql(one: Field, shown: str, source: pa.DataType) -> str:
         if kind == "TIMESTAMP":
             return f"gs_py_timestamp_or_number({shown})"
         if kind == "JSON":
-            return f"CAST({shown} AS {wanted})"
+            return f"gs_parse_json({shown}, 'round')"
         return f"gs_cast_{macro}({shown})"
     return f"CAST({shown} AS {wanted})"
 

@@ -119,6 +119,8 @@ def test_a_short_query_needs_no_job(client: bigquery.Client, portico: Any) -> No
     assert told["jobReference"]["jobId"] and told["jobCreationReason"] == {"code": "REQUESTED"}
     with pytest.raises(exceptions.BadRequest, match="nothing_of_this_name"):
         optional.query_and_wait("SELECT nothing_of_this_name")
+    changed = optional.query_and_wait("CREATE SCHEMA IF NOT EXISTS query_jobs")
+    assert client.get_job(changed.job_id).statement_type == "CREATE_SCHEMA"
 
 
 def test_a_query_that_would_bill_too_much_fails(client: bigquery.Client, dataset: Any) -> None:
@@ -542,3 +544,18 @@ def test_the_data_set_of_results_is_one_of_each_project_and_takes_tables(client:
     assert [tuple(one) for one in client.list_rows(destination)] == [(1,)]
     for name in ("bqdf", "bqdf_2"):
         client.delete_table(f"{holder}.{name}")
+
+
+def test_a_dry_run_is_no_job_and_a_script_without_a_last_query_has_no_destination(
+    client: bigquery.Client, dataset: Any
+) -> None:
+    text = "CREATE OR REPLACE TABLE query_jobs.scripted (a INT64); INSERT INTO query_jobs.scripted VALUES (1)"
+    for asked in ("SELECT 1 AS a", text):
+        tried = client.query(asked, job_config=bigquery.QueryJobConfig(dry_run=True))
+        assert tried.job_id is None and (tried.project, tried.location) == (client.project, "US")
+    assert ran(client, text).destination is None
+    assert ran(client, f"{text}; SELECT 1 AS b").destination is not None
+
+
+def test_numbers_as_values_of_labels_are_texts(client: bigquery.Client) -> None:
+    assert ran(client, "SELECT 1 AS a", labels={"args_count": 2}).labels == {"args_count": "2"}

@@ -404,3 +404,22 @@ def test_what_is_no_statement_is_a_syntax_error(client: bigquery.Client) -> None
     for text in ("invalid syntax", "1 + 2", "foo;"):
         with pytest.raises(exceptions.BadRequest, match="Syntax error"):
             client.query(text).result()
+
+
+def test_durations_of_parquet_are_numbers_and_json_has_one_form(
+    client: bigquery.Client, dataset: Any
+) -> None:
+    name, file = f"{dataset.project}.{dataset.dataset_id}.spans", io.BytesIO()
+    pq.write_table(pa.table({"span": pa.array([timedelta(seconds=2), None], pa.duration("us"))}), file)
+    for schema in ([], [bigquery.SchemaField("span", "INT64")]):
+        config = bigquery.LoadJobConfig(
+            source_format="PARQUET", schema=schema, write_disposition="WRITE_TRUNCATE"
+        )
+        client.load_table_from_file(file, name, rewind=True, job_config=config).result()
+        assert answered(client, f"SELECT span FROM {name} ORDER BY span DESC") == [(2_000_000,), (None,)]
+    told = client.create_table(bigquery.Table(f"{name}_told", [bigquery.SchemaField("j", "JSON")]))
+    assert client.insert_rows_json(told, [{"j": '{"b": [1, "x"], "a": {"c": null}}'}]) == []
+    assert answered(client, f"SELECT TO_JSON_STRING(j) FROM {name}_told") == [
+        ('{"a":{"c":null},"b":[1,"x"]}',)
+    ]
+    assert client.insert_rows_json(told, [{"j": "{broken"}])[0]["errors"][0]["reason"] == "invalid"

@@ -110,6 +110,10 @@ class Checker:
             if self._is_any(extra) and (self._keep_nulls or None not in value.values()):
                 _check_depth(value, depth, path)
                 return value
+            if path.endswith(self._numbers):
+                value = {
+                    key: str(item) if type(item) in (int, float) else item for key, item in value.items()
+                }
             return {
                 key: None
                 if item is None

@@ -26,6 +26,7 @@ API = Api(
         "parameterValue.value",
         "].value",
         ".insertId",
+        "labels",
     ),  # an int for a NUMERIC, as DB-API gives it
     spoken=("projection",),
 )

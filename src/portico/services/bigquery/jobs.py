@@ -36,6 +36,9 @@ async def insert(call: Call) -> dict[str, Any]:
     told = await asyncio.to_thread(shown, call, begun)
     if dry and (error := told["status"].get("errorResult")):
         raise running.raised(error)
+    if dry:  # no job was made: it has no id
+        place = {key: told["jobReference"][key] for key in ("projectId", "location")}
+        return {**told, "id": "{projectId}:{location}.".format(**place), "jobReference": place}
     return told
 
 

@@ -72,6 +72,8 @@ async def _without_job(call: Call, name: str, timeout: Any, wanted: _Wanted) -> 
     if not answer["jobComplete"] or "pageToken" in answer:
         reason = "LARGE_RESULTS" if answer["jobComplete"] else "LONG_RUNNING"
         return {**answer, "jobCreationReason": {"code": reason}}
+    if answer.get("statementType", "SELECT") != "SELECT":  # what changes anything is a job
+        return {**answer, "jobCreationReason": {"code": "OTHER"}}
     await asyncio.to_thread(jobs.forget, call, name)
     reference = answer.pop("jobReference")
     return {**answer, "queryId": reference["jobId"]}

@@ -258,7 +258,7 @@ def _query(call: Call, job: Resource, first: First | None) -> Ran:
     if not destination and told["kind"] == "SELECT":
         place = shapes.table_reference(reference["projectId"], ANONYMOUS, reference["jobId"])
         asked["destinationTable"] = place
-    elif target and target[2] and told["operation"] != "DROP":
+    elif target and target[2] and told["operation"] != "DROP" and told["statements"] == 1:
         asked["destinationTable"] = shapes.table_reference(*target)
     shown = script_jobs.statistics(told, dry)
     statistics = {"totalBytesProcessed": str(told["bytes"]), "query": shown}
