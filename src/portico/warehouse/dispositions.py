@@ -40,7 +40,8 @@ def store(
         InvalidArgument: the table takes no such rows.
     """
     catalog.require(cursor, entry.project, entry.dataset)
-    if settings.get("schemaUpdateOptions") and write != "WRITE_APPEND" and not entry.partition:
+    updating = write in ("WRITE_APPEND", "WRITE_TRUNCATE_DATA") or entry.partition
+    if settings.get("schemaUpdateOptions") and not updating:
         raise InvalidArgument(
             "Schema update options should only be specified with WRITE_APPEND disposition, or with WRITE_TRUNCATE "
             "disposition on a table partition.",
@@ -54,9 +55,8 @@ def store(
     shapeless = (
         found is not None and found.is_stored and not found.fields
     )  # it takes the columns of its first rows
-    if found is None or shapeless or write in ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA"):
-        keeps = found is not None and (shapeless or write == "WRITE_TRUNCATE_DATA")
-        kept = found.body if found is not None and keeps else {}
+    if found is None or shapeless or write == "WRITE_TRUNCATE":
+        kept = found.body if found is not None and shapeless else {}
         entry.body = {
             **kept,
             **{key: value for key, value in settings.items() if key in TABLE_SETTINGS and value},
@@ -71,6 +71,8 @@ def store(
         raise AlreadyExists(f"Already Exists: Table {entry.shown}", reason="duplicate")
     updates = settings.get("schemaUpdateOptions") or []
     _match(cursor, found, fields, updates)
+    if write == "WRITE_TRUNCATE_DATA":  # the schema stays
+        storage.delete(cursor, found, "true")
     partitioned &= bool(storage.ingested_by(found))
     if not partitioned:
         select = _bounded(found, fields, select)
@@ -131,6 +133,27 @@ def into_partition(cursor: Cursor, found: Entry, partition: str, fields: list[Fi
     return storage.insert(cursor, found, fields, select, partition=moment)
 
 
+def check_modes(found: Entry, fields: list[Field], updates: list[str]) -> None:
+    """Looks at the schema that a job says for rows that are appended.
+
+    Raises:
+        InvalidArgument: a column of the table is required, by the job's it is not, and may not be relaxed.
+    """
+    said = {one["name"].lower(): one for one in fields}
+    for one in found.fields:
+        other = said.get(one["name"].lower())
+        if other and _required(one) and not _required(other) and "ALLOW_FIELD_RELAXATION" not in updates:
+            raise InvalidArgument(
+                f"Provided Schema does not match Table {found.shown}. Field {one['name']} has changed mode from "
+                "REQUIRED to NULLABLE",
+                reason="invalid",
+            )
+
+
+def _required(one: Field | None) -> bool:
+    return one is not None and str(one.get("mode", "")).upper() == "REQUIRED"
+
+
 def _match(cursor: Cursor, found: Entry, fields: list[Field], updates: list[str]) -> None:
     have = {one["name"].lower(): one for one in found.fields}
     new = [one for one in fields if one["name"].lower() not in have]
@@ -142,14 +165,14 @@ def _match(cursor: Cursor, found: Entry, fields: list[Field], updates: list[str]
     given = {one["name"].lower() for one in fields}
     merged = []
     for name, one in have.items():
-        required = str(one.get("mode", "")).upper() == "REQUIRED"
-        relaxed = required and "ALLOW_FIELD_RELAXATION" in updates
+        required = _required(one)
+        other = next((each for each in fields if each["name"].lower() == name), None)
+        relaxed = required and "ALLOW_FIELD_RELAXATION" in updates and not _required(other)
         if required and name not in given and not relaxed and not one.get("_default"):
             raise InvalidArgument(
                 f"Provided Schema does not match Table {found.shown}. Field {one['name']} is missing in new schema",
                 reason="invalid",
             )
-        other = next((each for each in fields if each["name"].lower() == name), None)
         if other is not None and duckdb_type(other) != duckdb_type(one):
             raise InvalidArgument(
                 f"Provided Schema does not match Table {found.shown}. Field {one['name']} has changed type from "

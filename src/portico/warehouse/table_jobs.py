@@ -14,7 +14,7 @@ from portico.errors import InvalidArgument
 from portico.warehouse import access, catalog, decimal_targets, decorators, loading, storage
 from portico.warehouse.asked import Asked
 from portico.warehouse.catalog import Entry
-from portico.warehouse.dispositions import TABLE_SETTINGS, store
+from portico.warehouse.dispositions import TABLE_SETTINGS, check_modes, store
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.transfers import ROWS
 from portico.warehouse.typed_rows import typed
@@ -43,11 +43,19 @@ def load(
     with warehouse.transaction(job) as cursor:
         storage.written_by(cursor, caller)
         found = catalog.find(cursor, entry.project, entry.dataset, entry.table)
-        truncates = write.startswith("WRITE_TRUNCATE") and not entry.partition
+        truncates = write == "WRITE_TRUNCATE" and not entry.partition
         detects = truncates and options.get("autodetect")
-        if schema is None and found and not detects and form in ("CSV", "NEWLINE_DELIMITED_JSON"):
+        updates = options.get("schemaUpdateOptions") or []
+        if schema and found and not truncates:
+            check_modes(found, schema, updates)
+        plain = form in ("CSV", "NEWLINE_DELIMITED_JSON")
+        if plain and schema is None and found and updates and options.get("autodetect"):
+            detected = loading.table_fields(loading.schema_file(files, form), form, options)
+            have = {one["name"].lower(): one for one in found.fields}
+            schema = [have.get(one["name"].lower(), one) for one in detected]
+        if plain and schema is None and found and not detects:
             schema = found.fields or None
-        if schema is None and form in ("CSV", "NEWLINE_DELIMITED_JSON") and not options.get("autodetect"):
+        if plain and schema is None and not options.get("autodetect"):
             raise InvalidArgument("No schema specified on job or table.", reason="invalid")
         fields = schema or loading.table_fields(
             Path(reference) if reference else loading.schema_file(files, form), form, options

@@ -307,6 +307,64 @@ def _decimals(form: str, number: Decimal) -> bytes:
     return sink.getvalue()
 
 
+def test_a_load_updates_the_schema_only_as_it_is_told(client: bigquery.Client, dataset: Any) -> None:
+    """https://cloud.google.com/bigquery/docs/managing-table-schemas, of load jobs and of queries' destinations."""
+    name = f"{dataset.project}.{dataset.dataset_id}.updated"
+    required, also = (bigquery.SchemaField(one, "INTEGER", "REQUIRED") for one in ("id", "n"))
+    addition, relaxation = "ALLOW_FIELD_ADDITION", "ALLOW_FIELD_RELAXATION"
+
+    def table() -> None:
+        client.delete_table(name, not_found_ok=True)
+        client.create_table(bigquery.Table(name, [required, also]))
+        client.load_table_from_json(
+            [{"id": 1, "n": 1}], name, job_config=bigquery.LoadJobConfig(schema=[required, also])
+        ).result()
+
+    def load(row: dict[str, Any], *updates: str, **said: Any) -> dict[str, str]:
+        config = bigquery.LoadJobConfig(schema_update_options=list(updates), **said)
+        client.load_table_from_json([row], name, job_config=config).result()
+        return {one.name: one.mode for one in client.get_table(name).schema}
+
+    new = bigquery.SchemaField("x", "STRING")
+    nullable = bigquery.SchemaField("id", "INTEGER")
+    mended = r"Provided Schema does not match Table test-project:lying_about.updated. "
+    table()
+    for row, said, options in (
+        ({"id": 2}, "Field n is missing in new schema", {"schema": [required]}),
+        (
+            {"id": 2, "n": 2},
+            "Field id has changed mode from REQUIRED to NULLABLE",
+            {"schema": [nullable, also]},
+        ),
+        ({"id": 2, "n": 2, "x": "a"}, r"Cannot add fields \(field: x\)", {"schema": [required, also, new]}),
+    ):
+        with pytest.raises(exceptions.BadRequest, match=mended + said):
+            load(row, **options)
+    with pytest.raises(exceptions.BadRequest, match=mended + r"Cannot add fields \(field: x\)"):
+        load({"id": 2, "n": 2, "x": "a"}, relaxation, autodetect=True)
+    assert load({"id": 2, "n": 2, "x": "a"}, addition, autodetect=True) == {
+        "id": "REQUIRED", "n": "REQUIRED", "x": "NULLABLE",
+    }  # fmt: skip
+    assert load({"id": 3}, relaxation, schema=[required]) == {
+        "id": "REQUIRED", "n": "NULLABLE", "x": "NULLABLE",
+    }  # fmt: skip
+    assert load({"n": 4}, relaxation, autodetect=True)["id"] == "NULLABLE"
+    assert answered(client, f"SELECT * FROM `{name}` ORDER BY COALESCE(id, n)") == [
+        (1, 1, None), (2, 2, "a"), (3, None, None), (None, 4, None),
+    ]  # fmt: skip
+    table()
+    config = bigquery.QueryJobConfig(destination=name, write_disposition="WRITE_APPEND")
+    with pytest.raises(exceptions.BadRequest, match=mended + "Field n is missing in new schema"):
+        client.query("SELECT 2 AS id", job_config=config).result()
+    config.schema_update_options = [relaxation, addition]
+    client.query("SELECT 2 AS id, 'b' AS x", job_config=config).result()
+    assert [one.mode for one in client.get_table(name).schema][1:] == ["NULLABLE", "NULLABLE"]
+    table()
+    kept = {"id": "REQUIRED", "n": "NULLABLE"}
+    assert load({"id": 9}, relaxation, schema=[required], write_disposition="WRITE_TRUNCATE_DATA") == kept
+    assert answered(client, f"SELECT * FROM `{name}`") == [(9, None)]
+
+
 def test_cells_of_files_are_read_as_google_reads_them(client: bigquery.Client, dataset: Any) -> None:
     name = f"{dataset.project}.{dataset.dataset_id}.cells"
     schema = [bigquery.SchemaField("b", "BYTES"), bigquery.SchemaField("i", "INTERVAL")]
