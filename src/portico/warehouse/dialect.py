@@ -247,9 +247,8 @@ class GoogleSQL(BigQuery):
         def _parse_pipe_rename(self, query: exp.Select) -> exp.Expr:
             self._advance()
             renamed = self._parse_csv(self._parse_expression)
-            return self._changed(
-                query, exp.Star(rename=renamed), {one.alias.lower(): one.this for one in renamed}
-            )
+            known = {one.alias.lower(): one.this for one in renamed}
+            return self._changed(query, exp.Star(rename=renamed), known)
 
         def _parse_pipe_drop(self, query: exp.Select) -> exp.Expr:
             self._advance()

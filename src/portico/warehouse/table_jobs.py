@@ -44,6 +44,14 @@ def load(
         storage.written_by(cursor, caller)
         found = catalog.find(cursor, entry.project, entry.dataset, entry.table)
         truncates = write == "WRITE_TRUNCATE" and not entry.partition
+        properties = options.get("destinationTableProperties") or {}
+        if found is not None and not truncates and any(found.body.get(k) != v for k, v in properties.items()):
+            raise InvalidArgument(
+                f"Table {found.shown} has other properties than destinationTableProperties, which are of a new table: "
+                "leave them out",
+                reason="invalid",
+            )
+        options = {**options, **properties}
         detects = truncates and options.get("autodetect")
         updates = options.get("schemaUpdateOptions") or []
         if schema and found and not truncates:

@@ -481,3 +481,17 @@ def test_durations_of_parquet_are_numbers_and_json_has_one_form(
         ('{"a":{"c":null},"b":[1,"x"]}',)
     ]
     assert client.insert_rows_json(told, [{"j": "{broken"}])[0]["errors"][0]["reason"] == "invalid"
+
+
+def test_a_load_says_what_a_new_table_is_described_as(client: bigquery.Client, dataset: Any) -> None:
+    name = f"{dataset.project}.{dataset.dataset_id}.described"
+    config = bigquery.LoadJobConfig(schema=[bigquery.SchemaField("a", "INT64")])
+    config.destination_table_description, config.destination_table_friendly_name = "of one column", "one"
+    for _ in range(2):
+        client.load_table_from_json([{"a": 1}], name, job_config=config).result()
+        made = client.get_table(name)
+        assert (made.description, made.friendly_name) == ("of one column", "one")
+    assert made.num_rows == 2
+    config.destination_table_description = "of another"
+    with pytest.raises(exceptions.BadRequest, match="has other properties"):
+        client.load_table_from_json([{"a": 1}], name, job_config=config).result()
