@@ -11,6 +11,7 @@ from portico.warehouse.asked import Done
 from portico.warehouse.catalog import Entry
 from portico.warehouse.queries import Query
 from portico.warehouse.tokens import Tokens
+from portico.warehouse.types import canonical
 
 _OPTIONS = {
     "SEARCH": {"analyzer", "analyzer_options", "data_types", "default_index_column_granularity"},
@@ -98,7 +99,10 @@ def _check(
         raise InvalidArgument(f"Unknown option: {sorted(unknown)[0]}", reason="invalidQuery")
     if kind == "VECTOR":
         field = have[columns[0].lower()] if len(columns) == 1 else {}
-        if field.get("type") != "FLOAT" or str(field.get("mode")).upper() != "REPEATED":
+        if (
+            canonical(str(field.get("type") or "STRING")) != "FLOAT"
+            or str(field.get("mode")).upper() != "REPEATED"
+        ):
             raise InvalidArgument("A vector index is of one column of ARRAY<FLOAT64>", reason="invalidQuery")
         if "index_type" not in {one.lower() for one in given}:
             raise InvalidArgument("CREATE VECTOR INDEX needs the option index_type", reason="invalidQuery")

@@ -495,3 +495,13 @@ def test_a_load_says_what_a_new_table_is_described_as(client: bigquery.Client, d
     config.destination_table_description = "of another"
     with pytest.raises(exceptions.BadRequest, match="has other properties"):
         client.load_table_from_json([{"a": 1}], name, job_config=config).result()
+
+
+def test_a_vector_index_is_of_a_column_that_the_client_calls_float64(
+    client: bigquery.Client, dataset: Any
+) -> None:
+    name = f"{dataset.project}.{dataset.dataset_id}.vectors"
+    client.create_table(bigquery.Table(name, [bigquery.SchemaField("v", "FLOAT64", mode="REPEATED")]))
+    answered(client, f"CREATE VECTOR INDEX near ON {name}(v) OPTIONS (index_type = 'IVF')")
+    view = f"{dataset.dataset_id}.INFORMATION_SCHEMA.VECTOR_INDEX_COLUMNS"
+    assert answered(client, f"SELECT index_name, index_column_name FROM {view}") == [("near", "v")]
