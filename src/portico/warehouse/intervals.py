@@ -11,6 +11,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from portico.warehouse.types import Field, canonical
+
+_LONGEST = (1 << 63) // 1000 - 1  # microseconds that are as many nanoseconds in 63 bits
 _SPAN = re.compile(
     r"(?:([+-]?)(\d+)-(\d+))?(?:(?:^| )([+-]?\d+))?(?:(?:^| )([+-]?)(\d+):(\d+)(?::(\d+)(?:\.(\d{1,9}))?)?)?"
 )
@@ -87,3 +90,29 @@ INTERVAL_FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
     "interval_div": (interval_div, ["BIGINT", "BIGINT", "BIGINT", "BIGINT"], "BIGINT[]"),
 }
 """By name: what does it, and DuckDB's types of what goes in and comes out."""
+
+
+def told(sql: str, fields: list[Field]) -> str:
+    """A query whose rows Arrow can have: it counts an INTERVAL's time in nanoseconds, and would go around without a
+    word where they are more than 63 bits hold (292 years); such a one is refused."""
+    names = [f"c{place}" for place in range(len(fields))]
+    long = " OR ".join(filter(None, map(_too_long, fields, names)))
+    if not long:
+        return sql
+    said = "INTERVALs of more than 2562047 hours are not built in results of Portico; cast to STRING, or JUSTIFY_HOURS"
+    first = f"CASE WHEN {long} THEN gs_py_error('{said}') ELSE c0 END AS c0"
+    shown = ", ".join([first, *names[1:]])
+    return f"SELECT {shown} FROM ({sql}) AS _told({', '.join(names)})"
+
+
+def _too_long(one: Field, cell: str) -> str:
+    """DuckDB's condition that it is, or has, such an INTERVAL; "" where it can't."""
+    if str(one.get("mode", "")).upper() == "REPEATED":
+        inner = _too_long({**one, "mode": "NULLABLE"}, f"e{len(cell)}")
+        return (
+            inner and f"coalesce(list_bool_or(list_transform({cell}, lambda e{len(cell)}: {inner})), false)"
+        )
+    if canonical(one["type"]) == "RECORD":
+        cells = (f"struct_extract_at({cell}, {place})" for place, _ in enumerate(one.get("fields") or (), 1))
+        return " OR ".join(filter(None, map(_too_long, one.get("fields") or (), cells)))
+    return f"coalesce(abs(gs_micros({cell})) > {_LONGEST}, false)" if one["type"] == "INTERVAL" else ""

@@ -19,6 +19,7 @@ from portico.warehouse import (
     external_queries,
     guard,
     histories,
+    intervals,
     partitions,
     plans,
     prediction_logs,
@@ -467,6 +468,8 @@ class Query:
         began = plans.watch(self._cursor) if self._asked.measured else 0.0
         ran = self._cursor.sql(sql)
         fields = self._named_fields(ran)
+        if (told := intervals.told(sql, fields)) != sql:
+            ran = self._cursor.sql(told)
         rows = ran.to_arrow_table().rename_columns([one["name"] for one in fields])
         sums.check(self._tree, rows, lambda tree: self._fetched(self._query_sql(tree), empty=False))
         plan = plans.seen(self._cursor, began) if began else {}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dateutil.relativedelta import relativedelta
 from google.api_core import exceptions
 from google.cloud import bigquery
-from tests.services.bigquery.test_bigquery import connected
+from tests.services.bigquery.test_bigquery import answered, connected
 
 JANUARY = {"start": datetime.date(2024, 1, 1), "end": datetime.date(2024, 2, 1)}
 
@@ -194,3 +194,17 @@ def test_columns_of_one_name_are_numbered_unless_they_are_kept(client: bigquery.
     [field] = (told := client.query(f"SELECT t FROM {twice} AS t").result()).schema
     assert [each.name for each in field.fields] == ["id", "b", "id"]
     assert next(iter(told))["t"] == {"id": 1, "b": "b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1 AS a, INTERVAL 3000000 HOUR AS i",
+        "SELECT [STRUCT(INTERVAL -3000000 HOUR AS x)] AS l",
+        "SELECT SUM(x) AS s FROM UNNEST([INTERVAL 3000000 HOUR, INTERVAL 1 DAY]) AS x",
+    ],
+)
+def test_an_interval_that_arrow_can_not_hold_is_refused(client: bigquery.Client, text: str) -> None:
+    """It counts nanoseconds in 63 bits: what is longer went around, and was told as another time."""
+    with pytest.raises(exceptions.GoogleAPICallError, match="INTERVALs of more than 2562047 hours"):
+        answered(client, text)
