@@ -558,4 +558,5 @@ def test_a_dry_run_is_no_job_and_a_script_without_a_last_query_has_no_destinatio
 
 
 def test_numbers_as_values_of_labels_are_texts(client: bigquery.Client) -> None:
-    assert ran(client, "SELECT 1 AS a", labels={"args_count": 2}).labels == {"args_count": "2"}
+    job = ran(client, "SELECT 1 AS a", labels={"args_count": 2, "wide": False})
+    assert job.labels == {"args_count": "2", "wide": "false"}

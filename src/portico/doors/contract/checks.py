@@ -112,7 +112,8 @@ class Checker:
                 return value
             if path.endswith(self._numbers):
                 value = {
-                    key: str(item) if type(item) in (int, float) else item for key, item in value.items()
+                    key: str(item).lower() if isinstance(item, int | float) else item
+                    for key, item in value.items()
                 }
             return {
                 key: None
