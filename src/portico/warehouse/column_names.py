@@ -10,6 +10,9 @@ from sqlglot import exp
 from portico.errors import InvalidArgument
 from portico.warehouse.types import Field, field_of, plain_name
 
+# What a column without a name is called, and from which number on: a STRUCT's field, or a query's column.
+_OF_STRUCT, _OF_QUERY = ("_field_{}", 1), ("f{}_", 0)
+
 
 def as_tables(tree: exp.Expr) -> None:
     """The rows of SELECT AS STRUCT in FROM or WITH have its fields as columns."""
@@ -44,9 +47,8 @@ def _spread(select: exp.Select) -> None:
         if not isinstance(value, exp.Anonymous) or value.name.upper() != "STRUCT":
             return
         select.set("expressions", [one.copy() for one in value.expressions])
-    select.set("kind", "STRUCT")
-    name_columns(select)
     select.set("kind", None)
+    _name_each(select, *_OF_STRUCT)
 
 
 def name_columns(tree: exp.Expr) -> None:
@@ -56,7 +58,10 @@ def name_columns(tree: exp.Expr) -> None:
         select = select.this
     if not isinstance(select, exp.Select):
         return
-    pattern, number = ("_field_{}", 1) if select.args.get("kind") == "STRUCT" else ("f{}_", 0)
+    _name_each(select, *(_OF_STRUCT if select.args.get("kind") == "STRUCT" else _OF_QUERY))
+
+
+def _name_each(select: exp.Select, pattern: str, number: int) -> None:
     for one in list(select.expressions):
         if isinstance(one, exp.Alias | exp.Star) or one.is_star:
             continue
