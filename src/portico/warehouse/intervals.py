@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from portico.warehouse.types import Field, canonical
+from portico.warehouse.types import Field, canonical, quoted
 
 _LONGEST = (1 << 63) // 1000 - 1  # microseconds that are as many nanoseconds in 63 bits
 _SPAN = re.compile(
@@ -95,14 +95,16 @@ INTERVAL_FUNCTIONS: dict[str, tuple[Callable[..., Any], list[str], str]] = {
 def told(sql: str, fields: list[Field]) -> str:
     """A query whose rows Arrow can have: it counts an INTERVAL's time in nanoseconds, and would go around without a
     word where they are more than 63 bits hold (292 years); such a one is refused."""
-    names = [f"c{place}" for place in range(len(fields))]
-    long = " OR ".join(filter(None, map(_too_long, fields, names)))
+    cells = [f"c{place}" for place in range(len(fields))]
+    long = " OR ".join(filter(None, map(_too_long, fields, cells)))
     if not long:
         return sql
     said = "INTERVALs of more than 2562047 hours are not built in results of Portico; cast to STRING, or JUSTIFY_HOURS"
-    first = f"CASE WHEN {long} THEN gs_py_error('{said}') ELSE c0 END AS c0"
-    shown = ", ".join([first, *names[1:]])
-    return f"SELECT {shown} FROM ({sql}) AS _told({', '.join(names)})"
+    first = f"CASE WHEN {long} THEN gs_py_error('{said}') ELSE c0 END"
+    shown = (
+        f"{cell} AS {quoted(one['name'])}" for cell, one in zip([first, *cells[1:]], fields, strict=True)
+    )
+    return f"SELECT {', '.join(shown)} FROM ({sql}) AS _told({', '.join(cells)})"
 
 
 def _too_long(one: Field, cell: str) -> str:

@@ -23,6 +23,7 @@ from portico.warehouse import (
     external,
     guard,
     insertions,
+    intervals,
     job_locations,
     locations,
     partitions,
@@ -268,7 +269,8 @@ class Requests:
             found = catalog.require(cursor, place.project, place.dataset, place.table)
             where = f" WHERE {partitions.chosen(found, place.partition)}" if place.partition else ""
             names = storage.names(found.fields)
-            table = cursor.sql(f"SELECT {names} FROM {found.place}{where}").to_arrow_table()
+            wished = intervals.told(f"SELECT {names} FROM {found.place}{where}", found.fields)
+            table = cursor.sql(wished).to_arrow_table()
             arrow.write(self._file(job), table, found.fields)
 
     def forget(self, job: str) -> None:

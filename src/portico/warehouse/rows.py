@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from portico.errors import InvalidArgument
-from portico.warehouse import catalog, decorators, json_rows
+from portico.warehouse import catalog, decorators, intervals, json_rows
 from portico.warehouse.engine import Warehouse
 from portico.warehouse.types import Field, quoted
 
@@ -50,9 +50,8 @@ def rows(
         fields = [one for one in found.fields if not wanted or one["name"].lower() in wanted]
         names = ", ".join(quoted(one["name"]) for one in fields) or "1"
         total = catalog.first(cursor, f"SELECT count(*) FROM ({found.select})")
-        chosen = cursor.sql(
-            f"SELECT {names} FROM ({found.select}) LIMIT {int(most)} OFFSET {int(start)}"
-        ).to_arrow_table()
+        wished = f"SELECT {names} FROM ({found.select}) LIMIT {int(most)} OFFSET {int(start)}"
+        chosen = cursor.sql(intervals.told(wished, fields)).to_arrow_table()
         if not fields:
             return {"rows": [], "total": 0, "taken": 0}
         shown = page(chosen, fields, 0, most, times)

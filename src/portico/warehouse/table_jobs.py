@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import access, catalog, decimal_targets, decorators, loading, storage
+from portico.warehouse import access, catalog, decimal_targets, decorators, intervals, loading, storage
 from portico.warehouse.asked import Asked
 from portico.warehouse.catalog import Entry
 from portico.warehouse.dispositions import TABLE_SETTINGS, check_modes, store
@@ -126,7 +126,8 @@ def extract(
     written: list[str] = []
     with warehouse.reading() as cursor:
         found = decorators.source(warehouse, cursor, source, caller)
-        rows = cursor.sql(f"SELECT {storage.names(found.fields)} FROM ({found.select})")
+        wished = f"SELECT {storage.names(found.fields)} FROM ({found.select})"
+        rows = cursor.sql(intervals.told(wished, found.fields))
         for table in _pieces(rows.to_arrow_reader(_BATCH)):
             if written and not several:
                 raise InvalidArgument(

@@ -208,3 +208,13 @@ def test_an_interval_that_arrow_can_not_hold_is_refused(client: bigquery.Client,
     """It counts nanoseconds in 63 bits: what is longer went around, and was told as another time."""
     with pytest.raises(exceptions.GoogleAPICallError, match="INTERVALs of more than 2562047 hours"):
         answered(client, text)
+
+
+def test_such_an_interval_of_a_table_is_refused_as_well(client: bigquery.Client) -> None:
+    client.query("CREATE TABLE special.long (a INT64, i INTERVAL, l ARRAY<STRUCT<x INTERVAL>>)").result()
+    client.query("INSERT special.long VALUES (1, INTERVAL 3000000 HOUR, [])").result()
+    with pytest.raises(exceptions.GoogleAPICallError, match="INTERVALs of more than 2562047 hours"):
+        list(client.list_rows("special.long"))
+    first = client.get_table("special.long").schema[:1]
+    assert [row["a"] for row in client.list_rows("special.long", selected_fields=first)] == [1]
+    assert one(client, "SELECT CAST(i AS STRING) FROM special.long") == ("0-0 0 3000000:0:0",)
