@@ -16,6 +16,7 @@ from portico.warehouse.aggregates import AGGREGATES
 from portico.warehouse.models.syntax import readable
 from portico.warehouse.name_spaces import SPACES, name_spaces
 from portico.warehouse.names import whole_paths
+from portico.warehouse.syntax_errors import in_words, unclosed
 
 PLACE = "with_offset"
 """Of a table that is an array, the name of its elements' places."""
@@ -345,7 +346,7 @@ def parse(text: str, after: tuple[int, int] = (1, 1)) -> list[exp.Expr]:
             raise unclosed(text) from None
         if clause := _UNBUILT.search(text):
             raise Unimplemented(f"{' '.join(clause[0].upper().split())} is not built in Portico.") from None
-        said = _in_words(where.get("description") or str(error).splitlines()[0])
+        said = in_words(where.get("description") or str(error).splitlines()[0])
         raise InvalidArgument(f"Syntax error: {said.rstrip('.')}{place}", reason="invalidQuery") from None
     statements = [one for one in found if one is not None and not isinstance(one, exp.Semicolon)]
     for statement in statements:
@@ -411,35 +412,6 @@ def _other(operation: exp.Expr, side: exp.Expr) -> bool:
         type(side) is not type(operation)
         or bool(side.args.get("distinct")) != bool(operation.args.get("distinct"))
     )
-
-
-def _in_words(said: str) -> str:
-    """What sqlglot says, as GoogleSQL's parser does."""
-    if found := re.match(r"Expecting (.+)", said):
-        return f'Expected "{found[1].rstrip(".")}"'
-    if said.startswith("Required keyword"):
-        return "Unexpected end of expression"
-    said = re.sub(r"<Token token_type: .*?, text: (.*?), line: .*?>", r"\1", said)
-    said = said.replace("SENTINEL", "end of query")
-    return said.replace("Invalid expression / Unexpected token", "Unexpected token")
-
-
-_LITERALS = re.compile(
-    r"#[^\n]*|--[^\n]*|/\*.*?\*/|(\"\"\"|\'\'\'|[\"\'`])(?:\\.|(?!\1).)*?(\1|\Z)", re.DOTALL
-)
-
-
-def unclosed(text: str) -> InvalidArgument:
-    """What is wrong with a text that can't be taken apart: one of its literals has no end."""
-    for found in _LITERALS.finditer(text):
-        if found[1] and not found[2]:
-            before = text[: found.start()]
-            line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
-            kind = "identifier" if found[1] == "`" else "string"
-            return InvalidArgument(
-                f"Syntax error: Unclosed {kind} literal at [{line}:{column}]", reason="invalidQuery"
-            )
-    return InvalidArgument("Syntax error: Unclosed comment", reason="invalidQuery")
 
 
 def _named_windows(statement: exp.Expr) -> None:

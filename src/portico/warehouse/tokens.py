@@ -8,7 +8,8 @@ from sqlglot.errors import TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from portico.errors import InvalidArgument
-from portico.warehouse.dialect import GoogleSQL, parse, unclosed
+from portico.warehouse.dialect import GoogleSQL, parse
+from portico.warehouse.syntax_errors import unclosed
 
 _TEXTS = {
     TokenType.STRING, TokenType.RAW_STRING, TokenType.BYTE_STRING, TokenType.HEREDOC_STRING,

@@ -27,6 +27,7 @@ from portico.warehouse.ranges import TABLE_FUNCTIONS
 from portico.warehouse.row_comparisons import spread
 from portico.warehouse.set_operations import match_names
 from portico.warehouse.type_checks import WIDE
+from portico.warehouse.unnesting import unnested
 from portico.warehouse.value_forms import collated, named
 
 Table = Callable[..., exp.Expr]
@@ -178,7 +179,7 @@ class Translator:
         column = exp.column(parts[1], table=parts[0])
         for piece in parts[2:]:
             column = exp.Dot(this=column, expression=exp.to_identifier(piece))  # type: ignore[assignment]
-        return _unnested(column, alias, table.args.get(PLACE))
+        return unnested(column, alias, table.args.get(PLACE))
 
     # --- nodes ---
 
@@ -335,7 +336,7 @@ class Translator:
         elif "alias" not in node.args:  # `FROM t, t.items`, as the parser reads it: named as the array
             name = node.expressions[0].name
         offset = node.args.get("offset")
-        return _unnested(
+        return unnested(
             node.expressions[0], name, "offset" if offset is True else offset.name if offset else None
         )
 
@@ -454,34 +455,6 @@ def _as_one_type(left: exp.Expr, right: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
 
 def _never_null(one: exp.Expr) -> bool:
     return isinstance(one.this if isinstance(one, exp.Cast) else one, exp.Literal)
-
-
-def _unnested(array: exp.Expr, name: str, offset: str | None) -> exp.Expr:
-    """A subquery with an array's elements as the column `name`; structs' fields are its columns, and `name` then is the
-    row. With an offset that would be part of the row, structs stay whole."""
-    column, name = name or "f0_", name or "_unnested"
-    kind = array.args.get("to") if isinstance(array, exp.Cast) else None
-    first = array.expressions[0] if isinstance(array, exp.Array) and array.expressions else None
-    structs = isinstance(first, exp.Struct) or (kind is not None and "STRUCT(" in kind.sql("duckdb"))
-    source = None
-    if isinstance(array, exp.Column) and not array.table and array.name.lower() == column.lower():
-        # DuckDB would take the column for the one that is being made here.
-        source = exp.Select(expressions=[exp.alias_(array, "_array", quoted=True)]).subquery()
-        array = exp.column("_array", quoted=True)
-    made = call("unnest", array)
-    if structs or not offset:
-        depth = exp.PropertyEQ(this=exp.to_identifier("max_depth"), expression=exp.Literal.number(2))
-        made.append("expressions", depth)
-    selected: list[exp.Expr] = [exp.alias_(made, column, quoted=True)]
-    if offset:
-        places = call(
-            "unnest", call("range", call("coalesce", call("len", array.copy()), exp.Literal.number(0)))
-        )
-        selected.append(exp.alias_(places, offset, quoted=True))
-    elements = exp.Select(expressions=selected)
-    if source is not None:
-        elements = elements.from_(source)
-    return exp.Subquery(this=elements, alias=exp.TableAlias(this=exp.to_identifier(name, quoted=True)))
 
 
 _PLAIN = (
