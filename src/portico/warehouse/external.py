@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import decimal_targets, loading
+from portico.warehouse import decimal_targets, load_options, loading
 from portico.warehouse.catalog import Cursor, Entry
 from portico.warehouse.typed_rows import typed
 from portico.warehouse.types import Field
@@ -65,6 +65,7 @@ def schema(told: dict[str, Any], outside: Callable[..., Any] | None) -> list[Fie
     said = (told.get("schema") or {}).get("fields")
     options = {"autodetect": True, **settings(told)}
     decimal_targets.wanted(form(told), options)
+    load_options.check(options)
     fields = list(said) if said else loading.table_fields(_shows(told, found, outside), form(told), options)
     have = {one["name"] for one in fields}
     keys = [name for name in _keys(told, found[0]["uri"]) if name not in have]

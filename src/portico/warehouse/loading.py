@@ -6,12 +6,11 @@ its row, up to `max_bad_records` of them.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +19,7 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import arrow_schemas, avro, bignumeric, decimal_targets
+from portico.warehouse import arrow_schemas, avro, bignumeric, csv_cells, decimal_targets, load_options
 from portico.warehouse.assignments import bounded
 from portico.warehouse.types import Field, canonical, duckdb_type, quoted, range_element
 
@@ -51,20 +50,21 @@ def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Fiel
         return arrow_schemas.fields(pyarrow.orc.ORCFile(path).schema, decimal_targets.wanted(form, options))
     if form == "AVRO":
         return avro.fields(path, options)
-    with opened(path) as stream:
+    with opened(path, options) as stream:
         if form == "NEWLINE_DELIMITED_JSON":
             rows = [json.loads(line) for line in itertools.islice(stream, _SAMPLE) if line.strip()]
             names = list(dict.fromkeys(name for row in rows for name in row))
             return [_detected_json(name, [row.get(name) for row in rows]) for name in names]
         skip = options.get("skipLeadingRows")  # 0: there is no header; a header is the last of those skipped
         before = max(int(skip or 0) - 1, 0)
-        cells = list(itertools.islice(_csv(stream, options), before, before + _SAMPLE + 1))
+        first = itertools.islice(csv_cells.read(stream, options), before, before + _SAMPLE + 1)
+        cells = [[cell or "" for cell in row] for row in first]
     if not cells:
         raise InvalidArgument("The file has no rows to detect a schema from; give a schema", reason="invalid")
     header = _has_header(cells) if skip is None else int(skip) > 0
     names = cells[0] if header else [f"{kind}_field_{i}" for i, kind in enumerate(_kinds(cells))]
     body = cells[1:] if header else cells
-    null = options.get("nullMarker", "")
+    null = csv_cells.nulls(options)
     return [
         {
             "name": _clean(name, place),
@@ -83,9 +83,9 @@ def skipped(path: Path, form: str, options: Mapping[str, Any], fields: list[Fiel
         return int(options["skipLeadingRows"])
     if not options.get("autodetect"):
         return 0
-    with opened(path) as stream:
-        first = next(iter(_csv(stream, options)), [])
-    return int([_clean(name, i) for i, name in enumerate(first)] == [one["name"] for one in fields])
+    with opened(path, options) as stream:
+        first = next(csv_cells.read(stream, options), [])
+    return int([_clean(name or "", i) for i, name in enumerate(first)] == [one["name"] for one in fields])
 
 
 def _clean(name: str, place: int) -> str:
@@ -98,22 +98,22 @@ def _clean(name: str, place: int) -> str:
 
 
 def _kinds(cells: list[list[str]]) -> list[str]:
-    return [detected([row[i] for row in cells if i < len(row)], "").lower() for i in range(len(cells[0]))]
+    return [detected([row[i] for row in cells if i < len(row)]).lower() for i in range(len(cells[0]))]
 
 
 def _has_header(cells: list[list[str]]) -> bool:
     """The first row is a header where it is all words and some column below is not."""
-    first = [detected([cell], "") for cell in cells[0]]
-    below = [detected([row[i] for row in cells[1:] if i < len(row)], "") for i in range(len(cells[0]))]
+    first = [detected([cell]) for cell in cells[0]]
+    below = [detected([row[i] for row in cells[1:] if i < len(row)]) for i in range(len(cells[0]))]
     return (
         all(kind == "STRING" for kind in first) and any(kind != "STRING" for kind in below) and len(cells) > 1
     )
 
 
-def detected(cells: list[str], null: str = "") -> str:
+def detected(cells: list[str], null: Collection[str] = ()) -> str:
     import re
 
-    shown = [cell.strip() for cell in cells if cell not in ("", null)]
+    shown = [cell.strip() for cell in cells if cell and cell not in null]
     if not shown:
         return "STRING"
     for kind, pattern in (
@@ -148,7 +148,7 @@ def _detected_json(name: str, values: list[Any]) -> Field:
         kind = "FLOAT"
     else:
         kind = (
-            detected([str(value) for value in there], "")
+            detected([str(value) for value in there])
             if all(isinstance(value, str) for value in there)
             else "STRING"
         )
@@ -156,26 +156,15 @@ def _detected_json(name: str, values: list[Any]) -> Field:
     return {"name": _clean(name, 0), "type": kind, "mode": "NULLABLE"}
 
 
-def opened(path: Path) -> IO[str]:
+def opened(path: Path, options: Mapping[str, Any]) -> IO[str]:
     """A text file, unpacked where it is gzip."""
+    written = load_options.encoding(options)
     with path.open("rb") as probe:
         packed = probe.read(2) == b"\x1f\x8b"
     return (
-        gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+        gzip.open(path, "rt", encoding=written, newline="")
         if packed
-        else path.open(encoding="utf-8-sig", newline="")
-    )
-
-
-def _csv(stream: IO[str], options: Mapping[str, Any]) -> Iterator[list[str]]:
-    delimiter = options.get("fieldDelimiter") or ","
-    delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)
-    quote = options.get("quote", '"')
-    return csv.reader(
-        stream,
-        delimiter=delimiter,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
+        else path.open(encoding=written, newline="")
     )
 
 
@@ -234,51 +223,40 @@ def _noted(bad: list[str], limit: int, message: str) -> None:
 def _csv_batches(
     path: Path, fields: list[Field], options: Mapping[str, Any], bad: list[str], limit: int
 ) -> Iterator[pa.Table]:
-    null, jagged = options.get("nullMarker", ""), bool(options.get("allowJaggedRows"))
+    null, jagged = csv_cells.nulls(options), bool(options.get("allowJaggedRows"))
     extra_ok = bool(options.get("ignoreUnknownValues"))
+    lacking = None if "" in null else min(null)  # a NULL in either case
     skip = skipped(path, "CSV", options, fields)
-    with opened(path) as stream:
-        rows = _csv(stream, options)
-        blank = [""] if len(fields) == 1 else []  # a line that is empty: a row of the only column, else none
+    with opened(path, options) as stream:
+        rows = csv_cells.read(stream, options)
+        blank = (
+            [None] if len(fields) == 1 else []
+        )  # a line that is empty: a row of the only column, else none
         numbered = (
             (number, row or blank) for number, row in enumerate(rows, 1) if number > skip and (row or blank)
         )
         while chunk := list(itertools.islice(numbered, 20_000)):
-            kept: list[list[str | None]] = []
+            kept: list[csv_cells.Cells] = []
             for number, row in chunk:
                 if len(row) < len(fields) and not jagged:
-                    _noted(
-                        bad,
-                        limit,
-                        f"row {number}: it has {len(row)} cells where the table has {len(fields)} columns.",
-                    )
-                    continue
-                if len(row) > len(fields) and not extra_ok:
-                    _noted(
-                        bad,
-                        limit,
-                        f"row {number}: Too many values in row. Found {len(row)}, expected {len(fields)}.",
-                    )
-                    continue
-                cells: list[str | None] = [*row[: len(fields)], *([None] * (len(fields) - len(row)))]
-                shown = [
-                    None if cell is None or (cell == null and (null or one["type"] != "STRING")) else cell
-                    for one, cell in zip(fields, cells, strict=True)
-                ]
-                kept.append(shown)
+                    said = f"it has {len(row)} cells where the table has {len(fields)} columns."
+                    _noted(bad, limit, f"row {number}: {said}")
+                elif len(row) > len(fields) and not extra_ok:
+                    said = f"Too many values in row. Found {len(row)}, expected {len(fields)}."
+                    _noted(bad, limit, f"row {number}: {said}")
+                else:
+                    kept.append([*row[: len(fields)], *([lacking] * (len(fields) - len(row)))])
             columns = list(zip(*kept, strict=True)) if kept else [() for _ in fields]
-            yield pa.table(
-                {
-                    one["name"]: pa.array(column, pa.string())
-                    for one, column in zip(fields, columns, strict=True)
-                }
-            )
+            yield pa.table({
+                one["name"]: pa.array(csv_cells.values(column, canonical(one["type"]), null), pa.string())
+                for one, column in zip(fields, columns, strict=True)
+            })  # fmt: skip
 
 
 def _json_batches(
     path: Path, fields: list[Field], options: Mapping[str, Any], bad: list[str], limit: int
 ) -> Iterator[pa.Table]:
-    with opened(path) as stream:
+    with opened(path, options) as stream:
         numbered = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
         known = lowered_names(fields)
         while chunk := list(itertools.islice(numbered, 20_000)):
@@ -460,10 +438,8 @@ def write_file(table: pa.Table, fields: list[Field], form: str, options: Mapping
                 "Operation cannot be performed on a nested schema. Extract it as JSON or Parquet",
                 reason="invalid",
             )
-        writer = csv.writer(text, delimiter=str(options.get("fieldDelimiter") or ","), lineterminator="\n")
-        if options.get("printHeader", True):
-            writer.writerow([one["name"] for one in fields])
-        writer.writerows([["" if cell is None else cell for cell in row] for row in plain])
+        names = [[one["name"] for one in fields]] if options.get("printHeader", True) else []
+        text.writelines(csv_cells.written([*names, *plain], options))
     else:
         for row in plain:
             shown = {one["name"]: cell for one, cell in zip(fields, row, strict=True) if cell is not None}

@@ -11,7 +11,16 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from portico.errors import InvalidArgument
-from portico.warehouse import access, catalog, decimal_targets, decorators, intervals, loading, storage
+from portico.warehouse import (
+    access,
+    catalog,
+    decimal_targets,
+    decorators,
+    intervals,
+    load_options,
+    loading,
+    storage,
+)
 from portico.warehouse.asked import Asked
 from portico.warehouse.catalog import Entry
 from portico.warehouse.dispositions import TABLE_SETTINGS, check_modes, store
@@ -37,6 +46,7 @@ def load(
     the path of a file that shows the columns of all."""
     entry = decorators.entry_of(destination)
     decimal_targets.wanted(form, options)
+    load_options.check(options)
     limit = int(options.get("maxBadRecords") or 0)
     bad: list[str] = []
     written, begun = 0, False
