@@ -11,6 +11,7 @@ from typing import Any
 from portico.errors import InvalidArgument, Unimplemented
 
 _ENCODINGS = ("UTF-8", "ISO-8859-1", "UTF-16BE", "UTF-16LE", "UTF-32BE", "UTF-32LE")
+_MATCHES = ("", "SOURCE_COLUMN_MATCH_UNSPECIFIED", "POSITION", "NAME")
 _UTC = ("", "UTC", "Etc/UTC", "+00:00")
 
 
@@ -33,9 +34,11 @@ def check(options: Mapping[str, Any]) -> None:
             raise _unbuilt(name, "load the column as STRING and parse it in SQL")
     if str(options.get("timeZone") or "") not in _UTC:
         raise _unbuilt("timeZone", "times without a zone are UTC")
-    if str(options.get("sourceColumnMatch") or "").upper() == "NAME":
-        raise _unbuilt(
-            "sourceColumnMatch NAME", "columns are matched by position, give the schema in that order"
+    if str(options.get("sourceColumnMatch") or "").upper() not in _MATCHES:
+        raise _invalid(
+            f"Invalid value for sourceColumnMatch: {options['sourceColumnMatch']} is not a valid value; it is POSITION "
+            "or NAME",
+            "sourceColumnMatch",
         )
     if options.get("jsonExtension") not in (None, "", "JSON_EXTENSION_UNSPECIFIED"):
         raise _unbuilt("jsonExtension", "leave it out")

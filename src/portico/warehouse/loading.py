@@ -19,7 +19,15 @@ import pyarrow.orc
 import pyarrow.parquet as pq
 
 from portico.errors import InvalidArgument, Unimplemented
-from portico.warehouse import arrow_schemas, avro, bignumeric, csv_cells, decimal_targets, load_options
+from portico.warehouse import (
+    arrow_schemas,
+    avro,
+    bignumeric,
+    csv_cells,
+    csv_columns,
+    decimal_targets,
+    load_options,
+)
 from portico.warehouse.assignments import bounded
 from portico.warehouse.types import Field, canonical, duckdb_type, quoted, range_element
 
@@ -67,34 +75,12 @@ def table_fields(path: Path, form: str, options: Mapping[str, Any]) -> list[Fiel
     null = csv_cells.nulls(options)
     return [
         {
-            "name": _clean(name, place),
+            "name": csv_columns.clean(name, place),
             "type": detected([row[place] for row in body if place < len(row)], null),
             "mode": "NULLABLE",
         }
         for place, name in enumerate(names)
     ]
-
-
-def skipped(path: Path, form: str, options: Mapping[str, Any], fields: list[Field]) -> int:
-    """How many leading rows of a CSV file are no data: what is asked, with autodetect a header that it shows."""
-    if form != "CSV":
-        return 0
-    if options.get("skipLeadingRows") is not None:
-        return int(options["skipLeadingRows"])
-    if not options.get("autodetect"):
-        return 0
-    with opened(path, options) as stream:
-        first = next(csv_cells.read(stream, options), [])
-    return int([_clean(name or "", i) for i, name in enumerate(first)] == [one["name"] for one in fields])
-
-
-def _clean(name: str, place: int) -> str:
-    shown = "".join(
-        character if character.isalnum() or character == "_" else "_" for character in name.strip()
-    )
-    if not shown:
-        return f"string_field_{place}"
-    return f"_{shown}" if shown[0].isdigit() else shown
 
 
 def _kinds(cells: list[list[str]]) -> list[str]:
@@ -153,7 +139,7 @@ def _detected_json(name: str, values: list[Any]) -> Field:
             else "STRING"
         )
         kind = kind if kind in ("DATE", "TIMESTAMP", "TIME") else "STRING"
-    return {"name": _clean(name, 0), "type": kind, "mode": "NULLABLE"}
+    return {"name": csv_columns.clean(name, 0), "type": kind, "mode": "NULLABLE"}
 
 
 def opened(path: Path, options: Mapping[str, Any]) -> IO[str]:
@@ -226,31 +212,35 @@ def _csv_batches(
     null, jagged = csv_cells.nulls(options), bool(options.get("allowJaggedRows"))
     extra_ok = bool(options.get("ignoreUnknownValues"))
     lacking = None if "" in null else min(null)  # a NULL in either case
-    skip = skipped(path, "CSV", options, fields)
-    with opened(path, options) as stream:
-        rows = csv_cells.read(stream, options)
-        blank = (
-            [None] if len(fields) == 1 else []
-        )  # a line that is empty: a row of the only column, else none
-        numbered = (
-            (number, row or blank) for number, row in enumerate(rows, 1) if number > skip and (row or blank)
-        )
-        while chunk := list(itertools.islice(numbered, 20_000)):
-            kept: list[csv_cells.Cells] = []
-            for number, row in chunk:
-                if len(row) < len(fields) and not jagged:
-                    said = f"it has {len(row)} cells where the table has {len(fields)} columns."
-                    _noted(bad, limit, f"row {number}: {said}")
-                elif len(row) > len(fields) and not extra_ok:
-                    said = f"Too many values in row. Found {len(row)}, expected {len(fields)}."
-                    _noted(bad, limit, f"row {number}: {said}")
-                else:
-                    kept.append([*row[: len(fields)], *([lacking] * (len(fields) - len(row)))])
-            columns = list(zip(*kept, strict=True)) if kept else [() for _ in fields]
-            yield pa.table({
-                one["name"]: pa.array(csv_cells.values(column, canonical(one["type"]), null), pa.string())
-                for one, column in zip(fields, columns, strict=True)
-            })  # fmt: skip
+
+    def whole() -> Iterator[csv_cells.Cells]:
+        with opened(path, options) as stream:
+            yield from csv_cells.read(stream, options)
+
+    skip, places, width = csv_columns.layout(whole, fields, options)
+    width = width or len(fields)
+    blank: csv_cells.Cells = (
+        [None] if width == 1 else []
+    )  # an empty line: a row of the only column, else none
+    numbered = ((number, row or blank) for number, row in enumerate(whole(), 1) if number > skip)
+    while chunk := list(itertools.islice(((number, row) for number, row in numbered if row), 20_000)):
+        kept: list[csv_cells.Cells] = []
+        for number, row in chunk:
+            if len(row) < width and not jagged:
+                said = f"it has {len(row)} cells where the table has {width} columns."
+                _noted(bad, limit, f"row {number}: {said}")
+            elif len(row) > width and not extra_ok:
+                said = f"Too many values in row. Found {len(row)}, expected {width}."
+                _noted(bad, limit, f"row {number}: {said}")
+            else:
+                kept.append([*row[:width], *([lacking] * (width - len(row)))])
+        read = list(zip(*kept, strict=True)) if kept else [() for _ in range(width)]
+        absent = (lacking,) * len(kept)
+        columns = read if places is None else [absent if at is None else read[at] for at in places]
+        yield pa.table({
+            one["name"]: pa.array(csv_cells.values(column, canonical(one["type"]), null), pa.string())
+            for one, column in zip(fields, columns, strict=True)
+        })  # fmt: skip
 
 
 def _json_batches(

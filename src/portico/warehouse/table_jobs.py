@@ -62,6 +62,8 @@ def load(
                 reason="invalid",
             )
         options = {**options, **properties}
+        if schema and not options.get("sourceColumnMatch"):
+            options["sourceColumnMatch"] = "POSITION"
         detects = truncates and options.get("autodetect")
         updates = options.get("schemaUpdateOptions") or []
         if schema and found and not truncates:

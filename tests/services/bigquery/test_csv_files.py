@@ -63,6 +63,30 @@ def test_an_export_tells_null_from_an_empty_text(client: bigquery.Client, bucket
     assert answered(client, "SELECT * FROM cells.again") == answered(client, "SELECT * FROM cells.written")
 
 
+def test_columns_are_matched_by_name_where_they_are_detected(client: bigquery.Client) -> None:
+    """Of sourceColumnMatch the document: by name with autodetect, else by position; one that the file lacks is NULL."""
+    client.query("CREATE OR REPLACE TABLE cells.named (one STRING, two STRING, three INT64)").result()
+
+    def load(data: bytes, **options: Any) -> list[tuple[Any, ...]]:
+        made = {"write_disposition": "WRITE_APPEND", "source_format": "CSV", **options}
+        config = bigquery.LoadJobConfig(**made)
+        client.load_table_from_file(io.BytesIO(data), "cells.named", job_config=config).result()
+        found = answered(client, "SELECT * FROM cells.named")
+        client.query("TRUNCATE TABLE cells.named").result()
+        return found
+
+    assert load(b"two,One\nb,a\n", autodetect=True) == [("a", "b", None)]
+    assert load(b"x\nthree,two,one\n3,b,a\n", autodetect=True, skip_leading_rows=2) == [("a", "b", 3)]
+    assert load(b"two,one,three\nb,a,3\n", skip_leading_rows=1) == [("b", "a", 3)]
+    named = {"source_column_match": "NAME"}
+    assert load(b"two,other,one\nb,c,a\n", ignore_unknown_values=True, **named) == [("a", "b", None)]
+    with pytest.raises(exceptions.BadRequest, match="The header has no column of the table: other"):
+        load(b"two,other,one\nb,c,a\n", **named)
+    with pytest.raises(exceptions.BadRequest, match="it has 1 cells where the table has 2"):
+        load(b"two,one\nb\n", **named)
+    assert load(b"two,one\nb\n", allow_jagged_rows=True, **named) == [(None, "b", None)]
+
+
 @pytest.mark.parametrize("name", ["ISO-8859-1", "UTF-16LE", "UTF-32BE"])
 def test_a_file_is_read_as_it_is_written(client: bigquery.Client, name: str) -> None:
     assert loaded(client, "Zürich,1\n".encode(name), encoding=name) == [("Zürich", 1)]
@@ -75,7 +99,7 @@ def test_a_file_is_read_as_it_is_written(client: bigquery.Client, name: str) -> 
         ({"encoding": "EBCDIC"}, "Invalid value for encoding: EBCDIC"),
         ({"dateFormat": "MM/DD/YYYY"}, "dateFormat is not built in Portico"),
         ({"timeZone": "America/New_York"}, "timeZone is not built in Portico"),
-        ({"sourceColumnMatch": "NAME"}, "sourceColumnMatch NAME is not built in Portico"),
+        ({"sourceColumnMatch": "WORD"}, "Invalid value for sourceColumnMatch: WORD"),
         ({"fileSetSpecType": "FILE_SET_SPEC_TYPE_NEW_LINE_DELIMITED_MANIFEST"}, "fileSetSpecType"),
         ({"jsonExtension": "GEOJSON"}, "jsonExtension is not built in Portico"),
     ],
