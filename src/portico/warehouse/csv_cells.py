@@ -38,9 +38,8 @@ def _marked(lines: Iterable[str], delimiter: str, quote: str) -> Iterator[str]:
     q, d = re.escape(quote), re.escape(delimiter)
     # A cell from its begin: in quotes, which a quote that is doubled doesn't end, or without.
     cell = re.compile(rf"(?:{q}((?:[^{q}]|{q}{q})*)({q}?)|)([^{d}\r\n]*)({d}|[\r\n]*\Z)")
-    plain = re.compile(
-        rf"(?:(?:{q}[^{q}\r\n]+{q}|[^{q}{d}\r\n]*)(?:{d}|[\r\n]*\Z))*"
-    )  # has no such cell, and ends
+    # A line that has no such cell, and none that goes on.
+    plain = re.compile(rf"(?:(?:{q}[^{q}\r\n]+{q}|[^{q}{d}\r\n]*)(?:{d}|[\r\n]*\Z))*")
     rest = re.compile(rf"(?:[^{q}]|{q}{q})*{q}(?!{q})[^{d}\r\n]*(?:{d}|[\r\n]*\Z)")
     within = False
     for line in lines:

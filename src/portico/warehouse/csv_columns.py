@@ -12,11 +12,12 @@ from portico.warehouse.types import Field
 
 
 class Layout(NamedTuple):
-    skip: int  # leading rows that are no data
-    places: list[int | None] | None = (
-        None  # of each column's cells, None for one that the file lacks; None: in order
-    )
-    width: int = 0  # cells of a row, where there are places
+    """`skip`: leading rows that are no data. `places`: of each column's cells, None for one that the file lacks; None
+    where they are in order. `width`: cells of a row, where there are places."""
+
+    skip: int
+    places: list[int | None] | None = None
+    width: int = 0
 
 
 def layout(rows: Callable[[], Iterator[Cells]], fields: list[Field], options: Mapping[str, Any]) -> Layout:
@@ -26,12 +27,13 @@ def layout(rows: Callable[[], Iterator[Cells]], fields: list[Field], options: Ma
     Raises:
         InvalidArgument: columns are to be matched by name, and the header has one that is none.
     """
-    told, match = options.get("skipLeadingRows"), str(options.get("sourceColumnMatch") or "").upper()
+    said, match = options.get("skipLeadingRows"), str(options.get("sourceColumnMatch") or "").upper()
+    told = None if said is None else int(said)  # a text in JSON
     detects = bool(options.get("autodetect"))
     asked = match == "NAME"
     if not asked and (not detects or told == 0):
-        return Layout(int(told or 0))
-    place = max(int(told or 1), 1)
+        return Layout(told or 0)
+    place = told or 1
     header = next(itertools.islice(rows(), place - 1, None), [])
     named = [clean(name or "", number).lower() for number, name in enumerate(header)]
     known = [one["name"].lower() for one in fields]
@@ -43,9 +45,9 @@ def layout(rows: Callable[[], Iterator[Cells]], fields: list[Field], options: Ma
             reason="invalid",
         )
     if match == "POSITION":
-        return Layout(int(told) if told is not None else int(named == known))
+        return Layout(int(named == known) if told is None else told)
     if not named or (unknown and not asked):
-        return Layout(int(told or 0))
+        return Layout(told or 0)
     if named == known:
         return Layout(place)
     return Layout(place, [named.index(name) if name in named else None for name in known], len(named))

@@ -219,11 +219,10 @@ def _csv_batches(
 
     skip, places, width = csv_columns.layout(whole, fields, options)
     width = width or len(fields)
-    blank: csv_cells.Cells = (
-        [None] if width == 1 else []
-    )  # an empty line: a row of the only column, else none
-    numbered = ((number, row or blank) for number, row in enumerate(whole(), 1) if number > skip)
-    while chunk := list(itertools.islice(((number, row) for number, row in numbered if row), 20_000)):
+    # An empty line is a row of the only column, else none.
+    rows = (row or [None] if width == 1 else row for row in whole())
+    numbered = ((number, row) for number, row in enumerate(rows, 1) if number > skip and row)
+    while chunk := list(itertools.islice(numbered, 20_000)):
         kept: list[csv_cells.Cells] = []
         for number, row in chunk:
             if len(row) < width and not jagged:

@@ -78,6 +78,12 @@ def test_columns_are_matched_by_name_where_they_are_detected(client: bigquery.Cl
     assert load(b"two,One\nb,a\n", autodetect=True) == [("a", "b", None)]
     assert load(b"x\nthree,two,one\n3,b,a\n", autodetect=True, skip_leading_rows=2) == [("a", "b", 3)]
     assert load(b"two,one,three\nb,a,3\n", skip_leading_rows=1) == [("b", "a", 3)]
+    assert load(b"two,one,1\nb,a,3\n", autodetect=True, skip_leading_rows=0) == [
+        ("two", "one", 1),
+        ("b", "a", 3),
+    ]
+    bare: dict[str, Any] = {"autodetect": True, "skip_leading_rows": 0, "allow_jagged_rows": True}
+    assert load(b"one,two\n", **bare) == [("one", "two", None)]
     named = {"source_column_match": "NAME"}
     assert load(b"two,other,one\nb,c,a\n", ignore_unknown_values=True, **named) == [("a", "b", None)]
     with pytest.raises(exceptions.BadRequest, match="The header has no column of the table: other"):
